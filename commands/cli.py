@@ -78,6 +78,12 @@ def reason(error: Exception) -> str:
         reason = error.strerror or str(error)
         return f"{error.filename}: {reason}" if error.filename else reason
     text = str(getattr(error, "message", error))
+    if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
+        # Functions raise it, too, and nobody starts those by make.
+        text += (
+            ". For a deployment, `python -m deploy environment` prints the settings; "
+            "for this machine, `make up` prints those of what it starts"
+        )
     is_ours = type(error).__module__.startswith(("propensity.", "local.", "deploy."))
     return text if is_ours else f"no access to Google Cloud: {text}"
 

@@ -22,7 +22,7 @@ from commands.exits import Exit
     "--local", "is_local", is_flag=True, help="Look at what `propensity up` started."
 )
 @click.option(
-    "--state", metavar="NAME", help="Name of the local state, where several are up."
+    "--state", type=flags.STATE, help="Name of the local state, where several are up."
 )
 @click.option(
     "--use-case",
@@ -116,7 +116,7 @@ def _entered(state: str | None) -> Mapping[str, str]:
     "--local", "is_local", is_flag=True, help="Read what `propensity up` started."
 )
 @click.option(
-    "--state", metavar="NAME", help="Name of the local state, where several are up."
+    "--state", type=flags.STATE, help="Name of the local state, where several are up."
 )
 @flags.dry_run("Say what would be read and written, and do neither.")
 @flags.as_json

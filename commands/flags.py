@@ -102,10 +102,21 @@ def _zone(text: str) -> ZoneInfo:
         raise ValueError(f"there is no time zone {text}") from None
 
 
+def _state(text: str) -> str:
+    from local.errors import LocalError
+    from local.stack.state import State
+
+    try:
+        return State(text).name
+    except LocalError as error:
+        raise ValueError(str(error)) from None
+
+
 RATE = Read("NUMBER", _rate)
 DAY = Read("DATE", _day)
 MOMENT = Read("TIME", _moment)
 ZONE = Read("ZONE", _zone)
+STATE = Read("NAME", _state)
 FILE = click.Path(path_type=Path)
 
 
@@ -143,5 +154,5 @@ def use_case(
 def state(command: F) -> F:
     """Give a command ``--state``."""
     return click.option(
-        "--state", metavar="NAME", help="Name of the local state (default: demo)."
+        "--state", type=STATE, help="Name of the local state (default: demo)."
     )(command)

@@ -121,12 +121,18 @@ def up(
 
     Prints every address, the environment for clients, and commands to try.
     """
+    from local.errors import LocalError
     from local.stack import commands
     from local.stack.stack import Stack
     from local.stack.state import State, ports_from
 
     named_state = _named(state, data) or State()
-    numbers = ports_from(os.environ, base=port_base, single=dict(ports))
+    try:
+        numbers = ports_from(os.environ, base=port_base, single=dict(ports))
+    except LocalError as error:
+        if port_base is None and not ports:
+            raise  # It is the environment's.
+        raise click.UsageError(str(error)) from None
     options = dataclasses.replace(named_state.options(), pubsub=pubsub)
     started = Stack(named_state, options=options, ports=numbers, say=commands.progress)
     with apart(as_json=as_json):

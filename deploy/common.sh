@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Sourced by every script: reads its options and deploy/settings.env, and runs commands,
-# or prints them with --dry-run. A script names in `takes` what else it takes.
+# or prints them with --dry-run. A script names in `takes` what else it takes: --yes, or
+# --postcodes= with a value, which is then in given_postcodes.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 settings="$root/deploy/settings.env"
-dry_run="" options=" " patience_s=600
+dry_run="" options=" " patience_s=600 started="$PWD"
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 while [[ $# -gt 0 ]]; do
@@ -23,10 +24,13 @@ while [[ $# -gt 0 ]]; do
     ;;
   -h | --help) usage && exit 0 ;;
   *)
-    if [[ " ${takes:-} " != *" ${1%%=*} "* ]]; then
+    if [[ "$1" == --*=?* && " ${takes:-} " == *" ${1%%=*}= "* ]]; then
+      name="${1%%=*}" && printf -v "given_${name#--}" '%s' "${1#*=}"
+    elif [[ "$1" != *[=\ ]* && " ${takes:-} " == *" $1 "* ]]; then
+      options+="$1 "
+    else
       printf '%s: unknown option %s\n\n' "$0" "$1" >&2 && usage >&2 && exit 2
     fi
-    options+="$1 "
     ;;
   esac
   shift

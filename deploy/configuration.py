@@ -25,6 +25,10 @@ from propensity.settings import FOREIGN, PREFIX, Settings
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
+# Of project ids: Google's, and with a domain before a colon.
+_PROJECT = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{0,29}"
+# Google keeps names that begin with its own for itself.
+_BUCKET = r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 _REGION = r"[a-z]+-[a-z]+[0-9]+"
 _KEY = (
     r"|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}"
@@ -38,7 +42,7 @@ _COUNT, _POSITIVE = r"[0-9]{1,15}", r"0*[1-9][0-9]*"
 OWN = {
     "DEPLOY_REGION": ("", _REGION),
     "DEPLOY_TIME_ZONE": ("Etc/UTC", r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"),
-    "DEPLOY_PREFIX": ("propensity", r"[a-z][a-z0-9]{0,11}"),
+    "DEPLOY_PREFIX": ("propensity", r"(?!goog)[a-z][a-z0-9]{0,11}"),
     "DEPLOY_FUNCTIONS": ("", r"[a-z_ ,]*"),
     "DEPLOY_USE_CASES": ("", r"[a-z0-9_ ,]*"),
     "DEPLOY_CALLERS": ("", _MEMBERS),
@@ -54,7 +58,11 @@ OWN = {
         r"/connectors/[a-z][a-z0-9-]{0,23}",
     ),
     "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
-    "DEPLOY_LOG_DAYS": ("400", r"0*[1-9][0-9]{0,3}"),
+    # Cloud Logging keeps a line for ten years at most.
+    "DEPLOY_LOG_DAYS": (
+        "400",
+        r"0*([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650)",
+    ),
     "DEPLOY_ALERT_EMAIL": ("", r"|[\w.%+'-]+@[\w.-]+"),
     "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
     "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _POSITIVE),
@@ -149,7 +157,9 @@ def read(file: Path) -> Deployment:
     if not file.is_file():
         raise DeploymentError(f"there is no {file}: copy {EXAMPLE.name} and fill it in")
     try:
-        return of(_variables(file.read_text(), name=file.name))
+        return of(_variables(file.read_text("utf-8"), name=file.name))
+    except UnicodeDecodeError as error:
+        raise DeploymentError(f"{file.name} is not in UTF-8") from error
     except DeploymentError as error:
         raise DeploymentError(f"{file.name}: {error}") from error
 
@@ -198,7 +208,9 @@ def of(variables: Mapping[str, str]) -> Deployment:
 def _chosen(
     name: str, own: Mapping[str, str], default: str, known: set[str]
 ) -> list[str]:
-    wanted = (own[name] or default).replace(",", " ").split()
+    wanted = [*dict.fromkeys((own[name] or default).replace(",", " ").split())]
+    if not wanted:
+        raise DeploymentError(f"{name} is {own[name]!r}, and names nothing")
     if strangers := [word for word in wanted if word not in known]:
         raise DeploymentError(
             f"{name} names {', '.join(strangers)}; there are {', '.join(sorted(known))}"
@@ -234,6 +246,18 @@ def _require_what_is_set(d: Deployment) -> None:
         )
     if not d.settings.bucket:
         raise DeploymentError("PROPENSITY_BUCKET is not set: the bucket to create")
+    if not re.fullmatch(_BUCKET, d.settings.bucket):
+        raise DeploymentError(
+            f"PROPENSITY_BUCKET is {d.settings.bucket!r}, which Cloud Storage takes "
+            "for no name: 3 to 63 small letters, digits, dashes, dots and underscores; "
+            "neither goog at its beginning, nor two dots together, nor an IP address"
+        )
+    if not re.fullmatch(_PROJECT, d.settings.project):
+        raise DeploymentError(
+            f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is no id of a "
+            "project; `gcloud projects list` has them"
+        )
+    _require_topics(d)
     if not re.fullmatch(rf"us|eu|{_REGION}", d.settings.location, re.IGNORECASE):
         raise DeploymentError(
             f"PROPENSITY_LOCATION is {d.settings.location!r}, but it must be US, EU or "
@@ -245,6 +269,26 @@ def _require_what_is_set(d: Deployment) -> None:
             f"DEPLOY_TIME_ZONE is {name!r}, which is no time zone; such as "
             "Europe/London"
         )
+
+
+def _require_topics(d: Deployment) -> None:
+    """Raise DeploymentError where a topic cannot be, or would be read by its writer."""
+    names = {
+        topics.prefixed(d.prefix, name): f"the topic of {name}"
+        for name in (topics.EVENTS, topics.DEAD_LETTERS)
+    }
+    for field in ("enriched_topic", "scores_topic", "model_updates_topic"):
+        variable, name = f"{PREFIX}{field.upper()}", getattr(d.settings, field)
+        if name.startswith("goog"):
+            raise DeploymentError(
+                f"{variable} is {name!r}, but no topic's name begins with goog"
+            )
+        if name in names:
+            raise DeploymentError(
+                f"{variable} is {name!r}, and so is {names[name]}: whoever writes to "
+                "one would read it again from the other"
+            )
+        names[name] = variable
 
 
 def _is_time_zone(name: str) -> bool:

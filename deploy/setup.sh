@@ -7,7 +7,7 @@
 #   deploy/setup.sh [--postcodes=FILE] [--with-model]   also loads what the stream starts with
 #   deploy/setup.sh --outputs                           only fetches what scripts read
 set -euo pipefail
-takes="--yes --postcodes --with-model --outputs"
+takes="--yes --postcodes= --with-model --outputs"
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
@@ -16,9 +16,9 @@ if [[ "$options" == *" --outputs "* ]]; then
   keep_outputs
   exit 0
 fi
-postcodes=""
-if [[ "$options" == *" --postcodes="* ]]; then
-  postcodes="${options#* --postcodes=}" && postcodes="${postcodes%% *}"
+postcodes="${given_postcodes:-}"
+if [[ -n "$postcodes" ]]; then
+  [[ "$postcodes" == /* ]] || postcodes="$started/$postcodes"
   [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
 fi
 "$python" -m offline.ready --settings "$settings" ${dry_run:+--dry-run}

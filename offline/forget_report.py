@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from propensity.errors import RequestError
-from propensity.ids import MAXIMUM_ID_CHARACTERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,19 +135,18 @@ def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
     """
     Return the users that a command names, each once.
 
+    Ids of any length: an export may have them longer than a lookup takes, and whoever
+    has one can be forgotten.
+
     Args:
         arguments: Of the command; a single ``-`` reads ``lines`` instead.
         lines: One user id each.
 
     Raises:
-        RequestError: There is none, or one is too long for an id.
+        RequestError: There is none.
     """
     every = [line.rstrip("\r\n") for line in lines] if arguments == ["-"] else arguments
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")
-    if any(len(user) > MAXIMUM_ID_CHARACTERS for user in users):
-        raise RequestError(
-            f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field="user_id"
-        )
     return users

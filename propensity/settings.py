@@ -235,6 +235,20 @@ class Settings:
         is_complete = "." in self.ga4_dataset or not self.ga4_dataset
         return self.ga4_dataset if is_complete else f"{self.project}.{self.ga4_dataset}"
 
+    def emulator(self, name: str) -> str:
+        """
+        Return an emulator's address with its variable, for a message.
+
+        Args:
+            name: Setting of the address, such as ``bigquery_endpoint``.
+
+        Returns:
+            Such as ``http://127.0.0.1:8090 (BIGQUERY_EMULATOR_HOST)``; empty where the
+            setting is, and Google is asked.
+        """
+        address = str(getattr(self, name))
+        return address and f"{address} ({_variable(name)})"
+
     def required(self, name: str) -> str:
         """Return the setting ``name``, or raise SettingsError if it is empty."""
         value = str(getattr(self, name))

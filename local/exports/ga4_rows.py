@@ -216,14 +216,15 @@ def row_fitter(ignored: Counter[str]) -> Callable[[Any], Row]:
                 raise _Mismatch("a value, since every GA4 event has one", None).within(
                     name
                 )
-        if "event_date" not in row:
-            seconds = row["event_timestamp"] // MICROSECONDS_PER_SECOND
-            try:
-                row["event_date"] = f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d}"
-            except (ValueError, OverflowError, OSError):
-                raise _Mismatch("microseconds since 1970", seconds).within(
-                    "event_timestamp"
-                ) from None
+        moment = row["event_timestamp"]
+        try:
+            day = datetime.fromtimestamp(moment // MICROSECONDS_PER_SECOND, UTC)
+        except (ValueError, OverflowError, OSError):
+            # Of nanoseconds, as some pipelines have them, the years have five digits.
+            raise _Mismatch("microseconds since 1970", moment).within(
+                "event_timestamp"
+            ) from None
+        row.setdefault("event_date", f"{day:%Y%m%d}")
         try:
             row["event_date"] = f"{date_of(row['event_date']):%Y%m%d}"
         except ValueError:

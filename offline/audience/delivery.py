@@ -9,6 +9,7 @@ sent before the last removal is answered.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
@@ -30,11 +31,22 @@ INTERRUPTED = "interrupted"
 
 # A request of so many users who are all refused is a mistake of the request.
 _SUSPICIOUS = 10
+# So many in a row, of requests whose users are all refused: where each user is a
+# request, as of Analytics. Of a receiver that takes one user of ten it is chance once
+# in 40,000 times.
+_REFUSED_IN_A_ROW = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """What a delivery did; ``before`` counts users of the ledger from earlier ones."""
+    """
+    What a delivery did.
+
+    Attributes:
+        tallies: Users who were sent, by action.
+        before: Users of the ledger from earlier deliveries.
+        left: Users who were to be sent, and are in no tally.
+    """
 
     use_case: str
     audience: str
@@ -44,6 +56,7 @@ class Delivery:
     held_out: int
     tallies: Mapping[str, Tally]
     before: int
+    left: int
     is_complete: bool
     failure: str = ""
 
@@ -72,7 +85,10 @@ class Delivery:
         if self.before:
             lines.append(f"{self.before:,} were sent before")
         if not self.is_complete:
-            lines.append("not complete: the same command goes on from here")
+            lines.append(
+                f"not complete: {self.left:,} not sent yet; "
+                "the same command goes on from here"
+            )
         return "\n".join(lines)
 
 
@@ -108,10 +124,15 @@ def deliver(
         ADD: audience.treated,
     }
     failure = ""
-    total = sum(map(len, work.values())) - len(recorded)
+    total = sum(
+        (action, member.user_id) not in recorded
+        for action, members in work.items()
+        for member in members
+    )
+    streak = _Streak(destination.name)
     with (
         tqdm(
-            total=max(total, 0),
+            total=total,
             desc=audience.name,
             unit=" users",
             disable=True if is_quiet else None,
@@ -123,6 +144,7 @@ def deliver(
             ledger.add(answer.request, {**answer.unfit, **answer.refused})
             bar.update(len(answer.request.members))
             answer.check(destination)
+            streak.extend(answer.refused, sent=answer.sent)
 
         try:
             for action, members in work.items():
@@ -157,6 +179,7 @@ def deliver(
         held_out=len(audience.members) - len(audience.treated),
         tallies=ledger.tallies,
         before=len(recorded),
+        left=total - sum(tally.sent for tally in ledger.tallies.values()),
         is_complete=not failure,
         failure=failure,
     )
@@ -190,13 +213,46 @@ class _Answer:
     unfit: Mapping[str, str]
     refused: Mapping[str, str]
 
+    @property
+    def sent(self) -> int:
+        """Users of whom the receiver was told."""
+        return len(self.request.members) - len(self.unfit)
+
     def check(self, destination: Destination) -> None:
         """Raise RequestError where a receiver rejects everybody."""
-        sent = len(self.request.members) - len(self.unfit)
-        if len(self.refused) == sent >= _SUSPICIOUS:
+        if len(self.refused) == self.sent >= _SUSPICIOUS:
             raise RequestError(
-                f"{destination.name} rejected all {sent} users of a request "
+                f"{destination.name} rejected all {self.sent} users of a request "
                 f"({next(iter(self.refused.values()))}): nothing more was sent",
+                field="to",
+            )
+
+
+class _Streak:
+    """Users whom a receiver has rejected since it last accepted one."""
+
+    def __init__(self, destination: str) -> None:
+        self._destination = destination
+        self._reasons: Counter[str] = Counter()
+
+    def extend(self, refused: Mapping[str, str], *, sent: int) -> None:
+        """
+        Add the answer to a request; raise RequestError once the streak is too long.
+
+        Args:
+            refused: Users whom the receiver rejected, with reasons, which may name the
+                user: so they need not be the same.
+            sent: Users of whom the receiver was told.
+        """
+        if len(refused) < sent:
+            self._reasons.clear()
+            return
+        self._reasons.update(refused.values())
+        if (count := self._reasons.total()) >= _REFUSED_IN_A_ROW:
+            [(reason, _)] = self._reasons.most_common(1)
+            raise RequestError(
+                f"{self._destination} rejected {count} users in a row ({reason}): "
+                "nothing more was sent",
                 field="to",
             )
 

@@ -42,6 +42,7 @@ class Known:
 
     Attributes:
         outcome: What users or events of label 1 do, as in *those who buy*.
+        currency: Of what alerts save; empty where nobody says.
         champion: The version that serves; None where nothing does, or nobody knows.
         note: Why nobody knows; empty where it is known.
         reports: Where the report of a week (or day) is, from a page, by its first day.
@@ -49,6 +50,7 @@ class Known:
 
     title: str = ""
     outcome: str = "are of label 1"
+    currency: str = ""
     is_of_events: bool = False
     horizon_days: int = 7
     champion: int | None = None
@@ -177,6 +179,10 @@ class Case:
         newest = max((row["as_of"] for row in rows), default=None)
         return [row for row in rows if row["as_of"] == newest]
 
+    def money(self, value: float) -> str:
+        """Write what alerts save or cost, with its currency where that is known."""
+        return f"{money(value)} {self.known.currency}".rstrip()
+
     # -- in sentences -----------------------------------------------------------------
 
     def changes(self) -> Iterator[tuple[str, str]]:
@@ -251,9 +257,10 @@ class Case:
             without = sum(float(row["cost_without"] or 0) for row in saving)
             over = f"over {plural(len(days), self.span)}, reviews paid."
             yield (
-                f"Alerts saved {money(saved)} of {money(without)} in losses {over}"
+                f"Alerts saved {self.money(saved)} of {self.money(without)} in losses "
+                f"{over}"
                 if saved >= 0
-                else f"Alerts cost {money(-saved)} more than they saved {over}",
+                else f"Alerts cost {self.money(-saved)} more than they saved {over}",
                 "evaluations",
             )
         newest = self.weeks[0] if self.weeks else {}

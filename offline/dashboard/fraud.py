@@ -62,15 +62,30 @@ def _alerting(readings: Readings, case: Case) -> list[Row]:
 def _headline(readings: Readings, cases: Sequence[Case]) -> str:
     if not cases:
         return why_empty(readings, "evaluations", NOTHING)
-    served = [row for case in cases for row in case.saving]
+    served = [case for case in cases if case.saving]
     if not served:
         return "Events are scored, and none of their days has outcomes yet."
-    saved = sum(float(row["saved"]) for row in served)
-    days = {row["week"] for row in served}
+    days = {row["week"] for case in served for row in case.saving}
     over = f"over {plural(len(days), 'day')} with outcomes, reviews paid."
+    # Money adds up within a currency. Where a use case does not say which it has, its
+    # sum stands alone.
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in served:
+        currency = case.known.currency
+        groups.setdefault((currency, "" if currency else case.name), []).append(case)
+    has_several = len(groups) > 1
+    sums = "; ".join(_net(group, is_named=has_several) for group in groups.values())
+    return f"Alerts {sums}{',' if has_several else ''} {over}"
+
+
+def _net(cases: Sequence[Case], *, is_named: bool) -> str:
+    """Say what use cases of one currency saved; by name where there are others."""
+    saved = sum(_sum(case.saving, "saved") for case in cases)
+    size = cases[0].money(abs(saved))
+    whose = f" ({', '.join(case.title for case in cases)})" if is_named else ""
     if saved < 0:
-        return f"Alerts cost {money(-saved)} more than they saved {over}"
-    return f"Alerts saved {money(saved)} {over}"
+        return f"cost {size} more than they saved{whose}"
+    return f"saved {size}{whose}"
 
 
 def _part(readings: Readings, case: Case) -> dict[str, Any]:
@@ -101,8 +116,8 @@ def _tiles(readings: Readings, case: Case, rows: Sequence[Row]) -> list[Tile]:
     return [
         Tile(
             name="Saved",
-            value=money(saved) if rows else DASH,
-            note=f"of {money(without)} in losses, {percent(ratio(saved, without))}"
+            value=case.money(saved) if rows else DASH,
+            note=f"of {case.money(without)} in losses, {percent(ratio(saved, without))}"
             if without
             else "no losses yet",
             source="evaluations",

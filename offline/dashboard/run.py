@@ -254,6 +254,7 @@ def _told(name: str) -> Known:
     return Known(
         title=use_case.title,
         outcome=use_case.outcome,
+        currency=use_case.currency,
         is_of_events=use_case.scores_events,
         horizon_days=use_case.horizon_days,
     )

@@ -2,7 +2,8 @@
 Made-up events of the GA4 export, and canaries among them.
 
 A canary is an event outside of the window that a statement may read: if it changes a
-row, the statement leaks. Each kind of event comes for old users and new ones,
+row, the statement leaks. Others are in the window, and in a daily table outside of it,
+or of other users. Each kind of event comes for old users and new ones,
 with values above and below all others, at the first moment outside of the window and
 later, and in daily tables as they lie in time zones behind and ahead of UTC.
 """
@@ -20,6 +21,8 @@ from propensity.usecases import Value
 Row = dict[str, Any]
 
 USERS = 24
+# A user who has done more than all others, and the prefix of those with one event each.
+STRANGER, ALONE = "canary.stranger", "canary.alone."
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
@@ -34,6 +37,8 @@ _COUNTRIES = ("Norway", "Chile", "Kenya")
 _DEVICES = ("mobile", "desktop", "tablet")
 # Hours that a property's own time is ahead of UTC: its day is its daily table.
 _ZONES = (0, -8, 9)
+# So many days one user is there every day; others have a few.
+_STRANGERS_DAYS = 30
 # Above and below all that events have otherwise; texts sort last and first.
 _EXTREMES = ((1e6, "zz canary"), (-1e6, "  canary"))
 
@@ -100,6 +105,39 @@ class Maker:
         """Yield canaries before the first day of a lookback."""
         start = midnight(first)
         yield from self._canaries((start - TICK, start - HOUR))
+
+    def elsewhere(
+        self, as_of: date, *, inside: Iterable[str], horizon: Iterable[str]
+    ) -> Iterator[Row]:
+        """
+        Yield events of the windows of a date, in daily tables that hold none of them.
+
+        Args:
+            inside: Tables, by suffix, of events just before the date.
+            horizon: Those of events just after it.
+        """
+        for offset, suffixes in ((-HOUR, inside), (HOUR, horizon)):
+            for suffix in suffixes:
+                for event in self._canaries([midnight(as_of) + offset]):
+                    yield event | {"event_date": suffix}
+
+    def others(self, as_of: date, *, lookback: int) -> Iterator[Row]:
+        """
+        Yield events of other users in the lookback of a date: of one who has done more
+        than all others, and later; of one who left first; and of one user for each kind
+        of event.
+        """
+        start = midnight(as_of) - lookback * DAY
+        for name in self.names:
+            yield self.event(f"{STRANGER}.gone", start, name, size=1.0)
+        last = midnight(as_of) - TICK
+        days = min(lookback, _STRANGERS_DAYS)
+        for time in (*(last - day * DAY for day in range(days)), last - HOUR):
+            for name in self.names:
+                for size, text in _EXTREMES:
+                    yield self.event(STRANGER, time, name, size=size, text=text)
+        for name in self.names:
+            yield self.event(f"{ALONE}{name}", last - HOUR, name, size=1.0)
 
     def _canaries(self, times: Iterable[datetime]) -> Iterator[Row]:
         for place, time in enumerate(times):

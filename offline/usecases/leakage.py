@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -56,6 +56,8 @@ class OverExport:
         "each as-of date has the rows that it would have alone",
         "no feature sees an event at or after its as-of date, or before the lookback",
         "no label sees an event before its as-of date, or after its horizon",
+        "no statement reads daily tables that hold no event of its window",
+        "no feature of a user is another because of other users",
     )
 
     def __init__(self, use_case: UseCase, sandbox: Sandbox) -> None:
@@ -132,6 +134,10 @@ class OverExport:
                     # The window is bounded there, on both sides.
                     line = sources.column(lines, "horizon_days")
                     problems.append(sources.at_line(line, message))
+        problems += self.shards(history, alone, came, problems)
+        warned, found = self.others(history, alone)
+        warnings += warned
+        problems += found
         self.load([*history, *maker.later(first, horizon=horizon)])
         problems += self.changes(
             alone,
@@ -211,6 +217,98 @@ class OverExport:
                     "@last_label_suffix",
                 )
 
+    def shards(
+        self,
+        history: Sequence[Row],
+        alone: _Rows,
+        came: Mapping[str, _Rows],
+        known: Sequence[Problem],
+    ) -> list[Problem]:
+        """
+        Return what reads daily tables beyond its window: the whole export, in the end.
+
+        Args:
+            history: Events of the windows.
+            alone: Features of the first date.
+            came: Outcomes of it, by statement.
+            known: Problems that were found before.
+        """
+        first = dates_of(self.use_case)[0]
+        window = self.use_case.window(self.warehouse.settings, [first])
+        bounds = [
+            ("first_suffix", "last_suffix"),
+            ("first_label_suffix", "last_label_suffix"),
+        ]
+        inside, horizon = (
+            (_shifted(window[low], -DAY), _shifted(window[high], DAY))
+            for low, high in bounds
+        )
+        self.load(
+            [*history, *self.maker.elsewhere(first, inside=inside, horizon=horizon)]
+        )
+        read = {
+            "features": (self.features, alone, bounds[0]),
+            **{
+                name: (lines, came[name], bounds[1])
+                for name, (lines, _) in self.outcomes.items()
+            },
+        }
+        problems = []
+        for name, (lines, before, (low, high)) in read.items():
+            line = sources.column(lines, "table_suffix")
+            # What reads other events than it should may see these, too.
+            is_known = any(problem.file == f"{name}.sql" for problem in known)
+            if not is_known and _by_key(self.read(name, first)) != before:
+                message = (
+                    "reads daily tables that hold no event of its window, and pays for "
+                    f"them: table_suffix has to be between @{low} and @{high}"
+                )
+                problems.append(sources.at_line(line, message))
+        return problems
+
+    def others(
+        self, history: Sequence[Row], alone: _Rows
+    ) -> tuple[list[Problem], list[Problem]]:
+        """
+        Return warnings and problems of rows that depend on other users.
+
+        Half of the users leave, and others come who have done more than all: whoever
+        stays has the features of before.
+        """
+        first = dates_of(self.use_case)[0]
+        gone = {row["user_id"] for row in history if row["user_id"]}
+        gone = {user for user in gone if int(user.rpartition(".")[2]) % 2 == 0}
+        came = self.maker.others(first, lookback=self.use_case.lookback_days)
+        self.load([*(r for r in history if r["user_id"] not in gone), *came])
+        after = _by_key(self.read("features", first))
+        kept = {key: row for key, row in alone.items() if key[1] not in gone}
+        problems = self.changes(
+            kept,
+            {
+                key: row
+                for key, row in after.items()
+                if key in kept or not key[1].startswith("canary.")
+            },
+            "is another for a user because of what others do: whoever is forgotten, or "
+            "is a robot, would change everybody's",
+        )
+        return [*self.chosen(after)], [*problems]
+
+    def chosen(self, rows: _Rows) -> Iterator[Problem]:
+        """Yield a warning where some kinds of events alone make a user a row."""
+        users = {user for _, user in rows if user.startswith(canaries.ALONE)}
+        names = [n for n in self.maker.names if f"{canaries.ALONE}{n}" in users]
+        if names and len(names) < len(self.maker.names):
+            line = next(
+                (found for n in names if (found := sources.find(self.features, n))),
+                sources.column(self.features, "user_id"),
+            )
+            yield sources.at_line(
+                line,
+                f"only users with {' or '.join(names)} have a row: the others get no "
+                "probability, and no model learns from them",
+            )
+
     def infinite(self, rows: pa.Table) -> Iterator[Problem]:
         """Yield features that are infinite, which no model learns from."""
         for name in self.use_case.features:
@@ -259,6 +357,11 @@ class OverExport:
 
 
 _Rows = Mapping[tuple[date, str], Mapping[str, Any]]
+
+
+def _shifted(suffix: str, by: timedelta) -> str:
+    """Return the suffix of a daily table before or after another."""
+    return f"{datetime.strptime(suffix, '%Y%m%d').date() + by:%Y%m%d}"  # noqa: DTZ007
 
 
 def _by_key(table: pa.Table) -> _Rows:

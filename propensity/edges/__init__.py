@@ -21,6 +21,7 @@ Other services:
 - ``pubsub``: publishes messages to topics
 - ``channels``: gRPC clients of Google's services, or of an emulator
 - ``rights``: errors of missing permissions: permission, resource, account
+- ``unanswered``: errors of a service that did not answer: who was asked, what to do
 
 Callers and logs:
 

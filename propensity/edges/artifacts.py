@@ -24,7 +24,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.edges.objects import UNCHANGED, Stored, Unchanged
 from propensity.edges.rights import denied
-from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
+from propensity.edges.unanswered import unanswered
+from propensity.errors import ArtifactError, Conflict, PropensityError
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -62,8 +63,17 @@ def _read_refusal(response: requests.Response, **kwargs: Any) -> None:
 class Artifacts:
     """One bucket."""
 
-    def __init__(self, bucket: Bucket, *, deadline_s: float) -> None:
+    def __init__(
+        self, bucket: Bucket, *, deadline_s: float, emulator: str = ""
+    ) -> None:
+        """
+        Args:
+            bucket: Of the client.
+            deadline_s: Of a call with its repetitions.
+            emulator: As in ``unanswered``.
+        """
         self._bucket = bucket
+        self._emulator = emulator
         self._retry = DEFAULT_RETRY.with_timeout(deadline_s)
         self._timeout = deadline_s
 
@@ -75,7 +85,11 @@ class Artifacts:
         # open until the garbage collector runs: one more for each failure.
         client._http.hooks["response"].append(_read_refusal)
         bucket = client.bucket(settings.required("bucket"))
-        return cls(bucket, deadline_s=settings.retry_deadline_s)
+        return cls(
+            bucket,
+            deadline_s=settings.retry_deadline_s,
+            emulator=settings.emulator("storage_endpoint"),
+        )
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
@@ -338,6 +352,4 @@ class Artifacts:
             ConnectionError,
             TimeoutError,
         ) as error:
-            raise Unavailable(
-                f"Cloud Storage did not answer in time: {type(error).__name__}"
-            ) from error
+            raise unanswered("Cloud Storage", error, emulator=self._emulator) from error

@@ -176,7 +176,15 @@ class BigQuery:
                 dataset=dataset,
             ) from error
         except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
-            raise translated(error, self._credentials) from error
+            # Rows come by gRPC, from an emulator of their own.
+            is_read = getattr(error, "grpc_status_code", None) is not None
+            raise translated(
+                error,
+                self._credentials,
+                emulator=self.settings.emulator(
+                    "bigquery_storage_endpoint" if is_read else "bigquery_endpoint"
+                ),
+            ) from error
 
     @property
     def _credentials(self) -> Any:

@@ -15,6 +15,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from propensity.edges import rights
+from propensity.edges.unanswered import unanswered
 from propensity.errors import (
     AccessDenied,
     Conflict,
@@ -22,7 +23,6 @@ from propensity.errors import (
     PropensityError,
     QueryTooExpensive,
     SchemaError,
-    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -67,13 +67,16 @@ def is_denied(error: api.Forbidden) -> bool:
     return "accessDenied" in reasons or "Access Denied" in _text_of(error)
 
 
-def translated(error: Exception, credentials: Any = None) -> PropensityError:  # noqa: PLR0911
+def translated(  # noqa: PLR0911
+    error: Exception, credentials: Any = None, *, emulator: str = ""
+) -> PropensityError:
     """
     Return the project's error for one of the BigQuery client's.
 
     Args:
         error: Of the client.
         credentials: Of the client; an error about rights names their account.
+        emulator: As in ``unanswered``.
     """
     text = _text_of(error)
     if isinstance(error, api.NotFound) or "does not match any table" in text:
@@ -95,7 +98,7 @@ def translated(error: Exception, credentials: Any = None) -> PropensityError:  #
         return rights.denied(text, service="BigQuery", credentials=credentials)
     if isinstance(error, (api.BadRequest, api.Forbidden)):
         return PropensityError(f"BigQuery refuses the statement: {text}")
-    return Unavailable(f"BigQuery did not answer in time: {type(error).__name__}")
+    return unanswered("BigQuery", error, emulator=emulator)
 
 
 def denied(

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import urllib3
 
 from propensity.edges.rights import denied
+from propensity.edges.unanswered import unanswered
 from propensity.errors import ArtifactError, PropensityError, Unavailable
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Objects:
         *,
         host: str,
         failures: tuple[type[Exception], ...] = (),
+        emulator: str = "",
     ) -> None:
         """
         Args:
@@ -80,6 +82,7 @@ class Objects:
             bucket: Its name.
             host: Address of Cloud Storage or of an emulator.
             failures: Errors of ``http`` beside urllib3's and those of the system.
+            emulator: As in ``unanswered``.
         """
         self._http = http
         self._failures: tuple[type[Exception], ...] = (
@@ -87,6 +90,7 @@ class Objects:
             *failures,
         )
         self._bucket = bucket
+        self._emulator = emulator
         self._host = host.rstrip("/")
 
     @classmethod
@@ -108,7 +112,9 @@ class Objects:
         )
         bucket = settings.required("bucket")
         if settings.storage_endpoint:
-            return cls(pool, bucket, host=settings.storage_endpoint)
+            host = settings.storage_endpoint
+            emulator = settings.emulator("storage_endpoint")
+            return cls(pool, bucket, host=host, emulator=emulator)
         import google.auth
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.urllib3 import AuthorizedHttp
@@ -220,9 +226,7 @@ class Objects:
         except PropensityError:
             raise
         except self._failures as error:
-            raise Unavailable(
-                f"Cloud Storage did not answer in time: {type(error).__name__}"
-            ) from error
+            raise unanswered("Cloud Storage", error, emulator=self._emulator) from error
         finally:
             if answer is not None:
                 answer.release_conn()

@@ -75,7 +75,8 @@ def _age(fields: Mapping[str, Any], personal: Mapping[str, str]) -> int | None:
 @cache
 def _pattern(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """Return a pattern for the values of fields: texts, complete or cut, and others."""
-    every = "|".join(map(re.escape, names))
+    # A field that is missing may be there as "Name" or "dateOfBirth".
+    every = "|".join(re.escape(name).replace("_", "[_ -]?") for name in names)
     # JSON within a string has backslashes before its quotes; their number is bounded,
     # so that each byte is read a few times only.
     quote = r"""(?<!\\)\\{0,8}["']"""
@@ -85,7 +86,7 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[bytes]:
         r'(?:"(?:[^"\\]|\\.)*+"?|\\{1,8}"(?:(?!\\{1,8}").)*+(?:\\{1,8}")?'
         r"|'[^']*+'?|[^,}\]\s]++)"
     )
-    return re.compile((text + value).encode(), re.DOTALL)
+    return re.compile((text + value).encode(), re.DOTALL | re.IGNORECASE)
 
 
 def personal_fields(types: Mapping[str, Any]) -> dict[str, str]:

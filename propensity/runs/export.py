@@ -71,6 +71,7 @@ def wait_for_days(
     run.is_cut_short = state.data_until < until
     run.as_of -= until - state.data_until
     run.data_until = state.data_until
+    run.missing_days = state.missing
     summary = {
         "data_until": state.data_until,
         **{

@@ -11,7 +11,7 @@ import functools
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -65,7 +65,8 @@ class Run:
 
     If the export ends before the date of the request, the run ``is_cut_short`` and
     ``as_of`` is earlier than the request's. ``data_until`` is the day before which the
-    run reads the export. ``full`` demands that nothing summed up before is used.
+    run reads the export, and ``missing_days`` (local ones, of tables) never came before
+    it. ``full`` demands that nothing summed up before is used.
     ``log_fields`` go into the log line: rows in and out, model
     version.
     """
@@ -82,6 +83,7 @@ class Run:
     lease: Lease | None = None
     data_until: date | None = None
     is_cut_short: bool = False
+    missing_days: Sequence[date] = ()
     full: bool = False
     log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity import tables
+from propensity import freshness, tables
 from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
 from propensity.graphs.checked import checked
@@ -110,7 +110,7 @@ def _user_rows(run: Run) -> pa.Table:
             f"{timeframe.horizon_days + timeframe.settle_days} days after it that end "
             f"by {run.as_of}"
         )
-    affordable = _affordable(run, snapshots)
+    affordable = _affordable(run, _with_outcomes(run, snapshots))
     rows = run.warehouse.table(
         use_case.statement("training_rows"), _row_parameters(run, affordable)
     )
@@ -119,6 +119,39 @@ def _user_rows(run: Run) -> pa.Table:
     check_features(rows, use_case.features)
     # In order here already: what is sorted later would be in memory twice.
     return value.with_amounts(run, data.in_order(rows), affordable)
+
+
+def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
+    """
+    Return the snapshots whose horizon lacks no day of the export.
+
+    Who bought on a day that never came has label 0 by mistake. The log says how many
+    are left out.
+
+    Raises:
+        NotEnoughData: None is left.
+    """
+    offset, horizon = run.settings.property_utc_offset_hours, run.timeframe.horizon
+
+    def is_whole(as_of: date) -> bool:
+        window = freshness.Window(
+            since=as_of,
+            until=as_of + horizon,
+            now=run.now(),
+            utc_offset_hours=offset,
+        )
+        return not any(window.first <= day <= window.last for day in run.missing_days)
+
+    whole = tuple(filter(is_whole, snapshots))
+    if not whole:
+        raise NotEnoughData(
+            f"each of {len(snapshots)} snapshots lacks days of the export within its "
+            f"{run.timeframe.horizon_days} days of outcomes, the newest "
+            f"{max(run.missing_days)}: load these days again"
+        )
+    if left_out := len(snapshots) - len(whole):
+        run.log_fields["snapshots_left_out"] = left_out
+    return whole
 
 
 def _row_parameters(run: Run, snapshots: Sequence[date]) -> dict[str, Any]:

@@ -51,6 +51,8 @@ WITH
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
       AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+      -- Without a time it is of no day.
+      AND event_time IS NOT NULL
   ),
   amounts AS (
     SELECT

@@ -10,11 +10,17 @@
 -- Both name events_*, since a wildcard that matches no table is an error.
 -- Numbers arrive in any of four fields of a parameter, and as text in some; what is no
 -- number, or out of its type's range, is null. Google's words for a value that it does
--- not know are null, too; <Other>, its pool of rare values, is a value.
+-- not know are null, too; <Other>, its pool of rare values, is a value. So is a time
+-- beyond the years 1 to 9999, as of rows that somebody wrote in nanoseconds: such an
+-- event is in no window, and the others are read.
 SELECT
   table_suffix,
   event_timestamp,
-  TIMESTAMP_MICROS(event_timestamp) AS event_time,
+  IF(
+    event_timestamp BETWEEN -62135596800000000 AND 253402300799999999,
+    TIMESTAMP_MICROS(event_timestamp),
+    NULL
+  ) AS event_time,
   event_name,
   IF(user_pseudo_id IN ('', '(not set)', '(data deleted)'), NULL, user_pseudo_id)
     AS user_pseudo_id,

@@ -64,7 +64,7 @@ EXPORT_USER_DAYS = Table(
 GA_EVENTS = (
     Column("table_suffix", "STRING", "Local day of the table, YYYYMMDD; prunes"),
     Column("event_timestamp", "INT64", "Microseconds since 1970, UTC"),
-    Column("event_time", "TIMESTAMP", "The same as a moment"),
+    Column("event_time", "TIMESTAMP", "The same as a moment; null beyond year 9999"),
     Column("event_name", "STRING", "Such as page_view or purchase"),
     Column("user_pseudo_id", "STRING", "Browser or device; null without consent"),
     Column("user_id", "STRING", "The site's own id; null before a login"),

@@ -76,6 +76,7 @@ class UseCase:
             a user.
         truths: Types that bring the label of an earlier event.
         amount: The feature with the money that a missed event costs; empty for none.
+        currency: Of the amount, such as EUR; empty where the use case does not say.
         budget: The best so many, or the best share, that somebody can act on; a text of
             ``Budget.parse``.
         span: What the outcome is predicted from, in words; empty for the lookback.
@@ -99,6 +100,7 @@ class UseCase:
     scored: Sequence[str] = ()
     truths: Sequence[str] = ()
     amount: str = ""
+    currency: str = ""
     budget: str = declaration.BUDGET
     span: str = ""
     export_values: Sequence[Value] = ()
@@ -312,6 +314,7 @@ def parse(name: str, text: str) -> UseCase:
         scored=tuple(stream.get("scored", ())),
         truths=tuple(stream.get("truths", ())),
         amount=str(stream.get("amount", "")),
+        currency=str(stream.get("currency", "")),
         budget=str(config.get("budget", declaration.BUDGET)),
         span=str(config.get("span", "")),
         export_values=tuple(

@@ -77,7 +77,7 @@ _REQUIRED = (
     "features", "baseline", "candidates",
 )  # fmt: skip
 _OPTIONAL = ("span", "budget", "parameters", "stream", "events", *VALUES)
-_STREAM = ("events", "scored", "truths", "amount")
+_STREAM = ("events", "scored", "truths", "amount", "currency")
 
 # Of a use case that states none.
 BUDGET = "10%"
@@ -87,6 +87,9 @@ MAXIMUM_DAYS = 3_650
 
 # Of INT64, the type of a whole number in a statement.
 _WHOLE = range(-(2**63), 2**63)
+
+# Of an amount: ISO 4217.
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 # A column of BigQuery.
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -344,6 +347,14 @@ def _stream(config: Mapping[str, Any]) -> _Problems:
     amount = stream.get("amount", "")
     if amount and not _is_numeric(config, amount):
         yield ("stream", "amount"), f"amount {amount} is not a numeric feature"
+    currency = stream.get("currency", "")
+    if currency and not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+        yield (
+            ("stream", "currency"),
+            f"currency is three capital letters, such as EUR, not {currency!r}",
+        )
+    elif currency and not amount:
+        yield ("stream", "currency"), "currency is of the amount, and there is none"
 
 
 def _events(config: Mapping[str, Any]) -> _Problems:

@@ -148,6 +148,13 @@ class TestExit:
             ["new-usecase", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
             ["backfill", "--from", "2026-03-09", "--to", "2026-03-02"],
+            ["up", "--state", "../x"],
+            ["down", "--state", "a/b"],
+            ["doctor", "--local", "--state", ".."],
+            ["up", "--port", "a=1"],
+            ["up", "--port", "bigquery=65536"],
+            ["up", "--port", "bigquery=9000", "--port", "storage=9000"],
+            ["up", "--port-base", "0"],
             [],
         ],
     )
@@ -166,6 +173,9 @@ class TestExit:
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith("propensity versions: GOOGLE_CLOUD_PROJECT")
+        # Where the settings are to be had, of a deployment and on this machine.
+        assert "`python -m deploy environment`" in printed.err
+        assert "`make up` prints" in printed.err
         assert "Traceback" not in printed.err
 
     def test_of_a_file_that_can_not_be_is_1(self, tmp_path, capsys):

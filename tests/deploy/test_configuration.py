@@ -47,13 +47,51 @@ class TestWrongSettings:
             ("DEPLOY_VPC_CONNECTOR", "projects/p/vpc", "DEPLOY_VPC_CONNECTOR"),
             ("DEPLOY_ENGINE", "pulumi", "DEPLOY_ENGINE"),
             ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),
+            ("DEPLOY_LOG_DAYS", "3651", "DEPLOY_LOG_DAYS"),
             ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),
+            ("DEPLOY_PREFIX", "google", "DEPLOY_PREFIX"),
+            ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS is ' , ', and names nothing"),
+            ("DEPLOY_USE_CASES", ",", "DEPLOY_USE_CASES is ',', and names nothing"),
+            *(
+                ("PROPENSITY_BUCKET", name, "Cloud Storage takes for no name")
+                for name in ("a" * 64, "a..b", "192.168.5.4", "google-x")
+            ),
+            *(
+                ("GOOGLE_CLOUD_PROJECT", name, "no id of a project")
+                for name in ("--help", "123456", "-x")
+            ),
+            ("PROPENSITY_SCORES_TOPIC", "goog-scores", "begins with goog"),
+            # The scorer would score its own scores, for ever.
+            (
+                "PROPENSITY_SCORES_TOPIC",
+                "propensity-enriched",
+                "and so is PROPENSITY_ENRICHED_TOPIC",
+            ),
+            (
+                "PROPENSITY_ENRICHED_TOPIC",
+                "propensity-events",
+                "and so is the topic of events",
+            ),
         ],
     )
     def test_are_named(self, name, value, told):
         """The message names the setting."""
         with pytest.raises(configuration.DeploymentError, match=re.escape(told)):
             configuration.of({**SETTINGS, name: value})
+
+    def test_of_another_encoding_are_said_so(self, tmp_path):
+        """As an editor of another machine may have written them."""
+        file = tmp_path / "settings.env"
+        file.write_bytes(b"GOOGLE_CLOUD_PROJECT=caf\xe9")
+
+        with pytest.raises(configuration.DeploymentError, match="not in UTF-8"):
+            configuration.read(file)
+
+    def test_that_name_something_twice_name_it_once(self):
+        """No schedule is made twice."""
+        twice = {**SETTINGS, "DEPLOY_USE_CASES": "ga4_purchase ga4_purchase"}
+
+        assert configuration.of(twice).use_cases == ("ga4_purchase",)
 
     @pytest.mark.parametrize(
         ("name", "value"),

@@ -424,6 +424,20 @@ class TestCommand:
             "b b",
         )
 
+    def test_takes_ids_as_the_export_has_them(self, site):
+        """Longer than a lookup takes, with control characters, empty between blanks:
+        whoever has a probability can be forgotten."""
+        odd = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --"]
+        append(
+            site,
+            tables.STREAM_EVENTS,
+            *(row_of(tables.STREAM_EVENTS, user) for user in (*odd, KEPT)),
+        )
+
+        assert main(["forget", *odd]) == 0
+        [row] = site.rows("SELECT DISTINCT user_id FROM stream_events")
+        assert row["user_id"] == KEPT
+
     def test_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
         place = site.workplace

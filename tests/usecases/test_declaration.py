@@ -122,6 +122,19 @@ MISTAKES = [
     ),
     ('events = ["spin"]', 'events = "spin"', "a list of types of events"),
     ('events = ["spin"]', 'takes = ["spin"]', "takes is unknown"),
+    (
+        'events = ["spin"]',
+        'events = ["spin"]\ncurrency = "EUR"',
+        "currency is of the amount, and there is none",
+    ),
+    *(
+        (
+            'events = ["spin"]',
+            f'events = ["spin"]\namount = "recency_days"\ncurrency = {wrong}',
+            "currency is three capital letters, such as EUR",
+        )
+        for wrong in ('"euro"', '"eur"', "978")
+    ),
     ('stake = "amount"', 'stake = "money"', "fields are one of text, "),
 ]
 

@@ -191,9 +191,11 @@
   users AS (
     SELECT
       *,
-      -- A first touch after the first event is a broken clock.
-      (as_of_us - LEAST(IFNULL(first_touch, first_event), first_event)) / 86400e6
-        AS days_known
+      -- A first touch after the first event, or before 1970, is a broken clock.
+      (
+        as_of_us
+        - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
+      ) / 86400e6 AS days_known
     FROM
       user_totals
   )

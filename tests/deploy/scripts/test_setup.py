@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from tests.deploy.conftest import SDK, WHOLE, sdk_python
+from tests.deploy.conftest import SDK, SETTINGS, WHOLE, sdk_python, settings_file
 from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
 from tests.programs import execute
 
@@ -343,6 +343,31 @@ class TestSetup:
 
         assert done.returncode == 1
         assert "there is no /nope.csv" in done.stderr
+        assert cloud.calls() == []
+
+    def test_takes_a_file_by_any_name_from_any_folder(self, cloud, tmp_path):
+        """A blank in its name is part of it, and it is looked for where the person
+        stands."""
+        folder = tmp_path / "my data"
+        folder.mkdir()
+        setup = cloud.project / "deploy" / "setup.sh"
+        settings = settings_file(tmp_path, SETTINGS)
+        words = [setup, "--dry-run", "--settings", settings]
+        words.append("--postcodes=post codes.csv")
+        missing = execute(words, status=1, cwd=folder)
+        (folder / "post codes.csv").touch()
+        found = execute(words, status=None, cwd=folder)
+
+        assert f"there is no {folder}/post codes.csv to load" in missing.stderr
+        assert "to load" not in found.stderr
+
+    @pytest.mark.parametrize("word", ["--postcodes", "--postcodes=", "--yes=no"])
+    def test_takes_no_option_half(self, cloud, word):
+        """A file that is not named would not be loaded, and nobody would hear of it."""
+        done = cloud.run("deploy/setup.sh", word)
+
+        assert done.returncode == 2
+        assert f"unknown option {word}" in done.stderr
         assert cloud.calls() == []
 
 

@@ -155,6 +155,9 @@ class TestRefusals:
             (event(event_timestamp="noon"), "event_timestamp: wanted a whole number"),
             (event(event_timestamp=True), "event_timestamp: wanted a whole number"),
             (event(event_timestamp=2**63), "wanted a whole number of 64 bits"),
+            # Nanoseconds, whose years have five digits.
+            (event(event_timestamp=NOON * 1000), "wanted microseconds since 1970"),
+            (event(event_timestamp=2**63 - 1), "wanted microseconds since 1970"),
             (event(event_date="2025-13-01"), "event_date: wanted a date as YYYYMMDD"),
             (event(items={"item_id": "a"}), "items: wanted a list"),
             (event(items=[{"price": "dear"}]), "items.price: wanted a number"),

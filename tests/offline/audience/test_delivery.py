@@ -236,4 +236,46 @@ class TestFailure:
 
         assert "crm rejected all 19 users of a request" in delivery.failure
         assert delivery.tallies[ADD].rejected == {"no id": 1, "400 no such list": 19}
+        assert delivery.left == 20
         assert len(warehouse.users()) == 20
+
+    def test_where_a_receiver_refuses_one_user_after_the_other(self):
+        """Of a destination that takes one user a request, a hundred in a row end it.
+        Everybody is accepted, rejected or left, and the next delivery goes on."""
+
+        def answer(request: Request) -> Mapping[str, str]:
+            # A reason may name the user.
+            raise Refused(f"400 no stream for {request.members[0].user_id}")
+
+        warehouse = Warehouse()
+        crm = Crm(answer, at_once=8)
+        users = ["-", *(f"u{n:03}" for n in range(400))]
+        delivery = delivered(crm, users, warehouse=warehouse)
+
+        assert delivery.failure.startswith("crm rejected 100 users in a row (400 no")
+        assert not delivery.is_complete
+        tally = delivery.tallies[ADD]
+        assert 101 <= tally.sent == len(warehouse.users()) <= 101 + crm.at_once
+        assert tally.accepted == 0
+        assert delivery.left == 401 - tally.sent
+        assert f"{delivery.left} not sent yet" in str(delivery)
+
+        again = delivered(Crm(), users, warehouse=warehouse)
+        assert again.is_complete
+        assert (again.before, again.left) == (tally.sent, 0)
+        assert again.tallies[ADD].accepted == 401 - tally.sent
+        assert warehouse.users() == sorted(users)
+
+    def test_only_where_nobody_is_accepted_in_between(self):
+        """A receiver that does not know most users is asked for all of them; who
+        cannot be sent is no refusal of it."""
+
+        def answer(request: Request) -> Mapping[str, str]:
+            [member] = request.members
+            return {} if int(member.user_id[1:]) % 99 == 0 else {member.user_id: "?"}
+
+        users = [*(f"-{n}" for n in range(150)), *(f"u{n:03}" for n in range(300))]
+        delivery = delivered(Crm(answer), users, warehouse=Warehouse())
+
+        assert delivery.is_complete
+        assert delivery.tallies[ADD].rejected == {"no id": 150, "?": 296}

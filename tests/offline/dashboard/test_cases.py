@@ -138,6 +138,28 @@ class TestWorth:
         text = told(case(known, evaluations=rows).worth())
         assert "Alerts saved 1,700.00 of 3,000.00 in losses over 2 days" in text
 
+    def test_of_alerts_adds_up_within_a_currency_alone(self):
+        """Use cases of one currency are one sum. One that does not say which it has
+        stands alone, with its name."""
+
+        def event(name, currency=""):
+            known = Known(title=name, is_of_events=True, currency=currency)
+            rows = [fraud_day(1, use_case=name, saved=Decimal(100))]
+            return case({name: known}, evaluations=rows)
+
+        def headline(*found):
+            empty = {reading.name: reading for reading in readings({})}
+            return fraud.content(empty, found)["headline"]
+
+        ours, theirs = event("cards", "EUR"), event("wires", "EUR")
+        assert headline(ours, theirs).startswith("Alerts saved 200.00 EUR over 1 day")
+        assert "Alerts saved 100.00 EUR of 1,000.00 EUR in losses" in told(ours.worth())
+        assert headline(ours, event("cash", "USD"), event("gifts"), event("coins")) == (
+            "Alerts saved 100.00 EUR (cards); saved 100.00 USD (cash); "
+            "saved 100.00 (gifts); saved 100.00 (coins), "
+            "over 1 day with outcomes, reviews paid."
+        )
+
     @pytest.mark.parametrize(
         ("verdict", "words"),
         [

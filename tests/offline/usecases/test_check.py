@@ -82,7 +82,7 @@ class TestCheck:
         report = checked()
 
         assert (report.problems, report.warnings) == ([], [])
-        assert len(report.passed) == 6
+        assert len(report.passed) == 8
         assert str(report).endswith(f"{NAME}: nothing is wrong")
 
     @pytest.mark.long
@@ -438,7 +438,7 @@ class TestFurther:
         report = check.check("ga4_purchase", opened)
 
         assert report.problems == []
-        assert len(report.passed) == 6
+        assert len(report.passed) == 8
 
 
 class TestDeclared:

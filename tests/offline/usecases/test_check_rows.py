@@ -32,14 +32,59 @@ MISTAKES = [
 ]
 
 
+PRUNED = "table_suffix BETWEEN @first_suffix AND @last_suffix"
+PRUNED_LABELS = "e.table_suffix BETWEEN @first_label_suffix AND @last_label_suffix"
+BEYOND = "reads daily tables that hold no event of its window"
+# The same of a statement that is not bounded as it should be.
+UNPRUNED = [
+    ("features.sql", PRUNED, "TRUE", BEYOND),
+    ("features.sql", PRUNED, "table_suffix >= @first_suffix", BEYOND),
+    ("features.sql", PRUNED, "table_suffix <= @last_suffix", BEYOND),
+    ("features.sql", "AND @last_suffix", "AND @last_label_suffix", BEYOND),
+    ("labels.sql", PRUNED_LABELS, "TRUE", BEYOND),
+    (
+        "labels.sql",
+        "BETWEEN @first_label_suffix",
+        "BETWEEN @first_suffix",
+        BEYOND,
+    ),
+]
+# And of features that others change.
+CHANGED = "is another for a user because of what others do"
+ACTIVE = "COUNT(*) AS active_days"
+SHARED = [
+    (
+        "features.sql",
+        ACTIVE,
+        f"COUNT(*) / MAX(COUNT(*)) OVER (PARTITION BY as_of) {ACTIVE[9:]}",
+        CHANGED,
+    ),
+    (
+        "features.sql",
+        ACTIVE,
+        f"PERCENT_RANK() OVER (PARTITION BY as_of ORDER BY SUM(d.events)) {ACTIVE[9:]}",
+        CHANGED,
+    ),
+    (
+        "features.sql",
+        "/ 86400e6 AS recency_days",
+        "/ MAX(UNIX_MICROS(TIMESTAMP(as_of)) - MAX(d.last_event)) "
+        "OVER (PARTITION BY as_of) AS recency_days",
+        CHANGED,
+    ),
+]
+
+
 class TestRows:
     @pytest.mark.parametrize(
         "mistake",
         [
             MISTAKES[0],
+            UNPRUNED[0],
+            SHARED[0],
             *(
                 pytest.param(mistake, marks=pytest.mark.long)
-                for mistake in MISTAKES[1:]
+                for mistake in MISTAKES[1:] + UNPRUNED[1:] + SHARED[1:]
             ),
         ],
     )
@@ -60,3 +105,12 @@ class TestRows:
 
         assert report.problems == []
         assert "no made-up user with label 1 has features" in str(report.warnings)
+
+    @pytest.mark.long
+    def test_of_some_events_alone_are_a_warning(self, edit, checked):
+        """A cohort of buyers leaves everybody else without a probability."""
+        edit("features.sql", PRUNED, f"event_name = 'purchase' AND {PRUNED}")
+        report = checked()
+
+        [warning] = [one for one in report.warnings if "have a row" in one.message]
+        assert warning.message.startswith("only users with purchase have a row")

@@ -302,15 +302,21 @@ class TestFailures:
             artifacts.create("a", b"")
 
     def test_are_retryable_where_nobody_listens(self, opened):
-        """A closed port is 503 within the deadline."""
+        """A closed port is 503 within the deadline. The message says what happened,
+        who was asked, and what starts an emulator."""
         [port] = free_ports(1)
         artifacts = opened(
             STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}",
             PROPENSITY_RETRY_DEADLINE_S="1",
         )
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             artifacts.find("a")
+
+        told = caught.value.message
+        assert told.startswith("Cloud Storage did not answer in time: ConnectionError")
+        assert f"http://{HOST}:{port} (STORAGE_EMULATOR_HOST)" in told
+        assert "`make up`" in told
 
     @pytest.mark.parametrize("status", [500, 503])
     def test_are_retryable_while_the_service_fails(

@@ -95,8 +95,11 @@ class TestObjects:
                 raise RefreshError("no metadata server")
 
         objects = Objects(Credentials(), "b", host="", failures=(GoogleAuthError,))
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             objects.find_newer("any")
+
+        # Google was asked.
+        assert "emulator" not in caught.value.message
 
     def test_tries_again_what_may_pass(self, artifacts, environment):
         """One 503 is not noticed."""
@@ -108,14 +111,18 @@ class TestObjects:
             assert through(proxy, environment).find_newer("name").data == b"one"
 
     def test_says_that_nobody_answers(self, environment):
-        """No server is Unavailable, as an outage is."""
+        """No server is Unavailable, as an outage is; the message says who was asked,
+        and what starts an emulator."""
         objects = Objects.open(
             Settings.from_environment(
                 {**environment, "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
             )
         )
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             objects.find_newer("any")
+
+        assert "http://127.0.0.1:9 (STORAGE_EMULATOR_HOST)" in caught.value.message
+        assert "`make up`" in caught.value.message
 
 
 class TestStreamedCreate:

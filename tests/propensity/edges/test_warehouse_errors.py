@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
+import grpc
 import pytest
 from google.api_core import exceptions as api
 
+from local.processes import free_ports
 from propensity.edges.bigquery_errors import is_denied, translated
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
@@ -92,6 +94,33 @@ class TestErrors:
 
         assert type(found) is ours
         assert found.retryable is retryable
+
+    def test_say_who_was_asked_where_nobody_answers(self, settings):
+        """An emulator's address with its variable, and what starts it: for queries and
+        for rows, which come from an emulator of their own. Google needs no name."""
+        [port] = free_ports(1)
+        opened = Warehouse.open(
+            replace(
+                settings,
+                retry_deadline_s=1,
+                bigquery_endpoint=f"http://127.0.0.1:{port}",
+                bigquery_storage_endpoint=f"127.0.0.1:{port}",
+            )
+        )
+        with pytest.raises(Unavailable) as caught:
+            opened.rows("SELECT 1 AS one")
+        opened.close()
+
+        told = caught.value.message
+        assert told.startswith("BigQuery did not answer in time: ConnectionError")
+        assert f"http://127.0.0.1:{port} (BIGQUERY_EMULATOR_HOST)" in told
+        assert "`make up`" in told
+        with pytest.raises(Unavailable) as caught, opened._translated():
+            raise api.from_grpc_status(grpc.StatusCode.UNAVAILABLE, "refused")
+        told = caught.value.message
+        assert f"at 127.0.0.1:{port} (BIGQUERY_STORAGE_EMULATOR_HOST)" in told
+        google = translated(ConnectionError("reset")).message
+        assert google == "BigQuery did not answer in time: ConnectionError"
 
     @pytest.mark.parametrize("status", [500, 503])
     def test_that_pass_are_not_seen(self, settings, bigquery_emulator, status):

@@ -55,10 +55,13 @@ def test_leaves_no_birth_date_that_gives_no_age():
         b"{'name': 'Ada Muster', 'date_of_birth': '1990-05-04'}",
         json.dumps({"n\u0061me": "Ada Muster", "x": 1}).encode(),
         b'{"event": {"name" : "Ada Muster"}}',
+        b'{"Name": "Ada Muster", "DATE_OF_BIRTH": "1990-05-04"}',
+        b'{"dateOfBirth": "1990-05-04", "street-address": "1 High Street"}',
     ],
 )
 def test_finds_fields_in_what_is_no_event(data):
-    """Broken, nested, quoted twice, in another encoding."""
+    """Broken, nested, quoted twice, in another encoding, or spelled another way: the
+    field is then missing, and the message a dead letter for that."""
     found = redacted(data, PERSONAL).replace(b"\0", b"")
 
     assert not [text for text in SAID if text.encode() in found]

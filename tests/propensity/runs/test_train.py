@@ -5,7 +5,7 @@ Training as a run, where no function shows it: what it refuses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import usecases
-from propensity.errors import SchemaError
+from propensity.errors import NotEnoughData, SchemaError
 from propensity.runs import train
 from propensity.settings import GIB, Settings
 
@@ -28,6 +28,44 @@ class TestChecks:
             train.check_features(
                 rows, {"recency_days": "number", "shoe_size": "number"}
             )
+
+
+class TestOutcomes:
+    def left(self, *missing: date, hours: int = 0) -> tuple[set[date], dict[str, Any]]:
+        """Which snapshots are left out."""
+        run: Any = SimpleNamespace(
+            settings=Settings(project="p", property_utc_offset_hours=hours),
+            timeframe=usecases.load("ga4_purchase").timeframe(Settings(project="p")),
+            missing_days=missing,
+            now=lambda: datetime(2026, 6, 1, tzinfo=UTC),
+            log_fields={},
+        )
+        return {*ALL} - {*train._with_outcomes(run, ALL)}, run.log_fields
+
+    def test_of_days_that_are_there_are_all(self):
+        assert self.left() == (set(), {})
+
+    def test_that_lack_a_day_are_left_out(self):
+        """The first and the last day of a horizon count; the one before it is of the
+        snapshot before."""
+        as_of = ALL[40]
+
+        assert self.left(as_of) == ({as_of}, {"snapshots_left_out": 1})
+        assert self.left(as_of + timedelta(days=6))[0] == {as_of}
+        assert self.left(as_of - timedelta(days=1))[0] == {ALL[39]}
+        assert self.left(as_of, as_of + timedelta(days=7))[0] == {as_of, ALL[41]}
+
+    @pytest.mark.parametrize(("hours", "days"), [(9, 7), (-8, -1)])
+    def test_lie_in_the_tables_of_local_days(self, hours, days):
+        """East of Greenwich the last hours are in the next day's table, west of it the
+        first ones in the day's before."""
+        day = ALL[40] + timedelta(days=days)
+
+        assert ALL[40] in self.left(day, hours=hours)[0]
+
+    def test_that_lack_days_everywhere_train_nothing(self):
+        with pytest.raises(NotEnoughData, match="each of 65 snapshots lacks days"):
+            self.left(*ALL)
 
 
 AS_OF = date(2026, 6, 1)

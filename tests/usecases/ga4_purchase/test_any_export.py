@@ -126,6 +126,53 @@ class TestPointInTime:
             assert same[1:] == same[:1] * 3, number
 
 
+def load_day(place: Any, day: date, table: pa.Table) -> None:
+    """Load a day's table as it is, whatever its rows and columns are."""
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    file.seek(0)
+    known = {column.name: column for column in ga4_schema.bigquery_schema()}
+    options = bigquery.ParquetOptions()
+    options.enable_list_inference = True
+    with place.bigquery.client() as client:
+        client.load_table_from_file(
+            file,
+            f"{place.ga4_dataset}.events_{day:%Y%m%d}",
+            job_config=bigquery.LoadJobConfig(
+                source_format="PARQUET",
+                parquet_options=options,
+                schema=[
+                    known.get(name, bigquery.SchemaField(name, "STRING"))
+                    for name in table.column_names
+                ],
+            ),
+        ).result()
+
+
+class TestTimes:
+    def test_that_cannot_be_are_of_no_window(self, workplace, over):
+        """Nanoseconds, or nothing, in the place of microseconds: BigQuery has no moment
+        for them, and the other events are read. So it is with a first visit before all
+        times."""
+        wrong = (None, ago(3) * 1000, 2**63 - 1, -(2**63), 253402300800 * 10**6)
+        first_visit = -(2**63)
+        rows = [
+            *(event("lost", ago(3), event_timestamp=time) for time in wrong),
+            *(event("kept", ago(3), event_timestamp=time) for time in wrong),
+            event("kept", ago(3), user_first_touch_timestamp=first_visit),
+            # The last microsecond that there is.
+            event("far", ago(3), event_timestamp=253402300800 * 10**6 - 1),
+        ]
+        table = pa.Table.from_pylist(rows, SCHEMA)
+        load_day(workplace, AS_OF - 3 * DAY, table)
+
+        found = over(workplace).prepare().features()
+
+        assert {*found} == {"kept"}
+        assert (found["kept"]["events"], found["kept"]["recency_days"]) == (1, 3)
+        assert found["kept"]["days_since_first_seen"] == 90
+
+
 class TestSchemas:
     def test_may_differ_from_day_to_day(self, workplace, over):
         """An older shard lacks columns and a newer one has more: both are read."""
@@ -149,27 +196,8 @@ class TestSchemas:
                 "session_traffic_source_last_click", pa.array(["x"])
             ),
         }
-        with workplace.bigquery.client() as client:
-            for day, table in changed.items():
-                file = io.BytesIO()
-                pq.write_table(table, file)
-                file.seek(0)
-                schema = ga4_schema.bigquery_schema()
-                known = {column.name: column for column in schema}
-                options = bigquery.ParquetOptions()
-                options.enable_list_inference = True
-                client.load_table_from_file(
-                    file,
-                    f"{workplace.ga4_dataset}.events_{AS_OF - day * DAY:%Y%m%d}",
-                    job_config=bigquery.LoadJobConfig(
-                        source_format="PARQUET",
-                        parquet_options=options,
-                        schema=[
-                            known.get(name, bigquery.SchemaField(name, "STRING"))
-                            for name in table.column_names
-                        ],
-                    ),
-                ).result()
+        for day, table in changed.items():
+            load_day(workplace, AS_OF - day * DAY, table)
 
         row = over(workplace).prepare().features()["u"]
 
