@@ -9,11 +9,14 @@ stranger.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import os
 import random
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -206,14 +209,41 @@ def is_free(port: int) -> bool:
     return True
 
 
+@functools.cache
+def _claims() -> int:
+    """Open the file in which a locked byte is a port that some process was given."""
+    file = Path(tempfile.gettempdir()) / f"propensity-ports-{os.getuid()}"
+    return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _claim(port: int) -> bool:
+    """Take a port for this process until it ends; False if another has it."""
+    if port in _given:
+        return False
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _given.add(port)
+    return True
+
+
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on, for servers that are started next."""
-    candidates = random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS))
+    """
+    Return ports that nothing listens on, for servers that are started next.
+
+    None is given twice, to this process or to another of the user's, until the one
+    that was given it has ended: a server takes seconds before it listens.
+    """
     ports: list[int] = []
-    for port in candidates:
+    # Of a generator of its own: tests set the seed of the one that all share.
+    for port in random.Random().sample(FREE_PORTS, len(FREE_PORTS)):
         if len(ports) == count:
             break
-        if is_free(port):
+        if is_free(port) and _claim(port):
             ports.append(port)
     if len(ports) < count:
         raise LocalError(f"no {count} free ports in {FREE_PORTS}")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from propensity.schema import Table
 
+DAY_MS = 24 * 3600 * 1000
+
 
 def query_parameter(name: str, value: Any) -> Any:
     """
@@ -67,6 +69,25 @@ def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
         )
 
     return [field(column) for column in table.columns]
+
+
+def definition_of(table: Table, table_id: str) -> bigquery.Table:
+    """Return what ``Table.ddl`` says of a table, as the API is told it."""
+    made = bigquery.Table(table_id, schema=schema_of(table))
+    made.description = table.description
+    made.clustering_fields = list(table.clustering)
+    made.require_partition_filter = table.requires_filter or None
+    if table.buckets:
+        made.range_partitioning = bigquery.RangePartitioning(
+            field=table.partition,
+            range_=bigquery.PartitionRange(start=0, end=table.buckets, interval=1),
+        )
+    else:
+        made.time_partitioning = bigquery.TimePartitioning(
+            field=table.partition,
+            expiration_ms=table.expiration_days * DAY_MS or None,
+        )
+    return made
 
 
 def conforming(rows: pa.Table, table: Table) -> pa.Table:

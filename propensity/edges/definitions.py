@@ -8,15 +8,13 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from propensity.edges.bigquery import BigQuery
-from propensity.edges.columns import schema_of
+from propensity.edges.columns import DAY_MS, definition_of, schema_of
 from propensity.errors import SettingsError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from propensity.schema import Table
-
-_DAY_MS = 24 * 3600 * 1000
 
 # Names of tables in one answer: BigQuery's maximum.
 _TABLES_PAGE = 1_000
@@ -27,14 +25,11 @@ class Definitions(BigQuery):
 
     def create(self, table: Table, *, expires: datetime | None = None) -> None:
         """Create a table of ``tables`` where it is missing."""
-        if expires is None:
-            self.execute(table.ddl())
-            return
-        reference = bigquery.Table(self._table_id(table.name), schema=schema_of(table))
-        reference.expires = expires
+        definition = definition_of(table, self._table_id(table.name))
+        definition.expires = expires
         with self._translated():
             self.client.create_table(
-                reference, exists_ok=True, retry=self._retry, timeout=self._request
+                definition, exists_ok=True, retry=self._retry, timeout=self._request
             )
 
     def keep(self, table: Table) -> None:
@@ -45,7 +40,7 @@ class Definitions(BigQuery):
         A missing column is added at the end, unless it is required. Whole numbers in a
         struct that are fractions in ``table`` are cast; other types stay.
         """
-        expiration = table.expiration_days * _DAY_MS or None
+        expiration = table.expiration_days * DAY_MS or None
         with self._translated():
             current = self.client.get_table(
                 self._table_id(table.name), retry=self._retry, timeout=self._request

@@ -28,9 +28,12 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
         SettingsError: The export is in another location. All else is there.
     """
     warehouse.create_dataset(settings.dataset)
+    there = set(warehouse.table_names(f"{settings.project}.{settings.dataset}"))
     for table in tables.retained(settings.retention_days):
-        warehouse.create(table)
-        warehouse.keep(table)
+        if table.name in there:
+            warehouse.keep(table)
+        else:
+            warehouse.create(table)
     compact.prepare_view(warehouse, artifacts)
     if not settings.ga4_dataset:
         return

@@ -8,6 +8,7 @@ have the model as champion.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -189,12 +190,6 @@ def make_place(emulators, bigquery_emulator) -> Iterator[Callable[..., Place]]:
         place.close()
 
 
-@pytest.fixture(scope="session")
-def new_place(make_place, shop_dataset) -> Callable[..., Place]:
-    """Make a place over the small shop's export."""
-    return partial(make_place, shop_dataset)
-
-
 class Places:
     """
     Places that tests have one after another, each as it was made.
@@ -214,12 +209,28 @@ class Places:
             return place, Objects(place.registry.artifacts)
         place, objects = self._idle[ga4_dataset].pop()
         empty_tables(place.warehouse, TABLES)
+        client = place.warehouse.client
+        for model in client.list_models(place.workplace.dataset):
+            client.delete_model(model)
         objects.put_back()
         return place, objects
 
     def give_back(self, place: Place, objects: Objects) -> None:
         """Have it put back when it is needed."""
         self._idle[place.workplace.ga4_dataset].append((place, objects))
+
+    @contextlib.contextmanager
+    def lending(self) -> Iterator[Callable[..., Place]]:
+        """Lend places over a dataset's export, until the end."""
+        taken: list[tuple[Place, Objects]] = []
+
+        def one(ga4_dataset: str, **extra: str) -> Place:
+            taken.append(self.take(ga4_dataset))
+            return taken[-1][0].with_settings(**extra)
+
+        yield one
+        for place, objects in taken:
+            self.give_back(place, objects)
 
 
 @pytest.fixture(scope="session")
@@ -231,15 +242,15 @@ def places(make_place) -> Places:
 @pytest.fixture
 def borrow(places) -> Iterator[Callable[..., Place]]:
     """Return a place over a dataset's export for one test."""
-    taken: list[tuple[Place, Objects]] = []
+    with places.lending() as lend:
+        yield lend
 
-    def one(ga4_dataset: str, **extra: str) -> Place:
-        taken.append(places.take(ga4_dataset))
-        return taken[-1][0].with_settings(**extra)
 
-    yield one
-    for place, objects in taken:
-        places.give_back(place, objects)
+@pytest.fixture(scope="module")
+def new_place(places, shop_dataset) -> Iterator[Callable[..., Place]]:
+    """Return a place over the small shop's export for the tests of one module."""
+    with places.lending() as lend:
+        yield partial(lend, shop_dataset)
 
 
 @pytest.fixture(scope="session")
@@ -281,20 +292,22 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def first_model(new_place) -> Trained:
+def first_model(make_place, shop_dataset) -> Trained:
     """The model that one process of the test run has trained on the small shop."""
 
     def train(folder: Path) -> None:
-        (folder / "trained").write_bytes(pickle.dumps(Trained.at(new_place())))
+        (folder / "trained").write_bytes(
+            pickle.dumps(Trained.at(make_place(shop_dataset)))
+        )
 
     made: Trained = pickle.loads((once("model", train) / "trained").read_bytes())
     return made
 
 
 @pytest.fixture(scope="session")
-def trained(new_place, first_model) -> tuple[Place, dict[str, Any]]:
+def trained(make_place, shop_dataset, first_model) -> tuple[Place, dict[str, Any]]:
     """A place whose first model was trained, and what training answered."""
-    place = new_place()
+    place = make_place(shop_dataset)
     first_model.put_into(place)
     return place, first_model.answer
 

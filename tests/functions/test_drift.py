@@ -98,9 +98,11 @@ class TestPublications:
         assert "medium is " in answer.json["message"]
 
     @pytest.mark.long
-    def test_go_out_where_the_table_is_missing(self, new_place, enthrone, logged):
+    def test_go_out_where_the_table_is_missing(
+        self, make_place, shop_dataset, enthrone, logged
+    ):
         """A deployment whose set-up is older publishes, and the log says it."""
-        place = enthrone(new_place())
+        place = enthrone(make_place(shop_dataset))
         place.warehouse.execute("DROP TABLE ma_drift")
         answer = place.run("predictions", LATER)
 

@@ -168,11 +168,11 @@ class TestPublishing:
 
 class TestUserDays:
     @pytest.mark.long
-    def test_give_the_tables_of_the_export(self, new_place, enthrone):
+    def test_give_the_tables_of_the_export(self, enthroned):
         """A run reads the days of the export that are new, all of them if asked, and
         publishes what it would without sums."""
         kept = {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
-        place = enthrone(new_place(**kept))
+        place = enthroned.with_settings(**kept)
         first = place.run("predictions", TRAINED, full=True)
         next_ = place.run("predictions", LATER)
         incremental = state(place)

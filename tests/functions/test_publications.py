@@ -106,9 +106,11 @@ class TestRow:
 
 
 class TestFailure:
-    def test_loses_no_publication(self, new_place, enthrone, published, logged):
+    def test_loses_no_publication(
+        self, make_place, shop_dataset, enthrone, published, logged
+    ):
         """A deployment whose set-up is older publishes as before; the log says it."""
-        place = enthrone(new_place())
+        place = enthrone(make_place(shop_dataset))
         place.warehouse.execute("DROP TABLE ma_publications")
         answer = place.run("predictions", TRAINED)
 

@@ -55,13 +55,12 @@ class TestPublishing:
         assert len({row["base_log_odds"] for row in rows}) == 1
 
     @pytest.mark.long
-    def test_a_run_without_the_setting_takes_them_back(self, new_place, enthrone):
+    def test_a_run_without_the_setting_takes_them_back(self, enthroned):
         """Reasons are those of the newest probability; the history has none."""
-        place = enthrone(new_place())
-        place.with_settings(**EXPLAINED).run("predictions", TRAINED)
-        before = place.rows(TABLE)
-        place.run("predictions", TRAINED)
-        after = place.rows(TABLE)
+        enthroned.with_settings(**EXPLAINED).run("predictions", TRAINED)
+        before = enthroned.rows(TABLE)
+        enthroned.run("predictions", TRAINED)
+        after = enthroned.rows(TABLE)
 
         assert all(row["reasons"] for row in before)
         assert not any(row["reasons"] for row in after)
@@ -71,10 +70,10 @@ class TestPublishing:
         ]
 
     def test_a_model_without_reasons_is_published_all_the_same(
-        self, new_place, enthrone, logged, monkeypatch
+        self, enthroned, logged, monkeypatch
     ):
         """The log says why there are none."""
-        place = enthrone(new_place(**EXPLAINED))
+        place = enthroned.with_settings(**EXPLAINED)
         monkeypatch.setattr("propensity.models.reasons.AnomalyModel", object)
         place.run("predictions", TRAINED)
         warning, line = (one for one in logged() if one["function"] == "predictions")

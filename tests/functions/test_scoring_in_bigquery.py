@@ -114,9 +114,9 @@ class TestScores:
         )
 
     @pytest.mark.long
-    def test_without_suppressed_users(self, both, new_place, enthrone):
+    def test_without_suppressed_users(self, both, enthroned):
         """BigQuery cannot know them: they are taken out before the publication."""
-        place = enthrone(new_place(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY))
+        place = enthroned.with_settings(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY)
         suppress(place, "user.003")
         answer = place.run("predictions", TRAINED)
 
@@ -128,10 +128,10 @@ class TestScores:
         assert "user.003" not in {row["user_id"] for row in kept}
 
     @pytest.mark.long
-    def test_are_of_sums_of_days(self, both, new_place, enthrone):
+    def test_are_of_sums_of_days(self, both, enthroned):
         """The statement reads the sums that are kept, and days that have changed: a
         user without sums is not scored, until a full run sums up every day."""
-        place = enthrone(new_place(**OF_SUMS))
+        place = enthroned.with_settings(**OF_SUMS)
         first = place.run("predictions", TRAINED)
         place.warehouse.execute("DELETE FROM export_user_days WHERE user_id='user.004'")
         second = place.run("predictions", TRAINED)
@@ -157,9 +157,9 @@ class TestScores:
 
 class TestGuards:
     @pytest.mark.long
-    def test_scores_that_jump_are_not_published(self, new_place, enthrone):
+    def test_scores_that_jump_are_not_published(self, enthroned):
         """The guard of the shift is that of the function."""
-        place = enthrone(new_place(**IN_BIGQUERY))
+        place = enthroned.with_settings(**IN_BIGQUERY)
         place.run("predictions", TRAINED)
         before = state(place)
         strict = place.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0")
@@ -168,9 +168,9 @@ class TestGuards:
         assert answer.status_code == 409
         assert state(place) == before
 
-    def test_a_graph_with_other_bytes_is_not_imported(self, new_place, enthrone):
+    def test_a_graph_with_other_bytes_is_not_imported(self, enthroned):
         """Write access to the bucket is not enough to change what is computed."""
-        place = enthrone(new_place(**IN_BIGQUERY))
+        place = enthroned.with_settings(**IN_BIGQUERY)
         overwrite(place.registry, metadata(place)["onnx_object"], b"other bytes")
         answer = place.post("predictions", {"as_of": TRAINED})
 
@@ -181,10 +181,10 @@ class TestGuards:
         assert scores(place) == {}
 
     def test_a_version_without_a_graph_is_scored_by_the_function(
-        self, new_place, enthrone, logged
+        self, enthroned, logged
     ):
         """And a warning says why."""
-        place = enthrone(new_place(**IN_BIGQUERY))
+        place = enthroned.with_settings(**IN_BIGQUERY)
         place.warehouse.execute(
             "UPDATE ma_model_training_metadata SET onnx_object = NULL, "
             "onnx_note = 'no graph: of the test' WHERE TRUE"
@@ -345,16 +345,15 @@ class TestCommand:
             for user, (probability, _) in by_function.items()
         }
 
-    def test_says_that_a_version_has_no_graph(self, new_place, enthrone):
-        place = enthrone(new_place())
-        place.warehouse.execute(
+    def test_says_that_a_version_has_no_graph(self, enthroned):
+        enthroned.warehouse.execute(
             "UPDATE ma_model_training_metadata SET onnx_object = NULL, "
             "onnx_note = 'no graph: of the test' WHERE TRUE"
         )
         deployment = Deployment(
-            settings=place.settings,
-            warehouse=place.warehouse,
-            artifacts=place.registry.artifacts,
+            settings=enthroned.settings,
+            warehouse=enthroned.warehouse,
+            artifacts=enthroned.registry.artifacts,
             use_case=USE_CASE,
         )
 

@@ -269,9 +269,9 @@ class TestScheduledRuns:
     USER = "user.004"
 
     @pytest.fixture
-    def shop_place(self, new_place, shop_rows) -> Place:
+    def shop_place(self, place, shop_rows) -> Place:
         """A shop whose every fourth user is a regular; this one is suppressed."""
-        place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY)
+        place = place.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
         suppress(place, self.USER)
         return place

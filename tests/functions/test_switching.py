@@ -240,10 +240,10 @@ class TestTwentySwitches:
 
 @pytest.mark.long
 class TestTraining:
-    def test_tells_what_it_promotes(self, emulators, new_place):
+    def test_tells_what_it_promotes(self, emulators, place):
         """The first model of a place serves, and a message says so to others."""
         topic = f"model-updates-{uuid.uuid4().hex[:10]}"
-        place = new_place(PROPENSITY_MODEL_UPDATES_TOPIC=topic)
+        place = place.with_settings(PROPENSITY_MODEL_UPDATES_TOPIC=topic)
         site = Site(place.workplace, emulators.address("pubsub"))
         site.create_topic(topic)
         subscription = site.subscribe(topic)

@@ -198,9 +198,9 @@ class TestPublishing:
 
     @pytest.mark.long
     def test_bigquery_scores_without_values_and_says_so(
-        self, published, logged, new_place, enthrone
+        self, published, logged, enthroned
     ):
-        place = enthrone(new_place(PROPENSITY_SCORE_WITH="bigquery"))
+        place = enthroned.with_settings(PROPENSITY_SCORE_WITH="bigquery")
         answer = place.run("predictions", TRAINED)
         line = logged()[-1]
 

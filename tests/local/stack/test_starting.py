@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from local import venvs
+from local import processes, venvs
 from local.errors import LocalError
 from local.processes import Process, Work, cpu_s, spawn, start_time, stop
-from local.stack.state import READY_VARIABLE, State, ports_from, ready_s_from
+from local.stack.state import READY_VARIABLE, ROOT, State, ports_from, ready_s_from
 from tests.local.stack.projects import wait_until
 
 
@@ -55,6 +55,27 @@ class TestPorts:
             ports_from({}, base=-1)
         with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE must be a port"):
             ports_from({"PROPENSITY_PORT_BASE": "8²"})
+
+
+class TestFreePorts:
+    def test_are_given_to_one_process_at_a_time(self, monkeypatch):
+        """Also while nobody listens yet; one that has ended has given them back."""
+        ask = (
+            "from local.processes import free_ports; print(*free_ports(2), flush=True)"
+        )
+        command = [sys.executable, "-c", f"{ask}; input()"]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            theirs = [int(port) for port in other.stdout.readline().split()]
+            monkeypatch.setattr(processes, "FREE_PORTS", theirs)
+            with pytest.raises(LocalError, match="no 1 free ports"):
+                processes.free_ports(1)
+            other.communicate(b"\n")
+
+        assert sorted(processes.free_ports(2)) == sorted(theirs)
+        with pytest.raises(LocalError, match="no 1 free ports"):
+            processes.free_ports(1)
 
 
 class TestPatience:

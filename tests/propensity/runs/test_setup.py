@@ -5,7 +5,7 @@ Set-up, specified: tables, their columns and how long they are kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from types import SimpleNamespace
 
@@ -156,3 +156,35 @@ class TestPrepare:
         assert {table.table_id for table in listed} == views | {
             table.name for table in tables.TABLES
         }
+
+    @pytest.mark.parametrize(
+        "table",
+        [tables.PREDICTIONS_STAGING, tables.STREAM_USERS, tables.EVALUATION],
+        ids=["expiring", "in buckets", "with structs"],
+    )
+    def test_makes_tables_as_their_ddl_says(self, deployment, table):
+        """The API is told of them; an older one is rewritten by a statement."""
+
+        def kinds(fields) -> list[object]:
+            return [(f.name, f.field_type, f.mode, kinds(f.fields)) for f in fields]
+
+        def like(found: bigquery.Table) -> tuple[object, ...]:
+            days, buckets = found.time_partitioning, found.range_partitioning
+            return (
+                found.description,
+                [field.description for field in found.schema],
+                kinds(found.schema),
+                found.clustering_fields,
+                bool(found.require_partition_filter),
+                days and days.field,
+                repr(buckets),
+            )
+
+        told, stated = (replace(table, name=name) for name in ("told", "stated"))
+        deployment.warehouse.create(told)
+        deployment.warehouse.execute(stated.ddl())
+        made = [like(deployment.table(one.name)) for one in (told, stated)]
+        for one in (told, stated):
+            deployment.warehouse.drop(one.name)
+
+        assert made[0] == made[1]
