@@ -12,8 +12,6 @@ from propensity.edges.columns import DAY_MS, definition_of, schema_of
 from propensity.errors import SettingsError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from propensity.schema import Table
 
 # Names of tables in one answer: BigQuery's maximum.
@@ -23,10 +21,9 @@ _TABLES_PAGE = 1_000
 class Definitions(BigQuery):
     """Tables, views and datasets. Only ``keep``'s rewrite of a table bills anything."""
 
-    def create(self, table: Table, *, expires: datetime | None = None) -> None:
+    def create(self, table: Table) -> None:
         """Create a table of ``tables`` where it is missing."""
         definition = definition_of(table, self._table_id(table.name))
-        definition.expires = expires
         with self._translated():
             self.client.create_table(
                 definition, exists_ok=True, retry=self._retry, timeout=self._request

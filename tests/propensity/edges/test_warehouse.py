@@ -233,16 +233,6 @@ class TestTables:
         with pytest.raises(MissingTable, match="ma_predictions_history"):
             warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history"))
 
-    def test_may_expire(self, warehouse):
-        """A table for a while has its end in its description."""
-        end = datetime.now(UTC) + timedelta(days=1)
-        warehouse.create(PREDICTIONS_HISTORY, expires=end)
-        name = f"{warehouse.settings.dataset}.ma_predictions_history"
-        found = warehouse.client.get_table(name)
-        warehouse.drop("ma_predictions_history")
-
-        assert abs(found.expires - end) < timedelta(seconds=1)
-
     def test_view_is_replaced(self, warehouse):
         """A view takes its new query."""
         for number in (1, 2):
