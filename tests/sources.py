@@ -36,7 +36,9 @@ def each(paths: Iterable[Path]) -> Callable[[Check], Callable[[Any], None]]:
                     check(self, path)
                 except AssertionError as error:
                     failed[named(path)] = str(error)
-            assert failed == {}
+            assert not failed, "\n".join(
+                f"{name}: {why}" for name, why in failed.items()
+            )
 
         test.__doc__ = check.__doc__
         return test
