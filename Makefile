@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-install test-long mutations check bench docs docs-serve clean
+.PHONY: help setup demo up down status doctor test test-install test-long imports mutations check bench docs docs-serve clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -59,6 +59,10 @@ test-install: setup ## run the tests that install packages, from the package ind
 
 test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
 	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
+
+# Collected, a test is imported, and all that it tests.
+imports: setup ## import every module, and run no test
+	@$(BIN)/python -m pytest --collect-only -q tests >.local/imports || { cat .local/imports; exit 1; }
 
 mutations: setup ## break rules of the code one by one, and see a test go red for each
 	@$(BIN)/python -m tests.mutations --only "$${ONLY:-}"

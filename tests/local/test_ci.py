@@ -120,11 +120,11 @@ def checked(tmp_path_factory) -> Checked:
 class TestSteps:
     def test_are_the_commands_of_the_readme(self, checked):
         """Set-up, what installs, and then both commands of README.md and the rest; on
-        every further Python its set-up and a demo."""
+        the newest Python a demo; on those between the import of all modules."""
         assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
         assert checked.steps[:5] == ["setup", "check", "test-install", "demo", "test"]
         rest = checked.calls[5:]
-        assert {call["words"][0] for call in rest} <= {"setup", "demo"}
+        assert {call["words"][0] for call in rest} <= {"setup", "imports", "demo"}
         for call in rest:
             assert any(word.startswith("VENV=.venv-3.") for word in call["words"])
 
