@@ -22,7 +22,9 @@ def _name(text: str) -> str:
     from propensity.ids import NAME
 
     if not NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no name: small letters, digits, underscores")
+        raise ValueError(
+            f"{text!r} is not a name: lower-case letters, digits, underscores"
+        )
     return text
 
 
@@ -32,7 +34,7 @@ def _money(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal(-1)
     if not (amount.is_finite() and amount >= 0):
-        raise ValueError(f"{text!r} is no amount of 0 or more")
+        raise ValueError(f"{text!r} is not an amount of 0 or more")
     return amount
 
 
@@ -42,7 +44,7 @@ def _probability(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ValueError(f"{text!r} is no probability from 0 to 1")
+        raise ValueError(f"{text!r} is not a probability from 0 to 1")
     return value
 
 

@@ -218,7 +218,7 @@ def forget(
     """
     if is_dry + no_suppression + allow_again > 1:
         raise click.UsageError(
-            "--dry-run, --no-suppression and --allow-again exclude each other"
+            "choose one of --dry-run, --no-suppression and --allow-again"
         )
     from offline import forget_user as program
     from offline.forget_report import Request, users_of
@@ -307,7 +307,7 @@ def _reason(text: str) -> str:
     from propensity.events.values import REASONS
 
     if text not in REASONS:
-        raise ValueError(f"{text!r} is no reason; there are {', '.join(REASONS)}")
+        raise ValueError(f"{text!r} is not a reason; there are {', '.join(REASONS)}")
     return text
 
 

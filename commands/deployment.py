@@ -146,7 +146,9 @@ def dashboard(
         _entered(state)
         out = out or _served(state)
     if not out:
-        raise click.UsageError("--out says where the pages go")
+        raise click.UsageError(
+            "--out is missing: where the pages go, a folder or gs://BUCKET/PREFIX"
+        )
     show(run(out, is_local=is_local, **chosen), as_json=as_json)
 
 

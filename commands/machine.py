@@ -77,7 +77,7 @@ def demo(*, as_json: bool, **choice: Any) -> None:
     from local.play import Choice, run
 
     if choice["data"] and choice["cards"]:
-        raise click.UsageError("--data and --cards exclude each other")
+        raise click.UsageError("choose one of --data and --cards")
     with apart(as_json=as_json):
         played = run(Choice(**choice))
     show(played, as_json=as_json)
@@ -255,7 +255,7 @@ def _named(state: str | None, data: str | None) -> State | None:
     from local.stack.state import State
 
     if state and data:
-        raise click.UsageError("--state and --data exclude each other")
+        raise click.UsageError("choose one of --state and --data")
     if state:
         return State(state)
     return State.of_data(data) if data else None

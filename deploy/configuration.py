@@ -248,13 +248,14 @@ def _require_what_is_set(d: Deployment) -> None:
         raise DeploymentError("PROPENSITY_BUCKET is not set: the bucket to create")
     if not re.fullmatch(_BUCKET, d.settings.bucket):
         raise DeploymentError(
-            f"PROPENSITY_BUCKET is {d.settings.bucket!r}, which Cloud Storage takes "
-            "for no name: 3 to 63 small letters, digits, dashes, dots and underscores; "
-            "neither goog at its beginning, nor two dots together, nor an IP address"
+            f"PROPENSITY_BUCKET is {d.settings.bucket!r}, which is not a name that "
+            "Cloud Storage takes: 3 to 63 lower-case letters, digits, dashes, dots and "
+            "underscores; not goog at its beginning, nor two dots together, nor an IP "
+            "address"
         )
     if not re.fullmatch(_PROJECT, d.settings.project):
         raise DeploymentError(
-            f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is no id of a "
+            f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is not the id of a "
             "project; `gcloud projects list` has them"
         )
     _require_topics(d)
@@ -266,7 +267,7 @@ def _require_what_is_set(d: Deployment) -> None:
     name = d.own["DEPLOY_TIME_ZONE"]
     if not _is_time_zone(name):
         raise DeploymentError(
-            f"DEPLOY_TIME_ZONE is {name!r}, which is no time zone; such as "
+            f"DEPLOY_TIME_ZONE is {name!r}, which is not a time zone, such as "
             "Europe/London"
         )
 

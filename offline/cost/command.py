@@ -31,7 +31,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ValueError(f"{text} is no share, 0 to 1")
+        raise ValueError(f"{text} is not a share from 0 to 1")
     return value
 
 

@@ -49,6 +49,6 @@ def parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
     if len(parsed) != len(texts):
         raise SchemaError(
             f"inference_log holds {len(texts) - len(parsed)} rows of features that are "
-            "no JSON object"
+            "not JSON objects"
         )
     return parsed

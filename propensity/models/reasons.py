@@ -293,7 +293,7 @@ def _forest(model: Any, owners: _Owners) -> _Sum:
 
 def _calibrated(model: CalibratedClassifierCV, owners: _Owners) -> _Sum:
     if len(model.calibrated_classifiers_) != 1:
-        raise Unexplained("a calibration by several folds is no sum over features")
+        raise Unexplained("a calibration by several folds is not a sum over features")
     [part] = model.calibrated_classifiers_
     [calibrator] = part.calibrators
     inner = _in_log_odds(part.estimator, owners)

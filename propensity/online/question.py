@@ -142,7 +142,7 @@ def _in_body(body: bytes) -> Question:
     except (ValueError, RecursionError):
         raise RequestError("the body is not JSON in UTF-8") from None
     if not isinstance(fields, dict):
-        raise RequestError('the body must be an object: {"user_ids": ["..."]}')
+        raise RequestError('the body must be a JSON object: {"user_ids": ["..."]}')
     if unknown := sorted(fields.keys() - {"user_ids", "use_case"}):
         raise RequestError(
             "unknown field; known are user_ids and use_case", field=unknown[0][:64]

@@ -114,7 +114,7 @@ def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Stag
         raise NotEnoughData(predict.no_users(run))
     if row["not_probabilities"]:
         raise SchemaError(
-            f"the model gives {row['not_probabilities']} values that are no "
+            f"the model gives {row['not_probabilities']} values that are not "
             "probabilities: it refuses rows, such as a NULL where it was trained "
             "without one"
         )
