@@ -1,4 +1,4 @@
-"""Audiences: who is treated, who is held out, and what arrived."""
+"""Audiences: who is treated, who is held out, and what became of them."""
 
 from __future__ import annotations
 
@@ -61,12 +61,14 @@ def _of_audience(command: F) -> F:
     options: list[Callable[[F], F]] = [
         click.argument("audience", type=name),
         click.option(
-            "--top", type=flags.whole(1, 1_000_000_000), help="The best so many users."
+            "--top",
+            type=flags.whole(1, 1_000_000_000),
+            help="The N users with the highest probabilities.",
         ),
         click.option(
             "--deciles",
             type=flags.whole(1, 10),
-            help="Users in so many of the highest deciles.",
+            help="Users in the N highest deciles.",
         ),
         click.option(
             "--threshold",
@@ -76,23 +78,21 @@ def _of_audience(command: F) -> F:
         click.option(
             "--budget",
             type=money,
-            help="As many as this pays for; who is held out costs nothing.",
+            help="As many as this pays for; held-out users cost nothing.",
         ),
-        click.option(
-            "--cost-per-user", type=money, help="Cost of a user who is treated."
-        ),
+        click.option("--cost-per-user", type=money, help="Cost of a treated user."),
         click.option(
             "--control",
             type=flags.Read("SHARE", _share),
             default=CONTROL,
             show_default=True,
-            help="Share that is held out to compare with, 0% to 90%.",
+            help="Share that is held out for comparison, 0% to 90%.",
         ),
         click.option(
             "--control-group",
             "group",
             type=name,
-            help="Audiences with a control group of one name hold out the same users "
+            help="Audiences with the same control group hold out the same users "
             "(default: the audience's name).",
         ),
         click.option(
@@ -105,7 +105,7 @@ def _of_audience(command: F) -> F:
             "--to",
             required=True,
             metavar="DESTINATION",
-            help="bucket, or the TOML file of a destination.",
+            help="The word bucket, or the TOML file of a destination.",
         ),
         flags.use_case(),
         flags.as_json,
@@ -166,7 +166,8 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     """
     Say what a delivery would do.
 
-    Counts members, those held out, those who can be reached, requests and cost. Sends
+    Members are chosen by one of --top, --deciles, --threshold and --budget. Counts
+    members, those held out, those who can be reached, requests and cost. Sends
     nothing and stores no member.
     """
     from offline.audience import run
@@ -178,7 +179,7 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
 @_of_audience
 def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     """
-    Store an audience and send who is treated.
+    Store an audience and send its treated users.
 
     Users who have left the audience are removed first, where the destination can do
     that, and then all others are added. What becomes of each is in the table

@@ -151,8 +151,10 @@ def use_case(
     )
 
 
-def state(command: F) -> F:
+def state(shown_default: str = "demo") -> Callable[[F], F]:
     """Give a command ``--state``."""
     return click.option(
-        "--state", type=STATE, help="Name of the local state (default: demo)."
-    )(command)
+        "--state",
+        type=STATE,
+        help=f"Name of the local state (default: {shown_default}).",
+    )
