@@ -75,7 +75,7 @@ class EvaluatedWeek:
         others: Users with label 0.
         is_final: Whether its labels were mature.
         late: Of a final week, what labels that came late added to ``log_odds``; None
-            where nobody looked before.
+            if the week was not evaluated before it was final.
     """
 
     week: date

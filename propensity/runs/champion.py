@@ -63,7 +63,8 @@ def why_nothing_serves(run: Run) -> str:
     newest = versions[0]
     return (
         f"{run.use_case.name} has no champion: version {newest['model_version']}, "
-        f"trained as of {newest['as_of']}, was not promoted. {newest['verdict']}"
+        f"trained as of {newest['as_of']}, was not promoted: {newest['verdict']}. Wait "
+        "for a later training, or `propensity promote` a version with --force"
     )
 
 
