@@ -8,7 +8,6 @@ variables of ``terraform/``, which also stand without this file, check them agai
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import zoneinfo
@@ -20,7 +19,7 @@ from deploy import functions
 from deploy.functions import Function
 from propensity import topics, usecases
 from propensity.errors import PropensityError
-from propensity.settings import FOREIGN, PREFIX, Settings
+from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
 
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
@@ -170,7 +169,9 @@ def of(variables: Mapping[str, str]) -> Deployment:
         name for name in variables if name not in KNOWN and not FOREIGN.fullmatch(name)
     ):
         # Those that reach emulators, too, have no place on Google Cloud.
-        raise DeploymentError("; ".join(_unknown(name) for name in unknown))
+        raise DeploymentError(
+            "; ".join(unknown_setting(name, KNOWN) for name in unknown)
+        )
     given = {name: value for name, value in variables.items() if value}
     own = {name: given.pop(name, default) for name, (default, _) in OWN.items()}
     for name, value in own.items():
@@ -316,11 +317,6 @@ def _require_patience(d: Deployment) -> None:
                 f"({function.folder}/scheduler.sh), and its last call must not wait "
                 "any more"
             )
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.75)
-    return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
 
 
 def _variables(text: str, *, name: str) -> dict[str, str]:
