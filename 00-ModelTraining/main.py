@@ -1,5 +1,5 @@
 """
-00-ModelTraining: train and test a model as of one day, and promote it if it is better.
+00-ModelTraining: train and test a model as of one day; promote it unless it is worse.
 
     snapshots of features and labels --> candidates --> holdout --> champion or not
     scored events and their truths   -->

@@ -1,4 +1,4 @@
-"""Audiences: who is treated, who is held out, and what arrived."""
+"""Audiences: who is treated, who is held out, and what became of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def _name(text: str) -> str:
     from propensity.ids import NAME
 
     if not NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no name: small letters, digits, underscores")
+        raise ValueError(
+            f"{text!r} is not a name: lower-case letters, digits, underscores"
+        )
     return text
 
 
@@ -32,7 +34,7 @@ def _money(text: str) -> Decimal:
     except InvalidOperation:
         amount = Decimal(-1)
     if not (amount.is_finite() and amount >= 0):
-        raise ValueError(f"{text!r} is no amount of 0 or more")
+        raise ValueError(f"{text!r} is not an amount of 0 or more")
     return amount
 
 
@@ -42,7 +44,7 @@ def _probability(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ValueError(f"{text!r} is no probability from 0 to 1")
+        raise ValueError(f"{text!r} is not a probability from 0 to 1")
     return value
 
 
@@ -59,12 +61,14 @@ def _of_audience(command: F) -> F:
     options: list[Callable[[F], F]] = [
         click.argument("audience", type=name),
         click.option(
-            "--top", type=flags.whole(1, 1_000_000_000), help="The best so many users."
+            "--top",
+            type=flags.whole(1, 1_000_000_000),
+            help="The N users with the highest probabilities.",
         ),
         click.option(
             "--deciles",
             type=flags.whole(1, 10),
-            help="Users in so many of the highest deciles.",
+            help="Users in the N highest deciles.",
         ),
         click.option(
             "--threshold",
@@ -74,23 +78,21 @@ def _of_audience(command: F) -> F:
         click.option(
             "--budget",
             type=money,
-            help="As many as this pays for; who is held out costs nothing.",
+            help="As many as this pays for; held-out users cost nothing.",
         ),
-        click.option(
-            "--cost-per-user", type=money, help="Cost of a user who is treated."
-        ),
+        click.option("--cost-per-user", type=money, help="Cost of a treated user."),
         click.option(
             "--control",
             type=flags.Read("SHARE", _share),
             default=CONTROL,
             show_default=True,
-            help="Share that is held out to compare with, 0% to 90%.",
+            help="Share that is held out for comparison, 0% to 90%.",
         ),
         click.option(
             "--control-group",
             "group",
             type=name,
-            help="Audiences with a control group of one name hold out the same users "
+            help="Audiences with the same control group hold out the same users "
             "(default: the audience's name).",
         ),
         click.option(
@@ -103,7 +105,7 @@ def _of_audience(command: F) -> F:
             "--to",
             required=True,
             metavar="DESTINATION",
-            help="bucket, or the TOML file of a destination.",
+            help="The word bucket, or the TOML file of a destination.",
         ),
         flags.use_case(),
         flags.as_json,
@@ -164,7 +166,8 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     """
     Say what a delivery would do.
 
-    Counts members, those held out, those who can be reached, requests and cost. Sends
+    Members are chosen by one of --top, --deciles, --threshold and --budget. Counts
+    members, those held out, those who can be reached, requests and cost. Sends
     nothing and stores no member.
     """
     from offline.audience import run
@@ -176,7 +179,7 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
 @_of_audience
 def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     """
-    Store an audience and send who is treated.
+    Store an audience and send its treated users.
 
     Users who have left the audience are removed first, where the destination can do
     that, and then all others are added. What becomes of each is in the table

@@ -17,7 +17,7 @@ from commands.answers import show
 F = TypeVar("F", bound=Callable[..., Any])
 
 _force = click.option(
-    "--force", is_flag=True, help="Even a first version that is no better than chance."
+    "--force", is_flag=True, help="Also a first version that is no better than chance."
 )
 _version = click.argument("version", type=int)
 
@@ -28,8 +28,8 @@ def _changing(command: F) -> F:
         "--epoch",
         type=int,
         metavar="N",
-        help="Do it only if N is above the present epoch, so that a command that was "
-        "sent before, or comes twice, changes nothing.",
+        help="Do it only if N is above the present epoch, so that an old or repeated "
+        "command changes nothing.",
     )
     dry = flags.dry_run("Check and say what would be done, and change nothing.")
     return flags.use_case()(epoch(dry(flags.as_json(command))))
@@ -48,7 +48,7 @@ def versions(*, use_case: str | None, as_json: bool) -> None:
     """
     List the model versions, and say which serves.
 
-    The newest 50 with their figures, and why each serves or does not.
+    The newest 50, with their figures and why each was promoted or not.
     """
     from offline import promote as champions
 
@@ -76,7 +76,7 @@ def promote(**chosen: Any) -> None:
 @_changing
 def rollback(**chosen: Any) -> None:
     """
-    Let the version serve that did before.
+    Let the version serve that served before.
 
     As if the last never had: a second one goes one further back. Training may promote
     again afterwards.
@@ -90,9 +90,9 @@ def rollback(**chosen: Any) -> None:
 @_changing
 def pin(**chosen: Any) -> None:
     """
-    Let VERSION serve and keep it there, whatever is trained.
+    Let VERSION serve and keep it serving, whatever is trained.
 
-    Training goes on to record new versions; `unpin` lets it promote again.
+    Training goes on recording new versions; `unpin` lets it promote again.
     """
     _change("pin", **chosen)
 
@@ -109,9 +109,9 @@ def unpin(**chosen: Any) -> None:
 @_changing
 def shadow(**chosen: Any) -> None:
     """
-    Let VERSION score beside the champion, for the log alone.
+    Let VERSION score beside the champion, for the log only.
 
-    The champion answers, both are logged.
+    The champion answers; the scores of both are logged.
     """
     _change("shadow", **chosen)
 

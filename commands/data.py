@@ -78,7 +78,7 @@ def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     type=flags.whole(0),
     default=10,
     show_default=True,
-    help="Users who differ to show.",
+    help="How many of the users who differ to show.",
 )
 @flags.as_json
 def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
@@ -117,12 +117,12 @@ def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool)
     of amounts. Reads what 01-Predictions kept in the bucket, and not the
     export, which may have changed. Features and model are verified by their checksums.
 
-    Features are kept for PROPENSITY_FEATURE_RETENTION_DAYS. Of a use case that scores
-    events AS_OF is the day of the event (UTC), and the features are those of
+    Features are kept for PROPENSITY_FEATURE_RETENTION_DAYS. For a use case that scores
+    events, AS_OF is the day of the event (UTC), and the features are those in
     inference_log; the user's newest event of that day counts.
 
-    Fails where the probabilities or the expected values differ. On a processor of
-    another make the last digits may (1e-12 at most): it says so, and does not fail.
+    Fails if the probabilities or the expected values differ. On a processor of another
+    make the last digits may differ (1e-12 at most): it says so, and does not fail.
     """
     from offline import promote as champions
     from offline.reproduce import Audit
@@ -143,18 +143,18 @@ def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool)
     help="First as-of date (YYYY-MM-DD, UTC); the others follow a horizon apart.",
 )
 @click.option(
-    "--to", "until", type=flags.DAY, required=True, help="No as-of date after it."
+    "--to", "until", type=flags.DAY, required=True, help="Last as-of date at most."
 )
 @click.option(
     "--maximum-bytes",
     type=flags.whole(1),
-    help="Refuse to begin where the query may read more "
+    help="Refuse to begin if the query may read more "
     "(default: PROPENSITY_MAXIMUM_BYTES_BILLED).",
 )
 @click.option(
     "--force",
     is_flag=True,
-    help="Publish a week although scores jumped, and do not wait for the export.",
+    help="Publish a week even if scores jumped, and do not wait for the export.",
 )
 @flags.dry_run("Say which weeks, and what the query may read; read and write nothing.")
 @flags.as_json
@@ -163,16 +163,16 @@ def backfill(*, as_json: bool, **chosen: Any) -> int:
     Publish the predictions of past weeks.
 
     One query computes the features of all weeks, and reads each day of the source once.
-    Each week is scored by the version that had been promoted by then, followed by the
+    Each week is scored by the version that had been promoted by then, shifted by the
     season as it was known then, and published as 01-Predictions would: the rows of its
     as-of date in ma_predictions_history are replaced, and ma_predictions_table keeps
     the row of a user who has a newer one. Then the index that lookups read is published
-    anew. It can be run again, and says first what the query may read.
+    anew. It first says what the query may read, and can be run again.
 
-    Fails where a week could not be published, as where its scores jumped; that week
-    stays as it was, and the others are published. Before the first promotion there is
-    no other model than today's champion: the answer says so. BigQuery keeps at most
-    10 GB of the features, compressed: beyond, choose fewer weeks at once.
+    Fails if a week could not be published, for example because its scores jumped; that
+    week stays as it was, and the others are published. Weeks before the first promotion
+    are scored by today's champion, and the answer says so. BigQuery keeps at most 10 GB
+    of the features, compressed: if they are more, choose fewer weeks at once.
     """
     from offline import backfill as program
 
@@ -190,9 +190,9 @@ def backfill(*, as_json: bool, **chosen: Any) -> int:
 @click.option(
     "--no-suppression",
     is_flag=True,
-    help="Remove, and let them come back with their next event.",
+    help="Remove the users, but let them come back with their next event.",
 )
-@click.option("--allow-again", is_flag=True, help="Only take them off the list.")
+@click.option("--allow-again", is_flag=True, help="Only take the users off the list.")
 @flags.as_json
 def forget(
     *,
@@ -204,7 +204,7 @@ def forget(
     as_json: bool,
 ) -> int:
     """
-    Remove users from all that is kept of them, and prove it.
+    Remove users from all data about them, and prove it.
 
     Puts the users on the list of suppressed users, by a keyed hash, so that functions
     take nothing new of them; removes their rows from every table and every Parquet file
@@ -218,7 +218,7 @@ def forget(
     """
     if is_dry + no_suppression + allow_again > 1:
         raise click.UsageError(
-            "--dry-run, --no-suppression and --allow-again exclude each other"
+            "choose one of --dry-run, --no-suppression and --allow-again"
         )
     from offline import forget_user as program
     from offline.forget_report import Request, users_of
@@ -258,23 +258,22 @@ def _sending(command: F) -> F:
         click.option(
             "--topic",
             metavar="NAME",
-            help="Send everything there (default: events; for dead letters, where each "
-            "was before).",
+            help="Topic to send everything to (default: events; for dead letters, the "
+            "topic that each failed on).",
         ),
         click.option(
             "--rate",
             type=flags.RATE,
             default=RATE,
-            show_default="1000",
-            help="Messages a second, 0 for no limit.",
+            help="Messages a second, 0 for no limit (default: 1000).",
         ),
-        click.option("--limit", type=flags.whole(0), help="Stop after so many."),
+        click.option("--limit", type=flags.whole(0), help="Stop after N messages."),
         click.option(
             "--show",
             "shown",
             type=flags.whole(0),
             default=0,
-            help="Print the first messages, personal fields and all.",
+            help="Print the first N messages, personal fields included.",
         ),
         flags.dry_run("Count what would be sent; send and acknowledge nothing."),
         flags.as_json,
@@ -298,7 +297,7 @@ def _of_period(command: F) -> F:
         "until",
         type=flags.MOMENT,
         required=True,
-        help="Moment after the last, later than --from.",
+        help="End of the period, which it does not include; later than --from.",
     )
     return first(last(command))
 
@@ -307,7 +306,7 @@ def _reason(text: str) -> str:
     from propensity.events.values import REASONS
 
     if text not in REASONS:
-        raise ValueError(f"{text!r} is no reason; there are {', '.join(REASONS)}")
+        raise ValueError(f"{text!r} is not a reason; there are {', '.join(REASONS)}")
     return text
 
 
@@ -334,23 +333,22 @@ def _replay(source: str, *, as_json: bool, **chosen: Any) -> int:
 @click.group
 def replay() -> None:
     """
-    Send messages again: failed, stored, refused, a file's.
+    Send messages again: stored, failed, or in a file.
 
     Replaying is harmless: an event that is stored under its event_id already counts
     once, however often it comes. Two kinds may count twice: a line of a file that has
-    no event_id and is no message with an id, which is counted here; and a dead letter
+    no event_id and is not a message with an id (these are counted); and a dead letter
     without an event_id that was stored before it failed. Every subscription of a topic
     gets what is sent to it: what returns to enriched is scored and archived anew.
 
-    An event that is replayed is received now. Where its day is further back than
-    PROPENSITY_MAXIMUM_LATENESS_DAYS it counts as late: one that is stored already stays
-    in features and exports as it was; one that is not, as in an empty dataset, is in
-    the features once the compaction has run, and in no export by day. To rebuild
-    exports from old events, raise the setting for stream_features and compact_features
-    meanwhile.
+    A replayed event is received anew, now. If its day is further back than
+    PROPENSITY_MAXIMUM_LATENESS_DAYS it counts as late: if it is stored already,
+    features and exports stay as they were; if not, as in an empty dataset, it is in the
+    features once the compaction has run, and in no export by day. To rebuild exports
+    from old events, raise that setting for stream_features and compact_features.
 
-    Ctrl-C stops after what is on its way, and says how to go on. Times are UTC, and
-    periods hold their beginning and not their end.
+    Ctrl-C stops after the messages that are on their way, and says how to go on. Times
+    are UTC, and a period includes its beginning and not its end.
     """
 
 
@@ -359,8 +357,7 @@ def replay() -> None:
     "--wait",
     type=flags.RATE,
     default=WAIT_S,
-    show_default="10",
-    help="Seconds without a message before it ends.",
+    help="Seconds without a message after which to end (default: 10).",
 )
 @_sending
 def dead_letters(**chosen: Any) -> int:
@@ -382,7 +379,12 @@ def dead_letters(**chosen: Any) -> int:
     metavar="NAME",
     help="Name of the use case (default: all of them).",
 )
-@click.option("--user", default="", metavar="ID", help="Of one user (default: all).")
+@click.option(
+    "--user",
+    default="",
+    metavar="ID",
+    help="Only the events of one user (default: all).",
+)
 @_sending
 def events(**chosen: Any) -> int:
     """
@@ -400,14 +402,14 @@ def events(**chosen: Any) -> int:
 @click.option(
     "--reason",
     type=flags.Read("REASON", _reason),
-    help="Only those of one reason (default: all).",
+    help="Only messages refused for this reason (default: all).",
 )
 @_sending
 def refused(*, reason: str | None, **chosen: Any) -> int:
     """
     Messages of the table dead_letters, by the time of receipt.
 
-    As they came: once what refused them has been mended.
+    They are sent as they came: do that once the cause has been corrected.
     """
     return _replay("refused", reason=reason or "", **chosen)
 
@@ -415,7 +417,7 @@ def refused(*, reason: str | None, **chosen: Any) -> int:
 @replay.command
 @click.argument("path", type=flags.FILE)
 @click.option(
-    "--skip", type=flags.whole(0), default=0, help="First lines to leave out."
+    "--skip", type=flags.whole(0), default=0, help="Leave out the first N lines."
 )
 @_sending
 def file(**chosen: Any) -> int:

@@ -22,7 +22,7 @@ from commands.exits import Exit
     "--local", "is_local", is_flag=True, help="Look at what `propensity up` started."
 )
 @click.option(
-    "--state", type=flags.STATE, help="Name of the local state, where several are up."
+    "--state", type=flags.STATE, help="Name of the local state, if several are up."
 )
 @click.option(
     "--use-case",
@@ -56,10 +56,10 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     Say what is wrong with a deployment, and what to do.
 
     Looks at settings, permissions, tables, views, the GA4 export, what serves, the last
-    runs, topics and subscriptions, and the stream. It reads and changes nothing, and
-    what it says names no user. What can not be looked at where it runs is listed as not
-    checked. Exits with 1 where something is wrong, with 2 where nothing wrong was found
-    and something could not be examined.
+    runs, topics and subscriptions, and the stream. It changes nothing, and its report
+    names no user. What cannot be checked from here is listed as not checked. Exits with
+    1 if something is wrong, with 2 if nothing was found wrong but something could not
+    be examined.
 
     Permissions are those of the account that runs it. To see those of a function, take
     on its account (gcloud auth application-default login
@@ -116,7 +116,7 @@ def _entered(state: str | None) -> Mapping[str, str]:
     "--local", "is_local", is_flag=True, help="Read what `propensity up` started."
 )
 @click.option(
-    "--state", type=flags.STATE, help="Name of the local state, where several are up."
+    "--state", type=flags.STATE, help="Name of the local state, if several are up."
 )
 @flags.dry_run("Say what would be read and written, and do neither.")
 @flags.as_json
@@ -129,16 +129,16 @@ def dashboard(
     **chosen: Any,
 ) -> None:
     """
-    Write pages of what the tables say.
+    Write what the tables say as pages for people.
 
     An overview of the use cases, a page for each, the stream by hour, fraud, audiences
     and what they brought, runs with their cost, and the SQL of every figure. The pages
     need no server: open index.html, or put them on any web server or bucket. They hold
-    no id of a user, and what they tell about a business is for its own people.
+    no id of a user, but what they tell about your business is for your own people.
 
     It reads a few small tables and seven days of the stream, by statements that are
-    bounded by dates; --dry-run says what they would scan. A table that is missing is a
-    sentence on its page.
+    bounded by dates; --dry-run says what they would scan. If a table is missing, its
+    page says so.
     """
     from offline.dashboard.run import run
 
@@ -146,7 +146,9 @@ def dashboard(
         _entered(state)
         out = out or _served(state)
     if not out:
-        raise click.UsageError("--out says where the pages go")
+        raise click.UsageError(
+            "--out is missing: where the pages go, a folder or gs://BUCKET/PREFIX"
+        )
     show(run(out, is_local=is_local, **chosen), as_json=as_json)
 
 
@@ -189,9 +191,10 @@ def cost(*, as_json: bool, **options: Any) -> None:
     """
     Say what a deployment costs a month, before there is one.
 
-    Every estimate is on the high side where it has to guess. After the tables it says
-    which default limits are too low for the size, and what to set. Reads no environment
-    and asks nobody. `python3 -m offline.cost` is the same before any set-up.
+    Where it has to guess, the estimate is on the high side. After the tables it says
+    which default limits are too low for the size, and what to set. It reads no
+    environment and calls no service. `python3 -m offline.cost` does the same before
+    any set-up.
     """
     from offline.cost.command import size_of
     from offline.cost.page import Estimate
@@ -209,7 +212,11 @@ def cost(*, as_json: bool, **options: Any) -> None:
     metavar="NAME",
     help="File of the function's folder to stage as requirements.txt.",
 )
-@click.option("--locked", is_flag=True, help="Stage its lock, as a deploy does.")
+@click.option(
+    "--locked",
+    is_flag=True,
+    help="Stage the lock of these requirements, as a deploy does.",
+)
 @flags.dry_run("List the files, and write nothing.")
 @flags.as_json
 def stage(
@@ -224,8 +231,8 @@ def stage(
     """
     Write what a deploy of a function uploads.
 
-    FUNCTION is its folder, such as 02-GetProba; TARGET a new, empty or staged folder,
-    or a file that ends in .zip. Equal sources give equal bytes.
+    FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, one
+    staged before, or a file that ends in .zip. Equal sources give equal bytes.
     """
     from deploy import stage as program
 

@@ -58,7 +58,7 @@ def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
             raise ValueError(
                 f"{what} must be a whole number from {least} to {most}, not {text!r}"
             )
-        raise ValueError(f"{text!r} is no whole number of {bounds}")
+        raise ValueError(f"{text!r} is not a whole number of {bounds}")
 
     return Read("N", read)
 
@@ -69,7 +69,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = -1.0
     if not 0 <= rate < float("inf"):
-        raise ValueError(f"{text!r} is no number of 0 or more")
+        raise ValueError(f"{text!r} is not a number of 0 or more")
     return rate
 
 
@@ -82,10 +82,10 @@ def _day(text: str) -> date:
     try:
         day = day_of(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no date as YYYY-MM-DD") from None
+        raise ValueError(f"{text!r} is not a date as YYYY-MM-DD") from None
     # Weeks are counted from it, back and forth.
     if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-        raise ValueError(f"{text!r} is no day of {_FIRST_YEAR} to {_LAST_YEAR}")
+        raise ValueError(f"{text!r} is not a day of {_FIRST_YEAR} to {_LAST_YEAR}")
     return day
 
 
@@ -151,8 +151,10 @@ def use_case(
     )
 
 
-def state(command: F) -> F:
+def state(shown_default: str = "demo") -> Callable[[F], F]:
     """Give a command ``--state``."""
     return click.option(
-        "--state", type=STATE, help="Name of the local state (default: demo)."
-    )(command)
+        "--state",
+        type=STATE,
+        help=f"Name of the local state (default: {shown_default}).",
+    )

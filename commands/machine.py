@@ -62,29 +62,29 @@ _which_data = click.option(
     type=flags.whole(1, 999, what="WEEKS"),
     default=WEEKS,
     show_default=True,
-    help="Weeks to play, the last of the data.",
+    help="How many of the last weeks of the data to play.",
 )
-@flags.state
+@flags.state("demo, or the name of the data")
 @flags.as_json
 def demo(*, as_json: bool, **choice: Any) -> None:
     """
-    Play weeks of a scheduler, a stream and card fraud.
+    Play weeks of predictions, a stream of events and card fraud.
 
     Without --data and --cards the data are generated. Trains, evaluates, predicts and
-    looks users up, through the functions as they deploy, on emulators. The answer of
+    looks users up, by the functions that a deploy uploads, on emulators. The answer of
     --json is the state to go on with; the tables are then on standard error.
     """
     from local.play import Choice, run
 
     if choice["data"] and choice["cards"]:
-        raise click.UsageError("--data and --cards exclude each other")
+        raise click.UsageError("choose one of --data and --cards")
     with apart(as_json=as_json):
         played = run(Choice(**choice))
     show(played, as_json=as_json)
 
 
 @click.command
-@flags.state
+@flags.state()
 @_which_data
 @click.option(
     "--port-base",
@@ -144,7 +144,7 @@ def up(
 
 
 @click.command
-@flags.state
+@flags.state("all of them")
 @_which_data
 @flags.as_json
 def down(*, state: str | None, data: str | None, as_json: bool) -> int:
@@ -176,7 +176,7 @@ def down(*, state: str | None, data: str | None, as_json: bool) -> int:
 
 
 @click.command
-@flags.state
+@flags.state("all of them")
 @_which_data
 @flags.as_json
 def status(*, state: str | None, data: str | None, as_json: bool) -> int:
@@ -255,7 +255,7 @@ def _named(state: str | None, data: str | None) -> State | None:
     from local.stack.state import State
 
     if state and data:
-        raise click.UsageError("--state and --data exclude each other")
+        raise click.UsageError("choose one of --state and --data")
     if state:
         return State(state)
     return State.of_data(data) if data else None

@@ -57,7 +57,7 @@ def build_preprocessor(
 
     The file defines preprocessor(use_case), which returns an unfitted scikit-learn
     ColumnTransformer over the columns named in use_case.features. It is pickled, so it
-    may use what the functions have installed, and nothing defined in the file itself.
+    may use what the functions have installed, but nothing defined in the file itself.
     Training fits a clone of it on its training rows only. One of --from and --default
     is needed.
     """
@@ -74,7 +74,7 @@ def build_preprocessor(
     "--version",
     type=flags.whole(0),
     default=None,
-    help="Version of the model; the champion where it is left out.",
+    help="Version of the model (default: the champion).",
 )
 @click.option(
     "--source",
@@ -88,7 +88,7 @@ def build_preprocessor(
     "connection",
     default=None,
     metavar="CONNECTION",
-    help="Score by a Python function, whose connection reads the bucket.",
+    help="Score by a Python function, with a connection that may read the bucket.",
 )
 @flags.dry_run("Print, and store no code.")
 @flags.as_json

@@ -15,21 +15,21 @@ from commands.exits import Exit
     "--label-event",
     default="purchase",
     show_default=True,
-    help="Event that is to be foreseen.",
+    help="Event to predict.",
 )
 @click.option(
     "--lookback-days",
     type=flags.whole(1),
     default=30,
     show_default=True,
-    help="Days of events that features are made of.",
+    help="Days of events that features read.",
 )
 @click.option(
     "--horizon-days",
     type=flags.whole(1),
     default=7,
     show_default=True,
-    help="Days in which the event is foreseen.",
+    help="Days within which the event is predicted.",
 )
 @flags.dry_run("Show the files, and write none.")
 @flags.as_json
@@ -73,9 +73,9 @@ def check_usecase(*, name: str, as_json: bool) -> int:
     Say what is wrong with a use case, by file and line.
 
     Reads its files, and then runs its statements on an emulated BigQuery over made-up
-    events, with further ones that no feature may see: an event at the as-of date or
-    after it must change nothing. Fails where something is wrong; warnings alone are
-    none.
+    events, and again with events that no feature may see: an event at or after the
+    as-of date must change no feature. Fails if something is wrong; warnings alone are
+    no failure.
     """
     from local import sandbox
     from offline.usecases import check

@@ -8,7 +8,6 @@ variables of ``terraform/``, which also stand without this file, check them agai
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import zoneinfo
@@ -20,7 +19,7 @@ from deploy import functions
 from deploy.functions import Function
 from propensity import topics, usecases
 from propensity.errors import PropensityError
-from propensity.settings import FOREIGN, PREFIX, Settings
+from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
 
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
@@ -170,7 +169,9 @@ def of(variables: Mapping[str, str]) -> Deployment:
         name for name in variables if name not in KNOWN and not FOREIGN.fullmatch(name)
     ):
         # Those that reach emulators, too, have no place on Google Cloud.
-        raise DeploymentError("; ".join(_unknown(name) for name in unknown))
+        raise DeploymentError(
+            "; ".join(unknown_setting(name, KNOWN) for name in unknown)
+        )
     given = {name: value for name, value in variables.items() if value}
     own = {name: given.pop(name, default) for name, (default, _) in OWN.items()}
     for name, value in own.items():
@@ -248,13 +249,14 @@ def _require_what_is_set(d: Deployment) -> None:
         raise DeploymentError("PROPENSITY_BUCKET is not set: the bucket to create")
     if not re.fullmatch(_BUCKET, d.settings.bucket):
         raise DeploymentError(
-            f"PROPENSITY_BUCKET is {d.settings.bucket!r}, which Cloud Storage takes "
-            "for no name: 3 to 63 small letters, digits, dashes, dots and underscores; "
-            "neither goog at its beginning, nor two dots together, nor an IP address"
+            f"PROPENSITY_BUCKET is {d.settings.bucket!r}, which is not a name that "
+            "Cloud Storage takes: 3 to 63 lower-case letters, digits, dashes, dots and "
+            "underscores; not goog at its beginning, nor two dots together, nor an IP "
+            "address"
         )
     if not re.fullmatch(_PROJECT, d.settings.project):
         raise DeploymentError(
-            f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is no id of a "
+            f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is not the id of a "
             "project; `gcloud projects list` has them"
         )
     _require_topics(d)
@@ -266,7 +268,7 @@ def _require_what_is_set(d: Deployment) -> None:
     name = d.own["DEPLOY_TIME_ZONE"]
     if not _is_time_zone(name):
         raise DeploymentError(
-            f"DEPLOY_TIME_ZONE is {name!r}, which is no time zone; such as "
+            f"DEPLOY_TIME_ZONE is {name!r}, which is not a time zone, such as "
             "Europe/London"
         )
 
@@ -315,11 +317,6 @@ def _require_patience(d: Deployment) -> None:
                 f"({function.folder}/scheduler.sh), and its last call must not wait "
                 "any more"
             )
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.75)
-    return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
 
 
 def _variables(text: str, *, name: str) -> dict[str, str]:

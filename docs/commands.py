@@ -22,11 +22,11 @@ HEAD = """# Commands
 `propensity` is the one command: `.venv/bin/propensity` after `make setup`, or `python -m propensity` in the project's folder with the environment active.
 `propensity --help` lists all commands, `propensity COMMAND --help` says what one does.
 
-They read the same environment as the functions ([settings](settings.md)); `make up` prints the one of local mode.
-The same flags mean the same everywhere: `--json` prints the answer for a program, `--dry-run` changes nothing, `--use-case` and `--as-of` say of what and of when.
+They read the same environment as the functions ([settings](settings.md)); `make up` prints the environment of local mode.
+The same flags mean the same everywhere: `--json` prints the answer for a program, `--dry-run` changes nothing, `--use-case` says for which use case and `--as-of` for which date.
 The answer is on standard output, and progress and errors are on standard error; a progress bar is drawn on a terminal only.
 
-`make demo`, `make up`, `make down`, `make status` and `make doctor` set up first what they need, then run the command of that name.
+`make demo`, `make up`, `make down`, `make status` and `make doctor` first set up what they need, then run the command of that name.
 `python3 -m offline.cost` is `propensity cost` for a machine on which nothing is set up.
 
 ## Exit codes

@@ -21,8 +21,9 @@ OPENING = """\
 
 <!-- Written by `python -m docs.cost > docs/cost.md`; edit docs/cost.py. -->
 
-What a month costs at list price, in USD, by `offline/cost/`.
-It is computed, not billed: nothing here has run on Google Cloud.
+What a month of a deployment costs at list price, in USD, and what to do about it.
+The figures are computed by `offline/cost/`, not billed: nothing here has run on \
+Google Cloud.
 For a size of your own:
 
 ```
@@ -36,36 +37,37 @@ does the same.
 Bytes scanned are those of every statement of every function, by \
 [offline/volumes.py](scale.md), times how often the code runs it.
 A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
-is what it really was.
-Lookups are answered from the prediction index and pay for no query: there are its \
-files of {user_bytes} bytes a user, the looks for a newer one and, where it is larger \
-than {index_mib:.0f} MiB, one read of the bucket a user.
-With `--lookups-by-query` (`PROPENSITY_LOOKUP_SOURCE=bigquery`) each reads the table.
-Such lookups and scorings by user pay for queries: who comes alone pays one of his \
-own; where many come, an instance has {get_proba} (`get_proba`), {score} (`score`) or \
-{score_stream} (`score_stream`) under way at once, each of about a second, and all who \
-wait share the next one.
+is the real figure.
+Lookups are answered from the prediction index and pay for no query, but for its files \
+of {user_bytes} bytes a user, for the requests that look for a newer one and, if it is \
+larger than {index_mib:.0f} MiB, for one read of the bucket a user.
+With `--lookups-by-query` (`PROPENSITY_LOOKUP_SOURCE=bigquery`) each lookup reads the \
+table.
+Such lookups, and scorings by user, pay for queries. A request that comes alone pays \
+for a query of its own; if many come, an instance has {get_proba} (`get_proba`), \
+{score} (`score`) or {score_stream} (`score_stream`) queries under way at once, each \
+of about a second, and all requests that wait share the next one.
 A query for a few users bills the blocks of a clustered table in which they lie: all \
-of it where the table or a partition is under 64 MB, which clusters cannot help; \
-beyond, a block of 64 MB for each user and partition, which nobody documents.
+of it if the table or a partition is under 64 MB, where clusters cannot help; above \
+that, by assumption, since it is not documented, a block of 64 MB for each user and \
+partition.
 So where that matters two sums are given: the lower one takes the least that BigQuery \
 bills, 10 MiB a table.
-Real bills lie between the two; a dry run does not tell, `total_bytes_billed` of a \
-job does.
+Real bills lie between the two; a dry run does not say where, `total_bytes_billed` of \
+a job does.
 
-Elsewhere it guesses high as well: every request pays a tenth of a second of an \
-instance of its own, and every event of the stream four requests of Pub/Sub.
+Other estimates are high as well: every request pays for a tenth of a second of an \
+instance of its own, and every event of the stream for four requests of Pub/Sub.
 Every push writes a line of the platform's log, three an event; topics keep what was \
-published for {days} days; each alert condition and the images of functions are \
-counted.
-`score` works behind its answers, so an instance of it is billed as long as it is up, \
-idle or not: [{idle} minutes at most]({idle_source}) after its last request.
-It is taken to stay that long, with requests spread evenly over the month: from \
+published for {days} days; each alert condition and the images of functions are counted.
+`score` works on after it has answered, so an instance of it is billed as long as it \
+is up, idle or not: [{idle} minutes at most]({idle_source}) after its last request.
+It is assumed to stay up that long, with requests spread evenly over the month: from \
 {requests:,} a month on one is always up, which alone costs {always:,.0f} USD.
-That is for who uses `score`: without scorings nothing is up.
-The free tiers are those of a billing account: where it has other projects, they may \
-be used up.
-The default limits on bytes are for a small site: below each size stands which of them \
+You pay that only if you use `score`: without scorings nothing is up.
+The free tiers are those of a billing account: if it has other projects, they may be \
+used up.
+The default limits on bytes are for a small site: each size below lists which of them \
 must be raised, and to what.
 Left out are taxes, discounts, builds, what GA4's export itself stores, and data that \
 leave the region.
@@ -105,7 +107,7 @@ SIZES = (
 EXAMPLE = """\
 ## By hand
 
-Some lines of the large game, as anybody can compute them; a test does it again.
+Some lines of the large game, computed by hand; a test checks them.
 """
 
 # Of the third size: what is computed, how, and the price that it is charged at.
@@ -153,12 +155,12 @@ AUTOSCALING = "https://cloud.google.com/run/docs/about-instance-autoscaling"
 CLOSING = """\
 ## What to do about it
 
-- Lookups: leave them to the index. By query, ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one.
+- Lookups: leave them to the index. With `--lookups-by-query`, ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one.
   Let old rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`): each week that is kept is a partition that a lookup reads.
 - Training: fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS`) read fewer days of the export.
 - Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings; the calculator says which are too low for a size.
-- Scorings online: what is scored on the stream needs no `score`; a few requests an hour keep an instance up as well as many do.
-- Scoring the stream by features of users: from some ten thousand events a day on it costs more than all else; score events by their own fields (`--stream-scores-events`), or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro), which bills no bytes.
+- Scorings online: what is scored on the stream needs no `score`; a few requests an hour keep an instance up just as many do.
+- Scoring the stream by features of users: from some ten thousand events a day on it costs more than everything else; score events by their own fields (`--stream-scores-events`), or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro), which bills no bytes.
 - The stream: exclude the platform's lines of requests from the log (an exclusion filter of the sink `_Default`); events published many to a request count their own bytes and not 1,000 each; `--max-instances` in `deploy_score_stream.sh` bounds what scoring queries can cost.
 - Keep less: partition expiry is the cheapest saving where history is not needed.
 """  # noqa: E501

@@ -42,21 +42,21 @@ OPENING = """\
 ## As a shop grows
 
 One use case on the export, no stream, and a history of a year.
-Bytes and USD are computed as above and as in [cost](cost.md); nobody has billed them.
-Time is measured: {slope:.1f} processor seconds a million users, the slope of [predictions](benchmarks.md#predictions) from a hundred thousand users to a million, and {index:.2f} for [their index](benchmarks.md#the-prediction-index); what BigQuery takes beside it is not known here.
-A user is taken to have {events} events on a day with any, and a weekly run to find {days} days of the export new or written anew.
+Bytes and USD are computed as above and as in [cost](cost.md); nothing was billed.
+Time is measured: {slope:.1f} processor seconds a million users, the slope of [predictions](benchmarks.md#predictions) from a hundred thousand users to a million, and {index:.2f} for [their index](benchmarks.md#the-prediction-index); how long BigQuery takes besides is not known here.
+A user is assumed to have {events} events on a day with any, and a weekly run to find {days} days of the export new or written anew.
 """  # noqa: E501
 
 # A line for each choice: what it is, from which size on, and what it gains.
 SWITCHES = """\
 What to switch when:
 
-- Limits on bytes: the table above says from which size on; `deploy/setup.sh` says which to raise, and to what.
+- Limits on bytes: the table above says from which size on they are exceeded; `deploy/setup.sh` says which to raise, and to what.
 - From about {quarter:.0f} events a user and day on, user-day sums (`PROPENSITY_INCREMENTAL_FEATURES`, on by default) read less than a quarter of the export in a weekly run; below, still less than all of it.
   Turn them off for a property that only streams, whose days change until the end.
 - Training reads the export itself, once a month: from ten million users on it is most of what is scanned. Fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS=26`) read about half of it, and so does every second month.
 - Lookups come from the index (`PROPENSITY_LOOKUP_SOURCE=index`, the default). An instance of 512 MiB holds one of {room:.0f} MiB, {users:.1f} million users, beside the next one; a larger one is read from the bucket, a block a lookup. For lookups in microseconds raise `--memory` in `02-GetProba/deploy.sh` to twice the file and 128 MiB, and let rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`), so that it holds no users of last year.
-- Where 01 is to move no features, score in BigQuery (`PROPENSITY_SCORE_WITH=bigquery`): the function then uses no processor for it. It reads as much; up to ten million users the function takes minutes.
+- If 01-Predictions should move no features, score in BigQuery (`PROPENSITY_SCORE_WITH=bigquery`): the function then uses no processor for it. BigQuery reads as many bytes; up to ten million users the function takes minutes.
 - From ten million users on raise `PROPENSITY_QUERY_TIMEOUT_S` to 1800.
 - `propensity backfill` for past weeks: one query for all of them, at {backfill:.2f} of the bytes of eight single runs on the export.
 """  # noqa: E501

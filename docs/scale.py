@@ -47,13 +47,13 @@ OPENING = """\
 
 <!-- Written by `python -m docs.scale > docs/scale.md`; edit docs/scale.py. -->
 
-How many bytes each statement of each function reads, by arithmetic, and which limits that exceeds.
-Nothing here has run on Google Cloud; `offline/volumes.py` computes it from `offline/statements.toml`, and a test holds that file against the statements: tables, columns, and the condition on partitions.
+How many bytes each statement of each function reads at four sizes, which limits that exceeds, and what to change as you grow.
+Nothing here has run on Google Cloud; `offline/volumes.py` computes the bytes from `offline/statements.toml`, and a test compares that file with the statements: tables, columns, and the condition on partitions.
 
 BigQuery compares `maximum_bytes_billed` with an [estimate](https://cloud.google.com/bigquery/docs/estimate-costs) that it makes before a query runs.
-The estimate knows the columns that a statement names and the partitions that its constants leave, and not what clusters will spare: it is rows × bytes of the columns.
+The estimate knows the columns that a statement names and the partitions that its constants leave, but not what clusters will spare: it is rows × bytes of the columns.
 A text counts its UTF-8 bytes and 2, `NUMERIC` 16, `BOOL` 1, every other value 8, a null nothing.
-Where a statement changes rows, all columns of the partitions that change count as well.
+If a statement changes rows, all columns of the partitions that change count as well.
 
 For a size of your own, and what it costs:
 
@@ -70,26 +70,26 @@ GROWING = """\
 Bounds with a star grow with the age of the history, here {kept} days:
 
 - `ma_predictions_table` keeps users who were never scored again.
-  Counted is the worst: nobody of a lookback is there in the next one (`--returning 0`); with 0.5 half as many rows are added.
+  The worst case is counted: no user of a lookback is there in the next one (`--returning 0`); with 0.5 half as many rows are added.
   `PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"` ends the growth, and a user who was last scored earlier is then unknown to a lookup.
 - `stream_users` has a row for everybody who ever played, counted in the same way; a query for users reads a few of its 1,000 buckets, and the bound takes them all.
-- `rebuild_users.sql` alone reads all months of `stream_features_daily`: it runs once, and where a run is forced.
+- `rebuild_users.sql` alone reads all months of `stream_features_daily`: it runs once, and when a run is forced.
 - `first_day.sql` of `first_day_churn` looks for the first registration in all of `stream_events`; an expiry of that table bounds it.
 
-Bounds of `score_stream` and of the compaction count an event that is {late} days late (`--late-days`): one such event in a group has all days since then read.
+Bounds of `score_stream` and of the compaction count an event that is {late} days late (`--late-days`): a single such event in a group makes a statement read all days since then.
 """  # noqa: E501
 
 FIFTY = """\
 ## Fifty million users
 
-Settings are enough; the bill is the limit before any bound is:
+Settings are enough for that size; the bill becomes the limit before any bound does:
 
 {needed}
 
-- 01-Predictions: by [what was measured](benchmarks.md#predictions), fifty millions are 800 processor seconds of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
-  Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
-  Where the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`, or let BigQuery score (`PROPENSITY_SCORE_WITH=bigquery`).
-- Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
+- 01-Predictions: by [what was measured](benchmarks.md#predictions), fifty million users take 800 processor seconds of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
+  Besides, it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
+  If the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`, or let BigQuery score (`PROPENSITY_SCORE_WITH=bigquery`).
+- Cloud Scheduler waits 30 minutes: the run goes on after that, and the scheduler's next attempts are answered 409, then by the result.
 - `score_stream` by features of users bills most of the day's partitions for each group: score events by their own fields, or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro) instead of bytes.
 """  # noqa: E501
 
@@ -141,13 +141,13 @@ def page() -> str:
 
 
 BILLED = """\
-What is billed knows clusters: 10 MiB of each table at least, and of a table that is clustered by user the blocks in which the users lie.
-How large a block is nobody documents, but that [clusters spare nothing in partitions under 64 MB](https://cloud.google.com/bigquery/docs/clustered-tables): so one of that size is read whole, and of a larger one a block of 64 MB for each user, until all are read.
+Clusters count in what is billed: at least 10 MiB of each table, and of a table that is clustered by user the blocks in which the users lie.
+The size of a block is not documented, only that [clusters spare nothing in partitions under 64 MB](https://cloud.google.com/bigquery/docs/clustered-tables). So here a partition up to that size is read whole, and of a larger one a block of 64 MB for each user, until all are read.
 In GiB a query:
 """  # noqa: E501
 
 LIMITS = """\
-A default is exceeded from so many users on, with two events a day each, in the export and on the stream, and a history of a year:
+From how many users on each default is exceeded, with two events a day of each user, in the export and on the stream, and a history of a year:
 """  # noqa: E501
 
 
@@ -155,8 +155,8 @@ FEATURES = """\
 ## Features of publications
 
 01-Predictions keeps the features of each publication in the bucket for `PROPENSITY_FEATURE_RETENTION_DAYS`: by default {days} days, {sets:.1f} weekly publications of a use case.
-A user is taken to need {size_bytes} bytes of Parquet; those of the demo's shop need 47 to 63, and features drawn at random 280.
-Of one use case:
+A user is assumed to need {size_bytes} bytes of Parquet; users of the demo's shop need 47 to 63, and features drawn at random 280.
+For one use case:
 """  # noqa: E501
 
 

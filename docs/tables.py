@@ -17,11 +17,12 @@ OPENING = """\
 
 <!-- Written by `python -m docs.tables > docs/tables.md`; edit propensity/tables/. -->
 
-All of them are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
+Every table and view: who writes it, what a row is, and all its columns.
+They are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
 `propensity/tables/` is the only place where a column is typed; this page is written \
 from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
-Beside the tables lie two views.
+There are two views beside the tables.
 [`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the \
 only statement that names the sharded export (`propensity/sql/ga_events.sql`).
 `stream_features` has the features of the stream, one row per use case and user, as \
@@ -33,17 +34,17 @@ EXPORT = """\
 
 The view of the GA4 export: one row per event.
 
-A day is read from its daily table, and where there is none from its intraday table; \
-never from both.
+A day is read from its daily table, or from its intraday table if there is no daily \
+one; never from both.
 Event parameters and user properties that a use case names are further columns, \
 `param_NAME` and `property_NAME` ([use cases](use-cases.md)).
 Bound `table_suffix` by constants in every query, or BigQuery reads all days.
-Google's words for a value that it does not know, such as `(not set)`, are null here; \
-what is no number, or beyond the type, is null, too.
+Google's words for an unknown value, such as `(not set)`, are null here, and so is a \
+value that is not a number or does not fit the type.
 Money is `NUMERIC`, exact in sums: a feature must be cast, as in \
 `CAST(SUM(purchase_revenue) AS FLOAT64)`.
-Amounts in the event's currency do not add up where a shop takes several; those in US \
-dollars do.
+If a shop takes several currencies, amounts in the event's currency do not add up; \
+those in US dollars do.
 
 | column | type | |
 |---|---|---|
@@ -52,14 +53,14 @@ dollars do.
 # What a table is for and how it is written, which its columns do not say.
 WRITTEN = {
     "suppressed_users": (
-        "`propensity forget` adds whom nothing may be kept of.",
-        "All functions leave these users out; an id is in no row, and without "
+        "`propensity forget` adds the users of whom nothing may be kept.",
+        "All functions leave these users out; no row has an id, and without "
         "`PROPENSITY_SUPPRESSION_KEY` nobody can tell who is here.",
     ),
     "stream_events": (
         "04-StreamFeatures appends every accepted event through the Storage Write API.",
-        "It is never updated: an event that was sent twice is here twice, and whoever "
-        "reads it takes one row for each key.",
+        "It is never updated: an event that was sent twice is here twice, so take one "
+        "row for each key when you read it.",
         "Partitions are days of arrival, which never change once they are over.",
         "An event that is more than `PROPENSITY_MAXIMUM_LATENESS_DAYS` late is marked "
         "`is_late`: it counts in the features from the next compaction on, and is in "
@@ -67,12 +68,12 @@ WRITTEN = {
     ),
     "stream_features_daily": (
         "04-StreamFeatures' compaction merges what has arrived since its watermark.",
-        "A row lists the events that it has counted, so that none counts twice; "
-        "partitions are months, and only those of the events that came are read.",
+        "A row, called a tile, lists the events that it has counted, so that none "
+        "counts twice; partitions are months, and only those of new events are read.",
     ),
     "stream_users": (
         "04-StreamFeatures' compaction adds to a user's row what it adds to the tiles, "
-        "in one transaction; forced, it makes all rows anew from the tiles.",
+        "in one transaction; a forced run computes all rows anew from the tiles.",
         "The view `stream_features`, training and scoring read a user's history here, "
         "so that what they read does not grow with its age.",
         "`user_bucket` is the first four bytes of SHA-256 of `user_id`, as a number, "
@@ -81,7 +82,7 @@ WRITTEN = {
         "(`propensity/sql/user_bucket.sql`, `tables.user_bucket`).",
     ),
     "postcode_index": (
-        "`offline/load_postcodes.py` replaces it as a whole.",
+        "`propensity load-postcodes` replaces it as a whole.",
         "04-StreamFeatures keeps it in memory.",
     ),
     "inference_log": (
@@ -93,10 +94,11 @@ WRITTEN = {
     "truth_events": (
         "04-StreamFeatures appends the truths of earlier events.",
         "A truth may be here twice, and two may contradict each other: the latest "
-        "`truth_time` counts, and of two at one time label 1.",
+        "`truth_time` counts, and of two at the same time label 1.",
     ),
     "dead_letters": (
-        "04-StreamFeatures appends what it can never accept, and acknowledges it.",
+        "04-StreamFeatures appends messages that it can never accept, and acknowledges "
+        "them.",
         "Names, street addresses and birth dates are left out of it, unless personal "
         "fields are kept.",
         "A message that is delivered twice may be here twice, under one `message_id`.",
@@ -119,27 +121,27 @@ WRITTEN = {
     "ma_predictions_staging": (
         "A run of 01-Predictions loads its scores here, publishes them from here, and "
         "removes them.",
-        "What a run that died has left expires.",
+        "Rows of a run that died expire.",
     ),
     "ma_publications": (
         "01-Predictions merges a row as its last step; a date that is published again "
         "replaces it.",
-        "The dashboard has from it what the newest publication promises, and what each "
-        "billed.",
-        "Where it cannot be written the log says so, and the publication stays.",
+        "The dashboard reads from it what the newest publication promises, and what "
+        "each billed.",
+        "If it cannot be written the log says so, and the publication stays.",
     ),
     "ma_model_evaluation": (
         "03-ModelEvaluation replaces the rows of the weeks that it evaluates: "
         "provisional at first, final once labels are mature.",
-        "A week without predictions has a row of version -1, which goes when some "
-        "have come.",
+        "A week without predictions has a row of version -1, which is removed when "
+        "there are some.",
         "01-Predictions reads from it how far the odds have moved; `provisional_…` "
         "keeps what was known on the week's end.",
     ),
     "ma_model_evaluation_staging": (
         "A run of 03-ModelEvaluation loads its rows here, publishes them by one MERGE, "
         "and removes them.",
-        "What a run that died has left expires.",
+        "Rows of a run that died expire.",
     ),
     "ma_audience_members": (
         "`propensity audience send` adds the members of a date once, treated and held "
@@ -150,20 +152,20 @@ WRITTEN = {
     "ma_audience_ledger": (
         "`propensity audience send` adds a row for each user once a request is "
         "answered.",
-        "A user who was sent is accepted, or rejected with a reason; who is held out "
-        "is in no row.",
+        "A user who was sent is accepted, or rejected with a reason; held-out users "
+        "have no row.",
     ),
     "ma_audience_lift": (
         "03-ModelEvaluation replaces the rows of the weeks that it evaluates, with "
         "the figures of all users up to that week.",
-        "`…_low` and `…_high` hold the truth at every look, `…_once_low` and "
-        "`…_once_high` where one looks once: see [audiences](audiences.md).",
-        "`sums` has what a later week adds up.",
+        "`…_low` and `…_high` contain the truth at every look, `…_once_low` and "
+        "`…_once_high` if you look only once: see [audiences](audiences.md).",
+        "`sums` has the sums that a later week adds up.",
     ),
     "ma_audience_lift_staging": (
         "A run of 03-ModelEvaluation loads its lifts here, publishes them by one "
         "MERGE, and removes them.",
-        "What a run that died has left expires.",
+        "Rows of a run that died expire.",
     ),
     "ma_drift": (
         "01-Predictions writes a row for each feature, for the scores and for the "
@@ -176,7 +178,7 @@ WRITTEN = {
         "01-Predictions sums up the days of the export that are new or that Analytics "
         "has written anew, and adds up the days of its lookback from here.",
         "A day is replaced as a whole, by one statement; the row without a user says "
-        "of which table it is the sums, and by what they were made.",
+        "which table its sums are from, and by what they were made.",
         "It expires after a lookback and four weeks. Training reads the export itself.",
     ),
     "ma_preprocessors": (

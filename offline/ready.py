@@ -81,13 +81,13 @@ def permitted(d: Deployment) -> Iterator[str]:
     try:
         granted = _granted(d, list(wanted))
     except (OSError, ValueError, http.client.HTTPException) as error:
-        yield f"not checked: what who deploys may do ({error})"
+        yield f"not checked: the permissions of the account that deploys ({error})"
         return
     if missing := {name: role for name, role in wanted.items() if name not in granted}:
         lines = [f"    {name}: {role}" for name, role in missing.items()]
         raise Lacking(
-            f"who deploys lacks permissions in {d.project}; nothing was changed. "
-            "Permission, and a role that gives it:\n" + "\n".join(lines)
+            f"the account that deploys lacks permissions in {d.project}; nothing was "
+            "changed. Each permission, and a role that gives it:\n" + "\n".join(lines)
         )
 
 

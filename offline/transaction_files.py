@@ -219,7 +219,9 @@ def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
     try:
         values = pc.fill_null(column.cast(pa.float64()), -1.0).to_numpy()
     except pa.ArrowException as error:
-        raise SchemaError(f"column {named[0]!r} is no outcome: {error}") from error
+        raise SchemaError(
+            f"column {named[0]!r} is not an outcome, 0 or 1: {error}"
+        ) from error
     odd = ~np.isin(values, (-1.0, 0.0, 1.0)) | (_is_null(column) != (values == -1.0))
     if odd.any():
         row = int(np.argmax(odd))

@@ -136,6 +136,7 @@ class Window:
         return midnight(day + DAY) - timedelta(hours=self.utc_offset_hours)
 
     def is_over(self, day: date) -> bool:
+        """Tell whether a local day is over."""
         return self.now >= self.ends(day)
 
     def may_change(self, day: date) -> bool:
@@ -166,7 +167,7 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
         newest -= DAY
     read = [begin + n * DAY for n in range((newest - begin).days + 1)]
     streamed = [day for day in read if day in shards.days - shards.daily]
-    # Where there usually is a daily table, it has more than the streamed day.
+    # Where daily tables usually come, the one to come has more than the streamed one.
     better = [day for day in streamed[-1:] if not shards.only_streams(day)]
     return Freshness(
         data_until=window.until_without(min(late)) if late else window.until,
@@ -194,6 +195,7 @@ def _is_there(
 
 
 def _is_whole(day: date, shards: Shards, *, rows: Callable[[date], int]) -> bool:
+    """Tell whether a daily table has about the rows that are usual on its weekday."""
     weeks = (day - n * WEEK for n in range(1, COMPARED_WEEKS + 1))
     compared = [week_day for week_day in weeks if week_day in shards.daily][:COMPARED]
     if not compared:
@@ -203,7 +205,7 @@ def _is_whole(day: date, shards: Shards, *, rows: Callable[[date], int]) -> bool
 
 def is_expected(day: date, shards: Shards) -> bool:
     """
-    Tell whether a day should have a table: whether its weekday usually has week_day.
+    Tell whether a day should have a table: whether its weekday usually has one.
 
     False for an export of less than a week: nothing is usual yet.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -204,10 +204,9 @@ class Settings:
             and not FOREIGN.fullmatch(name)
         )
         if unknown:
+            which = "; ".join(unknown_setting(name, known) for name in unknown)
             raise SettingsError(
-                f"unknown setting {', '.join(unknown)}; known are "
-                f"{', '.join(sorted(known))}",
-                field=unknown[0],
+                f"{which} (docs/settings.md has all settings)", field=unknown[0]
             )
         values: dict[str, Any] = {}
         for variable, name in known.items():
@@ -332,6 +331,14 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bigquery_storage_endpoint": _text,
     "storage_endpoint": _text,
 }
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> str:
+    """Say that a variable is no setting, and which setting has almost its name."""
+    import difflib  # only a refusal needs it
+
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
 
 
 def project_here() -> str:

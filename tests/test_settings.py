@@ -80,11 +80,11 @@ class TestFromEnvironment:
         assert read(PROPENSITY_BUDGET=text).budget == budget
 
     def test_refuses_an_unknown_variable(self):
-        """A misspelt setting stops the function and is named with the known ones."""
+        """A misspelt setting stops the function; the one that it resembles is named."""
         with pytest.raises(SettingsError, match="PROPENSITY_BUCKIT") as refused:
             read(PROPENSITY_BUCKIT="b")
 
-        assert "PROPENSITY_BUCKET" in refused.value.message
+        assert "is it PROPENSITY_BUCKET?" in refused.value.message
         assert refused.value.field == "PROPENSITY_BUCKIT"
 
     def test_ignores_what_the_tests_and_local_mode_read(self):

@@ -217,8 +217,8 @@ def _check_is_newest(
     if newer and max(newer) > audience.as_of:
         raise RequestError(
             f"{audience.name} as of {max(newer)} was sent to {destination.name} "
-            f"already: the older one of {audience.as_of} would put users back who "
-            "have left since",
+            f"already: the older one of {audience.as_of} would put back users "
+            "who have left since",
             field="as_of",
         )
 

@@ -133,5 +133,5 @@ def share_of(text: str) -> float:
     """
     match = _SHARE.fullmatch(text)
     if not match or float(match[1]) > 100 * MOST_HELD_OUT:
-        raise ValueError(f"{text!r} is no share from 0% to {MOST_HELD_OUT:.0%}")
+        raise ValueError(f"{text!r} is not a share from 0% to {MOST_HELD_OUT:.0%}")
     return float(match[1]) / 100

@@ -31,7 +31,7 @@ def _share(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise ValueError(f"{text} is no share, 0 to 1")
+        raise ValueError(f"{text} is not a share from 0 to 1")
     return value
 
 
@@ -53,18 +53,20 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 _LEAST = Size(users=0, events_a_day=0)
 OPTIONS = (
-    Option("users", _whole(0), None, "with an event in the lookback"),
-    Option("events-a-day", _whole(0), None, "of the GA4 export; 0 for none"),
-    Option("lookups", _whole(0), 0, "a month, not cached"),
+    Option("users", _whole(0), None, "users with an event in the lookback"),
+    Option(
+        "events-a-day", _whole(0), None, "events a day of the GA4 export; 0 for none"
+    ),
+    Option("lookups", _whole(0), 0, "lookups a month, without those from a cache"),
     Option(
         "scorings",
         _whole(0),
         0,
-        "online, a month; instances of score are billed while they are up, idle or "
-        "not, and without scorings none is",
+        "online scorings a month; instances of score are billed while they are up, "
+        "idle or not, and without scorings none is up",
     ),
-    Option("stream-events-a-day", _whole(0), 0, "of the stream"),
-    Option("use-cases", _whole(1), _LEAST.use_cases, "on the GA4 export"),
+    Option("stream-events-a-day", _whole(0), 0, "events a day of the stream"),
+    Option("use-cases", _whole(1), _LEAST.use_cases, "use cases on the GA4 export"),
     Option(
         "days-kept",
         _whole(1),
@@ -75,7 +77,7 @@ OPTIONS = (
         "late-days",
         _whole(0),
         _LEAST.late_days,
-        "that an event of the stream may come after it happened",
+        "how many days after it happened an event of the stream may come",
     ),
     Option(
         "returning",
@@ -104,9 +106,9 @@ def size_of(options: Mapping[str, Any]) -> Size:
 
 
 MEANING = """
-What a deployment costs a month, before there is one. Reads no environment, asks nobody,
-and needs no package: Python 3.11 alone runs it, before any set-up. Afterwards
-`propensity cost` is the same.
+What a deployment costs a month, before there is one. It reads no environment, calls no
+service and needs no package: Python 3.11 alone runs it, before any set-up. Afterwards
+`propensity cost` does the same.
 """
 
 

@@ -62,7 +62,7 @@ def up_summary(target: str, up: float) -> str:
         f"\n`{target}` is billed while an instance of it is up, idle or not: taken to "
         f"be {up / 3600:,.0f} hours of the month's {MONTH_S / 3600:,.0f}, "
         f"{IDLE_S // 60} minutes beyond each request.\n"
-        f"This is for who uses `{target}`: without scorings nothing is up."
+        f"You pay that only if you use `{target}`: without scorings nothing is up."
     )
 
 

@@ -27,7 +27,7 @@ def check(out: str) -> None:
     """
     if out.startswith("gs://"):
         if not _BUCKET.fullmatch(out):
-            raise RequestError(f"{out!r} is no gs://BUCKET or gs://BUCKET/PREFIX")
+            raise RequestError(f"{out!r} is not gs://BUCKET or gs://BUCKET/PREFIX")
     elif Path(out).expanduser().is_file():
         raise RequestError(f"{out} is a file; --out takes a folder")
 

@@ -194,7 +194,7 @@ def reaching(service: str) -> Iterator[None]:
         raise
     except auth.GoogleAuthError as error:
         raise Unavailable(
-            f"{service} was not asked, for want of credentials: {error}. Run "
+            f"{service} was not asked, because there are no credentials: {error}. Run "
             "`gcloud auth application-default login`"
         ) from error
     except (api.GoogleAPICallError, api.RetryError) as error:

@@ -95,7 +95,7 @@ def last_due(cron: str, now: datetime, zone: ZoneInfo) -> datetime:
     """
     minute, hour, day, month, weekday = cron.split()
     if month != "*" or not (minute.isdigit() and hour.isdigit()):
-        raise ValueError(f"{cron!r} is not a schedule that can be told")
+        raise ValueError(f"{cron!r} is not a schedule that the doctor can read")
     local = now.astimezone(zone)
     for back in range(400):
         on = local.date() - back * DAY

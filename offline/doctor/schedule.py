@@ -162,7 +162,7 @@ def _tell_failure(
     advice = (
         f"docs/errors.md says what to do about {code}; its log line has the message"
         if code
-        else f"{log}: it is no error that the project foresees"
+        else f"{log}: it is an error that the project does not expect"
     )
     if is_repeat:
         exam.warn(

@@ -164,7 +164,9 @@ def send_dead_letters(
                 outgoing = returned(message, letters.settings, topic=topic)
                 if outgoing is None:
                     origin = message.attributes[ORIGIN]
-                    tally.left_out[f"of {origin}, which is no subscription here"] += 1
+                    tally.left_out[
+                        f"of {origin}, which is not a subscription here"
+                    ] += 1
                 else:
                     futures[message.message_id] = sender.send(outgoing)
                 left = None if left is None else left - 1

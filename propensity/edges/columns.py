@@ -72,7 +72,7 @@ def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
 
 
 def definition_of(table: Table, table_id: str) -> bigquery.Table:
-    """Return what ``Table.ddl`` says of a table, as the API is told it."""
+    """Return a table's definition for the API, the same as ``Table.ddl`` in SQL."""
     made = bigquery.Table(table_id, schema=schema_of(table))
     made.description = table.description
     made.clustering_fields = list(table.clustering)

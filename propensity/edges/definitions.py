@@ -135,10 +135,10 @@ class Definitions(BigQuery):
 
     def table_state(self, dataset: str, table: str) -> str | None:
         """
-        Return a text that is another one once a table's rows have changed.
+        Return a text that changes whenever the table's rows have changed.
 
-        It bills nothing. None where nobody could tell: there is no such table, or rows
-        are being streamed into it, which does not count as a change until later.
+        It bills nothing. None if that cannot be told: there is no such table, or rows
+        are being streamed into it, which counts as a change only later.
         """
         metadata = self._metadata(dataset, table)
         if metadata is None:

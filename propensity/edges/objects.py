@@ -149,7 +149,9 @@ class Objects:
                 answer.headers.get("X-Goog-Generation", ""),
             )
             if not generation.isdecimal():
-                raise Unavailable("somebody answers who is not Cloud Storage")
+                raise Unavailable(
+                    "the answer is not from Cloud Storage: it names no generation"
+                )
             return Stored(data, int(generation))
 
     def read(

@@ -76,7 +76,7 @@ def decode(
 
 
 def _read(decoded: Decoded) -> list[Any]:
-    """Set what events say of themselves; return the struct of each."""
+    """Set types, use cases and ids from events' own fields; return their structs."""
     events = decoded.events
     types = [*map(type, events)]
     kinds = decoded.kinds = {*types}
@@ -87,7 +87,7 @@ def _read(decoded: Decoded) -> list[Any]:
         else [*map(names.__getitem__, types)]
     )
     if all(kind.is_exact for kind in kinds):
-        # They have none of these.
+        # Types without any field for these.
         decoded.use_cases, decoded.event_ids, decoded.user_ids = (
             [None] * len(events) for _ in range(3)
         )
@@ -99,10 +99,10 @@ def _read(decoded: Decoded) -> list[Any]:
 
 
 def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -> None:
-    """Set use case and id of events that lack one from their messages."""
+    """Set use case and id of events that lack them from the messages' attributes."""
     if len(decoded.sparse) < len(decoded.events):
         pairs = enumerate(zip(decoded.use_cases, decoded.event_ids, strict=True))
-        nameless = {row for row, (one, other) in pairs if one is None or other is None}
+        nameless = {row for row, pair in pairs if None in pair}
         decoded.altered = sorted(nameless.union(decoded.sparse))
     is_all = len(decoded.places) == len(messages)
     sources = messages if is_all else [messages[place] for place in decoded.places]
@@ -110,8 +110,8 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
     use_cases = [*map(catalogue.default.get, decoded.event_types)]
     if any(attributes):
         use_cases = [
-            one.get("use_case") or default
-            for one, default in zip(attributes, use_cases, strict=True)
+            own.get("use_case") or default
+            for own, default in zip(attributes, use_cases, strict=True)
         ]
     if decoded.use_cases.count(None) < len(use_cases):
         use_cases = [
@@ -129,7 +129,7 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
 
 
 def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
-    """Set user and id of events with an identity to it."""
+    """Set user and id of events whose type has an identity to that identity."""
     identities, types = catalogue.identities, read.event_types
     if len({kind.type_name for kind in read.kinds}) == 1:
         own = [*map(attrgetter(identities[types[0]]), read.events)]
@@ -178,7 +178,7 @@ def _decode_runs(
 
 
 def _is_nested(joined: bytes, count: int) -> bool:
-    """Say whether there may be more in valid events than so many flat objects."""
+    """Tell whether ``count`` valid events may be more than flat objects."""
     # bytes.count takes four times as long.
     return b"[" in joined or (
         int(np.count_nonzero(np.frombuffer(joined, np.uint8) == _BRACE)) > count

@@ -116,7 +116,7 @@ def _pushed(body: bytes, *, within: str = "") -> _Pushed:
         place = _PLACE.search(str(error))
         parts = (field, place[1] if place else "")
         raise RequestError(
-            f"the body is no push of Pub/Sub: {error}",
+            f"the body is not a push of Pub/Sub: {error}",
             field=".".join(part for part in parts if part) or "body",
         ) from error
     raise RequestError(

@@ -34,13 +34,13 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
     """
-    Set further fields of a batch's events of numbers, and publish those that are bare.
+    Set the further fields of a batch's numeric events, and render those that are bare.
 
     Args:
-        decoded: The batch; its events of numbers lose what is no further field, and
-            their instants are replaced.
-        payloads: Of its messages, by row; those of bare events are replaced by what is
-            published, and are ``altered`` no more.
+        decoded: The batch, changed in place: its numeric events keep only their further
+            fields, and their instants are replaced.
+        payloads: Of its messages, by row. Those of bare events are replaced by the JSON
+            to publish, so they no longer count as ``altered``.
         latest: A later instant makes no sense.
     """
     kinds = decoded.kinds

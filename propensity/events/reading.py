@@ -49,15 +49,15 @@ from propensity.privacy.suppression import Suppressed
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The outcome of a batch.
+    The outcome of a batch. A message is named by its place in the batch.
 
     Attributes:
         events: Rows of ``stream_events``.
         decoded: The events of those rows.
         enriched: The enriched event of each row, as JSON.
         truth_events: Rows of ``truth_events``.
-        truth_places: The message of each truth.
-        refused: The reasons of refusals, by message.
+        truth_places: The place of each truth's message.
+        refused: Why messages were refused, by place.
         unknown_postcodes: How many postcodes have no index.
     """
 
@@ -76,7 +76,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def places(self) -> Sequence[int]:
-        """The message of each row."""
+        """The place of each row's message."""
         return self.decoded.places
 
     @property
@@ -267,7 +267,7 @@ def _truths(
     latest: datetime,
     received_at: datetime,
 ) -> tuple[Batch, list[int]]:
-    """Return rows of ``truth_events`` and the message of each."""
+    """Return rows of ``truth_events``, and the place of each row's message."""
     readable = len(refused)
     texts, fields, labels = [], [], []
     for place, event in zip(decoded.places, decoded.events, strict=True):

@@ -145,7 +145,7 @@ def _layout(
 
 
 def column_of(array: pa.Array) -> Column:
-    """Return an array of Arrow, which is no slice, as a column."""
+    """Return an Arrow array, which must not be a slice, as a column."""
     count = len(array)
     valid, *others = array.buffers()
     # The buffers of an array may be longer than its values.

@@ -63,7 +63,7 @@ KINDS: Mapping[str, Kind] = {
 }
 PERSONAL = tuple(name for name, kind in KINDS.items() if kind.is_personal)
 
-# Fields that an event gets on its way, by the types that have them.
+# Fields that enrichment may add to an event of a type.
 ENRICHMENT = ("socioeconomic_idx", "age")
 
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")

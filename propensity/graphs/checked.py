@@ -32,9 +32,9 @@ def checked(
     """
     Export a model, and compare the graph with it on rows.
 
-    A graph that fails is no failure of the training: the function scores. Another
-    runtime adds up in another order, so no row may lie where a last digit decides on
-    which side of a step of an isotonic calibration it falls.
+    If the graph fails, the training does not: the function then scores the version.
+    Another runtime adds up in another order, so no row may lie where its last digit
+    decides on which side of a step of an isotonic calibration it falls.
 
     Args:
         preprocessor, model: As for ``export.exported``.

@@ -197,7 +197,7 @@ class _NumberBlock:
 
     def _lowest(self) -> Floats:
         """Return the first numbers in the domain of the functions, (width,)."""
-        # No number is above infinity, so what goes left is what is no number.
+        # No number is above infinity, so only what is not a number goes left.
         below = raw_thresholds(
             _Domain(self), [np.zeros(1)] * self.width, is_single=False
         )

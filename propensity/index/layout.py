@@ -48,7 +48,7 @@ Pair = tuple[date, int]
 
 
 class DamagedIndex(ValueError):
-    """The bytes are no prediction index, or not as they were written."""
+    """The bytes are not a prediction index, or not as they were written."""
 
 
 def hash_of(user_id: str, *, key: bytes) -> int:

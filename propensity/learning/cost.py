@@ -84,7 +84,7 @@ class Policy:
     Attributes:
         amount, weight: Of every fraud, (frauds,).
         is_caught: Whether it is an alert, (frauds,).
-        false_alerts: Alerts that are no fraud; a fraction where rows have weights.
+        false_alerts: Alerts that are not frauds; a fraction where rows have weights.
         expansion: Events per row of these, on average.
         review_cost: Of an alert.
     """

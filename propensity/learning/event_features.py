@@ -23,7 +23,7 @@ def parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
     Read JSON objects into a column for each feature.
 
     Raises:
-        SchemaError: A feature is of another type, or a text is no object.
+        SchemaError: A feature is of another type, or a text is not a JSON object.
     """
     schema = pa.schema(
         [
@@ -49,6 +49,6 @@ def parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
     if len(parsed) != len(texts):
         raise SchemaError(
             f"inference_log holds {len(texts) - len(parsed)} rows of features that are "
-            "no JSON object"
+            "not JSON objects"
         )
     return parsed

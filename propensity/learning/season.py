@@ -44,8 +44,8 @@ FEWEST_WEEKS = 2
 # that it goes on.
 _PERSISTENCE = 0.98
 
-# What befalls a single week and is over with it, such as a bank holiday: one of these
-# standard deviations, each as likely.
+# What moves a single week only, such as a bank holiday: its log-odds have one of these
+# standard deviations, each equally likely.
 _WEEKLY = (0.03, 0.1, 0.2, 0.35)
 
 # A step of Newton's method below this changes no probability.
@@ -69,13 +69,13 @@ class EvaluatedWeek:
     Attributes:
         week: First day of the outcomes.
         model_version: The model of its probabilities.
-        log_odds: What its log-odds, as the model gave them, lacked.
+        log_odds: The shift that its log-odds, as the model gave them, lacked.
         standard_error: Of ``log_odds``.
         conversions: Users with label 1.
         others: Users with label 0.
         is_final: Whether its labels were mature.
         late: Of a final week, what labels that came late added to ``log_odds``; None
-            where nobody looked before.
+            if the week was not evaluated before it was final.
     """
 
     week: date
@@ -101,9 +101,9 @@ def apply(probability: Floats, shift: float | None) -> Floats:
     """
     Return probabilities with their log-odds shifted.
 
-    Equal probabilities stay equal and none overtakes another; such as differ by a last
-    digit may become equal. 0 and 1 stay. Without a shift they are the same bits, and a
-    shift back gives them again within 1e-12.
+    Equal probabilities stay equal and none overtakes another; those that differ in the
+    last digit may become equal. 0 and 1 stay. Without a shift the bits are the same,
+    and a shift back gives the probabilities again within 1e-12.
 
     Args:
         probability: In [0, 1], of any shape.
@@ -335,7 +335,7 @@ def _breaks(weeks: int) -> Iterator[tuple[int, float]]:
 def _newest(
     weeks: Sequence[EvaluatedWeek], *, horizon_days: int
 ) -> list[EvaluatedWeek]:
-    """Return the newest weeks, without such as share days with a newer one."""
+    """Return the newest weeks, without those that share days with a newer one."""
     chosen: list[EvaluatedWeek] = []
     for week in sorted(weeks, key=attrgetter("week"), reverse=True):
         if not chosen or (chosen[-1].week - week.week).days >= horizon_days:

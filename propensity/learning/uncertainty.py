@@ -1,5 +1,5 @@
 """
-How far expected values are from what comes, seen forward in time, without chance.
+How far expected values are from what users pay, measured forward in time, less chance.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _HALVINGS = 60
 
 def level(rows: Slice, probability: Floats, amount: Floats) -> tuple[float, float]:
     """
-    Return the factor after which sums of expected values are those that came.
+    Return the factor that makes sums of expected values equal to what was paid.
 
-    What came over what was promised, of amounts, is divided by the same of conversions:
-    the level of probabilities is no matter of this one, and the season follows it. What
-    chance makes of it is shrunk towards 1.
+    It is amounts paid over amounts promised, divided by the same ratio of conversions,
+    since the season takes care of the level of probabilities. As far as chance may
+    explain it, it is shrunk towards 1.
 
     Returns:
         The factor, and the standard deviation of its logarithm: the posterior mean and

@@ -92,14 +92,14 @@ class Explainer:
         Prepare to explain a model; arguments are those of ``Scorer.compile``.
 
         Raises:
-            Unexplained: The model is no sum, such as Half-Space Trees, or the
-                preprocessor mixes features.
+            Unexplained: The model is not a sum over features, as Half-Space Trees are
+                not, or the preprocessor mixes features.
             SchemaError: As ``Scorer.compile``.
         """
         if isinstance(model, AnomalyModel):
             raise Unexplained(
-                "Half-Space Trees give an anomaly score and no probability: it is no "
-                "sum over features. A classifier that learns from labels has reasons"
+                "Half-Space Trees give an anomaly score, which is not a sum over "
+                "features. Only classifiers that learn from labels have reasons"
             )
         encoder = Encoder.compile(preprocessor, features)
         owners = _Owners(_owners(encoder), len(encoder.features))
@@ -154,7 +154,7 @@ def _balanced(parts: Floats, target: Floats) -> Floats:
     up = _ratio(np.where(is_up, larger, smaller), positive)
     down = _ratio(np.where(is_up, smaller, larger), negative)
     scaled = parts * np.where(parts > 0, up, down)
-    # What no number could take, for want of one of its sign, is shared out.
+    # What is left because no part has its sign is shared out equally.
     left = target - scaled.sum(axis=0)
     return np.asarray(
         scaled + np.where(np.abs(left) <= _ROUNDING, 0, left) / len(parts)
@@ -241,8 +241,8 @@ def _followed(
 
 def _linear(model: LogisticRegression, owners: _Owners) -> _Sum:
     weights = model.coef_[0]
-    # Of the rows that it was fitted on; models of before that were kept have none, and
-    # are explained against the average number and no category at all.
+    # Means of the rows that it was fitted on. Older models have none, and are explained
+    # against the average number and no category at all.
     means = getattr(model, "column_means_", np.zeros(len(weights)))
     base = float(model.intercept_[0] + weights @ means)
     middle = np.bincount(owners.places, weights * means, owners.features)
@@ -293,7 +293,7 @@ def _forest(model: Any, owners: _Owners) -> _Sum:
 
 def _calibrated(model: CalibratedClassifierCV, owners: _Owners) -> _Sum:
     if len(model.calibrated_classifiers_) != 1:
-        raise Unexplained("a calibration by several folds is no sum over features")
+        raise Unexplained("a calibration by several folds is not a sum over features")
     [part] = model.calibrated_classifiers_
     [calibrator] = part.calibrators
     inner = _in_log_odds(part.estimator, owners)

@@ -7,7 +7,7 @@ A lookup, ``get_proba``:
 - ``lookup``: a user's published probability, from an index, a cache or a source
 - ``explained``: a lookup with reasons or the expected value, from the table
 - ``indexed``: the prediction indexes, in memory or read block by block
-- ``sources``: what a source is, and the predictions table as one
+- ``sources``: where lookups read: what a source is, and the predictions table
 
 A score, ``score``:
 

@@ -1,8 +1,8 @@
 """
 The prediction index of each use case, kept fresh, in memory or read block by block.
 
-The pointer is looked at in the background, and a new index takes the place of the old
-one between two answers. Where there is no index that can be used, lookups read the
+The pointer is read in the background, and a new index takes the place of the old one
+between two answers. Where there is no index that can be used, lookups read the
 table instead; a log line says why, and the index is tried again.
 
 02-GetProba imports this, so nothing heavy may be imported here.
@@ -36,14 +36,14 @@ LOOK_S = 10.0
 # A larger file is read block by block until it has been loaded, so that the first
 # answer of an instance does not wait for that.
 AT_ONCE_BYTES = 1024**2
-# More names of use cases than a deployment has are somebody's guesses.
+# No deployment has so many; beyond, names of use cases are somebody's guesses.
 MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
 
 
 class Blocks:
-    """An index that is not in memory: one range of the file is read a lookup."""
+    """An index that is not in memory: each lookup reads one range of the file."""
 
     def __init__(
         self,

@@ -72,7 +72,9 @@ class InferenceQueue:
         """
         is_full = self.waiting and self.waiting + rows > WAITING_ROWS
         if is_full or self._size > WAITING_BYTES:
-            raise Unavailable("too much waits to be logged; try again")
+            raise Unavailable(
+                "too many scores wait to be logged in this instance; try again"
+            )
         self._reserved += rows
 
     def release(self, rows: int) -> None:

@@ -56,9 +56,6 @@ CONCURRENT_QUERIES = 4
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
 
-
-# -- the answer -----------------------------------------------------------------------
-
 Key = tuple[str, str]
 
 
@@ -96,7 +93,7 @@ class Cache:
 
 
 class _Batch:
-    """The users of one read, which runs or is yet to start."""
+    """The users of one read, which is under way or has yet to start."""
 
     __slots__ = ("answer", "source", "use_case", "user_ids")
 
@@ -201,7 +198,7 @@ class Lookups:
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
         if question.explains or question.values:
-            return await self._more(use_case, question, oldest=oldest)
+            return await self._explained(use_case, question, oldest=oldest)
         predictions = await self._predictions(use_case, question.user_ids)
         if question.is_single:
             return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
@@ -211,21 +208,23 @@ class Lookups:
         ]
         return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
 
-    async def _more(self, use_case: str, about: Question, *, oldest: int) -> Response:
+    async def _explained(
+        self, use_case: str, question: Question, *, oldest: int
+    ) -> Response:
+        """Answer for one user with reasons, or with the expected value."""
         suppressed = await suppressed_now(self._suppressed)
-        [user_id], answer = about.user_ids, None
-        if self._explanations and not (
-            suppressed and suppressed.covers(user_id, use_case)
-        ):
-            answer = await self._explanations.answer(use_case, about, oldest=oldest)
+        [user_id], answer = question.user_ids, None
+        is_suppressed = suppressed and suppressed.covers(user_id, use_case)
+        if self._explanations and not is_suppressed:
+            answer = await self._explanations.answer(use_case, question, oldest=oldest)
         return answer or _answer_of_one(user_id, None, oldest=oldest)
 
     def answer_at_once(self, user_id: str, *, today: date) -> Response | None:
         """
-        Answer for one user of the default use case, of an index in memory alone.
+        Answer for one user of the default use case, if its index is in memory.
 
-        Most lookups end here: without waiting, and without what only others need. None
-        means that ``answer`` has to answer.
+        Most lookups end here, without waiting. None means that ``answer`` has to
+        answer: there is no fresh index, the user is not in it, or is suppressed.
         """
         if self._indexes is None:
             return None
@@ -250,7 +249,7 @@ class Lookups:
     async def _predictions(
         self, use_case: str, user_ids: Sequence[str]
     ) -> Sequence[Prediction | None]:
-        """Return each user's prediction, from one source for all of them."""
+        """Return each user's prediction, all from the index or all from a source."""
         indexes = self._indexes
         index = None if indexes is None else await indexes.current(use_case)
         if isinstance(index, Index):
@@ -278,7 +277,7 @@ class Lookups:
         Args:
             use_case: Of the users.
             user_ids: In any order.
-            source: None for the one that is read where there is no index.
+            source: Where to read what the cache lacks; None for the table.
 
         Raises:
             PropensityError: The predictions could not be read.
@@ -337,8 +336,8 @@ class Lookups:
     def _batch_with_room(self, use_case: str, source: Source, users: int) -> _Batch:
         for batch in self._batches:
             has_room = len(batch.user_ids) + users <= MAXIMUM_USERS
-            is_alike = batch.use_case == use_case and batch.source is source
-            if is_alike and has_room:
+            is_same_read = batch.use_case == use_case and batch.source is source
+            if is_same_read and has_room:
                 return batch
         batch = _Batch(use_case, source)
         self._batches.append(batch)
@@ -429,7 +428,7 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
 def _rendered_rest(
     as_of: date, percentile: int | None, version: int, oldest: int
 ) -> str:
-    """Return what many users have in common of an answer."""
+    """Return the end of an answer, which many users have in common."""
     rank = "null" if percentile is None else percentile
     stale = "true" if as_of.toordinal() < oldest else "false"
     return (
@@ -437,8 +436,6 @@ def _rendered_rest(
         f'"percentile":{rank},"stale":{stale}}}'
     )
 
-
-# -- failures -------------------------------------------------------------------------
 
 FAILURES = Policy(
     message="the lookup failed; its log says why",

@@ -35,10 +35,11 @@ _USE_CASE_KEY = "propensity.use_case"
 
 class Question(NamedTuple):
     """
-    A parsed lookup request; ``is_single``: the answer is one object, not a list.
+    A parsed lookup request.
 
-    With ``explains`` it has reasons as well, with ``values`` the expected value.
-    A tuple, since it is made for every lookup, and in a third of the time.
+    With ``is_single`` the answer is one object, not a list; with ``explains`` it has
+    reasons as well, with ``values`` the expected value. A tuple, since one is made for
+    every lookup, and that takes a third of the time.
     """
 
     user_ids: Sequence[str]
@@ -65,10 +66,10 @@ async def read_question(request: Request) -> Question:
 
 def plain_user(request: Request) -> str:
     """
-    Return the one user whom a request names and nothing else; empty if that is not so.
+    Return the user id of a request that names one user and nothing else; else "".
 
-    Most requests are like that. Decoding an id that needs none would take longer than
-    the rest of a lookup.
+    Most requests are like that. Decoding an id that needs no decoding would take longer
+    than the rest of a lookup.
     """
     scope = request.scope
     plain = _PLAIN.fullmatch(scope["query_string"])
@@ -142,7 +143,7 @@ def _in_body(body: bytes) -> Question:
     except (ValueError, RecursionError):
         raise RequestError("the body is not JSON in UTF-8") from None
     if not isinstance(fields, dict):
-        raise RequestError('the body must be an object: {"user_ids": ["..."]}')
+        raise RequestError('the body must be a JSON object: {"user_ids": ["..."]}')
     if unknown := sorted(fields.keys() - {"user_ids", "use_case"}):
         raise RequestError(
             "unknown field; known are user_ids and use_case", field=unknown[0][:64]

@@ -226,8 +226,8 @@ class Online:
         if version is None:
             if champion is None:
                 raise NoChampion(
-                    f"no version of {use_case.name} has been promoted yet: train it, "
-                    "or load a shipped model"
+                    f"no version of {use_case.name} has been promoted yet: run "
+                    "00-ModelTraining, or propensity load-model"
                 )
             return state
         if champion is not None and champion.version == version:
@@ -242,7 +242,8 @@ class Online:
         use_case = question.use_case
         if use_case.scores_events or not use_case.has_statement("stream_rows"):
             raise RequestError(
-                f"{use_case.name} has no features of users on the stream; give them",
+                f"{use_case.name} has no features of users on the stream: send the "
+                "features themselves",
                 field="user_id",
             )
         assert question.user_id is not None

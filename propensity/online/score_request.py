@@ -141,7 +141,9 @@ class Reader:
         prefixes = [f"instances[{place}]." for place in range(len(items))]
         for item, prefix in zip(items, prefixes, strict=True):
             if type(item) is not dict:
-                raise RequestError("an instance is an object", field=prefix[:-1])
+                raise RequestError(
+                    "each of instances must be a JSON object", field=prefix[:-1]
+                )
         layout = self._layout(fields, items[0])
         instances = [
             layout.instance(item, prefix=prefix, latest=latest)

@@ -1,8 +1,8 @@
 """
 Where predictions are read: the protocol ``Source``, and the table in BigQuery.
 
-02-GetProba imports this, so nothing heavy may be imported here: the BigQuery client is
-by the first read.
+02-GetProba imports this, so nothing heavy may be imported here: the first read imports
+the BigQuery client.
 """
 
 from __future__ import annotations

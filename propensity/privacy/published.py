@@ -67,10 +67,9 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
 
 class PublishedList:
     """
-    Reads the list from the bucket, and from the table where that cannot be.
+    Reads the list from the bucket, or from the table if that fails.
 
-    Lookups read the table, too, where the bucket does not answer: without a list they
-    could not, for nobody may be answered for who is on it.
+    Without a list nobody could be answered, since any user might be on it.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class PublishedList:
 
     def read(self) -> Suppressed:
         """
-        Return the list; of an unchanged object, the one that was read before.
+        Return the list: the one that was read before if the object has not changed.
 
         Raises:
             SettingsError: It was made under another key.
@@ -127,4 +126,6 @@ class PublishedList:
             entries = [Entry(*map(str, user)) for user in users]
             return recognised(entries, key=self._key)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ArtifactError(f"{OBJECT} is no list of suppressed users") from error
+            raise ArtifactError(
+                f"{OBJECT} is not a list of suppressed users"
+            ) from error

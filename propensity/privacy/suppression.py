@@ -223,7 +223,7 @@ def recognised(entries: Sequence[Entry], *, key: str) -> Suppressed:
     if any(entry.key_id != own for entry in entries):
         setting = "another one" if key else "none"
         raise SettingsError(
-            f"{tables.SUPPRESSED_USERS.name} has users under a key, and "
+            f"{tables.SUPPRESSED_USERS.name} has users, hashed with a key, and "
             f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
             "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",

@@ -86,7 +86,7 @@ class ChampionPointer:
         champion, _ = self._champion()
         if champion is None:
             raise NoChampion(
-                f"{self.use_case} has no champion yet: run modelTraining first"
+                f"{self.use_case} has no champion yet: run 00-ModelTraining first"
             )
         return champion
 
@@ -122,7 +122,9 @@ class ChampionPointer:
         try:
             champion = Champion(**{name: content[name] for name in names})
         except TypeError as error:
-            raise ArtifactError(f"{self._pointer} is no champion: {error}") from error
+            raise ArtifactError(
+                f"{self._pointer} is not a champion pointer: {error}"
+            ) from error
         if not _is_sound(champion):
             raise ArtifactError(f"{self._pointer} names no version: {content}")
         # Old pointers have no `earlier`, only the previous version.

@@ -257,7 +257,7 @@ def _manifest(stored: Stored, name: str) -> Manifest:
         values["parts"] = [Part(**part) for part in values["parts"]]
         return Manifest(name=name, **values)
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{name} is no manifest of features: {error}") from error
+        raise ArtifactError(f"{name} is not a manifest of features: {error}") from error
 
 
 def read(artifacts: Artifacts, part: Part) -> pa.RecordBatch:

@@ -106,7 +106,7 @@ class Leases:
                 return Finished(note["answer"], note.get("run_id", ""))
             if state == "running" and instant_of(now) < ends:
                 raise RunInProgress(
-                    f"{kind} of {self.use_case} for {as_of} is under way since "
+                    f"{kind} of {self.use_case} for {as_of} has been under way since "
                     f"{note.get('began_at')}; its lease ends at {ends}"
                 )
         lease = Lease(name, run_id, 0, began_at=now, duration=duration)

@@ -133,7 +133,7 @@ def loaded_as_trained(
     """
     Load a version that scores features as they were when it was trained.
 
-    The use case may have others today: it is for features that were kept.
+    The use case may have other features today: this is for features that were kept.
 
     Args:
         registry: Of the use case.
@@ -163,7 +163,7 @@ def loaded_as_trained(
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
         explainer=explainer,
-        # Versions of before there were amounts have no such column.
+        # The records of older versions, from before there were amounts, lack it.
         value=partial(registry.load_value, metadata)
         if metadata.get("value_object")
         else None,

@@ -59,11 +59,12 @@ def why_nothing_serves(run: Run) -> str:
         statement("recorded_versions"), {"use_case": run.use_case.name, "at_most": 1}
     )
     if not versions:
-        return f"{run.use_case.name} has no champion yet: run modelTraining first"
+        return f"{run.use_case.name} has no champion yet: run 00-ModelTraining first"
     newest = versions[0]
     return (
         f"{run.use_case.name} has no champion: version {newest['model_version']}, "
-        f"trained as of {newest['as_of']}, was not promoted. {newest['verdict']}"
+        f"trained as of {newest['as_of']}, was not promoted: {newest['verdict']}. Wait "
+        "for a later training, or `propensity promote` a version with --force"
     )
 
 
@@ -102,12 +103,12 @@ def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats
     """
     Return the champion's probabilities of rows; None where it cannot score them.
 
-    A champion with other features, with lost or altered artifacts, or that is not warm
-    cannot serve, and loses to any challenger.
+    A champion cannot score them if it has other features, if its artifacts are lost or
+    altered, or if it is not warm. It then loses to any challenger.
 
-    A champion that has learned from rows of these weeks, as in a second training of the
-    same day, would look better than it is: then they are the probabilities of the
-    model behind its figures, which has not.
+    A champion that has learned from these rows, as in a second training of the same
+    day, would look better than it is. In its place the version's measured model scores
+    them: the one behind its figures, which was fitted without the holdout.
     """
     if champion is None:
         return None

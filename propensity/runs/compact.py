@@ -343,10 +343,10 @@ class _Compaction:
         """
         Count a step, if there is time for it.
 
-        There always is for the first, so that every run makes progress.
+        There is always time for the first, so that every run makes progress.
 
         Raises:
-            Unfinished: There is no time.
+            Unfinished: There is no time left.
         """
         if self._steps_begun and self._run.clock.monotonic() >= self._ends_at:
             left = {table: len(self._closed(table)) for table in EXPORTED}

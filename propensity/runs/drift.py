@@ -1,7 +1,7 @@
 """
 Drift as runs watch it: 01 before it publishes, 03 once outcomes are known.
 
-Watching never stops a run: where the table cannot be read or written, the log says so.
+Watching never stops a run: if the table cannot be read or written, the log says so.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Publications that are looked back at, so that enough of them have no alarm.
 _LOOK_BACK = timedelta(weeks=13)
 _YEAR, _NEAR = timedelta(weeks=52), timedelta(days=3)
-# So many alarms have a line of their own in the log; the table has all.
+# Only so many alarms get a line of their own in the log; the table has all.
 _LINES = 5
 
 
@@ -108,7 +108,7 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
 
 
 def publish(run: Run, watched: Watched) -> None:
-    """Write what is watched of a publication, in the place of an earlier run's."""
+    """Write the rows of ``ma_drift``, in the place of an earlier run's of the date."""
     rows = [
         {
             **_row(run, run.as_of, thing),

@@ -123,10 +123,10 @@ def _season(
     run: Run, week: date, observed: metrics.Outcomes, *, shift: float | None
 ) -> dict[str, Any]:
     """
-    Return what the week's probabilities lacked, as 01-Predictions reads it.
+    Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 
-    On the day that the week ends it is also kept as it is then known: a later rerun of
-    01 for that day must not know the labels that came late.
+    On the day that the week ends the figures are also kept as they are then known: a
+    later rerun of 01 for that day must not know the labels that came late.
     """
     lacked = season.residual(observed)
     if lacked is None:

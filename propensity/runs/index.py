@@ -26,8 +26,9 @@ def publish(run: Run) -> int | None:
     withdrawn: it would be older than the table.
 
     Raises:
-        PropensityError: It was not published, and says so: the table was, lookups go on
-            to read the index before. The next run of any date publishes it.
+        PropensityError: The index was not published, and the message says so. The table
+            was; lookups go on reading the index before. The next run of any date
+            publishes it.
     """
     if run.settings.lookup_source == "index":
         return _published(run)
@@ -40,8 +41,8 @@ def renew(run: Run) -> int | None:
     """
     Publish the index anew where there is one; return its users, None without.
 
-    For runs of an operator: the settings at hand are perhaps not those of the functions
-    and do not say whether there is to be an index.
+    For runs by an operator, whose settings may not be those of the functions, and so do
+    not say whether there should be an index.
 
     Raises:
         PropensityError: As ``publish``.
@@ -55,6 +56,7 @@ def renew(run: Run) -> int | None:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
+    """Say in the message of an error that the predictions were published."""
     try:
         yield
     except PropensityError as error:

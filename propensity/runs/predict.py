@@ -46,9 +46,10 @@ class Staged:
     """
     Scores in the staging table: how many, and their 101 percentiles.
 
-    ``log_odds_shift`` is the season's, in all of them; None without. ``sketches`` are
-    of the scores and their features; None where BigQuery scored. ``expected_value`` is
-    the sum of the users', with its interval; None without amounts.
+    ``log_odds_shift`` is the season's, which all scores have in them; None for none.
+    ``sketches`` count the values of scores and features; None where BigQuery scored.
+    ``expected_value`` is the sum over all users, with its interval; None without
+    amounts.
     """
 
     users: int
@@ -99,8 +100,9 @@ def stage(
     """
     Score every user of the lookback into the staging table, in bounded memory.
 
-    The features are kept as they are scored, unless they are kept for no days. Where
-    that fails the run does: nothing is published that could not be computed again.
+    The features are kept while they are scored, unless the settings keep them for 0
+    days. If that fails, so does the run: nothing is published that could not be
+    computed again.
 
     Args:
         run: The run.
@@ -162,15 +164,15 @@ def _staged(
     Args:
         run: The run.
         scored: Batches with a probability for each row.
-        why: Their reasons, and the season's shift in both.
-        worth: Their expected values, of the shifted probabilities.
+        why: Gives the columns of reasons, and the season's shift for all scores.
+        worth: Gives the columns of expected values, of the shifted probabilities.
         has_features: Whether features are kept, so that rows are numbered.
     """
     waiting: list[pa.RecordBatch] = []
     rows = numbered = 0
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
-            raise SchemaError("the model gives values that are no probabilities")
+            raise SchemaError("the model gives values that are not probabilities")
         probability = season.apply(unshifted, why.log_odds_shift)
         numbers = pa.nulls(len(probability), pa.int64())
         if has_features:
@@ -198,6 +200,7 @@ def _staged(
 
 
 def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
+    """Return batches as one table, with the columns of ``Run.staging_key``."""
     rows = pa.Table.from_batches(batches)
     for name, same in run.staging_key.items():
         column = pa.array([same]).take(pa.array(np.zeros(len(rows), dtype=np.int64)))
@@ -225,8 +228,8 @@ def score_shift(
     """
     Return how far scores moved since the last publication; None without one.
 
-    Both as the models gave them, without the season's shift: that is bounded by itself,
-    and must neither stop a publication nor make up for features that are wrong.
+    Both are compared as the models gave them, without the season's shift: the shift has
+    a bound of its own, and must neither stop a publication nor hide broken features.
 
     Args:
         run: The run.
@@ -257,8 +260,8 @@ def score_shift(
         raise ScoreShift(
             f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
             f"more than PROPENSITY_MAXIMUM_SCORE_SHIFT = {bound:g}. Nothing was "
-            f"published; {'; '.join(causes) or 'look at the features'}. Mend it, or "
-            "send force",
+            f"published; {'; '.join(causes) or 'look at the features'}. Correct that, "
+            "or, if the move is real, send force",
             detail={
                 "score_shift": shift,
                 "mean_before": float(before.mean()),

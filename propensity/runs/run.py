@@ -64,11 +64,10 @@ class Run:
     A run of a scheduled function: its request and its edges.
 
     If the export ends before the date of the request, the run ``is_cut_short`` and
-    ``as_of`` is earlier than the request's. ``data_until`` is the day before which the
-    run reads the export, and ``missing_days`` (local ones, of tables) never came before
-    it. ``full`` demands that nothing summed up before is used.
-    ``log_fields`` go into the log line: rows in and out, model
-    version.
+    ``as_of`` is earlier than the request's. The run reads the export before the day
+    ``data_until``; of the days before it, ``missing_days`` (local days, by the tables'
+    names) never came. With ``full`` no sums of an earlier run are used. ``log_fields``
+    go into the log line: rows in and out, model version.
     """
 
     function: str

@@ -49,7 +49,7 @@ def stage(
     Args:
         run: The run.
         model: Scores the users.
-        features: Of every user, for the function to score; read only if it does.
+        features: Of every user; read only if the function scores, not BigQuery.
         log_odds_shift: The season's, to add to their log-odds; None for none.
 
     Raises:
@@ -61,7 +61,7 @@ def stage(
         reason = _why_not(model)
         if not reason:
             run.log_fields["scored_with"] = BIGQUERY
-            # It runs no model of amounts.
+            # BigQuery runs no model of amounts.
             run.log_fields["valued"] = False
             if run.settings.explain_predictions:
                 reasons.without(run, model, "features do not leave BigQuery")
@@ -83,7 +83,7 @@ def _why_not(model: Serving) -> str:
 
 def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Staged:
     """
-    Have BigQuery score in one statement, then take out whom the run must not score.
+    Have BigQuery score all users in one statement, then take out suppressed ones.
 
     Features are not kept: they never leave BigQuery.
     """
@@ -114,7 +114,7 @@ def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Stag
         raise NotEnoughData(predict.no_users(run))
     if row["not_probabilities"]:
         raise SchemaError(
-            f"the model gives {row['not_probabilities']} values that are no "
+            f"the model gives {row['not_probabilities']} values that are not "
             "probabilities: it refuses rows, such as a NULL where it was trained "
             "without one"
         )

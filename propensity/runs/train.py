@@ -97,7 +97,10 @@ def _user_rows(run: Run) -> pa.Table:
     )
     first_day = first_days[0]["first_day"] if first_days else None
     if first_day is None:
-        raise NotEnoughData("the source has no events at all")
+        raise NotEnoughData(
+            f"the source of {use_case.name} has no events at all: check that the GA4 "
+            "export, or the stream, has begun"
+        )
     snapshots = timeframe.snapshots(
         today=run.as_of,
         earliest=first_day,
@@ -117,7 +120,7 @@ def _user_rows(run: Run) -> pa.Table:
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     run.log_fields["rows_in"] = len(rows)
     check_features(rows, use_case.features)
-    # In order here already: what is sorted later would be in memory twice.
+    # Sorted here, before there are copies: a later sort would hold the rows twice.
     return value.with_amounts(run, data.in_order(rows), affordable)
 
 
@@ -125,8 +128,8 @@ def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
     """
     Return the snapshots whose horizon lacks no day of the export.
 
-    Who bought on a day that never came has label 0 by mistake. The log says how many
-    are left out.
+    A user who bought on a day that never came would have label 0 by mistake. The log
+    line says how many snapshots are left out.
 
     Raises:
         NotEnoughData: None is left.

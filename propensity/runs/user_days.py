@@ -39,17 +39,23 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class Summed:
-    """Days of the export in a window, as they are there and as they are summed up."""
+    """
+    The days of a window: what the export has now, and what was summed up.
+
+    Attributes:
+        states: The state of each day's table in the export, now; UNKNOWN may be any.
+        kept: The state that each day's table had when the day was summed up.
+    """
 
     states: Mapping[date, str]
     kept: Mapping[date, str]
 
     def changed(self, *, all_of_them: bool) -> list[tuple[date, date]]:
         """
-        Return the days to sum up, as first and last of each run of neighbours.
+        Return the days to sum up, as first and last of each row of consecutive days.
 
         Args:
-            all_of_them: Whether those that are as they were count as well.
+            all_of_them: Whether unchanged days are to be summed up, too.
         """
         spans: list[tuple[date, date]] = []
         is_open = False
@@ -128,7 +134,7 @@ def source(run: Run) -> tuple[str, Mapping[str, Any]]:
 
 
 def _are_kept(run: Run) -> bool:
-    """Tell whether sums of the window's days are kept, and not expired already."""
+    """Tell whether sums of all days of the window are kept, and none has expired."""
     if not (
         run.settings.incremental_features and run.use_case.has_statement(INCREMENTAL)
     ):
@@ -158,10 +164,10 @@ def _sum_up(run: Run, window: Mapping[str, Any]) -> None:
             "last_shard": window["last_shard"],
         },
     )
-    # What this month has not summed up yet heals whatever nobody has noticed.
+    # Once a month all days are summed up: a change that no state has shown ends there.
     month = run.began_at.date().replace(day=1)
     is_due = any(row["summed_at"].date() < month for row in rows)
-    # Looked at before the rows are read: a change in between is seen the next time.
+    # The states are read before the rows, so that the next run sees a change between.
     summed = Summed(
         states=_states(run, window["first_shard"], window["last_shard"]),
         kept={
@@ -209,7 +215,7 @@ def _states(run: Run, first: date, last: date) -> dict[date, str]:
 
 
 def _definition(run: Run) -> str:
-    """Return, as a hash, what sums depend on beside events: consent, SQL, settings."""
+    """Return a hash of all that sums depend on but events: consent, SQL, settings."""
     parts = (
         run.settings.export,
         run.warehouse.view_text(EXPORT_VIEW),

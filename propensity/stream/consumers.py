@@ -52,6 +52,7 @@ GROUP_BYTES = 4 * 1024**2
 WAITING_MESSAGES = 5_000
 WAITING_BYTES = 64 * 1024**2
 
+# What became of a message: None if it was handled, else why it is a dead letter.
 Consumed = Refused | None
 
 
@@ -104,6 +105,11 @@ class Edges:
 class Consumer(ABC):
     """
     A function that Pub/Sub pushes to; a subclass handles a group in ``consume``.
+
+    Attributes:
+        name: Of the function in the log.
+        writers: Groups under way at once.
+        stored: Body of the answer to a message that was handled.
     """
 
     name = "consumer"
@@ -200,7 +206,7 @@ class Consumer(ABC):
     async def dead_letter(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]
     ) -> None:
-        """Append refused messages to ``dead_letters``, in pieces that fit."""
+        """Append refused messages to ``dead_letters``, each append within its limit."""
         received_at = self.edges.clock.now()
         piece: dict[int, Refused] = {}
         size = 0

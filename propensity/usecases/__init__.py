@@ -267,7 +267,7 @@ def text(name: str, file: str) -> str:
 def not_utf8(file: str, error: UnicodeDecodeError) -> Problem:
     """Return the problem of a file that is not UTF-8, at its first wrong byte."""
     line = error.object[: error.start].count(b"\n") + 1
-    return Problem(file, line, "is no text in UTF-8: save the file in this encoding")
+    return Problem(file, line, "is not UTF-8 text: save the file in that encoding")
 
 
 def _check(problems: list[Problem], name: str) -> None:

@@ -125,7 +125,9 @@ def problems(text: str) -> list[Problem]:
     except tomllib.TOMLDecodeError as error:
         at = _AT_LINE.search(str(error))
         last = max(1, len(text.splitlines()))
-        return [Problem(FILE, int(at[1]) if at else last, f"is no TOML: {error}")]
+        return [
+            Problem(FILE, int(at[1]) if at else last, f"is not valid TOML: {error}")
+        ]
     places = lines(text)
     return sorted(
         Problem(FILE, line_of(places, path), message)

@@ -56,11 +56,11 @@ class GroupCommit(Generic[Item, Result]):
     ) -> None:
         """
         Args:
-            write: Makes a group durable; returns a result for each item, in order. One
-                that does not wait may return them at once, and may not raise.
+            write: Makes a group durable; returns a result for each item, in order. If
+                it is not a coroutine it returns a list at once, and must not raise.
             writers: Groups under way at once.
-            size: Most bytes of a group, or whatever ``submit`` counts; a larger item is
-                a group of its own.
+            size: Most bytes of a group, or of what else ``submit`` counts as size; a
+                larger item is a group of its own.
             items: Most items of a group.
             waiting: Most items in the queue.
             waiting_size: Most bytes in the queue.
@@ -108,7 +108,9 @@ class GroupCommit(Generic[Item, Result]):
         """
         too_large = self._queued_size + size > self._most_size and self._queue
         if len(self._queue) >= self._most_waiting or too_large:
-            raise Unavailable("too much waits to be written; try again")
+            raise Unavailable(
+                "too much waits to be written in this instance; try again"
+            )
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
         self._queue.append(_Waiting(item, size, loop.time(), done))

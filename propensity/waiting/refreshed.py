@@ -48,7 +48,7 @@ class Refreshed(Generic[Value]):
         self._reading: asyncio.Task[Value] | None = None
 
     def fresh(self) -> Value | None:
-        """Return the value if it is not to be read again yet; at once, without."""
+        """Return the value, without waiting, if it is younger than ``ttl_s``."""
         if self._values and self._clock() < self._expires:
             return self._values[0]
         return None

@@ -53,11 +53,11 @@ class TestWrongSettings:
             ("DEPLOY_FUNCTIONS", " , ", "DEPLOY_FUNCTIONS is ' , ', and names nothing"),
             ("DEPLOY_USE_CASES", ",", "DEPLOY_USE_CASES is ',', and names nothing"),
             *(
-                ("PROPENSITY_BUCKET", name, "Cloud Storage takes for no name")
+                ("PROPENSITY_BUCKET", name, "not a name that Cloud Storage takes")
                 for name in ("a" * 64, "a..b", "192.168.5.4", "google-x")
             ),
             *(
-                ("GOOGLE_CLOUD_PROJECT", name, "no id of a project")
+                ("GOOGLE_CLOUD_PROJECT", name, "not the id of a project")
                 for name in ("--help", "123456", "-x")
             ),
             ("PROPENSITY_SCORES_TOPIC", "goog-scores", "begins with goog"),

@@ -212,7 +212,7 @@ class TestCommand:
         code, _, err = printed(published, capsys, "user.001", "yesterday")
 
         assert code == 2
-        assert "no date as YYYY-MM-DD" in err
+        assert "not a date as YYYY-MM-DD" in err
 
 
 class TestDifferences:

@@ -388,7 +388,7 @@ class TestCommand:
             ("--users=-5", "-5 is not a whole number, at least 0"),
             ("--use-cases=0", "0 is not a whole number, at least 1"),
             ("--days-kept=x", "x is not a whole number, at least 1"),
-            ("--returning=2", "2 is no share, 0 to 1"),
+            ("--returning=2", "2 is not a share from 0 to 1"),
             ("--lookups-a-query=5000", "5000 is not a whole number, 1 to 1,000"),
         ],
     )

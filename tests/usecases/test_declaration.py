@@ -194,7 +194,7 @@ class TestProblems:
         [problem] = declaration.problems(text)
 
         assert problem.line == line
-        assert "is no TOML" in problem.message
+        assert "is not valid TOML" in problem.message
 
     def test_take_one_name_in_two_cases_for_one_column(self):
         """BigQuery tells columns apart without case, and GA4's names with it."""

@@ -89,7 +89,7 @@ def _columns(path: Path) -> pa.Table:
     try:
         table = pa.table({name: table[name].cast(pa.float64()) for name in COLUMNS})
     except pa.ArrowException as error:
-        raise CardsError(f"{path} has columns that are no numbers: {error}") from error
+        raise CardsError(f"{path} has columns that are not numbers: {error}") from error
     for name in COLUMNS:
         if not pc.all(pc.is_finite(table[name]), skip_nulls=False).as_py():
             raise CardsError(f"{path} has rows without a finite number in {name}")

@@ -194,7 +194,9 @@ class ImportFile:
             templates.fail("stream_id", "stream_id has digits only")
         self._path = Path(values["path"])
         if not self._path.name or not self._path.parent.is_dir():
-            templates.fail("path", f"path is no file of a folder: {self._path}")
+            templates.fail(
+                "path", f"path must name a file in a folder that exists: {self._path}"
+            )
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return users whose id is no client id."""
@@ -248,6 +250,6 @@ def _check_name(field: str, name: str, longest: int) -> None:
     if not _NAME.fullmatch(name) or len(name) > longest or is_own:
         templates.fail(
             field,
-            f"{field} {name!r} is no name of Analytics: letters, digits and "
+            f"{field} {name!r} is not a name that Analytics takes: letters, digits and "
             f"underscores, {longest} at most, a letter first, none of its own",
         )

@@ -147,7 +147,7 @@ class CustomerMatch:
         for _ in range(JOBS):
             with contextlib.suppress(_NotRun):
                 return self._job(request)
-        raise Unavailable(f"{self.name} makes jobs and refuses to run them")
+        raise Unavailable(f"{self.name} creates jobs, but refuses to run them")
 
     def _job(self, request: Request) -> dict[str, str]:
         metadata: dict[str, Any] = {"userList": self._list}
@@ -167,7 +167,7 @@ class CustomerMatch:
             },
         ).get("resourceName")
         if not job:
-            raise Unavailable(f"{self.name} made no job, and said nothing")
+            raise Unavailable(f"{self.name} created no job, and gave no reason")
         kind = "create" if request.action == ADD else "remove"
         answer = self._post(
             f"{job}:addOperations",

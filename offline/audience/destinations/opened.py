@@ -96,4 +96,4 @@ def _read(path: Path) -> dict[str, Any]:
             field="to",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is no TOML: {error}", field="to") from error
+        raise RequestError(f"{path} is not valid TOML: {error}", field="to") from error

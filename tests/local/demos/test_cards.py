@@ -373,4 +373,4 @@ class TestOptions:
     def test_cards_and_an_export_are_two_demos(self, capsys):
         """One at a time."""
         assert main(["demo", "--cards", "a.csv", "--data", "b.ndjson"]) == Exit.UNKNOWN
-        assert "exclude each other" in capsys.readouterr().err
+        assert "choose one of --data and --cards" in capsys.readouterr().err

@@ -115,5 +115,5 @@ class TestShare:
 
     @pytest.mark.parametrize("text", ["10", "91%", "-1%", "", "ten%", "100%"])
     def test_is_refused(self, text):
-        with pytest.raises(ValueError, match="no share from 0% to 90%"):
+        with pytest.raises(ValueError, match="not a share from 0% to 90%"):
             share_of(text)

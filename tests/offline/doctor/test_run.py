@@ -362,7 +362,7 @@ class TestCommand:
     def test_says_how_a_date_is_written(self, healthy, capsys):
         """Whoever writes another is told."""
         assert main(["doctor", "--as-of", "soon"]) == 2
-        assert "'soon' is no date as YYYY-MM-DD" in capsys.readouterr().err
+        assert "'soon' is not a date as YYYY-MM-DD" in capsys.readouterr().err
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""

@@ -44,9 +44,9 @@ class TestText:
         text = (folder / file).read_bytes()
         (folder / file).write_bytes(text.replace(b"\n", b"\n# f\xfcr\n", 1))
 
-        assert problems() == [(file, 2, "is no text in UTF-8: save the file in this "
+        assert problems() == [(file, 2, "is not UTF-8 text: save the file in that "
                                "encoding")]  # fmt: skip
-        with pytest.raises(UseCaseError, match=f"{file}:2: is no text"):
+        with pytest.raises(UseCaseError, match=f"{file}:2: is not UTF-8 text"):
             usecases.load(NAME).statement("labels")
 
     def test_may_begin_with_a_byte_order_mark(self, folder):

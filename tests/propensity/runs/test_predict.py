@@ -27,7 +27,7 @@ class TestStaging:
         )
         scored = [(batch, np.array([0.5, wrong]))]
 
-        with pytest.raises(SchemaError, match="no probabilities"):
+        with pytest.raises(SchemaError, match="not probabilities"):
             list(
                 predict._staged(
                     run, scored, Reasons(None, None), Values(None), has_features=True

@@ -106,7 +106,7 @@ class TestRealTransactions:
             (lambda t: t.slice(0, 0), "holds no transactions"),
             (
                 lambda t: t.set_column(3, "V3", pa.array(["high"] * 200)),
-                "columns that are no numbers",
+                "columns that are not numbers",
             ),
             (
                 lambda t: t.set_column(4, "V4", pa.array([math.nan] * 200)),
