@@ -105,6 +105,7 @@ class TestPublishing:
         """Nothing is known: no shift, and null says so."""
         assert {shift for *_, shift in unshifted.values()} == {None}
 
+    @pytest.mark.long
     def test_is_what_the_model_gave_where_the_setting_turns_it_off(
         self, enthroned, unshifted, logged
     ):
@@ -116,6 +117,7 @@ class TestPublishing:
         assert history(enthroned, LATER) == unshifted
         assert "log_odds_shift" not in logged()[-1]
 
+    @pytest.mark.long
     def test_is_left_out_while_few_conversions_are_known(self, enthroned, unshifted):
         """Nine in all remembered weeks, where the setting wants ten."""
         evaluated(enthroned, TRAINED - WEEK, 0.7, weeks=1, conversions=4)
@@ -281,6 +283,7 @@ class TestGuard:
         after = loose.with_settings(**OFF).run("predictions", LATER)
 
         assert answer["log_odds_shift"] > 1.5
+        assert after["log_odds_shift"] is None
         assert answer["score_shift"] == pytest.approx(after["score_shift"], abs=1e-9)
 
     @pytest.mark.long

@@ -159,17 +159,6 @@ class TestPublishing:
         assert found["sum"] == pytest.approx(float(total), abs=1e-4)
         assert 0 < found["low"] < found["sum"] < found["high"]
 
-    def test_a_rerun_gives_the_same(self, published):
-        place, answer = published
-        before = place.rows(HISTORY)
-
-        again = place.run("predictions", TRAINED)
-
-        assert again["expected_value"] == answer["expected_value"]
-        assert [[row[name] for name in COLUMNS] for row in place.rows(HISTORY)] == [
-            [row[name] for name in COLUMNS] for row in before
-        ]
-
     @pytest.mark.long
     def test_a_version_without_amounts_publishes_the_same_probabilities(
         self, published, place, first_model
