@@ -148,6 +148,13 @@ def instance(every) -> Instance:
 
 
 @pytest.fixture
+def writes(every) -> Iterator[WriteProxy]:
+    """What is between the function and the Storage Write API."""
+    yield every[2]
+    every[2].rule = lambda _: None
+
+
+@pytest.fixture
 def event_id() -> str:
     """A transaction of one test alone."""
     return f"t-{uuid.uuid4().hex[:10]}"

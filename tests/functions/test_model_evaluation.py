@@ -207,6 +207,7 @@ class TestWeeksWithout:
 
         assert row["outcome"] == "one_class"
         assert row["roc_auc"] is None
+        assert row["residual_log_odds"] is row["provisional_log_odds"] is None
         assert row["conversions"] == (USERS if buying else 0)
         assert row["brier"] is not None
 

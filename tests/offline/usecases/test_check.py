@@ -170,34 +170,6 @@ class TestCheck:
 
         assert said == {("features.sql", line)}
 
-    @pytest.mark.long
-    def test_finds_a_feature_that_reads_before_the_lookback(self, edit, checked):
-        """Daily tables hold more than the windows."""
-        edit("features.sql", "INTERVAL @lookback_days DAY", "INTERVAL 99 DAY")
-
-        assert any("before its lookback" in one.message for one in checked().problems)
-
-    @pytest.mark.long
-    def test_finds_a_row_that_depends_on_other_dates(self, edit, checked):
-        """Each as-of date has the rows that it would have alone."""
-        edit(
-            "features.sql",
-            "COUNT(*) AS active_days",
-            "ARRAY_LENGTH(@as_ofs) AS active_days",
-        )
-
-        assert [one.message[:22] for one in checked().problems] == [
-            "active_days is another"
-        ]
-
-    @pytest.mark.long
-    def test_finds_a_label_that_sees_beyond_its_horizon(self, edit, checked):
-        """At the line that bounds it."""
-        line = edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
-
-        [found] = checked().problems
-        assert (found.file, found.line) == ("labels.sql", line)
-
     @pytest.mark.parametrize(
         "mistake",
         [
