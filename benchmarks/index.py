@@ -40,7 +40,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import lookup
-from benchmarks.load import add_client, generator
+from benchmarks.load import add_options, generator
 from benchmarks.lookup import FUNCTION, OWN, Loads, failed, load_lines
 from benchmarks.report import Line, finish
 from benchmarks.servers import (
@@ -237,9 +237,7 @@ def report(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.index")
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
-    add_client(parser)
+    add_options(parser, rounds=5, seconds=2.0)
     parser.add_argument("--build", type=int, help="only build an index of so many")
     given = parser.parse_args(arguments)
     if given.build:

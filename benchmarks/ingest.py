@@ -44,7 +44,7 @@ import pyarrow as pa
 
 from benchmarks.append_service import APPEND_S, append_service, take_counts
 from benchmarks.ingest_load import CONNECTIONS, cpu_s, pushes, unstored
-from benchmarks.load import Generator, Load, add_client, generator
+from benchmarks.load import Generator, Load, add_options, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
@@ -231,9 +231,7 @@ def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.ingest")
-    parser.add_argument("--rounds", type=int, default=5, help="of each server")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
-    add_client(parser)
+    add_options(parser, rounds=5, seconds=3.0)
     given = parser.parse_args(arguments)
     say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(

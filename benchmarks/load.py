@@ -66,8 +66,12 @@ class Load:
 Generator = Callable[[int, float, int], Load]
 
 
-def add_client(parser: argparse.ArgumentParser) -> None:
-    """Give a command the option of what makes its load."""
+def add_options(
+    parser: argparse.ArgumentParser, *, rounds: int, seconds: float
+) -> None:
+    """Give a command the options of its load, with defaults."""
+    parser.add_argument("--rounds", type=int, default=rounds, help="of each server")
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each round")
     parser.add_argument(
         "--client",
         choices=("wrk", "python"),

@@ -32,7 +32,7 @@ from pathlib import Path
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from benchmarks.load import Generator, Load, Request, add_client, generator
+from benchmarks.load import Generator, Load, Request, add_options, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
@@ -235,9 +235,7 @@ def report(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.lookup")
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
-    add_client(parser)
+    add_options(parser, rounds=5, seconds=2.0)
     given = parser.parse_args(arguments)
     say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(

@@ -45,7 +45,7 @@ import pyarrow as pa
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from benchmarks.append_service import append_service, take_counts
-from benchmarks.load import Generator, Load, Request, add_client, generator
+from benchmarks.load import Generator, Load, Request, add_options, generator
 from benchmarks.lookup import FUNCTION
 from benchmarks.report import Line, finish
 from benchmarks.score_servers import (
@@ -255,13 +255,11 @@ def report(every: Sequence[Measured]) -> tuple[list[Line], list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.online")
-    parser.add_argument("--rounds", type=int, default=3, help="of each server")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
     parser.add_argument(
         "--only", choices=(OWN, ONE, RAY), action="append", help="servers to run"
     )
     parser.add_argument("--model", choices=CANDIDATES, action="append")
-    add_client(parser)
+    add_options(parser, rounds=3, seconds=4.0)
     parser.add_argument("--linger-ms", type=float, help="PROPENSITY_SCORE_LINGER_MS")
     given = parser.parse_args(arguments)
     names = [OWN, *(name for name in (ONE, RAY) if name in (given.only or (ONE, RAY)))]
