@@ -140,7 +140,7 @@ class TestPage:
 
     def test_loads_nothing_whose_bytes_are_others(self):
         """Whoever can write to the bucket cannot run code in a notebook: all that is
-        loaded has the checksum of a record that is not in the bucket."""
+        loaded goes through a function that refuses what was not recorded."""
         code = [cell for cell, _ in cells()]
         [cell] = [one for one in code if "def verified(" in one]
         blob = SimpleNamespace(download_as_bytes=lambda: b"others")
