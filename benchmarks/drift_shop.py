@@ -176,7 +176,6 @@ class Broken:
     level: float
     found: int
     weeks: int
-    causes: Sequence[str]
 
     @property
     def is_costly(self) -> bool:
@@ -198,7 +197,7 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
         publications.insert(0, entry)
     results = []
     for way in breaks(use_case):
-        falls, levels, hits, causes = [], [], 0, []
+        falls, levels, hits = [], [], 0
         tried = range(WARM_UP, len(weeks), 2)
         for place in tried:
             week = weeks[place]
@@ -222,7 +221,6 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
             )
             raised = [thing for thing in seen if thing.is_alarm]
             hits += bool(raised)
-            causes += [f"{thing.cause} {thing.name}" for thing in raised]
         results.append(
             Broken(
                 broken=way,
@@ -230,7 +228,6 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
                 level=statistics.fmean(levels),
                 found=hits,
                 weeks=len(tried),
-                causes=causes,
             )
         )
     return results

@@ -24,7 +24,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,8 +40,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import lookup
-from benchmarks.lookup import FUNCTION
-from benchmarks.lookup_load import Loads, by_python, failed, load_lines
+from benchmarks.load import add_options, generator
+from benchmarks.lookup import FUNCTION, OWN, Loads, failed, load_lines
 from benchmarks.report import Line, finish
 from benchmarks.servers import (
     EMPTY_ASYNCHRONOUS,
@@ -71,7 +70,7 @@ MOST_OF_P99 = 1.3
 MOST_OF_COLD_START = 1.3
 LEAST_BUILT = 800_000
 MOST_MEMORY = 64 * 1024**2
-OWN, EMPTY = "02-GetProba", "empty asynchronous"
+EMPTY = "empty asynchronous"
 
 
 def rows(users: int) -> Iterator[pa.RecordBatch]:
@@ -208,7 +207,7 @@ def report(
     builds: Sequence[Mapping[str, float]],
 ) -> Iterator[Line]:
     """Yield the lines of lookups, cold starts and builds."""
-    yield from load_lines(loads, OWN, EMPTY, least=LEAST_OF_EMPTY, most_p99=MOST_OF_P99)
+    yield from load_lines(loads, EMPTY, least=LEAST_OF_EMPTY, most_p99=MOST_OF_P99)
     yield Line(
         what=f"cold start, index of {USERS:,} users",
         unit="s",
@@ -238,15 +237,12 @@ def report(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.index")
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    add_options(parser, rounds=5, seconds=2.0)
     parser.add_argument("--build", type=int, help="only build an index of so many")
     given = parser.parse_args(arguments)
     if given.build:
         print(json.dumps(build(given.build)))
         return 0
-    has_wrk = shutil.which("wrk") is not None
-    generator = lookup.by_wrk if has_wrk else by_python
     builds = [built(users) for users in SIZES]
     python = venvs.python_of(FUNCTION / "requirements.txt", folder=LOCAL / "venvs")
     ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
@@ -272,13 +268,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for port in served.values():
                     answer_of(port)
                 loads = lookup.measured(
-                    generator, served, rounds=given.rounds, seconds=given.seconds
+                    generator(given.client, lookup.lookups(), folder),
+                    served,
+                    rounds=given.rounds,
+                    seconds=given.seconds,
                 )
     print(
         f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS:,} users, "
-        f"load by {'wrk' if has_wrk else 'python'}, one process a server."
+        f"load by {given.client}, one process a server."
     )
-    return finish(report(loads, starts, builds), problems=failed(loads, OWN))
+    return finish(report(loads, starts, builds), problems=failed(loads))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ append 10 ms after it came, many at a time and in their order, and a publish at 
 the emulators are not what is measured. It counts rows, and reads their ids: every event
 that was acknowledged must have been in an append.
 
-The load comes from ``wrk`` where it is installed, which says more of the server than of
-itself; a client in Python takes its place without it.
+The load comes from ``wrk`` where it is installed, see ``benchmarks.load``.
 
 Gates: exits with 1 where a target is missed.
 """
@@ -27,7 +26,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -45,17 +43,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.append_service import APPEND_S, append_service, take_counts
-from benchmarks.ingest_load import (
-    CONNECTIONS,
-    Load,
-    Push,
-    by_python,
-    by_wrk,
-    cpu_s,
-    pushes,
-    unstored,
-    wrk_script,
-)
+from benchmarks.ingest_load import CONNECTIONS, cpu_s, pushes, unstored
+from benchmarks.load import Generator, Load, add_options, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
@@ -112,9 +101,6 @@ class Round:
     refused: int
 
 
-Generator = Callable[[int, float], Load]
-
-
 # -- the run ---------------------------------------------------------------------------
 
 
@@ -136,7 +122,7 @@ def load_postcodes(stack: Stack) -> None:
 
 
 def measured(
-    generator: Generator,
+    load: Generator,
     processes: Mapping[str, Process],
     service: int,
     *,
@@ -146,20 +132,20 @@ def measured(
     """Let the servers take turns; return the rounds of each."""
     turns: dict[str, list[Round]] = {name: [] for name in processes}
     for process in processes.values():
-        generator(process.port, WARM_UP_S)
+        load(process.port, WARM_UP_S, CONNECTIONS)
     for number in range(rounds):
         for name, process in processes.items():
             take_counts(service)
             began = cpu_s(process)
-            load = generator(process.port, seconds)
+            given = load(process.port, seconds, CONNECTIONS)
             spent = cpu_s(process) - began
             # What was under way when the load ended is appended too.
             time.sleep(20 * APPEND_S)
             counts = take_counts(service)
             turns[name].append(
                 Round(
-                    load=load,
-                    cpu_us=spent / load.requests * 1e6,
+                    load=given,
+                    cpu_us=spent / given.requests * 1e6,
                     appends=len(counts.rows),
                     rows=sum(counts.rows),
                     distinct=len(counts.event_ids),
@@ -245,14 +231,7 @@ def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.ingest")
-    parser.add_argument("--rounds", type=int, default=5, help="of each server")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
-    parser.add_argument(
-        "--client",
-        choices=("wrk", "python"),
-        default="wrk" if shutil.which("wrk") else "python",
-        help="what makes the load; wrk where it is installed",
-    )
+    add_options(parser, rounds=5, seconds=3.0)
     given = parser.parse_args(arguments)
     say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(
@@ -272,7 +251,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service}",
             "PUBSUB_EMULATOR_HOST": f"{HOST}:{service}",
         }
-        generator = _generator(given.client, made, folder)
         sources = {
             OWN: Source(folder=stage.stage(FUNCTION, folder / OWN), target=OWN),
             EMPTY: empty(folder / "threaded", EMPTY_CLOUD_EVENT, is_asynchronous=False),
@@ -280,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         processes = undo.enter_context(servers(sources, python, environment))
         turns = measured(
-            generator,
+            generator(given.client, made, folder),
             processes,
             service,
             rounds=given.rounds,
@@ -300,13 +278,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing or failures:
         wrong.append(f"{missing} acknowledged events not appended, {failures} failed")
     return finish(lines(turns), problems=wrong)
-
-
-def _generator(client: str, made: Sequence[Push], folder: Path) -> Generator:
-    if client == "python":
-        return lambda port, seconds: by_python(made, port, seconds)
-    script = wrk_script(made, folder)
-    return lambda port, seconds: by_wrk(script, port, seconds)
 
 
 if __name__ == "__main__":

@@ -20,28 +20,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from benchmarks.lookup_load import (
-    USERS,
-    Load,
-    Loads,
-    by_python,
-    failed,
-    load_lines,
-)
+from benchmarks.load import Generator, Load, Request, add_options, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
@@ -76,52 +67,57 @@ TIMED_IMPORT = (
 BASE_IMPORT = "functions_framework, google.cloud.bigquery"
 OWN_IMPORT = "main"
 
-# wrk asks for one address after another, each connection from the first on.
-WRK_SCRIPT = """
-local paths = {{}}
-for user = 0, {users} - 1 do
-  paths[user] = "/?user_id=user." .. user
-end
-local requests = {{}}
-local count = 0
-function init(args)
-  for user = 0, {users} - 1 do requests[user] = wrk.format("GET", paths[user]) end
-end
-function request()
-  count = count + 1
-  return requests[count % {users}]
-end
-"""
-MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+USERS = 1_000
+# The rounds of a server at a number of connections.
+Loads = Mapping[tuple[str, int], Sequence[Load]]
 
 
-Generator = Callable[[int, int, float], Load]
-
-
-def by_wrk(port: int, connections: int, seconds: float) -> Load:
-    """Ask through ``wrk``."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(WRK_SCRIPT.format(users=USERS))
-        script.flush()
-        done = subprocess.run(
-            [
-                *("wrk", "--threads", "1", "--connections", str(connections)),
-                *("--duration", f"{max(1, round(seconds))}s", "--latency"),
-                *("--script", script.name, f"http://{HOST}:{port}"),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
+def load_lines(
+    loads: Loads,
+    peer: str,
+    *,
+    least: float | None = None,
+    most_p99: float | None = None,
+) -> Iterator[Line]:
+    """Yield our requests a second and p99 beside those of another server."""
+    for connections in sorted({connections for _, connections in loads}):
+        ours, theirs = loads[OWN, connections], loads[peer, connections]
+        yield Line(
+            what=f"lookups at {connections} connections",
+            unit="/s",
+            ours=[load.requests_per_s for load in ours],
+            peer=peer,
+            theirs=[load.requests_per_s for load in theirs],
+            least=least,
         )
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", done.stdout)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    if p99 is None or rate is None:
-        raise RuntimeError(f"wrk said something unexpected:\n{done.stdout}")
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
-    errors = re.search(r"Socket errors: (.+)", done.stdout)
-    failures = int(refused[1]) if refused else 0
-    failures += sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0
-    return Load(float(rate[1]), float(p99[1]) * MILLISECONDS[p99[2]], failures)
+        yield Line(
+            what=f"p99 at {connections} connections",
+            unit="ms",
+            ours=[load.p99_ms for load in ours],
+            peer=peer,
+            theirs=[load.p99_ms for load in theirs],
+            most=most_p99,
+        )
+
+
+def failed(loads: Loads) -> list[str]:
+    """Return how many of our lookups failed, by connections."""
+    counts = {
+        connections: sum(load.failures for load in rounds)
+        for (name, connections), rounds in loads.items()
+        if name == OWN
+    }
+    return [
+        f"{count} lookups at {connections} connections failed"
+        for connections, count in counts.items()
+        if count
+    ]
+
+
+def lookups() -> list[Request]:
+    """Return a request for each of the users."""
+    head = "GET /?user_id=user.{} HTTP/1.1\r\nHost: {}\r\n\r\n"
+    return [Request(head.format(user, HOST).encode()) for user in range(USERS)]
 
 
 def publish_users(stack: Stack) -> None:
@@ -197,17 +193,17 @@ def import_seconds(
 
 
 def measured(
-    generator: Generator, ports: Mapping[str, int], *, rounds: int, seconds: float
+    load: Generator, ports: Mapping[str, int], *, rounds: int, seconds: float
 ) -> dict[tuple[str, int], list[Load]]:
     """Return the rounds of every server at every number of connections."""
     loads: dict[tuple[str, int], list[Load]] = {
         (name, connections): [] for connections in CONNECTIONS for name in ports
     }
     for port in ports.values():
-        generator(port, CONNECTIONS[0], WARM_UP_S)
+        load(port, WARM_UP_S, CONNECTIONS[0])
     for number in range(rounds):
         for (name, connections), rounds_ in loads.items():
-            rounds_.append(generator(ports[name], connections, seconds))
+            rounds_.append(load(ports[name], seconds, connections))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return loads
 
@@ -217,10 +213,9 @@ def report(
 ) -> tuple[list[Line], list[str]]:
     """Return the lines, and how many lookups failed where some did."""
     lines = [
-        *load_lines(loads, OWN, "empty asynchronous", least=LEAST_OF_ASYNCHRONOUS),
+        *load_lines(loads, "empty asynchronous", least=LEAST_OF_ASYNCHRONOUS),
         *load_lines(
             loads,
-            OWN,
             "empty threaded",
             least=LEAST_OF_THREADED,
             most_p99=MOST_OF_THREADED_P99,
@@ -234,22 +229,14 @@ def report(
             most=MOST_OF_IMPORT,
         ),
     ]
-    return lines, failed(loads, OWN)
+    return lines, failed(loads)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.lookup")
-    parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
-    parser.add_argument(
-        "--client",
-        choices=("wrk", "python"),
-        default="wrk" if shutil.which("wrk") else "python",
-        help="what makes the load; wrk where it is installed",
-    )
+    add_options(parser, rounds=5, seconds=2.0)
     given = parser.parse_args(arguments)
-    generator = by_wrk if given.client == "wrk" else by_python
     say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(
         FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
@@ -283,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with servers(sources, python, environment) as processes:
                 fill_cache(processes["02-GetProba"].port)
                 loads = measured(
-                    generator,
+                    generator(given.client, lookups(), folder),
                     {name: process.port for name, process in processes.items()},
                     rounds=given.rounds,
                     seconds=given.seconds,

@@ -29,7 +29,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -38,7 +37,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +45,7 @@ import pyarrow as pa
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from benchmarks.append_service import append_service, take_counts
-from benchmarks.ingest_load import (
-    Load,
-    Push,
-    by_python,
-    by_wrk,
-    wrk_script,
-)
+from benchmarks.load import Generator, Load, Request, add_options, generator
 from benchmarks.lookup import FUNCTION
 from benchmarks.report import Line, finish
 from benchmarks.score_servers import (
@@ -105,7 +97,7 @@ def fitted(name: str) -> Pipeline:
     return pipeline.fit(to_frame(batch, features), label)
 
 
-def requests_of(count: int) -> list[Push]:
+def requests_of(count: int) -> list[Request]:
     """Return requests for the scores of distinct transactions."""
     rows = transactions(count, seed=2).tolist()
     requests = []
@@ -121,7 +113,7 @@ def requests_of(count: int) -> list[Push]:
             f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        requests.append(Push(head.encode() + body, event_id))
+        requests.append(Request(head.encode() + body, event_id))
     return requests
 
 
@@ -175,22 +167,13 @@ class Measured:
 def measured(
     model: str,
     processes: Mapping[str, Process],
-    made: Sequence[Push],
+    load: Generator,
     *,
-    client: str,
-    folder: Path,
     service: int,
     rounds: int,
     seconds: float,
 ) -> Measured:
     """Compare scores, then let the servers take turns under load."""
-
-    def load(port: int, seconds: float, connections: int) -> Load:
-        if client == "python":
-            return by_python(cycle(made), port, seconds, connections=connections)
-        script = folder / "requests.lua"
-        return by_wrk(script, port, seconds, connections=connections)
-
     rows = transactions(20, seed=4).tolist()
     scores = {
         name: [score_of(process.port, row) for row in rows]
@@ -272,18 +255,11 @@ def report(every: Sequence[Measured]) -> tuple[list[Line], list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.online")
-    parser.add_argument("--rounds", type=int, default=3, help="of each server")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
     parser.add_argument(
         "--only", choices=(OWN, ONE, RAY), action="append", help="servers to run"
     )
     parser.add_argument("--model", choices=CANDIDATES, action="append")
-    parser.add_argument(
-        "--client",
-        choices=("wrk", "python"),
-        default="wrk" if shutil.which("wrk") else "python",
-        help="what makes the load; wrk where it is installed",
-    )
+    add_options(parser, rounds=3, seconds=4.0)
     parser.add_argument("--linger-ms", type=float, help="PROPENSITY_SCORE_LINGER_MS")
     given = parser.parse_args(arguments)
     names = [OWN, *(name for name in (ONE, RAY) if name in (given.only or (ONE, RAY)))]
@@ -295,7 +271,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pythons[RAY] = venvs.python_of(
             HERE / "requirements-ray.txt", folder=LOCAL / "venvs", say=print
         )
-    made = requests_of(TRANSACTIONS)
     ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     every = []
     with contextlib.ExitStack() as undo:
@@ -311,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         if given.linger_ms is not None:
             environment["PROPENSITY_SCORE_LINGER_MS"] = str(given.linger_ms)
-        wrk_script(made, folder)
+        load = generator(given.client, requests_of(TRANSACTIONS), folder)
         for model in given.model or CANDIDATES:
             place = folder / model
             place.mkdir()
@@ -323,9 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     measured(
                         model,
                         processes,
-                        made,
-                        client=given.client,
-                        folder=folder,
+                        load,
                         service=service,
                         rounds=given.rounds,
                         seconds=given.seconds,

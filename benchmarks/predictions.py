@@ -68,7 +68,6 @@ MOST_GROWTH = 1.1
 # A run waits for BigQuery, too: the statements of docs/scale.md, within their timeout.
 SHARE_OF_TIME = 0.5
 TRAINING_ROWS = 20_000
-MIB = 1024**2
 
 
 # -- one run ---------------------------------------------------------------------------

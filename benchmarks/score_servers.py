@@ -131,15 +131,13 @@ def servers(
                 log=folder / f"{place.name}.log",
             )
         for name, process in processes.items():
-            wait_until_scores(process, environment, is_ray=name == RAY)
+            wait_until_scores(process, is_ray=name == RAY)
         yield processes
     finally:
         stop(processes.values())
 
 
-def wait_until_scores(
-    process: Process, environment: Mapping[str, str], *, is_ray: bool
-) -> None:
+def wait_until_scores(process: Process, *, is_ray: bool) -> None:
     """Wait until a server has given a score."""
     if not is_ray:
         wait_until_ready(process.port)

@@ -121,9 +121,9 @@ def requests(size: Size) -> dict[str, float]:
     }
 
 
-def instances(function: str, size: Size, *, busy: float = 1.0) -> int:
-    """Return the instances that a function's requests need, evenly or busier."""
-    rate = busy * requests(size)[function] / MONTH_S
+def instances(function: str, size: Size) -> int:
+    """Return the instances that a function's requests need, where they come evenly."""
+    rate = requests(size)[function] / MONTH_S
     return max(1, math.ceil(rate / CAPACITY[function]))
 
 

@@ -169,7 +169,7 @@ def _clustered(part: Part, users: float) -> float:
 
 
 @cache
-def statements(file: Path = FILE) -> tuple[Statement, ...]:
+def statements() -> tuple[Statement, ...]:
     """Return all statements, as the file orders them."""
     return tuple(
         Statement(
@@ -182,7 +182,7 @@ def statements(file: Path = FILE) -> tuple[Statement, ...]:
                 for read in entry["reads"]
             ),
         )
-        for section, entries in tomllib.loads(file.read_text("utf-8")).items()
+        for section, entries in tomllib.loads(FILE.read_text("utf-8")).items()
         for name, entry in entries.items()
     )
 

@@ -1,15 +1,17 @@
-"""A server between a client and an emulator, which fails as real networks do."""
+"""Servers between a client and an emulator, which fail as real networks do."""
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
+import grpc
 import requests
 
 HOST = "127.0.0.1"
@@ -120,12 +122,7 @@ class Proxy:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -138,3 +135,66 @@ class Proxy:
 def answering(rule: Callable[[Asked], tuple[int, bytes]]) -> Proxy:
     """A server with nothing behind it, which answers each request by a rule."""
     return Proxy(f"http://{HOST}:9", rule)
+
+
+class GrpcProxy(grpc.GenericRpcHandler):
+    """Forward every gRPC method to the emulator that serves it."""
+
+    def __init__(self, upstreams: Mapping[str, str]) -> None:
+        """
+        Args:
+            upstreams: Addresses, by what the paths of their methods begin with.
+        """
+        self._upstreams = upstreams
+
+    def __enter__(self) -> Self:
+        unlimited = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        self._channels = {
+            name: grpc.insecure_channel(address, options=unlimited)
+            for name, address in self._upstreams.items()
+        }
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(64), handlers=[self], options=unlimited
+        )
+        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+        for channel in self._channels.values():
+            channel.close()
+
+    def service(self, details: Any) -> Any:
+        """Return what serves a method."""
+        return grpc.stream_stream_rpc_method_handler(
+            functools.partial(self.serve, details.method)
+        )
+
+    def call(self, method: str, sent: Iterator[bytes], context: Any) -> Any:
+        """Begin the emulator's own call of a method."""
+        [channel] = [
+            channel
+            for name, channel in self._channels.items()
+            if method.startswith(name)
+        ]
+        kept = [
+            (key, value)
+            for key, value in context.invocation_metadata()
+            if key == "x-goog-request-params"
+        ]
+        return channel.stream_stream(method)(sent, metadata=kept)
+
+    def serve(
+        self, method: str, sent: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
+        """Answer as the emulator does."""
+        call = self.call(method, sent, context)
+        context.add_callback(call.cancel)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())

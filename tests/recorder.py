@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from concurrent import futures
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
-import grpc
 from google.cloud.bigquery_storage_v1 import types as storage_types
 from google.pubsub_v1.types import PublishRequest
 
-from local.processes import HOST
-from tests.proxy import Asked, Proxy
+from tests.proxy import Asked, GrpcProxy, Proxy
 
 BIGQUERY, STORAGE, GRPC = "bigquery", "storage", "grpc"
 
@@ -71,59 +67,20 @@ NAMED = {
 }
 
 
-class GrpcProxy(grpc.GenericRpcHandler):
-    """Forward every method to the emulator that serves it, and note what it names."""
+class Noting(GrpcProxy):
+    """Forward every method, and note what it names."""
 
     def __init__(self, storage: str, pubsub: str) -> None:
-        self.calls: list[Call] = []
-        self._upstreams = {"google.cloud.bigquery": storage, "google.pubsub": pubsub}
-
-    def __enter__(self) -> GrpcProxy:
-        unlimited = [
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ]
-        self._channels = {
-            name: grpc.insecure_channel(address, options=unlimited)
-            for name, address in self._upstreams.items()
-        }
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(32), handlers=[self], options=unlimited
+        super().__init__(
+            {"/google.cloud.bigquery.": storage, "/google.pubsub.": pubsub}
         )
-        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
-        self._server.start()
-        return self
+        self.calls: list[Call] = []
 
-    def __exit__(self, *_: object) -> None:
-        self._server.stop(0).wait()
-        for channel in self._channels.values():
-            channel.close()
-
-    def service(self, details: Any) -> Any:
-        """Return what serves a method: the emulator, behind a note."""
-        method = details.method
-
-        def serve(sent: Iterator[bytes], context: Any) -> Iterator[bytes]:
-            [channel] = [
-                channel
-                for name, channel in self._channels.items()
-                if method.startswith(f"/{name}.")
-            ]
-            kept = [
-                (key, value)
-                for key, value in context.invocation_metadata()
-                if key == "x-goog-request-params"
-            ]
-            call = channel.stream_stream(method)(
-                self._noted(method, sent), metadata=kept
-            )
-            context.add_callback(call.cancel)
-            try:
-                yield from call
-            except grpc.RpcError as error:
-                context.abort(error.code(), error.details())
-
-        return grpc.stream_stream_rpc_method_handler(serve)
+    def serve(
+        self, method: str, sent: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
+        """Answer as the emulator does."""
+        yield from super().serve(method, self._noted(method, sent), context)
 
     def _noted(self, method: str, sent: Iterator[bytes]) -> Iterator[bytes]:
         noted: set[str] = set()
@@ -151,7 +108,7 @@ class Recorder:
         self._given = environment
         self._bigquery = Proxy(environment["BIGQUERY_EMULATOR_HOST"])
         self._storage = Proxy(environment["STORAGE_EMULATOR_HOST"], _refused)
-        self._grpc = GrpcProxy(
+        self._grpc = Noting(
             environment["BIGQUERY_STORAGE_EMULATOR_HOST"],
             environment["PUBSUB_EMULATOR_HOST"],
         )
@@ -162,12 +119,7 @@ class Recorder:
             self._stack.enter_context(one)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @property

@@ -27,7 +27,8 @@ from propensity.models.scoring import Scorer
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import Timeframe
-from propensity.usecases import Baseline, Candidate, UseCase
+from propensity.usecases import Baseline, Candidate
+from tests.propensity.learning import shops
 from tests.sampling import BASE_RATES, MAXIMUM, ROWS, Population, sample
 
 SAMPLED = f"WITH\n{statement('sampled_rows')}"
@@ -55,15 +56,8 @@ CROSS JOIN
   UNNEST([DATE_DIFF(as_of, DATE '2026-01-05', WEEK)]) AS week
 """
 
-TOY = UseCase(
-    name="toy",
-    title="Toy",
-    outcome="buy",
-    entity="user_id",
-    lookback_days=60,
-    horizon_days=7,
-    threshold=0.5,
-    parameters={},
+TOY = replace(
+    shops.SHOP,
     features={"level": "number", "noise": "number"},
     baseline=Baseline(feature="noise", ascending=True),
     candidates=(

@@ -21,6 +21,7 @@ from offline.doctor.examination import (
 from propensity import usecases
 from propensity.errors import AccessDenied, MissingTable, SettingsError
 from propensity.freshness import Shards, is_expected
+from propensity.runs.export import listed
 from propensity.timeframe import first_shard, midnight
 from propensity.usecases import export as exported
 
@@ -104,7 +105,7 @@ def check_export(exam: Examination) -> None:
     if missing:
         exam.error(
             f"days of the export are missing: {len(missing)} within the lookback of "
-            f"{lookback} days: {_dates(missing)}",
+            f"{lookback} days: {listed(missing)}",
             "GA4 fills no gap by itself: see whether the tables were deleted, and "
             "restore them (BigQuery keeps deleted tables for 7 days); features of "
             "these days are wrong until the lookback has passed them",
@@ -148,13 +149,13 @@ def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> No
             slow.append(day)
     for change, on in lacking.items():
         exam.error(
-            f"the export's schema has changed: {change} in the tables of {_dates(on)}",
+            f"the export's schema has changed: {change} in the tables of {listed(on)}",
             "ga_events.sql reads that column: if GA4 has renamed it change the "
             "statement, if a table was written by hand write it again",
         )
     if empty:
         exam.warn(
-            f"tables of the export are empty: {_dates(empty)}",
+            f"tables of the export are empty: {listed(empty)}",
             "see whether the site sent events on these days, and consent mode and "
             "filters in GA4",
         )
@@ -166,7 +167,7 @@ def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> No
     elif slow:
         exam.warn(
             f"tables of the export came later than PROPENSITY_SETTLE_DAYS = "
-            f"{exam.settings.settle_days} after their day: {_dates(slow)}",
+            f"{exam.settings.settle_days} after their day: {listed(slow)}",
             "figures of those weeks were final before the data were: run "
             "03-ModelEvaluation for them again, or raise the setting",
         )
@@ -190,8 +191,3 @@ def _changes(schema: Sequence[bigquery.SchemaField]) -> Iterator[str]:
             yield f"{name} is missing"
         elif there[name] != kind:
             yield f"{name} is {there[name]} instead of {kind}"
-
-
-def _dates(days: Sequence[date], shown: int = 5) -> str:
-    listed = ", ".join(f"{day}" for day in days[:shown])
-    return listed + (f" and {len(days) - shown} more" if len(days) > shown else "")

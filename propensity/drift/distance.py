@@ -37,7 +37,6 @@ _HALF_LIFE = 2.0
 
 # Shares of users in a bin, and users that a bin must have for chance to be known.
 _BIN_SHARE, _SMALLEST_SHARE, _BIN_USERS = 0.1, 0.01, 5
-MISSING = "missing"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from propensity.errors import Unavailable
 
 
-def unanswered(
-    service: str, error: Exception, *, emulator: str = "", asked: str = "answer in time"
-) -> Unavailable:
+def unanswered(service: str, error: Exception, *, emulator: str = "") -> Unavailable:
     """
     Return the error for a call without an answer.
 
@@ -20,11 +18,10 @@ def unanswered(
         error: Of the client. Where it gave up repeating, the last failure is named.
         emulator: Who was asked in Google's place, by ``Settings.emulator``; empty where
             it was Google.
-        asked: What it did not do.
     """
     last = getattr(error, "cause", None)
     reason = type(last if isinstance(last, Exception) else error).__name__
-    message = f"{service} did not {asked}: {reason}"
+    message = f"{service} did not answer in time: {reason}"
     if emulator:
         message += (
             f". The emulator at {emulator} was asked, and not Google: "

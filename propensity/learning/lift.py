@@ -130,21 +130,20 @@ class Comparison:
     explained: Floats
 
 
-def once(level: float = LEVEL) -> float:
+def once() -> float:
     """Return the normal quantile of an interval that is looked at once."""
-    return NormalDist().inv_cdf((1 + level) / 2)
+    return NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
-def always(users: ArrayLike, first: ArrayLike, *, level: float = LEVEL) -> Floats:
+def always(users: ArrayLike, first: ArrayLike) -> Floats:
     """
     Return what takes the quantile's place where an interval is looked at at any time.
 
     Args:
         users: Treated and control so far.
         first: The same at the first look, which says how fast users come.
-        level: That all intervals of a campaign hold the truth.
     """
-    alpha = 1 - level
+    alpha = 1 - LEVEL
     # Appendix B.2: the rho that is tightest at a given number of users.
     tightest = -2 * log(alpha) + log(-2 * log(alpha)) + 1
     share = np.asarray(users, np.float64) / np.maximum(first, 1)

@@ -96,7 +96,7 @@ def _wait(run: Run, state: freshness.Freshness) -> None:
     if lease is not None:
         lease.waiting_since = since
     ends = since + timedelta(minutes=run.settings.export_wait_minutes)
-    days = _listed(state.late or state.streamed[-1:])
+    days = listed(state.late or state.streamed[-1:])
     raise ExportLate(
         f"the export {run.settings.export} is not whole yet: {days} is missing, still "
         f"being loaded, or only streamed. Call again in {wait_s} s or later; from "
@@ -111,17 +111,18 @@ def _warning(state: freshness.Freshness, until: date) -> str:
     parts = []
     if state.late:
         parts.append(
-            f"the export lacks {_listed(state.late)}: went on with what happened "
+            f"the export lacks {listed(state.late)}: went on with what happened "
             f"before {state.data_until} instead of {until}"
         )
     if state.missing:
-        parts.append(f"days of the export never came: {_listed(state.missing)}")
+        parts.append(f"days of the export never came: {listed(state.missing)}")
     return "; ".join(parts)
 
 
-def _listed(days: Sequence[date], shown: int = 5) -> str:
-    more = f" and {len(days) - shown} more" if len(days) > shown else ""
-    return ", ".join(map(str, days[:shown])) + more
+def listed(days: Sequence[date]) -> str:
+    """Write the first five days, and how many more there are."""
+    more = f" and {len(days) - 5} more" if len(days) > 5 else ""
+    return ", ".join(map(str, days[:5])) + more
 
 
 def check_consent(run: Run) -> None:

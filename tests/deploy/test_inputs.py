@@ -43,7 +43,13 @@ def written(tmp_path: Path, root: str, settings: dict[str, str]) -> Path:
     return tmp_path / f"{root}.tfvars"
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, ODD], ids=["few", "odd"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(SETTINGS, id="few", marks=pytest.mark.long),
+        pytest.param(ODD, id="odd"),
+    ],
+)
 def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, settings):
     """Every variable, as it is: lists as lists, maps as maps; and uploads each file of
     the root with what it reads, the state's bucket apart."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from propensity import tables, usecases
-from propensity.edges.columns import record
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
@@ -24,6 +22,7 @@ from tests.events import FEATURES, transaction
 from tests.functions.instances import Instance
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import Site, eventually, new_site
+from tests.propensity.registry.versions import store
 
 USE_CASE = usecases.load("card_fraud")
 KINDS: dict[str, Any] = dict(USE_CASE.features)
@@ -48,27 +47,14 @@ class Place:
         """Store and record a fitted model, as training does; return its version."""
         passing = ColumnTransformer([("numbers", "passthrough", [*FEATURES])])
         passing.fit(to_frame(batch_of(ROWS), KINDS))
-        version = self.registry.claim(run_id="r", at=NOW)
-        stored = self.registry.publish(
-            version,
-            {
-                "model.joblib": (pickled(model), "application/octet-stream"),
-                "preprocessor.joblib": (pickled(passing), "application/octet-stream"),
-            },
+        version, row = store(
+            self.registry,
+            model=pickled(model),
+            preprocessor=pickled(passing),
+            features=KINDS,
         )
-        row = {
-            "use_case": USE_CASE.name,
-            "model_version": version,
-            "training_date": NOW.date(),
-            "features": json.dumps(KINDS),
-        }
-        for part in ("model", "preprocessor"):
-            row[f"{part}_object"] = stored.objects[f"{part}.joblib"]
-            row[f"{part}_sha256"] = stored.checksums[f"{part}.joblib"]
         self.site.warehouse.append(
-            tables.TRAINING_METADATA,
-            record(row, tables.TRAINING_METADATA),
-            job_id=f"m{uuid.uuid4().hex}",
+            tables.TRAINING_METADATA, row, job_id=f"m{uuid.uuid4().hex}"
         )
         return version
 

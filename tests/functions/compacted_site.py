@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 import requests
 
-from local.generators.games.features import expected_features
 from propensity import tables
+from tests.exact import expected_features
 from tests.functions.instances import Instance
 from tests.functions.streaming import DEADLINE_S, Site, emptied, new_site
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent import futures
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +22,7 @@ from google.cloud.bigquery_storage_v1 import types as storage_types
 
 from local.processes import HOST
 from tests.functions.streaming import DEADLINE_S
+from tests.proxy import GrpcProxy
 
 
 class TcpProxy:
@@ -138,7 +137,7 @@ class Appended:
 Rule = Callable[[Appended], Any]
 
 
-class WriteProxy(grpc.GenericRpcHandler):
+class WriteProxy(GrpcProxy):
     """
     The emulator's Storage API, whose appends a rule may answer instead.
 
@@ -151,47 +150,23 @@ class WriteProxy(grpc.GenericRpcHandler):
     APPEND = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
 
     def __init__(self, upstream: str, rule: Rule = lambda _: None) -> None:
+        super().__init__({"/": upstream})
         self.rule = rule
         self.appended: list[Appended] = []
-        self._upstream = upstream
-
-    def __enter__(self) -> WriteProxy:
-        unlimited = [
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-        ]
-        self._channel = grpc.insecure_channel(self._upstream, options=unlimited)
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(64), handlers=[self], options=unlimited
-        )
-        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
-        self._server.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.rule = lambda _: grpc.StatusCode.UNAVAILABLE
-        self._server.stop(0).wait()
-        self._channel.close()
+        super().__exit__()
 
-    def service(self, details: Any) -> Any:
-        """Return what serves a method: as it comes, but for appends."""
-        serve = self._append if details.method == self.APPEND else self._forward
-        return grpc.stream_stream_rpc_method_handler(
-            functools.partial(serve, details.method)
-        )
-
-    def _forward(self, method: str, sent: Any, context: Any) -> Iterator[bytes]:
-        call = self._channel.stream_stream(method)
-        try:
-            yield from call(sent, metadata=_kept(context.invocation_metadata()))
-        except grpc.RpcError as error:
-            context.abort(error.code(), error.details())
-
-    def _append(self, method: str, sent: Any, context: Any) -> Iterator[bytes]:
+    def serve(
+        self, method: str, sent: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
+        """Answer as the emulator does, but for what the rule says of appends."""
+        if method != self.APPEND:
+            yield from super().serve(method, sent, context)
+            return
         through: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        call = self._channel.stream_stream(method)(
-            iter(through.get, None), metadata=_kept(context.invocation_metadata())
-        )
+        call = self.call(method, iter(through.get, None), context)
         request = storage_types.AppendRowsRequest.pb()
         table, schema = "", None
         try:
@@ -222,10 +197,6 @@ class WriteProxy(grpc.GenericRpcHandler):
             context.abort(error.code(), error.details())
         finally:
             through.put(None)
-
-
-def _kept(metadata: Any) -> list[tuple[str, str]]:
-    return [(key, value) for key, value in metadata if key == "x-goog-request-params"]
 
 
 def _refusing(rows: Mapping[int, str]) -> bytes:

@@ -7,12 +7,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import requests
 from sklearn.compose import make_column_transformer
@@ -23,7 +22,6 @@ from sklearn.preprocessing import StandardScaler
 
 from offline import load_model
 from propensity import usecases
-from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
@@ -32,6 +30,7 @@ from propensity.tables import TRAINING_METADATA
 from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
+from tests.propensity.registry.versions import store
 
 CARDS = usecases.load("card_fraud")
 PLAYERS = "first_day_churn"
@@ -80,35 +79,14 @@ def expected(row: np.ndarray, *, model: Any = None) -> float:
 def publish(site: Site, model: Any) -> int:
     """Store a model as training does; return its version."""
     registry = Registry(site.artifacts, CARDS.name)
-    version, row = stored(registry, model, fitted()[0], run_id="r")
+    version, row = store(
+        registry,
+        model=pickled(model),
+        preprocessor=pickled(fitted()[0]),
+        features=CARDS.features,
+    )
     site.warehouse.append(TRAINING_METADATA, row, job_id=uuid.uuid4().hex)
     return version
-
-
-def stored(
-    registry: Registry, model: Any, preprocessor: Any, *, run_id: str
-) -> tuple[int, pa.Table]:
-    """Store a model of cards; return its version, and the row that records it."""
-    version = registry.claim(run_id=run_id, at=NOW)
-    published = registry.publish(
-        version,
-        {
-            "model.joblib": (pickled(model), ""),
-            "preprocessor.joblib": (pickled(preprocessor), ""),
-        },
-    )
-    row: dict[str, Any] = {
-        "use_case": CARDS.name,
-        "model_version": version,
-        "training_date": date(2026, 3, 2),
-        "as_of": date(2026, 3, 2),
-        "algorithm": type(model).__name__,
-        "features": json.dumps(dict(CARDS.features)),
-    }
-    for part in ("model", "preprocessor"):
-        row[f"{part}_object"] = published.objects[f"{part}.joblib"]
-        row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
-    return version, record(row, TRAINING_METADATA)
 
 
 def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
@@ -145,6 +123,13 @@ def site(every) -> Site:
 def instance(every) -> Instance:
     """The function."""
     return every[1]
+
+
+@pytest.fixture
+def writes(every) -> Iterator[WriteProxy]:
+    """What is between the function and the Storage Write API."""
+    yield every[2]
+    every[2].rule = lambda _: None
 
 
 @pytest.fixture

@@ -62,7 +62,8 @@ class TestBackfill:
         self, runs, enthroned, capfd, monkeypatch
     ):
         """One query for all weeks gives history and current table as single runs do,
-        each by the version of its time; a second time as well."""
+        each by the version of its time; a second time as well. Each week's publication
+        is recorded with what its own statements billed: the meter is that of all."""
         place = with_two_versions(enthroned)
         asked = []
         parts = Warehouse.parts
@@ -71,8 +72,13 @@ class TestBackfill:
             asked.append(sql)
             return parts(self, sql, *rest, **named)
 
+        def one(self, job):
+            self.bytes_billed += 1
+
         monkeypatch.setattr(Warehouse, "parts", counted)
+        monkeypatch.setattr(Warehouse, "_count", one)
         first, report = filled(place, capfd)
+        recorded = place.rows("SELECT * FROM ma_publications ORDER BY as_of")
         once = state(place)
         second, _ = filled(place, capfd)
 
@@ -82,6 +88,11 @@ class TestBackfill:
         assert versions == [1, 0, 1]
         assert report["weeks"][0]["is_trained_after"]
         assert {week["users"] for week in report["weeks"]} == {160}
+        assert [row["as_of"] for row in recorded] == [*WEEKS]
+        assert [row["model_version"] for row in recorded] == versions
+        assert [row["users"] for row in recorded] == [160] * 3
+        billed, *others = [row["bytes_billed"] for row in recorded]
+        assert all(abs(other - billed) <= 2 for other in others)
 
     def test_takes_nobody_s_newer_row(self, runs, capfd):
         """The past gets its history, and the present stays. A person is told the

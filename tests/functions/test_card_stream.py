@@ -263,6 +263,7 @@ class TestScores:
         assert published[0]["probability"] == first["probability"]
         place.followed(place.registry.unshadow().epoch)
 
+    @pytest.mark.long
     def test_are_of_one_version_each_while_versions_change(self, place, name):
         """No transaction fails or is scored twice; a group has one version and one
         epoch, and the last is what serves in the end."""

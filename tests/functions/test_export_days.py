@@ -176,19 +176,6 @@ class TestTheNewestDay:
 
         assert by_user(late.rows(sql, day=as_of - DAY)) == by_user(went_on)
 
-    @pytest.mark.long
-    def test_half_loaded_is_late_and_loaded_anew_is_there(self, late, as_of):
-        """A table with a third of the rows that its weekday has is not the day yet."""
-        yesterday = as_of - DAY
-        loaded(late, yesterday, visits(yesterday)[:4])
-        half = late.post("predictions", {"as_of": as_of})
-        loaded(late, yesterday, visits(yesterday))
-        whole = late.run("predictions", as_of)
-
-        assert half.status_code == 503
-        assert half.json["detail"] == {"late_days": [str(yesterday)]}
-        assert whole["data_until"] == str(as_of)
-
     def test_is_waited_for_by_an_evaluation(self, late, as_of):
         """It goes on without the week that ends with the date: six days are no week."""
         assert late.post("model_evaluation", {"as_of": as_of}).status_code == 503
@@ -282,26 +269,6 @@ class TestStreamedDays:
         [neither] = place.rows(sql, suffix=suffix)
 
         assert (both["n"], streamed["n"], neither["n"]) == (USERS + 1, USERS + 1, 0)
-
-    @pytest.mark.long
-    def test_of_a_property_with_daily_tables_are_waited_with(self, late, as_of):
-        """The daily table has more of a user; where it does not come, the streamed one
-        has the day."""
-        yesterday = as_of - DAY
-        loaded(late, yesterday, visits(yesterday))
-        late.warehouse.client.query_and_wait(
-            f"CREATE TABLE `{late.settings.export}.events_intraday_{yesterday:%Y%m%d}` "
-            f"AS SELECT * FROM `{late.settings.export}.events_{yesterday:%Y%m%d}`"
-        )
-        dropped(late, yesterday)
-        waiting = late.post("predictions", {"as_of": as_of})
-        answer = late.run("predictions", as_of, force=True)
-        is_early = datetime.now(UTC).hour < 3
-
-        assert waiting.status_code == 503
-        if not is_early:
-            assert answer["data_until"] == str(as_of)
-            assert answer["streamed_days"] == [str(yesterday)]
 
 
 class TestAnotherProject:

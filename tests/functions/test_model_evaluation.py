@@ -173,21 +173,6 @@ class TestMaturity:
             str(MONDAY + WEEK): "provisional",
         }
 
-    def test_is_caught_up_with(self, shop_of, scores):
-        """Weeks that were missed while 03 did not run are evaluated with the newest."""
-        weeks = [MONDAY + n * WEEK for n in range(3)]
-        place = shop_of([purchase("u1", week + DAY) for week in weeks])
-        for week in weeks:
-            published(place, week, scores)
-
-        answer = place.run("model_evaluation", weeks[-1] + WEEK)
-
-        assert [(row["week"], row["status"]) for row in answer["weeks"]] == [
-            (str(weeks[0]), "final"),
-            (str(weeks[1]), "final"),
-            (str(weeks[2]), "provisional"),
-        ]
-
 
 class TestWeeksWithout:
     def test_predictions_get_a_row_that_says_so(self, shop_of, scores):
@@ -222,6 +207,7 @@ class TestWeeksWithout:
 
         assert row["outcome"] == "one_class"
         assert row["roc_auc"] is None
+        assert row["residual_log_odds"] is row["provisional_log_odds"] is None
         assert row["conversions"] == (USERS if buying else 0)
         assert row["brier"] is not None
 

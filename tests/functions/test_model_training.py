@@ -24,11 +24,9 @@ from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
 from propensity.edges.columns import record
 from propensity.learning.amounts import AMOUNT
-from propensity.registry.versions import pickled
 from propensity.statements import statement
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
-from tests.propensity.registry.versions import Malicious
 from tests.shop import WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
@@ -373,18 +371,6 @@ class TestFailures:
             told = self.failed(serving, status=409, error="schema")
 
         assert "geo" in told
-
-    def test_of_a_tampered_preprocessor(self, serving, tmp_path):
-        """An uploaded preprocessor of other bytes is not unpickled: no code runs."""
-        name = upload(serving, ColumnTransformer([("a", "passthrough", ["events"])]))
-        found = serving.registry.artifacts.read(name)
-        evil = pickled(Malicious(tmp_path / "was_here"))
-        serving.registry.artifacts.replace(name, evil, generation=found.generation)
-
-        told = self.failed(serving, status=500, error="artifact")
-
-        assert name in told
-        assert not (tmp_path / "was_here").exists()
 
     def test_of_a_preprocessor_for_other_features(self, serving):
         """It is 409, and says which column there is not."""

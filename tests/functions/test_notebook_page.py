@@ -9,6 +9,7 @@ figures the page has: lines are compared with their numbers left out, and words 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,19 +19,19 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from local.stack.state import ROOT
 from local.venvs import uv
 from offline import load_model
-from propensity.registry.versions import pickled
 from tests.events import bet, registration
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import Instance
 from tests.functions.streaming import Site, rows_of
 from tests.functions.test_season import evaluated
-from tests.propensity.registry.versions import Malicious, overwrite
 
 PAGE = ROOT / "docs" / "notebook.md"
 PLAYERS = 3
@@ -137,18 +138,20 @@ class TestPage:
         """In an environment that has more, but not this project."""
         check(run(sys.executable, deployed, tmp_path))
 
-    def test_loads_nothing_whose_bytes_are_others(self, deployed, tmp_path):
-        """Whoever can write to the bucket cannot run code in a notebook."""
-        registry = deployed.registry
-        name = "models/ga4_purchase/0/estimator.joblib"
-        before = registry.artifacts.read(name).data
-        overwrite(registry, name, pickled(Malicious(tmp_path / "was_here")))
-        done = run(sys.executable, deployed, tmp_path)
-        overwrite(registry, name, before)
+    def test_loads_nothing_whose_bytes_are_others(self):
+        """Whoever can write to the bucket cannot run code in a notebook: all that is
+        loaded goes through a function that refuses what was not recorded."""
+        code = [cell for cell, _ in cells()]
+        [cell] = [one for one in code if "def verified(" in one]
+        blob = SimpleNamespace(download_as_bytes=lambda: b"others")
+        names: dict[str, Any] = {"bucket": SimpleNamespace(blob=lambda name: blob)}
+        exec(cell, names)
 
-        assert done.returncode == 1
-        assert not (tmp_path / "was_here").exists()
-        assert f"{name} is not what was recorded: do not load it" in done.stderr
+        with pytest.raises(ValueError, match="is not what was recorded: do not load"):
+            names["verified"]("estimator", hashlib.sha256(b"recorded").hexdigest())
+        assert names["verified"]("it", hashlib.sha256(b"others").hexdigest()).read()
+        loads = re.findall(r"(?:joblib\.load|read_parquet)\(\s*(\w+)", "\n".join(code))
+        assert set(loads) == {"verified"}
 
     @pytest.mark.installs
     @pytest.mark.timeout(600)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -123,14 +122,6 @@ class TestPublishing:
         """What was staged is removed once it is published."""
         assert published.rows("SELECT * FROM ma_predictions_staging") == []
 
-    def test_twice_equals_once(self, published):
-        """A rerun comes to the same tables; the lease does not stop it."""
-        before = state(published)
-        answer = published.run("predictions", TRAINED)
-
-        assert answer["repeated"] is False
-        assert state(published) == before
-
     def test_of_an_older_date_takes_nobody_s_newer_row(self, published):
         """A rerun for the past renews its history, and not the present."""
         published.run("model_evaluation", LATER)
@@ -195,24 +186,6 @@ class TestUserDays:
 
 
 class TestReruns:
-    def test_take_the_model_of_their_time(self, enthroned):
-        """A past week is scored by the champion of then: a model that was trained
-        later has seen what came of it."""
-        registry = enthroned.registry
-        enthroned.warehouse.execute(
-            "INSERT INTO ma_model_training_metadata SELECT * REPLACE ("
-            "model_version + 1 AS model_version, DATE_ADD(as_of, INTERVAL 28 DAY) "
-            "AS as_of) FROM ma_model_training_metadata"
-        )
-        registry.promote(
-            1, model_sha256="", at=datetime(2026, 3, 1, tzinfo=UTC), instead_of=0
-        )
-
-        then = enthroned.run("predictions", LATER)
-        now = enthroned.run("predictions", TRAINED + 4 * WEEK)
-
-        assert (then["model_version"], now["model_version"]) == (0, 1)
-
     def test_take_the_champion_where_there_was_none(self, enthroned, logged):
         """Before the first training there is no other model: the log says so."""
         logged()

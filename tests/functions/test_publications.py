@@ -10,10 +10,10 @@ import pytest
 
 from propensity.edges.warehouse import Warehouse
 from propensity.runs import publications
-from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.conftest import TRAINED, Place
 from tests.functions.predicted import state
-from tests.functions.test_backfill import WEEKS, filled, with_two_versions
 from tests.functions.test_value import without_amounts
+from tests.shop import WEEK
 
 ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
 SUMS = ("value_promised", "value_promised_low", "value_promised_high")
@@ -52,6 +52,29 @@ class TestRow:
 
         assert [one["scored_at"] for one in found] == [row["scored_at"]]
 
+    def test_is_replaced_by_a_repeated_run(self, published):
+        """Twice equals once, and the lease does not stop it: what is published is the
+        same. The date has one row; that of another date stays."""
+        place, answer = published
+        tables = state(place)
+        place.warehouse.execute(
+            "INSERT INTO ma_publications SELECT * REPLACE (DATE_SUB(as_of, INTERVAL 7 "
+            "DAY) AS as_of) FROM ma_publications"
+        )
+        before = place.rows(ROWS)
+        again = place.run("predictions", TRAINED)
+        after = place.rows(ROWS)
+
+        assert (again["repeated"], state(place)) == (False, tables)
+        assert again["expected_value"] == answer["expected_value"]
+        assert [row["as_of"] for row in before] == [TRAINED - WEEK, TRAINED]
+        assert after[0] == before[0]
+        assert after[1]["run_id"] != before[1]["run_id"]
+        for row in (before[1], after[1]):
+            for name in ("run_id", "scored_at", "seconds"):
+                del row[name]
+        assert after[1] == before[1]
+
     def test_has_all_that_the_run_billed_before_it(self, enthroned, monkeypatch):
         """That is all but its own statement: the emulator bills nothing, so that each
         statement is taken to bill one byte."""
@@ -72,22 +95,6 @@ class TestRow:
 
         assert row["bytes_billed"] == billed[-1] == answer["bytes_billed"] - 1
         assert row["bytes_billed"] > len(billed)
-
-    def test_is_replaced_by_a_repeated_run(self, enthroned):
-        """A date has one row; that of another date stays."""
-        enthroned.run("predictions", TRAINED)
-        enthroned.run("predictions", LATER)
-        before = enthroned.rows(ROWS)
-        enthroned.run("predictions", TRAINED)
-        after = enthroned.rows(ROWS)
-
-        assert [row["as_of"] for row in before] == [TRAINED, LATER]
-        assert after[1] == before[1]
-        assert after[0]["run_id"] != before[0]["run_id"]
-        for row in (before[0], after[0]):
-            for name in ("run_id", "scored_at", "seconds"):
-                del row[name]
-        assert after[0] == before[0]
 
     def test_promises_nothing_without_amounts(self, place, first_model):
         """Nulls are no zeros."""
@@ -118,22 +125,3 @@ class TestFailure:
         assert state(place) == state(published[0])
         messages = [line["message"] for line in logged()]
         assert any(text.startswith("publication not recorded: ") for text in messages)
-
-
-class TestBackfill:
-    def test_records_each_of_its_weeks(self, enthroned, capfd, monkeypatch):
-        """With what the week's own statements billed: the meter is that of all."""
-        place = with_two_versions(enthroned)
-
-        def one(self, job):
-            self.bytes_billed += 1
-
-        monkeypatch.setattr(Warehouse, "_count", one)
-        filled(place, capfd)
-        rows = place.rows(ROWS)
-
-        assert [row["as_of"] for row in rows] == [*WEEKS]
-        assert [row["model_version"] for row in rows] == [1, 0, 1]
-        assert [row["users"] for row in rows] == [160] * 3
-        first, *others = [row["bytes_billed"] for row in rows]
-        assert all(abs(billed - first) <= 2 for billed in others)

@@ -62,8 +62,9 @@ def week(shop_of, scores, converters) -> Place:
 
 
 class TestReport:
-    def test_says_what_the_row_says(self, week):
-        """Beside the use case's objects, and named in the answer."""
+    def test_says_what_the_row_says(self, week, scores):
+        """Beside the use case's objects, and named in the answer. Its figures are of
+        groups alone: no id of anybody is on it."""
         answer = week.run("model_evaluation", MONDAY + WEEK)
         [row] = evaluations(week)
         [name] = answer["reports"]
@@ -79,14 +80,8 @@ class TestReport:
         low, high = row["roc_auc_low"], row["roc_auc_high"]
         assert f"ROC AUC {row['roc_auc']:.3f} {low:.3f} to {high:.3f}" in page
         assert row["budget"] in page
-
-    def test_has_no_user(self, week, scores, converters):
-        """Counts and rates of groups alone: no id of anybody is on it."""
-        [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
-        page = page_of(week, name)
-
         assert len(scores) == N_USERS
-        assert re.findall(r"\bu\d+\b", page) == []
+        assert re.findall(r"\bu\d+\b", page_of(week, name)) == []
 
     def test_is_written_again_with_final_figures(self, week):
         """In the same place; the later run says final."""
@@ -150,10 +145,11 @@ class TestReport:
                 "Whether anything has drifted could not be read",
                 "No audience of this week",
             ),
-            (
+            pytest.param(
                 "lifts_to_report",
                 "What acting was worth could not be read",
                 "No alarm in this week",
+                marks=pytest.mark.long,
             ),
         ],
     )

@@ -216,39 +216,39 @@ class TestCommand:
 
 
 class TestDifferences:
-    def test_fail(self, own, capsys):
+    @staticmethod
+    def kept(own: Place, ending: str) -> str:
+        """The one object of what was scored whose name ends like this."""
+        names = own.registry.artifacts.names("features/")
+        [name] = [one for one in names if one.endswith(ending)]
+        return name
+
+    @pytest.mark.parametrize(
+        ("by", "code", "said"),
+        [
+            (0.001, 1, "differs by -0.001"),
+            # Another processor may add floats in another order.
+            pytest.param(
+                *(1e-15, 0, "equal but for the last digits"), marks=pytest.mark.long
+            ),
+        ],
+    )
+    def test_fail_but_for_the_last_digits(self, own, capsys, by, code, said):
         """A probability that was altered in the table is noticed."""
         own.warehouse.execute(
-            "UPDATE ma_predictions_history SET probability = probability + 0.001 "
+            "UPDATE ma_predictions_history SET probability = probability + @by "
             "WHERE as_of = @day AND user_id = 'user.001'",
-            {"day": LATER},
+            {"day": LATER, "by": by},
         )
-        code, out, _ = printed(own, capsys, "user.001", str(LATER))
+        done, out, _ = printed(own, capsys, "user.001", str(LATER))
 
-        assert code == 1
-        assert "differs by -0.001" in out
-
-    @pytest.mark.long
-    def test_of_the_last_digits_are_said_and_forgiven(self, own, capsys):
-        """Another processor may add floats in another order."""
-        own.warehouse.execute(
-            "UPDATE ma_predictions_history SET probability = probability + 1e-15 "
-            "WHERE as_of = @day AND user_id = 'user.001'",
-            {"day": LATER},
-        )
-        code, out, _ = printed(own, capsys, "user.001", str(LATER))
-
-        assert code == 0
-        assert "equal but for the last digits" in out
+        assert done == code
+        assert said in out
 
     @pytest.mark.long
     def test_of_libraries_are_named(self, own):
         """What the scores depend on may have changed since."""
-        [name] = [
-            one
-            for one in own.registry.artifacts.names("features/")
-            if one.endswith("manifest.json")
-        ]
+        name = self.kept(own, "manifest.json")
         manifest = json.loads(own.registry.artifacts.read(name).data)
         manifest["libraries"]["numpy"] = "1.0.0"
         overwrite(own.registry, name, json.dumps(manifest).encode())
@@ -260,11 +260,7 @@ class TestDifferences:
     @pytest.mark.long
     def test_of_features_are_refused(self, own):
         """A part of other bytes than the manifest says is not scored."""
-        [name] = [
-            one
-            for one in own.registry.artifacts.names("features/")
-            if one.endswith(".parquet")
-        ]
+        name = self.kept(own, ".parquet")
         data = own.registry.artifacts.read(name).data
         overwrite(own.registry, name, data + b" ")
 

@@ -386,7 +386,7 @@ class TestStart:
         ("target", "imported"),
         [
             ("score", ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn"]),
-            ("get_proba", []),
+            pytest.param("get_proba", [], marks=pytest.mark.long),
         ],
     )
     def test_imports_before_the_instance_listens(self, target, imported, tmp_path):

@@ -22,7 +22,6 @@ from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import bet, registration
 from tests.functions.instances import Instance
-from tests.functions.outages import WriteProxy
 from tests.functions.scored import (
     CARDS,
     GIVEN,
@@ -43,18 +42,12 @@ from tests.functions.scored import (
     site,
     transactions,
     without,
+    writes,
 )
 from tests.functions.streaming import DEADLINE_S, eventually, rows_of
 
 # Fixtures.
-__all__ = ["event_id", "every", "instance", "site"]
-
-
-@pytest.fixture
-def writes(every) -> Iterator[WriteProxy]:
-    """What is between the function and the Storage Write API."""
-    yield every[2]
-    every[2].rule = lambda _: None
+__all__ = ["event_id", "every", "instance", "site", "writes"]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,11 @@ from propensity.registry.versions import Registry
 from tests.events import bet, registration, written
 from tests.functions.instances import ENVELOPES, Instance, behind_writes
 from tests.functions.outages import WriteProxy
+from tests.functions.scored import instance, site, writes
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
+
+# Fixtures.
+__all__ = ["instance", "site", "writes"]
 
 SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_LOOKUP_TIMEOUT_S": "60"}
 
@@ -39,25 +43,6 @@ def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WritePr
         home = tmp_path_factory.mktemp("score_stream")
         with behind_writes("score_stream", made, emulators, home) as (started, writes):
             yield made, started, writes
-
-
-@pytest.fixture
-def site(every) -> Site:
-    """Where the function works; each test has users of its own."""
-    return every[0]
-
-
-@pytest.fixture
-def instance(every) -> Instance:
-    """The function."""
-    return every[1]
-
-
-@pytest.fixture
-def writes(every) -> Iterator[WriteProxy]:
-    """What is between the function and the Storage Write API."""
-    yield every[2]
-    every[2].rule = lambda _: None
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import Any
 import grpc
 import pytest
 
-from local.generators.games.features import expected_features
 from propensity import tables
 from tests.events import bet, registration, written
+from tests.exact import expected_features
 from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import Appended, TcpProxy, WriteProxy
 from tests.functions.streamed import buried, load_postcodes, site, stored, user
@@ -172,12 +172,14 @@ class TestInTrouble:
             troubled.site, [bet(user_id=user, event_id="before"), *bets(user, 8)]
         )
 
-    def test_goes_on_when_bigquery_is_back(self, troubled, user):
-        """While it cannot be reached at all events are delivered again."""
-        troubled.connection.refuse()
+    @pytest.mark.parametrize("service", ["connection", "pubsub"])
+    def test_goes_on_when_a_service_is_back(self, troubled, user, service):
+        """While nothing can be stored, or published, events are delivered again."""
+        link = getattr(troubled, service)
+        link.refuse()
 
         answers = troubled.instance.post_all(bets(user, 8))
-        troubled.connection.accept()
+        link.accept()
         troubled.deliver(bets(user, 8))
 
         assert {answer.status_code for answer in answers} == {503}
@@ -272,17 +274,6 @@ class TestInTrouble:
         assert sorted(json.loads(one.data)["event_id"] for one in messages) == [
             f"e{n}" for n in range(5)
         ]
-        assert_exact(troubled.site, bets(user, 5))
-
-    def test_goes_on_when_pubsub_is_back(self, troubled, user):
-        """While nothing can be published events are delivered again."""
-        troubled.pubsub.refuse()
-
-        answers = troubled.instance.post_all(bets(user, 5))
-        troubled.pubsub.accept()
-        troubled.deliver(bets(user, 5))
-
-        assert {answer.status_code for answer in answers} == {503}
         assert_exact(troubled.site, bets(user, 5))
 
     def test_goes_on_when_its_table_is_there(self, troubled, user):

@@ -31,12 +31,12 @@ from propensity import usecases
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
-from propensity.registry.versions import Registry
+from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Instance
-from tests.functions.scored import stored
 from tests.functions.streaming import Site, eventually, new_site
+from tests.propensity.registry.versions import store
 
 CARDS = usecases.load("card_fraud")
 NAMES = list(CARDS.features)
@@ -97,7 +97,13 @@ def publish(site: Site, count: int) -> Versions:
             trees = HalfSpaceTrees(5, 5, 50, random_state=number)
             model = AnomalyModel(trees).fit(encoded)
             kinds[number] = "anomaly_score"
-        version, row = stored(registry, model, preprocessor, run_id=f"r{number}")
+        version, row = store(
+            registry,
+            model=pickled(model),
+            preprocessor=pickled(preprocessor),
+            features=CARDS.features,
+            run_id=f"r{number}",
+        )
         assert version == number
         recorded.append(row)
         scores = model.predict_proba(preprocessor.transform(ASKED))[:, 1]

@@ -24,12 +24,12 @@ from typing import Any
 import pytest
 
 from local.generators.delivery import Delivery
-from local.generators.games.features import expected_features
 from local.generators.games.games import Games
 from local.stack import topics
 from propensity.events.redaction import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE
+from tests.exact import expected_features
 from tests.functions.instances import Instance
 from tests.functions.streaming import Site, eventually, new_site
 

@@ -31,8 +31,7 @@ What is sent
 ------------
 ``Games.deliveries`` is the stream as a producer sends it: a little out of order, some
 of it twice, some of it days late, and some messages that can never be accepted, each
-marked with what it is. ``expected_features`` says, in exact arithmetic and without any
-code of the stream, what the features of events must be.
+marked with what it is.
 
 Names, streets, towns and postcodes are invented. Everything follows from the seed: the
 same arguments give the same bytes. Only raw uniform numbers are drawn, whose sequence

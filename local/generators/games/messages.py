@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +30,12 @@ HUGE_TURNS = 3
 
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def instant(time: str | datetime) -> datetime:
+    """Return a time in UTC; one without an offset is in UTC."""
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
 def encode(event: Mapping[str, Any]) -> bytes:

@@ -13,12 +13,12 @@ from local.generators.drawing import (
     moment,
     uuids,
 )
-from local.generators.games.features import instant
 from local.generators.games.messages import (
     FAULTS,
     HUGE_TURNS,
     REGISTRATION,
     attributes_of,
+    instant,
     message_of,
 )
 

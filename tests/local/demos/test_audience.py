@@ -47,7 +47,8 @@ def act(site: Site, folder, as_of: date, *, is_first: bool, capsys) -> list[str]
 
 class TestAudience:
     def test_is_previewed_sent_and_sent_again(self, site, tmp_path, capsys):
-        """To the user, what the ledger has is what the lines say."""
+        """To the user, what the ledger has is what the lines say. The destination's
+        file that is left to begin with is one that the command takes."""
         previewed, first = act(site, tmp_path, MONDAY, is_first=True, capsys=capsys)
         [second] = act(site, tmp_path, MONDAY + WEEK, is_first=False, capsys=capsys)
         [again] = act(site, tmp_path, MONDAY, is_first=False, capsys=capsys)
@@ -79,12 +80,7 @@ class TestAudience:
         assert f"crm: {taken_off} taken off = {taken_off} accepted + 0 rej" in second
         assert f"; {counted(MONDAY + WEEK, 'add')} sent = " in second
         assert f"crm: {sent} were sent before; {held_out} held out" in again
-
-    def test_leaves_a_file_to_begin_with(self, site, tmp_path, capsys):
-        """The destination's file is one that the command takes."""
-        act(site, tmp_path, MONDAY, is_first=False, capsys=capsys)
         template = tomllib.loads((tmp_path / "crm.toml").read_text())
-
         assert Http(template, poster=lambda rate, at_once: None).name == "crm"
         assert template["batch"] == audience.LIMITS.users
 

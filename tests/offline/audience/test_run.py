@@ -78,17 +78,6 @@ class TestPreview:
         assert found.expected == pytest.approx(sum(best))
 
     @pytest.mark.long
-    def test_of_a_budget_spends_no_more(self, site):
-        rule = Rule(budget=Decimal(10), cost_per_user=Decimal("0.15"))
-
-        found = run.preview(
-            plan(rule=rule, cost_per_user=Decimal("0.15")), clock=site.clock
-        )
-
-        assert found.treated == 66
-        assert found.cost <= 10
-
-    @pytest.mark.long
     def test_names_what_is_missing(self, site):
         with pytest.raises(RequestError) as raised:
             run.preview(plan(until=MONDAY - WEEK), clock=site.clock)
@@ -207,46 +196,6 @@ class TestLedger:
         [rejected] = [row for row in rows if row["status"] == "rejected"]
         assert (rejected["user_id"], rejected["reason"]) == ("u150", "unknown")
         assert all(row["reason"] is None for row in rows if row != rejected)
-
-    @pytest.mark.long
-    def test_has_nobody_who_is_held_out(self, site, crm):
-        with Receiver() as receiver:
-            send(site, crm(receiver))
-
-        sent = {row["user_id"] for row in site.ledger()}
-        assert sent == members_of(site, is_control=False)
-        assert sent == {user for _, user in receiver.taken.users}
-
-    @pytest.mark.long
-    def test_goes_on_after_a_receiver_that_took_nothing_more(self, site, crm):
-        with Closing() as receiver:
-            delivery = send(site, crm(receiver), control=0.0)
-
-        assert "403" in delivery.failure
-        assert not delivery.is_complete
-        assert len(site.ledger()) == 3 * 7
-
-        with Receiver() as receiver:
-            again = send(site, crm(receiver), control=0.0)
-
-        assert again.before == 3 * 7
-        assert again.tallies["add"].accepted == len(receiver.taken.users) == 79
-        assert len(site.ledger()) == 100
-
-    @pytest.mark.long
-    def test_stops_where_a_receiver_rejects_everybody(self, site, crm, tmp_path):
-        path = tmp_path / "all.toml"
-        with Receiver(faults=Faults(rejects=lambda user: "no")) as receiver:
-            path.write_text(
-                f'kind = "http"\nname = "crm"\nurl = "{receiver.url}"\nbatch = 20\n'
-                'rate = 0\n[user]\nid = "{user_id}"\n[answer]\nrejected = "errors"\n'
-                'user = "id"\nreason = "message"\n'
-            )
-            delivery = send(site, str(path), control=0.0)
-
-        assert "rejected all 20 users" in delivery.failure
-        assert not delivery.is_complete
-        assert len(site.ledger()) == 20
 
     def test_of_an_older_date_puts_nobody_back(self, site, crm):
         """What was cut off last week is not gone on with after this week's."""

@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from offline.dashboard.cases import Known
@@ -314,13 +314,8 @@ def many(use_cases: int, weeks: int, reasons: int) -> dict[str, list]:
 
 
 class TestSize:
-    @settings(max_examples=5)
-    @example(use_cases=150, weeks=4, reasons=400)
-    @example(use_cases=3, weeks=104, reasons=400)
-    @given(
-        use_cases=st.integers(1, 40),
-        weeks=st.integers(2, 30),
-        reasons=st.integers(1, 200),
+    @pytest.mark.parametrize(
+        ("use_cases", "weeks", "reasons"), [(150, 4, 400), (3, 104, 400)]
     )
     def test_is_at_most_500_kb_a_page(self, use_cases, weeks, reasons):
         """However many use cases, weeks, reasons and audiences there are, and however

@@ -20,7 +20,7 @@ from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailab
 from propensity.settings import Settings
 from propensity.tables import PREDICTIONS_STAGING
 from tests.propensity.edges.staging import VALUES, staged
-from tests.recorder import GrpcProxy
+from tests.proxy import GrpcProxy
 
 
 @pytest.fixture
@@ -57,33 +57,30 @@ class Faulty(GrpcProxy):
         settings: Settings,
         rule: Callable[[str, int], tuple[grpc.StatusCode, bool] | None],
     ) -> None:
-        super().__init__(settings.bigquery_storage_endpoint, "")
+        super().__init__({"/": settings.bigquery_storage_endpoint})
         self.rule = rule
         self.asked: dict[str, int] = {}
         self.offsets: list[int] = []
 
-    def service(self, details: Any) -> Any:
-        handler = super().service(details)
-        name = details.method.rpartition("/")[2]
-
-        def serve(sent: Iterator[bytes], context: Any) -> Iterator[bytes]:
-            number = self.asked[name] = self.asked.get(name, 0) + 1
-            failure = self.rule(name, number)
-            if failure and not failure[1]:
-                context.abort(failure[0], f"Permission 'TABLES_UPDATE_DATA' {name}")
-            answers = handler.stream_stream(self._seen(name, sent), context)
-            if failure is None:
-                yield from answers
-                return
-            if name == "AppendRows":
-                # One answer comes through, and then the connection breaks.
-                yield next(answers)
-                next(answers)
-            else:
-                list(answers)
-            context.abort(failure[0], "broken")
-
-        return grpc.stream_stream_rpc_method_handler(serve)
+    def serve(
+        self, method: str, sent: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
+        name = method.rpartition("/")[2]
+        number = self.asked[name] = self.asked.get(name, 0) + 1
+        failure = self.rule(name, number)
+        if failure and not failure[1]:
+            context.abort(failure[0], f"Permission 'TABLES_UPDATE_DATA' {name}")
+        answers = super().serve(method, self._seen(name, sent), context)
+        if failure is None:
+            yield from answers
+            return
+        if name == "AppendRows":
+            # One answer comes through, and then the connection breaks.
+            yield next(answers)
+            next(answers)
+        else:
+            list(answers)
+        context.abort(failure[0], "broken")
 
     def _seen(self, name: str, sent: Iterator[bytes]) -> Iterator[bytes]:
         for data in sent:

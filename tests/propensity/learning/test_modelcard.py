@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -30,20 +31,13 @@ from propensity.registry.versions import Published
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 from propensity.timeframe import Timeframe
-from propensity.usecases import Baseline, Candidate, UseCase
+from propensity.usecases import Candidate
+from tests.propensity.learning import shops
 
 AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
-SHOP = UseCase(
-    name="shop",
-    title="Purchase",
-    outcome="buy",
-    entity="user_id",
-    lookback_days=60,
-    horizon_days=7,
-    threshold=0.5,
-    parameters={},
+SHOP = replace(
+    shops.SHOP,
     features={"recency_days": "number", "country": "category"},
-    baseline=Baseline(feature="recency_days", ascending=True),
     candidates=(
         Candidate("linear", "LogisticRegression", {"C": 0.5}),
         Candidate("mean", "MeanOfModels", {"of": ["linear"]}),

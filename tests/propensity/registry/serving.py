@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +20,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
@@ -32,6 +31,7 @@ from propensity.tables import TRAINING_METADATA
 from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
 from tests.functions.conftest import entered
+from tests.propensity.registry.versions import store
 from tests.proxy import Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -110,28 +110,13 @@ class Place:
         """Store a model as training does; return its version."""
         preprocessor, encoded = fitted_preprocessor()
         given = pickled(model.fit(encoded, labels)) if model else classifier(labels)
-        version = self.registry.claim(run_id="r", at=NOW)
-        published = self.registry.publish(
-            version,
-            {
-                "model.joblib": (given, ""),
-                "preprocessor.joblib": (preprocessor, ""),
-            },
+        version, row = store(
+            self.registry,
+            model=given,
+            preprocessor=preprocessor,
+            features={"bet_count": "number", "country": "category"},
         )
-        row = {
-            "use_case": USE_CASE.name,
-            "model_version": version,
-            "training_date": date(2026, 3, 2),
-            "as_of": date(2026, 3, 2),
-            "algorithm": "logistic_regression",
-            "features": '{"bet_count": "number", "country": "category"}',
-        }
-        for part in ("model", "preprocessor"):
-            row[f"{part}_object"] = published.objects[f"{part}.joblib"]
-            row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
-        self.warehouse.append(
-            TRAINING_METADATA, record(row, TRAINING_METADATA), job_id=uuid.uuid4().hex
-        )
+        self.warehouse.append(TRAINING_METADATA, row, job_id=uuid.uuid4().hex)
         return version
 
     def promote(self, version: int) -> None:

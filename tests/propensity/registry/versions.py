@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from propensity.edges.artifacts import Artifacts
+from propensity.edges.columns import record
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
+from propensity.tables import TRAINING_METADATA
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
@@ -32,6 +36,34 @@ def overwrite(registry: Registry, name: str, data: bytes) -> None:
     """Write an object as somebody would who can write to the bucket."""
     found = registry.artifacts.find(name)
     registry.artifacts.replace(name, data, generation=found.generation if found else 0)
+
+
+def store(
+    registry: Registry,
+    *,
+    model: bytes,
+    preprocessor: bytes,
+    features: Mapping[str, str],
+    run_id: str = "r",
+) -> tuple[int, pa.Table]:
+    """Store a model as training does; return its version, and its row."""
+    version = registry.claim(run_id=run_id, at=NOW)
+    files = {"model": (model, ""), "preprocessor": (preprocessor, "")}
+    published = registry.publish(
+        version, {f"{part}.joblib": file for part, file in files.items()}
+    )
+    row: dict[str, Any] = {
+        "use_case": registry.use_case,
+        "model_version": version,
+        "training_date": NOW.date(),
+        "as_of": NOW.date(),
+        "algorithm": "logistic_regression",
+        "features": json.dumps(dict(features)),
+    }
+    for part in files:
+        row[f"{part}_object"] = published.objects[f"{part}.joblib"]
+        row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
+    return version, record(row, TRAINING_METADATA)
 
 
 class Malicious:

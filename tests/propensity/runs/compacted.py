@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from local.generators.games.features import expected_features
 from propensity.runs import compact
 from propensity.runs.watermark import read_watermark
 from tests.events import bet, registration
+from tests.exact import expected_features
 from tests.functions.streaming import Site, emptied, new_site, rows_of
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)

@@ -107,22 +107,6 @@ class TestFeatures:
         assert days_read == 2
 
 
-class TestIntraday:
-    @pytest.mark.long
-    def test_days_are_replaced_by_their_daily_tables(self, site):
-        """What streamed counts until the daily table is there, and then no more."""
-        day = AS_OF - DAY
-        site.stream(day, [event("streamed", day)])
-        before, _ = site.incremental()
-        site.load([event("daily", day)])
-        after, days_read = site.incremental()
-
-        assert "streamed" in before
-        assert after == site.full()
-        assert "streamed" not in after
-        assert days_read == 1
-
-
 class TestDefinition:
     def test_of_another_consent_sums_up_anew(self, strict):
         """Events without consent are in no sum once the view leaves them out."""

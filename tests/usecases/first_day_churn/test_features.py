@@ -12,11 +12,11 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 
-from local.generators.games.features import expected_features
 from propensity.events import reading as stream
 from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
+from tests.exact import expected_features
 from tests.usecases.first_day_churn.players import (
     AS_OF,
     DAY,

@@ -19,7 +19,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from local.generators.delivery import Delivery
-from local.generators.games.features import expected_features
 from local.generators.games.games import Games
 from local.generators.games.messages import encode
 from propensity import usecases
@@ -35,6 +34,7 @@ from propensity.stream.score import ScoreStream
 from propensity.waiting.threads import DaemonThreads
 from tests.emptied import empty_tables
 from tests.events import CATALOGUE, RULES
+from tests.exact import expected_features
 from tests.functions.conftest import entered
 from tests.usecases.first_day_churn.players import (
     AS_OF,

@@ -1,16 +1,21 @@
-"""The stream's features, computed from all events at once."""
+"""The stream's features by the textbook: what the code of the stream has to give."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from local.generators.games.messages import AMOUNT_FIELDS, MEASURES, REGISTRATION
+from local.generators.games.messages import (
+    AMOUNT_FIELDS,
+    MEASURES,
+    REGISTRATION,
+    instant,
+)
 
 
 def expected_features(
@@ -92,9 +97,3 @@ def rounded(exact: Fraction, *, decimals: int = 9) -> Decimal:
     units = math.floor(abs(exact) * 10**decimals + Fraction(1, 2))
     digits = tuple(int(digit) for digit in str(units))
     return Decimal((int(exact < 0), digits, -decimals))
-
-
-def instant(time: str | datetime) -> datetime:
-    """Return a time in UTC; one without an offset is in UTC."""
-    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
-    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
