@@ -86,7 +86,7 @@ class ChampionPointer:
         champion, _ = self._champion()
         if champion is None:
             raise NoChampion(
-                f"{self.use_case} has no champion yet: run modelTraining first"
+                f"{self.use_case} has no champion yet: run 00-ModelTraining first"
             )
         return champion
 

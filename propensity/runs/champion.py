@@ -59,7 +59,7 @@ def why_nothing_serves(run: Run) -> str:
         statement("recorded_versions"), {"use_case": run.use_case.name, "at_most": 1}
     )
     if not versions:
-        return f"{run.use_case.name} has no champion yet: run modelTraining first"
+        return f"{run.use_case.name} has no champion yet: run 00-ModelTraining first"
     newest = versions[0]
     return (
         f"{run.use_case.name} has no champion: version {newest['model_version']}, "
