@@ -63,12 +63,15 @@ def run(stack: Stack, options: Choice) -> None:
 @dataclass(frozen=True)
 class Played:
     """
-    What came of it: weeks predicted, the trainings' answers, and the source; ``report``
-    is the object with the page of the newest evaluated week.
+    What came of it: weeks played, as-of dates of their publications (earlier ones where
+    days of the export were missing), the trainings' answers with how many publications
+    were ``before``, and the source; ``report`` is the object with the page of the
+    newest evaluated week.
     """
 
     source: Source
     weeks: list[date]
+    published: list[date]
     trainings: list[dict[str, Any]]
     report: str | None
     warehouse: Warehouse
@@ -99,6 +102,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trainings: list[dict[str, Any]] = []
     trained_month = None
+    published: list[date] = []
     reported: list[str] = []
     # Their outcomes are evaluated before the end, so that there is a lift to show.
     acted = weeks[-audience.WEEKS :]
@@ -111,7 +115,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
         if not is_last and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
             trained = call(stack, "model_training", body)
-            trainings.append(trained)
+            trainings.append({**trained, "before": len(published)})
             say(training_text(trained))
         evaluated = call(stack, "model_evaluation", body)
         reported = [*reported, *evaluated.get("reports", ())][-1:]
@@ -119,8 +123,10 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
         if lift := audience.lift_text(evaluated):
             say(lift)
         # Scores of the day on which the data end are those that a lookup finds.
-        is_published = predicted(stack, body)
-        if is_published and day in acted:
+        as_of = predicted(stack, body)
+        if as_of and not is_last:
+            published.append(as_of)
+        if as_of and day in acted:
             audience.act(
                 stack.environment,
                 stack.state.folder,
@@ -136,7 +142,9 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
             f"{newest['verdict']}. What it was trained on is in {report}"
         )
     page = reported[-1] if reported else None
-    return Played(source, weeks, trainings, page, warehouse, settings, use_case)
+    return Played(
+        source, weeks, published, trainings, page, warehouse, settings, use_case
+    )
 
 
 def use_case_week(use_case: UseCase) -> timedelta:
@@ -184,19 +192,36 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
         )
         for row in answer["weeks"]
     ]
-    return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
+    return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}{gaps(answer)}"
 
 
-def predicted(stack: Stack, body: Mapping[str, Any]) -> bool:
-    """Call 01-Predictions, say what it did, and tell whether it has published."""
+def gaps(answer: Mapping[str, Any]) -> str:
+    """
+    Say which days of the export a run did without; empty where there are none.
+
+    Of earlier days those of evaluated weeks: a shop that is closed on Saturdays has no
+    table of them, and nothing is wrong.
+    """
+    since = min((row["week"] for row in answer.get("weeks", ())), default="9")
+    missing = [day for day in answer.get("missing_days", ()) if day >= since]
+    days = [*missing, *answer.get("late_days", ())]
+    if not days:
+        return ""
+    first = ", ".join(days[:3]) + (" …" if len(days) > 3 else "")
+    return f"; the export lacks {len(days)} of its days: {first}"
+
+
+def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
+    """Call 01-Predictions, say what it did, and return as of which it has published."""
     try:
-        say(prediction_text(call(stack, "predictions", body)))
+        answer = call(stack, "predictions", body)
     except Refused as refused:
         if refused.error != NoChampion.code:
             raise
         say(f"{body['as_of']}  predict   nothing: {refused.why}")
-        return False
-    return True
+        return None
+    say(prediction_text(answer))
+    return date.fromisoformat(answer["data_until"])
 
 
 def prediction_text(answer: Mapping[str, Any]) -> str:
@@ -206,7 +231,7 @@ def prediction_text(answer: Mapping[str, Any]) -> str:
     return (
         f"{answer['as_of']}  predict   {answer['users']:,} users by version "
         f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{_shift_text(answer)}{warning}"
+        f"{answer['mean_probability']:.4f}{_shift_text(answer)}{warning}{gaps(answer)}"
     )
 
 
@@ -226,8 +251,12 @@ def show(stack: Stack, played: Played) -> None:
             played.warehouse,
             played.settings,
             played.use_case,
-            played.weeks,
-            versions=[trained["model_version"] for trained in played.trainings],
+            played.published,
+            versions={
+                trained["model_version"]: played.published[trained["before"]]
+                for trained in played.trainings
+                if trained["before"] < len(played.published)
+            },
             bucket=stack.bucket_folder,
         )
     say("\n" + pooled_table(pooled, outcome=played.use_case.outcome))
