@@ -308,7 +308,7 @@ class TestRefusals:
         answer = place.post("predictions", {"as_of": LATER})
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
-        assert "modelTraining" in answer.json["message"]
+        assert "00-ModelTraining" in answer.json["message"]
 
     @pytest.mark.long
     def test_to_score_while_no_model_was_good_enough(self, new_export, make_place):
