@@ -45,7 +45,7 @@ from benchmarks.drift_shop import (
     score_things,
     things_of,
 )
-from local.demos.shop import DRIFT, SEASON
+from local.demos.source import DRIFT, SEASON
 from local.generators.shop.export import Shop
 from local.generators.shop.world import DEFAULT_SEED
 from local.progress import Progress, say

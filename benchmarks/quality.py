@@ -38,7 +38,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from benchmarks.report import Line, finish
 from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
-from local.demos.shop import DRIFT, SEASON
+from local.demos.source import DRIFT, SEASON
 from local.exports import ga4_export
 from local.generators.shop.export import Shop
 from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS

@@ -32,12 +32,12 @@ def load_postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load postcodes and their socioeconomic index.
 
-    FILE is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or
-    Zstandard) or Parquet, with a column of postcodes and one of numbers. The column of
-    postcodes is the one of that name; that of the index is socioeconomic_idx or else
-    the one numeric column. The table postcode_index is replaced as a whole: what fails
-    leaves the old one. Running functions read it anew within
-    PROPENSITY_POSTCODE_TTL_S seconds.
+    FILE is CSV (separated by commas, semicolons, tabs or bars, with decimal commas
+    where commas do not separate; plain, gzip or Zstandard) or Parquet, with a column of
+    postcodes and one of numbers. The column of postcodes is the one of that name; that
+    of the index is socioeconomic_idx or else the one numeric column. The table
+    postcode_index is replaced as a whole: what fails leaves the old one. Running
+    functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
     """
     from offline import load_postcodes as program
 
@@ -59,11 +59,11 @@ def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load past card transactions, and what came of them.
 
-    FILE is CSV or Parquet: with Time (seconds since --start), V1 to V28, Amount, and
-    Class (1 is fraud) where it is known; or with event_time, the same features, and
-    where they are known transaction_id, is_fraud and truth_time. Loading a file twice,
-    or a longer one after a shorter one, adds nothing that is there. The file has to fit
-    in memory.
+    FILE is CSV (of any kind that load-postcodes takes) or Parquet, its columns in any
+    order: Time (seconds since --start), V1 to V28, Amount, and Class (1 is fraud) where
+    it is known; or event_time, the same features, and where they are known
+    transaction_id, is_fraud and truth_time. Loading a file twice, or a longer one after
+    a shorter one, adds nothing that is there. The file has to fit in memory.
     """
     from offline import load_transactions as program
 

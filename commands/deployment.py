@@ -7,13 +7,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands import flags
 from commands.answers import show
 from commands.exits import Exit
+
+if TYPE_CHECKING:
+    from local.stack.state import Record
+    from offline.doctor.report import Report
 
 
 @click.command
@@ -65,12 +69,15 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     on its account (gcloud auth application-default login
     --impersonate-service-account=...) and name the function.
     """
+    from commands.machine import state_up
     from offline.doctor.run import run
     from propensity.errors import PropensityError
 
     try:
         addresses = _entered(state) if is_local else None
         report = run(addresses=addresses, tell=_looking, **chosen)
+        if is_local:
+            look_at_processes(report, state_up(state).record())
     except PropensityError as error:
         click.echo(f"propensity doctor: {error.message}", err=True)
         return Exit.UNKNOWN
@@ -80,6 +87,22 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
 
 def _looking(check: str) -> None:
     click.echo(f"· looking at {check} …", err=True)
+
+
+def look_at_processes(report: Report, record: Record | None) -> None:
+    """Add to a report what of a local state has ended by itself."""
+    from offline.doctor.report import ERROR, Finding
+
+    report.checks.append("processes")
+    report.findings += [
+        Finding(
+            check="processes",
+            severity=ERROR,
+            what=f"{process.name} has ended; its log is {process.log}",
+            advice="make down, then make up",
+        )
+        for process in (record.ended if record else ())
+    ]
 
 
 def _entered(state: str | None) -> Mapping[str, str]:

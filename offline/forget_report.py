@@ -140,12 +140,15 @@ def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
 
     Args:
         arguments: Of the command; a single ``-`` reads ``lines`` instead.
-        lines: One user id each.
+        lines: One user id each; a byte order mark before the first is none of it.
 
     Raises:
         RequestError: There is none.
     """
-    every = [line.rstrip("\r\n") for line in lines] if arguments == ["-"] else arguments
+    every = arguments
+    if tuple(arguments) == ("-",):
+        every = [line.rstrip("\r\n") for line in lines]
+        every[:1] = [first.removeprefix("\ufeff") for first in every[:1]]
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")

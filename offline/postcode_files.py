@@ -5,19 +5,18 @@ Files of postcodes: CSV or Parquet, packed or not, whose columns are guessed.
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import csv
 from tqdm import tqdm
 
+from offline import csv_files
 from propensity.errors import SchemaError
 from propensity.events.postcodes import normalised
 
@@ -35,10 +34,7 @@ MAXIMUM_CHARACTERS = 16
 
 # As data frames and spreadsheets write that there is no number.
 NO_NUMBER = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
-READ_BYTES = 2**20
 BATCH_ROWS = 2**16
-_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_SEPARATORS = ",;\t|"
 SCHEMA = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
 Advance = Callable[[int], object]
 
@@ -81,7 +77,7 @@ def opened(
     if not path.is_file():
         raise SchemaError(f"there is no file {path}")
     try:
-        is_table = is_parquet(path)
+        is_table = csv_files.is_parquet(path)
         schema = pq.read_schema(path) if is_table else _csv_schema(path)
         columns = chosen(schema, postcode_column, index_column)
         read = _parquet_batches if is_table else _csv_batches
@@ -103,12 +99,6 @@ def opened(
         raise SchemaError(f"{path}: {error.message}") from error
 
 
-def is_parquet(path: Path) -> bool:
-    """Tell by its first bytes whether a file is Parquet."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
-
-
 def _parquet_batches(
     path: Path, columns: tuple[str, str], advance: Advance
 ) -> Iterator[pa.RecordBatch]:
@@ -119,58 +109,41 @@ def _parquet_batches(
             yield batch
 
 
-def decompressed(raw: IO[bytes]) -> IO[bytes]:
-    """
-    Return what a file holds, be it packed by gzip, by Zstandard or not at all.
-
-    Args:
-        raw: At its beginning; may be closed with what is returned.
-    """
-    start = raw.read(len(_ZSTANDARD))
-    raw.seek(0)
-    codec = "gzip" if start.startswith(_GZIP) else "zstd"
-    if codec == "zstd" and start != _ZSTANDARD:
-        return raw
-    stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
-    return io.BufferedReader(stream, READ_BYTES)
-
-
-def _csv_reader(path: Path, file: IO[bytes], columns: Sequence[str] = ()) -> Any:
-    with path.open("rb") as raw:
-        header = decompressed(raw).readline(READ_BYTES).decode("latin-1")
-    return csv.open_csv(
-        file,
-        # In one thread, so that an error names its row.
-        read_options=csv.ReadOptions(use_threads=False, block_size=READ_BYTES),
-        parse_options=csv.ParseOptions(
-            delimiter=max(_SEPARATORS, key=header.count), newlines_in_values=True
-        ),
-        convert_options=csv.ConvertOptions(
-            include_columns=list(columns),
-            # As they are written: a postcode may look like a number.
-            column_types=dict.fromkeys(columns, pa.string()),
-        ),
-    )
-
-
 def _csv_schema(path: Path) -> pa.Schema:
     """Return the columns, and the types that their first values look like."""
-    with path.open("rb") as raw, _csv_reader(path, decompressed(raw)) as reader:
+    with (
+        path.open("rb") as raw,
+        csv_files.reader(
+            csv_files.decompressed(raw), csv_files.dialect_of(path)
+        ) as reader,
+    ):
         return reader.schema
 
 
 def _csv_batches(
     path: Path, columns: tuple[str, str], advance: Advance
 ) -> Iterator[pa.RecordBatch]:
-    done = 0
+    done, dialect = 0, csv_files.dialect_of(path)
+    # As they are written: a postcode may look like a number.
     with (
         path.open("rb") as raw,
-        _csv_reader(path, decompressed(raw), columns) as reader,
+        csv_files.reader(
+            csv_files.decompressed(raw), dialect, as_text=columns
+        ) as reader,
     ):
         for batch in reader:
             advance(raw.tell() - done)
             done = raw.tell()
-            yield batch
+            yield batch if dialect.decimal == "." else _with_points(batch)
+
+
+def _with_points(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Write the numbers of the second column with a point for their comma."""
+    codes, numbers = batch.columns
+    points = pc.replace_substring_regex(
+        numbers, pattern=csv_files.DECIMAL_COMMA, replacement=r"\1.\2"
+    )
+    return pa.RecordBatch.from_arrays([codes, points], schema=batch.schema)
 
 
 def chosen(

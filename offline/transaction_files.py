@@ -16,16 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow import csv
 
-from offline.postcode_files import is_parquet
+from offline import csv_files
 from propensity.errors import SchemaError
+from propensity.events.values import EARLIEST
 from propensity.timeframe import moment_of
 from propensity.usecases import UseCase
 
 TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
 _ID_CHARACTERS = 24
+# A hundred years: what is later than now is refused by its moment.
+_LONGEST_S = 36525 * 86400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +88,11 @@ def read(
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
     try:
-        table = pq.read_table(path) if is_parquet(path) else csv.read_csv(path)
+        is_table = csv_files.is_parquet(path)
+        table = pq.read_table(path) if is_table else csv_files.table_of(path)
+        return transactions(table.slice(0, limit), use_case, start=start, latest=now)
     except (pa.ArrowException, OSError) as error:
         raise SchemaError(f"{path} can not be read: {error}") from error
-    try:
-        return transactions(table.slice(0, limit), use_case, start=start, latest=now)
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
 
@@ -112,21 +114,32 @@ def transactions(
             f"there is no column {', '.join(missing)}; found are "
             f"{', '.join(table.column_names)}"
         )
+    truth = _field(use_case, use_case.truths, "truth")
+    known_at = _field(use_case, use_case.truths, "truth time")
+    identity = _field(use_case, use_case.scored, "identity")
+    csv_files.one_of_each(
+        table.column_names,
+        [*use_case.features, TIME, CLASS, EVENT_TIME, truth, known_at, identity],
+    )
     features = np.column_stack([_numbers(table, name) for name in use_case.features])
     at = _moments(table, start)
+    if at.min() < microseconds_of(EARLIEST):
+        row = int(np.argmin(at))
+        raise SchemaError(
+            f"row {row + 1} would be at {utc_of(at[row]):%Y-%m-%d %H:%M}, and no "
+            f"event is from before {EARLIEST:%Y}"
+        )
     if at.max() > microseconds_of(latest):
         row = int(np.argmax(at))
         raise SchemaError(
             f"row {row + 1} would be at {utc_of(at[row]):%Y-%m-%d %H:%M}, which is "
             "still to come; choose an earlier --start"
         )
-    label = _labels(table, _field(use_case, use_case.truths, "truth"))
-    known_at = _field(use_case, use_case.truths, "truth time")
+    label = _labels(table, truth)
     truth_at = at
     if known_at in table.column_names:
         times = _timestamps(table[known_at], known_at)
         truth_at = np.where(_is_null(table[known_at]), at, times)
-    identity = _field(use_case, use_case.scored, "identity")
     ids = (
         _texts(table[identity], identity)
         if identity in table.column_names
@@ -188,6 +201,12 @@ def _moments(table: pa.Table, start: datetime | None) -> NDArray[np.int64]:
     seconds = _numbers(table, TIME)
     if seconds.min() < 0:
         raise SchemaError(f"row {int(np.argmin(seconds)) + 1}: {TIME} is negative")
+    if seconds.max() > _LONGEST_S:
+        row = int(np.argmax(seconds))
+        raise SchemaError(
+            f"row {row + 1}: {TIME} is {seconds[row]:g} seconds, more than a "
+            "hundred years"
+        )
     return microseconds_of(start) + np.rint(seconds * 1e6).astype(np.int64)
 
 

@@ -68,7 +68,7 @@ def pooled(
     use_case: UseCase,
     weeks: Sequence[date],
     *,
-    versions: Sequence[int],
+    versions: Mapping[int, date],
     bucket: Path,
 ) -> Pooled:
     """
@@ -78,9 +78,10 @@ def pooled(
         warehouse: Where the functions wrote.
         settings: The functions' own.
         use_case: What was predicted.
-        weeks: As-of dates that were predicted on.
-        versions: Model versions trained meanwhile, in order: logistic regression is
-            fitted on each one's training rows, and scores the weeks after it.
+        weeks: As-of dates of the publications.
+        versions: Model versions trained meanwhile, in order, each with the first of
+            these dates that came after it: logistic regression is fitted on each one's
+            training rows, and scores from there on.
         bucket: Folder of the local bucket.
     """
     published = warehouse.table(
@@ -135,7 +136,7 @@ def _logistic(
     use_case: UseCase,
     rows: pa.Table,
     *,
-    versions: Sequence[int],
+    versions: Mapping[int, date],
     bucket: Path,
 ) -> Floats:
     """Return probabilities of logistic regression, fitted at each training."""
@@ -146,9 +147,9 @@ def _logistic(
 
     features: Any = dict(use_case.features)
     probabilities = np.full(len(rows), np.nan)
-    for version in versions:
+    for version, first in versions.items():
         recorded = warehouse.table(
-            "SELECT as_of, train_as_ofs, calibration_as_ofs, holdout_as_ofs,"
+            "SELECT train_as_ofs, calibration_as_ofs, holdout_as_ofs,"
             " dataset_object, preprocessor_object, preprocessor_sha256"
             " FROM ma_model_training_metadata"
             " WHERE use_case = @use_case AND model_version = @version",
@@ -172,7 +173,7 @@ def _logistic(
             part.label,
             sample_weight=part.weight,
         )
-        after = pc.greater_equal(rows["as_of"], recorded["as_of"]).to_numpy()
+        after = pc.greater_equal(rows["as_of"], first).to_numpy()
         later = rows.filter(pa.array(after)).combine_chunks().to_batches()[0]
         whole = Pipeline([("preprocessor", preprocessor), ("model", model)])
         probabilities[after] = whole.predict_proba(to_frame(later, features))[:, 1]

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from local.demos import audience, cards, comparison, stream
 from local.demos.calls import TIMEOUT_S, Refused, aligned, call
-from local.errors import LocalError, UnusableData
-from local.exports import ga4_export, ga4_rows
+from local.demos.source import DAY, Source, chosen_weeks, opened
+from local.errors import LocalError
+from local.exports import ga4_export
 from local.generators.shop.export import Shop
 from local.play import Choice
 from local.progress import say, shown, step
@@ -37,25 +38,6 @@ from propensity.errors import NoChampion
 from propensity.registry.prediction_index import pointer_name
 from propensity.settings import Settings
 from propensity.usecases import UseCase
-
-DAY = timedelta(days=1)
-
-# Of the generated shop, logarithms of what is bought: at midsummer, and in a year.
-SEASON, DRIFT = 1.2, -0.3
-
-
-def generated() -> Shop:
-    """Return the shop of the demo."""
-    return Shop(season=SEASON, drift=DRIFT)
-
-
-@dataclass(frozen=True)
-class Source:
-    """An export to play: what to load before a day's runs, and its first and last."""
-
-    first_date: date
-    last_full_day: date
-    shop: Shop | None = None
 
 
 def run(stack: Stack, options: Choice) -> None:
@@ -81,12 +63,15 @@ def run(stack: Stack, options: Choice) -> None:
 @dataclass(frozen=True)
 class Played:
     """
-    What came of it: weeks predicted, the trainings' answers, and the source; ``report``
-    is the object with the page of the newest evaluated week.
+    What came of it: weeks played, as-of dates of their publications (earlier ones where
+    days of the export were missing), the trainings' answers with how many publications
+    were ``before``, and the source; ``report`` is the object with the page of the
+    newest evaluated week.
     """
 
     source: Source
     weeks: list[date]
+    published: list[date]
     trainings: list[dict[str, Any]]
     report: str | None
     warehouse: Warehouse
@@ -117,6 +102,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trainings: list[dict[str, Any]] = []
     trained_month = None
+    published: list[date] = []
     reported: list[str] = []
     # Their outcomes are evaluated before the end, so that there is a lift to show.
     acted = weeks[-audience.WEEKS :]
@@ -129,7 +115,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
         if not is_last and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
             trained = call(stack, "model_training", body)
-            trainings.append(trained)
+            trainings.append({**trained, "before": len(published)})
             say(training_text(trained))
         evaluated = call(stack, "model_evaluation", body)
         reported = [*reported, *evaluated.get("reports", ())][-1:]
@@ -137,8 +123,10 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
         if lift := audience.lift_text(evaluated):
             say(lift)
         # Scores of the day on which the data end are those that a lookup finds.
-        is_published = predicted(stack, body)
-        if is_published and day in acted:
+        as_of = predicted(stack, body)
+        if as_of and not is_last:
+            published.append(as_of)
+        if as_of and day in acted:
             audience.act(
                 stack.environment,
                 stack.state.folder,
@@ -154,76 +142,14 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
             f"{newest['verdict']}. What it was trained on is in {report}"
         )
     page = reported[-1] if reported else None
-    return Played(source, weeks, trainings, page, warehouse, settings, use_case)
+    return Played(
+        source, weeks, published, trainings, page, warehouse, settings, use_case
+    )
 
 
 def use_case_week(use_case: UseCase) -> timedelta:
     """Return the span between two runs: one horizon."""
     return timedelta(days=use_case.horizon_days)
-
-
-def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
-    """Generate or load the export that the options name."""
-    if not options.data:
-        shop = generated()
-        say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
-        return Source(shop.first_date, shop.last_date, shop)
-    assert options.path is not None
-    say(f"Loading {options.data} …")
-    try:
-        summary = ga4_export.load_export(
-            warehouse.client, settings.ga4_dataset, options.path
-        )
-    except ga4_rows.ExportError as error:
-        raise UnusableData(str(error)) from error
-    say(
-        f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
-        f"{summary.first_date} to {summary.last_date}"
-    )
-    if summary.ignored:
-        names = ", ".join(list(summary.ignored)[:8])
-        say(f"Fields that the export's schema does not know were left out: {names}")
-    if summary.is_cut_short:
-        say(
-            f"The last event is of {summary.last_time:%Y-%m-%d %H:%M} UTC, earlier in "
-            "the day than on any of the two weeks before: that day is not whole, and "
-            f"the last that counts is {summary.last_full_day}"
-        )
-    if settings.label_event and settings.label_event not in summary.events:
-        raise UnusableData(
-            f"no event of the data is a {settings.label_event!r}; LABEL_EVENT can be "
-            f"one of {', '.join(sorted(summary.events))}"
-        )
-    return Source(summary.first_date, summary.last_full_day)
-
-
-def chosen_weeks(
-    source: Source, use_case: UseCase, settings: Settings, *, count: int
-) -> list[date]:
-    """
-    Return the as-of dates to predict on: the last whose outcomes the data hold.
-
-    Raises:
-        UnusableData: The data are too short to train before the first of them.
-    """
-    allowed = ga4_export.weeks_allowed(
-        source.first_date,
-        source.last_full_day,
-        lookback_days=use_case.lookback_days,
-        horizon_days=use_case.horizon_days,
-    )
-    # Three snapshots to train, choose and hold out, and the days until they are final.
-    until_final = use_case.horizon_days + settings.settle_days
-    needed = 3 + -(-until_final // use_case.horizon_days)
-    weeks = allowed[needed:][-count:]
-    if not weeks:
-        days = use_case.lookback_days + use_case.horizon_days * (needed + 1)
-        raise UnusableData(
-            f"the data are from {source.first_date} to {source.last_full_day}: too "
-            f"short to train on and to evaluate after. About {days} days are needed, "
-            f"{use_case.lookback_days} of them before the first snapshot"
-        )
-    return weeks
 
 
 def arrive(
@@ -266,19 +192,36 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
         )
         for row in answer["weeks"]
     ]
-    return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
+    return f"{answer['as_of']}  evaluate  {'; '.join(parts) or 'nothing'}{gaps(answer)}"
 
 
-def predicted(stack: Stack, body: Mapping[str, Any]) -> bool:
-    """Call 01-Predictions, say what it did, and tell whether it has published."""
+def gaps(answer: Mapping[str, Any]) -> str:
+    """
+    Say which days of the export a run did without; empty where there are none.
+
+    Of earlier days those of evaluated weeks: a shop that is closed on Saturdays has no
+    table of them, and nothing is wrong.
+    """
+    since = min((row["week"] for row in answer.get("weeks", ())), default="9")
+    missing = [day for day in answer.get("missing_days", ()) if day >= since]
+    days = [*missing, *answer.get("late_days", ())]
+    if not days:
+        return ""
+    first = ", ".join(days[:3]) + (" …" if len(days) > 3 else "")
+    return f"; the export lacks {len(days)} of its days: {first}"
+
+
+def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
+    """Call 01-Predictions, say what it did, and return as of which it has published."""
     try:
-        say(prediction_text(call(stack, "predictions", body)))
+        answer = call(stack, "predictions", body)
     except Refused as refused:
         if refused.error != NoChampion.code:
             raise
         say(f"{body['as_of']}  predict   nothing: {refused.why}")
-        return False
-    return True
+        return None
+    say(prediction_text(answer))
+    return date.fromisoformat(answer["data_until"])
 
 
 def prediction_text(answer: Mapping[str, Any]) -> str:
@@ -288,7 +231,7 @@ def prediction_text(answer: Mapping[str, Any]) -> str:
     return (
         f"{answer['as_of']}  predict   {answer['users']:,} users by version "
         f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{_shift_text(answer)}{warning}"
+        f"{answer['mean_probability']:.4f}{_shift_text(answer)}{warning}{gaps(answer)}"
     )
 
 
@@ -308,8 +251,12 @@ def show(stack: Stack, played: Played) -> None:
             played.warehouse,
             played.settings,
             played.use_case,
-            played.weeks,
-            versions=[trained["model_version"] for trained in played.trainings],
+            played.published,
+            versions={
+                trained["model_version"]: played.published[trained["before"]]
+                for trained in played.trainings
+                if trained["before"] < len(played.published)
+            },
             bucket=stack.bucket_folder,
         )
     say("\n" + pooled_table(pooled, outcome=played.use_case.outcome))

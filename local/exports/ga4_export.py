@@ -51,6 +51,8 @@ LOAD_TIMEOUT_S = 300
 LOAD_WORKERS = 4
 # Days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
+# Who a user is: the first that an event has.
+USER_COLUMNS = ("user_pseudo_id", "user_id")
 
 
 _SHARD = re.compile(r"events_(\d{8})")
@@ -67,6 +69,8 @@ class Summary:
     last_date: date
     last_time: datetime
     events: dict[str, int]
+    # Those of user_pseudo_id and user_id that any event has.
+    user_columns: frozenset[str] = frozenset()
     ignored: dict[str, int] = field(default_factory=dict)
     is_east_of_utc: bool = False
     is_cut_short: bool = False
@@ -93,14 +97,18 @@ class _Census:
         # The last moment of each day that has rows.
         self.dates: dict[str, int] = {}
         self.users: set[str] = set()
+        self.user_columns: set[str] = set()
         self.times: list[int] = []
         self.is_east_of_utc = False
 
     def add_row(self, row: Row) -> None:
         self._span(row["event_date"], row["event_timestamp"], row["event_timestamp"])
         self.events[row["event_name"]] += 1
+        for column in USER_COLUMNS:
+            if row.get(column):
+                self.user_columns.add(column)
         user = row.get("user_pseudo_id") or row.get("user_id")
-        if user is not None:
+        if user:
             self.users.add(user)
 
     def add_table(self, table: pa.Table) -> None:
@@ -109,7 +117,12 @@ class _Census:
         self._span(table["event_date"][0].as_py(), times["min"], times["max"])
         for count in pc.value_counts(table["event_name"]).to_pylist():
             self.events[count["values"]] += count["counts"]
-        users = pc.unique(pc.coalesce(table["user_pseudo_id"], table["user_id"]))
+        self.user_columns.update(
+            column
+            for column in USER_COLUMNS
+            if table[column].null_count < table.num_rows
+        )
+        users = pc.unique(pc.coalesce(*(table[column] for column in USER_COLUMNS)))
         self.users.update(user for user in users.to_pylist() if user is not None)
 
     def _span(self, day: str, first: int, last: int) -> None:
@@ -127,6 +140,7 @@ class _Census:
             last_date=date_of(max(self.dates)),
             last_time=_instant(self.times[1]),
             events=dict(sorted(self.events.items())),
+            user_columns=frozenset(self.user_columns),
             ignored=dict(sorted(ignored.items())),
             is_east_of_utc=self.is_east_of_utc,
             is_cut_short=self._is_cut_short(),

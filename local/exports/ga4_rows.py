@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import io
 import itertools
 import math
 import re
@@ -20,19 +20,22 @@ import pyarrow.parquet as pq
 
 from local.exports.ga4_schema import SCHEMA, Column
 from local.progress import bar as progress_bar
+from offline.csv_files import decompressed
 
 Row = dict[str, Any]
 MICROSECONDS_PER_SECOND = 1_000_000
 
 
 NDJSON = (".ndjson", ".jsonl", ".json")
-COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSED = (".gz", ".zst")
 PARQUET = ".parquet"
 
 
-READ_BYTES = 2**17
 PARQUET_BATCH = 2_000
 CHECKED_ROWS = 100
+# The first moment of 2000, which no site's analytics are older than: a clock may be
+# wrong once, and of all first rows it is not the clock.
+OLDEST = 946_684_800 * MICROSECONDS_PER_SECOND
 _WHOLE = re.compile(r"[+-]?\d{1,19}")
 INT64 = range(-(2**63), 2**63)
 
@@ -274,10 +277,12 @@ def _kind(path: Path) -> str | None:
     return "ndjson" if suffixes and suffixes[-1] in NDJSON else None
 
 
-def _lines(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of an open file, unpacked as its name says."""
-    packing = COMPRESSED.get(path.suffix.lower())
-    yield from io.BufferedReader(pa.input_stream(raw, compression=packing), READ_BYTES)
+def _lines(raw: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of an open file, packed or not, whatever its name says."""
+    lines = decompressed(raw)
+    # Editors on Windows put a mark before the first.
+    yield lines.readline().removeprefix(codecs.BOM_UTF8)
+    yield from lines
 
 
 def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]:
@@ -285,7 +290,7 @@ def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]
     with path.open("rb") as raw:
         done = number = 0
         try:
-            for number, line in enumerate(_lines(path, raw), start=1):
+            for number, line in enumerate(_lines(raw), start=1):
                 if number % 1000 == 0:
                     advance(raw.tell() - done)
                     done = raw.tell()
@@ -301,8 +306,8 @@ def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]
                     ) from error
         except OSError as error:
             raise ExportError(
-                f"{path}, after line {number}: wanted a whole {path.suffix} file, "
-                f"found one that cannot be decompressed: {error}"
+                f"{path}, after line {number}: wanted a whole file, found one that "
+                f"cannot be decompressed: {error}"
             ) from error
         advance(path.stat().st_size - done)
 
@@ -360,9 +365,22 @@ def check(source: Path) -> None:
     Refuse what is no export by its first rows, which takes no time.
 
     Raises:
-        ExportError: A row is not an export's, or there is none.
+        ExportError: A row is not an export's, there is none, or the times of all are
+            of another unit.
     """
     rows = read_rows(source, ignored=Counter(), progress=False)
     with contextlib.closing(rows):
-        if not any(True for _ in itertools.islice(rows, CHECKED_ROWS)):
-            raise ExportError(f"{source}: wanted rows of a GA4 export, found none")
+        first = list(itertools.islice(rows, CHECKED_ROWS))
+    if not first:
+        raise ExportError(f"{source}: wanted rows of a GA4 export, found none")
+    newest = max(row["event_timestamp"] for row in first)
+    if newest < OLDEST:
+        raise ExportError(
+            f"{source}: event_timestamp: wanted microseconds since 1970, found "
+            f"{newest} at most in the first rows, which is in {_year(newest)}; convert "
+            "seconds and milliseconds"
+        )
+
+
+def _year(microseconds: int) -> int:
+    return datetime.fromtimestamp(microseconds // MICROSECONDS_PER_SECOND, UTC).year

@@ -34,7 +34,7 @@ def check_champions(exam: Examination) -> None:
         except ArtifactError as error:
             exam.error(
                 f"{use_case.name}: the pointer {pointer} is damaged: {error.message}",
-                f"{RESTORE}, or delete it and promote: propensity promote promote N",
+                f"{RESTORE}, or delete it and promote: propensity promote N",
             )
             continue
         if champion is None:
@@ -42,7 +42,7 @@ def check_champions(exam: Examination) -> None:
             exam.lack(
                 f"{use_case.name}: no model serves",
                 f"run 00-ModelTraining with use_case {use_case.name}, or load the "
-                "shipped model: propensity load_model. Where one was trained, "
+                "shipped model: propensity load-model. Where one was trained, "
                 "propensity versions says why it was not promoted",
                 locally=exam.call(
                     "model_training", use_case=use_case.name, as_of=as_of

@@ -56,7 +56,7 @@ def _lack_postcodes(exam: Examination) -> None:
         use_case.name for use_case in exam.use_cases if index in use_case.features
     ]
     if reading:
-        load = "propensity load_postcodes FILE"
+        load = "propensity load-postcodes FILE"
         exam.lack(
             f"{tables.POSTCODE_INDEX.name} is empty: {index}, which "
             f"{', '.join(reading)} reads, is null in every event",

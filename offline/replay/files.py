@@ -14,7 +14,7 @@ from typing import IO
 
 import msgspec
 
-from offline.postcode_files import decompressed
+from offline.csv_files import decompressed
 from offline.replay.messages import Outgoing, Source, Tally, head_of, identified
 from propensity.errors import SchemaError
 

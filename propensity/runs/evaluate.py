@@ -17,7 +17,7 @@ from propensity.learning import bootstrap, cost, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
 from propensity.runs import value
-from propensity.runs.export import check_consent
+from propensity.runs.export import check_consent, has_outcomes
 from propensity.runs.thresholds import EarlierWeeks
 from propensity.statements import statement
 
@@ -125,11 +125,13 @@ def _season(
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 
-    On the day that the week ends the figures are also kept as they are then known: a
-    later rerun of 01 for that day must not know the labels that came late.
+    Without these figures if the export lacks a day of the week: outcomes that never
+    came are not a season that 01 may follow. On the day that the week ends the figures
+    are also kept as they are then known: a later rerun of 01 for that day must not know
+    the labels that came late.
     """
     lacked = season.residual(observed)
-    if lacked is None:
+    if lacked is None or not has_outcomes(run, week):
         return {"log_odds_shift": shift}
     early = {
         "provisional_log_odds": lacked.log_odds + (shift or 0.0),

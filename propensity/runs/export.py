@@ -86,6 +86,21 @@ def wait_for_days(
     return summary
 
 
+def has_outcomes(run: Run, as_of: date) -> bool:
+    """
+    Tell whether the export lacks no day of a date's horizon.
+
+    Who bought on a day that never came has label 0 by mistake.
+    """
+    window = freshness.Window(
+        since=as_of,
+        until=as_of + run.timeframe.horizon,
+        now=run.now(),
+        utc_offset_hours=run.settings.property_utc_offset_hours,
+    )
+    return not any(window.first <= day <= window.last for day in run.missing_days)
+
+
 def _wait(run: Run, state: freshness.Freshness) -> None:
     """Raise ExportLate, until the runs of this date have waited long enough."""
     lease, now = run.lease, run.now()

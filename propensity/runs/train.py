@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity import freshness, tables
+from propensity import tables
 from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
 from propensity.graphs.checked import checked
@@ -22,7 +22,7 @@ from propensity.registry import announcements
 from propensity.registry.champion import Champion
 from propensity.runs import value
 from propensity.runs.champion import probabilities
-from propensity.runs.export import check_consent
+from propensity.runs.export import check_consent, has_outcomes
 from propensity.statements import statement
 
 # To train, to choose and to hold out.
@@ -128,24 +128,12 @@ def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
     """
     Return the snapshots whose horizon lacks no day of the export.
 
-    A user who bought on a day that never came would have label 0 by mistake. The log
-    line says how many snapshots are left out.
+    The log line says how many are left out.
 
     Raises:
         NotEnoughData: None is left.
     """
-    offset, horizon = run.settings.property_utc_offset_hours, run.timeframe.horizon
-
-    def is_whole(as_of: date) -> bool:
-        window = freshness.Window(
-            since=as_of,
-            until=as_of + horizon,
-            now=run.now(),
-            utc_offset_hours=offset,
-        )
-        return not any(window.first <= day <= window.last for day in run.missing_days)
-
-    whole = tuple(filter(is_whole, snapshots))
+    whole = tuple(as_of for as_of in snapshots if has_outcomes(run, as_of))
     if not whole:
         raise NotEnoughData(
             f"each of {len(snapshots)} snapshots lacks days of the export within its "

@@ -257,3 +257,25 @@ class TestPage:
                 assert f"`{option}" in section, f"{name} {option}"
         for code in Exit:
             assert f"| {int(code)} |" in page
+
+
+class TestAdvice:
+    def test_names_commands_that_there_are(self):
+        """What messages tell somebody to run can be run as it stands there."""
+        told = re.compile(r"\bpropensity ([a-z]+(?:[-_][a-z]+)*)(?: ([a-z_-]+))?")
+        advised = set()
+        for room in ("propensity", "offline", "commands", "local", "deploy"):
+            for file in (ROOT / room).rglob("*.py"):
+                for node in ast.walk(ast.parse(file.read_text())):
+                    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                        advised.update(told.findall(node.value))
+        wrong = {
+            (first, second)
+            for first, second in advised
+            # A plain word may be plain English.
+            if (first not in cli.root.commands and re.search("[-_]", first))
+            or (first in cli.root.commands and first == second)
+        }
+
+        assert ("load-postcodes", "") in advised
+        assert not wrong

@@ -75,7 +75,7 @@ class TestRefusals:
             (written('{"hello": 1}\n'), "event_timestamp: wanted a value"),
             (written("[\n  1\n]\n"), "wanted one JSON object a line"),
             (written("PAR1", "export.parquet"), "wanted a Parquet file"),
-            (written("not gzip", "export.ndjson.gz"), "cannot be decompressed"),
+            (written("not gzip", "export.ndjson.gz"), "found 'not gzip'"),
             (lambda folder: folder, "none of these in the folder"),
         ],
         ids=["csv", "empty", "shape", "list", "parquet", "gzip", "folder"],

@@ -31,7 +31,7 @@ NAME = "shop_checkout"
 
 # What `make demo` has before it plays the weeks, but not its first months.
 LOAD = """
-from local.demos.shop import generated
+from local.demos.source import generated
 from local.exports import ga4_export
 from local.stack.stack import Stack
 from local.stack.state import State, ports_from

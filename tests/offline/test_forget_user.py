@@ -15,7 +15,7 @@ import pytest
 
 from commands.cli import main
 from offline import forget_user
-from offline.forget_report import Request, users_of
+from offline.forget_report import Request
 from propensity import tables
 from propensity.edges.artifacts import sha256
 from propensity.errors import RunInProgress, SettingsError
@@ -417,12 +417,12 @@ class TestCommand:
         assert "1 entries" in capsys.readouterr().out
         assert not suppression.read(site.warehouse)
 
-    def test_reads_users_from_standard_input(self):
-        """A line each, once; blank lines are none."""
-        assert users_of(["-"], ["a\n", "\n", "b b\r\n", "a\n"]) == (
-            "a",
-            "b b",
-        )
+    def test_reads_users_from_standard_input(self, site, monkeypatch):
+        """A line each, once; a blank line is none, nor is a byte order mark part."""
+        fill(site)
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"\ufeff{GONE}\n\n{GONE}\r\n"))
+        assert main(["forget", "-"]) == 0
+        assert not any(place.before for place in forget(site, is_dry=True).places)
 
     def test_takes_ids_as_the_export_has_them(self, site):
         """Longer than a lookup takes, with control characters, a blank alone."""

@@ -4,6 +4,7 @@ Past transactions as the first data to train on, specified on files and the emul
 
 from __future__ import annotations
 
+import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from pyarrow import csv
 
 from commands.cli import main
@@ -81,6 +83,27 @@ class TestFile:
         assert "30 transactions" in str(read_)
         assert "3 are fraud" in str(read_)
 
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+    @pytest.mark.parametrize(
+        ("separator", "decimal"), [(",", "."), (";", "."), (";", ","), ("\t", ",")]
+    )
+    def test_may_be_csv_of_any_kind(self, tmp_path, pack, separator, decimal):
+        """Packed, separated and with decimals as it may be, it is the same
+        transactions, under the same ids."""
+        path = written(public(), tmp_path / "cards.csv")
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        text = "\n".join(
+            separator.join(value.replace(".", decimal) for value in row) for row in rows
+        )
+        other = tmp_path / "other.data"
+        other.write_bytes(pack(text.encode()))
+        plain, again = (
+            read(file, USE_CASE, start=START, now=NOW) for file in (path, other)
+        )
+
+        assert list(again.ids) == list(plain.ids)
+        assert (again.features == plain.features).all()
+
     def test_of_our_own_events_is_read(self):
         """With their ids and moments; a truth is found when it says."""
         later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
@@ -130,6 +153,10 @@ class TestFile:
             (public(Class=[2] * N), START, "row 1.*Class"),
             (public(Class=[-1] * N), START, "row 1.*Class"),
             (public(Time=[-1.0] * N), START, "negative"),
+            (public(Time=[*[1.0] * (N - 1), 1e300]), START, "row 30: Time is 1e.300"),
+            (public(), datetime(1960, 1, 1, tzinfo=UTC), "row 1 .*before 1971"),
+            (public().append_column("V3", [[1.0] * N]), START, "several columns V3"),
+            (own().append_column("is_fraud", [[1] * N]), None, "columns is_fraud"),
             (own(transaction_id=["a"] * N), START, "several rows"),
             (own(transaction_id=[None, *["a"] * (N - 1)]), START, "row 1"),
             (own(event_time=["soon"] * N), START, "event_time"),
@@ -147,6 +174,17 @@ class TestFile:
         for name in ("x.parquet", "y.csv"):
             with pytest.raises(SchemaError, match="can not be read"):
                 read(tmp_path / name, USE_CASE, start=START, now=NOW)
+
+    @pytest.mark.parametrize(
+        ("encoding", "message"), [("utf-16", "in UTF-16"), ("latin-1", "not written")]
+    )
+    def test_in_another_encoding_says_so(self, tmp_path, encoding, message):
+        """Nobody could tell what its columns are called."""
+        path = tmp_path / "cards.csv"
+        path.write_text("Time,Größe\n1,2\n", encoding=encoding)
+
+        with pytest.raises(SchemaError, match=f"{message}.*save it as UTF-8"):
+            read(path, USE_CASE, start=START, now=NOW)
 
     def test_is_of_events_only(self, tmp_path):
         """A use case that scores users has no transactions."""

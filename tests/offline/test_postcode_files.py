@@ -61,6 +61,26 @@ class TestFiles:
 
         assert tupled(read(path)[0]) == LOADED
 
+    @pytest.mark.parametrize("separator", [";", "\t", "|"])
+    def test_may_have_decimal_commas(self, tmp_path, separator):
+        """Where commas do not separate, the column of numbers is still found."""
+        text = "postcode;index\nQA1 2BD;3,25\nQA1 2BE;-0,5\nQA1 2BF;7\nQA1 2BG;\n"
+        rows, summary = read(written(tmp_path, text.replace(";", separator)))
+
+        assert {
+            row["postcode"]: row["socioeconomic_idx"]
+            for row in rows.to_pylist()
+            if not row["is_outward"]
+        } == {"QA12BD": 3.25, "QA12BE": -0.5, "QA12BF": 7.0}
+        assert summary.without_index == 1
+
+    def test_take_no_comma_between_thousands_for_one_of_decimals(self, tmp_path):
+        """12,345 may be twelve or twelve thousand: it is refused, not guessed."""
+        text = "postcode;index\nQA1 2BD;12,345\nQA1 2BE;1,234\n"
+
+        with pytest.raises(SchemaError, match="row 1: wanted a number.*'12,345'"):
+            read(written(tmp_path, text), index_column="index")
+
     def test_may_be_as_spreadsheets_write_them(self, tmp_path):
         """A mark of UTF-8, quotes, line ends of two characters and lines within a
         value change nothing."""
@@ -144,6 +164,13 @@ class TestFiles:
 
         with pytest.raises(SchemaError, match="can not be read"):
             read(written(tmp_path, packed[:-10]), index_column="socioeconomic_idx")
+
+    def test_are_refused_where_their_columns_cannot_be_read(self, tmp_path):
+        """As the names of a file in an old encoding: there is no trace of it."""
+        text = "postcode,index,städte\nQA1 2BD,3,Köln\n".encode("latin-1")
+
+        with pytest.raises(SchemaError, match="not written in UTF-8"):
+            read(written(tmp_path, text))
 
     def test_are_refused_where_there_are_none(self, tmp_path):
         """A file that is not there is named."""

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import csv
 
 from local.generators.cards.cards import DEFAULT_END
 from local.generators.cards.transactions import COLUMNS, COMPONENTS, Transactions
 from local.generators.drawing import SECOND_MS, Flags, Floats, milliseconds
+from offline import csv_files
+from propensity.errors import SchemaError
 
 # A final run of so many frauds is no stream: at the rate of the public data set one of
 # three would come once in two hundred million transactions.
@@ -75,9 +76,13 @@ def read_cards(
 def _columns(path: Path) -> pa.Table:
     """Return the columns of a file as finite numbers."""
     try:
-        table = csv.read_csv(path) if ".csv" in path.suffixes else pq.read_table(path)
+        is_table = csv_files.is_parquet(path)
+        table = pq.read_table(path) if is_table else csv_files.table_of(path)
+        csv_files.one_of_each(table.column_names, COLUMNS)
     except (OSError, pa.ArrowException) as error:
         raise CardsError(f"{path} cannot be read as Parquet or CSV: {error}") from error
+    except SchemaError as error:
+        raise CardsError(f"{path} cannot be read: {error.message}") from error
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         names = ", ".join(table.column_names[:40]) or "none"
         raise CardsError(

@@ -70,6 +70,23 @@ class TestReading:
 
         assert [row["event_name"] for row in read(path)] == ["page_view", "scroll"]
 
+    @pytest.mark.parametrize(
+        ("name", "pack"),
+        [
+            ("events.json", gzip.compress),
+            ("events.ndjson", zstandard.compress),
+            ("events.ndjson.gz", bytes),
+            ("events.ndjson", b"\xef\xbb\xbf".__add__),
+        ],
+        ids=["gzip", "zstd", "plain", "mark"],
+    )
+    def test_tells_by_its_bytes_how_a_file_is_packed(self, tmp_path, name, pack):
+        """Downloads lose or gain an ending, and editors mark the first line."""
+        path = tmp_path / name
+        path.write_bytes(pack(ndjson(event(), event(event_name="scroll"))))
+
+        assert [row["event_name"] for row in read(path)] == ["page_view", "scroll"]
+
     def test_reads_parquet_of_any_subset_of_the_columns(self, tmp_path):
         """Columns that a Parquet file lacks are null; nested ones are read."""
         row = event(items=[{"item_id": "a", "quantity": 2}])
@@ -174,6 +191,22 @@ class TestRefusals:
         with pytest.raises(ExportError, match=message) as caught:
             read(path)
         assert str(caught.value).startswith(f"{path}, line 2: ")
+
+    @pytest.mark.parametrize("unit", [1000, 1_000_000])
+    def test_times_of_another_unit_are_refused(self, tmp_path, unit):
+        """Seconds and milliseconds would be days of January 1970."""
+        path = tmp_path / "events.ndjson"
+        path.write_bytes(ndjson(*[event(event_timestamp=NOON // unit)] * 3))
+
+        with pytest.raises(ExportError, match="wanted microseconds.*which is in 1970"):
+            ga4_rows.check(path)
+
+    def test_a_clock_that_is_wrong_is_no_other_unit(self, tmp_path):
+        """Of one event: the others say what unit it is."""
+        path = tmp_path / "events.ndjson"
+        path.write_bytes(ndjson(event(event_timestamp=7), event()))
+
+        ga4_rows.check(path)
 
     def test_json_that_is_not_a_row_a_line_is_refused(self, tmp_path):
         """A JSON array over many lines is not NDJSON, and the message says so."""

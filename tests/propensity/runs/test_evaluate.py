@@ -4,9 +4,18 @@ Evaluation as a run, where no function shows it: outcomes by score.
 
 from __future__ import annotations
 
-import pyarrow as pa
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
+import pyarrow as pa
+import pytest
+
+from propensity import usecases
 from propensity.runs import evaluate
+from propensity.settings import Settings
+
+WEEK = date(2026, 3, 2)
 
 
 class TestOutcomes:
@@ -38,3 +47,31 @@ class TestOutcomes:
         observed, unscored = evaluate.outcomes_of(groups)
 
         assert (len(observed.users), unscored) == (0, 3)
+
+
+class TestSeason:
+    def told(self, *missing: date) -> dict[str, Any]:
+        """What a week in which half as many bought as expected says of the season."""
+        run: Any = SimpleNamespace(
+            settings=Settings(project="p"),
+            timeframe=usecases.load("ga4_purchase").timeframe(Settings(project="p")),
+            as_of=WEEK + timedelta(days=7),
+            missing_days=missing,
+            now=lambda: datetime(2026, 3, 20, tzinfo=UTC),
+        )
+        groups = pa.table({"probability": [0.2], "users": [1000], "conversions": [100]})
+        observed, _ = evaluate.outcomes_of(groups)
+        return evaluate._season(run, WEEK, observed, shift=0.1)
+
+    def test_is_what_the_odds_of_all_users_lacked(self):
+        """A day that is missing before or after the week is nothing to it."""
+        told = self.told(WEEK - timedelta(days=1), WEEK + timedelta(days=7))
+
+        assert told["residual_log_odds"] == pytest.approx(-0.81, abs=0.01)
+        assert told["provisional_log_odds"] == pytest.approx(-0.71, abs=0.01)
+
+    @pytest.mark.parametrize("day", [0, 6])
+    def test_is_not_what_never_came(self, day):
+        """Where the export lacks a day of the week, 01 has nothing to follow: the next
+        publication would promise too little of everybody."""
+        assert self.told(WEEK + timedelta(days=day)) == {"log_odds_shift": 0.1}

@@ -1,0 +1,127 @@
+"""
+The export that a demo plays: generated, or loaded from the user's data and checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from local.errors import UnusableData
+from local.exports import ga4_export, ga4_rows
+from local.generators.shop.export import Shop
+from local.play import Choice
+from local.progress import say
+from propensity.edges.warehouse import Warehouse
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+DAY = timedelta(days=1)
+
+# Of the generated shop, logarithms of what is bought: at midsummer, and in a year.
+SEASON, DRIFT = 1.2, -0.3
+
+
+def generated() -> Shop:
+    """Return the shop of the demo."""
+    return Shop(season=SEASON, drift=DRIFT)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An export to play: what to load before a day's runs, and its first and last."""
+
+    first_date: date
+    last_full_day: date
+    shop: Shop | None = None
+
+
+def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
+    """Generate or load the export that the options name."""
+    if not options.data:
+        shop = generated()
+        say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
+        return Source(shop.first_date, shop.last_date, shop)
+    assert options.path is not None
+    say(f"Loading {options.data} …")
+    try:
+        summary = ga4_export.load_export(
+            warehouse.client, settings.ga4_dataset, options.path
+        )
+    except ga4_rows.ExportError as error:
+        raise UnusableData(str(error)) from error
+    say(
+        f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
+        f"{summary.first_date} to {summary.last_date}"
+    )
+    if summary.ignored:
+        names = ", ".join(list(summary.ignored)[:8])
+        say(f"Fields that the export's schema does not know were left out: {names}")
+    if summary.is_cut_short:
+        say(
+            f"The last event is of {summary.last_time:%Y-%m-%d %H:%M} UTC, earlier in "
+            "the day than on any of the two weeks before: that day is not whole, and "
+            f"the last that counts is {summary.last_full_day}"
+        )
+    check(summary, settings, today=datetime.now(UTC).date())
+    return Source(summary.first_date, summary.last_full_day)
+
+
+def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> None:
+    """
+    Refuse an export from which nothing can be learned.
+
+    Args:
+        summary: Of the export.
+        settings: Say who a user is, and which event is foreseen.
+        today: The day on which the demo is played, UTC.
+
+    Raises:
+        UnusableData: Says what is missing.
+    """
+    if settings.label_event and settings.label_event not in summary.events:
+        raise UnusableData(
+            f"no event of the data is a {settings.label_event!r}; LABEL_EVENT can be "
+            f"one of {', '.join(sorted(summary.events))}"
+        )
+    if settings.user_column and settings.user_column not in summary.user_columns:
+        others = sorted(summary.user_columns)
+        raise UnusableData(
+            f"no event of the data has a {settings.user_column}, so there are no users"
+            + (f"; USER_COLUMN can be {others[0]}" if others else "")
+        )
+    # East of Greenwich it is tomorrow already.
+    if summary.last_date > today + DAY:
+        raise UnusableData(
+            f"the data go on until {summary.last_date}, which is still to come: "
+            "leave the events out whose event_date is wrong"
+        )
+
+
+def chosen_weeks(
+    source: Source, use_case: UseCase, settings: Settings, *, count: int
+) -> list[date]:
+    """
+    Return the as-of dates to predict on: the last whose outcomes the data hold.
+
+    Raises:
+        UnusableData: The data are too short to train before the first of them.
+    """
+    allowed = ga4_export.weeks_allowed(
+        source.first_date,
+        source.last_full_day,
+        lookback_days=use_case.lookback_days,
+        horizon_days=use_case.horizon_days,
+    )
+    # Three snapshots to train, choose and hold out, and the days until they are final.
+    until_final = use_case.horizon_days + settings.settle_days
+    needed = 3 + -(-until_final // use_case.horizon_days)
+    weeks = allowed[needed:][-count:]
+    if not weeks:
+        days = use_case.lookback_days + use_case.horizon_days * (needed + 1)
+        raise UnusableData(
+            f"the data are from {source.first_date} to {source.last_full_day}: too "
+            f"short to train on and to evaluate after. About {days} days are needed, "
+            f"{use_case.lookback_days} of them before the first snapshot"
+        )
+    return weeks

@@ -1,0 +1,157 @@
+"""
+CSV files as people have them: packed or not, separated and with decimals as they are.
+
+What a file is like is told by its content: packing by the first bytes, the separator by
+the header, a decimal comma by the first rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import csv
+
+from propensity.errors import SchemaError
+
+READ_BYTES = 2**20
+LOOKED_AT_BYTES = 2**16
+DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
+_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_SEPARATORS = ",;\t|"
+_COMMA = re.compile(DECIMAL_COMMA)
+_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
+# A comma before three digits may as well stand between thousands.
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What separates the values of a file, and what the decimals of a number."""
+
+    separator: str
+    decimal: str
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by its first bytes whether a file is Parquet."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """
+    Return what a file holds, be it packed by gzip, by Zstandard or not at all.
+
+    Args:
+        raw: At its beginning; may be closed with what is returned.
+    """
+    start = raw.read(len(_ZSTANDARD))
+    raw.seek(0)
+    codec = "gzip" if start.startswith(_GZIP) else "zstd"
+    if codec == "zstd" and start != _ZSTANDARD:
+        return raw
+    stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+    return io.BufferedReader(stream, READ_BYTES)
+
+
+def dialect_of(path: Path) -> Dialect:
+    """
+    Tell a file's dialect.
+
+    Raises:
+        SchemaError: Its first line is no UTF-8.
+    """
+    with path.open("rb") as raw:
+        file = decompressed(raw)
+        header, start = file.readline(READ_BYTES), file.read(LOOKED_AT_BYTES)
+    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SchemaError("it is written in UTF-16; save it as UTF-8")
+    try:
+        names = header.decode()
+    except UnicodeDecodeError as error:
+        raise SchemaError(
+            "the names of its columns are not written in UTF-8; save it as UTF-8"
+        ) from error
+    separator = max(_SEPARATORS, key=names.count)
+    return Dialect(separator, "," if _has_commas(start, separator) else ".")
+
+
+def _has_commas(start: bytes, separator: str) -> bool:
+    """Tell by the first rows whether numbers have a decimal comma."""
+    if separator == ",":
+        return False
+    values = [
+        value.strip().strip('"')
+        for line in start.decode(errors="replace").splitlines()
+        for value in line.split(separator)
+    ]
+    return not any(map(_POINT.fullmatch, values)) and any(
+        _COMMA.match(value) and not _THOUSANDS.fullmatch(value) for value in values
+    )
+
+
+def reader(
+    file: IO[bytes], dialect: Dialect, *, as_text: Sequence[str] = ()
+) -> csv.CSVStreamingReader:
+    """
+    Open the rows of a file.
+
+    Args:
+        file: Its content, unpacked.
+        dialect: As ``dialect_of`` tells.
+        as_text: Columns to read as they are written, and no others; all, by the types
+            that they look like, where it is empty.
+    """
+    return csv.open_csv(
+        file,
+        # In one thread, so that an error names its row.
+        read_options=csv.ReadOptions(use_threads=False, block_size=READ_BYTES),
+        parse_options=csv.ParseOptions(
+            delimiter=dialect.separator, newlines_in_values=True
+        ),
+        convert_options=csv.ConvertOptions(
+            include_columns=list(as_text),
+            column_types=dict.fromkeys(as_text, pa.string()),
+            decimal_point=dialect.decimal,
+        ),
+    )
+
+
+def table_of(path: Path) -> pa.Table:
+    """
+    Read a whole file, with columns of the types that they look like.
+
+    Raises:
+        SchemaError: It is not written in UTF-8.
+        pyarrow.ArrowException: It is no CSV.
+        OSError: It is not there, or cannot be unpacked.
+    """
+    dialect = dialect_of(path)
+    with path.open("rb") as raw:
+        return csv.read_csv(
+            decompressed(raw),
+            read_options=csv.ReadOptions(use_threads=False),
+            parse_options=csv.ParseOptions(
+                delimiter=dialect.separator, newlines_in_values=True
+            ),
+            convert_options=csv.ConvertOptions(decimal_point=dialect.decimal),
+        )
+
+
+def one_of_each(names: Sequence[str], wanted: Sequence[str]) -> None:
+    """
+    Refuse a table in which a column that is read is there twice.
+
+    Raises:
+        SchemaError: It names them.
+    """
+    twice = [name for name in wanted if list(names).count(name) > 1]
+    if twice:
+        raise SchemaError(f"there are several columns {', '.join(twice)}")

@@ -1,0 +1,37 @@
+"""What the doctor says of processes of this machine, specified on real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from commands.deployment import look_at_processes
+from local.processes import Process, start_time
+from local.stack.state import Options, Record
+from offline.doctor.report import Report
+
+
+def process(name: str, pid: int) -> Process:
+    """Return a process as a record has it."""
+    return Process(name, pid, start_time(pid) or "", 8080, f"logs/{name}.log")
+
+
+class TestProcesses:
+    def test_that_have_ended_are_named(self):
+        """With their log; a report with one of them does not end with 0."""
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
+        processes = [process("storage", os.getpid()), process("score", child.pid)]
+        record = Record(None, Options(), {}, "", processes)
+        before, after = Report(), Report()
+        look_at_processes(before, record)
+        child.kill()
+        child.communicate()
+        look_at_processes(after, record)
+
+        assert (before.findings, before.status) == ([], 0)
+        assert [found.what for found in after.findings] == [
+            "score has ended; its log is logs/score.log"
+        ]
+        assert after.status == 1
+        assert after.checks == ["processes"]
