@@ -171,7 +171,7 @@ class TestWithoutTruths:
         )
 
         assert refused.status_code == 422
-        assert "load_transactions" in refused.json["message"]
+        assert "propensity load-transactions" in refused.json["message"]
 
 
 class TestGate:

@@ -70,7 +70,7 @@ class TestDataset:
 
     def test_needs_a_row(self):
         """Without any, the message says where some come from."""
-        with pytest.raises(NotEnoughData, match="load_transactions"):
+        with pytest.raises(NotEnoughData, match="propensity load-transactions"):
             data.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
 
 
