@@ -62,7 +62,7 @@ test-long: setup ## run the tests that take minutes: processes killed, deploys, 
 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test
-	@$(BIN)/python -m pytest --collect-only -q tests >.local/imports || { cat .local/imports; exit 1; }
+	@$(BIN)/python -m pytest --collect-only -q tests >$(VENV)/imports || { cat $(VENV)/imports; exit 1; }
 
 mutations: setup ## break rules of the code one by one, and see a test go red for each
 	@$(BIN)/python -m tests.mutations --only "$${ONLY:-}"

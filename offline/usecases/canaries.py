@@ -38,7 +38,7 @@ _DEVICES = ("mobile", "desktop", "tablet")
 # Hours that a property's own time is ahead of UTC: its day is its daily table.
 _ZONES = (0, -8, 9)
 # So many days one user is there every day; others have a few.
-_STRANGERS_DAYS = 30
+_STRANGERS_DAYS = 12
 # Above and below all that events have otherwise; texts sort last and first.
 _EXTREMES = ((1e6, "zz canary"), (-1e6, "  canary"))
 

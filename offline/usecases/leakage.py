@@ -135,9 +135,6 @@ class OverExport:
                     line = sources.column(lines, "horizon_days")
                     problems.append(sources.at_line(line, message))
         problems += self.shards(history, alone, came, problems)
-        warned, found = self.others(history, alone)
-        warnings += warned
-        problems += found
         self.load([*history, *maker.later(first, horizon=horizon)])
         problems += self.changes(
             alone,
@@ -151,7 +148,9 @@ class OverExport:
             _by_key(self.read("features", first)),
             "sees an event before its lookback began",
         )
-        return problems, warnings
+        # Last, since it replaces all events.
+        warned, found = self.others(history, alone)
+        return [*problems, *found], [*warnings, *warned]
 
     def dry(self, names: Sequence[str]) -> Iterator[Problem]:
         """Yield what is wrong with the first of some statements that is not right."""
