@@ -57,8 +57,9 @@ test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
 
+# They wait for processes more than they compute: one worker more.
 test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
-	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
+	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $$(($(WORKERS) + 1)) --dist loadfile --no-loadscope-reorder -rP tests
 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test

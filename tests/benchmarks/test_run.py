@@ -48,7 +48,7 @@ INSTALLING = {"stream": ["--events", "2000", "--rounds", "1"]}
 @pytest.fixture(scope="module")
 def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of export rows: as few as a model can be trained on, and drift watched."""
-    shop = Shop(users=4_000, days=171)
+    shop = Shop(users=2_000, days=171)
     file = tmp_path_factory.mktemp("shop") / "shop.parquet"
     pq.write_table(pa.concat_tables(rows for _, rows in shop.shards()), file)
     return file

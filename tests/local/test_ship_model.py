@@ -135,9 +135,9 @@ class TestCommand:
         }
 
     def test_fails_in_words(self, tmp_path, capsys):
-        """Of nobody there is nothing to train on, and nothing is written."""
+        """One player is nothing to train on, and nothing is written."""
         out = tmp_path / "out"
 
-        assert main(["ship-model", "--users", "0", "--out", str(out)]) == 1
+        assert main(["ship-model", "--users", "1", "--out", str(out)]) == 1
         assert "propensity ship-model:" in capsys.readouterr().err
         assert not Path(out).exists()
