@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.receiver import Faults
-from offline.audience.delivery import _sent
+from offline.audience.delivery import as_taken, rejected_of
 from offline.audience.destinations import google_ads
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
@@ -304,8 +304,9 @@ class TestCustomerMatch:
         with Failing() as receiver:
             made = ads(receiver, *[contact(user, email="a@a.io") for user in "ab"])
             made.problems("add", request_of(*"ab").members)
-            assert _sent(request_of(*"ab"), made) == {"a": "INTERNAL", "b": "INTERNAL"}
+            parts = as_taken(request_of(*"ab"), made)
 
+        assert rejected_of(parts) == {"a": "INTERNAL", "b": "INTERNAL"}
         assert not any(job["is_run"] for job in receiver.jobs.values())
 
 
