@@ -168,12 +168,24 @@ def test_an_import_file_has_each_user_once(tmp_path):
     made.send(request_of("1.2", "3.4"))
 
     [file] = tmp_path.iterdir()
-    assert file.name.startswith("winback-2026-03-02-")
+    assert file.name.startswith("winback-2026-03-02-in-")
     assert list(csv.reader(file.read_text().splitlines())) == [
         ["client_id", "stream_id", "winback"],
         ["1.2", "77", "in"],
         ["3.4", "77", "in"],
     ]
+
+
+def test_an_import_file_of_its_own_has_who_has_left(tmp_path):
+    """An import leaves users as they are who are not in it."""
+    made = import_file(tmp_path)
+
+    made.send(request_of("1.2", action="remove"))
+
+    assert "remove" in made.actions
+    [file] = tmp_path.iterdir()
+    assert file.name.startswith("winback-2026-03-02-out-")
+    assert file.read_text() == "client_id,stream_id,winback\n1.2,77,out\n"
 
 
 def contact(user, **changed):
@@ -358,6 +370,29 @@ class TestNormalised:
             "countryCode": "GB",
             "postalCode": "SW1A 1AA",
         }
+
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [
+            ("Mrs. Anna", "Smith, Jr."),
+            ("Prof. Dr. Anna", "Smith III"),
+            ("Dr.Anna", "Smith Sr"),
+        ],
+    )
+    def test_names_are_without_titles_and_suffixes(self, first, last):
+        """As in Google's guide to the format."""
+        row = contact(
+            "a", first_name=first, last_name=last, country_code="GB",
+            postal_code="SW1A 1AA",
+        )  # fmt: skip
+
+        [found] = google_ads.identifiers(row)
+
+        hashes = (hashlib.sha256(name).hexdigest() for name in (b"anna", b"smith"))
+        assert (
+            found["addressInfo"]["hashedFirstName"],
+            found["addressInfo"]["hashedLastName"],
+        ) == tuple(hashes)
 
     def test_takes_a_postal_code_that_is_a_number(self):
         row = contact(
