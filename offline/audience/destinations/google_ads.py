@@ -53,7 +53,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 # What Google wants left out of names, as in "Dr. Anna" and "Smith, Jr.".
-_TITLES = re.compile(r"(?:(?:mr|mrs|ms|dr|prof)\.\s*)+")
+_TITLES = re.compile(r"^(?:(?:mr|mrs|ms|dr|prof)\.\s*)+")
 _SUFFIX = re.compile(r"(?:,\s*|\s+)(?:(?:jr|sr)\.?|ii|iii|iv)$")
 
 Contact = Mapping[str, Any]

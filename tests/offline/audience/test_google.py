@@ -381,18 +381,25 @@ class TestNormalised:
     )
     def test_names_are_without_titles_and_suffixes(self, first, last):
         """As in Google's guide to the format."""
+        assert self.names(first, last) == self.hashes("anna", "smith")
+
+    @pytest.mark.parametrize(
+        ("first", "last"), [("Andr. Mr", "Jr."), ("Drew", "Hawaii"), ("Ms", "Visr")]
+    )
+    def test_names_that_only_look_like_them_stay(self, first, last):
+        assert self.names(first, last) == self.hashes(first.lower(), last.lower())
+
+    def names(self, first, last):
         row = contact(
             "a", first_name=first, last_name=last, country_code="GB",
             postal_code="SW1A 1AA",
         )  # fmt: skip
-
         [found] = google_ads.identifiers(row)
+        info = found["addressInfo"]
+        return info["hashedFirstName"], info["hashedLastName"]
 
-        hashes = (hashlib.sha256(name).hexdigest() for name in (b"anna", b"smith"))
-        assert (
-            found["addressInfo"]["hashedFirstName"],
-            found["addressInfo"]["hashedLastName"],
-        ) == tuple(hashes)
+    def hashes(self, *names):
+        return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
     def test_takes_a_postal_code_that_is_a_number(self):
         row = contact(
