@@ -19,7 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 from offline.audience.destinations.base import ADD, REMOVE, Destination, Request
-from offline.audience.ledger import Ledger, Tally
+from offline.audience.ledger import Ledger, Part, Tally
 from offline.audience.members import Audience
 from offline.audience.posting import Refused, Stopped
 from offline.audience.selection import Member
@@ -141,7 +141,7 @@ def deliver(
     ):
 
         def record(answer: _Answer) -> None:
-            ledger.add(answer.request, {**answer.unfit, **answer.refused})
+            ledger.add(answer.parts)
             bar.update(len(answer.request.members))
             answer.check(destination)
             streak.extend(answer.refused, sent=answer.sent)
@@ -206,12 +206,23 @@ class _Answer:
 
     Attributes:
         unfit: Its users who could not be sent, with reasons.
-        refused: Those whom the receiver rejected, with reasons.
+        sent_parts: What the receiver was told of, with those whom it rejected.
     """
 
     request: Request
     unfit: Mapping[str, str]
-    refused: Mapping[str, str]
+    sent_parts: Sequence[Part]
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """All of its users, as the ledger takes them."""
+        members = [m for m in self.request.members if m.user_id in self.unfit]
+        return [(replace(self.request, members=members), self.unfit), *self.sent_parts]
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Users whom the receiver rejected, with reasons."""
+        return rejected_of(self.sent_parts)
 
     @property
     def sent(self) -> int:
@@ -310,19 +321,25 @@ def _answered(request: Request, destination: Destination) -> _Answer:
     """Send a request; return what became of each of its users."""
     unfit = destination.problems(request.action, request.members)
     fit = [member for member in request.members if member.user_id not in unfit]
-    refused = _sent(replace(request, members=fit), destination) if fit else {}
-    return _Answer(request=request, unfit=unfit, refused=refused)
+    parts = as_taken(replace(request, members=fit), destination) if fit else []
+    return _Answer(request=request, unfit=unfit, sent_parts=parts)
 
 
-def _sent(request: Request, destination: Destination) -> dict[str, str]:
-    """Send users, by halves where they are refused as a whole; return the rejected."""
+def as_taken(request: Request, destination: Destination) -> list[Part]:
+    """Send users, by halves where they are refused as a whole; return the requests."""
     try:
-        return dict(destination.send(request))
+        return [(request, destination.send(request))]
     except Refused as refusal:
         members = request.members
         if len(members) == 1:
-            return {members[0].user_id: str(refusal)}
+            return [(request, {members[0].user_id: str(refusal)})]
         half = len(members) // 2
-        return _sent(replace(request, members=members[:half]), destination) | _sent(
-            replace(request, members=members[half:]), destination
-        )
+        return [
+            *as_taken(replace(request, members=members[:half]), destination),
+            *as_taken(replace(request, members=members[half:]), destination),
+        ]
+
+
+def rejected_of(parts: Sequence[Part]) -> dict[str, str]:
+    """Return the users whom a receiver rejected of some requests, with reasons."""
+    return {user: reason for _, found in parts for user, reason in found.items()}

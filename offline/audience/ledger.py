@@ -1,15 +1,16 @@
 """
 The ledger: what became of every user who was sent, to the row.
 
-A request's users are recorded together once it is answered. Whoever is killed in
-between sends the same request again: its receiver knows it by its key, and the ledger
-has nobody twice.
+A request's users are recorded together once it is answered, each under the key of the
+request that was taken: of one that was refused as a whole these are parts of it.
+Whoever is killed in between sends the same request again: its receiver knows it by its
+key, and the ledger has nobody twice.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -17,11 +18,15 @@ from typing import Any
 import pyarrow as pa
 
 from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.selection import Member
 from offline.promote import Deployment
 from propensity import tables
 from propensity.statements import statement
 
 ACCEPTED, REJECTED = "accepted", "rejected"
+
+# A request, and the users of it who were rejected, with reasons.
+Part = tuple[Request, Mapping[str, str]]
 
 # Users who are recorded at once: so many, and those of the requests under way, are sent
 # again at most where a delivery is killed.
@@ -85,28 +90,33 @@ class Ledger:
         rows = self._warehouse.table(statement("audience_listed"), self._where)
         return sorted(rows["user_id"].to_pylist())
 
-    def add(self, request: Request, rejected: Mapping[str, str]) -> None:
-        """Record a request that was answered."""
-        tally = self.tallies[request.action]
-        for member in request.members:
-            reason = rejected.get(member.user_id)
-            if reason is None:
-                tally.accepted += 1
-            else:
-                tally.rejected[reason] += 1
-            self._waiting.append(
-                {
-                    **self._where,
-                    "action": request.action,
-                    "user_id": member.user_id,
-                    "request": request.key,
-                    "status": ACCEPTED if reason is None else REJECTED,
-                    "reason": reason,
-                    "recorded_at": self._now(),
-                }
-            )
+    def add(self, parts: Sequence[Part]) -> None:
+        """Record a request that was answered: what was taken, in one part or more."""
+        for request, rejected in parts:
+            # Of all its users: made once, and not for each of them.
+            same = {**self._where, "action": request.action, "request": request.key}
+            for member in request.members:
+                self._note(same, member, rejected.get(member.user_id))
         if len(self._waiting) >= self._flushed_at:
             self.flush()
+
+    def _note(
+        self, same: Mapping[str, Any], member: Member, reason: str | None
+    ) -> None:
+        tally = self.tallies[same["action"]]
+        if reason is None:
+            tally.accepted += 1
+        else:
+            tally.rejected[reason] += 1
+        self._waiting.append(
+            {
+                **same,
+                "user_id": member.user_id,
+                "status": ACCEPTED if reason is None else REJECTED,
+                "reason": reason,
+                "recorded_at": self._now(),
+            }
+        )
 
     def flush(self) -> None:
         """

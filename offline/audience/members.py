@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import accumulate
 from math import ceil
+from typing import Any
 
 import pyarrow as pa
 
@@ -87,7 +88,7 @@ def find_or_choose(
     Raises:
         RequestError: There is no publication, or the audience had another control
             group before: users who were treated cannot be held out any more. Or the
-            audience was chosen of a newer one before.
+            audience was chosen of a newer one before, or drawn by another key.
         MissingTable: The set-up is older than audiences.
         PropensityError: As the warehouse's reads and ``suppression.read``.
     """
@@ -118,6 +119,10 @@ def find_or_choose(
             field="as_of",
         )
     if stored is None:
+        if selections:
+            _check_key(
+                deployment, parameters | {"as_of": selections[0]["as_of"]}, control
+            )
         candidates, left_out = _candidates(deployment, as_of, rule, share, suppressed)
         members = choose(candidates, rule, control)
     else:
@@ -169,6 +174,23 @@ def store(deployment: Deployment, audience: Audience) -> None:
         tables.AUDIENCE_MEMBERS,
         pa.table({field.name: columns[field.name] for field in schema}, schema=schema),
     )
+
+
+def _check_key(
+    deployment: Deployment, parameters: dict[str, Any], control: Control
+) -> None:
+    """Raise RequestError if earlier members were held out by another key."""
+    rows = deployment.warehouse.table(statement("audience_members"), parameters)
+    drawn = zip(
+        rows["user_id"].to_pylist(), rows["is_control"].to_pylist(), strict=True
+    )
+    if any(control.holds_out(user) != is_control for user, is_control in drawn):
+        raise RequestError(
+            f"{parameters['audience']} as of {parameters['as_of']} was drawn by "
+            f"another key than {KEY} of the bucket has: who was held out would be "
+            "treated. Restore that object, or give the audience another name",
+            field="control",
+        )
 
 
 def _publication(deployment: Deployment, until: date) -> date:

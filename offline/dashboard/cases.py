@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
-from offline.dashboard import amounts
+from offline.dashboard import amounts, late
 from offline.dashboard.reading import Readings, Row, by_use_case, users_of
 from propensity.ids import NAME
 from propensity.pages.words import (
@@ -23,8 +23,6 @@ from propensity.pages.words import (
     shared,
 )
 
-# After so many horizons without figures a person should look.
-_LATE = 2
 # A new version is news for a week.
 _NEWS = timedelta(days=7)
 # So many alarms of a publication have a line of their own.
@@ -311,31 +309,21 @@ class Case:
             yield Deed(
                 text=f"See {plural(rest, 'more alarm')} on its page.", source="drift"
             )
-        horizon = timedelta(days=self.known.horizon_days)
-        newest = max((row["week_end"] for row in self.weeks), default=None)
-        if newest is not None and self.as_of - newest > _LATE * horizon:
-            yield Deed(
-                text=f"Nothing was evaluated since {newest}: see what propensity "
-                "doctor says.",
-                source="evaluations",
-            )
-        if newest is None and self.known.champion is not None:
+        overdue = late.sentences(
+            self.evaluations,
+            {*self.publications, *(row["as_of"] for row in self.published)},
+            as_of=self.as_of,
+            horizon_days=self.known.horizon_days,
+            is_of_events=self.known.is_of_events,
+        )
+        for text, source in overdue:
+            yield Deed(text=text, source=source)
+        if not self.weeks and self.known.champion is not None:
             yield Deed(
                 text="No outcomes were compared with probabilities yet: wait for the "
                 "first evaluation, or call 03-ModelEvaluation.",
                 source="evaluations",
                 is_urgent=False,
-            )
-        without = [
-            row["week"]
-            for row in self.evaluations
-            if row["outcome"] == "no_predictions" and row["week_end"] == newest
-        ]
-        if without:
-            yield Deed(
-                text=f"The {self.span} of {without[0]} had no probabilities: call "
-                "01-Predictions.",
-                source="evaluations",
             )
         wrong = [
             row

@@ -26,8 +26,9 @@ GROUPS = 20
 
 _CONFIDENCE = 0.9
 
-# The variance is found when no halving changes it by more.
-_HALVINGS = 60
+# Standard deviation of a promise's error before a week is seen, and how many degrees of
+# freedom that counts for.
+_ERROR_PRIOR, _PRIOR_FREEDOM = 0.15, 4.0
 
 
 def level(rows: Slice, probability: Floats, amount: Floats) -> tuple[float, float]:
@@ -124,32 +125,36 @@ def relative_error(groups: Groups) -> float:
     """
     Return the standard deviation of promises' errors, as a share of them.
 
-    That is what is left of the differences when chance is taken out. Few groups tell it
-    badly, so it is the upper end of its one-sided 90% interval: 0 where chance alone
-    would seldom make as small differences.
+    That is what is left of the differences when chance is taken out, a group counting
+    for as much as it tells. Amounts have a heavy tail, so few buyers tell it badly: one
+    large purchase may make it look large, and in every other group chance as too large
+    an excuse. So it is shrunk towards what is expected before any week is seen, the
+    more so the less is known, and its upper end is taken: of a scaled inverse
+    chi-square distribution, the one-sided 90% interval.
 
     Source:
-        Viechtbauer, "Confidence intervals for the amount of heterogeneity in
-        meta-analysis", Statistics in Medicine 26, 2007: the Q-profile.
+        DerSimonian and Kacker, "Random-effects model for meta-analysis of clinical
+        trials: An update", Contemporary Clinical Trials 28, 2007: the moments. Gelman
+        et al., "Bayesian Data Analysis", 2013, section 2.6: the distribution.
     """
-    squares = (groups.observed - groups.promised) ** 2
-    count = len(squares)
-    least = float(chdtri(count, _CONFIDENCE)) / count if count else 1.0
-
-    def excess(variance: float) -> float:
-        whole = groups.variance + variance * groups.promised**2
-        scaled = squares / np.maximum(whole, np.finfo(float).tiny)
-        return float(scaled.mean()) - least
-
-    if not count or excess(0.0) <= 0:
+    if not len(groups.promised):
         return 0.0
-    low, high = 0.0, 1.0
-    while excess(high) > 0:
-        high *= 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return float(np.sqrt(high))
+    prior = _ERROR_PRIOR**2
+    by_chance = groups.variance / groups.promised**2
+    excess = (groups.observed / groups.promised - 1) ** 2 - by_chance
+    weight = (by_chance + prior) ** -2
+    weight /= weight.sum()
+    found = max(float((weight * excess).sum()), 0.0)
+    # As large as chance makes it, and at least as the groups themselves are apart.
+    noise = max(
+        2 * float((weight**2 * (by_chance + found) ** 2).sum()),
+        float((weight**2 * (excess - found) ** 2).sum()),
+    )
+    # What the groups tell of the variance, in degrees of freedom. Of its square as much
+    # is noise: a single purchase that is all there is tells nothing.
+    known = 2 * max(found**2 - noise, prior**2) / max(noise, 1e-12)
+    total = _PRIOR_FREEDOM * prior + known * found
+    return float(np.sqrt(total / chdtri(_PRIOR_FREEDOM + known, _CONFIDENCE)))
 
 
 def coverage(

@@ -149,7 +149,7 @@ class MeasurementProtocol:
     def _body(self, request: Request, member: Member) -> dict[str, Any]:
         moment = int(request.chosen_at.timestamp() * 1_000_000)
         consent = {"ad_user_data": self._consent, "ad_personalization": self._consent}
-        value = "in" if request.action == ADD else "out"
+        value = _state(request)
         return {
             "client_id": member.user_id,
             "timestamp_micros": moment,
@@ -179,7 +179,8 @@ class ImportFile:
     # Analytics takes files of up to 1 GB; a row has some 60 bytes.
     batch = 5_000_000
     at_once = 1
-    actions = (ADD,)
+    # An import changes the users who are in it, and leaves all others as they are.
+    actions = (REMOVE, ADD)
 
     def __init__(self, template: Mapping[str, Any], *, audience: str) -> None:
         """
@@ -206,14 +207,17 @@ class ImportFile:
         """
         Write a file; its name has the date, and each user is in it once.
 
+        Users who have left are in a file of their own, whose name says ``out``.
+
         Raises:
             RequestError: It cannot be written.
         """
+        state = _state(request)
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["client_id", "stream_id", self._property])
-        rows.writerows([m.user_id, self._stream, "in"] for m in request.members)
-        stem = f"{self._path.stem}-{request.as_of}-{request.key[:8]}"
+        rows.writerows([m.user_id, self._stream, state] for m in request.members)
+        stem = f"{self._path.stem}-{request.as_of}-{state}-{request.key[:8]}"
         path = self._path.with_stem(stem)
         unfinished = path.with_suffix(".part")
         try:
@@ -227,6 +231,11 @@ class ImportFile:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def _state(request: Request) -> str:
+    """Return the property's value for the users of a request."""
+    return "in" if request.action == ADD else "out"
 
 
 def client_problems(members: Sequence[Member]) -> dict[str, str]:

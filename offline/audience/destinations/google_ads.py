@@ -52,6 +52,9 @@ _GMAIL = ("gmail.com", "googlemail.com")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+# What Google wants left out of names, as in "Dr. Anna" and "Smith, Jr.".
+_TITLES = re.compile(r"^(?:(?:mr|mrs|ms|dr|prof)\.\s*)+")
+_SUFFIX = re.compile(r"(?:,\s*|\s+)(?:(?:jr|sr)\.?|ii|iii|iv)$")
 
 Contact = Mapping[str, Any]
 
@@ -212,12 +215,13 @@ def identifiers(contact: Contact) -> list[dict[str, Any]]:
         " ".join(_text(contact[name]).split())
         for name in ("first_name", "last_name", "country_code", "postal_code")
     )
+    first, last = _TITLES.sub("", first.lower()), _SUFFIX.sub("", last.lower())
     if first and last and postcode and _COUNTRY.fullmatch(country.upper()):
         listed.append(
             {
                 "addressInfo": {
-                    "hashedFirstName": hashed(first.lower()),
-                    "hashedLastName": hashed(last.lower()),
+                    "hashedFirstName": hashed(first),
+                    "hashedLastName": hashed(last),
                     "countryCode": country.upper(),
                     "postalCode": postcode,
                 }

@@ -64,7 +64,8 @@ METHODS = ("POST", "PUT", "PATCH", "DELETE")
 # Of an entry of an answer, where the file does not say.
 USER, REASON = "user_id", "reason"
 # Values that a template may name: of a request, and of a user.
-OF_REQUEST = ("use_case", "audience", "as_of", "action", "key", "users")
+OF_HEADER = ("use_case", "audience", "as_of", "action", "key")
+OF_REQUEST = (*OF_HEADER, "users")
 OF_USER = ("user_id", "probability", "use_case", "audience", "as_of", "action")
 
 BATCH = 100
@@ -138,7 +139,7 @@ class Http:
             headers={
                 "Content-Type": "application/json",
                 "Idempotency-Key": request.key,
-                **template.get("headers", {}),
+                **_filled(template.get("headers", {}), values),
             },
             is_json="answer" in template,
         )
@@ -171,8 +172,13 @@ class Http:
                 user = entry.get(shape.get("user", USER))
                 reason = str(entry.get(shape.get("reason", REASON)) or reason)
             # A receiver may have made a number of an id of digits.
-            if str(user) in known:
-                rejected[str(user)] = reason[:200]
+            if str(user) not in known:
+                raise Unavailable(
+                    f"{self.name} lists somebody under {shape['rejected']} who is not "
+                    "in the request, so nobody knows who was rejected: see user under "
+                    "[answer] in the destination's file"
+                )
+            rejected[str(user)] = reason[:200]
         return rejected
 
     def close(self) -> None:
@@ -200,6 +206,7 @@ def check(template: Mapping[str, Any]) -> None:
     _check_places("user", template.get("user", ""), OF_USER)
     for name in ("url", "body", "remove"):
         _check_places(name, template.get(name, ""), OF_REQUEST)
+    _check_places("headers", template.get("headers", ""), OF_HEADER)
 
 
 def _check_tables(template: Mapping[str, Any]) -> None:

@@ -180,6 +180,46 @@ class TestRequests:
         assert again.sent == [(ADD, ["u2", "u3"])]
 
 
+class TestKey:
+    def test_is_made_once_for_all_users_of_a_request(self, monkeypatch):
+        """A file has a hundred thousand users: a key for each would take hours."""
+        made: list[int] = []
+        key = Request.key.fget
+
+        def counted(request: Request) -> str:
+            made.append(len(request.members))
+            return key(request)
+
+        monkeypatch.setattr(Request, "key", property(counted))
+        users = [f"u{n:02}" for n in range(60)]
+        delivered(Crm(batch=20), users, warehouse=Warehouse())
+
+        assert sum(made) <= 60
+
+    def test_in_the_ledger_is_that_of_the_request_that_was_taken(self):
+        """Of one that was refused as a whole these are parts of it."""
+        taken: dict[str, str] = {}
+
+        def answer(request: Request) -> Mapping[str, str]:
+            users = [member.user_id for member in request.members]
+            if "u3" in users:
+                raise Refused("400 no such user")
+            taken.update(dict.fromkeys(users, request.key))
+            return {}
+
+        warehouse = Warehouse()
+        delivered(
+            Crm(answer, batch=8), [f"u{n}" for n in range(8)], warehouse=warehouse
+        )
+
+        accepted = {
+            row["user_id"]: row["request"]
+            for row in warehouse.rows
+            if row["status"] == "accepted"
+        }
+        assert accepted == taken
+
+
 class TestFailure:
     """After it nothing more is sent, and what was under way is in the ledger."""
 

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.receiver import Faults
-from offline.audience.delivery import _sent
+from offline.audience.delivery import as_taken, rejected_of
 from offline.audience.destinations import google_ads
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
@@ -168,12 +168,24 @@ def test_an_import_file_has_each_user_once(tmp_path):
     made.send(request_of("1.2", "3.4"))
 
     [file] = tmp_path.iterdir()
-    assert file.name.startswith("winback-2026-03-02-")
+    assert file.name.startswith("winback-2026-03-02-in-")
     assert list(csv.reader(file.read_text().splitlines())) == [
         ["client_id", "stream_id", "winback"],
         ["1.2", "77", "in"],
         ["3.4", "77", "in"],
     ]
+
+
+def test_an_import_file_of_its_own_has_who_has_left(tmp_path):
+    """An import leaves users as they are who are not in it."""
+    made = import_file(tmp_path)
+
+    made.send(request_of("1.2", action="remove"))
+
+    assert "remove" in made.actions
+    [file] = tmp_path.iterdir()
+    assert file.name.startswith("winback-2026-03-02-out-")
+    assert file.read_text() == "client_id,stream_id,winback\n1.2,77,out\n"
 
 
 def contact(user, **changed):
@@ -304,8 +316,9 @@ class TestCustomerMatch:
         with Failing() as receiver:
             made = ads(receiver, *[contact(user, email="a@a.io") for user in "ab"])
             made.problems("add", request_of(*"ab").members)
-            assert _sent(request_of(*"ab"), made) == {"a": "INTERNAL", "b": "INTERNAL"}
+            parts = as_taken(request_of(*"ab"), made)
 
+        assert rejected_of(parts) == {"a": "INTERNAL", "b": "INTERNAL"}
         assert not any(job["is_run"] for job in receiver.jobs.values())
 
 
@@ -357,6 +370,36 @@ class TestNormalised:
             "countryCode": "GB",
             "postalCode": "SW1A 1AA",
         }
+
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [
+            ("Mrs. Anna", "Smith, Jr."),
+            ("Prof. Dr. Anna", "Smith III"),
+            ("Dr.Anna", "Smith Sr"),
+        ],
+    )
+    def test_names_are_without_titles_and_suffixes(self, first, last):
+        """As in Google's guide to the format."""
+        assert self.names(first, last) == self.hashes("anna", "smith")
+
+    @pytest.mark.parametrize(
+        ("first", "last"), [("Andr. Mr", "Jr."), ("Drew", "Hawaii"), ("Ms", "Visr")]
+    )
+    def test_names_that_only_look_like_them_stay(self, first, last):
+        assert self.names(first, last) == self.hashes(first.lower(), last.lower())
+
+    def names(self, first, last):
+        row = contact(
+            "a", first_name=first, last_name=last, country_code="GB",
+            postal_code="SW1A 1AA",
+        )  # fmt: skip
+        [found] = google_ads.identifiers(row)
+        info = found["addressInfo"]
+        return info["hashedFirstName"], info["hashedLastName"]
+
+    def hashes(self, *names):
+        return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
     def test_takes_a_postal_code_that_is_a_number(self):
         row = contact(

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from local.receiver import Faults, Limits, Receiver
-from offline.audience.delivery import _sent
+from offline.audience.delivery import as_taken, rejected_of
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
 from offline.audience.posting import Poster, Refused, Stopped
@@ -94,6 +94,18 @@ class TestRequest:
         assert made.actions == ("remove", "add")
         assert receiver.taken.users == {("remove", "u0"): 1}
 
+    def test_has_its_values_in_headers_too(self):
+        class Noting(Receiver):
+            def take(self, method, path, headers, body):
+                self.heard = headers["X-List"]
+                return super().take(method, path, headers, body)
+
+        with Noting() as receiver:
+            made = destination(receiver, headers={"X-List": "{audience}/{as_of}"})
+            made.send(request_of(1))
+
+        assert receiver.heard == "winback/2026-03-02"
+
     def test_names_the_variable_that_is_missing(self):
         with Receiver() as receiver, pytest.raises(SettingsError) as raised:
             destination(receiver, headers={"X": "${NOT_SET}"})
@@ -113,12 +125,16 @@ class TestAnswer:
             refuses_whole=True,
         )
         with Receiver(faults=faults) as receiver:
-            rejected = _sent(request_of(), destination(receiver))
+            parts = as_taken(request_of(), destination(receiver))
 
+        rejected = rejected_of(parts)
         assert rejected.keys() == {"u3", "u8"}
         assert all("no consent" in reason for reason in rejected.values())
         assert sum(receiver.taken.users.values()) == 8
         assert set(receiver.taken.users.values()) == {1}
+        # Each under the key that the receiver has it by.
+        taken = {request.key for request, found in parts if not found}
+        assert taken == receiver.taken.bodies.keys()
 
     def test_that_was_lost_is_got_by_the_same_request(self):
         with Receiver(faults=Faults(lost=0.6, seed=1)) as receiver:
@@ -162,7 +178,6 @@ class TestAnswer:
         [
             ([7, {"id": 8, "message": "unknown"}], {"7": "rejected", "8": "unknown"}),
             ({"7": "unknown"}, {"7": "unknown"}),
-            ([["7"], {"id": {}}, None], {}),
             (None, {}),
         ],
     )
@@ -176,7 +191,15 @@ class TestAnswer:
             request = replace(request_of(), members=members)
             assert destination(receiver).send(request) == rejected
 
-    @pytest.mark.parametrize("answered", [b"<html>", {"errors": "all"}, {"errors": 3}])
+    @pytest.mark.parametrize(
+        "answered",
+        [
+            *(b"<html>", {"errors": "all"}, {"errors": 3}),
+            # Somebody was rejected, and nobody knows who: the file says id.
+            *({"errors": [["u1"]]}, {"errors": [{"id": {}}]}, {"errors": [None]}),
+            *({"errors": [{"user": "u1"}]}, {"errors": [{"id": "U1"}]}),
+        ],
+    )
     def test_that_is_not_what_the_file_says_is_none(self, answered):
         class Gateway(Receiver):
             def take(self, *_):
@@ -258,6 +281,7 @@ def test_after_ctrl_c_nothing_is_sent():
         ({"method": 5}, "method"),
         ({"headers": "X: 1"}, "headers"),
         ({"headers": {"X": 1}}, "headers.X"),
+        ({"headers": {"X": "{users}"}}, "headers"),
         ({"url": "${CRM_TOKEN}"}, "url"),
         ({"url": "https://["}, "url"),
         ({"url": "http://127.0.0.1.example.com"}, "url"),

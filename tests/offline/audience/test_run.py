@@ -23,7 +23,7 @@ from offline.audience.selection import Rule
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError, RunInProgress
-from tests.emptied import empty_tables
+from tests.emptied import empty_bucket, empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,
     TABLES,
@@ -143,6 +143,20 @@ class TestMembers:
 
         with pytest.raises(RequestError, match="another name") as raised:
             send(site, control=0.2)
+
+        assert raised.value.field == "control"
+
+    def test_are_not_drawn_by_another_key(self, site):
+        """As where the bucket is a new one: others would be held out from then on."""
+        send(site)
+        artifacts = Artifacts.open(site.settings)
+        empty_bucket(artifacts)
+        artifacts.close()
+        site.publish(MONDAY + WEEK, {f"u{n:03}": 0.5 for n in range(100)})
+        site.clock.advance(WEEK.total_seconds())
+
+        with pytest.raises(RequestError, match="another key") as raised:
+            send(site)
 
         assert raised.value.field == "control"
 

@@ -242,6 +242,36 @@ class TestDeeds:
         (deed,) = self.deeds(evaluations=[evaluation(4)])
         assert deed.text.startswith("Nothing was evaluated since 2026-02-10")
 
+    def test_are_to_publish_where_probabilities_stopped(self):
+        """Though weeks are evaluated, by probabilities that grow old."""
+        fresh = [drift(as_of=AS_OF - 2 * WEEK)]
+        assert self.deeds(evaluations=[evaluation()], drift=fresh) == []
+        (deed,) = self.deeds(
+            evaluations=[evaluation()], drift=[drift(as_of=AS_OF - 3 * WEEK)]
+        )
+        assert deed.text == (
+            "Nobody got a probability since 2026-02-10: call 01-Predictions."
+        )
+        assert deed.is_urgent
+
+    def test_are_to_publish_where_a_week_had_no_probabilities(self):
+        """The newest week; unless a later publication waits for its outcomes."""
+        missed = evaluation(1, outcome="no_predictions", model_version=-1, users=None)
+        (deed,) = self.deeds(evaluations=[missed, evaluation(2)])
+        assert deed.text == (
+            "The week of 2026-02-24 had no probabilities: call 01-Predictions."
+        )
+        assert self.deeds(evaluations=[missed, evaluation(2)], drift=[drift()]) == []
+
+    def test_are_none_for_events_without_a_score(self):
+        """Events that nothing scored have a row of their own, beside those of the
+        day's versions, and 01-Predictions scores no events."""
+        known = {"card_fraud": Known(champion=3, is_of_events=True, horizon_days=1)}
+        unscored = {"outcome": "no_predictions", "model_version": -1, "saved": None}
+        days = [fraud_day(), fraud_day(**unscored)]
+
+        assert self.deeds(known, evaluations=days) == []
+
     def test_are_to_train_where_nothing_serves(self):
         """The first time, and with the verdict where a version was refused."""
         known = {USE_CASE: replace(KNOWN[USE_CASE], champion=None)}

@@ -40,6 +40,25 @@ class TestUncertainty:
 
         assert uncertainty.relative_error(few) > 1.1 * uncertainty.relative_error(many)
 
+    @pytest.mark.parametrize("count", [8, 160])
+    def test_is_much_the_same_however_few_buyers_fall(self, count):
+        """Amounts have a heavy tail: of some shops chance seems to explain more than
+        all there is, of others one purchase seems to be the error of every group."""
+        found = []
+        for seed in range(60):
+            random = np.random.default_rng(seed)
+            promised = random.gamma(2, 50, count)
+            buyers = random.poisson(promised / 20)
+            paid = [20 * random.lognormal(-0.605, 1.1, n).sum() for n in buyers]
+            variance = promised * 20 * np.exp(1.1**2)
+            groups = uncertainty.Groups(
+                promised=promised, observed=np.array(paid), variance=variance
+            )
+            found.append(uncertainty.relative_error(groups))
+
+        least, most = np.quantile(found, [0.05, 0.95])
+        assert 0.2 < least < most < 0.7
+
     def test_of_no_groups_is_none(self):
         none = np.empty(0)
         groups = uncertainty.Groups(promised=none, observed=none, variance=none)
