@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
+from math import hypot
 from typing import Any
 
 from offline.dashboard import amounts, late
@@ -227,12 +228,12 @@ class Case:
         before = next((row for row in self.weeks[1:] if present(row["roc_auc"])), None)
         if before is None:
             return f"{text}; it is the first {self.span} with figures."
-        was = before["roc_auc"]
-        if not interval:
-            return f"{text}, after {was:.3f}."
-        is_same = newest["roc_auc_low"] <= was <= newest["roc_auc_high"]
-        why = "chance explains that" if is_same else "more than chance explains"
-        return f"{text}, after {was:.3f}: {why}."
+        text = f"{text}, after {before['roc_auc']:.3f}"
+        is_chance = _is_chance(newest, before)
+        if is_chance is None:
+            return f"{text}."
+        why = "chance explains that" if is_chance else "more than chance explains"
+        return f"{text}: {why}."
 
     def _promise(self) -> str:
         if not self.weeks:
@@ -342,6 +343,22 @@ class Case:
         if len(wrong) > _LINES:
             others = plural(len(wrong) - _LINES, "more audience")
             yield Deed(text=f"See {others} that went wrong.", source="lift")
+
+
+def _is_chance(newest: Row, before: Row) -> bool | None:
+    """
+    Say whether two weeks' ROC AUC may differ by chance; None where one has no interval.
+
+    Source: G. Zou and A. Donner, "Construction of confidence limits about effect
+    measures", Statistics in Medicine 27, 2008: the limits of a difference from those of
+    its parts.
+    """
+    low, high = sorted((newest, before), key=lambda row: float(row["roc_auc"]))
+    if not (present(low["roc_auc_high"]) and present(high["roc_auc_low"])):
+        return None
+    return float(high["roc_auc"] - low["roc_auc"]) <= hypot(
+        high["roc_auc"] - high["roc_auc_low"], low["roc_auc_high"] - low["roc_auc"]
+    )
 
 
 def newest_lifts(lifts: Sequence[Row]) -> list[Row]:

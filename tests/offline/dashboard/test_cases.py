@@ -38,17 +38,34 @@ def told(pairs) -> str:
 
 
 class TestChanges:
-    def test_within_the_interval_are_chance(self):
+    def test_within_the_intervals_are_chance(self):
         """A ROC AUC whose interval has the one before has not changed."""
         one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=0.79)])
 
         assert "0.800 (95% interval 0.780 to 0.820), after 0.790" in told(one.changes())
         assert "chance explains that" in told(one.changes())
 
-    def test_beyond_the_interval_are_more_than_chance(self):
+    @pytest.mark.parametrize("before", [0.775, 0.825])
+    def test_of_two_weeks_have_the_chance_of_both(self, before):
+        """Beyond one interval, and not beyond what both of them allow: 0.028."""
+        ends = {"roc_auc_low": before - 0.02, "roc_auc_high": before + 0.02}
+        one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=before, **ends)])
+
+        assert f"after {before}: chance explains that" in told(one.changes())
+
+    def test_without_an_interval_are_only_said(self):
+        one = case(
+            evaluations=[evaluation(1), evaluation(2, roc_auc=0.7, roc_auc_high=None)]
+        )
+
+        assert "after 0.700." in told(one.changes())
+
+    def test_beyond_the_intervals_are_more_than_chance(self):
         """It is said, whichever way it went."""
         for before in (0.7, 0.9):
-            one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=before)])
+            ends = {"roc_auc_low": before - 0.02, "roc_auc_high": before + 0.02}
+            weeks = [evaluation(1), evaluation(2, roc_auc=before, **ends)]
+            one = case(evaluations=weeks)
 
             assert "more than chance explains" in told(one.changes())
 
