@@ -5,6 +5,7 @@ The dashboard: what the tables say, as pages that need no server.
 ``reading``     the statements, each with its parameters, and the rows of each
 ``filled``      a statement with its parameters as values, to run anywhere else
 ``cases``       what rows say of a use case: what changed, what it is worth, what to do
+``ranking``     what a week's ROC AUC says beside the one before
 ``late``        what of it should have come, and has not
 ``parts``       charts and tables that several pages have, and their links to the SQL
 ``overview``    the page of all use cases

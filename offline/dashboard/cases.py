@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
-from math import hypot
 from typing import Any
 
-from offline.dashboard import amounts, late
+from offline.dashboard import amounts, late, ranking
 from offline.dashboard.reading import Readings, Row, by_use_case, users_of
 from propensity.ids import NAME
 from propensity.pages.words import (
@@ -187,7 +186,8 @@ class Case:
     def changes(self) -> Iterator[tuple[str, str]]:
         """Yield what is new, each with the statement that says so."""
         if self.weeks:
-            yield self._ranking(), "evaluations"
+            ranked = ranking.sentence(self.weeks, is_of_events=self.known.is_of_events)
+            yield ranked, "evaluations"
         if promise := self._promise():
             yield promise, "evaluations"
         dates = [*self.users]
@@ -210,30 +210,6 @@ class Case:
                 )
         for row in self.alarms[:_LINES]:
             yield sentence(clipped(row["message"])), "drift"
-
-    def _ranking(self) -> str:
-        newest = self.weeks[0]
-        auc = newest["roc_auc"]
-        when = "On" if self.known.is_of_events else "In the week of"
-        head = f"{when} {newest['week']}"
-        if not present(auc):
-            return f"{head} outcomes were of one kind alone, so there is no ROC AUC."
-        interval = ""
-        if present(newest["roc_auc_low"]) and present(newest["roc_auc_high"]):
-            interval = (
-                f" (95% interval {newest['roc_auc_low']:.3f} to "
-                f"{newest['roc_auc_high']:.3f})"
-            )
-        text = f"{head} the ROC AUC was {auc:.3f}{interval}"
-        before = next((row for row in self.weeks[1:] if present(row["roc_auc"])), None)
-        if before is None:
-            return f"{text}; it is the first {self.span} with figures."
-        text = f"{text}, after {before['roc_auc']:.3f}"
-        is_chance = _is_chance(newest, before)
-        if is_chance is None:
-            return f"{text}."
-        why = "chance explains that" if is_chance else "more than chance explains"
-        return f"{text}: {why}."
 
     def _promise(self) -> str:
         if not self.weeks:
@@ -343,22 +319,6 @@ class Case:
         if len(wrong) > _LINES:
             others = plural(len(wrong) - _LINES, "more audience")
             yield Deed(text=f"See {others} that went wrong.", source="lift")
-
-
-def _is_chance(newest: Row, before: Row) -> bool | None:
-    """
-    Say whether two weeks' ROC AUC may differ by chance; None where one has no interval.
-
-    Source: G. Zou and A. Donner, "Construction of confidence limits about effect
-    measures", Statistics in Medicine 27, 2008: the limits of a difference from those of
-    its parts.
-    """
-    low, high = sorted((newest, before), key=lambda row: float(row["roc_auc"]))
-    if not (present(low["roc_auc_high"]) and present(high["roc_auc_low"])):
-        return None
-    return float(high["roc_auc"] - low["roc_auc"]) <= hypot(
-        high["roc_auc"] - high["roc_auc_low"], low["roc_auc_high"] - low["roc_auc"]
-    )
 
 
 def newest_lifts(lifts: Sequence[Row]) -> list[Row]:
