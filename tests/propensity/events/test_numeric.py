@@ -167,6 +167,14 @@ class TestExactFields:
         """A message may name the use case of a bare event; its id is its identity."""
         self.check(message(transaction(), "m7", **attributes))
 
+    def test_is_published_as_alone_beside_others(self):
+        """Byte for byte, with the spaces that it came with."""
+        usual = transaction(ingest_ts="2026-03-01T12:00:00.120Z")
+        one, other = (message(json.dumps(event).encode()) for event in (usual, bet()))
+        alone = [accept(m, catalogue=DEPLOYED).enriched for m in (one, one, other)]
+
+        assert accept(one, one, other, catalogue=DEPLOYED).enriched == sum(alone, [])
+
     def check(self, one):
         first = message(transaction(transaction_id="t0"), "m0")
         alone = outcome(accept(one, catalogue=DEPLOYED))
