@@ -253,6 +253,20 @@ class TestPublication:
         assert files(clients[1]) == [before.name]
         assert index_writer.find_pointer(clients[1], USE_CASE)[0].newest == before
 
+    def test_that_is_withdrawn_leaves_no_file(self, workplace, clients):
+        """Hashes of users with their probabilities: nobody else would delete them. The
+        index of another use case stays."""
+        publish(workplace, [ANA, ANA | {"user_id": "churns"}])
+        artifacts = clients[1]
+        for day in range(2):
+            index(clients, at=NOW + timedelta(days=day))
+        other = index(clients, use_case="first_day_churn")
+        for _ in range(2):
+            index_writer.withdraw(artifacts, USE_CASE)
+
+        assert artifacts.find(pointer_name(USE_CASE)) is None
+        assert files(artifacts) == [other.name]
+
     def test_replaces_a_pointer_that_is_damaged(self, workplace, clients):
         """It names nothing, so nothing is lost."""
         publish(workplace, [ANA])
@@ -322,6 +336,7 @@ class TestPredictions:
         answer = other.run("predictions", TRAINED)
 
         assert answer["index_users"] is None
+        assert files(enthroned.registry.artifacts) == []
         assert enthroned.registry.artifacts.find(pointer_name(USE_CASE)) is None
 
 
