@@ -112,7 +112,8 @@ class Report:
             end = "Nothing was read or written."
         elif self.index_error:
             end += f" {self.index_error[:1].upper()}{self.index_error[1:]}."
-        of = f"{self.use_case}, {len(self.weeks)} as-of dates"
+        count = len(self.weeks)
+        of = f"{self.use_case}, {count} as-of date{'' if count == 1 else 's'}"
         return "\n".join([of, self.estimate, *map(str, self.weeks), end])
 
 

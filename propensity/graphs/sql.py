@@ -40,7 +40,7 @@ def model_name(use_case: str, version: int, *, checksum: str) -> str:
 def import_statement(model: str, *, uri: str) -> str:
     """Return the statement that imports the graph at ``gs://…`` as a model."""
     texts = {"model": _quoted(model), "uri": uri}
-    return _in_place(statement("import_model"), texts)
+    return _in_place(_without_comments(statement("import_model")), texts)
 
 
 def scoring_statement(

@@ -157,11 +157,15 @@ class TestBackfill:
         before = runs.table("ma_predictions_history")
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 5000)
         dry, plan = filled(runs, capfd, "--dry-run")
+        with entered(runs.environment):
+            main(["backfill", "--from", str(LATER), "--to", str(LATER), "--dry-run"])
+        told = capfd.readouterr().out
         refused, _ = filled(runs, capfd, "--maximum-bytes", "4999")
 
         assert (dry, refused) == (0, 1)
         assert [week["as_of"] for week in plan["weeks"]] == list(map(str, WEEKS))
         assert plan["bytes_estimated"] == 5000
+        assert told.startswith("ga4_purchase, 1 as-of date\n")
         assert runs.table("ma_predictions_history") == before
 
     def test_bills_nothing_where_no_version_could_score(

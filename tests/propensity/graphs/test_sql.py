@@ -136,6 +136,8 @@ class TestNames:
         assert created.args["exists"]
         assert created.args["kind"] == "MODEL"
         assert "model_path = 'gs://b/models/u/3/model.onnx'" in found
+        # Not with words about placeholders, which somebody would read who runs it.
+        assert found.startswith("CREATE MODEL IF NOT EXISTS `m`\n")
 
 
 def test_packages_of_a_function_are_those_of_the_project():
