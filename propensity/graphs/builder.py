@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _OPSET, _ML_OPSET, _IR_VERSION = 15, 3, 8
 ML = "ai.onnx.ml"
 
-# BigQuery's limit for an imported model.
-LARGEST_BYTES = 450 * 1024**2
+# BigQuery's limit for an imported model, in the smaller of the units that are called so.
+LARGEST_BYTES = 450 * 10**6
 
 OUTPUT = "probability"
 
@@ -40,8 +40,8 @@ def check_size(size: float) -> None:
     """
     if size > LARGEST_BYTES:
         raise Unsupported(
-            f"the graph has {size / 1024**2:.0f} MiB, and BigQuery imports models of "
-            f"{LARGEST_BYTES // 1024**2} MiB at most"
+            f"the graph has {size / 1e6:,.0f} MB, and BigQuery imports models of "
+            f"{LARGEST_BYTES / 1e6:,.0f} MB at most"
         )
 
 

@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
-# Of a node in a graph, at the least; while it is made it takes five times that.
+# Of a node in a graph, at the least; while it is made it takes ten times that.
 _NODE_BYTES = 48
 
 # A float32 holds integers up to 2**24; one bit is left for the rounding of the parts.

@@ -23,6 +23,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from local.emulators.bigquery import models
 from propensity.graphs import builder, checked, export, parity
 from propensity.graphs.builder import Unsupported
 from propensity.graphs.columns import Columns, raw_thresholds
@@ -272,7 +273,7 @@ class TestUnsupported:
             export.exported(made.preprocessor, made.model, features={name: "number"})
 
     def test_trees_that_are_too_large_are_not_written_first(self, monkeypatch):
-        """To write a forest takes five times its size: more than a training has. No
+        """To write a forest takes ten times its size: more than a training has. No
         node of one is smaller than what is counted."""
         _, model = fitted(SimpleImputer(), RandomForestClassifier(9, random_state=0))
         preprocessor, _ = fitted(SimpleImputer(), LogisticRegression())
@@ -290,6 +291,8 @@ class TestUnsupported:
             export.exported(preprocessor, model, features=FEATURES)
 
     def test_larger_than_bigquery_imports(self, monkeypatch):
+        """450 MB, of a thousand KB each: the emulator has the same limit."""
+        assert builder.LARGEST_BYTES == models.LARGEST_BYTES == 450 * 10**6
         monkeypatch.setattr(builder, "LARGEST_BYTES", 100)
         made = generated(0)
 
