@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OPSET, _ML_OPSET, _IR_VERSION = 15, 3, 8
 ML = "ai.onnx.ml"
 
-# BigQuery's limit for an imported model, in the smaller of the units that are called so.
+# BigQuery's limit for an imported model, in the smaller unit of that name.
 LARGEST_BYTES = 450 * 10**6
 
 OUTPUT = "probability"
