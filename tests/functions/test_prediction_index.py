@@ -256,8 +256,7 @@ class TestPublication:
     def test_that_is_withdrawn_leaves_no_file(self, workplace, clients):
         """What it has of users nobody else would delete. Another use case's stays."""
         publish(workplace, [ANA])
-        for day in range(2):
-            index(clients, at=NOW + timedelta(days=day))
+        index(clients)
         other = index(clients, use_case="first_day_churn")
         index_writer.withdraw(clients[1], USE_CASE)
 
