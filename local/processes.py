@@ -50,6 +50,11 @@ class Process:
         return start_time(self.pid) == self.started
 
 
+def myself(name: str) -> Process:
+    """Return this very process, which listens on no port."""
+    return Process(name, os.getpid(), start_time(os.getpid()) or "", 0, "")
+
+
 def start_time(pid: int) -> str | None:
     """
     Return when a process started, in seconds since the system did; None if it ended.

@@ -21,7 +21,12 @@ from tqdm import tqdm
 
 from offline.promote import Deployment, opened
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError, QueryTooExpensive, RequestError
+from propensity.errors import (
+    NoChampion,
+    PropensityError,
+    QueryTooExpensive,
+    RequestError,
+)
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.registry.leases import Finished
@@ -107,7 +112,8 @@ class Report:
             end = "Nothing was read or written."
         elif self.index_error:
             end += f" {self.index_error[:1].upper()}{self.index_error[1:]}."
-        of = f"{self.use_case}, {len(self.weeks)} as-of dates"
+        count = len(self.weeks)
+        of = f"{self.use_case}, {count} as-of date{'' if count == 1 else 's'}"
         return "\n".join([of, self.estimate, *map(str, self.weeks), end])
 
 
@@ -119,19 +125,23 @@ def run(request: Request) -> Report:
         RequestError: The period is empty or not over, or the use case scores events.
         QueryTooExpensive: The query would read more than allowed; nothing was read.
         ExportLate, MissingTable, SettingsError: The source cannot be read.
+        NoChampion: No version could score any week.
     """
     now = datetime.now(UTC)
     with opened(request.use_case) as deployment:
-        limit = request.maximum_bytes or deployment.settings.maximum_bytes_billed
-        settings = replace(deployment.settings, maximum_bytes_billed=limit)
+        settings = deployment.settings
         warehouse = Warehouse(settings, client=deployment.warehouse.client)
+        # The limit is of the query for the features; publications have the setting's.
+        limit = request.maximum_bytes or settings.maximum_bytes_billed
+        limited = replace(settings, maximum_bytes_billed=limit)
+        reader = Warehouse(limited, client=deployment.warehouse.client)
         runs = _runs(deployment, warehouse, request, now=now)
         sql = deployment.use_case.statement("features")
         window = deployment.use_case.window(settings, list(runs))
         report = Report(
             use_case=deployment.use_case.name,
             is_dry=request.is_dry,
-            bytes_estimated=warehouse.dry_run(sql, window),
+            bytes_estimated=reader.dry_run(sql, window),
             maximum_bytes=limit,
         )
         if report.bytes_estimated > limit:
@@ -146,7 +156,7 @@ def run(request: Request) -> Report:
         if not request.is_quiet:
             print(report.estimate, file=sys.stderr)
         suppressed = suppression.read(warehouse)
-        parts = warehouse.parts(sql, window, column="as_of")
+        parts = reader.parts(sql, window, column="as_of")
         try:
             for as_of, run in tqdm(
                 runs.items(),
@@ -159,7 +169,7 @@ def run(request: Request) -> Report:
                 report.weeks.append(_week(run, parts.of(as_of), suppressed))
         finally:
             _renew_index(report, runs)
-        report.bytes_billed = warehouse.bytes_billed
+        report.bytes_billed = reader.bytes_billed + warehouse.bytes_billed
     return report
 
 
@@ -190,7 +200,10 @@ def _runs(
         predict.check_scores_users(run)
         export.wait_for_days(run)
         runs[run.as_of] = run
-    export.check_consent(next(iter(runs.values())))
+    some_run = next(iter(runs.values()))
+    export.check_consent(some_run)
+    if deployment.registry.find_champion() is None:
+        raise NoChampion(champion.why_nothing_serves(some_run))
     return runs
 
 

@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any
 
 from offline.promote import Deployment
+from propensity import usecases
 from propensity.edges.artifacts import sha256
 from propensity.errors import Conflict, NoChampion, RequestError
 from propensity.graphs import sql
@@ -23,7 +24,10 @@ from propensity.registry.loading import recorded
 
 # Modules of the package that a scorer needs, and those that pickles name.
 _CODE = ("__init__", "errors", "scoring", "anomaly", "half_space_trees")
-_ROOM = "models"
+_ROOMS = ("models",)
+# And what the ``model.py`` of a use case needs, whose functions pickles may name.
+_OF_USE_CASES = ("budget", "ids", "schema", "statements", "timeframe")
+_ROOMS_OF_USE_CASES = ("tables", "usecases")
 # The same bytes whenever it is made.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -145,11 +149,22 @@ def _by_function(
 def bundle(deployment: Deployment, record: Mapping[str, Any]) -> bytes:
     """Return a version's preprocessor and model, verified, with the code to score."""
     package = resources.files("propensity")
-    files = {f"propensity/{name}.py": package / f"{name}.py" for name in _CODE}
-    for module in (package / _ROOM).iterdir():
-        if module.name.endswith(".py"):
-            files[f"propensity/{_ROOM}/{module.name}"] = module
-    contents = {name: file.read_bytes() for name, file in sorted(files.items())}
+    own: dict[str, bytes] = {}
+    modules, rooms = [*_CODE], [*_ROOMS]
+    folder = usecases.FOLDER / deployment.use_case.name
+    if (folder / "model.py").is_file():
+        modules += _OF_USE_CASES
+        rooms += _ROOMS_OF_USE_CASES
+        place = f"propensity/usecases/{deployment.use_case.name}"
+        # Without it a folder in an archive is no package.
+        own = {f"{place}/__init__.py": b""} | _code_in(folder, place)
+    contents = {
+        f"propensity/{name}.py": (package / f"{name}.py").read_bytes()
+        for name in modules
+    }
+    for room in rooms:
+        contents |= _code_in(package / room, f"propensity/{room}")
+    contents = dict(sorted((contents | own).items()))
     for part in ("preprocessor", "model"):
         contents[f"{part}.joblib"] = deployment.artifacts.read_verified(
             record[f"{part}_object"], checksum=record[f"{part}_sha256"]
@@ -160,3 +175,12 @@ def bundle(deployment: Deployment, record: Mapping[str, Any]) -> bytes:
             entry = zipfile.ZipInfo(name, date_time=_NO_TIME)
             target.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return whole.getvalue()
+
+
+def _code_in(folder: Any, place: str) -> dict[str, bytes]:
+    """Return the modules of a folder, by their path in the bundle."""
+    return {
+        f"{place}/{module.name}": module.read_bytes()
+        for module in folder.iterdir()
+        if module.name.endswith(".py")
+    }

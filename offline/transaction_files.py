@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from offline import csv_files
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
+from propensity.ids import problem_of
 from propensity.timeframe import moment_of
 from propensity.usecases import UseCase
 
@@ -254,9 +255,11 @@ def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
 
 def _texts(column: pa.ChunkedArray, name: str) -> list[str]:
     texts = column.cast(pa.string()).to_pylist()
-    if not all(texts):
-        row = next(place for place, text in enumerate(texts) if not text)
-        raise SchemaError(f"row {row + 1} has no {name}")
+    for place, text in enumerate(texts):
+        if not text:
+            raise SchemaError(f"row {place + 1} has no {name}")
+        if problem := problem_of(text):
+            raise SchemaError(f"row {place + 1}: {name} {problem}")
     if len(set(texts)) < len(texts):
         twice, _ = Counter(texts).most_common(1)[0]
         raise SchemaError(f"{name} {twice[:64]!r} is in several rows")

@@ -17,6 +17,11 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+def is_text(value: str) -> bool:
+    """Tell whether there is no control character in an id, and no half of a pair."""
+    return _NOT_TEXT.search(value) is None
+
+
 def problem_of(value: object) -> str:
     """Return the problem of an id in a request; empty if it is valid."""
     if not isinstance(value, str):
@@ -25,4 +30,4 @@ def problem_of(value: object) -> str:
         return "must not be empty"
     if len(value) > MAXIMUM_ID_CHARACTERS:
         return f"has at most {MAXIMUM_ID_CHARACTERS} characters"
-    return "has no control characters" if _NOT_TEXT.search(value) else ""
+    return "" if is_text(value) else "has no control characters"

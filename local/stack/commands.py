@@ -20,11 +20,11 @@ from local.stack.state import Record, State
 NO_SUCH_USER = "SOME_USER"
 
 
-def table(record: Record) -> str:
+def table(record: Record, *, gone: str = "ENDED") -> str:
     """List the services of a state: address, and whether each still runs."""
     rows = [("service", "address", "", "log")]
     for process in record.processes:
-        state = f"running, pid {process.pid}" if process.is_running else "ENDED"
+        state = f"running, pid {process.pid}" if process.is_running else gone
         rows.append((process.name, f"http://{HOST}:{process.port}", state, process.log))
         if process.name == "bigquery":
             address = f"{HOST}:{record.ports['bigquery_storage']} (gRPC)"
@@ -152,8 +152,7 @@ def down(chosen: Sequence[State]) -> int:
                 continue
             with deferred_signals():
                 ended = record.ended
-                stopped = stop_record(record)
-                state.record_file.unlink(missing_ok=True)
+                stopped = stop_record(record, state)
         for process in ended:
             print(f"{process.name} had ended before")
         for process in stopped:
@@ -180,9 +179,16 @@ def status(chosen: Sequence[State]) -> int:
     code, is_up = 0, False
     for state in chosen:
         record = state.record()
+        if record is not None and record.ended:
+            # Somebody may have begun to stop it since it was read.
+            record = state.record()
         if record is None:
             continue
         is_up = True
+        if record.is_being_stopped:
+            print(f"State {state.name!r} is being stopped.")
+            print(f"\n{table(record, gone='stopped')}\n")
+            continue
         if record.owner is None:
             print(f"State {state.name!r} is up.")
         elif record.owner.is_running:

@@ -35,8 +35,8 @@ from local.errors import LocalError
 from local.processes import (
     HOST,
     Process,
+    myself,
     spawn,
-    start_time,
     stop,
 )
 from local.stack.signals import deferred_signals, ending_on_signals
@@ -244,10 +244,8 @@ class Stack:
                 )
                 for function in self.functions
             }
-            myself = os.getpid()
-            owner = Process("owner", myself, start_time(myself) or "", 0, "")
             self._record = Record(
-                owner=None if stay else owner,
+                owner=None if stay else myself("owner"),
                 options=self.options,
                 ports=self.ports,
                 source=self.source(),
@@ -428,14 +426,20 @@ class Stack:
         if self._record is None:
             return []
         with deferred_signals():
-            stopped = stop_record(self._record)
-            self.state.record_file.unlink(missing_ok=True)
+            stopped = stop_record(self._record, self.state)
             self._record = None
         return stopped
 
 
-def stop_record(record: Record) -> list[Process]:
+def stop_record(record: Record, state: State) -> list[Process]:
     """Stop functions first, so that none of them loses its tables while it works."""
+    record.stopper = myself("stopper")
+    # It is for whoever looks meanwhile; without it all is stopped as well.
+    with contextlib.suppress(OSError):
+        if state.record_file.exists():
+            write_whole(state.record_file, record.to_json())
     emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
     functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
-    return stop(functions) + stop(emulators)
+    stopped = stop(functions) + stop(emulators)
+    state.record_file.unlink(missing_ok=True)
+    return stopped

@@ -159,13 +159,18 @@ class State:
 
 @dataclass
 class Record:
-    """What runs in a state, kept on disk from before it runs until it has stopped."""
+    """
+    What runs in a state, kept on disk from before it runs until it has stopped.
+
+    ``stopper`` is who stops it, from before the first process ends.
+    """
 
     owner: Process | None
     options: Options
     ports: dict[str, int]
     source: str
     processes: list[Process] = field(default_factory=list)
+    stopper: Process | None = None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -173,9 +178,11 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> Record:
         fields = json.loads(text)
-        owner = fields["owner"]
+        # A state may have been left by a version that recorded no stopper.
+        owner, stopper = fields["owner"], fields.get("stopper")
         return cls(
             owner=Process(**owner) if owner else None,
+            stopper=Process(**stopper) if stopper else None,
             options=Options(**fields["options"]),
             ports=fields["ports"],
             source=fields["source"],
@@ -189,6 +196,11 @@ class Record:
     @property
     def ended(self) -> list[Process]:
         return [process for process in self.processes if not process.is_running]
+
+    @property
+    def is_being_stopped(self) -> bool:
+        """Whether somebody is about to stop all processes, so that some have ended."""
+        return self.stopper is not None and self.stopper.is_running
 
 
 def ports_from(

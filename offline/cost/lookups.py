@@ -25,8 +25,8 @@ def index_bytes(size: Size) -> float:
 
 
 def is_loaded(size: Size) -> bool:
-    """Tell whether an instance of ``get_proba`` holds an index, and the next one."""
-    return index_bytes(size) <= INDEX_MEMORY
+    """Tell whether an instance of ``get_proba`` holds all indexes twice."""
+    return index_bytes(size) * size.use_cases <= INDEX_MEMORY
 
 
 def lines(size: Size) -> Iterator[Line]:

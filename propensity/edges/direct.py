@@ -24,7 +24,8 @@ from propensity.edges.single_write import is_written
 Function = Callable[[Request], Awaitable[Response]]
 
 _PATH = "/"
-_METHODS = frozenset({"GET", "POST"})
+# Its answer has a length and no body, which is for the server's own way.
+_BODILESS = "HEAD"
 
 # Functions that answer their own failures.
 _answering: set[Any] = set()
@@ -44,11 +45,15 @@ class Direct:
         self._function = function
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; a plain one by the function itself."""
+        """
+        Answer a request; a plain one by the function itself.
+
+        Also one of a method that the framework would refuse, in words of its own.
+        """
         if (
             scope["type"] == "http"
             and scope["path"] == _PATH
-            and scope["method"] in _METHODS
+            and scope["method"] != _BODILESS
         ):
             response = await self._function(Request(scope, receive, send))
             tail = getattr(response, "tail", b"")

@@ -172,7 +172,14 @@ class Objects:
             PropensityError: Cloud Storage refuses the request.
         """
         wanted = {"Range": f"bytes={first}-{first + size - 1}"}
-        data = bytearray(size)
+        try:
+            data = bytearray(size)
+        except (MemoryError, OverflowError):
+            # So says a pointer that is damaged.
+            raise ArtifactError(
+                f"gs://{self._bucket}/{name} cannot have {size} bytes: they are more "
+                "than this machine's memory"
+            ) from None
         at = 0
         with self._answer(name, headers=wanted, expected=_OF_RANGES) as answer:
             if answer.status == HTTPStatus.NOT_FOUND:

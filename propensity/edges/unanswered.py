@@ -6,7 +6,12 @@ Errors of a service that did not answer: why, where it was asked, and what to do
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from propensity.errors import Unavailable
+
+# What gRPC says of it, which has no error of the system to look at.
+_REFUSED = "Connection refused"
 
 
 def unanswered(service: str, error: Exception, *, emulator: str = "") -> Unavailable:
@@ -22,9 +27,30 @@ def unanswered(service: str, error: Exception, *, emulator: str = "") -> Unavail
     last = getattr(error, "cause", None)
     reason = type(last if isinstance(last, Exception) else error).__name__
     message = f"{service} did not answer in time: {reason}"
+    asked = f"The emulator at {emulator} was asked, and not Google"
+    if any(_is_refusal(of) for of in _behind(error)):
+        message = f"{service} did not answer: the connection was refused"
+        asked = f"Nothing listens at {emulator}, which was asked, and not Google"
     if emulator:
         message += (
-            f". The emulator at {emulator} was asked, and not Google: "
-            "`make status` says what is up on this machine, `make up` starts it"
+            f". {asked}: `make status` says what is up on this machine, `make up` "
+            "starts it"
         )
     return Unavailable(message)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, ConnectionRefusedError) or _REFUSED in str(error)
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that led to it, each once."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        of = waiting.pop()
+        if id(of) in seen:
+            continue
+        seen.add(id(of))
+        yield of
+        causes = (getattr(of, "cause", None), of.__cause__, of.__context__, *of.args)
+        waiting += [cause for cause in causes if isinstance(cause, BaseException)]

@@ -6,8 +6,9 @@ It works on whole lists: a Python loop over messages takes longer than decoding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import chain, product
 from operator import attrgetter
 from typing import Any
 
@@ -18,9 +19,18 @@ from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue, check_unread
 from propensity.events.messages import Message
 from propensity.events.rows import Decoded, Rules
 from propensity.events.values import Refused
-from propensity.ids import MAXIMUM_ID_CHARACTERS
+from propensity.ids import MAXIMUM_ID_CHARACTERS, is_text
 
 _BRACE = ord("{")
+
+# What stands in JSON for a control character behind a backslash, and in UTF-8 behind
+# the byte of all above ASCII.
+_ESCAPED_CONTROL = re.compile(rb"[bfnrt]|u00(?:[0189]|7[fF])")
+_ABOVE_ASCII = b"\xc2"
+_CONTROL_ABOVE_ASCII = re.compile(rb"[\x80-\x9f]")
+_DELETE = b"\x7f"
+
+_ids_of = attrgetter("user_id", "event_id")
 
 
 def decode(
@@ -64,10 +74,8 @@ def decode(
             if pair not in catalogue.taken:
                 refused[places[row]] = catalogue.no_taker(*pair)
     # Decoding checks ids of payloads, and not those of messages.
-    if not has_ids and max(map(len, event_ids)) > MAXIMUM_ID_CHARACTERS:
-        for place, event_id in zip(places, event_ids, strict=True):
-            if len(event_id) > MAXIMUM_ID_CHARACTERS:
-                refused.setdefault(place, _too_long("event_id"))
+    if not has_ids and not _are_ids(event_ids):
+        _refuse_ids(event_ids, places, refused)
     if len(refused) == undecoded:
         return decoded
     return decoded.only(
@@ -145,8 +153,61 @@ def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) 
             read.event_ids[row] = read.user_ids[row] = identity
 
 
+def _are_ids(texts: Sequence[str]) -> bool:
+    """Tell whether all of some texts are ids, or some may be none."""
+    if max(map(len, texts)) > MAXIMUM_ID_CHARACTERS:
+        return False
+    return "".join(texts).isprintable()
+
+
+def _refuse_ids(
+    event_ids: Sequence[str], places: Sequence[int], refused: dict[int, Refused]
+) -> None:
+    """Refuse events whose id is none, unless they are refused already."""
+    for place, event_id in zip(places, event_ids, strict=True):
+        if len(event_id) > MAXIMUM_ID_CHARACTERS:
+            refused.setdefault(place, _too_long("event_id"))
+        elif not is_text(event_id):
+            refused.setdefault(place, _no_text("event_id"))
+
+
 def _too_long(field: str) -> Refused:
     return Refused("bad_value", "too long", field=field)
+
+
+def _no_text(field: str) -> Refused:
+    return Refused("bad_value", "control characters", field=field)
+
+
+def _may_hold_control(joined: bytes, *, is_ascii: bool) -> bool:
+    """Tell whether a text in JSON may have a control character, escaped or not."""
+    if _DELETE in joined:
+        return True
+    if b"\\" in joined and any(map(_ESCAPED_CONTROL.match, joined.split(b"\\")[1:])):
+        return True
+    return not is_ascii and any(
+        map(_CONTROL_ABOVE_ASCII.match, joined.split(_ABOVE_ASCII)[1:])
+    )
+
+
+def _check_ids(events: Sequence[Any]) -> None:
+    """
+    Check that ids of payloads have no control characters, as ``ids`` has it.
+
+    Raises:
+        Refused: One has.
+    """
+    # All at once first: addresses have line breaks, and ids nearly never.
+    kinds: set[Any] = {*map(type, events)}
+    if not any(kind.declared.identity for kind in kinds):
+        texts = chain.from_iterable(map(_ids_of, events))
+        if "".join(filter(None, texts)).isprintable():
+            return
+    for event in events:
+        for field in ("user_id", "event_id", event.declared.identity):
+            value = getattr(event, field) if field else None
+            if isinstance(value, str) and not is_text(value):
+                raise _no_text(field)
 
 
 def _decode_runs(
@@ -203,11 +264,14 @@ def _decode_all(
         raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
     events = catalogue.read_all(messages, payloads)
     joined = b"".join(payloads)
+    is_ascii = joined.isascii()
     # Short ASCII is valid in undeclared fields, too.
-    if not joined.isascii() or (
+    if not is_ascii or (
         longest > 2 * MAXIMUM_DEPTH and _is_nested(joined, len(payloads))
     ):
         for data in payloads:
             if len(data) > 2 * MAXIMUM_DEPTH or not data.isascii():
                 check_unread(data)
+    if _may_hold_control(joined, is_ascii=is_ascii):
+        _check_ids(events)
     return events

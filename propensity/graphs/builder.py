@@ -21,14 +21,28 @@ if TYPE_CHECKING:
 _OPSET, _ML_OPSET, _IR_VERSION = 15, 3, 8
 ML = "ai.onnx.ml"
 
-# BigQuery's limit for an imported model.
-LARGEST_BYTES = 450 * 1024**2
+# BigQuery's limit for an imported model, in the smaller unit of that name.
+LARGEST_BYTES = 450 * 10**6
 
 OUTPUT = "probability"
 
 
 class Unsupported(ValueError):
     """What a graph cannot hold; the message is for the record of the version."""
+
+
+def check_size(size: float) -> None:
+    """
+    Check the bytes of a graph, or of a part of one.
+
+    Raises:
+        Unsupported: It is larger than BigQuery imports.
+    """
+    if size > LARGEST_BYTES:
+        raise Unsupported(
+            f"the graph has {size / 1e6:,.0f} MB, and BigQuery imports models of "
+            f"{LARGEST_BYTES / 1e6:,.0f} MB at most"
+        )
 
 
 class Graph:
@@ -114,12 +128,7 @@ class Graph:
                 helper.make_opsetid(ML, _ML_OPSET),
             ],
         )
-        size = model.ByteSize()
-        if size > LARGEST_BYTES:
-            raise Unsupported(
-                f"the graph has {size / 1024**2:.0f} MiB, and BigQuery imports models "
-                f"of {LARGEST_BYTES // 1024**2} MiB at most"
-            )
+        check_size(model.ByteSize())
         checker.check_model(model)
         return bytes(model.SerializeToString())
 

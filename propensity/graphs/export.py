@@ -55,7 +55,7 @@ def exported(
         Unsupported: A part of them has no graph; the message says which.
         SchemaError: Features, preprocessor and model do not fit together.
     """
-    if OUTPUT in features:
+    if any(name.lower() == OUTPUT for name in features):
         raise Unsupported(f"a feature is named {OUTPUT}, as the graph's output is")
     if getattr(model, "feature_names_in_", None) is not None:
         raise Unsupported("the model was fitted on named columns")

@@ -7,6 +7,7 @@ names of models, tables and columns, none of which comes from a request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from propensity.models.encoding import Kind
@@ -18,6 +19,9 @@ _PARTS = {
     "flag": "graph_flag",
     "category": "graph_category",
 }
+
+# A name between backticks.
+_NAMED = re.compile(r"`([^`\n]+)`")
 
 # BigQuery's names of the type of a truth value.
 FLAG_TYPES = frozenset({"BOOL", "BOOLEAN"})
@@ -35,11 +39,8 @@ def model_name(use_case: str, version: int, *, checksum: str) -> str:
 
 def import_statement(model: str, *, uri: str) -> str:
     """Return the statement that imports the graph at ``gs://…`` as a model."""
-    return (
-        statement("import_model")
-        .replace("`uri`", uri)
-        .replace("`model`", _quoted(model))
-    )
+    texts = {"model": _quoted(model), "uri": uri}
+    return _in_place(_without_comments(statement("import_model")), texts)
 
 
 def scoring_statement(
@@ -49,6 +50,7 @@ def scoring_statement(
     features: Mapping[str, Kind],
     flags: frozenset[str],
     rows: str = "",
+    source: str = "",
 ) -> str:
     """
     Return a statement that scores, with its placeholders filled.
@@ -59,23 +61,32 @@ def scoring_statement(
         features: Kind of each by name.
         flags: Features whose columns are truth values.
         rows: For ``score_by_model``: the statement that gives the features.
+        source: For ``score_table``: name of the table.
     """
+    # Before any feature is in the text: it may be named like a placeholder.
+    text = _in_place(text, {"model": _quoted(model), "source": _quoted(source)})
     parts = {
         name: statement(_PARTS["flag" if name in flags else kind])
         for name, kind in features.items()
     }
     inputs = "".join(
-        _without_comments(part).replace("`feature`", _quoted(name))
+        _in_place(_without_comments(part), {"feature": _quoted(name)})
         for name, part in parts.items()
     )
-    text = text.replace("        `inputs`\n", inputs).replace("`model`", _quoted(model))
-    return text.replace("          `features`\n", rows)
+    text = text.replace("        `inputs`\n", inputs)
+    # A statement may end in a comment, and without the end of its line.
+    return text.replace("          `features`\n", rows.rstrip("\n") + "\n")
 
 
 def table_statement(model: str, *, features: Mapping[str, Kind], source: str) -> str:
     """Return the statement that scores any table with columns of these names."""
-    text = _filled(statement("score_table"), {"source": _quoted(source)})
-    return scoring_statement(text, model=model, features=features, flags=frozenset())
+    return scoring_statement(
+        _without_comments(statement("score_table")),
+        model=model,
+        features=features,
+        flags=frozenset(),
+        source=source,
+    )
 
 
 def _without_comments(text: str) -> str:
@@ -83,8 +94,14 @@ def _without_comments(text: str) -> str:
     return "".join(line for line in lines if not line.lstrip().startswith("--"))
 
 
+def _in_place(text: str, texts: Mapping[str, str]) -> str:
+    """Return a statement, its placeholders filled; what is put in is left as it is."""
+    return _NAMED.sub(lambda named: texts.get(named[1], named[0]), text)
+
+
 def _quoted(name: str) -> str:
-    return f"`{name}`"
+    """Return a name in backticks; of a table it may have had some already."""
+    return f"`{name.replace('`', '')}`"
 
 
 # -- the scorer's own code, as a function ----------------------------------------------
@@ -131,7 +148,7 @@ def function_statement(
         "bundle": blob,
         "sha256": checksum,
     }
-    return _filled(statement("create_scoring_function"), texts)
+    return _in_place(_without_comments(statement("create_scoring_function")), texts)
 
 
 def function_call_statement(
@@ -143,7 +160,7 @@ def function_call_statement(
         for name, kind in features.items()
     )
     texts = {"function": _quoted(name), "values": values, "source": _quoted(source)}
-    return _filled(statement("score_table_by_function"), texts)
+    return _in_place(_without_comments(statement("score_table_by_function")), texts)
 
 
 # What the function needs beside the libraries that training records.
@@ -152,11 +169,3 @@ FURTHER_PACKAGES = {
     "scipy": "1.17.1",
     "threadpoolctl": "3.8.0",
 }
-
-
-def _filled(text: str, texts: Mapping[str, str]) -> str:
-    """Return a statement without its comments, its placeholders filled."""
-    text = _without_comments(text)
-    for placeholder, own in texts.items():
-        text = text.replace(_quoted(placeholder), own)
-    return text

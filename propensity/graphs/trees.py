@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.graphs.builder import ML, Graph, Unsupported
+from propensity.graphs.builder import ML, Graph, Unsupported, check_size
 from propensity.graphs.columns import Columns
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
+
+# Of a node in a graph, at the least; while it is made it takes ten times that.
+_NODE_BYTES = 48
 
 # A float32 holds integers up to 2**24; one bit is left for the rounding of the parts.
 _BITS = 23
@@ -109,7 +112,12 @@ def total(columns: Columns, trees: Sequence[Tree], *, is_single: bool) -> str:
         columns: That the trees were fitted on.
         trees: At least one.
         is_single: Whether they compare float32 values.
+
+    Raises:
+        Unsupported: They are larger than BigQuery imports.
     """
+    # First, since a forest of very many leaves would take the memory of a training.
+    check_size(_NODE_BYTES * sum(len(tree.column) for tree in trees))
     trees = _of_raw(columns, trees, is_single=is_single)
     parts = _parts(trees)
     sums = _ensemble(columns.graph, columns.raw, trees, parts)

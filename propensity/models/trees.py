@@ -94,14 +94,11 @@ def grown(model: Any) -> list[Nodes]:
 
 class Ranges:
     """
-    The ranges of values between the edges of each feature.
+    The ranges of values between the edges of each feature, the last one infinite.
 
     A value's range is the number of edges below it; a missing value's is the number of
     all. It is guessed from the value's first bits, and searched between the edges that
     begin with these. A search among all, with its branches, takes ten times as long.
-
-    Args:
-        edges: Of each feature, ascending, the last infinite.
     """
 
     def __init__(self, edges: Mapping[int, Array]) -> None:
@@ -115,9 +112,7 @@ class Ranges:
         steps = [1 << n for n in reversed(range(longest[-1].bit_length()))]
         self._steps = [(n, len(longest) - bisect_left(longest, n)) for n in steps]
         # A step may look beyond a feature's edges.
-        padded = [
-            np.append(edges[feature], [inf] * steps[0]) for feature in self.features
-        ]
+        padded = [np.append(edges[at], [inf] * steps[0]) for at in self.features]
         self._edges = np.concatenate(padded)
         self.shifts = np.cumsum([0, *map(len, padded[:-1])]).tolist()
         self._guesses = np.concatenate(
@@ -154,10 +149,7 @@ def _key(bits: Array) -> Array:
 
 class Tables:
     """
-    The sums of the leaves that rows reach, tree by tree.
-
-    Attributes:
-        line_bytes: Bytes that a row reads.
+    The sums of the leaves that rows reach, tree by tree; a row reads ``line_bytes``.
 
     Raises:
         OverflowError: The tables would be too large.
@@ -188,9 +180,7 @@ class Tables:
         for word, (tree, low) in enumerate(words):
             self._fill(word, tree, low, edges, ends)
         self._table = np.ascontiguousarray(self._table.T)
-        self._listed = [
-            (feature, edges[feature].tolist(), *of) for feature, of in ends.items()
-        ]
+        self._listed = [(name, edges[name].tolist(), *of) for name, of in ends.items()]
         self._groups = []
         for group in _shared(sizes):
             table, shift, parts = ~np.zeros_like(self._table[:1]), 0, []

@@ -11,6 +11,7 @@ table instead; a log line says why, and the index is tried again.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -130,6 +131,9 @@ class Indexes:
         # During a switch there are two.
         available = max(0, instance_bytes() - RESERVED_BYTES) // 2
         self._most_bytes = settings.lookup_index_bytes or available
+        # Of the files that are in memory as a whole, or about to be.
+        self._bytes: dict[str, int] = {}
+        self._counting = threading.Lock()
         self._threads = threads.pool(CONNECTIONS, "blocks")
         self._by_use_case: dict[str, Refreshed[Index | Blocks | None]] = {}
 
@@ -164,11 +168,14 @@ class Indexes:
             refreshed.expire()
         return index
 
-    def opened(self, file: IndexFile, *, is_first: bool) -> Index | Blocks:
+    def opened(
+        self, use_case: str, file: IndexFile, *, is_first: bool
+    ) -> Index | Blocks:
         """
-        Load a file, or its head where the whole does not fit.
+        Load a file, or its head where the whole does not fit beside those of others.
 
         Args:
+            use_case: Whose index it is.
             file: Of the index.
             is_first: Whether lookups wait for it, so that the head will do for now.
 
@@ -176,7 +183,7 @@ class Indexes:
             ArtifactError, DamagedIndex: It is missing or not as it was written.
             AccessDenied, Unavailable: As named.
         """
-        fits = file.size <= self._most_bytes
+        fits = self._takes(use_case, file.size)
         if not fits or (is_first and file.size > AT_ONCE_BYTES):
             head = Head.parse(self._objects.read(file.name, size=file.head_bytes))
             return Blocks(
@@ -194,6 +201,20 @@ class Indexes:
                 f"{file.name} does not have the SHA-256 that its pointer names"
             )
         return Index(data)
+
+    def left(self, use_case: str) -> None:
+        """Say that a use case has no index in memory."""
+        with self._counting:
+            self._bytes.pop(use_case, None)
+
+    def _takes(self, use_case: str, size: int) -> bool:
+        """Tell whether a file of this size fits; from then on it counts if it does."""
+        with self._counting:
+            self._bytes.pop(use_case, None)
+            fits = sum(self._bytes.values()) + size <= self._most_bytes
+            if fits:
+                self._bytes[use_case] = size
+        return fits
 
     def pointer(self, use_case: str, *, than: int) -> tuple[IndexPointer, int] | None:
         """
@@ -247,6 +268,10 @@ class _Loader:
             is_recent = began - self._seen_at <= self._ttl_s
             if not (isinstance(error, Unavailable) and is_recent):
                 self._index, self._generation = None, 0
+                self._indexes.left(self._use_case)
+            if isinstance(self._index, Blocks):
+                # At the next look, and not at the next lookup.
+                self._index.is_loading = False
             # Once, and not at every look.
             if str(error) != self._trouble:
                 self._trouble = str(error)
@@ -264,7 +289,8 @@ class _Loader:
             if file.name == name and began < until:
                 raise reason
         try:
-            index = self._indexes.opened(file, is_first=self._index is None)
+            is_first = self._index is None
+            index = self._indexes.opened(self._use_case, file, is_first=is_first)
         except (ArtifactError, DamagedIndex) as error:
             self._refused = (file.name, error, began + self._ttl_s)
             raise

@@ -113,8 +113,16 @@ def remove_old(artifacts: Artifacts, use_case: str) -> None:
 
 
 def withdraw(artifacts: Artifacts, use_case: str) -> None:
-    """Delete the pointer: an index that is no longer published must not answer."""
+    """
+    Delete the pointer, and then all files.
+
+    An index that is no longer published must not answer, and nobody else would delete
+    what it has of users. Who still reads a file reads the table instead.
+    """
     artifacts.delete(pointer_name(use_case))
+    for entry in artifacts.generations(folder_of(use_case)):
+        if entry.name.endswith(ENDING):
+            artifacts.delete_generation(entry)
 
 
 def _built(

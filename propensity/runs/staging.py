@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from propensity.runs.predict import Staged
     from propensity.runs.run import Run
 
-# Ids in one statement; BigQuery's limit for all parameters is 10 MB.
-_REMOVED_AT_ONCE = 10_000
-
 # BigQuery's names of types of columns that hold a kind of feature.
 _NUMBERS = frozenset(
     {"INTEGER", "INT64", "FLOAT", "FLOAT64", "NUMERIC", "BIGNUMERIC", *sql.FLAG_TYPES}
@@ -182,8 +179,9 @@ def _unstage_suppressed(run: Run) -> list[str]:
         return waiting
     for batch in run.warehouse.batches(statement("staged_users"), run.staging_key):
         waiting += suppressed.those_of(batch["user_id"].to_pylist(), run.use_case.name)
-    for start in range(0, len(waiting), _REMOVED_AT_ONCE):
-        users = waiting[start : start + _REMOVED_AT_ONCE]
+    at_once = user_days.REMOVED_AT_ONCE
+    for start in range(0, len(waiting), at_once):
+        users = waiting[start : start + at_once]
         run.warehouse.execute(
             statement("unstage_users"), {**run.staging_key, "user_ids": users}
         )

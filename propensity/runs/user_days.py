@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # The use case's statement that reads the sums; one without it reads the export.
 INCREMENTAL = "incremental_features"
 
+# Ids in one statement; BigQuery's limit for all parameters is 10 MB.
+REMOVED_AT_ONCE = 10_000
+
 # The state of a table that may have any rows: its day is summed up each time.
 UNKNOWN = "unknown"
 
@@ -92,13 +95,14 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
 
 def forget(run: Run, user_ids: Collection[str]) -> None:
     """Remove suppressed users from the sums of the run's days."""
-    if user_ids:
+    every = sorted(user_ids)
+    for start in range(0, len(every), REMOVED_AT_ONCE):
         run.warehouse.execute(
             statement("forget_user_days"),
             {
                 "use_case": run.use_case.name,
                 "first_shard": _shards(run)[0],
-                "user_ids": sorted(user_ids),
+                "user_ids": every[start : start + REMOVED_AT_ONCE],
             },
         )
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from commands.deployment import look_at_processes
-from local.processes import Process, start_time
+from local.processes import Process, myself, start_time
 from local.stack.state import Options, Record
 from offline.doctor.report import Report
 
@@ -35,3 +35,12 @@ class TestProcesses:
         ]
         assert after.status == 1
         assert after.checks == ["processes"]
+
+    def test_that_are_being_stopped_are_not(self):
+        """Nothing is wrong while a demo ends."""
+        gone = Process("score", os.getpid(), "long ago", 8080, "logs/score.log")
+        record = Record(None, Options(), {}, "", [gone], stopper=myself("stopper"))
+        report = Report()
+        look_at_processes(report, record)
+
+        assert report.findings == []

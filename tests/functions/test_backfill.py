@@ -157,12 +157,55 @@ class TestBackfill:
         before = runs.table("ma_predictions_history")
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 5000)
         dry, plan = filled(runs, capfd, "--dry-run")
+        with entered(runs.environment):
+            main(["backfill", "--from", str(LATER), "--to", str(LATER), "--dry-run"])
+        told = capfd.readouterr().out
         refused, _ = filled(runs, capfd, "--maximum-bytes", "4999")
 
         assert (dry, refused) == (0, 1)
         assert [week["as_of"] for week in plan["weeks"]] == list(map(str, WEEKS))
         assert plan["bytes_estimated"] == 5000
+        assert told.startswith("ga4_purchase, 1 as-of date\n")
         assert runs.table("ma_predictions_history") == before
+
+    def test_bills_nothing_where_no_version_could_score(
+        self, place, capfd, monkeypatch
+    ):
+        """The query for the features would be for nothing. A dry run says so, too."""
+        asked = []
+        monkeypatch.setattr(Warehouse, "parts", lambda *of, **named: asked.append(of))
+        for arguments in ([], ["--dry-run"]):
+            with entered(place.environment):
+                period = ["--from", str(FIRST), "--to", str(LATER)]
+                code = main(["backfill", *period, *arguments])
+
+            assert code == 1
+            assert "ga4_purchase has no champion yet" in capfd.readouterr().err
+        assert asked == []
+
+    def test_limits_the_query_for_the_features_alone(self, runs, capfd, monkeypatch):
+        """A low limit must not stop publications behind a query that was billed."""
+        limits = {"parts": set(), "execute": set()}
+
+        def noted(name: str) -> None:
+            original = getattr(Warehouse, name)
+
+            def call(self, *rest, **named):
+                limits[name].add(self.settings.maximum_bytes_billed)
+                return original(self, *rest, **named)
+
+            monkeypatch.setattr(Warehouse, name, call)
+
+        for name in limits:
+            noted(name)
+        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 10)
+        code, report = filled(runs, capfd, "--maximum-bytes", "11", until=FIRST)
+
+        assert (code, report["maximum_bytes"]) == (0, 11)
+        assert limits == {
+            "parts": {11},
+            "execute": {runs.settings.maximum_bytes_billed},
+        }
 
     @pytest.mark.long
     def test_does_not_publish_scores_that_jumped(self, enthroned, capfd):

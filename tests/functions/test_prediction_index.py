@@ -253,6 +253,16 @@ class TestPublication:
         assert files(clients[1]) == [before.name]
         assert index_writer.find_pointer(clients[1], USE_CASE)[0].newest == before
 
+    def test_that_is_withdrawn_leaves_no_file(self, workplace, clients):
+        """What it has of users nobody else would delete. Another use case's stays."""
+        publish(workplace, [ANA])
+        index(clients)
+        other = index(clients, use_case="first_day_churn")
+        index_writer.withdraw(clients[1], USE_CASE)
+
+        assert clients[1].find(pointer_name(USE_CASE)) is None
+        assert files(clients[1]) == [other.name]
+
     def test_replaces_a_pointer_that_is_damaged(self, workplace, clients):
         """It names nothing, so nothing is lost."""
         publish(workplace, [ANA])

@@ -104,6 +104,10 @@ class TestUse:
         assert kept == [pytest.approx(2 * 18.1e6 / 2**30)]
         assert looks == [limits.MONTH_S / 10 / 1e3]
         assert [line.amount for line in lookups.lines(large)][-1] == 1_000.0
+        # Indexes of use cases share the memory.
+        alone = replace(size, users=9_000_000)
+        assert lookups.is_loaded(alone)
+        assert not lookups.is_loaded(replace(alone, use_cases=2))
 
     def test_an_instance_has_room_for_the_index_as_the_function_does(self):
         """The memory of deploy.sh, without what is reserved, for two indexes."""

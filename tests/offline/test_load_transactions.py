@@ -158,6 +158,11 @@ class TestFile:
             (public().append_column("V3", [[1.0] * N]), START, "several columns V3"),
             (own().append_column("is_fraud", [[1] * N]), None, "columns is_fraud"),
             (own(transaction_id=["a"] * N), START, "several rows"),
+            (
+                own(transaction_id=[f"a{n}" for n in range(N - 1)] + ["a\nb"]),
+                START,
+                f"row {N}: transaction_id has no control characters",
+            ),
             (own(transaction_id=[None, *["a"] * (N - 1)]), START, "row 1"),
             (own(event_time=["soon"] * N), START, "event_time"),
         ],

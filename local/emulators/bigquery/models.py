@@ -1,7 +1,7 @@
 """
 Imported ONNX models: CREATE MODEL from a bucket, and ML.PREDICT by ONNX Runtime.
 
-What BigQuery refuses is refused here: a path outside Cloud Storage, 450 MiB, an opset
+What BigQuery refuses is refused here: a path outside Cloud Storage, 450 MB, an opset
 that ONNX Runtime 1.12 does not know, operators of other domains. A NULL is refused too,
 since a tensor has none. Of ONNX models in general this knows those with one column for
 each input, and one output.
@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-LARGEST_BYTES = 450 * 1024**2
+LARGEST_BYTES = 450 * 10**6
 # Of ONNX Runtime 1.12.0, which BigQuery runs.
 _NEWEST_OPSETS = {"": 17, "ai.onnx": 17, "ai.onnx.ml": 3}
 _NEWEST_IR = 8

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, replace
 
 import pytest
 
 from local.errors import LocalError
 from local.processes import free_ports, is_free, spawn, stop
-from local.stack.stack import Stack
+from local.stack import commands
+from local.stack.stack import Stack, stop_record
 from local.stack.starting import answers
 from local.stack.state import LOCAL, PORT_OFFSETS, Options, Record, State
 from tests.local.stack.projects import (
@@ -36,6 +38,54 @@ def home(tmp_path_factory):
     (folder / ".local").mkdir()
     (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
     return folder
+
+
+# Ends half a second after it was told to, as a function that answers its last request.
+SLOW = "trap 'sleep 0.5; exit' TERM; while true; do sleep 0.05; done"
+
+
+class TestStatus:
+    @pytest.mark.parametrize("name", ["demo", "up"])
+    def test_of_what_is_being_stopped_names_nothing_as_ended(
+        self, tmp_path, capsys, name
+    ):
+        """While a demo, or ``down``, stops one process after the other nothing is
+        wrong. What has ended before is said to have."""
+        state = State(name, home=tmp_path)
+        scripts = {"get_proba": "sleep 600", "storage": SLOW}
+        running = [
+            spawn(
+                service,
+                ["bash", "-c", script],
+                environment={"PATH": os.environ["PATH"]},
+                folder=tmp_path,
+                port=port,
+                log=tmp_path / f"{service}.log",
+            )
+            for port, (service, script) in enumerate(scripts.items(), start=1)
+        ]
+        owner = replace(running[0], pid=os.getpid()) if name == "demo" else None
+        ports = {"bigquery_storage": 3}
+        record = Record(owner, Options(), ports, "", running)
+        state.folder.mkdir()
+        state.record_file.write_text(record.to_json())
+        stopping = threading.Thread(target=stop_record, args=(record, state))
+        stopping.start()
+        wait_until(lambda: not running[0].is_running)
+        code = commands.status([state])
+        told = capsys.readouterr().out
+        is_slow_one_there = running[1].is_running
+        stopping.join()
+
+        assert is_slow_one_there
+        assert (code, "is being stopped" in told) == (0, True)
+        assert "ENDED" not in told
+        assert [line.split()[2] for line in told.splitlines() if "http://" in line] == [
+            "stopped",
+            "running,",
+        ]
+        assert commands.status([state]) == 0
+        assert capsys.readouterr().out == "Nothing is up.\n"
 
 
 @pytest.mark.long

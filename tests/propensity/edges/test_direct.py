@@ -116,7 +116,6 @@ class TestShorterWay:
             ("GET", "/"),
             ("PUT", "/"),
             ("HEAD", "/"),
-            ("TRACE", "/"),
             ("POST", "/elsewhere"),
             ("GET", "/favicon.ico"),
             ("GET", "/robots.txt"),
@@ -130,6 +129,14 @@ class TestShorterWay:
         assert answer(short, method, path, body) == answer(
             framework, method, path, body
         )
+
+    @pytest.mark.parametrize("method", ["TRACE", "PROPFIND"])
+    def test_answers_a_method_that_the_framework_refuses(self, method, application):
+        """In JSON, as all that a function refuses, and not in the framework's words."""
+        framework, short = application("echoed")
+
+        assert answer(framework, method, "/", b"")[2] == b"Method Not Allowed"
+        assert answer(short, method, "/", b"")[2] == method.encode()
 
     def test_leaves_out_no_decorator_of_ours(self, application):
         """Only the framework's own wrappers are passed."""

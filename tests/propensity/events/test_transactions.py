@@ -169,10 +169,11 @@ class TestTransactions:
             *((one, "wrong_type") for one in (*NEVER, "null", "true", "1.5")),
             *((one, "bad_value") for one in ('""', f'"{"x" * 257}"')),
             *((one, "bad_value") for one in ("9" * 257, "9" * 5_000)),
+            *((one, "bad_value") for one in ('"\x7f"', r'"\n"', r'"a\u009Fb"')),
         ],
     )
     def test_are_identified_by_nothing_else(self, literal, reason):
-        """An identity has 1 to 256 characters."""
+        """An identity has 1 to 256 characters, and no control character."""
         event = written(transaction(), transaction_id=literal)
 
         assert card_refusal(event) == (reason, "transaction_id")

@@ -7,6 +7,7 @@ a time are judged by the batch. ``test_reading.py`` has what is true of batches.
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -18,6 +19,7 @@ from propensity.events.types import declared
 from propensity.events.values import (
     REASONS,
 )
+from propensity.ids import problem_of
 from tests.events import (
     BASE,
     CATALOGUE,
@@ -275,10 +277,57 @@ class TestEncoding:
 
         assert refusal(event) == ("wrong_encoding", None)
 
-    @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256))
-    def test_takes_every_character(self, user_id):
+    @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=256))
+    def test_takes_every_character(self, city):
         """Whatever Unicode has arrives as it was sent."""
-        assert row(bet(user_id=user_id))["user_id"] == user_id
+        assert row(registration(city=city))["city"] == city
+
+
+class TestIds:
+    @given(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256),
+        st.booleans(),
+    )
+    def test_are_those_that_a_lookup_takes(self, user_id, is_ascii):
+        """Whatever Unicode has but control characters, escaped or as it is."""
+        event = json.dumps(
+            json.loads(written(bet(user_id=user_id))), ensure_ascii=is_ascii
+        )
+        if problem_of(user_id):
+            assert refusal(event.encode()) == ("bad_value", "user_id")
+        else:
+            assert row(event.encode())["user_id"] == user_id
+
+    @pytest.mark.parametrize("character", [*map(chr, (0, 9, 10, 31, 127, 128, 159))])
+    @pytest.mark.parametrize("field", ["user_id", "event_id"])
+    def test_with_a_control_character_are_refused_alone(self, field, character):
+        """A dead letter that names the field; the others of the group are stored. Other
+        texts may have one."""
+        sent = [
+            message(bet(**{field: f"a{character}b"}), "1"),
+            message(bet(event_id="e2"), "2"),
+            message(registration(event_id="e3", city=f"a{character}b"), "3"),
+        ]
+        found = accept(*sent)
+        [(place, refused)] = found.refused.items()
+
+        assert (place, refused.reason, refused.field) == (0, "bad_value", field)
+        assert found.rows.column("event_id").to_pylist() == ["e2", "e3"]
+
+    def test_of_messages_have_the_same_rule(self):
+        """An id that an attribute gives, or the message, is one of the event."""
+        bare = bet(event_id=...)
+        found = accept(
+            message(bare, "m1", event_id="a\tb"),
+            message(bare, "m2", event_id="\u00ad is no control character"),
+            message(bare, "m\n3"),
+        )
+
+        assert found.rows.column("message_id").to_pylist() == ["m2"]
+        assert {place: why.field for place, why in found.refused.items()} == {
+            0: "event_id",
+            2: "event_id",
+        }
 
 
 class TestSizes:

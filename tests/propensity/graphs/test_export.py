@@ -23,6 +23,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from local.emulators.bigquery import models
 from propensity.graphs import builder, checked, export, parity
 from propensity.graphs.builder import Unsupported
 from propensity.graphs.columns import Columns, raw_thresholds
@@ -263,7 +264,35 @@ class TestUnsupported:
         with pytest.raises(Unsupported, match=reason):
             export.exported(preprocessor, model, features=FEATURES)
 
+    @pytest.mark.parametrize("name", ["probability", "Probability"])
+    def test_a_feature_named_like_the_output(self, name):
+        """BigQuery would have two columns of one name, which it reads in any case."""
+        made = generated(0)
+
+        with pytest.raises(Unsupported, match="as the graph's output is"):
+            export.exported(made.preprocessor, made.model, features={name: "number"})
+
+    def test_trees_that_are_too_large_are_not_written_first(self, monkeypatch):
+        """To write a forest takes ten times its size: more than a training has. No
+        node of one is smaller than what is counted."""
+        _, model = fitted(SimpleImputer(), RandomForestClassifier(9, random_state=0))
+        preprocessor, _ = fitted(SimpleImputer(), LogisticRegression())
+        data = export.exported(preprocessor, model, features=FEATURES)
+        nodes = sum(tree.tree_.node_count for tree in model.estimators_)
+        monkeypatch.setattr(builder, "LARGEST_BYTES", 48 * nodes - 1)
+
+        def written(*_, **__):
+            raise AssertionError("it was written")
+
+        monkeypatch.setattr(builder.Graph, "add", written)
+
+        assert len(data) > 48 * nodes
+        with pytest.raises(Unsupported, match="BigQuery imports models"):
+            export.exported(preprocessor, model, features=FEATURES)
+
     def test_larger_than_bigquery_imports(self, monkeypatch):
+        """450 MB, of a thousand KB each: the emulator has the same limit."""
+        assert builder.LARGEST_BYTES == models.LARGEST_BYTES == 450 * 10**6
         monkeypatch.setattr(builder, "LARGEST_BYTES", 100)
         made = generated(0)
 

@@ -57,10 +57,77 @@ class TestScoring:
         assert not found.find(exp.Merge)
 
 
+# Features with the names of all placeholders: a car has a model, a visit a source.
+PLACEHOLDERS = {
+    **dict.fromkeys(("model", "inputs", "features", "feature", "values"), "number"),
+    **dict.fromkeys(("source", "function", "arguments", "packages"), "category"),
+    **dict.fromkeys(("connection", "bucket", "bundle", "sha256", "uri"), "category"),
+}
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("last", ["", "\n", " -- the end"])
+    def test_may_be_named_like_a_placeholder(self, last):
+        """Weekly, of a table and as arguments each reads its own column. A statement of
+        features may end as it likes."""
+        rows = "SELECT * FROM t" + last
+        weekly = sql.scoring_statement(
+            statement("score_by_model"),
+            model="m",
+            features=PLACEHOLDERS,
+            flags=frozenset(),
+            rows=rows,
+        )
+        of_table = sql.table_statement("d.m", features=PLACEHOLDERS, source="d.t")
+        call = sql.function_call_statement("d.f", features=PLACEHOLDERS, source="d.t")
+        for text, model in ((weekly, "m"), (of_table, "d.m")):
+            parsed = sqlglot.parse_one(text, dialect="bigquery")
+            [predicted] = parsed.find_all(exp.Predict)
+            inputs = {one.alias: one for one in predicted.find(exp.Select).expressions}
+
+            assert predicted.this.sql("bigquery").replace("`", "") == model
+            assert {*PLACEHOLDERS} < {*inputs}
+            for name in PLACEHOLDERS:
+                assert inputs[name].find(exp.Column).name == name
+        called = sqlglot.parse_one(call, dialect="bigquery")
+
+        columns = called.find_all(exp.Column, bfs=False)
+
+        assert [one.name for one in columns] == [
+            "user_id",
+            *PLACEHOLDERS,
+        ]
+        assert called.find(exp.From).this.sql("bigquery") == "`d.t`"
+
+    def test_are_the_arguments_of_a_function(self):
+        created = sql.function_statement(
+            "d.f",
+            connection="c",
+            bundle="gs://b/o",
+            checksum="0",
+            features=PLACEHOLDERS,
+            libraries={},
+        )
+        arguments = created[created.index("(") + 1 : created.index(")")]
+
+        assert [one.split("`")[1] for one in arguments.split(",")] == [*PLACEHOLDERS]
+
+
 class TestNames:
     def test_of_a_model_hold_the_checksum(self):
         """Another graph is another model, whatever was in the dataset before."""
         assert sql.model_name("u", 3, checksum="ab" * 32) == "model_u_3_abababababab"
+
+    @pytest.mark.parametrize("source", ["d.t", "`d.t`", "`d`.`t`"])
+    def test_of_a_table_are_quoted_once(self, source):
+        """As somebody writes them who knows SQL."""
+        of_graph = sql.table_statement("d.m", features=FEATURES, source=source)
+        by_function = sql.function_call_statement(
+            "d.f", features=FEATURES, source=source
+        )
+
+        assert "FROM\n        `d.t`\n" in of_graph
+        assert "FROM\n  `d.t`\n" in by_function
 
     def test_of_an_import_are_quoted(self):
         found = sql.import_statement("m", uri="gs://b/models/u/3/model.onnx")
@@ -69,6 +136,8 @@ class TestNames:
         assert created.args["exists"]
         assert created.args["kind"] == "MODEL"
         assert "model_path = 'gs://b/models/u/3/model.onnx'" in found
+        # Not with words about placeholders, which somebody would read who runs it.
+        assert found.startswith("CREATE MODEL IF NOT EXISTS `m`\n")
 
 
 def test_packages_of_a_function_are_those_of_the_project():

@@ -13,6 +13,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -313,6 +314,11 @@ def no_pointer(artifacts, file):
     point(artifacts, b"\xff")
 
 
+def large_pointer(artifacts, file):
+    file = replace(file, size=10**20, head_bytes=10**15)
+    point(artifacts, IndexPointer(newest=file, previous=None).encoded())
+
+
 def missing_file(artifacts, file):
     artifacts.delete(file.name)
 
@@ -328,7 +334,7 @@ def changed_file(artifacts, file):
 
 
 TROUBLES = [
-    *(missing_pointer, broken_pointer, no_pointer),
+    *(missing_pointer, broken_pointer, no_pointer, large_pointer),
     *(missing_file, cut_file, changed_file),
 ]
 

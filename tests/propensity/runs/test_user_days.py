@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -151,6 +152,18 @@ class TestFullRuns:
         assert found == {"stays": strict.after["stays"]}
         assert (unread, days_read) == (0, 1)
         assert {row["user_id"] for row in left} == {"stays", None}
+
+    def test_forget_so_many_at_once_as_a_statement_takes(self, site, monkeypatch):
+        """All parameters of a statement have 10 MB; a long list takes several."""
+        sent = []
+        run = site.run(
+            warehouse=SimpleNamespace(execute=lambda _, of: sent.append(of["user_ids"]))
+        )
+        monkeypatch.setattr(user_days, "REMOVED_AT_ONCE", 2)
+        user_days.forget(run, {"e", "d", "c", "b", "a"})
+        user_days.forget(run, ())
+
+        assert sent == [["a", "b"], ["c", "d"], ["e"]]
 
 
 class TestDeployments:

@@ -1,0 +1,98 @@
+"""
+What of indexes is in memory, specified: of one that is being loaded, and of several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from propensity.online import indexed
+from propensity.online.question import Question
+from propensity.registry.prediction_index import pointer_name
+from tests.clocks import ManualClock
+from tests.propensity.index.test_index import many
+from tests.propensity.online.test_indexed import (
+    AT_ONCE,
+    DAY,
+    TODAY,
+    Table,
+    body,
+    lines,
+    lookups_of,
+    publish,
+)
+from tests.proxy import Asked, Proxy
+
+
+class TestIndexes:
+    def test_of_use_cases_share_the_memory(self, artifacts, capfd):
+        """Of two that fit alone and not together the second is read by blocks, until
+        the first is gone."""
+        first = publish(artifacts, many(2_000), use_case="c")
+        publish(artifacts, many(2_000), use_case="d")
+
+        async def scenario() -> list[str]:
+            most = int(1.5 * first.size)
+            lookups = lookups_of(Table(), lookup_index_bytes=most, **AT_ONCE)
+
+            async def ask(use_case: str) -> None:
+                question = Question(["user.7"], use_case, True)
+                answer = await lookups.answer(question, today=TODAY)
+                assert answer.status_code == 200
+
+            await ask("c")
+            await ask("d")
+            publish(artifacts, many(2_000), use_case="c")
+            await ask("c")
+            artifacts.delete(pointer_name("c"))
+            answer = await lookups.answer(Question(["u"], "c", True), today=TODAY)
+            assert answer.status_code == 404
+            publish(artifacts, many(2_000), use_case="d")
+            await ask("d")
+            return [line["outcome"] for line in lines(capfd)]
+
+        outcomes = asyncio.run(scenario())
+        assert [one for one in outcomes if one.startswith("loaded")] == [
+            *("loaded", "loaded_head", "loaded", "loaded")
+        ]
+
+    def test_that_fail_to_load_are_not_tried_again_at_every_lookup(
+        self, artifacts, environment
+    ):
+        """Blocks answer meanwhile; the whole is tried again at the next look."""
+        users = 1 + indexed.AT_ONCE_BYTES // 18
+        rows = {f"user.{n}": (0.5, 1, DAY, 1) for n in range(users)}
+        file = publish(artifacts, rows)
+        whole, asked = f"bytes=0-{file.size - 1}", []
+        is_down = True
+
+        def rule(request: Asked) -> int | None:
+            if request.headers.get("Range") != whole:
+                return None
+            asked.append(request)
+            return 503 if is_down else None
+
+        with Proxy(environment["STORAGE_EMULATOR_HOST"], rule) as proxy:
+
+            async def scenario() -> None:
+                nonlocal is_down
+                clock = ManualClock()
+                lookups = lookups_of(
+                    Table(),
+                    clock=clock,
+                    storage_endpoint=proxy.url,
+                    lookup_cache_users=0,
+                )
+                for _ in range(20):
+                    answer = await body(lookups, "user.7", is_single=True)
+                    assert answer[:3] == b"200"
+                    await asyncio.sleep(0.1)
+                assert 0 < len(asked) <= 3
+                is_down = False
+                async with asyncio.timeout(30):
+                    while lookups.answer_at_once("user.7", today=TODAY) is None:
+                        clock.advance(indexed.LOOK_S)
+                        await body(lookups, "user.7")
+                        await asyncio.sleep(0.05)
+
+            asyncio.run(scenario())
