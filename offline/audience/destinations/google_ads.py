@@ -49,7 +49,9 @@ RATE = 5.0
 JOBS = 5
 
 _GMAIL = ("gmail.com", "googlemail.com")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+# Without what stands around an address, as in "Anna <anna@example.com>".
+_PART = r"[^@\s<>()\[\],;:\"\\]+"
+_EMAIL = re.compile(rf"{_PART}@{_PART}\.{_PART}")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 # What Google wants left out of names, as in "Dr. Anna" and "Smith, Jr.".

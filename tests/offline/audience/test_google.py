@@ -336,6 +336,11 @@ class TestNormalised:
             ("...@gmail.com", ""),
             ("nobody", ""),
             ("a@b", ""),
+            # An address with words around it would be the hash of nobody.
+            ("Anna Smith <anna@example.com>", ""),
+            ("mailto:anna@example.com", ""),
+            ("o'hara+1@example.com", "o'hara+1@example.com"),
+            ("j\u00f6rg@m\u00fcller.de", "j\u00f6rg@m\u00fcller.de"),
         ],
     )
     def test_email(self, text, email):
