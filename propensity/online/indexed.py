@@ -272,10 +272,15 @@ class _Loader:
             if isinstance(self._index, Blocks):
                 # At the next look, and not at the next lookup.
                 self._index.is_loading = False
+            instead = (
+                "lookups read the table instead"
+                if self._index is None
+                else "lookups go on with the index that is there"
+            )
             # Once, and not at every look.
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                _warn(self._use_case, f"{error}; lookups read the table instead")
+            if self._trouble != (message := f"{error}; {instead}"):
+                self._trouble = message
+                _warn(self._use_case, message)
         return self._index
 
     def _follow(self, began: float) -> None:
