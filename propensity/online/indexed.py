@@ -255,7 +255,7 @@ class _Loader:
         self._generation = 0
         self._seen_at = clock()
         # A file that cannot be used, why, and until when it is not read again.
-        self._refused: tuple[str, Exception, float] | None = None
+        self._refused: tuple[str, str, float] | None = None
         self._trouble = ""
 
     def load(self) -> Index | Blocks | None:
@@ -272,10 +272,15 @@ class _Loader:
             if isinstance(self._index, Blocks):
                 # At the next look, and not at the next lookup.
                 self._index.is_loading = False
+            instead = (
+                "lookups read the table instead"
+                if self._index is None
+                else "lookups go on with the index that is there"
+            )
             # Once, and not at every look.
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                _warn(self._use_case, f"{error}; lookups read the table instead")
+            if self._trouble != (message := f"{error}; {instead}"):
+                self._trouble = message
+                _warn(self._use_case, message)
         return self._index
 
     def _follow(self, began: float) -> None:
@@ -287,12 +292,13 @@ class _Loader:
         if self._refused is not None:
             name, reason, until = self._refused
             if file.name == name and began < until:
-                raise reason
+                raise ArtifactError(reason)
         try:
             is_first = self._index is None
             index = self._indexes.opened(self._use_case, file, is_first=is_first)
         except (ArtifactError, DamagedIndex) as error:
-            self._refused = (file.name, error, began + self._ttl_s)
+            # Not the error, whose traceback has the bytes of the file.
+            self._refused = (file.name, str(error), began + self._ttl_s)
             raise
         is_loading = isinstance(index, Blocks) and index.is_loading
         self._index, self._generation = index, 0 if is_loading else generation

@@ -14,6 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -341,8 +342,9 @@ class Champions:
             try:
                 serving = self._read(use_case, number)
             except (UnknownVersion, ArtifactError, SchemaError) as error:
+                # A copy has no traceback, in which are the bytes of the version.
                 with self._lock:
-                    self._refused[key] = (self._clock() + REFUSED_S, error)
+                    self._refused[key] = (self._clock() + REFUSED_S, copy(error))
                     while len(self._refused) > REFUSED_VERSIONS:
                         self._refused.popitem(last=False)
                 raise
@@ -374,7 +376,8 @@ class Champions:
             if self._clock() >= until:
                 del self._refused[key]
                 return None
-        raise error
+        # A copy, or each request would stay in the traceback of the one error.
+        raise copy(error)
 
     def _read(self, use_case: UseCase, number: int) -> Serving:
         record = None

@@ -396,11 +396,17 @@ class TestTrouble:
         assert sum(file.name.split("/")[2] in path for path in paths) == 1
 
     def test_of_the_service_leaves_the_index_that_is_there(
-        self, artifacts, environment
+        self, artifacts, environment, capfd
     ):
-        """For as long as answers may be old; then the table is read."""
+        """For as long as answers may be old; then the table is read. The log says
+        each."""
         publish(artifacts, ANA)
-        is_down = False
+        is_down, said = False, []
+
+        def hear() -> None:
+            found = [line for line in lines(capfd) if line["outcome"] == "no_index"]
+            said.extend(line["message"].partition("; ")[2] for line in found)
+
         with Proxy(
             environment["STORAGE_EMULATOR_HOST"], lambda _: 503 if is_down else None
         ) as proxy:
@@ -415,10 +421,19 @@ class TestTrouble:
                     clock.advance(90)
                     assert b"0.8125" in await body(lookups, "ana")
                 assert table.reads == []
+                async with asyncio.timeout(30):
+                    while not said:
+                        await asyncio.sleep(0.05)
+                        hear()
                 clock.advance(1_000)
                 assert b"0.75" in await body(lookups, "ana")
+                hear()
 
             asyncio.run(scenario())
+        assert said == [
+            "lookups go on with the index that is there",
+            "lookups read the table instead",
+        ]
 
     def test_of_guessed_use_cases_takes_no_memory(self, artifacts):
         """Beyond some names the table is asked, as it knows them no more."""

@@ -5,7 +5,12 @@ What of indexes is in memory, specified: of one that is being loaded, and of sev
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
+import pytest
+
+from propensity.edges.objects import Objects
 from propensity.online import indexed
 from propensity.online.question import Question
 from propensity.registry.prediction_index import pointer_name
@@ -17,6 +22,7 @@ from tests.propensity.online.test_indexed import (
     TODAY,
     Table,
     body,
+    changed_file,
     lines,
     lookups_of,
     publish,
@@ -55,6 +61,40 @@ class TestIndexes:
         assert [one for one in outcomes if one.startswith("loaded")] == [
             *("loaded", "loaded_head", "loaded", "loaded")
         ]
+
+    @pytest.mark.parametrize("is_damaged", [True, False])
+    def test_that_are_refused_or_replaced_leave_nothing_in_memory(
+        self, artifacts, monkeypatch, is_damaged
+    ):
+        """Garbage is collected rarely in the function: a damaged file that an error has
+        in its traceback would be there twice after the next attempt."""
+        read, held = Objects.read, []
+
+        class Bytes(bytearray):
+            """Bytes that can be looked for."""
+
+        def noted(self, *arguments, **named):
+            data = Bytes(read(self, *arguments, **named))
+            held.append(weakref.ref(data))
+            return data
+
+        monkeypatch.setattr(Objects, "read", noted)
+
+        async def scenario() -> None:
+            lookups = lookups_of(Table(), **AT_ONCE)
+            for _ in range(3):
+                file = publish(artifacts, many(2_000))
+                if is_damaged:
+                    changed_file(artifacts, file)
+                await body(lookups, "user.7")
+            alive = [data for data in held if data() is not None]
+            assert (len(held), len(alive)) == (3, 0 if is_damaged else 1)
+
+        gc.disable()
+        try:
+            asyncio.run(scenario())
+        finally:
+            gc.enable()
 
     def test_that_fail_to_load_are_not_tried_again_at_every_lookup(
         self, artifacts, environment

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -122,6 +123,24 @@ class TestVersion:
 
         assert (error.value.status, error.value.field) == (404, "version")
 
+    def test_that_is_refused_keeps_no_request_in_memory(self, place):
+        """One error that all requests raise would have them all in its traceback, and
+        the bytes that were not those of the version."""
+        champions, version = place.champions(), place.publish()
+        place.corrupt(version)
+
+        def frames() -> int:
+            try:
+                champions.version(USE_CASE, version)
+            except ArtifactError as error:
+                return len([*traceback.walk_tb(error.__traceback__)])
+            return 0
+
+        _, second, *others = [frames() for _ in range(5)]
+
+        assert second > 0
+        assert {*others} == {second}
+
     def test_that_is_unknown_is_not_asked_for_at_each_call(self, place):
         """What is missing is remembered for a moment; then it may have been recorded
         meanwhile."""
@@ -132,7 +151,7 @@ class TestVersion:
         for ask in (champions.version, champions.find_loaded):
             with pytest.raises(UnknownVersion) as again:
                 ask(USE_CASE, 0)
-            assert again.value is first.value
+            assert again.value.body() == first.value.body()
         place.clock.advance(REFUSED_S)
 
         assert champions.find_loaded(USE_CASE, 0) is None
