@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import count
 
 import pytest
 
@@ -21,6 +22,10 @@ from tests.offline.audience.conftest import TABLES, Site
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
 USERS = 200
+# Every fifth is somebody whom the receiver does not take. Of so many not all are held
+# out, whatever the key of the control group, which is drawn.
+REFUSED = (name for name in (f"r{n}" for n in count()) if audience.rejects(name))
+NAMES = [f"u{n:03}" if n % 5 else next(REFUSED) for n in range(USERS)]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def site(module_workplace: Workplace) -> Iterator[Site]:
     for week in (0, 1):
         site.publish(
             MONDAY + week * WEEK,
-            {f"u{n:03}": ((n + 40 * week) % USERS + 1) / 400 for n in range(USERS)},
+            {name: ((n + 40 * week) % USERS + 1) / 400 for n, name in enumerate(NAMES)},
         )
     yield site
     site.warehouse.close()
