@@ -226,7 +226,7 @@ def forget(
     from propensity.settings import Settings
 
     settings = Settings.from_environment()
-    users = users_of(user_ids, sys.stdin.buffer)
+    users = users_of(user_ids, sys.stdin)
     if use_case:
         usecases.load(use_case)
     if allow_again:

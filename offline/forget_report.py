@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any
+from typing import Any, TextIO
 
 from propensity.errors import RequestError
 
@@ -135,7 +135,7 @@ class Allowed:
         return f"{self.removed} entries taken off the list of suppressed users."
 
 
-def users_of(arguments: Sequence[str], file: IO[bytes]) -> tuple[str, ...]:
+def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     """
     Return the users that a command names, each once.
 
@@ -143,16 +143,16 @@ def users_of(arguments: Sequence[str], file: IO[bytes]) -> tuple[str, ...]:
     has one can be forgotten.
 
     Args:
-        arguments: Of the command; a single ``-`` reads ``file`` instead.
-        file: One user id a line, in UTF-8 whatever the terminal has; a byte order mark
-            before the first is none of it.
+        arguments: Of the command; a single ``-`` reads ``stdin`` instead.
+        stdin: One user id a line, in UTF-8 whatever the locale is; a byte order mark
+            before the first is none of it. None where it is closed.
 
     Raises:
         RequestError: There is none, or one is not written in UTF-8.
     """
     every = arguments
     if tuple(arguments) == ("-",):
-        every = _lines(file.read())
+        every = _lines(stdin.buffer.read() if stdin else b"")
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")

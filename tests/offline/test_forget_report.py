@@ -12,6 +12,11 @@ from offline.forget_report import users_of
 from propensity.errors import RequestError
 
 
+def stdin(data: bytes) -> io.TextIOWrapper:
+    """Return standard input in a locale of old."""
+    return io.TextIOWrapper(io.BytesIO(data), "latin-1")
+
+
 class TestUsers:
     @pytest.mark.parametrize(
         "written",
@@ -20,15 +25,21 @@ class TestUsers:
     )
     def test_are_lines_of_any_system(self, written):
         """In UTF-8, whatever the locale of the terminal is."""
-        assert users_of(["-"], io.BytesIO(written.encode())) == ("Jürgen", "anna")
+        assert users_of(["-"], stdin(written.encode())) == ("Jürgen", "anna")
 
     @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
     def test_in_another_encoding_are_refused_in_words(self, encoding):
         """As PowerShell or an old editor writes them: nobody would be found."""
         with pytest.raises(RequestError, match="save them as UTF-8"):
-            users_of(["-"], io.BytesIO("Jürgen\n".encode(encoding)))
+            users_of(["-"], stdin("Jürgen\n".encode(encoding)))
 
     def test_on_the_command_line_are_utf_8_too(self):
         """Python passes other bytes as halves of pairs, which no table can hold."""
         with pytest.raises(RequestError, match="not written in UTF-8"):
-            users_of(["J\udcfcrgen"], io.BytesIO())
+            users_of(["J\udcfcrgen"], None)
+
+    def test_need_no_standard_input(self):
+        """It may be closed, as in a job that nobody watches."""
+        assert users_of(["anna"], None) == ("anna",)
+        with pytest.raises(RequestError, match="no user was named"):
+            users_of(["-"], None)
