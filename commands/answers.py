@@ -23,7 +23,10 @@ def show(answer: object, *, as_json: bool, **further: Any) -> None:
         further: What the JSON has besides.
     """
     if as_json:
-        click.echo(json.dumps(_fields(answer) | further, indent=2, default=str))
+        text = json.dumps(_fields(answer) | further, default=str)
+        # NaN and infinity are no JSON: null.
+        valid = json.loads(text, parse_constant=lambda _: None)
+        click.echo(json.dumps(valid, indent=2))
     else:
         click.echo(str(answer))
 

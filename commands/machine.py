@@ -240,6 +240,10 @@ def state_up(name: str | None) -> State:
         for candidate in known
         if (record := candidate.record()) and record.running
     ]
+    if name and not running:
+        raise RequestError(
+            f"local state {name} is not up: `make up STATE={name}` starts it"
+        )
     if len(running) != 1:
         names = ", ".join(candidate.name for candidate in running)
         raise RequestError(

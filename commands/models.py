@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from commands import flags
-from commands.answers import show
+from commands.answers import apart, show
 
 STREAMED = "first_day_churn"
 
@@ -65,7 +65,10 @@ def build_preprocessor(
         raise click.UsageError("one of --from FILE and --default is needed")
     from offline import build_preprocessor as program
 
-    show(program.run(file, use_case=use_case, is_dry=is_dry), as_json=as_json)
+    # The file may print.
+    with apart(as_json=as_json):
+        outcome = program.run(file, use_case=use_case, is_dry=is_dry)
+    show(outcome, as_json=as_json)
 
 
 @click.command("scoring-sql")

@@ -108,6 +108,11 @@ def stage(
             f"{' and others' * (len(strangers) > 3)}, which is not staged source; name "
             "a new or empty folder"
         )
+    if there and PACKAGE not in there:
+        raise StageError(
+            f"cannot stage into {target}: it was not staged before, for it has no "
+            f"{PACKAGE}/; name a new or empty folder"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
         staged = Path(folder, target.name)

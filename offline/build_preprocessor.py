@@ -106,7 +106,7 @@ def built(file: Path, use_case: UseCase) -> Any:
         raise SchemaError(f"there is no file {file}")
     try:
         make = runpy.run_path(str(file)).get("preprocessor")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SchemaError(f"{file} can not be run: {error!r}") from error
     if not callable(make):
         raise SchemaError(f"{file} defines no function preprocessor(use_case)")

@@ -124,9 +124,13 @@ def reader(
     )
 
 
-def table_of(path: Path) -> pa.Table:
+def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
     """
     Read a whole file, with columns of the types that they look like.
+
+    Args:
+        path: Packed or not.
+        as_text: Columns to read as they are written, if they are there.
 
     Raises:
         SchemaError: It is not written in UTF-8.
@@ -141,7 +145,10 @@ def table_of(path: Path) -> pa.Table:
             parse_options=csv.ParseOptions(
                 delimiter=dialect.separator, newlines_in_values=True
             ),
-            convert_options=csv.ConvertOptions(decimal_point=dialect.decimal),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(as_text, pa.string()),
+                decimal_point=dialect.decimal,
+            ),
         )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import io
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from propensity.errors import RequestError
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ class Allowed:
         return f"{self.removed} entries taken off the list of suppressed users."
 
 
-def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
+def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     """
     Return the users that a command names, each once.
 
@@ -139,17 +143,32 @@ def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
     has one can be forgotten.
 
     Args:
-        arguments: Of the command; a single ``-`` reads ``lines`` instead.
-        lines: One user id each; a byte order mark before the first is none of it.
+        arguments: Of the command; a single ``-`` reads ``stdin`` instead.
+        stdin: One user id a line, in UTF-8 whatever the locale is; a byte order mark
+            before the first is none of it. None where it is closed.
 
     Raises:
-        RequestError: There is none.
+        RequestError: There is none, or one is not written in UTF-8.
     """
     every = arguments
     if tuple(arguments) == ("-",):
-        every = [line.rstrip("\r\n") for line in lines]
-        every[:1] = [first.removeprefix("\ufeff") for first in every[:1]]
+        every = _lines(stdin.buffer.read() if stdin else b"")
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")
+    # What a shell hands over and is no UTF-8 comes as halves of surrogate pairs.
+    if any(_HALVES.search(user) for user in users):
+        raise RequestError("a user id is not written in UTF-8", field="user_id")
     return users
+
+
+def _lines(data: bytes) -> list[str]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            "the user ids on standard input are not written in UTF-8; save them as "
+            "UTF-8",
+            field="user_id",
+        ) from error
+    return [line.rstrip("\n") for line in io.StringIO(text, newline=None)]

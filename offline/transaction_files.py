@@ -90,7 +90,13 @@ def read(
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
     try:
         is_table = csv_files.is_parquet(path)
-        table = pq.read_table(path) if is_table else csv_files.table_of(path)
+        # As they are written: an id may look like a number.
+        identity = _field(use_case, use_case.scored, "identity")
+        table = (
+            pq.read_table(path)
+            if is_table
+            else csv_files.table_of(path, as_text=[identity])
+        )
         return transactions(table.slice(0, limit), use_case, start=start, latest=now)
     except (pa.ArrowException, OSError) as error:
         raise SchemaError(f"{path} can not be read: {error}") from error
@@ -124,23 +130,14 @@ def transactions(
     )
     features = np.column_stack([_numbers(table, name) for name in use_case.features])
     at = _moments(table, start)
-    if at.min() < microseconds_of(EARLIEST):
-        row = int(np.argmin(at))
-        raise SchemaError(
-            f"row {row + 1} would be at {utc_of(at[row]):%Y-%m-%d %H:%M}, and no "
-            f"event is from before {EARLIEST:%Y}"
-        )
-    if at.max() > microseconds_of(latest):
-        row = int(np.argmax(at))
-        raise SchemaError(
-            f"row {row + 1} would be at {utc_of(at[row]):%Y-%m-%d %H:%M}, which is "
-            "still to come; choose an earlier --start"
-        )
+    by_start = "" if EVENT_TIME in table.column_names else "; choose an earlier --start"
+    _check_period(at, "would be at", latest=latest, advice=by_start)
     label = _labels(table, truth)
     truth_at = at
     if known_at in table.column_names:
         times = _timestamps(table[known_at], known_at)
         truth_at = np.where(_is_null(table[known_at]), at, times)
+        _check_period(truth_at, f"has its {known_at} at", latest=latest)
     ids = (
         _texts(table[identity], identity)
         if identity in table.column_names
@@ -211,9 +208,27 @@ def _moments(table: pa.Table, start: datetime | None) -> NDArray[np.int64]:
     return microseconds_of(start) + np.rint(seconds * 1e6).astype(np.int64)
 
 
+def _check_period(
+    at: NDArray[np.int64], what: str, *, latest: datetime, advice: str = ""
+) -> None:
+    """Raise SchemaError where the first or the last moment can not be."""
+    row, why = int(np.argmin(at)), f"and no event is from before {EARLIEST:%Y}"
+    if at[row] >= microseconds_of(EARLIEST):
+        row, why = int(np.argmax(at)), f"which is still to come{advice}"
+        if at[row] <= microseconds_of(latest):
+            return
+    raise SchemaError(f"row {row + 1} {what} {utc_of(at[row]):%Y-%m-%d %H:%M}, {why}")
+
+
 def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
-    """Return moments as microseconds, 0 for null; a text without a zone is UTC."""
+    """
+    Return moments as microseconds, 0 for null.
+
+    A text without a zone is UTC, and a day is its midnight: CSV has days, too.
+    """
     try:
+        if pa.types.is_date(column.type) or pa.types.is_null(column.type):
+            column = column.cast(pa.timestamp("us"))
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             moments = [
                 None if text is None else moment_of(text) for text in column.to_pylist()

@@ -65,9 +65,11 @@ def run(plan: Plan) -> Tally:
     Replay a plan; return the tally.
 
     Raises:
-        PropensityError: Nothing was sent.
+        PropensityError: Nothing was sent; or there is no such use case.
     """
     settings = Settings.from_environment()
+    if plan.use_case:
+        usecases.load(plan.use_case)
     catalogue = Catalogue([usecases.load(name) for name in usecases.names()])
     tally = Tally(is_dry=plan.is_dry)
     with contextlib.ExitStack() as undo:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 import sys
@@ -214,6 +215,13 @@ class TestJson:
         assert main(arguments) == Exit.DONE
         staged = json.loads(capsys.readouterr().out)
         assert {"main.py", "requirements.txt"} <= {*staged["files"]}
+
+    def test_has_null_for_what_is_no_number(self, capsys):
+        """A feature may be NaN in BigQuery, and JSON has no word for it."""
+        answers.show({"features": {"share": math.nan, "n": 1}}, as_json=True)
+
+        read = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert read == {"features": {"share": None, "n": 1}}
 
 
 class TestScript:

@@ -118,6 +118,19 @@ class TestStage:
 
         assert (tmp_path / "thesis.tex").exists()
 
+    def test_refuses_a_function_that_is_somebody_s_own(self, root, function, tmp_path):
+        """It has the names of what is staged, and not the package: it stays."""
+        own = tmp_path / "own"
+        own.mkdir()
+        for name in ("main.py", "requirements.txt"):
+            (own / name).write_text("years of work")
+
+        with pytest.raises(StageError, match="was not staged before"):
+            stage(function, own, root=root)
+
+        assert files(own) == ["main.py", "requirements.txt"]
+        assert (own / "main.py").read_text() == "years of work"
+
     @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
     def test_names_what_is_missing(self, root, function, tmp_path, missing):
         """A folder that is no function is refused by what it lacks."""

@@ -4,6 +4,7 @@ build_preprocessor, specified: what is uploaded fits the features and survives p
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 
@@ -119,6 +120,17 @@ class TestBuildPreprocessor:
         assert "Nothing was uploaded" in capsys.readouterr().out
         assert Artifacts.open(settings).names("preprocessors/") == []
 
+    def test_answers_in_json_alone_whatever_the_file_prints(
+        self, tmp_path, settings, capsys
+    ):
+        """What it prints is on standard error."""
+        file = written(tmp_path, f"print('so many columns')\n{textwrap.dedent(GOOD)}")
+
+        assert main(["build-preprocessor", "--from", file, "--dry-run", "--json"]) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["uri"] is None
+        assert "so many columns" in printed.err
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [
@@ -126,6 +138,7 @@ class TestBuildPreprocessor:
             (NOT_A_COLUMN_TRANSFORMER, "ColumnTransformer"),
             (DEFINES_ITS_OWN_FUNCTION, "does not survive pickling"),
             ("import no_such_module", "can not be run"),
+            ("raise SystemExit(0)", "can not be run"),
             ("x = 1", "defines no function preprocessor"),
         ],
         ids=[
@@ -133,6 +146,7 @@ class TestBuildPreprocessor:
             "no ColumnTransformer",
             "own function",
             "import",
+            "exit",
             "none",
         ],
     )

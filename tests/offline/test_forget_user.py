@@ -364,8 +364,7 @@ class TestBucket:
 
 class TestCommand:
     def test_needs_a_key_or_the_word_that_it_goes_without(self, site):
-        """Without the list they would come back; nothing is removed before that is
-        settled."""
+        """Without the list they would come back: that is settled before all else."""
         fill(site)
         keyless = replace(site.settings, suppression_key="")
         with pytest.raises(SettingsError):
@@ -420,7 +419,8 @@ class TestCommand:
     def test_reads_users_from_standard_input(self, site, monkeypatch):
         """A line each, once; a blank line is none, nor is a byte order mark part."""
         fill(site)
-        monkeypatch.setattr("sys.stdin", io.StringIO(f"\ufeff{GONE}\n\n{GONE}\r\n"))
+        lines = io.BytesIO(f"\ufeff{GONE}\n\n{GONE}\r\n".encode())
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines, "latin-1"))
         assert main(["forget", "-"]) == 0
         assert not any(place.before for place in forget(site, is_dry=True).places)
 

@@ -18,7 +18,7 @@ from pyarrow import csv
 
 from commands.cli import main
 from offline import load_transactions
-from offline.transaction_files import read, transactions
+from offline.transaction_files import read, transactions, utc_of
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
@@ -123,6 +123,35 @@ class TestFile:
             found(own(event_time=texts)).at == found(own(event_time=plain)).at
         ).all()
 
+    @pytest.mark.parametrize("ending", ["csv", "parquet"])
+    def test_may_write_days(self, tmp_path, ending):
+        """A day is its midnight in UTC; an empty column of them says nothing."""
+        dated = own(event_time=[START.date()] * N, truth_time=[NOW.date()] * N)
+        empty = own(event_time=[START.date()] * N, truth_time=pa.nulls(N))
+        dated, empty = (
+            read(
+                written(table, tmp_path / f"{n}.{ending}"),
+                USE_CASE,
+                start=None,
+                now=NOW,
+            )
+            for n, table in enumerate((dated, empty))
+        )
+
+        assert {utc_of(at) for at in dated.at} == {START}
+        assert {utc_of(at) for at in dated.truth_at} == {NOW}
+        assert {utc_of(at) for at in empty.truth_at} == {START}
+
+    def test_has_its_ids_as_they_are_written(self, tmp_path):
+        """One that looks like a number is none: the stream's is the same text."""
+        path = written(own().drop_columns("transaction_id"), tmp_path / "cards.csv")
+        header, *rows = path.read_text().splitlines()
+        ids = [f"{n:03}" for n in range(N - 1)] + ["12345678901234567890"]
+        lines = [f"{row},{given}" for row, given in zip(rows, ids, strict=True)]
+        path.write_text("\n".join([f"{header},transaction_id", *lines]))
+
+        assert list(read(path, USE_CASE, start=None, now=NOW).ids) == ids
+
     def test_may_lack_outcomes(self):
         """Of all rows, or of some: what is not known is not 0."""
         some = pa.array([None if n % 2 else 0 for n in range(N)], pa.int64())
@@ -165,6 +194,9 @@ class TestFile:
             ),
             (own(transaction_id=[None, *["a"] * (N - 1)]), START, "row 1"),
             (own(event_time=["soon"] * N), START, "event_time"),
+            (own(truth_time=["2199-01-01"] * N), None, "row 1 .*truth_time.*to come$"),
+            (own(truth_time=["0001-01-01"] * N), None, "row 1 .*truth_time.*before"),
+            (own(event_time=["2199-01-01"] * N), None, "row 1 .*still to come$"),
         ],
         ids=str,
     )

@@ -14,7 +14,7 @@ from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RequestError, SchemaError
-from propensity.statements import statement
+from propensity.statements import ENCODING, statement
 
 KINDS = ("http", "ga4", "ga4-file", "google-ads")
 
@@ -88,7 +88,7 @@ def _check_user(deployment: Deployment) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text(ENCODING))
     except OSError as error:
         raise RequestError(
             f"a destination is {bucket.NAME!r} or a TOML file, and {path} cannot be "

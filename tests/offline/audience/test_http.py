@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +17,7 @@ from local.receiver import Faults, Limits, Receiver
 from offline.audience.delivery import as_taken, rejected_of
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
+from offline.audience.destinations.opened import opened
 from offline.audience.posting import Poster, Refused, Stopped
 from offline.audience.selection import Member
 from offline.replay.sending import Stop
@@ -64,6 +66,18 @@ def request_of(count=10, *, action="add", first=0):
         destination="crm",
         chosen_at=datetime(2026, 3, 2, 6, tzinfo=UTC),
     )
+
+
+class TestFile:
+    def test_may_be_an_editor_s_of_windows(self, tmp_path):
+        """Which begins it with a byte order mark, and ends lines in two characters."""
+        path = tmp_path / "of the crm.toml"
+        text = '\ufeffkind = "http"\r\nname = "crm"\r\nurl = "http://127.0.0.1/"\r\n'
+        path.write_bytes(f'{text}[user]\r\nid = "{{user_id}}"\r\n'.encode())
+
+        made = opened(str(path), Mock(), Stop(), audience="winback")
+
+        assert made.name == "crm"
 
 
 class TestRequest:

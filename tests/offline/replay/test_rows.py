@@ -319,6 +319,13 @@ class TestEvents:
                     assert next(copied, None) is None
                 assert list(found) == rows.slice(0, count).to_pylist()
 
+    def test_are_of_a_use_case_that_there_is(self, bus, rows, capsys):
+        """A misspelt one has no events, and silence would look like success."""
+        arguments = ["events", *EVER, "--use-case", "first_day_chrun"]
+
+        assert main(["replay", *arguments]) == 1
+        assert "no use case 'first_day_chrun'" in capsys.readouterr().err
+
     def test_may_be_none(self, bus, warehouse, capsys):
         """An empty period is no error."""
         assert main(["replay", "events", *EVER, "--topic", bus.topic()]) == 0
