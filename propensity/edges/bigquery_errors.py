@@ -46,6 +46,7 @@ _RACE_WORDS = ("concurrent update", "Could not serialize access")
 TRANSPORT = (
     requests.exceptions.RequestException,
     auth.TransportError,
+    auth.RefreshError,
     ConnectionError,
     TimeoutError,
 )
