@@ -348,6 +348,7 @@ class Artifacts:
             api.GoogleAPICallError,
             api.RetryError,
             auth.TransportError,
+            auth.RefreshError,
             requests.exceptions.RequestException,
             ConnectionError,
             TimeoutError,

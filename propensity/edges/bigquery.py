@@ -16,7 +16,13 @@ from google.api_core import retry as api_retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from propensity.edges.bigquery_errors import TRANSPORT, denied, is_denied, translated
+from propensity.edges.bigquery_errors import (
+    BYTES_LIMIT,
+    TRANSPORT,
+    denied,
+    is_denied,
+    translated,
+)
 from propensity.edges.columns import query_parameter
 from propensity.errors import PropensityError
 
@@ -161,14 +167,16 @@ class BigQuery:
         return float(self.settings.retry_deadline_s)
 
     @contextlib.contextmanager
-    def _translated(self, dataset: str = "") -> Iterator[None]:
+    def _translated(
+        self, dataset: str = "", *, limit: str = BYTES_LIMIT
+    ) -> Iterator[None]:
         try:
             yield
         except PropensityError:
             raise
         except api.Forbidden as error:
             if not is_denied(error):
-                raise translated(error) from error
+                raise translated(error, limit=limit) from error
             raise denied(
                 error,
                 settings=self.settings,
@@ -181,6 +189,7 @@ class BigQuery:
             raise translated(
                 error,
                 self._credentials,
+                limit=limit,
                 emulator=self.settings.emulator(
                     "bigquery_storage_endpoint" if is_read else "bigquery_endpoint"
                 ),

@@ -46,9 +46,13 @@ _RACE_WORDS = ("concurrent update", "Could not serialize access")
 TRANSPORT = (
     requests.exceptions.RequestException,
     auth.TransportError,
+    auth.RefreshError,
     ConnectionError,
     TimeoutError,
 )
+
+# The setting that limits the bytes of a run's queries.
+BYTES_LIMIT = "PROPENSITY_MAXIMUM_BYTES_BILLED"
 
 # The dataset in BigQuery's message about a permission on it, or on a table in it.
 _NAMED = re.compile(r"(?:Dataset|Table) ([a-z0-9.:-]+):([A-Za-z0-9_]+)")
@@ -68,7 +72,11 @@ def is_denied(error: api.Forbidden) -> bool:
 
 
 def translated(  # noqa: PLR0911
-    error: Exception, credentials: Any = None, *, emulator: str = ""
+    error: Exception,
+    credentials: Any = None,
+    *,
+    emulator: str = "",
+    limit: str = BYTES_LIMIT,
 ) -> PropensityError:
     """
     Return the project's error for one of the BigQuery client's.
@@ -77,6 +85,7 @@ def translated(  # noqa: PLR0911
         error: Of the client.
         credentials: Of the client; an error about rights names their account.
         emulator: As in ``unanswered``.
+        limit: The setting that limits the bytes of the query.
     """
     text = _text_of(error)
     if isinstance(error, api.NotFound) or "does not match any table" in text:
@@ -85,9 +94,7 @@ def translated(  # noqa: PLR0911
             "Run the set-up, and check PROPENSITY_GA4_DATASET and the export"
         )
     if "bytesBilledLimitExceeded" in str(error) or "limit for bytes billed" in text:
-        return QueryTooExpensive(
-            f"the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED: {text}"
-        )
+        return QueryTooExpensive(f"the query would bill more than {limit}: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _RACE_WORDS):
         return Conflict(f"another run wrote the same table meanwhile: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):

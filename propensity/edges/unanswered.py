@@ -13,6 +13,10 @@ from propensity.errors import Unavailable
 # What gRPC says of it, which has no error of the system to look at.
 _REFUSED = "Connection refused"
 
+# google-auth's error, by its name: its import takes too long here. A function gets it
+# while the metadata server does not answer.
+_NO_TOKEN = "RefreshError"
+
 
 def unanswered(service: str, error: Exception, *, emulator: str = "") -> Unavailable:
     """
@@ -26,6 +30,12 @@ def unanswered(service: str, error: Exception, *, emulator: str = "") -> Unavail
     """
     last = getattr(error, "cause", None)
     reason = type(last if isinstance(last, Exception) else error).__name__
+    if _NO_TOKEN in {kind.__name__ for kind in type(error).__mro__}:
+        text = str(error).partition("\n")[0][:300]
+        return Unavailable(
+            f"{service} was not asked: the account got no token ({text}). A person "
+            "gets one by `gcloud auth application-default login`"
+        )
     message = f"{service} did not answer in time: {reason}"
     asked = f"The emulator at {emulator} was asked, and not Google"
     if any(_is_refusal(of) for of in _behind(error)):

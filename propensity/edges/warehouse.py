@@ -286,7 +286,7 @@ class Warehouse(Definitions):
         )
         limit = float(self.settings.lookup_timeout_s)
         self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
-        with self._translated():
+        with self._translated(limit="PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED"):
             result = self.client.query_and_wait(
                 sql,
                 job_config=config,

@@ -103,7 +103,11 @@ class MicroBatches:
         waiting = _Waiting(layout, state, instances, prefixes)
         result = await self._groups.submit(waiting, size=len(instances))
         if isinstance(result, Exception):
-            raise result
+            try:
+                raise result
+            finally:
+                # Else a cycle with the traceback, which would keep the request.
+                del result
         return result
 
     def _scores(
@@ -191,7 +195,8 @@ def _refuse_nulls(waiting: _Waiting, serving: Serving) -> None:
 def _culprit(waiting: _Waiting, error: Exception, clock: Clock) -> Exception:
     """Return the error of the first instance that the model cannot score."""
     if isinstance(error, RequestError):
-        return error
+        # Its traceback has frames that hold the results, and so the error: a cycle.
+        return error.with_traceback(None)
     for instance, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
         alone = waiting._replace(instances=(instance,), prefixes=(prefix,))
         result = _scores_of_version([alone], clock)[0]

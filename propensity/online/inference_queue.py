@@ -8,7 +8,6 @@ it. Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -16,8 +15,9 @@ import pyarrow as pa
 
 from propensity.edges.appends import RowsRefused
 from propensity.edges.counts import Counts
+from propensity.edges.failures import PUBLIC, failure_of
 from propensity.edges.log import log
-from propensity.errors import PropensityError, Unavailable
+from propensity.errors import Unavailable
 from propensity.online.instances import FUNCTION
 from propensity.registry.inference_log import Row, batch_of, size_of
 
@@ -142,9 +142,8 @@ class InferenceQueue:
                 group = [row for at, row in enumerate(group) if at not in error.rows]
                 continue
             except Exception as error:  # no error may lose a row that waits
-                message = f"inferences not logged yet: {type(error).__name__}: {error}"
-                if not isinstance(error, PropensityError):
-                    message += f"\n{traceback.format_exc()}"
+                why = failure_of(error, PUBLIC).log_message
+                message = f"inferences not logged yet: {why}"
                 severity = "WARNING" if isinstance(error, Unavailable) else "ERROR"
                 log(severity, message, function=FUNCTION, waiting=self.waiting)
                 await asyncio.sleep(pause)

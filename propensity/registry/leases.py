@@ -169,11 +169,8 @@ class Leases:
             Conflict: Another run has the lease.
         """
         with lease.lock:
-            lease.generation = self.artifacts.replace(
-                lease.name,
-                lease.running(until=now + lease.duration),
-                generation=lease.generation,
-            )
+            content = lease.running(until=now + lease.duration)
+            lease.generation = self._replace(lease, content)
 
     def finish(self, lease: Lease, answer: Mapping[str, Any], *, at: datetime) -> None:
         """Record that a run is done, with its answer for repeated requests."""
@@ -183,7 +180,7 @@ class Leases:
             "ended_at": instant_of(at),
             "answer": dict(answer),
         }
-        self.artifacts.replace(lease.name, json_of(note), generation=lease.generation)
+        self._replace(lease, json_of(note))
 
     def release(self, lease: Lease, *, error: str, at: datetime) -> None:
         """Record that a run failed, so that the next may begin at once."""
@@ -194,7 +191,7 @@ class Leases:
             "error": error,
             **lease.waiting(),
         }
-        self.artifacts.replace(lease.name, json_of(note), generation=lease.generation)
+        self._replace(lease, json_of(note))
 
     def check(self, lease: Lease) -> None:
         """
@@ -203,10 +200,39 @@ class Leases:
         Call it before each publication.
         """
         with lease.lock:
-            stored = self.artifacts.find(lease.name)
-            is_lost = stored is None or stored.generation != lease.generation
-        if is_lost:
+            is_held = self._generation_held(lease) is not None
+        if not is_held:
             raise Conflict(
                 f"the lease {lease.name} has been taken over: this run was too slow, "
                 "and publishes nothing"
             )
+
+    def _replace(self, lease: Lease, content: bytes) -> int:
+        """
+        Write the lease's object, and return its generation.
+
+        Raises:
+            Conflict: Another run has the lease.
+        """
+        try:
+            return self.artifacts.replace(
+                lease.name, content, generation=lease.generation
+            )
+        except Conflict:
+            generation = self._generation_held(lease)
+            if generation is None:
+                raise
+            return self.artifacts.replace(lease.name, content, generation=generation)
+
+    def _generation_held(self, lease: Lease) -> int | None:
+        """
+        Return the generation of the lease's object, None if the run has lost it.
+
+        It may be newer than the run knows: the answer to a renewal can be lost.
+        """
+        stored = self.artifacts.find(lease.name)
+        if stored is None or stored.generation == lease.generation:
+            return None if stored is None else stored.generation
+        note = object_of(stored, lease.name)
+        is_own = (note.get("state"), note.get("run_id")) == ("running", lease.run_id)
+        return stored.generation if is_own else None

@@ -162,11 +162,12 @@ class Champions:
                 return snapshot.state
             count, error = self._failures.get(use_case.name, (0, None))
             if error is not None and count > count_before:
-                raise error
+                raise copy(error)
             try:
                 return self._refresh(use_case)
             except PropensityError as failed:
-                self._failures[use_case.name] = (count + 1, failed)
+                # A copy has no traceback, in which are the bytes of the version.
+                self._failures[use_case.name] = (count + 1, copy(failed))
                 raise
 
     def _refresh_behind(self, use_case: UseCase) -> None:

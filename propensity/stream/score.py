@@ -18,11 +18,17 @@ import pyarrow as pa
 
 from propensity import tables, usecases
 from propensity.edges.log import log
-from propensity.errors import PropensityError
+from propensity.errors import PropensityError, QueryTooExpensive
 from propensity.events import reading
 from propensity.events.messages import Message
 from propensity.events.rows import published
-from propensity.events.values import Refused, instants_of, moment_of, numerals_of
+from propensity.events.values import (
+    EARLIEST,
+    Refused,
+    instants_of,
+    moment_of,
+    numerals_of,
+)
 from propensity.registry.inference_log import (
     NO_VERSION,
     STREAM,
@@ -160,7 +166,9 @@ class ScoreStream(Consumer):
         if message.problem is not None:
             raise message.problem
         enriched = _decode_enriched(message.data)
-        moment_of(enriched.event_time)
+        if moment_of(enriched.event_time) < EARLIEST:
+            # BigQuery cannot count days back from the first year.
+            raise Refused("bad_time", f"before {EARLIEST:%Y}", field="event_time")
         catalogue = self.edges.catalogue
         if enriched.use_case not in catalogue.use_cases:
             raise Refused("unknown_use_case", "not deployed", field="use_case")
@@ -193,8 +201,7 @@ class ScoreStream(Consumer):
             state = self._champions.state(use_case)
             if state.champion is None:
                 return None, {"no_champion": len(events)}
-            to_score = self._with_user_features(use_case, events)
-            counts = {"outside_window": len(events) - len(to_score)}
+            to_score, counts = self._with_user_features(use_case, events)
         if not to_score:
             return None, counts
         features = pa.RecordBatch.from_pylist(
@@ -230,8 +237,38 @@ class ScoreStream(Consumer):
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[ScoredEvent]
+    ) -> tuple[list[ScoredEvent], dict[str, int]]:
+        """
+        Return the events to score, with the features of their users as of now, and
+        counts of the others by reason.
+
+        A query reads all days since its oldest event, so events that are too late have
+        one of their own. If that would be too expensive, they are not scored.
+        """
+        oldest = self.edges.clock.now() - self.edges.rules.lateness
+        in_time: list[ScoredEvent] = []
+        late: list[ScoredEvent] = []
+        for event in events:
+            is_late = moment_of(event.event_time) < oldest
+            (late if is_late else in_time).append(event)
+        to_score = self._in_window(use_case, in_time)
+        too_late = 0
+        try:
+            to_score += self._in_window(use_case, late)
+        except QueryTooExpensive as error:
+            too_late = len(late)
+            log("WARNING", f"late events not scored: {error}", function=self.name)
+        return to_score, {
+            "outside_window": len(events) - len(to_score) - too_late,
+            "too_late": too_late,
+        }
+
+    def _in_window(
+        self, use_case: UseCase, events: Sequence[ScoredEvent]
     ) -> list[ScoredEvent]:
-        """Return the events to score, with the features of their users as of now."""
+        """Return those of some events whose users are scored, with their features."""
+        if not events:
+            return []
         moments = [moment_of(event.event_time) for event in events]
         rows = self.edges.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),

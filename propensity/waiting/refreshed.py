@@ -72,7 +72,8 @@ class Refreshed(Generic[Value]):
             return self._values[0]
         if self._reading is None:
             assert self._error is not None
-            raise self._error
+            # Anew, or each caller would stay in the traceback of the one error.
+            raise self._error.with_traceback(None)
         return await asyncio.shield(self._reading)
 
     def _finish(self, reading: asyncio.Task[Value], began: float) -> None:

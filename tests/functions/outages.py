@@ -22,7 +22,7 @@ from google.cloud.bigquery_storage_v1 import types as storage_types
 
 from local.processes import HOST
 from tests.functions.streaming import DEADLINE_S
-from tests.proxy import GrpcProxy
+from tests.proxy import Asked, GrpcProxy
 
 
 class TcpProxy:
@@ -206,3 +206,13 @@ def _refusing(rows: Mapping[int, str]) -> bytes:
     for index, text in rows.items():
         response.row_errors.add(index=index, code=1, message=text)
     return bytes(response.SerializeToString())
+
+
+def beyond_the_limit(*marks: bytes) -> Callable[[Asked], tuple[int, bytes] | None]:
+    """Refuse queries that have all the marks, as BigQuery does those that cost much."""
+    text = b'{"error": {"message": "Query exceeded limit for bytes billed: 1"}}'
+
+    def rule(asked: Asked) -> tuple[int, bytes] | None:
+        return (400, text) if all(mark in asked.body for mark in marks) else None
+
+    return rule

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -20,13 +20,16 @@ from offline import load_model
 from propensity.registry.versions import Registry
 from tests.events import bet, registration, written
 from tests.functions.instances import ENVELOPES, Instance, behind_writes
-from tests.functions.outages import WriteProxy
+from tests.functions.outages import WriteProxy, beyond_the_limit
 from tests.functions.scored import instance, site, writes
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
+from tests.proxy import Proxy
 
 # Fixtures.
 __all__ = ["instance", "site", "writes"]
 
+HOUR = timedelta(hours=1)
+LATENESS = "PROPENSITY_MAXIMUM_LATENESS_DAYS"
 SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_LOOKUP_TIMEOUT_S": "60"}
 
 
@@ -253,6 +256,7 @@ class TestPassesOver:
             (written(bet(use_case="no_such_case")), "unknown_use_case"),
             (written(bet(user_id=...)), "missing_field"),
             (written(bet(event_time="soon")), "bad_time"),
+            (written(bet(event_time="0001-01-02T00:00:00Z")), "bad_time"),
         ],
     )
     def test_what_is_no_enriched_event(self, site, instance, data, reason):
@@ -276,6 +280,30 @@ class TestPassesOver:
 
         assert {answer.status_code for answer in answers} == {200}
         assert len(logged(site, user)) == 3
+
+    def test_an_event_so_late_that_its_query_is_too_expensive(
+        self, site, emulators, tmp_path, user
+    ):
+        """It reads all days since it happened; those of today do not wait for it."""
+        now = datetime.now(UTC)
+        late, today = first_day(user), f"{user}-today"
+        fresh = [
+            registration(user_id=today, event_time=(now - 2 * HOUR).isoformat()),
+            bet(user_id=today, event_time=(now - HOUR).isoformat()),
+        ]
+        store(site, [*late, *fresh])
+        rule = beyond_the_limit(b'"first_event_day"', b'"2026-03-')
+        with Proxy(emulators.url("bigquery"), rule) as proxy:
+            through = {"BIGQUERY_EMULATOR_HOST": proxy.url, LATENESS: "30"}
+            with Instance(
+                "score_stream", site.environment | through, tmp_path
+            ) as instance:
+                answers = instance.post_all([*late, *fresh])
+                log = instance.log()
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert (logged(site, user), len(logged(site, today))) == ([], 2)
+        assert "more than PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED" in log
 
 
 class TestInTrouble:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from google.auth.exceptions import RefreshError
 
 from local.processes import HOST, free_ports
 from propensity.edges.artifacts import Artifacts, sha256
@@ -332,6 +333,18 @@ class TestFailures:
                 artifacts.find("a")
 
             assert proxy.asked
+
+    def test_of_the_account_are_retryable(self, opened, monkeypatch):
+        """While the metadata server fails there is no token; a retry may get one."""
+        artifacts = opened()
+
+        def refresh(*_: object, **__: object) -> None:
+            raise RefreshError("no metadata server")
+
+        monkeypatch.setattr(artifacts._bucket.client._http, "request", refresh)
+
+        with pytest.raises(Unavailable, match="Cloud Storage was not asked"):
+            artifacts.find("a")
 
     def test_leave_no_connection_behind(self, storage_emulator, through):
         """Refused downloads are closed, not left to the collector, which would say so

@@ -98,8 +98,8 @@ class TestObjects:
         with pytest.raises(Unavailable) as caught:
             objects.find_newer("any")
 
-        # Google was asked.
-        assert "emulator" not in caught.value.message
+        assert "Storage was not asked" in caught.value.message
+        assert "no metadata server" in caught.value.message
 
     def test_tries_again_what_may_pass(self, artifacts, environment):
         """One 503 is not noticed."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import grpc
 import pytest
 from google.api_core import exceptions as api
+from google.auth.exceptions import RefreshError
 
 from local.processes import free_ports
 from propensity.edges.bigquery_errors import is_denied, translated
@@ -86,6 +87,7 @@ class TestErrors:
             (api.InternalServerError("oops"), Unavailable, True),
             (api.RetryError("deadline", None), Unavailable, True),
             (ConnectionError("reset"), Unavailable, True),
+            (RefreshError("no metadata server"), Unavailable, True),
         ],
     )
     def test_of_bigquery_are_understood_by_their_words(self, error, ours, retryable):
@@ -94,6 +96,16 @@ class TestErrors:
 
         assert type(found) is ours
         assert found.retryable is retryable
+
+    def test_of_the_account_pass_as_well(self, settings):
+        """While the metadata server fails there is no token; a retry may get one."""
+        opened = Warehouse.open(settings)
+        with (
+            pytest.raises(Unavailable, match="BigQuery was not asked"),
+            opened._translated(),
+        ):
+            raise RefreshError("no metadata server")
+        opened.close()
 
     def test_say_who_was_asked_where_nobody_answers(self, settings):
         """An emulator's address with its variable, and what starts it: for queries and

@@ -5,8 +5,10 @@ Micro-batches, specified: who comes together is scored together, and waits for n
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -173,6 +175,26 @@ class TestMicroBatches:
         assert isinstance(second, RequestError)
         assert second.field == "instances[1].age"
         assert third.values == [alone(player(2))]
+
+    def test_keep_nothing_of_what_they_refuse(self):
+        """The error is in no cycle, so that the request goes with it, and does not wait
+        for the collector."""
+
+        async def ask() -> weakref.ref[RequestError] | None:
+            try:
+                await Groups().score(LAYOUT, STATE, [player(2, age=math.nan)], [""])
+            except RequestError as error:
+                return weakref.ref(error)
+            return None
+
+        gc.collect()
+        gc.disable()
+        try:
+            refused = run(ask())
+            assert refused is not None
+            assert refused() is None
+        finally:
+            gc.enable()
 
     def test_refuse_what_a_model_cannot_compute_with(self):
         """Only the question that has it; its number farthest from 0 is named."""

@@ -8,7 +8,9 @@ what is read of it, and can hold it or make it fail.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -324,6 +326,19 @@ class TestChampions:
         place.overwrite(place.model(version), right)
 
         assert champions.state(USE_CASE).champion.version == version
+
+    def test_that_cannot_be_loaded_at_first_leave_no_bytes_in_memory(self, place):
+        """The error that later callers are told has none of what was read."""
+        place.corrupt(place.enthrone())
+        champions = place.champions()
+        with pytest.raises(ArtifactError) as caught:
+            champions.state(USE_CASE)
+
+        raised = weakref.ref(caught.value)
+        del caught
+        gc.collect()
+
+        assert raised() is None
 
     def test_fall_back_at_first_to_what_served_before(self, place):
         """A fresh instance whose champion is corrupt serves the newest version that

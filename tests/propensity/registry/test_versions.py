@@ -319,6 +319,27 @@ class TestLeases:
             registry.renew(old, now=NOW + HOUR)
         registry.check(new)
 
+    def test_outlive_a_renewal_whose_answer_was_lost(self, registry):
+        """It was written, and the run does not know: the lease is still its own."""
+
+        def renew_unheard() -> None:
+            registry.artifacts.replace(
+                lease.name,
+                lease.running(until=NOW + 2 * HOUR),
+                generation=registry.artifacts.read(lease.name).generation,
+            )
+
+        lease = self.begin(registry)
+        renew_unheard()
+        registry.check(lease)
+        registry.renew(lease, now=NOW)
+        renew_unheard()
+        registry.finish(lease, {"by": "one"}, at=NOW)
+
+        assert self.begin(registry, "two").answer == {"by": "one"}
+        with pytest.raises(Conflict):
+            registry.release(lease, error="late", at=NOW)
+
     def test_answer_for_a_finished_run(self, registry):
         """The retry of a finished run gets its answer, unless it is to run again."""
         registry.finish(self.begin(registry), {"model_version": 4}, at=NOW)

@@ -5,6 +5,7 @@ A value that is kept and read again, specified: how old it may be, and when it f
 from __future__ import annotations
 
 import asyncio
+import traceback
 
 import pytest
 
@@ -101,3 +102,25 @@ def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
 
     assert asyncio.run(ask()) == source.reads
     assert [str(one) for one in source.told] == ["down", "down"]
+
+
+def test_that_fails_keeps_none_who_asked_in_memory():
+    """One error that all callers raise would have all of them, and what they came
+    with, in its traceback."""
+    source = Source()
+    source.error = OSError("down")
+    frames: list[int] = []
+
+    async def ask() -> None:
+        value = source.value()
+        for _ in range(5):
+            try:
+                await value.current()
+            except OSError as error:
+                frames.append(len([*traceback.walk_tb(error.__traceback__)]))
+
+    asyncio.run(ask())
+
+    first, second, *others = frames
+    assert source.reads == 1
+    assert {*others} == {second}
