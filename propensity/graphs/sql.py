@@ -39,8 +39,7 @@ def model_name(use_case: str, version: int, *, checksum: str) -> str:
 
 def import_statement(model: str, *, uri: str) -> str:
     """Return the statement that imports the graph at ``gs://…`` as a model."""
-    texts = {"model": _quoted(model), "uri": uri}
-    return _in_place(_without_comments(statement("import_model")), texts)
+    return _filled("import_model", {"model": _quoted(model), "uri": uri})
 
 
 def scoring_statement(
@@ -65,13 +64,9 @@ def scoring_statement(
     """
     # Before any feature is in the text: it may be named like a placeholder.
     text = _in_place(text, {"model": _quoted(model), "source": _quoted(source)})
-    parts = {
-        name: statement(_PARTS["flag" if name in flags else kind])
-        for name, kind in features.items()
-    }
     inputs = "".join(
-        _in_place(_without_comments(part), {"feature": _quoted(name)})
-        for name, part in parts.items()
+        _filled(_PARTS["flag" if name in flags else kind], {"feature": _quoted(name)})
+        for name, kind in features.items()
     )
     text = text.replace("        `inputs`\n", inputs)
     # A statement may end in a comment, and without the end of its line.
@@ -87,6 +82,11 @@ def table_statement(model: str, *, features: Mapping[str, Kind], source: str) ->
         flags=frozenset(),
         source=source,
     )
+
+
+def _filled(name: str, texts: Mapping[str, str]) -> str:
+    """Return a statement by name, without its comments, its placeholders filled."""
+    return _in_place(_without_comments(statement(name)), texts)
 
 
 def _without_comments(text: str) -> str:
@@ -148,7 +148,7 @@ def function_statement(
         "bundle": blob,
         "sha256": checksum,
     }
-    return _in_place(_without_comments(statement("create_scoring_function")), texts)
+    return _filled("create_scoring_function", texts)
 
 
 def function_call_statement(
@@ -160,7 +160,7 @@ def function_call_statement(
         for name, kind in features.items()
     )
     texts = {"function": _quoted(name), "values": values, "source": _quoted(source)}
-    return _in_place(_without_comments(statement("score_table_by_function")), texts)
+    return _filled("score_table_by_function", texts)
 
 
 # What the function needs beside the libraries that training records.
