@@ -27,6 +27,7 @@ from propensity.errors import (
     QueryTooExpensive,
     RequestError,
 )
+from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.registry.leases import Finished
@@ -112,8 +113,7 @@ class Report:
             end = "Nothing was read or written."
         elif self.index_error:
             end += f" {self.index_error[:1].upper()}{self.index_error[1:]}."
-        count = len(self.weeks)
-        of = f"{self.use_case}, {count} as-of date{'' if count == 1 else 's'}"
+        of = f"{self.use_case}, {plural(len(self.weeks), 'as-of date')}"
         return "\n".join([of, self.estimate, *map(str, self.weeks), end])
 
 
