@@ -246,11 +246,11 @@ class ScoreStream(Consumer):
         one of their own. If that would be too expensive, they are not scored.
         """
         oldest = self.edges.clock.now() - self.edges.rules.lateness
-        in_time: list[ScoredEvent] = []
-        late: list[ScoredEvent] = []
+        in_time: list[tuple[ScoredEvent, datetime]] = []
+        late: list[tuple[ScoredEvent, datetime]] = []
         for event in events:
-            is_late = moment_of(event.event_time) < oldest
-            (late if is_late else in_time).append(event)
+            moment = moment_of(event.event_time)
+            (late if moment < oldest else in_time).append((event, moment))
         to_score = self._in_window(use_case, in_time)
         too_late = 0
         try:
@@ -264,23 +264,26 @@ class ScoreStream(Consumer):
         }
 
     def _in_window(
-        self, use_case: UseCase, events: Sequence[ScoredEvent]
+        self, use_case: UseCase, events: Sequence[tuple[ScoredEvent, datetime]]
     ) -> list[ScoredEvent]:
-        """Return those of some events whose users are scored, with their features."""
+        """
+        Return those of some events whose users are scored, with their features.
+
+        Each event is given with its time.
+        """
         if not events:
             return []
-        moments = [moment_of(event.event_time) for event in events]
         rows = self.edges.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
             use_case.serving(
                 self.edges.settings,
-                {event.user_id for event in events},
-                first_event_day=min(moments).date(),
+                {event.user_id for event, _ in events},
+                first_event_day=min(moment for _, moment in events).date(),
             ),
         )[0]
         features = {row["user_id"]: dict(row.items()) for row in rows}
         in_window = []
-        for event, moment in zip(events, moments, strict=True):
+        for event, moment in events:
             event.features = features.get(event.user_id)
             # From this moment on the use case does not score the user.
             if event.features and moment < event.features["scored_until"]:
