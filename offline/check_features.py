@@ -19,6 +19,7 @@ from typing import Any
 
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import RequestError
 from propensity.runs import compact
 from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
@@ -79,11 +80,13 @@ def run(use_case: str) -> Compared:
     Compare the users of a use case as they are now.
 
     Raises:
-        PropensityError: They could not be read.
+        PropensityError: They could not be read, or there are none.
     """
-    name = usecases.load(use_case).name
+    loaded = usecases.load(use_case)
+    if not loaded.events:
+        raise RequestError(f"{loaded.name} takes no events of the stream")
     with contextlib.closing(Warehouse.open(Settings.from_environment())) as warehouse:
-        return compare(warehouse, name, now=datetime.now(UTC))
+        return compare(warehouse, loaded.name, now=datetime.now(UTC))
 
 
 def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:

@@ -144,3 +144,10 @@ class TestCheck:
 
         assert status == 2
         assert "no_such_case" in err
+
+    def test_refuses_a_use_case_without_streamed_features(self, check):
+        """That nobody of no users differs says nothing."""
+        status, out, err = check("--use-case", "ga4_purchase")
+
+        assert (status, out) == (2, "")
+        assert "ga4_purchase takes no events of the stream" in err
