@@ -115,13 +115,13 @@ class Policy:
     def cost(self) -> Decimal:
         """Reviews, and amounts of missed frauds."""
         missed = ~self.is_caught
-        reviews = _exact([self.review_cost], [self.alerts])
-        return reviews + _exact(self.amount[missed], self.weight[missed])
+        reviews = exact([self.review_cost], [self.alerts])
+        return reviews + exact(self.amount[missed], self.weight[missed])
 
     @property
     def cost_without(self) -> Decimal:
         """Amounts of all frauds: the cost without any alert."""
-        return _exact(self.amount, self.weight)
+        return exact(self.amount, self.weight)
 
     @property
     def saved(self) -> Decimal:
@@ -273,7 +273,7 @@ def money(value: float | Decimal) -> Decimal:
         return exact.quantize(_NUMERIC)
 
 
-def _exact(values: Iterable[float], weights: Iterable[float]) -> Decimal:
+def exact(values: Iterable[float], weights: Iterable[float]) -> Decimal:
     """Return the sum of products, exact in decimals: 0.1 is a tenth."""
     with localcontext() as context:
         context.prec = _DIGITS
