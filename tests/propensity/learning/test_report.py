@@ -380,9 +380,7 @@ def test_numbers_are_written_for_people() -> None:
     assert decimals(2)(-0.001) == "0.00"
     assert decimals(2)(-1.234) == "\N{MINUS SIGN}1.23"
     assert compact(1234567) == "1.23M"
-    assert [*map(compact, (9_999.4, 10_000, 999_499))] == ["9,999", "10k", "999k"]
-    assert [*map(compact, (999_500, 999_999_999))] == ["1M", "1B"]
-    assert [*map(compact, (9.994e14, 9.996e14))] == ["999T", "1.00e+15"]
+    assert [*map(compact, (999_499, 999_500, 1e9 - 1))] == ["999k", "1M", "1B"]
     assert compact(0.012345) == "0.0123"
     assert compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
     for write in (count, percent, compact, decimals(1)):
