@@ -138,13 +138,8 @@ def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     return gini.figures(
         gini.Paid(
-            _floats(groups["expected_value"]),
-            cost.amounts(_floats(groups["amount"])),
-            _floats(groups["users"]),
+            cost.floats(groups["expected_value"]),
+            cost.amounts(cost.floats(groups["amount"])),
+            cost.floats(groups["users"]),
         )
     )
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    values: Floats = pc.cast(column, pa.float64()).to_numpy()
-    return values
