@@ -295,6 +295,7 @@ def exact(values: Iterable[float], weights: Iterable[float]) -> Decimal:
             (
                 Decimal(repr(float(value))) * Decimal(repr(float(weight)))
                 for value, weight in zip(values, weights, strict=True)
+                if value  # of most users it is nothing
             ),
             Decimal(0),
         )
