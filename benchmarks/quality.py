@@ -47,7 +47,7 @@ from local.progress import bar as progress_bar
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NotEnoughData
-from propensity.learning import amounts, data, fit, gate, metrics, season
+from propensity.learning import amounts, cost, data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
@@ -431,7 +431,7 @@ def _plain(known: data.Slice, settings: Settings) -> Callable[[pa.Table], Floats
     )
 
     def columns(rows: pa.Table) -> Floats:
-        return np.column_stack([data.floats(rows[name]) for name in RFM])
+        return np.column_stack([cost.floats(rows[name]) for name in RFM])
 
     model.fit(columns(known.rows), known.label)
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])

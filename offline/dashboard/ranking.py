@@ -19,6 +19,8 @@ def sentence(weeks: Sequence[Row], *, is_of_events: bool) -> str:
     """
     newest = weeks[0]
     head = f"{'On' if is_of_events else 'In the week of'} {newest['week']}"
+    if not newest["users"]:
+        return f"{head} no outcome is known, so there is no ROC AUC."
     if not present(newest["roc_auc"]):
         return f"{head} outcomes were of one kind alone, so there is no ROC AUC."
     text = f"{head} the ROC AUC was {newest['roc_auc']:.3f}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from propensity.learning import cost
 from propensity.learning.bootstrap import rows_per_row
-from propensity.learning.data import Slice, floats
+from propensity.learning.data import Slice
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def _keys(rows: pa.Table) -> pa.Array:
 
 def paid(rows: Slice) -> Floats:
     """Return what each row's user paid; nothing where that is not known, (rows,)."""
-    return cost.amounts(floats(rows.rows[AMOUNT]))
+    return cost.amounts(cost.floats(rows.rows[AMOUNT]))
 
 
 def capped(amount: Floats, weight: Floats) -> Floats:

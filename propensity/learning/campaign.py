@@ -101,6 +101,9 @@ def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
                 is_sound=bool(p_values[at] >= lift.ALARM),
             ),
         }
+        if not control["conversions"][at]:
+            # The adjustment makes a little of nothing: a ratio to it has any size.
+            row |= {"conversion_lift": None, "conversion_lift_high": None}
         if has_revenue[at]:
             row |= {
                 "treated_revenue": treated["exact_revenue"][at],

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
+from propensity.learning.cost import floats
 from propensity.learning.event_features import parsed
 from propensity.learning.sufficient import check_enough, suffices
 from propensity.settings import Settings
@@ -418,11 +419,6 @@ def _known(rows: pa.Table) -> Slice:
 def labels(rows: pa.Table) -> Floats:
     """Return the labels, NaN for none."""
     return floats(rows["label"])
-
-
-def floats(column: pa.ChunkedArray) -> Floats:
-    values: Floats = pc.cast(column, pa.float64()).to_numpy()
-    return values
 
 
 def _days(rows: pa.Table) -> tuple[date, ...]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propensity.learning.bootstrap import Difference
-from propensity.learning.cost import money
+from propensity.learning.cost import exact
 from propensity.learning.metrics import summed
 from propensity.models.value import Z
 
@@ -87,7 +87,8 @@ def normalised(paid: Paid) -> Difference | None:
     Returns:
         The index with its 95% interval; None where all paid the same, as nothing.
     """
-    if not paid.observed > 0:
+    # Of equal amounts rounding alone would say which users are best.
+    if not paid.observed > 0 or (paid.amount == paid.amount[0]).all():
         return None
     ranked, by_value = _concentration(paid, paid.value)
     best, by_amount = _concentration(paid, paid.amount)
@@ -124,8 +125,8 @@ def _concentration(paid: Paid, score: Floats) -> tuple[float, Floats]:
 def figures(paid: Paid) -> dict[str, Any]:
     """Return the figures of expected values, by column name; money is exact."""
     columns: dict[str, Any] = {
-        "value_promised": money(paid.promised),
-        "value_observed": money(paid.observed),
+        "value_promised": exact(paid.value, paid.users),
+        "value_observed": exact(paid.amount, paid.users),
     }
     for name, figure in (
         ("value_ratio", ratio(paid)),

@@ -258,7 +258,7 @@ def _difference(a: Interval, b: Interval) -> Interval:
 
 
 def _ratio(a: Interval, b: Interval) -> Interval:
-    """Return a over b, less 1; limits are inf where b may be 0."""
+    """Return a over b, less 1; the high limit is inf where b may be 0."""
 
     def limit(of_a: Floats, of_b: Floats, sign: int) -> Floats:
         product = a.value * b.value
@@ -270,7 +270,8 @@ def _ratio(a: Interval, b: Interval) -> Interval:
         value = a.value / b.value - 1
         low, high = limit(a.low, b.high, -1) - 1, limit(a.high, b.low, 1) - 1
     high = np.where((b.low > 0) & np.isfinite(high), high, np.inf)
-    return Interval(value=value, low=np.where(np.isfinite(low), low, -1.0), high=high)
+    low = np.where(np.isfinite(low), low, -1.0)
+    return Interval(value=value, low=np.where(np.isnan(value), np.nan, low), high=high)
 
 
 def sample_ratio(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from propensity.learning import cost, metrics
 from propensity.learning.bootstrap import Difference, paired_differences
 from propensity.learning.cost import NEVER, Flags, Policy, Stakes
-from propensity.learning.data import Parts, Slice, floats
+from propensity.learning.data import Parts, Slice
 from propensity.learning.importance import baseline_score
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -63,7 +63,7 @@ def stakes(part: Slice, use_case: UseCase, settings: Settings) -> Stakes | None:
         return None
     return Stakes(
         is_fraud=part.label == 1,
-        amount=cost.amounts(floats(part.rows[use_case.amount])),
+        amount=cost.amounts(cost.floats(part.rows[use_case.amount])),
         weight=part.weight,
         review_cost=settings.alert_review_cost,
     )

@@ -80,11 +80,13 @@ def compact(value: Number) -> str:
     if not present(value):
         return DASH
     size = abs(value)
-    if size >= 1e15 or 0 < size < 1e-4:
+    if size >= 9.995e14 or 0 < size < 1e-4:
         return _minus(f"{value:.2e}")
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if size >= unit:
-            return _minus(f"{value / (1e3 if name == 'k' else unit):.3g}{name}")
+    for unit, name in ((1e3, "k"), (1e6, "M"), (1e9, "B"), (1e12, "T")):
+        shown = f"{value / unit:.3g}"
+        # Rounded first: what is nearly a thousand of one unit is one of the next.
+        if size >= 1e4 and abs(float(shown)) < 1000:
+            return _minus(f"{shown}{name}")
     if float(value).is_integer():
         return _minus(f"{value:,.0f}")
     return _minus(f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}")

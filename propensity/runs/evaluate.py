@@ -259,7 +259,7 @@ def _cost_figures(run: Run, known: pa.Table) -> dict[str, object]:
     is_alert = scored["score"].to_numpy() >= threshold
     conversions = scored["conversions"].to_numpy()
     others = scored["known"].to_numpy() - conversions
-    amount = cost.amounts(pc.cast(scored["lost"], pa.float64()).to_numpy())
+    amount = cost.amounts(cost.floats(scored["lost"]))
     policy = cost.Policy(
         amount=np.repeat(amount, conversions),
         weight=np.ones(conversions.sum()),

@@ -4,9 +4,10 @@ Prediction as a run: score every user into the staging table, check, publish.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Staged:
     quantiles: Floats
     log_odds_shift: float | None
     sketches: Sketches | None = None
-    expected_value: dict[str, float] | None = None
+    expected_value: Mapping[str, Decimal | float] | None = None
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from propensity.edges.log import log
 from propensity.errors import PropensityError
+from propensity.learning import cost
 from propensity.runs import value
 from propensity.statements import statement
 
@@ -29,16 +30,19 @@ if TYPE_CHECKING:
 _NOTHING = {"sum": 0.0, "low": 0.0, "high": 0.0}
 
 
-def promised(total: Mapping[str, float]) -> dict[str, Decimal]:
+def promised(total: Mapping[str, Decimal | float]) -> dict[str, Decimal]:
     """
     Return the columns of the sum that is promised.
 
     Args:
         total: ``sum``, ``low`` and ``high``, in the currency of the amounts.
     """
-    amounts = value.money(np.array([total["sum"], total["low"], total["high"]]))
-    names = ("value_promised", "value_promised_low", "value_promised_high")
-    return dict(zip(names, amounts.to_pylist(), strict=True))
+    low, high = value.money(np.array([total["low"], total["high"]])).to_pylist()
+    return {
+        "value_promised": cost.money(total["sum"]),
+        "value_promised_low": low,
+        "value_promised_high": high,
+    }
 
 
 def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,10 +67,12 @@ class Values:
     Attributes:
         model: Of the version; None for none.
         total: Of the users whose columns were made.
+        promised: The sum of these columns' expected values.
     """
 
     model: ValueModel | None
     total: Total = field(default_factory=Total)
+    promised: Decimal = Decimal(0)
 
     @classmethod
     def of(cls, run: Run, model: Serving) -> Values:
@@ -95,7 +98,9 @@ class Values:
         )
         self.total += self.model.total(probability, amount)
         value = probability * amount
-        return [money(values) for values in (value, *self.model.interval(value))]
+        columns = [money(values) for values in (value, *self.model.interval(value))]
+        self.promised += pc.sum(columns[0]).as_py() or 0
+        return columns
 
     def summary(self) -> dict[str, Any] | None:
         """
@@ -106,7 +111,7 @@ class Values:
         if self.model is None:
             return None
         low, high = self.model.sum_interval(self.total)
-        return {"sum": self.total.value, "low": low, "high": high}
+        return {"sum": self.promised, "low": low, "high": high}
 
 
 def money(values: Floats) -> pa.Array:
@@ -133,13 +138,8 @@ def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     return gini.figures(
         gini.Paid(
-            _floats(groups["expected_value"]),
-            cost.amounts(_floats(groups["amount"])),
-            _floats(groups["users"]),
+            cost.floats(groups["expected_value"]),
+            cost.amounts(cost.floats(groups["amount"])),
+            cost.floats(groups["users"]),
         )
     )
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    values: Floats = pc.cast(column, pa.float64()).to_numpy()
-    return values

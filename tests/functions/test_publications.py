@@ -28,9 +28,13 @@ def published(new_place, enthrone) -> tuple[Place, dict]:
 
 class TestRow:
     def test_is_what_the_run_answers(self, published):
-        """Users, version and mean; the sum, with the interval of what will be paid."""
+        """Users, version and mean; the sum, with the interval of what will be paid.
+        It is the exact sum of the users' values."""
         place, answer = published
         [row] = place.rows(ROWS)
+        [users] = place.rows(
+            "SELECT SUM(expected_value) AS v FROM ma_predictions_table"
+        )
         promised = answer["expected_value"]
 
         assert (row["use_case"], row["as_of"]) == ("ga4_purchase", TRAINED)
@@ -42,6 +46,7 @@ class TestRow:
         assert [float(row[name]) for name in SUMS] == pytest.approx(
             [promised["sum"], promised["low"], promised["high"]], abs=1e-6
         )
+        assert row["value_promised"] == users["v"]
         assert row["seconds"] > 0
 
     def test_says_of_which_run_it_is(self, published):

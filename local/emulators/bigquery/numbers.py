@@ -8,6 +8,8 @@ into one of eighteen, which overflows at 1e20. Here is what BigQuery does:
   number, rounded half away from zero to nine decimals. DIV and MOD are exact.
 - A result beyond 29 integer digits is an error, as is a division by zero.
 - AVG of NUMERIC is SUM over COUNT by that rule.
+- ROUND, TRUNC, CEIL and FLOOR of NUMERIC are NUMERIC, whatever they leave of its
+  decimals: DuckDB would cut off those of the values beside them, too.
 - NUMERIC becomes STRING without zeros at its end.
 
 Arrow calculates, in 256 bits. Where the translation of a statement does not know the
@@ -183,7 +185,7 @@ def calculate_exactly() -> None:
         (rules.typing.average, exact.average),
     ):
         rules.NODE_RULES[rules.NODE_RULES.index(rule)] = replacement
-    rules.NODE_RULES += [exact.text, exact.named]
+    rules.NODE_RULES += [exact.rounding, exact.text, exact.named]
     annotate = rules.STATEMENT_RULES.index(rules.typing.annotate)
     rules.STATEMENT_RULES[annotate] = exact.annotate
 
@@ -262,6 +264,15 @@ class ExactRules:
             over(aggregate(this=mean.this.copy())) for aggregate in (exp.Sum, exp.Count)
         )
         return self._numeric(self._macro("_numeric_divide", total, count), node)
+
+    def rounding(self, node: Any, context: Any) -> Any:
+        """Keep a NUMERIC that is rounded one of nine decimals."""
+        from sqlglot import exp
+
+        is_rounding = isinstance(node, exp.Round | exp.Ceil | exp.Floor | exp.Trunc)
+        if is_rounding and self._kind(node.this) == self._type.DECIMAL:
+            return self._numeric(node, node)
+        return node
 
     def text(self, node: Any, context: Any) -> Any:
         """Leave out zeros at the end of a NUMERIC's text."""

@@ -49,6 +49,9 @@ FROM
           ON
             e.event_time >= TIMESTAMP(as_of)
             AND e.event_time < TIMESTAMP(DATE_ADD(as_of, INTERVAL @horizon_days DAY))
+            AND e.table_suffix
+            BETWEEN FORMAT_DATE('%Y%m%d', DATE_SUB(as_of, INTERVAL 1 DAY))
+            AND FORMAT_DATE('%Y%m%d', DATE_ADD(as_of, INTERVAL @horizon_days DAY))
         WHERE
           e.table_suffix BETWEEN @first_label_suffix AND @last_label_suffix
           AND e.event_name = @label_event

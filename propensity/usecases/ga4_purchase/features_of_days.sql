@@ -1,11 +1,15 @@
 -- Part of a query, after a common table user_days: one row per user and as-of date.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64.
 -- Windows begin and end at midnight UTC, so they are unions of UTC days, and an as-of
--- date adds up its days.
+-- date adds up its days. It reads the tables of its own window alone, as if it were the
+-- only date: an event that lies in the table of a later day was not there on it.
   snapshots AS (
     SELECT
       as_of,
       DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS first_day,
+      FORMAT_DATE('%Y%m%d', DATE_SUB(as_of, INTERVAL @lookback_days + 1 DAY))
+        AS oldest_suffix,
+      FORMAT_DATE('%Y%m%d', as_of) AS newest_suffix,
       UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
     FROM
       UNNEST(@as_ofs) AS as_of
@@ -13,6 +17,8 @@
   -- A UTC day may lie in the tables of two local days.
   days AS (
     SELECT
+      s.as_of,
+      ANY_VALUE(s.as_of_us) AS as_of_us,
       user_id,
       day,
       MAX(last_event) AS last_event,
@@ -37,13 +43,21 @@
         LIMIT 1
       )[OFFSET(0)] AS visit
     FROM
-      user_days
+      snapshots AS s
+    INNER JOIN
+      user_days AS d
+      ON
+        d.day >= s.first_day
+        AND d.day < s.as_of
+        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
     GROUP BY
+      s.as_of,
       user_id,
       day
   ),
   charges AS (
     SELECT
+      d.table_suffix,
       d.user_id,
       d.day,
       c.event_name,
@@ -76,7 +90,10 @@
       snapshots AS s
     INNER JOIN
       charges AS c
-      ON c.day >= s.first_day AND c.day < s.as_of
+      ON
+        c.day >= s.first_day
+        AND c.day < s.as_of
+        AND c.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
     GROUP BY
       s.as_of,
       c.user_id,
@@ -107,6 +124,7 @@
   ),
   session_days AS (
     SELECT DISTINCT
+      d.table_suffix,
       d.user_id,
       d.day,
       session_key
@@ -127,23 +145,26 @@
       snapshots AS s
     INNER JOIN
       session_days AS d
-      ON d.day >= s.first_day AND d.day < s.as_of
+      ON
+        d.day >= s.first_day
+        AND d.day < s.as_of
+        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
     GROUP BY
       s.as_of,
       d.user_id
   ),
   user_totals AS (
     SELECT
-      s.as_of,
-      ANY_VALUE(s.as_of_us) AS as_of_us,
+      d.as_of,
+      ANY_VALUE(d.as_of_us) AS as_of_us,
       d.user_id,
       MAX(d.last_event) AS last_event,
       MIN(d.first_event) AS first_event,
       MIN(d.first_touch) AS first_touch,
       COUNT(*) AS active_days,
-      COUNTIF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY)) AS active_days_7d,
+      COUNTIF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY)) AS active_days_7d,
       SUM(d.n_events) AS events,
-      SUM(IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
+      SUM(IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
       MAX(d.session_number) AS sessions_ever,
       SUM(d.engagement_ms) AS engagement_ms,
       SUM(d.n_page_views) AS page_views,
@@ -152,7 +173,7 @@
       SUM(d.n_begin_checkouts) AS begin_checkouts,
       SUM(
         IF(
-          d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY),
+          d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY),
           d.n_view_items + d.n_add_to_carts + d.n_begin_checkouts,
           0
         )
@@ -161,15 +182,15 @@
       COUNTIF(t.n_purchases > 0) AS purchase_days,
       SUM(IFNULL(t.n_purchases, 0)) AS purchases,
       SUM(
-        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), IFNULL(t.n_purchases, 0), 0)
+        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), IFNULL(t.n_purchases, 0), 0)
       ) AS purchases_7d,
       SUM(
-        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 28 DAY), IFNULL(t.n_purchases, 0), 0)
+        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 28 DAY), IFNULL(t.n_purchases, 0), 0)
       ) AS purchases_28d,
       SUM(IFNULL(t.n_refunds, 0)) AS refunds,
       SUM(t.revenue) AS revenue,
       SUM(
-        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), t.revenue, NUMERIC '0')
+        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), t.revenue, NUMERIC '0')
       ) AS revenue_7d,
       MAX(t.revenue) AS largest_day_revenue,
       SUM(t.refund_value) AS refund_value,
@@ -177,15 +198,12 @@
       SUM(t.n_distinct_items) AS distinct_items,
       ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)] AS visit
     FROM
-      snapshots AS s
-    INNER JOIN
       days AS d
-      ON d.day >= s.first_day AND d.day < s.as_of
     LEFT JOIN
       transaction_days AS t
-      ON t.as_of = s.as_of AND t.user_id = d.user_id AND t.day = d.day
+      ON t.as_of = d.as_of AND t.user_id = d.user_id AND t.day = d.day
     GROUP BY
-      s.as_of,
+      d.as_of,
       d.user_id
   ),
   users AS (

@@ -79,6 +79,16 @@ class TestChanges:
 
         assert "after 0.810" in told(case(evaluations=weeks).changes())
 
+    @pytest.mark.parametrize(
+        ("users", "why"),
+        [(2_000, "were of one kind alone"), (0, "no outcome is known")],
+    )
+    def test_say_why_nothing_ranks(self, users, why):
+        """Outcomes of one class are another thing than none."""
+        week = evaluation(1, outcome="one_class", roc_auc=None, users=users)
+
+        assert why in told(case(evaluations=[week]).changes())
+
     def test_leave_shadows_out(self):
         """What was scored to compare alone is not what was published."""
         shadow = evaluation(1, is_shadow=True, roc_auc=0.99, users=9_999)

@@ -121,6 +121,25 @@ class TestFigures:
         assert row["conversion_difference"] is None
         assert row["conversion_lift_high"] is None
 
+    def test_have_no_ratio_to_a_group_that_did_not_convert(self):
+        """Whatever the adjustment makes of its share. How much more it is at least is
+        known, unless nobody converted at all, or nobody is there."""
+        p = np.linspace(0.001, 0.3, 2_000)
+        treated = group(p, p > 0.1, is_control=False)
+        idle = group(p, np.zeros(2_000), is_control=False)
+        held_out = group(p[:1_900], np.zeros(1_900), is_control=True)
+        [some], [none], [nobody] = (
+            figures([week(0, *sums)])
+            for sums in ((treated, held_out), (idle, held_out), (treated,))
+        )
+
+        assert some["conversion_difference"] > 0
+        assert some["conversion_lift"] is some["conversion_lift_high"] is None
+        assert some["conversion_lift_low"] > 0
+        for row in (none, nobody):
+            ends = [row[f"conversion_lift{end}"] for end in ("", "_low", "_high")]
+            assert ends == [None, None, None]
+
     def test_say_where_the_groups_sizes_cannot_be_chance(self):
         treated = group(np.full(3_000, 0.5), np.ones(3_000), is_control=False)
         control = group(np.full(2_000, 0.5), np.ones(2_000), is_control=True)

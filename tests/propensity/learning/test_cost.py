@@ -7,6 +7,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import settings as budget
@@ -246,6 +247,16 @@ class TestDifference:
         found = cost.paired_difference(challenger, champion, at, seed=1)
 
         assert found.low > 0
+
+
+def test_money_of_a_column_is_the_nearest_float():
+    """So that its text is the amount, which sums are made of; null is not a number."""
+    amounts = [Decimal(cents) / 100 for cents in (*range(1, 2_000), 100_000_007)]
+    column = pa.array([*amounts, None], pa.decimal128(38, 9))
+    found = cost.floats(pa.chunked_array([column]))
+
+    assert found[:-1].tolist() == [*map(float, amounts)]
+    assert np.isnan(found[-1])
 
 
 def test_money_has_the_decimals_of_a_column():

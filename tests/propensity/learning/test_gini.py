@@ -63,10 +63,13 @@ class TestGini:
     def test_of_equal_values_is_0(self):
         assert gini.normalised(paid([5, 5, 5], [10, 0, 30])).estimate == 0.0
 
-    @pytest.mark.parametrize("amount", [[0, 0, 0], [7, 7, 7]])
+    @pytest.mark.parametrize("amount", [0, 7, 26.99, 5.87])
     def test_needs_amounts_that_differ(self, amount):
-        """Where all paid the same there is nothing to rank."""
-        assert gini.normalised(paid([1, 2, 3], amount)) is None
+        """Where all paid the same there is nothing to rank, whatever rounding says."""
+        for users in range(1, 40):
+            of_all = paid(range(users), np.full(users, amount))
+
+            assert gini.normalised(of_all) is None
 
     def test_of_a_single_buyer_is_their_rank(self):
         found = gini.normalised(paid([1, 2, 3, 4], [0, 0, 9, 0]))
@@ -136,10 +139,15 @@ class TestRatio:
 
 class TestFigures:
     def test_have_exact_sums(self):
+        """Of many amounts, too, whose sum as a float is off in its last decimals."""
         found = gini.figures(paid([0.1, 0.2], [0.1, 0.3]))
+        units = np.random.default_rng(3).integers(1, 10**13, 20_000)
+        many = gini.figures(paid(units / 10**9, units[::-1] / 10**9, [3] * 20_000))
+        exact = 3 * Decimal(int(units.sum())) / 10**9
 
         assert found["value_promised"] == Decimal("0.300000000")
         assert found["value_observed"] == Decimal("0.400000000")
+        assert many["value_promised"] == many["value_observed"] == exact
 
     @given(USERS)
     def test_hold_no_value_that_is_not_a_number(self, users):

@@ -192,6 +192,14 @@ def traps() -> list[shop.Row]:
     rows += [event("visitor", ago(3), user_id=user) for user in PLACEHOLDERS]
     rows += [event(user, ago(3)) for user in PLACEHOLDERS]
     rows += wild()
+    # In tables of later days, as of a clock that was wrong, or of a batch.
+    rows += [
+        event("in a later table", ago(10))
+        | {"event_date": f"{AS_OF - 5 * DAY:%Y%m%d}"},
+        event("in a later table", ago(9)),
+        purchase("in a later table", ago(5))
+        | {"event_date": f"{AS_OF + 3 * DAY:%Y%m%d}"},
+    ]
     rows += [
         event("buys at as_of", ago(1)),
         purchase("buys at as_of", MIDNIGHT),

@@ -273,12 +273,29 @@ class TestUserColumn:
 
 
 class TestBatches:
+    @pytest.mark.parametrize("name", ["labels", "converter_amounts"])
+    def test_give_each_date_the_outcomes_that_it_has_alone(self, export, name):
+        """So it is with who converted, and with what they paid."""
+        before = AS_OF - 7 * DAY
+
+        def outcomes(*as_ofs):
+            window = USE_CASE.window(export.settings, as_ofs)
+            return export.warehouse.table(USE_CASE.statement(name), window).to_pylist()
+
+        alone = [*outcomes(before), *outcomes(AS_OF)]
+
+        assert "in a later table" not in {row["user_id"] for row in alone}
+        assert sorted(map(str, outcomes(before, AS_OF))) == sorted(map(str, alone))
+
     def test_give_each_date_the_rows_that_it_has_alone(self, export, features):
-        """Several as-of dates in one query are what each is in its own."""
+        """Several as-of dates in one query are what each is in its own, also where an
+        event lies in the table of a later day."""
         before = AS_OF - 7 * DAY
         batch = export.features(before, AS_OF)
         alone = {before: export.features(before), AS_OF: features}
 
+        assert alone[before]["in a later table"]["events"] == 1
+        assert features["in a later table"]["events"] == 2
         assert batch == {
             (as_of, user): row
             for as_of, rows in alone.items()

@@ -169,6 +169,18 @@ class TestOperations:
             "INTERVAL",
         ]
 
+    @pytest.mark.parametrize(
+        "rounded", ["ROUND(y, 2)", "ROUND(y)", "TRUNC(y)", "CEIL(y)", "FLOOR(y)"]
+    )
+    def test_cut_off_no_decimals_beside_one_that_is_rounded(self, warehouse, rounded):
+        """A rounded NUMERIC is one of nine decimals: those beside it keep theirs."""
+        found = warehouse.rows(
+            f"SELECT IF(n > 1, {rounded}, x), SUM({rounded} + x) OVER () FROM "
+            "(SELECT NUMERIC '1.123456789' AS x, NUMERIC '3' AS y, 1 AS n)"
+        )
+
+        assert found == [(Decimal("1.123456789"), Decimal("4.123456789"))]
+
     def test_become_text_without_zeros_at_the_end(self, warehouse):
         """CAST to STRING has as many decimals as there are."""
         found = warehouse.rows(
