@@ -90,6 +90,8 @@ def run(use_case: str, *, is_dry: bool = False) -> Outcome:
         PropensityError: The model does not fit, or an edge failed.
     """
     settings = Settings.from_environment()
+    # Refuses a name before it is that of a folder, or of an object.
+    usecases.load(use_case)
     with contextlib.closing(Artifacts.open(settings)) as artifacts:
         registry = Registry(artifacts, use_case)
         if not is_dry:

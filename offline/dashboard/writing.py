@@ -12,9 +12,9 @@ from pathlib import Path
 from offline.dashboard.site import INDEX
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError
-from propensity.settings import Settings
+from propensity.settings import BUCKET, Settings
 
-_BUCKET = re.compile(r"gs://(?P<bucket>[^/]+)(?:/(?P<prefix>.*?))?/?")
+_BUCKET = re.compile(rf"gs://(?P<bucket>{BUCKET.pattern})(?:/(?P<prefix>.*?))?/?")
 _TYPE = "text/html; charset=utf-8"
 
 
