@@ -42,5 +42,7 @@ def log(severity: str, message: str, **fields: object) -> None:
     # Text and line break in one: `print` writes them one after the other, and another
     # thread's line may come between them.
     stream = getattr(sys, _stream)
-    stream.write(json.dumps(line, default=str) + "\n")
-    stream.flush()
+    # A command's may be closed.
+    if stream is not None:
+        stream.write(json.dumps(line, default=str) + "\n")
+        stream.flush()
