@@ -100,8 +100,12 @@ def _into_folder(pages: Mapping[str, str], names: list[str], folder: Path) -> st
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-            partial.write_text(pages[name], "utf-8")
-            partial.replace(file)
+            try:
+                partial.write_text(pages[name], "utf-8")
+                partial.replace(file)
+            finally:
+                # Of a full disk; each process would leave its own.
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(f"{folder} cannot be written to: {error}") from error
     return str(folder / INDEX)
