@@ -15,6 +15,7 @@ import click
 
 from commands import audience, champions, data, deployment, machine, models, usecases
 from commands.exits import Exit
+from propensity.edges.log import apart
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (
@@ -138,11 +139,12 @@ for _group in GROUPS.values():
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
-        ended = root.main(
-            None if arguments is None else list(arguments),
-            prog_name="propensity",
-            standalone_mode=False,
-        )
+        with apart():
+            ended = root.main(
+                None if arguments is None else list(arguments),
+                prog_name="propensity",
+                standalone_mode=False,
+            )
     except click.ClickException as error:
         error.show()
         return Exit.UNKNOWN

@@ -266,13 +266,18 @@ def stage(
         text = "\n".join([*lines, f"{len(files)} files for {target}, SHA-256 {digest}"])
     else:
         what = {"requirements": requirements, "locked": locked}
-        with tempfile.TemporaryDirectory() as folder:
-            is_zip = target.suffix == ".zip"
-            place = Path(folder, "staged") if is_zip else target
-            program.stage(function, place, **what)  # type: ignore[arg-type]
-            if is_zip:
+        if target.suffix == ".zip":
+            # Made beside the target, which is whole or is not there.
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                dir=target.parent, prefix=".staging-"
+            ) as folder:
+                place = Path(folder, "staged")
+                program.stage(function, place, **what)  # type: ignore[arg-type]
                 # Of what is staged, in its order and with its one time.
-                shutil.make_archive(str(target.with_suffix("")), "zip", place)
+                Path(shutil.make_archive(f"{place}", "zip", place)).replace(target)
+        else:
+            program.stage(function, target, **what)  # type: ignore[arg-type]
         text = str(target)
     if as_json:
         sizes = {name: file.stat().st_size for name, file in files.items()}

@@ -152,7 +152,8 @@ def down(*, state: str | None, data: str | None, as_json: bool) -> int:
     Stop what `up` started.
 
     In every state unless one is named. Only processes that were started here are
-    stopped.
+    stopped. Fails where a program, such as a demo, uses a state: it stops what it
+    started itself.
     """
     from local.stack import commands
 

@@ -321,7 +321,14 @@ def _command(games: Games) -> str:
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files; the one with the checksums last, so that half of them is refused."""
+    """
+    Write files, all or none where the disk is full: a model may be there already.
+
+    The one with the checksums is the last, so that half of them is refused.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, METADATA):
-        (folder / name).write_bytes(files[name])
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as place:
+        for name in (*FILES, METADATA):
+            Path(place, name).write_bytes(files[name])
+        for name in (*FILES, METADATA):
+            Path(place, name).replace(folder / name)

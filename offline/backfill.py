@@ -20,6 +20,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from offline.promote import Deployment, opened
+from propensity.clock import SYSTEM
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     NoChampion,
@@ -28,8 +29,7 @@ from propensity.errors import (
     RequestError,
 )
 from propensity.pages.words import plural
-from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed
+from propensity.privacy.suppression import Followed
 from propensity.registry.leases import Finished
 from propensity.runs import champion, export, index, predict, publications, season
 from propensity.runs.request import EARLIEST
@@ -155,7 +155,7 @@ def run(request: Request) -> Report:
             return report
         if not request.is_quiet:
             print(report.estimate, file=sys.stderr)
-        suppressed = suppression.read(warehouse)
+        listed = Followed(warehouse, clock=SYSTEM.monotonic)
         parts = reader.parts(sql, window, column="as_of")
         try:
             for as_of, run in tqdm(
@@ -166,7 +166,7 @@ def run(request: Request) -> Report:
                 # None draws the bar on a terminal only.
                 disable=True if request.is_quiet else None,
             ):
-                report.weeks.append(_week(run, parts.of(as_of), suppressed))
+                report.weeks.append(_week(run, parts.of(as_of), listed))
         finally:
             _renew_index(report, runs)
         report.bytes_billed = reader.bytes_billed + warehouse.bytes_billed
@@ -207,7 +207,7 @@ def _runs(
     return runs
 
 
-def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> Week:
+def _week(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> Week:
     """Publish a week under the lease of 01-Predictions."""
     try:
         lease = run.registry.begin(
@@ -222,7 +222,7 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> W
         run.lease = lease
         try:
             with run.registry.kept(lease, clock=run.now, threads=run.threads):
-                week = _published(run, rows, suppressed)
+                week = _published(run, rows, listed)
             answer = plain({"use_case": run.use_case.name, **asdict(week)})
             run.registry.finish(lease, answer, at=run.now())
         except BaseException as error:
@@ -250,14 +250,12 @@ def _renew_index(report: Report, runs: Mapping[date, Run]) -> None:
             report.index_error = error.message
 
 
-def _published(
-    run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed
-) -> Week:
+def _published(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> Week:
     # The meter is that of all weeks.
     billed_before = run.warehouse.bytes_billed
     model = champion.as_of(run)
     shift = season.log_odds_shift(run, model.version)
-    features = (suppressed.without(batch, run.use_case.name) for batch in rows)
+    features = (listed.now().without(batch, run.use_case.name) for batch in rows)
     staged = predict.stage(run, model, features=features, log_odds_shift=shift)
     predict.score_shift(run, staged)
     predict.publish_predictions(run, model, staged)

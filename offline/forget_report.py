@@ -49,7 +49,11 @@ class Place:
 
 @dataclass(kw_only=True)
 class Report:
-    """Rows and objects by place, before and after; what others have to do."""
+    """
+    Rows and objects by place, before and after; what others have to do.
+
+    ``unreadable`` are Parquet files that are none: whom they have cannot be told.
+    """
 
     hashes: list[str]
     use_case: str
@@ -57,6 +61,7 @@ class Report:
     began_at: str
     suppressed: bool = False
     places: list[Place] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
     ga4_events: int | None = None
     ga4_statement: str = ""
     run_again_at: str = ""
@@ -65,8 +70,9 @@ class Report:
 
     @property
     def left(self) -> int:
-        """Rows and objects that the second search still found."""
-        return sum(place.after or 0 for place in self.places)
+        """Rows and objects that the second search still found, or could not read."""
+        unread = 0 if self.is_dry else len(self.unreadable)
+        return sum(place.after or 0 for place in self.places) + unread
 
     def add_notes(self, *, lookup_ttl_s: int) -> None:
         """Add what others still keep: Google's services, answers, the GA4 export."""
@@ -76,6 +82,12 @@ class Report:
             "policy says, and Pub/Sub undelivered messages for 7 days. An instance of "
             f"get_proba keeps its answers for {lookup_ttl_s} s."
         )
+        if self.unreadable:
+            self.notes.append(
+                "Files that cannot be read as Parquet, so that nobody can tell whom "
+                f"they have: {', '.join(sorted(self.unreadable))}. Delete them, or put "
+                "whole ones in their place, and run this again."
+            )
         if self.ga4_events:
             self.notes.append(
                 f"The GA4 export has {self.ga4_events:,} events of them. It is "
@@ -85,7 +97,8 @@ class Report:
 
     def fields(self) -> dict[str, Any]:
         """Return the report for a program."""
-        return {**asdict(self), "left": self.left}
+        fields = {**asdict(self), "unreadable": sorted(self.unreadable)}
+        return {**fields, "left": self.left}
 
     def __str__(self) -> str:
         of = f" of use case {self.use_case}" if self.use_case else ""

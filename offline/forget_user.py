@@ -36,7 +36,7 @@ from offline.forget_report import Allowed, Place, Report, Request
 from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation, sha256
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import Conflict, MissingTable, SettingsError
+from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
 from propensity.learning import modelcard
 from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
@@ -87,7 +87,13 @@ def forget(settings: Settings, request: Request) -> Report:
         work = Work(warehouse, artifacts, request, began_at)
         if is_suppressing:
             work.suppress()
-        work.run()
+        try:
+            work.run()
+        except RunInProgress as error:
+            raise RunInProgress(
+                "a compaction or another `propensity forget` is under way, or was "
+                f"killed: {error.message}. Run this again then"
+            ) from error
     work.report.bytes_billed = warehouse.bytes_billed
     return work.report
 
@@ -288,6 +294,7 @@ class Work:
             if generation.name.endswith(ENDING)
         ]
         counts: dict[tuple[str, str], int] = {}
+        self.report.unreadable.clear()
         for generation in self._bar(every, "objects"):
             kind = "objects" if generation.is_live else "noncurrent objects"
             key = (kind, folder_of(generation.name))
@@ -301,7 +308,11 @@ class Work:
         """Return whether a generation has rows of users; unless searching, rewrite."""
         for _ in range(TRIES):
             data = self.artifacts.read_generation(generation)
-            rows = None if data is None else self._with_users(data, generation.name)
+            try:
+                rows = None if data is None else self._with_users(data, generation.name)
+            except (pa.ArrowException, OSError):
+                self.report.unreadable.add(generation.name)
+                return False
             if rows is None:
                 return False
             if is_search:

@@ -27,7 +27,9 @@ from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import ArtifactError, Conflict, SchemaError
+from propensity.errors import ArtifactError, Conflict, Pinned, SchemaError
+from propensity.registry.announcements import announce
+from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import PREFIX, Settings
 from propensity.statements import statement
@@ -46,6 +48,9 @@ MODEL, PREPROCESSOR, ESTIMATOR, CARD, REPORT = (
     "report.html",
 )
 FILES = (MODEL, PREPROCESSOR, ESTIMATOR, CARD)
+
+# Of the metadata, beside the files.
+_ENTRIES = frozenset({"figures", "libraries", "parameters", "seconds"})
 
 _BINARY = "application/octet-stream"
 
@@ -85,12 +90,18 @@ def run(use_case: str, *, is_dry: bool = False) -> Outcome:
         PropensityError: The model does not fit, or an edge failed.
     """
     settings = Settings.from_environment()
+    # Refuses a name before it is that of a folder, or of an object.
+    usecases.load(use_case)
     with contextlib.closing(Artifacts.open(settings)) as artifacts:
+        registry = Registry(artifacts, use_case)
         if not is_dry:
             with contextlib.closing(Warehouse.open(settings)) as warehouse:
-                return load(warehouse, artifacts, settings, use_case)
+                outcome = load(warehouse, artifacts, settings, use_case)
+            if outcome.is_new:
+                _announce(settings, registry, outcome)
+            return outcome
         shipped = checked(read(use_case), settings)
-        champion = Registry(artifacts, use_case).find_champion()
+        champion = registry.find_champion()
     serves = (
         f"version {champion.version} serves, so it would not be loaded"
         if champion
@@ -102,6 +113,13 @@ def run(use_case: str, *, is_dry: bool = False) -> Outcome:
         is_new=False,
         summary=f"{described(shipped)}\nIt is sound; {serves}.",
     )
+
+
+def _announce(settings: Settings, registry: Registry, outcome: Outcome) -> None:
+    """Publish the change, unless another followed: that one is published, too."""
+    champion = registry.find_champion()
+    if champion is not None and champion.version == outcome.version:
+        announce(settings, outcome.use_case, "promote", champion, at=datetime.now(UTC))
 
 
 def load(
@@ -147,7 +165,7 @@ def load(
     card = shipped.card
     # The page is made here, and so it is part of what the version is claimed for.
     claim = sha256(json.dumps(shipped.about).encode() + training_page(card).encode())
-    version, generation = _claimed(registry, f"shipped-{claim[:16]}", card)
+    version, generation = _claimed(registry, warehouse, f"shipped-{claim[:16]}", card)
     card["model_version"] = version
     published = registry.publish(
         version,
@@ -182,6 +200,8 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
     try:
         about = json.loads((place / METADATA).read_bytes())
         recorded = {name: str(about["files"][name]["sha256"]) for name in FILES}
+        if missing := _ENTRIES - about.keys():
+            raise KeyError(*sorted(missing))
         files = {name: (place / name).read_bytes() for name in FILES}
     except FileNotFoundError as error:
         raise ArtifactError(
@@ -263,7 +283,7 @@ def described(shipped: Shipped) -> str:
 
 
 def _claimed(
-    registry: Registry, run_id: str, card: Mapping[str, Any]
+    registry: Registry, warehouse: Warehouse, run_id: str, card: Mapping[str, Any]
 ) -> tuple[int, int]:
     """
     Return the version that is this model's, and the generation of its claim.
@@ -282,7 +302,11 @@ def _claimed(
 
     if (mine := found()) is not None:
         return mine
-    registry.claim(run_id=run_id, at=datetime.fromisoformat(card["trained_at"]))
+    registry.claim(
+        run_id=run_id,
+        at=datetime.fromisoformat(card["trained_at"]),
+        recorded=newest_recorded(warehouse, registry.use_case),
+    )
     mine = found()
     assert mine is not None
     return mine
@@ -331,7 +355,7 @@ def _promoted(
             at=datetime.now(UTC),
             instead_of=None,
         )
-    except Conflict:
+    except (Conflict, Pinned):
         champion = registry.champion()
         if champion.version != version:
             # Another load may have let this version serve, and a training replaced it.

@@ -208,7 +208,7 @@ def change(
     except OldEpoch:
         assert epoch is not None
         return _too_old(registry.champion(), epoch)
-    if before is not None and champion.epoch == before.epoch:
+    if not registry.has_written:
         return Outcome(
             champion=champion,
             is_changed=False,

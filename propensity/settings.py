@@ -42,7 +42,7 @@ _SECRETS = frozenset({"suppression_key"})
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
 _EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
@@ -270,7 +270,7 @@ _VARIABLES = {
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "project": _matching(_PROJECT),
-    "bucket": _matching(_BUCKET),
+    "bucket": _matching(BUCKET),
     "dataset": _matching(_DATASET),
     "ga4_dataset": _matching(_EXPORT),
     "export_wait_minutes": _whole(0, 7 * 24 * 60),

@@ -121,13 +121,18 @@ def up(stack: Stack) -> int:
         if record.ended:
             return report_ended(stack.state, record)
         stack.attach(record)
+        _write_pages(stack)
         print(f"State {stack.state.name!r} is up already.")
     else:
         with ending_on_signals():
             stack.start(stay=True)
-            pages.serve(stack)
-        if not pages.index(stack.state).exists() and (why := pages.write(stack)):
-            progress(f"there is no dashboard: {why}")
+            try:
+                pages.serve(stack)
+                _write_pages(stack)
+            except BaseException:
+                # Ctrl-C among others: what was started is stopped, as in its start.
+                stack.stop()
+                raise
         record = stack.state.record()
         print(f"State {stack.state.name!r} is up.")
     assert record is not None
@@ -135,10 +140,23 @@ def up(stack: Stack) -> int:
     return 0
 
 
+def _write_pages(stack: Stack) -> None:
+    """Write the dashboard where there is none."""
+    if not pages.index(stack.state).exists() and (why := pages.write(stack)):
+        progress(f"there is no dashboard: {why}")
+
+
 def down(chosen: Sequence[State]) -> int:
-    """Stop the processes of ``up``, and those that a killed program left behind."""
-    is_up = False
+    """
+    Stop the processes of ``up``, and those that a killed program left behind.
+
+    Returns:
+        1 where a program uses a state: that is not stopped, and its files are in use.
+    """
+    is_up = is_used = False
     for state in chosen:
+        if not state.folder.exists():
+            continue
         with venvs.locked(state.folder / "lock"):
             record = state.record()
             if record is None:
@@ -148,7 +166,7 @@ def down(chosen: Sequence[State]) -> int:
                     f"State {state.name!r} is in use by process {record.owner.pid}, "
                     "which stops what it started itself."
                 )
-                is_up = True
+                is_up = is_used = True
                 continue
             with deferred_signals():
                 ended = record.ended
@@ -162,7 +180,7 @@ def down(chosen: Sequence[State]) -> int:
         is_up = is_up or bool(stopped)
     if not is_up:
         print("Nothing is up.")
-    return 0
+    return int(is_used)
 
 
 def report_ended(state: State, record: Record) -> int:

@@ -86,7 +86,7 @@ def refuse_taken_ports(
             continue
         holder = next(
             (
-                f"state {state.name!r}, which `make down` stops"
+                f"state {state.name!r}, {_holding(record)}"
                 for state in states(home)
                 if (record := state.record())
                 and record.running
@@ -101,6 +101,13 @@ def refuse_taken_ports(
             f"(such as PROPENSITY_PORT_BASE={DEFAULT_PORT_BASE + 1000}). "
             "Nothing was started."
         )
+
+
+def _holding(record: Record) -> str:
+    """Say who stops what has a port."""
+    if record.owner and record.owner.is_running:
+        return f"in use by process {record.owner.pid}"
+    return "which `make down` stops"
 
 
 def emulator_commands(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from local.processes import Process
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 DEFAULT_PORT_BASE = 8080
 READY_S = 90
 READY_VARIABLE = "PROPENSITY_LOCAL_READY_S"
@@ -100,7 +102,7 @@ class State:
     home: Path = LOCAL / "states"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
+        if not NAME.fullmatch(self.name):
             raise LocalError(
                 f"{self.name!r} cannot name a local state: use letters, digits, "
                 "'-', '_' and '.', 64 at most"
@@ -148,13 +150,27 @@ class State:
         """Return what this state was last set to, the defaults if it is new."""
         if not self.options_file.exists():
             return Options()
-        return Options(**json.loads(self.options_file.read_text()))
+        with _readable(self.options_file):
+            return Options(**json.loads(self.options_file.read_text()))
 
     def record(self) -> Record | None:
         """Return what was started in this state and not stopped since."""
         if not self.record_file.exists():
             return None
-        return Record.from_json(self.record_file.read_text())
+        with _readable(self.record_file):
+            return Record.from_json(self.record_file.read_text())
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Name a file that a crash of the machine, or another version, has left."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise LocalError(
+            f"{file} cannot be read ({error!r}). Stop what still runs of this state by "
+            "hand, and remove the file"
+        ) from error
 
 
 @dataclass
@@ -271,12 +287,20 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
 
 def states(home: Path = LOCAL / "states") -> list[State]:
     """List the states that there are."""
-    return [State(folder.name, home) for folder in sorted(home.glob("[!.]*"))]
+    # A file, or a copy by another name, is none.
+    return [
+        State(place.name, home)
+        for place in sorted(home.glob("*"))
+        if place.is_dir() and NAME.fullmatch(place.name)
+    ]
 
 
 def write_whole(file: Path, text: str) -> None:
     """Replace a file by a new one, never by half of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.write_text(text)
-    partial.replace(file)
+    try:
+        partial.write_text(text)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from offline.audience.posting import Refused, Stopped
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
 from propensity.pages.words import plural
+from propensity.privacy.suppression import Suppressed
 from propensity.waiting.threads import DaemonThreads
 
 INTERRUPTED = "interrupted"
@@ -98,6 +99,7 @@ def deliver(
     use_case: str,
     destination: Destination,
     ledger: Ledger,
+    suppressed: Callable[[], Suppressed],
     threads: DaemonThreads,
     is_quiet: bool = False,
 ) -> Delivery:
@@ -111,6 +113,8 @@ def deliver(
         audience: Its members are stored.
         destination: Says how many requests it takes at once.
         ledger: Of audience and destination.
+        suppressed: Returns the list of suppressed users, who are not added; a delivery
+            may take days.
         threads: In which requests wait for their answers.
         is_quiet: No progress bar.
 
@@ -124,6 +128,7 @@ def deliver(
         ADD: audience.treated,
     }
     failure = ""
+    left_out = 0
     total = sum(
         (action, member.user_id) not in recorded
         for action, members in work.items()
@@ -146,6 +151,15 @@ def deliver(
             answer.check(destination)
             streak.extend(answer.refused, sent=answer.sent)
 
+        def allowed(action: str, members: list[Member]) -> list[Member]:
+            nonlocal left_out
+            if action != ADD:
+                return members
+            listed = suppressed()
+            kept = [m for m in members if not listed.covers(m.user_id, use_case)]
+            left_out += len(members) - len(kept)
+            return kept
+
         try:
             for action, members in work.items():
                 requests = (
@@ -158,7 +172,8 @@ def deliver(
                         destination=destination.name,
                         chosen_at=audience.chosen_at,
                     )
-                    for left in _unrecorded(action, members, destination, recorded)
+                    for chunk in _unrecorded(action, members, destination, recorded)
+                    if (left := allowed(action, chunk))
                 )
                 _send(requests, destination, pool, record)
         except Stopped:
@@ -179,7 +194,7 @@ def deliver(
         held_out=len(audience.members) - len(audience.treated),
         tallies=ledger.tallies,
         before=len(recorded),
-        left=total - sum(tally.sent for tally in ledger.tallies.values()),
+        left=total - left_out - sum(tally.sent for tally in ledger.tallies.values()),
         is_complete=not failure,
         failure=failure,
     )
@@ -302,7 +317,13 @@ def _send(
     under_way: set[Future[_Answer]] = set()
     while True:
         while not failures and len(under_way) < destination.at_once:
-            if (request := next(left, None)) is None:
+            try:
+                request = next(left, None)
+            except PropensityError as error:
+                # Nobody can tell who is suppressed now.
+                failures.append(error)
+                break
+            if request is None:
                 break
             under_way.add(pool.submit(_answered, request, destination))
         if not under_way:

@@ -28,6 +28,7 @@ from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.pages.words import plural
+from propensity.privacy.suppression import Followed
 from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
@@ -180,11 +181,13 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
                 stored = (
                     audience if audience.is_stored else _stored(plan, deployment, clock)
                 )
+                listed = Followed(deployment.warehouse, clock=clock.monotonic)
                 delivery = deliver(
                     stored,
                     use_case=deployment.use_case.name,
                     destination=destination,
                     ledger=_ledger(plan, deployment, stored, destination, clock),
+                    suppressed=listed.now,
                     threads=THREADS,
                     is_quiet=plan.is_quiet,
                 )

@@ -12,9 +12,9 @@ from pathlib import Path
 from offline.dashboard.site import INDEX
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError
-from propensity.settings import Settings
+from propensity.settings import BUCKET, Settings
 
-_BUCKET = re.compile(r"gs://(?P<bucket>[^/]+)(?:/(?P<prefix>.*?))?/?")
+_BUCKET = re.compile(rf"gs://(?P<bucket>{BUCKET.pattern})(?:/(?P<prefix>.*?))?/?")
 _TYPE = "text/html; charset=utf-8"
 
 
@@ -100,8 +100,12 @@ def _into_folder(pages: Mapping[str, str], names: list[str], folder: Path) -> st
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-            partial.write_text(pages[name], "utf-8")
-            partial.replace(file)
+            try:
+                partial.write_text(pages[name], "utf-8")
+                partial.replace(file)
+            finally:
+                # Of a full disk; each process would leave its own.
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(f"{folder} cannot be written to: {error}") from error
     return str(folder / INDEX)

@@ -34,7 +34,9 @@ def check_champions(exam: Examination) -> None:
         except ArtifactError as error:
             exam.error(
                 f"{use_case.name}: the pointer {pointer} is damaged: {error.message}",
-                f"{RESTORE}, or delete it and promote: propensity promote N",
+                # Running instances ignore a lower epoch than they have seen.
+                f"{RESTORE}, or delete it and promote by an epoch above the last: "
+                "propensity promote N --epoch $(date +%s)",
             )
             continue
         if champion is None:

@@ -10,8 +10,23 @@ https://cloud.google.com/logging/docs/structured-logging
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
+
+_stream = "stdout"
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Write lines to standard error meanwhile: a command's answer is on the other."""
+    global _stream  # noqa: PLW0603
+    before, _stream = _stream, "stderr"
+    try:
+        yield
+    finally:
+        _stream = before
 
 
 def severity_of(status: int) -> str:
@@ -26,5 +41,8 @@ def log(severity: str, message: str, **fields: object) -> None:
     line = {"severity": severity, "message": message, **fields}
     # Text and line break in one: `print` writes them one after the other, and another
     # thread's line may come between them.
-    sys.stdout.write(json.dumps(line, default=str) + "\n")
-    sys.stdout.flush()
+    stream = getattr(sys, _stream)
+    # A command's may be closed.
+    if stream is not None:
+        stream.write(json.dumps(line, default=str) + "\n")
+        stream.flush()

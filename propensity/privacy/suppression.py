@@ -212,6 +212,39 @@ def read(warehouse: Warehouse) -> Suppressed:
     return recognised(entries, key=key)
 
 
+class Followed:
+    """
+    The list for work that may take hours: read again once it is as old as its TTL.
+
+    Instances that serve follow the list, too. So whoever forgets a user knows when
+    nothing writes about the user any more.
+    """
+
+    def __init__(self, warehouse: Warehouse, *, clock: Callable[[], float]) -> None:
+        """
+        Args:
+            warehouse: Source of the list, which is read here for the first time.
+            clock: Monotonic, in seconds.
+
+        Raises:
+            SettingsError, MissingTable, Unavailable: As ``read``; ``now``, too.
+        """
+        self._warehouse = warehouse
+        self._clock = clock
+        self._read()
+
+    def now(self) -> Suppressed:
+        """Return the list, no older than PROPENSITY_SUPPRESSION_TTL_S."""
+        if self._clock() >= self._expires:
+            self._read()
+        return self._list
+
+    def _read(self) -> None:
+        # It dates from the start of the read.
+        self._expires = self._clock() + self._warehouse.settings.suppression_ttl_s
+        self._list = read(self._warehouse)
+
+
 def recognised(entries: Sequence[Entry], *, key: str) -> Suppressed:
     """
     Return the list of some entries.

@@ -75,6 +75,9 @@ class ChampionPointer:
     def __init__(self, artifacts: Artifacts, use_case: str) -> None:
         self.artifacts = artifacts
         self.use_case = use_case
+        # Whether the last change by this object wrote the pointer. It writes nothing
+        # where another writer has done the same meanwhile.
+        self.has_written = False
 
     def champion(self) -> Champion:
         """
@@ -320,6 +323,7 @@ class ChampionPointer:
                 f"an epoch is a whole number from 0 to {LARGEST_EPOCH}, not {epoch}",
                 field="epoch",
             )
+        self.has_written = False
         for _ in range(CLAIMS):
             champion, generation = self._champion()
             current = champion.epoch if champion else NOTHING_SERVES
@@ -338,6 +342,7 @@ class ChampionPointer:
                 )
             except Conflict:
                 continue
+            self.has_written = True
             return changed
         raise Conflict(f"the pointer could not be changed in {CLAIMS} tries")
 

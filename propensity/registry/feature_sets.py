@@ -45,6 +45,9 @@ PART_ROWS = 16_384
 # Parts that are written at once; their rows wait in memory.
 _UPLOADS = 2
 
+# Names between slashes of a set's objects.
+_DEPTH = 5
+
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -349,7 +352,11 @@ def remove_old(
     removed = 0
     replaced = folder(use_case, as_of)
     for entry in artifacts.generations(folder(use_case)):
-        written_at = entry.name.split("/")[3].partition("-")[0]
+        parts = entry.name.split("/")
+        if len(parts) < _DEPTH:
+            # Somebody else's, such as the console's object for an empty folder.
+            continue
+        written_at = parts[3].partition("-")[0]
         limit = published_at if entry.name.startswith(replaced) else keep_since
         if written_at < _stamp(max(limit, keep_since)):
             artifacts.delete_generation(entry)

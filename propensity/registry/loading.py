@@ -78,6 +78,14 @@ def find_recorded(
     return dict(rows[0].items()) if rows else None
 
 
+def newest_recorded(warehouse: Warehouse, use_case: str) -> int:
+    """Return the newest version with a training record, -1 without one."""
+    rows = warehouse.rows(
+        statement("recorded_versions"), {"use_case": use_case, "at_most": 1}
+    )
+    return int(rows[0]["model_version"]) if rows else -1
+
+
 def loaded(
     registry: Registry,
     use_case: UseCase,

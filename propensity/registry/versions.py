@@ -61,14 +61,21 @@ class Registry(ChampionPointer, Leases):
 
     # Versions
 
-    def claim(self, *, run_id: str, at: datetime) -> int:
+    def claim(self, *, run_id: str, at: datetime, recorded: int = -1) -> int:
         """
         Claim the next version; two trainers at once get two versions.
+
+        Args:
+            run_id: Of the claimant.
+            at: Now.
+            recorded: The newest version with a training record, -1 without one. Its
+                number is not given again where its objects have been deleted: there
+                would be two records of one version.
 
         Raises:
             Conflict: A hundred others were quicker.
         """
-        version = max(self.versions(), default=-1) + 1
+        version = max([*self.versions(), recorded]) + 1
         note = json_of({"run_id": run_id, "claimed_at": instant_of(at)})
         for candidate in range(version, version + CLAIMS):
             try:
@@ -87,7 +94,9 @@ class Registry(ChampionPointer, Leases):
             name.removeprefix(prefix).split("/")[0]
             for name in self.artifacts.names(prefix)
         )
-        return sorted({int(part) for part in parts if part.isdigit()})
+        return sorted(
+            {int(part) for part in parts if part.isascii() and part.isdecimal()}
+        )
 
     def publish(
         self, version: int, files: Mapping[str, tuple[bytes, str]]

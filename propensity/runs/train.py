@@ -20,6 +20,7 @@ from propensity.learning import value as learned_value
 from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
+from propensity.registry.loading import newest_recorded
 from propensity.runs import value
 from propensity.runs.champion import probabilities
 from propensity.runs.export import check_consent, has_outcomes
@@ -260,7 +261,11 @@ def publish_model(
     run that dies in between leaves a version that nothing points to.
     """
     run.check_lease()
-    version = run.registry.claim(run_id=run.run_id, at=run.began_at)
+    version = run.registry.claim(
+        run_id=run.run_id,
+        at=run.began_at,
+        recorded=newest_recorded(run.warehouse, run.use_case.name),
+    )
     graph = checked_graph(trained, run.use_case)
     estimator = checked_estimator(trained, run.use_case)
     run.log_fields.update(graph=graph.note, estimator=estimator.note)

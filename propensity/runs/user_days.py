@@ -84,11 +84,11 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         QueryTooExpensive, Unavailable: As named.
     """
     check_consent(run)
-    suppressed = suppression.read(run.warehouse)
+    listed = suppression.Followed(run.warehouse, clock=run.clock.monotonic)
     name, parameters = source(run)
     left_out: set[str] = set()
     for batch in run.warehouse.batches(run.use_case.statement(name), parameters):
-        yield suppressed.without(batch, run.use_case.name, left_out=left_out)
+        yield listed.now().without(batch, run.use_case.name, left_out=left_out)
     if name == INCREMENTAL:
         forget(run, left_out)
 

@@ -23,6 +23,7 @@ from commands.exits import MEANINGS, Exit
 from docs import commands as commands_page
 from local.install import write_command
 from local.stack.state import ROOT
+from propensity.edges.log import log
 from tests.programs import execute
 
 
@@ -215,6 +216,24 @@ class TestJson:
         assert main(arguments) == Exit.DONE
         staged = json.loads(capsys.readouterr().out)
         assert {"main.py", "requirements.txt"} <= {*staged["files"]}
+
+    def test_has_no_line_of_the_log_before_it(self, monkeypatch, capsys):
+        """Defect: a warning of what a command runs was in front of the answer, which no
+        program could read then."""
+
+        def warned(*_: object, **named: object) -> None:
+            log("WARNING", "the change was not announced")
+            answers.show({"n": 1}, **named)
+
+        monkeypatch.setattr("commands.deployment.show", warned)
+        main(["stage", "02-GetProba", "x", "--dry-run", "--json"])
+        printed = capsys.readouterr()
+
+        assert json.loads(printed.out) == {"n": 1}
+        assert json.loads(printed.err)["severity"] == "WARNING"
+        # A function's lines are on standard output.
+        log("INFO", "trained")
+        assert json.loads(capsys.readouterr().out)["message"] == "trained"
 
     def test_has_null_for_what_is_no_number(self, capsys):
         """A feature may be NaN in BigQuery, and JSON has no word for it."""

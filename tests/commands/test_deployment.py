@@ -1,12 +1,16 @@
-"""What the doctor says of processes of this machine, specified on real ones."""
+"""What the doctor says of processes of this machine, and where staging ends."""
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+from commands.cli import main
 from commands.deployment import look_at_processes
+from commands.exits import Exit
 from local.processes import Process, myself, start_time
 from local.stack.state import Options, Record
 from offline.doctor.report import Report
@@ -44,3 +48,24 @@ class TestProcesses:
         look_at_processes(report, record)
 
         assert report.findings == []
+
+
+class TestStage:
+    def test_leaves_a_whole_archive_or_the_one_before(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        """Defect: a full disk left half an archive in the place of the last one."""
+        target = tmp_path / "staged.zip"
+        target.write_bytes(b"the last one")
+
+        def half(base: str, *_: object) -> str:
+            Path(f"{base}.zip").write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("shutil.make_archive", half)
+        status = main(["stage", "02-GetProba", str(target)])
+
+        assert status == Exit.FAILED
+        assert "No space left on device" in capsys.readouterr().err
+        assert target.read_bytes() == b"the last one"
+        assert [*tmp_path.iterdir()] == [target]

@@ -206,6 +206,18 @@ class TestAgain:
         assert not hasattr(useless, "transformers_")
 
     @pytest.mark.long
+    def test_is_no_version_whose_objects_were_deleted(self, enthroned):
+        """Defect: the newest version's number was given again, beside its record."""
+        enthroned.warehouse.execute(
+            "INSERT INTO ma_model_training_metadata "
+            "SELECT * REPLACE (1 AS model_version) FROM ma_model_training_metadata"
+        )
+        answer = enthroned.run("model_training", TRAINED, force=True)
+
+        assert answer["model_version"] == 2
+        assert [row["model_version"] for row in metadata(enthroned)] == [0, 1, 2]
+
+    @pytest.mark.long
     def test_of_the_same_day_is_compared_with_what_has_not_seen_it(self, enthroned):
         """The champion has learned from the rows held out, so its scores of them are
         too good: the model behind its figures is compared, and equals its like."""

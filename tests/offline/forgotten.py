@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from offline import forget_user
 from offline.forget_report import Report, Request
 from propensity import tables
 from propensity.edges.appends import Appends
 from propensity.schema import Table
-from tests.functions.streaming import Site
+from propensity.tables import TABLES
+from tests.emptied import empty_bucket, empty_tables
+from tests.functions.streaming import Site, new_site
 
 KEY = "a key of the tests, long enough for one"
 GONE, KEPT = "player-1", "player-11"
@@ -85,3 +89,36 @@ def forget(site: Site, *users: str, **how: Any) -> Report:
 def users_in(data: bytes) -> list[str]:
     """The users of a file."""
     return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def shared(emulators) -> Iterator[Site]:
+    """All tables, and a bucket that keeps what is overwritten."""
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
+    with new_site(emulators, **extra) as made:
+        for table in TABLES:
+            made.warehouse.create(table)
+        with made.workplace.storage.client() as client:
+            bucket = client.bucket(made.workplace.bucket)
+            bucket.versioning_enabled = True
+            bucket.patch()
+        yield made
+
+
+@pytest.fixture
+def site(shared, monkeypatch) -> Site:
+    """The same without a row or an object, and its settings in the environment."""
+    empty_tables(shared.warehouse, TABLES)
+    empty_bucket(shared.artifacts)
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    return shared
+
+
+def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
+    """A file with a row for each user."""
+    table = tables.STREAM_EVENTS
+    rows = [row_of(table, user, use_case=use_case) for user in users]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.arrow_schema()), file)
+    return file.getvalue()

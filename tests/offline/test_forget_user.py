@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -28,12 +27,9 @@ from propensity.runs import compact
 from propensity.tables import TABLES
 from propensity.waiting.threads import DaemonThreads
 from tests import shop
-from tests.emptied import empty_bucket, empty_tables
-from tests.functions.streaming import Site, new_site
 from tests.offline.forgotten import (
     GONE,
     KEPT,
-    KEY,
     NOW,
     OTHER,
     USE_CASE,
@@ -41,42 +37,15 @@ from tests.offline.forgotten import (
     counts,
     fill,
     forget,
+    parquet,
     row_of,
+    shared,
+    site,
     users_in,
 )
 
-
-@pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Site]:
-    """All tables, and a bucket that keeps what is overwritten."""
-    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
-    with new_site(emulators, **extra) as made:
-        for table in TABLES:
-            made.warehouse.create(table)
-        with made.workplace.storage.client() as client:
-            bucket = client.bucket(made.workplace.bucket)
-            bucket.versioning_enabled = True
-            bucket.patch()
-        yield made
-
-
-@pytest.fixture
-def site(shared, monkeypatch) -> Site:
-    """The same without a row or an object, and its settings in the environment."""
-    empty_tables(shared.warehouse, TABLES)
-    empty_bucket(shared.artifacts)
-    for name, value in shared.environment.items():
-        monkeypatch.setenv(name, value)
-    return shared
-
-
-def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
-    """A file with a row for each user."""
-    table = tables.STREAM_EVENTS
-    rows = [row_of(table, user, use_case=use_case) for user in users]
-    file = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.arrow_schema()), file)
-    return file.getvalue()
+# Fixtures.
+__all__ = ["shared", "site"]
 
 
 @pytest.mark.long

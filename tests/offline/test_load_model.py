@@ -248,6 +248,21 @@ class TestLoad:
         assert place.objects() == before
         assert place.recorded() == []
 
+    def test_is_no_version_that_was_recorded(self, place):
+        """Defect: with the bucket lost and the record kept, version 0 was stored under
+        the record of another model, so that no function loaded what was promoted."""
+        place.load()
+        place.warehouse.execute(
+            "UPDATE ma_model_training_metadata SET model_sha256 = 'other' WHERE TRUE"
+        )
+        empty_bucket(place.artifacts)
+        outcome = place.load()
+        rows = place.recorded()
+
+        assert outcome.version == 1
+        assert [row["model_version"] for row in rows] == [0, 1]
+        assert place.registry.champion().model_sha256 == rows[1]["model_sha256"]
+
     def test_comes_after_a_training_that_failed(self, place):
         """A version that was claimed and serves nothing is passed over."""
         place.registry.claim(run_id="training", at=NOW)
@@ -303,6 +318,22 @@ class TestRaces:
         assert place.registry.champion().version == 1
         assert (row["model_version"], row["promoted"]) == (0, False)
         assert row["compared_version"] == 1
+
+    def test_are_lost_to_a_pin(self, place, monkeypatch):
+        """Defect: the row said that it was promoted, beside the version pinned."""
+        publish = Registry.publish
+
+        def then_pinned(registry: Registry, *given: Any) -> Any:
+            done = publish(registry, *given)
+            place.registry.pin(7, model_sha256="0" * 64, at=NOW)
+            return done
+
+        monkeypatch.setattr(Registry, "publish", then_pinned)
+        outcome = place.load()
+        [row] = place.recorded()
+
+        assert (outcome.version, outcome.is_new) == (7, False)
+        assert (row["promoted"], row["compared_version"]) == (False, 7)
 
 
 class TestRefusals:
@@ -363,6 +394,18 @@ class TestRefusals:
         (folder / USE_CASE.name / load_model.METADATA).write_text(text, "utf-8")
 
         assert "describe" in self.refused(untouched, folder, ArtifactError)
+
+    @pytest.mark.parametrize("entry", ["figures", "libraries", "parameters", "seconds"])
+    def test_of_metadata_that_lack_an_entry(self, untouched, altered, entry):
+        """Defect: a traceback, from some before and from some after it was stored."""
+        file = altered() / USE_CASE.name / load_model.METADATA
+        about = json.loads(file.read_text("utf-8"))
+        del about[entry]
+        file.write_text(json.dumps(about), "utf-8")
+        told = self.refused(untouched, file.parent.parent, ArtifactError)
+
+        assert "describe" in told
+        assert entry in told
 
     def test_of_a_use_case_without_one(self, untouched, tmp_path):
         """There need not be a shipped model; then this says so."""

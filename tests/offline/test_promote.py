@@ -205,6 +205,22 @@ class TestCommands:
         place.run("pin", "0")
         assert [one["action"] for one in place.published(1)] == ["pin"]
 
+    def test_that_another_has_done_meanwhile_change_nothing(self, place, monkeypatch):
+        """Defect: of two equal commands at once both said that they had changed what
+        serves, and both published it."""
+        version, verified = place.record(), promote.verified
+
+        def then_pinned(*given: Any) -> Any:
+            done = verified(*given)
+            place.registry.pin(version, model_sha256="", at=AT)
+            return done
+
+        monkeypatch.setattr(promote, "verified", then_pinned)
+        outcome = place.change("promote", version=version)
+
+        assert (outcome.is_changed, outcome.champion.epoch) == (False, 1)
+        assert outcome.summary.startswith("Nothing to change")
+
     def test_that_are_tried_write_nothing(self, place, capsys):
         """A dry run checks and tells what would be; of what is refused it says that."""
         version, before = place.record(), place.champion
@@ -224,9 +240,9 @@ class TestCommands:
 
         assert place.run("pin", "0") == 0
         assert place.champion.pinned
-        told = capsys.readouterr().out
-        assert "It was not published" in told
-        [line] = [json.loads(one) for one in told.splitlines() if one[:1] == "{"]
+        told = capsys.readouterr()
+        assert "It was not published" in told.out
+        [line] = [json.loads(one) for one in told.err.splitlines() if one[:1] == "{"]
         assert line["severity"] == "WARNING"
         assert "NotFound" in line["message"]
 
@@ -353,6 +369,14 @@ class TestStatus:
 
 
 class TestMessage:
+    def test_is_published_of_a_shipped_model_too(self, place):
+        """Defect: the first version that serves came without one."""
+        place.registry.artifacts.delete(f"models/{USE_CASE}/champion.json")
+        assert place.run("load-model") == 0
+        [message] = place.published(1)
+
+        assert (message["action"], message["version"]) == ("promote", 0)
+
     def test_needs_no_client_to_fail_quietly(self, workplace, monkeypatch, capsys):
         """Where the client is not installed the change stands, and a line says so."""
         monkeypatch.setitem(sys.modules, "propensity.edges.pubsub", None)

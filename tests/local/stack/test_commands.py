@@ -13,8 +13,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from local.errors import LocalError
-from local.processes import free_ports, is_free, spawn, stop
-from local.stack import commands
+from local.processes import free_ports, is_free, myself, spawn, stop
+from local.stack import commands, pages
 from local.stack.stack import Stack, stop_record
 from local.stack.starting import answers
 from local.stack.state import LOCAL, PORT_OFFSETS, Options, Record, State
@@ -22,6 +22,7 @@ from tests.local.stack.projects import (
     copy_package,
     make_project,
     processes_of,
+    project_stack,
     wait_until,
 )
 from tests.programs import execute
@@ -86,6 +87,42 @@ class TestStatus:
         ]
         assert commands.status([state]) == 0
         assert capsys.readouterr().out == "Nothing is up.\n"
+
+
+class TestUp:
+    def test_that_is_interrupted_leaves_nothing_running(self, tmp_path, monkeypatch):
+        """Defect: after Ctrl-C while the first dashboard was written all stayed up."""
+
+        def interrupted(_: object) -> str:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(pages, "write", interrupted)
+        stack = project_stack(tmp_path, state=State("up", tmp_path))
+        with pytest.raises(KeyboardInterrupt):
+            commands.up(stack)
+
+        assert all(is_free(port) for port in stack.ports.values())
+        assert stack.state.record() is None
+
+
+class TestDown:
+    def test_fails_where_a_program_uses_a_state(self, tmp_path, capsys):
+        """Defect: it ended well, and `make clean` removed the files of a demo that
+        went on."""
+        state = State("demo", home=tmp_path)
+        state.folder.mkdir()
+        state.record_file.write_text(
+            Record(myself("owner"), Options(), {}, "", []).to_json()
+        )
+
+        assert commands.down([state]) == 1
+        assert f"in use by process {os.getpid()}" in capsys.readouterr().out
+        assert state.record() is not None
+
+    def test_makes_nothing_of_a_state_that_there_is_not(self, tmp_path):
+        """Defect: a folder, which was a state from then on."""
+        assert commands.down([State("typo", home=tmp_path)]) == 0
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long

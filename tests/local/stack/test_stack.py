@@ -210,7 +210,7 @@ class TestStack:
     def test_names_a_taken_port(self, project, running):
         """Nothing is started when a port is taken; the message says how to go on."""
         taken = running.ports["storage"]
-        stack = project_stack(project, state=State("late", project / "states"))
+        stack = project_stack(project, state=State("late", running.state.home))
         stack.ports["storage"] = taken
 
         with pytest.raises(LocalError) as caught:
@@ -218,6 +218,8 @@ class TestStack:
 
         message = str(caught.value)
         assert f"port {taken}, needed for storage, is taken" in message
+        # Not by what `make down` stops.
+        assert f"by state 'test', in use by process {os.getpid()}" in message
         assert "PROPENSITY_PORT_STORAGE" in message
         assert "Nothing was started" in message
         assert stack.state.record() is None

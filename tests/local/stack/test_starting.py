@@ -15,7 +15,14 @@ import pytest
 from local import processes, venvs
 from local.errors import LocalError
 from local.processes import Process, Work, cpu_s, spawn, start_time, stop
-from local.stack.state import READY_VARIABLE, ROOT, State, ports_from, ready_s_from
+from local.stack.state import (
+    READY_VARIABLE,
+    ROOT,
+    State,
+    ports_from,
+    ready_s_from,
+    states,
+)
 from tests.local.stack.projects import wait_until
 
 
@@ -184,6 +191,27 @@ class TestState:
         """A name that would lead out of the folder of states is refused."""
         with pytest.raises(LocalError):
             State(name)
+
+    def test_is_no_file_and_no_folder_of_another_name(self, tmp_path):
+        """Defect: one of them among the states, and `make down` stopped nothing."""
+        for name in ("demo", "copy of demo", ".hidden"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "a-file").touch()
+
+        assert [state.name for state in states(tmp_path)] == ["demo"]
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"of": "another version"}'])
+    def test_that_is_damaged_is_told_in_words(self, tmp_path, text):
+        """Defect: a traceback, of `make status` and `make down` for all states."""
+        state = State("demo", tmp_path)
+        state.folder.mkdir()
+        state.record_file.write_text(text)
+        state.options_file.write_text(text)
+
+        with pytest.raises(LocalError, match=r"running\.json cannot be read"):
+            state.record()
+        with pytest.raises(LocalError, match=r"options\.json cannot be read"):
+            state.options()
 
 
 class TestVirtualEnvironments:

@@ -21,6 +21,7 @@ from offline.audience.posting import Refused, Stopped
 from offline.audience.selection import Control, Member
 from offline.promote import Deployment
 from propensity.errors import PropensityError, Unavailable
+from propensity.privacy.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
 
@@ -83,7 +84,12 @@ class Warehouse:
 
 
 def delivered(
-    crm: Crm, users: Sequence[str], *, warehouse: Warehouse, flushed_at: int = 1_000
+    crm: Crm,
+    users: Sequence[str],
+    *,
+    warehouse: Warehouse,
+    flushed_at: int = 1_000,
+    suppressed: Callable[[], Suppressed] = lambda: NOBODY,
 ) -> Delivery:
     audience = Audience(
         name="winback",
@@ -111,6 +117,7 @@ def delivered(
         use_case="ga4_purchase",
         destination=crm,
         ledger=ledger,
+        suppressed=suppressed,
         threads=THREADS,
         is_quiet=True,
     )
@@ -178,6 +185,43 @@ class TestRequests:
         delivered(again, users, warehouse=warehouse)
 
         assert again.sent == [(ADD, ["u2", "u3"])]
+
+    def test_have_nobody_who_is_suppressed_meanwhile(self):
+        """Defect: who was forgotten while a delivery ran was sent and recorded."""
+        listed = [NOBODY]
+
+        def answer(request: Request) -> Mapping[str, str]:
+            entries = [(EVERYWHERE, user_hash("key", user)) for user in ("u1", "u4")]
+            listed[:] = [Suppressed("key", entries)]
+            return {}
+
+        warehouse, crm = Warehouse(listed=["u4"]), Crm(answer, batch=2)
+        users = ["u0", "u1", "u2", "u3", "u5"]
+        delivery = delivered(
+            crm, users, warehouse=warehouse, suppressed=lambda: listed[0]
+        )
+
+        assert crm.sent == [(REMOVE, ["u4"]), (ADD, ["u0"]), (ADD, ["u2", "u3"]),
+                            (ADD, ["u5"])]  # fmt: skip
+        assert delivery.is_complete
+        assert delivery.left == 0
+
+    def test_end_where_nobody_knows_who_is_suppressed(self):
+        """What is under way is in the ledger all the same."""
+        calls = iter([NOBODY])
+
+        def listed() -> Suppressed:
+            for suppressed in calls:
+                return suppressed
+            raise Unavailable("no list")
+
+        warehouse = Warehouse()
+        delivery = delivered(
+            Crm(at_once=2), ["u0", "u1"], warehouse=warehouse, suppressed=listed
+        )
+
+        assert delivery.failure == "no list"
+        assert (warehouse.users(), delivery.left) == (["u0"], 1)
 
 
 class TestKey:

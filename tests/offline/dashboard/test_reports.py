@@ -82,17 +82,19 @@ class TestBucket:
     @given(st.lists(FOLDER, max_size=4))
     def test_is_reached_from_any_prefix(self, folders):
         """Whatever it is called."""
-        out = "/".join(["gs://b", *folders])
+        out = "/".join(["gs://bkt", *folders])
         page = "/".join(["http://x/b", *folders, "index.html"])
 
-        up = way_up(out, "b")
+        up = way_up(out, "bkt")
         assert up is not None
         assert urljoin(page, f"{up}reports/a.html") == "http://x/b/reports/a.html"
 
-    @pytest.mark.parametrize("out", ["site", "/b/site", "gs://bb/site", "gs://a/b"])
+    @pytest.mark.parametrize(
+        "out", ["site", "/bkt/site", "gs://bkt2/site", "gs://abc/bkt"]
+    )
     def test_of_another_name_is_another_place(self, out):
         """Nor is a folder the bucket."""
-        assert way_up(out, "b") is None
+        assert way_up(out, "bkt") is None
 
 
 class TestFind:

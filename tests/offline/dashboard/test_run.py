@@ -407,7 +407,7 @@ class TestCommand:
         page = (tmp_path / "use-case-ga4_purchase.html").read_text()
         assert "Version 0 serves" in page
 
-    @pytest.mark.parametrize("out", ["gs://", "gs:///x", "FILE"])
+    @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
     def test_refuses_a_place_before_it_reads(self, site, out, tmp_path, capsys):
         """A file is no folder, and a bucket has a name."""
         file = tmp_path / "a-file"

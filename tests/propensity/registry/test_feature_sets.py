@@ -306,6 +306,20 @@ class TestRemoval:
 
         assert artifacts.generations("features/") == []
 
+    def test_leaves_what_is_no_set(self, artifacts):
+        """Defect: an object there, such as the console's for a folder, ended each run
+        behind its publication, before its index."""
+        store(artifacts, rows(3), at=NOW - 91 * DAY)
+        others = [
+            "features/ga4_purchase/as_of=2026-01-05/2026.txt",
+            "features/ga4_purchase/notes.txt",
+        ]
+        for name in others:
+            artifacts.create(name, b"")
+        self.remove(artifacts)
+
+        assert artifacts.names("features/") == others
+
     def test_leaves_a_newer_run_alone(self, artifacts):
         """One that outlived its lease deletes nothing of its successor."""
         store(artifacts, rows(3), at=NOW + DAY)

@@ -63,6 +63,12 @@ class TestVersions:
 
         assert registry.claim(run_id="next", at=NOW) == 8
 
+    def test_are_not_reused_where_only_their_record_is_left(self, registry):
+        """Defect: a version whose objects were deleted was claimed again, and had two
+        records; functions went by the first and refused its model."""
+        assert registry.claim(run_id="r", at=NOW, recorded=4) == 5
+        assert registry.claim(run_id="r", at=NOW, recorded=4) == 6
+
     def test_are_written_once(self, registry):
         """Nothing under a version is ever rewritten."""
         registry.publish(0, {"card.json": (b"{}", "application/json")})

@@ -8,7 +8,7 @@ numbers that one computation over the whole window gives.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from propensity import tables
 from propensity.privacy.suppression import key_id, user_hash
 from propensity.runs import user_days
 from propensity.runs.user_days import UNKNOWN, Summed
+from tests.clocks import ManualClock
 from tests.propensity.runs.summed import (
     AS_OF,
     BEGAN,
@@ -125,6 +126,46 @@ class TestDefinition:
         assert login.incremental()[0] == login.full()
 
 
+class TestSuppressed:
+    def test_are_left_out_from_within_the_time_of_the_list(
+        self, make_site, monkeypatch
+    ):
+        """Defect: a run that takes an hour went by the list as it was at its beginning,
+        and published whoever was forgotten meanwhile, after the time that the report of
+        `propensity forget` names."""
+        rows = [event(user, AS_OF - DAY) for user in ("a", "b", "c")]
+        made = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
+        batches, clock = type(made.warehouse).batches, ManualClock(BEGAN)
+
+        def slowly(self: Any, *given: Any) -> Iterator[pa.RecordBatch]:
+            table = pa.Table.from_batches(batches(self, *given)).combine_chunks()
+            for place in range(len(table)):
+                yield from table.slice(place, 1).to_batches()
+                suppress(made, "a", "b", "c")
+                clock.advance(made.settings.suppression_ttl_s / 2)
+
+        monkeypatch.setattr(type(made.warehouse), "batches", slowly)
+        found, _ = made.incremental(clock=clock)
+
+        assert len(found) == 2
+
+
+def suppress(made: Site, *users: str) -> None:
+    """Put users on the list."""
+    table = tables.SUPPRESSED_USERS
+    entries = [
+        {
+            "use_case": "",
+            "user_hash": user_hash(KEY, user),
+            "key_id": key_id(KEY),
+            "suppressed_at": BEGAN,
+            "suppressed_on": BEGAN.date(),
+        }
+        for user in users
+    ]
+    made.warehouse.write(table, pa.Table.from_pylist(entries, table.arrow_schema()))
+
+
 class TestFullRuns:
     def test_leave_no_mistake_and_nobody_who_was_forgotten(self, strict):
         """All days are summed up anew: what is in the sums by whatever mistake is gone,
@@ -134,16 +175,7 @@ class TestFullRuns:
             "UPDATE export_user_days SET n_events = 99 "
             "WHERE shard >= '2026-01-20' AND user_id IS NOT NULL"
         )
-        entry = {
-            "use_case": "",
-            "user_hash": user_hash(KEY, "gone"),
-            "key_id": key_id(KEY),
-            "suppressed_at": BEGAN,
-            "suppressed_on": BEGAN.date(),
-        }
-        table = tables.SUPPRESSED_USERS
-        rows = pa.Table.from_pylist([entry], table.arrow_schema())
-        made.warehouse.write(table, rows)
+        suppress(made, "gone")
         wrong, unread = made.incremental()
         found, days_read = made.incremental(full=True)
         left = made.rows("SELECT DISTINCT user_id FROM export_user_days")
