@@ -354,10 +354,9 @@ class TestAnswers:
         assert row["user_id"] == user
         assert json.loads(row["features"])["bet_count"] == 1
 
-    @pytest.mark.parametrize("moment", ["1e400", "null", '"soon"'])
-    def test_a_user_whatever_the_moment_is(self, instance, moment):
+    def test_a_user_whatever_the_moment_is(self, instance):
         """It is for the latency alone: what is said is that nobody knows the user."""
-        body = f'{{"use_case": "{PLAYERS}", "user_id": "u", "ingest_ts": {moment}}}'
+        body = f'{{"use_case": "{PLAYERS}", "user_id": "u", "ingest_ts": 1e400}}'
 
         assert post(instance, body.encode()).json()["error"] == "unknown_user"
 

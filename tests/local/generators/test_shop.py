@@ -243,24 +243,6 @@ class TestExport:
         assert counts[-1] > 0
         assert events["first_visit"] > 0
 
-    def test_nobody_has_two_first_visits(self, rows):
-        """first_visit is once a user, duplicates of the export aside."""
-        firsts = {
-            (row["user_pseudo_id"], row["event_timestamp"])
-            for row in rows
-            if row["event_name"] == "first_visit"
-        }
-
-        assert len({user for user, _ in firsts}) == len(firsts)
-
-    def test_every_session_starts_before_it_goes_on(self, daily):
-        """No event of a session is before its session's second."""
-        for row in daily.slice(0, 3000).to_pylist():
-            ids = values([row], "ga_session_id")
-            assert row["event_name"] == "refund" or (
-                ids[0]["int_value"] <= row["event_timestamp"] // 10**6
-            )
-
     def test_a_refund_follows_its_purchase_by_days(self, rows):
         """The same transaction and value, two to fifteen days later."""
         times: dict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
