@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 
 from docs import growth, memory
 from offline import limits
@@ -276,6 +277,7 @@ def _billed() -> list[str]:
     return _table(["function", "statement", "users asked for", *SIZES], rows)
 
 
+@cache
 def limits_of(size: Size) -> list[Limit]:
     """Return all limits, as they are by default."""
     return limits.limits(

@@ -118,6 +118,7 @@ PERSONAL = (
 DECILES = 10
 
 
+@cache
 def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
     """Return the mean bytes of columns of a table's row, of all of them without any."""
     if table == EXPORT:

@@ -251,9 +251,9 @@ def artifacts(environment: Mapping[str, str]) -> Iterator[Artifacts]:
     opened.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser for the tests of one module, which are marked ``needs_chromium``."""
+    """The browser of this test process, for tests that are ``needs_chromium``."""
     with browsing(tmp_path_factory.mktemp("browser")) as made:
         yield made
 

@@ -87,22 +87,6 @@ class TestExpectedFeatures:
         assert of_256[2] == Decimal("0.000039063")
         assert of_512[2] == Decimal("0.000019531")
 
-    def test_measures_are_apart(self):
-        """A purchase counts as a purchase, a win as a win."""
-        events = [
-            bet("1.00"),
-            event("new_purchases", amount="2.00"),
-            event("new_win", win_amount="3.00"),
-        ]
-        features = expected_features(events)["a"]
-
-        assert [features[f"{m}_sum"] for m in ("bet", "purchase", "win")] == [1, 2, 3]
-
-    @pytest.mark.parametrize("kind", [Decimal, float, str])
-    def test_amounts_may_be_of_any_kind(self, kind):
-        """A float is the decimal that it prints as."""
-        assert bets(kind("0.10"), kind("0.20"))[1] == Decimal("0.30")
-
     @pytest.mark.parametrize(
         "other",
         [

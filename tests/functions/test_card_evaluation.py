@@ -1,13 +1,15 @@
 """
 03-ModelEvaluation of a use case that scores events, specified on emulators.
 
-No model is needed: tests write the log that the stream would have written.
+No model is needed: tests write the log that the stream would have written. Most read
+one run over a fortnight, of which each day is of versions of its own.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -101,35 +103,104 @@ def truths(labels: Any, *, day: int = 0, after: int = 2) -> list[dict[str, Any]]
     ]
 
 
+# Days of the fortnight, by what is special about them.
+SOUND, RANKED, SHARED, NO_FRAUD, ALL_FRAUD, UNSCORED, COLD = range(7)
+COSTLY, WITHOUT_THRESHOLD, BEFORE, AFTER, EMPTY, UNKNOWN, NEWEST = range(7, 14)
+AMOUNTS = (100.1, 0.2, 7.0, 30.05, 9.0)
+
+
+def of_five(day: int, version: int) -> list[dict[str, Any]]:
+    """Five transactions with amounts: one fraud above 0.5, one below."""
+    rows = scored((0.9, 0.8, 0.3, 0.2, 0.1), day=day, model_version=version)
+    return [
+        {**row, "features": json.dumps({"Amount": amount})}
+        for row, amount in zip(rows, AMOUNTS, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
+    """The rows of a day, of one run over all of them."""
+    score, label = drawn
+    half = N // 2
+    shared = scored(score, day=SHARED, model_version=2)
+    known = [None if n % 4 == 0 else one for n, one in enumerate(label)]
+    costs = (1, 0, 0, 1, None)
+    log = [
+        *scored(score) * 2,
+        *scored(score, "anomaly_score", day=RANKED, model_version=1),
+        *shared[:half],
+        *({**row, "model_version": 3} for row in shared[half:]),
+        *scored(1 - score, day=SHARED, model_version=4, is_shadow=True),
+        *scored(score, day=NO_FRAUD, model_version=5),
+        *scored(score, day=ALL_FRAUD, model_version=6),
+        *scored([None] * 4, day=UNSCORED, model_version=-1),
+        *scored([None] * 4, "anomaly_score", day=COLD, model_version=7, is_warm=False),
+        *of_five(COSTLY, 8),
+        *of_five(WITHOUT_THRESHOLD, 9),
+        *(
+            row
+            for day in (BEFORE, AFTER)
+            for row in scored(score, day=day, model_version=10)
+            + scored(
+                1 - score**2, "anomaly_score", day=day, model_version=11, is_shadow=True
+            )
+        ),
+        *scored(score, day=UNKNOWN, model_version=12),
+    ]
+    told = [
+        *truths(known),
+        # In conflict with what was found before.
+        truth("0-t1", START + 3 * DAY, 1 - int(label[1])),
+        *truths(label, day=RANKED),
+        *truths(label, day=SHARED),
+        *truths([0] * N, day=NO_FRAUD),
+        *truths([1] * N, day=ALL_FRAUD),
+        *truths([1, 0, 0, None], day=UNSCORED),
+        *truths([1, 1, 0, 0], day=COLD),
+        *truths(costs, day=COSTLY),
+        *truths(costs, day=WITHOUT_THRESHOLD),
+        *truths(label, day=BEFORE),
+        *truths(label, day=AFTER),
+    ]
+    with places.lending() as lend:
+        place = lend("")
+        for version, threshold in ((8, 0.5), (9, None)):
+            at = START - DAY
+            trained(place, version, as_of=at.date(), at=at, alert_threshold=threshold)
+        store(place.warehouse, log, told)
+        found = evaluate(place, FIRST + (NEWEST + 1) * DAY)
+
+    def of(day: int) -> list[dict[str, Any]]:
+        return [row for row in found if row["week"] == FIRST + day * DAY]
+
+    return of
+
+
 class TestFigures:
-    def test_are_of_scores_as_they_were_given(self, place, drawn):
+    def test_are_of_scores_as_they_were_given(self, rows_of, drawn):
         """Of the rows whose truth is known, whatever served when it came."""
         score, label = drawn
-        store(
-            place.warehouse,
-            scored(score) + scored(score),
-            truths([None if n % 4 == 0 else one for n, one in enumerate(label)]),
-        )
-        [row] = [r for r in evaluate(place, FIRST + 3 * DAY) if r["week"] == FIRST]
+        [row] = rows_of(SOUND)
         known = np.arange(N) % 4 != 0
+        latest = np.where(np.arange(N) == 1, 1 - label, label)[known]
 
         assert (row["model_version"], row["outcome"]) == (0, "evaluated")
         assert (row["week"], row["week_end"]) == (FIRST, FIRST + DAY)
-        assert (row["users"], row["conversions"]) == (150, label[known].sum())
+        assert (row["users"], row["conversions"]) == (150, latest.sum())
         assert row["roc_auc"] == pytest.approx(
-            metrics.roc_auc_score(label[known], score[known])
+            metrics.roc_auc_score(latest, score[known])
         )
         assert row["brier"] == pytest.approx(
-            metrics.brier_score_loss(label[known], score[known])
+            metrics.brier_score_loss(latest, score[known])
         )
         assert row["roc_auc_low"] <= row["roc_auc"] <= row["roc_auc_high"]
         assert row["is_shadow"] is False
 
-    def test_of_anomaly_scores_are_those_of_a_ranking(self, place, drawn):
+    def test_of_anomaly_scores_are_those_of_a_ranking(self, rows_of, drawn):
         """An anomaly score is no probability: what reads it as one is null."""
         score, label = drawn
-        store(place.warehouse, scored(score, "anomaly_score"), truths(label))
-        row = evaluate(place, FIRST + 3 * DAY)[0]
+        [row] = rows_of(RANKED)
 
         assert row["roc_auc"] == pytest.approx(metrics.roc_auc_score(label, score))
         assert row["pr_auc"] == pytest.approx(
@@ -137,26 +208,15 @@ class TestFigures:
         )
         assert {row[name] for name in PROBABILITY_FIGURES} == {None}
 
-    def test_are_of_each_version_and_of_each_shadow(self, place, drawn):
+    def test_are_of_each_version_and_of_each_shadow(self, rows_of, drawn):
         """Of one day, two champions and a shadow have a row each."""
         score, label = drawn
-        store(
-            place.warehouse,
-            scored(score[:100])
-            + [
-                {**row, "event_id": f"0-t{100 + n}", "user_id": f"0-t{100 + n}"}
-                for n, row in enumerate(scored(score[100:], model_version=1))
-            ]
-            + scored(1 - score, model_version=2, is_shadow=True),
-            truths(label),
-        )
-        found = evaluate(place, FIRST + 1 * DAY + 2 * DAY)
-        rows = [row for row in found if row["week"] == FIRST]
+        rows = rows_of(SHARED)
 
         assert [(r["model_version"], r["is_shadow"], r["users"]) for r in rows] == [
-            (0, False, 100),
-            (1, False, 100),
-            (2, True, N),
+            (2, False, 100),
+            (3, False, 100),
+            (4, True, N),
         ]
         assert rows[2]["roc_auc"] == pytest.approx(
             metrics.roc_auc_score(label, 1 - score)
@@ -177,31 +237,12 @@ class TestFigures:
 class TestThresholds:
     """Of a day: the best on the days before, and the best hundredth."""
 
-    def test_are_the_best_on_the_days_before_of_the_same_version(self, place, drawn):
+    def test_are_the_best_on_the_days_before_of_the_same_version(self, rows_of, drawn):
         """An anomaly score has one as well, on a scale of its own."""
         score, label = drawn
-        store(
-            place.warehouse,
-            [
-                row
-                for day in (0, 1)
-                for row in scored(score, day=day)
-                + scored(
-                    1 - score**2,
-                    "anomaly_score",
-                    day=day,
-                    model_version=1,
-                    is_shadow=True,
-                )
-            ],
-            truths(label) + truths(label, day=1),
-        )
-        rows = evaluate(place, FIRST + 4 * DAY)
-        before, days = rows[:2], rows[2:4]
 
-        assert [row["week"] for row in rows[:4]] == [FIRST] * 2 + [FIRST + DAY] * 2
-        assert {row["best_threshold"] for row in before} == {None}
-        for row, mine in zip(days, (score, 1 - score**2), strict=True):
+        assert [row["best_threshold"] for row in rows_of(BEFORE)] == [None, None]
+        for row, mine in zip(rows_of(AFTER), (score, 1 - score**2), strict=True):
             best = max(
                 sorted(set(mine), reverse=True),
                 key=lambda one: round(metrics.f1_score(label, mine >= one), 12),
@@ -217,12 +258,11 @@ class TestThresholds:
                 metrics.recall_score(label, called)
             )
 
-    def test_and_the_budget_is_an_alert_rate(self, place, drawn):
+    def test_and_the_budget_is_an_alert_rate(self, rows_of, drawn):
         """A hundredth of the transactions, as the use case says; the names are those
         of the alerts that training measures."""
         score, label = drawn
-        store(place.warehouse, scored(score), truths(label))
-        row = evaluate(place, FIRST + 3 * DAY)[0]
+        row = rows_of(AFTER)[0]
         [alert] = learning_metrics.alerts(
             score, label, np.ones(N), review_cost=1.0, rates=(0.01,)
         )
@@ -233,35 +273,22 @@ class TestThresholds:
 
 
 class TestCounts:
-    def test_keep_what_nobody_learned_apart(self, place, drawn):
+    def test_keep_what_nobody_learned_apart(self, rows_of):
         """Unknown and conflicting ones are counted, and none is taken for 0."""
-        score, label = drawn
-        told: list[Any] = label.tolist()
-        told[0] = told[1] = None
-        conflict = truth("0-t2", START + 3 * DAY, 1 - int(label[2]))
-        store(place.warehouse, scored(score), [*truths(told), conflict])
-        row = evaluate(place, FIRST + 8 * DAY)[0]
+        [row] = rows_of(SOUND)
 
         assert row["status"] == "final"
-        assert row["unknown_outcomes"] == 2
+        assert row["unknown_outcomes"] == N // 4
         assert row["conflicting_outcomes"] == 1
-        assert row["users"] == N - 2
-        assert row["conversions"] == sum(told[3:]) + 1 - label[2]
 
-    def test_name_frauds_without_a_score(self, place):
+    def test_name_frauds_without_a_score(self, rows_of):
         """A transaction that nothing scored, or a model that was not warm, has none."""
-        store(
-            place.warehouse,
-            scored([None] * 4, model_version=-1)
-            + scored([None] * 4, "anomaly_score", day=1, is_warm=False),
-            truths([1, 0, 0, None]) + truths([1, 1, 0, 0], day=1),
-        )
-        rows = evaluate(place, FIRST + 4 * DAY)
+        rows = rows_of(UNSCORED) + rows_of(COLD)
         told = [
             (r["model_version"], r["outcome"], r["unscored_converters"]) for r in rows
         ]
 
-        assert told[:2] == [(-1, "no_predictions", 1), (0, "no_predictions", 2)]
+        assert told == [(-1, "no_predictions", 1), (7, "no_predictions", 2)]
         assert rows[0]["roc_auc"] is None
 
 
@@ -288,36 +315,21 @@ class TestDays:
         assert (late["status"], late["users"]) == ("final", N)
         assert after == late
 
-    def test_that_were_missed_are_caught_up_with(self, place, drawn):
+    def test_that_were_missed_are_caught_up_with(self, rows_of):
         """A run evaluates all days with scores, and says where there are none."""
-        score, label = drawn
-        for day in (0, 1, 3):
-            store(
-                place.warehouse,
-                scored(score, day=day),
-                truths(label, day=day, after=1),
-            )
-        rows = evaluate(place, FIRST + 6 * DAY)
+        assert [day for day in range(NEWEST + 1) if not rows_of(day)] == [EMPTY]
+        assert [row["outcome"] for row in rows_of(NEWEST)] == ["no_predictions"]
 
-        assert [(r["week"], r["outcome"]) for r in rows] == [
-            (FIRST, "evaluated"),
-            (FIRST + DAY, "evaluated"),
-            (FIRST + 3 * DAY, "evaluated"),
-            (FIRST + 5 * DAY, "no_predictions"),
-        ]
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_of_one_class_say_so(self, place, drawn, label):
+    @pytest.mark.parametrize("day", [NO_FRAUD, ALL_FRAUD])
+    def test_of_one_class_say_so(self, rows_of, day):
         """There is no ROC curve, and no crash."""
-        store(place.warehouse, scored(drawn[0]), truths([label] * N))
-        row = evaluate(place, FIRST + 3 * DAY)[0]
+        [row] = rows_of(day)
 
         assert (row["outcome"], row["roc_auc"]) == ("one_class", None)
 
-    def test_without_any_truth_are_of_no_class(self, place, drawn):
+    def test_without_any_truth_are_of_no_class(self, rows_of):
         """Nothing is known yet: a row without figures, to be written again."""
-        store(place.warehouse, scored(drawn[0]))
-        row = evaluate(place, FIRST + DAY)[0]
+        [row] = rows_of(UNKNOWN)
 
         assert (row["outcome"], row["users"]) == ("one_class", 0)
         assert row["status"] == "provisional"
@@ -325,52 +337,37 @@ class TestDays:
 
 class TestScoreFirstLearnAfter:
     def test_leaves_out_what_the_model_has_learned(self, place, drawn):
-        """A version scores a transaction that it was trained on, sent again: the score
-        is no forecast, and does not count."""
+        """
+        A version scores a transaction that it was trained on, sent again: the score
+        is no forecast, and does not count.
+
+        An old transaction that nobody had logged is new to the model, and history that
+        was loaded and never scored is no day without predictions.
+        """
         score, label = drawn
         now = START + 10 * DAY
         trained(place, 1, as_of=FIRST + 5 * DAY, at=now)
+        of_1 = {"model_version": 1, "scored_at": now + DAY}
         store(
             place.warehouse,
             scored(score)
-            + scored(label, model_version=1, scored_at=now + DAY)
-            + scored(score, model_version=1, day=6, scored_at=now + DAY),
-            truths(label) + truths(label, day=6, after=1),
+            + scored(label, **of_1)
+            + scored(score, day=2, **of_1)
+            + scored([None] * N, day=3, model_version=-1, source="loaded")
+            + scored(score, day=6, **of_1),
+            truths(label)
+            + truths(label, day=2)
+            + truths(label, day=3)
+            + truths(label, day=6, after=1),
         )
         rows = evaluate(place, FIRST + 12 * DAY)
-        told = [(row["week"], row["model_version"]) for row in rows]
 
-        assert told == [
-            (FIRST, 0),
-            (FIRST + 6 * DAY, 1),
-            (FIRST + 11 * DAY, -1),
+        assert [(row["week"], row["model_version"], row["users"]) for row in rows] == [
+            (FIRST, 0, N),
+            (FIRST + 2 * DAY, 1, N),
+            (FIRST + 6 * DAY, 1, N),
+            (FIRST + 11 * DAY, -1, None),
         ]
-
-    def test_counts_what_came_after_the_training(self, place, drawn):
-        """An old transaction that nobody had logged is new to the model."""
-        score, label = drawn
-        now = START + 10 * DAY
-        trained(place, 1, as_of=FIRST + 5 * DAY, at=now)
-        store(
-            place.warehouse,
-            scored(score, model_version=1, scored_at=now + DAY),
-            truths(label),
-        )
-        row = evaluate(place, FIRST + 12 * DAY)[0]
-
-        assert (row["model_version"], row["users"]) == (1, N)
-
-    def test_leaves_out_what_was_loaded(self, place, drawn):
-        """History that was never scored is no day without predictions."""
-        score, label = drawn
-        store(
-            place.warehouse,
-            scored([None] * N, model_version=-1, source="loaded"),
-            truths(label),
-        )
-        [row] = evaluate(place, FIRST + 3 * DAY)
-
-        assert row["week"] == FIRST + 2 * DAY
 
 
 class TestPredictions:
@@ -386,27 +383,9 @@ class TestPredictions:
 class TestCost:
     """What alerts of the day cost, at the threshold that training chose."""
 
-    AMOUNTS = (100.1, 0.2, 7.0, 30.05, 9.0)
-    SCORES = (0.9, 0.8, 0.3, 0.2, 0.1)
-    LABELS = (1, 0, 0, 1, None)
-
-    def scored(self) -> list[dict[str, Any]]:
-        """Five transactions with amounts: one fraud above 0.5, one below."""
-        return [
-            {**row, "features": json.dumps({"Amount": amount})}
-            for row, amount in zip(scored(self.SCORES), self.AMOUNTS, strict=True)
-        ]
-
-    def evaluated(self, place: Place, threshold: float | None) -> dict[str, Any]:
-        at = START - DAY
-        trained(place, 0, as_of=at.date(), at=at, alert_threshold=threshold)
-        store(place.warehouse, self.scored(), truths(self.LABELS))
-        [row] = [r for r in evaluate(place, FIRST + 3 * DAY) if r["week"] == FIRST]
-        return row
-
-    def test_is_of_reviews_and_missed_amounts(self, place):
+    def test_is_of_reviews_and_missed_amounts(self, rows_of):
         """Exact, as the amounts were sent; an unknown truth costs nothing."""
-        row = self.evaluated(place, 0.5)
+        [row] = rows_of(COSTLY)
 
         assert (row["alerted"], row["alerted_conversions"]) == (2, 1)
         assert row["review_cost"] == Decimal(5)
@@ -417,9 +396,9 @@ class TestCost:
         assert row["saved_low"] < row["saved"] < row["saved_high"]
         assert row["alert_threshold"] == 0.5
 
-    def test_is_not_known_of_a_version_without_a_threshold(self, place):
+    def test_is_not_known_of_a_version_without_a_threshold(self, rows_of):
         """One from before there were any, or that had no fraud to choose by."""
-        row = self.evaluated(place, None)
+        [row] = rows_of(WITHOUT_THRESHOLD)
 
         assert row["roc_auc"] is not None
         assert (row["cost"], row["saved"], row["alerted"]) == (None, None, None)

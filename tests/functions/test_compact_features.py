@@ -60,15 +60,20 @@ def served(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance]]:
 
 class TestServed:
     def test_changes_nothing_the_second_time(self, served):
-        """A run over HTTP counts; another one finds nothing to count."""
+        """A run over HTTP counts; another one finds nothing to count. Each is one line
+        of the log, which names no user."""
         site, instance = served
         events = [bet(user_id="served", event_id=f"e{n}") for n in range(3)]
         site.append(rows_of([*events, *events], received_at=datetime.now(UTC)))
 
         first = run(instance)
+        line = eventually(instance.lines, "a line is written")[-1]
         tiles = site.tiles()
         second = run(instance)
 
+        assert (line["function"], line["outcome"]) == ("compactFeatures", "ok")
+        assert line["rows_out"] == 1
+        assert "served" not in instance.log()
         assert first["days"] == ["2026-03-01"]
         assert (first["tiles"], first["repeated"]) == (1, False)
         assert (second["tiles"], second["repeated"]) == (0, False)
@@ -101,21 +106,8 @@ class TestServed:
             "publication_age_days": 9,
         }
 
-    def test_counts_late_events_of_a_day_that_is_counted(self, served):
-        """A day whose events came, and were compacted, takes one that comes later."""
-        site, instance = served
-        events = [bet(user_id="late", event_id="e1", bet_amount=999_999_999.97)]
-        site.append(rows_of(events, received_at=datetime.now(UTC)))
-        run(instance)
-        events.append(bet(user_id="late", event_id="e2", bet_amount=999_999_999.99))
-        site.append(rows_of(events, received_at=datetime.now(UTC)))
-
-        assert run(instance)["tiles"] == 1
-        assert view(site)["late"] == features(events)["late"]
-
-    @pytest.mark.parametrize("as_of", [None, "2026-03-01"])
-    def test_refuses_to_run_beside_another(self, served, as_of):
-        """While one runs another is told so, whatever its as-of date."""
+    def test_refuses_to_run_beside_another(self, served):
+        """While one runs another is told so."""
         site, instance = served
         now = datetime.now(UTC)
         lease = Registry(site.artifacts, "stream").begin(
@@ -127,8 +119,7 @@ class TestServed:
             again=True,
         )
         try:
-            body = {"as_of": as_of} if as_of else {}
-            answer = requests.post(instance.url, json=body, timeout=DEADLINE_S)
+            answer = requests.post(instance.url, json={}, timeout=DEADLINE_S)
         finally:
             Registry(site.artifacts, "stream").finish(lease, {}, at=now)
 
@@ -179,33 +170,41 @@ class TestServed:
 
         assert (answer.status_code, answer.json()["field"]) == (400, field)
 
-    def test_says_in_one_line_what_it_did(self, served):
-        """A run is one line of the log, which names no user."""
-        site, instance = served
-        site.append(rows_of([bet(user_id="logged")], received_at=datetime.now(UTC)))
-
-        run(instance)
-
-        line = eventually(instance.lines, "a line is written")[-1]
-        assert (line["function"], line["outcome"]) == ("compactFeatures", "ok")
-        assert line["rows_out"] == 1
-        assert "logged" not in instance.log()
-
 
 class TestExports:
     def test_hold_each_event_of_a_closed_day_once(self, site):
-        """Every day that is over is a folder of Parquet with its events, each once."""
+        """
+        Every day that is over is a folder of Parquet with its events, each once.
+
+        Money is exact in the files, and moments are moments. Name, street and date of
+        birth are in none; the age is. Today's events are exported tomorrow.
+        """
         events = [
             bet(user_id=f"u{n % 2}", event_id=f"e{n}", event_time=f"{day}T12:00:00Z")
             for n in range(3)
             for day in ("2026-02-28", "2026-03-01")
         ]
-        site.append(rows_of([*events, *events[::-1]], received_at=NOW))
+        exact = bet(user_id="exact", bet_amount=999_999_999.97)
+        closed = [*events, exact, registration(user_id="new")]
+        today = bet(user_id="today", event_time="2026-03-20T08:00:00Z")
+        site.append(rows_of([*closed, today, *closed[::-1]], received_at=NOW))
 
         answer = site.compact(NOW)
 
-        assert answer["exported_days"]["stream_events"] == 2
-        assert exported(site) == identities(events)
+        assert answer["exported_days"]["stream_events"] == len(exported(site))
+        assert exported(site) == identities(closed)
+        days = site.exported("stream_events").values()
+        rows = {row["user_id"]: row for day in days for row in day}
+        assert str(rows["exact"]["amount"]).rstrip("0") == "999999999.97"
+        assert rows["exact"]["event_time"] == datetime(
+            2026, 3, 1, 12, 0, 0, 250_000, UTC
+        )
+        assert rows["new"]["age"] == 35
+        personal = ("name", "street_address", "date_of_birth")
+        assert [rows["new"][name] for name in personal] == [None] * 3
+        for name in site.artifacts.names("exports/"):
+            data = pq.read_table(io.BytesIO(site.artifacts.read(name).data))
+            assert "Muster" not in str(data.to_pylist())
 
     def test_hold_once_what_was_delivered_twice(self, site):
         """Unlike the archive, which holds an event as often as it came."""
@@ -215,38 +214,6 @@ class TestExports:
             site.compact(received + HOUR)
 
         assert exported(site) == identities([event])
-
-    def test_hold_no_personal_field(self, site):
-        """Name, street and date of birth are in no file; the age is."""
-        site.append(rows_of([registration()], received_at=NOW))
-        site.compact(NOW)
-
-        [[row]] = site.exported("stream_events").values()
-        assert row["age"] == 35
-        assert (row["name"], row["street_address"], row["date_of_birth"]) == (None,) * 3
-        for name in site.artifacts.names("exports/"):
-            data = pq.read_table(io.BytesIO(site.artifacts.read(name).data))
-            assert "Muster" not in str(data.to_pylist())
-
-    def test_hold_amounts_as_they_are(self, site):
-        """Money is exact in the files, and moments are moments."""
-        site.append(rows_of([bet(bet_amount=999_999_999.97)], received_at=NOW))
-        site.compact(NOW)
-
-        [[row]] = site.exported("stream_events").values()
-        assert str(row["amount"]).rstrip("0") == "999999999.97"
-        assert row["event_time"] == datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC)
-
-    def test_leave_out_the_day_that_is_not_over(self, site):
-        """Today's events are exported tomorrow."""
-        events = [
-            bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-19", "2026-03-20")
-        ]
-        site.append(rows_of(events, received_at=NOW))
-
-        site.compact(NOW)
-
-        assert list(exported(site)) == ["date=2026-03-19"]
 
     def test_come_once_a_day_is_over_though_nothing_came_since(self, site):
         """A day that was open when it was last looked at is exported later."""

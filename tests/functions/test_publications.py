@@ -12,7 +12,6 @@ from propensity.edges.warehouse import Warehouse
 from propensity.runs import publications
 from tests.functions.conftest import TRAINED, Place
 from tests.functions.predicted import state
-from tests.functions.test_value import without_amounts
 from tests.shop import WEEK
 
 ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
@@ -57,32 +56,14 @@ class TestRow:
 
         assert [one["scored_at"] for one in found] == [row["scored_at"]]
 
-    def test_is_replaced_by_a_repeated_run(self, published):
-        """Twice equals once, and the lease does not stop it: what is published is the
-        same. The date has one row; that of another date stays."""
-        place, answer = published
-        tables = state(place)
-        place.warehouse.execute(
-            "INSERT INTO ma_publications SELECT * REPLACE (DATE_SUB(as_of, INTERVAL 7 "
-            "DAY) AS as_of) FROM ma_publications"
-        )
-        before = place.rows(ROWS)
-        again = place.run("predictions", TRAINED)
-        after = place.rows(ROWS)
+    def test_is_replaced_by_a_repeated_run(self, published, monkeypatch):
+        """
+        Twice equals once, and the lease does not stop it: what is published is the
+        same. The date has one row; that of another date stays.
 
-        assert (again["repeated"], state(place)) == (False, tables)
-        assert again["expected_value"] == answer["expected_value"]
-        assert [row["as_of"] for row in before] == [TRAINED - WEEK, TRAINED]
-        assert after[0] == before[0]
-        assert after[1]["run_id"] != before[1]["run_id"]
-        for row in (before[1], after[1]):
-            for name in ("run_id", "scored_at", "seconds"):
-                del row[name]
-        assert after[1] == before[1]
-
-    def test_has_all_that_the_run_billed_before_it(self, enthroned, monkeypatch):
-        """That is all but its own statement: the emulator bills nothing, so that each
-        statement is taken to bill one byte."""
+        The row has all that the run billed but by its own statement. The emulator bills
+        nothing: each statement of the second run is taken to bill one byte.
+        """
         execute = Warehouse.execute
         billed = []
 
@@ -93,21 +74,30 @@ class TestRow:
         def one(self, job):
             self.bytes_billed += 1
 
-        monkeypatch.setattr(Warehouse, "_count", one)
-        monkeypatch.setattr(Warehouse, "execute", counted)
-        answer = enthroned.run("predictions", TRAINED)
-        [row] = enthroned.rows(ROWS)
+        place, answer = published
+        tables = state(place)
+        place.warehouse.execute(
+            "INSERT INTO ma_publications SELECT * REPLACE (DATE_SUB(as_of, INTERVAL 7 "
+            "DAY) AS as_of) FROM ma_publications"
+        )
+        before = place.rows(ROWS)
+        with monkeypatch.context() as patch:
+            patch.setattr(Warehouse, "_count", one)
+            patch.setattr(Warehouse, "execute", counted)
+            again = place.run("predictions", TRAINED)
+        after = place.rows(ROWS)
 
-        assert row["bytes_billed"] == billed[-1] == answer["bytes_billed"] - 1
-        assert row["bytes_billed"] > len(billed)
-
-    def test_promises_nothing_without_amounts(self, place, first_model):
-        """Nulls are no zeros."""
-        without_amounts(first_model).put_into(place)
-        place.run("predictions", TRAINED)
-        [row] = place.rows(ROWS)
-
-        assert [row[name] for name in SUMS] == [None] * 3
+        assert (again["repeated"], state(place)) == (False, tables)
+        assert again["expected_value"] == answer["expected_value"]
+        assert [row["as_of"] for row in before] == [TRAINED - WEEK, TRAINED]
+        assert after[0] == before[0]
+        assert after[1]["run_id"] != before[1]["run_id"]
+        assert after[1]["bytes_billed"] == billed[-1] == again["bytes_billed"] - 1
+        assert after[1]["bytes_billed"] > len(billed)
+        for row in (before[1], after[1]):
+            for name in ("run_id", "scored_at", "seconds", "bytes_billed"):
+                del row[name]
+        assert after[1] == before[1]
 
     def test_takes_sums_of_any_size(self):
         """Beyond what NUMERIC holds it is the largest amount."""

@@ -7,13 +7,17 @@ What was published can be computed again to the last bit, whatever became of the
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from commands.cli import main
 from propensity.errors import ArtifactError, RequestError
+from propensity.tables import PREDICTIONS, PREDICTIONS_HISTORY
+from tests.emptied import Objects, empty_tables
 from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.reproducing import (
     SOME,
@@ -23,7 +27,6 @@ from tests.functions.reproducing import (
     features_of,
     history,
     kept_users,
-    own,
     printed,
     published,
     reproduced,
@@ -32,7 +35,28 @@ from tests.functions.test_value import COLUMNS, without_amounts
 from tests.propensity.registry.versions import overwrite
 
 # Fixtures.
-__all__ = ["before", "own", "published"]
+__all__ = ["before", "published"]
+
+
+@pytest.fixture(scope="module")
+def whole(new_place, enthrone) -> Place:
+    """A publication in one part."""
+    place = enthrone(new_place())
+    place.run("predictions", LATER)
+    return place
+
+
+@pytest.fixture
+def own(whole) -> Iterator[Place]:
+    """The same for a test that alters it: tables and objects are put back."""
+    objects = Objects(whole.registry.artifacts)
+    tables = (PREDICTIONS, PREDICTIONS_HISTORY)
+    rows = {one: whole.rows(f"SELECT * FROM {one.name}") for one in tables}
+    yield whole
+    objects.put_back()
+    empty_tables(whole.warehouse, tables)
+    for one, kept in rows.items():
+        whole.warehouse.write(one, pa.Table.from_pylist(kept, one.arrow_schema()))
 
 
 class TestProbabilities:
@@ -143,11 +167,16 @@ class TestValues:
         assert "equal to the last bit" in out
 
     def test_of_a_version_without_amounts_are_none(self, place, first_model, capsys):
-        """And it is said, since others of the use case have some."""
+        """And it is said, since others of the use case have some. What the publication
+        promises is null, and not 0."""
         without_amounts(first_model).put_into(place)
         place.run("predictions", LATER)
+        [row] = place.rows("SELECT * FROM ma_publications")
         code, out, _ = printed(place, capsys, "user.001", str(LATER))
 
+        assert [row[f"value_promised{end}"] for end in ("", "_low", "_high")] == [
+            *[None] * 3
+        ]
         assert code == 0
         assert "The version has no model of amounts" in out
         assert "published\n" not in out

@@ -117,21 +117,6 @@ class TestPublishing:
         assert "log_odds_shift" not in logged()[-1]
 
     @pytest.mark.long
-    def test_is_left_out_while_few_conversions_are_known(self, enthroned):
-        """Nine in all remembered weeks, where the setting wants ten."""
-        evaluated(enthroned, TRAINED - WEEK, 0.7, weeks=1, conversions=4)
-        evaluated(enthroned, TRAINED, 0.7, weeks=1, conversions=5)
-
-        assert enthroned.run("predictions", LATER)["log_odds_shift"] is None
-
-    def test_is_bounded(self, enthroned):
-        """By the setting."""
-        evaluated(enthroned, TRAINED, 4.0, residual_standard_error=0.01)
-        tight = enthroned.with_settings(PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT="0.25")
-
-        assert tight.run("predictions", LATER)["log_odds_shift"] == 0.25
-
-    @pytest.mark.long
     @pytest.mark.parametrize(
         "row",
         [

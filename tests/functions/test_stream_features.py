@@ -49,16 +49,6 @@ class TestAccepts:
         assert row["message_id"] == "m7"
         assert row["published_at"] == datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
 
-    def test_an_event_that_is_delivered_again_in_another_envelope(
-        self, site, instance, user
-    ):
-        """The envelope is no part of an event's identity, nor is the message."""
-        for envelope in ENVELOPES:
-            answer = instance.post(bet(user_id=user), envelope=envelope)
-            assert answer.status_code == 200
-
-        assert site.features()[user]["bet_count"] == 1
-
     def test_equal_bets_under_two_ids_as_two_bets(self, site, instance, user):
         """Content is no identity: who bets the same twice has bet twice."""
         for event_id in ("e1", "e2"):
@@ -109,17 +99,6 @@ class TestAccepts:
         assert found["socioeconomic_idx"] == 6.0
         assert found["registration_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
         assert "label" not in found
-
-    @pytest.mark.parametrize(
-        ("postcode", "index"), [("AB10 9ZZ", 4.5), ("ZZ1 1ZZ", None)]
-    )
-    def test_a_postcode_that_the_table_lacks(
-        self, site, instance, user, postcode, index
-    ):
-        """The outward code stands in for a unit; without either there is no index."""
-        instance.post(registration(user_id=user, postcode=postcode))
-
-        assert site.features()[user]["socioeconomic_idx"] == index
 
     def test_many_at_once(self, site, instance, user):
         """Events that are pushed together are stored together, each for itself."""

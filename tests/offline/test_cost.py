@@ -71,17 +71,6 @@ class TestUse:
             sum(training), abs=others
         )
 
-    def test_of_a_lookup_is_the_table_where_clusters_spare_nothing(self):
-        """A table under 64 MB is read whole; many users share one query."""
-        size = replace(SMALL, returning=1.0, has_index=False)
-        shared = replace(size, lookups_a_query=1_000)
-        table = 50_000 * 72
-
-        assert scanned(size, "get_proba") == 30_000 * max(table, 10 * volumes.MIB)
-        large = replace(size, users=450_000)
-        assert scanned(large, "get_proba") == 30_000 * 450_000 * 72
-        assert scanned(shared, "get_proba") == 30 * 10 * volumes.MIB
-
     @pytest.mark.parametrize("users", [50_000, 50_000_000])
     def test_of_lookups_from_the_index_is_no_query(self, users):
         """The index answers: no byte is scanned, whatever the users and lookups."""
@@ -278,16 +267,6 @@ class TestLimits:
             else:
                 example = (ROOT / "deploy/settings.env.example").read_text("utf-8")
                 assert f"#{one.setting}={one.value}\n" in example
-
-    def test_are_of_score_and_score_stream_too(self):
-        """Features of users are read under the limit of lookups."""
-        game = Size(
-            users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000, scorings=9
-        )
-        told = summary(game)
-
-        assert "`stream_rows.sql` of `score` |" in told
-        assert "`stream_rows.sql` of `score_stream` |" in told
 
     def test_are_none_for_a_small_site(self):
         """Then that is said."""

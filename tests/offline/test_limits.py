@@ -208,9 +208,3 @@ class TestLimits:
             and "it grows with the history" in line
             for line in told
         )
-
-    def test_of_a_small_site_are_kept(self):
-        """Fifty thousand users need no setting."""
-        shop = Size(users=50_000, events_a_day=100_000, lookups=30_000)
-
-        assert limits.told(self.all_of(shop)) == []

@@ -30,7 +30,6 @@ from local.demos.cards_tables import (
     messages_text,
     optimum_text,
     savings_text,
-    shown,
     switch_text,
     training_text,
     version_table,
@@ -210,16 +209,6 @@ class TestFigures:
         assert f"{policy.saved:,.0f} ({policy.saved_share:.0%})" in line
         assert f"on {policy.frauds} frauds its alerts save" in savings_text(figures)
 
-    def test_never_hide_a_loss(self, transactions):
-        """Reviews that cost more than they bring are a negative figure, and words."""
-        figures = by_version(
-            scored(transactions), transactions, review_cost=1e5, thresholds={0: 0.5}
-        )
-
-        assert "-" in version_table(figures, []).splitlines()[-1].split()[-2]
-        assert "looking costs" in savings_text(figures)
-        assert "more than it brings" in savings_text(figures)
-
     def test_say_so_where_no_version_has_a_threshold(self, transactions):
         """One that was trained without truths, or before this run."""
         figures = by_version(
@@ -256,13 +245,6 @@ class TestFigures:
         assert row[:5] == ["0", "HalfSpaceTrees", "800", "800", "40"]
         assert row[5:7] == [optimum, optimum]
         assert "earlier" in version_table(figures, [])
-
-    @pytest.mark.parametrize(
-        ("figure", "text"), [(None, "-"), (0.5, "0.500"), (0.0, "0.000")]
-    )
-    def test_a_figure_that_there_is_none_of_is_a_dash(self, figure, text):
-        """A zero is a figure."""
-        assert shown(figure) == text
 
 
 class TestWords:

@@ -82,10 +82,6 @@ def of_tiny() -> bytes:
 
 
 class TestSeed:
-    def test_another_seed_gives_another_year(self, of_tiny):
-        """Another seed is another shop."""
-        assert written(tiny(seed=4)) != of_tiny
-
     def test_the_same_seed_gives_the_same_bytes(self, of_tiny):
         """Everything follows from the seed, also where the truth is asked for first."""
         asked = tiny()
@@ -103,14 +99,16 @@ class TestSeed:
 class TestTruth:
     def test_the_truth_agrees_with_what_happens(self):
         """
-        Over weeks and seeds, probabilities average to the share that buys.
+        Over weeks, seeds and seasons, probabilities average to the share that buys, and
+        rank better than any model can.
 
         About 12,000 (user, week) pairs of a mean near 4%: a standard error of 0.2%, of
         which three are allowed, overall and among the tenth of highest probability.
         """
         truth, bought = [], []
         for seed in range(4):
-            shop = small(seed=seed, users=1500)
+            season = {"season": 0.8, "drift": -0.3} if seed % 2 else {}
+            shop = small(seed=seed, users=1500, **season)
             weeks = [LAST - timedelta(days=6 + 14 * n) for n in range(4)]
             told, happened = outcomes(shop, weeks)
             truth.append(told)
@@ -119,16 +117,12 @@ class TestTruth:
         top = truth > np.quantile(truth, 0.9)
 
         assert len(truth) > 10_000
+        assert 0 <= truth.min() < truth.max() < 1
+        assert roc_auc_score(bought, truth) > 0.85
         for rows in (slice(None), top, ~top):
             p = truth[rows]
             error = np.sqrt((p * (1 - p)).sum()) / len(p)
             assert bought[rows].mean() == pytest.approx(p.mean(), abs=3 * error)
-
-    def test_the_truth_ranks_well(self):
-        """What the process knows ranks better than any model can: ROC AUC over 0.85."""
-        truth, bought = outcomes(small(users=2500), [LAST - timedelta(days=6)])
-
-        assert roc_auc_score(bought, truth) > 0.85
 
     def test_has_one_row_per_as_of_and_user_known_before(self, shop, daily):
         """A user who first comes on as_of or later is not known yet."""
@@ -148,13 +142,6 @@ class TestTruth:
         assert len(set(users)) == len(users)
         assert known <= set(users)
         assert not set(users) & (set(touch) - known)
-
-    def test_lies_in_the_unit_interval(self, shop):
-        """Probabilities are probabilities, and nobody's is certain."""
-        p = shop.true_probabilities([LAST])["probability"].to_numpy()
-
-        assert p.min() >= 0
-        assert p.max() < 1
 
     @pytest.mark.parametrize("outside", [LAST - 150 * DAY, LAST + DAY])
     def test_is_not_told_outside_the_export(self, shop, outside):
@@ -192,10 +179,6 @@ def outcomes(shop: Shop, weeks: list[date]) -> tuple[np.ndarray, np.ndarray]:
 class TestSeason:
     """Demand that rises towards midsummer, and falls from year to year."""
 
-    def test_is_off_unless_it_is_asked_for(self, of_tiny):
-        """A shop without one has the same bytes as ever."""
-        assert written(tiny(season=0.0, drift=0.0)) == of_tiny
-
     def test_is_in_the_truth(self):
         """
         At the peak more is bought, long before it the same, and with drift less.
@@ -205,7 +188,7 @@ class TestSeason:
         far, peak = LAST - timedelta(days=140), date(2025, 6, 18)
 
         def mean(as_of: date, **options: float) -> float:
-            made = small(users=2_000, days=200, **options)
+            made = small(users=1_000, days=200, **options)
             return float(
                 made.true_probabilities([as_of])["probability"].to_numpy().mean()
             )
@@ -213,24 +196,6 @@ class TestSeason:
         assert mean(far, season=0.8) == pytest.approx(mean(far), rel=0.05)
         assert mean(peak, season=0.8) > 1.4 * mean(peak)
         assert mean(peak, drift=-0.8) < 0.8 * mean(peak)
-
-    def test_agrees_with_what_happens(self):
-        """
-        At the peak and before it probabilities average to the share that buys.
-
-        Three standard errors are allowed, as without a season.
-        """
-        truth, bought = [], []
-        for seed in range(3):
-            shop = small(seed=seed, users=1500, season=0.8, drift=-0.3)
-            weeks = [LAST - timedelta(days=6 + 14 * n) for n in range(4)]
-            told, happened = outcomes(shop, weeks)
-            truth.append(told)
-            bought.append(happened)
-        p, label = np.concatenate(truth), np.concatenate(bought)
-        error = np.sqrt((p * (1 - p)).sum()) / len(p)
-
-        assert label.mean() == pytest.approx(p.mean(), abs=3 * error)
 
     def test_comes_every_year(self):
         """Around the peak of any year, and across the turn of one."""
@@ -277,24 +242,6 @@ class TestExport:
         assert counts == sorted(counts, reverse=True)
         assert counts[-1] > 0
         assert events["first_visit"] > 0
-
-    def test_nobody_has_two_first_visits(self, rows):
-        """first_visit is once a user, duplicates of the export aside."""
-        firsts = {
-            (row["user_pseudo_id"], row["event_timestamp"])
-            for row in rows
-            if row["event_name"] == "first_visit"
-        }
-
-        assert len({user for user, _ in firsts}) == len(firsts)
-
-    def test_every_session_starts_before_it_goes_on(self, daily):
-        """No event of a session is before its session's second."""
-        for row in daily.slice(0, 3000).to_pylist():
-            ids = values([row], "ga_session_id")
-            assert row["event_name"] == "refund" or (
-                ids[0]["int_value"] <= row["event_timestamp"] // 10**6
-            )
 
     def test_a_refund_follows_its_purchase_by_days(self, rows):
         """The same transaction and value, two to fifteen days later."""

@@ -288,7 +288,7 @@ class TestPrior:
     def test_makes_probabilities_match_it(self):
         """Trained on three frauds in ten, the mean probability is near the prior, and
         above it without."""
-        cards = drawn(4_000, share=0.3)
+        cards = drawn(2_000, share=0.3)
         # Frauds that are not to be told apart for certain.
         features = cards.features.copy()
         features[cards.is_fraud, :4] -= 3.5
@@ -303,7 +303,7 @@ class TestPrior:
 
     def test_does_not_let_trees_take_frauds_for_usual(self):
         """Of too many frauds, they learn as many as the prior says."""
-        rows = joined(drawn(4_000, share=0.4))
+        rows = joined(drawn(2_000, share=0.4))
         plain = train(rows, ALONE)
         corrected = train(rows, ALONE, fraud_prior=0.01)
 

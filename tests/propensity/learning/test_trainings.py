@@ -49,7 +49,7 @@ DEPLOYED = (3, 11)
 
 
 # The kind of training of each use case once in a quick run: of users, and of events.
-QUICK = (("first_day_churn", ()), ("card_fraud", ()))
+QUICK = (("ga4_purchase", ()), ("card_fraud", ()))
 
 
 @pytest.mark.parametrize(

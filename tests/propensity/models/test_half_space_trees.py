@@ -176,14 +176,7 @@ class TestWarmUp:
 
 
 class TestEstimator:
-    @parametrize_with_checks(
-        [
-            HalfSpaceTrees(),
-            HalfSpaceTrees(5, 4, 10),
-            HalfSpaceTrees(5, 4, 10, limits="minmax"),
-            HalfSpaceTrees(5, 4, 10, limits=None),
-        ]
-    )
+    @parametrize_with_checks([HalfSpaceTrees(), HalfSpaceTrees(5, 4, 10, limits=None)])
     def test_keeps_the_rules_of_scikit_learn(self, estimator, check):
         """All checks of an estimator and of an outlier detector; no exceptions."""
         check(estimator)

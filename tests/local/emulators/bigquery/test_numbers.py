@@ -26,9 +26,10 @@ EDGES = (
 )
 
 
-@pytest.fixture
-def warehouse(workplace):
-    return Warehouse(workplace)
+@pytest.fixture(scope="module")
+def warehouse(module_workplace):
+    """A dataset for all of these tests: each makes what it writes to."""
+    return Warehouse(module_workplace)
 
 
 def drawn(rng: random.Random) -> Decimal:
@@ -69,7 +70,7 @@ EXACTLY = {
 
 
 class TestOperations:
-    PAIRS = 2000
+    PAIRS = 500
 
     @pytest.mark.parametrize("operation", EXACTLY)
     def test_are_exact_over_the_whole_range(self, warehouse, operation):
@@ -237,7 +238,7 @@ class TestStatements:
 
     @pytest.fixture
     def sums(self, warehouse):
-        warehouse.rows("CREATE TABLE t (k STRING, x NUMERIC, n INT64)")
+        warehouse.rows("CREATE OR REPLACE TABLE t (k STRING, x NUMERIC, n INT64)")
         warehouse.rows("INSERT INTO t VALUES ('a', 10, 3), ('b', 20.5, 7)")
         return warehouse
 

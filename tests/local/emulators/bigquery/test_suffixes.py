@@ -7,7 +7,20 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tests.local.emulators.bigquery.conftest import Scalar
+from tests.local.emulators.bigquery.conftest import Scalar, Warehouse
+
+
+@pytest.fixture(scope="module")
+def four_days(module_workplace):
+    """Four daily tables behind a view, which tests read."""
+    made = Warehouse(module_workplace)
+    for day in (1, 2, 3, 4):
+        made.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
+    made.rows(
+        "CREATE VIEW v AS SELECT n, _TABLE_SUFFIX AS day "
+        f"FROM `{made.dataset}.events_*` WHERE n < 9"
+    )
+    return made
 
 
 class TestSuffixes:
@@ -96,7 +109,6 @@ class TestSuffixes:
         warehouse.rows("DROP TABLE events_20260302; CREATE TABLE events_x (n INT64)")
         assert warehouse.rows(count) == [(0,)]
 
-    VIEWED = "SELECT n, _TABLE_SUFFIX AS day FROM `{}.events_*` WHERE n < 9"
     ENDS = (Scalar("first", "STRING", "20260302"), Scalar("last", "STRING", "20260303"))
 
     @pytest.mark.parametrize(
@@ -113,14 +125,9 @@ class TestSuffixes:
             ("CONCAT(day, 'x') > @last", [3, 4]),
         ],
     )
-    def test_bounds_a_view_by_the_suffix(self, warehouse, condition, days):
+    def test_bounds_a_view_by_the_suffix(self, four_days, condition, days):
         """Whatever a query says of the suffix, it gets the rows that it asks for."""
-        for day in (1, 2, 3, 4):
-            warehouse.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
-        view = self.VIEWED.format(warehouse.dataset)
-        warehouse.rows(f"CREATE OR REPLACE VIEW v AS {view}")
-
-        found = warehouse.rows(
+        found = four_days.rows(
             f"SELECT n FROM v WHERE {condition} ORDER BY n", self.ENDS
         )
 

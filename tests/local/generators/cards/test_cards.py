@@ -100,20 +100,12 @@ class TestTransactions:
         assert ends - 3 * DAY <= first < ends - 2 * DAY
         assert ends - DAY < last < ends
 
-    def test_have_ids_of_their_own(self, cards):
-        """Each another one."""
-        assert len(set(cards.ids)) == len(cards) == 1_000
-
     def test_have_money_to_the_cent(self, cards):
         """At least one."""
         cents = cards.amounts * 100
 
         assert np.allclose(cents, np.rint(cents), rtol=0, atol=1e-6)
         assert cards.amounts.min() >= 0.01
-
-    def test_have_components_of_six_decimals(self, cards):
-        """So that the last bit of a logarithm makes no difference."""
-        assert (np.round(cards.components, 6) == cards.components).all()
 
     def test_are_events_of_all_fields(self, cards):
         """Bare: no type, no use case and no user is among them."""
@@ -145,36 +137,9 @@ class TestTransactions:
 
 
 class TestProcess:
-    def test_components_are_correlated_as_declared(self, process):
-        """
-        At either end of the drift.
-
-        Of 6,000 rows a correlation has a standard error of 0.013 at most; of 378 the
-        largest error is below five of them.
-        """
-        for drift in (0.0, 1.0):
-            # The last tenth of a drift of ten days, without frauds.
-            rows = Cards(
-                transactions=60_000 if drift else 6_000,
-                fraud_rate=0.0,
-                days=10,
-                drift=drift,
-            )
-            late = rows.drawn.time_ms >= np.quantile(rows.drawn.time_ms, 1 - 1e-1)
-            kept = rows.drawn.components[late if drift else slice(None)]
-            usual = kept[np.abs(kept / kept.std(axis=0)).max(axis=1) < 6]
-            covariance = process.covariance(0.95 * drift)
-            scale = np.sqrt(np.diag(covariance))
-            declared = covariance / scale / scale[:, None]
-
-            assert np.abs(np.corrcoef(usual.T) - declared).max() < 0.065
-            assert np.abs(declared - np.eye(28)).max() > 0.4
-
     def test_means_and_spreads_drift(self, process):
-        """And without drift they do not."""
+        """From the first moment on."""
         since = np.array([0.0, 0.5, 1.0])
-        still = replace(process, drift=0.0).drawn
-        halves = np.array_split(still.components[~still.is_fraud], 2)
 
         assert np.abs(process.means(since)[0]).max() == 0
         assert np.abs(process.means(since)[1]).max() > 0.4
@@ -182,11 +147,6 @@ class TestProcess:
             0.1
         )
         assert np.abs(process.covariance(0.0) - process.covariance(1.0)).max() > 0.3
-        # Of 15,000 rows each, in standard errors of a difference.
-        error = halves[0].std(axis=0) * math.sqrt(2 / len(halves[0]))
-        assert (
-            np.abs(halves[0].mean(axis=0) - halves[1].mean(axis=0)) < 5 * error
-        ).all()
 
     def test_the_kind_of_fraud_moves(self, process, many):
         """
@@ -275,14 +235,6 @@ class TestTruth:
         assert many.optimum_roc_auc() == roc_auc_score(many.is_fraud, p)
         assert many.optimum_roc_auc() == pytest.approx(expected, abs=0.003)
         assert 0.96 < many.optimum_roc_auc() < 0.99
-
-    def test_nothing_ranks_better(self, many):
-        """Neither the amount nor any component, nor all of their squares."""
-        standard = (many.components - many.components.mean(0)) / many.components.std(0)
-        tried = [*standard.T, (standard**2).sum(axis=1), many.amounts]
-
-        best = max(roc_auc_score(many.is_fraud, score) for score in tried)
-        assert best < many.optimum_roc_auc() - 0.03
 
     def test_a_slice_of_one_class_has_no_optimum(self, cards):
         """Nor has one of transactions whose probabilities nobody knows."""

@@ -105,14 +105,6 @@ class TestDeliveries:
         assert set(kinds) == {"iso", "int", "float", "str", "NoneType"}
         assert kinds["iso"] > 700
 
-    def test_the_broken_take_turns(self, sent):
-        """Under ids of no transaction, so that none is lost with them."""
-        broken = [one for one in sent if one.event is None]
-
-        assert len(broken) == 10
-        assert {one.fault for one in broken} == set(list(FAULTS)[:10])
-        assert all(one.reason == FAULTS[one.fault].reason for one in broken)
-
     def test_every_fault_is_refused_for_its_reason(self, cards):
         """And nothing else is, by the stream itself; truths among them."""
         sent = [
@@ -196,10 +188,6 @@ class TestTruths:
         assert waits.min() > 0
         assert abs(np.mean(waits) - 18) < 5 * 18 / math.sqrt(950)
 
-    def test_are_found_out_in_another_order(self, truths):
-        """Not that of the transactions."""
-        assert (np.diff(truths.time_ms) < 0).mean() > 0.2
-
     def test_are_sent_twice_late_and_out_of_order(self, cards, told):
         """A correction may come before what it corrects."""
         large = small(transactions=5_000, fraud_rate=0.3).drawn.truths()
@@ -223,14 +211,6 @@ class TestTruths:
             set(one) == {"transaction_id", "is_fraud", "truth_time"} for one in found
         )
         assert {type(one["is_fraud"]) for one in found} == {bool, int}
-
-    def test_the_broken_are_of_their_own_kinds(self, cards):
-        """Each in its turn."""
-        broken = [
-            one for one in cards.truths().deliveries(broken=0.02) if one.event is None
-        ]
-
-        assert {one.fault for one in broken} == set(TRUTH_FAULTS)
 
     @pytest.mark.parametrize(
         "wrong", [{"never": 1.5}, {"wrong_first": -0.1}, {"delay": -DAY}]

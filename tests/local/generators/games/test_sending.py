@@ -15,13 +15,11 @@ from pyarrow import csv
 from local.generators.delivery import Delivery
 from local.generators.games.__main__ import main
 from local.generators.games.games import Games
-from local.generators.games.messages import AMOUNT_FIELDS, FAULTS, PLAYS, REGISTRATION
+from local.generators.games.messages import FAULTS
 from local.generators.games.towns import postcodes
 from tests.local.generators.games.players import (
     DAY,
-    REGISTRATION_FIELDS,
     instant,
-    small,
 )
 
 
@@ -105,12 +103,6 @@ class TestDeliveries:
         assert {d.fault for d in broken} == set(FAULTS)
         assert all(d.reason == FAULTS[d.fault].reason for d in broken)
 
-    def test_huge_messages_are_few(self, full):
-        """However many are broken."""
-        broken = [d for d in small().deliveries(broken=0.5) if d.reason]
-
-        assert Counter(d.reason for d in broken)["too_large"] == 3
-
     @pytest.mark.parametrize("share", ["duplicates", "late", "broken"])
     def test_any_share_may_be_nothing(self, games, events, share):
         """Then there is nothing of it."""
@@ -122,14 +114,6 @@ class TestDeliveries:
         }
 
         assert found == {name: name != share for name in found}
-
-    def test_another_seed_is_another_delivery_of_the_same(self, games, events):
-        """The events stay; what happens to them on the way differs."""
-        other = games.deliveries(seed=1)
-        firsts = [d.event for d in other if d.event and not d.is_duplicate]
-
-        assert [d.data for d in other] != [d.data for d in games.deliveries()]
-        assert sorted(firsts, key=str) == sorted(events, key=str)
 
     @pytest.mark.parametrize(
         "wrong", [{"duplicates": -0.1}, {"late": 1.1}, {"broken": -1}]
@@ -150,86 +134,6 @@ class TestDeliveries:
 
         assert len(broken) == 30
         assert {FAULTS[d.fault].of_registration for d in broken} == {True}
-
-
-class TestFaults:
-    def test_what_is_malformed_is_not_json(self, sent):
-        """But it is UTF-8."""
-        for data in spoilt(sent, "malformed_json"):
-            with pytest.raises(ValueError, match="Expecting|Unterminated|Illegal"):
-                json.loads(data.decode())
-
-    def test_what_is_wrongly_encoded_is_not_utf8(self, sent):
-        """But it is JSON, were it read in an encoding that takes every byte."""
-        for data in spoilt(sent, "wrong_encoding"):
-            with pytest.raises(UnicodeDecodeError):
-                data.decode()
-            assert json.loads(data.decode("latin-1"))["name"].startswith("Zo")
-
-    def test_what_is_too_large_is_otherwise_right(self, sent):
-        """Over 256 KiB, with an address to blame."""
-        for data in spoilt(sent, "too_large"):
-            assert len(data) > 256 * 1024
-            assert set(json.loads(data)) == REGISTRATION_FIELDS
-
-    def test_what_is_not_finite_is_what_python_would_write(self, sent):
-        """NaN and Infinity, which JSON does not have."""
-        found = {
-            value
-            for data in spoilt(sent, "not_finite")
-            for value in json.loads(data).values()
-            if isinstance(value, float)
-        }
-
-        assert {str(value) for value in found} == {"nan", "inf"}
-
-    def test_amounts_are_bad_in_three_ways(self, sent):
-        """Negative, over a thousand millions, with more than two decimals."""
-        found = {
-            value
-            for data in spoilt(sent, "bad_amount")
-            for value in json.loads(data, parse_float=Decimal).values()
-            if isinstance(value, Decimal)
-        }
-
-        assert found == {Decimal("-0.01"), Decimal("1000000000.01"), Decimal("12.345")}
-
-    def test_times_are_bad_in_three_ways(self, sent):
-        """Far in the future, no time at all, and a day that never was."""
-        times = {json.loads(data)["event_time"] for data in spoilt(sent, "bad_time")}
-
-        assert {time[:10] for time in times} == {
-            "2999-12-31",
-            "yesterday",
-            "2026-02-30",
-        }
-
-    def test_fields_are_missing_one_at_a_time(self, sent):
-        """An amount, a user, a time or a postcode; never type, id or use case."""
-        for data in spoilt(sent, "missing_field"):
-            fields = json.loads(data)
-            money = AMOUNT_FIELDS.get(fields["event_type"])
-            wanted = {"user_id", "event_time", money or "postcode"}
-            assert len(wanted - set(fields)) == 1
-            assert {"event_id", "use_case"} <= set(fields)
-
-    @pytest.mark.parametrize(
-        ("reason", "field"),
-        [("unknown_use_case", "use_case"), ("unknown_event_type", "event_type")],
-    )
-    def test_what_is_unknown_is_so_in_fields_and_attributes(self, sent, reason, field):
-        """The attributes agree with the fields."""
-        for delivery in sent:
-            if delivery.reason == reason:
-                fields = json.loads(delivery.data)
-                assert fields[field] == delivery.attributes[field]
-                assert fields[field] not in {"first_day_churn", REGISTRATION, *PLAYS}
-
-
-def spoilt(sent: list[Delivery], reason: str) -> list[bytes]:
-    found = [d.data for d in sent if d.reason == reason]
-    assert found
-    return found
 
 
 class TestCommandLine:
