@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import ArtifactError, NoChampion, SchemaError
-from propensity.registry.loading import Serving, loaded, recorded
+from propensity.registry.loading import Serving, loaded, newest_record, recorded
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -55,12 +55,9 @@ def as_of(run: Run) -> Serving:
 
 def why_nothing_serves(run: Run) -> str:
     """Say why there is no champion: no training yet, or the newest verdict."""
-    versions = run.warehouse.rows(
-        statement("recorded_versions"), {"use_case": run.use_case.name, "at_most": 1}
-    )
-    if not versions:
+    newest = newest_record(run.warehouse, run.use_case.name)
+    if newest is None:
         return f"{run.use_case.name} has no champion yet: run 00-ModelTraining first"
-    newest = versions[0]
     return (
         f"{run.use_case.name} has no champion: version {newest['model_version']}, "
         f"trained as of {newest['as_of']}, was not promoted: {newest['verdict']}. Wait "
