@@ -20,5 +20,6 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``volumes``             bytes of every statement, by the size of a deployment:
                         ``partitions`` has the rows, ``row_sizes`` their bytes
 ``limits``              how often statements run, and which limits a size exceeds
+``whole_files``         writes a file whole or not at all
 ``ready``               checks that a deployment can be set up; old types of tables
 """

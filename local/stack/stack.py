@@ -60,8 +60,8 @@ from local.stack.state import (
     State,
     ports_from,
     ready_s_from,
-    write_whole,
 )
+from offline import whole_files
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
@@ -413,11 +413,11 @@ class Stack:
 
     def _write_options(self) -> None:
         text = json.dumps(dataclasses.asdict(self.options), indent=2)
-        write_whole(self.state.options_file, text)
+        whole_files.write(self.state.options_file, text.encode())
 
     def _write_record(self) -> None:
         assert self._record is not None
-        write_whole(self.state.record_file, self._record.to_json())
+        whole_files.write(self.state.record_file, self._record.to_json().encode())
 
     # -- stopping ---------------------------------------------------------------------
 
@@ -437,7 +437,7 @@ def stop_record(record: Record, state: State) -> list[Process]:
     # It is for whoever looks meanwhile; without it all is stopped as well.
     with contextlib.suppress(OSError):
         if state.record_file.exists():
-            write_whole(state.record_file, record.to_json())
+            whole_files.write(state.record_file, record.to_json().encode())
     emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
     functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
     stopped = stop(functions) + stop(emulators)

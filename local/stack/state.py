@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -293,14 +292,3 @@ def states(home: Path = LOCAL / "states") -> list[State]:
         for place in sorted(home.glob("*"))
         if place.is_dir() and NAME.fullmatch(place.name)
     ]
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file by a new one, never by half of one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from offline import whole_files
 from offline.dashboard.site import INDEX
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError
@@ -96,16 +96,7 @@ def _into_folder(pages: Mapping[str, str], names: list[str], folder: Path) -> st
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
-            # A page is the old one or the new one, never a half.
-            file = folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-            try:
-                partial.write_text(pages[name], "utf-8")
-                partial.replace(file)
-            finally:
-                # Of a full disk; each process would leave its own.
-                partial.unlink(missing_ok=True)
+            whole_files.write(folder / name, pages[name].encode())
     except OSError as error:
         raise RequestError(f"{folder} cannot be written to: {error}") from error
     return str(folder / INDEX)

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,8 @@ from typing import Any
 from gcp_storage_emulator import storage as emulator_storage
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import objects as emulator_objects
+
+from offline import whole_files
 
 NO_OBJECT = 0
 METADATA = ".meta"
@@ -330,12 +331,8 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
 
 def write_whole(self: Any, rel: str, content: bytes) -> None:
     """Write a file of the emulator's store under another name, then rename it."""
-    path: Path = self._disk_path(rel)
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        whole_files.write(self._disk_path(rel), content)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise EmulatorError(
             f"the local emulator keeps objects as files and folders: {rel} is both"

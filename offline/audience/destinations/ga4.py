@@ -31,6 +31,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from offline import whole_files
 from offline.audience.destinations import templates
 from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.posting import Poster
@@ -219,10 +220,8 @@ class ImportFile:
         rows.writerows([m.user_id, self._stream, state] for m in request.members)
         stem = f"{self._path.stem}-{request.as_of}-{state}-{request.key[:8]}"
         path = self._path.with_stem(stem)
-        unfinished = path.with_suffix(".part")
         try:
-            unfinished.write_text(text.getvalue(), "utf-8")
-            unfinished.replace(path)
+            whole_files.write(path, text.getvalue().encode())
         except OSError as error:
             raise RequestError(
                 f"{path} cannot be written: {error.strerror}", field="path"
