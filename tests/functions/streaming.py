@@ -337,6 +337,19 @@ def new_site(emulators: Stack, **extra: str) -> Iterator[Site]:
         site.close()
 
 
+@contextlib.contextmanager
+def new_deployment(emulators: Stack, **extra: str) -> Iterator[Site]:
+    """Make a site with all tables, and a bucket that keeps what is overwritten."""
+    with new_site(emulators, **extra) as made:
+        for table in tables.TABLES:
+            made.warehouse.create(table)
+        with made.workplace.storage.client() as client:
+            bucket = client.bucket(made.workplace.bucket)
+            bucket.versioning_enabled = True
+            bucket.patch()
+        yield made
+
+
 def another(site: Site, **extra: str) -> Site:
     """Return the same site for functions that are set differently."""
     made = Site(site.workplace, site.pubsub, {**site.extra, **extra}, site.name)

@@ -20,7 +20,6 @@ from local import venvs
 from local.stack.state import LOCAL, ROOT
 from offline import forget_user
 from offline.forget_report import Request
-from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
@@ -46,7 +45,7 @@ from tests.functions.looked_up import (
     publish,
     serving,
 )
-from tests.functions.streaming import Site, eventually, new_site
+from tests.functions.streaming import Site, eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
 
 USE_CASE = "ga4_purchase"
@@ -349,13 +348,7 @@ def as_rows(place) -> dict[str, object]:
 def site(emulators):
     """Tables and a bucket with versioning, and a key of the list."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_SUPPRESSION_TTL_S": "1"}
-    with new_site(emulators, **extra, **FAST) as made:
-        for table in tables.TABLES:
-            made.warehouse.create(table)
-        with made.workplace.storage.client() as client:
-            bucket = client.bucket(made.workplace.bucket)
-            bucket.versioning_enabled = True
-            bucket.patch()
+    with new_deployment(emulators, **extra, **FAST) as made:
         yield made
 
 

@@ -19,7 +19,7 @@ from propensity.edges.appends import Appends
 from propensity.schema import Table
 from propensity.tables import TABLES
 from tests.emptied import empty_bucket, empty_tables
-from tests.functions.streaming import Site, new_site
+from tests.functions.streaming import Site, new_deployment
 
 KEY = "a key of the tests, long enough for one"
 GONE, KEPT = "player-1", "player-11"
@@ -95,13 +95,7 @@ def users_in(data: bytes) -> list[str]:
 def shared(emulators) -> Iterator[Site]:
     """All tables, and a bucket that keeps what is overwritten."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
-    with new_site(emulators, **extra) as made:
-        for table in TABLES:
-            made.warehouse.create(table)
-        with made.workplace.storage.client() as client:
-            bucket = client.bucket(made.workplace.bucket)
-            bucket.versioning_enabled = True
-            bucket.patch()
+    with new_deployment(emulators, **extra) as made:
         yield made
 
 
