@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date
 from functools import cache
+from pathlib import Path
 
 import flask
 
@@ -26,13 +28,15 @@ def text(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
-def pages() -> list[str]:
-    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return sorted(
-        path.as_posix()
-        for path in found
-        if not any(part.startswith(".") or part in SKIPPED for part in path.parts)
-    )
+@cache
+def pages() -> tuple[str, ...]:
+    found = []
+    for folder, below, files in os.walk(ROOT):
+        # Not walked: an environment has a hundred thousand files.
+        below[:] = [name for name in below if name[0] != "." and name not in SKIPPED]
+        within = Path(folder).relative_to(ROOT)
+        found += [(within / name).as_posix() for name in files if name.endswith(".md")]
+    return tuple(sorted(found))
 
 
 def blocks(page: str, language: str = "") -> list[str]:
