@@ -144,7 +144,8 @@ class UsersPage(Page):
 
     def _tiles(self, best: Card) -> list[Row]:
         quality = self.quality
-        lift = f"{decimals(1)(best.get('lift'))}×" if best.get("lift") else DASH
+        lift = best.get("lift")
+        times = f"{decimals(1)(lift)}×" if present(lift) else DASH
         error = written_interval(quality, "calibration_error", 4)
         users = plural(quality.get("users"), "user")
         why = self.why_not("roc_auc")
@@ -156,7 +157,7 @@ class UsersPage(Page):
             ),
             (
                 "Lift of the top group",
-                lift,
+                times,
                 f"of {plural(best.get('users'), 'user')}" if best else why,
             ),
             (

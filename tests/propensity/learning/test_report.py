@@ -164,6 +164,14 @@ def test_the_top_group_is_the_one_with_the_highest_probabilities() -> None:
     assert "32.1% went on to buy" in training_page(card)
 
 
+def test_a_top_group_without_a_conversion_has_a_lift_of_zero() -> None:
+    """Defect: its tile had the dash of what is not known."""
+    card = model_card()
+    card["quality"]["lift"][0] |= {"conversions": 0, "rate": 0.0, "lift": 0.0}
+
+    assert "0.0×" in parse(training_page(card)).words
+
+
 def written(value: float) -> set[str]:
     """Give the ways in which a page may write a number."""
     plain = {f"{value:.{places}f}" for places in range(1, 5)}
