@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,16 +14,7 @@ import pytest
 from propensity import usecases
 from propensity.learning import thresholds
 from propensity.learning.report.page import training_page
-from propensity.pages.charts import (
-    CURVE_POINTS,
-    Bar,
-    Line,
-    bars_svg,
-    heatmap_svg,
-    histogram_svg,
-    line_svg,
-)
-from propensity.pages.words import compact, count, decimals, percent
+from propensity.pages.words import compact
 from tests.propensity.learning.model_cards import (
     CARDS,
     blank,
@@ -378,81 +368,3 @@ def test_a_page_stays_small(numbers: int) -> None:
     card = model_card(rows(numbers=numbers))
 
     assert len(training_page(card).encode()) < LARGEST_PAGE
-
-
-def test_numbers_are_written_for_people() -> None:
-    """Thousands apart, a real minus, no minus zero, few characters."""
-    assert count(1234567) == "1,234,567"
-    assert percent(0.0042) == "0.42%"
-    assert percent(0.3141) == "31.4%"
-    assert decimals(2)(-0.001) == "0.00"
-    assert decimals(2)(-1.234) == "\N{MINUS SIGN}1.23"
-    assert compact(1234567) == "1.23M"
-    assert [*map(compact, (999_499, 999_500, 1e9 - 1))] == ["999k", "1M", "1B"]
-    assert compact(0.012345) == "0.0123"
-    assert compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
-    for write in (count, percent, compact, decimals(1)):
-        assert write(None) == write(float("nan")) == write(float("inf")) == "—"
-
-
-def test_bars_are_as_long_as_their_values() -> None:
-    """On one scale, from zero, to the left when negative."""
-    bars = [Bar("a", 2.0, "2"), Bar("b", -1.0, "-1")]
-    bars.append(Bar("none", None, "—"))
-    svg = ET.fromstring(bars_svg(bars, title="t", description="d"))
-    first, second = svg.iter("rect")
-
-    assert float(first.get("width", 0)) == pytest.approx(
-        2 * float(second.get("width", 0)), abs=0.2
-    )
-    assert second.get("class") == "bar minus"
-    assert "none" in "".join(svg.itertext())
-
-
-def test_a_line_stays_within_its_chart() -> None:
-    """What lies outside of the axes is drawn at their end."""
-    svg = ET.fromstring(
-        line_svg(
-            [Line([(-5, -5), (0.5, 0.5), (9, 9)], has_dots=True)],
-            title="t",
-            description="d",
-            x_label="x",
-            y_label="y",
-            x_range=(0, 1),
-            y_range=(0, 1),
-        )
-    )
-    width, height = (float(v) for v in svg.get("viewBox", "").split()[2:])
-
-    dots = list(svg.iter("circle"))
-    assert len(dots) == 3
-    for dot in dots:
-        assert 0 <= float(dot.get("cx", -1)) <= width
-        assert 0 <= float(dot.get("cy", -1)) <= height
-
-
-def test_a_long_curve_keeps_its_ends() -> None:
-    """It is thinned to what can be seen."""
-    svg = line_svg(
-        [Line([(i / 1e4, i / 1e4) for i in range(10_001)])],
-        title="t",
-        description="d",
-        x_label="x",
-        y_label="y",
-        x_range=(0, 1),
-        y_range=(0, 1),
-    )
-    (path,) = re.findall(r'<path class="line" d="M(.*?)"', svg)
-    points = path.split("L")
-
-    assert len(points) == CURVE_POINTS
-    assert points[0] == "50 244"
-    assert points[-1] == "350 28"
-
-
-def test_a_histogram_of_one_bin_and_a_map_of_one_name_are_drawn() -> None:
-    """The smallest charts are charts."""
-    ET.fromstring(histogram_svg([3, 3], [[1.0], None], title="t", description="d"))
-    svg = ET.fromstring(heatmap_svg(["a"], [[1.0]], title="t", description="d"))
-
-    assert "a" in list(svg.itertext())
