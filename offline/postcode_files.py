@@ -32,8 +32,11 @@ POSTCODE_NAMES = frozenset(
 # every row as wide as the widest.
 MAXIMUM_CHARACTERS = 16
 
-# As data frames and spreadsheets write that there is no number.
-NO_NUMBER = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+# As data frames and spreadsheets write that there is nothing.
+NOTHING = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+# As a program writes a column that it took for numbers: leading zeros are gone, and the
+# zero behind the point would be a digit of another postcode.
+_AS_A_NUMBER = r"^\s*\d+([.,]0+|([.,]\d+)?[eE]\+\d+)\s*$"
 BATCH_ROWS = 2**16
 SCHEMA = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
 Advance = Callable[[int], object]
@@ -236,6 +239,15 @@ def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
     if not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
         raise SchemaError(f"column {name!r} holds no postcodes: its type is {kind}")
     texts = column.cast(pa.string())
+    is_nothing = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(NOTHING))
+    texts = pc.if_else(is_nothing, pa.scalar(None, pa.string()), texts)
+    is_number = pc.match_substring_regex(texts, _AS_A_NUMBER)
+    if pc.any(is_number).as_py():
+        place = pc.index(is_number, True).as_py()
+        raise SchemaError(
+            f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is a "
+            "number and no postcode; write the column as text, with its leading zeros"
+        )
     codes = pc.replace_substring_regex(
         pc.ascii_upper(texts), pattern="[^A-Z0-9]+", replacement=""
     )
@@ -277,7 +289,7 @@ def _values(column: pa.Array, name: str, first_row: int) -> pa.Array:
 
 def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
     texts = pc.utf8_trim_whitespace(texts)
-    is_none = pc.is_in(texts, pa.array(NO_NUMBER))
+    is_none = pc.is_in(texts, pa.array(NOTHING))
     texts = pc.if_else(is_none, pa.scalar(None, pa.string()), texts)
     try:
         return texts.cast(pa.float64())

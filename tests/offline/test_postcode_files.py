@@ -129,6 +129,27 @@ class TestFiles:
             ("80331", 4.0, False),
         }
 
+    @pytest.mark.parametrize("code", ["2139.0", "2139,0", "1E+05", "1.21e+04"])
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_are_refused_where_postcodes_became_numbers(self, tmp_path, code, kind):
+        """A data frame writes 02139 as 2139.0 beside a gap: 21390 is elsewhere."""
+        path = written(tmp_path, f"zip;index\nA1;3\n{code};4\n")
+        if kind == "parquet":
+            path = str(tmp_path / "postcodes.parquet")
+            pq.write_table(pa.table({"zip": ["A1", code], "index": [3, 4]}), path)
+
+        with pytest.raises(SchemaError, match="row 2: .* is a number and no postcode"):
+            read(path)
+
+    @pytest.mark.parametrize("nothing", ["#N/A", "n/a", " NULL ", "nan", "-"])
+    def test_may_lack_a_postcode(self, tmp_path, nothing):
+        """What stands for none is not a place of that name."""
+        path = written(tmp_path, f"postcode,index\nQD3 1AA,3\n{nothing},4\n")
+        rows, summary = read(path)
+
+        assert tupled(rows) == {("QD31AA", 3.0, False), ("QD3", 3.0, True)}
+        assert summary.without_postcode == 1
+
     @pytest.mark.parametrize("nothing", ["", " ", "NA", "nan", "NULL", "-"])
     def test_may_lack_an_index(self, tmp_path, nothing):
         """What stands for no number is counted, and the row left out."""
@@ -270,7 +291,10 @@ class TestRows:
         found = postcode_files.typed(
             [batch([(code, 1.0) for code in codes])], "postcode", "socioeconomic_idx"
         )
-        wanted = [normalised(code) for code in codes]
+        wanted = [
+            "" if code.strip() in postcode_files.NOTHING else normalised(code)
+            for code in codes
+        ]
         if any(len(code) > postcode_files.MAXIMUM_CHARACTERS for code in wanted):
             with pytest.raises(SchemaError):
                 list(found)
