@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from propensity.errors import SchemaError
@@ -133,13 +134,13 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
         as_text: Columns to read as they are written, if they are there.
 
     Raises:
-        SchemaError: It is not written in UTF-8.
+        SchemaError: It is not written in UTF-8, or has both kinds of decimals.
         pyarrow.ArrowException: It is no CSV.
         OSError: It is not there, or cannot be unpacked.
     """
     dialect = dialect_of(path)
     with path.open("rb") as raw:
-        return csv.read_csv(
+        table = csv.read_csv(
             decompressed(raw),
             read_options=csv.ReadOptions(use_threads=False),
             parse_options=csv.ParseOptions(
@@ -149,6 +150,40 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
                 column_types=dict.fromkeys(as_text, pa.string()),
                 decimal_point=dialect.decimal,
             ),
+        )
+    if dialect.decimal == ",":
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if name not in as_text and _are_texts_of_numbers(column):
+                refuse_points(column, name)
+    return table
+
+
+def _are_texts_of_numbers(column: pa.ChunkedArray) -> bool:
+    """Tell whether values are texts that would be numbers with decimal points."""
+    if not pa.types.is_string(column.type):
+        return False
+    try:
+        column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def refuse_points(
+    column: pa.Array | pa.ChunkedArray, name: str, *, first_row: int = 1
+) -> None:
+    """
+    Refuse points among numbers with decimal commas: 1.234 may be a thousand.
+
+    Raises:
+        SchemaError: It names the row.
+    """
+    place = pc.index(pc.match_substring(column, "."), True).as_py()
+    if place >= 0:
+        raise SchemaError(
+            f"row {first_row + place}: {str(column[place])[:40]!r} in column {name!r} "
+            "has a point, and other numbers of the file have a decimal comma; write "
+            "all of them alike"
         )
 
 

@@ -126,7 +126,7 @@ def _csv_schema(path: Path) -> pa.Schema:
 def _csv_batches(
     path: Path, columns: tuple[str, str], advance: Advance
 ) -> Iterator[pa.RecordBatch]:
-    done, dialect = 0, csv_files.dialect_of(path)
+    done, row, dialect = 0, 1, csv_files.dialect_of(path)
     # As they are written: a postcode may look like a number.
     with (
         path.open("rb") as raw,
@@ -137,12 +137,14 @@ def _csv_batches(
         for batch in reader:
             advance(raw.tell() - done)
             done = raw.tell()
-            yield batch if dialect.decimal == "." else _with_points(batch)
+            yield batch if dialect.decimal == "." else _with_points(batch, row)
+            row += batch.num_rows
 
 
-def _with_points(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _with_points(batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
     """Write the numbers of the second column with a point for their comma."""
     codes, numbers = batch.columns
+    csv_files.refuse_points(numbers, batch.schema.names[1], first_row=first_row)
     points = pc.replace_substring_regex(
         numbers, pattern=csv_files.DECIMAL_COMMA, replacement=r"\1.\2"
     )

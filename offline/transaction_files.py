@@ -164,6 +164,8 @@ def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table[name]
+    if pa.types.is_boolean(column.type):
+        raise SchemaError(f"column {name!r} holds no numbers: it is true or false")
     try:
         values = column.cast(pa.float64())
     except pa.ArrowException as error:

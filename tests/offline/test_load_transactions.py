@@ -104,6 +104,18 @@ class TestFile:
         assert list(again.ids) == list(plain.ids)
         assert (again.features == plain.features).all()
 
+    def test_is_refused_where_decimals_are_of_both_kinds(self, tmp_path):
+        """1.234 after megabytes of decimal commas is a thousand, or is not."""
+        names = public().column_names
+        whole = ["12" if name == "Amount" else "0,5" for name in names[:-1]]
+        rows = [[str(second), *whole[1:], "0"] for second in range(800)]
+        rows[700][names.index("Amount")] = "1.234"
+        path = tmp_path / "cards.csv"
+        path.write_text("\n".join(";".join(row) for row in (names, *rows)))
+
+        with pytest.raises(SchemaError, match="row 701: '1.234' in column 'Amount'"):
+            read(path, USE_CASE, start=START, now=NOW)
+
     def test_of_our_own_events_is_read(self):
         """With their ids and moments; a truth is found when it says."""
         later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]

@@ -129,6 +129,14 @@ class TestFiles:
             ("80331", 4.0, False),
         }
 
+    def test_are_refused_where_decimals_are_of_both_kinds(self, tmp_path):
+        """1.234 after megabytes of decimal commas is a thousand, or is not."""
+        rows = "".join(f"Z{number};1,5\n" for number in range(9000))
+        path = written(tmp_path, f"postcode;index\n{rows}QA1 2BD;1.234\n")
+
+        with pytest.raises(SchemaError, match="row 9001: '1.234' in column 'index'"):
+            read(path, index_column="index")
+
     @pytest.mark.parametrize("code", ["2139.0", "2139,0", "1E+05", "1.21e+04"])
     @pytest.mark.parametrize("kind", ["csv", "parquet"])
     def test_are_refused_where_postcodes_became_numbers(self, tmp_path, code, kind):
