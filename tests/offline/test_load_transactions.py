@@ -191,6 +191,7 @@ class TestFile:
             (public(V2=[np.nan, *[1.0] * (N - 1)]), START, "row 1.*V2"),
             (public(V2=[*[1.0] * (N - 1), np.inf]), START, "row 30.*V2"),
             (public(Amount=["a"] * N), START, "Amount"),
+            (public(V3=[True] * N), START, "V3.*true or false"),
             (public(Class=[2] * N), START, "row 1.*Class"),
             (public(Class=[-1] * N), START, "row 1.*Class"),
             (public(Time=[-1.0] * N), START, "negative"),
