@@ -27,6 +27,8 @@ DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SEPARATORS = ",;\t|"
 _COMMA = re.compile(DECIMAL_COMMA)
+# What some programs write before the header, so that Excel knows the separator.
+_TOLD = re.compile(r'\ufeff?"?(sep=[^\s"])"?\s*')
 _POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 # A comma before three digits may as well stand between thousands.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
@@ -67,12 +69,13 @@ def dialect_of(path: Path) -> Dialect:
     Tell a file's dialect.
 
     Raises:
-        SchemaError: Its first line is no UTF-8.
+        SchemaError: Its first line is no UTF-8, or no header.
     """
     with path.open("rb") as raw:
         file = decompressed(raw)
         header, start = file.readline(READ_BYTES), file.read(LOOKED_AT_BYTES)
-    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    # Without a mark at its beginning UTF-16 shows by its zeros.
+    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in header:
         raise SchemaError("it is written in UTF-16; save it as UTF-8")
     try:
         names = header.decode()
@@ -80,6 +83,8 @@ def dialect_of(path: Path) -> Dialect:
         raise SchemaError(
             "the names of its columns are not written in UTF-8; save it as UTF-8"
         ) from error
+    if told := _TOLD.fullmatch(names):
+        raise SchemaError(f"its first line, {told[1]}, is for Excel alone; delete it")
     separator = max(_SEPARATORS, key=names.count)
     return Dialect(separator, "," if _has_commas(start, separator) else ".")
 

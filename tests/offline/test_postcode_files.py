@@ -201,6 +201,25 @@ class TestFiles:
         with pytest.raises(SchemaError, match="not written in UTF-8"):
             read(written(tmp_path, text))
 
+    @pytest.mark.parametrize(
+        ("head", "encoding", "said"),
+        [
+            ("sep=;\r\n", "utf-8", "first line, sep=;, is for Excel"),
+            ("sep=;\r\n", "utf-8-sig", "first line, sep=;, is for Excel"),
+            ('"sep=;"\r\n', "utf-8", "first line, sep=;, is for Excel"),
+            ("", "utf-16", "written in UTF-16"),
+            ("", "utf-16-le", "written in UTF-16"),
+        ],
+    )
+    def test_are_refused_as_excel_alone_reads_them(
+        self, tmp_path, head, encoding, said
+    ):
+        """A line that names the separator, and what is not UTF-8."""
+        text = f"{head}postcode;index\r\nQA1 2BD;1,5\r\n"
+
+        with pytest.raises(SchemaError, match=said):
+            read(written(tmp_path, text.encode(encoding)))
+
     def test_are_refused_where_there_are_none(self, tmp_path):
         """A file that is not there is named."""
         with pytest.raises(SchemaError, match="gone.csv"):
