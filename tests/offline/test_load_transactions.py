@@ -199,6 +199,7 @@ class TestFile:
             (public(), datetime(1960, 1, 1, tzinfo=UTC), "row 1 .*before 1971"),
             (public().append_column("V3", [[1.0] * N]), START, "several columns V3"),
             (own().append_column("is_fraud", [[1] * N]), None, "columns is_fraud"),
+            (own().append_column("Class", [[1] * N]), None, "both Class and is_fraud"),
             (own(transaction_id=["a"] * N), START, "several rows"),
             (
                 own(transaction_id=[f"a{n}" for n in range(N - 1)] + ["a\nb"]),
