@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from propensity.errors import SchemaError
@@ -26,6 +27,8 @@ DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SEPARATORS = ",;\t|"
 _COMMA = re.compile(DECIMAL_COMMA)
+# What some programs write before the header, so that Excel knows the separator.
+_TOLD = re.compile(r'\ufeff?"?(sep=[^\s"])"?\s*')
 _POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 # A comma before three digits may as well stand between thousands.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
@@ -66,12 +69,13 @@ def dialect_of(path: Path) -> Dialect:
     Tell a file's dialect.
 
     Raises:
-        SchemaError: Its first line is no UTF-8.
+        SchemaError: Its first line is no UTF-8, or no header.
     """
     with path.open("rb") as raw:
         file = decompressed(raw)
         header, start = file.readline(READ_BYTES), file.read(LOOKED_AT_BYTES)
-    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    # Without a mark at its beginning UTF-16 shows by its zeros.
+    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in header:
         raise SchemaError("it is written in UTF-16; save it as UTF-8")
     try:
         names = header.decode()
@@ -79,6 +83,8 @@ def dialect_of(path: Path) -> Dialect:
         raise SchemaError(
             "the names of its columns are not written in UTF-8; save it as UTF-8"
         ) from error
+    if told := _TOLD.fullmatch(names):
+        raise SchemaError(f"its first line, {told[1]}, is for Excel alone; delete it")
     separator = max(_SEPARATORS, key=names.count)
     return Dialect(separator, "," if _has_commas(start, separator) else ".")
 
@@ -133,13 +139,13 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
         as_text: Columns to read as they are written, if they are there.
 
     Raises:
-        SchemaError: It is not written in UTF-8.
+        SchemaError: It is not written in UTF-8, or has both kinds of decimals.
         pyarrow.ArrowException: It is no CSV.
         OSError: It is not there, or cannot be unpacked.
     """
     dialect = dialect_of(path)
     with path.open("rb") as raw:
-        return csv.read_csv(
+        table = csv.read_csv(
             decompressed(raw),
             read_options=csv.ReadOptions(use_threads=False),
             parse_options=csv.ParseOptions(
@@ -149,6 +155,40 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
                 column_types=dict.fromkeys(as_text, pa.string()),
                 decimal_point=dialect.decimal,
             ),
+        )
+    if dialect.decimal == ",":
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if name not in as_text and _are_texts_of_numbers(column):
+                refuse_points(column, name)
+    return table
+
+
+def _are_texts_of_numbers(column: pa.ChunkedArray) -> bool:
+    """Tell whether values are texts that would be numbers with decimal points."""
+    if not pa.types.is_string(column.type):
+        return False
+    try:
+        column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def refuse_points(
+    column: pa.Array | pa.ChunkedArray, name: str, *, first_row: int = 1
+) -> None:
+    """
+    Refuse points among numbers with decimal commas: 1.234 may be a thousand.
+
+    Raises:
+        SchemaError: It names the row.
+    """
+    place = pc.index(pc.match_substring(column, "."), True).as_py()
+    if place >= 0:
+        raise SchemaError(
+            f"row {first_row + place}: {str(column[place])[:40]!r} in column {name!r} "
+            "has a point, and other numbers of the file have a decimal comma; write "
+            "all of them alike"
         )
 
 

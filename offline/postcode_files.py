@@ -32,8 +32,11 @@ POSTCODE_NAMES = frozenset(
 # every row as wide as the widest.
 MAXIMUM_CHARACTERS = 16
 
-# As data frames and spreadsheets write that there is no number.
-NO_NUMBER = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+# As data frames and spreadsheets write that there is nothing.
+NOTHING = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+# As a program writes a column that it took for numbers: leading zeros are gone, and the
+# zero behind the point would be a digit of another postcode.
+_AS_A_NUMBER = r"^\s*\d+([.,]0+|([.,]\d+)?[eE]\+\d+)\s*$"
 BATCH_ROWS = 2**16
 SCHEMA = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
 Advance = Callable[[int], object]
@@ -123,7 +126,7 @@ def _csv_schema(path: Path) -> pa.Schema:
 def _csv_batches(
     path: Path, columns: tuple[str, str], advance: Advance
 ) -> Iterator[pa.RecordBatch]:
-    done, dialect = 0, csv_files.dialect_of(path)
+    done, row, dialect = 0, 1, csv_files.dialect_of(path)
     # As they are written: a postcode may look like a number.
     with (
         path.open("rb") as raw,
@@ -134,12 +137,14 @@ def _csv_batches(
         for batch in reader:
             advance(raw.tell() - done)
             done = raw.tell()
-            yield batch if dialect.decimal == "." else _with_points(batch)
+            yield batch if dialect.decimal == "." else _with_points(batch, row)
+            row += batch.num_rows
 
 
-def _with_points(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _with_points(batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
     """Write the numbers of the second column with a point for their comma."""
     codes, numbers = batch.columns
+    csv_files.refuse_points(numbers, batch.schema.names[1], first_row=first_row)
     points = pc.replace_substring_regex(
         numbers, pattern=csv_files.DECIMAL_COMMA, replacement=r"\1.\2"
     )
@@ -236,6 +241,15 @@ def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
     if not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
         raise SchemaError(f"column {name!r} holds no postcodes: its type is {kind}")
     texts = column.cast(pa.string())
+    is_nothing = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(NOTHING))
+    texts = pc.if_else(is_nothing, pa.scalar(None, pa.string()), texts)
+    is_number = pc.match_substring_regex(texts, _AS_A_NUMBER)
+    if pc.any(is_number).as_py():
+        place = pc.index(is_number, True).as_py()
+        raise SchemaError(
+            f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is a "
+            "number and no postcode; write the column as text, with its leading zeros"
+        )
     codes = pc.replace_substring_regex(
         pc.ascii_upper(texts), pattern="[^A-Z0-9]+", replacement=""
     )
@@ -277,7 +291,7 @@ def _values(column: pa.Array, name: str, first_row: int) -> pa.Array:
 
 def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
     texts = pc.utf8_trim_whitespace(texts)
-    is_none = pc.is_in(texts, pa.array(NO_NUMBER))
+    is_none = pc.is_in(texts, pa.array(NOTHING))
     texts = pc.if_else(is_none, pa.scalar(None, pa.string()), texts)
     try:
         return texts.cast(pa.float64())

@@ -164,6 +164,8 @@ def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table[name]
+    if pa.types.is_boolean(column.type):
+        raise SchemaError(f"column {name!r} holds no numbers: it is true or false")
     try:
         values = column.cast(pa.float64())
     except pa.ArrowException as error:
@@ -247,9 +249,15 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
 
 def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
     """Return 0 and 1, and -1 where a row does not say."""
-    named = [column for column in (CLASS, name) if column in table.column_names]
+    either = dict.fromkeys((CLASS, name))
+    named = [column for column in either if column in table.column_names]
     if not named:
         return np.full(len(table), -1, np.int8)
+    if len(named) > 1:
+        # Where they differ nobody could tell which of them is the truth.
+        raise SchemaError(
+            f"there are both {' and '.join(named)}; leave one of them out"
+        )
     column = table[named[0]]
     try:
         values = pc.fill_null(column.cast(pa.float64()), -1.0).to_numpy()

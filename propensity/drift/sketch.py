@@ -4,8 +4,7 @@ Sketches: the values of a feature in one publication, counted.
 A number is counted by its sign, its exponent and the first three bits of its mantissa:
 buckets of 6% to 12% of the value, which are the same in every week, need no pass over
 the data to choose and no state. A category is counted by value. Sketches of any two
-weeks can be compared, and hold nothing about a single user: rare values are counted
-together.
+weeks can be compared. Rare categories, which may be a person, are counted together.
 
 Source:
     Masson, Rim and Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with

@@ -168,5 +168,6 @@ def _lift(inside: Booleans, is_top: Booleans, weight: Floats) -> dict[str, Any]:
         "share_all": share,
         "lift": lift,
         "low": float(min(lift, middle / factor)),
-        "high": float(max(lift, middle * factor)),
+        # A band that is wholly in the top tenth is ten times as frequent there.
+        "high": float(max(lift, min(middle * factor, 1 / top))),
     }

@@ -11,7 +11,9 @@ WITH
     SELECT
       e.*,
       IF(c.user_id IS NULL, 0, 1) AS label,
-      c.amount
+      -- A correction of an earlier week's purchase is no effect: it counts as nothing
+      -- here, as it does where expected values are compared with what was paid.
+      IF(c.amount < 0, NUMERIC '0', c.amount) AS amount
     FROM
       entries AS e
     LEFT JOIN

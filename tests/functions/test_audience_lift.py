@@ -28,6 +28,8 @@ OUTCOMES = [
     # The thank-you page once more, and a second purchase.
     purchase("t0", MONDAY + 2 * DAY, 12.5, transaction="T"),
     purchase("t0", MONDAY + 3 * DAY, 12.5, transaction="T"),
+    # A correction alone: a buyer who has paid nothing.
+    purchase("c20", MONDAY + 2 * DAY, -70.0),
     # Not in the horizon, or nobody's member.
     purchase("t20", MONDAY - DAY, 99.0),
     purchase("t20", MONDAY + WEEK, 99.0),
@@ -91,12 +93,13 @@ class TestLift:
 
         [row] = lifts(place)
         assert row["treated_users"] == row["control_users"] == 30
-        assert (row["treated_conversions"], row["control_conversions"]) == (12, 4)
+        assert (row["treated_conversions"], row["control_conversions"]) == (12, 5)
         # One reload of a page; the first purchase and another one.
         assert row["treated_revenue"] == Decimal("162.5")
         assert row["control_revenue"] == Decimal(40)
         assert row["status"] == "provisional"
-        assert row["conversion_difference"] == pytest.approx(8 / 30)
+        assert row["conversion_difference"] == pytest.approx(7 / 30)
+        assert row["revenue_difference"] == pytest.approx((162.5 - 40) / 30)
         assert row["verdict"] in ("open", "helps")
         assert answer["audiences"][0]["verdict"] == row["verdict"]
         assert "sums" not in answer["audiences"][0]

@@ -104,6 +104,18 @@ class TestFile:
         assert list(again.ids) == list(plain.ids)
         assert (again.features == plain.features).all()
 
+    def test_is_refused_where_decimals_are_of_both_kinds(self, tmp_path):
+        """1.234 after megabytes of decimal commas is a thousand, or is not."""
+        names = public().column_names
+        whole = ["12" if name == "Amount" else "0,5" for name in names[:-1]]
+        rows = [[str(second), *whole[1:], "0"] for second in range(800)]
+        rows[700][names.index("Amount")] = "1.234"
+        path = tmp_path / "cards.csv"
+        path.write_text("\n".join(";".join(row) for row in (names, *rows)))
+
+        with pytest.raises(SchemaError, match="row 701: '1.234' in column 'Amount'"):
+            read(path, USE_CASE, start=START, now=NOW)
+
     def test_of_our_own_events_is_read(self):
         """With their ids and moments; a truth is found when it says."""
         later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
@@ -179,6 +191,7 @@ class TestFile:
             (public(V2=[np.nan, *[1.0] * (N - 1)]), START, "row 1.*V2"),
             (public(V2=[*[1.0] * (N - 1), np.inf]), START, "row 30.*V2"),
             (public(Amount=["a"] * N), START, "Amount"),
+            (public(V3=[True] * N), START, "V3.*true or false"),
             (public(Class=[2] * N), START, "row 1.*Class"),
             (public(Class=[-1] * N), START, "row 1.*Class"),
             (public(Time=[-1.0] * N), START, "negative"),
@@ -186,6 +199,7 @@ class TestFile:
             (public(), datetime(1960, 1, 1, tzinfo=UTC), "row 1 .*before 1971"),
             (public().append_column("V3", [[1.0] * N]), START, "several columns V3"),
             (own().append_column("is_fraud", [[1] * N]), None, "columns is_fraud"),
+            (own().append_column("Class", [[1] * N]), None, "both Class and is_fraud"),
             (own(transaction_id=["a"] * N), START, "several rows"),
             (
                 own(transaction_id=[f"a{n}" for n in range(N - 1)] + ["a\nb"]),

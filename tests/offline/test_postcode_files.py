@@ -129,6 +129,35 @@ class TestFiles:
             ("80331", 4.0, False),
         }
 
+    def test_are_refused_where_decimals_are_of_both_kinds(self, tmp_path):
+        """1.234 after megabytes of decimal commas is a thousand, or is not."""
+        rows = "".join(f"Z{number};1,5\n" for number in range(9000))
+        path = written(tmp_path, f"postcode;index\n{rows}QA1 2BD;1.234\n")
+
+        with pytest.raises(SchemaError, match="row 9001: '1.234' in column 'index'"):
+            read(path, index_column="index")
+
+    @pytest.mark.parametrize("code", ["2139.0", "2139,0", "1E+05", "1.21e+04"])
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_are_refused_where_postcodes_became_numbers(self, tmp_path, code, kind):
+        """A data frame writes 02139 as 2139.0 beside a gap: 21390 is elsewhere."""
+        path = written(tmp_path, f"zip;index\nA1;3\n{code};4\n")
+        if kind == "parquet":
+            path = str(tmp_path / "postcodes.parquet")
+            pq.write_table(pa.table({"zip": ["A1", code], "index": [3, 4]}), path)
+
+        with pytest.raises(SchemaError, match="row 2: .* is a number and no postcode"):
+            read(path)
+
+    @pytest.mark.parametrize("nothing", ["#N/A", "n/a", " NULL ", "nan", "-"])
+    def test_may_lack_a_postcode(self, tmp_path, nothing):
+        """What stands for none is not a place of that name."""
+        path = written(tmp_path, f"postcode,index\nQD3 1AA,3\n{nothing},4\n")
+        rows, summary = read(path)
+
+        assert tupled(rows) == {("QD31AA", 3.0, False), ("QD3", 3.0, True)}
+        assert summary.without_postcode == 1
+
     @pytest.mark.parametrize("nothing", ["", " ", "NA", "nan", "NULL", "-"])
     def test_may_lack_an_index(self, tmp_path, nothing):
         """What stands for no number is counted, and the row left out."""
@@ -171,6 +200,25 @@ class TestFiles:
 
         with pytest.raises(SchemaError, match="not written in UTF-8"):
             read(written(tmp_path, text))
+
+    @pytest.mark.parametrize(
+        ("head", "encoding", "said"),
+        [
+            ("sep=;\r\n", "utf-8", "first line, sep=;, is for Excel"),
+            ("sep=;\r\n", "utf-8-sig", "first line, sep=;, is for Excel"),
+            ('"sep=;"\r\n', "utf-8", "first line, sep=;, is for Excel"),
+            ("", "utf-16", "written in UTF-16"),
+            ("", "utf-16-le", "written in UTF-16"),
+        ],
+    )
+    def test_are_refused_as_excel_alone_reads_them(
+        self, tmp_path, head, encoding, said
+    ):
+        """A line that names the separator, and what is not UTF-8."""
+        text = f"{head}postcode;index\r\nQA1 2BD;1,5\r\n"
+
+        with pytest.raises(SchemaError, match=said):
+            read(written(tmp_path, text.encode(encoding)))
 
     def test_are_refused_where_there_are_none(self, tmp_path):
         """A file that is not there is named."""
@@ -270,7 +318,10 @@ class TestRows:
         found = postcode_files.typed(
             [batch([(code, 1.0) for code in codes])], "postcode", "socioeconomic_idx"
         )
-        wanted = [normalised(code) for code in codes]
+        wanted = [
+            "" if code.strip() in postcode_files.NOTHING else normalised(code)
+            for code in codes
+        ]
         if any(len(code) > postcode_files.MAXIMUM_CHARACTERS for code in wanted):
             with pytest.raises(SchemaError):
                 list(found)

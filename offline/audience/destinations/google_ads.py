@@ -252,6 +252,9 @@ def phone_of(text: str) -> str:
 
 def _text(value: Any) -> str:
     """Return a column's value as a text: a postal code may be a number there."""
+    if isinstance(value, float):
+        # A data frame with gaps makes floats of whole numbers, and NaN of the gaps.
+        return str(int(value)) if value.is_integer() else ""
     return "" if value is None else str(value)
 
 

@@ -406,10 +406,11 @@ class TestNormalised:
     def hashes(self, *names):
         return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
 
-    def test_takes_a_postal_code_that_is_a_number(self):
+    @pytest.mark.parametrize("number", [80331, 80331.0])
+    def test_takes_a_postal_code_that_is_a_number(self, number):
         row = contact(
             "a", first_name="Anna", last_name="Schmidt", country_code="DE",
-            postal_code=80331,
+            postal_code=number,
         )  # fmt: skip
 
         [found] = google_ads.identifiers(row)

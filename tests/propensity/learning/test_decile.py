@@ -46,6 +46,20 @@ def test_lift_is_the_share_at_the_top_over_the_share_of_all():
     assert bands["mail"]["lift"] == pytest.approx(share_top / share)
 
 
+def test_no_limit_is_beyond_what_a_lift_can_be():
+    """Nothing is more than ten times as frequent in a tenth of all users."""
+    kind = pa.array(["best" if place < 190 else "other" for place in range(COUNT)])
+    probability = 1 - np.arange(COUNT) / COUNT
+    entries = found(
+        pa.table({"source": kind}), probability, features={"source": "category"}
+    )
+
+    best = entries[0]
+    assert best["band"] == "best"
+    assert best["lift"] == pytest.approx(10)
+    assert best["low"] < best["high"] <= best["lift"]
+
+
 def test_the_surest_comes_first():
     """Features by the lower end of their best band, and one band of each."""
     entries = found(*shop())
