@@ -28,6 +28,7 @@ from propensity.errors import (
 )
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.models.shortcuts import probability_of
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.serving import ServingState
 from tests.propensity.registry.serving import (
@@ -172,6 +173,23 @@ class TestChampions:
         assert (after.champion.version, after.epoch) == (1, 1)
         assert [round(one) for one in probabilities(before.champion)] == [0, 0, 1, 1]
         assert [round(one) for one in probabilities(after.champion)] == [1, 1, 0, 0]
+
+    def test_are_ready_to_score(self, place, monkeypatch):
+        """Defect: the first answer by a new version made its shortcut, which took a
+        second for a forest of 150 trees, and every request waited."""
+        made = []
+
+        def counted(model: Any, *, width: int) -> Any:
+            made.append(model)
+            return probability_of(model, width=width)
+
+        monkeypatch.setattr("propensity.models.scoring.probability_of", counted)
+        place.enthrone()
+        state = place.champions().state(USE_CASE)
+        ready = len(made)
+        probabilities(state.champion)
+
+        assert (ready, len(made)) == (1, 1)
 
     def test_never_wait_once_something_is_known(self, place):
         """A bucket that hangs holds up nobody: one thread asks it behind the others,
