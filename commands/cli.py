@@ -7,6 +7,7 @@ where it is done.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -138,6 +139,9 @@ for _group in GROUPS.values():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on standard error: no locale makes a command fail by what it prints.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with apart():
             ended = root.main(

@@ -13,6 +13,7 @@ by what is in them. Local mode runs functions from the same folders.
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import os
 import shutil
@@ -65,11 +66,13 @@ def sources(
         "main.py": function_folder / "main.py",
         "requirements.txt": listed / requirements,
     }
-    for file in (root / PACKAGE).rglob("*"):
-        name = file.relative_to(root)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if file.is_file() and not hidden and not NEVER_STAGED & set(name.parts):
-            files[name.as_posix()] = file
+    # Not by Path.rglob, which follows no link: a use case may be a folder elsewhere.
+    # What is hidden is left out.
+    names = glob.glob(f"{PACKAGE}/**", root_dir=root, recursive=True)  # noqa: PTH207
+    for name in names:
+        file = root / name
+        if file.is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
+            files[Path(name).as_posix()] = file
     missing = [str(file) for file in files.values() if not file.is_file()]
     if f"{PACKAGE}/__init__.py" not in files:
         missing.append(str(root / PACKAGE / "__init__.py"))

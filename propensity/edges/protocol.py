@@ -3,6 +3,8 @@ The protocol of the asynchronous server: its own refusals are JSON, too.
 
 uvicorn parses a request before it calls the function. By itself it answers bytes that
 are not HTTP in plain text, and a connection that ends within a body not at all.
+
+It also keeps idle connections for longer than gunicorn would have it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from asyncio import Protocol, Transport
 else:
     Protocol = AutoHTTPProtocol
+
+# gunicorn closes a connection that was idle for 2 s, and a request that is under way
+# just then is lost. Google's proxies keep theirs for 600 s and close them first:
+# https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
+KEEP_ALIVE_S = 620
 
 
 class JsonErrors(Protocol):
@@ -79,6 +86,9 @@ def _refusal(*, within_body: bool) -> bytes:
 
 
 def install() -> None:
-    """Set ``JsonErrors`` as the protocol of functions-framework's worker."""
-    options: dict[str, Any] = UvicornWorker.CONFIG_KWARGS
-    UvicornWorker.CONFIG_KWARGS = {**options, "http": JsonErrors}
+    """Set protocol and idle time of functions-framework's worker."""
+    UvicornWorker.CONFIG_KWARGS = {
+        **UvicornWorker.CONFIG_KWARGS,
+        "http": JsonErrors,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+    }

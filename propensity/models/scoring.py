@@ -280,6 +280,10 @@ class Scorer:
             with _native_threads().limit(limits=1, user_api="openmp"):
                 return (self._short or self._predicted)(encoded)
 
+    def prepare(self) -> None:
+        """Make now what the first rows would wait for: of a forest that takes long."""
+        _ = _native_threads(), self._short
+
     @cached_property
     def _short(self) -> Shortcut | None:
         width = self._encoder.width if self._weights is None else 1

@@ -48,6 +48,7 @@ REFUSED_VERSIONS = 1_000
 _STRIPES = 16
 
 _LARGEST = 2**63 - 1
+_NO_FAILURE = (0, None, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,8 @@ class Champions:
         self._tell = tell
         self._snapshots: dict[str, _Snapshot] = {}
         self._reported: dict[str, set[str]] = {}
-        self._failures: dict[str, tuple[int, PropensityError]] = {}
+        # Of first loads: how many failed, the last error, and until when it stands.
+        self._failures: dict[str, tuple[int, PropensityError | None, float]] = {}
         self._refreshing: dict[str, threading.Lock] = {}
         self._versions: OrderedDict[tuple[str, int], Serving] = OrderedDict()
         self._refused: OrderedDict[tuple[str, int], tuple[float, PropensityError]] = (
@@ -154,20 +156,26 @@ class Champions:
         return await asyncio.to_thread(self.state, use_case)
 
     def _first(self, use_case: UseCase) -> ServingState:
-        """Load the champion; callers that wait for a failed load fail with it."""
-        count_before, _ = self._failures.get(use_case.name, (0, None))
+        """
+        Load the champion; callers that wait for a failed load fail with it.
+
+        So do later ones for a moment, where no other load would end differently.
+        """
+        count_before, _, _ = self._failures.get(use_case.name, _NO_FAILURE)
         with self._refreshing_of(use_case):
             snapshot = self._snapshots.get(use_case.name)
             if snapshot is not None:
                 return snapshot.state
-            count, error = self._failures.get(use_case.name, (0, None))
-            if error is not None and count > count_before:
+            count, error, until = self._failures.get(use_case.name, _NO_FAILURE)
+            if error and (count > count_before or self._clock() < until):
                 raise copy(error)
             try:
                 return self._refresh(use_case)
             except PropensityError as failed:
+                lasts = isinstance(failed, ArtifactError | SchemaError)
+                until = self._clock() + REFUSED_S if lasts else 0.0
                 # A copy has no traceback, in which are the bytes of the version.
-                self._failures[use_case.name] = (count + 1, copy(failed))
+                self._failures[use_case.name] = (count + 1, copy(failed), until)
                 raise
 
     def _refresh_behind(self, use_case: UseCase) -> None:
@@ -313,7 +321,10 @@ class Champions:
         self, registry: Registry, use_case: UseCase, metadata: Mapping[str, Any]
     ) -> Serving:
         chosen = use_case.chosen(self._warehouse.settings)
-        return loaded(registry, use_case, metadata, chosen=chosen)
+        serving = loaded(registry, use_case, metadata, chosen=chosen)
+        # Here, and not within the first answer, which would hold up all others.
+        serving.scorer.prepare()
+        return serving
 
     def _note(self, use_case: UseCase, error: PropensityError) -> None:
         """Report an error once, for as long as it lasts."""

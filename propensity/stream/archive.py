@@ -40,7 +40,7 @@ class ArchiveEvents(Consumer):
             received_at=self.edges.clock.now(),
             rules=self.edges.rules,
         )
-        accepted = await self.unsuppressed(accepted, messages)
+        accepted, n_suppressed = await self.unsuppressed(accepted, messages)
         if accepted.refused:
             await self.dead_letter(messages, accepted.refused)
         rows = accepted.rows
@@ -54,6 +54,7 @@ class ArchiveEvents(Consumer):
             rows_in=len(messages),
             rows_out=rows.num_rows,
             objects=len(days),
+            suppressed=n_suppressed,
         )
         return accepted.refused
 

@@ -171,7 +171,7 @@ class Consumer(ABC):
     @abstractmethod
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """
-        Handle a group.
+        Handle a group, and count it at the end: if it fails, it comes again.
 
         Returns:
             Reasons of the dead letters among them, by place.
@@ -191,17 +191,16 @@ class Consumer(ABC):
 
     async def unsuppressed(
         self, accepted: Accepted, messages: Sequence[Message]
-    ) -> Accepted:
-        """Return the accepted batch without suppressed users, and count those."""
+    ) -> tuple[Accepted, int]:
+        """
+        Return the accepted batch without suppressed users, and their messages' number.
+        """
         suppressed = await self.suppressed()
         if not suppressed:
-            return accepted
-        remaining, n_suppressed = await asyncio.to_thread(
+            return accepted, 0
+        return await asyncio.to_thread(
             reading.unsuppressed, accepted, messages, suppressed
         )
-        if n_suppressed:
-            self.counts.add({}, suppressed=n_suppressed)
-        return remaining
 
     async def dead_letter(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]

@@ -56,7 +56,7 @@ class StreamFeatures(Consumer):
             received_at=edges.clock.now(),
             rules=edges.rules,
         )
-        accepted = await self.unsuppressed(accepted, messages)
+        accepted, n_suppressed = await self.unsuppressed(accepted, messages)
         refused = dict(accepted.refused)
         truths = await self._append(
             tables.TRUTH_EVENTS, accepted.truth_events, accepted.truth_places, refused
@@ -80,6 +80,7 @@ class StreamFeatures(Consumer):
             truths=len(truths),
             dead_letters=len(refused),
             unknown_postcodes=accepted.unknown_postcodes,
+            suppressed=n_suppressed,
             appends=1,
         )
         return refused

@@ -108,7 +108,7 @@ class ScoreStream(Consumer):
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Score a group, the events of each use case together."""
         suppressed = await self.suppressed()
-        n_suppressed = 0
+        counts: Counter[str] = Counter()
         refused: dict[int, Refused] = {}
         by_use_case: dict[str, list[ScoredEvent]] = {}
         for place, message in enumerate(messages):
@@ -120,26 +120,24 @@ class ScoreStream(Consumer):
                 refused[place] = self.edges.catalogue.explain(message.data, error)
             else:
                 if suppressed and suppressed.covers(event.user_id, event.use_case):
-                    n_suppressed += 1
+                    counts["suppressed"] += 1
                 else:
                     by_use_case.setdefault(event.use_case, []).append(event)
         if refused and suppressed:
             remaining = await asyncio.to_thread(
                 reading.unmentioned, refused, messages, suppressed
             )
-            n_suppressed += len(refused) - len(remaining)
+            counts["suppressed"] += len(refused) - len(remaining)
             refused = remaining
-        if n_suppressed:
-            self.counts.add({}, suppressed=n_suppressed)
         if refused:
             await self.dead_letter(messages, refused)
         loop = asyncio.get_running_loop()
         scored = 0
         for name, events in by_use_case.items():
-            rows, counts = await loop.run_in_executor(
+            rows, unscored = await loop.run_in_executor(
                 self.edges.threads, self._score, usecases.load(name), events
             )
-            self.counts.add({}, **counts)
+            counts.update(unscored)
             if rows is None:
                 continue
             await self.edges.appends.append(tables.INFERENCE_LOG, rows)
@@ -153,6 +151,7 @@ class ScoreStream(Consumer):
             rows_in=len(messages),
             rows_out=scored,
             groups=1,
+            **counts,
         )
         return refused
 

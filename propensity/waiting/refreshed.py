@@ -49,7 +49,8 @@ class Refreshed(Generic[Value]):
 
     def fresh(self) -> Value | None:
         """Return the value, without waiting, if it is younger than ``ttl_s``."""
-        if self._values and self._clock() < self._expires:
+        # After a failed read ``_expires`` is the end of a pause, whatever the age.
+        if self._values and self._error is None and self._clock() < self._expires:
             return self._values[0]
         return None
 

@@ -271,6 +271,20 @@ class TestScript:
         )
         assert "Missing option '--events-a-day'" in done.stderr
 
+    def test_prints_what_a_locale_has_no_letters_for(self):
+        """A demo in such a locale ended at its first dots."""
+        program = (
+            "import click; from commands import cli\n"
+            "say = click.Command('say', callback=lambda: print('\\u2026'))\n"
+            "cli.root.add_command(say); cli.main(['say'])"
+        )
+        done = execute(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={"LC_ALL": "C", "PYTHONUTF8": "0"},
+        )
+        assert done.stdout == "\\u2026\n"
+
 
 class TestPage:
     def test_has_every_command_option_and_exit_code(self):

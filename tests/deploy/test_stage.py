@@ -75,6 +75,24 @@ class TestStage:
         assert files(staged) == STAGED
         assert (staged / "main.py").read_text() == (function / "main.py").read_text()
 
+    def test_copies_what_links_lead_to(self, root, function, tmp_path):
+        """Defect: a use case that is a link to a folder elsewhere, as of a repository
+        of its own, was there on this machine and in no deploy."""
+        own = tmp_path / "ours"
+        own.mkdir()
+        (own / "features.sql").write_text("SELECT 2\n")
+        (root / "propensity" / "usecases").mkdir()
+        (root / "propensity" / "usecases" / "shop").symlink_to(own)
+        (root / "propensity" / "usecases" / "gone").symlink_to(tmp_path / "gone")
+        staged = stage(function, tmp_path / "staged", root=root)
+
+        copy = staged / "propensity" / "usecases" / "shop"
+        assert files(staged) == sorted(
+            [*STAGED, "propensity/usecases/shop/features.sql"]
+        )
+        assert (copy / "features.sql").read_text() == "SELECT 2\n"
+        assert not copy.is_symlink()
+
     def test_has_one_time_and_one_mode(self, root, function, tmp_path):
         """When and by whom a file was written is not in what is uploaded."""
         (function / "main.py").chmod(0o700)

@@ -31,6 +31,9 @@ JSON = {"Content-Type": "application/json"}
 # Whoever waits for more of a request than there is says nothing within this.
 SILENCE_S = 0.5
 
+# gunicorn itself closes a connection that is idle for so long.
+GUNICORN_KEEPS_S = 2.0
+
 
 def dialogue(port: int, data: bytes, *, timeout_s: float = TIMEOUT_S) -> bytes:
     """Send bytes as they are, and return all that is answered until the end."""

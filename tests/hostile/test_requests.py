@@ -37,6 +37,7 @@ from tests.hostile.dialogues import (
     ALL,
     ASYNCHRONOUS,
     FUNCTION_OR_LONG,
+    GUNICORN_KEEPS_S,
     HOST,
     SILENCE_S,
     THREADED,
@@ -292,6 +293,24 @@ class TestSlowClients:
             received = link.recv(65_536)
 
         assert check_received(received) in (200, 404, 409)
+
+    def test_that_pause_between_two_requests_are_answered(self, serve):
+        """A pool's connection is still there after longer than gunicorn keeps one."""
+        data = raw("GET", "/?user_id=ana").replace(b"Connection: close\r\n", b"")
+        with contextlib.ExitStack() as stack:
+            links = [
+                stack.enter_context(
+                    socket.create_connection((HOST, serve(target).port), TIMEOUT_S)
+                )
+                for target in ASYNCHRONOUS
+            ]
+            for link in links:
+                link.sendall(data)
+                assert link.recv(65_536)
+            time.sleep(GUNICORN_KEEPS_S + 1)
+            for link in links:
+                link.sendall(data)
+                assert 200 <= status_of(link.recv(65_536)) < 500
 
     @pytest.mark.parametrize("target", ALL)
     def test_that_leave_do_no_harm(self, serve, target):

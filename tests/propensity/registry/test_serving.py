@@ -14,6 +14,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from propensity.errors import (
 )
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.models.shortcuts import probability_of
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.serving import ServingState
 from tests.propensity.registry.serving import (
@@ -173,6 +175,18 @@ class TestChampions:
         assert [round(one) for one in probabilities(before.champion)] == [0, 0, 1, 1]
         assert [round(one) for one in probabilities(after.champion)] == [1, 1, 0, 0]
 
+    def test_are_ready_to_score(self, place, monkeypatch):
+        """Defect: the first answer by a new version made its shortcut, which took a
+        second for a forest of 150 trees, and every request waited."""
+        made = Mock(wraps=probability_of)
+        monkeypatch.setattr("propensity.models.scoring.probability_of", made)
+        place.enthrone()
+        state = place.champions().state(USE_CASE)
+        ready = made.call_count
+        probabilities(state.champion)
+
+        assert (ready, made.call_count) == (1, 1)
+
     def test_never_wait_once_something_is_known(self, place):
         """A bucket that hangs holds up nobody: one thread asks it behind the others,
         which go on with what serves until the new one is loaded whole."""
@@ -315,16 +329,19 @@ class TestChampions:
         hasty.close()
 
     def test_that_cannot_be_loaded_at_first_are_an_error(self, place):
-        """With none to go on with the caller is told, and told again; the next call
-        may succeed."""
-        version = place.enthrone()
+        """With none to go on with the caller is told, and told again without a load of
+        its own; after a moment a call may succeed."""
+        version, reads = place.enthrone(), []
         right = place.corrupt(version)
         champions = place.champions()
         for _ in range(2):
             with pytest.raises(ArtifactError, match="not what was recorded"):
                 champions.state(USE_CASE)
+            reads.append(len(place.proxy.asked))
         place.overwrite(place.model(version), right)
+        place.grow_old()
 
+        assert reads[0] == reads[1]
         assert champions.state(USE_CASE).champion.version == version
 
     def test_that_cannot_be_loaded_at_first_leave_no_bytes_in_memory(self, place):

@@ -104,6 +104,27 @@ def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
     assert [str(one) for one in source.told] == ["down", "down"]
 
 
+def test_that_is_too_old_is_not_fresh_in_the_pause_after_a_failed_read():
+    """A pause before the next read makes no old value young."""
+    source = Source()
+
+    async def ask() -> list[int | None]:
+        value = source.value()
+        await value.current()
+        found = [value.fresh()]
+        source.error = OSError("down")
+        source.now += 3600
+        with pytest.raises(OSError, match="down"):
+            await value.current()
+        found.append(value.fresh())
+        source.error = None
+        source.now += PAUSE_S
+        await value.current()
+        return [*found, value.fresh()]
+
+    assert asyncio.run(ask()) == [1, None, source.reads]
+
+
 def test_that_fails_keeps_none_who_asked_in_memory():
     """One error that all callers raise would have all of them, and what they came
     with, in its traceback."""
