@@ -10,8 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from offline.dashboard import fraud
+from offline.dashboard import fraud, run
 from offline.dashboard.cases import LONG, Known, audience_sentence, cases, clipped
+from propensity.settings import Settings
 from tests.offline.dashboard.rows import (
     AS_OF,
     KNOWN,
@@ -327,6 +328,15 @@ class TestDeeds:
 
         assert "winback" in deed.text
         assert deed.is_urgent
+
+
+def test_words_are_of_the_event_that_a_setting_has_predicted():
+    """And not the use case's own, which are of another event."""
+    settings = Settings(project="p", label_event="sign_up")
+    found = run.known([], None, settings=settings)["ga4_purchase"]
+
+    assert found.title == "sign_up within the horizon"
+    assert found.outcome == "have the event sign_up"
 
 
 class TestClipped:
