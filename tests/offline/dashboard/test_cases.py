@@ -61,6 +61,12 @@ class TestChanges:
 
         assert "after 0.700." in told(one.changes())
 
+    def test_name_the_version_before_where_it_was_another(self):
+        """What has changed is then the model."""
+        weeks = [evaluation(1), evaluation(2, roc_auc=0.7, model_version=2)]
+
+        assert "after 0.700 by version 2: " in told(case(evaluations=weeks).changes())
+
     def test_beyond_the_intervals_are_more_than_chance(self):
         """It is said, whichever way it went."""
         for before in (0.7, 0.9):
