@@ -193,10 +193,24 @@ class Receiver:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until it is stopped."""
-    parser = argparse.ArgumentParser("python -m local.receiver", description=__doc__)
-    parser.add_argument("--port", type=int, default=8099)
-    parser.add_argument("--rate", type=float, default=20.0)
-    parser.add_argument("--lost", type=float, default=0.0)
+    parser = argparse.ArgumentParser(
+        "python -m local.receiver",
+        description=__doc__.replace("``", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, default=8099, help="default: 8099")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=20.0,
+        help="requests a second, above which it answers 429; 0 for any (default: 20)",
+    )
+    parser.add_argument(
+        "--lost",
+        type=float,
+        default=0.0,
+        help="share of requests whose answer is lost, 0 to 1 (default: 0)",
+    )
     chosen = parser.parse_args(arguments)
     receiver = Receiver(Limits(rate=chosen.rate), Faults(lost=chosen.lost), chosen.port)
     print(f"a receiver of audiences: {receiver.url}", flush=True)

@@ -93,7 +93,7 @@ def opened(
         is_dry: Whether nothing is to be written.
     """
     settings = Settings.from_environment()
-    chosen = usecases.load(use_case or settings.use_case)
+    chosen = usecases.load(use_case or settings.use_case).worded(settings)
     artifacts = (Unwritten if is_dry else Artifacts).open(settings)
     with contextlib.closing(artifacts):
         warehouse = Warehouse.open(settings)

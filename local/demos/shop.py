@@ -82,7 +82,7 @@ class Played:
 def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     """Load the export and play the scheduler over its last weeks."""
     settings = warehouse.settings
-    use_case = usecases.load(settings.use_case)
+    use_case = usecases.load(settings.use_case).worded(settings)
     source = opened(warehouse, settings, options)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
     if source.shop is not None:

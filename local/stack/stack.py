@@ -44,6 +44,7 @@ from local.stack.starting import (
     answers,
     emulator_commands,
     end_of,
+    ignored,
     refuse_running,
     refuse_taken_ports,
     wait_for,
@@ -277,6 +278,10 @@ class Stack:
         count = len(self.functions)
         functions = f" and {count} functions" if count else ""
         self._say(f"starting 3 emulators{functions} …")
+        if unused := ignored(os.environ, self.environment, passed_on=SECRET):
+            self._say(
+                f"  functions here do not get {', '.join(unused)}: docs/settings.md"
+            )
         pubsub = self.address("pubsub")
         self._start_emulators(stay=stay)
         for function in self.functions:

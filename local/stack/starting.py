@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from local.errors import LocalError
@@ -24,10 +24,35 @@ from local.stack.state import (
     State,
     states,
 )
+from propensity.settings import FOREIGN, PREFIX
 
 POLL_S = 0.05
 # How often a process that is waited for is looked at, which reads the list of all.
 WORK_POLL_S = 1.0
+
+
+def ignored(
+    environment: Mapping[str, str],
+    given: Mapping[str, str],
+    *,
+    passed_on: Collection[str],
+) -> list[str]:
+    """
+    Return the settings of the user's environment that no function here gets.
+
+    Args:
+        environment: The user's.
+        given: The functions'.
+        passed_on: Settings that functions get from the user.
+    """
+    return sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+        and not FOREIGN.fullmatch(name)
+        and name not in passed_on
+        and value not in ("", given.get(name))
+    )
 
 
 def refuse_running(state: State) -> None:

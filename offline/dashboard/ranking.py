@@ -32,6 +32,8 @@ def sentence(weeks: Sequence[Row], *, is_of_events: bool) -> str:
         span = "day" if is_of_events else "week"
         return f"{text}; it is the first {span} with figures."
     text += f", after {before['roc_auc']:.3f}"
+    if before["model_version"] != newest["model_version"]:
+        text += f" by version {before['model_version']}"
     is_chance = _is_chance(newest, before)
     if is_chance is None:
         return f"{text}."

@@ -155,7 +155,7 @@ def run(
             names = {
                 str(row["use_case"]) for reading in readings for row in _named(reading)
             }
-            told = known(names, artifacts)
+            told = known(names, artifacts, settings=chosen)
             pages = site(
                 readings,
                 {
@@ -211,13 +211,16 @@ def _played(settings: Settings, now: datetime) -> date:
             return now.date()
 
 
-def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]:
+def known(
+    names: Iterable[str], artifacts: Artifacts | None, *, settings: Settings
+) -> dict[str, Known]:
     """
     Return what is known of use cases beside the tables.
 
     Args:
         names: That have rows; those of the project's folders are added.
         artifacts: The bucket with the champions; None where none is set.
+        settings: Say which event is predicted.
     """
     folders = usecases.names()
     facts = {}
@@ -236,7 +239,7 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
         told = Known()
         if name in folders:
             try:
-                told = _told(name)
+                told = _told(name, settings)
             except PropensityError as error:
                 note = f"The folder of the use case could not be read: {error.message}."
         facts[name] = replace(
@@ -249,8 +252,8 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
     return facts
 
 
-def _told(name: str) -> Known:
-    use_case = usecases.load(name)
+def _told(name: str, settings: Settings) -> Known:
+    use_case = usecases.load(name).worded(settings)
     return Known(
         title=use_case.title,
         outcome=use_case.outcome,

@@ -227,7 +227,7 @@ def _do(
         today=now.date(),
         can_be_full=can_be_full,
     )
-    use_case = usecases.load(parsed.use_case)
+    use_case = usecases.load(parsed.use_case).worded(clients.settings)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     current = Run(
         function=line["function"],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache
 from importlib import resources
@@ -190,6 +190,22 @@ class UseCase:
             name: type(default)(getattr(settings, name, "") or default)
             for name, default in self.parameters.items()
         }
+
+    def worded(self, settings: Settings) -> UseCase:
+        """
+        Return the use case in the words of what is predicted.
+
+        Its own words are of its own label event: where a setting names another one,
+        pages would say of those who sign up that they buy.
+        """
+        event = self.chosen(settings).get("label_event")
+        if event == self.parameters.get("label_event"):
+            return self
+        return replace(
+            self,
+            title=f"{event} within the horizon",
+            outcome=f"have the event {event}",
+        )
 
     def chosen_budget(self, settings: Settings) -> Budget:
         """Return the budget of the settings, or the use case's own."""

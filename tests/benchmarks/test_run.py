@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -69,14 +70,24 @@ def test_all_are_here() -> None:
     names -= {"__main__"}
 
     assert {*SHORT, *INSTALLING} == names == {*NAMES}
+    page = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text("utf-8")
+    assert [name for name in NAMES if f"-m benchmarks.{name}" not in page] == []
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SHORT)
 def test_prints_a_table(name: str, small_shop: Path) -> None:
+    """Each of its lines has a cell for each heading."""
     data = ["--data", str(small_shop)] if name in PLAYING else []
-    assert "\n|" in "\n" + printed_by(name, [*SHORT[name], *data])
+    printed = printed_by(name, [*SHORT[name], *data])
+    tables = re.findall(r"(?:^\|.*\n)+", printed, re.MULTILINE)
+
+    assert tables
+    for table in tables:
+        lines = table.splitlines()
+        assert all(line.endswith("|") for line in lines), table
+        assert len({line.count("|") for line in lines}) == 1, table
 
 
 @pytest.mark.installs

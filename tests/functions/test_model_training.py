@@ -318,7 +318,7 @@ class TestFailures:
             ),
             pytest.param(
                 {"PROPENSITY_LABEL_EVENT": "refund"},
-                "one class, label 1",
+                "one class, label 1, none is of users who have the event refund",
                 marks=pytest.mark.long,
             ),
         ],

@@ -256,6 +256,16 @@ class TestWindow:
         assert found["user_column"] == "user_id"
         assert found["label_event"] == "sign_up"
 
+    def test_says_what_a_setting_has_it_predict(self):
+        """Pages say of nobody who signs up that they buy."""
+        own = parsed()
+        same = Settings(project="p", label_event=own.parameters["label_event"])
+        found = own.worded(Settings(project="p", label_event="sign_up"))
+
+        assert own.worded(Settings(project="p")) == own.worded(same) == own
+        assert found.title == "sign_up within the horizon"
+        assert found.outcome == "have the event sign_up"
+
     def test_waits_for_the_truth_where_a_row_is_an_event(self):
         """Figures of a day are final once its last event without a truth is unknown."""
         text = TOML.replace("[features]", '[stream]\nscored = ["payment"]\n[features]')

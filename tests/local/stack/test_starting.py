@@ -15,6 +15,8 @@ import pytest
 from local import processes, venvs
 from local.errors import LocalError
 from local.processes import Process, Work, cpu_s, spawn, start_time, stop
+from local.stack.stack import SECRET
+from local.stack.starting import ignored
 from local.stack.state import (
     READY_VARIABLE,
     ROOT,
@@ -24,6 +26,28 @@ from local.stack.state import (
     states,
 )
 from tests.local.stack.projects import wait_until
+
+
+def test_settings_that_functions_do_not_get_are_named():
+    """Not those that they have anyway, nor those passed on, nor those of commands."""
+    environment = {
+        "HOME": "/home/ana",
+        "PROPENSITY_BUCKET": "propensity-local",
+        "PROPENSITY_BUDGET": "",
+        "PROPENSITY_EXPLAIN_PREDICTIONS": "true",
+        "PROPENSITY_LABEL_EVENT": "sign_up",
+        "PROPENSITY_PORT_BASE": "9080",
+        "PROPENSITY_SUPPRESSION_KEY": "secret",
+    }
+    given = {
+        "PROPENSITY_BUCKET": "propensity-local",
+        "PROPENSITY_LABEL_EVENT": "purchase",
+    }
+
+    assert ignored(environment, given, passed_on=SECRET) == [
+        "PROPENSITY_EXPLAIN_PREDICTIONS",
+        "PROPENSITY_LABEL_EVENT",
+    ]
 
 
 class TestPorts:

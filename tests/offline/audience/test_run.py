@@ -52,6 +52,14 @@ class TestPreview:
         assert found.requests == 1
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
+    def test_names_the_event_that_a_setting_has_predicted(self, site, monkeypatch):
+        """And not the use case's own outcome."""
+        monkeypatch.setenv("PROPENSITY_LABEL_EVENT", "sign_up")
+
+        found = run.preview(plan(), clock=site.clock)
+
+        assert "would have the event sign_up as things are" in str(found)
+
     @pytest.mark.long
     def test_is_what_is_sent(self, site):
         found = run.preview(plan(), clock=site.clock)

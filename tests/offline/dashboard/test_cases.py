@@ -10,8 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from offline.dashboard import fraud
+from offline.dashboard import fraud, run
 from offline.dashboard.cases import LONG, Known, audience_sentence, cases, clipped
+from propensity.settings import Settings
 from tests.offline.dashboard.rows import (
     AS_OF,
     KNOWN,
@@ -59,6 +60,12 @@ class TestChanges:
         )
 
         assert "after 0.700." in told(one.changes())
+
+    def test_name_the_version_before_where_it_was_another(self):
+        """What has changed is then the model."""
+        weeks = [evaluation(1), evaluation(2, roc_auc=0.7, model_version=2)]
+
+        assert "after 0.700 by version 2: " in told(case(evaluations=weeks).changes())
 
     def test_beyond_the_intervals_are_more_than_chance(self):
         """It is said, whichever way it went."""
@@ -327,6 +334,15 @@ class TestDeeds:
 
         assert "winback" in deed.text
         assert deed.is_urgent
+
+
+def test_words_are_of_the_event_that_a_setting_has_predicted():
+    """And not the use case's own, which are of another event."""
+    settings = Settings(project="p", label_event="sign_up")
+    found = run.known([], None, settings=settings)["ga4_purchase"]
+
+    assert found.title == "sign_up within the horizon"
+    assert found.outcome == "have the event sign_up"
 
 
 class TestClipped:
