@@ -51,8 +51,8 @@ settings.register_profile("quick", deadline=None, max_examples=25, derandomize=T
 settings.register_profile("deep", deadline=None, max_examples=100)
 settings.load_profile("quick")
 
-# Files of these folders take longest. Begun first, none of them is waited for at the
-# end by a worker that has nothing else to do.
+# These files, and those of these folders, take longest. Begun first, none of them is
+# waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
     "long",
     "benchmarks",
@@ -62,6 +62,12 @@ LONGEST_FIRST = (
     "local",
     "offline",
     "usecases",
+    "runs",
+    "registry",
+    "learning",
+    "deploy",
+    "test_sampling.py",
+    "test_architecture.py",
 )
 
 
