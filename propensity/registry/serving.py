@@ -48,7 +48,8 @@ REFUSED_VERSIONS = 1_000
 _STRIPES = 16
 
 _LARGEST = 2**63 - 1
-_NO_FAILURE = (0, None, 0.0)
+# Another load a moment later would end alike; any other error is one of a service.
+_DAMAGES = (ArtifactError, SchemaError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +122,8 @@ class Champions:
         self._tell = tell
         self._snapshots: dict[str, _Snapshot] = {}
         self._reported: dict[str, set[str]] = {}
-        # Of first loads: how many failed, the last error, and until when it stands.
-        self._failures: dict[str, tuple[int, PropensityError | None, float]] = {}
+        # The last failure of a first load, and until when it stands.
+        self._failures: dict[str, tuple[float, PropensityError]] = {}
         self._refreshing: dict[str, threading.Lock] = {}
         self._versions: OrderedDict[tuple[str, int], Serving] = OrderedDict()
         self._refused: OrderedDict[tuple[str, int], tuple[float, PropensityError]] = (
@@ -161,21 +162,21 @@ class Champions:
 
         So do later ones for a moment, where no other load would end differently.
         """
-        count_before, _, _ = self._failures.get(use_case.name, _NO_FAILURE)
+        before = self._failures.get(use_case.name)
         with self._refreshing_of(use_case):
             snapshot = self._snapshots.get(use_case.name)
             if snapshot is not None:
                 return snapshot.state
-            count, error, until = self._failures.get(use_case.name, _NO_FAILURE)
-            if error and (count > count_before or self._clock() < until):
-                raise copy(error)
+            last = self._failures.get(use_case.name)
+            if last and (last is not before or self._clock() < last[0]):
+                raise copy(last[1])
             try:
                 return self._refresh(use_case)
             except PropensityError as failed:
-                lasts = isinstance(failed, ArtifactError | SchemaError)
-                until = self._clock() + REFUSED_S if lasts else 0.0
+                stands_s = REFUSED_S if isinstance(failed, _DAMAGES) else 0.0
                 # A copy has no traceback, in which are the bytes of the version.
-                self._failures[use_case.name] = (count + 1, copy(failed), until)
+                until = self._clock() + stands_s
+                self._failures[use_case.name] = (until, copy(failed))
                 raise
 
     def _refresh_behind(self, use_case: UseCase) -> None:
@@ -305,7 +306,7 @@ class Champions:
         error: PropensityError,
     ) -> Serving | None:
         """Return the last earlier champion that can be loaded, if any."""
-        if not isinstance(error, ArtifactError | SchemaError):
+        if not isinstance(error, _DAMAGES):
             # The champion itself may be sound: a service failed.
             return None
         for number in pointer.earlier:
@@ -313,7 +314,7 @@ class Champions:
                 continue
             try:
                 return version(number)
-            except (ArtifactError, SchemaError):
+            except _DAMAGES:
                 continue
         return None
 
@@ -353,7 +354,7 @@ class Champions:
                 return serving
             try:
                 serving = self._read(use_case, number)
-            except (UnknownVersion, ArtifactError, SchemaError) as error:
+            except (UnknownVersion, *_DAMAGES) as error:
                 # A copy has no traceback, in which are the bytes of the version.
                 with self._lock:
                     self._refused[key] = (self._clock() + REFUSED_S, copy(error))
