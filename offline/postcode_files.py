@@ -240,12 +240,10 @@ def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
     kind = column.type
     if not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
         raise SchemaError(f"column {name!r} holds no postcodes: its type is {kind}")
-    texts = column.cast(pa.string())
-    is_nothing = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(NOTHING))
-    texts = pc.if_else(is_nothing, pa.scalar(None, pa.string()), texts)
+    texts = _given(column.cast(pa.string()))
     is_number = pc.match_substring_regex(texts, _AS_A_NUMBER)
-    if pc.any(is_number).as_py():
-        place = pc.index(is_number, True).as_py()
+    place = pc.index(is_number, True).as_py()
+    if place >= 0:
         raise SchemaError(
             f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is a "
             "number and no postcode; write the column as text, with its leading zeros"
@@ -290,9 +288,7 @@ def _values(column: pa.Array, name: str, first_row: int) -> pa.Array:
 
 
 def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
-    texts = pc.utf8_trim_whitespace(texts)
-    is_none = pc.is_in(texts, pa.array(NOTHING))
-    texts = pc.if_else(is_none, pa.scalar(None, pa.string()), texts)
+    texts = _given(pc.utf8_trim_whitespace(texts))
     try:
         return texts.cast(pa.float64())
     except pa.ArrowInvalid as error:
@@ -301,6 +297,12 @@ def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
             f"row {first_row + place}: wanted a number in column {name!r}, found "
             f"{_shown(texts[place])}"
         ) from error
+
+
+def _given(texts: pa.Array) -> pa.Array:
+    """Return texts, null where one stands for nothing."""
+    is_nothing = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(NOTHING))
+    return pc.if_else(is_nothing, pa.scalar(None, pa.string()), texts)
 
 
 def _is_number(text: pa.Scalar) -> bool:
