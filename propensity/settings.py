@@ -197,11 +197,7 @@ class Settings:
         variables = os.environ if environment is None else environment
         known = {_variable(field.name): field.name for field in fields(cls)}
         unknown = sorted(
-            name
-            for name in variables
-            if name.startswith(PREFIX)
-            and name not in known
-            and not FOREIGN.fullmatch(name)
+            name for name in variables if is_setting(name) and name not in known
         )
         if unknown:
             which = "; ".join(unknown_setting(name, known) for name in unknown)
@@ -331,6 +327,11 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "bigquery_storage_endpoint": _text,
     "storage_endpoint": _text,
 }
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether a variable is a setting of the functions, or is meant as one."""
+    return name.startswith(PREFIX) and not FOREIGN.fullmatch(name)
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from local.stack.state import (
     State,
     states,
 )
-from propensity.settings import FOREIGN, PREFIX
+from propensity.settings import is_setting
 
 POLL_S = 0.05
 # How often a process that is waited for is looked at, which reads the list of all.
@@ -48,8 +48,7 @@ def ignored(
     return sorted(
         name
         for name, value in environment.items()
-        if name.startswith(PREFIX)
-        and not FOREIGN.fullmatch(name)
+        if is_setting(name)
         and name not in passed_on
         and value not in ("", given.get(name))
     )
