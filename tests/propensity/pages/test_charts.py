@@ -18,6 +18,12 @@ from propensity.pages.charts import (
 )
 
 
+def within_one(line: Line) -> str:
+    """Draw a line in a chart of both axes from 0 to 1."""
+    words = {"title": "t", "description": "d", "x_label": "x", "y_label": "y"}
+    return line_svg([line], **words, x_range=(0, 1), y_range=(0, 1))
+
+
 def test_bars_are_as_long_as_their_values() -> None:
     """On one scale, from zero, to the left when negative."""
     bars = [Bar("a", 2.0, "2"), Bar("b", -1.0, "-1")]
@@ -34,17 +40,8 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 def test_a_line_stays_within_its_chart() -> None:
     """What lies outside of the axes is drawn at their end."""
-    svg = ET.fromstring(
-        line_svg(
-            [Line([(-5, -5), (0.5, 0.5), (9, 9)], has_dots=True)],
-            title="t",
-            description="d",
-            x_label="x",
-            y_label="y",
-            x_range=(0, 1),
-            y_range=(0, 1),
-        )
-    )
+    line = Line([(-5, -5), (0.5, 0.5), (9, 9)], has_dots=True)
+    svg = ET.fromstring(within_one(line))
     width, height = (float(v) for v in svg.get("viewBox", "").split()[2:])
 
     dots = list(svg.iter("circle"))
@@ -56,15 +53,7 @@ def test_a_line_stays_within_its_chart() -> None:
 
 def test_a_long_curve_keeps_its_ends() -> None:
     """It is thinned to what can be seen."""
-    svg = line_svg(
-        [Line([(i / 1e4, i / 1e4) for i in range(10_001)])],
-        title="t",
-        description="d",
-        x_label="x",
-        y_label="y",
-        x_range=(0, 1),
-        y_range=(0, 1),
-    )
+    svg = within_one(Line([(i / 1e4, i / 1e4) for i in range(10_001)]))
     (path,) = re.findall(r'<path class="line" d="M(.*?)"', svg)
     points = path.split("L")
 
