@@ -103,7 +103,7 @@ def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
 
 
 @click.command
-@click.argument("user_id", metavar="USER")
+@click.argument("user_id", type=flags.USER, metavar="USER")
 @click.argument("as_of", type=flags.DAY, metavar="AS_OF")
 @flags.use_case()
 @flags.as_json
@@ -381,6 +381,7 @@ def dead_letters(**chosen: Any) -> int:
 )
 @click.option(
     "--user",
+    type=flags.USER,
     default="",
     metavar="ID",
     help="Only the events of one user (default: all).",

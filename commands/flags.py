@@ -112,7 +112,17 @@ def _state(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _user(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # What a shell hands over and is no UTF-8 comes as halves of surrogate pairs.
+        raise ValueError(f"{text!r} is not written in UTF-8") from None
+    return text
+
+
 RATE = Read("NUMBER", _rate)
+USER = Read("USER", _user)
 DAY = Read("DATE", _day)
 MOMENT = Read("TIME", _moment)
 ZONE = Read("ZONE", _zone)

@@ -150,6 +150,15 @@ class TestExit:
             ["new-usecase", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
             ["backfill", "--from", "2026-03-09", "--to", "2026-03-02"],
+            # What a shell makes of bytes that are no UTF-8.
+            ["reproduce", "r\udce9my", "2026-03-02"],
+            [
+                "replay",
+                "events",
+                "--from=2026-03-02",
+                "--to=2026-03-09",
+                "--user=\udce9",
+            ],
             ["up", "--state", "../x"],
             ["down", "--state", "a/b"],
             ["doctor", "--local", "--state", ".."],
