@@ -139,11 +139,14 @@ def _flag(parameters: Mapping[str, str], name: str) -> bool:
 
 def _in_body(body: bytes) -> Question:
     try:
-        fields = json.loads(body)
+        # Only UTF-8, as everywhere else; ``json.loads`` accepts other encodings too.
+        fields = json.loads(body.decode())
     except (ValueError, RecursionError):
-        raise RequestError("the body is not JSON in UTF-8") from None
+        raise RequestError("the body is not JSON in UTF-8", field="body") from None
     if not isinstance(fields, dict):
-        raise RequestError('the body must be a JSON object: {"user_ids": ["..."]}')
+        raise RequestError(
+            'the body must be a JSON object: {"user_ids": ["..."]}', field="body"
+        )
     if unknown := sorted(fields.keys() - {"user_ids", "use_case"}):
         raise RequestError(
             "unknown field; known are user_ids and use_case", field=unknown[0][:64]
