@@ -108,13 +108,15 @@ class Report:
         return {**asdict(self), "failed": self.failed}
 
     def __str__(self) -> str:
+        of = [f"{self.use_case}, {plural(len(self.weeks), 'as-of date')}"]
         end = f"{self.bytes_billed / GIB:,.3g} GiB were billed."
         if self.is_dry:
+            # A run says it before it begins.
+            of.append(self.estimate)
             end = "Nothing was read or written."
         elif self.index_error:
             end += f" {self.index_error[:1].upper()}{self.index_error[1:]}."
-        of = f"{self.use_case}, {plural(len(self.weeks), 'as-of date')}"
-        return "\n".join([of, self.estimate, *map(str, self.weeks), end])
+        return "\n".join([*of, *map(str, self.weeks), end])
 
 
 def run(request: Request) -> Report:

@@ -322,6 +322,8 @@ class Versions:
                 described(self.use_case, champion),
                 f"Since {champion.promoted_at}; served before: {before}.",
             ]
+        if not self.versions:
+            return "\n".join(lines)
         rows = [
             ["", "version", "as of", "algorithm", "ROC AUC", "PR AUC", "log loss"],
             *(_row(version, champion) for version in self.versions),

@@ -105,6 +105,7 @@ class TestBackfill:
 
         assert (code, state(runs)) == (0, before)
         assert "One query of" in told.err
+        assert "One query of" not in told.out
         assert "weeks:" not in told.err
         assert f"{FIRST}  160 users by version 1" in told.out
 
@@ -165,7 +166,7 @@ class TestBackfill:
         assert (dry, refused) == (0, 1)
         assert [week["as_of"] for week in plan["weeks"]] == list(map(str, WEEKS))
         assert plan["bytes_estimated"] == 5000
-        assert told.startswith("ga4_purchase, 1 as-of date\n")
+        assert told.startswith("ga4_purchase, 1 as-of date\nOne query of")
         assert runs.table("ma_predictions_history") == before
 
     def test_bills_nothing_where_no_version_could_score(

@@ -399,6 +399,13 @@ class TestCommand:
         done = execute([*command, "--users=50000", "--events-a-day=100000"])
         assert "USD a month" in done.stdout
 
+    def test_ends_in_silence_where_nobody_reads(self):
+        """Defect: `| head` left a traceback behind."""
+        module = f"{sys.executable} -S -E -m offline.cost"
+        size = "--users=50000 --events-a-day=100000"
+        done = execute(["bash", "-c", f"{module} {size} --json | true"])
+        assert done.stderr == ""
+
     def test_prints_no_table_of_scans_without_scans(self, capsys):
         """A head with nothing below it says nothing."""
         assert main(["--users=50000", "--events-a-day=0"]) == 0
