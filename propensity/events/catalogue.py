@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from operator import attrgetter
 from typing import Any
@@ -75,35 +75,16 @@ class Catalogue:
             UseCaseError: A use case takes an undeclared type, declares one a second
                 time, or an invalid one; or no use case takes events.
         """
-        text = (resources.files("propensity") / "events.toml").read_text("utf-8")
-        declared_types = declared(text)
-        takers: dict[str, list[str]] = {}
         streamed = [use_case for use_case in use_cases if use_case.events]
+        types = _declared(streamed)
+        takers: dict[str, list[str]] = {}
         for use_case in streamed:
-            try:
-                own = types_of(use_case.event_types)
-            except ValueError as error:
-                raise UseCaseError(
-                    f"usecases/{use_case.name} declares an event type wrongly: {error}"
-                ) from error
-            if twice := sorted(set(own) & set(declared_types)):
-                raise UseCaseError(
-                    f"usecases/{use_case.name} declares {', '.join(twice)}, which is "
-                    "declared already: name it otherwise"
-                )
-            declared_types.update(own)
-        for use_case in streamed:
-            if missing := sorted(set(use_case.events) - set(declared_types)):
-                raise UseCaseError(
-                    f"usecases/{use_case.name} takes {', '.join(missing)}, which no "
-                    "file declares"
-                )
-            _check_roles(use_case, declared_types)
+            _check_taken(use_case, types)
             for name in use_case.events:
                 takers.setdefault(name, []).append(use_case.name)
         if not takers:
             raise UseCaseError("no use case takes events: name some under [stream]")
-        self.types = {name: declared_types[name] for name in takers}
+        self.types = {name: types[name] for name in takers}
         self.use_cases = frozenset(use_case.name for use_case in streamed)
         self.taken = frozenset(
             (taker, name) for name, names in takers.items() for taker in names
@@ -137,17 +118,7 @@ class Catalogue:
                 if other is not bare
             )
         ]
-        fields = {field for bare in self._bare.values() for field in bare.fields}
-        head = msgspec.defstruct(
-            "Head",
-            [
-                ("event_type", str | None, None),
-                # Only present or not: the values are never parsed.
-                *((field, msgspec.Raw, None) for field in sorted(fields)),
-            ],
-            gc=False,
-        )
-        self._head = msgspec.json.Decoder(head).decode
+        self._head = _decoder_of_heads(self._bare.values())
         # What the last event of the batch before was: the next batch may be all that.
         self._likely: _Bare | None = None
 
@@ -302,15 +273,59 @@ class Catalogue:
         )
 
 
-def _check_roles(use_case: UseCase, types: Mapping[str, EventType]) -> None:
+def _decoder_of_heads(bare: Iterable[_Bare]) -> Callable[[bytes], Any]:
+    """Return what reads an event's type, and which fields that tell one it has."""
+    fields = {field for one in bare for field in one.fields}
+    head = msgspec.defstruct(
+        "Head",
+        [
+            ("event_type", str | None, None),
+            # Only present or not: the values are never parsed.
+            *((field, msgspec.Raw, None) for field in sorted(fields)),
+        ],
+        gc=False,
+    )
+    return msgspec.json.Decoder(head).decode
+
+
+def _declared(use_cases: Sequence[UseCase]) -> dict[str, EventType]:
     """
-    Check a use case's lists of scored events and of truths.
+    Return the package's event types and those that use cases declare.
 
     Raises:
-        UseCaseError: A scored type lacks a feature, or the truths are not the types
-            that are declared with a truth.
+        UseCaseError: One is invalid, or declared a second time.
+    """
+    text = (resources.files("propensity") / "events.toml").read_text("utf-8")
+    types: dict[str, EventType] = declared(text)
+    for use_case in use_cases:
+        try:
+            own = types_of(use_case.event_types)
+        except ValueError as error:
+            raise UseCaseError(
+                f"usecases/{use_case.name} declares an event type wrongly: {error}"
+            ) from error
+        if twice := sorted(set(own) & set(types)):
+            raise UseCaseError(
+                f"usecases/{use_case.name} declares {', '.join(twice)}, which is "
+                "declared already: name it otherwise"
+            )
+        types.update(own)
+    return types
+
+
+def _check_taken(use_case: UseCase, types: Mapping[str, EventType]) -> None:
+    """
+    Check a use case's lists of events, of scored events and of truths.
+
+    Raises:
+        UseCaseError: A type is not declared, a scored type lacks a feature, or the
+            truths are not the types that are declared with a truth.
     """
     where = f"usecases/{use_case.name}"
+    if missing := sorted(set(use_case.events) - set(types)):
+        raise UseCaseError(
+            f"{where} takes {', '.join(missing)}, which no file declares"
+        )
     for name in use_case.scored:
         if name not in use_case.events or types[name].identity is None:
             raise UseCaseError(

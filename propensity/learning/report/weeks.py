@@ -82,95 +82,106 @@ def charts(
     """
     if len(rows) < 2:
         return []
-    place = {str(row.get("week")): float(i) for i, row in enumerate(rows)}
-    last = float(len(rows) - 1)
-    ends = [str(row.get("week")) for row in (rows[0], rows[-1])]
-    # A date is wide: the first would otherwise reach over the axis.
-    ticks = [(0.13 * last, ends[0]), (last, ends[1])]
+    weeks = _Weeks(rows, period=period)
+    figures = (
+        ("roc_auc", "ROC AUC", decimals(2), 0.05),
+        ("lift_at_budget", "Lift of the budget", decimals(1), 1.0),
+    )
+    return [
+        weeks.promise(outcome),
+        *(
+            weeks.figure(key, heading, trained.get(key), write=write, step=step)
+            for key, heading, write, step in figures
+            if weeks.points(key)
+        ),
+    ]
 
-    def points(key: str) -> list[Point]:
+
+class _Weeks:
+    """Charts over weeks, the oldest at the left."""
+
+    def __init__(self, rows: Sequence[Row], *, period: str) -> None:
+        self._rows = rows
+        self._period = period
+        self._last = float(len(rows) - 1)
+
+    def points(self, key: str) -> list[Point]:
+        """Return a figure of the weeks that have it, each with its place."""
         return [
-            (place[str(row["week"])], float(row[key]))
-            for row in rows
+            (float(place), float(row[key]))
+            for place, row in enumerate(self._rows)
             if present(row.get(key))
         ]
 
-    def intervals(key: str) -> list[tuple[float, float, float]]:
-        return [
-            (place[str(row["week"])], float(low), float(high))
-            for row in rows
-            for low, high in [(row.get(f"{key}_low"), row.get(f"{key}_high"))]
-            if present(low) and present(high)
-        ]
-
-    def guide(value: Number) -> list[Line]:
-        return [Line([(0, value), (last, value)], "guide")] if present(value) else []
-
-    def described(key: str, write: Format) -> str:
-        return ", ".join(f"{row.get('week')} {write(row.get(key))}" for row in rows)
-
-    base_rates, promised = points("base_rate"), points("mean_probability")
-    highest = max((y for _, y in (*base_rates, *promised)), default=1.0)
-    drawn = [
-        {
+    def promise(self, outcome: str) -> dict[str, Any]:
+        """Draw the share that was promised, and the share that came."""
+        came, promised = self.points("base_rate"), self.points("mean_probability")
+        highest = max((y for _, y in (*came, *promised)), default=1.0)
+        svg = self._svg(
+            [Line(promised, "guide"), Line(came, has_dots=True)],
+            title=f"Promised and came, by {self._period}",
+            description=f"Share who {outcome}: {self._said('base_rate', percent)}; "
+            f"promised: {self._said('mean_probability', percent)}.",
+            y_label=f"Share who {outcome}",
+            y_range=(0, round_up(highest)),
+        )
+        return {
             "heading": "What was promised, and what came",
             "caption": "The dashed line was promised, on average."
             if promised
             else f"A score promises no share that {outcome}.",
-            "svg": line_svg(
-                [Line(promised, "guide"), Line(base_rates, has_dots=True)],
-                title=f"Promised and came, by {period}",
-                description=f"Share who {outcome}: {described('base_rate', percent)}; "
-                f"promised: {described('mean_probability', percent)}.",
-                x_label=f"First day of the {period}" if period != "day" else "Day",
-                y_label=f"Share who {outcome}",
-                x_range=(0, last),
-                y_range=(0, round_up(highest)),
-                x_ticks=ticks,
-            ),
+            "svg": svg,
         }
-    ]
-    for key, heading, write, reference, at_least in (
-        ("roc_auc", "ROC AUC", decimals(2), trained.get("roc_auc"), 0.05),
-        (
-            "lift_at_budget",
-            "Lift of the budget",
-            decimals(1),
-            trained.get("lift_at_budget"),
-            1.0,
-        ),
-    ):
-        seen = points(key)
-        if not seen:
-            continue
-        spans = intervals(key)
-        ends_of = [y for _, y in seen] + [y for _, *both in spans for y in both]
-        ends_of += [reference] if present(reference) else []
-        low = floor(min(ends_of) / at_least) * at_least
-        high = ceil(max(ends_of) / at_least) * at_least
-        high = low + at_least if high <= low else high
-        dashed = "Lines show 95% intervals."
-        if present(reference):
-            dashed += " The dashed line is what training measured of the version."
-        drawn.append(
-            {
-                "heading": heading,
-                "caption": dashed,
-                "svg": line_svg(
-                    [*guide(reference), Line(seen, has_dots=True, intervals=spans)],
-                    title=f"{heading} by {period}",
-                    description=f"{described(key, decimals(3))}; at training "
-                    f"{decimals(3)(reference)}.",
-                    x_label=f"First day of the {period}" if period != "day" else "Day",
-                    y_label="",
-                    x_range=(0, last),
-                    y_range=(low, high),
-                    x_ticks=ticks,
-                    write=write,
-                ),
-            }
+
+    def figure(
+        self, key: str, heading: str, trained: Number, *, write: Format, step: float
+    ) -> dict[str, Any]:
+        """Draw a figure with its intervals, and what the training had of it."""
+        seen, intervals = self.points(key), self._intervals(key)
+        caption, guide, reached = "Lines show 95% intervals.", [], [y for _, y in seen]
+        reached += [y for _, *both in intervals for y in both]
+        if present(trained):
+            caption += " The dashed line is what training measured of the version."
+            guide = [Line([(0, trained), (self._last, trained)], "guide")]
+            reached.append(trained)
+        low, high = (
+            to_whole(end / step) * step
+            for to_whole, end in ((floor, min(reached)), (ceil, max(reached)))
         )
-    return drawn
+        exact = decimals(3)
+        svg = self._svg(
+            [*guide, Line(seen, has_dots=True, intervals=intervals)],
+            title=f"{heading} by {self._period}",
+            description=f"{self._said(key, exact)}; at training {exact(trained)}.",
+            y_label="",
+            y_range=(low, high if high > low else low + step),
+            write=write,
+        )
+        return {"heading": heading, "caption": caption, "svg": svg}
+
+    def _intervals(self, key: str) -> list[tuple[float, float, float]]:
+        return [
+            (float(place), float(low), float(high))
+            for place, row in enumerate(self._rows)
+            for low, high in [(row.get(f"{key}_low"), row.get(f"{key}_high"))]
+            if present(low) and present(high)
+        ]
+
+    def _said(self, key: str, write: Format) -> str:
+        return ", ".join(f"{r.get('week')} {write(r.get(key))}" for r in self._rows)
+
+    def _svg(self, lines: Sequence[Line], **how: Any) -> str:
+        first, last = (str(row.get("week")) for row in (self._rows[0], self._rows[-1]))
+        return line_svg(
+            lines,
+            x_label="Day"
+            if self._period == "day"
+            else f"First day of the {self._period}",
+            x_range=(0, self._last),
+            # A date is wide: the first would otherwise reach over the axis.
+            x_ticks=[(0.13 * self._last, first), (self._last, last)],
+            **how,
+        )
 
 
 def span(rows: Sequence[Row], key: str, write: Format) -> str:
