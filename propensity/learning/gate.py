@@ -85,13 +85,13 @@ def compare(
             "its trees",
             compared_version=version,
         )
-    kind, holdout = trained.kind, trained.holdout
     if champion is None:
         return Verdict(
             promoted=True,
-            reason=f"version {version} {kind.unusable} today's features",
+            reason=f"version {version} {trained.kind.unusable} today's features",
             compared_version=version,
         )
+    holdout = trained.holdout
     if not holdout.has_both_classes:
         of = f"label {1 if holdout.conversions else 0}" if len(holdout) else "no label"
         return Verdict(
@@ -100,24 +100,43 @@ def compare(
             f"to compare with version {version} by",
             compared_version=version,
         )
-    if kind.has_alerts:
-        judged = of_events.judge(
-            trained.costed,
-            trained.probability,
-            champion,
-            earlier,
-            holdout,
-            version=version,
-            is_measured=trained.is_measured,
-            seed=seed,
-        )
-        return Verdict(
-            promoted=not judged.is_worse,
-            reason=("worse: " if judged.is_worse else "not worse: ") + judged.words,
-            compared_version=version,
-            differences=judged.differences,
-        )
-    served = trained.served_probability
+    if trained.kind.has_alerts:
+        return _compare_costs(trained, champion, earlier, version=version, seed=seed)
+    return _compare_ranking(trained, champion, version=version, seed=seed)
+
+
+def _compare_costs(
+    trained: Trained,
+    champion: Floats,
+    earlier: Floats | None,
+    *,
+    version: int,
+    seed: int,
+) -> Verdict:
+    """Decide by what the alerts of a model of events cost."""
+    judged = of_events.judge(
+        trained.costed,
+        trained.probability,
+        champion,
+        earlier,
+        trained.holdout,
+        version=version,
+        is_measured=trained.is_measured,
+        seed=seed,
+    )
+    return Verdict(
+        promoted=not judged.is_worse,
+        reason=("worse: " if judged.is_worse else "not worse: ") + judged.words,
+        compared_version=version,
+        differences=judged.differences,
+    )
+
+
+def _compare_ranking(
+    trained: Trained, champion: Floats, *, version: int, seed: int
+) -> Verdict:
+    """Decide by ROC AUC, and by log loss where both models give probabilities."""
+    kind, holdout = trained.kind, trained.holdout
     differences = _differences(trained, champion, seed=seed)
     compared = {name: differences[name] for name in kind.compared}
     area, loss = differences["roc_auc"], compared.get("log_loss")
@@ -130,19 +149,21 @@ def compare(
         f"{_TITLES[name]} {of_events.signed(difference)}"
         for name, difference in compared.items()
     )
+    level = None
+    if loss is not None:
+        served = trained.served_probability
+        level = season.level_difference(
+            trained.probability if served is None else served,
+            champion,
+            weight=holdout.weight,
+        )
     return Verdict(
         promoted=not is_worse,
         reason=("worse: " if is_worse else "not worse: ")
         + f"{figures} against version {version} on the same {len(holdout)} {kind.noun}",
         compared_version=version,
         differences=compared,
-        level_difference=season.level_difference(
-            trained.probability if served is None else served,
-            champion,
-            weight=holdout.weight,
-        )
-        if loss is not None
-        else None,
+        level_difference=level,
     )
 
 
