@@ -154,6 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.UNKNOWN
     except click.Abort:
         return Exit.INTERRUPTED
+    except OSError as error:
+        # Of the help, which no command prints: a disk is full.
+        click.echo(f"propensity: {reason(error)}", err=True)
+        return Exit.FAILED
     return int(ended or Exit.DONE)
 
 

@@ -200,6 +200,13 @@ class TestExit:
         assert printed.err.startswith(f"propensity stage: {tmp_path}")
         assert printed.err.endswith(("Not a directory\n", "File exists\n"))
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
+    def test_of_a_help_that_has_no_place_is_1(self):
+        """Defect: a full disk was a traceback."""
+        full = f"{sys.executable} -m propensity --help > /dev/full"
+        done = execute(["bash", "-c", full], status=1)
+        assert done.stderr == "propensity: No space left on device\n"
+
     def test_of_ctrl_c_is_130(self, monkeypatch, capsys):
         """Wherever a command is."""
 
