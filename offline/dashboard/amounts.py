@@ -111,7 +111,7 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
                 name=f"Promised from {row['as_of']} on",
                 value=compact(number(row["value_promised"])),
                 note=with_ends(row),
-                source="publications",
+                source="publications.value_promised",
             )
             for row in pending(weeks, published)
         ),
@@ -121,7 +121,7 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
                 value=f"{compact(number(row['value_promised']))} / "
                 f"{compact(number(row['value_observed']))}",
                 note=f"paid over promised {with_interval(row, 'value_ratio', 2)}",
-                source="evaluations",
+                source="evaluations.value_ratio",
             )
             for row in valued(weeks)[:1]
         ),
@@ -163,7 +163,7 @@ def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
     return [
         over_time(
             "Promised and paid",
-            "evaluations",
+            "evaluations.value_promised",
             [
                 Series(name="promised", values=promised, style="guide"),
                 Series(name="paid", values=[*paid, *(None for _ in further)]),
@@ -178,7 +178,7 @@ def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
         ),
         over_time(
             "Paid over promised",
-            "evaluations",
+            "evaluations.value_ratio",
             [
                 Series(name="as promised", values=[1.0] * len(times), style="guide"),
                 measured(weeks, "value_ratio", "paid over promised"),

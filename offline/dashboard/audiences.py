@@ -155,7 +155,7 @@ def _chart(readings: Readings, newest: Row, named: Name) -> Chart:
         return Chart(heading=heading, source="lift", why="Too few conversions yet.")
     return over_time(
         heading,
-        "lift",
+        "lift.conversion_difference",
         [Series(name="none", values=[0.0] * len(rows), style="guide"), difference],
         times,
         title=heading,

@@ -45,7 +45,7 @@ def distances(readings: Readings, case: Case) -> Chart:
     ]
     return barred(
         heading,
-        "drift",
+        "drift.distance",
         bars,
         caption=f"Of {plural(len(rows), 'thing')} watched on {dates[0]} what moved "
         "most, as a share of what would be an alarm at so many users.",

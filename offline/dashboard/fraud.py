@@ -120,25 +120,25 @@ def _tiles(readings: Readings, case: Case, rows: Sequence[Row]) -> list[Tile]:
             note=f"of {case.money(without)} in losses, {percent(ratio(saved, without))}"
             if without
             else "no losses yet",
-            source="evaluations",
+            source="evaluations.saved",
         ),
         Tile(
             name="Alerts that were right",
             value=percent(ratio(right, alerted)),
             note=f"{count(right)} of {count(alerted)}",
-            source="evaluations",
+            source="evaluations.alerted_conversions",
         ),
         Tile(
             name="Losses that were found",
             value=percent(ratio(right, _sum(rows, "conversions"))),
             note=f"{count(right)} of {count(_sum(rows, 'conversions'))} events",
-            source="evaluations",
+            source="evaluations.conversions",
         ),
         Tile(
             name="Alerts now",
             value=count(_sum(serving, "alerts")),
             note=f"of {count(_sum(serving, 'scored'))} scores, last {STREAM_DAYS} days",
-            source="alerts",
+            source="alerts.alerts",
         ),
     ]
 
@@ -160,7 +160,7 @@ def _saved(readings: Readings, rows: Sequence[Row]) -> Chart:
     losses = [_sum(of, "cost_without") for of in days.values()]
     return over_time(
         heading,
-        "evaluations",
+        "evaluations.saved",
         [
             Series(name="losses without alerts", values=losses, style="guide"),
             Series(name="saved", values=saved),
@@ -186,7 +186,7 @@ def _alerts(readings: Readings, rows: Sequence[Row]) -> Chart:
     ]
     return Chart(
         heading=heading,
-        source="evaluations",
+        source="evaluations.alerted",
         caption="Those that were right in blue, false ones in brown on top.",
         svg=columns_svg(
             right,

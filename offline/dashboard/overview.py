@@ -95,20 +95,20 @@ def figures(case: Case) -> list[Tile]:
             name=f"ROC AUC, {case.span} of {newest['week']}",
             value=decimals(3)(newest["roc_auc"]),
             note=str(newest["status"]),
-            source="evaluations",
+            source="evaluations.roc_auc",
         ),
         Tile(
             name="Expected, and came",
             value=f"{percent(newest['mean_probability'])} / "
             f"{percent(newest['base_rate'])}",
             note=f"of {plural(newest['users'], case.rows)}",
-            source="evaluations",
+            source="evaluations.mean_probability",
         ),
         Tile(
             name=f"Lift of the best {clipped(newest['budget'] or 'users', 20)}",
             value=f"{decimals(1)(lift)}×" if lift is not None else "—",
             note="1 is as good as chance",
-            source="evaluations",
+            source="evaluations.lift_at_budget",
         ),
     ]
 
@@ -125,24 +125,24 @@ def _tiles(readings: Readings, cases: Sequence[Case]) -> list[Tile]:
             name="Use cases that serve",
             value=count(serving),
             note=f"of {len(cases)} with rows",
-            source="versions",
+            source="versions.promoted",
         ),
         Tile(
             name="Drift alarms",
             value=count(sum(len(case.alarms) for case in cases)),
             note="in the newest publications",
-            source="drift",
+            source="drift.is_alarm",
         ),
         Tile(
             name="Events of the last seven days",
             value=compact(received),
             note=f"{compact(total('stream', 'duplicates'))} came twice",
-            source="stream",
+            source="stream.received",
         ),
         Tile(
             name="Dead letters",
             value=compact(total("dead_letters", "messages")),
             note="in the same days",
-            source="dead_letters",
+            source="dead_letters.messages",
         ),
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from offline.dashboard.reading import Readings, Row
 from propensity.pages.charts import Bar, bars_svg
@@ -21,13 +22,20 @@ from propensity.pages.words import (
     present,
 )
 
+# A column of a statement's result, on a line of its own as all statements have it.
+_COLUMN = re.compile(r"^(  (?:.* AS |\w+\.)?)(\w+)(?=,?$)", re.MULTILINE)
+
 # Rows of a table; what is beyond is said.
 ROWS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A figure, what it is, a note, and the statement that gives it."""
+    """
+    A figure, what it is, and a note.
+
+    ``source`` is the statement that gives it, and behind a dot the column.
+    """
 
     name: str
     value: str
@@ -37,7 +45,11 @@ class Tile:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart with its words; ``svg`` is None where ``why`` says why there is none."""
+    """
+    A chart with its words.
+
+    ``source`` is as of a tile; ``svg`` is None where ``why`` says why there is none.
+    """
 
     heading: str
     source: str
@@ -67,6 +79,20 @@ class Grid:
     is_wide: bool = False
 
 
+def anchored(name: str, text: str) -> Markup:
+    """
+    Return a statement in which each column of its result is an anchor.
+
+    Args:
+        name: Of the statement; ``Tile.source`` is such an anchor.
+        text: Its last SELECT has a column a line, as the dashboard's statements have.
+    """
+    before, select, rest = text.rpartition("\nSELECT\n")
+    columns, source, behind = rest.partition("\nFROM")
+    marked = _COLUMN.sub(rf'\1<span id="{name}.\2">\2</span>', str(escape(columns)))
+    return escape(before + select) + Markup(marked) + escape(source + behind)
+
+
 def grid(rows: Sequence[Sequence[Any]], *, most: int = ROWS, **told: Any) -> Grid:
     """Return a table of the first rows, and how many are left out."""
     left_out = max(len(rows) - most, 0)
@@ -75,7 +101,7 @@ def grid(rows: Sequence[Sequence[Any]], *, most: int = ROWS, **told: Any) -> Gri
 
 def why_empty(readings: Readings, source: str, otherwise: str) -> str:
     """Say why a part has no rows: its table is missing, or what else."""
-    reading = readings.get(source)
+    reading = readings.get(source.partition(".")[0])
     if reading is not None and reading.missing:
         return f"Could not be read: {reading.missing}."
     return otherwise

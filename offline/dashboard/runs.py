@@ -9,7 +9,7 @@ from typing import Any
 
 from offline.cost.prices import TIB, prices
 from offline.dashboard.cases import clipped
-from offline.dashboard.parts import Tile, grid
+from offline.dashboard.parts import Tile, anchored, grid
 from offline.dashboard.reading import Reading, Readings, Row, users_of
 from propensity.pages.words import DASH, compact, count, decimals, plural
 
@@ -48,7 +48,7 @@ def content(readings: Readings) -> dict[str, Any]:
                 name="Billed by these runs",
                 value=size(billed),
                 note=f"{usd(billed)} at list price, free share not counted",
-                source="publications",
+                source="publications.bytes_billed",
             ),
             Tile(
                 name="Billed by this dashboard",
@@ -181,7 +181,7 @@ def statements(readings: Sequence[Reading]) -> dict[str, Any]:
                 "name": reading.name,
                 "title": reading.title,
                 "file": f"propensity/sql/dashboard_{reading.name}.sql",
-                "text": reading.text,
+                "text": anchored(reading.name, reading.text),
                 "rows": plural(len(reading.rows), "row"),
                 "billed": size(reading.bytes_billed),
                 "missing": clipped(reading.missing),

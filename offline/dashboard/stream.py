@@ -118,31 +118,31 @@ def _tiles(
             name="Rate",
             value=compact(max(_summed(stream, "received").values(), default=0)),
             note="events in the fullest hour",
-            source="stream",
+            source="stream.received",
         ),
         Tile(
             name="Lag of scores",
             value=_ms(None if newest is None else newest["latency_p50_ms"]),
             note="median of the newest hour with scores",
-            source="latency",
+            source="latency.latency_p50_ms",
         ),
         Tile(
             name="Duplicates",
             value=percent(ratio(duplicates, received)),
             note=f"{count(duplicates)} of {count(received)}",
-            source="stream",
+            source="stream.duplicates",
         ),
         Tile(
             name="Dead letters",
             value=count(messages),
             note=f"{percent(ratio(messages, messages + received))} of what came",
-            source="dead_letters",
+            source="dead_letters.messages",
         ),
         Tile(
             name="Unknown postcodes",
             value=percent(ratio(unknown, postcodes)),
             note=f"{count(unknown)} of {count(postcodes)}",
-            source="stream",
+            source="stream.unknown_postcodes",
         ),
     ]
 
@@ -187,7 +187,7 @@ def _received(readings: Readings, hours: Sequence[datetime]) -> Chart:
     again = [duplicates[at] for at in hours]
     return _columns(
         heading,
-        "stream",
+        "stream.received",
         first,
         hours,
         caption="By hour of arrival, in UTC; what had come before in brown, on top.",
@@ -230,7 +230,9 @@ def _waits(readings: Readings, hours: Sequence[datetime]) -> Chart:
     middle, slow = _worst(rows, "wait_p50_ms"), _worst(rows, "wait_p99_ms")
     if not slow:
         return no_chart(readings, "stream", heading, NOTHING)
-    return _times(heading, "stream", middle, slow, hours, of="from publication")
+    return _times(
+        heading, "stream.wait_p50_ms", middle, slow, hours, of="from publication"
+    )
 
 
 def _latency(
@@ -242,7 +244,7 @@ def _latency(
     if not slow:
         return no_chart(readings, "latency", heading, NO_SCORE)
     of = "from ingestion or publication to the score"
-    return _times(heading, "latency", middle, slow, hours, of=of)
+    return _times(heading, "latency.latency_p50_ms", middle, slow, hours, of=of)
 
 
 def _times(
@@ -279,7 +281,7 @@ def _letters(readings: Readings, hours: Sequence[datetime]) -> Chart:
     summed = _summed(rows, "messages")
     return _columns(
         heading,
-        "dead_letters",
+        "dead_letters.messages",
         [summed[at] for at in hours],
         hours,
         caption="Messages that can never become events, by hour of arrival.",
@@ -298,7 +300,7 @@ def _reasons(readings: Readings) -> Chart:
     bars = [Bar(name=clipped(name, 60), value=n, shown=count(n)) for name, n in shown]
     return barred(
         heading,
-        "dead_letters",
+        "dead_letters.messages",
         bars,
         caption="docs/errors.md says what each means; propensity replay dead-letters "
         "brings back what can be.",
@@ -314,7 +316,7 @@ def _postcodes(readings: Readings, hours: Sequence[datetime]) -> Chart:
         return no_chart(readings, "stream", heading, otherwise)
     return _columns(
         heading,
-        "stream",
+        "stream.unknown_postcodes",
         [ratio(unknown[at], postcodes[at]) for at in hours],
         hours,
         caption="Share of events with a postcode that has no index.",

@@ -92,7 +92,7 @@ def _missed_tile(case: Case) -> list[Tile]:
             name=f"Missed of {case.whom}",
             value=percent(ratio(missed, newest["conversions"])),
             note=f"{shared(missed)} outside the best {clipped(newest['budget'], 20)}",
-            source="evaluations",
+            source="evaluations.true_positives_at_budget",
         )
     ]
 
@@ -155,17 +155,19 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
 
     def chart(
         heading: str,
+        column: str,
         series: Sequence[Series],
         caption: str,
         write: Format = _PLACES,
         *,
         starts_at_zero: bool = False,
     ) -> Chart:
+        source = f"evaluations.{column}"
         if not any(present(value) for value in series[-1].values):
-            return Chart(heading=heading, source="evaluations", why=empty)
+            return Chart(heading=heading, source=source, why=empty)
         return over_time(
             heading,
-            "evaluations",
+            source,
             series,
             times,
             title=f"{heading} by {case.span}",
@@ -177,6 +179,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
     return [
         chart(
             "ROC AUC",
+            "roc_auc",
             [
                 Series(
                     name="expected before the outcomes", values=expected, style="guide"
@@ -188,6 +191,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
         ),
         chart(
             "Expected and came",
+            "mean_probability",
             [
                 Series(
                     name="expected",
@@ -202,6 +206,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
         ),
         chart(
             "Calibration error",
+            "calibration_error",
             [measured(weeks, "calibration_error", "measured")],
             "Mean distance of probabilities and rates, in ten groups.",
             percent,
@@ -209,11 +214,13 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
         ),
         chart(
             "Log loss",
+            "log_loss",
             [measured(weeks, "log_loss", "measured")],
             "Lower is better; a harder week has a higher one.",
         ),
         chart(
             "PR AUC",
+            "pr_auc",
             [
                 Series(
                     name="base rate",
@@ -279,7 +286,7 @@ def _newest(readings: Readings, case: Case) -> list[Chart]:
         empty = f"The {case.span} of {row['week']} has no groups."
     if not groups:
         return [
-            Chart(heading=heading, source="evaluations", why=empty)
+            Chart(heading=heading, source="evaluations.lift", why=empty)
             for heading in ("Calibration", "Lift")
         ] + [_scores(readings, case)]
     return [
@@ -298,7 +305,7 @@ def _calibration(row: Row, groups: Sequence[Row], case: Case) -> Chart:
     end = round_up(max((value for point in points for value in point), default=1.0))
     return Chart(
         heading="Calibration",
-        source="evaluations",
+        source="evaluations.lift",
         caption=f"Ten groups of the {case.span} of {row['week']}: what was expected, "
         "and what came. On the dashed line both are the same.",
         svg=line_svg(
@@ -330,7 +337,7 @@ def _lift(row: Row, groups: Sequence[Row]) -> Chart:
     ]
     return barred(
         "Lift",
-        "evaluations",
+        "evaluations.lift",
         bars,
         title=f"Lift by group, {row['week']}",
         caption="Tenths by probability, highest first: their rate over that of all.",
@@ -366,7 +373,7 @@ def _scores(readings: Readings, case: Case) -> Chart:
     users = sum(n for _, n in values[shown[0]])
     return Chart(
         heading=heading,
-        source="scores",
+        source="scores.users",
         caption=f"Of {plural(users, 'user')} of {shown[0]}{with_before}, without the "
         "season's shift. Height is the share of users.",
         svg=histogram_svg(
@@ -401,7 +408,7 @@ def _missed(readings: Readings, case: Case) -> Chart:
         return no_chart(readings, "evaluations", heading, otherwise)
     return Chart(
         heading=heading,
-        source="evaluations",
+        source="evaluations.true_positives_at_budget",
         caption="Outside the budget's best in blue, without any score in brown.",
         svg=columns_svg(
             missed,

@@ -9,6 +9,7 @@ from typing import Any
 
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import SOURCES, Reading, Window
+from propensity.statements import statement
 
 USE_CASE = "ga4_purchase"
 AS_OF = date(2026, 3, 3)
@@ -378,7 +379,7 @@ def readings(found: Mapping[str, Sequence[Row]], **missing: str) -> list[Reading
         Reading(
             name=source.name,
             title=source.title,
-            text=f"SELECT '{source.name}'",
+            text=statement(source.file),
             rows=found.get(source.name, ()),
             missing=missing.get(source.name, ""),
         )

@@ -124,7 +124,7 @@ class TestPromise:
         """The first publication of all has a promise, too."""
         assert told(published=[publication(**PROMISE)]).startswith("In the 7 days")
         [tile] = tiles([], [publication(**PROMISE)])
-        assert tile.source == "publications"
+        assert tile.source == "publications.value_promised"
 
     @pytest.mark.parametrize(
         "published",

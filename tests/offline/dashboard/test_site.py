@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import SOURCES
 from offline.dashboard.site import PAGES, site
+from propensity.statements import statement
 from tests.offline.dashboard.rows import (
     AS_OF,
     HOUR,
@@ -135,12 +136,28 @@ class TestPages:
             )
 
     def test_show_the_sql_as_it_ran(self, whole):
-        """Every statement has its anchor and its text."""
+        """Every statement has its anchor and its text, and so has each column of its
+        result."""
         read = Read(whole["sql.html"])
 
         assert {source.name for source in SOURCES} <= read.ids
+        shown = "".join(read.text.split())
         for source in SOURCES:
-            assert f"SELECT '{source.name}'" in read.text
+            assert "".join(statement(source.file).split()) in shown
+        for name, rows in full().items():
+            assert {f"{name}.{column}" for column in rows[0]} <= read.ids
+
+    def test_lead_from_a_number_to_its_column(self, whole):
+        """The statement has many: a click marks the one that the number is of."""
+        for name, number in (
+            ("index", "ROC AUC"),
+            ("use-case-ga4_purchase", "ROC AUC"),
+        ):
+            found = re.search(
+                rf"<span>{number}.*?href=\"([^\"]*)", whole[f"{name}.html"]
+            )
+            assert found
+            assert found[1] == "sql.html#evaluations.roc_auc"
 
     def test_say_what_they_are_about(self, whole):
         """Of what the demo shows too: figures of every table arrive on its page."""
