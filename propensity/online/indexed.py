@@ -155,12 +155,14 @@ class Indexes:
             if len(self._by_use_case) >= MAXIMUM_USE_CASES:
                 return None
             ttl_s = float(self._settings.lookup_ttl_s)
+            look_s = min(LOOK_S, ttl_s / 2)
             loader = _Loader(self, use_case, ttl_s=ttl_s, clock=self._clock)
             refreshed = self._by_use_case[use_case] = Refreshed(
                 loader.load,
-                ttl_s=min(LOOK_S, ttl_s),
-                grace_s=ttl_s,
+                ttl_s=look_s,
+                grace_s=ttl_s - look_s,
                 clock=self._clock,
+                since=lambda: loader.seen_at,
                 tell=lambda error: _warn(use_case, f"index not loaded: {error!r}"),
             )
         index = await refreshed.current()
@@ -253,7 +255,8 @@ class _Loader:
         self._clock = clock
         self._index: Index | Blocks | None = None
         self._generation = 0
-        self._seen_at = clock()
+        # When the index was last compared with the pointer.
+        self.seen_at = clock()
         # A file that cannot be used, why, and until when it is not read again.
         self._refused: tuple[str, str, float] | None = None
         self._trouble = ""
@@ -263,11 +266,12 @@ class _Loader:
         began = self._clock()
         try:
             self._follow(began)
-            self._seen_at = began
+            self.seen_at = began
         except (PropensityError, DamagedIndex) as error:
-            is_recent = began - self._seen_at <= self._ttl_s
+            is_recent = began - self.seen_at < self._ttl_s
             if not (isinstance(error, Unavailable) and is_recent):
-                self._index, self._generation = None, 0
+                # That there is none to use is as new as can be.
+                self._index, self._generation, self.seen_at = None, 0, began
                 self._indexes.left(self._use_case)
             if isinstance(self._index, Blocks):
                 # At the next look, and not at the next lookup.

@@ -15,7 +15,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from propensity.edges.artifacts import Artifacts
-from propensity.errors import Conflict, PropensityError, RunInProgress
+from propensity.errors import (
+    Conflict,
+    PropensityError,
+    RunInProgress,
+    Unavailable,
+)
 from propensity.registry.objects import instant_of, json_of, object_of
 
 # How often a lease is renewed within the time that it lasts.
@@ -94,6 +99,7 @@ class Leases:
 
         Raises:
             RunInProgress: Another run holds it.
+            Unavailable: The bucket did not answer.
         """
         name = f"runs/{self.use_case}/{kind}/{as_of.isoformat()}.json"
         stored = self.artifacts.find(name)
@@ -109,18 +115,24 @@ class Leases:
                     f"{kind} of {self.use_case} for {as_of} has been under way since "
                     f"{note.get('began_at')}; its lease ends at {ends}"
                 )
-        lease = Lease(name, run_id, 0, began_at=now, duration=duration)
+        generation = stored.generation if stored else 0
+        lease = Lease(name, run_id, generation, began_at=now, duration=duration)
         lease.waiting_since = datetime.fromisoformat(since) if since else None
         try:
             lease.generation = self.artifacts.replace(
                 name,
                 lease.running(until=now + duration),
-                generation=stored.generation if stored else 0,
+                generation=generation,
             )
         except Conflict as error:
             raise RunInProgress(
                 f"{kind} of {self.use_case} for {as_of} has just begun elsewhere"
             ) from error
+        except Unavailable as error:
+            # It may be written all the same, and would keep out the next try.
+            with contextlib.suppress(PropensityError):
+                self.release(lease, error=type(error).__name__, at=now)
+            raise
         return lease
 
     @contextlib.contextmanager

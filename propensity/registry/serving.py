@@ -10,6 +10,7 @@ place between two answers.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -78,16 +79,16 @@ class _Snapshot:
     state: ServingState
     pointer: Champion | None
     generation: int
-    until: float
+    until: float = 0.0
 
 
 class Champions:
     """
     The champions of all use cases, loaded, and refreshed in the background.
 
-    After the first call for a use case, ``state`` never waits: every ``ttl_s`` a
-    thread reads the pointer again and loads new versions. Several threads and an event
-    loop may call it; the first call loads, and belongs in a thread or in ``ready``.
+    While calls come, ``state`` does not wait: every ``ttl_s`` a thread reads the
+    pointer again and loads new versions. The first call for a use case waits for that,
+    and so does one after a pause. Several threads may call it; an event loop ``ready``.
 
     - A version that cannot be loaded replaces nothing: the old champion goes on, a new
       shadow does not start. The error is reported once, and the load repeated.
@@ -137,38 +138,40 @@ class Champions:
 
     def state(self, use_case: UseCase) -> ServingState:
         """
-        Return the versions that serve now; only a use case's first call waits.
+        Return the versions that serve now; a first call, and one after a pause, waits.
 
         Raises:
             ArtifactError, SchemaError, Unavailable: On the first call: no version of
                 the pointer can be loaded.
         """
-        snapshot = self._snapshots.get(use_case.name)
-        if snapshot is None:
-            return self._first(use_case)
+        if (snapshot := self._usable(use_case)) is None:
+            return self._awaited(use_case)
         if self._clock() >= snapshot.until:
             self._refresh_behind(use_case)
         return snapshot.state
 
     async def ready(self, use_case: UseCase) -> ServingState:
-        """Return ``state``; a first load runs in a thread, off the event loop."""
-        if use_case.name in self._snapshots:
+        """Return ``state``; what it waits for runs in a thread, off the event loop."""
+        if self._usable(use_case) is not None:
             return self.state(use_case)
         return await asyncio.to_thread(self.state, use_case)
 
-    def _first(self, use_case: UseCase) -> ServingState:
-        """
-        Load the champion; callers that wait for a failed load fail with it.
+    def _usable(self, use_case: UseCase) -> _Snapshot | None:
+        """Return the last read; None before the first, and if it is long overdue."""
+        snapshot = self._snapshots.get(use_case.name)
+        is_overdue = snapshot and self._clock() >= snapshot.until + self._ttl_s
+        return None if is_overdue else snapshot
 
-        So do later ones for a moment, where no other load would end differently.
-        """
+    def _awaited(self, use_case: UseCase) -> ServingState:
+        """Follow the pointer; who waits for a first load that fails fails with it."""
         before = self._failures.get(use_case.name)
         with self._refreshing_of(use_case):
-            snapshot = self._snapshots.get(use_case.name)
-            if snapshot is not None:
+            if (snapshot := self._usable(use_case)) is not None:
                 return snapshot.state
-            last = self._failures.get(use_case.name)
+            last = self._failures.pop(use_case.name, None)
+            # So do later ones for a moment, where no other load would end differently.
             if last and (last is not before or self._clock() < last[0]):
+                self._failures[use_case.name] = last
                 raise copy(last[1])
             try:
                 return self._refresh(use_case)
@@ -184,9 +187,12 @@ class Champions:
         refreshing = self._refreshing_of(use_case)
         if not refreshing.acquire(blocking=False):
             return
-        if self._clock() < self._snapshots[use_case.name].until:
+        snapshot = self._snapshots[use_case.name]
+        if self._clock() < snapshot.until:
             refreshing.release()
             return
+        # However long the read takes, nobody waits for it.
+        self._snapshots[use_case.name] = replace(snapshot, until=math.inf)
 
         def refresh() -> None:
             try:
@@ -198,6 +204,7 @@ class Champions:
             self._threads.submit(refresh)
         except RuntimeError:
             # No more threads, or the process ends: the old versions go on.
+            self._snapshots[use_case.name] = snapshot
             refreshing.release()
 
     def _refreshing_of(self, use_case: UseCase) -> threading.Lock:
@@ -245,11 +252,9 @@ class Champions:
             return before
         if pointer is None:
             nothing = ServingState(champion=None, shadow=None, epoch=NOTHING_SERVES)
-            return _Snapshot(state=nothing, pointer=None, generation=0, until=0.0)
+            return _Snapshot(state=nothing, pointer=None, generation=0)
         state = self._load_state(registry, use_case, pointer, before)
-        snapshot = _Snapshot(
-            state=state, pointer=pointer, generation=generation, until=0.0
-        )
+        snapshot = _Snapshot(state=state, pointer=pointer, generation=generation)
         if _is_whole(snapshot):
             self._reported.pop(use_case.name, None)
         return snapshot
@@ -330,11 +335,10 @@ class Champions:
     def _note(self, use_case: UseCase, error: PropensityError) -> None:
         """Report an error once, for as long as it lasts."""
         reported = self._reported.setdefault(use_case.name, set())
-        if error.message in reported:
-            return
-        reported.add(error.message)
-        if self._tell is not None:
-            self._tell(error)
+        if error.message not in reported:
+            reported.add(error.message)
+            if self._tell is not None:
+                self._tell(error)
 
     # Versions by number
 

@@ -319,7 +319,7 @@ class _Compaction:
             while days := self._closed(table)[:DAYS_AT_ONCE]:
                 some = [day for day in days if day - days[0] < DAYS_AT_ONCE * DAY]
                 self._begin_step()
-                export(self._run, self._lease, table, some)
+                export(self._run, table, some)
                 self.exported[table] += len(some)
                 self._drop(table, some)
         if self.watermark.is_forced:
@@ -341,12 +341,13 @@ class _Compaction:
 
     def _begin_step(self) -> None:
         """
-        Count a step, if there is time for it.
+        Count a step, if there is time for it and the lease is still this run's.
 
         There is always time for the first, so that every run makes progress.
 
         Raises:
             Unfinished: There is no time left.
+            Conflict: Another run has taken this one's place.
         """
         if self._steps_begun and self._run.clock.monotonic() >= self._ends_at:
             left = {table: len(self._closed(table)) for table in EXPORTED}
@@ -362,6 +363,7 @@ class _Compaction:
                     "days_left": left,
                 },
             )
+        self._run.registry.check(self._lease)
         self._steps_begun += 1
 
     def _store(self) -> None:
@@ -397,7 +399,7 @@ def steps_of(
     ]
 
 
-def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:
+def export(run: Run, table: str, days: Sequence[date]) -> None:
     """
     Write days of a table to the bucket as Parquet, each as a whole.
 
@@ -408,11 +410,9 @@ def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:
 
     Args:
         run: The run.
-        lease: Of the compaction.
         table: A table of EXPORTED.
         days: Of events, sorted; all within a week.
     """
-    run.registry.check(lease)
     bucket, artifacts = run.settings.required("bucket"), run.registry.artifacts
     lateness = run.settings.maximum_lateness_days
     folders = {day: f"exports/{table}/date={day}/" for day in days}

@@ -12,7 +12,13 @@ import pyarrow as pa
 
 from propensity import tables
 from propensity.edges.columns import record
-from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
+from propensity.errors import (
+    Conflict,
+    NotEnoughData,
+    Pinned,
+    PropensityError,
+    SchemaError,
+)
 from propensity.graphs.checked import checked
 from propensity.graphs.parity import Exported
 from propensity.learning import data, fit, gate, modelcard, portable
@@ -290,7 +296,13 @@ def publish_model(
     )
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
     run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
-    final = _promoted(run, trained, verdict, row=row, champion=champion)
+    try:
+        final = _promoted(run, trained, verdict, row=row, champion=champion)
+    except PropensityError as error:
+        # Else reruns of past weeks would take it for a version that served.
+        reason = f"not promoted: {error.message} ({verdict.reason})"
+        _revise(run, replace(verdict, promoted=False, reason=reason), row)
+        raise
     if final is not verdict:
         _revise(run, final, row)
     run.log_fields.update(model_version=version, rows_out=1)

@@ -10,14 +10,15 @@ for the bytes of ten days in the place of sixty.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.edges.log import log
-from propensity.errors import AccessDenied, MissingTable
+from propensity.errors import AccessDenied, Conflict, MissingTable
 from propensity.freshness import Shards
 from propensity.privacy import suppression
 from propensity.runs.export import check_consent
@@ -35,6 +36,9 @@ INCREMENTAL = "incremental_features"
 
 # Ids in one statement; BigQuery's limit for all parameters is 10 MB.
 REMOVED_AT_ONCE = 10_000
+
+# How often days are summed up before a run gives up.
+TRIES = 3
 
 # The state of a table that may have any rows: its day is summed up each time.
 UNKNOWN = "unknown"
@@ -81,7 +85,7 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
 
     Raises:
         SettingsError, SchemaError, MissingTable: As ``check_consent``.
-        QueryTooExpensive, Unavailable: As named.
+        Conflict, QueryTooExpensive, Unavailable: As named.
     """
     check_consent(run)
     listed = suppression.Followed(run.warehouse, clock=run.clock.monotonic)
@@ -160,14 +164,7 @@ def _shards(run: Run) -> tuple[date, date]:
 def _sum_up(run: Run, window: Mapping[str, Any]) -> None:
     """Sum up the days that have changed; all of them if asked, and once a month."""
     definition = _definition(run)
-    rows = run.warehouse.rows(
-        statement("summed_days"),
-        {
-            "prefix": _prefix(run),
-            "first_shard": window["first_shard"],
-            "last_shard": window["last_shard"],
-        },
-    )
+    rows = _summed_days(run, window)
     # Once a month all days are summed up: a change that no state has shown ends there.
     month = run.began_at.date().replace(day=1)
     is_due = any(row["summed_at"].date() < month for row in rows)
@@ -177,30 +174,65 @@ def _sum_up(run: Run, window: Mapping[str, Any]) -> None:
         kept={
             row["shard"]: row["source"] if row["definition"] == definition else ""
             for row in rows
+        }
+        | dict.fromkeys(_twice(rows), ""),
+    )
+    spans = summed.changed(all_of_them=run.full or is_due)
+    run.log_fields["export_days_read"] = 0
+    for _ in range(TRIES):
+        for span in spans:
+            _sum_up_days(run, window, span, states=summed.states, definition=definition)
+        # BigQuery does not keep apart two statements that only insert. The other one
+        # is of a run of another date, or still runs although its run has failed.
+        twice = _twice(_summed_days(run, window)) if spans else ()
+        if not twice:
+            return
+        spans = Summed(
+            states={day: summed.states.get(day, UNKNOWN) for day in twice}, kept={}
+        ).changed(all_of_them=True)
+    raise Conflict("another run sums up the same days of the export again and again")
+
+
+def _summed_days(run: Run, window: Mapping[str, Any]) -> Sequence[Any]:
+    """Return a row for each day that was summed up."""
+    names = ("first_shard", "last_shard")
+    return run.warehouse.rows(
+        statement("summed_days"),
+        {"prefix": _prefix(run), **{name: window[name] for name in names}},
+    )
+
+
+def _twice(rows: Sequence[Any]) -> list[date]:
+    """Return the days that were summed up twice, so that each event counts twice."""
+    counts = Counter(row["shard"] for row in rows)
+    return [day for day, count in counts.items() if count > 1]
+
+
+def _sum_up_days(
+    run: Run,
+    window: Mapping[str, Any],
+    span: tuple[date, date],
+    *,
+    states: Mapping[date, str],
+    definition: str,
+) -> None:
+    """Sum up the days of a span by one statement, in the place of what is there."""
+    first, last = span
+    about = [f"{day} {state}" for day, state in states.items() if first <= day <= last]
+    run.warehouse.execute(
+        run.use_case.statement("sum_user_days"),
+        {
+            **window,
+            "first_shard": first,
+            "last_shard": last,
+            "first_suffix": f"{first:%Y%m%d}",
+            "last_suffix": f"{last:%Y%m%d}",
+            "states": about or [""],
+            "definition": definition,
+            "summed_at": run.began_at,
         },
     )
-    n_read = 0
-    for first, last in summed.changed(all_of_them=run.full or is_due):
-        states = [
-            f"{day} {state}"
-            for day, state in summed.states.items()
-            if first <= day <= last
-        ]
-        run.warehouse.execute(
-            run.use_case.statement("sum_user_days"),
-            {
-                **window,
-                "first_shard": first,
-                "last_shard": last,
-                "first_suffix": f"{first:%Y%m%d}",
-                "last_suffix": f"{last:%Y%m%d}",
-                "states": states or [""],
-                "definition": definition,
-                "summed_at": run.began_at,
-            },
-        )
-        n_read += len(states)
-    run.log_fields["export_days_read"] = n_read
+    run.log_fields["export_days_read"] += len(about)
 
 
 def _states(run: Run, first: date, last: date) -> dict[date, str]:

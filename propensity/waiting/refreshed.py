@@ -28,6 +28,7 @@ class Refreshed(Generic[Value]):
         grace_s: float,
         clock: Callable[[], float],
         tell: Callable[[BaseException], None],
+        since: Callable[[], float] | None = None,
     ) -> None:
         """
         Args:
@@ -36,12 +37,15 @@ class Refreshed(Generic[Value]):
             grace_s: How much longer the old value is used until the new one is there.
             clock: Monotonic, in seconds.
             tell: Called with the error of each failed read.
+            since: Returns, after a read, when its value was last known to be right;
+                None for the start of the read.
         """
         self._read = read
         self._ttl_s = ttl_s
         self._grace_s = grace_s
         self._clock = clock
         self._tell = tell
+        self._since = since
         self._values: list[Value] = []
         self._error: BaseException | None = None
         self._expires = self._useful_until = clock()
@@ -85,8 +89,9 @@ class Refreshed(Generic[Value]):
         if self._error is None:
             self._values = [reading.result()]
             # The value dates from the start of the read, and so does its age.
-            self._expires = began + self._ttl_s
-            self._useful_until = self._expires + self._grace_s
+            since = began if self._since is None else self._since()
+            self._useful_until = since + self._ttl_s + self._grace_s
+            self._expires = min(began + self._ttl_s, self._useful_until)
         else:
             # Without an old value every caller gets the error, until the next read.
             self._expires = self._clock() + PAUSE_S

@@ -256,7 +256,7 @@ class TestIndexes:
             lookups = lookups_of(Table(), clock=clock, lookup_ttl_s=300)
             await body(lookups, "ana")
             publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
-            clock.advance(311)
+            clock.advance(301)
             assert b"0.25" in await body(lookups, "ana")
 
         asyncio.run(scenario())

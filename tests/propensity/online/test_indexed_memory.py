@@ -17,6 +17,7 @@ from propensity.registry.prediction_index import pointer_name
 from tests.clocks import ManualClock
 from tests.propensity.index.test_index import many
 from tests.propensity.online.test_indexed import (
+    ANA,
     AT_ONCE,
     DAY,
     TODAY,
@@ -136,3 +137,37 @@ class TestIndexes:
                         await asyncio.sleep(0.05)
 
             asyncio.run(scenario())
+
+
+def test_an_index_ages_while_its_pointer_cannot_be_read(artifacts, environment):
+    """Defect: a look at the pointer that had failed made the index as young as one that
+    had succeeded, so that it answered for ten minutes."""
+    publish(artifacts, ANA)
+    is_down = False
+    with Proxy(
+        environment["STORAGE_EMULATOR_HOST"], lambda _: 503 if is_down else None
+    ) as proxy:
+
+        async def scenario() -> None:
+            nonlocal is_down
+            clock = ManualClock()
+            lookups = lookups_of(
+                Table({"ana": (0.25, 1, DAY, 3)}),
+                clock=clock,
+                lookup_ttl_s=300,
+                storage_endpoint=proxy.url,
+            )
+            assert b"0.8125" in await body(lookups, "ana")
+            is_down = True
+            clock.advance(299)
+            # It starts a look, and does not wait for it.
+            assert b"0.8125" in await body(lookups, "ana")
+            looks = len(proxy.asked)
+            async with asyncio.timeout(30):
+                while len(proxy.asked) < looks + 3:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            clock.advance(2)
+            assert b"0.25" in await body(lookups, "ana")
+
+        asyncio.run(scenario())

@@ -1,27 +1,34 @@
 """
-Versions beside the champion, specified: a shadow, one that is named, an older pointer.
+Versions beside the champion, specified: a shadow, one that is named, an older pointer,
+and the champion after a pause.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError, PropensityError, UnknownVersion
 from propensity.registry.loading import Serving
 from propensity.registry.serving import KEPT_VERSIONS, REFUSED_S
 from tests.propensity.registry.serving import (
     NOW,
+    TTL_S,
     USE_CASE,
     after_a_while,
     place,
     probabilities,
+    settled,
     shared,
 )
+from tests.proxy import Asked
 
 # Fixtures.
 __all__ = ["place", "shared"]
@@ -220,3 +227,76 @@ class TestPointerOfAnEarlierDeploy:
         assert place.champions().state(USE_CASE).champion.version == 1
         place.corrupt(1)
         assert place.champions().state(USE_CASE).champion.version == 0
+
+
+class TestAfterAPause:
+    def test_is_what_was_promoted_meanwhile(self, place):
+        """Defect: an instance that nobody had called for an hour answered the next
+        calls by the champion of an hour ago, though it had been rolled back."""
+        place.enthrone()
+        champions = place.champions()
+        champions.state(USE_CASE)
+        place.enthrone(labels=(1, 1, 0, 0))
+        place.clock.advance(60 * TTL_S)
+        with ThreadPoolExecutor(4) as threads:
+            after = [*threads.map(champions.state, [USE_CASE] * 8)]
+
+        assert [state.champion.version for state in after] == [1] * 8
+
+    def test_is_waited_for_off_the_event_loop(self, place):
+        """As the first load is."""
+        place.enthrone()
+        champions = place.champions()
+        champions.state(USE_CASE)
+        place.promote(place.publish(labels=(1, 1, 0, 0)))
+        place.clock.advance(60 * TTL_S)
+        callers: list[str] = []
+
+        def hear(_: Asked) -> None:
+            callers.append("asked")
+
+        async def ask() -> int:
+            ready = asyncio.create_task(champions.ready(USE_CASE))
+            await asyncio.sleep(0)
+            assert not ready.done()
+            return (await ready).champion.version
+
+        place.proxy.rule = hear
+        assert asyncio.run(ask()) == 1
+        assert callers
+
+    def test_is_what_served_if_the_bucket_fails(self, place):
+        """And the next call does not wait for the bucket again."""
+        place.enthrone()
+        hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
+        champions = place.champions(artifacts=hasty)
+        before = champions.state(USE_CASE)
+        place.proxy.rule = lambda _: 503
+        place.clock.advance(60 * TTL_S)
+
+        assert champions.state(USE_CASE) is before
+        asked = len(place.proxy.asked)
+        assert champions.state(USE_CASE) is before
+        assert len(place.proxy.asked) == asked
+        hasty.close()
+
+    def test_is_not_a_read_that_takes_long(self, place):
+        """While calls come nobody waits, though a new version takes longer to load
+        than the time between two reads of the pointer."""
+        place.enthrone()
+        champions = place.champions()
+        before = champions.state(USE_CASE)
+        asking, go_on = threading.Event(), threading.Event()
+
+        def hold(_: Asked) -> None:
+            asking.set()
+            assert go_on.wait(60)
+
+        place.proxy.rule = hold
+        place.grow_old()
+        assert champions.state(USE_CASE) is before
+        assert asking.wait(60)
+        place.clock.advance(60 * TTL_S)
+        assert champions.state(USE_CASE) is before
+        go_on.set()
+        settled()

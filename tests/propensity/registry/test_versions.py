@@ -13,7 +13,15 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from propensity.errors import ArtifactError, Conflict, NoChampion, Pinned, RunInProgress
+from propensity.edges.artifacts import Artifacts
+from propensity.errors import (
+    ArtifactError,
+    Conflict,
+    NoChampion,
+    Pinned,
+    RunInProgress,
+    Unavailable,
+)
 from propensity.registry.leases import Finished, Lease
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.waiting.threads import DaemonThreads
@@ -359,6 +367,23 @@ class TestLeases:
     def test_are_free_after_a_failure(self, registry):
         """The next run need not wait for the end of a lease whose run failed."""
         registry.release(self.begin(registry), error="Unavailable", at=NOW)
+
+        assert isinstance(self.begin(registry, "two"), Lease)
+
+    def test_whose_beginning_was_not_answered_are_free(self, registry, monkeypatch):
+        """Defect: it had been written, so that each try within five minutes was told
+        that a run was under way."""
+        replace, unheard = Artifacts.replace, ["lost"]
+
+        def replaced(*arguments, **named):
+            generation = replace(*arguments, **named)
+            if unheard:
+                raise Unavailable(unheard.pop())
+            return generation
+
+        monkeypatch.setattr(Artifacts, "replace", replaced)
+        with pytest.raises(Unavailable, match="lost"):
+            self.begin(registry)
 
         assert isinstance(self.begin(registry, "two"), Lease)
 

@@ -327,6 +327,30 @@ class TestRun:
         assert empty.compact(midnight + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
 
+    def test_counts_nothing_once_another_has_its_place(self, empty):
+        """Defect: a run that had been held up until its lease ended wrote its tiles
+        beside those of the run that had taken over."""
+        empty.compact(NOW)
+        empty.append(rows_of([bet()], received_at=NOW))
+        run = empty.run(NOW + HOUR)
+        lease = "runs/stream/compact/1970-01-01.json"
+
+        class Overtaken(Warehouse):
+            def rows(self, sql: str, parameters: Any = None) -> list[Any]:
+                found = super().rows(sql, parameters)
+                if sql == statement("stream_events_days"):
+                    taken = run.registry.artifacts.read(lease)
+                    run.registry.artifacts.replace(
+                        lease, b'{"run_id": "another"}', generation=taken.generation
+                    )
+                return found
+
+        run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
+        with pytest.raises(Conflict, match="taken over"):
+            compact.compact(run)
+
+        assert empty.tiles() == []
+
     def test_may_begin_where_another_has_failed(self, empty):
         """A run that fails stands in nobody's way."""
         empty.append(rows_of([bet()], received_at=NOW))

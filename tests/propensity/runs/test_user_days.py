@@ -21,6 +21,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from propensity import tables
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import Conflict
 from propensity.privacy.suppression import key_id, user_hash
 from propensity.runs import user_days
 from propensity.runs.user_days import UNKNOWN, Summed
@@ -164,6 +166,52 @@ def suppress(made: Site, *users: str) -> None:
         for user in users
     ]
     made.warehouse.write(table, pa.Table.from_pylist(entries, table.arrow_schema()))
+
+
+class TestTwoRuns:
+    """Two statements that only insert are no conflict for BigQuery: of two runs that
+    sum up the same new days at once, both write them."""
+
+    ADDED = "INSERT INTO export_user_days SELECT * FROM export_user_days"
+
+    def test_that_sum_up_the_same_days_at_once_count_no_event_twice(self, make_site):
+        """Defect: what another run had written in the meantime doubled the features."""
+        site = make_site(of_day(AS_OF - 3 * DAY, 1))
+        others = [self.ADDED]
+
+        class Overtaken(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                billed = super().execute(sql, parameters)
+                while others:
+                    super().execute(others.pop())
+                return billed
+
+        warehouse = Overtaken(site.settings, client=site.warehouse.client)
+        found, days_read = site.incremental(warehouse=warehouse)
+
+        assert found == site.full()
+        assert (site.incremental(), days_read) == ((found, 0), 2)
+
+    def test_of_which_the_other_was_later_are_mended_by_the_next(self, make_site):
+        """Days that are in the sums twice are summed up anew."""
+        site = make_site(of_day(AS_OF - 3 * DAY, 1))
+        site.incremental()
+        site.warehouse.execute(self.ADDED)
+
+        assert site.incremental() == (site.full(), 1)
+
+    def test_that_never_end_are_a_conflict(self, make_site):
+        """Nothing is published from sums that may be wrong."""
+        site = make_site(of_day(AS_OF - 3 * DAY, 1))
+        added = self.ADDED
+
+        class Doubled(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                return super().execute(sql, parameters) + super().execute(added)
+
+        warehouse = Doubled(site.settings, client=site.warehouse.client)
+        with pytest.raises(Conflict, match="same days"):
+            site.incremental(warehouse=warehouse)
 
 
 class TestFullRuns:
