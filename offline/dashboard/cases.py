@@ -276,8 +276,10 @@ class Case:
                     f"{ended(clipped(row['verdict']))}"
                 )
             yield Deed(text=f"No version serves. {why}", source="versions")
+        what = {"repair": "Repair, and do not train", "retrain": "Train"}
+        if any(row["advice"] == "repair" for row in self.alarms):
+            what["retrain"] = "Train after the repair"
         for row in self.alarms[:_LINES]:
-            what = {"repair": "Repair, and do not train", "retrain": "Train"}
             head = what.get(row["advice"] or "", "Look")
             text = ended(clipped(row["message"]))
             yield Deed(text=f"{head}: {text}", source="drift")

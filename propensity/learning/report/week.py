@@ -206,7 +206,7 @@ class _Week:
         if not alarms:
             return ""
         advice = [alarm.get("advice") for alarm in alarms]
-        action = "train" if "retrain" in advice else "repair what has changed"
+        action = "repair what has changed" if "repair" in advice else "train"
         return f"{plural(len(alarms), 'alarm')} of drift: {action}."
 
     def _tiles(self) -> list[tuple[str, str, str]]:

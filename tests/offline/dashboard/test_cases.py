@@ -256,6 +256,14 @@ class TestDeeds:
         assert deed.text.startswith(words)
         assert (deed.source, deed.is_urgent) == ("drift", True)
 
+    def test_do_not_contradict_each_other(self):
+        """What outcomes of an earlier week ask for waits for the repair."""
+        rows = [alarm(), alarm(as_of=AS_OF - WEEK, thing="outcome", advice="retrain")]
+        first, second = self.deeds(evaluations=[evaluation()], drift=rows)
+
+        assert first.text.startswith("Repair, and do not train: ")
+        assert second.text.startswith("Train after the repair: ")
+
     def test_leave_old_alarms_alone(self):
         """Of a publication before the newest there is nothing to do any more."""
         rows = [drift(), alarm(as_of=AS_OF - WEEK)]
