@@ -276,11 +276,15 @@ class Case:
                     f"{ended(clipped(row['verdict']))}"
                 )
             yield Deed(text=f"No version serves. {why}", source="versions")
-        what = {"repair": "Repair, and do not train", "retrain": "Train"}
-        if any(row["advice"] == "repair" for row in self.alarms):
-            what["retrain"] = "Train after the repair"
+        is_broken = any(row["advice"] == "repair" for row in self.alarms)
         for row in self.alarms[:_LINES]:
-            head = what.get(row["advice"] or "", "Look")
+            head = "Look"
+            if row["advice"] == "repair":
+                head = "Repair, and do not train"
+            elif row["advice"] and row["thing"] != "outcome":
+                head = "Repair, or train if it is to stay"
+            elif row["advice"]:
+                head = "Train after the repair" if is_broken else "Train"
             text = ended(clipped(row["message"]))
             yield Deed(text=f"{head}: {text}", source="drift")
         if len(self.alarms) > _LINES:

@@ -246,12 +246,17 @@ class TestDeeds:
         assert self.deeds(evaluations=[evaluation()], drift=[drift()]) == []
 
     @pytest.mark.parametrize(
-        ("advice", "words"),
-        [("repair", "Repair, and do not train: revenue is 0"), ("retrain", "Train: ")],
+        ("changed", "words"),
+        [
+            ({}, "Repair, and do not train: revenue is 0"),
+            ({"advice": "retrain"}, "Repair, or train if it is to stay: revenue is 0"),
+            ({"advice": "retrain", "thing": "outcome"}, "Train: "),
+        ],
     )
-    def test_follow_the_advice_of_an_alarm(self, advice, words):
-        """With its message, and the statement that has it."""
-        (deed,) = self.deeds(evaluations=[evaluation()], drift=[alarm(advice=advice)])
+    def test_follow_the_advice_of_an_alarm(self, changed, words):
+        """With its message, and the statement that has it. What has lasted may still
+        be broken; outcomes speak of the model."""
+        (deed,) = self.deeds(evaluations=[evaluation()], drift=[alarm(**changed)])
 
         assert deed.text.startswith(words)
         assert (deed.source, deed.is_urgent) == ("drift", True)
