@@ -162,8 +162,12 @@ class Case:
 
     @cached_property
     def alarms(self) -> list[Row]:
-        """Alarms of the newest publication, and of the newest week with outcomes."""
-        return [
+        """
+        Alarms of the newest publication, and of the newest week with outcomes.
+
+        In the order of the run's answer: distances first, the greatest before others.
+        """
+        alarms = [
             row
             for row in (
                 *self._newest(lambda row: row["thing"] != "outcome"),
@@ -171,6 +175,10 @@ class Case:
             )
             if row["is_alarm"]
         ]
+        return sorted(
+            alarms,
+            key=lambda row: (present(row["value"]), -(row["distance"] or 0)),
+        )
 
     def _newest(self, chosen: Callable[[Row], bool]) -> list[Row]:
         rows = [row for row in self.drift if chosen(row)]
@@ -263,19 +271,8 @@ class Case:
             others = plural(len(newest_of) - _LINES, "more audience")
             yield f"{others} on the page of audiences.", "lift"
 
-    def deeds(self) -> Iterator[Deed]:
-        """Yield what a person should do, the most urgent first."""
-        if self.known.note:
-            yield Deed(text=self.known.note, source="versions")
-        elif self.known.champion is None:
-            why = "Train a first one: call 00-ModelTraining."
-            if self.versions:
-                row = self.versions[0]
-                why = (
-                    f"Version {row['model_version']} was not let through: "
-                    f"{ended(clipped(row['verdict']))}"
-                )
-            yield Deed(text=f"No version serves. {why}", source="versions")
+    def _repairs(self) -> Iterator[Deed]:
+        """Yield what the alarms ask for."""
         is_broken = any(row["advice"] == "repair" for row in self.alarms)
         for row in self.alarms[:_LINES]:
             head = "Look"
@@ -292,6 +289,21 @@ class Case:
             yield Deed(
                 text=f"See {plural(rest, 'more alarm')} on its page.", source="drift"
             )
+
+    def deeds(self) -> Iterator[Deed]:
+        """Yield what a person should do, the most urgent first."""
+        if self.known.note:
+            yield Deed(text=self.known.note, source="versions")
+        elif self.known.champion is None:
+            why = "Train a first one: call 00-ModelTraining."
+            if self.versions:
+                row = self.versions[0]
+                why = (
+                    f"Version {row['model_version']} was not let through: "
+                    f"{ended(clipped(row['verdict']))}"
+                )
+            yield Deed(text=f"No version serves. {why}", source="versions")
+        yield from self._repairs()
         overdue = late.sentences(
             self.evaluations,
             {*self.publications, *(row["as_of"] for row in self.published)},

@@ -269,6 +269,17 @@ class TestDeeds:
         assert first.text.startswith("Repair, and do not train: ")
         assert second.text.startswith("Train after the repair: ")
 
+    def test_begin_with_what_moved_most(self):
+        """As the run's answer does; single numbers, which move otherwise, are last."""
+        rows = [
+            alarm(thing="users", name="count", value=7.0, distance=0.9, message="c"),
+            alarm(name="medium", distance=0.2, message="b"),
+            alarm(name="source", distance=0.7, message="a"),
+        ]
+        found = self.deeds(evaluations=[evaluation()], drift=rows)
+
+        assert [deed.text[-2] for deed in found] == ["a", "b", "c"]
+
     def test_leave_old_alarms_alone(self):
         """Of a publication before the newest there is nothing to do any more."""
         rows = [drift(), alarm(as_of=AS_OF - WEEK)]
