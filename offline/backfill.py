@@ -31,7 +31,15 @@ from propensity.errors import (
 from propensity.pages.words import plural
 from propensity.privacy.suppression import Followed
 from propensity.registry.leases import Finished
-from propensity.runs import champion, export, index, predict, publications, season
+from propensity.runs import (
+    champion,
+    drift,
+    export,
+    index,
+    predict,
+    publications,
+    season,
+)
 from propensity.runs.request import EARLIEST
 from propensity.runs.run import Run, plain
 
@@ -259,8 +267,10 @@ def _published(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> We
     shift = season.log_odds_shift(run, model.version)
     features = (listed.now().without(batch, run.use_case.name) for batch in rows)
     staged = predict.stage(run, model, features=features, log_odds_shift=shift)
-    predict.score_shift(run, staged)
+    watched = drift.watch(run, model, staged)
+    predict.score_shift(run, staged, causes=watched.messages)
     predict.publish_predictions(run, model, staged)
+    drift.publish(run, watched)
     publications.record(run, model, staged, billed_before=billed_before)
     return Week(
         as_of=run.as_of,

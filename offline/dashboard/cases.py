@@ -162,8 +162,12 @@ class Case:
 
     @cached_property
     def alarms(self) -> list[Row]:
-        """Alarms of the newest publication, and of the newest week with outcomes."""
-        return [
+        """
+        Alarms of the newest publication, and of the newest week with outcomes.
+
+        In the order of the run's answer: distances first, the greatest before others.
+        """
+        alarms = [
             row
             for row in (
                 *self._newest(lambda row: row["thing"] != "outcome"),
@@ -171,6 +175,10 @@ class Case:
             )
             if row["is_alarm"]
         ]
+        return sorted(
+            alarms,
+            key=lambda row: (present(row["value"]), -(row["distance"] or 0)),
+        )
 
     def _newest(self, chosen: Callable[[Row], bool]) -> list[Row]:
         rows = [row for row in self.drift if chosen(row)]
@@ -263,6 +271,25 @@ class Case:
             others = plural(len(newest_of) - _LINES, "more audience")
             yield f"{others} on the page of audiences.", "lift"
 
+    def _repairs(self) -> Iterator[Deed]:
+        """Yield what the alarms ask for."""
+        is_broken = any(row["advice"] == "repair" for row in self.alarms)
+        for row in self.alarms[:_LINES]:
+            head = "Look"
+            if row["advice"] == "repair":
+                head = "Repair, and do not train"
+            elif row["advice"] and row["thing"] != "outcome":
+                head = "Repair, or train if it is to stay"
+            elif row["advice"]:
+                head = "Train after the repair" if is_broken else "Train"
+            text = ended(clipped(row["message"]))
+            yield Deed(text=f"{head}: {text}", source="drift")
+        if len(self.alarms) > _LINES:
+            rest = len(self.alarms) - _LINES
+            yield Deed(
+                text=f"See {plural(rest, 'more alarm')} on its page.", source="drift"
+            )
+
     def deeds(self) -> Iterator[Deed]:
         """Yield what a person should do, the most urgent first."""
         if self.known.note:
@@ -276,16 +303,7 @@ class Case:
                     f"{ended(clipped(row['verdict']))}"
                 )
             yield Deed(text=f"No version serves. {why}", source="versions")
-        for row in self.alarms[:_LINES]:
-            what = {"repair": "Repair, and do not train", "retrain": "Train"}
-            head = what.get(row["advice"] or "", "Look")
-            text = ended(clipped(row["message"]))
-            yield Deed(text=f"{head}: {text}", source="drift")
-        if len(self.alarms) > _LINES:
-            rest = len(self.alarms) - _LINES
-            yield Deed(
-                text=f"See {plural(rest, 'more alarm')} on its page.", source="drift"
-            )
+        yield from self._repairs()
         overdue = late.sentences(
             self.evaluations,
             {*self.publications, *(row["as_of"] for row in self.published)},

@@ -70,7 +70,7 @@ def alarms(readings: Readings, case: Case) -> Grid:
     return grid(
         rows,
         caption="Alarms, newest first.",
-        columns=("As of", "Cause", "What", "Advice", "Weeks in a row"),
+        columns=("As of", "Cause", "What", "Advice", "In a row"),
         source="drift",
         texts=4,
         empty=why_empty(readings, "drift", "No alarm in this time."),

@@ -21,6 +21,7 @@ from propensity.drift.sketch import (
     Scores,
     Sketch,
     Sketches,
+    Value,
     of_scores,
 )
 
@@ -30,7 +31,7 @@ FALSE_ALARMS, WEEKS = 0.1, 104
 # Publications that are compared with, and the fewest without an alarm of their own:
 # after a change for good the new state is what is expected.
 MEMORY, FEWEST = 8, 2
-# Weeks in a row after which a change is there to stay.
+# Publications in a row after which a change is there to stay.
 LASTING = 3
 
 # What is watched. A row of the table is one of them.
@@ -215,23 +216,28 @@ def advice(things: Sequence[Thing]) -> Advice:
     Return what to do about the alarms of a publication or a week.
 
     What is broken is repaired, not learned: a model that is trained on it has to be
-    trained again after the repair. What lasts, or what no feature explains, is learned.
+    trained again after the repair. So nothing is learned beside a change that is new.
+
+    Args:
+        things: Of one publication, of its outcomes, or of both.
     """
     alarms = [thing for thing in things if thing.is_alarm]
     if not alarms:
         return Advice(action="nothing", reason="")
+    new = [
+        alarm for alarm in alarms if alarm.thing != OUTCOME and alarm.weeks < LASTING
+    ]
+    if new:
+        return Advice(action="repair", reason=new[0].message)
     relation = [alarm for alarm in alarms if alarm.thing == OUTCOME]
     if relation:
         return Advice(action="retrain", reason=relation[0].message)
-    lasting = [alarm for alarm in alarms if alarm.weeks >= LASTING]
-    if lasting:
-        longest = max(lasting, key=lambda alarm: alarm.weeks)
-        return Advice(
-            action="retrain",
-            reason=f"for {longest.weeks} weeks {longest.message}: repair it, or train "
-            "on it if it is to stay",
-        )
-    return Advice(action="repair", reason=alarms[0].message)
+    longest = max(alarms, key=lambda alarm: alarm.weeks)
+    return Advice(
+        action="retrain",
+        reason=f"for {longest.weeks} publications in a row {longest.message}: repair "
+        "it, or train on it if it is to stay",
+    )
 
 
 def _chance(things: int) -> float:
@@ -348,14 +354,26 @@ def _sentence(thing: Thing, top: Bin, before: Sketch) -> str:
         if top.first == top.last == 0.0:
             return f"{thing.name} is 0 for {shares}"
         median, earlier = _median(thing.sketch), _median(before)
-        if median is not None and earlier is not None and median != earlier:
-            return f"the median of {thing.name} is {median:.4g} ({earlier:.4g} before)"
-        return f"{thing.name} is from {top.first:.4g} to {top.last:.4g} for {shares}"
+        if _are_apart(median, earlier):
+            return (
+                f"the median of {thing.name} is {_figure(median)} "
+                f"({_figure(earlier)} before)"
+            )
+        if top.first == top.last:
+            return f"{thing.name} is about {_figure(top.first)} for {shares}"
+        ends = f"{_figure(top.first)} to {_figure(top.last)}"
+        return f"{thing.name} is from {ends} for {shares}"
     value = "a rare value"
     if top.first is not None:
         text = str(top.first)
         value = repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
     return f"{thing.name} is {value} for {shares}"
+
+
+def _figure(value: Value) -> str:
+    """Write the value of a number, a large one without its power of ten."""
+    assert isinstance(value, float)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _percent(share: float) -> str:
@@ -370,6 +388,14 @@ def _median(sketch: Sketch) -> float | None:
         if held >= half:
             return value
     return None
+
+
+def _are_apart(now: float | None, before: float | None) -> bool:
+    """Tell whether a median moved so far that it says by itself what has changed."""
+    # Where about half of the users have 0 the median is 0 or not by chance.
+    if not now or not before:
+        return False
+    return not 0.5 < now / before < 2
 
 
 def _level_sentence(

@@ -35,6 +35,9 @@ _HABIT = 1.5
 # Weeks in which the weight of an earlier publication halves.
 _HALF_LIFE = 2.0
 
+# Chance makes a difference even of one and the same change.
+_ABOUT = 0.8
+
 # Shares of users in a bin, and users that a bin must have for chance to be known.
 _BIN_SHARE, _SMALLEST_SHARE, _BIN_USERS = 0.1, 0.01, 5
 
@@ -112,7 +115,11 @@ def compare(now: Sketch, earlier: Sequence[Sketch], *, chance: float) -> Compari
         noise=noise,
         threshold=threshold,
         bins=_described(
-            values, group, before, after, order=_order(before, after, parts)
+            values,
+            group,
+            before,
+            after,
+            order=_order(before, after, parts, missing=int(group[-1])),
         ),
     )
 
@@ -203,9 +210,18 @@ def _divergence(first: Floats, second: Floats) -> Floats:
     return np.maximum(parts / 2, 0.0)
 
 
-def _order(before: Floats, after: Floats, parts: Floats) -> NDArray[np.intp]:
-    """Return bins, the largest change of a share first; of equal ones the rarer."""
-    return np.lexsort((-parts, -np.round(np.abs(after - before), 3)))
+def _order(
+    before: Floats, after: Floats, parts: Floats, *, missing: int
+) -> NDArray[np.intp]:
+    """
+    Return bins, the largest change of a share first; of equal ones the rarer.
+
+    Users without a value come before others whose share changed about as much: a value
+    that was lost has lost its users to them.
+    """
+    change = np.abs(after - before)
+    change[missing] /= _ABOUT
+    return np.lexsort((-parts, -np.round(change, 3)))
 
 
 def _described(

@@ -188,8 +188,7 @@ def _in_log_odds(model: Any, owners: _Owners) -> _Sum:
     Raises:
         Unexplained: It is no sum.
     """
-    if type(model) is FrozenEstimator:
-        return _in_log_odds(model.estimator, owners)
+    model = _thawed(model)
     if type(model) is LogisticRegression and len(model.coef_) == 1:
         return _linear(model, owners)
     if type(model) is HistGradientBoostingClassifier:
@@ -273,6 +272,10 @@ def _boosted(model: HistGradientBoostingClassifier, owners: _Owners) -> _Sum:
     return _Sum(base, parts)
 
 
+def _thawed(model: Any) -> Any:
+    return _thawed(model.estimator) if type(model) is FrozenEstimator else model
+
+
 def _is_forest(model: Any) -> bool:
     return type(model) in {RandomForestClassifier, ExtraTreesClassifier}
 
@@ -296,12 +299,19 @@ def _calibrated(model: CalibratedClassifierCV, owners: _Owners) -> _Sum:
         raise Unexplained("a calibration by several folds is not a sum over features")
     [part] = model.calibrated_classifiers_
     [calibrator] = part.calibrators
-    inner = _in_log_odds(part.estimator, owners)
+    estimator = _thawed(part.estimator)
+    # Of a forest it reads the probability, of which only a temperature makes log-odds.
+    is_forest = _is_forest(estimator)
+    as_sum = _in_log_odds
+    if is_forest and part.method != "temperature":
+        as_sum = _in_probability
+    inner = as_sum(estimator, owners)
     if part.method == "sigmoid":
         slope = -float(calibrator.a_)
         return _scaled(inner, slope, slope * inner.base - float(calibrator.b_))
     if part.method == "temperature":
-        slope = float(calibrator.beta_)
+        # A softmax over minus and plus the decision.
+        slope = (1.0 if is_forest else 2.0) * float(calibrator.beta_)
         return _scaled(inner, slope, slope * inner.base)
     known, values = calibrator.X_thresholds_, calibrator.y_thresholds_
     base = log_odds(np.interp(inner.base, known, values))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from propensity import tables
 from propensity.drift import alarms, estimate
-from propensity.drift.alarms import Earlier, Thing
+from propensity.drift.alarms import Advice, Earlier, Thing
 from propensity.drift.estimate import Estimate, Past
 from propensity.drift.level import Level
 from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value
@@ -54,6 +54,11 @@ class Watched:
         )
 
     @property
+    def advice(self) -> Advice:
+        """What to do about them."""
+        return alarms.advice(self.alarms)
+
+    @property
     def messages(self) -> list[str]:
         """What the first alarms say."""
         return [alarm.message for alarm in self.alarms[:_LINES]]
@@ -64,7 +69,7 @@ class Watched:
             "estimated_roc_auc": None
             if self.estimated is None
             else self.estimated.value,
-            "drift": _summary(self.alarms),
+            "drift": _summary(self.alarms, self.advice),
         }
 
 
@@ -103,7 +108,7 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
         things.append(Thing(thing=alarms.SCORE, name=alarms.RANKING, level=level))
     watched = Watched(things=things, model_version=model.version, estimated=estimated)
     run.log_fields["drift_alarms"] = len(watched.alarms)
-    _say(run, watched.alarms)
+    _say(run, watched.alarms, watched.advice)
     return watched
 
 
@@ -111,7 +116,7 @@ def publish(run: Run, watched: Watched) -> None:
     """Write the rows of ``ma_drift``, in the place of an earlier run's of the date."""
     rows = [
         {
-            **_row(run, run.as_of, thing),
+            **_row(run, run.as_of, thing, watched.advice),
             "model_version": watched.model_version,
             **(
                 {
@@ -148,38 +153,40 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         and row.get("prediction_as_of") == row["week"]
     ]
     if run.use_case.scores_events or not known:
-        return _summary([])
+        return _summary([], alarms.advice([]))
     earlier = _earlier(
         run, since=known[0]["week"] - _LOOK_BACK, until=known[-1]["week"] + _NEAR
     )
     before = {week.publication.as_of: week for week in earlier}
-    rows, things = [], []
+    rows, things, advice = [], [], alarms.advice([])
     for row in known:
         older = [week for day, week in sorted(before.items()) if day < row["week"]]
         place = before.get(row["week"])
         things = _outcomes(row, place, older[::-1])
+        kept = {} if place is None else dict(place.publication.things)
+        kept |= {thing.key: thing for thing in things}
+        # What was broken when the week was scored is behind its outcomes, too.
+        advice = alarms.advice([*kept.values()])
         measured = row["roc_auc"]
         rows += [
             {
-                **_row(run, row["week"], thing),
+                **_row(run, row["week"], thing, advice),
                 "model_version": row["model_version"],
                 "roc_auc": measured if thing.name == alarms.RANKING else None,
             }
             for thing in things
         ]
         if place is not None:
-            kept = {
-                **place.publication.things,
-                **{thing.key: thing for thing in things},
-            }
             before[row["week"]] = replace(
                 place, publication=replace(place.publication, things=kept)
             )
     _replace(run, rows)
     raised = [thing for thing in things if thing.is_alarm]
+    if not raised:
+        advice = alarms.advice([])
     run.log_fields["drift_alarms"] = len(raised)
-    _say(run, raised)
-    return _summary(raised)
+    _say(run, raised, advice)
+    return _summary(raised, advice)
 
 
 def _outcomes(
@@ -301,10 +308,12 @@ def _thing(row: Any) -> Thing:
         sketch=sketch,
         level=level,
         is_alarm=bool(row["is_alarm"]),
+        message=row["message"] or "",
+        weeks=row["weeks"] or 0,
     )
 
 
-def _row(run: Run, as_of: date, thing: Thing) -> dict[str, Any]:
+def _row(run: Run, as_of: date, thing: Thing, advice: Advice) -> dict[str, Any]:
     """Return a thing as a row of ``ma_drift``."""
     row: dict[str, Any] = {
         "use_case": run.use_case.name,
@@ -320,7 +329,7 @@ def _row(run: Run, as_of: date, thing: Thing) -> dict[str, Any]:
         "cause": thing.cause or None,
         "message": thing.message or None,
         "weeks": thing.weeks or None,
-        "advice": alarms.advice([thing]).action if thing.is_alarm else None,
+        "advice": advice.action if thing.is_alarm else None,
         "counts": [],
     }
     if thing.sketch is not None:
@@ -359,9 +368,8 @@ def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
         log("WARNING", f"drift not written: {error}", function=run.function)
 
 
-def _say(run: Run, raised: Sequence[Thing]) -> None:
+def _say(run: Run, raised: Sequence[Thing], advice: Advice) -> None:
     """Write a line of the log for the first alarms."""
-    action = alarms.advice(raised).action
     for alarm in raised[:_LINES]:
         log(
             "WARNING",
@@ -371,12 +379,11 @@ def _say(run: Run, raised: Sequence[Thing]) -> None:
             as_of=run.as_of,
             cause=alarm.cause,
             name=alarm.name,
-            advice=action,
+            advice=advice.action,
         )
 
 
-def _summary(raised: Sequence[Thing]) -> dict[str, Any]:
-    advice = alarms.advice(raised)
+def _summary(raised: Sequence[Thing], advice: Advice) -> dict[str, Any]:
     return {
         "alarms": [
             {"cause": alarm.cause, "name": alarm.name, "message": alarm.message}

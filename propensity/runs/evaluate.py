@@ -48,7 +48,7 @@ def evaluations(run: Run) -> list[dict[str, Any]]:
 
 def _unfinished(run: Run, query: str) -> list[date]:
     """
-    Return the weeks that are over and have no final figures.
+    Return the weeks that are over and have no final figures of what is published.
 
     The week that ends with the as-of date is always among them: without predictions it
     gets a row that says so. If the export ends before that date, the week waits until
@@ -69,6 +69,9 @@ def _unfinished(run: Run, query: str) -> list[date]:
         },
     )
     ends = set() if run.is_cut_short else {newest}
+    if again := {row["week"] for row in rows if row.get("is_republished")}:
+        # Their earlier figures are of probabilities that are not there any more.
+        run.log_fields["republished"] = sorted(again)
     return sorted({row["week"] for row in rows} | ends)
 
 
@@ -315,6 +318,8 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
             "use_case": run.use_case.name,
             "weeks": [row["week"] for row in rows],
             "model_versions": sorted({row["model_version"] for row in rows}),
+            # No date where there is none: an empty array has no type.
+            "republished": run.log_fields.get("republished", [date.min]),
         },
     )
     run.warehouse.execute(statement("clear_staged_evaluations"), run.staging_key)

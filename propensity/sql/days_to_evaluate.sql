@@ -16,4 +16,20 @@ FROM
       AND event_date BETWEEN @since AND @until
       AND COALESCE(source, 'stream') != 'loaded'
   ) AS begun
--- include: without_final_figures.sql
+LEFT JOIN
+  (
+    SELECT DISTINCT
+      week
+    FROM
+      ma_model_evaluation
+    WHERE
+      use_case = @use_case
+      AND week BETWEEN @since AND @until
+      AND status = 'final'
+      AND model_version >= 0
+  ) AS settled
+  ON settled.week = begun.week
+WHERE
+  settled.week IS NULL
+ORDER BY
+  week

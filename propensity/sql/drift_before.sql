@@ -17,7 +17,9 @@ SELECT
   estimated_roc_auc,
   estimated_roc_auc_low,
   estimated_roc_auc_high,
-  is_alarm
+  is_alarm,
+  message,
+  weeks
 FROM
   ma_drift
 WHERE

@@ -1,6 +1,7 @@
 -- Publish one run's staged evaluations: replace the rows of their weeks and models.
 -- Parameters: @run_id STRING; @staged_on DATE; @use_case STRING; @weeks ARRAY<DATE>;
---   @model_versions ARRAY<INT64>, of the staged rows.
+--   @model_versions ARRAY<INT64>, of the staged rows; @republished ARRAY<DATE>, those of
+--   the weeks whose earlier rows are of a publication that was replaced.
 -- Source: ma_model_evaluation_staging.
 -- Columns are named: those of a table that was mended later are in another order.
 -- What was known on the week's end stays, whatever came later.
@@ -42,7 +43,10 @@ USING
           use_case = @use_case
           AND provisional_log_odds IS NOT NULL
       ) AS known
-      ON known.week = staged.week AND known.model_version = staged.model_version
+      ON
+        known.week = staged.week
+        AND known.model_version = staged.model_version
+        AND staged.week NOT IN UNNEST(@republished)
     WHERE
       staged.staged_on = @staged_on
       AND staged.run_id = @run_id
@@ -52,7 +56,11 @@ ON
 WHEN NOT MATCHED BY SOURCE
   AND t.use_case = @use_case
   AND t.week IN UNNEST(@weeks)
-  AND (t.model_version = -1 OR t.model_version IN UNNEST(@model_versions))
+  AND (
+    t.model_version = -1
+    OR t.model_version IN UNNEST(@model_versions)
+    OR t.week IN UNNEST(@republished)
+  )
 THEN
   DELETE
 WHEN NOT MATCHED THEN

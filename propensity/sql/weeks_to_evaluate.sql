@@ -1,22 +1,28 @@
--- One row per week whose outcomes are over and whose figures are not final, where it was
--- published or has provisional figures (of probabilities published before it).
+-- One row per week whose outcomes are over and whose figures are not final, or are those
+-- of a publication that was replaced since: where it was published, or has provisional
+-- figures (of probabilities published before it).
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
 --   the newest whose outcomes are over.
 -- Source: ma_predictions_history, ma_model_evaluation.
 SELECT
-  begun.week
+  begun.week,
+  COALESCE(begun.published_at > known.evaluated_at, FALSE) AS is_republished
 FROM
   (
     SELECT
-      as_of AS week
+      as_of AS week,
+      MAX(scored_at) AS published_at
     FROM
       ma_predictions_history
     WHERE
       use_case = @use_case
       AND as_of BETWEEN @since AND @until
-    UNION DISTINCT
-    SELECT
-      week
+    GROUP BY
+      as_of
+    UNION ALL
+    SELECT DISTINCT
+      week,
+      CAST(NULL AS TIMESTAMP) AS published_at
     FROM
       ma_model_evaluation
     WHERE
@@ -24,4 +30,24 @@ FROM
       AND week BETWEEN @since AND @until
       AND status = 'provisional'
   ) AS begun
--- include: without_final_figures.sql
+LEFT JOIN
+  (
+    SELECT
+      week,
+      MAX(evaluated_at) AS evaluated_at,
+      COUNTIF(status = 'final') > 0 AS is_final
+    FROM
+      ma_model_evaluation
+    WHERE
+      use_case = @use_case
+      AND week BETWEEN @since AND @until
+      AND model_version >= 0
+    GROUP BY
+      week
+  ) AS known
+  ON known.week = begun.week
+WHERE
+  NOT COALESCE(known.is_final, FALSE)
+  OR begun.published_at > known.evaluated_at
+ORDER BY
+  begun.week

@@ -60,6 +60,10 @@ DRIFT = Table(
         ),
         Column("message", "STRING", "What has changed, in a sentence"),
         Column("weeks", "INT64", "Publications in a row with this alarm"),
-        Column("advice", "STRING", "repair or retrain; null without an alarm"),
+        Column(
+            "advice",
+            "STRING",
+            "repair or retrain, for all alarms of the publication; null without one",
+        ),
     ),
 )

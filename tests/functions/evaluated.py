@@ -27,6 +27,7 @@ def published(
     *,
     version: int = 0,
     use_case: str = "ga4_purchase",
+    scored_at: datetime = datetime(2026, 3, 2, tzinfo=UTC),
 ) -> None:
     """Add a publication to the history."""
     rows = [
@@ -37,7 +38,7 @@ def published(
             "probability": probability,
             "percentile": 50,
             "model_version": version,
-            "scored_at": datetime(2026, 3, 2, tzinfo=UTC),
+            "scored_at": scored_at,
         }
         for user, probability in probabilities.items()
     ]

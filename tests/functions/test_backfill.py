@@ -36,6 +36,14 @@ def filled(
     return code, json.loads(out) if out else {}
 
 
+def drift(place: Place) -> list[tuple]:
+    """All that is watched, but for which run has written it."""
+    rows = place.rows("SELECT * EXCEPT (run_id, written_at) FROM ma_drift")
+    return sorted(
+        ((row["as_of"], *map(str, row.values())) for row in rows), key=lambda row: row
+    )
+
+
 def with_two_versions(place: Place) -> Place:
     """Give a place a second version, promoted four weeks after the first."""
     place.warehouse.execute(
@@ -62,8 +70,9 @@ class TestBackfill:
         self, runs, enthroned, capfd, monkeypatch
     ):
         """One query for all weeks gives history and current table as single runs do,
-        each by the version of its time; a second time as well. Each week's publication
-        is recorded with what its own statements billed: the meter is that of all."""
+        each by the version of its time; a second time as well. So are what is watched
+        for drift and its alarms. Each week's publication is recorded with what its own
+        statements billed: the meter is that of all."""
         place = with_two_versions(enthroned)
         asked = []
         parts = Warehouse.parts
@@ -84,6 +93,8 @@ class TestBackfill:
 
         assert (first, second, len(asked)) == (0, 0, 2)
         assert state(place) == once == state(runs)
+        assert drift(place) == drift(runs)
+        assert {as_of for as_of, *_ in drift(place)} == {*WEEKS}
         versions = [week["model_version"] for week in report["weeks"]]
         assert versions == [1, 0, 1]
         assert report["weeks"][0]["is_trained_after"]
@@ -129,10 +140,10 @@ class TestBackfill:
         runs.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'user.001'")
         score_shift = predict.score_shift
 
-        def interrupted(run, *arguments):
+        def interrupted(run, *arguments, **named):
             if run.as_of == LATER:
                 raise KeyboardInterrupt
-            return score_shift(run, *arguments)
+            return score_shift(run, *arguments, **named)
 
         monkeypatch.setattr(predict, "score_shift", interrupted)
         filled(runs, capfd, since=TRAINED)

@@ -7,6 +7,7 @@ No model is needed: tests write the history that 01 would have written.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -172,6 +173,32 @@ class TestMaturity:
             str(MONDAY + 3 * DAY): "final",
             str(MONDAY + WEEK): "provisional",
         }
+
+    @pytest.mark.parametrize("version", [0, 1])
+    def test_is_of_the_publication_that_stands(
+        self, shop_of, scores, converters, version
+    ):
+        """A week that was repaired and published again is evaluated again, once, and
+        nothing stays of the probabilities that were replaced."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY, scores)
+        for day in (MONDAY + WEEK, MONDAY + 2 * WEEK):
+            place.run("model_evaluation", day)
+        [before, *_] = evaluations(place)
+        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+        halved = {user: probability / 2 for user, probability in scores.items()}
+        published(place, MONDAY, halved, version=version, scored_at=datetime.now(UTC))
+        again = place.run("model_evaluation", MONDAY + 2 * WEEK)
+        once_more = place.run("model_evaluation", MONDAY + 2 * WEEK)
+
+        assert (before["status"], before["model_version"]) == ("final", 0)
+        assert before["provisional_log_odds"] is not None
+        assert again["weeks"][0]["week"] == str(MONDAY)
+        assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
+        [after] = [row for row in evaluations(place) if row["week"] == MONDAY]
+        assert (after["status"], after["model_version"]) == ("final", version)
+        assert after["mean_probability"] == before["mean_probability"] / 2
+        assert after["provisional_log_odds"] is None
 
 
 class TestWeeksWithout:

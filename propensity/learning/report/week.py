@@ -205,8 +205,11 @@ class _Week:
         alarms = [alarm for alarm in self.report.alarms if alarm.get("is_alarm")]
         if not alarms:
             return ""
-        advice = [alarm.get("advice") for alarm in alarms]
-        action = "train" if "retrain" in advice else "repair what has changed"
+        action = "repair what has changed"
+        if not any(alarm.get("advice") == "repair" for alarm in alarms):
+            # Outcomes say that the model is at fault; a feature may still be broken.
+            is_of_model = any(alarm.get("thing") == "outcome" for alarm in alarms)
+            action = "train" if is_of_model else f"{action}, or train if it is to stay"
         return f"{plural(len(alarms), 'alarm')} of drift: {action}."
 
     def _tiles(self) -> list[tuple[str, str, str]]:

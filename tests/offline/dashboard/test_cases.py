@@ -246,15 +246,39 @@ class TestDeeds:
         assert self.deeds(evaluations=[evaluation()], drift=[drift()]) == []
 
     @pytest.mark.parametrize(
-        ("advice", "words"),
-        [("repair", "Repair, and do not train: revenue is 0"), ("retrain", "Train: ")],
+        ("changed", "words"),
+        [
+            ({}, "Repair, and do not train: revenue is 0"),
+            ({"advice": "retrain"}, "Repair, or train if it is to stay: revenue is 0"),
+            ({"advice": "retrain", "thing": "outcome"}, "Train: "),
+        ],
     )
-    def test_follow_the_advice_of_an_alarm(self, advice, words):
-        """With its message, and the statement that has it."""
-        (deed,) = self.deeds(evaluations=[evaluation()], drift=[alarm(advice=advice)])
+    def test_follow_the_advice_of_an_alarm(self, changed, words):
+        """With its message, and the statement that has it. What has lasted may still
+        be broken; outcomes speak of the model."""
+        (deed,) = self.deeds(evaluations=[evaluation()], drift=[alarm(**changed)])
 
         assert deed.text.startswith(words)
         assert (deed.source, deed.is_urgent) == ("drift", True)
+
+    def test_do_not_contradict_each_other(self):
+        """What outcomes of an earlier week ask for waits for the repair."""
+        rows = [alarm(), alarm(as_of=AS_OF - WEEK, thing="outcome", advice="retrain")]
+        first, second = self.deeds(evaluations=[evaluation()], drift=rows)
+
+        assert first.text.startswith("Repair, and do not train: ")
+        assert second.text.startswith("Train after the repair: ")
+
+    def test_begin_with_what_moved_most(self):
+        """As the run's answer does; single numbers, which move otherwise, are last."""
+        rows = [
+            alarm(thing="users", name="count", value=7.0, distance=0.9, message="c"),
+            alarm(name="medium", distance=0.2, message="b"),
+            alarm(name="source", distance=0.7, message="a"),
+        ]
+        found = self.deeds(evaluations=[evaluation()], drift=rows)
+
+        assert [deed.text[-2] for deed in found] == ["a", "b", "c"]
 
     def test_leave_old_alarms_alone(self):
         """Of a publication before the newest there is nothing to do any more."""

@@ -80,6 +80,18 @@ class TestCauses:
                 "source is 'google' for 0% of users (60% before)",
             ),
             (
+                feature(counts={0.0: 2_000, 4.0: 2_700, 4.5: 2_800, 400.0: 2_500}),
+                feature(counts={0.0: 2_000, 4.0: 5_200, 4.5: 2_800}),
+                "feature",
+                "amount is about 400 for 25% of users (0% before)",
+            ),
+            (
+                feature("source", {"mail": 10_000}, missing=5_900, kind="category"),
+                feature("source", {"google": 6_000, "mail": 4_000}, kind="category"),
+                "missing values",
+                "source is missing for 59% of users (0% before)",
+            ),
+            (
                 mean(0.05),
                 mean(0.10),
                 "score",
@@ -116,6 +128,8 @@ class TestCauses:
             "zero",
             "values",
             "source",
+            "a part of the users",
+            "lost",
             "score",
             "users",
             "more users",
@@ -229,7 +243,21 @@ class TestAdvice:
         advice = alarms.advice([replace(found, weeks=3)])
 
         assert advice.action == "retrain"
-        assert advice.reason.startswith("for 3 weeks amount is missing for 90%")
+        assert advice.reason.startswith(
+            "for 3 publications in a row amount is missing for 90%"
+        )
+
+    def test_nothing_is_learned_beside_a_new_break(self):
+        """Whatever has lasted, and whatever outcomes say: they may be its doing."""
+        new = watched(feature(missing=9_000), before(feature()))
+        lasting = replace(feature("source", SOURCES), is_alarm=True, weeks=5)
+        calm = [alarms.outcome("roc_auc", Level(value=0.0, error=0.004), [])] * 8
+        worse = alarms.outcome("roc_auc", Level(value=-0.1, error=0.004), calm)
+
+        assert worse.is_alarm
+        for others in ([lasting], [worse], [lasting, worse]):
+            advice = alarms.advice([*others, new])
+            assert (advice.action, advice.reason) == ("repair", new.message)
 
     def test_without_an_alarm_there_is_nothing_to_do(self):
         """Also where something moved."""

@@ -118,6 +118,11 @@ class TestPage:
 
         assert "source is 'google' for 2% of users (41% before)" in said
         assert "1 alarm of drift: repair what has changed." in said
+        lasting = ALARM | {"advice": "retrain", "weeks": 3}
+        said = words(report(alarms=[lasting]))
+        assert "repair what has changed, or train if it is to stay." in said
+        said = words(report(alarms=[lasting, lasting | {"thing": "outcome"}]))
+        assert "2 alarms of drift: train." in said
         assert "No alarm in this week." in words(report())
 
     def test_has_what_acting_was_worth(self):

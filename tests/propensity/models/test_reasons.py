@@ -256,16 +256,24 @@ class TestLinear:
 
 
 class TestCalibrations:
-    def test_by_a_sigmoid_scale_all_numbers_alike(self):
-        """It is a straight line of log-odds."""
-        _, plain, _ = explained(BOOSTED)
-        model = calibrated(BOOSTED, "sigmoid")
-        _, contributions, _ = explained(model)
+    @pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+    def test_by_a_line_scale_all_numbers_alike(self, method):
+        """The base moves along the line, too; its slope is read off probabilities."""
+        base, plain, probability = explained(BOOSTED)
+        found, contributions, calibrated_to = explained(calibrated(BOOSTED, method))
 
-        [part] = model.calibrated_classifiers_
-        np.testing.assert_allclose(
-            contributions, -part.calibrators[0].a_ * plain, atol=1e-9
-        )
+        slope, start = np.polyfit(log_odds(probability), log_odds(calibrated_to), 1)
+        np.testing.assert_allclose(contributions, slope * plain, atol=1e-9)
+        assert found == pytest.approx(slope * base + start)
+
+    def test_of_a_forest_are_of_its_probability(self):
+        """A forest has no decision: a loaded model's sigmoid is a line of that."""
+        base, _, probability = explained(FOREST)
+        model = CalibratedClassifierCV(FrozenEstimator(FOREST), method="sigmoid")
+        found, _, calibrated_to = explained(model.fit(ENCODED, PART.label))
+
+        slope, start = np.polyfit(probability, log_odds(calibrated_to), 1)
+        assert found == pytest.approx(slope / (1 + np.exp(-base)) + start)
 
     def test_by_steps_change_no_sign(self):
         """However steep a step is, positive numbers stay so, and negative ones too."""
