@@ -10,25 +10,31 @@ SELECT
 FROM
   (
     SELECT
-      as_of AS week,
-      MAX(scored_at) AS published_at
-    FROM
-      ma_predictions_history
-    WHERE
-      use_case = @use_case
-      AND as_of BETWEEN @since AND @until
-    GROUP BY
-      as_of
-    UNION ALL
-    SELECT DISTINCT
       week,
-      CAST(NULL AS TIMESTAMP) AS published_at
+      MAX(published_at) AS published_at
     FROM
-      ma_model_evaluation
-    WHERE
-      use_case = @use_case
-      AND week BETWEEN @since AND @until
-      AND status = 'provisional'
+      (
+        SELECT
+          as_of AS week,
+          scored_at AS published_at
+        FROM
+          ma_predictions_history
+        WHERE
+          use_case = @use_case
+          AND as_of BETWEEN @since AND @until
+        UNION ALL
+        SELECT
+          week,
+          CAST(NULL AS TIMESTAMP) AS published_at
+        FROM
+          ma_model_evaluation
+        WHERE
+          use_case = @use_case
+          AND week BETWEEN @since AND @until
+          AND status = 'provisional'
+      ) AS found
+    GROUP BY
+      week
   ) AS begun
 LEFT JOIN
   (
