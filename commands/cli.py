@@ -8,6 +8,7 @@ where it is done.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -149,16 +150,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 prog_name="propensity",
                 standalone_mode=False,
             )
+        code = int(ended or Exit.DONE)
     except click.ClickException as error:
         error.show()
-        return Exit.UNKNOWN
+        code = Exit.UNKNOWN
     except click.Abort:
-        return Exit.INTERRUPTED
+        code = Exit.INTERRUPTED
     except OSError as error:
         # Of the help, which no command prints: a disk is full.
         click.echo(f"propensity: {reason(error)}", err=True)
-        return Exit.FAILED
-    return int(ended or Exit.DONE)
+        code = Exit.FAILED
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would try, and say it, once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == Exit.DONE:
+            click.echo(f"propensity: {reason(error)}", err=True)
+            code = Exit.FAILED
+    return code
 
 
 if __name__ == "__main__":

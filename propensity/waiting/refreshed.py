@@ -50,6 +50,8 @@ class Refreshed(Generic[Value]):
         self._error: BaseException | None = None
         self._expires = self._useful_until = clock()
         self._reading: asyncio.Task[Value] | None = None
+        # When the newest read began.
+        self._began = self._expires
 
     def fresh(self) -> Value | None:
         """Return the value, without waiting, if it is younger than ``ttl_s``."""
@@ -69,19 +71,26 @@ class Refreshed(Generic[Value]):
         Raises:
             PropensityError: The read failed, and there is no old value to use.
         """
-        now = self._clock()
-        if now >= self._expires and self._reading is None:
-            self._reading = asyncio.create_task(asyncio.to_thread(self._read))
-            self._reading.add_done_callback(lambda done: self._finish(done, now))
-        if self._values and now < self._useful_until:
-            return self._values[0]
-        if self._reading is None:
-            assert self._error is not None
-            # Anew, or each caller would stay in the traceback of the one error.
-            raise self._error.with_traceback(None)
-        return await asyncio.shield(self._reading)
+        arrived = self._clock()
+        while True:
+            now = self._clock()
+            if now >= self._expires and self._reading is None:
+                self._began = now
+                self._reading = asyncio.create_task(asyncio.to_thread(self._read))
+                self._reading.add_done_callback(self._finish)
+            if self._values and now < self._useful_until:
+                return self._values[0]
+            if self._reading is None:
+                assert self._error is not None
+                # Anew, or each caller would stay in the traceback of the one error.
+                raise self._error.with_traceback(None)
+            began = self._began
+            value = await asyncio.shield(self._reading)
+            # One that began before the process paused tells what was right then.
+            if began >= arrived or self._clock() < self._useful_until:
+                return value
 
-    def _finish(self, reading: asyncio.Task[Value], began: float) -> None:
+    def _finish(self, reading: asyncio.Task[Value]) -> None:
         self._reading = None
         if reading.cancelled():
             return
@@ -89,9 +98,9 @@ class Refreshed(Generic[Value]):
         if self._error is None:
             self._values = [reading.result()]
             # The value dates from the start of the read, and so does its age.
-            since = began if self._since is None else self._since()
+            since = self._began if self._since is None else self._since()
             self._useful_until = since + self._ttl_s + self._grace_s
-            self._expires = min(began + self._ttl_s, self._useful_until)
+            self._expires = min(self._began + self._ttl_s, self._useful_until)
         else:
             # Without an old value every caller gets the error, until the next read.
             self._expires = self._clock() + PAUSE_S

@@ -53,7 +53,6 @@ SMALL = {
     "PROPENSITY_TRAINING_SNAPSHOTS": "4",
     "PROPENSITY_MINIMUM_TRAINING_ROWS": "100",
     "PROPENSITY_MINIMUM_CONVERSIONS": "10",
-    "PROPENSITY_RETRY_DEADLINE_S": "5",
     # What is long ago is then read from the export itself: one query less a run.
     "PROPENSITY_RETENTION_DAYS": "",
 }

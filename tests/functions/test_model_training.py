@@ -241,7 +241,9 @@ class TestPointer:
             return 503 if b"champion.json" in asked.body else None
 
         with Proxy(place.environment["STORAGE_EMULATOR_HOST"], refuse) as proxy:
-            through = place.with_settings(STORAGE_EMULATOR_HOST=proxy.url)
+            through = place.with_settings(
+                STORAGE_EMULATOR_HOST=proxy.url, PROPENSITY_RETRY_DEADLINE_S="5"
+            )
             answer = through.post("model_training", {"as_of": TRAINED})
         [row] = metadata(place)
 

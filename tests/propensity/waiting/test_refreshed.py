@@ -5,6 +5,7 @@ A value that is kept and read again, specified: how old it may be, and when it f
 from __future__ import annotations
 
 import asyncio
+import threading
 import traceback
 
 import pytest
@@ -78,6 +79,35 @@ def test_is_waited_for_where_the_old_one_is_too_old():
         return [*found, await value.current()]
 
     assert asyncio.run(ask()) == [1, 2]
+
+
+def test_is_read_again_where_the_process_paused_within_a_read():
+    """What it tells was right before the pause; who came later waits for a new one,
+    and so does everybody who came with it, once."""
+    source = Source()
+    is_released = threading.Event()
+
+    def read() -> int:
+        value = source.read()
+        assert is_released.wait(30)
+        return value
+
+    async def ask() -> list[int]:
+        value = Refreshed(
+            read, ttl_s=10, grace_s=5, clock=lambda: source.now, tell=source.told.append
+        )
+        before = asyncio.create_task(value.current())
+        while not source.reads:
+            await asyncio.sleep(0.001)
+        source.now += 3600
+        after = [asyncio.create_task(value.current()) for _ in range(3)]
+        await asyncio.sleep(0)
+        is_released.set()
+        return await asyncio.gather(before, *after)
+
+    found = asyncio.run(ask())
+    assert found[1:] == [2, 2, 2]
+    assert source.reads == 2
 
 
 def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
