@@ -113,11 +113,10 @@ def _state(text: str) -> str:
 
 
 def _user(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # What a shell hands over and is no UTF-8 comes as halves of surrogate pairs.
-        raise ValueError(f"{text!r} is not written in UTF-8") from None
+    from propensity.ids import is_encodable
+
+    if not is_encodable(text):
+        raise ValueError(f"{text!r} is not written in UTF-8")
     return text
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
 from propensity.errors import RequestError
-
-_HALVES = re.compile("[\ud800-\udfff]")
+from propensity.ids import is_encodable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +167,7 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     users = tuple(dict.fromkeys(user for user in every if user))
     if not users:
         raise RequestError("no user was named", field="user_id")
-    # What a shell hands over and is no UTF-8 comes as halves of surrogate pairs.
-    if any(_HALVES.search(user) for user in users):
+    if not all(map(is_encodable, users)):
         raise RequestError("a user id is not written in UTF-8", field="user_id")
     return users
 

@@ -13,8 +13,17 @@ MAXIMUM_ID_CHARACTERS = 256
 # The name of a use case, which is a folder, or of an event type.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
-# Control characters, and halves of surrogate pairs, which are not text.
+# Halves of surrogate pairs: no UTF-8 has them, and what a shell hands over that is none
+# comes as such.
+_HALF = re.compile(r"[\ud800-\udfff]")
+
+# Control characters, and such halves, which are not text.
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def is_encodable(value: str) -> bool:
+    """Tell whether a text can be written in UTF-8."""
+    return _HALF.search(value) is None
 
 
 def is_text(value: str) -> bool:

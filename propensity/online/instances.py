@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -24,7 +23,7 @@ from propensity.events.values import (
     numeral_of,
     sensible_instant,
 )
-from propensity.ids import problem_of
+from propensity.ids import is_encodable, problem_of
 from propensity.models.encoding import Rows
 from propensity.registry.inference_log import latency_ms
 from propensity.usecases import NUMBER, UseCase
@@ -35,7 +34,6 @@ FUNCTION = "score"
 INGESTED = "ingest_ts"
 EVENT_ID = "event_id"
 
-_HALF = re.compile(r"[\ud800-\udfff]")
 _PLAIN = frozenset({float, int})
 
 _encode = msgspec.json.Encoder().encode
@@ -220,7 +218,7 @@ def _text(fields: Mapping[str, Any], name: str, prefix: str) -> str | None:
     field = prefix + name
     if not isinstance(value, str):
         raise RequestError(f"{field} must be a text or null", field=field)
-    if len(value) > MAXIMUM_TEXT_CHARACTERS or _HALF.search(value):
+    if len(value) > MAXIMUM_TEXT_CHARACTERS or not is_encodable(value):
         raise RequestError(
             f"{field} must be a text of {MAXIMUM_TEXT_CHARACTERS} characters at most",
             field=field,
