@@ -168,10 +168,9 @@ class Champions:
         with self._refreshing_of(use_case):
             if (snapshot := self._usable(use_case)) is not None:
                 return snapshot.state
-            last = self._failures.pop(use_case.name, None)
+            last = self._failures.get(use_case.name)
             # So do later ones for a moment, where no other load would end differently.
             if last and (last is not before or self._clock() < last[0]):
-                self._failures[use_case.name] = last
                 raise copy(last[1])
             try:
                 return self._refresh(use_case)
@@ -335,10 +334,11 @@ class Champions:
     def _note(self, use_case: UseCase, error: PropensityError) -> None:
         """Report an error once, for as long as it lasts."""
         reported = self._reported.setdefault(use_case.name, set())
-        if error.message not in reported:
-            reported.add(error.message)
-            if self._tell is not None:
-                self._tell(error)
+        if error.message in reported:
+            return
+        reported.add(error.message)
+        if self._tell is not None:
+            self._tell(error)
 
     # Versions by number
 
