@@ -27,15 +27,15 @@ from propensity.runs.run import Answer, Run, run
 def model_evaluation(current: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     days = export.wait_for_days(current)
-    rows = evaluate.evaluations(current)
-    evaluate.publish_evaluations(current, rows)
+    evaluated = evaluate.evaluations(current)
+    evaluate.publish_evaluations(current, evaluated)
     lifts = lift.lifts(current)
     lift.publish_lifts(current, lifts)
-    summary = drift.evaluated(current, rows)
+    summary = drift.evaluated(current, evaluated.rows)
     answered = lift.answered(lifts)
-    reports = report.write_reports(current, rows)
+    reports = report.write_reports(current, evaluated.rows)
     return {
-        "weeks": evaluate.answered(rows),
+        "weeks": evaluated.answer(),
         "drift": summary,
         **answered,
         **reports,

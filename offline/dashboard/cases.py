@@ -11,6 +11,7 @@ from typing import Any
 
 from offline.dashboard import amounts, late, ranking
 from offline.dashboard.reading import Readings, Row, by_use_case, users_of
+from propensity.drift import alarms
 from propensity.ids import NAME
 from propensity.pages.words import (
     count,
@@ -165,9 +166,9 @@ class Case:
         """
         Alarms of the newest publication, and of the newest week with outcomes.
 
-        In the order of the run's answer: distances first, the greatest before others.
+        In the order of the run's answer.
         """
-        alarms = [
+        raised = [
             row
             for row in (
                 *self._newest(lambda row: row["thing"] != "outcome"),
@@ -176,8 +177,10 @@ class Case:
             if row["is_alarm"]
         ]
         return sorted(
-            alarms,
-            key=lambda row: (present(row["value"]), -(row["distance"] or 0)),
+            raised,
+            key=lambda row: alarms.rank(
+                is_single=present(row["value"]), distance=row["distance"]
+            ),
         )
 
     def _newest(self, chosen: Callable[[Row], bool]) -> list[Row]:

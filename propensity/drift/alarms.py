@@ -211,6 +211,11 @@ def outcome(
     )
 
 
+def rank(*, is_single: bool, distance: float | None) -> tuple[bool, float]:
+    """Return an alarm's place: distances before single numbers, the greatest first."""
+    return is_single, -(distance or 0.0)
+
+
 def advice(things: Sequence[Thing]) -> Advice:
     """
     Return what to do about the alarms of a publication or a week.

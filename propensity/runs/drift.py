@@ -47,10 +47,13 @@ class Watched:
 
     @property
     def alarms(self) -> list[Thing]:
-        """The things with an alarm, the greatest distance first."""
+        """The things with an alarm, by rank."""
         raised = [thing for thing in self.things if thing.is_alarm]
         return sorted(
-            raised, key=lambda thing: (thing.sketch is None, -(thing.distance or 0))
+            raised,
+            key=lambda thing: alarms.rank(
+                is_single=thing.sketch is None, distance=thing.distance
+            ),
         )
 
     @property

@@ -4,6 +4,8 @@ Evaluation as a run: what past scores were worth, week by week or day by day.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,27 +30,52 @@ if TYPE_CHECKING:
 CATCH_UP = timedelta(weeks=13)
 
 
-def evaluations(run: Run) -> list[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
     """
-    Return the rows of ``ma_model_evaluation`` for all weeks without final figures.
+    Rows of ``ma_model_evaluation``, in time order.
+
+    ``republished`` are weeks that had figures of probabilities that are not there any
+    more: none of those stays.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    republished: Sequence[date]
+
+    def answer(self) -> list[dict[str, Any]]:
+        """Return the rows for an answer: without the counts by threshold, long ones."""
+        return [
+            {name: value for name, value in row.items() if name != "thresholds"}
+            for row in self.rows
+        ]
+
+
+def evaluations(run: Run) -> Evaluated:
+    """
+    Evaluate all weeks without final figures.
 
     A use case of events has days in their place, with a row for each version that
     scored on the day, and another for its shadow scores.
     """
     if run.use_case.scores_events:
-        return _evaluated_days(run, _unfinished(run, "days_to_evaluate"))
-    weeks = _unfinished(run, "weeks_to_evaluate")
+        days, _ = _unfinished(run, "days_to_evaluate")
+        return Evaluated(rows=_evaluated_days(run, days), republished=[])
+    weeks, republished = _unfinished(run, "weeks_to_evaluate")
+    if republished:
+        run.log_fields["republished"] = republished
     earlier, rows = EarlierWeeks(run, weeks), []
     for week in weeks:
         row = _evaluated_week(run, week, earlier)
         earlier.add(row)
         rows.append(row)
-    return rows
+    return Evaluated(rows=rows, republished=republished)
 
 
-def _unfinished(run: Run, query: str) -> list[date]:
+def _unfinished(run: Run, query: str) -> tuple[list[date], list[date]]:
     """
     Return the weeks that are over and have no final figures of what is published.
+
+    Beside them those among them that were published again since they had figures.
 
     The week that ends with the as-of date is always among them: without predictions it
     gets a row that says so. If the export ends before that date, the week waits until
@@ -69,10 +96,8 @@ def _unfinished(run: Run, query: str) -> list[date]:
         },
     )
     ends = set() if run.is_cut_short else {newest}
-    if again := {row["week"] for row in rows if row.get("is_republished")}:
-        # Their earlier figures are of probabilities that are not there any more.
-        run.log_fields["republished"] = sorted(again)
-    return sorted({row["week"] for row in rows} | ends)
+    republished = {row["week"] for row in rows if row.get("is_republished")}
+    return sorted({row["week"] for row in rows} | ends), sorted(republished)
 
 
 def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, Any]:
@@ -289,17 +314,10 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     return observed, int(conversions[~scored].sum())
 
 
-def answered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows for an answer: without the counts by threshold, which are long."""
-    return [
-        {name: value for name, value in row.items() if name != "thresholds"}
-        for row in rows
-    ]
-
-
-def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
+def publish_evaluations(run: Run, evaluated: Evaluated) -> None:
     """Replace the rows of the evaluated weeks, in one statement."""
     run.check_lease()
+    rows = evaluated.rows
     if not rows:
         return
     key = run.staging_key
@@ -319,7 +337,7 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
             "weeks": [row["week"] for row in rows],
             "model_versions": sorted({row["model_version"] for row in rows}),
             # No date where there is none: an empty array has no type.
-            "republished": run.log_fields.get("republished", [date.min]),
+            "republished": evaluated.republished or [date.min],
         },
     )
     run.warehouse.execute(statement("clear_staged_evaluations"), run.staging_key)
