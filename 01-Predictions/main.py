@@ -19,7 +19,6 @@ import functions_framework
 from propensity.clock import SYSTEM
 from propensity.runs import (
     champion,
-    drift,
     export,
     index,
     predict,
@@ -42,19 +41,16 @@ def predictions(current: Run) -> Answer:
     log_odds_shift = season.log_odds_shift(current, model.version)
     features = user_days.features(current)
     staged = staging.stage(current, model, features, log_odds_shift=log_odds_shift)
-    watched = drift.watch(current, model, staged)
-    shift = predict.score_shift(current, staged, causes=watched.messages)
-    predict.publish_predictions(current, model, staged)
-    drift.publish(current, watched)
+    published = publications.publish(current, model, staged)
     index_users = index.publish(current)
     publications.record(current, model, staged)
     return {
         "model_version": model.version,
         **staged.answer(),
-        "score_shift": shift,
+        "score_shift": published.score_shift,
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,
-        **watched.answer(),
+        **published.watched.answer(),
         **days,
         **user_days.answer(current),
     }

@@ -33,7 +33,6 @@ from propensity.privacy.suppression import Followed
 from propensity.registry.leases import Finished
 from propensity.runs import (
     champion,
-    drift,
     export,
     index,
     predict,
@@ -267,10 +266,7 @@ def _published(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> We
     shift = season.log_odds_shift(run, model.version)
     features = (listed.now().without(batch, run.use_case.name) for batch in rows)
     staged = predict.stage(run, model, features=features, log_odds_shift=shift)
-    watched = drift.watch(run, model, staged)
-    predict.score_shift(run, staged, causes=watched.messages)
-    predict.publish_predictions(run, model, staged)
-    drift.publish(run, watched)
+    publications.publish(run, model, staged)
     publications.record(run, model, staged, billed_before=billed_before)
     return Week(
         as_of=run.as_of,

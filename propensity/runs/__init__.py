@@ -11,8 +11,9 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``staging``, ``predict``: the steps of 01-Predictions
 - ``drift``: what has changed since earlier publications, and what outcomes say of it
 - ``reasons``: the columns that say why, where a deployment wants them
-- ``index``: the prediction index; ``publications``, its last step: a row of what was
-  promised and what it cost
+- ``publications``: staged scores compared with earlier ones and published; at the end
+  a row of what was promised and what it cost
+- ``index``: the prediction index
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``value``: what users are worth: amounts read, expected values published and evaluated
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for

@@ -1,13 +1,15 @@
 """
-A row for each publication: who was scored, what was promised, and what it cost.
+Publications: staged scores are compared with earlier ones, published and recorded.
 
-It is the last thing that a publication writes, so that its bytes are those of the whole
-run. What was published stays published where it cannot be written: the log says so, and
-a repeated run of the date writes it.
+A publication's row says who was scored, what was promised, and what it cost. It is the
+last thing that is written, so that its bytes are those of the whole run. What was
+published stays published where it cannot be written: the log says so, and a repeated
+run of the date writes it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning import cost
-from propensity.runs import value
+from propensity.runs import drift, predict, value
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -23,11 +25,34 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from propensity.registry.loading import Serving
+    from propensity.runs.drift import Watched
     from propensity.runs.predict import Staged
     from propensity.runs.run import Run
 
 
 _NOTHING = {"sum": 0.0, "low": 0.0, "high": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What has changed since earlier publications, and how far scores moved."""
+
+    watched: Watched
+    score_shift: float | None
+
+
+def publish(run: Run, model: Serving, staged: Staged) -> Published:
+    """
+    Publish staged scores, and what has changed since earlier publications.
+
+    Raises:
+        ScoreShift: They have jumped, and the run is not forced.
+    """
+    watched = drift.watch(run, model, staged)
+    score_shift = predict.score_shift(run, staged, causes=watched.messages)
+    predict.publish_predictions(run, model, staged)
+    drift.publish(run, watched)
+    return Published(watched=watched, score_shift=score_shift)
 
 
 def promised(total: Mapping[str, Decimal | float]) -> dict[str, Decimal]:
