@@ -201,6 +201,13 @@ def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
     )
     if has_jobs and len(part) > PARALLEL_ROWS:
         model.set_params(n_jobs=-1)
+    share = model.get_params().get("max_samples")
+    has_share = isinstance(share, float) and 0 < share <= 1
+    if has_share:
+        # A share of the weight, as in scikit-learn. Rows of a sample stand for many
+        # others: a tree draws as many as there are at most.
+        draws = int(min(share * part.weight.sum(), len(part)))
+        model.set_params(max_samples=max(1, draws))
     try:
         with warnings.catch_warnings():
             # A fit that stops at max_iter is judged by its figures like any other.
@@ -210,6 +217,8 @@ def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
         raise UseCaseError(f"candidate {name} cannot be fitted: {error}") from error
     if has_jobs:
         model.set_params(n_jobs=None)
+    if has_share:
+        model.set_params(max_samples=share)
     if isinstance(model, LogisticRegression):
         # What reasons for its probabilities are measured from (``models.reasons``).
         model.column_means_ = np.average(encoded, axis=0, weights=part.weight)

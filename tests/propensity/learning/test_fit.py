@@ -7,7 +7,9 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from propensity.errors import UseCaseError
@@ -237,6 +239,34 @@ class TestCandidates:
 
         assert candidates.estimator(own_seed, {}, seed=1).random_state == 7
         assert candidates.estimator(FOREST, {}, seed=1).random_state == 1
+
+    @pytest.mark.parametrize(
+        ("weights", "draws"),
+        [
+            pytest.param([1.0], 120, id="rows that count alike"),
+            pytest.param([0.5, 1.5], 120, id="weights with a mean of one"),
+            pytest.param([1.0, 0.5], 90, id="rows that age"),
+            pytest.param([1.0, 100.0], 400, id="rows that stand for many"),
+        ],
+    )
+    def test_draw_a_share_of_the_weight_and_as_many_as_there_are_at_most(
+        self, weights, draws
+    ):
+        """As scikit-learn's max_samples; the trees of a sample take no more memory."""
+        label = np.arange(400, dtype=np.int8) % 2
+        rows = data.Slice(
+            rows=pa.table({"label": label}),
+            label=label,
+            weight=np.tile(weights, 400 // len(weights)),
+        )
+        forest = RandomForestClassifier(3, max_samples=0.3, random_state=0)
+        encoded = np.random.default_rng(0).normal(size=(400, 2))
+
+        fitted = candidates.fit_on(forest, encoded, rows, name="forest")
+
+        for tree in fitted.estimators_:
+            assert tree.tree_.weighted_n_node_samples[0] == draws
+        assert fitted.max_samples == 0.3
 
 
 class TestCalibration:
