@@ -4,6 +4,7 @@ The champion as a run reads it: the version that serves, or served at an earlier
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,9 +90,21 @@ def _loaded(
     )
 
 
-def has_learned_from(metadata: Mapping[str, Any], rows: pa.Table) -> bool:
-    """Tell whether a version has learned from these as-of dates, or later ones."""
+def has_learned_from(
+    metadata: Mapping[str, Any], rows: pa.Table, *, is_measured: bool = False
+) -> bool:
+    """
+    Tell whether a version has learned from these as-of dates, or later ones.
+
+    Args:
+        metadata: Of the version.
+        rows: With their ``as_of``.
+        is_measured: Whether the model behind its figures may have: its newest rows are
+            a horizon or more before the holdout.
+    """
     until = metadata.get("trained_until")
+    if until is not None and is_measured:
+        until = min(metadata["holdout_as_ofs"]) - timedelta(metadata["horizon_days"])
     first = pc.min(rows["as_of"]).as_py()
     return until is not None and first is not None and until >= first
 
@@ -105,7 +118,9 @@ def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats
 
     A champion that has learned from these rows, as in a second training of the same
     day, would look better than it is. In its place the version's measured model scores
-    them: the one behind its figures, which was fitted without the holdout.
+    them: the one behind its figures, which was fitted without the holdout. In a
+    training as of an earlier day that one, too, may have learned from the rows; the
+    log line then says so.
     """
     if champion is None:
         return None
@@ -113,7 +128,9 @@ def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats
         metadata = recorded(run.warehouse, run.use_case, champion.version)
         model = _loaded(run, metadata)
         if has_learned_from(metadata, rows) and metadata.get("measured_object"):
-            run.log_fields["champion_refitted"] = True
+            knows = has_learned_from(metadata, rows, is_measured=True)
+            run.log_fields["champion_refitted"] = not knows
+            run.log_fields["champion_knows_rows"] = knows
             model = _loaded(run, metadata, is_measured=True)
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:

@@ -35,6 +35,13 @@ from propensity.statements import statement
 # To train, to choose and to hold out.
 FEWEST_SNAPSHOTS = 3
 
+# What a verdict says of a champion that has learned from the rows held out, by field of
+# the log line.
+_CHAMPION_LEARNED = {
+    "champion_refitted": "as it was before it learned from these",
+    "champion_knows_rows": "which may have learned from these",
+}
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -228,11 +235,9 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
         seed=run.settings.seed,
         earlier=None if scores is None else scores[:earlier],
     )
-    if run.log_fields.get("champion_refitted") and verdict.differences:
-        verdict = replace(
-            verdict,
-            reason=f"{verdict.reason}, as it was before it learned from these",
-        )
+    for name, words in _CHAMPION_LEARNED.items():
+        if run.log_fields.get(name) and verdict.differences:
+            verdict = replace(verdict, reason=f"{verdict.reason}, {words}")
     if champion is None or not champion.pinned:
         return verdict
     return replace(

@@ -19,6 +19,8 @@ SELECT
   onnx_note,
   value_object,
   value_sha256,
+  horizon_days,
+  holdout_as_ofs,
   trained_until,
   is_warm,
   promoted,

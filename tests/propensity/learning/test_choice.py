@@ -134,6 +134,22 @@ class TestStackedWeights:
         worth = 1e-6 if all(found) else 1e-4
         assert judged.mean(judged.loss(mean_of(each, found))) <= best + worth
 
+    def test_are_found_of_models_that_are_alike(self):
+        """More weight for any would not help: the slope of the loss is that of the sum.
+
+        Of like models each weight changes the loss little, and slowly found weights
+        would be near those of the start.
+        """
+        judged, odds = drawn(2)
+        first, second = noisy(odds, 0.3, 2), noisy(odds, 0.32, 3)
+        each = [first, second, 0.97 * np.sqrt(first * second)]
+        found = stacked_weights(each, judged)
+
+        mixed = np.exp(-judged.loss(mean_of(each, found)))
+        for probability, weight in zip(each, found, strict=True):
+            slope = judged.mean(np.exp(-judged.loss(probability)) / mixed)
+            assert slope == pytest.approx(1, abs=1e-5) if weight else slope < 1
+
     def test_leave_out_what_is_noise(self):
         """A model that knows nothing gets no weight beside one that knows all."""
         judged, odds = drawn(4)
