@@ -372,9 +372,9 @@ class Work:
                 self._replace(generation, data)
             elif generation.name.startswith(FEATURES):
                 data = written(feature_sets.blanked(rows, self._is_named(rows)))
-                # Before the object, for the same reason.
-                feature_sets.record_part(self.artifacts, generation.name, data)
-                self._replace(generation, data)
+                # Before the object, for the same reason, and behind it.
+                with feature_sets.recorded(self.artifacts, generation.name, data):
+                    self._replace(generation, data)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):
