@@ -338,7 +338,8 @@ def record_part(artifacts: Artifacts, name: str, data: bytes) -> None:
     Write the checksum of a part's new bytes into the manifest of its set.
 
     A set that is not complete has none, and no publication names it yet: its run looks
-    for such parts once it has written the manifest.
+    for such parts once it has written the manifest. By a damaged one no part can be
+    read anyway.
 
     Raises:
         Conflict: Others wrote the manifest each time.
@@ -348,7 +349,10 @@ def record_part(artifacts: Artifacts, name: str, data: bytes) -> None:
         stored = artifacts.find(manifest_name)
         if stored is None:
             return
-        manifest = _manifest(stored, manifest_name)
+        try:
+            manifest = _manifest(stored, manifest_name)
+        except ArtifactError:
+            return
         parts = [
             replace(part, size_bytes=len(data), sha256=sha256(data))
             if part.name == name

@@ -99,3 +99,14 @@ class TestFeatures:
             "user_id": [KEPT, None],
             "bets": [1, None],
         }
+
+    def test_of_a_damaged_set_lose_the_user_as_well(self, site):
+        """Defect: the manifest's error ended the command at each try, before it had
+        come to the files behind, to the indexes and to the second search."""
+        folder = f"features/{USE_CASE}/as_of={NOW.date()}/20260302T060000.000000Z-r/"
+        site.artifacts.create(f"{folder}manifest.json", b"{")
+        site.artifacts.create(f"{folder}part-00000.parquet", parquet(KEPT, GONE))
+
+        assert main(["forget", GONE]) == Exit.DONE
+        data = site.artifacts.read(f"{folder}part-00000.parquet").data
+        assert users_in(data) == [KEPT, None]
