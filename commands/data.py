@@ -230,10 +230,9 @@ def forget(
     if use_case:
         usecases.load(use_case)
     if allow_again:
-        show(
-            program.allow_again(settings, users, use_case=use_case or ""),
-            as_json=as_json,
-        )
+        from offline.allow_again import allow_again as allow
+
+        show(allow(settings, users, use_case=use_case or ""), as_json=as_json)
         return Exit.DONE
     report = program.forget(
         settings,

@@ -10,6 +10,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``check_features``      compares streamed features with a clean computation
 ``forget_user``         removes users, with the report of ``forget_report``
 ``forget_indexes``      removes them from prediction indexes
+``allow_again``         takes users off the list of suppressed ones
 ``scoring_sql``         prints the statements that score a table in BigQuery
 ``reproduce``           computes a published probability again, from kept features
 ``backfill``            publishes the predictions of past weeks by one query

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from offline import forget_indexes
-from offline.forget_report import Allowed, Place, Report, Request
+from offline.forget_report import Place, Report, Request
 from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation, sha256
 from propensity.edges.warehouse import Warehouse
@@ -96,27 +96,6 @@ def forget(settings: Settings, request: Request) -> Report:
             ) from error
     work.report.bytes_billed = warehouse.bytes_billed
     return work.report
-
-
-def allow_again(
-    settings: Settings, user_ids: Sequence[str], *, use_case: str
-) -> Allowed:
-    """Take users off the list, and say how many were on it."""
-    key = settings.required("suppression_key")
-    with (
-        contextlib.closing(Warehouse.open(settings)) as warehouse,
-        contextlib.closing(Artifacts.open(settings)) as artifacts,
-    ):
-        suppression.read(warehouse)
-        removed = warehouse.execute(
-            statement("allow_again"),
-            {
-                "hashes": [user_hash(key, user) for user in user_ids],
-                "use_case": use_case or EVERYWHERE,
-            },
-        )
-        published.publish(warehouse, artifacts)
-    return Allowed(removed=removed)
 
 
 class Work:
@@ -372,9 +351,9 @@ class Work:
                 self._replace(generation, data)
             elif generation.name.startswith(FEATURES):
                 data = written(feature_sets.blanked(rows, self._is_named(rows)))
-                # Before the object, for the same reason.
-                feature_sets.record_part(self.artifacts, generation.name, data)
-                self._replace(generation, data)
+                # Before the object, for the same reason, and behind it.
+                with feature_sets.recorded(self.artifacts, generation.name, data):
+                    self._replace(generation, data)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):

@@ -16,12 +16,15 @@ from propensity import tables
 from propensity.edges.artifacts import sha256
 from propensity.errors import ArtifactError
 from propensity.registry.champion import Champion
-from propensity.registry.loading import find_recorded
+from propensity.registry.loading import find_promoted, find_recorded
 from propensity.registry.versions import Registry
 from propensity.usecases import UseCase
 
 # A champion that is older knows little of today's users; as the alert champion_age.
 CHAMPION_OLD = timedelta(days=45)
+
+# Running instances ignore a lower epoch than they have seen.
+PROMOTE = "promote by an epoch above the last: propensity promote N --epoch $(date +%s)"
 
 
 def check_champions(exam: Examination) -> None:
@@ -34,22 +37,11 @@ def check_champions(exam: Examination) -> None:
         except ArtifactError as error:
             exam.error(
                 f"{use_case.name}: the pointer {pointer} is damaged: {error.message}",
-                # Running instances ignore a lower epoch than they have seen.
-                f"{RESTORE}, or delete it and promote by an epoch above the last: "
-                "propensity promote N --epoch $(date +%s)",
+                f"{RESTORE}, or delete it and {PROMOTE}",
             )
             continue
         if champion is None:
-            as_of = exam.now.date().isoformat()
-            exam.lack(
-                f"{use_case.name}: no model serves",
-                f"run 00-ModelTraining with use_case {use_case.name}, or load the "
-                "shipped model: propensity load-model. Where one was trained, "
-                "propensity versions says why it was not promoted",
-                locally=exam.call(
-                    "model_training", use_case=use_case.name, as_of=as_of
-                ),
-            )
+            _check_nothing(exam, use_case, pointer)
             continue
         serving = [("the champion", champion.version)]
         if champion.shadow is not None:
@@ -57,6 +49,26 @@ def check_champions(exam: Examination) -> None:
         for role, version in serving:
             _check_version(exam, use_case, role, version)
         _check_pointer(exam, use_case, champion)
+
+
+def _check_nothing(exam: Examination, use_case: UseCase, pointer: str) -> None:
+    """Say why nothing serves: a pointer that was deleted, or no promotion yet."""
+    version = find_promoted(exam.warehouse, use_case.name)
+    if version is not None:
+        exam.error(
+            f"{use_case.name}: no model serves: version {version} was promoted, and "
+            f"since then {pointer} was deleted",
+            f"{RESTORE}, or {PROMOTE}",
+        )
+        return
+    as_of = exam.now.date().isoformat()
+    exam.lack(
+        f"{use_case.name}: no model serves",
+        f"run 00-ModelTraining with use_case {use_case.name}, or load the shipped "
+        "model: propensity load-model. Where one was trained, propensity versions says "
+        "why it was not promoted",
+        locally=exam.call("model_training", use_case=use_case.name, as_of=as_of),
+    )
 
 
 def _check_pointer(exam: Examination, use_case: UseCase, champion: Champion) -> None:

@@ -16,6 +16,7 @@ complete. Forgotten users' rows are blank, and the rows of others keep their pla
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ import pyarrow.parquet as pq
 
 from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.objects import Stored
-from propensity.errors import ArtifactError
+from propensity.errors import ArtifactError, Conflict
 from propensity.registry.objects import instant_of, json_of, object_of
 from propensity.registry.versions import JSON, PARQUET, libraries
 from propensity.tables import USER
@@ -44,6 +45,9 @@ PART_ROWS = 16_384
 
 # Parts that are written at once; their rows wait in memory.
 _UPLOADS = 2
+
+# Attempts at a manifest that others change meanwhile.
+TRIES = 5
 
 # Names between slashes of a set's objects.
 _DEPTH = 5
@@ -173,6 +177,8 @@ class Writer:
         self._names = [USER, *features]
         self._columns: dict[str, str] = {}
         self._parts: list[Part] = []
+        # Of the parts as they were stored, by name.
+        self._generations: dict[str, int] = {}
         self.folder = f"{folder(use_case, as_of)}{_stamp(scored_at)}-{run_id}/"
 
     def keeping(self, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -200,13 +206,19 @@ class Writer:
             self._columns = {field.name: str(field.type) for field in rows.schema}
         data = written(rows)
         name = f"{self.folder}part-{number:05d}.parquet"
-        self._artifacts.create(name, data, content_type=PARQUET)
+        self._generations[name] = self._artifacts.create(
+            name, data, content_type=PARQUET
+        )
         return Part(
             name=name, rows=len(rows), size_bytes=len(data), sha256=sha256(data)
         )
 
     def finish(self, *, model_version: int) -> Manifest:
-        """Write the manifest, once all parts are stored; the set is complete then."""
+        """
+        Write the manifest, once all parts are stored; the set is complete then.
+
+        Of parts from which users were removed meanwhile, it gets the new checksums.
+        """
         manifest = Manifest(
             name=f"{self.folder}{MANIFEST}",
             use_case=self._use_case,
@@ -221,6 +233,12 @@ class Writer:
             parts=self._parts,
         )
         self._artifacts.create(manifest.name, manifest.content(), content_type=JSON)
+        # Behind the manifest: who removes users from now on, finds it.
+        for entry in self._artifacts.generations(self.folder):
+            stored = self._generations.get(entry.name, entry.generation)
+            if entry.is_live and entry.generation != stored:
+                data = self._artifacts.read(entry.name).data
+                record_part(self._artifacts, entry.name, data)
         return manifest
 
 
@@ -302,31 +320,55 @@ def blanked(rows: pa.Table, is_gone: pa.ChunkedArray) -> pa.Table:
     return pa.table(columns, names=rows.column_names)
 
 
+@contextlib.contextmanager
+def recorded(artifacts: Artifacts, name: str, data: bytes) -> Iterator[None]:
+    """
+    Record a part's new bytes before they are stored within this, and behind it.
+
+    Before, so that after an interruption the old rows are found again; behind it, since
+    the set's run may have written the manifest meanwhile.
+    """
+    record_part(artifacts, name, data)
+    yield
+    record_part(artifacts, name, data)
+
+
 def record_part(artifacts: Artifacts, name: str, data: bytes) -> None:
     """
     Write the checksum of a part's new bytes into the manifest of its set.
 
-    A set that never was complete has none, and no publication names it.
+    A set that is not complete has none, and no publication names it yet: its run looks
+    for such parts once it has written the manifest. By a damaged one no part can be
+    read anyway.
 
     Raises:
-        Conflict: Somebody else wrote the manifest meanwhile.
+        Conflict: Others wrote the manifest each time.
     """
     manifest_name = f"{name.rpartition('/')[0]}/{MANIFEST}"
-    stored = artifacts.find(manifest_name)
-    if stored is None:
-        return
-    manifest = _manifest(stored, manifest_name)
-    parts = [
-        replace(part, size_bytes=len(data), sha256=sha256(data))
-        if part.name == name
-        else part
-        for part in manifest.parts
-    ]
-    artifacts.replace(
-        manifest_name,
-        replace(manifest, parts=parts).content(),
-        generation=stored.generation,
-    )
+    for _ in range(TRIES):
+        stored = artifacts.find(manifest_name)
+        if stored is None:
+            return
+        try:
+            manifest = _manifest(stored, manifest_name)
+        except ArtifactError:
+            return
+        parts = [
+            replace(part, size_bytes=len(data), sha256=sha256(data))
+            if part.name == name
+            else part
+            for part in manifest.parts
+        ]
+        if parts == manifest.parts:
+            return
+        with contextlib.suppress(Conflict):
+            artifacts.replace(
+                manifest_name,
+                replace(manifest, parts=parts).content(),
+                generation=stored.generation,
+            )
+            return
+    raise Conflict(f"{manifest_name} is written again and again")
 
 
 def remove_old(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,16 @@ def newest_record(warehouse: Warehouse, use_case: str) -> dict[str, Any] | None:
         statement("recorded_versions"), {"use_case": use_case, "at_most": 1}
     )
     return dict(rows[0].items()) if rows else None
+
+
+def find_promoted(
+    warehouse: Warehouse, use_case: str, *, as_of: date = date.max
+) -> int | None:
+    """Return the version that training had promoted by a date, None without one."""
+    rows = warehouse.rows(
+        statement("champion_as_of"), {"use_case": use_case, "as_of": as_of}
+    )
+    return int(rows[0]["model_version"]) if rows else None
 
 
 def newest_recorded(warehouse: Warehouse, use_case: str) -> int:

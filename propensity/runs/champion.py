@@ -13,8 +13,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import ArtifactError, NoChampion, SchemaError
-from propensity.registry.loading import Serving, loaded, newest_record, recorded
-from propensity.statements import statement
+from propensity.registry.loading import (
+    Serving,
+    find_promoted,
+    loaded,
+    newest_record,
+    recorded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,23 +49,28 @@ def as_of(run: Run) -> Serving:
     if metadata["as_of"] <= run.as_of:
         run.log_fields["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return _loaded(run, metadata)
-    promotions = run.warehouse.rows(
-        statement("champion_as_of"),
-        {"use_case": run.use_case.name, "as_of": run.as_of},
-    )
-    if not promotions:
+    version = find_promoted(run.warehouse, run.use_case.name, as_of=run.as_of)
+    if version is None:
         run.log_fields["trained_after_as_of"] = True
         return _loaded(run, metadata)
-    return serving(run, promotions[0]["model_version"])
+    return serving(run, version)
 
 
 def why_nothing_serves(run: Run) -> str:
-    """Say why there is no champion: no training yet, or the newest verdict."""
-    newest = newest_record(run.warehouse, run.use_case.name)
+    """Say why there is no champion: no training yet, a lost pointer, or the verdict."""
+    name = run.use_case.name
+    newest = newest_record(run.warehouse, name)
     if newest is None:
-        return f"{run.use_case.name} has no champion yet: run 00-ModelTraining first"
+        return f"{name} has no champion yet: run 00-ModelTraining first"
+    promoted = find_promoted(run.warehouse, name)
+    if promoted is not None:
+        return (
+            f"{name} has no champion: version {promoted} was promoted, and since then "
+            f"models/{name}/champion.json was deleted. Restore it, or `propensity "
+            "promote` a version with an --epoch above the last, such as $(date +%s)"
+        )
     return (
-        f"{run.use_case.name} has no champion: version {newest['model_version']}, "
+        f"{name} has no champion: version {newest['model_version']}, "
         f"trained as of {newest['as_of']}, was not promoted: {newest['verdict']}. Wait "
         "for a later training, or `propensity promote` a version with --force"
     )

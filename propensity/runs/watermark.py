@@ -8,7 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from propensity.errors import ArtifactError
+from propensity.registry.objects import object_of
 
 if TYPE_CHECKING:
     from propensity.edges.artifacts import Artifacts
@@ -54,30 +57,52 @@ class Watermark:
 
 
 def read_watermark(artifacts: Artifacts) -> Watermark:
-    """Return the watermark; 1970 where nothing was compacted yet."""
+    """
+    Return the watermark; 1970 where nothing was compacted yet.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
     stored = artifacts.find(WATERMARK)
     if stored is None:
         return Watermark(EPOCH, 0)
-    content = json.loads(stored.data)
+    try:
+        return _watermark(object_of(stored, WATERMARK), stored.generation)
+    except (ArtifactError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{artifacts.uri(WATERMARK)} does not say how far the compaction has come "
+            f"({error}). Restore it, or delete it and run the compaction with force: "
+            "it looks at all events again, and counts each once"
+        ) from error
+
+
+def _watermark(content: Mapping[str, Any], generation: int) -> Watermark:
     users_since = content.get("users_since")
     return Watermark(
-        moment=datetime.fromisoformat(content["watermark"]),
-        generation=stored.generation,
+        moment=_instant(content["watermark"]),
+        generation=generation,
         open_days={
             table: _dates(days) for table, days in content.get("open_days", {}).items()
         },
         users_since=date.fromisoformat(users_since) if users_since else None,
         steps=[
             Step(
-                since=datetime.fromisoformat(step["since"]),
-                until=datetime.fromisoformat(step["until"]),
+                since=_instant(step["since"]),
+                until=_instant(step["until"]),
                 months=_dates(step["months"]),
             )
             for step in content.get("steps", ())
         ],
-        target=datetime.fromisoformat(content.get("target") or EPOCH.isoformat()),
+        target=_instant(content.get("target") or EPOCH.isoformat()),
         is_forced=bool(content.get("is_forced")),
     )
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} names no time zone")
+    return moment
 
 
 def _dates(texts: Sequence[str]) -> list[date]:

@@ -19,6 +19,7 @@ from deploy import stage
 from local import venvs
 from local.stack.state import LOCAL, ROOT
 from offline import forget_user
+from offline.allow_again import allow_again
 from offline.forget_report import Request
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -407,7 +408,7 @@ class TestForgottenUsers:
         """--allow-again publishes the list, too."""
         with entered(site.environment):
             artifacts = Artifacts.open(site.settings)
-            forget_user.allow_again(site.settings, ["ana.1"], use_case="")
+            allow_again(site.settings, ["ana.1"], use_case="")
         data = json.loads(artifacts.read(published.OBJECT).data)
         artifacts.close()
 

@@ -283,6 +283,18 @@ class TestRefusals:
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "00-ModelTraining" in answer.json["message"]
 
+    def test_to_score_where_the_pointer_was_deleted(self, enthroned):
+        """Defect: 409 said of the champion, with a verdict that praised it, that it was
+        not promoted, and to wait for a later training."""
+        pointer = "models/ga4_purchase/champion.json"
+        enthroned.registry.artifacts.delete(pointer)
+        answer = enthroned.post("predictions", {"as_of": LATER})
+        message = answer.json["message"]
+
+        assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
+        assert f"version 0 was promoted, and since then {pointer} was del" in message
+        assert "--epoch" in message
+
     @pytest.mark.long
     def test_to_score_while_no_model_was_good_enough(self, new_export, make_place):
         """Defect: a first model that is a coin was promoted, and published. Buyers who

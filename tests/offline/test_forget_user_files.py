@@ -6,15 +6,23 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
 import pytest
 
 from commands.cli import main
 from commands.exits import Exit
+from offline import forget_user
+from propensity.registry import feature_sets
+from propensity.registry.feature_sets import Writer
+from propensity.waiting.threads import DaemonThreads
 from tests.offline.forgotten import (
     GONE,
     KEPT,
+    NOW,
+    USE_CASE,
     counts,
     fill,
+    forget,
     parquet,
     shared,
     site,
@@ -49,3 +57,56 @@ class TestUnreadable:
 
         site.artifacts.delete_generation(site.artifacts.generations(NAME)[0])
         assert main(["forget", GONE]) == Exit.DONE
+
+
+class TestFeatures:
+    @pytest.mark.parametrize("until", ["scored", "searched", "told"])
+    def test_of_a_run_that_is_under_way_can_still_be_read(
+        self, site, monkeypatch, until
+    ):
+        """Defect: a part without the user got the manifest's checksum from before, so
+        that nobody's probability in it could be computed again. The run writes its
+        manifest when the command is done, while it rewrites the part, or before."""
+        writer = Writer(
+            site.artifacts,
+            use_case=USE_CASE,
+            as_of=NOW.date(),
+            run_id="r",
+            scored_at=NOW,
+            features=["bets"],
+            threads=DaemonThreads(),
+        )
+        users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
+        list(writer.keeping([users]))
+        replace = forget_user.Work._replace
+
+        def replaced(self, generation, data):
+            if until == "searched":
+                writer.finish(model_version=0)
+            replace(self, generation, data)
+            if until == "told":
+                writer.finish(model_version=0)
+
+        monkeypatch.setattr(forget_user.Work, "_replace", replaced)
+        forget(site)
+        if until == "scored":
+            writer.finish(model_version=0)
+        [part] = feature_sets.find(
+            site.artifacts, use_case=USE_CASE, as_of=NOW.date(), scored_at=NOW
+        ).parts
+
+        assert feature_sets.read(site.artifacts, part).to_pydict() == {
+            "user_id": [KEPT, None],
+            "bets": [1, None],
+        }
+
+    def test_of_a_damaged_set_lose_the_user_as_well(self, site):
+        """Defect: the manifest's error ended the command at each try, before it had
+        come to the files behind, to the indexes and to the second search."""
+        folder = f"features/{USE_CASE}/as_of={NOW.date()}/20260302T060000.000000Z-r/"
+        site.artifacts.create(f"{folder}manifest.json", b"{")
+        site.artifacts.create(f"{folder}part-00000.parquet", parquet(KEPT, GONE))
+
+        assert main(["forget", GONE]) == Exit.DONE
+        data = site.artifacts.read(f"{folder}part-00000.parquet").data
+        assert users_in(data) == [KEPT, None]

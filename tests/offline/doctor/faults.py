@@ -202,7 +202,10 @@ def damaged_pointer(place: Place) -> str:
 
 def no_champion(place: Place) -> str:
     place.artifacts.delete(f"models/{USE_CASE}/champion.json")
-    return f"champions: {USE_CASE}: no model serves"
+    return (
+        f"champions: {USE_CASE}: no model serves: version 0 was promoted, and since "
+        f"then models/{USE_CASE}/champion.json was deleted"
+    )
 
 
 def old_champion(place: Place) -> str:

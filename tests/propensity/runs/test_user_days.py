@@ -20,6 +20,7 @@ from google.api_core.exceptions import NotFound
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from offline.allow_again import allow_again
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict
@@ -150,6 +151,25 @@ class TestSuppressed:
         found, _ = made.incremental(clock=clock)
 
         assert len(found) == 2
+
+    def test_who_are_allowed_again_have_all_their_days(self, make_site, monkeypatch):
+        """Defect: runs had removed their sums, and no day's table was another one, so
+        that they were scored by what came from then on, or not at all."""
+        rows = [event(user, AS_OF - n * DAY) for user in ("a", "b") for n in (2, 9)]
+        made = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
+        suppress(made, "a")
+        assert set(made.incremental()[0]) == {"b"}
+        with monkeypatch.context() as patch:
+            for name, value in made.environment.items():
+                patch.setenv(name, value)
+            allow_again(made.settings, ["a"], use_case=USE_CASE.name)
+            assert set(made.incremental()[0]) == {"b"}
+            allow_again(made.settings, ["a"], use_case="")
+        found, days_read = made.incremental()
+
+        assert found == made.full()
+        assert set(found) == {"a", "b"}
+        assert days_read == 2
 
 
 def suppress(made: Site, *users: str) -> None:

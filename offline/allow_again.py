@@ -1,0 +1,46 @@
+"""
+Take users off the list of suppressed users, if they come back by their own choice.
+
+While they were on it runs of 01-Predictions removed what users had in the sums of the
+export's days. So the next run sums up all days anew: else it would know of them only
+what comes from now on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from offline.forget_report import Allowed
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import MissingTable
+from propensity.privacy import published, suppression
+from propensity.privacy.suppression import EVERYWHERE, user_hash
+from propensity.settings import Settings
+from propensity.statements import statement
+
+
+def allow_again(
+    settings: Settings, user_ids: Sequence[str], *, use_case: str
+) -> Allowed:
+    """Take users off the list, and say how many were on it."""
+    key = settings.required("suppression_key")
+    scope = use_case or EVERYWHERE
+    with (
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
+    ):
+        suppression.read(warehouse)
+        removed = warehouse.execute(
+            statement("allow_again"),
+            {
+                "hashes": [user_hash(key, user) for user in user_ids],
+                "use_case": scope,
+            },
+        )
+        # Behind the list, and at a repetition as well: no run removes them any more.
+        with contextlib.suppress(MissingTable):
+            warehouse.execute(statement("sum_days_again"), {"use_case": scope})
+        published.publish(warehouse, artifacts)
+    return Allowed(removed=removed)
