@@ -351,9 +351,11 @@ class Work:
                 self._replace(generation, data)
             elif generation.name.startswith(FEATURES):
                 data = written(feature_sets.blanked(rows, self._is_named(rows)))
-                # Before the object, for the same reason, and behind it.
-                with feature_sets.recorded(self.artifacts, generation.name, data):
-                    self._replace(generation, data)
+                # Before the object, for the same reason, and behind it: the set's run
+                # may have written the manifest meanwhile.
+                feature_sets.record_part(self.artifacts, generation.name, data)
+                self._replace(generation, data)
+                feature_sets.record_part(self.artifacts, generation.name, data)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):

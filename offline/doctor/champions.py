@@ -31,17 +31,17 @@ def check_champions(exam: Examination) -> None:
     """Whether champions are recorded, unaltered, loadable here, and not too old."""
     for use_case in exam.use_cases:
         registry = Registry(exam.artifacts, use_case.name)
-        pointer = f"models/{use_case.name}/champion.json"
         try:
             champion = registry.find_champion()
         except ArtifactError as error:
             exam.error(
-                f"{use_case.name}: the pointer {pointer} is damaged: {error.message}",
+                f"{use_case.name}: the pointer {registry.pointer} is damaged: "
+                f"{error.message}",
                 f"{RESTORE}, or delete it and {PROMOTE}",
             )
             continue
         if champion is None:
-            _check_nothing(exam, use_case, pointer)
+            _check_nothing(exam, use_case, registry.pointer)
             continue
         serving = [("the champion", champion.version)]
         if champion.shadow is not None:

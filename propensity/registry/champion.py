@@ -107,29 +107,29 @@ class ChampionPointer:
         Raises:
             ArtifactError: The pointer is damaged.
         """
-        stored = self.artifacts.find_newer(self._pointer, than=generation)
+        stored = self.artifacts.find_newer(self.pointer, than=generation)
         if stored is UNCHANGED:
             return None
         assert not isinstance(stored, Unchanged)
         return self._parsed(stored)
 
     def _champion(self) -> tuple[Champion | None, int]:
-        return self._parsed(self.artifacts.find(self._pointer))
+        return self._parsed(self.artifacts.find(self.pointer))
 
     def _parsed(self, stored: Stored | None) -> tuple[Champion | None, int]:
         if stored is None:
             return None, 0
-        content = object_of(stored, self._pointer)
+        content = object_of(stored, self.pointer)
         # A later deploy may have added fields.
         names = {field.name for field in fields(Champion)} & set(content)
         try:
             champion = Champion(**{name: content[name] for name in names})
         except TypeError as error:
             raise ArtifactError(
-                f"{self._pointer} is not a champion pointer: {error}"
+                f"{self.pointer} is not a champion pointer: {error}"
             ) from error
         if not _is_sound(champion):
-            raise ArtifactError(f"{self._pointer} names no version: {content}")
+            raise ArtifactError(f"{self.pointer} names no version: {content}")
         # Old pointers have no `earlier`, only the previous version.
         earlier = champion.earlier or (champion.previous,)
         champion = replace(
@@ -338,7 +338,7 @@ class ChampionPointer:
             changed = replace(changed, epoch=current + 1 if epoch is None else epoch)
             try:
                 self.artifacts.replace(
-                    self._pointer, json_of(asdict(changed)), generation=generation
+                    self.pointer, json_of(asdict(changed)), generation=generation
                 )
             except Conflict:
                 continue
@@ -347,7 +347,8 @@ class ChampionPointer:
         raise Conflict(f"the pointer could not be changed in {CLAIMS} tries")
 
     @property
-    def _pointer(self) -> str:
+    def pointer(self) -> str:
+        """Name of the object that holds the champion."""
         return f"models/{self.use_case}/champion.json"
 
 

@@ -320,19 +320,6 @@ def blanked(rows: pa.Table, is_gone: pa.ChunkedArray) -> pa.Table:
     return pa.table(columns, names=rows.column_names)
 
 
-@contextlib.contextmanager
-def recorded(artifacts: Artifacts, name: str, data: bytes) -> Iterator[None]:
-    """
-    Record a part's new bytes before they are stored within this, and behind it.
-
-    Before, so that after an interruption the old rows are found again; behind it, since
-    the set's run may have written the manifest meanwhile.
-    """
-    record_part(artifacts, name, data)
-    yield
-    record_part(artifacts, name, data)
-
-
 def record_part(artifacts: Artifacts, name: str, data: bytes) -> None:
     """
     Write the checksum of a part's new bytes into the manifest of its set.

@@ -66,7 +66,7 @@ def why_nothing_serves(run: Run) -> str:
     if promoted is not None:
         return (
             f"{name} has no champion: version {promoted} was promoted, and since then "
-            f"models/{name}/champion.json was deleted. Restore it, or `propensity "
+            f"{run.registry.pointer} was deleted. Restore it, or `propensity "
             "promote` a version with an --epoch above the last, such as $(date +%s)"
         )
     return (

@@ -20,8 +20,6 @@ from propensity.edges.artifacts import sha256
 from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
 from propensity.privacy import consent, suppression
-from propensity.registry import feature_sets
-from propensity.registry.feature_sets import Writer
 from propensity.registry.versions import Registry
 from propensity.runs import compact
 from propensity.tables import TABLES
@@ -30,13 +28,14 @@ from tests import shop
 from tests.offline.forgotten import (
     GONE,
     KEPT,
-    NOW,
     OTHER,
     USE_CASE,
     append,
     counts,
+    features_writer,
     fill,
     forget,
+    kept_features,
     parquet,
     row_of,
     shared,
@@ -235,30 +234,12 @@ class TestBucket:
         users = pa.RecordBatch.from_pydict(
             {"user_id": [KEPT, GONE, "player-2"], "bets": [1.5, 2.5, None]}
         )
-        parts = {}
         for name in (USE_CASE, OTHER):
-            writer = Writer(
-                site.artifacts,
-                use_case=name,
-                as_of=NOW.date(),
-                run_id="r",
-                scored_at=NOW,
-                features=["bets"],
-                threads=DaemonThreads(),
-            )
+            writer = features_writer(site, name)
             list(writer.keeping([users]))
-            [parts[name]] = writer.finish(model_version=0).parts
+            writer.finish(model_version=0)
         report = forget(site, use_case=named)
-        sets = {
-            name: feature_sets.find(
-                site.artifacts, use_case=name, as_of=NOW.date(), scored_at=NOW
-            )
-            for name in parts
-        }
-        left = {
-            name: feature_sets.read(site.artifacts, one.parts[0]).to_pydict()
-            for name, one in sets.items()
-        }
+        left = {name: kept_features(site, name) for name in (USE_CASE, OTHER)}
 
         blank = {"user_id": [KEPT, None, "player-2"], "bets": [1.5, None, None]}
         assert left == {
@@ -280,15 +261,7 @@ class TestBucket:
         """Interrupted between the manifest and the part, the next run finds the user
         again and ends it."""
         users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
-        writer = Writer(
-            site.artifacts,
-            use_case=USE_CASE,
-            as_of=NOW.date(),
-            run_id="r",
-            scored_at=NOW,
-            features=["bets"],
-            threads=DaemonThreads(),
-        )
+        writer = features_writer(site)
         list(writer.keeping([users]))
         writer.finish(model_version=0)
         with monkeypatch.context() as patch:
@@ -300,13 +273,8 @@ class TestBucket:
             with pytest.raises(KeyboardInterrupt):
                 forget(site)
         forget(site)
-        [part] = feature_sets.find(
-            site.artifacts, use_case=USE_CASE, as_of=NOW.date(), scored_at=NOW
-        ).parts
 
-        assert feature_sets.read(site.artifacts, part)["user_id"].to_pylist() == [
-            KEPT, None,
-        ]  # fmt: skip
+        assert kept_features(site)["user_id"] == [KEPT, None]
 
     def test_has_snapshots_of_numbers(self, site):
         """A snapshot of an earlier version loses its ids, and its new checksum is

@@ -12,17 +12,16 @@ import pytest
 from commands.cli import main
 from commands.exits import Exit
 from offline import forget_user
-from propensity.registry import feature_sets
-from propensity.registry.feature_sets import Writer
-from propensity.waiting.threads import DaemonThreads
 from tests.offline.forgotten import (
     GONE,
     KEPT,
     NOW,
     USE_CASE,
     counts,
+    features_writer,
     fill,
     forget,
+    kept_features,
     parquet,
     shared,
     site,
@@ -67,15 +66,7 @@ class TestFeatures:
         """Defect: a part without the user got the manifest's checksum from before, so
         that nobody's probability in it could be computed again. The run writes its
         manifest when the command is done, while it rewrites the part, or before."""
-        writer = Writer(
-            site.artifacts,
-            use_case=USE_CASE,
-            as_of=NOW.date(),
-            run_id="r",
-            scored_at=NOW,
-            features=["bets"],
-            threads=DaemonThreads(),
-        )
+        writer = features_writer(site)
         users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
         list(writer.keeping([users]))
         replace = forget_user.Work._replace
@@ -91,14 +82,8 @@ class TestFeatures:
         forget(site)
         if until == "scored":
             writer.finish(model_version=0)
-        [part] = feature_sets.find(
-            site.artifacts, use_case=USE_CASE, as_of=NOW.date(), scored_at=NOW
-        ).parts
 
-        assert feature_sets.read(site.artifacts, part).to_pydict() == {
-            "user_id": [KEPT, None],
-            "bets": [1, None],
-        }
+        assert kept_features(site) == {"user_id": [KEPT, None], "bets": [1, None]}
 
     def test_of_a_damaged_set_lose_the_user_as_well(self, site):
         """Defect: the manifest's error ended the command at each try, before it had
