@@ -14,6 +14,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import expit
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from propensity import usecases
 from propensity.learning import data, fit, gate, modelcard
@@ -44,6 +48,27 @@ class Made:
         """Return a hash of all figures and probabilities, to the last bit."""
         text = json.dumps([self.card, self.champion], sort_keys=True)
         return hashlib.sha256(text.encode() + self.probability.tobytes()).hexdigest()
+
+
+def arithmetic() -> str:
+    """
+    Return a hash of what this processor and these libraries make of fixed numbers.
+
+    Where two machines have the same, a training is the same to the last bit.
+    """
+    random = np.random.default_rng(7)
+    rows = random.normal(size=(2_000, 30))
+    label = rows[:, 0] + random.normal(size=len(rows)) > 0
+    models = (
+        LogisticRegression(solver="newton-cholesky", tol=1e-6),
+        HistGradientBoostingClassifier(max_iter=10, random_state=7),
+    )
+    # The number of processors would change the sums of several threads.
+    with threadpool_limits(1):
+        found = [np.exp(rows), np.log(rows**2), np.log1p(rows**2), expit(rows)]
+        found += [rows.T @ rows, rows @ rows[0], rows.sum(), rows.mean(0), rows.std(1)]
+        found += [one.fit(rows, label).predict_proba(rows) for one in models]
+    return hashlib.sha256(b"".join(one.tobytes() for one in found)).hexdigest()
 
 
 def of_users(use_case: UseCase) -> pa.Table:
