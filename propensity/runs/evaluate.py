@@ -18,8 +18,7 @@ from propensity.edges.columns import record
 from propensity.learning import bootstrap, cost, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
-from propensity.runs import value
-from propensity.runs.export import check_consent, has_outcomes
+from propensity.runs import export, value
 from propensity.runs.thresholds import EarlierWeeks
 from propensity.statements import statement
 
@@ -48,6 +47,13 @@ class Evaluated:
             {name: value for name, value in row.items() if name != "thresholds"}
             for row in self.rows
         ]
+
+
+def wait_for_days(run: Run) -> dict[str, Any]:
+    """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
+    lookback = timedelta(days=run.use_case.lookback_days)
+    weeks = CATCH_UP + run.timeframe.horizon
+    return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
 
 
 def evaluations(run: Run) -> Evaluated:
@@ -102,7 +108,7 @@ def _unfinished(run: Run, query: str) -> tuple[list[date], list[date]]:
 
 def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, Any]:
     """Return the week's row of ``ma_model_evaluation``."""
-    check_consent(run)
+    export.check_consent(run)
     use_case, settings = run.use_case, run.settings
     row = _evaluation(run, week)
     in_force = run.warehouse.rows(
@@ -159,7 +165,7 @@ def _season(
     the labels that came late.
     """
     lacked = season.residual(observed)
-    if lacked is None or not has_outcomes(run, week):
+    if lacked is None or export.lacked_days(run, week):
         return {"log_odds_shift": shift}
     early = {
         "provisional_log_odds": lacked.log_odds + (shift or 0.0),
@@ -176,12 +182,11 @@ def _season(
 
 def _evaluation(run: Run, week: date) -> dict[str, Any]:
     """Return the columns that all rows of a week share."""
-    is_final = run.timeframe.is_matured(week, today=run.as_of)
     return {
         "use_case": run.use_case.name,
         "week": week,
         "week_end": week + run.timeframe.horizon,
-        "status": "final" if is_final else "provisional",
+        "status": export.status(run, week),
         "evaluated_at": run.began_at,
         "data_until": run.data_until,
     }

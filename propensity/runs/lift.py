@@ -15,7 +15,7 @@ from propensity.edges.columns import record
 from propensity.errors import MissingTable
 from propensity.learning.campaign import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
-from propensity.runs.export import check_consent
+from propensity.runs.export import check_consent, status
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -94,10 +94,9 @@ def _known(run: Run, keys: set[Key]) -> dict[Key, Week]:
 
 
 def _times(run: Run, week: date) -> dict[str, Any]:
-    is_final = run.timeframe.is_matured(week, today=run.as_of)
     return {
         "week_end": week + run.timeframe.horizon,
-        "status": "final" if is_final else "provisional",
+        "status": status(run, week),
         "evaluated_at": run.began_at,
     }
 

@@ -130,6 +130,17 @@ class TestLift:
         assert second["control_users"] == 30
         assert second["treated_conversions"] == 13
 
+    def test_waits_for_a_day_that_the_export_lacks(self, new_export, borrow):
+        """As the week's other figures: who bought on that day is in neither group."""
+        lost = f"{MONDAY + 4 * DAY:%Y%m%d}"
+        rows = [row for row in OUTCOMES if row["event_date"] != lost]
+        place = borrow(new_export(rows).ga4_dataset)
+        join(place, MONDAY, TREATED, HELD_OUT)
+        place.run("model_evaluation", MONDAY + 2 * WEEK)
+
+        [row] = lifts(place)
+        assert row["status"] == "provisional"
+
     @pytest.mark.long
     def test_is_the_same_of_a_run_that_is_repeated(self, place):
         place.run("model_evaluation", MONDAY + WEEK)
