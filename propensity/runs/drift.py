@@ -186,7 +186,9 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 place, publication=replace(place.publication, things=kept)
             )
     _replace(run, rows)
-    raised = [thing for thing in things if thing.is_alarm]
+    # Of an older week they were said when that was the newest.
+    is_newest = known[-1]["week"] == weeks[-1]["week"]
+    raised = [thing for thing in things if thing.is_alarm and is_newest]
     if not raised:
         advice = alarms.advice([])
     run.log_fields["drift_alarms"] = len(raised)

@@ -52,10 +52,12 @@ def lifts(run: Run) -> list[dict[str, Any]]:
     rows = []
     for audience in sorted({audience for audience, _ in keys}):
         weeks = [known[key] for key in sorted(known) if key[0] == audience]
+        # Figures are of all users so far: those after an open week change with it.
+        since = min(week for of, week in keys if of == audience)
         rows += [
             {**name, "audience": audience, **_times(run, row["week"]), **row}
             for row in figures(weeks)
-            if (audience, row["week"]) in keys
+            if row["week"] >= since
         ]
     return rows
 

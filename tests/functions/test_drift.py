@@ -184,6 +184,9 @@ class TestOutcomes:
             "reason": "revenue is 0 for all",
         }
         assert [row["advice"] for row in rows] == ["repair"]
+        # The next week, which nobody was scored for, says nothing, and this is over.
+        later = place.run("model_evaluation", MONDAY + 2 * WEEK)
+        assert later["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
 
     @pytest.mark.long
     def test_of_a_week_without_its_own_publication_say_nothing(
