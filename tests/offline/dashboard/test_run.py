@@ -18,7 +18,7 @@ import pytest
 from commands.cli import main
 from commands.exits import Exit
 from offline.dashboard.reading import SOURCES, Reading, Window, read
-from offline.dashboard.run import known, run
+from offline.dashboard.run import run
 from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -409,21 +409,6 @@ class TestCommand:
 
         page = (tmp_path / "use-case-ga4_purchase.html").read_text()
         assert "Version 0 serves" in page
-
-    def test_knows_which_use_case_was_removed(self, site):
-        """Its champion is in the bucket still, and serves nobody."""
-        Registry(site.artifacts, "of_last_year").promote(
-            0, model_sha256="0" * 64, at=NOW, instead_of=None
-        )
-        told = known(
-            ["of_last_year", "ga4_purchase"], site.artifacts, settings=site.settings
-        )
-
-        assert (told["of_last_year"].has_folder, told["of_last_year"].champion) == (
-            False,
-            None,
-        )
-        assert told["ga4_purchase"].has_folder
 
     @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
     def test_refuses_a_place_before_it_reads(self, site, out, tmp_path, capsys):
