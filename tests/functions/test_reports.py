@@ -118,7 +118,7 @@ class TestReport:
         week.warehouse.write(
             tables.DRIFT, pa.Table.from_pylist(rows, schema=tables.DRIFT.arrow_schema())
         )
-        [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
+        name, _ = week.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
         page = said(page_of(week, name))
 
         assert "1 alarm of drift" in page
