@@ -18,7 +18,7 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import drift, evaluate, export, lift, report
+from propensity.runs import drift, evaluate, lift, report
 from propensity.runs.run import Answer, Run, run
 
 
@@ -26,7 +26,7 @@ from propensity.runs.run import Answer, Run, run
 @run("modelEvaluation", kind="evaluate", once=False, clock=SYSTEM)
 def model_evaluation(current: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
-    days = export.wait_for_days(current)
+    days = evaluate.wait_for_days(current)
     evaluated = evaluate.evaluations(current)
     evaluate.publish_evaluations(current, evaluated)
     lifts = lift.lifts(current)

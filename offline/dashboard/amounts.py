@@ -88,7 +88,7 @@ def sentences(
             + " explains the difference"
         )
     yield f"{text}.", "evaluations"
-    final = [row for row in with_sums if row["status"] == "final"]
+    final = _apart([row for row in with_sums if row["status"] == "final"])
     expected = sum(float(row["value_promised"]) for row in final)
     if len(final) > 1 and expected > 0:
         came = sum(float(row["value_observed"] or 0) for row in final)
@@ -97,6 +97,17 @@ def sentences(
             f"and {money(came)} came: {decimals(2)(came / expected)} of it.",
             "evaluations",
         )
+
+
+def _apart(weeks: Sequence[Row]) -> list[Row]:
+    """Return weeks, newest first, of which none shares days with a newer one: where
+    somebody publishes more often than once a horizon, a purchase counts once.
+    """
+    chosen: list[Row] = []
+    for row in weeks:
+        if not chosen or row["week_end"] <= chosen[-1]["week"]:
+            chosen.append(row)
+    return chosen
 
 
 def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:

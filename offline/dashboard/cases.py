@@ -45,6 +45,7 @@ class Known:
         champion: The version that serves; None where nothing does, or nobody knows.
         note: Why nobody knows; empty where it is known.
         reports: Where the report of a week (or day) is, from a page, by its first day.
+        has_folder: Whether the project has a folder of it; without, it was removed.
     """
 
     title: str = ""
@@ -57,6 +58,7 @@ class Known:
     shadow: int | None = None
     note: str = ""
     reports: Mapping[date, str] = field(default_factory=dict)
+    has_folder: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +297,14 @@ class Case:
 
     def deeds(self) -> Iterator[Deed]:
         """Yield what a person should do, the most urgent first."""
+        if not self.known.has_folder:
+            yield Deed(
+                text="The project has no folder of it any more: its rows are history, "
+                "and nothing is missed.",
+                source="evaluations",
+                is_urgent=False,
+            )
+            return
         if self.known.note:
             yield Deed(text=self.known.note, source="versions")
         elif self.known.champion is None:
@@ -323,10 +333,13 @@ class Case:
                 source="evaluations",
                 is_urgent=False,
             )
+        days = self.known.horizon_days
         wrong = [
             row
             for row in newest_lifts(self.lifts)
             if row["verdict"] in ("harms", "sample_ratio")
+            # One that had no new member for so long is over.
+            and not late.is_late(row["week_end"], as_of=self.as_of, horizon_days=days)
         ]
         for row in wrong[:_LINES]:
             name = clipped(row["audience"])

@@ -11,6 +11,11 @@ from offline.dashboard.reading import Row
 _LATE = 2
 
 
+def is_late(newest: date, *, as_of: date, horizon_days: int) -> bool:
+    """Tell whether what comes once a horizon is missing since its newest date."""
+    return as_of - newest > _LATE * timedelta(days=horizon_days)
+
+
 def sentences(
     evaluations: Sequence[Row],
     published: Collection[date],
@@ -30,12 +35,11 @@ def sentences(
         is_of_events: Whether events are scored: nobody publishes these, and a day
             without any is none that 01-Predictions has missed.
     """
-    patience = _LATE * timedelta(days=horizon_days)
     served = [row for row in evaluations if not row["is_shadow"]]
     measured = [row for row in served if row["outcome"] != "no_predictions"]
     looked_at = measured if is_of_events else served
     newest = max((row["week_end"] for row in looked_at), default=None)
-    if newest is not None and as_of - newest > patience:
+    if newest is not None and is_late(newest, as_of=as_of, horizon_days=horizon_days):
         yield (
             f"Nothing was evaluated since {newest}: see what propensity doctor says.",
             "evaluations",
@@ -43,7 +47,7 @@ def sentences(
     if is_of_events:
         return
     last = max(published, default=None)
-    if last is not None and as_of - last > patience:
+    if last is not None and is_late(last, as_of=as_of, horizon_days=horizon_days):
         yield (
             f"Nobody got a probability since {last}: call 01-Predictions.",
             "publications",

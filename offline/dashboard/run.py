@@ -231,12 +231,13 @@ def known(
             note = (
                 "Set PROPENSITY_BUCKET: without it nobody knows which version serves."
             )
-        elif NAME.fullmatch(name):
+        elif name in folders:
             try:
                 champion = Registry(artifacts, name).find_champion()
             except PropensityError as error:
                 note = f"Which version serves could not be read: {error.message}."
-        told = Known()
+        # A name that no folder can have is no removed one: nobody knows what it is.
+        told = Known(has_folder=name in folders or not NAME.fullmatch(name))
         if name in folders:
             try:
                 told = _told(name, settings)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from offline.cost.prices import TIB, prices
 from offline.dashboard.cases import clipped
 from offline.dashboard.parts import Tile, anchored, grid
-from offline.dashboard.reading import Reading, Readings, Row, users_of
+from offline.dashboard.reading import Reading, Readings, Row, Window, users_of
 from propensity.pages.words import DASH, compact, count, decimals, plural
 
 PRICE = "query_tib"
@@ -29,10 +29,15 @@ class Run:
     bytes_billed: int | None = None
 
 
-def content(readings: Readings) -> dict[str, Any]:
+def content(readings: Readings, window: Window) -> dict[str, Any]:
     """Return what the page of runs reads."""
+    since = window.days["since"]
     runs = sorted(
-        (*_trainings(readings), *_evaluations(readings), *_publications(readings)),
+        (
+            *_trainings(readings, since),
+            *_evaluations(readings),
+            *_publications(readings),
+        ),
         key=lambda run: run.at,
         reverse=True,
     )
@@ -109,8 +114,11 @@ def _minute(value: datetime) -> str:
     return f"{value:%Y-%m-%d %H:%M}"
 
 
-def _trainings(readings: Readings) -> Iterator[Run]:
+def _trainings(readings: Readings, since: date) -> Iterator[Run]:
     for row in readings["versions"].rows:
+        # Versions are read of a year more than the other runs: one may still serve.
+        if row["training_date"] < since:
+            continue
         yield Run(
             at=_minute(row["trained_at"])
             if row["trained_at"] is not None

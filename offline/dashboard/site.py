@@ -63,7 +63,7 @@ def site(
         "audiences.html": page(
             "audiences.html", audiences.content(readings), "audiences.html"
         ),
-        "runs.html": page("runs.html", runs.content(readings), "runs.html"),
+        "runs.html": page("runs.html", runs.content(readings, window), "runs.html"),
         "sql.html": page("sql.html", runs.statements([*readings.values()]), "sql.html"),
         **{
             case.page: page(

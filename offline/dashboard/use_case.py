@@ -149,8 +149,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
     times = [day(row["week"]) for row in weeks]
     estimated = case.watched("score", "roc_auc")
     expected = [
-        (estimated.get(row["prediction_as_of"]) or {}).get("estimated_roc_auc")
-        for row in weeks
+        (estimated.get(row["week"]) or {}).get("estimated_roc_auc") for row in weeks
     ]
 
     def chart(

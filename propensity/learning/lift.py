@@ -49,6 +49,8 @@ ALARM = 0.001
 _PRIOR_USERS = 100.0
 # Conversions of both groups that a group's own dispersion has to outweigh.
 _SHARED_CONVERSIONS = 50.0
+# A dispersion below this share of what it could be is 0, but for rounding.
+_ROUNDING = 1e-9
 
 # A verdict needs so many conversions in all: below, no limit of a normal is near.
 MINIMUM_CONVERSIONS = 10
@@ -183,6 +185,11 @@ def compare(
         overall = (treated.y + control.y) / users
         shared = (yy - slope * xy) / np.maximum(users - 2, 1)
         dispersion = shared / _variance(overall, is_binary=is_binary)
+        # Outcomes that are the same within each group say nothing of it: then who has
+        # one is by chance alone, and what it is, is what they had on average.
+        by_chance = (treated.yy + control.yy) / (treated.y + control.y)
+        is_known = dispersion > _ROUNDING * by_chance
+        dispersion = np.where(is_known, dispersion, by_chance)
         if is_binary:
             # Outcomes that are all the same say nothing of it.
             dispersion = np.where(np.isfinite(dispersion), dispersion, 1.0)

@@ -24,6 +24,7 @@ from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning import season
 from propensity.statements import statement
+from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving
@@ -91,7 +92,8 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
     things = alarms.publication(sketches, scores, users=staged.users)
     earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
     a_year_ago = run.as_of - _YEAR
-    last_year = _earlier(run, since=a_year_ago - _NEAR, until=a_year_ago + _NEAR)
+    # One at least of those that are published once a week, on whatever weekday.
+    last_year = _earlier(run, since=a_year_ago - _NEAR, until=a_year_ago + _NEAR + DAY)
     things = alarms.watched(
         things,
         [week.publication for week in earlier],
@@ -184,7 +186,9 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 place, publication=replace(place.publication, things=kept)
             )
     _replace(run, rows)
-    raised = [thing for thing in things if thing.is_alarm]
+    # Of an older week they were said when that was the newest.
+    is_newest = known[-1]["week"] == weeks[-1]["week"]
+    raised = [thing for thing in things if thing.is_alarm and is_newest]
     if not raised:
         advice = alarms.advice([])
     run.log_fields["drift_alarms"] = len(raised)

@@ -18,8 +18,7 @@ from propensity.edges.columns import record
 from propensity.learning import bootstrap, cost, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
-from propensity.runs import value
-from propensity.runs.export import check_consent, has_outcomes
+from propensity.runs import export, value
 from propensity.runs.thresholds import EarlierWeeks
 from propensity.statements import statement
 
@@ -48,6 +47,13 @@ class Evaluated:
             {name: value for name, value in row.items() if name != "thresholds"}
             for row in self.rows
         ]
+
+
+def wait_for_days(run: Run) -> dict[str, Any]:
+    """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
+    lookback = timedelta(days=run.use_case.lookback_days)
+    weeks = CATCH_UP + run.timeframe.horizon
+    return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
 
 
 def evaluations(run: Run) -> Evaluated:
@@ -102,9 +108,8 @@ def _unfinished(run: Run, query: str) -> tuple[list[date], list[date]]:
 
 def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, Any]:
     """Return the week's row of ``ma_model_evaluation``."""
-    check_consent(run)
+    export.check_consent(run)
     use_case, settings = run.use_case, run.settings
-    row = _evaluation(run, week)
     in_force = run.warehouse.rows(
         statement("predictions_in_force"),
         {
@@ -114,7 +119,11 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
         },
     )
     if not in_force:
-        return {**row, "model_version": -1, "outcome": "no_predictions"}
+        return {
+            **_evaluation(run, week),
+            "model_version": -1,
+            "outcome": "no_predictions",
+        }
     parameters = {
         **use_case.window(settings, [week], today=run.as_of),
         "use_case": use_case.name,
@@ -129,8 +138,9 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
         )
         unscored = len(suppressed.without(missed, use_case.name))
     version = in_force[0]["model_version"]
+    was_final = earlier.is_final(week, version)
     return {
-        **row,
+        **_evaluation(run, week, was_final=was_final),
         "model_version": version,
         "prediction_as_of": in_force[0]["as_of"],
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
@@ -142,13 +152,24 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
             seed=settings.seed,
             selection=earlier.selection(week, version),
         ),
-        **_season(run, week, observed, shift=in_force[0]["log_odds_shift"]),
+        **_season(
+            run,
+            week,
+            observed,
+            shift=in_force[0]["log_odds_shift"],
+            is_early=week + run.timeframe.horizon == run.as_of and not was_final,
+        ),
         **value.evaluated(run, parameters),
     }
 
 
 def _season(
-    run: Run, week: date, observed: metrics.Outcomes, *, shift: float | None
+    run: Run,
+    week: date,
+    observed: metrics.Outcomes,
+    *,
+    shift: float | None,
+    is_early: bool,
 ) -> dict[str, Any]:
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
@@ -156,10 +177,10 @@ def _season(
     Without these figures if the export lacks a day of the week: outcomes that never
     came are not a season that 01 may follow. On the day that the week ends the figures
     are also kept as they are then known: a later rerun of 01 for that day must not know
-    the labels that came late.
+    the labels that came late. A rerun of 03 for that day knows them, so it keeps none.
     """
     lacked = season.residual(observed)
-    if lacked is None or not has_outcomes(run, week):
+    if lacked is None or export.lacked_days(run, week):
         return {"log_odds_shift": shift}
     early = {
         "provisional_log_odds": lacked.log_odds + (shift or 0.0),
@@ -170,18 +191,21 @@ def _season(
         "log_odds_shift": shift,
         "residual_log_odds": lacked.log_odds,
         "residual_standard_error": lacked.standard_error,
-        **(early if week + run.timeframe.horizon == run.as_of else {}),
+        **(early if is_early else {}),
     }
 
 
-def _evaluation(run: Run, week: date) -> dict[str, Any]:
-    """Return the columns that all rows of a week share."""
-    is_final = run.timeframe.is_matured(week, today=run.as_of)
+def _evaluation(run: Run, week: date, *, was_final: bool = False) -> dict[str, Any]:
+    """
+    Return the columns that all rows of a week share.
+
+    Labels that were mature once are so in a run for an earlier date, too.
+    """
     return {
         "use_case": run.use_case.name,
         "week": week,
         "week_end": week + run.timeframe.horizon,
-        "status": "final" if is_final else "provisional",
+        "status": "final" if was_final else export.status(run, week),
         "evaluated_at": run.began_at,
         "data_until": run.data_until,
     }
@@ -210,11 +234,13 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
                 pc.equal(groups["is_shadow"], values["is_shadow"]),
             ),
         )
-        selection = earlier.selection(
-            values["day"], values["model_version"], is_shadow=values["is_shadow"]
-        )
+        day = values.pop("day")
+        of_series = (day, values["model_version"])
+        is_shadow = values["is_shadow"]
+        was_final = earlier.is_final(*of_series, is_shadow=is_shadow)
+        selection = earlier.selection(*of_series, is_shadow=is_shadow)
         row = {
-            **_evaluation(run, values.pop("day")),
+            **_evaluation(run, day, was_final=was_final),
             **values,
             **_event_figures(run, groups.filter(is_of_series), selection),
         }

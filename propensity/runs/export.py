@@ -86,9 +86,19 @@ def wait_for_days(
     return summary
 
 
-def has_outcomes(run: Run, as_of: date) -> bool:
+def status(run: Run, as_of: date) -> str:
     """
-    Tell whether the export lacks no day of a date's horizon.
+    Return ``final`` or ``provisional``: what figures of a date's outcomes are.
+
+    Labels may be mature and still lack a day whose table may come, however late.
+    """
+    is_mature = run.timeframe.is_matured(as_of, today=run.as_of)
+    return "provisional" if lacked_days(run, as_of) or not is_mature else "final"
+
+
+def lacked_days(run: Run, as_of: date) -> list[date]:
+    """
+    Return the days of a date's horizon that the export lacks.
 
     Who bought on a day that never came has label 0 by mistake.
     """
@@ -98,7 +108,7 @@ def has_outcomes(run: Run, as_of: date) -> bool:
         now=run.now(),
         utc_offset_hours=run.settings.property_utc_offset_hours,
     )
-    return not any(window.first <= day <= window.last for day in run.missing_days)
+    return [day for day in run.missing_days if window.first <= day <= window.last]
 
 
 def _wait(run: Run, state: freshness.Freshness) -> None:

@@ -15,7 +15,7 @@ from propensity.edges.columns import record
 from propensity.errors import MissingTable
 from propensity.learning.campaign import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
-from propensity.runs.export import check_consent
+from propensity.runs.export import check_consent, status
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ def lifts(run: Run) -> list[dict[str, Any]]:
     rows = []
     for audience in sorted({audience for audience, _ in keys}):
         weeks = [known[key] for key in sorted(known) if key[0] == audience]
+        # Figures are of all users so far: those after an open week change with it.
+        since = min(week for of, week in keys if of == audience)
         rows += [
             {**name, "audience": audience, **_times(run, row["week"]), **row}
             for row in figures(weeks)
-            if (audience, row["week"]) in keys
+            if row["week"] >= since
         ]
     return rows
 
@@ -94,10 +96,9 @@ def _known(run: Run, keys: set[Key]) -> dict[Key, Week]:
 
 
 def _times(run: Run, week: date) -> dict[str, Any]:
-    is_final = run.timeframe.is_matured(week, today=run.as_of)
     return {
         "week_end": week + run.timeframe.horizon,
-        "status": "final" if is_final else "provisional",
+        "status": status(run, week),
         "evaluated_at": run.began_at,
     }
 

@@ -14,6 +14,7 @@ from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning.report.week import Report, evaluation_page
 from propensity.registry.reports import write_report
+from propensity.runs.export import lacked_days
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -83,7 +84,10 @@ class _Known:
         self._alarms: Sequence[Row] = []
         self._lifts: Sequence[Row] = []
         if not _is_daily(run):
-            self._alarms = self._read("alarms_to_report", since=weeks[0], until=end)
+            # Those of a publication within the week are of its own report.
+            self._alarms = self._read(
+                "alarms_to_report", since=weeks[0], until=weeks[-1]
+            )
             self._lifts = self._read("lifts_to_report", since=weeks[0], until=end)
 
     def _read(self, name: str, **parameters: Any) -> list[Row]:
@@ -111,10 +115,11 @@ class _Known:
             rows=[row for row in rows if row["week"] == week],
             weeks=[row for row in self._weeks if first <= row["week"] <= week],
             trained=self._trained,
-            alarms=[row for row in self._alarms if week <= row["as_of"] < end],
+            alarms=[row for row in self._alarms if row["as_of"] == week],
             lifts=[row for row in self._lifts if week <= row["week"] < end],
             has_read_alarms="alarms_to_report" not in self._unread,
             has_read_lifts="lifts_to_report" not in self._unread,
+            lacked=lacked_days(self._run, week),
         )
 
 

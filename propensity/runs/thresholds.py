@@ -60,6 +60,11 @@ class EarlierWeeks:
         if row.get("thresholds") and not (known and known["thresholds"]):
             self._rows[_key(row)] = row
 
+    def is_final(self, week: date, version: int, *, is_shadow: bool = False) -> bool:
+        """Tell whether an earlier run had a week's labels when they were mature."""
+        known = self._rows.get((week, version, is_shadow))
+        return known is not None and known["status"] == "final"
+
     def selection(
         self, week: date, version: int, *, is_shadow: bool = False
     ) -> Selection:

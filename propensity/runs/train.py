@@ -29,7 +29,7 @@ from propensity.registry.champion import Champion
 from propensity.registry.loading import newest_recorded
 from propensity.runs import value
 from propensity.runs.champion import probabilities
-from propensity.runs.export import check_consent, has_outcomes
+from propensity.runs.export import check_consent, lacked_days
 from propensity.statements import statement
 
 # To train, to choose and to hold out.
@@ -147,7 +147,7 @@ def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
     Raises:
         NotEnoughData: None is left.
     """
-    whole = tuple(as_of for as_of in snapshots if has_outcomes(run, as_of))
+    whole = tuple(as_of for as_of in snapshots if not lacked_days(run, as_of))
     if not whole:
         raise NotEnoughData(
             f"each of {len(snapshots)} snapshots lacks days of the export within its "

@@ -1,5 +1,5 @@
--- One row per evaluated week, model version, shadow or not: its threshold, and how many
--- users were at or above each of many thresholds.
+-- One row per evaluated week, model version, shadow or not: its status and threshold, and
+-- how many users were at or above each of many thresholds.
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
 --   the newest.
 -- Source: ma_model_evaluation.
@@ -7,6 +7,7 @@ SELECT
   week,
   week_end,
   model_version,
+  status,
   COALESCE(is_shadow, FALSE) AS is_shadow,
   best_threshold,
   best_threshold_source,

@@ -5,6 +5,8 @@
 -- Source: ma_model_evaluation_staging.
 -- Columns are named: those of a table that was mended later are in another order.
 -- What was known on the week's end stays, whatever came later.
+-- A week has one publication in force, so a row of another one goes, whatever its
+-- version; scores of events, which have no as-of date, are of several versions.
 -- Version -1 stands for a week without predictions, and goes when some have come.
 MERGE
   ma_model_evaluation AS t
@@ -59,7 +61,7 @@ WHEN NOT MATCHED BY SOURCE
   AND (
     t.model_version = -1
     OR t.model_version IN UNNEST(@model_versions)
-    OR t.week IN UNNEST(@republished)
+    OR t.prediction_as_of IS NOT NULL
   )
 THEN
   DELETE

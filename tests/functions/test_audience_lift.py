@@ -14,6 +14,7 @@ import pytest
 from propensity import tables, usecases
 from propensity.learning import campaign
 from propensity.learning.campaign import Week
+from tests import shop
 from tests.functions.conftest import Place
 from tests.shop import DAY, WEEK, event, purchase
 
@@ -129,6 +130,25 @@ class TestLift:
         assert second["treated_users"] == 31
         assert second["control_users"] == 30
         assert second["treated_conversions"] == 13
+
+    def test_waits_for_a_day_that_the_export_lacks(self, new_export, borrow):
+        """As the week's other figures: who bought on that day is in neither group."""
+        lost = f"{MONDAY + 4 * DAY:%Y%m%d}"
+        later = [event("daily", MONDAY + n * DAY) for n in range(15, 21)]
+        rows = [row for row in [*OUTCOMES, *later] if row["event_date"] != lost]
+        export = new_export(rows)
+        place = borrow(export.ga4_dataset)
+        join(place, MONDAY, TREATED, HELD_OUT)
+        join(place, SECOND, ["new"], [])
+        place.run("model_evaluation", SECOND + 2 * WEEK)
+        before = [(row["status"], row["treated_conversions"]) for row in lifts(place)]
+        shop.load(export, [purchase("t20", MONDAY + 4 * DAY)])
+        place.run("model_evaluation", SECOND + 2 * WEEK)
+        after = [(row["status"], row["treated_conversions"]) for row in lifts(place)]
+
+        assert before == [("provisional", 12), ("final", 13)]
+        # All users so far: who bought on that day is in the later week, too.
+        assert after == [("final", 13), ("final", 14)]
 
     @pytest.mark.long
     def test_is_the_same_of_a_run_that_is_repeated(self, place):

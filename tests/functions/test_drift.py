@@ -81,6 +81,26 @@ class TestPublications:
         assert not any(row["is_alarm"] for row in calm)
         assert table["feature", "sessions"]["distance"] == pytest.approx(0, abs=1e-6)
 
+    def test_know_the_season_by_a_year_ago_on_another_weekday(self, enthroned):
+        """Who published on another weekday then has one publication of that week all
+        the same; what it had is no alarm."""
+        users = enthroned.run("predictions", LATER)["users"]
+        schema = tables.DRIFT.arrow_schema()
+        a_year_ago = LATER - 52 * WEEK + 3 * DAY
+        then = [{**row, "as_of": a_year_ago} for row in watched(enthroned).values()]
+        enthroned.warehouse.write(
+            tables.DRIFT, pa.Table.from_pylist(then, schema=schema)
+        )
+        earlier(
+            enthroned,
+            medium={"counts": [{"value": "email", "users": users}], "missing": 0},
+        )
+        answer = enthroned.run("predictions", LATER)
+
+        assert answer["drift"]["alarms"] == []
+        row = watched(enthroned)["feature", "medium"]
+        assert row["message"].endswith("as a year ago")
+
     @pytest.mark.long
     def test_name_the_cause_where_scores_jump(self, enthroned):
         """Who has to decide whether to force needs to know what has changed."""
@@ -164,6 +184,9 @@ class TestOutcomes:
             "reason": "revenue is 0 for all",
         }
         assert [row["advice"] for row in rows] == ["repair"]
+        # The next week, which nobody was scored for, says nothing, and this is over.
+        later = place.run("model_evaluation", MONDAY + 2 * WEEK)
+        assert later["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
 
     @pytest.mark.long
     def test_of_a_week_without_its_own_publication_say_nothing(

@@ -200,6 +200,48 @@ class TestMaturity:
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["provisional_log_odds"] is None
 
+    def test_is_of_one_publication_where_01_was_missed(
+        self, shop_of, scores, converters
+    ):
+        """A week without a publication of its own is one of those before, and of that
+        alone: a backfill of another version leaves no row of what was in force."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY - WEEK, scores)
+        place.run("model_evaluation", MONDAY + WEEK)
+        published(place, MONDAY - 3 * DAY, scores, version=1)
+        place.run("model_evaluation", MONDAY + WEEK)
+
+        [row] = [row for row in evaluations(place) if row["week"] == MONDAY]
+        assert row["model_version"] == 1
+        assert row["prediction_as_of"] == MONDAY - 3 * DAY
+
+    def test_waits_for_a_day_that_the_export_lacks(self, shop_of, scores, converters):
+        """Defect: a table that came weeks late was in no figure, and none said so. As
+        long as a run catches up the week is provisional, and its report names the day;
+        once the day is there it is final, with all who bought."""
+        wednesday = MONDAY + 2 * DAY
+        others = [event("u0", wednesday + n * WEEK) for n in (-2, -1, *range(1, 10))]
+        half = len(converters) // 2
+        bought = [purchase(user, MONDAY + DAY) for user in converters[:half]]
+        place = shop_of([*others, *bought])
+        published(place, MONDAY, scores)
+        # Longer ago than features read.
+        late = MONDAY + 10 * WEEK
+        lacking = place.run("model_evaluation", late)
+        page = place.registry.artifacts.read(f"reports/ga4_purchase/{MONDAY}.html")
+        shop.load(
+            place.workplace, [purchase(user, wednesday) for user in converters[half:]]
+        )
+        whole = place.run("model_evaluation", late)
+
+        assert lacking["missing_days"] == [str(wednesday)]
+        first, then = lacking["weeks"][0], whole["weeks"][0]
+        assert first["week"] == then["week"] == str(MONDAY)
+        assert (first["status"], first["conversions"]) == ("provisional", half)
+        assert f"The export lacks {wednesday}" in page.data.decode()
+        assert (then["status"], then["conversions"]) == ("final", len(converters))
+        assert "missing_days" not in whole
+
 
 class TestWeeksWithout:
     @pytest.mark.parametrize(

@@ -300,3 +300,10 @@ class TestEvaluation:
         lower = np.log(15 / 185) - np.log(0.1 / 0.9)
         assert row["provisional_log_odds"] == pytest.approx(lower)
         assert row["provisional_standard_error"] > row["residual_standard_error"]
+
+        # Nor may it after a rerun of 03 for that day, which makes nothing provisional.
+        place.run("model_evaluation", MONDAY + WEEK)
+        [again] = place.rows("SELECT * FROM ma_model_evaluation WHERE week = @week",
+                             week=MONDAY)  # fmt: skip
+        kept = ("status", *(name for name in row if name.startswith("provisional_")))
+        assert [again[name] for name in kept] == [row[name] for name in kept]

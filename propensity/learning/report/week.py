@@ -73,6 +73,7 @@ class Report:
         lifts: Rows of ``lifts_to_report``.
         has_read_alarms, has_read_lifts: Whether their tables could be read: no alarm is
             another thing than not knowing.
+        lacked: Days of the outcomes that the export lacks.
     """
 
     use_case: str
@@ -88,6 +89,7 @@ class Report:
     lifts: Sequence[Row]
     has_read_alarms: bool = True
     has_read_lifts: bool = True
+    lacked: Sequence[date] = ()
 
 
 def evaluation_page(report: Report) -> str:
@@ -142,6 +144,7 @@ class _Week:
             else f"{report.week} to {last}",
             "status": row.get("status") or DASH,
             "is_final": is_final,
+            "lacked": [str(day) for day in report.lacked],
             "version": row["model_version"],
             "headline": self._headline(),
             "ranking": self._ranking(),

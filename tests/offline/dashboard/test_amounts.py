@@ -14,12 +14,14 @@ from tests.offline.dashboard.rows import (
     KNOWN,
     PROMISE,
     VALUE,
+    WEEK,
     WINDOW,
     evaluation,
     publication,
     readings,
 )
 from tests.offline.dashboard.test_site import words
+from tests.shop import DAY
 
 PAGE = "use-case-ga4_purchase.html"
 
@@ -65,6 +67,17 @@ class TestSentences:
             "Over 2 final weeks 24,001.00 were promised, and 23,049.50 came: 0.96 of "
             "it."
         )
+
+    def test_add_up_a_purchase_once(self):
+        """Weeks that share days with a newer one are left out: who publishes each day
+        would have each purchase seven times."""
+        days = [
+            evaluation(2, week=AS_OF - 2 * WEEK - n * DAY, **VALUE)
+            | {"week_end": AS_OF - WEEK - n * DAY}
+            for n in range(8)
+        ]
+
+        assert "Over 2 final weeks 24,001.00 were promised" in told(*days)
 
     def test_are_about_the_newest_week_with_sums(self):
         """A version of before there were amounts has none."""

@@ -359,6 +359,22 @@ class TestDeeds:
         assert "winback" in deed.text
         assert deed.is_urgent
 
+    @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
+    def test_leave_an_audience_alone_that_was_stopped(self, verdict):
+        """Nobody can stop it again: its newest members are of weeks ago."""
+        old = lift(5, verdict=verdict)
+
+        assert self.deeds(evaluations=[evaluation()], lift=[old]) == []
+
+    def test_ask_for_nothing_where_the_use_case_was_removed(self):
+        """No function knows it any more: its rows grow old, and nobody can help it."""
+        known = {USE_CASE: Known(has_folder=False)}
+        rows = [alarm(as_of=AS_OF - 6 * WEEK)]
+        (deed,) = self.deeds(known, evaluations=[evaluation(6)], drift=rows)
+
+        assert "no folder" in deed.text
+        assert not deed.is_urgent
+
 
 def test_words_are_of_the_event_that_a_setting_has_predicted():
     """And not the use case's own, which are of another event."""

@@ -77,6 +77,21 @@ class TestIntervals:
 
         assert looks.narrower >= 0.2
 
+    @pytest.mark.parametrize(
+        ("outcome", "is_binary"), [(1.0, True), (12.5, False)], ids=["share", "amount"]
+    )
+    def test_of_three_users_prove_nothing(self, outcome, is_binary):
+        """Defect: the one treated bought, the two held out did not, and the interval
+        was from 100 to 100 points, since outcomes varied within neither group."""
+        found = compared(
+            Sums.of([0.3], [outcome]),
+            Sums.of([0.3] * 2, [0.0] * 2),
+            is_binary=is_binary,
+        )
+
+        assert found.difference.value == outcome
+        assert found.difference.low < 0.1 * outcome
+
     def test_of_a_covariate_without_variance_are_those_of_wilson_and_zou(self):
         treated = Sums.of(np.full(900, 0.1), np.arange(900) < 99)
         control = Sums.of(np.full(100, 0.1), np.arange(100) < 8)

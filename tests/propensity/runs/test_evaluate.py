@@ -61,7 +61,7 @@ class TestSeason:
         )
         groups = pa.table({"probability": [0.2], "users": [1000], "conversions": [100]})
         observed, _ = evaluate.outcomes_of(groups)
-        return evaluate._season(run, WEEK, observed, shift=0.1)
+        return evaluate._season(run, WEEK, observed, shift=0.1, is_early=True)
 
     def test_is_what_the_odds_of_all_users_lacked(self):
         """A day that is missing before or after the week is nothing to it."""
