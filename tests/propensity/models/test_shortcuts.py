@@ -112,6 +112,23 @@ class TestTransforms:
         assert shortcut is not None
         np.testing.assert_array_equal(shortcut(rows.copy()), step.transform(rows))
 
+    @pytest.mark.parametrize("name", STEPS)
+    def test_refuse_what_the_transformer_refuses(self, name):
+        """An infinite number: a step before may have made it of a large one, and whoever
+        scores many rows, by the transformer itself, refuses the row."""
+        step = STEPS[name].fit(drawn(50, seed=7, gaps=0.2))
+        shortcut, row = transform_of(step), np.full((1, WIDTH), 1.0)
+        row[0, 2] = -np.inf
+
+        assert shortcut is not None
+        try:
+            expected = step.transform(row)
+        except ValueError:
+            with pytest.raises(ValueError, match="infinite"):
+                shortcut(row.copy())
+        else:
+            np.testing.assert_array_equal(shortcut(row.copy()), expected)
+
     def test_are_none_of_what_is_not_known(self):
         """Every other transformer is called itself."""
         assert transform_of(QuantileTransformer(n_quantiles=9).fit(ROWS)) is None
