@@ -55,9 +55,17 @@ def transform_of(step: Any) -> Shortcut | None:
     It raises ValueError where the original refuses a number that is infinite, which a
     step before may have made of a large one.
     """
-    return _verified(
-        _transform(step), step.transform, getattr(step, "n_features_in_", 0)
-    )
+    original = step.transform
+    shortcut = _verified(_transform(step), original, getattr(step, "n_features_in_", 0))
+    if shortcut is None:
+        return None
+
+    def transformed(rows: Array) -> Array:
+        # A step before may have made marks of gaps, whole numbers, or a sparse matrix.
+        is_plain = isinstance(rows, np.ndarray) and rows.dtype == np.float64
+        return shortcut(rows) if is_plain else original(rows)
+
+    return transformed
 
 
 def probability_of(model: Any, *, width: int) -> Shortcut | None:
