@@ -116,7 +116,7 @@ def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats
         names = {each.name for each in session.get_inputs()}
         read = {name: kind for name, kind in features.items() if name in names}
         parts = [
-            session.run([OUTPUT], _tensors(rows.slice(start, _CHUNK_ROWS), read))[0]
+            session.run([OUTPUT], inputs(rows.slice(start, _CHUNK_ROWS), read))[0]
             for start in range(0, len(rows), _CHUNK_ROWS)
         ]
     except (
@@ -130,14 +130,6 @@ def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _tensors(rows: pa.Table, features: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
-    # ONNX Runtime takes texts as Python's.
-    return {
-        name: values.astype(object) if values.dtype.kind == "U" else values
-        for name, values in inputs(rows, features).items()
-    }
-
-
 def inputs(rows: pa.Table, features: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
     """Return rows as the inputs of a graph, as the statements of ``sql`` give them."""
     columns: dict[str, NDArray[Any]] = {}
@@ -148,6 +140,7 @@ def inputs(rows: pa.Table, features: Mapping[str, Kind]) -> dict[str, NDArray[An
         else:
             texts = texts_of(column).to_pylist()
             marked = [MISSING if text is None else PREFIX + text for text in texts]
-            values = np.array(marked, dtype=np.str_)
+            # Python's texts: an array of numpy's own drops zero bytes at their ends.
+            values = np.array(marked, dtype=object)
         columns[name] = values.reshape(-1, 1)
     return columns

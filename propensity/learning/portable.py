@@ -42,8 +42,11 @@ TOLERANCE = 1e-12
 # Rows that are compared: scikit-learn takes five times as long for them as the scorer.
 COMPARED_ROWS = 16_384
 
-# Packages whose classes a pickle may name: those of any scikit-learn.
-LIBRARIES = frozenset({"builtins", "copyreg", "numpy", "pandas", "scipy", "sklearn"})
+# Packages whose classes a pickle may name: those of any scikit-learn. Boosted trees
+# with ``categorical_features`` encode them by one of ``functools``.
+LIBRARIES = frozenset(
+    {"builtins", "copyreg", "functools", "numpy", "pandas", "scipy", "sklearn"}
+)
 
 
 def checked(

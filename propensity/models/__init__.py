@@ -4,6 +4,7 @@ Models: from features to scores.
 Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 
 - ``scoring``: preprocessor, model and batches to probabilities, in bounded memory
+- ``refusals``: what is wrong with rows that a model refuses
 - ``encoding``: features as a frame, floats or texts, out of Arrow columns
 - ``encoder``, ``encoder_parts``: a fitted preprocessor on Arrow batches
 - ``shortcuts``: rows through a model without scikit-learn's overhead

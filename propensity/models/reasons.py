@@ -43,7 +43,7 @@ from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoder import Encoder, is_elementwise
 from propensity.models.encoder_parts import Categories, Frame, Numbers
 from propensity.models.encoding import Array, Kind
-from propensity.models.scoring import MeanOfModels, log_odds
+from propensity.models.scoring import NEVER, MeanOfModels, log_odds
 from propensity.models.shapley import Shapley
 
 Floats = NDArray[np.float64]
@@ -116,7 +116,7 @@ class Explainer:
         Return what each feature adds to the log-odds of rows, (rows, features).
 
         With ``base`` and the shift they have the log-odds of ``probability`` as their
-        sum; for a probability of 0 or 1 those of 1e-9 from there.
+        sum; for a probability of 0 or 1, which has none, those of 1e-9 from there.
 
         Args:
             batch: The rows, as they were scored.
@@ -126,8 +126,15 @@ class Explainer:
         if not batch.num_rows:
             return np.empty((0, len(self.features)))
         parts = self._parts(self._encoder.encode(batch))
-        target = log_odds(probability) - (self.base + (log_odds_shift or 0.0))
+        target = _published(probability) - (self.base + (log_odds_shift or 0.0))
         return _balanced(parts, target).T
+
+
+def _published(probability: Floats) -> Floats:
+    """Return the log-odds of probabilities, finite also for 0 and 1."""
+    is_inside = (probability > 0) & (probability < 1)
+    inside = np.where(is_inside, probability, np.clip(probability, NEVER, 1 - NEVER))
+    return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
 
 
 def _balanced(parts: Floats, target: Floats) -> Floats:

@@ -10,6 +10,7 @@ prediction itself (``benchmarks/scoring.py``).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from threadpoolctl import ThreadpoolController
 from propensity.errors import SchemaError
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import Kind, Rows, check
+from propensity.models.refusals import RefusedRows, refusal
 from propensity.models.shortcuts import Shortcut, probability_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
@@ -218,11 +220,24 @@ class Scorer:
             The batch, unchanged, and a float64 for each of its rows.
 
         Raises:
-            SchemaError: A batch lacks a feature or holds it in another type.
+            SchemaError: A batch lacks a feature or holds it in another type, or the
+                model refuses a value.
         """
+        try:
+            yield from self._scored(batches)
+        except RefusedRows as error:
+            # Here, where no thread scores any more, since the search for it scores.
+            raise refusal(
+                error.rows, self._encoder.features, unfilled=lambda: self.unfilled
+            ) from error.__cause__
+
+    def _scored(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:
         if self._weights is not None or self._pools is None:
             for batch in batches:
-                yield batch, self._in_turn(batch)
+                self._check(batch)
+                with _refusing(batch):
+                    scores = self._in_turn(batch)
+                yield batch, scores
             return
         predict = self._short or self._predicted  # made before threads need it
         with self._pools(self._threads, "score") as pool:
@@ -236,9 +251,10 @@ class Scorer:
                     if len(running) > self._threads:
                         running.popleft().result()
                     chunk = batch.slice(rows.start, len(rows))
-                    encoded = self._encoder.encode(chunk, rows=_whole(rows))
+                    with _refusing(chunk):
+                        encoded = self._encoder.encode(chunk, rows=_whole(rows))
                     out = scores[rows.start : rows.stop]
-                    chunks.append(pool.submit(_write, predict, encoded, out))
+                    chunks.append(pool.submit(_write_of, chunk, predict, encoded, out))
                     running.append(chunks[-1])
                 begun.append(((batch, scores), chunks))
                 if len(begun) > self._threads:
@@ -263,7 +279,7 @@ class Scorer:
             if (name := batch.lacks(self._encoder.features)) is not None:
                 raise SchemaError(f"feature {name!r} is missing", field=name)
         elif batch.num_rows > self._chunk_rows:
-            ((_, scores),) = self.score([batch])
+            ((_, scores),) = self._scored([batch])
             return scores
         else:
             self._check(batch)
@@ -330,7 +346,6 @@ class Scorer:
             yield range(start, min(start + self._chunk_rows, batch.num_rows))
 
     def _in_turn(self, batch: pa.RecordBatch) -> NDArray[np.float64]:
-        self._check(batch)
         scores = np.empty(batch.num_rows)
         for rows in self._chunks(batch):
             chunk = batch.slice(rows.start, len(rows))
@@ -365,6 +380,23 @@ def _write(predict: Shortcut, encoded: Any, out: NDArray[np.float64]) -> None:
     """Predict a chunk, with OpenMP kept to this thread."""
     with _native_threads().limit(limits=1, user_api="openmp"):
         out[:] = predict(encoded)[: len(out)]
+
+
+def _write_of(
+    chunk: pa.RecordBatch, predict: Shortcut, encoded: Any, out: NDArray[np.float64]
+) -> None:
+    """Predict a chunk in a thread; an error has its rows."""
+    with _refusing(chunk):
+        _write(predict, encoded, out)
+
+
+@contextlib.contextmanager
+def _refusing(rows: pa.RecordBatch) -> Iterator[None]:
+    """Raise RefusedRows where a preprocessor or a model refuses some of these."""
+    try:
+        yield
+    except ValueError as error:
+        raise RefusedRows(rows) from error
 
 
 def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:

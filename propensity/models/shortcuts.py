@@ -49,10 +49,23 @@ _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def transform_of(step: Any) -> Shortcut | None:
-    """Return the shortcut of a fitted transformer of numbers; None if there is none."""
-    return _verified(
-        _transform(step), step.transform, getattr(step, "n_features_in_", 0)
-    )
+    """
+    Return the shortcut of a fitted transformer of numbers; None if there is none.
+
+    It raises ValueError where the original refuses a number that is infinite, which a
+    step before may have made of a large one.
+    """
+    original = step.transform
+    shortcut = _verified(_transform(step), original, getattr(step, "n_features_in_", 0))
+    if shortcut is None:
+        return None
+
+    def transformed(rows: Array) -> Array:
+        # A step before may have made marks of gaps, whole numbers, or a sparse matrix.
+        is_plain = isinstance(rows, np.ndarray) and rows.dtype == np.float64
+        return shortcut(rows) if is_plain else original(rows)
+
+    return transformed
 
 
 def probability_of(model: Any, *, width: int) -> Shortcut | None:
@@ -84,10 +97,12 @@ def _verified(
     gaps = rows.copy()
     gaps[generator.random(gaps.shape) < 0.2] = np.nan
     gaps[0] = np.nan
+    far = rows[:1].copy()
+    far[0, 0] = np.inf
     try:
         is_alike = all(
             _alike(_result(shortcut, test), _result(original, test))
-            for test in (rows, rows[:1], gaps)
+            for test in (rows, rows[:1], gaps, far)
         )
     except _UNREADABLE:
         return None
@@ -132,6 +147,7 @@ def _standard(step: StandardScaler) -> Shortcut:
     scale = step.scale_ if step.with_std else np.ones(step.n_features_in_)
 
     def scaled(rows: Array) -> Array:
+        _refuse_infinite(rows)
         rows -= mean
         rows /= scale
         return rows
@@ -143,6 +159,7 @@ def _between(step: MinMaxScaler) -> Shortcut:
     scale, least, limits = step.scale_, step.min_, step.feature_range
 
     def scaled(rows: Array) -> Array:
+        _refuse_infinite(rows)
         rows *= scale
         rows += least
         return np.clip(rows, *limits, out=rows) if step.clip else rows
@@ -157,12 +174,18 @@ def _imputed(step: SimpleImputer) -> Shortcut | None:
     shown = step.indicator_.features_ if step.add_indicator else None
 
     def filled(rows: Array) -> Array:
+        _refuse_infinite(rows)
         is_gap = np.isnan(rows)
         if is_gap.any():
             rows = np.where(is_gap, values, rows)
         return rows if shown is None else np.hstack([rows, is_gap[:, shown]])
 
     return filled
+
+
+def _refuse_infinite(rows: Array) -> None:
+    if np.isinf(rows).any():
+        raise ValueError("a number is infinite")
 
 
 # -- models ----------------------------------------------------------------------------

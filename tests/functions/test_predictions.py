@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from commands.cli import main
@@ -16,7 +18,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry import feature_sets
 from propensity.registry.versions import pickled
-from propensity.runs import predict
+from propensity.runs import predict, user_days
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.functions.predicted import add, published, state
@@ -260,6 +262,24 @@ class TestRefusals:
 
         assert "recency_days" in told["message"]
         assert "shoe_size" in told["message"]
+
+    def test_a_value_that_the_model_refuses(self, serving, monkeypatch):
+        """A division by zero in a statement: the feature is named, the user is not."""
+        features = user_days.features
+
+        def divided(run):
+            for batch in features(run):
+                place = batch.schema.get_field_index("revenue")
+                revenue = batch["revenue"].cast(pa.float64()).to_pylist()
+                values = pa.array([math.inf, *revenue[1:]])
+                yield batch.set_column(place, "revenue", values)
+
+        monkeypatch.setattr(user_days, "features", divided)
+        told = self.refused(serving, status=409, error="schema", force=True)
+
+        assert told["field"] == "revenue"
+        assert "infinite" in told["message"]
+        assert "user." not in told["message"]
 
     def test_scores_that_jumped(self, serving):
         """Beyond the bound nothing is published."""

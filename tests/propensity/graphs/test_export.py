@@ -79,6 +79,27 @@ class TestParity:
         assert found.largest_difference <= 1e-12
         assert found.moved_ranks == 0
 
+    def test_texts_are_compared_to_the_last_zero_byte(self):
+        """Such a text is another category, of training as of the graph: held-out rows
+        that have it cost a version its graph otherwise."""
+        texts = pa.array(["a", "a\0", "\0", "a\0b"] * 100)
+        table = pa.table({"x": pa.nulls(400, pa.float64()), "t": texts})
+        frame = to_frame(table.to_batches()[0], FEATURES)
+        preprocessor = ColumnTransformer(
+            [("t", OneHotEncoder(handle_unknown="ignore"), ["t"])]
+        )
+        is_zero = (frame["t"] == "a\0").astype(int)
+        model = LogisticRegression().fit(preprocessor.fit_transform(frame), is_zero)
+        expected = Scorer.compile(preprocessor, model, features=FEATURES).probabilities(
+            table.to_batches()[0]
+        )
+
+        graph = checked.checked(
+            preprocessor, model, rows=table, expected=expected, features=FEATURES
+        )
+
+        assert graph.data is not None, graph.note
+
     def test_names_cover_every_model_and_calibration(self):
         """The numbers of the test above are what it says."""
         kinds = {generated(n).kind for n in range(6)}

@@ -9,6 +9,7 @@ import io
 import joblib
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -63,6 +64,20 @@ class TestEstimator:
         assert np.nanmax(np.abs(found - made.expected)) <= portable.TOLERANCE
         assert portable._named_packages(read) <= portable.LIBRARIES
         assert kept.note.endswith(f"on {len(made.rows)} held-out rows")
+
+    def test_is_there_of_trees_that_encode_categories_themselves(self):
+        """All that they name comes with Python and scikit-learn."""
+        made = generated(0, rows=300)
+        batch = made.rows.combine_chunks().to_batches()[0]
+        encoded = made.preprocessor.transform(to_frame(batch, made.features))
+        codes = np.abs(encoded) // 1 % 9
+        whole = make_pipeline(made.preprocessor, FunctionTransformer(np.rint))
+        model = HistGradientBoostingClassifier(max_iter=5, categorical_features=[0])
+        model.fit(codes, codes[:, -1] > np.median(codes[:, -1]))
+        expected = model.predict_proba(whole.transform(to_frame(batch, made.features)))
+        kept = checked(made, preprocessor=whole, model=model, expected=expected[:, 1])
+
+        assert kept.data is not None, kept.note
 
     def test_has_the_decision_of_a_mean_that_is_calibrated(self):
         """Log-odds of the mean probability, also where it is 0 or 1."""

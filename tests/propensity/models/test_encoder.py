@@ -14,6 +14,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from propensity.errors import SchemaError
 from propensity.models import encoder_parts
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import to_frame
@@ -119,8 +120,10 @@ class TestEncoder:
         np.testing.assert_array_equal(
             scored(known, *fitted), expected(TRAINING.slice(0, 30), *fitted)
         )
-        with pytest.raises(ValueError, match="unknown categories"):
+        with pytest.raises(SchemaError, match="category") as raised:
             scored([users(100, seed=2, values=50)], *fitted)
+
+        assert "unknown categories" in str(raised.value.__cause__)
 
     def test_forgets_values_beyond_its_limit(self, monkeypatch):
         """A column with endless values costs time, not memory, and stays right."""

@@ -169,6 +169,25 @@ def test_have_the_log_odds_of_the_probability_as_their_sum(name, method):
         assert contributions.shape == (len(LATER), len(FEATURES))
 
 
+@pytest.mark.parametrize("shift", [-25.0, 25.0])
+def test_have_the_log_odds_of_the_least_and_the_greatest_probability(shift):
+    """However near to 0 or 1: only these two themselves count as 1e-9 from there."""
+    base, contributions, probability = explained(LINEAR, shift=shift)
+
+    assert np.minimum(probability, 1 - probability).max() < 1e-9
+    own = np.log(probability / (1 - probability))
+    np.testing.assert_allclose(base + contributions.sum(axis=1), own, rtol=0, atol=1e-9)
+
+
+def test_have_a_sum_where_there_are_no_log_odds():
+    """Of 0 and 1 those of 1e-9 and of 1 - 1e-9."""
+    explainer = Explainer.compile(ENCODER, LINEAR, features=FEATURES)
+    found = explainer.contributions(LATER.slice(0, 2), np.array([0.0, 1.0]))
+    total = explainer.base + found.sum(axis=1)
+
+    np.testing.assert_allclose(total, log_odds(np.array([0.0, 1.0])), atol=1e-9)
+
+
 class TestTrees:
     def test_of_boosted_trees_are_those_of_shap(self):
         """TreeSHAP by the rows of the training; a category's columns count together."""

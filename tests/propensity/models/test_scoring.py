@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import pairwise
 
@@ -20,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import SchemaError
 from propensity.models.encoding import to_frame
@@ -167,18 +168,36 @@ class TestScore:
         assert len(pulled) == 3
         scores.close()
 
-    def test_raises_what_the_model_raises(self):
-        """NaN that a linear model does not take is its error, not a score."""
-        fitted = fit(
-            columns(imputed(StandardScaler()), one_hot()),
-            LogisticRegression(max_iter=1_000),
-        )
-        infinite = users(5, seed=1).set_column(
-            2, "amount", pa.array([1.0, 2.0, np.inf, 4.0, 5.0])
-        )
+    @pytest.mark.parametrize("pools", [None, ThreadPoolExecutor], ids=["alone", "pool"])
+    @pytest.mark.parametrize("model", [MODELS[0], MODELS[-1]], ids=["linear", "mean"])
+    @pytest.mark.parametrize(("value", "state"), [(np.inf, "infinite"), (None, "null")])
+    def test_names_the_feature_that_the_model_refuses(self, value, state, model, pools):
+        """A value that it takes nowhere is an error, not a score."""
+        plain = ColumnTransformer([("all", StandardScaler(), ["visits", "spend"])])
+        later = users(5, seed=1)
+        spend = pa.array([1.0, 2.0, value, 4.0, 5.0])
+        place = later.schema.get_field_index("spend")
 
-        with pytest.raises(ValueError, match="infinity"):
-            scored([infinite], *fitted)
+        with pytest.raises(SchemaError, match=f"'spend' is {state}") as raised:
+            scored(
+                [later, later.set_column(place, "spend", spend)],
+                *fit(plain, model),
+                pools=pools,
+            )
+
+        assert raised.value.field == "spend"
+        assert isinstance(raised.value.__cause__, ValueError)
+
+    def test_says_that_it_cannot_tell_what_the_model_refuses(self):
+        """A category that is new to a strict encoder is somewhere; its text, which may
+        be anything, is not told."""
+        strict = columns(imputed(), OneHotEncoder())
+
+        with pytest.raises(SchemaError, match="a category is null or new") as raised:
+            scored([users(50, seed=1)], *fit(strict, forest()))
+
+        assert raised.value.field is None
+        assert "source" not in raised.value.message
 
     def test_names_columns_for_models_that_were_fitted_on_names(self):
         """A preprocessor that gives frames costs no warning and changes no score."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -32,7 +33,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from propensity.models import shortcuts, trees
+from propensity.models import encoder_parts, shortcuts, trees
 from propensity.models.scoring import MeanOfModels
 from propensity.models.shortcuts import probability_of, transform_of
 
@@ -111,6 +112,41 @@ class TestTransforms:
 
         assert shortcut is not None
         np.testing.assert_array_equal(shortcut(rows.copy()), step.transform(rows))
+
+    @pytest.mark.parametrize("name", STEPS)
+    def test_refuse_what_the_transformer_refuses(self, name):
+        """An infinite number, which a step before may have made of a large one: scores
+        of many rows, by the transformer itself, refuse it too."""
+        step = STEPS[name].fit(drawn(50, seed=7, gaps=0.2))
+        shortcut, row = transform_of(step), np.full((1, WIDTH), 1.0)
+        row[0, 2] = -np.inf
+
+        assert shortcut is not None
+        try:
+            expected = step.transform(row)
+        except ValueError:
+            with pytest.raises(ValueError, match="infinite"):
+                shortcut(row.copy())
+        else:
+            np.testing.assert_array_equal(shortcut(row.copy()), expected)
+
+    @pytest.mark.parametrize("name", STEPS)
+    @pytest.mark.parametrize("made", [np.asarray, sparse.csr_array])
+    def test_leave_what_a_step_before_makes_to_the_transformer(self, name, made):
+        """Marks of gaps are truth values, and encoded numbers may be sparse: neither is
+        scaled in place. Whoever sends one row gets what a publication gives."""
+        step = STEPS[name].fit(drawn(50, seed=7, gaps=0.2))
+        shortcut, marks = transform_of(step), np.isnan(drawn(4, seed=1, gaps=0.5))
+
+        assert shortcut is not None
+        try:
+            expected = step.transform(made(marks))
+        except (TypeError, ValueError):
+            return  # no pipeline can be fitted with it
+        np.testing.assert_array_equal(
+            encoder_parts.as_array(shortcut(made(marks))),
+            encoder_parts.as_array(expected),
+        )
 
     def test_are_none_of_what_is_not_known(self):
         """Every other transformer is called itself."""
