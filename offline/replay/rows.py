@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, Tally, identified
 from propensity.events.catalogue import Catalogue
+from propensity.events.rows import MAXIMUM_RAW_BYTES
 from propensity.events.types import PERSONAL, EventType
 from propensity.events.values import CENT
 
@@ -150,7 +151,8 @@ def refused_messages(
     """
     for row in rows:
         data = row["raw"] or b""
-        if row["raw_size"] is not None and row["raw_size"] > len(data):
+        # A shorter one may be whole, too: it is stored without its personal fields.
+        if row["raw_size"] is not None and row["raw_size"] > MAXIMUM_RAW_BYTES:
             tally.left_out["only the beginning of so large a message was kept"] += 1
             continue
         attributes = json.loads(row["attributes"] or "{}")
