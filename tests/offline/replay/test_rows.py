@@ -160,6 +160,30 @@ class TestStoredEvents:
         assert not first.refused
         assert facts(second.rows) == facts(first.rows)
 
+    @pytest.mark.parametrize("added", ["method", "fee", "paid", "voucher"])
+    def test_of_an_older_version_of_their_type_lack_what_it_lacked(self, added):
+        """A field that the type did not have then is missing, which is the reason of
+        the dead letter, and not null; one that may be null is."""
+        older = "\n".join(
+            line for line in OWN.splitlines() if not line.startswith(f"{added} =")
+        )
+        sent = {
+            **{"user_id": "u", "event_type": "new_deposit", "use_case": "own"},
+            **{"event_time": "2026-11-20T10:00:00Z", "method": "card", "fee": 1.5},
+            **{"paid": 5.25, "voucher": None},
+        }
+        first = accepted(
+            [Message(json.dumps(sent).encode(), "m")],
+            known=catalogue(usecases.parse("own", older)),
+        )
+        known = catalogue(usecases.parse("own", OWN))
+        resent, _ = again(first.rows.to_pylist(), known)
+        refused = accepted(resent, known=known).refused
+
+        assert [(one.reason, one.field) for one in refused.values()] == (
+            [] if added == "voucher" else [("missing_field", added)]
+        )
+
     def test_are_transactions_again(self):
         """An event with an identity of its own has it, its numbers and its times."""
         sent = [
