@@ -168,9 +168,14 @@ class TestStoredEvents:
             line for line in OWN.splitlines() if not line.startswith(f"{added} =")
         )
         sent = {
-            **{"user_id": "u", "event_type": "new_deposit", "use_case": "own"},
-            **{"event_time": "2026-11-20T10:00:00Z", "method": "card", "fee": 1.5},
-            **{"paid": 5.25, "voucher": None},
+            "user_id": "u",
+            "event_type": "new_deposit",
+            "use_case": "own",
+            "event_time": "2026-11-20T10:00:00Z",
+            "method": "card",
+            "fee": 1.5,
+            "paid": 5.25,
+            "voucher": None,
         }
         first = accepted(
             [Message(json.dumps(sent).encode(), "m")],
