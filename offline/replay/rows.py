@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, Tally, identified
 from propensity.events.catalogue import Catalogue
+from propensity.events.rows import MAXIMUM_RAW_BYTES
 from propensity.events.types import PERSONAL, EventType
 from propensity.events.values import CENT
 
@@ -117,15 +118,18 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
     has_birth_date = bool(declared.of_kind("birth date"))
     for name, kind in declared.fields.items():
         if kind == "amount":
-            amount = row["amount"]
-            event[name] = None if amount is None else amount.quantize(CENT)
+            if row["amount"] is not None:
+                event[name] = row["amount"].quantize(CENT)
         elif kind == "identity":
             event[name] = row["event_id"]
         elif kind == "instant":
             if name in further:
                 event[name] = further[name]
         elif kind not in PERSONAL:
-            event[name] = row[name] if name in row else further.get(name)
+            value = row[name] if name in row else further.get(name)
+            # What the type had no field for at the time is missing, and is not null.
+            if value is not None or kind == "text or null":
+                event[name] = value
         elif row.get(name) is not None:
             event[name] = row[name]
         elif not has_birth_date:
@@ -150,7 +154,8 @@ def refused_messages(
     """
     for row in rows:
         data = row["raw"] or b""
-        if row["raw_size"] is not None and row["raw_size"] > len(data):
+        # A shorter one may be whole, too: it is stored without its personal fields.
+        if row["raw_size"] is not None and row["raw_size"] > MAXIMUM_RAW_BYTES:
             tally.left_out["only the beginning of so large a message was kept"] += 1
             continue
         attributes = json.loads(row["attributes"] or "{}")

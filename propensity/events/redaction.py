@@ -18,6 +18,7 @@ import msgspec
 
 from propensity.events.types import PERSONAL
 from propensity.events.values import Refused, age_at, moment_of
+from propensity.privacy.wrapped import MAXIMUM_LAYERS, unwrapped
 
 REMOVED = "(removed)"
 
@@ -26,19 +27,26 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_date = msgspec.json.Decoder(date).decode
 
 
-def redacted(data: bytes, personal: Mapping[str, str]) -> bytes:
+def redacted(
+    data: bytes, personal: Mapping[str, str], *, layers: int = MAXIMUM_LAYERS
+) -> bytes:
     """
     Return a message without the values of its personal fields.
 
     A message without such fields stays the same bytes. In a message that is not JSON,
-    text that looks like such a field is redacted.
+    text that looks like such a field is redacted, also within gzip or base64.
 
     Args:
         data: The message.
         personal: Kinds of the personal fields, by name.
+        layers: How often it may be packed.
     """
     if not personal:
         return data
+    if layers and (wrapped := unwrapped(data)) is not None:
+        inner, wrap = wrapped
+        left = redacted(inner, personal, layers=layers - 1)
+        return data if left == inner else wrap(left)
     try:
         fields: dict[str, Any] = _decode_fields(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -19,10 +19,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from propensity import tables
 from propensity.edges.log import log
 from propensity.errors import MissingTable, SettingsError
+from propensity.privacy.wrapped import MAXIMUM_LAYERS, unwrapped
 from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
@@ -48,9 +50,12 @@ class Entry(NamedTuple):
 
 
 # Possible ids in a text that is not JSON: a string in quotes, closed or not, and a word
-# between punctuation. Both patterns take one pass over any text.
+# between punctuation, which some ids have themselves. Each pattern takes one pass over
+# any text.
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)', re.DOTALL)
+_SINGLE_QUOTED = re.compile(r"(?<=')[^']*+")
 _BARE = re.compile(r'[^\s",:;=&{}\[\]\\]+')
+_SHORTER = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
 
 
 def user_hash(key: str, user_id: str) -> str:
@@ -151,14 +156,27 @@ def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) 
     return not user_ids.isdisjoint(chain(tokens(data), attributes))
 
 
-def tokens(data: bytes) -> Iterator[str]:
-    """Yield every text in a message that may be a user's id, escaped or not."""
+def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
+    """Yield every text in a message that may be a user's id, escaped or packed."""
+    if layers and (wrapped := unwrapped(data)) is not None:
+        yield from tokens(wrapped[0], layers=layers - 1)
     # UTF-16 and UTF-32 have their ASCII between zero bytes.
     text = data.replace(b"\0", b"").decode("utf-8", "replace")
     try:
-        yield from _texts_of(json.loads(text, parse_int=str, parse_float=str))
+        # Of a field that is there twice both values.
+        fields = json.loads(
+            text,
+            parse_int=str,
+            parse_float=str,
+            object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
+        )
+        yield from _texts_of(fields)
     except (ValueError, RecursionError):
-        yield from _BARE.findall(text)
+        for pattern in (_BARE, _SHORTER, _SINGLE_QUOTED):
+            for word in pattern.findall(text):
+                yield word
+                if "%" in word:
+                    yield unquote(word)  # of a form
         at = 0
         while (match := _QUOTED.search(text, at)) is not None:
             # A closing quote does not open the next string.
@@ -181,8 +199,6 @@ def _texts_of(value: Any) -> Iterator[str]:
             yield item
             if item[:1] in ("{", "["):
                 yield from tokens(item.encode("utf-8", "replace"))
-        elif isinstance(item, dict):
-            waiting.extend(chain(item, item.values()))
         elif isinstance(item, list):
             waiting.extend(item)
 

@@ -15,16 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.cli import main
-from offline.replay.rows import spooled
+from offline.replay.messages import Tally
+from offline.replay.rows import refused_messages, spooled
 from propensity import tables, usecases
 from propensity.edges.appends import Appends
 from propensity.edges.warehouse import Warehouse
 from propensity.events import reading
 from propensity.events.messages import Message
+from propensity.events.redaction import personal_fields
 from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
 from propensity.schema import Table
 from propensity.settings import Settings
-from tests.events import transaction, written
+from tests.events import registration, transaction, written
 from tests.offline.replay.conftest import (
     EVER,
     GAMES,
@@ -157,6 +159,35 @@ class TestStoredEvents:
         second = accepted(resent, known=known)
         assert not first.refused
         assert facts(second.rows) == facts(first.rows)
+
+    @pytest.mark.parametrize("added", ["method", "fee", "paid", "voucher"])
+    def test_of_an_older_version_of_their_type_lack_what_it_lacked(self, added):
+        """A field that the type did not have then is missing, which is the reason of
+        the dead letter, and not null; one that may be null is."""
+        older = "\n".join(
+            line for line in OWN.splitlines() if not line.startswith(f"{added} =")
+        )
+        sent = {
+            "user_id": "u",
+            "event_type": "new_deposit",
+            "use_case": "own",
+            "event_time": "2026-11-20T10:00:00Z",
+            "method": "card",
+            "fee": 1.5,
+            "paid": 5.25,
+            "voucher": None,
+        }
+        first = accepted(
+            [Message(json.dumps(sent).encode(), "m")],
+            known=catalogue(usecases.parse("own", older)),
+        )
+        known = catalogue(usecases.parse("own", OWN))
+        resent, _ = again(first.rows.to_pylist(), known)
+        refused = accepted(resent, known=known).refused
+
+        assert [(one.reason, one.field) for one in refused.values()] == (
+            [] if added == "voucher" else [("missing_field", added)]
+        )
 
     def test_are_transactions_again(self):
         """An event with an identity of its own has it, its numbers and its times."""
@@ -371,6 +402,30 @@ class TestRefused:
         }
         assert status == 1
         assert "1 left out: only the beginning" in told
+
+    def test_come_back_without_their_personal_fields(self):
+        """A registration is shorter as it is stored, and whole: once the cause is
+        mended, here a use case that is not deployed yet, it is the row that it would
+        have been."""
+        came = Message(
+            written(registration(use_case=...)), "m-1", {"use_case": "not_deployed"}
+        )
+        refused = accepted([came]).refused
+        stored = dead_letters(
+            [came],
+            refused,
+            received_at=NOW,
+            personal=personal_fields(catalogue().types),
+        )
+        tally = Tally()
+        [sent] = refused_messages(stored.to_pylist(), topic="events", tally=tally)
+        mended = {**sent.attributes, "use_case": "first_day_churn"}
+
+        assert [one.reason for one in refused.values()] == ["unknown_use_case"]
+        assert (len(sent.data) < len(came.data), tally.is_complete) == (True, True)
+        assert facts(accepted([Message(sent.data, "m-2", mended)]).rows) == facts(
+            accepted([Message(came.data, "m-1")]).rows
+        )
 
     def test_may_be_those_of_a_reason_and_a_period(self, bus, letters):
         """By the reason that is stored, and by the time of receipt."""

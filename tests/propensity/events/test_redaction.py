@@ -4,11 +4,14 @@ Redaction, specified: a dead letter can be sent again, and says of nobody who th
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 
 import pytest
 
 from propensity.events.redaction import REMOVED, personal_fields, redacted
+from propensity.privacy.wrapped import unwrapped
 from tests.events import CATALOGUE, bet, registration, written
 
 PERSONAL = personal_fields(CATALOGUE.types)
@@ -67,8 +70,26 @@ def test_finds_fields_in_what_is_no_event(data):
     assert not [text for text in SAID if text.encode() in found]
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, base64.b64encode, base64.encodebytes])
+def test_finds_fields_in_what_is_packed(pack):
+    """By gzip or base64, which no event is: it is packed again without them."""
+    packed = redacted(pack(written(registration())), PERSONAL)
+    inner, _ = unwrapped(packed) or (b"", None)
+
+    assert json.loads(inner)["user_id"] == "u1"
+    assert inner == redacted(written(registration()), PERSONAL)
+
+
 @pytest.mark.parametrize(
-    "data", [written(bet(bet_amount="x")), b"{", b"\xff\x00{", b'{"rename": "x"}', b""]
+    "data",
+    [
+        written(bet(bet_amount="x")),
+        b"{",
+        b"\xff\x00{",
+        b'{"rename": "x"}',
+        b"",
+        b"abcd",
+    ],
 )
 def test_leaves_all_else_to_the_byte(data):
     """What names nobody is kept as it came."""

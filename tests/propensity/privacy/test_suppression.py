@@ -4,6 +4,8 @@ The list of suppressed users, specified: told by keyed hashes, in whatever names
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -95,6 +97,10 @@ class TestWithout:
         assert listed("z").without(self.ROWS, SHOP) is self.ROWS
 
 
+# The time of packing is left out, so that the test has one name.
+PACKED = gzip.compress(b'{"user_id": "anna"}', mtime=0)
+
+
 class TestMentions:
     @pytest.mark.parametrize("odd", [b'"\\"', b"\\", b'"', b"[", b'{"a":', b'"\\\\'])
     def test_are_looked_for_in_one_pass(self, odd):
@@ -118,11 +124,46 @@ class TestMentions:
             b"anna",
             '{"user_id": "anna"}'.encode("utf-16"),
             b'\xff{"user_id": "anna", ',
+            b'{"user_id": "anna", "user_id": "ben"}',
+            b"{'user_id': 'anna', 'note': None}",
+            b"<user_id>anna</user_id>",
+            b"anna|new_bet|5",
         ],
     )
     def test_are_found_in_what_is_no_event(self, data):
-        """Broken, escaped, nested, in another encoding: the id is seen."""
+        """Broken, escaped, nested, in another encoding, or said twice: the id is
+        seen."""
         assert listed("anna").is_mentioned(data, {})
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            PACKED,
+            base64.b64encode(b'{"user_id": "anna"}'),
+            base64.encodebytes(b'{"user_id": "anna", "note": "%060d"}' % 0),
+            base64.urlsafe_b64encode(b'{"note": "\xff\xfe", "user_id": "anna"}'),
+            base64.b64encode(PACKED),
+            PACKED[:-9],
+            base64.b64encode(b'{"user_id": "anna"}')[:-3],
+        ],
+    )
+    def test_are_found_in_what_is_packed(self, data):
+        """Compressed or in base64, twice too, and cut: anybody can unpack it."""
+        assert listed("anna").is_mentioned(data, {})
+
+    def test_are_found_in_the_form_that_a_text_gives_them(self):
+        """With spaces in single quotes, and as a form of the web writes them."""
+        assert listed("anna b").is_mentioned(b"{'user_id': 'anna b'}", {})
+        assert listed("a@b.org").is_mentioned(b"user_id=a%40b.org&x=1", {})
+        assert listed("auth0|1").is_mentioned(b"user_id=auth0|1&x=1", {})
+
+    def test_are_not_looked_for_without_end(self):
+        """A few layers are unpacked, and a few megabytes of each."""
+        data = gzip.compress(b"x" * 2**26)
+        for _ in range(20):
+            data = gzip.compress(data)
+
+        assert not listed("anna").is_mentioned(data, {})
 
     def test_are_found_in_attributes(self):
         """A message's attributes may name the user."""

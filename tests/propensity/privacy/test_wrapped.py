@@ -1,0 +1,58 @@
+"""
+Wrapped payloads, specified: what anybody can unpack is unpacked, within limits.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import time
+
+import pytest
+
+from propensity.privacy.wrapped import MAXIMUM_BYTES, unwrapped
+
+EVENT = b'{"user_id": "anna", "note": "\xc3\xa4\xc3\xb6?>"}'
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes],
+)
+def test_are_unpacked_and_packed_again(pack):
+    """By gzip, or by base64 of either alphabet, with line breaks or without."""
+    inner, wrap = unwrapped(pack(EVENT)) or pytest.fail("it wraps an event")
+
+    assert inner == EVENT
+    assert (unwrapped(wrap(b"another")) or (b"",))[0] == b"another"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", EVENT, EVENT[:-1], b"\x1f\x8b", b"\x1f\x8bx", b"="]
+)
+def test_may_wrap_nothing(data):
+    """What is packed in neither way, or not at all."""
+    found = unwrapped(data)
+    assert found is None or found[0] == b""
+
+
+def test_give_what_is_left_of_them():
+    """A payload is cut where it is longer than a dead letter may be."""
+    for packed in (gzip.compress(EVENT * 50), base64.b64encode(EVENT * 50)):
+        for cut in range(20, len(packed), 7):
+            inner, _ = unwrapped(packed[:cut]) or (b"", None)
+            assert (EVENT * 50).startswith(inner)
+
+
+def test_do_not_fill_the_memory():
+    """A few kilobytes may hold gigabytes."""
+    inner, _ = unwrapped(gzip.compress(bytes(2**26))) or (b"", None)
+    assert len(inner) == MAXIMUM_BYTES
+
+
+def test_are_read_in_one_pass():
+    """A megabyte of what base64 may have between its lines takes no time."""
+    began = time.monotonic()
+    unwrapped(b"A" + b"\n" * 2**20 + b"!")
+    unwrapped(b"A" * 2**20 + b"=" * 2**20 + b"!")
+    assert time.monotonic() - began < 2.0
