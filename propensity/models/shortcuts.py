@@ -176,7 +176,7 @@ def _imputed(step: SimpleImputer) -> Shortcut | None:
     def filled(rows: Array) -> Array:
         _refuse_infinite(rows)
         is_gap = np.isnan(rows)
-        if is_gap.any():
+        if np.count_nonzero(is_gap):
             rows = np.where(is_gap, values, rows)
         return rows if shown is None else np.hstack([rows, is_gap[:, shown]])
 
@@ -184,7 +184,8 @@ def _imputed(step: SimpleImputer) -> Shortcut | None:
 
 
 def _refuse_infinite(rows: Array) -> None:
-    if np.isinf(rows).any():
+    # Of a single row ``any`` would take twice as long.
+    if np.count_nonzero(np.isinf(rows)):
         raise ValueError("a number is infinite")
 
 
