@@ -7,6 +7,7 @@ not make more of them, and neither do more weeks.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -206,8 +207,10 @@ def outcome(
     """
     thing = Thing(thing=OUTCOME, name=name, level=now)
     chance = _chance(len((CALIBRATION, RANKING)))
+    # An alarm that goes on is not its own noise; an odd week that has passed is.
+    reference = [*itertools.dropwhile(lambda week: week.is_alarm, earlier)]
     return _of_level(
-        thing, earlier, earlier, chance=chance, target=0.0, estimated=estimated
+        thing, reference, earlier, chance=chance, target=0.0, estimated=estimated
     )
 
 

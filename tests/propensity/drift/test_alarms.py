@@ -228,6 +228,30 @@ class TestOutcomes:
         assert found.cause == ("relation" if is_alarm else "")
         assert alarms.advice([found]).action == ("retrain" if is_alarm else "nothing")
 
+    @pytest.mark.parametrize(
+        ("name", "off"), [("calibration", 0.7), ("roc_auc", -0.06)]
+    )
+    def test_what_goes_on_is_said_as_long_as_it_does(self, name, off):
+        """Defect: the first week that was off counted as noise in the second, so that
+        an alarm came once, though nobody had trained. Then it ends."""
+        weeks = [alarms.outcome(name, Level(value=0.0, error=0.004), [])] * 8
+        for value in (off, off, off, off, 0.0):
+            found = alarms.outcome(name, Level(value=value, error=0.004), weeks)
+            weeks = [found, *weeks][: alarms.MEMORY]
+
+        assert [week.weeks for week in weeks[:5]] == [0, 4, 3, 2, 1]
+
+    def test_an_odd_week_that_has_passed_is_noise(self):
+        """A shop whose single weeks are odd is not asked to train after each."""
+        weeks = [alarms.outcome("calibration", Level(value=0.0, error=0.03), [])] * 8
+        odd = []
+        for value in (0.6, 0.0, -0.6, 0.0, 0.6, 0.0):
+            found = alarms.outcome("calibration", Level(value=value, error=0.03), weeks)
+            weeks = [found, *weeks][: alarms.MEMORY]
+            odd.append(found.is_alarm)
+
+        assert odd == [True, False, False, False, False, False]
+
 
 class TestAdvice:
     def test_a_new_break_is_repaired_and_not_learned(self):
