@@ -335,12 +335,8 @@ def _of_level(
 
 def _weeks(known: Sequence[Thing]) -> int:
     """Return how many in a row have this alarm, with the one that has it now."""
-    weeks = 1
-    for thing in known:
-        if not thing.is_alarm:
-            break
-        weeks += 1
-    return weeks
+    # The newest has counted those that are too old to be looked at.
+    return known[0].weeks + 1 if known and known[0].is_alarm else 1
 
 
 def _cause(thing: Thing, top: Bin) -> str:

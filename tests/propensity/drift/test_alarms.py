@@ -179,7 +179,7 @@ class TestReference:
 
     def test_an_alarm_goes_on_until_it_is_mended(self):
         """A broken week is none to compare with, and counts in ``weeks``."""
-        broken = replace(feature(missing=9_000), is_alarm=True)
+        broken = replace(feature(missing=9_000), is_alarm=True, weeks=2)
         earlier = [*before(broken, weeks=2), *before(feature())]
 
         found = watched(feature(missing=9_000), earlier)
@@ -233,13 +233,16 @@ class TestOutcomes:
     )
     def test_what_goes_on_is_said_as_long_as_it_does(self, name, off):
         """Defect: the first week that was off counted as noise in the second, so that
-        an alarm came once, though nobody had trained. Then it ends."""
+        an alarm came once, though nobody had trained. Weeks are counted from its first
+        one on, and the alarm ends with what it is about."""
         weeks = [alarms.outcome(name, Level(value=0.0, error=0.004), [])] * 8
-        for value in (off, off, off, off, 0.0):
+        counted = []
+        for value in (*[off] * 12, 0.0):
             found = alarms.outcome(name, Level(value=value, error=0.004), weeks)
             weeks = [found, *weeks][: alarms.MEMORY]
+            counted.append(found.weeks)
 
-        assert [week.weeks for week in weeks[:5]] == [0, 4, 3, 2, 1]
+        assert counted == [*range(1, 13), 0]
 
     def test_an_odd_week_that_has_passed_is_noise(self):
         """A shop whose single weeks are odd is not asked to train after each."""
