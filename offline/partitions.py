@@ -131,6 +131,7 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         "lookback": lookback,
         "in_force": lookback + 1,
         "catch_up": CATCH_UP.days + 1,
+        "published": CATCH_UP.days + lookback + 1,
         # Weeks of that time, each a partition.
         "evaluated": CATCH_UP.days // 7 + 1,
         "members_evaluated": 1,

@@ -7,6 +7,7 @@ not make more of them, and neither do more weeks.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -206,8 +207,10 @@ def outcome(
     """
     thing = Thing(thing=OUTCOME, name=name, level=now)
     chance = _chance(len((CALIBRATION, RANKING)))
+    # An alarm that goes on is not its own noise; an odd week that has passed is.
+    reference = [*itertools.dropwhile(lambda week: week.is_alarm, earlier)]
     return _of_level(
-        thing, earlier, earlier, chance=chance, target=0.0, estimated=estimated
+        thing, reference, earlier, chance=chance, target=0.0, estimated=estimated
     )
 
 
@@ -332,12 +335,8 @@ def _of_level(
 
 def _weeks(known: Sequence[Thing]) -> int:
     """Return how many in a row have this alarm, with the one that has it now."""
-    weeks = 1
-    for thing in known:
-        if not thing.is_alarm:
-            break
-        weeks += 1
-    return weeks
+    # The newest has counted those that are too old to be looked at.
+    return known[0].weeks + 1 if known and known[0].is_alarm else 1
 
 
 def _cause(thing: Thing, top: Bin) -> str:

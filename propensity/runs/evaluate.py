@@ -66,7 +66,14 @@ def evaluations(run: Run) -> Evaluated:
     if run.use_case.scores_events:
         days, _ = _unfinished(run, "days_to_evaluate")
         return Evaluated(rows=_evaluated_days(run, days), republished=[])
-    weeks, republished = _unfinished(run, "weeks_to_evaluate")
+    lookback = run.use_case.lookback_days
+    oldest = run.as_of - run.timeframe.horizon - CATCH_UP
+    weeks, republished = _unfinished(
+        run,
+        "weeks_to_evaluate",
+        lookback_days=lookback,
+        published_since=oldest - timedelta(days=lookback),
+    )
     if republished:
         run.log_fields["republished"] = republished
     earlier, rows = EarlierWeeks(run, weeks), []
@@ -77,7 +84,9 @@ def evaluations(run: Run) -> Evaluated:
     return Evaluated(rows=rows, republished=republished)
 
 
-def _unfinished(run: Run, query: str) -> tuple[list[date], list[date]]:
+def _unfinished(
+    run: Run, query: str, **further: object
+) -> tuple[list[date], list[date]]:
     """
     Return the weeks that are over and have no final figures of what is published.
 
@@ -90,6 +99,7 @@ def _unfinished(run: Run, query: str) -> tuple[list[date], list[date]]:
     Args:
         run: The run.
         query: The statement that lists weeks by predictions, or days by scores.
+        further: Parameters of its own.
     """
     timeframe = run.timeframe
     newest = run.as_of - timeframe.horizon
@@ -99,6 +109,7 @@ def _unfinished(run: Run, query: str) -> tuple[list[date], list[date]]:
             "use_case": run.use_case.name,
             "since": newest - CATCH_UP,
             "until": newest,
+            **further,
         },
     )
     ends = set() if run.is_cut_short else {newest}

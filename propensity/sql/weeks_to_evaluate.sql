@@ -1,59 +1,76 @@
 -- One row per week whose outcomes are over and whose figures are not final, or are those
--- of a publication that was replaced since: where it was published, or has provisional
--- figures (of probabilities published before it).
+-- of a publication that was replaced since: where a publication is in force, or where it
+-- has provisional figures.
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
---   the newest whose outcomes are over.
+--   the newest whose outcomes are over; @lookback_days INT64, for so long a publication
+--   is in force at the most; @published_since DATE, so many days before the oldest week.
 -- Source: ma_predictions_history, ma_model_evaluation.
-SELECT
-  begun.week,
-  COALESCE(begun.published_at > known.evaluated_at, FALSE) AS is_republished
-FROM
-  (
+-- A week without a publication of its own is one of the publication in force for it.
+WITH
+  published AS (
     SELECT
-      week,
-      MAX(published_at) AS published_at
+      as_of,
+      MAX(scored_at) AS published_at
     FROM
-      (
-        SELECT
-          as_of AS week,
-          scored_at AS published_at
-        FROM
-          ma_predictions_history
-        WHERE
-          use_case = @use_case
-          AND as_of BETWEEN @since AND @until
-        UNION ALL
-        SELECT
-          week,
-          CAST(NULL AS TIMESTAMP) AS published_at
-        FROM
-          ma_model_evaluation
-        WHERE
-          use_case = @use_case
-          AND week BETWEEN @since AND @until
-          AND status = 'provisional'
-      ) AS found
+      ma_predictions_history
+    WHERE
+      use_case = @use_case
+      AND as_of BETWEEN @published_since AND @until
     GROUP BY
-      week
-  ) AS begun
-LEFT JOIN
-  (
+      as_of
+  ),
+  known AS (
     SELECT
       week,
-      MAX(evaluated_at) AS evaluated_at,
-      COUNTIF(status = 'final') > 0 AS is_final
+      MAX(IF(model_version >= 0, evaluated_at, NULL)) AS evaluated_at,
+      COUNTIF(model_version >= 0 AND status = 'final') > 0 AS is_final,
+      COUNTIF(status = 'provisional') > 0 AS is_provisional
     FROM
       ma_model_evaluation
     WHERE
       use_case = @use_case
       AND week BETWEEN @since AND @until
-      AND model_version >= 0
     GROUP BY
       week
-  ) AS known
-  ON known.week = begun.week
+  ),
+  in_force AS (
+    SELECT
+      weeks.week,
+      ARRAY_AGG(p.published_at ORDER BY p.as_of DESC LIMIT 1)[OFFSET(0)]
+        AS published_at
+    FROM
+      (
+        SELECT
+          as_of AS week
+        FROM
+          published
+        WHERE
+          as_of >= @since
+        UNION DISTINCT
+        SELECT
+          week
+        FROM
+          known
+      ) AS weeks
+    INNER JOIN
+      published AS p
+      ON
+        p.as_of <= weeks.week
+        AND p.as_of >= DATE_SUB(weeks.week, INTERVAL @lookback_days DAY)
+    GROUP BY
+      weeks.week
+  )
+SELECT
+  week,
+  COALESCE(in_force.published_at > known.evaluated_at, FALSE) AS is_republished
+FROM
+  in_force
+FULL OUTER JOIN
+  known
+  USING (week)
 WHERE
   NOT COALESCE(known.is_final, FALSE)
-  OR begun.published_at > known.evaluated_at
+  AND (in_force.week IS NOT NULL OR known.is_provisional)
+  OR in_force.published_at > known.evaluated_at
 ORDER BY
-  begun.week
+  week

@@ -215,6 +215,37 @@ class TestMaturity:
         assert row["model_version"] == 1
         assert row["prediction_as_of"] == MONDAY - 3 * DAY
 
+    def test_is_of_what_stands_where_01_was_missed(self, shop_of, scores, converters):
+        """Defect: a final week without a publication of its own kept the figures of an
+        earlier one that was replaced. It is evaluated again, once; so is one that had
+        no probabilities at all, once a backfill has brought some."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        late = MONDAY + 2 * WEEK
+        place.run("model_evaluation", MONDAY + WEEK)
+        place.run("model_evaluation", late)
+        without = evaluations(place)
+        published(place, MONDAY - WEEK, scores)
+        place.run("model_evaluation", late)
+        before = evaluations(place)
+        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+        halved = {user: probability / 2 for user, probability in scores.items()}
+        published(place, MONDAY - WEEK, halved, scored_at=datetime.now(UTC))
+        place.run("model_evaluation", late)
+        once_more = place.run("model_evaluation", late)
+
+        def of_monday(rows: list[dict]) -> list[tuple]:
+            return [
+                (row["status"], row["mean_probability"])
+                for row in rows
+                if row["week"] == MONDAY
+            ]
+
+        mean = sum(scores.values()) / len(scores)
+        assert of_monday(without) == [("final", None)]
+        assert of_monday(before) == [("final", pytest.approx(mean))]
+        assert of_monday(evaluations(place)) == [("final", pytest.approx(mean / 2))]
+        assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
+
     def test_waits_for_a_day_that_the_export_lacks(self, shop_of, scores, converters):
         """Defect: a table that came weeks late was in no figure, and none said so. As
         long as a run catches up the week is provisional, and its report names the day;

@@ -202,6 +202,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         # A report has the alarms up to the end of its week.
         "until": today - timedelta(days=1) if name == "reported" else newest,
         "since": since.get(name, today),
+        "published_since": newest - partitions.CATCH_UP - lookback,
         "watermark_day": today - timedelta(days=1),
         "watermark_month": late.replace(day=1),
         "since_day": today - timedelta(days=6 if name == "counted" else 1),

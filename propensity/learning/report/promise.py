@@ -224,7 +224,7 @@ def missed(row: Row, *, noun: str, who: str) -> str:
     if unscored:
         more = f" {count(unscored)}{' more' if said else ''} had no"
         if noun == "user":
-            text += f"{more} probability: they first came within the week."
+            text += f"{more} probability: they were new, or had long been away."
         else:
             text += f"{more} score."
     return text.strip()

@@ -179,7 +179,7 @@ class TestReference:
 
     def test_an_alarm_goes_on_until_it_is_mended(self):
         """A broken week is none to compare with, and counts in ``weeks``."""
-        broken = replace(feature(missing=9_000), is_alarm=True)
+        broken = replace(feature(missing=9_000), is_alarm=True, weeks=2)
         earlier = [*before(broken, weeks=2), *before(feature())]
 
         found = watched(feature(missing=9_000), earlier)
@@ -227,6 +227,33 @@ class TestOutcomes:
         assert found.is_alarm == is_alarm
         assert found.cause == ("relation" if is_alarm else "")
         assert alarms.advice([found]).action == ("retrain" if is_alarm else "nothing")
+
+    @pytest.mark.parametrize(
+        ("name", "off"), [("calibration", 0.7), ("roc_auc", -0.06)]
+    )
+    def test_what_goes_on_is_said_as_long_as_it_does(self, name, off):
+        """Defect: the first week that was off counted as noise in the second, so that
+        an alarm came once, though nobody had trained. Weeks are counted from its first
+        one on, and the alarm ends with what it is about."""
+        weeks = [alarms.outcome(name, Level(value=0.0, error=0.004), [])] * 8
+        counted = []
+        for value in (*[off] * 12, 0.0):
+            found = alarms.outcome(name, Level(value=value, error=0.004), weeks)
+            weeks = [found, *weeks][: alarms.MEMORY]
+            counted.append(found.weeks)
+
+        assert counted == [*range(1, 13), 0]
+
+    def test_an_odd_week_that_has_passed_is_noise(self):
+        """A shop whose single weeks are odd is not asked to train after each."""
+        weeks = [alarms.outcome("calibration", Level(value=0.0, error=0.03), [])] * 8
+        odd = []
+        for value in (0.6, 0.0, -0.6, 0.0, 0.6, 0.0):
+            found = alarms.outcome("calibration", Level(value=value, error=0.03), weeks)
+            weeks = [found, *weeks][: alarms.MEMORY]
+            odd.append(found.is_alarm)
+
+        assert odd == [True, False, False, False, False, False]
 
 
 class TestAdvice:
