@@ -231,6 +231,15 @@ class TestAnswer:
         assert len(pauses) == 7
         assert receiver.taken.users == {}
 
+    def test_that_never_comes_names_no_password_of_the_address(self):
+        with Receiver(faults=Faults(unavailable=1.0)) as receiver:
+            url = receiver.url.replace("//", "//us:${CRM_TOKEN}@")
+            with pytest.raises(Unavailable) as raised:
+                destination(receiver, url=url).send(request_of())
+
+        assert raised.value.message.startswith(receiver.url.removeprefix("http://"))
+        assert "secret" not in raised.value.message
+
     def test_that_denies_access_stops_everything(self):
         with (
             Receiver(Limits(token="another")) as receiver,

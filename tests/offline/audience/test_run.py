@@ -20,6 +20,7 @@ from local.receiver import Faults, Receiver
 from offline.audience import run
 from offline.audience.run import Plan
 from offline.audience.selection import Rule
+from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError, RunInProgress
@@ -250,6 +251,28 @@ class TestLedger:
         assert receiver.taken.users["remove", "u190"] == 1
         assert ("remove", "u199") not in receiver.taken.users
 
+    def test_knows_who_was_taken_off_and_put_back_within_a_week(self, site, crm):
+        """A user who is suppressed, allowed again, and has left by the next week."""
+        best = {"control": 0.0, "rule": Rule(top=1)}
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to, **best)
+            site.publish(MONDAY + WEEK, {"u199": 0.3, "u002": 0.2})
+            site.clock.advance(WEEK.total_seconds())
+            send(site, **best)
+            site.suppress("u199")
+            send(site, to, **best)
+            site.clock.advance(60)
+            empty_tables(site.warehouse, [tables.SUPPRESSED_USERS])
+            send(site, to, **best)
+            site.publish(MONDAY + 2 * WEEK, {"u002": 0.2})
+            site.clock.advance(WEEK.total_seconds())
+            delivery = send(site, to, **best)
+
+        assert delivery.tallies["remove"].accepted == 1
+        assert receiver.taken.users["add", "u199"] == 2
+        assert receiver.taken.users["remove", "u199"] == 2
+
     @pytest.mark.long
     def test_is_printed_by_the_command(self, site, capsys):
         assert (
@@ -260,6 +283,48 @@ class TestLedger:
         printed = capsys.readouterr().out
         assert "sent = " in printed
         assert "10 members (top 10)" in printed
+
+
+class TestNobody:
+    """A week in which no user is in the audience."""
+
+    def sent_before(self, site, to):
+        send(site, to, rule=Rule(top=10), control=0.0)
+        site.publish(MONDAY + WEEK, {"u199": 0.3})
+        site.clock.advance(WEEK.total_seconds())
+
+    def test_is_refused_and_takes_nobody_off(self, site, crm):
+        """It may be a mistake of the rule."""
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            self.sent_before(site, to)
+            with pytest.raises(RequestError, match="--allow-empty takes") as raised:
+                send(site, to, rule=Rule(threshold=0.9), control=0.0)
+
+        assert raised.value.field == "audience"
+        assert all(action == "add" for action, _ in receiver.taken.users)
+
+    def test_that_is_allowed_takes_everybody_off(self, site, crm):
+        none = {"rule": Rule(threshold=0.9), "control": 0.0, "may_be_empty": True}
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            self.sent_before(site, to)
+            delivery = send(site, to, **none)
+            again = send(site, to, **none)
+
+        assert delivery.is_complete
+        assert delivery.tallies["remove"].accepted == 10
+        assert again.tallies["remove"].sent == 0
+        assert "2026-03-09  no member\n  crm          remove accepted" in str(
+            run.account("winback")
+        )
+
+    def test_is_refused_where_nobody_can_be_taken_off(self, site, crm):
+        with Receiver() as receiver:
+            to = crm(receiver)
+            self.sent_before(site, to)
+            with pytest.raises(RequestError, match="crm cannot take"):
+                send(site, to, rule=Rule(threshold=0.9), control=0.0, may_be_empty=True)
 
 
 class Closing(Receiver):
