@@ -169,7 +169,7 @@ class Poster:
 def _json_of(answer: requests.Response) -> Any:
     try:
         return answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

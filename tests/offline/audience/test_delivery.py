@@ -224,6 +224,19 @@ class TestRequests:
         assert (warehouse.users(), delivery.left) == (["u0"], 1)
 
 
+class TestReason:
+    def test_of_a_receiver_is_one_that_a_table_takes(self):
+        """Half a character, as of a text that was cut, cannot be written."""
+        warehouse = Warehouse()
+        crm = Crm(lambda request: {"u1": "no \ud83d\x1b user"}, batch=2)
+
+        delivery = delivered(crm, ["u0", "u1"], warehouse=warehouse)
+
+        reason = "no \ufffd\ufffd user"
+        assert delivery.tallies[ADD].rejected == {reason: 1}
+        assert [row["reason"] for row in warehouse.rows] == [None, reason]
+
+
 class TestKey:
     def test_is_made_once_for_all_users_of_a_request(self, monkeypatch):
         """A file has a hundred thousand users: a key for each would take hours."""

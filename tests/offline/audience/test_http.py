@@ -212,6 +212,9 @@ class TestAnswer:
             # Somebody was rejected, and nobody knows who: the file says id.
             *({"errors": [["u1"]]}, {"errors": [{"id": {}}]}, {"errors": [None]}),
             *({"errors": [{"user": "u1"}]}, {"errors": [{"id": "U1"}]}),
+            [{"id": "u1", "message": "unknown"}],
+            # Deeper than can be read.
+            b"[" * 200_000,
         ],
     )
     def test_that_is_not_what_the_file_says_is_none(self, answered):
