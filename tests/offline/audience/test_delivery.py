@@ -336,6 +336,20 @@ class TestFailure:
         assert delivery.left == 20
         assert len(warehouse.users()) == 20
 
+    def test_where_a_large_request_is_refused_whatever_its_users(self):
+        """As by a version that is no more: halves of it are not tried to the last."""
+
+        def answer(request: Request) -> Mapping[str, str]:
+            raise Refused("400 UNSUPPORTED_VERSION")
+
+        crm = Crm(answer, batch=3_000)
+        users = [f"u{n:04}" for n in range(3_000)]
+        delivery = delivered(crm, users, warehouse=Warehouse())
+
+        assert "crm rejected 100 users in a row (400 UNSUPP" in delivery.failure
+        assert len(crm.sent) < 250
+        assert delivery.left == 3_000
+
     def test_where_a_receiver_refuses_one_user_after_the_other(self):
         """Of a destination that takes one user a request, a hundred in a row end it.
         Everybody is accepted, rejected or left, and the next delivery goes on."""

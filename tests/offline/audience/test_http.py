@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from local.receiver import Faults, Limits, Receiver
-from offline.audience.delivery import as_taken, rejected_of
+from offline.audience.delivery import Streak, as_taken, rejected_of
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
 from offline.audience.destinations.opened import opened
@@ -139,7 +139,7 @@ class TestAnswer:
             refuses_whole=True,
         )
         with Receiver(faults=faults) as receiver:
-            parts = as_taken(request_of(), destination(receiver))
+            parts = as_taken(request_of(), destination(receiver), Streak("crm"))
 
         rejected = rejected_of(parts)
         assert rejected.keys() == {"u3", "u8"}
