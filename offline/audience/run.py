@@ -130,8 +130,15 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         ledger = _ledger(plan, deployment, audience, destination, clock)
         recorded = ledger.recorded()
         treated = audience.treated
-        unreachable = Counter(destination.problems(ADD, treated).values())
+        left_out = destination.problems(ADD, treated)
+        unreachable = Counter(left_out.values())
         reachable = len(treated) - unreachable.total()
+        # Those who cannot be reached leave gaps in requests: see ``_unrecorded``.
+        requests = {
+            at // destination.batch
+            for at, member in enumerate(treated)
+            if member.user_id not in left_out
+        }
         removed = removals(audience, destination, ledger)
         cost = plan.cost_per_user
         return Preview(
@@ -149,8 +156,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
             unreachable=dict(unreachable.most_common()),
             removed=len(removed),
             recorded=sum(action == ADD for action, _ in recorded),
-            requests=ceil(reachable / destination.batch)
-            + ceil(len(removed) / destination.batch),
+            requests=len(requests) + ceil(len(removed) / destination.batch),
             cost=None if cost is None else cost * reachable,
             outcome=deployment.use_case.outcome,
             expected=sum(member.probability or 0 for member in treated),
