@@ -177,6 +177,12 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
 
 @audience.command
 @_of_audience
+@click.option(
+    "--allow-empty",
+    "may_be_empty",
+    is_flag=True,
+    help="Where nobody is in the audience, take those of earlier dates off the list.",
+)
 def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     """
     Store an audience and send its treated users.

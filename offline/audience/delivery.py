@@ -134,7 +134,7 @@ def deliver(
         for action, members in work.items()
         for member in members
     )
-    streak = _Streak(destination.name)
+    streak = Streak(destination.name)
     with (
         tqdm(
             total=total,
@@ -254,7 +254,7 @@ class _Answer:
             )
 
 
-class _Streak:
+class Streak:
     """Users whom a receiver has rejected since it last accepted one."""
 
     def __init__(self, destination: str) -> None:
@@ -342,23 +342,33 @@ def _answered(request: Request, destination: Destination) -> _Answer:
     """Send a request; return what became of each of its users."""
     unfit = destination.problems(request.action, request.members)
     fit = [member for member in request.members if member.user_id not in unfit]
-    parts = as_taken(replace(request, members=fit), destination) if fit else []
+    fitting = replace(request, members=fit)
+    parts = as_taken(fitting, destination, Streak(destination.name)) if fit else []
     return _Answer(request=request, unfit=unfit, sent_parts=parts)
 
 
-def as_taken(request: Request, destination: Destination) -> list[Part]:
-    """Send users, by halves where they are refused as a whole; return the requests."""
+def as_taken(request: Request, destination: Destination, streak: Streak) -> list[Part]:
+    """
+    Send users, by halves where they are refused as a whole; return the requests.
+
+    Raises:
+        RequestError: One user after the other is refused: the request is at fault.
+    """
+    members = request.members
     try:
-        return [(request, destination.send(request))]
+        part = request, destination.send(request)
     except Refused as refusal:
-        members = request.members
         if len(members) == 1:
-            return [(request, {members[0].user_id: str(refusal)})]
+            alone = {members[0].user_id: str(refusal)}
+            streak.extend(alone, sent=1)
+            return [(request, alone)]
         half = len(members) // 2
         return [
-            *as_taken(replace(request, members=members[:half]), destination),
-            *as_taken(replace(request, members=members[half:]), destination),
+            *as_taken(replace(request, members=members[:half]), destination, streak),
+            *as_taken(replace(request, members=members[half:]), destination, streak),
         ]
+    streak.extend({}, sent=len(members))
+    return [part]
 
 
 def rejected_of(parts: Sequence[Part]) -> dict[str, str]:

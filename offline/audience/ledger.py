@@ -21,6 +21,7 @@ from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.selection import Member
 from offline.promote import Deployment
 from propensity import tables
+from propensity.pages.words import cleaned
 from propensity.statements import statement
 
 ACCEPTED, REJECTED = "accepted", "rejected"
@@ -103,6 +104,8 @@ class Ledger:
     def _note(
         self, same: Mapping[str, Any], member: Member, reason: str | None
     ) -> None:
+        # A receiver's own words may have what no table and no terminal takes.
+        reason = cleaned(reason)
         tally = self.tallies[same["action"]]
         if reason is None:
             tally.accepted += 1

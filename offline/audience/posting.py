@@ -110,8 +110,9 @@ class Poster:
             RequestError: The request cannot be written: an address or header is none.
             Stopped: Ctrl-C.
         """
-        # Of an address only the host is named: the rest may be a secret.
-        host = urlsplit(url).netloc
+        # Of an address only the host is named: the rest may be a secret, and so may
+        # the name and password before it.
+        host = urlsplit(url).netloc.rpartition("@")[2]
         problem = ""
         for number in range(self._tries):
             with self._turn:
@@ -168,7 +169,7 @@ class Poster:
 def _json_of(answer: requests.Response) -> Any:
     try:
         return answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

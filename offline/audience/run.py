@@ -18,7 +18,7 @@ from typing import Any
 
 from offline import promote
 from offline.audience.delivery import Delivery, deliver, removals
-from offline.audience.destinations.base import ADD, Destination
+from offline.audience.destinations.base import ADD, REMOVE, Destination
 from offline.audience.destinations.opened import opened
 from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
@@ -45,6 +45,8 @@ class Plan:
         until: The newest publication up to this date counts; None for today.
         to: ``bucket``, or the path of a destination's TOML file.
         cost_per_user: Of a treated user, in any currency; None for unknown.
+        may_be_empty: Where nobody is in the audience, those of earlier dates are taken
+            off the list.
     """
 
     audience: str
@@ -55,6 +57,7 @@ class Plan:
     until: date | None = None
     use_case: str | None = None
     cost_per_user: Decimal | None = None
+    may_be_empty: bool = False
     is_quiet: bool = False
     flushed_at: int = FLUSHED_AT
 
@@ -127,8 +130,15 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         ledger = _ledger(plan, deployment, audience, destination, clock)
         recorded = ledger.recorded()
         treated = audience.treated
-        unreachable = Counter(destination.problems(ADD, treated).values())
+        left_out = destination.problems(ADD, treated)
+        unreachable = Counter(left_out.values())
         reachable = len(treated) - unreachable.total()
+        # Those who cannot be reached leave gaps in requests: see ``_unrecorded``.
+        requests = {
+            at // destination.batch
+            for at, member in enumerate(treated)
+            if member.user_id not in left_out
+        }
         removed = removals(audience, destination, ledger)
         cost = plan.cost_per_user
         return Preview(
@@ -146,8 +156,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
             unreachable=dict(unreachable.most_common()),
             removed=len(removed),
             recorded=sum(action == ADD for action, _ in recorded),
-            requests=ceil(reachable / destination.batch)
-            + ceil(len(removed) / destination.batch),
+            requests=len(requests) + ceil(len(removed) / destination.batch),
             cost=None if cost is None else cost * reachable,
             outcome=deployment.use_case.outcome,
             expected=sum(member.probability or 0 for member in treated),
@@ -179,7 +188,9 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
             try:
                 # Under the lease: nobody else stores other members meanwhile.
                 stored = (
-                    audience if audience.is_stored else _stored(plan, deployment, clock)
+                    audience
+                    if audience.is_stored
+                    else _stored(plan, deployment, destination, clock)
                 )
                 listed = Followed(deployment.warehouse, clock=clock.monotonic)
                 delivery = deliver(
@@ -248,14 +259,22 @@ def _audience(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
     )
 
 
-def _stored(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
+def _stored(
+    plan: Plan, deployment: Deployment, destination: Destination, clock: Clock
+) -> Audience:
     audience = _audience(plan, deployment, clock)
-    if not audience.members:
+    can_remove = REMOVE in destination.actions
+    if not audience.members and not (plan.may_be_empty and can_remove):
         raise RequestError(
-            f"no user of {audience.as_of} is in the audience: {audience.selection}",
+            f"no user of {audience.as_of} is in the audience: {audience.selection}. "
+            + (
+                "--allow-empty takes those of earlier dates off the list"
+                if can_remove
+                else f"{destination.name} cannot take those of earlier dates off"
+            ),
             field="audience",
         )
-    if not audience.is_stored:
+    if audience.members and not audience.is_stored:
         store(deployment, audience)
     return audience
 
@@ -288,18 +307,18 @@ class Account:
 
     def __str__(self) -> str:
         lines = [f"{self.audience} of {self.use_case}"]
-        for row in self.members:
-            lines += [
-                "",
-                f"{row['as_of']}  {plural(row['users'], 'member')} "
-                f"({row['selection']}), "
-                f"{row['control_users']:,} held out",
-            ]
+        chosen = {
+            row["as_of"]: f"{plural(row['users'], 'member')} ({row['selection']}), "
+            f"{row['control_users']:,} held out"
+            for row in self.members
+        }
+        for as_of in sorted({*chosen, *(r["as_of"] for r in self.rows)}, reverse=True):
+            lines += ["", f"{as_of}  {chosen.get(as_of, 'no member')}"]
             lines += [
                 f"  {r['destination']:<12} {r['action']:<6} {r['status']:<8} "
                 f"{r['users']:>9,}  {r['reason']}".rstrip()
                 for r in self.rows
-                if r["as_of"] == row["as_of"]
+                if r["as_of"] == as_of
             ]
         return "\n".join(lines)
 

@@ -1,5 +1,7 @@
 -- One row per user whom a destination has on the list from before an as-of date: who was
 -- accepted, and not removed since.
+-- By the time of each row, and not its date: a user who is suppressed and allowed again
+-- within a week is removed and added as of one date.
 -- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
 -- Source: ma_audience_ledger.
 SELECT
@@ -15,5 +17,8 @@ WHERE
 GROUP BY
   user_id
 HAVING
-  MAX(IF(action = 'add', as_of, NULL))
-  > IFNULL(MAX(IF(action = 'remove', as_of, NULL)), DATE '1970-01-01')
+  MAX(IF(action = 'add', recorded_at, NULL))
+  >= IFNULL(
+    MAX(IF(action = 'remove', recorded_at, NULL)),
+    TIMESTAMP '1970-01-01 00:00:00+00'
+  )

@@ -41,7 +41,7 @@ from offline.audience.posting import Poster, Refused
 from offline.audience.selection import Member
 from propensity.errors import Unavailable
 
-URL = "https://googleads.googleapis.com/v22"
+URL = "https://googleads.googleapis.com/v26"
 # Identifiers a request that Google recommends at most, at three a user; and of a user.
 IDENTIFIERS, A_USER = 10_000, 20
 RATE = 5.0

@@ -152,6 +152,11 @@ class Http:
             return {}
         listed = answer
         for part in shape["rejected"].split("."):
+            if isinstance(listed, list) and listed:
+                raise Unavailable(
+                    f"{self.name} answers a list, and no {shape['rejected']} in it, so "
+                    "nobody knows who was rejected"
+                )
             listed = listed.get(part) if isinstance(listed, Mapping) else None
         if isinstance(listed, Mapping):
             # Reasons by user.

@@ -224,6 +224,19 @@ class TestRequests:
         assert (warehouse.users(), delivery.left) == (["u0"], 1)
 
 
+class TestReason:
+    def test_of_a_receiver_is_one_that_a_table_takes(self):
+        """Half a character, as of a text that was cut, cannot be written."""
+        warehouse = Warehouse()
+        crm = Crm(lambda request: {"u1": "no \ud83d\x1b user"}, batch=2)
+
+        delivery = delivered(crm, ["u0", "u1"], warehouse=warehouse)
+
+        reason = "no \ufffd\ufffd user"
+        assert delivery.tallies[ADD].rejected == {reason: 1}
+        assert [row["reason"] for row in warehouse.rows] == [None, reason]
+
+
 class TestKey:
     def test_is_made_once_for_all_users_of_a_request(self, monkeypatch):
         """A file has a hundred thousand users: a key for each would take hours."""
@@ -322,6 +335,20 @@ class TestFailure:
         assert delivery.tallies[ADD].rejected == {"no id": 1, "400 no such list": 19}
         assert delivery.left == 20
         assert len(warehouse.users()) == 20
+
+    def test_where_a_large_request_is_refused_whatever_its_users(self):
+        """As by a version that is no more: halves of it are not tried to the last."""
+
+        def answer(request: Request) -> Mapping[str, str]:
+            raise Refused("400 UNSUPPORTED_VERSION")
+
+        crm = Crm(answer, batch=3_000)
+        users = [f"u{n:04}" for n in range(3_000)]
+        delivery = delivered(crm, users, warehouse=Warehouse())
+
+        assert "crm rejected 100 users in a row (400 UNSUPP" in delivery.failure
+        assert len(crm.sent) < 250
+        assert delivery.left == 3_000
 
     def test_where_a_receiver_refuses_one_user_after_the_other(self):
         """Of a destination that takes one user a request, a hundred in a row end it.

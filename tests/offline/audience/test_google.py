@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.receiver import Faults
-from offline.audience.delivery import as_taken, rejected_of
+from offline.audience.delivery import Streak, as_taken, rejected_of
 from offline.audience.destinations import google_ads
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
@@ -203,7 +203,7 @@ def ads(receiver, *contacts, **changed):
         "user_list": "9",
         "developer_token": "${TOKEN}",
         "access_token": "${TOKEN}",
-        "url": receiver.url + "/v22",
+        "url": receiver.url + "/v26",
     }
     return CustomerMatch(
         template | changed,
@@ -316,7 +316,7 @@ class TestCustomerMatch:
         with Failing() as receiver:
             made = ads(receiver, *[contact(user, email="a@a.io") for user in "ab"])
             made.problems("add", request_of(*"ab").members)
-            parts = as_taken(request_of(*"ab"), made)
+            parts = as_taken(request_of(*"ab"), made, Streak("ads"))
 
         assert rejected_of(parts) == {"a": "INTERNAL", "b": "INTERNAL"}
         assert not any(job["is_run"] for job in receiver.jobs.values())

@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from local.receiver import Faults, Limits, Receiver
-from offline.audience.delivery import as_taken, rejected_of
+from offline.audience.delivery import Streak, as_taken, rejected_of
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
 from offline.audience.destinations.opened import opened
@@ -139,7 +139,7 @@ class TestAnswer:
             refuses_whole=True,
         )
         with Receiver(faults=faults) as receiver:
-            parts = as_taken(request_of(), destination(receiver))
+            parts = as_taken(request_of(), destination(receiver), Streak("crm"))
 
         rejected = rejected_of(parts)
         assert rejected.keys() == {"u3", "u8"}
@@ -212,6 +212,9 @@ class TestAnswer:
             # Somebody was rejected, and nobody knows who: the file says id.
             *({"errors": [["u1"]]}, {"errors": [{"id": {}}]}, {"errors": [None]}),
             *({"errors": [{"user": "u1"}]}, {"errors": [{"id": "U1"}]}),
+            [{"id": "u1", "message": "unknown"}],
+            # Deeper than can be read.
+            b"[" * 200_000,
         ],
     )
     def test_that_is_not_what_the_file_says_is_none(self, answered):
@@ -230,6 +233,15 @@ class TestAnswer:
 
         assert len(pauses) == 7
         assert receiver.taken.users == {}
+
+    def test_that_never_comes_names_no_password_of_the_address(self):
+        with Receiver(faults=Faults(unavailable=1.0)) as receiver:
+            url = receiver.url.replace("//", "//us:${CRM_TOKEN}@")
+            with pytest.raises(Unavailable) as raised:
+                destination(receiver, url=url).send(request_of())
+
+        assert raised.value.message.startswith(receiver.url.removeprefix("http://"))
+        assert "secret" not in raised.value.message
 
     def test_that_denies_access_stops_everything(self):
         with (

@@ -18,12 +18,13 @@ from pyarrow import BufferReader
 from commands.cli import main
 from local.receiver import Faults, Receiver
 from offline.audience import run
-from offline.audience.run import Plan
+from offline.audience.destinations.http import Http
 from offline.audience.selection import Rule
+from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError, RunInProgress
-from tests.emptied import empty_bucket, empty_tables
+from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,
     TABLES,
@@ -51,6 +52,23 @@ class TestPreview:
         assert f"of whom {found.expected:,.1f} would buy as things are" in str(found)
         assert found.requests == 1
         assert site.rows("SELECT * FROM ma_audience_members") == []
+
+    def test_counts_the_requests_that_are_sent(self, site, crm, monkeypatch):
+        """Users who cannot be reached leave gaps in them."""
+        monkeypatch.setattr(
+            Http,
+            "problems",
+            lambda _, action, members: {
+                m.user_id: "odd" for m in members if m.user_id[-1] in "13579"
+            },
+        )
+        with Receiver() as receiver:
+            to = crm(receiver)
+            found = run.preview(plan(to, control=0.0), clock=site.clock)
+            send(site, to, control=0.0)
+
+        assert found.reachable == 50
+        assert found.requests == receiver.taken.requests == 15
 
     def test_names_the_event_that_a_setting_has_predicted(self, site, monkeypatch):
         """And not the use case's own outcome."""
@@ -104,93 +122,6 @@ class TestPreview:
             run.preview(plan(str(path)), clock=site.clock)
 
         assert "set-up" not in raised.value.message
-
-
-class TestMembers:
-    def test_are_chosen_once(self, site):
-        send(site)
-        before = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
-
-        delivery = send(site, rule=Rule(top=5))
-
-        after = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
-        assert before == after
-        assert delivery.tallies["add"].sent == 0
-        assert delivery.before == len([row for row in before if not row["is_control"]])
-
-    def test_are_chosen_of_no_older_publication_than_before(self, site):
-        """A user counts in the first week as a member, which may be final."""
-        site.publish(MONDAY + WEEK, {"new": 0.5})
-        site.clock.advance(WEEK.total_seconds())
-        send(site)
-
-        with pytest.raises(RequestError, match="first week as a member") as raised:
-            run.preview(plan(until=MONDAY), clock=site.clock)
-
-        assert raised.value.field == "as_of"
-
-    def test_who_are_held_out_are_so_every_week(self, site):
-        send(site)
-        site.publish(MONDAY + WEEK, {f"u{n:03}": (n + 1) / 400 for n in range(150)})
-        site.clock.advance(WEEK.total_seconds())
-        send(site)
-
-        first, second = (
-            members_of(site, as_of, is_control=True)
-            for as_of in (MONDAY, MONDAY + WEEK)
-        )
-        both = members_of(site, is_control=False) | first
-        both &= members_of(site, MONDAY + WEEK, is_control=False) | second
-        assert first & both == second & both
-
-    @pytest.mark.long
-    def test_keep_their_control_group(self, site):
-        send(site)
-        site.publish(MONDAY + WEEK, {"u001": 0.5})
-        site.clock.advance(WEEK.total_seconds())
-
-        with pytest.raises(RequestError, match="another name") as raised:
-            send(site, control=0.2)
-
-        assert raised.value.field == "control"
-
-    def test_are_not_drawn_by_another_key(self, site):
-        """As where the bucket is a new one: others would be held out from then on."""
-        send(site)
-        artifacts = Artifacts.open(site.settings)
-        empty_bucket(artifacts)
-        artifacts.close()
-        site.publish(MONDAY + WEEK, {f"u{n:03}": 0.5 for n in range(100)})
-        site.clock.advance(WEEK.total_seconds())
-
-        with pytest.raises(RequestError, match="another key") as raised:
-            send(site)
-
-        assert raised.value.field == "control"
-
-    @pytest.mark.long
-    def test_of_two_audiences_with_one_control_group_are_held_out_together(self, site):
-        send(site, group="everybody")
-        other = Plan(
-            audience="upsell", rule=Rule(top=100), control=0.1, to="bucket",
-            group="everybody", is_quiet=True,
-        )  # fmt: skip
-        run.send(other, clock=site.clock)
-
-        rows = site.rows("SELECT * FROM ma_audience_members WHERE is_control")
-        held_out = {(row["audience"], row["user_id"]) for row in rows}
-        users = {user for _, user in held_out}
-        assert len(held_out) == 2 * len(users)
-
-    @pytest.mark.long
-    def test_are_not_sent_once_they_are_suppressed(self, site, crm):
-        send(site)
-        gone = min(members_of(site, is_control=False))
-        site.suppress(gone)
-        with Receiver() as receiver:
-            send(site, crm(receiver))
-
-        assert ("add", gone) not in receiver.taken.users
 
 
 class TestBucket:
@@ -250,6 +181,28 @@ class TestLedger:
         assert receiver.taken.users["remove", "u190"] == 1
         assert ("remove", "u199") not in receiver.taken.users
 
+    def test_knows_who_was_taken_off_and_put_back_within_a_week(self, site, crm):
+        """A user who is suppressed, allowed again, and has left by the next week."""
+        best = {"control": 0.0, "rule": Rule(top=1)}
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to, **best)
+            site.publish(MONDAY + WEEK, {"u199": 0.3, "u002": 0.2})
+            site.clock.advance(WEEK.total_seconds())
+            send(site, **best)
+            site.suppress("u199")
+            send(site, to, **best)
+            site.clock.advance(60)
+            empty_tables(site.warehouse, [tables.SUPPRESSED_USERS])
+            send(site, to, **best)
+            site.publish(MONDAY + 2 * WEEK, {"u002": 0.2})
+            site.clock.advance(WEEK.total_seconds())
+            delivery = send(site, to, **best)
+
+        assert delivery.tallies["remove"].accepted == 1
+        assert receiver.taken.users["add", "u199"] == 2
+        assert receiver.taken.users["remove", "u199"] == 2
+
     @pytest.mark.long
     def test_is_printed_by_the_command(self, site, capsys):
         assert (
@@ -260,6 +213,48 @@ class TestLedger:
         printed = capsys.readouterr().out
         assert "sent = " in printed
         assert "10 members (top 10)" in printed
+
+
+class TestNobody:
+    """A week in which no user is in the audience."""
+
+    def sent_before(self, site, to):
+        send(site, to, rule=Rule(top=10), control=0.0)
+        site.publish(MONDAY + WEEK, {"u199": 0.3})
+        site.clock.advance(WEEK.total_seconds())
+
+    def test_is_refused_and_takes_nobody_off(self, site, crm):
+        """It may be a mistake of the rule."""
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            self.sent_before(site, to)
+            with pytest.raises(RequestError, match="--allow-empty takes") as raised:
+                send(site, to, rule=Rule(threshold=0.9), control=0.0)
+
+        assert raised.value.field == "audience"
+        assert all(action == "add" for action, _ in receiver.taken.users)
+
+    def test_that_is_allowed_takes_everybody_off(self, site, crm):
+        none = {"rule": Rule(threshold=0.9), "control": 0.0, "may_be_empty": True}
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            self.sent_before(site, to)
+            delivery = send(site, to, **none)
+            again = send(site, to, **none)
+
+        assert delivery.is_complete
+        assert delivery.tallies["remove"].accepted == 10
+        assert again.tallies["remove"].sent == 0
+        assert "2026-03-09  no member\n  crm          remove accepted" in str(
+            run.account("winback")
+        )
+
+    def test_is_refused_where_nobody_can_be_taken_off(self, site, crm):
+        with Receiver() as receiver:
+            to = crm(receiver)
+            self.sent_before(site, to)
+            with pytest.raises(RequestError, match="crm cannot take"):
+                send(site, to, rule=Rule(threshold=0.9), control=0.0, may_be_empty=True)
 
 
 class Closing(Receiver):
