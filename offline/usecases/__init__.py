@@ -3,6 +3,7 @@ Write a new use case, and check one.
 
 ``new``       writes a folder that runs: usecase.toml and its statements
 ``check``     reports what is wrong with a folder, by file and line; begin here
+``dialect``   finds what the emulator takes, and BigQuery does not
 ``columns``   asks BigQuery for the columns of each statement, which runs none
 ``leakage``   runs the statements over made-up events, and finds what they must not see
 ``canaries``  makes those events

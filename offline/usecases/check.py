@@ -21,7 +21,7 @@ from typing import Any
 import sqlglot
 from sqlglot.errors import SqlglotError
 
-from offline.usecases import columns, leakage, sources
+from offline.usecases import columns, dialect, leakage, sources
 from offline.usecases.report import Report
 from offline.usecases.sources import Line
 from propensity import usecases
@@ -298,18 +298,21 @@ def _statement(use_case: UseCase, name: str) -> Iterator[Problem]:
                 f"{token.text} is another in each run, and a row must be the same in "
                 "all: dates are @as_ofs and @today",
             )
-    text = usecases.text(use_case.name, f"{name}.sql")
-    if not _STATEMENT.match(text):
-        return
-    if not _OPENING.match(text):
-        message = "the first comment says one row per what it has"
-        yield Problem(f"{name}.sql", 1, message)
+    wrong = [*dialect.spellings(tokens)]
+    yield from (sources.at_line(lines[line - 1], message) for line, message in wrong)
     for token in tokens:
         if token.token_type is sqlglot.TokenType.SEMICOLON:
             message = "has a semicolon: it is one statement, and others include it"
             yield sources.at_line(lines[token.line - 1], message)
             return
-    yield from _parsed(lines)
+    text = usecases.text(use_case.name, f"{name}.sql")
+    if not _STATEMENT.match(text) and name not in columns.own(use_case):
+        return
+    if _STATEMENT.match(text) and not _OPENING.match(text):
+        message = "the first comment says one row per what it has"
+        yield Problem(f"{name}.sql", 1, message)
+    if not wrong:
+        yield from _parsed(lines)
 
 
 def _tables(lines: Sequence[Line]) -> Iterator[Problem]:
@@ -338,10 +341,18 @@ def _parsed(lines: Sequence[Line]) -> Iterator[Problem]:
         number = int(details[0].get("line") or 1) if details else 1
         reason = details[0]["description"] if details else str(error).split("\n")[0]
         reason = _TOKEN.sub(r"\1", reason)
+        if reason.startswith("Invalid expression"):
+            found = details[0]["highlight"]
+            reason = f"{found} is not expected here: see whether a comma is missing"
         yield sources.at_line(
             lines[min(number, len(lines)) - 1], f"is no SQL: {reason}"
         )
         return
+    for number, message in dialect.foreign_tables(query):
+        yield sources.at_line(lines[min(number, len(lines)) - 1], message)
+    if query.args.get("limit"):
+        limit = sources.find(lines, "LIMIT", last=True) or lines[-1]
+        yield sources.at_line(limit, "LIMIT leaves rows out, and other ones each time")
     names = query.named_selects if isinstance(query, sqlglot.exp.Query) else []
     counts = Counter(name.lower() for name in names if name != "*")
     for name, count in counts.items():

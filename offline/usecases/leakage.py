@@ -108,7 +108,7 @@ class OverExport:
         problems = [*self.keys(both, self.features), *self.infinite(both)]
         for name, rows in outcomes.items():
             problems += self.keys(rows, self.outcomes[name][0])
-        problems += self.start()
+        problems += [*self.zeros(outcomes["labels"]), *self.start()]
         if AMOUNTS in outcomes:
             problems += self.buyers(outcomes[AMOUNTS], outcomes["labels"])
         problems = problems or [*self.dry(columns.INCLUDING)]
@@ -129,10 +129,10 @@ class OverExport:
         ):
             self.load([*history, *events])
             for name, (lines, subject) in self.outcomes.items():
-                if _by_key(self.read(name, first)) != came[name]:
+                if _differ(_by_key(self.read(name, first)), came[name]):
                     message = f"{subject} sees an event {which}"
                     # The window is bounded there, on both sides.
-                    line = sources.column(lines, "horizon_days")
+                    line = _horizon(lines)
                     problems.append(sources.at_line(line, message))
         problems += self.shards(history, alone, came, problems)
         self.load([*history, *maker.later(first, horizon=horizon)])
@@ -181,6 +181,17 @@ class OverExport:
                 line, "gives a user more than one row of an as-of date"
             )
 
+    def zeros(self, labels: pa.Table) -> Iterator[Problem]:
+        """Yield that rows say label 0 in a column, although each row is a label 1."""
+        if "label" in labels.column_names:
+            says = labels["label"].to_pylist()
+            if any(value in (0, None) for value in says):
+                yield sources.at_line(
+                    sources.column(self.labels, "label"),
+                    "gives rows with label 0: a row is a label 1, whatever its label "
+                    "says, so leave the others out",
+                )
+
     def start(self) -> Iterator[Problem]:
         """Yield what is wrong with the first day of the source."""
         rows = self.read("first_day", *dates_of(self.use_case))
@@ -208,9 +219,9 @@ class OverExport:
             beside = {
                 key: row for key, row in _by_key(both[name]).items() if key[0] == first
             }
-            if alone[name] != beside:
+            if _differ(alone[name], beside):
                 yield sources.at_line(
-                    sources.column(lines, "horizon_days"),
+                    _horizon(lines),
                     f"{subject} is another where a further as-of date is read beside "
                     "it: table_suffix has to be between @first_label_suffix and "
                     "@last_label_suffix",
@@ -257,7 +268,7 @@ class OverExport:
             line = sources.column(lines, "table_suffix")
             # What reads other events than it should may see these, too.
             is_known = any(problem.file == f"{name}.sql" for problem in known)
-            if not is_known and _by_key(self.read(name, first)) != before:
+            if not is_known and _differ(_by_key(self.read(name, first)), before):
                 message = (
                     "reads daily tables that hold no event of its window, and pays for "
                     f"them: table_suffix has to be between @{low} and @{high}"
@@ -355,6 +366,15 @@ class OverExport:
                 )
 
 
+def _horizon(lines: Sequence[Line]) -> Line:
+    """Return the line that bounds an outcome's window, as well as it can be told."""
+    return (
+        sources.find(lines, "horizon_days", last=True)
+        or sources.find(lines, "INTERVAL", last=True)
+        or sources.column(lines, "as_of")
+    )
+
+
 _Rows = Mapping[tuple[date, str], Mapping[str, Any]]
 
 
@@ -365,6 +385,15 @@ def _shifted(suffix: str, by: timedelta) -> str:
 
 def _by_key(table: pa.Table) -> _Rows:
     return {(row["as_of"], row["user_id"]): row for row in table.to_pylist()}
+
+
+def _differ(left: _Rows, right: _Rows) -> bool:
+    """Return whether there are other rows, or another value in one of them."""
+    return left.keys() != right.keys() or any(
+        not _same(value, right[key].get(name))
+        for key, row in left.items()
+        for name, value in row.items()
+    )
 
 
 def _same(left: Any, right: Any) -> bool:

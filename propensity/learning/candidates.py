@@ -100,6 +100,9 @@ def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> 
         )
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
+        if isinstance(weights := parameters.get("class_weight"), Mapping):
+            # TOML's keys are texts, and the classes are 0 and 1.
+            parameters["class_weight"] = {int(key): weights[key] for key in weights}
         model = algorithm().set_params(**{"random_state": seed, **parameters})
     except ValueError as error:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error

@@ -216,6 +216,8 @@ def _scalars(config: Mapping[str, Any]) -> _Problems:
     for key in ("title", "outcome", "entity", "span"):
         if not isinstance(config.get(key, ""), str):
             yield (key,), f"{key} is a text, not {config[key]!r}"
+        elif key in config and not config[key].strip():
+            yield (key,), f"{key} is empty, and pages are to say it"
     for key in ("lookback_days", "horizon_days"):
         days = config.get(key, 1)
         if not _is_whole(days) or not 1 <= days <= MAXIMUM_DAYS:

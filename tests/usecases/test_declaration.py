@@ -67,6 +67,7 @@ stake = "amount"
 # A line of TOML, what stands there instead, and what is said of it.
 MISTAKES = [
     ('title = "t"', "title = 3", "title is a text"),
+    ('title = "t"', 'title = " "', "title is empty"),
     ('title = "t"', 'titel = "t"', "titel is unknown"),
     ("lookback_days = 60", "lookback_days = 0", "whole number of days from 1"),
     ("lookback_days = 60", "lookback_days = 1.5", "whole number of days from 1"),

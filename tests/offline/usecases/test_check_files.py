@@ -97,6 +97,17 @@ class TestStatement:
              "gives 2 columns sessions"),
             ("labels.sql", "FROM\n", "FROM WHERE\n",
              "is no SQL: Expected table name but got WHERE"),
+            ("features.sql", "  SUM(d.sessions) AS sessions,\n",
+             "  SUM(d.sessions) AS sessions\n  SUM(d.view_items) AS x,\n",
+             "is no SQL: SUM is not expected here: see whether a comma is missing"),
+            ("features.sql", "WITH\n", "DECLARE days INT64; WITH\n",
+             "has a semicolon"),
+            ("features.sql", "  as_of,\n  d.user_id\n",
+             "  as_of,\n  d.user_id\nLIMIT 10\n", "LIMIT leaves rows out"),
+            ("labels.sql", "  as_of,\n", "  as_of::DATE AS as_of,\n",
+             "BigQuery has no ::"),
+            ("labels.sql", "  ga_events AS e\n", "  crm.buyers AS e\n",
+             "reads crm.buyers, which the functions have no right to"),
         ],
     )  # fmt: skip
     def test_is_wrong_where_it_is_said(self, folder, file, old, new, message):

@@ -114,3 +114,32 @@ class TestRows:
 
         [warning] = [one for one in report.warnings if "have a row" in one.message]
         assert warning.message.startswith("only users with purchase have a row")
+
+    @pytest.mark.long
+    def test_may_have_a_number_that_is_none(self, edit, checked):
+        """A NaN is missing, as a null is, and the same in every run."""
+        edit("features.sql", ACTIVE, f"CAST('nan' AS FLOAT64) {ACTIVE[9:]}")
+
+        assert checked().problems == []
+
+    @pytest.mark.parametrize(
+        ("column", "has_zeros"),
+        [("e.event_name = @converting_event", True), ("1", False)],
+    )
+    @pytest.mark.long
+    def test_of_labels_are_of_label_1(self, edit, checked, column, has_zeros):
+        """Everybody with a column of zeros and ones would be everybody with label 1."""
+        line = edit(
+            "labels.sql",
+            "  as_of,\n",
+            f"  as_of,\n  CAST({column} AS INT64) AS label,\n",
+        )
+        if has_zeros:
+            edit("labels.sql", "AND e.event_name = @converting_event", "")
+        found = [
+            (one.file, one.line)
+            for one in checked().problems
+            if "rows with label 0" in one.message
+        ]
+
+        assert found == [("labels.sql", line - 1)] * has_zeros
