@@ -350,9 +350,10 @@ def _parsed(lines: Sequence[Line]) -> Iterator[Problem]:
         return
     for number, message in dialect.foreign_tables(query):
         yield sources.at_line(lines[min(number, len(lines)) - 1], message)
-    if query.args.get("limit"):
+    if query.args.get("limit") and not query.args.get("order"):
         limit = sources.find(lines, "LIMIT", last=True) or lines[-1]
-        yield sources.at_line(limit, "LIMIT leaves rows out, and other ones each time")
+        message = "LIMIT without ORDER BY leaves rows out, and other ones each time"
+        yield sources.at_line(limit, message)
     names = query.named_selects if isinstance(query, sqlglot.exp.Query) else []
     counts = Counter(name.lower() for name in names if name != "*")
     for name, count in counts.items():

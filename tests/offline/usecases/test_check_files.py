@@ -103,7 +103,8 @@ class TestStatement:
             ("features.sql", "WITH\n", "DECLARE days INT64; WITH\n",
              "has a semicolon"),
             ("features.sql", "  as_of,\n  d.user_id\n",
-             "  as_of,\n  d.user_id\nLIMIT 10\n", "LIMIT leaves rows out"),
+             "  as_of,\n  d.user_id\nLIMIT 10\n",
+             "LIMIT without ORDER BY leaves rows out"),
             ("labels.sql", "  as_of,\n", "  as_of::DATE AS as_of,\n",
              "BigQuery has no ::"),
             ("labels.sql", "  ga_events AS e\n", "  crm.buyers AS e\n",
@@ -119,6 +120,13 @@ class TestStatement:
         [(found, number, said)] = problems()
         assert (found, number) == (file, line)
         assert said.startswith(message)
+
+    def test_may_take_the_first_of_what_is_in_order(self, folder):
+        """The same rows each time."""
+        text = (folder / "features.sql").read_text()
+        (folder / "features.sql").write_text(f"{text}ORDER BY\n  d.user_id\nLIMIT 10\n")
+
+        assert problems() == []
 
     def test_may_have_any_text_and_comment(self, folder):
         """What stands there is no parameter."""
