@@ -394,7 +394,9 @@ def _write_of(
 def _refusing(rows: pa.RecordBatch) -> Iterator[None]:
     """Raise RefusedRows where a preprocessor or a model refuses some of these."""
     try:
-        yield
+        # The model refuses overflows, so they need no warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except ValueError as error:
         raise RefusedRows(rows) from error
 

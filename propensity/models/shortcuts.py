@@ -100,10 +100,12 @@ def _verified(
     far = rows[:1].copy()
     far[0, 0] = np.inf
     try:
-        is_alike = all(
-            _alike(_result(shortcut, test), _result(original, test))
-            for test in (rows, rows[:1], gaps, far)
-        )
+        # Infinity times a weight of 0 is no number, which both refuse.
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_alike = all(
+                _alike(_result(shortcut, test), _result(original, test))
+                for test in (rows, rows[:1], gaps, far)
+            )
     except _UNREADABLE:
         return None
     return shortcut if is_alike else None

@@ -188,6 +188,20 @@ class TestScore:
         assert raised.value.field == "spend"
         assert isinstance(raised.value.__cause__, ValueError)
 
+    @pytest.mark.parametrize("pools", [None, ThreadPoolExecutor], ids=["alone", "pool"])
+    def test_names_a_feature_of_no_weight_that_the_model_refuses(self, pools):
+        """Infinity times 0 is no number, and no warning."""
+        plain = ColumnTransformer([("all", "passthrough", ["visits", "spend"])])
+        plain, model = fit(plain, LogisticRegression())
+        model.coef_[0, 1] = 0.0
+        later = users(5, seed=1)
+        spend = pa.array([1.0, 2.0, np.inf, 4.0, 5.0])
+        place = later.schema.get_field_index("spend")
+        later = later.set_column(place, "spend", spend)
+
+        with pytest.raises(SchemaError, match="'spend' is infinite"):
+            scored([later], plain, model, pools=pools)
+
     def test_says_that_it_cannot_tell_what_the_model_refuses(self):
         """A category that is new to a strict encoder is somewhere; its text, which may
         be anything, is not told."""

@@ -269,6 +269,14 @@ class TestProbabilities:
         with pytest.raises(ValueError, match="finite"):
             shortcut(rows)
 
+    def test_of_a_linear_model_may_have_a_weight_of_0(self):
+        """The comparison tries infinity times 0, which is refused without a warning."""
+        model = LogisticRegression().fit(ROWS * (np.arange(WIDTH) > 0), LABEL)
+
+        shortcut = probability_of(model, width=WIDTH)
+        assert model.coef_[0, 0] == 0
+        assert shortcut is not None
+
     def test_are_none_of_what_is_not_known(self):
         """Every other model is called itself."""
         neighbours = KNeighborsClassifier().fit(ROWS, LABEL)
