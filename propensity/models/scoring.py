@@ -392,9 +392,8 @@ def _write_of(
 
 @contextlib.contextmanager
 def _refusing(rows: pa.RecordBatch) -> Iterator[None]:
-    """Raise RefusedRows where a preprocessor or a model refuses some of these."""
+    """Raise RefusedRows, and warn of nothing, where a model refuses some of these."""
     try:
-        # The model refuses overflows, so they need no warning.
         with np.errstate(over="ignore", invalid="ignore"):
             yield
     except ValueError as error:
