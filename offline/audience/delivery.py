@@ -172,7 +172,7 @@ def deliver(
                         destination=destination.name,
                         chosen_at=audience.chosen_at,
                     )
-                    for chunk in _unrecorded(action, members, destination, recorded)
+                    for chunk in unrecorded(action, members, destination, recorded)
                     if (left := allowed(action, chunk))
                 )
                 _send(requests, destination, pool, record)
@@ -283,7 +283,7 @@ class Streak:
             )
 
 
-def _unrecorded(
+def unrecorded(
     action: str,
     members: Sequence[Member],
     destination: Destination,
@@ -356,7 +356,7 @@ def as_taken(request: Request, destination: Destination, streak: Streak) -> list
     """
     members = request.members
     try:
-        part = request, destination.send(request)
+        rejected = destination.send(request)
     except Refused as refusal:
         if len(members) == 1:
             alone = {members[0].user_id: str(refusal)}
@@ -368,7 +368,7 @@ def as_taken(request: Request, destination: Destination, streak: Streak) -> list
             *as_taken(replace(request, members=members[half:]), destination, streak),
         ]
     streak.extend({}, sent=len(members))
-    return [part]
+    return [(request, rejected)]
 
 
 def rejected_of(parts: Sequence[Part]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from math import ceil
 from typing import Any
 
 from offline import promote
-from offline.audience.delivery import Delivery, deliver, removals
+from offline.audience.delivery import Delivery, deliver, removals, unrecorded
 from offline.audience.destinations.base import ADD, REMOVE, Destination
 from offline.audience.destinations.opened import opened
 from offline.audience.ledger import FLUSHED_AT, Ledger
@@ -133,12 +133,9 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         left_out = destination.problems(ADD, treated)
         unreachable = Counter(left_out.values())
         reachable = len(treated) - unreachable.total()
-        # Those who cannot be reached leave gaps in requests: see ``_unrecorded``.
-        requests = {
-            at // destination.batch
-            for at, member in enumerate(treated)
-            if member.user_id not in left_out
-        }
+        # Those who cannot be reached leave gaps in requests, as those recorded do.
+        gaps = {(ADD, user) for user in left_out}
+        adds = unrecorded(ADD, treated, destination, gaps)
         removed = removals(audience, destination, ledger)
         cost = plan.cost_per_user
         return Preview(
@@ -156,7 +153,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
             unreachable=dict(unreachable.most_common()),
             removed=len(removed),
             recorded=sum(action == ADD for action, _ in recorded),
-            requests=len(requests) + ceil(len(removed) / destination.batch),
+            requests=len([*adds]) + ceil(len(removed) / destination.batch),
             cost=None if cost is None else cost * reachable,
             outcome=deployment.use_case.outcome,
             expected=sum(member.probability or 0 for member in treated),

@@ -306,11 +306,12 @@ def _statement(use_case: UseCase, name: str) -> Iterator[Problem]:
             yield sources.at_line(lines[token.line - 1], message)
             return
     text = usecases.text(use_case.name, f"{name}.sql")
-    if not _STATEMENT.match(text) and name not in columns.own(use_case):
+    if _STATEMENT.match(text):
+        if not _OPENING.match(text):
+            message = "the first comment says one row per what it has"
+            yield Problem(f"{name}.sql", 1, message)
+    elif name not in columns.own(use_case):
         return
-    if _STATEMENT.match(text) and not _OPENING.match(text):
-        message = "the first comment says one row per what it has"
-        yield Problem(f"{name}.sql", 1, message)
     if not wrong:
         yield from _parsed(lines)
 
