@@ -9,5 +9,6 @@ Read in this order:
 - ``posting``: an HTTP request, retried until it is answered
 - ``ledger``: what became of every user, to the row
 - ``delivery``: requests under way, and what became of their users
-- ``run``: the preview, the delivery under a lease, and its account
+- ``turn``: one delivery of an audience at a time
+- ``run``: the preview, the delivery in its turn, and its account
 """

@@ -100,6 +100,7 @@ def deliver(
     destination: Destination,
     ledger: Ledger,
     suppressed: Callable[[], Suppressed],
+    check_turn: Callable[[], None],
     threads: DaemonThreads,
     is_quiet: bool = False,
 ) -> Delivery:
@@ -115,6 +116,7 @@ def deliver(
         ledger: Of audience and destination.
         suppressed: Returns the list of suppressed users, who are not added; a delivery
             may take days.
+        check_turn: Raises where another delivery of the audience has begun.
         threads: In which requests wait for their answers.
         is_quiet: No progress bar.
 
@@ -153,6 +155,7 @@ def deliver(
 
         def allowed(action: str, members: list[Member]) -> list[Member]:
             nonlocal left_out
+            check_turn()
             if action != ADD:
                 return members
             listed = suppressed()

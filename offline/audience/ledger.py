@@ -67,7 +67,18 @@ class Ledger:
         destination: str,
         now: Callable[[], datetime],
         flushed_at: int = FLUSHED_AT,
+        check_turn: Callable[[], None] | None = None,
     ) -> None:
+        """
+        Args:
+            deployment: Where it is.
+            audience, as_of, destination: Whose rows are read and written.
+            now: Returns the time, in UTC.
+            flushed_at: Users who are recorded at once.
+            check_turn: Raises where another delivery has begun; None where nothing is
+                recorded.
+        """
+        self._check_turn = check_turn
         self._warehouse = deployment.warehouse
         self._now = now
         self._flushed_at = flushed_at
@@ -126,8 +137,11 @@ class Ledger:
         Write what waits: all of it or nothing.
 
         Rows whose write failed are not written again, as they may be there; if they are
-        not, their users are sent again by the next delivery.
+        not, their users are sent again by the next delivery. Where that has begun
+        nothing is written: it has not found these users, and records them.
         """
+        if self._waiting and self._check_turn is not None:
+            self._check_turn()
         waiting, self._waiting = self._waiting, []
         if waiting:
             schema = tables.AUDIENCE_LEDGER.arrow_schema()

@@ -7,11 +7,10 @@ A delivery that was killed goes on where the ledger ends.
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from math import ceil
 from typing import Any
@@ -23,13 +22,13 @@ from offline.audience.destinations.opened import opened
 from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.selection import Rule
+from offline.audience.turn import Turn, taken
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.pages.words import plural
 from propensity.privacy.suppression import Followed
-from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
 
@@ -166,44 +165,32 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
+        Conflict: Another one has begun, while this one stood still.
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
-    with _found(plan, clock) as (deployment, audience, destination):
-        ledger = _ledger(plan, deployment, audience, destination, clock)
+    with (
+        _found(plan, clock) as (deployment, audience, destination),
+        taken(deployment, audience.name, clock=clock) as turn,
+    ):
+        ledger = _ledger(plan, deployment, audience, destination, clock, turn=turn)
         _check_is_newest(deployment, audience, destination, ledger)
-        leases = Leases(deployment.artifacts, deployment.use_case.name)
-        lease = leases.begin(
-            f"audience-{audience.name}",
-            audience.as_of,
-            run_id=uuid.uuid4().hex,
-            now=clock.now(),
-            duration=timedelta(minutes=deployment.settings.lease_minutes),
-            again=True,
+        # In its turn: nobody else stores other members meanwhile.
+        stored = (
+            audience
+            if audience.is_stored
+            else _stored(plan, deployment, destination, clock)
         )
-        assert not isinstance(lease, Finished)
-        with leases.kept(lease, clock=clock.now, threads=THREADS):
-            try:
-                # Under the lease: nobody else stores other members meanwhile.
-                stored = (
-                    audience
-                    if audience.is_stored
-                    else _stored(plan, deployment, destination, clock)
-                )
-                listed = Followed(deployment.warehouse, clock=clock.monotonic)
-                delivery = deliver(
-                    stored,
-                    use_case=deployment.use_case.name,
-                    destination=destination,
-                    ledger=_ledger(plan, deployment, stored, destination, clock),
-                    suppressed=listed.now,
-                    threads=THREADS,
-                    is_quiet=plan.is_quiet,
-                )
-            except Exception as error:
-                leases.release(lease, error=type(error).__name__, at=clock.now())
-                raise
-        leases.finish(lease, {"is_complete": delivery.is_complete}, at=clock.now())
-        return delivery
+        listed = Followed(deployment.warehouse, clock=clock.monotonic)
+        return deliver(
+            stored,
+            use_case=deployment.use_case.name,
+            destination=destination,
+            ledger=_ledger(plan, deployment, stored, destination, clock, turn=turn),
+            suppressed=listed.now,
+            check_turn=turn.check,
+            threads=THREADS,
+            is_quiet=plan.is_quiet,
+        )
 
 
 def _check_is_newest(
@@ -282,6 +269,8 @@ def _ledger(
     audience: Audience,
     destination: Destination,
     clock: Clock,
+    *,
+    turn: Turn | None = None,
 ) -> Ledger:
     return Ledger(
         deployment,
@@ -290,6 +279,7 @@ def _ledger(
         destination=destination.name,
         now=clock.now,
         flushed_at=plan.flushed_at,
+        check_turn=None if turn is None else turn.check,
     )
 
 

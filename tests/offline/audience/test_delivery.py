@@ -118,6 +118,7 @@ def delivered(
         destination=crm,
         ledger=ledger,
         suppressed=suppressed,
+        check_turn=lambda: None,
         threads=THREADS,
         is_quiet=True,
     )
