@@ -17,6 +17,9 @@ from offline.dashboard.reading import Row
 from propensity.pages.series import Series
 from propensity.pages.words import DASH, compact, decimals, money, plural, present
 
+# Days of outcomes of most use cases.
+_WEEK = 7
+
 # Of the tables of weeks, where a use case has amounts.
 COLUMNS = ("Promised to be paid", "Paid", "Paid over promised", "Gini of amounts")
 
@@ -75,7 +78,7 @@ def sentences(
     newest = with_sums[0]
     promised, paid = number(newest["value_promised"]), number(newest["value_observed"])
     text = (
-        f"In the week of {newest['week']} users were promised to pay "
+        f"In the {_time(newest)} users were promised to pay "
         f"{money(promised)} in all, and paid {money(paid)}"
     )
     ratio = newest["value_ratio"]
@@ -93,10 +96,31 @@ def sentences(
     if len(final) > 1 and expected > 0:
         came = sum(float(row["value_observed"] or 0) for row in final)
         yield (
-            f"Over {plural(len(final), 'final week')} {money(expected)} were promised, "
+            f"Over {_times(final)} {money(expected)} were promised, "
             f"and {money(came)} came: {decimals(2)(came / expected)} of it.",
             "evaluations",
         )
+
+
+def _days(row: Row) -> int:
+    """Return of how many days a row has the outcomes: those of the horizon."""
+    return int((row["week_end"] - row["week"]).days)
+
+
+def _time(row: Row) -> str:
+    """Name the time of a row's outcomes, which is a week of most use cases."""
+    if _days(row) == _WEEK:
+        return f"week of {row['week']}"
+    return f"{plural(_days(row), 'day')} from {row['week']} on"
+
+
+def _times(rows: Sequence[Row]) -> str:
+    """Count final rows."""
+    days = {_days(row) for row in rows}
+    if days == {_WEEK}:
+        return plural(len(rows), "final week")
+    of = f" of {plural(days.pop(), 'day')}" if len(days) == 1 else ""
+    return f"{plural(len(rows), 'final span')}{of}"
 
 
 def _apart(weeks: Sequence[Row]) -> list[Row]:
@@ -128,7 +152,7 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
         ),
         *(
             Tile(
-                name=f"Promised and paid, week of {row['week']}",
+                name=f"Promised and paid, {_time(row)}",
                 value=f"{compact(number(row['value_promised']))} / "
                 f"{compact(number(row['value_observed']))}",
                 note=f"paid over promised {with_interval(row, 'value_ratio', 2)}",
@@ -181,8 +205,8 @@ def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
             ],
             [*times, *(day(row["as_of"]) for row in further)],
             title="Promised and paid by week",
-            caption="What users paid in the week; the dashed line is the sum of their "
-            "expected values"
+            caption="What users paid within the horizon; the dashed line is the sum of "
+            "their expected values"
             + (", the last of which is not paid yet." if further else "."),
             write=compact,
             told=money,

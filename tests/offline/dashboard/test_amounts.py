@@ -79,6 +79,18 @@ class TestSentences:
 
         assert "Over 2 final weeks 24,001.00 were promised" in told(*days)
 
+    def test_of_another_horizon_name_its_days(self):
+        """What two weeks of outcomes paid is not what a week did."""
+        fortnights = [
+            evaluation(n + 1, **VALUE) | {"week_end": AS_OF - (n - 1) * WEEK}
+            for n in range(4)
+        ]
+
+        said = told(*fortnights)
+        assert "In the 14 days from 2026-02-24 on users were promised" in said
+        assert "Over 2 final spans of 14 days 24,001.00 were promised" in said
+        assert "week" not in said
+
     def test_are_about_the_newest_week_with_sums(self):
         """A version of before there were amounts has none."""
         assert "the week of 2026-02-17" in told(evaluation(1), evaluation(2, **VALUE))
