@@ -7,6 +7,7 @@ its epoch rises with every change.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -228,7 +229,7 @@ class ChampionPointer:
                     f"before version {current.version} version {current.previous} "
                     f"served, and not {to}"
                 )
-            earlier = current.earlier[1:]
+            earlier = _without(current.version, current.earlier[1:], served_by=to)
             return replace(
                 current,
                 version=to,
@@ -373,6 +374,15 @@ def _with_version(
         shadow=None if champion.shadow == version else champion.shadow,
         earlier=(champion.version, *champion.earlier)[:EARLIER],
     )
+
+
+def _without(
+    version: int, earlier: tuple[int, ...], *, served_by: int
+) -> tuple[int, ...]:
+    """Return earlier champions without one that is rolled back, whenever it served."""
+    others = [one for one in earlier if one != version]
+    # What served between two turns of it is now one turn.
+    return tuple(itertools.dropwhile(lambda one: one == served_by, others))
 
 
 def _is_sound(champion: Champion) -> bool:

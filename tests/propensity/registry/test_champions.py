@@ -235,6 +235,16 @@ class TestRollBack:
             roll_back(registry, 2)
         assert registry.champion() == twice
 
+    def test_does_not_come_to_an_earlier_turn_of_what_was_rolled_back(self, registry):
+        """A version that was promoted again is as bad as it was the first time."""
+        for version in (0, 1, 2, 1, 2):
+            promote(registry, version)
+        once = roll_back(registry, 1)
+        twice = roll_back(registry, 0)
+
+        assert (once.version, once.previous) == (1, 0)
+        assert (twice.version, twice.previous) == (0, None)
+
     def test_by_two_at_once_is_one(self, registry):
         """Both meant the same version, and get it."""
         for version in (0, 1, 2):
