@@ -5,6 +5,7 @@ The lift of audiences as a run: treated users against those held out, week by we
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 Key = tuple[str, date]
+Row = Mapping[str, Any]
 
 
 def lifts(run: Run) -> list[dict[str, Any]]:
@@ -47,29 +49,41 @@ def lifts(run: Run) -> list[dict[str, Any]]:
     if not open_weeks:
         return []
     check_consent(run)
-    keys = {(row["audience"], row["week"]) for row in open_weeks}
-    known = _known(run, keys)
+    keys = {_key(row) for row in open_weeks}
+    before = run.warehouse.rows(statement("audience_sums_before"), name)
+    known = _known(run, keys, before)
+    # What was mature once is so in a run for an earlier date, too.
+    final = {_key(row) for row in before if row["status"] == "final"}
     rows = []
     for audience in sorted({audience for audience, _ in keys}):
         weeks = [known[key] for key in sorted(known) if key[0] == audience]
         # Figures are of all users so far: those after an open week change with it.
         since = min(week for of, week in keys if of == audience)
         rows += [
-            {**name, "audience": audience, **_times(run, row["week"]), **row}
+            {
+                **name,
+                "audience": audience,
+                **_times(run, row["week"], was_final=(audience, row["week"]) in final),
+                **row,
+            }
             for row in figures(weeks)
             if row["week"] >= since
         ]
     return rows
 
 
-def _known(run: Run, keys: set[Key]) -> dict[Key, Week]:
-    """Return the sums of all weeks: earlier ones as stored, open ones anew."""
+def _key(row: Row) -> Key:
+    return row["audience"], row["week"]
+
+
+def _known(run: Run, keys: set[Key], before: Sequence[Row]) -> dict[Key, Week]:
+    """Return the sums of all weeks: those from ``before`` as stored, open ones anew."""
     name = {"use_case": run.use_case.name}
     known = {
-        (row["audience"], row["week"]): Week(
+        _key(row): Week(
             week=row["week"], control_share=row["control_share"], sums=row["sums"]
         )
-        for row in run.warehouse.rows(statement("audience_sums_before"), name)
+        for row in before
     }
     weeks = sorted({week for _, week in keys})
     shares: dict[str, float] = {}
@@ -79,7 +93,7 @@ def _known(run: Run, keys: set[Key]) -> dict[Key, Week]:
         run.use_case.window(run.settings, weeks, today=run.as_of) | name,
     ):
         sums = {column: row[column] for column in ("is_control", *GROUP)}
-        groups[row["audience"], row["week"]].append(sums)
+        groups[_key(row)].append(sums)
         shares[row["audience"]] = row["control_share"]
     for (audience, _), week in known.items():
         shares.setdefault(audience, week.control_share)
@@ -95,10 +109,10 @@ def _known(run: Run, keys: set[Key]) -> dict[Key, Week]:
     }
 
 
-def _times(run: Run, week: date) -> dict[str, Any]:
+def _times(run: Run, week: date, *, was_final: bool) -> dict[str, Any]:
     return {
         "week_end": week + run.timeframe.horizon,
-        "status": status(run, week),
+        "status": "final" if was_final else status(run, week),
         "evaluated_at": run.began_at,
     }
 

@@ -1,9 +1,10 @@
--- One row per audience and week that was evaluated: its sums by group.
+-- One row per audience and week that was evaluated: its status, and sums by group.
 -- Parameters: @use_case STRING.
 -- Source: ma_audience_lift.
 SELECT
   audience,
   week,
+  status,
   control_share,
   sums
 FROM
