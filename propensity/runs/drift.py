@@ -149,7 +149,8 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             were published for another one say nothing.
 
     Returns:
-        The alarms of the newest week and what to do, for the answer.
+        The alarms of the newest week that has some of its own, and what to do, for the
+        answer.
     """
     known = [
         row
@@ -163,6 +164,10 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         run, since=known[0]["week"] - _LOOK_BACK, until=known[-1]["week"] + _NEAR
     )
     before = {week.publication.as_of: week for week in earlier}
+    newest = before.get(known[-1]["week"])
+    is_known = newest is not None and any(
+        thing == alarms.OUTCOME for thing, _ in newest.publication.things
+    )
     rows, things, advice = [], [], alarms.advice([])
     for row in known:
         older = [week for day, week in sorted(before.items()) if day < row["week"]]
@@ -186,9 +191,10 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 place, publication=replace(place.publication, things=kept)
             )
     _replace(run, rows)
-    # Of an older week they were said when that was the newest.
-    is_newest = known[-1]["week"] == weeks[-1]["week"]
-    raised = [thing for thing in things if thing.is_alarm and is_newest]
+    # Of an older week they were said by the run that knew its outcomes first: the week
+    # of a publication that was cut short by a late day is never the newest.
+    is_said = is_known and known[-1]["week"] != weeks[-1]["week"]
+    raised = [thing for thing in things if thing.is_alarm and not is_said]
     if not raised:
         advice = alarms.advice([])
     run.log_fields["drift_alarms"] = len(raised)

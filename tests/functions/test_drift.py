@@ -128,6 +128,25 @@ class TestPublications:
         assert any(text.startswith("drift not written: ") for text in messages)
 
 
+def expect_much(place: Place) -> None:
+    """Have a ROC AUC of 0.99 expected of Monday's publication."""
+    expected = {
+        "use_case": "ga4_purchase",
+        "as_of": MONDAY,
+        "thing": "score",
+        "name": "roc_auc",
+        "model_version": 0,
+        "value": 0.99,
+        "error": 0.001,
+        "estimated_roc_auc": 0.99,
+        "estimated_roc_auc_low": 0.988,
+        "estimated_roc_auc_high": 0.992,
+        "counts": [],
+    }
+    schema = tables.DRIFT.arrow_schema()
+    place.warehouse.write(tables.DRIFT, pa.Table.from_pylist([expected], schema))
+
+
 class TestOutcomes:
     def test_that_ranks_foretold_call_for_a_training(
         self, shop_of, scores, converters, logged
@@ -136,21 +155,7 @@ class TestOutcomes:
         features were broken when the week was scored they are repaired first."""
         place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
         published(place, MONDAY, scores)
-        expected = {
-            "use_case": "ga4_purchase",
-            "as_of": MONDAY,
-            "thing": "score",
-            "name": "roc_auc",
-            "model_version": 0,
-            "value": 0.99,
-            "error": 0.001,
-            "estimated_roc_auc": 0.99,
-            "estimated_roc_auc_low": 0.988,
-            "estimated_roc_auc_high": 0.992,
-            "counts": [],
-        }
-        schema = tables.DRIFT.arrow_schema()
-        place.warehouse.write(tables.DRIFT, pa.Table.from_pylist([expected], schema))
+        expect_much(place)
         first = place.run("model_evaluation", MONDAY + WEEK)
         again = place.run("model_evaluation", MONDAY + WEEK)
         rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome'")
@@ -175,6 +180,7 @@ class TestOutcomes:
             "message": "revenue is 0 for all",
             "weeks": 1,
         }
+        schema = tables.DRIFT.arrow_schema()
         place.warehouse.write(tables.DRIFT, pa.Table.from_pylist([broken], schema))
         beside = place.run("model_evaluation", MONDAY + WEEK)
         rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome' AND is_alarm")
@@ -187,6 +193,25 @@ class TestOutcomes:
         # The next week, which nobody was scored for, says nothing, and this is over.
         later = place.run("model_evaluation", MONDAY + 2 * WEEK)
         assert later["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
+
+    def test_of_a_publication_that_was_cut_short_are_said(
+        self, shop_of, scores, converters
+    ):
+        """Its week is never the newest, if the export's last day was late: the one that
+        ends with the run's date is."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY, scores)
+        expect_much(place)
+        answer = place.run("model_evaluation", MONDAY + DAY + WEEK)
+        later = place.run("model_evaluation", MONDAY + DAY + 2 * WEEK)
+
+        assert [row["week"] for row in answer["weeks"]] == [
+            str(MONDAY),
+            str(MONDAY + DAY),
+        ]
+        assert [alarm["cause"] for alarm in answer["drift"]["alarms"]] == ["relation"]
+        assert answer["drift"]["advice"] == "retrain"
+        assert later["drift"]["alarms"] == []
 
     @pytest.mark.long
     def test_of_a_week_without_its_own_publication_say_nothing(
