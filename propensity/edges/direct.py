@@ -3,14 +3,17 @@ The way of a request to its function, without the layers that it does not need.
 
 functions-framework serves a function through seven layers of its own and of Starlette:
 routes, an execution id, handlers of errors. They take half of a small request's time,
-and do nothing for a function that answers its own failures. A request to such a
-function goes to it directly; the framework loads it, and gets every other request.
+and do nothing for a function that answers its own failures, but answer some requests in
+words of their own: what browsers and crawlers ask of any server, and methods or targets
+without a route. A request to such a function goes to it directly; the framework only
+loads it.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,12 +23,22 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from propensity.edges.single_write import is_written
+from propensity.errors import NoSuchPath
 
 Function = Callable[[Request], Awaitable[Response]]
 
 _PATH = "/"
 # Its answer has a length and no body, which is for the server's own way.
 _BODILESS = "HEAD"
+# Pages that the framework refuses by itself: no function is asked for them.
+_PAGES = frozenset({"/robots.txt", "/favicon.ico"})
+_READS = frozenset({"GET", "HEAD"})
+
+_NO_PAGE = Response(
+    json.dumps(NoSuchPath("nothing is served at this path").body()),
+    NoSuchPath.status,
+    media_type="application/json",
+)
 
 # Functions that answer their own failures.
 _answering: set[Any] = set()
@@ -46,23 +59,22 @@ class Direct:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
-        Answer a request; a plain one by the function itself.
+        Answer a request by the function itself.
 
-        Also one of a method that the framework would refuse, in words of its own.
+        Also one of a method or to a target that the framework would refuse, in words
+        of its own.
         """
-        if (
-            scope["type"] == "http"
-            and scope["path"] == _PATH
-            and scope["method"] != _BODILESS
-        ):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"] in _PAGES and scope["method"] in _READS:
+            await _NO_PAGE(scope, receive, send)
+        else:
             response = await self._function(Request(scope, receive, send))
             tail = getattr(response, "tail", b"")
-            if not (tail and is_written(tail, send)):
+            if not (tail and scope["method"] != _BODILESS and is_written(tail, send)):
                 await response(scope, receive, send)
             elif response.background is not None:
                 await response.background()
-        else:
-            await self._app(scope, receive, send)
 
 
 def shortened(app: ASGIApp, framework: Any) -> ASGIApp:

@@ -117,8 +117,8 @@ class TestShorterWay:
             ("PUT", "/"),
             ("HEAD", "/"),
             ("POST", "/elsewhere"),
-            ("GET", "/favicon.ico"),
-            ("GET", "/robots.txt"),
+            ("HEAD", "/elsewhere"),
+            ("POST", "/robots.txt"),
         ],
     )
     def test_answers_as_the_framework(self, method, path, body, application):
@@ -130,13 +130,34 @@ class TestShorterWay:
             framework, method, path, body
         )
 
+    @pytest.mark.parametrize("path", ["/", "/elsewhere"])
     @pytest.mark.parametrize("method", ["TRACE", "PROPFIND"])
-    def test_answers_a_method_that_the_framework_refuses(self, method, application):
+    def test_answers_a_method_that_the_framework_refuses(
+        self, method, path, application
+    ):
         """In JSON, as all that a function refuses, and not in the framework's words."""
         framework, short = application("echoed")
 
-        assert answer(framework, method, "/", b"")[2] == b"Method Not Allowed"
-        assert answer(short, method, "/", b"")[2] == method.encode()
+        assert answer(framework, method, path, b"")[2] == b"Method Not Allowed"
+        assert answer(short, method, path, b"")[2] == method.encode()
+
+    def test_answers_a_target_that_is_no_path(self, application):
+        """OPTIONS of the server itself has no route; the function refuses it."""
+        framework, short = application("echoed")
+
+        assert answer(framework, "OPTIONS", "*", b"")[2] == b"Not Found"
+        assert answer(short, "OPTIONS", "*", b"")[2] == b"OPTIONS"
+
+    @pytest.mark.parametrize("path", ["/favicon.ico", "/robots.txt"])
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    def test_refuses_the_frameworks_own_pages_in_json(self, method, path, application):
+        """What browsers and crawlers ask of any server; the function is not called."""
+        framework, short = application("echoed")
+        status, headers, body = answer(short, method, path, b"")
+
+        assert status == answer(framework, method, path, b"")[0] == 404
+        assert (b"content-type", b"application/json") in headers
+        assert json.loads(body)["error"] == "no_such_path"
 
     def test_leaves_out_no_decorator_of_ours(self, application):
         """Only the framework's own wrappers are passed."""
