@@ -429,8 +429,9 @@ def schemas() -> Schema:
     layouts = [_features(usecases.load(name)) for name in usecases.names()]
     structs = [
         Error, Run, PredictionRun, Training, Publication, evaluation(), Compaction,
-        Lookup, Prediction, UnpredictedUser, UnknownUser, Predictions, *layouts, Score,
-        Scores, UnfeaturedUser, Push, CloudEvent, Taken,
+        Lookup, Prediction, ExplainedPrediction, ValuedPrediction, UnpredictedUser,
+        UnknownUser, Predictions, *layouts, Score, Scores, UnfeaturedUser, Push,
+        CloudEvent, Taken,
     ]  # fmt: skip
     references, components = msgspec.json.schema_components(
         structs, ref_template=REFERENCE

@@ -45,6 +45,16 @@ def operations(target: str) -> list[dict[str, Any]]:
     return [*whole()["paths"][openapi.path_of(target)].values()]
 
 
+def references(part: Any) -> set[str]:
+    """Return all references within a part of the description."""
+    if isinstance(part, dict):
+        own = {part["$ref"]} if "$ref" in part else set()
+        return own.union(*map(references, part.values()))
+    if isinstance(part, list):
+        return set().union(*map(references, part))
+    return set()
+
+
 def codes(answer: Any) -> set[str]:
     """Return the words that an answer's schema allows for its error."""
     if isinstance(answer, dict):
@@ -78,6 +88,18 @@ class TestDescription:
     def test_is_openapi(self):
         """It is valid by OpenAPI 3.1's own schema."""
         schemathesis.openapi.from_dict(whole()).validate()
+
+    def test_refers_to_what_it_has(self):
+        """Each reference leads somewhere, or no client can be generated of it."""
+        lost = []
+        for reference in sorted(references(whole())):
+            place: Any = whole()
+            for name in reference.removeprefix("#/").split("/"):
+                place = place.get(name, {})
+            if not place:
+                lost.append(reference)
+
+        assert lost == []
 
     def test_says_each_answer_once(self):
         """An answer that two operations give is described in one place."""
@@ -188,6 +210,15 @@ class TestFields:
 
         assert [*schema("Prediction")["properties"]] == [*known]
         assert [*schema("UnpredictedUser")["properties"]] == [*unknown]
+
+    @pytest.mark.parametrize("name", ["ExplainedPrediction", "ValuedPrediction"])
+    def test_of_a_prediction_with_more_are_columns_of_the_table(self, name):
+        """Reasons and expected values are beside what every prediction has."""
+        columns = {column.name for column in tables.PREDICTIONS.columns}
+        more = {*schema(name)["properties"]} - {*schema("Prediction")["properties"]}
+
+        assert {*schema(name)["required"]} == {*schema(name)["properties"]}
+        assert more and more <= columns
 
     @pytest.mark.parametrize("name", usecases.names())
     def test_of_features_are_those_of_the_use_case(self, name):
