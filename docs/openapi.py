@@ -283,11 +283,12 @@ def _lookups() -> Schema:
         "responses": {
             "200": _json(
                 "The prediction, with reasons or value if they are asked for",
+                # Generated clients take the first that has its fields.
                 {
                     "anyOf": [
-                        _ref("Prediction"),
                         _ref("ExplainedPrediction"),
                         _ref("ValuedPrediction"),
+                        _ref("Prediction"),
                     ]
                 },
             ),

@@ -220,6 +220,16 @@ class TestFields:
         assert {*schema(name)["required"]} == {*schema(name)["properties"]}
         assert more and more <= columns
 
+    def test_of_a_prediction_with_more_go_first(self):
+        """Generated clients take the first shape that has its fields: the plain one
+        would lose reasons and values."""
+        [answer] = whole()["paths"][openapi.path_of("get_proba")]["get"]["responses"][
+            "200"
+        ]["content"].values()
+
+        last = answer["schema"]["anyOf"][-1]["$ref"]
+        assert last == "#/components/schemas/Prediction"
+
     @pytest.mark.parametrize("name", usecases.names())
     def test_of_features_are_those_of_the_use_case(self, name):
         """Each feature, all of them required."""
