@@ -36,10 +36,15 @@ UserId = Annotated[
 UseCaseName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
 Version = Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")] | int | None
 Never = Annotated[bool, Meta(extra_json_schema={"const": False})]
-# A number in a request may be a text, as it is in forms and query strings.
+# A number in a request may be a text, as data files and programs write it.
+_DIGITS = "([0-9]{1,40}[.]?[0-9]{0,40}|[.][0-9]{1,40})"
 Number = (
-    Annotated[str, Meta(pattern="^[+-]?[0-9]{1,12}([.][0-9]{1,6})?$")] | float | None
+    Annotated[str, Meta(pattern=f"^[+-]?{_DIGITS}([eE][+-]?[0-9]{{1,2}})?$")]
+    | float
+    | None
 )
+# The identity of what is scored: what is told of it later goes by that.
+Identity = UserId | int | None
 Text = Annotated[str, Meta(max_length=values.MAXIMUM_TEXT_CHARACTERS)] | None
 
 
@@ -391,7 +396,11 @@ def _question(layouts: list[Schema]) -> Schema:
     beside: Schema = {
         "use_case": {"enum": usecases.names()},
         "version": msgspec.json.schema(Version),
-        instances.EVENT_ID: msgspec.json.schema(UserId | None),
+        **{
+            name: msgspec.json.schema(Identity)
+            for use_case in map(usecases.load, usecases.names())
+            for name in instances.Layout(use_case).identities
+        },
         instances.INGESTED: {
             "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
             "else, latency_ms is null",

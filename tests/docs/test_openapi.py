@@ -5,6 +5,7 @@ The OpenAPI description, specified: it is of the code that serves, and says no l
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from datetime import date
@@ -12,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import flask
+import jsonschema_rs
 import pytest
 import schemathesis
 import yaml
@@ -20,6 +22,7 @@ from docs import openapi
 from local.stack.state import FUNCTIONS, ROOT
 from propensity import errors, ids, tables, usecases
 from propensity.events import messages
+from propensity.events.values import Refused, numeral_of
 from propensity.learning import modelcard
 from propensity.online import lookup, question, score, score_request
 from propensity.registry.versions import Published
@@ -39,6 +42,13 @@ def whole() -> dict[str, Any]:
 
 def schema(name: str) -> dict[str, Any]:
     return whole()["components"]["schemas"][name]
+
+
+def is_valid(name: str, value: Any) -> bool:
+    """Say whether a value is of a schema of the description."""
+    components = {"components": whole()["components"]}
+    wanted = {"$ref": f"#/components/schemas/{name}", **components}
+    return jsonschema_rs.Draft202012Validator(wanted).is_valid(value)
 
 
 def operations(target: str) -> list[dict[str, Any]]:
@@ -242,6 +252,36 @@ class TestFields:
         ways = [one["required"][0] for one in schema("Question")["anyOf"][:-1]]
 
         assert ways == [*score_request.WAYS]
+
+    @pytest.mark.parametrize("identity", ["transaction_id", "event_id"])
+    @pytest.mark.parametrize("value", ["c0ffee01", 12345678901234567890, None])
+    def test_of_a_question_have_the_identity_of_its_event(self, identity, value):
+        """Beside features as among them, a text or a whole number."""
+        features = dict.fromkeys(usecases.load("card_fraud").features, 0.5)
+        questions = [{"features": features}, features]
+
+        for asked in questions:
+            assert is_valid("Question", {**asked, identity: value})
+            assert not is_valid("Question", {**asked, identity: 1.5})
+
+    @pytest.mark.parametrize(
+        "text", ["-1.3598071336738", "1.5e-05", "149.62", "+2", ".5", "5.", "1E3"]
+    )
+    def test_of_numbers_in_texts_are_those_of_programs(self, text):
+        """With all their digits and with an exponent, as they are read."""
+        features = dict.fromkeys(usecases.load("card_fraud").features, text)
+
+        assert math.isfinite(numeral_of(text, field="V1"))
+        assert is_valid("CardFraudFeatures", features)
+
+    @pytest.mark.parametrize("text", ["", "NaN", "inf", "1,5", "0x1", "1e", "1_0", "."])
+    def test_of_numbers_in_texts_are_none_that_is_refused(self, text):
+        """What a function would answer by 400."""
+        features = dict.fromkeys(usecases.load("card_fraud").features, text)
+
+        with pytest.raises(Refused):
+            numeral_of(text, field="V1")
+        assert not is_valid("CardFraudFeatures", features)
 
 
 class TestLimits:
