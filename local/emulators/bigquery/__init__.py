@@ -20,6 +20,7 @@
     lookups.py, jobs.py, texts.py
                    answer small queries in milliseconds, from memory
     reads.py       knows what a translation was made with, and whether that is still so
+    addresses.py   serves clients that leave out ``/bigquery/v2``
     appends.py     stores Arrow batches as they come; ``layouts.py`` says what fits
 
 Times are UTC. Nothing is downloaded. Data survive SIGKILL.

@@ -21,6 +21,7 @@ from local.emulators.bigquery import (
     numbers,
     texts,
 )
+from local.emulators.bigquery.addresses import Addresses
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.models import import_models
 from local.emulators.bigquery.rewriting import make_importable
@@ -181,7 +182,7 @@ def serve(
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()
 
-    from local_bigquery.app import app
+    from local_bigquery.app import PREFIX, app
 
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -190,7 +191,7 @@ def serve(
     spare_the_collector()
     try:
         uvicorn.run(
-            app,
+            Addresses(app, PREFIX),
             host=HOST,
             port=port,
             access_log=False,

@@ -49,6 +49,7 @@ from local.emulators.storage.store import (
     Store,
     write_whole,
 )
+from local.emulators.storage.wire import chunked_body, forward_range
 
 HOST = "127.0.0.1"
 BACKLOG = 256
@@ -105,8 +106,11 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
 
     def _answer(self, method: str) -> None:
         method = self.headers.get("x-http-method-override") or method
-        body = emulator._read_raw_data(self) or b""
-        if "Content-Length" not in self.headers:
+        if "Content-Length" in self.headers:
+            body = emulator._read_raw_data(self) or b""
+        else:
+            is_chunked = "Transfer-Encoding" in self.headers
+            body = chunked_body(self.rfile) if is_chunked else b""
             del self.headers["Transfer-Encoding"]
             self.headers["Content-Length"] = str(len(body))
         connection, self.rfile, self.wfile = (
@@ -136,6 +140,13 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
         conditions = Conditions.of(method, parse_qs(address.query))
         with self.storage.request(conditions):
             emulator.Router(self).handle(method)
+            asked, found = self.headers["Range"], self.storage.read
+            if not asked or found is None or method != "GET":
+                return
+            if (forward := forward_range(asked, int(found["size"]))) is not None:
+                self.headers.replace_header("Range", forward)
+                self.wfile = io.BytesIO()
+                emulator.Router(self).handle(method)
 
     def _refusal(self, error: RefusedError) -> bytes:
         self._headers_buffer: list[bytes] = []
@@ -144,6 +155,8 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
         if error.status != HTTPStatus.NOT_MODIFIED:
             content = json.dumps(error.body()).encode()
         self.send_response(error.status, error.status.phrase)
+        for name, value in error.headers.items():
+            self.send_header(name, value)
         if content:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

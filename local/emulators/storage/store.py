@@ -38,6 +38,7 @@ class RefusedError(Exception):
     """A request that is answered with an error. Knows its status and its message."""
 
     status: HTTPStatus
+    headers: Mapping[str, str] = {}
 
     def body(self) -> dict[str, object]:
         """Return the error as Cloud Storage words it."""
@@ -78,6 +79,16 @@ class MissingError(RefusedError):
     """There is nothing at this address."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+class UnsatisfiableError(RefusedError):
+    """No byte of the object is in the range that is asked for."""
+
+    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+
+    def __init__(self, size: int) -> None:
+        super().__init__("The requested range cannot be satisfied.")
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class NotModifiedError(RefusedError):
