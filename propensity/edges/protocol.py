@@ -73,7 +73,10 @@ def _refusal(*, within_body: bool) -> bytes:
     error = (
         RequestError("the body is cut short, or its chunks are malformed", field="body")
         if within_body
-        else RequestError("the request is no HTTP")
+        else RequestError(
+            "the request is no HTTP; in its address, percent-encode blanks and what is "
+            "not ASCII, as curl -G --data-urlencode does"
+        )
     )
     body = json.dumps(error.body()).encode()
     head = (

@@ -57,6 +57,15 @@ class TestPaths:
         assert check_received(received) in (400, 404, 405, 414)
         assert b"root:" not in received
 
+    @pytest.mark.parametrize("path", ["/?user_id=\u00e9", "/?user_id=a b"])
+    def test_that_are_not_encoded_are_told_how_they_would_be(self, serve, path):
+        """curl sends an address as it is typed: the answer says what to do."""
+        received = dialogue(serve("get_proba").port, raw("GET", path))
+        answer = json.loads(received.partition(b"\r\n\r\n")[2])
+
+        assert check_received(received) == 400
+        assert "percent-encode" in answer["message"]
+
     @pytest.mark.parametrize("target", ALL)
     @pytest.mark.parametrize(
         "path",
