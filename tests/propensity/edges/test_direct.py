@@ -243,17 +243,47 @@ CONNECTIONS = (
     ([f"{POST}Expect: 100-continue\r\n\r\n1", "GET / HTTP/1.0\r\n\r\n"], 1),
     ([f"{POST}\r\n?", f"{POST}\r\n1", f"{CLOSING}?"], 2),
 )
+OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
+CHUNKS = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+# Requests of which some offer another protocol, and the same without offers.
+OFFERS = (
+    ([f"{POST}{OFFER}\r\n1", f"{CLOSING}2"], [f"{POST}\r\n1", f"{CLOSING}2"]),
+    (
+        [f"{CHUNKS}{OFFER}\r\n1\r\n1\r\n0\r\n\r\n", f"{CLOSING}2"],
+        [f"{CHUNKS}\r\n1\r\n1\r\n0\r\n\r\n", f"{CLOSING}2"],
+    ),
+    (
+        [f"GET / HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n", f"{CLOSING}2"],
+        ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", f"{CLOSING}2"],
+    ),
+    (
+        [f"{POST}{OFFER}\r\n1"] * 1500 + [f"{CLOSING}2"],
+        [f"{POST}\r\n1"] * 1500 + [f"{CLOSING}2"],
+    ),
+    (
+        [f"{POST}{OFFER}\r\n1", f"{CHUNKS}{OFFER}\r\nZZ\r\n"],
+        [f"{POST}\r\n1", f"{CHUNKS}\r\nZZ\r\n"],
+    ),
+    (
+        [f"{POST}Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n1", f"{CLOSING}2"],
+        [f"{POST}\r\n1", f"{CLOSING}2"],
+    ),
+)
 
 
 @pytest.fixture(scope="module")
 def exchanged(tmp_path_factory) -> list[Any]:
+    """What the requests of each connection are answered, then those of each offer."""
     source = tmp_path_factory.mktemp("source") / "main.py"
     source.write_text(SOURCE)
     requirements = ROOT / "04-StreamFeatures" / "requirements.txt"
     python = venvs.python_of(requirements, folder=LOCAL / "venvs", say=print)
     done = subprocess.run(
         [python, "-c", EXCHANGES, source],
-        input=json.dumps([requests for requests, _ in CONNECTIONS]),
+        input=json.dumps(
+            [requests for requests, _ in CONNECTIONS]
+            + [requests for pair in OFFERS for requests in pair]
+        ),
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         stdout=subprocess.PIPE,
         text=True,
@@ -295,3 +325,16 @@ class TestSingleWrite:
         framework, short = exchanged[number][3]
 
         assert framework == short > 0
+
+
+class TestOffers:
+    """Of another protocol, which no function speaks: they change nothing."""
+
+    @pytest.mark.parametrize("number", range(len(OFFERS)))
+    def test_lose_no_body_and_no_request(self, number, exchanged):
+        """Java's client offers HTTP/2; it is answered in HTTP/1.1, and goes on so."""
+        first = len(CONNECTIONS) + 2 * number
+        offered, plain = exchanged[first][1], exchanged[first + 1][1]
+
+        assert plain.startswith("HTTP/1.1 ")
+        assert offered == plain
