@@ -2,8 +2,8 @@
 Bodies in chunks and ranges of bytes, as HTTP has them.
 
 ``gcp-storage-emulator`` leaves the end of a chunked body unread, and so closes the
-connection on which a client sends its next request. It knows no range of the last bytes,
-and answers one beyond the end with an impossible one.
+connection on which a client sends its next request. It knows no range of the last
+bytes, and answers one beyond the end with an impossible one.
 
 Source: RFC 9112, 7.1, and RFC 9110, 14.
 """
