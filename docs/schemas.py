@@ -37,14 +37,8 @@ UseCaseName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
 Version = Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")] | int | None
 Never = Annotated[bool, Meta(extra_json_schema={"const": False})]
 # A number in a request may be a text, as data files and programs write it.
-_DIGITS = "([0-9]{1,40}[.]?[0-9]{0,40}|[.][0-9]{1,40})"
-Number = (
-    Annotated[str, Meta(pattern=f"^[+-]?{_DIGITS}([eE][+-]?[0-9]{{1,2}})?$")]
-    | float
-    | None
-)
-# The identity of what is scored: what is told of it later goes by that.
-Identity = UserId | int | None
+_NUMERAL = "^[+-]?([0-9]{1,40}[.]?[0-9]{0,40}|[.][0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"
+Number = Annotated[str, Meta(pattern=_NUMERAL)] | float | None
 Text = Annotated[str, Meta(max_length=values.MAXIMUM_TEXT_CHARACTERS)] | None
 
 
@@ -397,9 +391,9 @@ def _question(layouts: list[Schema]) -> Schema:
         "use_case": {"enum": usecases.names()},
         "version": msgspec.json.schema(Version),
         **{
-            name: msgspec.json.schema(Identity)
-            for use_case in map(usecases.load, usecases.names())
-            for name in instances.Layout(use_case).identities
+            name: msgspec.json.schema(UserId | int | None)
+            for one in map(usecases.load, usecases.names())
+            for name in instances.Layout(one).identities
         },
         instances.INGESTED: {
             "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
