@@ -98,7 +98,8 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
 def named(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
     repository = d.own["DEPLOY_REPOSITORY"] or d.prefix
-    place = "" if "/" in repository else f"{d.region}-docker.pkg.dev/{d.project}/"
+    host = f"{d.region}-docker.pkg.dev"
+    place = "" if "/" in repository else f"{host}/{d.project.replace(':', '/')}/"
     parts = [function.target for function in d.functions]
     return {
         "repository": place + repository,

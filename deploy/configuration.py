@@ -50,7 +50,10 @@ OWN = {
     "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
     "DEPLOY_KMS_KEY": ("", _KEY),
     "DEPLOY_FUNCTIONS_KMS_KEY": ("", _KEY),
-    "DEPLOY_REPOSITORY": ("", r"|([a-z0-9-]+\.pkg\.dev/[a-z0-9-]+/)?[a-z][a-z0-9-]*"),
+    "DEPLOY_REPOSITORY": (
+        "",
+        r"|([a-z0-9-]+\.pkg\.dev/([a-z0-9.-]+/)?[a-z0-9-]+/)?[a-z][a-z0-9-]*",
+    ),
     "DEPLOY_VPC_CONNECTOR": (
         "",
         r"|[a-z][a-z0-9-]{0,23}|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+"
@@ -137,7 +140,9 @@ class Deployment:
 
     def account(self, target: str) -> str:
         """Return the service account of a function, or of another part."""
-        return f"{self.name(target)}@{self.project}.iam.gserviceaccount.com"
+        # Of a project with a domain: my-shop.example.com for example.com:my-shop.
+        place = ".".join(reversed(self.project.split(":")))
+        return f"{self.name(target)}@{place}.iam.gserviceaccount.com"
 
     def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""

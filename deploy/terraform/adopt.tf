@@ -18,8 +18,8 @@ locals {
     { for name in keys(local.tables) : "google_bigquery_table.table[\"${name}\"]" => "projects/${var.project}/datasets/${local.dataset}/tables/${name}" },
     { for name, topic in local.wanted_topics : "google_pubsub_topic.topic[\"${name}\"]" => "projects/${var.project}/topics/${topic}" },
     { for name, one in local.subscriptions : "google_pubsub_subscription.subscription[\"${name}\"]" => "projects/${var.project}/subscriptions/${one.name}" },
-    { for name in keys(local.functions) : "google_service_account.function[\"${name}\"]" => "projects/${var.project}/serviceAccounts/${local.names[name]}@${var.project}.iam.gserviceaccount.com" },
-    { for name in keys(local.helpers) : "google_service_account.helper[\"${name}\"]" => "projects/${var.project}/serviceAccounts/${var.prefix}-${name}@${var.project}.iam.gserviceaccount.com" },
+    { for name in keys(local.functions) : "google_service_account.function[\"${name}\"]" => "projects/${var.project}/serviceAccounts/${local.names[name]}@${local.accounts}" },
+    { for name in keys(local.helpers) : "google_service_account.helper[\"${name}\"]" => "projects/${var.project}/serviceAccounts/${var.prefix}-${name}@${local.accounts}" },
     { for name in keys(local.roles) : "google_project_iam_custom_role.own[\"${name}\"]" => "projects/${var.project}/roles/${var.prefix}_${name}" },
   )
 }

@@ -18,11 +18,17 @@ locals {
   dataset = var.dataset != "" ? var.dataset : var.prefix
   topics  = { for name in local.messages.topics : name => lookup(var.topic_names, name, "${var.prefix}-${name}") }
 
+  # A project with a domain, example.com:my-shop, is written otherwise in the addresses of
+  # accounts, of images, and in the name of the bucket that gcloud uploads to.
+  accounts = "${join(".", reverse(split(":", var.project)))}.iam.gserviceaccount.com"
+  images   = "${var.region}-docker.pkg.dev/${replace(var.project, ":", "/")}"
+  uploads  = "run-sources-${replace(replace(replace(var.project, ":", "_"), ".", "_"), "google", "elgoog")}-"
+
   # The GA4 export: its project, its dataset, and whether its owner is somebody else.
   has_export        = var.ga4_dataset != ""
   export_is_foreign = length(split(".", var.ga4_dataset)) > 1
-  export_project    = local.export_is_foreign ? split(".", var.ga4_dataset)[0] : var.project
   export_dataset    = reverse(split(".", var.ga4_dataset))[0]
+  export_project    = local.export_is_foreign ? trimsuffix(var.ga4_dataset, ".${local.export_dataset}") : var.project
 
   # Use cases that would be called for in vain: they read the export.
   cannot_be_read = [

@@ -76,7 +76,7 @@ resource "google_project_iam_member" "build_sources" {
   # gcloud puts there what it uploads to be built; no other bucket is the builder's.
   condition {
     title      = "uploads of functions"
-    expression = "resource.name.startsWith(\"projects/_/buckets/run-sources-${var.project}-\")"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${local.uploads}\")"
   }
 }
 

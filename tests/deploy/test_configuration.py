@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from deploy import configuration
+from deploy.__main__ import named
 from tests.deploy.conftest import KEY, ROOT, SETTINGS, WHOLE, settings_file
 from tests.programs import execute
 
@@ -96,6 +97,9 @@ class TestWrongSettings:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
+            ("GOOGLE_CLOUD_PROJECT", "example.com:my-shop"),
+            ("PROPENSITY_GA4_DATASET", "example.com:web.analytics_1"),
+            ("DEPLOY_REPOSITORY", "us-docker.pkg.dev/example.com/shared/images"),
             ("PROPENSITY_LOCATION", "eu"),
             ("PROPENSITY_LOCATION", "europe-west2"),
             ("PROPENSITY_LOCATION", "northamerica-northeast1"),
@@ -135,6 +139,22 @@ class TestExample:
         assert d.prefix == "propensity"
         named = set(re.findall(r"^#? ?(DEPLOY_[A-Z_]+)=", self.TEXT, re.M))
         assert named == set(configuration.OWN)
+
+
+class TestProjectOfADomain:
+    def test_is_written_as_google_writes_it_in_addresses(self):
+        """A project of the times when ids had their domain before a colon."""
+        d = configuration.of(
+            {**SETTINGS, "GOOGLE_CLOUD_PROJECT": "example.com:my-shop"}
+        )
+        names = named(d)
+
+        assert names["account_build"] == (
+            "propensity-build@my-shop.example.com.iam.gserviceaccount.com"
+        )
+        assert names["repository"] == (
+            "us-central1-docker.pkg.dev/example.com/my-shop/propensity"
+        )
 
 
 class TestEnvironment:
