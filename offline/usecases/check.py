@@ -254,11 +254,13 @@ def _preprocessor(use_case: UseCase) -> list[Problem]:
         return []
     try:
         make = getattr(use_case.model, "preprocessor", None)
-        if make is not None:
-            preprocessor = make(use_case)
-            check_preprocessor(preprocessor, use_case)
-            # As training stores it: not with a lambda in it.
-            pickled(preprocessor)
+        if make is None:
+            said = "has no preprocessor(use_case): training would take the default"
+            return [Problem("model.py", 1, said)]
+        preprocessor = make(use_case)
+        check_preprocessor(preprocessor, use_case)
+        # As training stores it: not with a lambda in it.
+        pickled(preprocessor)
     except (Exception, SystemExit) as error:
         line = 1
         for frame, number in traceback.walk_tb(error.__traceback__):

@@ -165,12 +165,14 @@ class TestDeclared:
             (PREPROCESSOR.format(function="FunctionTransformer(abs)"), ""),
             (PREPROCESSOR.format(function="FunctionTransformer(lambda x: x)"), "ickl"),
             ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+            ("def preprocess(use_case):\n    return None\n", "has no preprocessor("),
         ],
     )
     def test_preprocessor_can_be_stored(
         self, folder: Path, monkeypatch, text: str, message: str
     ):
-        """With what training keeps, and without ending the check."""
+        """With what training keeps, and without ending the check; and it is there:
+        training would take the default for one by another name."""
         module = f"{usecases.__name__}.{NAME}"
         monkeypatch.setattr(usecases, "__path__", [str(folder.parent)])
         for name in (module, f"{module}.model"):
