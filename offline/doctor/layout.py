@@ -20,6 +20,8 @@ from offline.doctor.examination import (
 )
 from offline.doctor.report import WARNING
 from propensity import tables
+from propensity.errors import AccessDenied, MissingTable
+from propensity.freshness import Shards
 from propensity.privacy import consent
 from propensity.runs import compact
 from propensity.runs.watermark import read_watermark
@@ -202,13 +204,22 @@ def check_views(exam: Examination) -> None:
     events = exam.table(consent.VIEW)
     expected = consent.events_view(settings.export, require=settings.require_consent)
     if events is None or events.view_query is None:
-        exam.lack(
-            "the view ga_events is missing",
-            f"once the export began, {SET_UP}",
-            locally=DATA,
-        )
+        what = f"the view {consent.VIEW} is missing"
+        if _has_begun(exam):
+            exam.error(what, SET_UP)
+        else:
+            exam.lack(what, f"once the export began, {SET_UP}", locally=DATA)
     elif _text(settings, expected) != _text(settings, events.view_query):
         exam.error("the view ga_events is not that of this version", SET_UP)
+
+
+def _has_begun(exam: Examination) -> bool:
+    """Tell whether there are days of the export; where it is missing, another check
+    says so."""
+    try:
+        return bool(Shards.of(exam.warehouse.table_names(exam.settings.export)).days)
+    except (MissingTable, AccessDenied):
+        return False
 
 
 def _text(settings: Settings, query: str) -> str:

@@ -106,6 +106,19 @@ class TestHealthy:
 class TestLocally:
     """Nothing runs by a clock there."""
 
+    def test_a_view_that_is_gone_is_a_fault(self, place):
+        """Every run would fail; without an export there is none yet."""
+        no_export = replace(place.settings, ga4_dataset="begins_tomorrow")
+        place.warehouse.drop(consent.VIEW)
+        found, early = (
+            place.checked(layout.check_views, addresses=LOCAL, settings=settings)
+            for settings in (place.settings, no_export)
+        )
+        setup.prepare(place.warehouse, place.artifacts, place.settings)
+
+        assert [(one.severity, one.advice) for one in found] == [(ERROR, layout.SET_UP)]
+        assert early == []
+
     def test_what_was_not_run_is_information(self, place):
         """With the call to make; by a schedule the same is a fault."""
         later = NOW + timedelta(days=60)
