@@ -119,6 +119,13 @@ class TestChampion:
         with pytest.raises(ArtifactError, match=r"champion\.json"):
             registry.champion()
 
+    def test_says_what_it_lacks(self, registry):
+        """By the names of its fields."""
+        overwrite(registry, "models/ga4_purchase/champion.json", b'{"version": 1}')
+
+        with pytest.raises(ArtifactError, match="lacks epoch, model_sha256, promoted_"):
+            registry.champion()
+
     def test_names_a_number(self, registry):
         """A pointer to something that is no version is refused."""
         champion = registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
