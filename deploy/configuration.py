@@ -33,7 +33,7 @@ _KEY = (
     r"|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}"
     r"/cryptoKeys/[A-Za-z0-9_-]{1,63}"
 )
-_MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+"
+_MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
 _MEMBERS = rf"|{_MEMBER}([ ,]+{_MEMBER})*"
 _COUNT, _POSITIVE = r"[0-9]{1,15}", r"0*[1-9][0-9]*"
 

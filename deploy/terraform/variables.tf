@@ -122,7 +122,7 @@ variable "callers" {
   type        = set(string)
   default     = []
   validation {
-    condition     = alltrue([for one in var.callers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+$", one))])
+    condition     = alltrue([for one in var.callers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
     error_message = "Each is a user:, group:, serviceAccount: or domain:. Nothing is ever open to everybody."
   }
 }
@@ -132,7 +132,7 @@ variable "producers" {
   type        = set(string)
   default     = []
   validation {
-    condition     = alltrue([for one in var.producers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+$", one))])
+    condition     = alltrue([for one in var.producers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+$", one))])
     error_message = "Each is a user:, group:, serviceAccount: or domain:. Nothing is ever open to everybody."
   }
 }

@@ -109,6 +109,7 @@ class TestWrongSettings:
             ("DEPLOY_ALERT_ROC_AUC", "1"),
             ("DEPLOY_ALERT_ROC_AUC", "0.05"),
             ("DEPLOY_CALLERS", "user:ana@example.com, group:website@example.com"),
+            ("DEPLOY_CALLERS", "user:ana.o'neil@example.com"),
             ("DEPLOY_KMS_KEY", KEY),
         ],
     )

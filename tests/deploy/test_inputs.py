@@ -23,7 +23,7 @@ ROOTS = {"main": TERRAFORM, "watch": TERRAFORM / "watch"}
 ODD = {
     **WHOLE,
     "DEPLOY_ALERT_EMAIL": "o'neil+alerts%x@sub.example.com",
-    "DEPLOY_CALLERS": "domain:example.com,user:a.b+c%d@example.com",
+    "DEPLOY_CALLERS": "domain:example.com,user:a.b+c%d'e@example.com",
     "DEPLOY_REPOSITORY": "europe-docker.pkg.dev/shared/images",
     "PROPENSITY_RETENTION_DAYS": "stream_events=30",
 }
