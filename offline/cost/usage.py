@@ -252,18 +252,31 @@ def up_s(size: Size) -> dict[str, float]:
     }
 
 
+def clocked(size: Size) -> dict[str, int]:
+    """Return for how many use cases the clock calls each function; the compaction once,
+    and predictions for none whose events are scored."""
+    if not size.events_a_day and not size.stream_events_a_day:
+        return {}
+    has_users = bool(size.events_a_day) or size.scores_users
+    return {
+        "model_training": size.use_cases,
+        "model_evaluation": size.use_cases,
+        "compact_features": 1,
+        **({"predictions": size.use_cases} if has_users else {}),
+    }
+
+
 def _computed(size: Size) -> Iterator[Line]:
-    scheduled = bool(size.events_a_day)
-    streamed = size.stream_events_a_day * DAYS
-    runs = size.use_cases * scheduled
-    seconds: dict[str, tuple[float, float]] = {
-        "model_training": (runs, TRAINING_S * runs),
-        "predictions": (
-            runs * WEEKS,
-            (RUN_S + size.users / USERS_A_SECOND) * WEEKS * runs,
-        ),
-        "model_evaluation": (runs * WEEKS, RUN_S * WEEKS * runs),
-        "compact_features": (DAYS, RUN_S * DAYS) if streamed else (0, 0.0),
+    # How often in a month, and how long at a time.
+    runs = {
+        "model_training": (1.0, TRAINING_S),
+        "predictions": (WEEKS, RUN_S + size.users / USERS_A_SECOND),
+        "model_evaluation": (WEEKS, RUN_S),
+        "compact_features": (DAYS, RUN_S),
+    }
+    seconds = {
+        target: (runs[target][0] * called, math.prod(runs[target]) * called)
+        for target, called in clocked(size).items()
     }
     kept = {function.target for function in functions.load() if function.keeps_cpu}
     for target, count in requests(size).items():
@@ -341,7 +354,7 @@ def _others(size: Size) -> Iterator[Line]:
             what="looks at the champion",
             amount=2 * MONTH_S / POINTER_READ_S / 1e3,
         )
-    jobs: float = 3 * size.use_cases * bool(size.events_a_day) + bool(streamed)
+    jobs = sum(clocked(size).values())
     yield Line(price="job_month", what="schedules", amount=jobs)
     yield from _logged(size)
     watched = conditions(is_streaming=bool(streamed))

@@ -24,6 +24,7 @@ from offline.cost.usage import (
     FEATURE_ROWS,
     IDLE_S,
     IMAGE_BYTES,
+    clocked,
     conditions,
     days_retained,
     exceeded,
@@ -128,6 +129,23 @@ class TestUse:
         assert feature_files(FEATURE_ROWS) == 2
         assert feature_files(FEATURE_ROWS + 1) == 3
 
+    @pytest.mark.parametrize(
+        "size",
+        [SMALL, Size(users=5_000, events_a_day=0, stream_events_a_day=20_000)],
+        ids=["a shop", "a game"],
+    )
+    def test_all_that_the_clock_calls_is_counted(self, size):
+        """A training, predictions and evaluations of the use case, and the compaction,
+        which tells of missed runs where there is no stream, too."""
+        used = usage(size)
+        [schedules] = [one.amount for one in used if one.price == "job_month"]
+        clocks = {one.target for one in functions.load() if one.schedule}
+        fraud = replace(size, events_a_day=0, scores_users=False)
+
+        assert schedules == len(clocks) == 4
+        assert clocks <= {one.function for one in used if one.price == "vcpu_s"}
+        assert "predictions" not in clocked(fraud)
+
     def test_alerts_are_those_of_the_set_up(self):
         """Each policy's conditions count, with those of the stream where it is."""
         everything = conditions(is_streaming=True)
@@ -154,12 +172,13 @@ class TestCharges:
         assert usd(more) > usd(many)
 
     def test_leave_out_what_is_free(self):
-        """A small use costs nothing but what has no free tier."""
+        """A small use costs nothing but what has no free tier, and a fourth schedule."""
         tiny = Size(users=100, events_a_day=100)
         found = charges(usage(tiny))
 
         without = {"Cloud Monitoring", "Cloud Storage", "Artifact Registry"}
-        assert {one.service for one in found if one.usd >= 0.005} <= without
+        paid = {one.service for one in found if one.usd >= 0.005}
+        assert paid <= without | {"Cloud Scheduler"}
         assert all(one.usd == 0 for one in found if one.amount <= one.free)
 
     def test_begin_where_the_free_tier_ends(self):
