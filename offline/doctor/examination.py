@@ -194,8 +194,8 @@ def reaching(service: str) -> Iterator[None]:
         raise
     except auth.GoogleAuthError as error:
         raise Unavailable(
-            f"{service} was not asked, because there are no credentials: {error}. Run "
-            "`gcloud auth application-default login`"
+            f"{service} was not asked, because there are no credentials: "
+            f"{str(error).rstrip('.')}. Run `gcloud auth application-default login`"
         ) from error
     except (api.GoogleAPICallError, api.RetryError) as error:
         raise (

@@ -8,11 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
+from google.auth.exceptions import GoogleAuthError
 
 from deploy import functions
-from offline.doctor.examination import Examination, Services
+from offline.doctor.examination import Examination, Services, reaching
 from offline.doctor.rights import READS_TABLE, check_permissions
 from propensity import usecases
+from propensity.errors import Unavailable
 from propensity.settings import Settings
 from tests.functions.streaming import USE_CASE
 from tests.offline.doctor.conftest import NOW
@@ -103,3 +105,11 @@ class TestPermissions:
         exam = _examined("score", google)
 
         assert "single prefixes" in exam.report.not_checked[0].why
+
+
+def test_what_is_not_asked_for_lack_of_credentials_says_what_to_do():
+    """In sentences, whatever Google's own ends with."""
+    said = r"no credentials: not found\. Run `gcloud auth"
+
+    with pytest.raises(Unavailable, match=said), reaching("BigQuery"):
+        raise GoogleAuthError("not found.")
