@@ -172,7 +172,7 @@ class TestCharges:
         assert usd(more) > usd(many)
 
     def test_leave_out_what_is_free(self):
-        """A small use costs nothing but what has no free tier, and a fourth schedule."""
+        """Only what has no free tier costs something, and a fourth schedule."""
         tiny = Size(users=100, events_a_day=100)
         found = charges(usage(tiny))
 
