@@ -98,8 +98,7 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
 def named(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
     repository = d.own["DEPLOY_REPOSITORY"] or d.prefix
-    host = f"{d.region}-docker.pkg.dev"
-    place = "" if "/" in repository else f"{host}/{d.project.replace(':', '/')}/"
+    place = "" if "/" in repository else f"{d.region}-docker.pkg.dev/{d.project}/"
     parts = [function.target for function in d.functions]
     return {
         "repository": place + repository,

@@ -50,10 +50,7 @@ OWN = {
     "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
     "DEPLOY_KMS_KEY": ("", _KEY),
     "DEPLOY_FUNCTIONS_KMS_KEY": ("", _KEY),
-    "DEPLOY_REPOSITORY": (
-        "",
-        r"|([a-z0-9-]+\.pkg\.dev/([a-z0-9.-]+/)?[a-z0-9-]+/)?[a-z][a-z0-9-]*",
-    ),
+    "DEPLOY_REPOSITORY": ("", r"|([a-z0-9-]+\.pkg\.dev/[a-z0-9-]+/)?[a-z][a-z0-9-]*"),
     "DEPLOY_VPC_CONNECTOR": (
         "",
         r"|[a-z][a-z0-9-]{0,23}|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+"
@@ -263,6 +260,13 @@ def _require_what_is_set(d: Deployment) -> None:
         raise DeploymentError(
             f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is not the id of a "
             "project; `gcloud projects list` has them"
+        )
+    if ":" in d.project and "/" not in d.own["DEPLOY_REPOSITORY"]:
+        raise DeploymentError(
+            "DEPLOY_REPOSITORY does not say where images are built, and gcloud builds "
+            "them into no repository of a project with a domain, as "
+            "GOOGLE_CLOUD_PROJECT is: set it to the whole name of a repository in "
+            "another project, REGION-docker.pkg.dev/PROJECT/NAME"
         )
     _require_topics(d)
     if not re.fullmatch(rf"us|eu|{_REGION}", d.settings.location, re.IGNORECASE):

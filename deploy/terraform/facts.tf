@@ -19,9 +19,8 @@ locals {
   topics  = { for name in local.messages.topics : name => lookup(var.topic_names, name, "${var.prefix}-${name}") }
 
   # A project with a domain, example.com:my-shop, is written otherwise in the addresses of
-  # accounts, of images, and in the name of the bucket that gcloud uploads to.
+  # accounts, and in the name of the bucket that gcloud uploads to.
   accounts = "${join(".", reverse(split(":", var.project)))}.iam.gserviceaccount.com"
-  images   = "${var.region}-docker.pkg.dev/${replace(var.project, ":", "/")}"
   uploads  = "run-sources-${replace(replace(replace(var.project, ":", "_"), ".", "_"), "google", "elgoog")}-"
 
   # The GA4 export: its project, its dataset, and whether its owner is somebody else.

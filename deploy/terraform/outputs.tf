@@ -7,7 +7,7 @@ output "scripts" {
     { for name, called in local.called_for : "use_cases_${name}" => join(" ", called) },
     {
       functions     = join(" ", keys(local.functions))
-      repository    = local.is_own_repository ? local.repository : try("${local.images}/${google_artifact_registry_repository.images["images"].repository_id}", "")
+      repository    = local.is_own_repository ? local.repository : try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
       schedules     = join(" ", local.schedules)
       services      = join(" ", [for name in keys(local.functions) : local.names[name]])
       training_jobs = join(" ", local.training_jobs)

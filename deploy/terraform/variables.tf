@@ -170,7 +170,7 @@ variable "repository" {
   type        = string
   default     = ""
   validation {
-    condition     = contains([1, 3, 4], length(split("/", var.repository)))
+    condition     = contains([1, 3], length(split("/", var.repository)))
     error_message = "A name, or the whole name: REGION-docker.pkg.dev/PROJECT/NAME."
   }
 }

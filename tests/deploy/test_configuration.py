@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -97,9 +98,7 @@ class TestWrongSettings:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("GOOGLE_CLOUD_PROJECT", "example.com:my-shop"),
             ("PROPENSITY_GA4_DATASET", "example.com:web.analytics_1"),
-            ("DEPLOY_REPOSITORY", "us-docker.pkg.dev/example.com/shared/images"),
             ("PROPENSITY_LOCATION", "eu"),
             ("PROPENSITY_LOCATION", "europe-west2"),
             ("PROPENSITY_LOCATION", "northamerica-northeast1"),
@@ -143,19 +142,24 @@ class TestExample:
 
 
 class TestProjectOfADomain:
-    def test_is_written_as_google_writes_it_in_addresses(self):
-        """A project of the times when ids had their domain before a colon."""
-        d = configuration.of(
-            {**SETTINGS, "GOOGLE_CLOUD_PROJECT": "example.com:my-shop"}
-        )
-        names = named(d)
+    """Of the times when ids had their domain before a colon."""
 
+    OLD: ClassVar = {**SETTINGS, "GOOGLE_CLOUD_PROJECT": "example.com:my-shop"}
+
+    def test_has_accounts_as_google_writes_them(self):
+        images = "us-docker.pkg.dev/shared/images"
+        names = named(configuration.of({**self.OLD, "DEPLOY_REPOSITORY": images}))
+
+        assert names["repository"] == images
         assert names["account_build"] == (
             "propensity-build@my-shop.example.com.iam.gserviceaccount.com"
         )
-        assert names["repository"] == (
-            "us-central1-docker.pkg.dev/example.com/my-shop/propensity"
-        )
+
+    @pytest.mark.parametrize("repository", ["", "images"])
+    def test_has_images_elsewhere(self, repository):
+        """gcloud reads no address of a repository with a domain."""
+        with pytest.raises(configuration.DeploymentError, match="DEPLOY_REPOSITORY"):
+            configuration.of({**self.OLD, "DEPLOY_REPOSITORY": repository})
 
 
 class TestEnvironment:

@@ -170,9 +170,10 @@ def test_an_organisations_own_repository_is_not_made(terraform, values):
 
 
 def test_a_project_of_a_domain_is_written_as_google_writes_it(terraform, values):
-    """In addresses of accounts, of images, and of what gcloud uploads to be built; and
-    so is that of an export, whose domain has dots, too."""
+    """In addresses of accounts, and of what gcloud uploads to be built; and so is that
+    of an export, whose domain has dots, too."""
     old = {**CALLED, "GOOGLE_CLOUD_PROJECT": "example.com:my-shop"}
+    old["DEPLOY_REPOSITORY"] = "us-docker.pkg.dev/shared/images"
     old["PROPENSITY_GA4_DATASET"] = "example.com:web.analytics_1"
     given = values(old)
     plan = terraform("plan", "-no-color", given, root="second")
@@ -181,7 +182,6 @@ def test_a_project_of_a_domain_is_written_as_google_writes_it(terraform, values)
 
     assert "buckets/run-sources-example_com_my-shop-" in plan
     assert "`example.com:web.analytics_1.events_*`" in plan
-    assert '"us-central1-docker.pkg.dev/example.com/my-shop/propensity"' in plan
     assert "propensity-build@my-shop.example.com.iam.gserviceaccount.com" in adopted
     assert "example.com:my-shop.iam" not in adopted
 
