@@ -25,9 +25,9 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         return data_dir / f"{project}{CATALOG_SUFFIX}"
 
     def attach(connection: Any, project: str) -> None:
-        path = str(catalog(project)).replace("'", "''")
+        path = _literal(catalog(project))
         connection.execute(
-            f"ATTACH IF NOT EXISTS '{path}' AS {database.quote(project)} "
+            f"ATTACH IF NOT EXISTS {path} AS {database.quote(project)} "
             "(STORAGE_VERSION 'v1.4.0')"
         )
         database._attached.add(project)
@@ -35,13 +35,13 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     @functools.cache
     def connect() -> Any:
         connection = duckdb.connect(config={"autoinstall_known_extensions": False})
-        connection.execute(f"LOAD '{extension('icu', duckdb.__version__)}'")
+        load(connection, "icu", duckdb.__version__)
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         # As for the threads of fits: one where other processes are the parallelism.
         if threads := os.environ.get("OMP_NUM_THREADS"):
             connection.execute(f"SET threads = {int(threads)}")
-        emulator = str(data_dir / "emulator.duckdb").replace("'", "''")
-        connection.execute(f"ATTACH '{emulator}' AS emulator")
+        emulator = _literal(data_dir / "emulator.duckdb")
+        connection.execute(f"ATTACH {emulator} AS emulator")
         results = database.quote(jobs.RESULTS_CATALOG)
         connection.execute(f"ATTACH ':memory:' AS {results}")
         connection.execute(f"SET checkpoint_threshold = '{jobs.CHECKPOINT_THRESHOLD}'")
@@ -71,6 +71,16 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     database._attach = attach
     database._connect = connect
     database.projects = projects
+
+
+def load(connection: Any, name: str, duckdb_version: str) -> None:
+    """Load a DuckDB extension, from the package that carries it."""
+    connection.execute(f"LOAD {_literal(extension(name, duckdb_version))}")
+
+
+def _literal(path: Path) -> str:
+    """Return a path as SQL: folders may have apostrophes."""
+    return "'{}'".format(str(path).replace("'", "''"))
 
 
 def extension(name: str, duckdb_version: str) -> Path:
