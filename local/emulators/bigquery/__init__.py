@@ -16,6 +16,7 @@
     statements.py  has ranges, inner parameters and exports as BigQuery has them
     models.py      imports ONNX models, and runs them for ML.PREDICT
     numbers.py     calculates with NUMERIC exactly
+    casts.py       reads texts as BigQuery does, where DuckDB reads more
     arrays.py      searches and aggregates arrays without a join for each row
     lookups.py, jobs.py, texts.py
                    answer small queries in milliseconds, from memory

@@ -346,8 +346,8 @@ class ExactRules:
             for key, side in (("a", left), ("b", right))
         ]
         pair = exp.Array(expressions=[exp.Struct(expressions=fields)])
-        chosen = self._macro(name, exp.column("a", "s"), exp.column("b", "s"))
-        function = exp.Lambda(this=chosen, expressions=[exp.to_identifier("s")])
+        chosen = self._macro(name, exp.column("a", "_pair"), exp.column("b", "_pair"))
+        function = exp.Lambda(this=chosen, expressions=[exp.to_identifier("_pair")])
         results = exp.func("list_transform", pair, function)
         return exp.func("list_extract", results, exp.Literal.number(1))
 

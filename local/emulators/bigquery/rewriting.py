@@ -111,11 +111,19 @@ app.add_middleware(IdentifyCaller)
         is_regex=True,
     ),
 )
+# People have columns and tables named s; and an argument may be a call by now, whose
+# error is to be NULL as well.
+_SAFE = (
+    Rewrite('table="s"', 'table="_safe"'),
+    Rewrite('to_identifier("s")', 'to_identifier("_safe")'),
+    Rewrite("in function.iter_expressions()", "in list(function.find_all(exp.Column))"),
+)
 REWRITES = {
     "local_bigquery.app": _SERVED,
     "local_bigquery.catalog.tables": (_COLUMNS,),
     "local_bigquery.engine.results": (_COLUMNS,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),
+    "local_bigquery.sql.rules.safe": _SAFE,
     "local_bigquery.sql.rules.typing": _TYPED,
     "local_bigquery.sql.translate": (_WRITTEN,),
     # Only a session can have temporary tables yet; to look for them is to read all.

@@ -15,6 +15,7 @@ from typing import Any
 from local.emulators.bigquery import (
     appends,
     arrays,
+    casts,
     jobs,
     lookups,
     modified,
@@ -81,6 +82,15 @@ def answer_internal_errors_for_good() -> None:
     from local_bigquery import errors
 
     errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
+
+
+def translate_as_bigquery() -> None:
+    """Have statements do what BigQuery's do, where their translation does not."""
+    know_ranges()
+    numbers.calculate_exactly()
+    casts.read_as_bigquery()
+    bind_inner_parameters()
+    export_to_buckets_only()
 
 
 def serve_storage_api(port: int) -> Any:
@@ -171,10 +181,7 @@ def serve(
     follow_views()
     union_wildcards()
     merge_in_transactions()
-    know_ranges()
-    numbers.calculate_exactly()
-    bind_inner_parameters()
-    export_to_buckets_only()
+    translate_as_bigquery()
     import_models(database, data_dir, storage)
     write_partitions(runner)
     modified.follow_changes(database)
