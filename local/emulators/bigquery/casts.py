@@ -4,8 +4,8 @@ Let the BigQuery emulator read texts, and cut them, as BigQuery does.
 DuckDB reads more than BigQuery: "12.5" as the whole number 13, "1_000" as 1000, "yes"
 as true, and a day out of a text with a time. A feature made of such a text would have a
 value here and none on Google Cloud. It also rounds half to even where a FLOAT64 becomes
-INT64, counts the seconds among milliseconds, and begins a text at place 0 before its
-first letter.
+INT64, makes a NUMERIC of what a FLOAT64 nearly is, counts the seconds among
+milliseconds, and begins a text at place 0 before its first letter.
 
 Where the translation of a statement does not know the type of an operand, DuckDB
 chooses, which does.
@@ -29,6 +29,15 @@ _READ = {
     "BOOLEAN": ("(?i:true|false)", "Bad bool value: "),
     "DATE": (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}", "Invalid date: "),
 }
+# What is cast of a number, where it is not the number itself.
+_OF_NUMBER = {"BIGINT": "round(a)", "DECIMAL": "bq.main._digits(a)"}
+# All digits of a FLOAT64 to the ninth behind the point; those beyond 2**53 are whole.
+_DIGITS = """
+CREATE MACRO bq.main._digits(a) AS CASE
+  WHEN abs(a) < 9e15 THEN printf('%.9f', a)
+  WHEN abs(a) < 1e38 THEN CAST(CAST(a AS HUGEINT) AS VARCHAR)
+  ELSE CAST(a AS VARCHAR) END
+"""
 _OF_TEXT = """
 CREATE MACRO bq.main.{name}_text(a) AS
   CASE WHEN a IS NULL OR regexp_full_match(a, '{usual}') THEN a ELSE {otherwise} END
@@ -42,13 +51,14 @@ _PARTS = {"MILLISECOND": 1_000, "MICROSECOND": 1_000_000}
 
 def define(connection: Any) -> None:
     """Register what texts are read by with DuckDB, where the emulator's macros are."""
+    connection.execute(_DIGITS)
     for kind, (usual, problem) in _READ.items():
         for prefix, otherwise in (
             ("_readable", "NULL"),
             ("_read", f"_raise(concat('{problem}', a))"),
         ):
             name = _name(prefix, kind)
-            number = "round(a)" if kind == "BIGINT" else "a"
+            number = _OF_NUMBER.get(kind, "a")
             connection.execute(
                 _OF_TEXT.format(name=name, usual=usual, otherwise=otherwise)
             )
@@ -71,7 +81,7 @@ def read_as_bigquery() -> None:
 def read(node: Any, context: Any) -> Any:
     """Check a text before it is cast, and round a number that becomes INT64."""
     from local_bigquery.sql.dialect import macro
-    from local_bigquery.sql.rules.typing import TEXT, kind
+    from local_bigquery.sql.rules.typing import FLOATS, TEXT, kind
     from sqlglot import exp
 
     if not isinstance(node, exp.Cast) or node.args.get("format"):
@@ -87,6 +97,8 @@ def read(node: Any, context: Any) -> Any:
     name = _name("_readable" if isinstance(node, exp.TryCast) else "_read", to)
     if of in TEXT:
         node.set("this", macro(f"{name}_text", operand))
+    elif of in FLOATS and to == "DECIMAL":
+        node.set("this", macro("_digits", operand))
     # DuckDB does not know the type of an aggregate before it runs.
     elif of in (None, exp.DataType.Type.UNKNOWN) and not operand.find(
         exp.AggFunc, exp.Window

@@ -102,6 +102,21 @@ class TestNumbers:
 
         assert found == [(away, away)]
 
+    def test_with_fractions_become_the_nearest_money(self, warehouse):
+        """Of all digits that a FLOAT64 has, beyond those that it is written with."""
+        values = [123456789.123456789, 1e15, 9e28, -0.1, 1e30, float("nan")]
+
+        found = warehouse.rows(
+            "SELECT SAFE_CAST(one AS NUMERIC), SAFE_CAST(s.d AS NUMERIC)"
+            " FROM UNNEST(@values) AS one WITH OFFSET AS place,"
+            " UNNEST([STRUCT(one AS d)]) AS s ORDER BY place",
+            [bigquery.ArrayQueryParameter("values", "FLOAT64", values)],
+        )
+
+        nearest = ["123456789.123456791", "1e15", "89999999999999994049054375936"]
+        money = [*map(Decimal, nearest), Decimal("-0.1"), None, None]
+        assert found == [*zip(money, money, strict=True)]
+
 
 class TestParts:
     def test_of_a_second_are_without_the_seconds(self, warehouse):
