@@ -13,7 +13,7 @@
     wildcards.py   reads ``events_*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
     modified.py    says when a table's rows changed last
-    statements.py  has ranges, inner parameters and exports as BigQuery has them
+    statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them
     models.py      imports ONNX models, and runs them for ML.PREDICT
     numbers.py     calculates with NUMERIC exactly
     casts.py       reads texts as BigQuery does, where DuckDB reads more

@@ -30,6 +30,7 @@ from local.emulators.bigquery.statements import (
     bind_inner_parameters,
     export_to_buckets_only,
     know_ranges,
+    prefer_aliases,
 )
 from local.emulators.bigquery.views import follow_views
 from local.emulators.bigquery.wildcards import union_wildcards
@@ -89,6 +90,7 @@ def translate_as_bigquery() -> None:
     know_ranges()
     numbers.calculate_exactly()
     casts.read_as_bigquery()
+    prefer_aliases()
     bind_inner_parameters()
     export_to_buckets_only()
 

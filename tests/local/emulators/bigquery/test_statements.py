@@ -265,3 +265,40 @@ class TestLanguage:
             for n, number, at in found
         )
         assert read(0)[0][1] == replaced - 1
+
+    @pytest.mark.parametrize(
+        ("sql", "expected"),
+        [
+            # As GoogleSQL's reference implementation answers.
+            (
+                "SELECT LOWER(s) AS s, COUNT(*) FROM t GROUP BY s ORDER BY 1",
+                [("a", 2), ("b", 1)],
+            ),
+            (
+                "SELECT LOWER(t.s) AS S, COUNT(*) FROM t GROUP BY t.s ORDER BY 1",
+                [("a", 1), ("a", 1), ("b", 1)],
+            ),
+            ("SELECT -n AS n FROM t ORDER BY -n", [(-1,), (-2,), (-3,)]),
+            ("SELECT -n AS n FROM t ORDER BY n", [(-3,), (-2,), (-1,)]),
+            (
+                "SELECT s, -n AS n FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY n) = 1",
+                [("b", -3)],
+            ),
+            (
+                "SELECT MAX(n) AS n FROM t WHERE n < 3 GROUP BY s ORDER BY 1",
+                [(1,), (2,)],
+            ),
+            (
+                "SELECT 'x' AS s, (SELECT COUNT(*) FROM t GROUP BY s LIMIT 1) FROM t",
+                [("x", 1)] * 3,
+            ),
+        ],
+    )
+    def test_means_the_select_lists_column_by_a_name(self, warehouse, sql, expected):
+        """In GROUP BY, QUALIFY and ORDER BY, where a table has a column of the name."""
+        warehouse.rows(
+            "CREATE TABLE t AS "
+            "SELECT 'A' AS s, 1 AS n UNION ALL SELECT 'a', 2 UNION ALL SELECT 'b', 3"
+        )
+
+        assert warehouse.rows(sql) == expected
