@@ -8,6 +8,7 @@ needs no file.
 - ``http``: any endpoint, by a template
 - ``bucket``: Parquet files in the bucket
 - ``ga4``: events of Google Analytics, and a file for its data import
+- ``contacts``: whom Google knows users as
 - ``google_ads``: customer match
 - ``templates``: what the files of all have in common
 - ``opened``: the destination of a file

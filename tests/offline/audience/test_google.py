@@ -7,40 +7,26 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from local.receiver import Faults
 from offline.audience.delivery import Streak, as_taken, rejected_of
-from offline.audience.destinations import google_ads
-from offline.audience.destinations.base import Request
 from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
 from offline.audience.destinations.google_ads import CustomerMatch
-from offline.audience.posting import Poster
 from offline.audience.selection import Member
-from offline.replay.sending import Stop
 from propensity.errors import RequestError
 from tests.offline.audience.google_receiver import GoogleReceiver
-
-CHOSEN = datetime(2026, 3, 2, 6, tzinfo=UTC)
-VARIABLES = {"SECRET": "s", "TOKEN": "t"}
-
-
-def poster(rate, at_once):
-    return Poster(Stop(), rate=0, tries=20, sleep=lambda seconds: None)
-
-
-def request_of(*users, action="add", audience="winback"):
-    return Request(
-        use_case="ga4_purchase",
-        audience=audience,
-        as_of=date(2026, 3, 2),
-        action=action,
-        members=[Member(user, 0.5) for user in users],
-        destination="google",
-        chosen_at=CHOSEN,
-    )
+from tests.offline.audience.people import (
+    CHOSEN,
+    VARIABLES,
+    contact,
+    contacts_of,
+    deliver,
+    poster,
+    request_of,
+)
 
 
 def analytics(receiver, *, later=timedelta(0), audience="winback", **changed):
@@ -188,13 +174,6 @@ def test_an_import_file_of_its_own_has_who_has_left(tmp_path):
     assert file.read_text() == "client_id,stream_id,winback\n1.2,77,out\n"
 
 
-def contact(user, **changed):
-    nothing = dict.fromkeys(
-        ("email", "phone", "first_name", "last_name", "country_code", "postal_code")
-    )
-    return {"user_id": user, **nothing, "has_ads_consent": True, **changed}
-
-
 def ads(receiver, *contacts, **changed):
     template = {
         "kind": "google-ads",
@@ -208,17 +187,9 @@ def ads(receiver, *contacts, **changed):
     return CustomerMatch(
         template | changed,
         poster=poster,
-        contacts=lambda users: [row for row in contacts if row["user_id"] in users],
+        contacts=contacts_of(*contacts),
         variables=VARIABLES,
     )
-
-
-def deliver(made, request):
-    problems = made.problems(request.action, request.members)
-    left = [m for m in request.members if m.user_id not in problems]
-    if not left:
-        return problems
-    return problems | made.send(Request(**vars(request) | {"members": left}))
 
 
 class TestCustomerMatch:
@@ -320,102 +291,3 @@ class TestCustomerMatch:
 
         assert rejected_of(parts) == {"a": "INTERNAL", "b": "INTERNAL"}
         assert not any(job["is_run"] for job in receiver.jobs.values())
-
-
-class TestNormalised:
-    @pytest.mark.parametrize(
-        ("text", "email"),
-        [
-            (" Anna.Smith@Example.COM ", "anna.smith@example.com"),
-            ("Anna.Smith@gmail.com", "annasmith@gmail.com"),
-            ("a.b.c@googlemail.com", "abc@googlemail.com"),
-            # The suffix is no part of Google's rule.
-            ("A.b+c.d@gmail.com", "ab+cd@gmail.com"),
-            ("a.b@mail.gmail.com", "a.b@mail.gmail.com"),
-            ("", ""),
-            ("...@gmail.com", ""),
-            ("nobody", ""),
-            ("a@b", ""),
-            # An address with words around it would be the hash of nobody.
-            ("Anna Smith <anna@example.com>", ""),
-            ("mailto:anna@example.com", ""),
-            ("o'hara+1@example.com", "o'hara+1@example.com"),
-            ("j\u00f6rg@m\u00fcller.de", "j\u00f6rg@m\u00fcller.de"),
-        ],
-    )
-    def test_email(self, text, email):
-        assert google_ads.email_of(text) == email
-
-    @pytest.mark.parametrize(
-        ("text", "phone"),
-        [
-            ("+44 (20) 7946-0011", "+442079460011"),
-            ("+44 (0)20 7946 0011", "+442079460011"),
-            ("+49\u00a089/1234\u20135678", "+498912345678"),
-            ("0044 20 7946 0011", ""),
-            ("020 7946 0011", ""),
-            ("", ""),
-            ("+0 123", ""),
-        ],
-    )
-    def test_phone(self, text, phone):
-        assert google_ads.phone_of(text) == phone
-
-    def test_address_is_hashed_but_for_country_and_postal_code(self):
-        row = contact(
-            "a", first_name=" Anna ", last_name="SMITH", country_code="gb",
-            postal_code="SW1A 1AA",
-        )  # fmt: skip
-
-        [found] = google_ads.identifiers(row)
-
-        assert found["addressInfo"] == {
-            "hashedFirstName": hashlib.sha256(b"anna").hexdigest(),
-            "hashedLastName": hashlib.sha256(b"smith").hexdigest(),
-            "countryCode": "GB",
-            "postalCode": "SW1A 1AA",
-        }
-
-    @pytest.mark.parametrize(
-        ("first", "last"),
-        [
-            ("Mrs. Anna", "Smith, Jr."),
-            ("Prof. Dr. Anna", "Smith III"),
-            ("Dr.Anna", "Smith Sr"),
-        ],
-    )
-    def test_names_are_without_titles_and_suffixes(self, first, last):
-        """As in Google's guide to the format."""
-        assert self.names(first, last) == self.hashes("anna", "smith")
-
-    @pytest.mark.parametrize(
-        ("first", "last"), [("Andr. Mr", "Jr."), ("Drew", "Hawaii"), ("Ms", "Visr")]
-    )
-    def test_names_that_only_look_like_them_stay(self, first, last):
-        assert self.names(first, last) == self.hashes(first.lower(), last.lower())
-
-    def names(self, first, last):
-        row = contact(
-            "a", first_name=first, last_name=last, country_code="GB",
-            postal_code="SW1A 1AA",
-        )  # fmt: skip
-        [found] = google_ads.identifiers(row)
-        info = found["addressInfo"]
-        return info["hashedFirstName"], info["hashedLastName"]
-
-    def hashes(self, *names):
-        return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
-
-    @pytest.mark.parametrize("number", [80331, 80331.0])
-    def test_takes_a_postal_code_that_is_a_number(self, number):
-        row = contact(
-            "a", first_name="Anna", last_name="Schmidt", country_code="DE",
-            postal_code=number,
-        )  # fmt: skip
-
-        [found] = google_ads.identifiers(row)
-
-        assert found["addressInfo"]["postalCode"] == "80331"
-
-    def test_address_without_a_part_is_none(self):
-        assert google_ads.identifiers(contact("a", first_name="Anna")) == []

@@ -7,12 +7,10 @@ sent or rows are written: what was in memory is lost, as by SIGKILL.
 
 from __future__ import annotations
 
-import random
 from decimal import Decimal
 
 import pyarrow.parquet as pq
 import pytest
-import requests
 from pyarrow import BufferReader
 
 from commands.cli import main
@@ -22,7 +20,6 @@ from offline.audience.destinations.http import Http
 from offline.audience.selection import Rule
 from propensity import tables
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError, RunInProgress
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
@@ -35,6 +32,7 @@ from tests.offline.audience.conftest import (
     plan,
     send,
 )
+from tests.offline.audience.killing import Fate, Killed, kill_and_resume
 
 
 class TestPreview:
@@ -264,54 +262,6 @@ class Closing(Receiver):
         if self.taken.requests > 3:
             return 403, {}, {"error": "closed"}
         return super().take(method, path, headers, body)
-
-
-class Killed(BaseException):
-    """As by SIGKILL: nothing catches it."""
-
-
-class Fate:
-    """Kills the process at a call of the network or the warehouse."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.left = 0
-        self._wrap(monkeypatch, requests.Session, "request")
-        self._wrap(monkeypatch, Warehouse, "write")
-
-    def _wrap(self, monkeypatch, owner, name) -> None:
-        original = getattr(owner, name)
-
-        def called(*args, **kwargs):
-            # Google's clients have sessions, too, and threads of their own.
-            is_own = name == "write" or "/users" in str(args)
-            self._step(is_own)
-            result = original(*args, **kwargs)
-            self._step(is_own)
-            return result
-
-        monkeypatch.setattr(owner, name, called)
-
-    def _step(self, is_own: bool) -> None:
-        self.left -= is_own
-        if is_own and self.left == 0:
-            raise Killed
-
-
-def kill_and_resume(site: Site, to: str, fate: Fate, *, at_most: int, seed: int) -> int:
-    """Kill deliveries until one gets through; return how many were killed."""
-    generator = random.Random(seed)
-    for killed in range(at_most):
-        fate.left = generator.randint(1, 12)
-        try:
-            assert send(site, to, flushed_at=14).is_complete
-        except Killed:
-            # The lease of whom is killed ends by itself.
-            site.clock.advance(6 * 60)
-        else:
-            return killed
-    fate.left = 0
-    assert send(site, to, flushed_at=14).is_complete
-    return at_most
 
 
 def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None:

@@ -1,0 +1,61 @@
+"""
+Deliveries that are killed, by an error that nothing catches.
+"""
+
+from __future__ import annotations
+
+import random
+
+import requests
+
+from propensity.edges.warehouse import Warehouse
+from tests.offline.audience.conftest import Site, send
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing catches it."""
+
+
+class Fate:
+    """Kills the process at a call of a receiver, by its path, or of the warehouse."""
+
+    def __init__(self, monkeypatch, path: str = "/users") -> None:
+        self.left = 0
+        self._path = path
+        self._wrap(monkeypatch, requests.Session, "request")
+        self._wrap(monkeypatch, Warehouse, "write")
+
+    def _wrap(self, monkeypatch, owner, name) -> None:
+        original = getattr(owner, name)
+
+        def called(*args, **kwargs):
+            # Google's clients have sessions, too, and threads of their own.
+            is_own = name == "write" or self._path in str(args)
+            self._step(is_own)
+            result = original(*args, **kwargs)
+            self._step(is_own)
+            return result
+
+        monkeypatch.setattr(owner, name, called)
+
+    def _step(self, is_own: bool) -> None:
+        self.left -= is_own
+        if is_own and self.left == 0:
+            raise Killed
+
+
+def kill_and_resume(site: Site, to: str, fate: Fate, *, at_most: int, seed: int) -> int:
+    """Kill deliveries until one gets through; return how many were killed."""
+    generator = random.Random(seed)
+    for killed in range(at_most):
+        fate.left = generator.randint(1, 12)
+        try:
+            assert send(site, to, flushed_at=14).is_complete
+        except Killed:
+            # The lease of whom is killed ends by itself.
+            site.clock.advance(6 * 60)
+        else:
+            return killed
+    fate.left = 0
+    assert send(site, to, flushed_at=14).is_complete
+    return at_most
