@@ -24,7 +24,7 @@ from offline.audience.members import Audience
 from offline.audience.posting import Refused, Stopped
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
-from propensity.pages.words import plural
+from propensity.pages.words import cleaned, plural
 from propensity.privacy.suppression import Suppressed
 from propensity.waiting.threads import DaemonThreads
 
@@ -47,6 +47,8 @@ class Delivery:
         tallies: Users who were sent, by action.
         before: Users of the ledger from earlier deliveries.
         left: Users who were to be sent, and are in no tally.
+        receipts: What the destination calls the requests that it has taken in, where it
+            works on them later.
     """
 
     use_case: str
@@ -60,6 +62,7 @@ class Delivery:
     left: int
     is_complete: bool
     failure: str = ""
+    receipts: Sequence[str] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return all of it for a program."""
@@ -83,6 +86,7 @@ class Delivery:
                 f"        {count:,} {reason}"
                 for reason, count in tally.rejected.most_common(10)
             ]
+        lines += [f"taken in as {receipt}" for receipt in self.receipts]
         if self.before:
             lines.append(f"{self.before:,} were sent before")
         if not self.is_complete:
@@ -200,6 +204,7 @@ def deliver(
         left=total - left_out - sum(tally.sent for tally in ledger.tallies.values()),
         is_complete=not failure,
         failure=failure,
+        receipts=[cleaned(receipt) for receipt in destination.receipts],
     )
 
 

@@ -42,7 +42,15 @@ _REASON_CHARACTERS = 200
 
 
 class Refused(Exception):
-    """The receiver will never take this request; the message is its reason."""
+    """
+    The receiver will never take this request; the message is its reason.
+
+    ``answer`` is what it answered, if that was JSON.
+    """
+
+    def __init__(self, reason: str, answer: Any = None) -> None:
+        super().__init__(reason)
+        self.answer = answer
 
 
 class Stopped(Exception):
@@ -150,7 +158,7 @@ class Poster:
                 if answer.status_code in _DENIED:
                     raise AccessDenied(f"{host} answers {problem}: {_reason(answer)}")
                 if not (is_taken or answer.status_code in _TRANSIENT):
-                    raise Refused(_reason(answer))
+                    raise Refused(_reason(answer), _json_of(answer))
                 asked = _retry_after(answer)
             if asked > LONGEST_ASKED_S:
                 problem += f", asking for a pause of {asked:,.0f} s"

@@ -13,7 +13,7 @@ import pytest
 import sqlglot
 
 from local.stack.state import ROOT
-from offline.audience.destinations import ga4, google_ads, http
+from offline.audience.destinations import data_manager, ga4, google_ads, http
 from propensity import usecases
 from tests.docs.pages import FENCE, blocks, pages, text
 
@@ -88,9 +88,11 @@ def check_destination(block: str) -> None:
         http.Http(template, **given)
     elif template["kind"] == "ga4":
         ga4.MeasurementProtocol(template, audience="winback", now=None, **given)
-    else:
-        assert template["kind"] == "google-ads"
+    elif template["kind"] == "google-ads":
         google_ads.CustomerMatch(template, contacts=None, **given)
+    else:
+        assert template["kind"] == "google-data-manager"
+        data_manager.DataManager(template, contacts=None, **given)
 
 
 def _has(file: Path, target) -> bool:

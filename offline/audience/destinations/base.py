@@ -56,6 +56,8 @@ class Destination(Protocol):
         at_once: Requests that may be under way together.
         actions: ``add``, and ``remove`` where it can take users off its list. They are
             never mixed in a request.
+        receipts: What the receiver calls the requests that it has taken in, where it
+            works on them later.
     """
 
     @property
@@ -69,6 +71,9 @@ class Destination(Protocol):
 
     @property
     def actions(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def receipts(self) -> Sequence[str]: ...  # noqa: D102
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return the users who cannot be sent there, with reasons."""

@@ -38,6 +38,7 @@ class Bucket:
     batch = 100_000
     at_once = 1
     actions = (ADD,)
+    receipts: Sequence[str] = ()
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts

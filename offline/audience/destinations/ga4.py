@@ -78,6 +78,7 @@ class MeasurementProtocol:
     # All events of a request are of one browser.
     batch = 1
     actions = (REMOVE, ADD)
+    receipts: Sequence[str] = ()
 
     def __init__(
         self,
@@ -182,6 +183,7 @@ class ImportFile:
     at_once = 1
     # An import changes the users who are in it, and leaves all others as they are.
     actions = (REMOVE, ADD)
+    receipts: Sequence[str] = ()
 
     def __init__(self, template: Mapping[str, Any], *, audience: str) -> None:
         """

@@ -65,6 +65,7 @@ class CustomerMatch:
     # A job only adds or only removes, one after another.
     at_once = 1
     actions = (REMOVE, ADD)
+    receipts: Sequence[str] = ()
 
     def __init__(
         self,

@@ -79,6 +79,8 @@ _PLACE = re.compile(r"\{(\w+)\}")
 class Http:
     """An endpoint that a template describes."""
 
+    receipts: Sequence[str] = ()
+
     def __init__(
         self,
         template: Mapping[str, Any],

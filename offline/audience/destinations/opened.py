@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from offline.audience.destinations import bucket, ga4, google_ads, http
+from offline.audience.destinations import (
+    bucket,
+    data_manager,
+    ga4,
+    google_ads,
+    http,
+)
 from offline.audience.destinations.base import Destination
 from offline.audience.posting import Poster
 from offline.promote import Deployment
@@ -16,7 +22,7 @@ from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RequestError, SchemaError
 from propensity.statements import ENCODING, statement
 
-KINDS = ("http", "ga4", "ga4-file", "google-ads")
+KINDS = ("http", "ga4", "ga4-file", "google-ads", "google-data-manager")
 
 
 def opened(
@@ -67,6 +73,8 @@ def opened(
         return ga4.ImportFile(template, audience=audience)
     if kind == "google-ads":
         return google_ads.CustomerMatch(template, poster=poster, contacts=contacts)
+    if kind == "google-data-manager":
+        return data_manager.DataManager(template, poster=poster, contacts=contacts)
     if kind == "http":
         return http.Http(template, poster=poster)
     raise RequestError(

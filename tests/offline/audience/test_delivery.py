@@ -36,6 +36,7 @@ class Crm:
 
     name = "crm"
     actions: Sequence[str] = (REMOVE, ADD)
+    receipts: Sequence[str] = ()
 
     def __init__(
         self,
