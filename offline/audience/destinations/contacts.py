@@ -11,7 +11,8 @@ with the hashes of a name only.
 Sources:
     https://support.google.com/google-ads/answer/7659867, how data are formatted;
     https://developers.google.com/data-manager/api/devguides/concepts/formatting, where
-    an address of Gmail loses what follows a plus sign, too.
+    an address of Gmail loses what follows a plus sign, too;
+    https://github.com/googleads/data-manager-node, util/src/formatter.ts, for suffixes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 # What Google wants left out of names, as in "Dr. Anna" and "Smith, Jr.".
 _TITLES = re.compile(r"^(?:(?:mr|mrs|ms|dr|prof)\.\s*)+")
-_SUFFIX = re.compile(r"(?:,\s*|\s+)(?:(?:jr|sr)\.?|ii|iii|iv)$")
+_SUFFIXES = re.compile(
+    r"(?:(?:,\s*|\s+)"
+    r"(?:jr\.?|sr\.?|2nd|3rd|ii|iii|iv|v|vi|cpa|dc|dds|vm|jd|md|phd))+$"
+)
 
 Contact = Mapping[str, Any]
 # Reads those of some users.
@@ -128,7 +132,7 @@ def identifiers(contact: Contact, *, is_tag_kept: bool = True) -> list[Identifie
         " ".join(_text(contact[name]).split())
         for name in ("first_name", "last_name", "country_code", "postal_code")
     )
-    first, last = _TITLES.sub("", first.lower()), _SUFFIX.sub("", last.lower())
+    first, last = _TITLES.sub("", first.lower()), _SUFFIXES.sub("", last.lower())
     if first and last and postcode and _COUNTRY.fullmatch(country.upper()):
         listed.append(
             {
