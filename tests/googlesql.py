@@ -1,32 +1,35 @@
 """
-Google's own reading of SQL, asked in a process of its own; see ``googlesql_process``.
+GoogleSQL's reference implementation, and its reading of scripts, for tests.
 
-``zetasql`` is on the package index, so tests that ask are among those that install.
+``offline.usecases.googlesql`` has the analyzer. Rows are of JSON: days, moments and
+money are texts.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
-from pathlib import Path
+from datetime import UTC, date, datetime, timedelta
+from decimal import Context, Decimal
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
+from zetasql.types import PrepareQueryRequest, TypeKind
+from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as local
+from zetasql.wasi._pb2.zetasql.public.value_pb2 import ValueProto
 
 from local.exports import ga4_schema
+from offline.usecases import googlesql
+from offline.usecases.googlesql import Columns
 from propensity import tables
-from propensity.edges.columns import query_parameter
+from propensity.edges.columns import type_of_parameter
 
-PACKAGES = ["zetasql==0.1.5", "wasmtime==50.0.1", "protobuf==7.36.2", "tzdata"]
-PROCESS = Path(__file__).with_name("googlesql_process.py")
 DIALECT = "bigquery"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# NUMERIC has 38 digits, 9 of them behind the point.
+EXACT = Context(prec=76)
 
-Columns = dict[str, str]
 Rows = list[list[Any]]
 
 _TYPE = re.compile(r"(ARRAY<\w+>|STRING|INT64|FLOAT64|NUMERIC|BOOL|DATE|TIMESTAMP)")
@@ -35,92 +38,139 @@ _COMMENT = re.compile(r"--[^\n]*")
 _EXPORTED = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
-class Refused(Exception):
-    """GoogleSQL refuses a statement, in its own words."""
+def columns(
+    script: str, relations: Mapping[str, Columns], parameters: Columns
+) -> Columns:
+    """
+    Return the types of a statement's columns; of a script, those of its last one.
+
+    Args:
+        script: Of BigQuery.
+        relations: Types of the columns of tables and views, by name.
+        parameters: Types by name.
+
+    Raises:
+        Refused: It is no GoogleSQL.
+    """
+    known: dict[str, Columns] = dict(relations)
+    found: Columns = {}
+    for one in statements(script):
+        found = googlesql.columns(one, known, parameters)
+        # What a script has made, those after it read.
+        created = sqlglot.parse_one(one, read=DIALECT)
+        if isinstance(created, exp.Create) and created.expression:
+            known[created.this.name] = found
+    return found
 
 
-class GoogleSQL:
-    """A process that analyses statements, and runs queries."""
-
-    def __init__(self, python: Path) -> None:
-        self._process = subprocess.Popen(
-            [python, PROCESS],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-    def columns(
-        self, sql: str, relations: Mapping[str, Columns], parameters: Mapping[str, str]
-    ) -> Columns:
-        """
-        Return the types of a statement's columns; of a script, those of its last one.
-
-        Args:
-            sql: Of BigQuery.
-            relations: Columns of tables and views, by name.
-            parameters: Types by name.
-
-        Raises:
-            Refused: It is no GoogleSQL.
-        """
-        known, found = dict(relations), Columns()
-        for one in statements(sql):
-            found = self._ask(
-                sql=one,
-                tables={
-                    name: {"columns": known[name], "rows": []}
-                    for name in tables_of(one)
-                    if name in known
-                },
-                parameters={name: (kind, None) for name, kind in parameters.items()},
-                rows=False,
-            )["columns"]
-            # What a script has made, those after it read.
-            created = sqlglot.parse_one(one, read=DIALECT)
-            if isinstance(created, exp.Create) and created.expression:
-                known[created.this.name] = found
-        return found
-
-    def rows(
-        self,
-        sql: str,
-        relations: Mapping[str, tuple[Columns, Rows]],
-        parameters: Mapping[str, Any],
-    ) -> list[dict[str, Any]]:
-        """Run a query over rows of JSON; ``plain`` says how values come back."""
-        given = {
-            name: (_kind(name, value), plain(value))
-            for name, value in parameters.items()
-            if f"@{name}" in sql
+def rows(
+    sql: str,
+    relations: Mapping[str, tuple[Columns, Rows]],
+    parameters: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Run a query by the reference implementation; ``plain`` has what comes back."""
+    known = {
+        name: relations[name] for name in googlesql.tables_of(sql) if name in relations
+    }
+    given = {name: one for name, one in parameters.items() if f"@{name}" in sql}
+    types = {name: type_of_parameter(name, one) for name, one in given.items()}
+    catalog = {name: of for name, (of, _) in known.items()}
+    request = PrepareQueryRequest(
+        sql=sql,
+        options=googlesql.options_of(types),
+        simple_catalog=googlesql.catalog_of(catalog),
+    ).to_proto()
+    for name, (of, stored) in known.items():
+        content = request.table_content[name].table_data
+        content.SetInParent()
+        kinds = [googlesql.type_of(kind) for kind in of.values()]
+        for values in stored:
+            row = content.row.add()
+            for value, kind in zip(values, kinds, strict=True):
+                encode(value, kind, row.cell.add())
+    service = googlesql.service()
+    call = service.wasm_client.call_grpc_func
+    prepared = call(
+        "ZetaSqlLocalService_PrepareQuery", request, local.PrepareQueryResponse
+    ).prepared.prepared_query_id
+    run = local.EvaluateQueryRequest(prepared_query_id=prepared)
+    for name, value in given.items():
+        parameter = run.params.add(name=name)
+        encode(plain(value), googlesql.type_of(types[name]), parameter.value)
+    answer = call("ZetaSqlLocalService_EvaluateQuery", run, local.EvaluateQueryResponse)
+    service.unprepare_query(prepared_query_id=prepared)
+    found = googlesql.columns(sql, catalog, types)
+    return [
+        {
+            name: decode(cell, googlesql.type_of(kind))
+            for cell, (name, kind) in zip(row.cell, found.items(), strict=True)
         }
-        answer = self._ask(
-            sql=sql,
-            tables={
-                name: {"columns": relations[name][0], "rows": relations[name][1]}
-                for name in tables_of(sql)
-                if name in relations
-            },
-            parameters=given,
-            rows=True,
-        )
-        return [
-            dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]
-        ]
+        for row in answer.content.table_data.row
+    ]
 
-    def _ask(self, **question: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        if "error" in answer:
-            raise Refused(answer["error"])
-        return answer
+
+def encode(value: Any, kind: Any, into: ValueProto) -> None:
+    """Write a value of JSON as a value of GoogleSQL."""
+    name = TypeKind(kind.type_kind).name.removeprefix("TYPE_")
+    if name == "ARRAY":
+        into.array_value.SetInParent()
+        for one in value or ():
+            encode(one, kind.array_type.element_type, into.array_value.element.add())
+    elif value is None:
+        return
+    elif name == "STRUCT":
+        into.struct_value.SetInParent()
+        for field in kind.struct_type.field:
+            part = into.struct_value.field.add()
+            encode(value.get(field.field_name), field.field_type, part)
+    elif name == "DATE":
+        into.date_value = (date.fromisoformat(value) - EPOCH.date()).days
+    elif name == "TIMESTAMP":
+        since = datetime.fromisoformat(value) - EPOCH
+        into.timestamp_value.seconds = since // timedelta(seconds=1)
+        into.timestamp_value.nanos = since.microseconds * 1000
+    elif name == "NUMERIC":
+        units = int(Decimal(value).scaleb(9, EXACT))
+        size = units.bit_length() // 8 + 1
+        into.numeric_value = units.to_bytes(size, "little", signed=True)
+    else:
+        kinds = {"INT64": int, "BOOL": bool, "DOUBLE": float, "STRING": str}
+        setattr(into, f"{name.lower()}_value", kinds[name](value))
+
+
+def decode(value: ValueProto, kind: Any) -> Any:
+    """Return a value of GoogleSQL as one of JSON."""
+    name = TypeKind(kind.type_kind).name.removeprefix("TYPE_")
+    which = value.WhichOneof("value")
+    if name == "ARRAY":
+        of = kind.array_type.element_type
+        return [decode(one, of) for one in value.array_value.element]
+    if which is None:
+        return None
+    if name == "STRUCT":
+        fields = zip(kind.struct_type.field, value.struct_value.field, strict=True)
+        return {
+            field.field_name: decode(one, field.field_type) for field, one in fields
+        }
+    read = _READ.get(name)
+    return getattr(value, which) if read is None else read(value)
+
+
+def _moment(value: ValueProto) -> str:
+    at = value.timestamp_value
+    return str(EPOCH + timedelta(seconds=at.seconds, microseconds=at.nanos // 1000))
+
+
+def _money(value: ValueProto) -> str:
+    units = int.from_bytes(value.numeric_value, "little", signed=True)
+    return format(Decimal(units).scaleb(-9, EXACT), "f")
+
+
+_READ = {
+    "DATE": lambda value: str(EPOCH.date() + timedelta(days=value.date_value)),
+    "TIMESTAMP": _moment,
+    "NUMERIC": _money,
+}
 
 
 def statements(script: str) -> Iterator[str]:
@@ -132,15 +182,6 @@ def statements(script: str) -> Iterator[str]:
             code = _COMMENT.sub("", one).strip()
             if code and not _TRANSACTION.fullmatch(code):
                 yield one
-
-
-def tables_of(sql: str) -> set[str]:
-    """Return the names of the tables that a statement reads or changes."""
-    return {
-        ".".join(part.name for part in table.parts)
-        for table in sqlglot.parse_one(sql, read=DIALECT).find_all(exp.Table)
-        if isinstance(table.this, exp.Identifier)
-    }
 
 
 def parameters_of(sql: str) -> dict[str, str]:
@@ -157,19 +198,8 @@ def parameters_of(sql: str) -> dict[str, str]:
     return {name: kind for name, kind in types.items() if f"@{name}" in _code(sql)}
 
 
-def types_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the types of parameters by their values."""
-    return {name: _kind(name, value) for name, value in values.items()}
-
-
 def _code(sql: str) -> str:
     return _COMMENT.sub("", sql)
-
-
-def _kind(name: str, value: Any) -> str:
-    given = query_parameter(name, value).to_api_repr()["parameterType"]
-    is_array = given["type"] == "ARRAY"
-    return f"ARRAY<{given['arrayType']['type']}>" if is_array else str(given["type"])
 
 
 def plain(value: Any) -> Any:

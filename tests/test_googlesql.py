@@ -7,31 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from offline.usecases.googlesql import Refused, tables_of
 from propensity import tables, usecases
+from propensity.edges.columns import type_of_parameter
 from propensity.privacy import consent
 from propensity.statements import statement
 from tests import shop
-from tests.googlesql import (
-    PACKAGES,
-    TABLES,
-    GoogleSQL,
-    Refused,
-    parameters_of,
-    plain,
-    tables_of,
-    types_of,
-)
+from tests.googlesql import TABLES, columns, parameters_of, plain, rows
 from tests.offline.sizes import SETTINGS
 from tests.usecases.first_day_churn import players
 from tests.usecases.ga4_purchase import exports
 
-pytestmark = [pytest.mark.installs, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[1]
 AS_OF = date(2026, 3, 3)
@@ -54,25 +46,11 @@ IN_PART = {
 
 
 @pytest.fixture(scope="module")
-def googlesql(tmp_path_factory):
-    """GoogleSQL in an environment of its own."""
-    uv, folder = ROOT / ".venv" / "bin" / "uv", tmp_path_factory.mktemp("googlesql")
-    subprocess.run([uv, "venv", "--quiet", folder], check=True)
-    python = folder / "bin" / "python"
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", python, *PACKAGES], check=True
-    )
-    opened = GoogleSQL(python)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def relations(googlesql):
+def relations():
     """Columns of all tables and views, by name."""
     known = dict(TABLES)
     for view in VIEWS:
-        known[view] = googlesql.columns(statement(view), known, {})
+        known[view] = columns(statement(view), known, {})
     return known
 
 
@@ -90,25 +68,26 @@ def texts(name: str) -> dict[str, str]:
 
 class TestStatements:
     @pytest.mark.parametrize("name", usecases.names())
-    def test_are_taken_by_googles_own_analyzer(self, googlesql, relations, name):
+    def test_are_taken_by_googles_own_analyzer(self, relations, name):
         """Its syntax, names, functions and types: of queries, DML and scripts."""
         window = usecases.load(name).window(SETTINGS, [AS_OF])
+        types = {key: type_of_parameter(key, value) for key, value in window.items()}
         refused = {}
         for one, text in texts(name).items():
-            parameters = {**parameters_of(text), **types_of(window)}
+            parameters = {**parameters_of(text), **types}
             try:
-                googlesql.columns(text, relations, parameters)
+                columns(text, relations, parameters)
             except Refused as error:
                 refused[one] = str(error)
 
         assert refused == {}
 
     @pytest.mark.parametrize("table", tables.TABLES, ids=lambda one: one.name)
-    def test_make_the_tables(self, googlesql, relations, table):
+    def test_make_the_tables(self, relations, table):
         """DDL with partitions, clusters and options."""
-        googlesql.columns(table.ddl(), relations, {})
+        columns(table.ddl(), relations, {})
 
-    def test_that_are_wrong_are_refused(self, googlesql, relations):
+    def test_that_are_wrong_are_refused(self, relations):
         """It is asked indeed: of a name, a function and a type."""
         for wrong, said in (
             ("SELECT n_visits FROM ga_events", "Unrecognized name: n_visits"),
@@ -119,13 +98,13 @@ class TestStatements:
             ),
         ):
             with pytest.raises(Refused, match=said):
-                googlesql.columns(wrong, relations, {"days": "INT64"})
+                columns(wrong, relations, {"days": "INT64"})
 
 
 class TestRows:
     """The same rows to the last digit, of data with everything that is read wrong."""
 
-    def test_of_an_export_are_those_of_the_reference(self, googlesql, module_workplace):
+    def test_of_an_export_are_those_of_the_reference(self, module_workplace):
         """The view, features, labels, amounts and training rows of the traps."""
         tables_loaded = shop.shards(exports.traps())
         shop.load_shards(module_workplace, tables_loaded)
@@ -138,11 +117,11 @@ class TestRows:
             elif name.endswith("INFORMATION_SCHEMA.TABLES"):
                 names = [[table, "BASE TABLE"] for table, _ in tables_loaded]
                 known[name] = TABLES["INFORMATION_SCHEMA.TABLES"], names
-        events = googlesql.rows(view, known, {})
+        events = rows(view, known, {})
         use_case = exports.USE_CASE
         window = use_case.window(export.settings, [exports.AS_OF], today=LATER)
         known["ga_events"] = (
-            googlesql.columns(view, {name: one[0] for name, one in known.items()}, {}),
+            columns(view, {name: one[0] for name, one in known.items()}, {}),
             [[*row.values()] for row in events],
         )
 
@@ -156,14 +135,12 @@ class TestRows:
                 text = use_case.statement(name)
                 given = {**window, "maximum_rows": 100_000}
 
-                expected = googlesql.rows(text, known, given)
+                expected = rows(text, known, given)
 
                 assert expected, name
                 assert _told(_rows(warehouse, text, given)) == _told(expected), name
 
-    def test_of_a_stream_are_those_of_the_reference(
-        self, googlesql, module_workplace, emulators
-    ):
+    def test_of_a_stream_are_those_of_the_reference(self, module_workplace, emulators):
         """Features, labels and training rows of players who do what is rare."""
         place = players.Stream(module_workplace, emulators.address("pubsub"), {})
         with contextlib.closing(place):
@@ -195,7 +172,7 @@ class TestRows:
                 text = use_case.statement(name)
                 given = {**window, "maximum_rows": 100_000}
 
-                expected = googlesql.rows(text, known, given)
+                expected = rows(text, known, given)
 
                 assert expected, name
                 found = _rows(place.warehouse, text, given)

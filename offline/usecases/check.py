@@ -280,7 +280,7 @@ def _statement(use_case: UseCase, name: str) -> Iterator[Problem]:
         return
     yield from _tables(lines)
     try:
-        tokens = sqlglot.tokenize(_joined(lines), dialect="bigquery")
+        tokens = sqlglot.tokenize(sources.joined(lines), dialect="bigquery")
     except SqlglotError as error:
         yield _endless(lines, error)
         return
@@ -331,14 +331,10 @@ def _tables(lines: Sequence[Line]) -> Iterator[Problem]:
             )
 
 
-def _joined(lines: Sequence[Line]) -> str:
-    return "\n".join(line.text for line in lines)
-
-
 def _parsed(lines: Sequence[Line]) -> Iterator[Problem]:
     """Yield what is wrong with a statement as the parser reads it."""
     try:
-        query = sqlglot.parse_one(_joined(lines), dialect="bigquery")
+        query = sqlglot.parse_one(sources.joined(lines), dialect="bigquery")
     except SqlglotError as error:
         details: list[Any] = getattr(error, "errors", [])
         number = int(details[0].get("line") or 1) if details else 1

@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from offline.usecases import sources
-from propensity import usecases
+from offline.usecases import googlesql, sources
+from propensity import tables, usecases
+from propensity.edges.columns import type_of_parameter
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
+from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.runs.user_days import INCREMENTAL
 from propensity.runs.value import STATEMENT as AMOUNTS
 from propensity.settings import Settings
-from propensity.usecases import NUMBER, Problem, UseCase
+from propensity.usecases import NUMBER, Problem, UseCase, export
 
 DAY = timedelta(days=1)
 MAXIMUM_ROWS = 1_000
@@ -44,6 +46,12 @@ _NUMBERS, _MONEY = frozenset({"INT64", "FLOAT64"}), frozenset({"NUMERIC", "BIGNU
 
 # What the client writes before BigQuery's message.
 _CLIENT_PREFIX = re.compile(r"\b(POST|GET) https?://\S+: ")
+
+
+def in_sql(kind: str) -> str:
+    """Return a type of BigQuery's API as SQL names it."""
+    inner = kind.removeprefix("ARRAY<").removesuffix(">")
+    return kind.replace(inner, _IN_SQL.get(inner, inner))
 
 
 class Refused(Exception):
@@ -138,12 +146,14 @@ def check(
     Those after it may include it, and would be wrong for the same reason.
     """
     known = wanted(use_case, warehouse.settings, as_ofs)
+    relations = _relations(use_case, warehouse)
     for name in names:
         sql, needs = use_case.statement(name), known[name]
         parameters = {
             key: value for key, value in needs.parameters.items() if f"@{key}" in sql
         }
         try:
+            _ask_google(use_case, name, relations, parameters)
             with located(use_case, name):
                 types = warehouse.column_types(sql, parameters)
         except Refused as refused:
@@ -155,11 +165,40 @@ def check(
             return
 
 
+def _relations(use_case: UseCase, warehouse: Warehouse) -> dict[str, googlesql.Columns]:
+    """Return the columns of all that a statement may read, by name."""
+    view = export.VIEW if use_case.reads_export else STREAM_FEATURES
+    found: dict[str, googlesql.Columns] = {
+        table.name: {column.name: column.sql_type for column in table.columns}
+        for table in tables.TABLES
+    }
+    with contextlib.suppress(PropensityError):
+        types = warehouse.column_types(f"SELECT * FROM {view}")
+        found[view] = {name: in_sql(kind) for name, kind in types.items()}
+    return found
+
+
+def _ask_google(
+    use_case: UseCase,
+    name: str,
+    relations: Mapping[str, googlesql.Columns],
+    parameters: Mapping[str, Any],
+) -> None:
+    """Raise ``Refused``, with the line, where Google's analyzer refuses a statement."""
+    lines = sources.lines(use_case.name, name)
+    types = {key: type_of_parameter(key, value) for key, value in parameters.items()}
+    try:
+        googlesql.columns(sources.joined(lines), relations, types)
+    except googlesql.Refused as error:
+        line = lines[error.line - 1] if error.line else sources.place(lines, str(error))
+        raise Refused(sources.at_line(line, str(error))) from error
+
+
 def _unlike(
     use_case: UseCase, name: str, needs: Wanted, types: Mapping[str, str]
 ) -> Iterator[Problem]:
     """Yield the columns that a statement lacks, or gives in another type."""
-    types = {column: _IN_SQL.get(kind, kind) for column, kind in types.items()}
+    types = {column: in_sql(kind) for column, kind in types.items()}
     lines = sources.lines(use_case.name, name)
 
     def at(column: str, message: str) -> Problem:

@@ -138,6 +138,11 @@ def declared_at(name: str, path: declaration.Path, message: str) -> Problem:
     return Problem(declaration.FILE, declaration.line_of(places, path), message)
 
 
+def joined(lines: Sequence[Line]) -> str:
+    """Return a statement whose lines are these."""
+    return "\n".join(line.text for line in lines)
+
+
 def at_line(line: Line, message: str) -> Problem:
     """Return a problem of a line of a statement."""
     return Problem(line.file, line.number, message)

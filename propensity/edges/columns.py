@@ -37,6 +37,13 @@ def query_parameter(name: str, value: Any) -> Any:
     return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
 
 
+def type_of_parameter(name: str, value: Any) -> str:
+    """Return the type of ``query_parameter``, as SQL names it."""
+    given = query_parameter(name, value).to_api_repr()["parameterType"]
+    is_array = given["type"] == "ARRAY"
+    return f"ARRAY<{given['arrayType']['type']}>" if is_array else str(given["type"])
+
+
 def _kind(name: str, value: object) -> str:
     # bool before int and datetime before date: each is a subclass of the other.
     for types, kind in (

@@ -85,6 +85,14 @@ class TestCheck:
         assert len(report.passed) == 8
         assert str(report).endswith(f"{NAME}: nothing is wrong")
 
+    def test_says_what_bigquery_refuses_and_the_emulator_takes(self, edit, checked):
+        """By Google's own analyzer, with the line of the file that it stands in."""
+        line = edit("labels.sql", ">= TIMESTAMP(as_of)", ">= as_of")
+        [problem] = checked().problems
+
+        assert (problem.file, problem.line) == ("labels.sql", line)
+        assert "operator >= for argument types: TIMESTAMP, DATE" in problem.message
+
     @pytest.mark.long
     def test_takes_values_of_the_export_that_are_named(self, edit, checked):
         """A parameter and a property are columns for the statements."""

@@ -1,0 +1,231 @@
+"""
+Google's own reading of a statement, by the analyzer that BigQuery's SQL is made of.
+
+The emulated BigQuery runs what DuckDB makes of a statement, which takes much that
+BigQuery refuses: a TIMESTAMP compared with a DATE, functions of other databases, texts
+as numbers. Here Google's C++ says what is wrong, in the words and at the place that
+BigQuery does.
+
+It comes as WebAssembly. To make machine code of it takes a processor twenty seconds, so
+that is done once, and kept in the environment of ``zetasql``.
+
+Source: https://github.com/google/googlesql
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+Columns = Mapping[str, str]
+
+_PLACE = re.compile(r"\s*\[at (\d+):\d+\]")
+# What BigQuery has beside its analyzer: tables that are not asked about, models,
+# functions in a name's space and these.
+_BIGQUERYS = (
+    *("BAG_OF_WORDS", "CONTAINS_SUBSTR", "MAX_BY", "MIN_BY", "SEARCH", "TEXT_ANALYZE"),
+    *("TF_IDF", "VECTOR_SEARCH"),
+)
+_UNKNOWN = re.compile(
+    r"Table(-valued function)? not found: |Function not found: "
+    rf"(\w+\.|({'|'.join(_BIGQUERYS)})\b)",
+    re.IGNORECASE,
+)
+
+
+class Refused(Exception):
+    """BigQuery would refuse a statement; ``line`` counts from 1, 0 if it is unknown."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+
+
+def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> Columns:
+    """
+    Return the types of a statement's columns, by name.
+
+    They are empty where the statement has what BigQuery alone knows, such as models.
+
+    Args:
+        sql: One statement.
+        relations: Types of columns, by the names of tables and views in the statement.
+        parameters: Types by name.
+
+    Raises:
+        Refused: BigQuery would refuse it.
+    """
+    read = tables_of(sql)
+    known = {name: relations[name] for name in sorted(read) if name in relations}
+    kept = tuple((name, tuple(of.items())) for name, of in known.items())
+    return _columns(sql, kept, tuple(sorted(parameters.items())))
+
+
+def tables_of(sql: str) -> set[str]:
+    """Return the names of the tables that a statement reads or changes."""
+    from zetasql.core.exceptions import ServerError
+
+    try:
+        found = service().extract_table_names_from_statement(
+            sql_statement=sql, options=language()
+        )
+    except ServerError:  # no SQL, which the analysis says as well
+        return set()
+    return {".".join(one.table_name_segment) for one in found.table_name}
+
+
+@functools.lru_cache(maxsize=1024)
+def _columns(sql: str, relations: Any, parameters: Any) -> Columns:
+    from zetasql.api import Analyzer
+    from zetasql.core.exceptions import ServerError, StatusCode
+
+    tables = {name: dict(of) for name, of in relations}
+    options = options_of(dict(parameters))
+    try:
+        analyzer = Analyzer(options, catalog_of(tables), service())
+        statement = analyzer.analyze_statement(sql)
+    except ServerError as error:
+        if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
+            return {}
+        raise _refused(error.raw_error) from None
+    found = getattr(statement, "output_column_list", ())
+    return {one.name: name_of(one.column.type) for one in found}
+
+
+def _refused(said: str) -> Refused:
+    """Return an error; the signatures that would do have lines of their own."""
+    place = _PLACE.search(said)
+    lines = _PLACE.sub("", said).partition("Message: ")[2].splitlines()
+    types = [line.strip() for line in lines[1:] if "Argument types:" in line]
+    return Refused(", ".join([*lines[:1], *types]), int(place[1]) if place else 0)
+
+
+# -- what GoogleSQL calls it -----------------------------------------------------------
+
+
+@functools.cache
+def language() -> Any:
+    """Return the language of BigQuery."""
+    from zetasql.types import LanguageOptions, ProductMode
+
+    service()
+    options = LanguageOptions.maximum_features()
+    # BigQuery's types, and not those of Google's own products.
+    options.product_mode = ProductMode.PRODUCT_EXTERNAL
+    options.reserved_keywords = ["QUALIFY"]
+    return options
+
+
+@functools.cache
+def type_of(sql: str) -> Any:
+    """Return a type by its name in SQL."""
+    from zetasql.api import Analyzer
+
+    analyzer = Analyzer(options_of({}), catalog_of({}), service())
+    query = analyzer.analyze_statement(f"SELECT CAST(NULL AS {sql}) AS x")
+    return query.output_column_list[0].column.type
+
+
+def name_of(kind: Any) -> str:
+    """Return the name of a type in SQL."""
+    from zetasql.types import TypeKind
+
+    if kind.type_kind == TypeKind.TYPE_ARRAY:
+        return f"ARRAY<{name_of(kind.array_type.element_type)}>"
+    if kind.type_kind == TypeKind.TYPE_STRUCT:
+        fields = kind.struct_type.field
+        inside = (f"{one.field_name} {name_of(one.field_type)}" for one in fields)
+        return f"STRUCT<{', '.join(inside)}>"
+    name = TypeKind(kind.type_kind).name.removeprefix("TYPE_")
+    return "FLOAT64" if name == "DOUBLE" else name
+
+
+def options_of(parameters: Columns) -> Any:
+    """Return the options of an analysis with parameters of these types."""
+    from zetasql.types import AnalyzerOptions, ErrorMessageMode
+
+    options = AnalyzerOptions(language_options=language())
+    # With the place.
+    options.error_message_mode = ErrorMessageMode.ERROR_MESSAGE_ONE_LINE
+    options.default_timezone = "UTC"
+    options.query_parameters = [
+        AnalyzerOptions.QueryParameter(name=name, type=type_of(kind))
+        for name, kind in parameters.items()
+    ]
+    return options
+
+
+def catalog_of(relations: Mapping[str, Columns]) -> Any:
+    """Return tables as a catalog."""
+    from zetasql import types
+
+    return types.SimpleCatalog(
+        name="tables",
+        builtin_function_options=types.ZetaSQLBuiltinFunctionOptions(
+            language_options=language()
+        ),
+        table=[
+            types.SimpleTable(
+                name=name,
+                column=[
+                    types.SimpleColumn(
+                        name=column,
+                        type=type_of(kind),
+                        is_writable_column=True,
+                        is_pseudo_column=column.startswith("_"),
+                    )
+                    for column, kind in of.items()
+                ],
+            )
+            for name, of in relations.items()
+        ],
+    )
+
+
+# -- machine code ----------------------------------------------------------------------
+
+
+@functools.cache
+def service() -> Any:
+    """Return the analyzer, from the machine code that was kept."""
+    from zetasql.core import local_service, wasm_client
+
+    # The client reads its module by this name, from a file of WebAssembly.
+    read = wasm_client.Module
+    wasm_client.Module = SimpleNamespace(from_file=_module)
+    try:
+        return local_service.ZetaSqlLocalService.get_instance()
+    finally:
+        wasm_client.Module = read
+
+
+def _module(engine: Any, path: str) -> Any:
+    """Return the module of a file of WebAssembly; make it where none is kept."""
+    import wasmtime
+
+    versions = "-".join(metadata.version(one) for one in ("zetasql", "wasmtime"))
+    name = f"googlesql-{versions}-{sysconfig.get_platform()}.cwasm"
+    kept = Path(sys.prefix) / name
+    if kept.is_file():
+        # Made for another processor, or by a process that was killed: made anew.
+        with contextlib.suppress(wasmtime.WasmtimeError):
+            return wasmtime.Module.deserialize_file(engine, str(kept))
+    module = wasmtime.Module.from_file(engine, path)
+    # Whoever may not write there makes it each time.
+    with contextlib.suppress(OSError):
+        handle, made = tempfile.mkstemp(dir=sys.prefix)
+        with os.fdopen(handle, "wb") as file:
+            file.write(module.serialize())
+        Path(made).replace(kept)
+    return module

@@ -1,0 +1,77 @@
+"""Google's own reading of a statement, specified."""
+
+from __future__ import annotations
+
+import pytest
+
+from offline.usecases import googlesql
+
+TABLES = {
+    "t": {"user_id": "STRING", "n": "INT64", "moment": "TIMESTAMP", "day": "DATE"}
+}
+
+
+class TestColumns:
+    def test_have_the_types_that_bigquery_gives_them(self):
+        """Of a query, with parameters, by name."""
+        assert googlesql.columns(
+            "SELECT user_id, SUM(n) / 2 AS half, [day] AS days FROM t "
+            "WHERE moment < @until GROUP BY user_id, day",
+            TABLES,
+            {"until": "TIMESTAMP"},
+        ) == {"user_id": "STRING", "half": "FLOAT64", "days": "ARRAY<DATE>"}
+
+    @pytest.mark.parametrize(
+        ("sql", "message"),
+        [
+            # What the emulator takes.
+            ("moment < day", "for operator < for argument types: TIMESTAMP, DATE"),
+            ("n = '5'", "for operator = for argument types: INT64, STRING"),
+            ("user_id + 1 > 0", "for operator +, Argument types: STRING, INT64"),
+            ("COUNT_IF(n > 1) > 0", "Did you mean countif?"),
+            ("DATE_DIFF(day, day) > 1", "No matching signature for function DATE_DIFF"),
+            ("n::FLOAT64 > 1", 'Expected end of input but got ":"'),
+            (r"REGEXP_CONTAINS(user_id, '\d')", r"Illegal escape sequence: \d"),
+            ("n > @days", "Query parameter 'days' not found"),
+            ("visits > 1", "Unrecognized name: visits"),
+        ],
+    )
+    def test_of_what_bigquery_refuses_are_an_error_with_its_line(self, sql, message):
+        """In BigQuery's own words."""
+        with pytest.raises(googlesql.Refused) as refused:
+            googlesql.columns(f"SELECT\n  user_id\nFROM t\nWHERE {sql}", TABLES, {})
+
+        assert message in refused.value.message
+        assert refused.value.line == 4
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "SELECT MAX_BY(n, day) AS x FROM t",
+            "SELECT CONTAINS_SUBSTR(user_id, 'a') FROM t",
+            "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
+            "SELECT n FROM others",
+        ],
+    )
+    def test_are_not_known_where_bigquery_alone_knows(self, sql):
+        """Its own functions, models and tables are no mistakes."""
+        assert googlesql.columns(sql, TABLES, {}) == {}
+
+
+class TestMachineCode:
+    def test_is_made_once(self, tmp_path, monkeypatch):
+        """And again where what is kept cannot be read."""
+        import wasmtime
+
+        file = tmp_path / "small.wat"
+        file.write_text("(module)")
+        monkeypatch.setattr("sys.prefix", str(tmp_path))
+        engine = wasmtime.Engine()
+        googlesql._module(engine, str(file))
+        [kept] = tmp_path.glob("*.cwasm")
+
+        file.unlink()
+        assert googlesql._module(engine, str(file)) is not None
+        kept.write_bytes(b"damaged")
+        with pytest.raises(FileNotFoundError):
+            googlesql._module(engine, str(file))
