@@ -10,6 +10,7 @@ into one of eighteen, which overflows at 1e20. Here is what BigQuery does:
 - AVG of NUMERIC is SUM over COUNT by that rule.
 - ROUND, TRUNC, CEIL and FLOOR of NUMERIC are NUMERIC, whatever they leave of its
   decimals: DuckDB would cut off those of the values beside them, too.
+- So are SQRT, POW, EXP, LN, LOG and SIGN of NUMERIC.
 - NUMERIC becomes STRING without zeros at its end.
 
 Arrow calculates, in 256 bits. Where the translation of a statement does not know the
@@ -205,6 +206,10 @@ class ExactRules:
         self._macro, self._math, self._typing = macro, math, typing
         self._type = exp.DataType.Type
         self._unknown = {None, self._type.UNKNOWN, self._type.NULL}
+        self._kept = (
+            *(exp.Round, exp.Ceil, exp.Floor, exp.Trunc),
+            *(exp.Sqrt, exp.Pow, exp.Exp, exp.Ln, exp.Log, exp.Sign),
+        )
         self._operations = {
             exp.Mul: "_multiply",
             exp.Div: "_divide",
@@ -266,11 +271,19 @@ class ExactRules:
         return self._numeric(self._macro("_numeric_divide", total, count), node)
 
     def rounding(self, node: Any, context: Any) -> Any:
-        """Keep a NUMERIC that is rounded one of nine decimals."""
+        """Keep a rounded NUMERIC, a root and a power of one NUMERIC."""
         from sqlglot import exp
 
-        is_rounding = isinstance(node, exp.Round | exp.Ceil | exp.Floor | exp.Trunc)
-        if is_rounding and self._kind(node.this) == self._type.DECIMAL:
+        if not isinstance(node, self._kept):
+            return node
+        operands = [node.this, node.args.get("expression")]
+        # A literal is NUMERIC beside one; it is a cast of its text by now.
+        kinds = {
+            self._kind(one)
+            for one in operands
+            if one is not None and not isinstance(one.this, exp.Literal)
+        }
+        if self._type.DECIMAL in kinds and not kinds & self._typing.FLOATS:
             return self._numeric(node, node)
         return node
 

@@ -20,6 +20,7 @@ from local.emulators.bigquery import (
     lookups,
     modified,
     numbers,
+    signatures,
     texts,
 )
 from local.emulators.bigquery.addresses import Addresses
@@ -30,6 +31,7 @@ from local.emulators.bigquery.statements import (
     bind_inner_parameters,
     export_to_buckets_only,
     know_ranges,
+    name_fields,
     prefer_aliases,
 )
 from local.emulators.bigquery.views import follow_views
@@ -90,7 +92,9 @@ def translate_as_bigquery() -> None:
     know_ranges()
     numbers.calculate_exactly()
     casts.read_as_bigquery()
+    signatures.settle()
     prefer_aliases()
+    name_fields()
     bind_inner_parameters()
     export_to_buckets_only()
 

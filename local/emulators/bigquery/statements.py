@@ -68,6 +68,29 @@ def _without_aliases(tree: Any, context: Any) -> Any:
     return tree
 
 
+def name_fields() -> None:
+    """Let a field of ``STRUCT(day, n)`` have the name of its column."""
+    from local_bigquery.sql import rules
+
+    rules.STATEMENT_RULES.insert(0, _with_names)
+
+
+def _with_names(tree: Any, context: Any) -> Any:
+    from sqlglot import exp
+
+    for struct in list(tree.find_all(exp.Struct)):
+        fields = struct.expressions
+        names = [one.name if isinstance(one, exp.Column) else "" for one in fields]
+        # Typed ones have names; and DuckDB takes names of all fields, or of none.
+        if all(names) and not isinstance(struct.parent, exp.Cast):
+            for name, one in zip(names, fields, strict=True):
+                value = one.copy()
+                one.replace(
+                    exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
+                )
+    return tree
+
+
 def bind_inner_parameters() -> None:
     """
     Let EXECUTE IMMEDIATE give a parameter the name that one of its job has.

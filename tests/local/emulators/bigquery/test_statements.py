@@ -302,3 +302,14 @@ class TestLanguage:
         )
 
         assert warehouse.rows(sql) == expected
+
+    def test_names_the_fields_of_a_struct_by_their_columns(self, warehouse):
+        """As in the newest of some rows, by STRUCT(day, n)."""
+        rows = (
+            "SELECT DATE '2026-03-01' AS day, 1 AS n UNION ALL SELECT '2026-03-02', 2"
+        )
+        newest = "ARRAY_AGG(STRUCT(day, t.n) ORDER BY day DESC LIMIT 1)[OFFSET(0)]"
+
+        assert warehouse.rows(
+            f"SELECT {newest}.n, TO_JSON_STRING({newest}) FROM ({rows}) AS t"
+        ) == [(2, '{"day":"2026-03-02","n":2}')]
