@@ -221,6 +221,9 @@ def _module(engine: Any, path: str) -> Any:
         # Made for another processor, or by a process that was killed: made anew.
         with contextlib.suppress(wasmtime.WasmtimeError):
             return wasmtime.Module.deserialize_file(engine, str(kept))
+    if sys.stderr.isatty():
+        said = "Google's analyzer of SQL is made ready, once: some ten seconds …"
+        print(said, file=sys.stderr)
     module = wasmtime.Module.from_file(engine, path)
     # Whoever may not write there makes it each time.
     with contextlib.suppress(OSError):
