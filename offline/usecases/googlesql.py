@@ -38,7 +38,7 @@ _BIGQUERYS = (
 )
 _UNKNOWN = re.compile(
     r"Table(-valued function)? not found: |Function not found: "
-    rf"(\w+\.|({'|'.join(_BIGQUERYS)})\b)",
+    rf"([^;]*\.|({'|'.join(_BIGQUERYS)})\b)",
     re.IGNORECASE,
 )
 

@@ -16,7 +16,12 @@ MISTAKES = [
         "the label is another where a further as-of date is read",
     ),
     ("first_day.sql", "MIN(table_suffix)", "table_suffix", "rows instead of one"),
-    ("first_day.sql", "MIN(", "MIN(NULL || ", "although there are events"),
+    (
+        "first_day.sql",
+        "MIN(",
+        "MIN(CAST(NULL AS STRING) || ",
+        "although there are events",
+    ),
     (
         "features.sql",
         "SUM(d.sessions) AS",

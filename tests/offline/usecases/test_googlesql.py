@@ -49,6 +49,7 @@ class TestColumns:
         [
             "SELECT MAX_BY(n, day) AS x FROM t",
             "SELECT CONTAINS_SUBSTR(user_id, 'a') FROM t",
+            "SELECT `my-project`.crm.tidy(user_id) FROM t",
             "SELECT * FROM ML.PREDICT(MODEL m, TABLE t)",
             "SELECT n FROM others",
         ],
