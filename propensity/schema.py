@@ -59,6 +59,11 @@ class Table:
     requires_filter: bool = False
 
     @property
+    def types(self) -> dict[str, str]:
+        """The columns' types, as DDL spells them, by name."""
+        return {column.name: column.sql_type for column in self.columns}
+
+    @property
     def partitioning(self) -> str:
         """What the table is partitioned by, as DDL spells it."""
         if not self.buckets:

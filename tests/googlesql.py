@@ -222,7 +222,7 @@ def _exported(column: ga4_schema.Column) -> str:
 
 
 TABLES = {
-    **{one.name: {c.name: c.sql_type for c in one.columns} for one in tables.TABLES},
+    **{one.name: one.types for one in tables.TABLES},
     # What people and Google have: the export, names of tables, addresses.
     "events_*": {
         **{one.name: _exported(one) for one in ga4_schema.SCHEMA},

@@ -132,13 +132,7 @@ class TestRows:
                 found, without="params_digest"
             )
             for name in ("features", "labels", "converter_amounts", "training_rows"):
-                text = use_case.statement(name)
-                given = {**window, "maximum_rows": 100_000}
-
-                expected = rows(text, known, given)
-
-                assert expected, name
-                assert _told(_rows(warehouse, text, given)) == _told(expected), name
+                _check_same(warehouse, use_case.statement(name), known, window)
 
     def test_of_a_stream_are_those_of_the_reference(self, module_workplace, emulators):
         """Features, labels and training rows of players who do what is rare."""
@@ -169,14 +163,16 @@ class TestRows:
                 place.settings, [players.AS_OF], today=players.LATER
             )
             for name in ("features", "labels", "training_rows"):
-                text = use_case.statement(name)
-                given = {**window, "maximum_rows": 100_000}
+                _check_same(place.warehouse, use_case.statement(name), known, window)
 
-                expected = rows(text, known, given)
 
-                assert expected, name
-                found = _rows(place.warehouse, text, given)
-                assert _told(found) == _told(expected), name
+def _check_same(warehouse, sql, known, window):
+    """Check that a statement has rows, and those of the reference implementation."""
+    given = {**window, "maximum_rows": 100_000}
+    expected = rows(sql, known, given)
+
+    assert expected, sql
+    assert _told(_rows(warehouse, sql, given)) == _told(expected), sql
 
 
 def _with_suffix(shards):

@@ -169,8 +169,7 @@ def _relations(use_case: UseCase, warehouse: Warehouse) -> dict[str, googlesql.C
     """Return the columns of all that a statement may read, by name."""
     view = export.VIEW if use_case.reads_export else STREAM_FEATURES
     found: dict[str, googlesql.Columns] = {
-        table.name: {column.name: column.sql_type for column in table.columns}
-        for table in tables.TABLES
+        table.name: table.types for table in tables.TABLES
     }
     with contextlib.suppress(PropensityError):
         types = warehouse.column_types(f"SELECT * FROM {view}")

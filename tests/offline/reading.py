@@ -73,7 +73,7 @@ def exported(view: str) -> dict[str, frozenset[str]]:
 
 EXPORTED = exported(statement(VIEW))
 SCHEMA = {
-    **{one.name: {c.name: c.sql_type for c in one.columns} for one in tables.TABLES},
+    **{one.name: one.types for one in tables.TABLES},
     VIEW: dict.fromkeys(EXPORTED, "STRING"),
 }
 PARTITIONS = {

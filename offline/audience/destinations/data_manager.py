@@ -81,9 +81,9 @@ class DataManager:
         needed = ("customer_id", "user_list", "access_token", "terms_of_service")
         values = templates.checked(template, known, required=needed)
         values = templates.with_variables(values, variables)
-        for key in ("customer_id", "user_list", "login_customer_id"):
-            if not (values[key] or "0").isdecimal():
-                templates.fail(key, f"{key} has digits only, without dashes")
+        templates.check_digits(values, "customer_id", "user_list")
+        if values["login_customer_id"]:
+            templates.check_digits(values, "login_customer_id")
         if values["terms_of_service"] != ACCEPTED:
             templates.fail(
                 "terms_of_service",

@@ -81,9 +81,7 @@ class CustomerMatch:
                  "rate": RATE}  # fmt: skip
         needed = ("customer_id", "user_list", "developer_token", "access_token")
         values = templates.checked(template, known, required=needed)
-        for key in ("customer_id", "user_list"):
-            if not values[key].isdecimal():
-                templates.fail(key, f"{key} has digits only, without dashes")
+        templates.check_digits(values, "customer_id", "user_list")
         self.name: str = values["name"]
         self._customer = f"customers/{values['customer_id']}"
         self._list = f"{self._customer}/userLists/{values['user_list']}"
