@@ -13,7 +13,7 @@ choices=(
   --concurrency=1           # a run has its instance for itself
   --timeout=3600            # the most there is: a hundred million users
   --min-instances=0         # nothing is up for a week
-  --max-instances=2         # the second tells a retry 409 at once
+  --max-instances=10        # use cases beside each other: what a new project has processors for
   --cpu-throttling          # between requests no processor is paid for
   --ingress=internal        # the scheduler of this project, and no other network
   --service-account="$account_predictions"

@@ -14,7 +14,7 @@ choices=(
   --concurrency=80          # scoring takes a processor, waiting does not
   --timeout=60              # a thousand users at once, read from the stream
   --min-instances=0         # 1 spares the first caller a cold start, and costs
-  --max-instances=20        # bounds what a flood of requests costs
+  --max-instances=10        # bounds what a flood costs; a new project has processors for no more
   --no-cpu-throttling       # it logs what it has scored behind its answers
   --ingress="$ingress"      # all, or what DEPLOY_INGRESS says
   --service-account="$account_score"

@@ -13,7 +13,7 @@ choices=(
   --concurrency=1           # a run has its instance for itself
   --timeout=3600            # the most there is: it makes up for missed weeks
   --min-instances=0         # nothing is up for a week
-  --max-instances=2         # the second tells a retry 409 at once
+  --max-instances=10        # use cases beside each other
   --cpu-throttling          # between requests no processor is paid for
   --ingress=internal        # the scheduler of this project, and no other network
   --service-account="$account_model_evaluation"

@@ -13,7 +13,7 @@ choices=(
   --concurrency=500         # requests share a file
   --timeout=60              # as long as Pub/Sub waits for an acknowledgement
   --min-instances=0         # events wait in Pub/Sub for a cold start
-  --max-instances=5         # fewer instances write larger files
+  --max-instances=20        # 160 events a second each; fewer write larger files
   --cpu-throttling          # between requests no processor is paid for
   --ingress=internal        # Pub/Sub of this project, and no other network
   --service-account="$account_archive_events"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 
-from docs import growth, memory
+from docs import growth, memory, pace
 from offline import limits
 from offline.cost import usage
 from offline.limits import Limit
@@ -120,6 +120,7 @@ def page() -> str:
             "",
             *growth.lines(),
             "",
+            *pace.lines(SIZES),
             *memory.lines(),
             "",
             FIFTY.format(needed="\n".join(_needed(SIZES["outlook"]))),

@@ -116,7 +116,7 @@ that were touched lie deeper than the prefix, and if a role of our own has a \
 permission that nobody used.
 Another test takes each right away from each function, and gives it one too many: both \
 are noticed.
-A run records some 1000 calls, which need 323 permissions on single resources, of {n} \
+A run records some 1000 calls, which need 324 permissions on single resources, of {n} \
 bindings (`.venv/bin/python -m pytest tests/functions/test_rights.py`).
 
 ## Code that is loaded

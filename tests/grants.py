@@ -68,6 +68,7 @@ LINES = {
     "bigquery.models.create": "models",
     "bigquery.models.getData": "models",
     "bigquery.models.getMetadata": "models",
+    "bigquery.models.updateData": "models",
     "bigquery.routines.get": "reads_export",
     "bigquery.routines.list": "reads_export",
     "bigquery.tables.export": "reads",

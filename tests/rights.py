@@ -277,7 +277,9 @@ def _imported(one: exp.Create, dataset: str, site: Site) -> Iterator[Need]:
     if bucket != site.bucket:
         raise NoRule(f"a model from {bucket}")
     yield Need("storage.objects.get", OBJECT, name)
-    yield Need("bigquery.models.create", DATASET, one.this.db or dataset)
+    # https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create
+    for permission in ("create", "getData", "updateData"):
+        yield Need(f"bigquery.models.{permission}", DATASET, one.this.db or dataset)
 
 
 def _exported(one: exp.Export, site: Site) -> Iterator[Need]:

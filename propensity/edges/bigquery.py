@@ -7,9 +7,9 @@ BigQuery's clients: their limits, the bytes billed, and the project's own errors
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from google.api_core import exceptions as api
 from google.api_core import retry as api_retry
@@ -24,7 +24,7 @@ from propensity.edges.bigquery_errors import (
     translated,
 )
 from propensity.edges.columns import query_parameter
-from propensity.errors import PropensityError
+from propensity.errors import Conflict, PropensityError
 
 if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
@@ -32,9 +32,13 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 Parameters = Mapping[str, Any]
+Result = TypeVar("Result")
 
 # Errors of the Storage API that a retry may mend.
 _UNREACHABLE = (api.ServiceUnavailable, api.InternalServerError)
+
+# What a statement begins with that changes several tables, all or none.
+_TRANSACTION = "BEGIN TRANSACTION"
 
 # No limit for the size of a message from the Storage API.
 _UNLIMITED = ("grpc.max_receive_message_length", -1)
@@ -112,10 +116,41 @@ class BigQuery:
 
     def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement that writes; return the number of rows it changed."""
-        with self._translated():
-            job = self._start(sql, parameters)
-            job.result(retry=self._retry, timeout=self._timeout)
-            return int(job.num_dml_affected_rows or 0)
+
+        def run() -> int:
+            with self._translated():
+                job = self._start(sql, parameters)
+                job.result(retry=self._retry, timeout=self._timeout)
+                return int(job.num_dml_affected_rows or 0)
+
+        return self._in_turn(sql, run)
+
+    def _in_turn(self, sql: str, run: Callable[[], Result]) -> Result:
+        """
+        Run a statement; a transaction again while others change its tables.
+
+        BigQuery queues single statements that change a table, and aborts one of two
+        transactions. What is aborted has changed nothing. It happens whenever the runs
+        of two use cases publish at the same time.
+
+        Raises:
+            Conflict: There was always another, for the time that a query may take.
+
+        Source:
+            https://cloud.google.com/bigquery/docs/transactions, concurrency.
+        """
+        if _TRANSACTION not in sql:
+            return run()
+        again = api_retry.Retry(
+            predicate=api_retry.if_exception_type(Conflict),
+            initial=1.0,
+            maximum=30.0,
+            timeout=self._timeout,
+        )
+        try:
+            return again(run)()
+        except api.RetryError as error:
+            raise error.cause from None
 
     def _start(
         self, sql: str, parameters: Parameters | None, *, dry_run: bool = False

@@ -23,6 +23,7 @@ from propensity.errors import (
     PropensityError,
     QueryTooExpensive,
     SchemaError,
+    Unavailable,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ _SCHEMA_WORDS = (
 
 # Words of BigQuery for two transactions or statements that change the same rows.
 _RACE_WORDS = ("concurrent update", "Could not serialize access")
+
+# Of more statements that change a table than BigQuery queues: 20.
+_QUEUE_WORDS = "Too many DML statements outstanding"
 
 TRANSPORT = (
     requests.exceptions.RequestException,
@@ -97,6 +101,8 @@ def translated(  # noqa: PLR0911
         return QueryTooExpensive(f"the query would bill more than {limit}: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _RACE_WORDS):
         return Conflict(f"another run wrote the same table meanwhile: {text}")
+    if isinstance(error, api.BadRequest) and _QUEUE_WORDS in text:
+        return Unavailable(f"too many statements wait to change the same table: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
         return SchemaError(f"a table lacks what the statement reads: {text}")
     if isinstance(error, api.Unauthorized) or (

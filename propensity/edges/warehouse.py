@@ -57,9 +57,13 @@ class Warehouse(Definitions):
         Raises:
             MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.
         """
-        with self._translated():
-            job = self._start(sql, parameters)
-            return list(job.result(retry=self._retry, timeout=self._timeout))
+
+        def run() -> list[Any]:
+            with self._translated():
+                job = self._start(sql, parameters)
+                return list(job.result(retry=self._retry, timeout=self._timeout))
+
+        return self._in_turn(sql, run)
 
     def batches(
         self, sql: str, parameters: Parameters | None = None

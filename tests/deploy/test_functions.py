@@ -21,6 +21,9 @@ EVERY = functions.load()
 BY_TARGET = {one.target: one for one in EVERY}
 # Cloud Scheduler waits no longer for an answer.
 ATTEMPT_DEADLINE_S = 1800
+# https://cloud.google.com/run/docs/configuring/max-instances-limits: a service may not
+# have more instances than fit; CpuAllocPerProjectRegion and MemAllocPerProjectRegion.
+NEW_PROJECT_CPUS, NEW_PROJECT_GIB = 20, 40
 GIB = {"512Mi": 0.5, "1Gi": 1, "2Gi": 2, "4Gi": 4, "8Gi": 8}
 
 
@@ -50,6 +53,12 @@ class TestEveryFunction:
         assert one.cpu < 4 or GIB[one.memory] >= 2
         assert 1 <= one.timeout_s <= 3600
         assert 0 <= one.min_instances <= one.max_instances <= 100
+
+    def test_can_be_deployed_in_a_new_project(self, one):
+        """Cloud Run refuses more instances than the quota of a region has processors
+        and memory for: 20 and 40 GiB in a project that has asked for no more."""
+        assert one.max_instances * one.cpu <= NEW_PROJECT_CPUS
+        assert one.max_instances * GIB[one.memory] <= NEW_PROJECT_GIB
 
     def test_has_its_figures_argued(self, one):
         """The README of its folder has them as they are, and says why."""
@@ -148,6 +157,32 @@ class TestTogether:
 
         with pytest.raises(configuration.DeploymentError, match="less than 130"):
             configuration.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
+
+    @pytest.mark.parametrize(
+        "target", ["model_training", "predictions", "model_evaluation"]
+    )
+    def test_runs_of_several_use_cases_are_answered_beside_each_other(self, target):
+        """The clock calls all at the same minute, and an instance has one request: with
+        one instance more, a retry is told 409 at once."""
+        assert BY_TARGET[target].max_instances > 4
+        assert BY_TARGET[target].concurrency == 1
+
+    def test_more_use_cases_than_all_attempts_can_answer_are_refused(self, monkeypatch):
+        """Each attempt fills the instances once; what is left over would never run."""
+        training = BY_TARGET["model_training"]
+        most = training.max_instances * (1 + training.schedule.retries)
+        names = [f"case_{number}" for number in range(most + 1)]
+        monkeypatch.setattr(configuration.usecases, "names", lambda: names)
+        settings = {
+            "GOOGLE_CLOUD_PROJECT": "p",
+            "PROPENSITY_BUCKET": "bucket",
+            "DEPLOY_REGION": "us-central1",
+            "DEPLOY_FUNCTIONS": "model_training",
+        }
+        configuration.of({**settings, "DEPLOY_USE_CASES": " ".join(names[:most])})
+
+        with pytest.raises(configuration.DeploymentError, match=f"at most {most}"):
+            configuration.of({**settings, "DEPLOY_USE_CASES": " ".join(names)})
 
     def test_retries_outlast_a_training(self):
         """When the scheduler has given up waiting, it asks again until the training is

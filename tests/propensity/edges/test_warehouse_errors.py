@@ -81,6 +81,14 @@ class TestErrors:
                 Conflict,
                 True,
             ),
+            (
+                api.BadRequest(
+                    "Resources exceeded during query execution: Too many DML "
+                    "statements outstanding against table t, limit is 20."
+                ),
+                Unavailable,
+                True,
+            ),
             (api.BadRequest("Syntax error"), PropensityError, False),
             (api.Forbidden("Access Denied"), AccessDenied, False),
             (api.ServiceUnavailable("down"), Unavailable, True),
@@ -146,6 +154,83 @@ class TestErrors:
 
         assert row["one"] == 1
         assert len(proxy.asked) >= 2
+
+
+class TestTransactions:
+    """BigQuery ends one of two transactions that change a table, and queues none."""
+
+    ABORTED = json.dumps(
+        {
+            "error": {
+                "code": 400,
+                "message": "Transaction is aborted due to concurrent update against "
+                "table p.d.ma_predictions_table. Transaction ID: 1",
+                "errors": [{"reason": "invalidQuery", "message": "aborted"}],
+            }
+        }
+    ).encode()
+    SCRIPT = (
+        "BEGIN TRANSACTION; DELETE FROM ma_predictions_staging WHERE run_id = 'x'; "
+        "COMMIT TRANSACTION; SELECT 1 AS one"
+    )
+
+    def _tried(
+        self, settings, upstream: str, sql: str, *, aborted: int, timeout_s: int = 60
+    ) -> tuple[list[str], int]:
+        """What the rows of a statement were, and how often it was asked for, where
+        BigQuery aborts it so many times."""
+        started: list[int] = []
+
+        def rule(asked):
+            if asked.method == "POST" and asked.path.partition("?")[0].endswith(
+                "/jobs"
+            ):
+                started.append(asked.number)
+                if len(started) <= aborted:
+                    return 400, self.ABORTED
+            return None
+
+        with Proxy(upstream, rule) as proxy:
+            opened = Warehouse.open(
+                replace(
+                    settings, bigquery_endpoint=proxy.url, query_timeout_s=timeout_s
+                )
+            )
+            try:
+                opened.execute(sql)
+                return ["done"], len(started)
+            except Conflict as error:
+                return [error.message], len(started)
+            finally:
+                opened.close()
+
+    def test_are_tried_again_where_another_was_first(
+        self, settings, warehouse, bigquery_emulator
+    ):
+        """What is aborted has changed nothing, and the run need not begin anew."""
+        upstream = bigquery_emulator.url
+        assert self._tried(settings, upstream, self.SCRIPT, aborted=2) == (["done"], 3)
+
+    def test_are_given_up_after_the_time_of_a_query(
+        self, settings, warehouse, bigquery_emulator
+    ):
+        """The error is the conflict itself, and nothing about tries."""
+        [told], tries = self._tried(
+            settings, bigquery_emulator.url, self.SCRIPT, aborted=99, timeout_s=3
+        )
+
+        assert told.startswith("another run wrote the same table meanwhile")
+        assert 1 < tries < 99
+
+    def test_only_are_tried_again(self, settings, warehouse, bigquery_emulator):
+        """BigQuery itself queues a single statement, and tries it again."""
+        alone = "DELETE FROM ma_predictions_staging WHERE run_id = 'x'"
+        [told], tries = self._tried(settings, bigquery_emulator.url, alone, aborted=1)
+
+        assert (told.partition(":")[0], tries) == (
+            "another run wrote the same table meanwhile",
+            1,
+        )
 
 
 class TestDenied:
