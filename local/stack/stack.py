@@ -41,6 +41,7 @@ from local.processes import (
 )
 from local.stack.signals import deferred_signals, ending_on_signals
 from local.stack.starting import (
+    allow_open_files,
     answers,
     emulator_commands,
     end_of,
@@ -235,6 +236,7 @@ class Stack:
                 installed, or a process ended or did not answer in time.
         """
         with venvs.locked(self.state.folder / "lock"):
+            allow_open_files()
             refuse_running(self.state)
             refuse_taken_ports(self.ports, self.functions, home=self.state.home)
             pythons = {
@@ -275,14 +277,12 @@ class Stack:
 
         assert self._record is not None
         began = time.monotonic()
-        count = len(self.functions)
-        functions = f" and {count} functions" if count else ""
+        functions = f" and {len(self.functions)} functions" if self.functions else ""
         self._say(f"starting 3 emulators{functions} …")
         if unused := ignored(os.environ, self.environment, passed_on=SECRET):
             self._say(
                 f"  functions here do not get {', '.join(unused)}: docs/settings.md"
             )
-        pubsub = self.address("pubsub")
         self._start_emulators(stay=stay)
         for function in self.functions:
             self._start_function(function, pythons[function.target])
@@ -292,7 +292,7 @@ class Stack:
             {
                 "bigquery": lambda: answers(self.url("bigquery") + datasets),
                 "storage": lambda: answers(self.url("storage") + "/"),
-                "pubsub": lambda: server.is_serving(pubsub),
+                "pubsub": lambda: server.is_serving(self.address("pubsub")),
             },
             began=began,
             ready_s=self._ready_s,

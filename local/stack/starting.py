@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 import sys
 import time
 import urllib.error
@@ -30,6 +31,11 @@ POLL_S = 0.05
 # How often a process that is waited for is looked at, which reads the list of all.
 WORK_POLL_S = 1.0
 
+# Files and connections that a process may have open. The emulated Pub/Sub has up to 256
+# pushes of each of three subscriptions under way, and so has a function that it pushes
+# to, with its connections to the other emulators. Linux gives 1,024, macOS 256.
+OPEN_FILES = 1_024
+
 
 def ignored(
     environment: Mapping[str, str],
@@ -52,6 +58,26 @@ def ignored(
         and name not in passed_on
         and value not in ("", given.get(name))
     )
+
+
+def allow_open_files() -> None:
+    """
+    Let this process, and those that it starts, have enough files open.
+
+    Raises:
+        LocalError: The system or the shell allows too few.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY or allowed >= OPEN_FILES:
+        return
+    if most != resource.RLIM_INFINITY and most < OPEN_FILES:
+        raise LocalError(
+            f"a process may have {most} files open here, and {OPEN_FILES:,} are "
+            "needed: the stream has a connection for every event under way. "
+            f"`ulimit -n {OPEN_FILES}` raises it in a new shell, if the system allows "
+            "that. Nothing was started."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, most))
 
 
 def refuse_running(state: State) -> None:

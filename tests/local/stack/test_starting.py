@@ -88,6 +88,40 @@ class TestPorts:
             ports_from({"PROPENSITY_PORT_BASE": "8²"})
 
 
+class TestOpenFiles:
+    """Of a process of its own: what it gives away it cannot take back."""
+
+    @staticmethod
+    def _allowed(soft: int, hard: int) -> str:
+        code = (
+            "import resource\n"
+            "from local.stack.starting import LocalError, allow_open_files\n"
+            f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+            "try:\n"
+            "    allow_open_files()\n"
+            "    print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+            "except LocalError as error:\n"
+            "    print(error)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def test_are_as_many_as_the_stream_needs(self):
+        """Fewer, as on macOS, are raised as far as needed; more are left alone."""
+        assert self._allowed(256, 4096) == "(1024, 4096)"
+        assert self._allowed(2048, 4096) == "(2048, 4096)"
+
+    def test_that_cannot_be_are_refused_at_once(self):
+        """With too few the stream would fail again and again, after minutes."""
+        told = self._allowed(256, 256)
+
+        assert "may have 256 files open here, and 1,024 are needed" in told
+        assert "ulimit -n 1024" in told
+
+
 class TestFreePorts:
     def test_are_given_to_one_process_at_a_time(self, monkeypatch):
         """Also while nobody listens yet; one that has ended has given them back."""
