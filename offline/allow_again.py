@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from offline.forget_report import Allowed
+from offline.forget_report import Allowed, pieces
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable
@@ -32,12 +32,11 @@ def allow_again(
         contextlib.closing(Artifacts.open(settings)) as artifacts,
     ):
         suppression.read(warehouse)
-        removed = warehouse.execute(
-            statement("allow_again"),
-            {
-                "hashes": [user_hash(key, user) for user in user_ids],
-                "use_case": scope,
-            },
+        removed = sum(
+            warehouse.execute(
+                statement("allow_again"), {"hashes": hashes, "use_case": scope}
+            )
+            for hashes in pieces([user_hash(key, user) for user in user_ids])
         )
         # Behind the list, and at a repetition as well: no run removes them any more.
         with contextlib.suppress(MissingTable):

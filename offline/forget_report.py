@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
 from propensity.errors import RequestError
 from propensity.ids import is_encodable
+
+# Values of one array parameter, and their characters: BigQuery's limit for all
+# parameters of a statement is 10 MB, and a character may take six bytes of JSON.
+AT_ONCE = 10_000
+AT_ONCE_CHARACTERS = 1_500_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +30,6 @@ class Request:
     def users(self) -> frozenset[str]:
         """The users as a set."""
         return frozenset(self.user_ids)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters that all conditions share."""
-        return {"user_ids": list(self.user_ids), "use_case": self.use_case}
 
 
 @dataclass(kw_only=True)
@@ -170,6 +171,21 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     if not all(map(is_encodable, users)):
         raise RequestError("a user id is not written in UTF-8", field="user_id")
     return users
+
+
+def pieces(values: Sequence[str]) -> Iterator[list[str]]:
+    """Yield values in lists short enough for one statement."""
+    piece: list[str] = []
+    characters = 0
+    for value in values:
+        is_full = characters + len(value) > AT_ONCE_CHARACTERS
+        if piece and (is_full or len(piece) == AT_ONCE):
+            yield piece
+            piece, characters = [], 0
+        piece.append(value)
+        characters += len(value)
+    if piece:
+        yield piece
 
 
 def _lines(data: bytes) -> list[str]:

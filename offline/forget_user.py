@@ -24,6 +24,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from offline import forget_indexes
-from offline.forget_report import Place, Report, Request
+from offline.forget_report import Place, Report, Request, pieces
 from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation, sha256
 from propensity.edges.warehouse import Warehouse
@@ -54,9 +55,6 @@ ENDING = ".parquet"
 MODELS = "models/"
 # Folders with a folder for each use case, whose files do not name it.
 OF_USE_CASES = frozenset({"models", "features"})
-
-# Values of one array parameter.
-AT_ONCE = 10_000
 
 # Attempts at an object that others change meanwhile.
 TRIES = 5
@@ -236,21 +234,29 @@ class Work:
     def _conditions(
         self, table: Table, source: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        named = self.request.parameters()
+        of_use_case = {"use_case": self.request.use_case}
         if source == RAW:
             for ids in pieces(self._refused()):
                 yield "of_messages", {"message_ids": ids}
         elif source == EVENT:
-            rows = self.warehouse.rows(statement("events_of_users"), named)
-            events = [f"{row['use_case']}/{row['event_id']}" for row in rows]
-            for place, some in enumerate(pieces(events or [""])):
-                # Only the first list comes with the ids: each row counts once.
-                users = named["user_ids"] if not place else [""]
-                yield "of_events", {**named, "user_ids": users, "events": some}
+            events = [
+                f"{row['use_case']}/{row['event_id']}"
+                for users in pieces(self.request.user_ids)
+                for row in self.warehouse.rows(
+                    statement("events_of_users"), {**of_use_case, "user_ids": users}
+                )
+            ]
+            # Each list comes once: each row counts once.
+            for users, some in zip_longest(
+                pieces(self.request.user_ids), pieces(events), fillvalue=[""]
+            ):
+                yield "of_events", {**of_use_case, "user_ids": users, "events": some}
         elif any(column.name == "use_case" for column in table.columns):
-            yield "of_users_in_use_case", named
+            for users in pieces(self.request.user_ids):
+                yield "of_users_in_use_case", {**of_use_case, "user_ids": users}
         else:
-            yield "of_users", {"user_ids": named["user_ids"]}
+            for users in pieces(self.request.user_ids):
+                yield "of_users", {"user_ids": users}
 
     def _refused(self) -> list[str]:
         """Return the ids of dead letters that name a user anywhere."""
@@ -378,13 +384,16 @@ class Work:
         if not settings.ga4_dataset:
             return
         try:
-            rows = self.warehouse.rows(
-                statement("ga4_events_of_users"),
-                {"user_ids": list(self.request.user_ids)},
+            found = sum(
+                int(row["events"])
+                for users in pieces(self.request.user_ids)
+                for row in self.warehouse.rows(
+                    statement("ga4_events_of_users"), {"user_ids": users}
+                )
             )
         except MissingTable:
             return
-        self.report.ga4_events = int(rows[0]["events"])
+        self.report.ga4_events = found
         if self.report.ga4_events:
             text = statement("forget_ga4_export")
             text = text.replace("export_dataset", settings.export)
@@ -423,9 +432,3 @@ def about(table: Table, condition: str, text: str) -> str:
         .replace("some_table", table.name)
         .replace("every_partition", table.every_partition)
     )
-
-
-def pieces(values: Sequence[str]) -> Iterator[list[str]]:
-    """Yield values in lists short enough for one statement."""
-    for start in range(0, len(values), AT_ONCE):
-        yield list(values[start : start + AT_ONCE])

@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from offline.forget_report import users_of
+from offline.forget_report import pieces, users_of
 from propensity.errors import RequestError
 
 
@@ -43,3 +43,11 @@ class TestUsers:
         assert users_of(["anna"], None) == ("anna",)
         with pytest.raises(RequestError, match="no user was named"):
             users_of(["-"], None)
+
+    def test_are_asked_about_in_lists_that_a_statement_takes(self):
+        """BigQuery takes 10 MB of parameters; ids of an export have any length."""
+        long = "y" * 5_000_000
+
+        assert [len(piece) for piece in pieces(["x"] * 25_000)] == [10_000] * 2 + [5000]
+        assert [len(piece) for piece in pieces(["x" * 1000] * 9_000)] == [1500] * 6
+        assert [*pieces([long, "z", long])] == [[long], ["z"], [long]]

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands.cli import main
-from offline import forget_user
+from offline import forget_report, forget_user
 from offline.forget_report import Request
 from propensity import tables
 from propensity.edges.artifacts import sha256
+from propensity.edges.bigquery import BigQuery
 from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
 from propensity.privacy import consent, suppression
@@ -168,6 +169,31 @@ class TestTables:
         fill(site)
         forget(site, GONE, KEPT)
 
+        assert set(counts(site).values()) == {0}
+
+    def test_may_be_of_more_users_than_one_statement_takes(self, site, monkeypatch):
+        """BigQuery takes 10 MB of parameters: users are named in several statements,
+        and each row counts once all the same."""
+        asked: list[int] = []
+        run = BigQuery._start
+
+        def start(self, sql, parameters, **named):
+            listed = [v for v in (parameters or {}).values() if isinstance(v, list)]
+            asked.extend(map(len, listed))
+            return run(self, sql, parameters, **named)
+
+        fill(site)
+        users = (*(f"nobody-{n}" for n in range(3)), GONE, KEPT)
+        at_once = forget(site, *users, is_dry=True)
+        monkeypatch.setattr(BigQuery, "_start", start)
+        monkeypatch.setattr(forget_report, "AT_ONCE", 2)
+        report = forget(site, *users)
+
+        assert max(asked) == 2
+        assert {place.name: place.before for place in report.places} == {
+            place.name: place.before for place in at_once.places
+        }
+        assert {place.after for place in report.places} == {0}
         assert set(counts(site).values()) == {0}
 
 
