@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 install_development(progress)
             else:
                 check_python()
+                wait_for_others(options.folder)
                 begin(progress, options.folder)
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
@@ -94,6 +96,20 @@ def check_python() -> None:
             f"'{sys.executable}' cannot make virtual environments. On Debian and "
             "Ubuntu:\n    sudo apt-get install python3-venv"
         ) from None
+
+
+def wait_for_others(folder: Path) -> None:
+    """
+    Wait while another set-up makes the same environment, and keep others waiting.
+
+    Until this process ends, and also while it goes on as another program.
+    """
+    lock = ROOT / ".local" / f"set-up-{folder.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    # Never closed: the lock goes with the process.
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    os.set_inheritable(handle, True)
+    fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def begin(progress: Progress, folder: Path) -> None:

@@ -24,6 +24,9 @@ TOP_VALUES = 8
 # A value with fewer users is pooled, and has no rate: a rare value may be a single
 # person.
 FEWEST_USERS = 10
+# Features whose correlations with each other are kept, at most: of two thousand they
+# would be 40 MB of a card.
+CORRELATED_FEATURES = 100
 # Rows sampled for rank correlations: their error is then below 0.01.
 CORRELATION_ROWS = 20_000
 
@@ -60,7 +63,8 @@ def describe(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
           ``rows``, ``share``, ``rate`` of label 1) and ``rest``, the pooled others
           (``n_values``, ``rows``, ``share``, ``rate``) or None.
         - ``correlations``: ``features``, ``matrix`` of Spearman's correlations and
-          the number of ``rows`` sampled for them. Rows are not weighted here. A
+          the number of ``rows`` sampled for them; of more than CORRELATED_FEATURES
+          those that correlate most with the label. Rows are not weighted here. A
           column is ranked once, over its own values, and a pair of columns compared
           where both have one; without missing values that is Spearman's coefficient.
         - ``fewest_users``: users that a value of a category needs to be shown.
@@ -79,6 +83,7 @@ def describe(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
     users = _codes(rows["user_id"])[0]
     numbers = {f: _floats(rows[f]) for f, kind in features.items() if kind == "number"}
     matrix, sampled = _correlations([*numbers.values(), labels])
+    nearest = _nearest(matrix[:-1, -1])
     return {
         "rows": n,
         "users": len(np.unique(users[users >= 0])),
@@ -101,8 +106,10 @@ def describe(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
             if kind == "category"
         ],
         "correlations": {
-            "features": list(numbers),
-            "matrix": [[_finite(r) for r in row[:-1]] for row in matrix[:-1]],
+            "features": [list(numbers)[i] for i in nearest],
+            "matrix": [
+                [_finite(r) for r in row] for row in matrix[np.ix_(nearest, nearest)]
+            ],
             "rows": sampled,
         },
     }
@@ -303,6 +310,13 @@ def _correlations(columns: list[Floats]) -> tuple[Floats, int]:
     flat = spread <= 1e-9 * np.maximum(common, 1) ** 2
     matrix[flat | flat.T | (common < 3)] = np.nan
     return np.clip(matrix, -1, 1), len(ranks)
+
+
+def _nearest(label_correlation: Floats) -> list[int]:
+    """Return the places of those that correlate most with the label, in order."""
+    strength = np.nan_to_num(np.abs(label_correlation))
+    order = np.argsort(-strength, kind="stable")[:CORRELATED_FEATURES]
+    return sorted(order.tolist())
 
 
 def _ranks(values: Floats) -> Floats:

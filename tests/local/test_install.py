@@ -5,6 +5,7 @@ Set-up, specified: what is installed is whole and pinned, from where pip takes i
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -74,6 +75,50 @@ class TestEnvironment:
         [file] = python.parent.parent.glob("lib/python*/site-packages/flask/app.py")
 
         assert file.stat().st_nlink > 1
+
+
+class TestTwoAtOnce:
+    """`make` in two shells: one would remove the environment that the other makes."""
+
+    HELD = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from local import install\n"
+        "folder, log, word = sys.argv[1:]\n"
+        "install.wait_for_others(Path(folder))\n"
+        "with open(log, 'a') as file: file.write(f'{word} begins\\n')\n"
+        'code = f\'import time; time.sleep(0.5); open({log!r}, "a").write({word!r} + '
+        '" ends\\\\n")\'\n'
+        "os.execv(sys.executable, [sys.executable, '-c', code])\n"
+    )
+
+    def test_wait_for_each_other(self, tmp_path):
+        """Until the second half ends, which goes on in the environment's own Python."""
+        log = tmp_path / "log"
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", self.HELD, str(tmp_path), str(log), word],
+                cwd=ROOT,
+            )
+            for word in ("one", "other")
+        ]
+        assert [process.wait(timeout=60) for process in both] == [0, 0]
+        said = log.read_text().split("\n")
+
+        assert [line.split()[-1] for line in said[:4]] == ["begins", "ends"] * 2
+        assert said[0].split()[0] == said[1].split()[0]
+
+    def test_are_kept_apart_by_make(self, tmp_path, monkeypatch):
+        """Nothing is made before it is this one's turn."""
+        done: list[str] = []
+        monkeypatch.setattr(
+            install, "wait_for_others", lambda folder: done.append(f"wait {folder}")
+        )
+        monkeypatch.setattr(install, "begin", lambda *_: done.append("begin"))
+        monkeypatch.setattr(install.os, "execv", lambda *_: done.append("go on"))
+        install.main(["development", str(tmp_path)])
+
+        assert done == [f"wait {tmp_path}", "begin", "go on"]
 
 
 class TestIndexes:

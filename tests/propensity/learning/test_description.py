@@ -250,6 +250,32 @@ def test_correlations_are_spearmans() -> None:
     )
 
 
+def test_correlations_are_of_the_features_nearest_to_the_label() -> None:
+    """Of hundreds a card holds a hundred: their number grows with the square. Those
+    are in it whose ranks go most with the label, as the features are declared."""
+    n, count = 400, 130
+    label = np.arange(n) % 2
+    noise = np.random.default_rng(5).normal(size=(count, n))
+    # Later ones have more of the label in them.
+    columns = {f"x{i}": noise[i] + label * i / 20 for i in range(count)}
+    rows = snapshot(columns, labels=label)
+    card = describe(rows, dict.fromkeys(columns, "number"))
+    kept = card["correlations"]["features"]
+    by_label = sorted(card["numbers"], key=lambda one: -abs(one["label_correlation"]))[
+        :100
+    ]
+
+    assert len(card["numbers"]) == count
+    assert set(kept) == {one["feature"] for one in by_label}
+    assert kept == [name for name in columns if name in set(kept)]
+    matrix = card["correlations"]["matrix"]
+    assert [len(row) for row in matrix] == [100] * 100
+    place = kept.index("x129"), kept.index("x120")
+    both = {"x129": "number", "x120": "number"}
+    [[_, alone], _] = describe(rows, both)["correlations"]["matrix"]
+    assert matrix[place[0]][place[1]] == pytest.approx(alone)
+
+
 def test_a_constant_correlates_with_nothing() -> None:
     """There is no number for it, not zero."""
     rows = snapshot({"x": [1.0] * 30, "y": range(30)})
