@@ -14,6 +14,7 @@ choices=(
   --timeout=3600            # the most there is; beyond it: deploy/training_job.sh
   --min-instances=0         # nothing is up for a month
   --max-instances=5         # use cases beside each other: what a new project has processors for
+  --no-automatic-updates    # a whole image, which deploy/training_job.sh runs as well
   --cpu-throttling          # between requests no processor is paid for
   --ingress=internal        # the scheduler of this project, and no other network
   --service-account="$account_model_training"

@@ -114,6 +114,9 @@ class TestDryRun:
             name = f"propensity-{target.replace('_', '-')}"
             assert given["service-account"].startswith(f"{name}@")
             assert given["base-image"] == "python311"
+            # gcloud builds an image without an operating system for a function whose
+            # base image is Google's to update, and a job has none to put beneath.
+            assert ("no-automatic-updates" in given) == (target == "model_training")
             assert given["source"].endswith(f"staged/{target}")
             assert "no-allow-unauthenticated" in given
             assert "allow-unauthenticated" not in given
