@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from datetime import date
@@ -106,6 +106,7 @@ def deliver(
     suppressed: Callable[[], Suppressed],
     check_turn: Callable[[], None],
     threads: DaemonThreads,
+    doubtful: Collection[str] = (),
     is_quiet: bool = False,
 ) -> Delivery:
     """
@@ -122,6 +123,8 @@ def deliver(
             may take days.
         check_turn: Raises where another delivery of the audience has begun.
         threads: In which requests wait for their answers.
+        doubtful: Users of earlier dates who may be on the destination's list, though
+            the ledger does not have them there.
         is_quiet: No progress bar.
 
     Raises:
@@ -130,7 +133,7 @@ def deliver(
     """
     recorded = ledger.recorded()
     work = {
-        REMOVE: removals(audience, destination, ledger),
+        REMOVE: removals(audience, destination, ledger, doubtful),
         ADD: audience.treated,
     }
     failure = ""
@@ -209,13 +212,19 @@ def deliver(
 
 
 def removals(
-    audience: Audience, destination: Destination, ledger: Ledger
+    audience: Audience,
+    destination: Destination,
+    ledger: Ledger,
+    doubtful: Collection[str],
 ) -> list[Member]:
     """
     Return the users who are on the destination's list and may be no more: they are not
     treated any more, or have taken back what the destination needs.
     """
-    if REMOVE not in destination.actions or not (listed := ledger.listed()):
+    if REMOVE not in destination.actions:
+        return []
+    listed = sorted({*ledger.listed(), *doubtful})
+    if not listed:
         return []
     left_out = destination.problems(ADD, audience.treated)
     kept = {member.user_id for member in audience.treated} - left_out.keys()

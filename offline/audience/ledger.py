@@ -22,6 +22,7 @@ from offline.audience.selection import Member
 from offline.promote import Deployment
 from propensity import tables
 from propensity.pages.words import cleaned
+from propensity.privacy.suppression import Suppressed
 from propensity.statements import statement
 
 ACCEPTED, REJECTED = "accepted", "rejected"
@@ -91,9 +92,10 @@ class Ledger:
         }
         self.tallies = {ADD: Tally(), REMOVE: Tally()}
 
-    def recorded(self) -> set[tuple[str, str]]:
-        """Return action and user of all rows that are there."""
-        rows = self._warehouse.table(statement("audience_recorded"), self._where)
+    def recorded(self, as_of: date | None = None) -> set[tuple[str, str]]:
+        """Return action and user of all rows of a date, this one's if none is given."""
+        where = self._where if as_of is None else self._where | {"as_of": as_of}
+        rows = self._warehouse.table(statement("audience_recorded"), where)
         return set(zip(*(rows[n].to_pylist() for n in ("action", "user_id")),
                        strict=True))  # fmt: skip
 
@@ -101,6 +103,35 @@ class Ledger:
         """Return who was accepted earlier and not removed since, sorted."""
         rows = self._warehouse.table(statement("audience_listed"), self._where)
         return sorted(rows["user_id"].to_pylist())
+
+    def unknown(self, as_of: date, *, reach: int, suppressed: Suppressed) -> list[str]:
+        """
+        Return treated members of a date who may have been added and are in no row.
+
+        Args:
+            as_of: Of the members.
+            reach: Users whom a delivery may have sent after the last one in a row.
+            suppressed: They have been sent or left out, so none of them counts.
+        """
+        use_case = str(self._where["use_case"])
+        rows = self._warehouse.table(
+            statement("audience_members"), self._where | {"as_of": as_of}
+        )
+        is_control = rows["is_control"].to_pylist()
+        users = zip(rows["user_id"].to_pylist(), is_control, strict=True)
+        treated = sorted(user for user, is_held_out in users if not is_held_out)
+        recorded = self.recorded(as_of)
+        known = [(ADD, user) in recorded for user in treated]
+        last = max((at for at, is_known in enumerate(known) if is_known), default=-1)
+        reached = []
+        for at, user in enumerate(treated):
+            if at > last and not suppressed.covers(user, use_case):
+                reach -= 1
+                if reach < 0:
+                    break
+            if not known[at]:
+                reached.append(user)
+        return reached
 
     def add(self, parts: Sequence[Part]) -> None:
         """Record a request that was answered: what was taken, in one part or more."""

@@ -19,6 +19,7 @@ from offline import promote
 from offline.audience.delivery import Delivery, deliver, removals, unrecorded
 from offline.audience.destinations.base import ADD, REMOVE, Destination
 from offline.audience.destinations.opened import opened
+from offline.audience.doubt import Doubt
 from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.selection import Rule
@@ -28,7 +29,7 @@ from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.pages.words import plural
-from propensity.privacy.suppression import Followed
+from propensity.privacy import suppression
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
 
@@ -135,7 +136,10 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         # Those who cannot be reached leave gaps in requests, as those recorded do.
         gaps = {(ADD, user) for user in left_out}
         adds = unrecorded(ADD, treated, destination, gaps)
-        removed = removals(audience, destination, ledger)
+        doubt = Doubt(deployment, audience=audience.name, destination=destination)
+        listed = suppression.read(deployment.warehouse)
+        doubtful = doubt.users(ledger, listed, before=audience.as_of)
+        removed = removals(audience, destination, ledger, doubtful)
         cost = plan.cost_per_user
         return Preview(
             use_case=deployment.use_case.name,
@@ -180,17 +184,29 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
             if audience.is_stored
             else _stored(plan, deployment, destination, clock)
         )
-        listed = Followed(deployment.warehouse, clock=clock.monotonic)
-        return deliver(
+        listed = suppression.Followed(deployment.warehouse, clock=clock.monotonic)
+        ledger = _ledger(plan, deployment, stored, destination, clock, turn=turn)
+        doubt = Doubt(deployment, audience=audience.name, destination=destination)
+        doubtful = doubt.users(ledger, listed.now(), before=stored.as_of)
+        doubt.begin(
+            stored.as_of,
+            # Those who wait to be recorded, and those of requests under way.
+            reach=plan.flushed_at + destination.batch * (destination.at_once + 1),
+        )
+        delivery = deliver(
             stored,
             use_case=deployment.use_case.name,
             destination=destination,
-            ledger=_ledger(plan, deployment, stored, destination, clock, turn=turn),
+            ledger=ledger,
             suppressed=listed.now,
             check_turn=turn.check,
             threads=THREADS,
+            doubtful=doubtful,
             is_quiet=plan.is_quiet,
         )
+        if delivery.is_complete:
+            doubt.end(ledger, stored.as_of, listed.now())
+        return delivery
 
 
 def _check_is_newest(

@@ -5,6 +5,7 @@ Deliveries that are killed, by an error that nothing catches.
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import requests
 
@@ -44,18 +45,21 @@ class Fate:
             raise Killed
 
 
-def kill_and_resume(site: Site, to: str, fate: Fate, *, at_most: int, seed: int) -> int:
+def kill_and_resume(
+    site: Site, to: str, fate: Fate, *, at_most: int, seed: int, **changed: Any
+) -> int:
     """Kill deliveries until one gets through; return how many were killed."""
+    changed = {"flushed_at": 14, **changed}
     generator = random.Random(seed)
     for killed in range(at_most):
         fate.left = generator.randint(1, 12)
         try:
-            assert send(site, to, flushed_at=14).is_complete
+            assert send(site, to, **changed).is_complete
         except Killed:
             # The lease of whom is killed ends by itself.
             site.clock.advance(6 * 60)
         else:
             return killed
     fate.left = 0
-    assert send(site, to, flushed_at=14).is_complete
+    assert send(site, to, **changed).is_complete
     return at_most

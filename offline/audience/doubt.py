@@ -1,0 +1,95 @@
+"""
+Users in doubt: a delivery that did not end may have sent them, and no ledger knows.
+
+An object in the bucket has the dates whose delivery to a destination has begun, from
+before anything is sent until all of them are in the ledger. Who is in doubt as of an
+earlier date is taken off the list like those whom the ledger has.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+from offline.audience.destinations.base import REMOVE, Destination
+from offline.audience.ledger import Ledger
+from offline.promote import Deployment
+from propensity.privacy.suppression import Suppressed
+
+# No use case is named so.
+FOLDER = "audiences/under-way"
+
+
+class Doubt:
+    """
+    The dates of an audience whose delivery to a destination has begun and not ended.
+
+    Each has a reach: how many users such a delivery may have sent beyond the last one
+    that it recorded. One writer at a time: whose turn it is.
+    """
+
+    def __init__(
+        self, deployment: Deployment, *, audience: str, destination: Destination
+    ) -> None:
+        self._artifacts = deployment.artifacts
+        name = f"{deployment.use_case.name}/{audience}/{destination.name}"
+        self._name = f"{FOLDER}/{name}.json"
+        # What only adds has nobody on its list who could be taken off.
+        self._is_kept = REMOVE in destination.actions
+
+    def users(
+        self, ledger: Ledger, suppressed: Suppressed, *, before: date
+    ) -> set[str]:
+        """Return who is in doubt as of dates before one."""
+        reaches, _ = self._read()
+        return {
+            user
+            for as_of, reach in reaches.items()
+            if as_of < before
+            for user in ledger.unknown(as_of, reach=reach, suppressed=suppressed)
+        }
+
+    def begin(self, as_of: date, *, reach: int) -> None:
+        """Note a date before anything of it is sent."""
+        reaches, generation = self._read()
+        if self._is_kept and reaches.get(as_of, 0) < reach:
+            self._write(reaches | {as_of: reach}, generation)
+
+    def end(self, ledger: Ledger, as_of: date, suppressed: Suppressed) -> None:
+        """
+        Forget a date whose users were all sent, and those before it.
+
+        It stays where a user of an attempt that did not end has been suppressed since:
+        who is not sent again is taken off with the next date.
+        """
+        reaches, generation = self._read()
+        if not reaches:
+            return
+        left = {
+            noted: reach
+            for noted, reach in reaches.items()
+            if noted > as_of
+            or (
+                noted == as_of
+                and ledger.unknown(as_of, reach=reach, suppressed=suppressed)
+            )
+        }
+        self._write(left, generation)
+
+    def _read(self) -> tuple[dict[date, int], int]:
+        """Return the reach of each date, and the object's generation."""
+        stored = self._artifacts.find(self._name) if self._is_kept else None
+        if stored is None:
+            return {}, 0
+        noted = json.loads(stored.data)
+        return {
+            date.fromisoformat(as_of): reach for as_of, reach in noted.items()
+        }, stored.generation
+
+    def _write(self, reaches: dict[date, int], generation: int) -> None:
+        if not reaches:
+            self._artifacts.delete(self._name)
+            return
+        noted = {as_of.isoformat(): reach for as_of, reach in sorted(reaches.items())}
+        data = json.dumps(noted).encode()
+        self._artifacts.replace(self._name, data, generation=generation)
