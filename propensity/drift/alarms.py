@@ -271,7 +271,9 @@ def _of_sketch(
     is_season = (
         last_year is not None
         and last_year.sketch is not None
-        and (not last_year.is_alarm)
+        # A season is an alarm in its first year, as long as nothing knows it. What was
+        # lost then, and repaired, may be lost again.
+        and not (last_year.is_alarm and _is_loss(top))
         and not distance.compare(
             thing.sketch, [last_year.sketch], chance=chance
         ).is_beyond
@@ -337,6 +339,11 @@ def _weeks(known: Sequence[Thing]) -> int:
     """Return how many in a row have this alarm, with the one that has it now."""
     # The newest has counted those that are too old to be looked at.
     return known[0].weeks + 1 if known and known[0].is_alarm else 1
+
+
+def _is_loss(top: Bin) -> bool:
+    """Tell whether what has changed most are users without a value, or with none."""
+    return top.is_missing or top.first == top.last == 0.0
 
 
 def _cause(thing: Thing, top: Bin) -> str:

@@ -160,6 +160,40 @@ class TestCauses:
         assert (found.is_alarm, found.cause) == (False, "season")
         assert "as a year ago" in found.message
 
+    def test_a_season_that_was_an_alarm_a_year_ago_is_none_now(self):
+        """Its first year has nothing to know it by, and it is the season all the same:
+        else it would be an alarm in each year that comes."""
+        calm, sale = feature(counts=SOURCES), feature(counts=SOURCES | {"mail": 12_000})
+        weeks: list[Earlier] = []
+        for week in range(60):
+            now = sale if week % 52 in (4, 5) else calm
+            as_of = MONDAY + timedelta(weeks=week)
+            ago = [one for one in weeks if one.as_of == as_of - timedelta(weeks=52)]
+            found = watched(now, weeks[::-1], last_year=ago[0] if ago else None)
+            weeks.append(
+                Earlier(as_of=as_of, model_version=0, things={found.key: found})
+            )
+        said = {
+            number: (found.is_alarm, found.cause)
+            for number, one in enumerate(weeks)
+            if (found := one.things["feature", "amount"]).cause
+        }
+
+        assert said == {
+            4: (True, "source"),
+            5: (True, "source"),
+            56: (False, "season"),
+        }
+
+    @pytest.mark.parametrize(
+        "lost", [feature(missing=9_000), feature(counts={0.0: 10_000})]
+    )
+    def test_what_was_lost_a_year_ago_is_no_season(self, lost):
+        """What broke once may break again, and is repaired again."""
+        [a_year_ago] = before(replace(lost, is_alarm=True), weeks=1)
+
+        assert watched(lost, before(feature()), last_year=a_year_ago).is_alarm
+
 
 class TestReference:
     def test_a_feature_of_another_kind_begins_anew(self):
