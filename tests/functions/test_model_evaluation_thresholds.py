@@ -14,6 +14,7 @@ from sklearn import metrics
 from propensity import tables
 from propensity.edges.columns import record
 from tests import shop
+from tests.docs.pages import blocks
 from tests.functions.evaluated import (
     MONDAY,
     evaluations,
@@ -229,3 +230,30 @@ class TestThresholds:
         assert row["best_threshold_source"] == "evaluations"
         assert (row["precision_at_best"], row["recall_at_best"]) == (0, None)
         assert (row["precision_at_budget"], row["lift_at_budget"]) == (0, None)
+
+
+class TestPage:
+    def test_counts_any_threshold_of_any_week(self, shop_of, scores):
+        """The README's statement gives a week's figures at each threshold, and none
+        where nobody has bought: there is nothing to recall."""
+        buyers = [user for user, p in scores.items() if p > 0.3]
+        place = shop_of([purchase(user, MONDAY + DAY) for user in buyers])
+        for week in (MONDAY, MONDAY + WEEK):
+            published(place, week, scores)
+        place.run("model_evaluation", MONDAY + 2 * WEEK)
+        [page] = blocks("03-ModelEvaluation/README.md", "sql")
+        rows = place.rows(page.replace("propensity.ma_", "ma_"))
+        probability = np.array(list(scores.values()))
+        label = np.isin(list(scores), buyers)
+
+        assert {row["week"] for row in rows} == {MONDAY, MONDAY + WEEK}
+        for row in rows:
+            called = probability >= row["threshold"]
+            bought = label & (row["week"] == MONDAY)
+            assert row["users"] == called.sum()
+            assert row["precision"] == pytest.approx(bought[called].mean())
+            assert row["recall"] == (
+                pytest.approx(bought[called].sum() / bought.sum())
+                if bought.any()
+                else None
+            )
