@@ -181,7 +181,9 @@ class Case:
         return sorted(
             raised,
             key=lambda row: alarms.rank(
-                is_single=present(row["value"]), distance=row["distance"]
+                is_single=present(row["value"]),
+                distance=row["distance"],
+                name=row["name"],
             ),
         )
 

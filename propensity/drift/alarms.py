@@ -214,9 +214,11 @@ def outcome(
     )
 
 
-def rank(*, is_single: bool, distance: float | None) -> tuple[bool, float]:
-    """Return an alarm's place: distances before single numbers, the greatest first."""
-    return is_single, -(distance or 0.0)
+def rank(
+    *, is_single: bool, distance: float | None, name: str
+) -> tuple[bool, float, str]:
+    """Return an alarm's place: single numbers last, then by distance and name."""
+    return is_single, -(distance or 0.0), name
 
 
 def advice(things: Sequence[Thing]) -> Advice:

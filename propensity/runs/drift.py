@@ -53,7 +53,9 @@ class Watched:
         return sorted(
             raised,
             key=lambda thing: alarms.rank(
-                is_single=thing.sketch is None, distance=thing.distance
+                is_single=thing.sketch is None,
+                distance=thing.distance,
+                name=thing.name,
             ),
         )
 

@@ -12,6 +12,9 @@ import pytest
 
 from offline.dashboard import fraud, run
 from offline.dashboard.cases import LONG, Known, audience_sentence, cases, clipped
+from propensity.drift.alarms import Thing
+from propensity.drift.sketch import Sketch
+from propensity.runs.drift import Watched
 from propensity.settings import Settings
 from tests.offline.dashboard.rows import (
     AS_OF,
@@ -279,6 +282,35 @@ class TestDeeds:
         found = self.deeds(evaluations=[evaluation()], drift=rows)
 
         assert [deed.text[-2] for deed in found] == ["a", "b", "c"]
+
+    @pytest.mark.parametrize("turn", [1, -1])
+    def test_that_moved_alike_come_in_the_answer_s_order(self, turn):
+        """Twins, such as events and page views, are named alike in both, in whatever
+        order they were read."""
+        names = ["events", "engagement_s", "page_views", "sessions"][::turn]
+        rows = [alarm(name=name, distance=0.5, message=name) for name in names]
+        sketch = Sketch(kind="number", users=9, missing=0, counts={})
+        answer = Watched(
+            things=[
+                Thing(
+                    thing="feature",
+                    name=name,
+                    sketch=sketch,
+                    distance=0.5,
+                    is_alarm=True,
+                    message=name,
+                )
+                for name in names
+            ],
+            model_version=0,
+            estimated=None,
+        )
+
+        assert (
+            [row["name"] for row in case(drift=rows).alarms]
+            == [one.name for one in answer.alarms]
+            == sorted(names)
+        )
 
     def test_leave_old_alarms_alone(self):
         """Of a publication before the newest there is nothing to do any more."""
