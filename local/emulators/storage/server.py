@@ -13,7 +13,8 @@ win. Here they hold, one request at a time:
 - ``generation`` names an object as it was. Only the newest is kept, 404 for another:
   unless the bucket has versioning, which keeps the others until they are deleted by
   their generation, or the emulator ends. ``versions`` lists them.
-- Preconditions that are not enforced (on metagenerations, on the source of a copy,
+- The same on the source of a copy or rewrite.
+- Preconditions that are not enforced (on metagenerations, on the sources of a composition,
   within a batch) are refused with 501, never ignored.
 
 An object is a file ``DATA_DIR/BUCKET/NAME`` that can be opened as it is. Changes reach
@@ -28,6 +29,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import signal
 import sys
 from functools import partial
@@ -40,6 +42,7 @@ from urllib.parse import parse_qs, urlsplit
 from gcp_storage_emulator import server as emulator
 from gcp_storage_emulator import storage as emulator_storage
 
+from local.emulators.storage import objects
 from local.emulators.storage.store import (
     Conditions,
     EmulatorError,
@@ -49,15 +52,22 @@ from local.emulators.storage.store import (
     Store,
     write_whole,
 )
-from local.emulators.storage.wire import chunked_body, forward_range
+from local.emulators.storage.wire import (
+    boundary_in_double_quotes,
+    chunked_body,
+    forward_range,
+)
 
 HOST = "127.0.0.1"
 BACKLOG = 256
 IDLE_CONNECTION_S = 120
+END_OF_HEADERS = b"\r\n\r\n"
 BATCH_PATH = "/batch/storage/v1"
 # Wipes everything on a GET without a question; a web page could send it.
 WIPE_PATH = "/wipe"
 
+
+_CONDITION = re.compile(rb"[gG]eneration((Not)?Match)?=")
 
 logger = logging.getLogger("storage_emulator")
 
@@ -80,6 +90,9 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
 
     def do_GET(self) -> None:
         self._answer("GET")
+
+    def do_HEAD(self) -> None:
+        self._answer("GET", with_body=False)
 
     def do_POST(self) -> None:
         self._answer("POST")
@@ -104,7 +117,7 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
             self.send_header("ETag", resource["etag"])
         super().end_headers()
 
-    def _answer(self, method: str) -> None:
+    def _answer(self, method: str, *, with_body: bool = True) -> None:
         method = self.headers.get("x-http-method-override") or method
         if "Content-Length" in self.headers:
             body = emulator._read_raw_data(self) or b""
@@ -113,6 +126,8 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
             body = chunked_body(self.rfile) if is_chunked else b""
             del self.headers["Transfer-Encoding"]
             self.headers["Content-Length"] = str(len(body))
+        if kind := self.headers["Content-Type"]:
+            self.headers.replace_header("Content-Type", boundary_in_double_quotes(kind))
         connection, self.rfile, self.wfile = (
             (self.rfile, self.wfile),
             io.BytesIO(body),
@@ -121,6 +136,8 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
         try:
             self._run(method, body)
             answer = self.wfile.getvalue()
+            if unsaid := self._unsaid(method, answer):
+                answer = self._refusal(unsaid)
         except RefusedError as error:
             answer = self._refusal(error)
         except Exception as error:
@@ -129,13 +146,27 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
             answer = self._refusal(EmulatorError(message))
         finally:
             self.rfile, self.wfile = connection
+        if not with_body:
+            answer = answer[: answer.index(END_OF_HEADERS) + len(END_OF_HEADERS)]
         self.wfile.write(answer)
+
+    def _unsaid(self, method: str, answer: bytes) -> RefusedError | None:
+        """Return what to say where the emulator refuses without a word."""
+        status = int(answer.split(b" ", 2)[1])
+        if not answer.endswith(END_OF_HEADERS):
+            return None
+        path = urlsplit(self.path).path
+        if status == HTTPStatus.NOT_IMPLEMENTED:
+            return EmulatorError(f"the local emulator does not know {method} {path}")
+        if status == HTTPStatus.NOT_FOUND:
+            return MissingError(f"Not Found: {path}")
+        return None
 
     def _run(self, method: str, body: bytes) -> None:
         address = urlsplit(self.path)
         if address.path == WIPE_PATH:
             raise MissingError("stop the emulator and remove its folder instead")
-        if address.path == BATCH_PATH and b"GenerationMatch=" in body:
+        if address.path == BATCH_PATH and _CONDITION.search(body):
             raise NotEnforcedError("the local emulator enforces no batched conditions")
         conditions = Conditions.of(method, parse_qs(address.query))
         with self.storage.request(conditions):
@@ -192,6 +223,7 @@ def serve(port: int, *, data_dir: Path) -> None:
     logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
     logging.getLogger("api").setLevel(logging.CRITICAL)
     emulator_storage._FileStore.write_bytes = write_whole
+    objects.install()
     data_dir.mkdir(parents=True, exist_ok=True)
     server = Server((HOST, port), partial(Handler, Store(data_dir)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import threading
@@ -19,6 +20,7 @@ from gcp_storage_emulator import storage as emulator_storage
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import objects as emulator_objects
 
+from local.emulators.storage import paths
 from offline import whole_files
 
 NO_OBJECT = 0
@@ -26,11 +28,8 @@ METADATA = ".meta"
 NOT_ENFORCED = (
     "ifMetagenerationMatch",
     "ifMetagenerationNotMatch",
-    "ifSourceGenerationMatch",
-    "ifSourceGenerationNotMatch",
     "ifSourceMetagenerationMatch",
     "ifSourceMetagenerationNotMatch",
-    "sourceGeneration",
 )
 
 
@@ -73,6 +72,12 @@ class EmulatorError(RefusedError):
     """The emulator failed in its own code."""
 
     status = HTTPStatus.NOT_IMPLEMENTED
+
+
+class InvalidError(RefusedError):
+    """The request makes no sense."""
+
+    status = HTTPStatus.BAD_REQUEST
 
 
 class MissingError(RefusedError):
@@ -151,6 +156,26 @@ class Conditions:
             )
 
 
+def check_source(query: Mapping[str, list[str]], generation: int) -> None:
+    """
+    Refuse a copy unless what it says about its source holds.
+
+    Args:
+        generation: Of the source now; ``NO_OBJECT`` where there is none.
+    """
+
+    def number(name: str) -> int | None:
+        return int(query[name][0]) if name in query else None
+
+    if number("sourceGeneration") not in (None, generation):
+        raise MissingError("the local emulator copies the newest generation alone")
+    Conditions(
+        method="POST",
+        match=number("ifSourceGenerationMatch"),
+        not_match=number("ifSourceGenerationNotMatch"),
+    ).check(generation)
+
+
 class Store(emulator_storage.Storage):  # type: ignore[misc]
     """
     The emulator's storage with preconditions, whole writes and plain deletes.
@@ -202,7 +227,10 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self._conditions.check(current)
         if bucket_name not in self.buckets:
             raise NotFound
+        if not paths.is_name(file_name):
+            raise InvalidError("no object's name has a line feed or carriage return")
         file_obj["generation"] = str(max(int(file_obj["generation"]), current + 1))
+        file_obj["metageneration"] = "1"
         # It names the port of today; clients make the address up without it.
         file_obj.pop("mediaLink", None)
         self._keep_noncurrent(bucket_name, file_name)
@@ -272,6 +300,9 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
             for resource, _ in generations.values()
         ]
         return [*objects, *older], folders
+
+    def _object_path(self, bucket_name: str, file_name: str) -> str:
+        return f"{bucket_name}/{paths.path_of(file_name)}"
 
     def _keep_noncurrent(self, bucket: str, name: str) -> None:
         """Keep an object that is overwritten or deleted, if its bucket does."""
@@ -347,4 +378,11 @@ def write_whole(self: Any, rel: str, content: bytes) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise EmulatorError(
             f"the local emulator keeps objects as files and folders: {rel} is both"
+        ) from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise EmulatorError(
+            "the local emulator keeps objects as files and folders, and no system has "
+            f"such long names between two slashes: {rel[:80]} …"
         ) from error

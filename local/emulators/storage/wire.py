@@ -1,9 +1,10 @@
 """
-Bodies in chunks and ranges of bytes, as HTTP has them.
+Bodies in chunks and in parts, and ranges of bytes, as HTTP has them.
 
 ``gcp-storage-emulator`` leaves the end of a chunked body unread, and so closes the
 connection on which a client sends its next request. It knows no range of the last
-bytes, and answers one beyond the end with an impossible one.
+bytes, and answers one beyond the end with an impossible one. It does not find the parts
+of a body whose boundary is between single quotes, which gcloud and gsutil write.
 
 Source: RFC 9112, 7.1, and RFC 9110, 14.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from local.emulators.storage.store import UnsatisfiableError
 
+_SINGLE_QUOTED = re.compile(r"(boundary=)'([^'\"]*)'")
 _RANGE = re.compile(r"\s*bytes=(?:(?P<first>[0-9]+)-[0-9]*|-(?P<last>[0-9]+))\s*")
 
 
@@ -59,3 +61,8 @@ def forward_range(asked: str, size: int) -> str | None:
     if not size or not int(match["last"]):
         raise UnsatisfiableError(size)
     return f"bytes={max(0, size - int(match['last']))}-"
+
+
+def boundary_in_double_quotes(content_type: str) -> str:
+    """Return the type of a body in parts so that its boundary is read as meant."""
+    return _SINGLE_QUOTED.sub(r'\1"\2"', content_type)
