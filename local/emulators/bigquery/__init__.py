@@ -19,6 +19,8 @@
     numbers.py     calculates with NUMERIC exactly
     casts.py       reads texts as BigQuery does, where DuckDB reads more
     arrays.py      searches and aggregates arrays without a join for each row
+    loads.py       loads objects of the emulated bucket, and loses no field of a row
+    schemas.py     refuses changes of a schema that BigQuery refuses
     lookups.py, jobs.py, texts.py
                    answer small queries in milliseconds, from memory
     reads.py       knows what a translation was made with, and whether that is still so

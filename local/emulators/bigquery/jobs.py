@@ -10,6 +10,7 @@ RESULTS_CATALOG = "_results"
 # A checkpoint rewrites every table of a file. Until one, changes are in the log, and
 # the process keeps them in memory.
 CHECKPOINT_THRESHOLD = "64MB"
+CREATED = "CREATE_TABLE_AS_SELECT"
 
 
 def keep_jobs_in_memory(database: Any) -> None:
@@ -159,3 +160,31 @@ def keep_results_in_memory() -> None:
     tables.physical = physical_in_memory
     tables.write, tabledata.list_rows = write_result, list_rows_as_they_are
     read._query = query_as_is
+
+
+def name_created_tables() -> None:
+    """
+    Name the table that a statement has created as its job's destination.
+
+    dbt reads it there. The result of such a statement is empty all the same.
+    """
+    from local_bigquery.api import jobs as api
+    from local_bigquery.jobs import query
+
+    execute, page = query.execute, api.results
+
+    def execute_and_name(*arguments: Any, **named: Any) -> Any:
+        statistics, children, destination = execute(*arguments, **named)
+        if statistics.statementType == CREATED and destination is None:
+            destination = statistics.ddlTargetTable
+        return statistics, children, destination
+
+    def page_of_rows(job: Any, *rest: Any) -> Any:
+        done = job.statistics.query
+        if done is not None and done.statementType == CREATED:
+            config = job.configuration
+            plain = config.query.replace(destinationTable=None)
+            job = job.replace(configuration=config.replace(query=plain))
+        return page(job, *rest)
+
+    query.execute, api.results = execute_and_name, page_of_rows

@@ -17,9 +17,11 @@ from local.emulators.bigquery import (
     arrays,
     casts,
     jobs,
+    loads,
     lookups,
     modified,
     numbers,
+    schemas,
     signatures,
     texts,
 )
@@ -180,6 +182,9 @@ def serve(
     jobs.keep_jobs_in_memory(database)
     lookups.keep_metadata_in_memory(catalog)
     jobs.keep_results_in_memory()
+    jobs.name_created_tables()
+    loads.load_as_bigquery()
+    schemas.refuse_other_types()
     texts.remember_texts(catalog)
     texts.read_literals()
     lookups.list_tables_at_once()

@@ -14,8 +14,8 @@ win. Here they hold, one request at a time:
   unless the bucket has versioning, which keeps the others until they are deleted by
   their generation, or the emulator ends. ``versions`` lists them.
 - The same on the source of a copy or rewrite.
-- Preconditions that are not enforced (on metagenerations, on the sources of a composition,
-  within a batch) are refused with 501, never ignored.
+- Preconditions that are not enforced (on metagenerations, on the sources of a
+  composition, within a batch) are refused with 501, never ignored.
 
 An object is a file ``DATA_DIR/BUCKET/NAME`` that can be opened as it is. Changes reach
 the disk whole before they are answered, and survive SIGKILL. Deleted objects are gone

@@ -122,26 +122,27 @@ class TestMetadata:
 class TestCopies:
     @pytest.mark.parametrize("way", ["copyTo", "rewriteTo"])
     @pytest.mark.parametrize(
-        ("condition", "of", "status"),
+        ("condition", "status"),
         [
-            ("sourceGeneration", "now", 200),
-            ("sourceGeneration", "stale", 404),
-            ("ifSourceGenerationMatch", "now", 200),
-            ("ifSourceGenerationMatch", "stale", 412),
-            ("ifSourceGenerationNotMatch", "now", 412),
-            ("ifSourceGenerationNotMatch", "stale", 200),
+            ("sourceGeneration=now", 200),
+            ("sourceGeneration=stale", 404),
+            ("ifSourceGenerationMatch=now", 200),
+            ("ifSourceGenerationMatch=stale", 412),
+            ("ifSourceGenerationNotMatch=now", 412),
+            ("ifSourceGenerationNotMatch=stale", 200),
         ],
     )
     def test_hold_their_conditions_on_the_source(
-        self, bucket, pointer, way, condition, of, status
+        self, bucket, pointer, way, condition, status
     ):
         """Nothing is written where one fails."""
+        name, _, of = condition.partition("=")
         generation = {"now": pointer.generation, "stale": pointer.stale}[of]
         objects = f"b/{bucket.name}/o"
         answer = requests.post(
             address(bucket, f"/storage/v1/{objects}/models%2Fchampion.json/{way}")
             + f"/{objects}/copy",
-            params={condition: generation},
+            params={name: generation},
             timeout=10,
         )
 

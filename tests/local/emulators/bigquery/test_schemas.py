@@ -1,0 +1,75 @@
+"""Changes of a table's schema, specified by what BigQuery takes and refuses."""
+
+from __future__ import annotations
+
+import pytest
+from google.api_core.exceptions import BadRequest
+from google.cloud.bigquery import SchemaField, Table
+
+INNER = SchemaField("x", "INT64")
+BEFORE = [
+    SchemaField("n", "INT64", mode="REQUIRED"),
+    SchemaField("word", "STRING"),
+    SchemaField("many", "INT64", mode="REPEATED"),
+    SchemaField("inner", "RECORD", fields=[INNER]),
+]
+
+
+@pytest.fixture
+def table(warehouse):
+    name = f"{warehouse.client.project}.{warehouse.dataset}.t"
+    return warehouse.client.create_table(Table(name, schema=BEFORE))
+
+
+def changed(table, field: SchemaField) -> list[SchemaField]:
+    others = [each for each in table.schema if each.name != field.name]
+    return [*others, field]
+
+
+class TestChanges:
+    @pytest.mark.parametrize(
+        ("field", "why"),
+        [
+            (SchemaField("word", "INT64"), "type from STRING to INTEGER"),
+            (SchemaField("word", "STRING", mode="REQUIRED"), "mode from NULLABLE"),
+            (SchemaField("many", "INT64"), "mode from REPEATED to NULLABLE"),
+            (SchemaField("new", "STRING", mode="REQUIRED"), "a required field"),
+            (
+                SchemaField(
+                    "inner", "RECORD", fields=[INNER, SchemaField("y", "DATE")]
+                ),
+                "fields of a record",
+            ),
+            (
+                SchemaField("inner", "RECORD", fields=[SchemaField("x", "STRING")]),
+                "x has changed type",
+            ),
+        ],
+    )
+    def test_that_would_not_be_made_are_refused(self, warehouse, table, field, why):
+        """The schema stays what the rows are."""
+        before = table.schema
+        table.schema = changed(table, field)
+        with pytest.raises(BadRequest, match=why):
+            warehouse.client.update_table(table, ["schema"])
+
+        assert warehouse.client.get_table(table.reference).schema == before
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            SchemaField("new", "STRING"),
+            SchemaField("new", "INT64", mode="REPEATED"),
+            SchemaField("n", "INTEGER"),
+            SchemaField("word", "STRING", description="A word"),
+        ],
+    )
+    def test_that_add_or_relax_are_made(self, warehouse, table, field):
+        """Two names of a type are one."""
+        table.schema = changed(table, field)
+        warehouse.client.update_table(table, ["schema"])
+        found = warehouse.client.get_table(table.reference).schema
+        [of_field] = [each for each in found if each.name == field.name]
+
+        assert {each.name for each in found} == {each.name for each in table.schema}
+        assert (of_field.mode, of_field.description) == (field.mode, field.description)
