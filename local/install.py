@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 install_development(progress)
             else:
                 check_python()
-                wait_for_others(options.folder)
+                wait_for_others(progress, options.folder)
                 begin(progress, options.folder)
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
@@ -98,7 +98,7 @@ def check_python() -> None:
         ) from None
 
 
-def wait_for_others(folder: Path) -> None:
+def wait_for_others(progress: Progress, folder: Path) -> None:
     """
     Wait while another set-up makes the same environment, and keep others waiting.
 
@@ -109,7 +109,11 @@ def wait_for_others(folder: Path) -> None:
     # Never closed: the lock goes with the process.
     handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     os.set_inheritable(handle, True)
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress.say(f"· another set-up makes {folder} just now; this one waits for it")
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def begin(progress: Progress, folder: Path) -> None:

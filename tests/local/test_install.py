@@ -84,8 +84,9 @@ class TestTwoAtOnce:
         "import os, sys, time\n"
         "from pathlib import Path\n"
         "from local import install\n"
+        "from local.progress import Progress\n"
         "folder, log, word = sys.argv[1:]\n"
-        "install.wait_for_others(Path(folder))\n"
+        "install.wait_for_others(Progress(sys.stderr), Path(folder))\n"
         "with open(log, 'a') as file: file.write(f'{word} begins\\n')\n"
         'code = f\'import time; time.sleep(0.5); open({log!r}, "a").write({word!r} + '
         '" ends\\\\n")\'\n'
@@ -99,20 +100,25 @@ class TestTwoAtOnce:
             subprocess.Popen(
                 [sys.executable, "-c", self.HELD, str(tmp_path), str(log), word],
                 cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             for word in ("one", "other")
         ]
-        assert [process.wait(timeout=60) for process in both] == [0, 0]
+        told = [process.communicate(timeout=60)[1] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
         said = log.read_text().split("\n")
 
         assert [line.split()[-1] for line in said[:4]] == ["begins", "ends"] * 2
         assert said[0].split()[0] == said[1].split()[0]
+        # Whoever waits is told why.
+        assert sorted("another set-up" in text for text in told) == [False, True]
 
     def test_are_kept_apart_by_make(self, tmp_path, monkeypatch):
         """Nothing is made before it is this one's turn."""
         done: list[str] = []
         monkeypatch.setattr(
-            install, "wait_for_others", lambda folder: done.append(f"wait {folder}")
+            install, "wait_for_others", lambda _, folder: done.append(f"wait {folder}")
         )
         monkeypatch.setattr(install, "begin", lambda *_: done.append("begin"))
         monkeypatch.setattr(install.os, "execv", lambda *_: done.append("go on"))
