@@ -12,6 +12,7 @@ import click
 from commands import flags
 from commands.answers import show
 from commands.exits import Exit
+from propensity.numbers import real_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,11 +40,8 @@ def _money(text: str) -> Decimal:
 
 
 def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
+    value = real_of(text)
+    if value is None or not 0 <= value <= 1:
         raise ValueError(f"{text!r} is not a probability from 0 to 1")
     return value
 

@@ -19,14 +19,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _force = click.option(
     "--force", is_flag=True, help="Also a first version that is no better than chance."
 )
-_version = click.argument("version", type=int)
+_version = click.argument("version", type=flags.whole(0))
 
 
 def _changing(command: F) -> F:
     """Give a command the options that all changes of the champion share."""
     epoch = click.option(
         "--epoch",
-        type=int,
+        type=flags.whole(0),
         metavar="N",
         help="Do it only if N is above the present epoch, so that an old or repeated "
         "command changes nothing.",

@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
+from propensity.numbers import real_of, whole_of
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -49,11 +51,9 @@ def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
     bounds = f"{least} or more" if most is None else f"{least} to {most:,}"
 
     def read(text: str) -> int:
-        # int() also reads the digits of other scripts, signs and underscores.
-        if text.isascii() and text.isdecimal():
-            value = int(text)
-            if value >= least and (most is None or value <= most):
-                return value
+        value = whole_of(text) if text[:1] not in ("+", "-") else None
+        if value is not None and least <= value and (most is None or value <= most):
+            return value
         if what:
             raise ValueError(
                 f"{what} must be a whole number from {least} to {most}, not {text!r}"
@@ -64,11 +64,8 @@ def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
 
 
 def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = -1.0
-    if not 0 <= rate < float("inf"):
+    rate = real_of(text)
+    if rate is None or not 0 <= rate < float("inf"):
         raise ValueError(f"{text!r} is not a number of 0 or more")
     return rate
 
@@ -98,7 +95,8 @@ def _moment(text: str) -> datetime:
 def _zone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        # Of OSError is what names a folder of zones, such as America.
         raise ValueError(f"there is no time zone {text}") from None
 
 

@@ -88,7 +88,7 @@ def demo(*, as_json: bool, **choice: Any) -> None:
 @_which_data
 @click.option(
     "--port-base",
-    type=int,
+    type=flags.whole(1, 65_535),
     metavar="PORT",
     help="First port (default: PROPENSITY_PORT_BASE, or 8080).",
 )

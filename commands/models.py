@@ -128,18 +128,22 @@ def scoring_sql(
 
 @click.command("ship-model")
 @click.option(
-    "--users", type=flags.whole(1), default=8_000, show_default=True, help="Players."
+    "--users",
+    type=flags.whole(1, 1_000_000),
+    default=8_000,
+    show_default=True,
+    help="Players.",
 )
 @click.option(
     "--maximum-events",
-    type=flags.whole(1),
+    type=flags.whole(1, 10_000),
     default=200,
     show_default=True,
     help="Events of a player, at most.",
 )
 @click.option(
     "--days",
-    type=flags.whole(2),
+    type=flags.whole(2, 3_650),
     default=84,
     show_default=True,
     help="Days of registrations.",

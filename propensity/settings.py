@@ -17,7 +17,8 @@ from typing import Any
 from propensity import tables
 from propensity.budget import Budget
 from propensity.errors import SettingsError
-from propensity.ids import NAME
+from propensity.ids import NAME, is_encodable
+from propensity.numbers import real_of, whole_of
 
 PREFIX = "PROPENSITY_"
 
@@ -43,10 +44,12 @@ _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
 _EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+_URL = re.compile(rf"https?://{_HOST}(?::([0-9]{{1,5}}))?(?:/[^\s?#@]*)?")
+_ADDRESS = re.compile(rf"{_HOST}:([0-9]{{1,5}})")
+_LAST_PORT = 65_535
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
@@ -69,7 +72,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = int(text) if _WHOLE.fullmatch(text) else None
+        number = whole_of(text)
         if number is None or not least <= number <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
         return number
@@ -79,7 +82,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _real(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        number = float(text) if _REAL.fullmatch(text) else None
+        number = real_of(text)
         if number is None or not least <= number <= most:
             raise ValueError(f"must be a number from {least:g} to {most:g}")
         return number
@@ -93,11 +96,26 @@ def _flag(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _text(text: str) -> str:
-    return text
+def _endpoint(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    """Return the parser of an emulator's address, whose one group is the port."""
+
+    def parse(text: str) -> str:
+        match = pattern.fullmatch(text)
+        if match is None or not 0 < int(match[1] or _LAST_PORT) <= _LAST_PORT:
+            raise ValueError(f"must be {what}")
+        # Paths are put behind it.
+        return text.rstrip("/")
+
+    return parse
+
+
+_url = _endpoint(_URL, "a URL, such as http://127.0.0.1:8090")
+_address = _endpoint(_ADDRESS, "a host and a port, such as 127.0.0.1:8091")
 
 
 def _key(text: str) -> str:
+    if not is_encodable(text):
+        raise ValueError("must be written in UTF-8")
     if len(text) < MINIMUM_KEY_CHARACTERS:
         raise ValueError(f"must have {MINIMUM_KEY_CHARACTERS} characters or more")
     return text
@@ -322,10 +340,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "feature_retention_days": _whole(0, tables.MAXIMUM_RETENTION_DAYS),
     "score_with": _one_of(FUNCTION, BIGQUERY),
     "explain_predictions": _flag,
-    "pubsub_endpoint": _text,
-    "bigquery_endpoint": _text,
-    "bigquery_storage_endpoint": _text,
-    "storage_endpoint": _text,
+    "pubsub_endpoint": _address,
+    "bigquery_endpoint": _url,
+    "bigquery_storage_endpoint": _address,
+    "storage_endpoint": _url,
 }
 
 

@@ -34,7 +34,16 @@ from tests.sources import (
 # The floors of the house, by room or module: an import goes down only, or stays in its
 # room. Rooms on one floor do not know each other.
 FLOORS = (
-    {"budget", "clock", "errors", "ids", "schema", "statements", "timeframe"},
+    {
+        "budget",
+        "clock",
+        "errors",
+        "ids",
+        "numbers",
+        "schema",
+        "statements",
+        "timeframe",
+    },
     {"index", "settings", "models", "pages", "tables", "waiting"},
     {"freshness", "graphs", "topics", "usecases"},
     {"edges"},

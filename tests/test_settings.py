@@ -151,6 +151,67 @@ class TestFromEnvironment:
         assert refused.value.field == variable
         assert repr(text) in refused.value.message
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "127.0.0.1:8090",
+            "http://",
+            "http://[::1",
+            "ftp://127.0.0.1:8090",
+            "http://127.0.0.1:99999",
+            "http://127.0.0.1:0",
+            "http://user:word@127.0.0.1:8090",
+            "http://127.0.0.1:٨٠٩٠",
+        ],
+    )
+    @pytest.mark.parametrize(
+        "variable", ["BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"]
+    )
+    def test_refuses_what_is_no_url(self, variable, text):
+        """No request could be sent to it, however often it is tried again."""
+        with pytest.raises(SettingsError, match="must be a URL, such as") as refused:
+            read(**{variable: text})
+
+        assert refused.value.field == variable
+
+    @pytest.mark.parametrize(
+        "text", ["127.0.0.1", "http://127.0.0.1:8091", "[::1:8091", "h:0", "h:65536"]
+    )
+    @pytest.mark.parametrize(
+        "variable", ["BIGQUERY_STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"]
+    )
+    def test_refuses_what_is_no_host_and_port(self, variable, text):
+        """A scheme is none of gRPC's."""
+        with pytest.raises(SettingsError, match="must be a host and a port") as refused:
+            read(**{variable: text})
+
+        assert refused.value.field == variable
+
+    def test_takes_addresses_as_people_write_them(self):
+        """By name or number, and with a slash at the end, behind which paths go."""
+        found = read(
+            BIGQUERY_EMULATOR_HOST="http://localhost:9050/",
+            STORAGE_EMULATOR_HOST="https://storage.internal",
+            PUBSUB_EMULATOR_HOST="[::1]:8432",
+        )
+
+        assert found.bigquery_endpoint == "http://localhost:9050"
+        assert found.storage_endpoint == "https://storage.internal"
+        assert found.pubsub_endpoint == "[::1]:8432"
+
+    def test_needs_a_key_that_is_text(self):
+        """Bytes of no text could be hashed by no function: each would fail later."""
+        with pytest.raises(SettingsError, match="written in UTF-8") as refused:
+            read(PROPENSITY_SUPPRESSION_KEY="\udcff" * 40)
+
+        assert refused.value.field == "PROPENSITY_SUPPRESSION_KEY"
+        assert "\\udcff" not in refused.value.message
+
+    def test_refuses_thousands_of_digits_in_its_own_words(self):
+        """Not in those of Python, which reads 4,300 of them at most."""
+        with pytest.raises(SettingsError, match="a whole number of days up to"):
+            read(PROPENSITY_RETENTION_DAYS="stream_events=" + "9" * 5000)
+
     def test_repeats_no_secret(self):
         """A key that is too short is refused, and is not shown."""
         with pytest.raises(SettingsError, match="32 characters") as refused:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from local.errors import LocalError
 from local.processes import Process
+from propensity.numbers import whole_of
+from propensity.settings import unknown_setting
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -22,6 +24,8 @@ DEFAULT_PORT_BASE = 8080
 READY_S = 90
 READY_VARIABLE = "PROPENSITY_LOCAL_READY_S"
 DAY_S = 86_400
+_PORT = "PROPENSITY_PORT_"
+_PORT_BASE = f"{_PORT}BASE"
 # Which Pub/Sub emulator serves: the project's own, or Google's where it is installed.
 OURS = "ours"
 GOOGLE = "gcloud"
@@ -234,23 +238,28 @@ def ports_from(
         single: Service to port; comes before everything else.
 
     Raises:
-        LocalError: A port is not a number, out of range or given twice.
+        LocalError: A port is not a number, out of range or given twice, or a variable
+            is of no service.
     """
 
     def port(value: str, source: str) -> int:
-        is_whole = value.isascii() and value.isdecimal()
-        if not is_whole or not 0 < int(value) < 65_536:
+        number = whole_of(value)
+        if number is None or not 0 < number < 65_536:
             raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
-        return int(value)
+        return number
 
     if base is None:
-        text = environment.get("PROPENSITY_PORT_BASE", str(DEFAULT_PORT_BASE))
-        base = port(text, "PROPENSITY_PORT_BASE")
+        text = environment.get(_PORT_BASE, str(DEFAULT_PORT_BASE))
+        base = port(text, _PORT_BASE)
     else:
         base = port(str(base), "--port-base")
+    known = [_PORT_BASE, *(f"{_PORT}{service.upper()}" for service in PORT_OFFSETS)]
+    for name in environment:
+        if name.startswith(_PORT) and name not in known:
+            raise LocalError(unknown_setting(name, known))
     chosen = {}
     for service, offset in PORT_OFFSETS.items():
-        variable = f"PROPENSITY_PORT_{service.upper()}"
+        variable = f"{_PORT}{service.upper()}"
         chosen[service] = base + offset
         if variable in environment:
             chosen[service] = port(environment[variable], variable)
@@ -276,12 +285,13 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
         LocalError: It is no number of seconds.
     """
     text = environment.get(READY_VARIABLE) or str(READY_S)
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= DAY_S):
+    seconds = whole_of(text)
+    if seconds is None or not 0 < seconds <= DAY_S:
         raise LocalError(
             f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not "
             f"{text!r}"
         )
-    return int(text)
+    return seconds
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

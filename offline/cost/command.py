@@ -13,6 +13,8 @@ from typing import Any
 from offline.cost.page import Estimate
 from offline.limits import QUERY_USERS
 from offline.partitions import Size
+from propensity.numbers import real_of, whole_of
+from propensity.tables import MAXIMUM_RETENTION_DAYS
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,8 @@ class Option:
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
+    value = real_of(text)
+    if value is None or not 0 <= value <= 1:
         raise ValueError(f"{text} is not a share from 0 to 1")
     return value
 
@@ -40,11 +39,8 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
 
     def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
+        value = whole_of(text)
+        if value is None or value < least or (most is not None and value > most):
             raise ValueError(f"{text} is not a whole number, {bounds}")
         return value
 
@@ -69,13 +65,13 @@ OPTIONS = (
     Option("use-cases", _whole(1), _LEAST.use_cases, "use cases on the GA4 export"),
     Option(
         "days-kept",
-        _whole(1),
+        _whole(1, MAXIMUM_RETENTION_DAYS),
         _LEAST.days_kept,
         "age of the history, where nothing expires",
     ),
     Option(
         "late-days",
-        _whole(0),
+        _whole(0, MAXIMUM_RETENTION_DAYS),
         _LEAST.late_days,
         "how many days after it happened an event of the stream may come",
     ),

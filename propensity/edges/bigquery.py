@@ -220,7 +220,8 @@ class BigQuery:
             ) from error
         except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
             # Rows come by gRPC, from an emulator of their own.
-            is_read = getattr(error, "grpc_status_code", None) is not None
+            last = getattr(error, "cause", None) or error
+            is_read = getattr(last, "grpc_status_code", None) is not None
             raise translated(
                 error,
                 self._credentials,

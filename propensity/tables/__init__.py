@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from propensity.numbers import whole_of
 from propensity.schema import Table
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
@@ -145,13 +146,13 @@ def retention(text: str) -> dict[str, int]:
             )
         if name in days_by_table:
             raise ValueError(f"must name {name} once")
-        is_whole = days.isascii() and days.isdigit()
-        if not is_whole or int(days) > MAXIMUM_RETENTION_DAYS:
+        number = whole_of(days)
+        if number is None or not 0 <= number <= MAXIMUM_RETENTION_DAYS:
             raise ValueError(
                 f"must give {name} a whole number of days up to "
                 f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
             )
-        days_by_table[name] = int(days)
+        days_by_table[name] = number
     return days_by_table
 
 

@@ -166,6 +166,17 @@ class TestExit:
             ["up", "--port", "bigquery=65536"],
             ["up", "--port", "bigquery=9000", "--port", "storage=9000"],
             ["up", "--port-base", "0"],
+            # Digits that a shell's user does not mean as such, and too many of them.
+            ["promote", "1_0"],
+            ["rollback", "--epoch", "٣"],
+            ["load-transactions", "x.csv", "--limit", "9" * 5000],
+            ["replay", "dead-letters", "--rate", "1_0"],
+            ["audience", "preview", "a", "--to", "bucket", "--threshold", "٠.٥"],
+            ["cost", "--users", "1_0", "--events-a-day", "1"],
+            ["cost", "--users=1", "--events-a-day=1", "--days-kept=999999999999"],
+            ["ship-model", "--users", "1000001"],
+            # A folder of time zones.
+            ["doctor", "--time-zone", "America"],
             [],
         ],
     )
@@ -175,6 +186,8 @@ class TestExit:
         printed = capsys.readouterr()
         assert printed.out == ""
         assert "Usage: propensity" in printed.err
+        # What Python says of thousands of digits.
+        assert "set_int_max_str_digits" not in printed.err
 
     def test_of_a_failure_is_1_in_words(self, monkeypatch, capsys):
         """The command and the reason, and no trace of the program."""

@@ -389,7 +389,9 @@ class TestCommand:
         [
             ("--users=-5", "-5 is not a whole number, at least 0"),
             ("--use-cases=0", "0 is not a whole number, at least 1"),
-            ("--days-kept=x", "x is not a whole number, at least 1"),
+            ("--days-kept=x", "x is not a whole number, 1 to 36,500"),
+            ("--late-days=999999999999", "is not a whole number, 0 to 36,500"),
+            ("--use-cases=1_0", "1_0 is not a whole number, at least 1"),
             ("--returning=2", "2 is not a share from 0 to 1"),
             ("--lookups-a-query=5000", "5000 is not a whole number, 1 to 1,000"),
         ],

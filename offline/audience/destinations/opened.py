@@ -24,6 +24,9 @@ from propensity.statements import ENCODING, statement
 
 KINDS = ("http", "ga4", "ga4-file", "google-ads", "google-data-manager")
 
+# Of a destination's file, which a person writes.
+_MOST_BYTES = 1_000_000
+
 
 def opened(
     text: str, deployment: Deployment, stop: Stop, *, audience: str
@@ -96,7 +99,15 @@ def _check_user(deployment: Deployment) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(ENCODING))
+        # From a pipe it may come as well; from a device without an end it would not.
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise RequestError(
+                f"{path} is no destination: these have {_MOST_BYTES:,} bytes at most",
+                field="to",
+            )
+        return tomllib.loads(data.decode(ENCODING))
     except OSError as error:
         raise RequestError(
             f"a destination is {bucket.NAME!r} or a TOML file, and {path} cannot be "

@@ -73,6 +73,8 @@ class TestPorts:
             ({"PROPENSITY_PORT_BASE": "65530"}, "above 65535"),
             ({"PROPENSITY_PORT_STORAGE": "0"}, "PROPENSITY_PORT_STORAGE must be"),
             ({"PROPENSITY_PORT_STORAGE": "8080"}, "model_training and storage"),
+            ({"PROPENSITY_PORT_BASE": "9" * 5000}, "PROPENSITY_PORT_BASE must be"),
+            ({"PROPENSITY_PORT_SCROE": "8099"}, "is it PROPENSITY_PORT_SCORE?"),
         ],
     )
     def test_that_cannot_be_are_refused(self, environment, message):

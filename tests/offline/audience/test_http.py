@@ -331,3 +331,17 @@ def test_a_template_is_refused_by_its_field(changed, field):
         destination(receiver, **changed)
 
     assert raised.value.field == field
+
+
+def test_a_file_without_an_end_is_no_destination(tmp_path):
+    """It is read up to a bound: a device would fill the memory first."""
+    path = tmp_path / "destination.toml"
+    path.write_bytes(b"#" * 1_000_001)
+
+    with pytest.raises(RequestError, match="1,000,000 bytes at most") as refused:
+        opened(str(path), Mock(), Stop(), audience="winback")
+
+    assert refused.value.field == "to"
+    path.write_text('kind = "none"')
+    with pytest.raises(RequestError, match="known are"):
+        opened(str(path), Mock(), Stop(), audience="winback")

@@ -139,6 +139,17 @@ class TestErrors:
             raise api.from_grpc_status(grpc.StatusCode.UNAVAILABLE, "refused")
         told = caught.value.message
         assert f"at 127.0.0.1:{port} (BIGQUERY_STORAGE_EMULATOR_HOST)" in told
+        opened = Warehouse.open(
+            replace(
+                settings,
+                retry_deadline_s=1,
+                bigquery_storage_endpoint=f"127.0.0.1:{port}",
+            )
+        )
+        with pytest.raises(Unavailable) as caught:
+            list(opened.batches("SELECT 1 AS one"))
+        opened.close()
+        assert "(BIGQUERY_STORAGE_EMULATOR_HOST)" in caught.value.message
         google = translated(ConnectionError("reset")).message
         assert google == "BigQuery did not answer in time: ConnectionError"
 
