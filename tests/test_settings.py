@@ -212,6 +212,20 @@ class TestFromEnvironment:
         with pytest.raises(SettingsError, match="a whole number of days up to"):
             read(PROPENSITY_RETENTION_DAYS="stream_events=" + "9" * 5000)
 
+    def test_refuses_a_minimum_above_the_maximum(self):
+        """To wait for more rows, as a training would advise, could never help."""
+        with pytest.raises(SettingsError, match="MAXIMUM_TRAINING_ROWS") as refused:
+            read(
+                PROPENSITY_MINIMUM_TRAINING_ROWS="1001",
+                PROPENSITY_MAXIMUM_TRAINING_ROWS="1000",
+            )
+
+        assert refused.value.field == "PROPENSITY_MINIMUM_TRAINING_ROWS"
+        assert read(
+            PROPENSITY_MINIMUM_TRAINING_ROWS="1000",
+            PROPENSITY_MAXIMUM_TRAINING_ROWS="1000",
+        )
+
     def test_repeats_no_secret(self):
         """A key that is too short is refused, and is not shown."""
         with pytest.raises(SettingsError, match="32 characters") as refused:

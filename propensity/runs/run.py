@@ -227,6 +227,8 @@ def _do(
         today=now.date(),
         can_be_full=can_be_full,
     )
+    if parsed.use_case == clients.settings.use_case:
+        usecases.require_default(clients.settings)
     use_case = usecases.load(parsed.use_case).worded(clients.settings)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     current = Run(

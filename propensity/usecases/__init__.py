@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.budget import Budget
-from propensity.errors import RequestError, UseCaseError
+from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.ids import NAME
 from propensity.statements import ENCODING, statement
 from propensity.timeframe import Timeframe, first_suffix
@@ -265,6 +265,17 @@ def load(name: str) -> UseCase:
     use_case = parse(name, text(name, declaration.FILE))
     _check(missing_statements(use_case), name)
     return use_case
+
+
+def require_default(settings: Settings) -> None:
+    """Raise SettingsError where the use case of the settings is none: no request can
+    mend that."""
+    if settings.use_case not in names():
+        raise SettingsError(
+            f"PROPENSITY_USE_CASE is {settings.use_case!r}, but it must be one of "
+            f"{', '.join(names())}",
+            field="PROPENSITY_USE_CASE",
+        )
 
 
 def text(name: str, file: str) -> str:

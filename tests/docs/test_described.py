@@ -109,8 +109,10 @@ def _variable(name: str) -> str:
 
 
 def _read(variable: str, value: int) -> Settings:
+    # What bounds another setting is at its own bound, so that it does not.
+    above = {"PROPENSITY_MAXIMUM_TRAINING_ROWS": "50000000"}
     return Settings.from_environment(
-        {"GOOGLE_CLOUD_PROJECT": "p", variable: str(value)}
+        {"GOOGLE_CLOUD_PROJECT": "p", **above, variable: str(value)}
     )
 
 

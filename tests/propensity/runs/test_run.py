@@ -114,6 +114,19 @@ class TestRequests:
         assert (run.use_case.name, run.as_of) == ("ga4_purchase", date(2026, 3, 2))
         assert run.force is True
 
+    def test_that_name_no_use_case_need_one_that_there_is(self, function):
+        """Where the setting names none that is the setting's fault, not a field's."""
+        function.set(PROPENSITY_USE_CASE="ga4_purchases")
+        refused = function.post({}).json
+        taken = function.post({"use_case": "ga4_purchase"})
+
+        assert (refused["error"], refused["field"]) == (
+            "settings",
+            "PROPENSITY_USE_CASE",
+        )
+        assert "ga4_purchase" in refused["message"]
+        assert taken.status_code == 200
+
     @pytest.mark.parametrize(
         ("body", "field"),
         [
