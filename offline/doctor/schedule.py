@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 from deploy import functions
@@ -15,6 +15,7 @@ from offline.doctor.leases import CODES, LEASES, Lease, last_due, newest_leases
 from offline.doctor.report import WARNING
 from propensity import tables
 from propensity.errors import ExportLate, PropensityError
+from propensity.registry import index_writer
 from propensity.runs import compact
 from propensity.runs.watermark import EPOCH, read_watermark
 from propensity.statements import statement
@@ -71,6 +72,7 @@ def check_runs(exam: Examination) -> None:
             _check_kind(exam, function.target, cron, runs, counted, call=call)
     for use_case in exam.use_cases:
         _check_published(exam, use_case, leases)
+        _check_index(exam, use_case, leases.get((use_case.name, "predict"), []))
 
 
 def _check_kind(
@@ -233,3 +235,29 @@ def _check_published(
                 "rows were deleted, or PROPENSITY_DATASET was changed: restore the "
                 f"table, or run {folder} again with that as_of",
             )
+
+
+def _check_index(exam: Examination, use_case: UseCase, leases: Sequence[Lease]) -> None:
+    """
+    Compare the index that lookups read with the newest publication.
+
+    A run publishes both. Code from before there were indexes publishes the table alone,
+    and lookups cannot see that: they read no table where there is an index.
+    """
+    if not leases or any(lease.state == "running" for lease in leases):
+        return
+    pointer, _ = index_writer.find_pointer(exam.artifacts, use_case.name)
+    if pointer is None:
+        return
+    [row] = exam.warehouse.rows(
+        statement("newest_runs"),
+        {"use_case": use_case.name, "since": leases[-1].as_of},
+    )
+    index, table = pointer.newest.published_at, row["scored_at"]
+    if table is not None and datetime.fromisoformat(index) < table:
+        exam.warn(
+            f"{use_case.name}: lookups answer from an index of {index[:16]}, and "
+            f"{tables.PREDICTIONS_HISTORY.name} has probabilities of "
+            f"{table.isoformat()[:16]}",
+            "run 01-Predictions of this version again, which publishes both",
+        )

@@ -13,6 +13,15 @@ SELECT
   ) AS predicted,
   (
     SELECT
+      MAX(scored_at)
+    FROM
+      ma_predictions_history
+    WHERE
+      use_case = @use_case
+      AND as_of >= @since
+  ) AS scored_at,
+  (
+    SELECT
       MAX(week_end)
     FROM
       ma_model_evaluation

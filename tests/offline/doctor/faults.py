@@ -16,6 +16,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 
 from propensity import tables
 from propensity.edges.channels import open_client
+from propensity.registry import index_writer
 from propensity.runs import compact
 from propensity.runs.watermark import WATERMARK
 from tests.functions.streaming import USE_CASE, rows_of
@@ -262,6 +263,28 @@ def lost_predictions(place: Place) -> str:
     )
 
 
+def stale_index(place: Place) -> str:
+    """Older code has published the table alone."""
+    place.rebuilt.add("ma_predictions_history")
+    publish_index(place, NOW - timedelta(days=7))
+    place.warehouse.execute(
+        "UPDATE ma_predictions_history SET scored_at = @at"
+        " WHERE as_of >= DATE '1970-01-01'",
+        {"at": NOW - timedelta(days=2)},
+    )
+    return (
+        f"runs: {USE_CASE}: lookups answer from an index of 2026-02-25T12:00, and "
+        "ma_predictions_history has probabilities of 2026-03-02T12:00"
+    )
+
+
+def publish_index(place: Place, at: datetime) -> None:
+    """Publish the index that lookups read."""
+    index_writer.publish(
+        place.warehouse, place.artifacts, USE_CASE, run_id=uuid.uuid4().hex, at=at
+    )
+
+
 def missing_subscription(place: Place) -> str:
     with subscriber_of(place) as subscriber:
         subscriber.delete_subscription(
@@ -339,7 +362,7 @@ TOGETHER = (
     ),
     (late_export, unpartitioned, other_libraries, stuck_run, old_watermark),
     (unrecorded, lost_predictions, unscored_events, unasked_days, no_postcodes),
-    (flipped_model, damaged_lease),
+    (flipped_model, damaged_lease, stale_index),
     (damaged_pointer,),
     (no_champion,),
     (old_champion,),
