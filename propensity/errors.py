@@ -128,6 +128,13 @@ class NotEnoughData(PropensityError):
     code = "not_enough_data"
 
 
+# What to do where a table is older than the code.
+ADD_COLUMNS = (
+    "The set-up adds columns that tables of the deployment lack; of the export, "
+    "propensity doctor says which are missing"
+)
+
+
 class MissingTable(PropensityError):
     """A table that the run reads does not exist (yet)."""
 

@@ -26,7 +26,13 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRows
 
 from propensity.edges.channels import TRANSIENT, Channel, open_channel
 from propensity.edges.rights import denied
-from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
+from propensity.errors import (
+    ADD_COLUMNS,
+    MissingTable,
+    PropensityError,
+    SchemaError,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,7 +146,7 @@ def check(answer: Any, *, on: str = "") -> None:
         raise denied(text, service="BigQuery", needs=UPDATES, on=on)
     if code == grpc.StatusCode.NOT_FOUND.value[0]:
         raise MissingTable(f"BigQuery does not find the table: {text}")
-    raise SchemaError(f"BigQuery refuses rows: {text}")
+    raise SchemaError(f"BigQuery refuses rows: {text}. {ADD_COLUMNS}")
 
 
 class Connection:

@@ -17,6 +17,7 @@ from google.auth import exceptions as auth
 from propensity.edges import rights
 from propensity.edges.unanswered import unanswered
 from propensity.errors import (
+    ADD_COLUMNS,
     AccessDenied,
     Conflict,
     MissingTable,
@@ -36,8 +37,11 @@ _SCHEMA_WORDS = (
     "not found inside",
     "does not exist in",
     "has no",
+    "is not present in",
     "Referenced column",
     "Referenced table",
+    "Cannot add fields",
+    "does not have a column",
     "Could not find key",
 )
 
@@ -104,7 +108,9 @@ def translated(  # noqa: PLR0911
     if isinstance(error, api.BadRequest) and _QUEUE_WORDS in text:
         return Unavailable(f"too many statements wait to change the same table: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
-        return SchemaError(f"a table lacks what the statement reads: {text}")
+        return SchemaError(
+            f"a table lacks what the statement needs: {text}. {ADD_COLUMNS}"
+        )
     if isinstance(error, api.Unauthorized) or (
         isinstance(error, api.Forbidden) and is_denied(error)
     ):

@@ -219,6 +219,10 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
             stream = write._stream(name)
             if serialized := raw.arrow_rows.writer_schema.serialized_schema:
                 schema = pa.ipc.read_schema(pa.py_buffer(serialized))
+                there = {one.name for one in write.tables.columns(*stream.table)}
+                if extra := [one for one in schema.names if one not in there]:
+                    yield _mismatch(stream, extra)
+                    return
             offset = raw.offset.value if raw.HasField("offset") else None
             is_arrow = raw.HasField("arrow_rows")
             if is_arrow and stream.type == write.Type.PENDING:
@@ -266,6 +270,21 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
         types.BatchCommitWriteStreamsRequest,
         types.BatchCommitWriteStreamsResponse,
     )
+
+
+def _mismatch(stream: Any, extra: list[str]) -> Any:
+    """Return what answers rows with columns that the table lacks: none is looked at."""
+    import grpc
+    from google.cloud.bigquery_storage_v1 import types
+    from local_bigquery.grpc import write
+
+    answer = types.AppendRowsResponse(write_stream=stream.name)
+    text = (
+        "Input schema has more fields than BigQuery schema, extra fields: "
+        f"'{','.join(extra)}'"
+    )
+    answer.error = write._status(grpc.StatusCode.INVALID_ARGUMENT, text)
+    return answer
 
 
 def _refusal(stream: Any, problems: list[RowError]) -> Any:

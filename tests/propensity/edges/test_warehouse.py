@@ -211,6 +211,24 @@ class TestAppend:
         with pytest.raises(SchemaError, match="ma_predictions_staging"):
             warehouse.append(PREDICTIONS_STAGING, rows, job_id="refused")
 
+    def test_says_that_a_table_is_older_than_the_code(self, warehouse):
+        """Where functions are deployed before the set-up: rows and statements alike."""
+        warehouse.execute(
+            "ALTER TABLE ma_predictions_staging DROP COLUMN expected_value_high"
+        )
+        refused = "expected_value_high.*The set-up adds columns"
+        try:
+            with pytest.raises(SchemaError, match=refused):
+                warehouse.append(PREDICTIONS_STAGING, staged(a=0.5), job_id="older")
+            with pytest.raises(SchemaError, match=refused):
+                warehouse.execute(
+                    "INSERT INTO ma_predictions_staging (run_id, expected_value_high) "
+                    "VALUES ('r', 1)"
+                )
+        finally:
+            warehouse.drop(PREDICTIONS_STAGING.name)
+            warehouse.create(PREDICTIONS_STAGING)
+
     def test_makes_one_row_of_values(self):
         """Missing values are null; an unknown one is an error."""
         row = record({"user_id": "a"}, PREDICTIONS_STAGING)

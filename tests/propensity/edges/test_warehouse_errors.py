@@ -63,6 +63,11 @@ class TestErrors:
             ),
             (api.BadRequest("Unrecognized name: geo at [3:1]"), SchemaError, False),
             (
+                api.BadRequest("Column value_gini is not present in table t"),
+                SchemaError,
+                False,
+            ),
+            (
                 api.BadRequest("Field name refund_value does not exist in STRUCT<a>"),
                 SchemaError,
                 False,
