@@ -26,7 +26,7 @@ from propensity.registry.loading import recorded
 _CODE = ("__init__", "errors", "scoring", "anomaly", "half_space_trees")
 _ROOMS = ("models",)
 # And what the ``model.py`` of a use case needs, whose functions pickles may name.
-_OF_USE_CASES = ("budget", "ids", "schema", "statements", "timeframe")
+_OF_USE_CASES = ("budget", "ids", "numbers", "schema", "statements", "timeframe")
 _ROOMS_OF_USE_CASES = ("tables", "usecases")
 # The same bytes whenever it is made.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)

@@ -219,8 +219,9 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
             stream = write._stream(name)
             if serialized := raw.arrow_rows.writer_schema.serialized_schema:
                 schema = pa.ipc.read_schema(pa.py_buffer(serialized))
-                there = {one.name for one in write.tables.columns(*stream.table)}
-                if extra := [one for one in schema.names if one not in there]:
+                columns = write.tables.columns(*stream.table)
+                there = {column.name.casefold() for column in columns}
+                if extra := [n for n in schema.names if n.casefold() not in there]:
                     yield _mismatch(stream, extra)
                     return
             offset = raw.offset.value if raw.HasField("offset") else None

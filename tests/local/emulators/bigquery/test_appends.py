@@ -172,7 +172,6 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({"nope": one(pa.int64(), 1)}, "no such field: nope."),
             ({"n": one(pa.string(), "abc")}, "integer (bad value): abc"),
             ({"at": one(pa.string(), "yesterday")}, "timestamp (bad value): yesterday"),
             ({"at": one(pa.int64(), 5)}, "timestamp (bad value): 5"),
@@ -201,6 +200,17 @@ class TestRefusals:
         [error] = response.row_errors
         assert error.index == 0
         assert message in error.message
+        assert table.count() == 0
+
+    def test_of_a_column_that_the_table_lacks_look_at_no_row(self, table):
+        """The schema is refused as a whole, and names what is too much."""
+        batch = pa.RecordBatch.from_pydict({"id": ["a"], "nope": [1]})
+
+        [response] = table.append(batch)
+
+        assert response.error.code == INVALID
+        assert "extra fields: 'nope'" in response.error.message
+        assert not response.row_errors
         assert table.count() == 0
 
     @pytest.mark.parametrize("columns", [["n"], ["id", "n"]])
