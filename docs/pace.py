@@ -8,6 +8,7 @@ from the scripts that deploy, so that the page follows them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import ceil
 
 from deploy import functions
 from offline.partitions import Size
@@ -69,10 +70,10 @@ def lines(sizes: Mapping[str, Size]) -> Iterator[str]:
         yield f"| {what} |  |  | {' | '.join(cells)} |"
     for what, (target, rate) in rates(Settings(project="p")).items():
         most = every[target].max_instances
+        needed = [ceil(BUSY * mean / rate) for mean in means]
         cells = (
             f"{n} instance{'s' * (n > 1)}" if n <= most else f"**{n} instances**"
-            for n in (-(-BUSY * mean // rate) for mean in map(float, means))
-            for n in [int(n)]
+            for n in needed
         )
         yield (
             f"| {what}, {most} instances | {rate:,.0f} | {most * rate:,.0f} "

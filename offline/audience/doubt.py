@@ -9,7 +9,9 @@ earlier date is taken off the list like those whom the ledger has.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import date
+from functools import cached_property
 
 from offline.audience.destinations.base import REMOVE, Destination
 from offline.audience.ledger import Ledger
@@ -38,20 +40,20 @@ class Doubt:
         self._is_kept = REMOVE in destination.actions
 
     def users(
-        self, ledger: Ledger, suppressed: Suppressed, *, before: date
+        self, ledger: Ledger, suppressed: Callable[[], Suppressed], *, before: date
     ) -> set[str]:
         """Return who is in doubt as of dates before one."""
-        reaches, _ = self._read()
+        reaches, _ = self._noted
         return {
             user
             for as_of, reach in reaches.items()
             if as_of < before
-            for user in ledger.unknown(as_of, reach=reach, suppressed=suppressed)
+            for user in ledger.unknown(as_of, reach=reach, suppressed=suppressed())
         }
 
     def begin(self, as_of: date, *, reach: int) -> None:
         """Note a date before anything of it is sent."""
-        reaches, generation = self._read()
+        reaches, generation = self._noted
         if self._is_kept and reaches.get(as_of, 0) < reach:
             self._write(reaches | {as_of: reach}, generation)
 
@@ -62,7 +64,7 @@ class Doubt:
         It stays where a user of an attempt that did not end has been suppressed since:
         who is not sent again is taken off with the next date.
         """
-        reaches, generation = self._read()
+        reaches, generation = self._noted
         if not reaches:
             return
         left = {
@@ -76,8 +78,9 @@ class Doubt:
         }
         self._write(left, generation)
 
-    def _read(self) -> tuple[dict[date, int], int]:
-        """Return the reach of each date, and the object's generation."""
+    @cached_property
+    def _noted(self) -> tuple[dict[date, int], int]:
+        """The reach of each date, and the object's generation."""
         stored = self._artifacts.find(self._name) if self._is_kept else None
         if stored is None:
             return {}, 0
@@ -92,4 +95,5 @@ class Doubt:
             return
         noted = {as_of.isoformat(): reach for as_of, reach in sorted(reaches.items())}
         data = json.dumps(noted).encode()
-        self._artifacts.replace(self._name, data, generation=generation)
+        written = self._artifacts.replace(self._name, data, generation=generation)
+        self._noted = reaches, written

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -137,8 +138,8 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         gaps = {(ADD, user) for user in left_out}
         adds = unrecorded(ADD, treated, destination, gaps)
         doubt = Doubt(deployment, audience=audience.name, destination=destination)
-        listed = suppression.read(deployment.warehouse)
-        doubtful = doubt.users(ledger, listed, before=audience.as_of)
+        read = partial(suppression.read, deployment.warehouse)
+        doubtful = doubt.users(ledger, read, before=audience.as_of)
         removed = removals(audience, destination, ledger, doubtful)
         cost = plan.cost_per_user
         return Preview(
@@ -187,7 +188,7 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         listed = suppression.Followed(deployment.warehouse, clock=clock.monotonic)
         ledger = _ledger(plan, deployment, stored, destination, clock, turn=turn)
         doubt = Doubt(deployment, audience=audience.name, destination=destination)
-        doubtful = doubt.users(ledger, listed.now(), before=stored.as_of)
+        doubtful = doubt.users(ledger, listed.now, before=stored.as_of)
         doubt.begin(
             stored.as_of,
             # Those who wait to be recorded, and those of requests under way.

@@ -116,18 +116,19 @@ class BigQuery:
 
     def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement that writes; return the number of rows it changed."""
+        return self._in_turn(
+            sql, parameters, lambda job, _: int(job.num_dml_affected_rows or 0)
+        )
 
-        def run() -> int:
-            with self._translated():
-                job = self._start(sql, parameters)
-                job.result(retry=self._retry, timeout=self._timeout)
-                return int(job.num_dml_affected_rows or 0)
-
-        return self._in_turn(sql, run)
-
-    def _in_turn(self, sql: str, run: Callable[[], Result]) -> Result:
+    def _in_turn(
+        self,
+        sql: str,
+        parameters: Parameters | None,
+        take: Callable[[Any, Any], Result],
+    ) -> Result:
         """
-        Run a statement; a transaction again while others change its tables.
+        Run a statement, and return what ``take`` makes of its job and its rows; run a
+        transaction again while others change its tables.
 
         BigQuery queues single statements that change a table, and aborts one of two
         transactions. What is aborted has changed nothing. It happens whenever the runs
@@ -139,6 +140,12 @@ class BigQuery:
         Source:
             https://cloud.google.com/bigquery/docs/transactions, concurrency.
         """
+
+        def run() -> Result:
+            with self._translated():
+                job = self._start(sql, parameters)
+                return take(job, job.result(retry=self._retry, timeout=self._timeout))
+
         if _TRANSACTION not in sql:
             return run()
         again = api_retry.Retry(

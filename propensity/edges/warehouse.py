@@ -57,13 +57,7 @@ class Warehouse(Definitions):
         Raises:
             MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.
         """
-
-        def run() -> list[Any]:
-            with self._translated():
-                job = self._start(sql, parameters)
-                return list(job.result(retry=self._retry, timeout=self._timeout))
-
-        return self._in_turn(sql, run)
+        return self._in_turn(sql, parameters, lambda _, rows: list(rows))
 
     def batches(
         self, sql: str, parameters: Parameters | None = None

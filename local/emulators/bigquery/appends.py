@@ -222,7 +222,9 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
                 columns = write.tables.columns(*stream.table)
                 there = {column.name.casefold() for column in columns}
                 if extra := [n for n in schema.names if n.casefold() not in there]:
-                    yield _mismatch(stream, extra)
+                    names = ",".join(extra)
+                    why = "Input schema has more fields than BigQuery schema"
+                    yield _refusal(stream, [], f"{why}, extra fields: '{names}'")
                     return
             offset = raw.offset.value if raw.HasField("offset") else None
             is_arrow = raw.HasField("arrow_rows")
@@ -273,30 +275,17 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
     )
 
 
-def _mismatch(stream: Any, extra: list[str]) -> Any:
-    """Return what answers rows with columns that the table lacks: none is looked at."""
-    import grpc
-    from google.cloud.bigquery_storage_v1 import types
-    from local_bigquery.grpc import write
-
-    answer = types.AppendRowsResponse(write_stream=stream.name)
-    text = (
-        "Input schema has more fields than BigQuery schema, extra fields: "
-        f"'{','.join(extra)}'"
-    )
-    answer.error = write._status(grpc.StatusCode.INVALID_ARGUMENT, text)
-    return answer
-
-
-def _refusal(stream: Any, problems: list[RowError]) -> Any:
-    """Return what answers a batch that its table cannot take."""
+def _refusal(
+    stream: Any, problems: list[RowError], why: str = "Rows are invalid"
+) -> Any:
+    """Return what answers a batch that its table cannot take, for its rows or whole."""
     import grpc
     from google.cloud.bigquery_storage_v1 import types
     from local_bigquery.grpc import write
 
     answer = types.AppendRowsResponse(write_stream=stream.name)
     invalid = grpc.StatusCode.INVALID_ARGUMENT
-    answer.error = write._status(invalid, "Rows are invalid")
+    answer.error = write._status(invalid, why)
     answer.row_errors = [
         types.RowError(
             index=problem["index"],
