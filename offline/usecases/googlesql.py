@@ -15,13 +15,14 @@ Source: https://github.com/google/googlesql
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import re
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,18 +218,32 @@ def _module(engine: Any, path: str) -> Any:
     versions = "-".join(metadata.version(one) for one in ("zetasql", "wasmtime"))
     name = f"googlesql-{versions}-{sysconfig.get_platform()}.cwasm"
     kept = Path(sys.prefix) / name
-    if kept.is_file():
-        # Made for another processor, or by a process that was killed: made anew.
-        with contextlib.suppress(wasmtime.WasmtimeError):
-            return wasmtime.Module.deserialize_file(engine, str(kept))
-    if sys.stderr.isatty():
-        said = "Google's analyzer of SQL is made ready, once: some ten seconds …"
-        print(said, file=sys.stderr)
-    module = wasmtime.Module.from_file(engine, path)
-    # Whoever may not write there makes it each time.
-    with contextlib.suppress(OSError):
-        handle, made = tempfile.mkstemp(dir=sys.prefix)
-        with os.fdopen(handle, "wb") as file:
-            file.write(module.serialize())
-        Path(made).replace(kept)
-    return module
+    with _one_at_a_time(kept.with_suffix(".lock")):
+        if kept.is_file():
+            # Made for another processor, or by a process that was killed: made anew.
+            with contextlib.suppress(wasmtime.WasmtimeError):
+                return wasmtime.Module.deserialize_file(engine, str(kept))
+        if sys.stderr.isatty():
+            said = "Google's analyzer of SQL is made ready, once: some ten seconds …"
+            print(said, file=sys.stderr)
+        module = wasmtime.Module.from_file(engine, path)
+        # Whoever may not write there makes it each time.
+        with contextlib.suppress(OSError):
+            handle, made = tempfile.mkstemp(dir=sys.prefix)
+            with os.fdopen(handle, "wb") as file:
+                file.write(module.serialize())
+            Path(made).replace(kept)
+        return module
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait while another process makes the machine code, instead of making it too."""
+    try:
+        handle = path.open("w")
+    except OSError:  # an environment that may not be written to
+        yield
+        return
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
