@@ -26,6 +26,7 @@ Other services:
 Callers and logs:
 
 - ``asgi``: requests and JSON answers of the asynchronous functions
+- ``bodies``: bodies in JSON that say each thing once
 - ``direct``: the way of a request past layers that its function does not need
 - ``single_write``: a small answer in one write
 - ``failures``: an error as an answer and as a log line

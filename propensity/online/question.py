@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from propensity.edges.asgi import body_of, check_is_json
+from propensity.edges.bodies import each_once
 from propensity.errors import MethodNotAllowed, NoSuchPath, RequestError
 from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME, problem_of
 
@@ -27,6 +28,8 @@ ALLOWED_METHODS = ("GET", "HEAD", "POST")
 
 # The whole query string where it holds one user id that needs no decoding.
 _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
+
+_decode = json.JSONDecoder(object_pairs_hook=each_once).decode
 
 _FLAGS = {"0": False, "1": True}
 
@@ -139,8 +142,8 @@ def _flag(parameters: Mapping[str, str], name: str) -> bool:
 
 def _in_body(body: bytes) -> Question:
     try:
-        # Only UTF-8, as everywhere else; ``json.loads`` accepts other encodings too.
-        fields = json.loads(body.decode())
+        # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
+        fields = _decode(body.decode())
     except (ValueError, RecursionError):
         raise RequestError("the body is not JSON in UTF-8", field="body") from None
     if not isinstance(fields, dict):

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from propensity.edges.bodies import check_each_once, each_once
 from propensity.errors import RequestError, TooLarge
 from propensity.online.instances import Instance, Layout, identity, ingested_at_of
 from propensity.usecases import UseCase
@@ -198,15 +199,26 @@ def _object(body: bytes) -> dict[str, Any]:
     """Return the JSON object in a body."""
     try:
         fields = _decode(body)
+        if type(fields) is dict:
+            check_each_once(body, _names(fields))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         # Python also reads NaN and such; later checks refuse it and name the field.
         try:
-            fields = json.loads(body.decode(), parse_int=_integer)
+            fields = json.loads(
+                body.decode(), parse_int=_integer, object_pairs_hook=each_once
+            )
         except (ValueError, RecursionError):
             raise RequestError("the body is not JSON in UTF-8", field="body") from None
     if type(fields) is not dict:
         raise RequestError("the body must be a JSON object", field="body")
     return fields
+
+
+def _names(fields: Mapping[str, Any]) -> int:
+    """Return how many names are in the objects that a request is made of."""
+    items = fields.get("instances")
+    parts = [fields.get("features"), *(items if type(items) is list else ())]
+    return len(fields) + sum(len(part) for part in parts if type(part) is dict)
 
 
 def _integer(digits: str) -> int | float:

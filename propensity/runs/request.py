@@ -10,6 +10,7 @@ import flask
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
+from propensity.edges.bodies import each_once
 from propensity.errors import MethodNotAllowed, RequestError, TooLarge
 from propensity.timeframe import day_of
 
@@ -59,7 +60,7 @@ def parse(
     try:
         # Only UTF-8, as everywhere else; ``json.loads`` accepts other encodings too.
         text = data.decode() if data.strip() else "{}"
-        body = json.loads(text, object_pairs_hook=_each_once)
+        body = json.loads(text, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {error}", field="body") from error
     if not isinstance(body, dict):
@@ -81,16 +82,6 @@ def parse(
     return RunRequest(
         use_case=use_case, as_of=_as_of(body.get("as_of"), today), **flags
     )
-
-
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return an object; JSON has one name twice, and a reader takes either of them."""
-    body = dict(pairs)
-    if len(body) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)[:64]
-        raise RequestError(f"{twice} must be given once", field=twice)
-    return body
 
 
 def _as_of(value: object, today: date) -> date:

@@ -226,6 +226,8 @@ class TestPost:
             ('{"user_ids": ["ana.1"], "use_case": null}', "use_case"),
             ('{"user_ids": ["ana.1"], "use_case": "A-B"}', "use_case"),
             ('{"user_ids": ["ana.1"], "asof": "2026-03-01"}', "asof"),
+            ('{"user_ids": ["ana.1"], "user_ids": ["bob.2"]}', "user_ids"),
+            ('{"use_case": "a", "user_ids": ["ana.1"], "use_case": "b"}', "use_case"),
         ],
     )
     def test_refuses_a_body_it_cannot_read(self, url, body, field):

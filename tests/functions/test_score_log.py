@@ -164,6 +164,12 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     "a use case that is none": (GIVEN | {"use_case": 3}, 400, "use_case"),
     "a user of events": ({"use_case": "card_fraud", "user_id": "u"}, 400, "user_id"),
     "a value beyond computing": (GIVEN | {"Amount": 1e308}, 400, "Amount"),
+    "a feature twice": (json.dumps(GIVEN).encode()[:-1] + b', "V3": 1}', 400, "V3"),
+    "a user twice": (
+        b'{"user_id": "u", "use_case": 1, "user_id": "w"}',
+        400,
+        "user_id",
+    ),
     "no champion": ({"use_case": "ga4_purchase", "features": OF_DEFAULT}, 409, None),
     **{
         f"{name} {str(value)[:8]!r}": (

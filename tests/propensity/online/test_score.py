@@ -22,7 +22,7 @@ from msgspec import UNSET
 from propensity import tables
 from propensity.edges.appends import RowsRefused
 from propensity.edges.counts import Counts
-from propensity.errors import SchemaError, Unavailable
+from propensity.errors import RequestError, SchemaError, Unavailable
 from propensity.online import inference_queue
 from propensity.online.batches import Scores
 from propensity.online.inference_queue import InferenceQueue
@@ -31,10 +31,12 @@ from propensity.registry.inference_log import Row
 from tests.propensity.online.champions import (
     CARD,
     CARDS,
+    LATEST,
     LAYOUT,
     NOW,
     PLAYER,
     PLAYERS,
+    READER,
     SECOND,
     STATE,
     read,
@@ -62,6 +64,27 @@ class TestQuestions:
         [one] = read(given).instances
 
         assert list(one.numbers) == [float(value) for value in values]
+
+    @pytest.mark.parametrize("others", ["{}", '{"at": "12:00"}', '{"a": {"b": NaN}}'])
+    @pytest.mark.parametrize("moment", ["1", '"2026-03-02T12:00:00Z"', '"\\u003a"'])
+    @pytest.mark.parametrize("way", ["flat", "features", "instances"])
+    def test_name_each_field_once(self, way, moment, others):
+        """Of two values nobody knows which one was meant: neither is scored."""
+        pairs = [f'"{name}": {value}' for name, value in CARD.items()]
+        pairs += [f'"ingest_ts": {moment}', f'"further": {others}']
+
+        def asked(pairs):
+            text = f"{{{', '.join(pairs)}}}"
+            if way == "instances":
+                text = f"[{text}, {text}]"
+            body = text if way == "flat" else f'{{"{way}": {text}}}'
+            return READER.question(body.encode(), latest=LATEST)
+
+        assert asked(pairs).use_case.name == "card_fraud"
+        for name in ("V1", "Amount", "ingest_ts", "further"):
+            with pytest.raises(RequestError, match="must be given once") as refused:
+                asked([*pairs, f'"{name}":7'])
+            assert refused.value.field == name
 
     def test_have_a_latency_from_their_moment_on(self):
         """None of it is below zero: a moment after the score makes no sense."""

@@ -1,0 +1,57 @@
+"""
+Bodies in JSON that say each thing once.
+
+JSON allows a name twice in an object, and a reader takes either of the two: a caller
+would get an answer about what somebody else has meant. Every function that people call
+refuses it. 02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from propensity.errors import RequestError
+
+
+def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """
+    Return an object of JSON: an ``object_pairs_hook``.
+
+    Raises:
+        RequestError: A name is in it twice; the error names it.
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)[:64]
+        raise RequestError(f"{twice} must be given once", field=twice)
+    return fields
+
+
+_ends_of_names = re.compile(rb'"\s*:').findall
+
+# Only names matter, so no number is computed, however many digits it has.
+_reread = json.JSONDecoder(
+    object_pairs_hook=each_once, parse_int=len, parse_float=len, strict=False
+).decode
+
+
+def check_each_once(body: bytes, names: int) -> None:
+    """
+    Check a body that another parser has read, which keeps one of two equal names.
+
+    Each name of an object has its colon. So a body with as many colons as names that
+    were kept has none twice, and most are like that. Where texts have colons, as times
+    do, those behind a quotation mark are counted: the end of each name is one of them.
+    What is left is read again.
+
+    Args:
+        body: Valid JSON.
+        names: How many names the parser has kept, of some objects or of all of them.
+
+    Raises:
+        RequestError: A name is twice in an object; the error names it.
+    """
+    if body.count(b":") != names and len(_ends_of_names(body)) != names:
+        _reread(body.decode())
