@@ -19,8 +19,21 @@ network=()
 [[ -z "$vpc_connector" ]] || network=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
 [[ -z "$functions_kms_key" ]] || network+=(--key="$functions_kms_key")
 
+# Of the name of a job: https://cloud.google.com/run/docs/create-jobs
+most=49
+job_of() { echo "$prefix-training-job-${1//_/-}"; }
 for use_case in $use_cases_model_training; do
-  job="$prefix-training-job-${use_case//_/-}"
+  job="$(job_of "$use_case")"
+  # Before any is made: the others would be there, and this one's clock would not.
+  [[ ${#job} -le $most ]] || {
+    echo "$0: $job has ${#job} characters, and Cloud Run takes $most in the name of a job:" \
+      "give the use case a name of $((most + ${#use_case} - ${#job})) at most, or shorten DEPLOY_PREFIX" >&2
+    exit 2
+  }
+done
+
+for use_case in $use_cases_model_training; do
+  job="$(job_of "$use_case")"
   choices=(
     --memory=8Gi --cpu=4                 # as the function
     --task-timeout=82800                 # 23 hours

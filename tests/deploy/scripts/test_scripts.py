@@ -69,6 +69,30 @@ def flags(words: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+class TestTrainingJob:
+    @pytest.mark.parametrize("length", [25, 26])
+    def test_has_a_name_that_cloud_run_takes(self, tmp_path, project, length):
+        """Defect: Cloud Run refused it when the jobs before it were already made."""
+        cloud = cloud_of(tmp_path, project)
+        use_case = "a_" + "b" * (length - 2)
+        known = project / ".local/deploy/my-project-propensity/outputs.json"
+        known.parent.mkdir(parents=True)
+        known.write_text(
+            json.dumps(OUTPUTS | {"use_cases_model_training": f"brief {use_case}"})
+        )
+        done = cloud.run("deploy/training_job.sh")
+        made = [call for call in cloud.calls() if " jobs deploy " in call]
+
+        if length == 25:
+            assert done.returncode == 0, done.stderr
+            assert len(made) == 2
+        else:
+            assert done.returncode == 2
+            assert "has 50 characters" in done.stderr
+            assert "a name of 25 at most" in done.stderr
+            assert made == []
+
+
 class TestDryRun:
     def test_calls_nothing(self, dry):
         """Of what deploys functions, schedules them and makes jobs of them."""
