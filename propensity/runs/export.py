@@ -51,9 +51,11 @@ def wait_for_days(
         ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
     """
-    export = run.settings.export
-    if not (run.use_case.reads_export and export):
+    if not run.use_case.reads_export:
         return {}
+    # A view may be there from another day's settings: it does not say what it lacks.
+    run.settings.required("ga4_dataset")
+    export = run.settings.export
     until = until or run.as_of
     run.warehouse.check_location(export)
     state = freshness.look(

@@ -312,6 +312,22 @@ class TestAnotherProject:
 
         assert answer.status_code == 424
 
+    @pytest.mark.parametrize(
+        "function", ["model_training", "predictions", "model_evaluation"]
+    )
+    def test_that_is_not_named_is_refused_beside_a_view(
+        self, borrow, daily, as_of, function
+    ):
+        """Defect: the view was read without a look at which days it has."""
+        place = borrow(daily.ga4_dataset)
+        assert place.warehouse.view_text("ga_events")
+        unnamed = place.with_settings(PROPENSITY_GA4_DATASET="")
+        answer = unnamed.post(function, {"as_of": as_of, "use_case": "ga4_purchase"})
+
+        assert answer.status_code == 500
+        assert answer.json["error"] == "settings"
+        assert answer.json["field"] == "PROPENSITY_GA4_DATASET"
+
 
 def test_the_view_has_the_columns_that_are_documented(borrow, daily):
     """Names, order and types of ``tables.GA_EVENTS``."""
