@@ -59,12 +59,11 @@ TIMES = {
     "evaluation_rows": EVALUATED_WEEKS,
     "evaluation_amounts": EVALUATED_WEEKS,
 }
-# Run only where something is odd: suppressed users, another champion meanwhile, a rerun
-# of a past week, users who are made anew; or where a person asks for reasons.
+# Run only where something is odd: suppressed users, a rerun of a past week, users who
+# are made anew; or where a person asks for reasons.
 SELDOM = frozenset(
     {
         "unscored_converters",
-        "revise_verdict",
         "champion_as_of",
         "rebuild_users",
         "forget_user_days",

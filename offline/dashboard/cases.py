@@ -216,11 +216,10 @@ class Case:
         for row in self.versions[:1]:
             day = row["as_of"] or row["training_date"]
             if self.as_of - day <= _NEWS:
-                fate = "promoted" if row["promoted"] else "kept aside"
                 why = clipped(row["verdict"], 100)
                 yield (
                     f"Version {row['model_version']} was trained as of {day} and "
-                    f"{fate}: {ended(why)}",
+                    f"{fate(row)}: {ended(why)}",
                     "versions",
                 )
         for row in self.alarms[:_LINES]:
@@ -395,6 +394,13 @@ def audience_sentence(row: Row, *, name: str = "") -> str:
         f"{count(row['treated_users'])} treated, "
         f"{count(row['control_users'])} held out)."
     )
+
+
+def fate(row: Mapping[str, Any]) -> str:
+    """Say what became of a version, as its training has recorded it."""
+    if row["promoted"] is None:
+        return "left undecided"
+    return "promoted" if row["promoted"] else "kept aside"
 
 
 def clipped(value: Any, length: int = LONG) -> str:

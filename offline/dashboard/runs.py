@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from offline.cost.prices import TIB, prices
-from offline.dashboard.cases import clipped
+from offline.dashboard.cases import clipped, fate
 from offline.dashboard.parts import Tile, anchored, grid
 from offline.dashboard.reading import Reading, Readings, Row, Window, users_of
 from propensity.pages.words import DASH, compact, count, decimals, plural
@@ -125,8 +125,7 @@ def _trainings(readings: Readings, since: date) -> Iterator[Run]:
             else str(row["training_date"]),
             what="training",
             use_case=str(row["use_case"]),
-            result=f"version {row['model_version']}, "
-            f"{'promoted' if row['promoted'] else 'kept aside'}",
+            result=f"version {row['model_version']}, {fate(row)}",
             rows=row["users"],
             seconds=row["seconds"],
             bytes_billed=row["bytes_billed"],

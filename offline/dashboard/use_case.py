@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offline.dashboard import amounts, drifted
-from offline.dashboard.cases import POINTS, Case, clipped, ended
+from offline.dashboard.cases import POINTS, Case, clipped, ended, fate
 from offline.dashboard.overview import figures
 from offline.dashboard.parts import (
     Chart,
@@ -116,8 +116,7 @@ def _champions(readings: Readings, case: Case) -> Grid:
     rows = [
         (
             f"{row['model_version']}{mark(row['model_version'])}",
-            f"{'promoted' if row['promoted'] else 'kept aside'}: "
-            f"{ended(clipped(row['verdict']) or 'nobody said why')}",
+            f"{fate(row)}: {ended(clipped(row['verdict']) or 'nobody said why')}",
             str(row["as_of"] or row["training_date"]),
             f"{clipped(row['algorithm'], 40)}, {clipped(row['calibration'], 20)}",
             with_interval(row, "roc_auc"),

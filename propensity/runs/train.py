@@ -16,7 +16,6 @@ from propensity.errors import (
     Conflict,
     NotEnoughData,
     Pinned,
-    PropensityError,
     SchemaError,
 )
 from propensity.graphs.checked import checked
@@ -269,7 +268,9 @@ def publish_model(
     Store a version's files, record it, and let it serve if the verdict says so.
 
     In this order: whatever serves is recorded, and whatever is recorded is stored. A
-    run that dies in between leaves a version that nothing points to.
+    run that dies in between leaves a version that nothing points to, or whose record
+    does not know whether the pointer has moved. It must not say that it has: reruns of
+    past weeks would take the version for one that served.
     """
     run.check_lease()
     version = run.registry.claim(
@@ -300,21 +301,27 @@ def publish_model(
         modelcard.files(card, trained, rows, graph=graph, estimator=estimator),
     )
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
-    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
-    try:
-        final = _promoted(run, trained, verdict, row=row, champion=champion)
-    except PropensityError as error:
-        # Else reruns of past weeks would take it for a version that served.
-        reason = f"not promoted: {error.message} ({verdict.reason})"
-        _revise(run, replace(verdict, promoted=False, reason=reason), row)
-        raise
-    if final is not verdict:
+    first = {**row, **_undecided(verdict)} if verdict.promoted else row
+    run.warehouse.write(
+        tables.TRAINING_METADATA, record(first, tables.TRAINING_METADATA)
+    )
+    final = _promoted(run, trained, verdict, row=row, champion=champion)
+    if verdict.promoted:
         _revise(run, final, row)
     run.log_fields.update(model_version=version, rows_out=1)
     return {
         **modelcard.answer(card, published),
         "promoted": final.promoted,
         "verdict": final.reason,
+    }
+
+
+def _undecided(verdict: Verdict) -> dict[str, Any]:
+    """Return what is recorded before the pointer moves, and left by a run that died."""
+    return {
+        "promoted": None,
+        "verdict": "its training ended before it was recorded whether the version "
+        f"serves; its comparison: {verdict.reason}",
     }
 
 
@@ -377,5 +384,5 @@ def _promoted(
 
 
 def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
-    """Correct the verdict in the row of a version."""
+    """Record whether a version serves, and by which comparison."""
     run.warehouse.execute(statement("revise_verdict"), modelcard.revision(verdict, row))

@@ -1,8 +1,8 @@
--- Correct what was recorded of a version's comparison, when another champion came
--- between the comparison and the promotion.
+-- Record whether a version was promoted, and by which comparison: another champion may
+-- have come between the first comparison and the promotion.
 -- Parameters: @use_case STRING; @training_date DATE; @model_version INT64;
---   @promoted BOOL; @verdict STRING; @compared_version INT64; @is_compared BOOL, whether
---   the champion could be scored; @has_log_loss BOOL, whether both gave probabilities;
+--   @promoted BOOL; @verdict STRING; @compared_version INT64, -1 for none; @is_compared
+--   BOOL, whether the champion could be scored; @has_log_loss BOOL, whether both gave probabilities;
 --   @has_pr_auc and @has_cost BOOL, of models of events; @roc_auc, @log_loss, @pr_auc
 --   and @cost ARRAY<FLOAT64>, each estimate, low and high; @has_level BOOL and
 --   @level_difference FLOAT64, whether there is one.
@@ -11,7 +11,7 @@ UPDATE
 SET
   promoted = @promoted,
   verdict = @verdict,
-  compared_version = @compared_version,
+  compared_version = NULLIF(@compared_version, -1),
   roc_auc_difference = IF(@is_compared, @roc_auc[OFFSET(0)], NULL),
   roc_auc_difference_low = IF(@is_compared, @roc_auc[OFFSET(1)], NULL),
   roc_auc_difference_high = IF(@is_compared, @roc_auc[OFFSET(2)], NULL),

@@ -50,7 +50,11 @@ TRAINING_METADATA = Table(
         Column(
             "top_decile", "STRING", "What the top tenth has in common, by feature, JSON"
         ),
-        Column("promoted", "BOOL", "Whether it became the champion"),
+        Column(
+            "promoted",
+            "BOOL",
+            "Whether it became the champion; null if the training was cut off",
+        ),
         Column("verdict", "STRING", "Why, or why not"),
         Column("compared_version", "INT64", "The champion that it was compared with"),
         Column("roc_auc_difference", "FLOAT64", "ROC AUC less that champion's"),

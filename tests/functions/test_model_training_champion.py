@@ -1,12 +1,14 @@
 """
-00-ModelTraining, specified: a champion that has learned from the rows held out.
+00-ModelTraining, specified: the champion that it compares with, and the one it makes.
 """
 
 from __future__ import annotations
 
 import pytest
 
+from propensity.registry.loading import find_promoted
 from tests.functions.conftest import TRAINED
+from tests.proxy import Asked, Proxy
 from tests.shop import WEEK
 
 
@@ -21,3 +23,47 @@ class TestVerdict:
 
         assert " against version 0 on the same " in answer["verdict"]
         assert answer["verdict"].endswith("rows, which may have learned from these")
+
+
+class TestPointer:
+    def test_that_cannot_be_moved_is_in_the_record(self, place):
+        """Defect: the record said that the version had been promoted, and reruns of
+        past weeks took it for the champion of that time."""
+
+        def refuse(asked: Asked) -> int | None:
+            return 503 if b"champion.json" in asked.body else None
+
+        with Proxy(place.environment["STORAGE_EMULATOR_HOST"], refuse) as proxy:
+            through = place.with_settings(
+                STORAGE_EMULATOR_HOST=proxy.url, PROPENSITY_RETRY_DEADLINE_S="5"
+            )
+            answer = through.post("model_training", {"as_of": TRAINED})
+        [row] = place.rows("SELECT * FROM ma_model_training_metadata")
+
+        assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
+        assert row["promoted"] is None
+        assert row["verdict"].startswith("its training ended before it was recorded")
+        assert find_promoted(place.warehouse, "ga4_purchase") is None
+        assert place.registry.find_champion() is None
+
+    def test_that_a_killed_training_has_not_moved_is_in_the_record(
+        self, place, monkeypatch
+    ):
+        """Defect: nobody was left to correct the record, which said "promoted"."""
+
+        class Killed(BaseException):
+            """What no code of the run catches."""
+
+        def kill(*_, **__):
+            raise Killed
+
+        monkeypatch.setattr(type(place.registry), "promote", kill)
+        with pytest.raises(Killed):
+            place.post("model_training", {"as_of": TRAINED})
+        monkeypatch.undo()
+        [row] = place.rows("SELECT * FROM ma_model_training_metadata")
+
+        assert row["promoted"] is None
+        assert " ROC AUC " in row["verdict"]
+        assert find_promoted(place.warehouse, "ga4_purchase") is None
+        assert place.registry.find_champion() is None

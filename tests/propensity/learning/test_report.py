@@ -359,7 +359,7 @@ def test_a_first_model_has_nobody_to_be_compared_with() -> None:
     page = training_page(model_card(verdict=verdict))
 
     assert "There was no champion to compare it with." in page
-    assert "<b>Not promoted.</b> Too few rows." in page
+    assert "<b>Verdict: do not promote.</b> Too few rows." in page
 
 
 @pytest.mark.parametrize("numbers", [34, 90])
