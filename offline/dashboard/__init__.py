@@ -7,7 +7,7 @@ The dashboard: what the tables say, as pages that need no server.
 ``cases``       what rows say of a use case: what changed, what it is worth, what to do
 ``ranking``     what a week's ROC AUC says beside the one before
 ``late``        what of it should have come, and has not
-``parts``       charts and tables that several pages have, and their links to the SQL
+``parts``       charts, tables and words that several pages have, and links to the SQL
 ``overview``    the page of all use cases
 ``use_case``    the page of one use case
 ``drifted``     what stands there about drift

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from offline.dashboard import amounts, late, ranking
+from offline.dashboard.parts import fate
 from offline.dashboard.reading import Readings, Row, by_use_case, users_of
 from propensity.drift import alarms
 from propensity.ids import NAME
@@ -394,13 +395,6 @@ def audience_sentence(row: Row, *, name: str = "") -> str:
         f"{count(row['treated_users'])} treated, "
         f"{count(row['control_users'])} held out)."
     )
-
-
-def fate(row: Mapping[str, Any]) -> str:
-    """Say what became of a version, as its training has recorded it."""
-    if row["promoted"] is None:
-        return "left undecided"
-    return "promoted" if row["promoted"] else "kept aside"
 
 
 def clipped(value: Any, length: int = LONG) -> str:

@@ -79,6 +79,13 @@ class Grid:
     is_wide: bool = False
 
 
+def fate(row: Row) -> str:
+    """Say what became of a version, as its training has recorded it."""
+    if row["promoted"] is None:
+        return "left undecided"
+    return "promoted" if row["promoted"] else "kept aside"
+
+
 def anchored(name: str, text: str) -> Markup:
     """
     Return a statement in which each column of its result is an anchor.

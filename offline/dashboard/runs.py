@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Any
 
 from offline.cost.prices import TIB, prices
-from offline.dashboard.cases import clipped, fate
-from offline.dashboard.parts import Tile, anchored, grid
+from offline.dashboard.cases import clipped
+from offline.dashboard.parts import Tile, anchored, fate, grid
 from offline.dashboard.reading import Reading, Readings, Row, Window, users_of
 from propensity.pages.words import DASH, compact, count, decimals, plural
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offline.dashboard import amounts, drifted
-from offline.dashboard.cases import POINTS, Case, clipped, ended, fate
+from offline.dashboard.cases import POINTS, Case, clipped, ended
 from offline.dashboard.overview import figures
 from offline.dashboard.parts import (
     Chart,
@@ -16,6 +16,7 @@ from offline.dashboard.parts import (
     barred,
     day,
     described,
+    fate,
     grid,
     linked,
     measured,
