@@ -170,7 +170,7 @@ def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
             parse_float=str,
             object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
         )
-        yield from _texts_of(fields)
+        yield from _texts_of(fields, layers=layers)
     except (ValueError, RecursionError):
         for pattern in (_BARE, _SHORTER, _SINGLE_QUOTED):
             for word in pattern.findall(text):
@@ -183,6 +183,7 @@ def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
             at = match.end() + 1
             quoted = match[1]
             yield quoted
+            yield from _within(quoted, layers=layers)
             if "\\" in quoted:
                 try:
                     yield json.loads(f'"{quoted}"', strict=False)
@@ -190,17 +191,30 @@ def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
                     continue
 
 
-def _texts_of(value: Any) -> Iterator[str]:
-    """Yield texts and numbers of decoded JSON, also of JSON within a text."""
+def _texts_of(value: Any, *, layers: int) -> Iterator[str]:
+    """Yield texts and numbers of decoded JSON, also of what is within a text."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
             yield item
             if item[:1] in ("{", "["):
-                yield from tokens(item.encode("utf-8", "replace"))
+                yield from tokens(item.encode("utf-8", "replace"), layers=layers)
+            else:
+                yield from _within(item, layers=layers)
         elif isinstance(item, list):
             waiting.extend(item)
+
+
+def _within(text: str, *, layers: int) -> Iterator[str]:
+    """Yield the texts of a payload within a text, as a push has it within itself."""
+    if not layers or (wrapped := unwrapped(text.encode("utf-8", "replace"))) is None:
+        return
+    inner, _ = wrapped
+    # Most words are base64 of something, which nobody means. What is compressed is not
+    # looked into: a message may hold thousands of texts, and each of these gigabytes.
+    if inner.lstrip()[:1] in (b"{", b"["):
+        yield from tokens(inner, layers=layers - 1)
 
 
 NOBODY = Suppressed("", ())

@@ -12,9 +12,11 @@ import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 
 import pyarrow as pa
 import pytest
+import zstandard
 
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
@@ -99,6 +101,18 @@ class TestWithout:
 
 # The time of packing is left out, so that the test has one name.
 PACKED = gzip.compress(b'{"user_id": "anna"}', mtime=0)
+# Of a longer text, since a short one is left as it is.
+ZSTANDARD = zstandard.compress(
+    json.dumps(
+        {"note": "".join(Random(1).choices("abcdefghij", k=500)), "user_id": "anna"}
+    ).encode()
+)
+
+
+def pushed(data: bytes) -> bytes:
+    """A push of Pub/Sub, where a payload was meant."""
+    text = base64.b64encode(data).decode()
+    return json.dumps({"message": {"data": text, "messageId": "7"}}).encode()
 
 
 class TestMentions:
@@ -145,10 +159,17 @@ class TestMentions:
             base64.b64encode(PACKED),
             PACKED[:-9],
             base64.b64encode(b'{"user_id": "anna"}')[:-3],
+            ZSTANDARD,
+            base64.b64encode(ZSTANDARD),
+            pushed(b'{"user_id": "anna"}'),
+            pushed(pushed(b'{"user_id": "anna"}')),
+            pushed(b'[{"user_id": "anna"}]')[:-20],
+            base64.b64encode(pushed(b' {"user_id": "anna"}')),
         ],
     )
     def test_are_found_in_what_is_packed(self, data):
-        """Compressed or in base64, twice too, and cut: anybody can unpack it."""
+        """Compressed, in base64 or in a push, twice too, and cut: anybody can unpack
+        it."""
         assert listed("anna").is_mentioned(data, {})
 
     def test_are_found_in_the_form_that_a_text_gives_them(self):
@@ -162,8 +183,12 @@ class TestMentions:
         data = gzip.compress(b"x" * 2**26)
         for _ in range(20):
             data = gzip.compress(data)
+        inner = b'{"user_id": "anna"}'
+        for _ in range(4):
+            inner = pushed(inner)
 
         assert not listed("anna").is_mentioned(data, {})
+        assert not listed("anna").is_mentioned(inner, {})
 
     def test_are_found_in_attributes(self):
         """A message's attributes may name the user."""

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import base64
 import gzip
+import random
 import time
 
 import pytest
+import zstandard
 
 from propensity.privacy.wrapped import MAXIMUM_BYTES, unwrapped
 
@@ -17,10 +19,16 @@ EVENT = b'{"user_id": "anna", "note": "\xc3\xa4\xc3\xb6?>"}'
 
 @pytest.mark.parametrize(
     "pack",
-    [gzip.compress, base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes],
+    [
+        gzip.compress,
+        zstandard.compress,
+        base64.b64encode,
+        base64.urlsafe_b64encode,
+        base64.encodebytes,
+    ],
 )
 def test_are_unpacked_and_packed_again(pack):
-    """By gzip, or by base64 of either alphabet, with line breaks or without."""
+    """By gzip, Zstandard, or base64 of either alphabet, with line breaks or without."""
     inner, wrap = unwrapped(pack(EVENT)) or pytest.fail("it wraps an event")
 
     assert inner == EVENT
@@ -28,10 +36,20 @@ def test_are_unpacked_and_packed_again(pack):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", EVENT, EVENT[:-1], b"\x1f\x8b", b"\x1f\x8bx", b"="]
+    "data",
+    [
+        b"",
+        EVENT,
+        EVENT[:-1],
+        b"\x1f\x8b",
+        b"\x1f\x8bx",
+        b"=",
+        b"\x28\xb5\x2f\xfd",
+        b"\x28\xb5\x2f\xfdxxxxxxxx",
+    ],
 )
 def test_may_wrap_nothing(data):
-    """What is packed in neither way, or not at all."""
+    """What is packed in no such way, or not at all."""
     found = unwrapped(data)
     assert found is None or found[0] == b""
 
@@ -44,9 +62,20 @@ def test_give_what_is_left_of_them():
             assert (EVENT * 50).startswith(inner)
 
 
-def test_do_not_fill_the_memory():
+def test_of_zstandard_give_their_whole_blocks():
+    """A block of it is read whole or not at all."""
+    text = bytes(random.Random(7).choices(b"abcdefghijklmnop", k=2**19))
+    packed = zstandard.compress(text)
+    inner, _ = unwrapped(packed[: len(packed) // 2]) or (b"", None)
+
+    assert len(inner) >= 2**17
+    assert text.startswith(inner)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_do_not_fill_the_memory(pack):
     """A few kilobytes may hold gigabytes."""
-    inner, _ = unwrapped(gzip.compress(bytes(2**26))) or (b"", None)
+    inner, _ = unwrapped(pack(bytes(2**26))) or (b"", None)
     assert len(inner) == MAXIMUM_BYTES
 
 
