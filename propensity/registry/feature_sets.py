@@ -276,9 +276,53 @@ def _manifest(stored: Stored, name: str) -> Manifest:
         values["as_of"] = date.fromisoformat(values["as_of"])
         values["scored_at"] = datetime.fromisoformat(values["scored_at"])
         values["parts"] = [Part(**part) for part in values["parts"]]
-        return Manifest(name=name, **values)
+        manifest = Manifest(name=name, **values)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{name} is not a manifest of features: {error}") from error
+    if wrong := _wrong(manifest):
+        raise ArtifactError(
+            f"{name} is not a manifest of features: {wrong} is not as a run writes it"
+        )
+    return manifest
+
+
+def _wrong(manifest: Manifest) -> str:
+    """Return the field of a manifest that a person has changed; "" if all is sound."""
+    parts, rows = manifest.parts, manifest.part_rows
+    sound = {
+        "use_case": _are_texts([manifest.use_case]),
+        "run_id": _are_texts([manifest.run_id]),
+        "scored_at": manifest.scored_at.tzinfo is not None,
+        "model_version": _are_counts([manifest.model_version]),
+        "part_rows": _are_counts([rows]) and rows > 0,
+        "columns": _has_texts(manifest.columns),
+        "libraries": _has_texts(manifest.libraries),
+        "parts": _are_texts(text for part in parts for text in (part.name, part.sha256))
+        and _are_counts(
+            count for part in parts for count in (part.rows, part.size_bytes)
+        ),
+        "rows": _are_counts([manifest.rows]),
+    }
+    if wrong := [name for name, is_sound in sound.items() if not is_sound]:
+        return wrong[0]
+    # A row is looked for by its number, so these have to agree.
+    if any(part.rows != rows for part in parts[:-1]):
+        return "part_rows"
+    if any(part.rows > rows for part in parts[-1:]):
+        return "part_rows"
+    return "" if manifest.rows == sum(part.rows for part in parts) else "rows"
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _are_counts(values: Iterable[object]) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
+
+
+def _has_texts(value: object) -> bool:
+    return isinstance(value, dict) and _are_texts(value.values())
 
 
 def read(artifacts: Artifacts, part: Part) -> pa.RecordBatch:

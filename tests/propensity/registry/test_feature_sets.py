@@ -5,7 +5,9 @@ The features of publications, specified against the storage emulator.
 from __future__ import annotations
 
 import io
+import json
 import math
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -17,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.objects import Stored
 from propensity.errors import ArtifactError, PropensityError
 from propensity.registry import feature_sets
-from propensity.registry.feature_sets import Manifest, Writer, in_parts
+from propensity.registry.feature_sets import Manifest, Part, Writer, in_parts
 from propensity.waiting.threads import DaemonThreads
 
 AS_OF = date(2026, 3, 1)
@@ -79,6 +82,39 @@ def found(artifacts: Artifacts, **changed) -> Manifest | None:
     """The manifest of the publication."""
     asked = {"use_case": "ga4_purchase", "as_of": AS_OF, "scored_at": NOW}
     return feature_sets.find(artifacts, **{**asked, **changed})
+
+
+class Held:
+    """A bucket that holds one manifest."""
+
+    NAME = "features/ga4_purchase/set/manifest.json"
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def names(self, _: str) -> list[str]:
+        return [self.NAME]
+
+    def read(self, _: str) -> Stored:
+        return Stored(self.content, 1)
+
+
+MANIFEST = Manifest(
+    name=Held.NAME,
+    use_case="ga4_purchase",
+    as_of=AS_OF,
+    run_id="r",
+    scored_at=NOW,
+    model_version=4,
+    rows=12,
+    part_rows=10,
+    columns={"user_id": "string"},
+    libraries={"numpy": "2"},
+    parts=[
+        Part(name=f"part-{n}", rows=rows, size_bytes=9, sha256="0")
+        for n, rows in enumerate((10, 2))
+    ],
+)
 
 
 class TestParts:
@@ -192,6 +228,55 @@ class TestSets:
 
         with pytest.raises(ArtifactError, match="manifest.json"):
             found(artifacts)
+
+    def test_with_a_sound_manifest_are_as_they_were_written(self):
+        """Nothing is lost of it."""
+        assert found(Held(MANIFEST.content())) == replace(MANIFEST, name=Held.NAME)
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("part_rows", "10"),
+            ("part_rows", 0),
+            ("part_rows", 9),
+            ("part_rows", 10.0),
+            ("rows", 11),
+            ("scored_at", "2026-03-03T06:00:00"),
+            ("model_version", True),
+            ("columns", [["user_id", "string"]]),
+        ],
+    )
+    def test_with_a_manifest_that_a_person_has_changed_are_refused(self, field, value):
+        """Defect: part_rows as a text was a TypeError where a row was looked for."""
+        changed = json.loads(MANIFEST.content()) | {field: value}
+
+        with pytest.raises(ArtifactError, match=rf"manifest\.json .*\b{field}\b"):
+            found(Held(json.dumps(changed).encode()))
+
+    @given(st.data())
+    def test_have_their_rows_or_are_refused(self, data):
+        """Whatever stands in the place of one value of a manifest."""
+        values = json.loads(MANIFEST.content())
+        places = [(values, name) for name in values]
+        places += [(part, name) for part in values["parts"] for name in part]
+        holder, name = data.draw(st.sampled_from(places))
+        holder[name] = data.draw(
+            st.none()
+            | st.booleans()
+            | st.integers(-1, 12)
+            | st.floats(0, 12)
+            | st.text("01\x00", max_size=2)
+            | st.lists(st.integers(), max_size=2)
+            | st.dictionaries(st.text(max_size=1), st.integers(), max_size=1)
+        )
+        try:
+            kept = found(Held(json.dumps(values).encode()))
+        except ArtifactError:
+            return
+
+        assert [kept.part_of(row)[1] for row in range(12)] == [*range(10), 0, 1]
+        assert kept.rows == 12
+        kept.content()
 
     @pytest.mark.parametrize("row", [-1, 12, 20])
     def test_have_no_rows_beyond_their_last(self, artifacts, row):
