@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 from deploy import functions
 from offline.doctor.examination import DAMAGED, Examination, has_stream
@@ -41,10 +42,20 @@ PUBLISHED = {
 # How long before its run an evaluated week may begin.
 EVALUATED = timedelta(days=120)
 
+Row = Mapping[str, Any]
+Leases = Mapping[tuple[str, str], Sequence[Lease]]
+# Returns the row of newest_runs.sql of a use case.
+Newest = Callable[[str], Row]
+
 
 def check_runs(exam: Examination) -> None:
     """Whether the scheduled runs ran, ended well, and published."""
     leases = newest_leases(exam)
+
+    @cache
+    def newest(use_case: str) -> Row:
+        return _newest(exam, leases, use_case)
+
     for function in functions.load():
         schedule, kind = function.schedule, KINDS.get(function.target)
         if schedule is None or kind is None:
@@ -56,7 +67,7 @@ def check_runs(exam: Examination) -> None:
                     who = f"{function.target} of {use_case.name}"
                     # What serves a shipped model need not be trained by the clock.
                     if runs or exam.is_scheduled(use_case):
-                        published = partial(_published, exam, use_case, kind)
+                        published = partial(_published, exam, newest, use_case, kind)
                         call = exam.call(
                             function.target,
                             use_case=use_case.name,
@@ -71,8 +82,8 @@ def check_runs(exam: Examination) -> None:
             call = exam.call(function.target)
             _check_kind(exam, function.target, cron, runs, counted, call=call)
     for use_case in exam.use_cases:
-        _check_published(exam, use_case, leases)
-        _check_index(exam, use_case, leases.get((use_case.name, "predict"), []))
+        _check_published(exam, newest, use_case, leases)
+        _check_index(exam, newest, use_case, leases.get((use_case.name, "predict"), []))
 
 
 def _check_kind(
@@ -177,9 +188,9 @@ def _tell_failure(
 
 
 def _published(
-    exam: Examination, use_case: UseCase, kind: str, since: date
+    exam: Examination, newest: Newest, use_case: UseCase, kind: str, _: date
 ) -> date | None:
-    """Return the newest date since one that a use case's tables have a run of."""
+    """Return the newest date that a use case's tables have a run of."""
     if kind == "train":
         rows = exam.warehouse.rows(
             statement("recorded_versions"),
@@ -188,13 +199,21 @@ def _published(
         # Version 0 came with the code, and no run has trained it.
         trained = (row["as_of"] for row in rows if row["model_version"])
         return max(trained, default=None)
+    day: date | None = newest(use_case.name)[PUBLISHED[kind][0]]
+    return day
+
+
+def _newest(exam: Examination, leases: Leases, use_case: str) -> Row:
+    """Return what a use case, which has leases of such runs, has published last."""
+    oldest = min(
+        lease.as_of for kind in PUBLISHED for lease in leases.get((use_case, kind), ())
+    )
     [row] = exam.warehouse.rows(
         statement("newest_runs"),
         # A week that is evaluated begins before its run.
-        {"use_case": use_case.name, "since": since - EVALUATED},
+        {"use_case": use_case, "since": oldest - EVALUATED},
     )
-    newest: date | None = row[PUBLISHED[kind][0]]
-    return newest
+    return dict(row.items())
 
 
 def _compacted(exam: Examination, since: date) -> date | None:
@@ -209,8 +228,9 @@ def _compacted(exam: Examination, since: date) -> date | None:
 
 def _check_published(
     exam: Examination,
+    newest: Newest,
     use_case: UseCase,
-    leases: Mapping[tuple[str, str], Sequence[Lease]],
+    leases: Leases,
 ) -> None:
     """Compare the publications of runs with the rows in the tables."""
     done = {
@@ -221,13 +241,10 @@ def _check_published(
         ]
         for kind in PUBLISHED
     }
-    oldest = min((day for days in done.values() for day in days), default=None)
-    if oldest is None:
-        return
     for kind, (_, table, folder) in PUBLISHED.items():
         if not done[kind]:
             continue
-        there = _published(exam, use_case, kind, oldest)
+        there = newest(use_case.name)[PUBLISHED[kind][0]]
         if there is None or there < max(done[kind]):
             exam.error(
                 f"{use_case.name}: the run of {max(done[kind])} is done, and "
@@ -237,7 +254,9 @@ def _check_published(
             )
 
 
-def _check_index(exam: Examination, use_case: UseCase, leases: Sequence[Lease]) -> None:
+def _check_index(
+    exam: Examination, newest: Newest, use_case: UseCase, leases: Sequence[Lease]
+) -> None:
     """
     Compare the index that lookups read with the newest publication.
 
@@ -249,11 +268,8 @@ def _check_index(exam: Examination, use_case: UseCase, leases: Sequence[Lease]) 
     pointer, _ = index_writer.find_pointer(exam.artifacts, use_case.name)
     if pointer is None:
         return
-    [row] = exam.warehouse.rows(
-        statement("newest_runs"),
-        {"use_case": use_case.name, "since": leases[-1].as_of},
-    )
-    index, table = pointer.newest.published_at, row["scored_at"]
+    index = pointer.newest.published_at
+    table = newest(use_case.name)["scored_at"]
     if table is not None and datetime.fromisoformat(index) < table:
         exam.warn(
             f"{use_case.name}: lookups answer from an index of {index[:16]}, and "

@@ -2,30 +2,27 @@
 -- Parameters: @use_case STRING; @since DATE, the first day to look at.
 -- Sources: ma_predictions_history, ma_model_evaluation.
 SELECT
+  predictions.predicted,
+  predictions.scored_at,
+  evaluations.evaluated
+FROM
   (
     SELECT
-      MAX(as_of)
+      MAX(as_of) AS predicted,
+      MAX(scored_at) AS scored_at
     FROM
       ma_predictions_history
     WHERE
       use_case = @use_case
       AND as_of >= @since
-  ) AS predicted,
+  ) AS predictions
+CROSS JOIN
   (
     SELECT
-      MAX(scored_at)
-    FROM
-      ma_predictions_history
-    WHERE
-      use_case = @use_case
-      AND as_of >= @since
-  ) AS scored_at,
-  (
-    SELECT
-      MAX(week_end)
+      MAX(week_end) AS evaluated
     FROM
       ma_model_evaluation
     WHERE
       use_case = @use_case
       AND week >= @since
-  ) AS evaluated
+  ) AS evaluations

@@ -8,6 +8,8 @@ import pytest
 
 from offline.doctor.report import WARNING
 from offline.doctor.schedule import check_runs
+from propensity.edges.warehouse import Warehouse
+from propensity.statements import statement
 from tests.functions.streaming import USE_CASE
 from tests.offline.doctor.conftest import MONDAY, NOW
 from tests.offline.doctor.faults import publish_index, stale_index
@@ -45,3 +47,21 @@ class TestIndex:
         place.artifacts.delete(f"indexes/{USE_CASE}/current.json")
 
         assert findings(place) == []
+
+    def test_and_runs_are_looked_up_by_one_query(self, place, monkeypatch):
+        """Each query bills 10 MB of each table that it names."""
+        stale_index(place)
+        place.failed("predict", MONDAY, "SchemaError")
+        place.ran("evaluate", MONDAY)
+        asked = []
+        rows = Warehouse.rows
+
+        def counted(self, text, parameters=None):
+            asked.append(text)
+            return rows(self, text, parameters)
+
+        monkeypatch.setattr(Warehouse, "rows", counted)
+        place.checked(check_runs)
+
+        assert asked.count(statement("newest_runs")) == 1
+        assert statement("newest_runs").count("ma_predictions_history\n") == 1
