@@ -40,8 +40,8 @@ def _money(text: str) -> Decimal:
 
 
 def _probability(text: str) -> float:
-    value = real_of(text)
-    if value is None or not 0 <= value <= 1:
+    value = real_of(text, 0, 1)
+    if value is None:
         raise ValueError(f"{text!r} is not a probability from 0 to 1")
     return value
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from propensity.numbers import real_of, whole_of
+from propensity.numbers import real_of, whole_within
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,27 +40,8 @@ class Read(click.ParamType[Any]):
 
 
 def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
-    """
-    Return the type of a whole number within bounds.
-
-    Args:
-        least: The smallest.
-        most: The largest, None for any.
-        what: The number's own name in a message.
-    """
-    bounds = f"{least} or more" if most is None else f"{least} to {most:,}"
-
-    def read(text: str) -> int:
-        value = whole_of(text) if text[:1] not in ("+", "-") else None
-        if value is not None and least <= value and (most is None or value <= most):
-            return value
-        if what:
-            raise ValueError(
-                f"{what} must be a whole number from {least} to {most}, not {text!r}"
-            )
-        raise ValueError(f"{text!r} is not a whole number of {bounds}")
-
-    return Read("N", read)
+    """Return the type of a whole number: arguments are those of ``whole_within``."""
+    return Read("N", whole_within(least, most, what=what))
 
 
 def _rate(text: str) -> float:

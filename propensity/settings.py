@@ -72,8 +72,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = whole_of(text)
-        if number is None or not least <= number <= most:
+        number = whole_of(text, least, most)
+        if number is None:
             raise ValueError(f"must be a whole number from {least} to {most}")
         return number
 
@@ -82,8 +82,8 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _real(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        number = real_of(text)
-        if number is None or not least <= number <= most:
+        number = real_of(text, least, most)
+        if number is None:
             raise ValueError(f"must be a number from {least:g} to {most:g}")
         return number
 

@@ -243,8 +243,8 @@ def ports_from(
     """
 
     def port(value: str, source: str) -> int:
-        number = whole_of(value)
-        if number is None or not 0 < number < 65_536:
+        number = whole_of(value, 1, 65_535)
+        if number is None:
             raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
         return number
 
@@ -285,8 +285,8 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
         LocalError: It is no number of seconds.
     """
     text = environment.get(READY_VARIABLE) or str(READY_S)
-    seconds = whole_of(text)
-    if seconds is None or not 0 < seconds <= DAY_S:
+    seconds = whole_of(text, 1, DAY_S)
+    if seconds is None:
         raise LocalError(
             f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not "
             f"{text!r}"

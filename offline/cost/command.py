@@ -13,7 +13,7 @@ from typing import Any
 from offline.cost.page import Estimate
 from offline.limits import QUERY_USERS
 from offline.partitions import Size
-from propensity.numbers import real_of, whole_of
+from propensity.numbers import real_of, whole_within
 from propensity.tables import MAXIMUM_RETENTION_DAYS
 
 
@@ -28,50 +28,44 @@ class Option:
 
 
 def _share(text: str) -> float:
-    value = real_of(text)
-    if value is None or not 0 <= value <= 1:
-        raise ValueError(f"{text} is not a share from 0 to 1")
+    value = real_of(text, 0, 1)
+    if value is None:
+        raise ValueError(f"{text!r} is not a share from 0 to 1")
     return value
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return a reader of numbers within bounds."""
-    bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
-
-    def read(text: str) -> int:
-        value = whole_of(text)
-        if value is None or value < least or (most is not None and value > most):
-            raise ValueError(f"{text} is not a whole number, {bounds}")
-        return value
-
-    return read
 
 
 _LEAST = Size(users=0, events_a_day=0)
 OPTIONS = (
-    Option("users", _whole(0), None, "users with an event in the lookback"),
+    Option("users", whole_within(0), None, "users with an event in the lookback"),
     Option(
-        "events-a-day", _whole(0), None, "events a day of the GA4 export; 0 for none"
+        "events-a-day",
+        whole_within(0),
+        None,
+        "events a day of the GA4 export; 0 for none",
     ),
-    Option("lookups", _whole(0), 0, "lookups a month, without those from a cache"),
+    Option(
+        "lookups", whole_within(0), 0, "lookups a month, without those from a cache"
+    ),
     Option(
         "scorings",
-        _whole(0),
+        whole_within(0),
         0,
         "online scorings a month; instances of score are billed while they are up, "
         "idle or not, and without scorings none is up",
     ),
-    Option("stream-events-a-day", _whole(0), 0, "events a day of the stream"),
-    Option("use-cases", _whole(1), _LEAST.use_cases, "use cases on the GA4 export"),
+    Option("stream-events-a-day", whole_within(0), 0, "events a day of the stream"),
+    Option(
+        "use-cases", whole_within(1), _LEAST.use_cases, "use cases on the GA4 export"
+    ),
     Option(
         "days-kept",
-        _whole(1, MAXIMUM_RETENTION_DAYS),
+        whole_within(1, MAXIMUM_RETENTION_DAYS),
         _LEAST.days_kept,
         "age of the history, where nothing expires",
     ),
     Option(
         "late-days",
-        _whole(0, MAXIMUM_RETENTION_DAYS),
+        whole_within(0, MAXIMUM_RETENTION_DAYS),
         _LEAST.late_days,
         "how many days after it happened an event of the stream may come",
     ),
@@ -84,7 +78,7 @@ OPTIONS = (
     ),
     Option(
         "lookups-a-query",
-        _whole(1, QUERY_USERS),
+        whole_within(1, QUERY_USERS),
         _LEAST.lookups_a_query,
         f"users of one POST, up to {QUERY_USERS:,}",
     ),

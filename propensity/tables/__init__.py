@@ -146,8 +146,8 @@ def retention(text: str) -> dict[str, int]:
             )
         if name in days_by_table:
             raise ValueError(f"must name {name} once")
-        number = whole_of(days)
-        if number is None or not 0 <= number <= MAXIMUM_RETENTION_DAYS:
+        number = whole_of(days, 0, MAXIMUM_RETENTION_DAYS)
+        if number is None:
             raise ValueError(
                 f"must give {name} a whole number of days up to "
                 f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"

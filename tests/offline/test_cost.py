@@ -387,13 +387,13 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("option", "told"),
         [
-            ("--users=-5", "-5 is not a whole number, at least 0"),
-            ("--use-cases=0", "0 is not a whole number, at least 1"),
-            ("--days-kept=x", "x is not a whole number, 1 to 36,500"),
-            ("--late-days=999999999999", "is not a whole number, 0 to 36,500"),
-            ("--use-cases=1_0", "1_0 is not a whole number, at least 1"),
-            ("--returning=2", "2 is not a share from 0 to 1"),
-            ("--lookups-a-query=5000", "5000 is not a whole number, 1 to 1,000"),
+            ("--users=-5", "'-5' is not a whole number of 0 or more"),
+            ("--use-cases=0", "'0' is not a whole number of 1 or more"),
+            ("--days-kept=x", "'x' is not a whole number of 1 to 36,500"),
+            ("--late-days=999999999999", "is not a whole number of 0 to 36,500"),
+            ("--use-cases=1_0", "'1_0' is not a whole number of 1 or more"),
+            ("--returning=2", "'2' is not a share from 0 to 1"),
+            ("--lookups-a-query=5000", "'5000' is not a whole number of 1 to 1,000"),
         ],
     )
     def test_refuses_what_cannot_be(self, option, told, capsys):
