@@ -129,6 +129,15 @@ class TestChanges:
         )
         assert "Version" not in told(case(versions=[old]).changes())
 
+    def test_say_of_a_training_that_was_cut_off_what_is_known(self):
+        """It is neither promoted nor kept aside: the pointer says which one serves."""
+        row = version(4, as_of=AS_OF, promoted=None, verdict="its training ended")
+
+        assert (
+            "Version 4 was trained as of 2026-03-03 and left undecided: its training"
+            in told(case(versions=[row]).changes())
+        )
+
 
 class TestWorth:
     def test_is_what_the_budget_reaches_beyond_chance(self):
