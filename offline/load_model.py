@@ -183,7 +183,7 @@ def load(
     # The claim's generation is its own in all buckets there ever were.
     _record(
         warehouse,
-        row,
+        modelcard.undecided(row),
         job_id=f"load-{settings.dataset}-{use_case}-{version}-{generation}",
     )
     return _promoted(registry, warehouse, row, shipped)
@@ -360,7 +360,8 @@ def _promoted(
         if champion.version != version:
             # Another load may have let this version serve, and a training replaced it.
             if champion.previous != version:
-                _revise(warehouse, row, instead=champion.version)
+                reason = f"shipped; version {champion.version} had come to serve before"
+                _revise(warehouse, row, reason, instead=champion.version)
             return Outcome(
                 use_case=registry.use_case,
                 version=champion.version,
@@ -368,6 +369,9 @@ def _promoted(
                 summary=f"version {champion.version} has come to serve meanwhile; the "
                 f"shipped model is version {version}",
             )
+    # Of loads at once, the one that has moved the pointer.
+    if registry.has_written:
+        _revise(warehouse, row, row["verdict"])
     return Outcome(
         use_case=registry.use_case,
         version=version,
@@ -376,14 +380,16 @@ def _promoted(
     )
 
 
-def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> None:
-    """Record that another version serves."""
+def _revise(
+    warehouse: Warehouse,
+    row: Mapping[str, Any],
+    reason: str,
+    *,
+    instead: int | None = None,
+) -> None:
+    """Record that a version serves, or which one does instead."""
     from propensity.learning import modelcard
     from propensity.learning.gate import Verdict
 
-    verdict = Verdict(
-        promoted=False,
-        reason=f"shipped; version {instead} had come to serve before",
-        compared_version=instead,
-    )
+    verdict = Verdict(promoted=instead is None, reason=reason, compared_version=instead)
     warehouse.execute(statement("revise_verdict"), modelcard.revision(verdict, row))

@@ -382,6 +382,12 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
     }
 
 
+def undecided(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as it is before the pointer moves, and stays if nobody goes on."""
+    why = f"cut off before it was recorded whether it serves: {row['verdict']}"
+    return {**row, "promoted": None, "verdict": why}
+
+
 def revision(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of ``revise_verdict.sql`` for the row of a version."""
     none = Difference(0.0, 0.0, 0.0)

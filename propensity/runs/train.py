@@ -301,7 +301,7 @@ def publish_model(
         modelcard.files(card, trained, rows, graph=graph, estimator=estimator),
     )
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
-    first = {**row, **_undecided(verdict)} if verdict.promoted else row
+    first = modelcard.undecided(row) if verdict.promoted else row
     run.warehouse.write(
         tables.TRAINING_METADATA, record(first, tables.TRAINING_METADATA)
     )
@@ -313,15 +313,6 @@ def publish_model(
         **modelcard.answer(card, published),
         "promoted": final.promoted,
         "verdict": final.reason,
-    }
-
-
-def _undecided(verdict: Verdict) -> dict[str, Any]:
-    """Return what is recorded before the pointer moves, and left by a run that died."""
-    return {
-        "promoted": None,
-        "verdict": "its training ended before it was recorded whether the version "
-        f"serves; its comparison: {verdict.reason}",
     }
 
 

@@ -42,7 +42,7 @@ class TestPointer:
 
         assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
         assert row["promoted"] is None
-        assert row["verdict"].startswith("its training ended before it was recorded")
+        assert row["verdict"].startswith("cut off before it was recorded")
         assert find_promoted(place.warehouse, "ga4_purchase") is None
         assert place.registry.find_champion() is None
 

@@ -301,6 +301,22 @@ class TestRaces:
         assert place.registry.champion().version == 0
         assert place.recorded() == [row]
 
+    def test_that_are_cut_off_do_not_say_that_they_serve(self, place, monkeypatch):
+        """Defect: the row said "promoted" before anything did; the next load does."""
+        monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            place.load()
+        [row] = place.recorded()
+        assert row["promoted"] is None
+        assert row["verdict"].startswith("cut off before it was recorded")
+
+        monkeypatch.undo()
+        place.load()
+        [row] = place.recorded()
+        assert row["promoted"] is True
+        assert row["verdict"].startswith("shipped")
+        assert row["compared_version"] is None
+
     def test_are_lost_to_a_training(self, place, monkeypatch):
         """What is promoted meanwhile goes on; the row says that this one does not."""
         publish = Registry.publish
