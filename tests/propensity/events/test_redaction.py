@@ -9,6 +9,7 @@ import gzip
 import json
 
 import pytest
+import zstandard
 
 from propensity.events.redaction import REMOVED, personal_fields, redacted
 from propensity.privacy.wrapped import unwrapped
@@ -70,9 +71,12 @@ def test_finds_fields_in_what_is_no_event(data):
     assert not [text for text in SAID if text.encode() in found]
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, base64.b64encode, base64.encodebytes])
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, zstandard.compress, base64.b64encode, base64.encodebytes],
+)
 def test_finds_fields_in_what_is_packed(pack):
-    """By gzip or base64, which no event is: it is packed again without them."""
+    """By gzip, Zstandard or base64, which no event is: it is packed again without them."""
     packed = redacted(pack(written(registration())), PERSONAL)
     inner, _ = unwrapped(packed) or (b"", None)
 
