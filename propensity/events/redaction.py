@@ -34,7 +34,7 @@ def redacted(
     Return a message without the values of its personal fields.
 
     A message without such fields stays the same bytes. In a message that is not JSON,
-    text that looks like such a field is redacted, also within gzip, Zstandard or base64.
+    text that looks like such a field is redacted, also within what is packed.
 
     Args:
         data: The message.

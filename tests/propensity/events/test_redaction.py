@@ -76,7 +76,7 @@ def test_finds_fields_in_what_is_no_event(data):
     [gzip.compress, zstandard.compress, base64.b64encode, base64.encodebytes],
 )
 def test_finds_fields_in_what_is_packed(pack):
-    """By gzip, Zstandard or base64, which no event is: it is packed again without them."""
+    """By gzip, Zstandard or base64, which no event is: it is packed again without."""
     packed = redacted(pack(written(registration())), PERSONAL)
     inner, _ = unwrapped(packed) or (b"", None)
 
