@@ -38,6 +38,7 @@ class Doubt:
         self._name = f"{FOLDER}/{name}.json"
         # What only adds has nobody on its list who could be taken off.
         self._is_kept = REMOVE in destination.actions
+        self._is_resumed = False
 
     def users(
         self, ledger: Ledger, suppressed: Callable[[], Suppressed], *, before: date
@@ -54,6 +55,7 @@ class Doubt:
     def begin(self, as_of: date, *, reach: int) -> None:
         """Note a date before anything of it is sent."""
         reaches, generation = self._noted
+        self._is_resumed = as_of in reaches
         if self._is_kept and reaches.get(as_of, 0) < reach:
             self._write(reaches | {as_of: reach}, generation)
 
@@ -62,7 +64,8 @@ class Doubt:
         Forget a date whose users were all sent, and those before it.
 
         It stays where a user of an attempt that did not end has been suppressed since:
-        who is not sent again is taken off with the next date.
+        who is not sent again is taken off with the next date. Of a first attempt all
+        who were sent are recorded.
         """
         reaches, generation = self._noted
         if not reaches:
@@ -73,6 +76,7 @@ class Doubt:
             if noted > as_of
             or (
                 noted == as_of
+                and self._is_resumed
                 and ledger.unknown(as_of, reach=reach, suppressed=suppressed)
             )
         }

@@ -27,6 +27,7 @@ class Listing(Receiver):
     def __init__(self) -> None:
         super().__init__()
         self.listed: set[str] = set()
+        self.removed: set[str] = set()
 
     def take(self, method, path, headers, body):
         known = len(self.taken.bodies)
@@ -37,6 +38,7 @@ class Listing(Receiver):
                 self.listed |= users
             else:
                 self.listed -= users
+                self.removed |= users
         return answer
 
 
@@ -114,6 +116,24 @@ class TestOfADeliveryThatWasKilled:
             assert send(site, to, **ALL).is_complete
 
         assert objects(site) == []
+
+    def test_are_none_where_the_first_attempt_is_complete(
+        self, site, crm, monkeypatch
+    ):
+        """A user who was suppressed after being chosen, and before anything is sent."""
+        with Listing() as receiver:
+            to = crm(receiver, remove=True)
+            # The members are stored, and no request was made.
+            kill(site, to, Fate(monkeypatch), at=2)
+            assert objects(site) == []
+            site.suppress("u150")
+            assert send(site, to, **ALL).is_complete
+            assert objects(site) == []
+            next_week(site, ["u150", "u151"])
+            send(site, to, **ALL)
+
+        assert "u150" not in receiver.removed
+        assert receiver.listed == {"u151"}
 
     def test_are_not_noted_where_nobody_can_be_taken_off(self, site, crm, monkeypatch):
         with Listing() as receiver:
