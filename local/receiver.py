@@ -136,6 +136,8 @@ class Receiver:
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         """Return the answer to a request that is within the limits."""
+        if method not in ACTIONS:
+            return 405, {}, {"error": f"known are {', '.join(ACTIONS)}"}
         key = headers.get("Idempotency-Key") or f"without a key {self.taken.requests}"
         if key in self._answers:
             if self.taken.bodies[key] != body:
@@ -183,7 +185,7 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_POST = do_DELETE = _respond  # noqa: N815
+            do_GET = do_POST = do_DELETE = _respond  # noqa: N815
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing: requests have users in them."""

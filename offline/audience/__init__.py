@@ -11,5 +11,6 @@ Read in this order:
 - ``doubt``: who may have been sent without a record
 - ``delivery``: requests under way, and what became of their users
 - ``turn``: one delivery of an audience at a time
-- ``run``: the preview, the delivery in its turn, and its account
+- ``run``: the preview, and the delivery in its turn
+- ``account``: what became of users, and of requests that are worked on later
 """

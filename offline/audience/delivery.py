@@ -86,7 +86,12 @@ class Delivery:
                 f"        {count:,} {reason}"
                 for reason, count in tally.rejected.most_common(10)
             ]
-        lines += [f"taken in as {receipt}" for receipt in self.receipts]
+        if self.receipts:
+            lines.append(
+                f"taken in as {plural(len(self.receipts), 'request')}, on which "
+                f"{self.destination} works later: `propensity audience ledger "
+                f"{self.audience} --to FILE` asks what became of them"
+            )
         if self.before:
             lines.append(f"{self.before:,} were sent before")
         if not self.is_complete:
@@ -155,7 +160,7 @@ def deliver(
     ):
 
         def record(answer: _Answer) -> None:
-            ledger.add(answer.parts)
+            ledger.add(answer.parts, destination.receipts)
             bar.update(len(answer.request.members))
             answer.check(destination)
             streak.extend(answer.refused, sent=answer.sent)
@@ -207,7 +212,7 @@ def deliver(
         left=total - left_out - sum(tally.sent for tally in ledger.tallies.values()),
         is_complete=not failure,
         failure=failure,
-        receipts=[cleaned(receipt) for receipt in destination.receipts],
+        receipts=[cleaned(receipt) for receipt in destination.receipts.values()],
     )
 
 

@@ -133,11 +133,24 @@ class Ledger:
                 reached.append(user)
         return reached
 
-    def add(self, parts: Sequence[Part]) -> None:
-        """Record a request that was answered: what was taken, in one part or more."""
+    def add(self, parts: Sequence[Part], receipts: Mapping[str, str]) -> None:
+        """
+        Record a request that was answered: what was taken, in one part or more.
+
+        Args:
+            parts: Requests, with the users who were rejected.
+            receipts: What the destination calls them, by their keys, where it works on
+                them later.
+        """
         for request, rejected in parts:
+            key = request.key
             # Of all its users: made once, and not for each of them.
-            same = {**self._where, "action": request.action, "request": request.key}
+            same = {
+                **self._where,
+                "action": request.action,
+                "request": key,
+                "receipt": cleaned(receipts.get(key)),
+            }
             for member in request.members:
                 self._note(same, member, rejected.get(member.user_id))
         if len(self._waiting) >= self._flushed_at:
@@ -157,6 +170,7 @@ class Ledger:
             {
                 **same,
                 "user_id": member.user_id,
+                "receipt": same["receipt"] if reason is None else None,
                 "status": ACCEPTED if reason is None else REJECTED,
                 "reason": reason,
                 "recorded_at": self._now(),

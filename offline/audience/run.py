@@ -1,5 +1,5 @@
 """
-The preview of an audience, its delivery under a lease, and its account.
+The preview of an audience, and its delivery under a lease.
 
 A delivery that was killed goes on where the ledger ends.
 """
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import partial
 from math import ceil
-from typing import Any
 
 from offline import promote
 from offline.audience.delivery import Delivery, deliver, removals, unrecorded
@@ -298,54 +297,3 @@ def _ledger(
         flushed_at=plan.flushed_at,
         check_turn=None if turn is None else turn.check,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """The ledger of an audience: members by date, and users by what became of them."""
-
-    use_case: str
-    audience: str
-    members: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    rows: Sequence[Mapping[str, Any]] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [f"{self.audience} of {self.use_case}"]
-        chosen = {
-            row["as_of"]: f"{plural(row['users'], 'member')} ({row['selection']}), "
-            f"{row['control_users']:,} held out"
-            for row in self.members
-        }
-        for as_of in sorted({*chosen, *(r["as_of"] for r in self.rows)}, reverse=True):
-            lines += ["", f"{as_of}  {chosen.get(as_of, 'no member')}"]
-            lines += [
-                f"  {r['destination']:<12} {r['action']:<6} {r['status']:<8} "
-                f"{r['users']:>9,}  {r['reason']}".rstrip()
-                for r in self.rows
-                if r["as_of"] == as_of
-            ]
-        return "\n".join(lines)
-
-
-def account(name: str, *, use_case: str | None = None) -> Account:
-    """
-    Return what the ledger has of an audience.
-
-    Raises:
-        RequestError: There is no audience of this name.
-        MissingTable, Unavailable: As named.
-    """
-    with promote.opened(use_case) as deployment:
-        chosen = {"use_case": deployment.use_case.name, "audience": name}
-        members, rows = (
-            [
-                dict(row.items())
-                for row in deployment.warehouse.rows(statement(query), chosen)
-            ]
-            for query in ("audience_selections", "audience_deliveries")
-        )
-        if not members:
-            raise RequestError(
-                f"{deployment.use_case.name} has no audience {name}", field="audience"
-            )
-        return Account(**chosen, members=members, rows=rows)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from offline.audience.selection import Member
 
@@ -56,8 +57,8 @@ class Destination(Protocol):
         at_once: Requests that may be under way together.
         actions: ``add``, and ``remove`` where it can take users off its list. They are
             never mixed in a request.
-        receipts: What the receiver calls the requests that it has taken in, where it
-            works on them later.
+        receipts: What the receiver calls the requests that it has taken in, by their
+            keys, where it works on them later.
     """
 
     @property
@@ -73,7 +74,7 @@ class Destination(Protocol):
     def actions(self) -> Sequence[str]: ...  # noqa: D102
 
     @property
-    def receipts(self) -> Sequence[str]: ...  # noqa: D102
+    def receipts(self) -> Mapping[str, str]: ...  # noqa: D102
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return the users who cannot be sent there, with reasons."""
@@ -91,4 +92,41 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """
+    What a receiver has made of a request that it took in before.
+
+    Attributes:
+        is_over: Whether it works on the request no more.
+        done: Users whom it has added or removed.
+        failed: Users whom it has not, by reason.
+        warned: Users about whom it says something, by reason.
+    """
+
+    is_over: bool
+    done: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    warned: Counter[str] = field(default_factory=Counter)
+
+
+@runtime_checkable
+class Later(Protocol):
+    """A destination that works on requests later, and can be asked."""
+
+    def outcome(self, receipt: str, *, users: int) -> Outcome:
+        """
+        Return what has become of a request.
+
+        Args:
+            receipt: The receiver's name of it.
+            users: Who are in it, as far as is known; the receiver's own count matters.
+
+        Raises:
+            Refused: The receiver does not know it, or not any more.
+            AccessDenied, Unavailable: As of a delivery.
+        """
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +39,7 @@ class Bucket:
     batch = 100_000
     at_once = 1
     actions = (ADD,)
-    receipts: Sequence[str] = ()
+    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts

@@ -11,9 +11,10 @@ Google's Data Manager API: customer match, by requests that fill or empty one li
 Who a user is, ``contacts`` says: who is not known or has not consented is rejected
 here, and nothing but hashes leaves.
 
-An answer says that a request is valid, and its name. Google works on it later: half an
-hour after that ``requestStatus:retrieve`` has counts, but no user's name. So who is
-accepted in the ledger is taken in by the API, and ``receipts`` has the requests' names.
+An answer says that a request is valid, and its name, the receipt. Google works on it
+later: half an hour to a day after that ``requestStatus:retrieve`` has counts, but no
+user's name. So who is accepted in the ledger is taken in by the API, under a receipt,
+and ``outcome`` asks what has become of it.
 A request in which one user is not valid is refused as a whole; the refusal names users
 by their place, and the others are sent again, which changes nothing on the list.
 
@@ -22,7 +23,8 @@ Sources, below https://developers.google.com/data-manager/api:
     devguides/limits: 10,000 members a request, 10 identifiers each, 300 a minute;
     devguides/audiences/send-audience-members, for what a refusal looks like;
     devguides/concepts/understand-errors: one member at fault fails a whole request;
-    devguides/diagnostics: a status after 30 minutes;
+    devguides/diagnostics: a status after 30 minutes, up to 24 hours; there it is
+    FAILURE what reference/rest/v1/requestStatus/retrieve calls FAILED;
     https://cloud.google.com/docs/quotas/set-quota-project, the header of a project.
 """
 
@@ -31,11 +33,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from offline.audience.destinations import templates
-from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.destinations.base import ADD, REMOVE, Outcome, Request
 from offline.audience.destinations.contacts import Contacts, People
 from offline.audience.posting import Poster, Refused
 from offline.audience.selection import Member
@@ -55,6 +58,7 @@ NAMES = {"email": "emailAddress", "phone": "phoneNumber", "address": "address",
          "country_code": "regionCode", "postal_code": "postalCode"}  # fmt: skip
 # The user of a field, as in "audience_members.audience_members[0].user_data".
 _PLACE = re.compile(r"audience_?members\[([0-9]+)\]", re.IGNORECASE)
+SUCCESS, PARTLY, FAILED = "SUCCESS", "PARTIAL_SUCCESS", ("FAILED", "FAILURE")
 # A reason that says no more than that something is wrong.
 _ANY = "INVALID_ARGUMENT"
 
@@ -90,7 +94,7 @@ class DataManager:
                 f'terms_of_service is "{ACCEPTED}", once those of customer match are',
             )
         self.name: str = values["name"]
-        self.receipts: list[str] = []
+        self.receipts: dict[str, str] = {}
         self._url: str = values["url"]
         self._list: dict[str, Any] = {"productDestinationId": values["user_list"]}
         accounts = {
@@ -121,14 +125,31 @@ class DataManager:
             if not left:
                 return rejected
             try:
-                self._post(request.action, left)
+                self.receipts[request.key] = self._post(request.action, left)
             except Refused as refusal:
                 rejected |= self._at_fault(refusal, left)
             else:
                 return rejected
         raise Refused(next(iter(rejected.values())))
 
-    def _post(self, action: str, members: Sequence[Member]) -> None:
+    def outcome(self, receipt: str, *, users: int) -> Outcome:
+        """Return what has become of a request, as far as Google has got with it."""
+        answer = self._poster.send(
+            "GET",
+            f"{self._url}/requestStatus:retrieve",
+            body=b"",
+            headers=self._headers,
+            secrets={"requestId": receipt},
+            is_json=True,
+        )
+        try:
+            [status] = answer["requestStatusPerDestination"] or [{}]
+            return _outcome(status, users)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise Unavailable(f"{self.name} answers with no status") from error
+
+    def _post(self, action: str, members: Sequence[Member]) -> str:
+        """Send users; return the name of the request."""
         body: dict[str, Any] = {
             "destinations": [self._list],
             "audienceMembers": [
@@ -153,7 +174,7 @@ class DataManager:
         name = answer.get("requestId") if isinstance(answer, dict) else None
         if not name:
             raise Unavailable(f"{self.name} answers without a requestId")
-        self.receipts.append(str(name))
+        return str(name)
 
     def _at_fault(self, refusal: Refused, members: Sequence[Member]) -> dict[str, str]:
         """
@@ -184,6 +205,35 @@ class DataManager:
     def close(self) -> None:
         """Close the connections."""
         self._poster.close()
+
+
+def _outcome(status: Mapping[str, Any], users: int) -> Outcome:
+    """Read a status; Google counts what was sent, whatever has become of it."""
+    if (word := status.get("requestStatus")) not in (*FAILED, SUCCESS, PARTLY):
+        return Outcome(is_over=False)
+    counts = status.get("audienceMembersIngestionStatus", {}) or status.get(
+        "audienceMembersRemovalStatus", {}
+    )
+    sent = users
+    for kind in ("userDataIngestionStatus", "userDataRemovalStatus"):
+        sent = int(counts.get(kind, {}).get("recordCount", sent))
+    failed = _reasons(status.get("errorInfo", {}).get("errorCounts", []))
+    if word in FAILED and sent > failed.total():
+        failed[str(word)] += sent - failed.total()
+    return Outcome(
+        is_over=True,
+        done=max(sent - failed.total(), 0),
+        failed=failed,
+        warned=_reasons(status.get("warningInfo", {}).get("warningCounts", [])),
+    )
+
+
+def _reasons(counts: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for one in counts:
+        reason = cleaned(str(one.get("reason", _ANY))[:200])
+        found[reason] += int(one.get("recordCount", 0))
+    return found
 
 
 def _violations(answer: Any) -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from offline import whole_files
@@ -78,7 +79,7 @@ class MeasurementProtocol:
     # All events of a request are of one browser.
     batch = 1
     actions = (REMOVE, ADD)
-    receipts: Sequence[str] = ()
+    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -183,7 +184,7 @@ class ImportFile:
     at_once = 1
     # An import changes the users who are in it, and leaves all others as they are.
     actions = (REMOVE, ADD)
-    receipts: Sequence[str] = ()
+    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, template: Mapping[str, Any], *, audience: str) -> None:
         """

@@ -26,6 +26,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from offline.audience.destinations import templates
@@ -65,7 +66,7 @@ class CustomerMatch:
     # A job only adds or only removes, one after another.
     at_once = 1
     actions = (REMOVE, ADD)
-    receipts: Sequence[str] = ()
+    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from offline.audience.destinations.base import ADD, REMOVE, Request
@@ -79,7 +80,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 class Http:
     """An endpoint that a template describes."""
 
-    receipts: Sequence[str] = ()
+    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

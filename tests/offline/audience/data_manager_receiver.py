@@ -3,7 +3,8 @@ Google's Data Manager API as far as audiences need it, with its limits.
 
 A request in which one member is not valid is refused as a whole, with the places of
 those at fault, or of the first ``named`` of them. What is taken is on the list at once:
-Google takes half an hour.
+Google takes half an hour. The status of a request is ``PROCESSING`` until ``finish``
+has said what became of it.
 
 Sources: those of ``offline/audience/destinations/data_manager.py``.
 """
@@ -23,6 +24,7 @@ TOKEN = "t"
 LIST = "987654321"
 
 _PATH = re.compile(r"/v1/audienceMembers:(ingest|remove)")
+_STATUS = "/v1/requestStatus:retrieve?requestId="
 _HASH = re.compile(r"[0-9a-f]{64}")
 _REGION = re.compile(r"[A-Z]{2}")
 _FIELDS = {
@@ -50,9 +52,13 @@ class DataManagerReceiver(Receiver):
         self.requests: list[tuple[str, list[str]]] = []
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        # Status of each request that is over.
+        self._over: dict[str, dict[str, Any]] = {}
 
     def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         """Return the answer to a request."""
+        if method == "GET" and path.startswith(_STATUS):
+            return self._status(path.removeprefix(_STATUS))
         match = _PATH.fullmatch(path)
         if method != "POST" or not match:
             return 404, {}, {"error": {"code": 404, "status": "NOT_FOUND"}}
@@ -70,6 +76,40 @@ class DataManagerReceiver(Receiver):
         else:
             self.listed.difference_update(members)
         return 200, {}, {"requestId": f"request-{len(self.requests)}"}
+
+    def finish(
+        self,
+        number: int,
+        status: str = "SUCCESS",
+        *,
+        errors: dict[str, int] | None = None,
+        warnings: dict[str, int] | None = None,
+    ) -> None:
+        """Say what became of a request; the first has the number 1."""
+        verb, members = self.requests[number - 1]
+        kind = "Ingestion" if verb == "ingest" else "Removal"
+        found: dict[str, Any] = {
+            "requestStatus": status,
+            # Numbers of 64 bits are texts in the API's JSON.
+            f"audienceMembers{kind}Status": {
+                f"userData{kind}Status": {"recordCount": str(len(members))}
+            },
+        }
+        for name, counts in (("error", errors), ("warning", warnings)):
+            listed = [
+                {"reason": reason, "recordCount": str(count)}
+                for reason, count in (counts or {}).items()
+            ]
+            if listed:
+                found[f"{name}Info"] = {f"{name}Counts": listed}
+        self._over[f"request-{number}"] = found
+
+    def _status(self, name: str) -> Answer:
+        if name not in {f"request-{n + 1}" for n in range(len(self.requests))}:
+            error = {"code": 400, "message": "No such request.", "details": []}
+            return 400, {}, {"error": error | {"status": "INVALID_ARGUMENT"}}
+        found = self._over.get(name, {"requestStatus": "PROCESSING"})
+        return 200, {}, {"requestStatusPerDestination": [found]}
 
     def _wrong_request(self, verb: str, sent: dict[str, Any]) -> Iterator[Violation]:
         if unknown := sent.keys() - _FIELDS[verb]:

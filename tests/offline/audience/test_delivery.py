@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ class Crm:
 
     name = "crm"
     actions: Sequence[str] = (REMOVE, ADD)
-    receipts: Sequence[str] = ()
+    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

@@ -117,9 +117,7 @@ class TestOfADeliveryThatWasKilled:
 
         assert objects(site) == []
 
-    def test_are_none_where_the_first_attempt_is_complete(
-        self, site, crm, monkeypatch
-    ):
+    def test_are_none_where_the_first_attempt_is_complete(self, site, crm, monkeypatch):
         """A user who was suppressed after being chosen, and before anything is sent."""
         with Listing() as receiver:
             to = crm(receiver, remove=True)

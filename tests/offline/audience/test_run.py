@@ -16,6 +16,7 @@ from pyarrow import BufferReader
 from commands.cli import main
 from local.receiver import Faults, Receiver
 from offline.audience import run
+from offline.audience.account import account
 from offline.audience.destinations.http import Http
 from offline.audience.selection import Rule
 from propensity import tables
@@ -244,7 +245,7 @@ class TestNobody:
         assert delivery.tallies["remove"].accepted == 10
         assert again.tallies["remove"].sent == 0
         assert "2026-03-09  no member\n  crm          remove accepted" in str(
-            run.account("winback")
+            account("winback")
         )
 
     def test_is_refused_where_nobody_can_be_taken_off(self, site, crm):
