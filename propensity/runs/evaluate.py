@@ -154,6 +154,7 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
         **_evaluation(run, week, was_final=was_final),
         "model_version": version,
         "prediction_as_of": in_force[0]["as_of"],
+        "prediction_scored_at": in_force[0]["scored_at"],
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         "unscored_converters": unscored,
         "thresholds": by_threshold(observed),

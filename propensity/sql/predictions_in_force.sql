@@ -4,7 +4,8 @@
 SELECT
   as_of,
   MAX(model_version) AS model_version,
-  MAX(log_odds_shift) AS log_odds_shift
+  MAX(log_odds_shift) AS log_odds_shift,
+  MAX(scored_at) AS scored_at
 FROM
   ma_predictions_history
 WHERE

@@ -6,6 +6,9 @@
 --   is in force at the most; @published_since DATE, so many days before the oldest week.
 -- Source: ma_predictions_history, ma_model_evaluation.
 -- A week without a publication of its own is one of the publication in force for it.
+-- Figures name the publication by when its run began, which tells it from another one of
+-- the same date, whichever of the two began first and whenever the week was evaluated.
+-- Figures from before they did so are taken by the time of their evaluation.
 WITH
   published AS (
     SELECT
@@ -23,6 +26,7 @@ WITH
     SELECT
       week,
       MAX(IF(model_version >= 0, evaluated_at, NULL)) AS evaluated_at,
+      MAX(IF(model_version >= 0, prediction_scored_at, NULL)) AS published_at,
       COUNTIF(model_version >= 0 AND status = 'final') > 0 AS is_final,
       COUNTIF(status = 'provisional') > 0 AS is_provisional
     FROM
@@ -59,18 +63,32 @@ WITH
         AND p.as_of >= DATE_SUB(weeks.week, INTERVAL @lookback_days DAY)
     GROUP BY
       weeks.week
+  ),
+  found AS (
+    SELECT
+      week,
+      in_force.week IS NOT NULL AS is_published,
+      COALESCE(known.is_final, FALSE) AS is_final,
+      COALESCE(known.is_provisional, FALSE) AS is_provisional,
+      COALESCE(
+        in_force.published_at != known.published_at,
+        in_force.published_at > known.evaluated_at,
+        FALSE
+      ) AS is_republished
+    FROM
+      in_force
+    FULL OUTER JOIN
+      known
+      USING (week)
   )
 SELECT
   week,
-  COALESCE(in_force.published_at > known.evaluated_at, FALSE) AS is_republished
+  is_republished
 FROM
-  in_force
-FULL OUTER JOIN
-  known
-  USING (week)
+  found
 WHERE
-  NOT COALESCE(known.is_final, FALSE)
-  AND (in_force.week IS NOT NULL OR known.is_provisional)
-  OR in_force.published_at > known.evaluated_at
+  NOT is_final
+  AND (is_published OR is_provisional)
+  OR is_republished
 ORDER BY
   week

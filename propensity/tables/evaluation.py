@@ -35,6 +35,11 @@ EVALUATION = Table(
         Column("model_version", "INT64", "Model that scored; -1 without any"),
         Column("week_end", "DATE", "Day after the last of the outcomes"),
         Column("prediction_as_of", "DATE", "As-of date of the probabilities in force"),
+        Column(
+            "prediction_scored_at",
+            "TIMESTAMP",
+            "When the run that published them began: of another one's they are no more",
+        ),
         Column("status", "STRING", "provisional, or final once labels are mature"),
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),

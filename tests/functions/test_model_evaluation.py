@@ -7,7 +7,7 @@ No model is needed: tests write the history that 01 would have written.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -199,6 +199,30 @@ class TestMaturity:
         assert (after["status"], after["model_version"]) == ("final", version)
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["provisional_log_odds"] is None
+
+    def test_is_of_what_was_published_by_a_run_that_had_begun_before(
+        self, shop_of, scores, converters
+    ):
+        """Defect: 03 read a publication and made its week final, while a run of 01 that
+        had begun before it was still to replace it; no run looked again. It is
+        evaluated again, once."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY, scores)
+        late = MONDAY + 2 * WEEK
+        place.run("model_evaluation", late)
+        [before, *_] = evaluations(place)
+        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+        halved = {user: probability / 2 for user, probability in scores.items()}
+        began_at = before["evaluated_at"] - timedelta(minutes=1)
+        published(place, MONDAY, halved, scored_at=began_at)
+        place.run("model_evaluation", late)
+        once_more = place.run("model_evaluation", late)
+
+        [after] = [row for row in evaluations(place) if row["week"] == MONDAY]
+        assert (before["status"], after["status"]) == ("final", "final")
+        assert after["mean_probability"] == before["mean_probability"] / 2
+        assert after["prediction_scored_at"] == began_at
+        assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
     def test_is_of_one_publication_where_01_was_missed(
         self, shop_of, scores, converters
