@@ -35,16 +35,19 @@ class Window:
         as_of: The day of the newest runs that there could be; what is late is so by it.
         weeks: That are shown before it.
         now: The last moment of the stream; that of a demo runs later than its weeks.
+        is_past: Whether somebody asks for a day that is over, and not for today.
     """
 
     as_of: date
     weeks: int
     now: datetime
+    is_past: bool = False
 
     @property
     def days(self) -> Mapping[str, date]:
         """First and last day of weekly figures."""
-        until = max(self.as_of, self.now.date())
+        # Midnight is the end of the day before it.
+        until = max(self.as_of, (self.now - timedelta(microseconds=1)).date())
         return {"since": self.as_of - timedelta(weeks=self.weeks), "until": until}
 
     @property

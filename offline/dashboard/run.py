@@ -155,7 +155,12 @@ def run(
             names = {
                 str(row["use_case"]) for reading in readings for row in _named(reading)
             }
-            told = known(names, artifacts, settings=chosen)
+            told = known(
+                names,
+                artifacts,
+                settings=chosen,
+                promoted=_promoted(readings, window.as_of) if window.is_past else None,
+            )
             pages = site(
                 readings,
                 {
@@ -189,10 +194,32 @@ def _window(
     settings: Settings, now: datetime, weeks: int, *, as_of: date | None, is_local: bool
 ) -> Window:
     if as_of is not None:
-        return Window(as_of=as_of, weeks=weeks, now=min(midnight(as_of + DAY), now))
+        return Window(
+            as_of=as_of,
+            weeks=weeks,
+            now=min(midnight(as_of + DAY), now),
+            is_past=as_of < now.date(),
+        )
     if not is_local:
         return Window(as_of=now.date(), weeks=weeks, now=now)
     return Window(as_of=_played(settings, now), weeks=weeks, now=now)
+
+
+def _promoted(readings: Iterable[Reading], as_of: date) -> Mapping[str, int]:
+    """
+    Return the version of each use case that a training had promoted last by a day.
+
+    As 01-Predictions takes it for a rerun: rollbacks and pins of the time are not kept.
+    """
+    found: dict[str, tuple[date, int]] = {}
+    for reading in readings:
+        for row in reading.rows if reading.name == "versions" else ():
+            day = row["as_of"] or row["training_date"]
+            if row["promoted"] and day <= as_of:
+                newest = found.get(row["use_case"], (day, row["model_version"]))
+                entry = day, row["model_version"]
+                found[row["use_case"]] = max(newest, entry)
+    return {name: version for name, (_, version) in found.items()}
 
 
 def _played(settings: Settings, now: datetime) -> date:
@@ -212,7 +239,11 @@ def _played(settings: Settings, now: datetime) -> date:
 
 
 def known(
-    names: Iterable[str], artifacts: Artifacts | None, *, settings: Settings
+    names: Iterable[str],
+    artifacts: Artifacts | None,
+    *,
+    settings: Settings,
+    promoted: Mapping[str, int] | None = None,
 ) -> dict[str, Known]:
     """
     Return what is known of use cases beside the tables.
@@ -221,21 +252,17 @@ def known(
         names: That have rows; those of the project's folders are added.
         artifacts: The bucket with the champions; None where none is set.
         settings: Say which event is predicted.
+        promoted: What served on a past day; None for what serves now, which the
+            pointers say.
     """
     folders = usecases.names()
     facts = {}
     for name in sorted({*names, *folders}):
-        champion: Champion | None = None
-        note = ""
-        if artifacts is None:
-            note = (
-                "Set PROPENSITY_BUCKET: without it nobody knows which version serves."
-            )
-        elif name in folders:
-            try:
-                champion = Registry(artifacts, name).find_champion()
-            except PropensityError as error:
-                note = f"Which version serves could not be read: {error.message}."
+        champion, note = (
+            _champion(name, artifacts, is_there=name in folders)
+            if promoted is None
+            else (None, "")
+        )
         # A name that no folder can have is no removed one: nobody knows what it is.
         told = Known(has_folder=name in folders or not NAME.fullmatch(name))
         if name in folders:
@@ -243,14 +270,33 @@ def known(
                 told = _told(name, settings)
             except PropensityError as error:
                 note = f"The folder of the use case could not be read: {error.message}."
-        facts[name] = replace(
-            told,
-            champion=champion.version if champion else None,
-            is_pinned=bool(champion and champion.pinned),
-            shadow=champion.shadow if champion else None,
-            note=note,
-        )
+            if promoted is not None:
+                told = replace(told, champion=promoted.get(name))
+        if champion is not None:
+            told = replace(
+                told,
+                champion=champion.version,
+                is_pinned=bool(champion.pinned),
+                shadow=champion.shadow,
+            )
+        facts[name] = replace(told, note=note)
     return facts
+
+
+def _champion(
+    name: str, artifacts: Artifacts | None, *, is_there: bool
+) -> tuple[Champion | None, str]:
+    """Return what serves by the pointer, or why nobody knows; nothing of no folder."""
+    if artifacts is None:
+        return None, (
+            "Set PROPENSITY_BUCKET: without it nobody knows which version serves."
+        )
+    if not is_there:
+        return None, ""
+    try:
+        return Registry(artifacts, name).find_champion(), ""
+    except PropensityError as error:
+        return None, f"Which version serves could not be read: {error.message}."
 
 
 def _told(name: str, settings: Settings) -> Known:

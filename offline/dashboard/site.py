@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 from offline.dashboard import audiences, fraud, overview, runs, stream, use_case
 from offline.dashboard.cases import Known, cases
 from offline.dashboard.reading import Reading, Row, Window
+from propensity.drift.alarms import OUTCOME
 from propensity.pages.page import filled
 from propensity.pages.words import cleaned
 
@@ -40,6 +42,8 @@ def site(
     """
     readings = {reading.name: _cleaned(reading) for reading in found}
     facts = {cleaned(name): _known(entry) for name, entry in known.items()}
+    if window.is_past and "drift" in readings:
+        readings["drift"] = _then(readings["drift"], facts, as_of=window.as_of)
     listed = cases(readings, facts, as_of=window.as_of)
     since = window.days["since"]
     common = {
@@ -47,6 +51,7 @@ def site(
         "weeks": window.weeks,
         "since": str(since),
         "as_of": str(window.as_of),
+        "is_past": window.is_past,
         "written_at": f"{window.now:%Y-%m-%d %H:%M} UTC",
         "pages": PAGES,
     }
@@ -72,6 +77,17 @@ def site(
             for case in listed
         },
     }
+
+
+def _then(drift: Reading, facts: Mapping[str, Known], *, as_of: date) -> Reading:
+    """Return what was watched without outcomes that came after a day."""
+
+    def is_known(row: Row) -> bool:
+        horizon = facts.get(str(row["use_case"]), Known()).horizon_days
+        ends = row["as_of"] + timedelta(days=horizon)
+        return row["thing"] != OUTCOME or bool(ends <= as_of)
+
+    return replace(drift, rows=[row for row in drift.rows if is_known(row)])
 
 
 def _known(facts: Known) -> Known:

@@ -1,5 +1,5 @@
 -- One row per evaluated week, or day of events, and model version, newest first.
--- Parameters: @since DATE and @until DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included; outcomes that were over by then.
 -- Source: ma_model_evaluation.
 SELECT
   use_case,
@@ -61,6 +61,7 @@ FROM
   ma_model_evaluation
 WHERE
   week BETWEEN @since AND @until
+  AND COALESCE(week_end, week) <= @until
 ORDER BY
   use_case,
   week DESC,

@@ -1,6 +1,6 @@
 -- One row per audience and week: what those treated did more than those held out, of
 -- all users up to that week.
--- Parameters: @since DATE and @until DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included; outcomes that were over by then.
 -- Source: ma_audience_lift.
 SELECT
   use_case,
@@ -31,6 +31,7 @@ FROM
   ma_audience_lift
 WHERE
   week BETWEEN @since AND @until
+  AND COALESCE(week_end, week) <= @until
 ORDER BY
   use_case,
   audience,
