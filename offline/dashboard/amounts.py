@@ -124,11 +124,17 @@ def _times(rows: Sequence[Row]) -> str:
 
 
 def _apart(weeks: Sequence[Row]) -> list[Row]:
-    """Return weeks, newest first, of which none shares days with a newer one: where
-    somebody publishes more often than once a horizon, a purchase counts once.
+    """
+    Return weeks, newest first, that add up: no purchase and no promise is in two.
+
+    Where somebody publishes more often than once a horizon, weeks that share days with
+    a newer one are left out; where less often, the weeks between, whose probabilities
+    were published for another week.
     """
     chosen: list[Row] = []
     for row in weeks:
+        if row["prediction_as_of"] != row["week"]:
+            continue
         if not chosen or row["week_end"] <= chosen[-1]["week"]:
             chosen.append(row)
     return chosen

@@ -72,12 +72,27 @@ class TestSentences:
         """Weeks that share days with a newer one are left out: who publishes each day
         would have each purchase seven times."""
         days = [
-            evaluation(2, week=AS_OF - 2 * WEEK - n * DAY, **VALUE)
-            | {"week_end": AS_OF - WEEK - n * DAY}
-            for n in range(8)
+            evaluation(
+                2, week=week, prediction_as_of=week, week_end=week + WEEK, **VALUE
+            )
+            for week in (AS_OF - 2 * WEEK - n * DAY for n in range(8))
         ]
 
         assert "Over 2 final weeks 24,001.00 were promised" in told(*days)
+
+    def test_add_up_a_promise_once(self):
+        """Defect: where 01 runs every second week, the week between is measured by the
+        probabilities of the one before, and its promise was in the sum twice."""
+        weeks = [
+            evaluation(n, **VALUE)
+            | {"prediction_as_of": AS_OF - (n + n % 2) * WEEK, "status": "final"}
+            for n in range(1, 7)
+        ]
+
+        assert told(*weeks).endswith(
+            "Over 3 final weeks 36,001.50 were promised, and 39,151.50 came: 1.09 of "
+            "it."
+        )
 
     def test_of_another_horizon_name_its_days(self):
         """What two weeks of outcomes paid is not what a week did."""
