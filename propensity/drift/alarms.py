@@ -15,14 +15,14 @@ from math import exp, isfinite, log
 
 from propensity.drift import distance
 from propensity.drift.distance import Bin, Comparison
+from propensity.drift.learned import LASTING, Known, Trained, expected
 from propensity.drift.level import Level, Move, move
+from propensity.drift.sentences import changed
 from propensity.drift.sketch import (
     CATEGORY,
-    NUMBER,
     Scores,
     Sketch,
     Sketches,
-    Value,
     of_scores,
 )
 
@@ -32,8 +32,6 @@ FALSE_ALARMS, WEEKS = 0.1, 104
 # Publications that are compared with, and the fewest without an alarm of their own:
 # after a change for good the new state is what is expected.
 MEMORY, FEWEST = 8, 2
-# Publications in a row after which a change is there to stay.
-LASTING = 3
 
 # What is watched. A row of the table is one of them.
 FEATURE, SCORE, USERS, OUTCOME = "feature", "score", "users", "outcome"
@@ -50,9 +48,6 @@ SEASON, VOLUME, SCORES, RELATION = "season", "users", "score", "relation"
 _MATTERS = {MEAN: 0.05, COUNT: 0.25, CALIBRATION: 0.05, RANKING: 0.01}
 _ORDINARY = {MEAN: 0.01, COUNT: 0.05, CALIBRATION: 0.05, RANKING: 0.003}
 
-_PERCENT = "{:.3g}%"
-# Characters of a value in a sentence.
-_LONGEST = 60
 # A rise by more is written in times.
 _TIMES = log(10)
 
@@ -135,6 +130,7 @@ def watched(
     earlier: Sequence[Earlier],
     *,
     model_version: int,
+    trained: Trained | None = None,
     last_year: Earlier | None = None,
 ) -> list[Thing]:
     """
@@ -144,22 +140,26 @@ def watched(
         now: Sketches and levels of this publication.
         earlier: Publications before it, newest first.
         model_version: That scored; scores are compared with its own alone.
+        trained: When that version was; None where nobody knows.
         last_year: The publication of the same week a year ago: what was so then is
-            the season.
+            the season, whichever version scored.
     """
     sketches = sum(thing.sketch is not None for thing in now)
     result = []
     for thing in now:
         # A version's probabilities are its own.
         is_score = thing.thing == SCORE
-        known = [
-            week.things[thing.key]
+        weeks = [
+            week
             for week in earlier
             if thing.key in week.things
             and _is_alike(thing, week.things[thing.key])
             and (not is_score or week.model_version == model_version)
         ]
+        known = [week.things[thing.key] for week in weeks]
         reference = [before for before in known if not before.is_alarm][:MEMORY]
+        if thing.thing == FEATURE and (learned := _learned(weeks, known, trained)):
+            reference = learned[:MEMORY]
         # A single number that moved is followed: its season may go on.
         if len(reference) < FEWEST or thing.level is not None:
             reference = known[:MEMORY]
@@ -176,6 +176,17 @@ def watched(
             chance = _chance(len(now) - sketches)
             result.append(_of_level(thing, reference, known, chance=chance))
     return result
+
+
+def _learned(
+    weeks: Sequence[Earlier], known: Sequence[Thing], trained: Trained | None
+) -> list[Thing]:
+    """Return a feature in publications as the model has learned it; none of others."""
+    before = [
+        Known(week.as_of, week.model_version, one.is_alarm, one.weeks)
+        for week, one in zip(weeks, known, strict=True)
+    ]
+    return [known[at] for at in expected(before, trained) or ()]
 
 
 def _is_alike(now: Thing, before: Thing) -> bool:
@@ -280,7 +291,7 @@ def _of_sketch(
             thing.sketch, [last_year.sketch], chance=chance
         ).is_beyond
     )
-    message = _sentence(thing, top, before[0])
+    message = changed(thing.name, thing.sketch, top, before[0])
     return _measured(
         thing,
         comparison,
@@ -355,60 +366,6 @@ def _cause(thing: Thing, top: Bin) -> str:
         return MISSING
     assert thing.sketch is not None
     return SOURCE if thing.sketch.kind == CATEGORY else VALUES
-
-
-def _sentence(thing: Thing, top: Bin, before: Sketch) -> str:
-    """Say what has changed in a sketch."""
-    assert thing.sketch is not None
-    shares = f"{_percent(top.now)} of users ({_percent(top.before)} before)"
-    if top.is_missing:
-        return f"{thing.name} is missing for {shares}"
-    if thing.sketch.kind == NUMBER:
-        if top.first == top.last == 0.0:
-            return f"{thing.name} is 0 for {shares}"
-        median, earlier = _median(thing.sketch), _median(before)
-        if _are_apart(median, earlier):
-            return (
-                f"the median of {thing.name} is {_figure(median)} "
-                f"({_figure(earlier)} before)"
-            )
-        if top.first == top.last:
-            return f"{thing.name} is about {_figure(top.first)} for {shares}"
-        ends = f"{_figure(top.first)} to {_figure(top.last)}"
-        return f"{thing.name} is from {ends} for {shares}"
-    value = "a rare value"
-    if top.first is not None:
-        text = str(top.first)
-        value = repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
-    return f"{thing.name} is {value} for {shares}"
-
-
-def _figure(value: Value) -> str:
-    """Write the value of a number, a large one without its power of ten."""
-    assert isinstance(value, float)
-    return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
-
-
-def _percent(share: float) -> str:
-    return _PERCENT.format(100 * share)
-
-
-def _median(sketch: Sketch) -> float | None:
-    """Return the bucket of a number's median; None where no user has a value."""
-    half, held = sum(sketch.counts.values()) / 2, 0
-    for value in sorted(value for value in sketch.counts if isinstance(value, float)):
-        held += sketch.counts[value]
-        if held >= half:
-            return value
-    return None
-
-
-def _are_apart(now: float | None, before: float | None) -> bool:
-    """Tell whether a median moved so far that it says by itself what has changed."""
-    # Where about half of the users have 0 the median is 0 or not by chance.
-    if not now or not before:
-        return False
-    return not 0.5 < now / before < 2
 
 
 def _level_sentence(

@@ -18,6 +18,7 @@ from propensity import tables
 from propensity.drift import alarms, estimate
 from propensity.drift.alarms import Advice, Earlier, Thing
 from propensity.drift.estimate import Estimate, Past
+from propensity.drift.learned import Trained
 from propensity.drift.level import Level
 from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value
 from propensity.edges.log import log
@@ -100,6 +101,7 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
         things,
         [week.publication for week in earlier],
         model_version=model.version,
+        trained=_trained(model.metadata),
         last_year=last_year[0].publication if last_year else None,
     )
     estimated = None
@@ -117,6 +119,14 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
     run.log_fields["drift_alarms"] = len(watched.alarms)
     _say(run, watched.alarms, watched.advice)
     return watched
+
+
+def _trained(metadata: Mapping[str, Any]) -> Trained | None:
+    """Return when a version was trained; None where the record does not say it."""
+    as_of, until = metadata.get("as_of"), metadata.get("trained_until")
+    if as_of is None or until is None:
+        return None
+    return Trained(as_of=as_of, snapshot=until)
 
 
 def publish(run: Run, watched: Watched) -> None:

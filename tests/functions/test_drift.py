@@ -101,6 +101,44 @@ class TestPublications:
         row = watched(enthroned)["feature", "medium"]
         assert row["message"].endswith("as a year ago")
 
+    def test_raise_no_alarm_of_what_the_version_has_learned(self, enthroned):
+        """Defect: a training that had learned a lasting change did not end its alarm,
+        which went on to ask for one for weeks."""
+        users = enthroned.run("predictions", LATER)["users"]
+        email = {"counts": [{"value": "email", "users": users}], "missing": 0}
+        earlier(enthroned, weeks=8, medium=email)
+        enthroned.warehouse.execute(
+            "DELETE FROM ma_drift WHERE as_of BETWEEN @since AND @until",
+            {"since": LATER - 3 * WEEK, "until": LATER - DAY},
+        )
+        lasting = [
+            {**row, "as_of": LATER - ago * WEEK, "is_alarm": True, "weeks": 4 - ago}
+            if row["name"] == "medium"
+            else {**row, "as_of": LATER - ago * WEEK}
+            for row in watched(enthroned).values()
+            for ago in (1, 2, 3)
+        ]
+        schema = tables.DRIFT.arrow_schema()
+        enthroned.warehouse.write(
+            tables.DRIFT, pa.Table.from_pylist(lasting, schema=schema)
+        )
+
+        def run_of_version(*, until):
+            """Run as if the version had learned from rows up to a date."""
+            enthroned.warehouse.execute(
+                "UPDATE ma_model_training_metadata SET as_of = @as_of, "
+                "trained_until = @until WHERE TRUE",
+                {"as_of": LATER - WEEK, "until": until},
+            )
+            return enthroned.run("predictions", LATER)
+
+        before = run_of_version(until=LATER - 4 * WEEK)
+        after = run_of_version(until=LATER - 3 * WEEK)
+
+        assert [one["name"] for one in before["drift"]["alarms"]] == ["medium"]
+        assert before["drift"]["advice"] == "retrain"
+        assert after["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
+
     @pytest.mark.long
     def test_name_the_cause_where_scores_jump(self, enthroned):
         """Who has to decide whether to force needs to know what has changed."""
