@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+# Names of types in SQL, by those that BigQuery's API has besides.
+_IN_SQL = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+
+
+def in_sql(kind: str) -> str:
+    """Return a type of BigQuery's API as SQL names it."""
+    inner = kind.removeprefix("ARRAY<").removesuffix(">")
+    return kind.replace(inner, _IN_SQL.get(inner, inner))
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: BigQuery's type name, mode and a description for the console."""
@@ -144,16 +154,12 @@ class Table:
         )
 
 
-# Types as the API spells them, and as SQL does.
-_WHOLE = frozenset({"INTEGER", "INT64"})
-
-
 def _is_narrower(column: Column, fields: Iterable[Mapping[str, Any]]) -> bool:
     field = next((field for field in fields if field["name"] == column.name), {})
     if column.fields:
         inside = field.get("fields", ())
         return any(_is_narrower(part, inside) for part in column.fields)
-    return column.type == "FLOAT64" and field.get("type") in _WHOLE
+    return column.type == "FLOAT64" and in_sql(field.get("type", "")) == "INT64"
 
 
 def _cast(column: Column) -> str:

@@ -24,6 +24,7 @@ from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns
 from propensity import tables
 from propensity.edges.columns import type_of_parameter
+from propensity.schema import Column, in_sql
 
 DIALECT = "bigquery"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +36,6 @@ Rows = list[list[Any]]
 _TYPE = re.compile(r"(ARRAY<\w+>|STRING|INT64|FLOAT64|NUMERIC|BOOL|DATE|TIMESTAMP)")
 _TRANSACTION = re.compile(r"(BEGIN|COMMIT)( TRANSACTION)?", re.IGNORECASE)
 _COMMENT = re.compile(r"--[^\n]*")
-_EXPORTED = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 
 def columns(
@@ -213,19 +213,21 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, date | datetime) else value
 
 
-def _exported(column: ga4_schema.Column) -> str:
-    kind = _EXPORTED.get(column.field_type, column.field_type)
-    if column.fields:
-        inside = ", ".join(f"{one.name} {_exported(one)}" for one in column.fields)
-        kind = f"STRUCT<{inside}>"
-    return f"ARRAY<{kind}>" if column.mode == "REPEATED" else kind
+def _exported(column: ga4_schema.Column) -> Column:
+    return Column(
+        column.name,
+        in_sql(column.field_type),
+        "of the export",
+        repeated=column.mode == "REPEATED",
+        fields=tuple(map(_exported, column.fields)),
+    )
 
 
 TABLES = {
     **{one.name: one.types for one in tables.TABLES},
     # What people and Google have: the export, names of tables, addresses.
     "events_*": {
-        **{one.name: _exported(one) for one in ga4_schema.SCHEMA},
+        **{one.name: _exported(one).sql_type for one in ga4_schema.SCHEMA},
         "_TABLE_SUFFIX": "STRING",
     },
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},

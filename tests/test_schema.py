@@ -5,9 +5,10 @@ Columns and tables, specified: the DDL and the Arrow schema that follow from the
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 
 from propensity import tables
-from propensity.schema import Column, Table
+from propensity.schema import Column, Table, in_sql
 
 
 class TestColumn:
@@ -24,6 +25,19 @@ class TestColumn:
         )
         assert pa.types.is_list(part)
         assert part.value_type.field("decile").type == pa.int64()
+
+    @pytest.mark.parametrize(
+        ("of_the_api", "of_sql"),
+        [
+            ("INTEGER", "INT64"),
+            ("FLOAT", "FLOAT64"),
+            ("ARRAY<BOOLEAN>", "ARRAY<BOOL>"),
+            ("ARRAY<INT64>", "ARRAY<INT64>"),
+            ("NUMERIC", "NUMERIC"),
+        ],
+    )
+    def test_of_the_api_is_named_as_in_sql(self, of_the_api, of_sql):
+        assert in_sql(of_the_api) == of_sql
 
     def test_keeps_money_exact(self):
         """NUMERIC has 38 digits, nine of them behind the point."""

@@ -135,6 +135,7 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
                     opened.warehouse,
                     leakage.dates_of(use_case),
                     (*columns.own(use_case), *columns.INCLUDING),
+                    columns.relations(use_case, opened.warehouse),
                 )
             ]
             skipped = [

@@ -22,6 +22,7 @@ from propensity.errors import PropensityError
 from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.runs.user_days import INCREMENTAL
 from propensity.runs.value import STATEMENT as AMOUNTS
+from propensity.schema import in_sql
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, Problem, UseCase, export
 
@@ -40,18 +41,10 @@ INCLUDING = (
     "evaluation_amounts",
 )
 
-# Names of types in SQL, by those that BigQuery's API has besides.
-_IN_SQL = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 _NUMBERS, _MONEY = frozenset({"INT64", "FLOAT64"}), frozenset({"NUMERIC", "BIGNUMERIC"})
 
 # What the client writes before BigQuery's message.
 _CLIENT_PREFIX = re.compile(r"\b(POST|GET) https?://\S+: ")
-
-
-def in_sql(kind: str) -> str:
-    """Return a type of BigQuery's API as SQL names it."""
-    inner = kind.removeprefix("ARRAY<").removesuffix(">")
-    return kind.replace(inner, _IN_SQL.get(inner, inner))
 
 
 class Refused(Exception):
@@ -139,14 +132,21 @@ def check(
     warehouse: Warehouse,
     as_ofs: Sequence[date],
     names: Sequence[str],
+    relations: Mapping[str, googlesql.Columns],
 ) -> Iterator[Problem]:
     """
     Yield what is wrong with the first of some statements that is not right.
 
     Those after it may include it, and would be wrong for the same reason.
+
+    Args:
+        use_case: Whose statements.
+        warehouse: Dry-runs them.
+        as_ofs: Dates that they are about.
+        names: Of the statements.
+        relations: What ``relations`` returns.
     """
     known = wanted(use_case, warehouse.settings, as_ofs)
-    relations = _relations(use_case, warehouse)
     for name in names:
         sql, needs = use_case.statement(name), known[name]
         parameters = {
@@ -165,7 +165,7 @@ def check(
             return
 
 
-def _relations(use_case: UseCase, warehouse: Warehouse) -> dict[str, googlesql.Columns]:
+def relations(use_case: UseCase, warehouse: Warehouse) -> dict[str, googlesql.Columns]:
     """Return the columns of all that a statement may read, by name."""
     view = export.VIEW if use_case.reads_export else STREAM_FEATURES
     found: dict[str, googlesql.Columns] = {

@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from offline.usecases import canaries, columns, sources
+from offline.usecases import canaries, columns, googlesql, sources
 from offline.usecases.canaries import Row
 from offline.usecases.columns import Refused
 from offline.usecases.sources import Line
@@ -154,8 +155,18 @@ class OverExport:
 
     def dry(self, names: Sequence[str]) -> Iterator[Problem]:
         """Yield what is wrong with the first of some statements that is not right."""
-        dates = dates_of(self.use_case)
-        return columns.check(self.use_case, self.warehouse, dates, names)
+        return columns.check(
+            self.use_case,
+            self.warehouse,
+            dates_of(self.use_case),
+            names,
+            self.relations,
+        )
+
+    @cached_property
+    def relations(self) -> Mapping[str, googlesql.Columns]:
+        """What statements may read; events that are loaded later change no column."""
+        return columns.relations(self.use_case, self.warehouse)
 
     def load(self, rows: Iterable[Row]) -> None:
         """Replace all events of the export."""

@@ -67,12 +67,11 @@ def evaluations(run: Run) -> Evaluated:
         days, _ = _unfinished(run, "days_to_evaluate")
         return Evaluated(rows=_evaluated_days(run, days), republished=[])
     lookback = run.use_case.lookback_days
-    oldest = run.as_of - run.timeframe.horizon - CATCH_UP
     weeks, republished = _unfinished(
         run,
         "weeks_to_evaluate",
         lookback_days=lookback,
-        published_since=oldest - timedelta(days=lookback),
+        published_since=_oldest(run) - timedelta(days=lookback),
     )
     if republished:
         run.log_fields["republished"] = republished
@@ -82,6 +81,16 @@ def evaluations(run: Run) -> Evaluated:
         earlier.add(row)
         rows.append(row)
     return Evaluated(rows=rows, republished=republished)
+
+
+def _newest(run: Run) -> date:
+    """Return the newest week, or day, whose outcomes are over."""
+    return run.as_of - run.timeframe.horizon
+
+
+def _oldest(run: Run) -> date:
+    """Return the oldest one that is still evaluated."""
+    return _newest(run) - CATCH_UP
 
 
 def _unfinished(
@@ -101,13 +110,12 @@ def _unfinished(
         query: The statement that lists weeks by predictions, or days by scores.
         further: Parameters of its own.
     """
-    timeframe = run.timeframe
-    newest = run.as_of - timeframe.horizon
+    newest = _newest(run)
     rows = run.warehouse.rows(
         statement(query),
         {
             "use_case": run.use_case.name,
-            "since": newest - CATCH_UP,
+            "since": _oldest(run),
             "until": newest,
             **further,
         },

@@ -103,6 +103,22 @@ class TestRows:
         assert message in problems[0].message
 
     @pytest.mark.long
+    def test_are_read_by_a_view_that_is_asked_for_once(
+        self, folder, checked, sandbox, monkeypatch
+    ):
+        """Its columns are the same for all statements."""
+        asked = []
+        types = type(sandbox.warehouse).column_types
+
+        def counted(self, sql, parameters=None):
+            asked.append(sql)
+            return types(self, sql, parameters)
+
+        monkeypatch.setattr(type(sandbox.warehouse), "column_types", counted)
+        assert not checked().problems
+
+        assert asked.count("SELECT * FROM ga_events") == 1
+
     def test_of_users_without_features_are_a_warning(self, edit, checked):
         """Labels of other users than features: no conversion would be learned from."""
         edit("labels.sql", "e.user_pseudo_id) AS", "'of ' || e.user_pseudo_id) AS")
