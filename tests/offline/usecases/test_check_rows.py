@@ -102,7 +102,6 @@ class TestRows:
         assert [problem.file for problem in problems] == [file]
         assert message in problems[0].message
 
-    @pytest.mark.long
     def test_are_read_by_a_view_that_is_asked_for_once(
         self, folder, checked, sandbox, monkeypatch
     ):
@@ -119,6 +118,7 @@ class TestRows:
 
         assert asked.count("SELECT * FROM ga_events") == 1
 
+    @pytest.mark.long
     def test_of_users_without_features_are_a_warning(self, edit, checked):
         """Labels of other users than features: no conversion would be learned from."""
         edit("labels.sql", "e.user_pseudo_id) AS", "'of ' || e.user_pseudo_id) AS")
