@@ -92,6 +92,17 @@ class Ledger:
         }
         self.tallies = {ADD: Tally(), REMOVE: Tally()}
 
+    def check(self) -> None:
+        """
+        Raise SchemaError where nothing could be recorded, before anything is sent.
+
+        A table of before there were receipts has no column for them. It bills nothing.
+        """
+        where = {name: one for name, one in self._where.items() if name != "as_of"}
+        self._warehouse.column_types(
+            statement("audience_receipts"), where | {"since": self._where["as_of"]}
+        )
+
     def recorded(self, as_of: date | None = None) -> set[tuple[str, str]]:
         """Return action and user of all rows of a date, this one's if none is given."""
         where = self._where if as_of is None else self._where | {"as_of": as_of}

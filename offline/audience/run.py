@@ -177,6 +177,7 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         taken(deployment, audience.name, clock=clock) as turn,
     ):
         ledger = _ledger(plan, deployment, audience, destination, clock, turn=turn)
+        ledger.check()
         _check_is_newest(deployment, audience, destination, ledger)
         # In its turn: nobody else stores other members meanwhile.
         stored = (

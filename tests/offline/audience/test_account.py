@@ -16,7 +16,7 @@ from offline.audience.account import account
 from offline.audience.destinations.data_manager import DataManager
 from offline.audience.posting import Poster, Refused
 from offline.replay.sending import Stop
-from propensity.errors import RequestError, Unavailable
+from propensity.errors import RequestError, SchemaError, Unavailable
 from tests.offline.audience.conftest import MONDAY, WEEK, members_of, send
 from tests.offline.audience.data_manager_receiver import LIST, DataManagerReceiver
 from tests.offline.audience.people import VARIABLES, contacts_of, poster
@@ -252,3 +252,16 @@ def ads_answering(answer):
 
 class _Nowhere:
     url = "https://nowhere.example.com"
+
+
+def test_a_ledger_without_receipts_is_refused_before_anything_is_sent(site, to):
+    """Nobody could be recorded in that of an earlier release."""
+    site.rows("ALTER TABLE ma_audience_ledger DROP COLUMN receipt")
+    with DataManagerReceiver() as receiver:
+        path = to(receiver)
+        with pytest.raises(SchemaError, match="set-up adds columns"):
+            send(site, path)
+        assert receiver.requests == []
+        assert site.rows("SELECT * FROM ma_audience_members WHERE TRUE") == []
+        site.rows("ALTER TABLE ma_audience_ledger ADD COLUMN receipt STRING")
+        assert send(site, path).is_complete
