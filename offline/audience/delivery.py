@@ -9,6 +9,7 @@ sent before the last removal is answered.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -315,11 +316,16 @@ def unrecorded(
     Yield the users of each request who are not in the ledger.
 
     The same users are always in one request, and in the ledger all or none of them: so
-    a request that is sent again has the key that it had.
+    a request that is sent again has the key that it had. A user who is not a member any
+    more leaves a gap; those without a place, who are taken off, move up.
     """
-    for start in range(0, len(members), destination.batch):
-        chunk = members[start : start + destination.batch]
-        if left := [m for m in chunk if (action, m.user_id) not in recorded]:
+
+    def number(placed: tuple[int, Member]) -> int:
+        at, member = placed
+        return (at if member.place is None else member.place) // destination.batch
+
+    for _, chunk in itertools.groupby(enumerate(members), key=number):
+        if left := [m for _, m in chunk if (action, m.user_id) not in recorded]:
             yield left
 
 

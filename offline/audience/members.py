@@ -28,6 +28,8 @@ from propensity.statements import statement
 # The key of control groups; made once, by whoever needs it first.
 KEY = "audiences/key.json"
 _KEY_BYTES = 32
+# Columns that each member has for itself, in the order of its fields.
+_OF_MEMBER = ("user_id", "probability", "is_control", "place")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +136,7 @@ def find_or_choose(
         members = [
             Member(*row)
             for row in zip(
-                *(
-                    kept[name].to_pylist()
-                    for name in ("user_id", "probability", "is_control")
-                ),
+                *(kept[name].to_pylist() for name in _OF_MEMBER),
                 strict=True,
             )
         ]
@@ -168,7 +167,7 @@ def store(deployment: Deployment, audience: Audience) -> None:
     schema = tables.AUDIENCE_MEMBERS.arrow_schema()
     columns = {
         name: [getattr(member, name) for member in audience.members]
-        for name in ("user_id", "probability", "is_control")
+        for name in _OF_MEMBER
     } | {name: [value] * count for name, value in fixed.items()}
     deployment.warehouse.write(
         tables.AUDIENCE_MEMBERS,

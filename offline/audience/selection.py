@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 _SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
@@ -92,11 +92,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user of an audience, or, without a probability, one to be taken off a list."""
+    """
+    A user of an audience, or, without a probability, one to be taken off a list.
+
+    ``place`` is the one among the treated by user, as they were chosen: it stays,
+    whoever is forgotten or suppressed later. None of who has none.
+    """
 
     user_id: str
     probability: float | None = None
     is_control: bool = False
+    place: int | None = None
 
 
 def choose(
@@ -121,7 +127,9 @@ def choose(
         is_control = control.holds_out(user_id)
         treated += not is_control
         members.append(Member(user_id, probability, is_control))
-    return members
+    chosen = sorted(member.user_id for member in members if not member.is_control)
+    places = {user: place for place, user in enumerate(chosen)}
+    return [replace(one, place=places.get(one.user_id)) for one in members]
 
 
 def share_of(text: str) -> float:

@@ -22,6 +22,11 @@ AUDIENCE_MEMBERS = Table(
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "As published for as_of", required=True),
         Column("is_control", "BOOL", "Whether the user is held out", required=True),
+        Column(
+            "place",
+            "INT64",
+            "Among the treated by user, from 0 on; requests are made by it",
+        ),
         Column("control_group", "STRING", "Name that the control group is drawn by"),
         Column("control_share", "FLOAT64", "Share that is held out, 0 to 0.9"),
         Column("selection", "STRING", "How members were chosen, such as top 1000"),

@@ -12,8 +12,10 @@ from typing import Any, cast
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from offline.audience.delivery import INTERRUPTED, Delivery, deliver
+from offline.audience.delivery import INTERRUPTED, Delivery, deliver, unrecorded
 from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.ledger import Ledger
 from offline.audience.members import Audience
@@ -392,3 +394,27 @@ class TestFailure:
 
         assert delivery.is_complete
         assert delivery.tallies[ADD].rejected == {"no id": 150, "?": 296}
+
+
+@given(
+    count=st.integers(0, 40),
+    batch=st.integers(1, 9),
+    gone=st.sets(st.integers(0, 39)),
+    known=st.sets(st.integers(0, 39)),
+)
+def test_requests_keep_their_users_whoever_is_gone(count, batch, gone, known):
+    """Each is what it was at first, without those who are no members any more; one is
+    left out whose users are all gone or recorded."""
+    users = [Member(f"u{n:02}", 0.5, place=n) for n in range(count)]
+    crm = Crm(batch=batch)
+    first = [*unrecorded(ADD, users, crm, set())]
+    left = [user for user in users if user.place not in gone]
+    recorded = {(ADD, f"u{n:02}") for n in known}
+
+    expected = [
+        [u for u in request if u.place not in gone and u.place not in known]
+        for request in first
+    ]
+    assert [*unrecorded(ADD, left, crm, recorded)] == [one for one in expected if one]
+    assert [user for request in first for user in request] == users
+    assert all(len(request) <= batch for request in first)

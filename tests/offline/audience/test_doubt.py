@@ -139,6 +139,28 @@ class TestOfADeliveryThatWasKilled:
 
         assert objects(site) == []
 
+    @pytest.mark.parametrize("is_forgotten", [True, False])
+    def test_are_sent_again_under_their_keys_but_for_one_request(
+        self, site, crm, monkeypatch, is_forgotten
+    ):
+        """Defect: somebody who was forgotten or suppressed before a delivery went on
+        shifted all requests after. Three of them were taken and not recorded."""
+        with Listing() as receiver:
+            to = crm(receiver)
+            kill(site, to, Fate(monkeypatch), at=8, flushed_at=1_000)
+            sent = sorted(receiver.listed)
+            if is_forgotten:
+                site.rows(
+                    f"DELETE FROM ma_audience_members WHERE user_id = '{sent[0]}'"
+                )
+            else:
+                site.suppress(sent[0])
+            assert send(site, to, **ALL).is_complete
+
+        twice = [user for (_, user), n in receiver.taken.users.items() if n > 1]
+        assert sorted(twice) == sent[1:7]
+        assert receiver.taken.changed == []
+
     @pytest.mark.long
     @pytest.mark.parametrize("seed", range(8))
     def test_are_never_left_on_the_list(self, site, crm, monkeypatch, seed):
