@@ -260,13 +260,15 @@ def _lookups() -> Schema:
         {
             "name": "explain",
             "in": "query",
-            "description": "1 for reasons beside the probability",
+            "description": "1 for reasons beside the probability; "
+            "not together with value=1",
             "schema": {"type": "string", "enum": ["0", "1"]},
         },
         {
             "name": "value",
             "in": "query",
-            "description": "1 for the expected value beside the probability",
+            "description": "1 for the expected value beside the probability; "
+            "not together with explain=1",
             "schema": {"type": "string", "enum": ["0", "1"]},
         },
     ]

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from propensity import ids, tables, usecases
 from propensity.events import values
 from propensity.online import instances, question
-from propensity.schema import Column
+from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
 
@@ -25,6 +25,7 @@ REFERENCE = "#/components/schemas/{name}"
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
+Moment = Annotated[datetime, Meta(tz=True)]
 UserId = Annotated[
     str,
     Meta(
@@ -78,6 +79,7 @@ class Run(Closed, kw_only=True):
             ),
         ]
         | UnsetType
+        | None
     ) = UNSET
     force: bool = False
 
@@ -162,7 +164,7 @@ class Compaction(Ran, kw_only=True):
     days: list[date]
     tiles: int
     exported_days: dict[str, float]
-    watermark: datetime
+    watermark: Moment
 
 
 # -- lookups ---------------------------------------------------------------------------
@@ -317,9 +319,10 @@ _COLUMN_TYPES: Mapping[str, Any] = {
     "NUMERIC": float,
     "BOOL": bool,
     "DATE": date,
-    "TIMESTAMP": datetime,
+    "TIMESTAMP": Moment,
 }
 _OF_A_WEEK = ("use_case", "week", "week_end", "status", "outcome")
+_OF_A_LIFT = ("use_case", "audience", "week", "week_end", "status")
 
 
 def closed(name: str, fields: Mapping[str, Any], *, required: tuple[str, ...]) -> Any:
@@ -341,26 +344,37 @@ def _of_column(column: Column) -> Any:
     if column.fields:
         parts = {field.name: _of_column(field) for field in column.fields}
         kind = closed(camel(column.name), parts, required=())
-    return list[kind] | None if column.repeated else kind | None  # type: ignore[valid-type]
+    if column.repeated:
+        return list[kind] | None  # type: ignore[valid-type]
+    return kind if column.required else kind | None
+
+
+def _of_table(
+    name: str, table: Table, *, without: str, required: tuple[str, ...]
+) -> Any:
+    fields = {
+        column.name: _of_column(column)
+        for column in table.columns
+        if column.name != without
+    }
+    return closed(name, fields, required=required)
 
 
 def evaluation() -> Any:
     """Return the struct of 03's answer; a week has the columns of its table."""
-    week = closed(
-        "EvaluatedWeek",
-        {
-            column.name: _of_column(column)
-            for column in tables.EVALUATION.columns
-            # Long, and in the table.
-            if column.name != "thresholds"
-        },
-        required=_OF_A_WEEK,
+    # What is left out is long, and in the table.
+    week = _of_table(
+        "EvaluatedWeek", tables.EVALUATION, without="thresholds", required=_OF_A_WEEK
+    )
+    lift = _of_table(
+        "AudienceLift", tables.AUDIENCE_LIFT, without="sums", required=_OF_A_LIFT
     )
     return msgspec.defstruct(
         "Evaluation",
         [
             ("weeks", list[week]),
             ("drift", Drift),
+            ("audiences", list[lift] | UnsetType, UNSET),
             ("reports", list[str] | UnsetType, UNSET),
         ],
         bases=(OfExport,),
@@ -388,7 +402,7 @@ def _question(layouts: list[Schema]) -> Schema:
     """Return the schema of what ``score`` is asked: one of its ways, or flat fields."""
     any_of: Schema = {"anyOf": layouts}
     beside: Schema = {
-        "use_case": {"enum": usecases.names()},
+        "use_case": {"enum": [*usecases.names(), None]},
         "version": msgspec.json.schema(Version),
         **{
             name: msgspec.json.schema(UserId | int | None)

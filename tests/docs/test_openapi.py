@@ -8,8 +8,9 @@ import json
 import math
 import re
 from collections import defaultdict
-from datetime import date
-from functools import cache
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import cache, partial
 from typing import Any
 
 import flask
@@ -30,6 +31,7 @@ from propensity.runs.request import MAXIMUM_BODY, parse
 from propensity.settings import Settings
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
 ROW = re.compile(r"^\| ([45]\d\d) \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -49,6 +51,15 @@ def is_valid(name: str, value: Any) -> bool:
     components = {"components": whole()["components"]}
     wanted = {"$ref": f"#/components/schemas/{name}", **components}
     return jsonschema_rs.Draft202012Validator(wanted).is_valid(value)
+
+
+def is_accepted(read: Callable[[], object]) -> bool:
+    """Say whether a request is read without an error."""
+    try:
+        read()
+    except (errors.RequestError, errors.UseCaseError):
+        return False
+    return True
 
 
 def operations(target: str) -> list[dict[str, Any]]:
@@ -191,6 +202,27 @@ class TestFields:
 
         assert [*schema("Run")["properties"]] == known
 
+    @pytest.mark.parametrize("name", ["use_case", "as_of", "force", "full"])
+    @pytest.mark.parametrize(
+        "value", [None, "", 0, 1.5, True, [], {}, "ga4_purchase", "2026-03-01"]
+    )
+    def test_of_a_run_have_the_values_that_are_taken(self, name, value):
+        """Of each field: null means what its absence does, or is refused."""
+        body = {name: value}
+
+        def taken() -> None:
+            app = flask.Flask("f")
+            with app.test_request_context("/", method="POST", json=body):
+                run = parse(
+                    flask.request,
+                    default_use_case="ga4_purchase",
+                    today=date(2026, 3, 2),
+                    can_be_full=True,
+                )
+            usecases.load(run.use_case)
+
+        assert is_valid("PredictionRun", body) == is_accepted(taken)
+
     def test_of_a_training_are_those_of_its_answer(self):
         """Every key of the answer, and no other."""
         anything: Any = defaultdict(
@@ -211,6 +243,13 @@ class TestFields:
         columns -= {"thresholds"}
 
         assert {*schema("EvaluatedWeek")["properties"]} == columns
+
+    def test_of_an_audience_are_the_columns_of_its_table(self):
+        """As ma_audience_lift has them, but for the sums."""
+        columns = {column.name for column in tables.AUDIENCE_LIFT.columns}
+
+        assert {*schema("AudienceLift")["properties"]} == columns - {"sums"}
+        assert "audiences" in schema("Evaluation")["properties"]
 
     def test_of_a_prediction_are_those_that_are_rendered(self):
         """For a known user and for an unknown one."""
@@ -253,6 +292,22 @@ class TestFields:
         ways = [one["required"][0] for one in schema("Question")["anyOf"][:-1]]
 
         assert ways == [*score_request.WAYS]
+
+    @pytest.mark.parametrize("value", [None, "", 0, True, [], "card_fraud", "nobody"])
+    def test_of_a_question_have_a_use_case_that_is_taken(self, value):
+        """Null means what its absence does, as with its other fields."""
+        features = dict.fromkeys(usecases.load("card_fraud").features, 0.5)
+        reader = score_request.Reader(
+            map(usecases.load, usecases.names()),
+            default="ga4_purchase",
+            maximum_instances=1,
+        )
+
+        for way in ({"features": features}, {"instances": [features]}, features):
+            body = {**way, "use_case": value}
+            sent = json.dumps(body).encode()
+            is_taken = is_accepted(partial(reader.question, sent, latest=NOW))
+            assert is_valid("Question", body) == is_taken
 
     @pytest.mark.parametrize("identity", ["transaction_id", "event_id"])
     @pytest.mark.parametrize("value", ["c0ffee01", 12345678901234567890, None])

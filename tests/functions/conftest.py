@@ -35,6 +35,7 @@ from propensity.settings import Settings
 from propensity.tables import TABLES, TRAINING_METADATA
 from tests import shop
 from tests.conftest import Workplace, new_workplace
+from tests.described import check_described
 from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
 from tests.shared import once
@@ -116,7 +117,9 @@ class Place:
         with entered(self.environment):
             if body is not None:
                 arguments["data"] = json.dumps(body, default=str)
-            return client.open("/", **{"method": "POST", **arguments})
+            asked = {"method": "POST", **arguments}
+            answer = client.open("/", **asked)
+        return check_described(target, answer, method=asked["method"])
 
     def run(self, target: str, as_of: date, **body: object) -> dict[str, Any]:
         """Call a function that must succeed; return its answer."""

@@ -25,6 +25,7 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
+from tests.described import check_described
 from tests.events import written
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import DEADLINE_S, Site, eventually
@@ -163,7 +164,8 @@ class Instance:
         data = data if isinstance(data, bytes) else written(data)
         pushed = push(data, message_id or uuid.uuid4().hex, attributes or {})
         body, headers = ENVELOPES[envelope](pushed)
-        return requests.post(self.url, data=body, headers=headers, timeout=DEADLINE_S)
+        answer = requests.post(self.url, data=body, headers=headers, timeout=DEADLINE_S)
+        return check_described(self.target, answer)
 
     def post_all(
         self, events: Sequence[bytes | Mapping[str, Any]], *, threads: int = 16

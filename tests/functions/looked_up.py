@@ -20,6 +20,7 @@ from local.processes import HOST
 from local.stack.state import ROOT
 from propensity import tables
 from propensity.statements import statement
+from tests.described import check_described
 
 FOLDER = ROOT / "02-GetProba"
 TODAY = datetime.now(UTC).date()
@@ -123,8 +124,10 @@ def url(module_workplace) -> Iterator[str]:
 
 
 def post(url: str, body: object, **arguments) -> requests.Response:
-    return requests.post(url, json=body, timeout=60, **arguments)
+    answer = requests.post(url, json=body, timeout=60, **arguments)
+    return check_described("get_proba", answer)
 
 
 def ask(url: str, **parameters) -> requests.Response:
-    return requests.get(url, params=parameters, timeout=60)
+    answer = requests.get(url, params=parameters, timeout=60)
+    return check_described("get_proba", answer, method="GET")

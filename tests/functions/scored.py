@@ -27,6 +27,7 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
+from tests.described import check_described
 from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
@@ -141,13 +142,14 @@ def event_id() -> str:
 def post(instance: Instance, body: Any, **arguments: Any) -> requests.Response:
     """Ask the function."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return requests.post(
+    answer = requests.post(
         instance.url,
         data=data,
         headers={"content-type": "application/json"} | arguments.pop("headers", {}),
         timeout=DEADLINE_S,
         **arguments,
     )
+    return check_described(instance.target, answer)
 
 
 def ask(instance: Instance, body: Any) -> dict[str, Any]:
