@@ -6,7 +6,7 @@ A field that an answer may lack is ``UNSET``; one that may be null says None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
@@ -58,17 +58,25 @@ class Error(Closed, kw_only=True):
 # -- runs ------------------------------------------------------------------------------
 
 
+def _one_of(names: Sequence[str]) -> Any:
+    return Annotated[
+        str,
+        Meta(
+            extra_json_schema={"enum": list(names)},
+            description="PROPENSITY_USE_CASE without it",
+        ),
+    ]
+
+
+AnyUseCase = _one_of(usecases.names())
+# Others score events as they happen, and have nobody to score by day.
+OfUsers = _one_of(
+    [name for name in usecases.names() if not usecases.load(name).scores_events]
+)
+
+
 class Run(Closed, kw_only=True):
-    use_case: (
-        Annotated[
-            str,
-            Meta(
-                extra_json_schema={"enum": usecases.names()},
-                description="PROPENSITY_USE_CASE without it",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    use_case: AnyUseCase | UnsetType = UNSET
     as_of: (
         Annotated[
             str,
@@ -85,6 +93,7 @@ class Run(Closed, kw_only=True):
 
 
 class PredictionRun(Run, kw_only=True):
+    use_case: OfUsers | UnsetType = UNSET
     full: Annotated[bool, Meta(description="Sum up all days of the export anew")] = (
         False
     )

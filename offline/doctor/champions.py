@@ -23,8 +23,13 @@ from propensity.usecases import UseCase
 # A champion that is older knows little of today's users; as the alert champion_age.
 CHAMPION_OLD = timedelta(days=45)
 
+CHAMPION, SHADOW = "the champion", "the shadow"
 # Running instances ignore a lower epoch than they have seen.
-PROMOTE = "promote by an epoch above the last: propensity promote N --epoch $(date +%s)"
+PROMOTE = (
+    "promote by an epoch above the last: "
+    "propensity promote N --use-case {use_case} --epoch $(date +%s)"
+)
+ANOTHER = "promote another version, or train again"
 
 
 def check_champions(exam: Examination) -> None:
@@ -37,15 +42,15 @@ def check_champions(exam: Examination) -> None:
             exam.error(
                 f"{use_case.name}: the pointer {registry.pointer} is damaged: "
                 f"{error.message}",
-                f"{RESTORE}, or delete it and {PROMOTE}",
+                f"{RESTORE}, or delete it and {PROMOTE.format(use_case=use_case.name)}",
             )
             continue
         if champion is None:
             _check_nothing(exam, use_case, registry.pointer)
             continue
-        serving = [("the champion", champion.version)]
+        serving = [(CHAMPION, champion.version)]
         if champion.shadow is not None:
-            serving.append(("the shadow", champion.shadow))
+            serving.append((SHADOW, champion.shadow))
         for role, version in serving:
             _check_version(exam, use_case, role, version)
         _check_pointer(exam, use_case, champion)
@@ -58,7 +63,7 @@ def _check_nothing(exam: Examination, use_case: UseCase, pointer: str) -> None:
         exam.error(
             f"{use_case.name}: no model serves: version {version} was promoted, and "
             f"since then {pointer} was deleted",
-            f"{RESTORE}, or {PROMOTE}",
+            f"{RESTORE}, or {PROMOTE.format(use_case=use_case.name)}",
         )
         return
     as_of = exam.now.date().isoformat()
@@ -99,12 +104,21 @@ def _check_version(
     exam: Examination, use_case: UseCase, role: str, version: int
 ) -> None:
     name = f"{use_case.name}: {role}, version {version},"
+
+    def replaced(advice: str) -> str:
+        """Return how another version takes its place; a shadow outlives promotions."""
+        unshadow = f"end its shadow: propensity unshadow --use-case {use_case.name}"
+        return unshadow if role == SHADOW else advice
+
     recorded = find_recorded(exam.warehouse, use_case, version)
     if recorded is None:
         exam.error(
             f"{name} is not recorded in {tables.TRAINING_METADATA.name}: no function "
             "loads it",
-            "promote a recorded version (propensity versions), or train",
+            replaced(
+                "promote a recorded version (propensity versions "
+                f"--use-case {use_case.name}), or train"
+            ),
         )
         return
     for part in ("model", "preprocessor"):
@@ -117,38 +131,38 @@ def _check_version(
         if not checksum:
             exam.error(
                 f"{name} has lost its {part}: {recorded[f'{part}_object']} is gone",
-                f"{RESTORE}, or promote another version, or train again",
+                f"{RESTORE}, or {replaced(ANOTHER)}",
             )
         elif checksum != recorded[f"{part}_sha256"]:
             exam.error(
                 f"{name} has a {part} whose bytes are not those that were recorded; "
                 "no function loads it",
-                f"find out who wrote to the bucket; {RESTORE}, or promote another "
-                "version, or train again",
+                f"find out who wrote to the bucket; {RESTORE}, or {replaced(ANOTHER)}",
             )
     if json.loads(recorded["features"]) != dict(use_case.features):
         exam.error(
             f"{name} was trained on other features than usecase.toml has today",
-            "run 00-ModelTraining",
+            replaced("run 00-ModelTraining"),
         )
     trained_with = json.loads(recorded.get("statement_parameters") or "null")
     chosen = use_case.chosen(exam.settings)
     if trained_with not in (None, chosen):
         exam.error(
             f"{name} was trained with {trained_with}, and the settings say {chosen}",
-            "train again, or set them back",
+            f"{replaced('train again')}, or set them back",
         )
     if recorded["is_warm"] is False:
         exam.warn(
             f"{name} has not seen enough to score",
-            "train again once more events have come",
+            replaced("train again once more events have come"),
         )
     others = _other_libraries(json.loads(recorded["libraries"] or "{}"))
     if others:
         exam.warn(
             f"{name} was written with other libraries than are installed here: "
             f"{', '.join(others)}",
-            "if functions run with these, too, train again before they are deployed",
+            "if functions run with these, too, "
+            f"{replaced('train again')} before they are deployed",
         )
 
 

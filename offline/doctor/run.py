@@ -27,8 +27,8 @@ from offline.doctor.rights import check_permissions, check_settings
 from offline.doctor.schedule import check_runs
 from offline.doctor.stream import check_stream, check_topics
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError, PropensityError, SettingsError
+from propensity.registry.loading import find_promoted
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import midnight
@@ -77,11 +77,10 @@ def examine(
     return report
 
 
-def use_cases_of(
-    settings: Settings, named: Sequence[str], artifacts: Artifacts
-) -> list[UseCase]:
+def use_cases_of(exam: Examination, named: Sequence[str] = ()) -> list[UseCase]:
     """
-    Return the use cases to look at: those named, or the setting's and all that serve.
+    Return the use cases to look at: those named, or the setting's and all that serve,
+    or are to, since a version of theirs was promoted.
 
     Raises:
         RequestError: There is no such use case.
@@ -93,12 +92,22 @@ def use_cases_of(
     with contextlib.suppress(PropensityError, auth.GoogleAuthError):
         for name in usecases.names():
             try:
-                if Registry(artifacts, name).find_champion() is not None:
-                    serving.add(name)
+                champion = Registry(exam.artifacts, name).find_champion()
             except ArtifactError:
                 # What has a damaged pointer is to serve as well.
                 serving.add(name)
-    return [usecases.load(name) for name in sorted({settings.use_case, *serving})]
+                continue
+            if champion is not None or _was_promoted(exam, name):
+                serving.add(name)
+    return [usecases.load(name) for name in sorted({exam.settings.use_case, *serving})]
+
+
+def _was_promoted(exam: Examination, use_case: str) -> bool:
+    """Tell whether training has let a version serve; unknown without the table."""
+    try:
+        return find_promoted(exam.warehouse, use_case) is not None
+    except PropensityError:
+        return False
 
 
 def run(
@@ -148,7 +157,7 @@ def run(
     with contextlib.closing(exam):
         if settings.bucket:
             with reaching("Google Cloud"):
-                exam.use_cases = use_cases_of(settings, use_cases, exam.artifacts)
+                exam.use_cases = use_cases_of(exam, use_cases)
             if addresses and not as_of:
                 # The check that reads it reports the error.
                 with contextlib.suppress(PropensityError):

@@ -223,6 +223,15 @@ class TestFields:
 
         assert is_valid("PredictionRun", body) == is_accepted(taken)
 
+    def test_of_a_run_of_predictions_have_a_use_case_of_users(self):
+        """One that scores events as they happen has nobody to score by day."""
+        by_day = {
+            name for name in usecases.names() if not usecases.load(name).scores_events
+        }
+
+        assert {*schema("PredictionRun")["properties"]["use_case"]["enum"]} == by_day
+        assert {*schema("Run")["properties"]["use_case"]["enum"]} > by_day
+
     def test_of_a_training_are_those_of_its_answer(self):
         """Every key of the answer, and no other."""
         anything: Any = defaultdict(
