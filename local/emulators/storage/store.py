@@ -211,6 +211,7 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
 
     def generation(self, bucket: str, name: str) -> int:
         """Return the generation of an object now, ``NO_OBJECT`` without one."""
+        self._forget_removed(bucket, name)
         resource = self.objects.get(bucket, {}).get(name)
         return int(resource["generation"]) if resource else NO_OBJECT
 
@@ -248,6 +249,7 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         """Return an object's resource if the conditions of a read or patch hold."""
         if (kept := self._noncurrent(bucket_name, file_name)) is not None:
             return kept[0]
+        self._forget_removed(bucket_name, file_name)
         resource: dict[str, Any] = super().get_file_obj(bucket_name, file_name)
         if self._conditions.method in ("GET", "PATCH"):
             generation = int(resource["generation"])
@@ -290,6 +292,9 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self, bucket_name: str, prefix: str | None = None, *rest: Any, **named: Any
     ) -> Any:
         """List objects, and the generations before them where these are asked for."""
+        for name in list(self.objects.get(bucket_name, {})):
+            if name.startswith(prefix or ""):
+                self._forget_removed(bucket_name, name)
         objects, folders = super().get_file_list(bucket_name, prefix, *rest, **named)
         if not self._conditions.versions:
             return objects, folders
@@ -303,6 +308,13 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
 
     def _object_path(self, bucket_name: str, file_name: str) -> str:
         return f"{bucket_name}/{paths.path_of(file_name)}"
+
+    def _forget_removed(self, bucket: str, name: str) -> None:
+        """Forget an object whose file somebody has removed, as a restart would."""
+        if name in self.objects.get(bucket, {}):
+            file = self._folder / self._object_path(bucket, name)
+            if not file.is_file():
+                del self.objects[bucket][name]
 
     def _keep_noncurrent(self, bucket: str, name: str) -> None:
         """Keep an object that is overwritten or deleted, if its bucket does."""

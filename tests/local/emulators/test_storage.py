@@ -295,6 +295,21 @@ class TestServer:
 
         assert file.read_bytes() == b"now"
 
+    def test_takes_the_removal_of_a_file_for_that_of_its_object(
+        self, emulators, bucket, pointer
+    ):
+        """By hand: none is found, none is listed, and the name is free."""
+        before = pointer.generation
+        (emulators.state.folder / "storage" / bucket.name / pointer.name).unlink()
+
+        assert not pointer.exists()
+        assert list(bucket.list_blobs()) == []
+        with pytest.raises(NotFound):
+            pointer.delete()
+        pointer.upload_from_string(b"anew", if_generation_match=NEW)
+        assert pointer.download_as_bytes() == b"anew"
+        assert pointer.generation > before
+
 
 class TestRestart:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
