@@ -13,7 +13,8 @@
     wildcards.py   reads ``events_*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
     modified.py    says when a table's rows changed last
-    statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them
+    statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them,
+                   and names what is in no dataset
     models.py      imports ONNX models, and runs them for ML.PREDICT
     signatures.py  settles by its operands what a call, a literal or GROUP BY means
     numbers.py     calculates with NUMERIC exactly

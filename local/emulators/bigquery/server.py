@@ -35,6 +35,7 @@ from local.emulators.bigquery.statements import (
     know_ranges,
     name_fields,
     prefer_aliases,
+    require_datasets,
 )
 from local.emulators.bigquery.views import follow_views
 from local.emulators.bigquery.wildcards import union_wildcards
@@ -99,6 +100,7 @@ def translate_as_bigquery() -> None:
     name_fields()
     bind_inner_parameters()
     export_to_buckets_only()
+    require_datasets()
 
 
 def serve_storage_api(port: int) -> Any:

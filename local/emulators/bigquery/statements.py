@@ -131,3 +131,38 @@ def export_to_buckets_only() -> None:
         return config
 
     extract.export_config = export_config
+
+
+def require_datasets() -> None:
+    """
+    Refuse to create, alter or drop what is in no dataset.
+
+    The emulator fails in its own code, with an error that names nothing, where neither
+    the statement nor its job names a dataset. Clients that are given a client of
+    somebody's own, such as SQLAlchemy's, send such statements.
+    """
+    from local_bigquery.catalog import names
+    from local_bigquery.errors import BigQueryError
+    from local_bigquery.jobs import query
+    from sqlglot import exp
+
+    describe = query._ddl
+
+    def of_dataset(tree: Any, context: Any) -> Any:
+        target = names.target(tree)
+        is_within = (tree.args.get("kind") or "").upper() in ("TABLE", "VIEW")
+        if is_within and target and not (target.db or context.dataset_id):
+            if tree.find(exp.TemporaryProperty):
+                raise BigQueryError(
+                    "notImplemented",
+                    "the local emulator keeps temporary tables only where the job has "
+                    "a default dataset",
+                )
+            raise BigQueryError(
+                "invalid",
+                f'Table "{target.name}" must be qualified with a dataset '
+                "(e.g. dataset.table).",
+            )
+        return describe(tree, context)
+
+    query._ddl = of_dataset

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 
 from tests.local.emulators.bigquery.conftest import (
@@ -313,3 +313,43 @@ class TestLanguage:
         assert warehouse.rows(
             f"SELECT {newest}.n, TO_JSON_STRING({newest}) FROM ({rows}) AS t"
         ) == [(2, '{"day":"2026-03-02","n":2}')]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "CREATE TABLE nowhere (a INT64)",
+            "CREATE OR REPLACE TABLE nowhere AS SELECT 1 AS a",
+            "CREATE VIEW nowhere AS SELECT 1 AS a",
+            "DROP TABLE nowhere",
+            "DROP VIEW IF EXISTS nowhere",
+            "ALTER TABLE nowhere ADD COLUMN b INT64",
+            "SELECT * FROM nowhere",
+            "DELETE FROM nowhere WHERE TRUE",
+        ],
+    )
+    def test_need_a_dataset_where_the_job_has_none(self, warehouse, sql):
+        """In BigQuery's words, and not by an error of the emulator's own."""
+        with pytest.raises(BadRequest, match="nowhere.* must be qualified with a data"):
+            warehouse.client.query(sql, job_retry=None).result(job_retry=None)
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "CREATE TEMP FUNCTION more(x INT64) AS (x + 1); SELECT more(1)",
+            "SELECT 2",
+            "WITH t AS (SELECT 2 AS n) SELECT n FROM t",
+        ],
+    )
+    def test_need_none_where_nothing_is_in_one(self, warehouse, sql):
+        """Functions of a script, and names of its own."""
+        rows = warehouse.client.query(sql, job_retry=None).result(job_retry=None)
+
+        assert [tuple(row.values()) for row in rows] == [(2,)]
+
+    def test_need_none_within_the_job_s_dataset(self, warehouse):
+        """As it is with all statements of the project."""
+        warehouse.job("CREATE TABLE here AS SELECT 1 AS a").result()
+
+        assert warehouse.rows("SELECT a FROM here") == [(1,)]
