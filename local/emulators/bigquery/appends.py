@@ -260,6 +260,15 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
                     appends.append(stream.table, rows.to_batches()[0])
         return commit_streams(request)
 
+    def get(request: Any) -> Any:
+        """Return a stream, with its table's columns where the whole of it is asked."""
+        found = write.get(request)
+        if request.view == types.WriteStreamView.FULL:
+            columns = write.tables.columns(*write._stream(request.name).table)
+            fields = [write._field(column) for column in columns]
+            found.table_schema = types.TableSchema(fields=fields)
+        return found
+
     write._insert = insert
     write_service = server.SERVICES["google.cloud.bigquery.storage.v1.BigQueryWrite"]
     write_service["AppendRows"] = server._streaming(
@@ -267,6 +276,9 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
         types.AppendRowsRequest,
         types.AppendRowsResponse,
         bidirectional=True,
+    )
+    write_service["GetWriteStream"] = server._unary(
+        get, types.GetWriteStreamRequest, types.WriteStream
     )
     write_service["BatchCommitWriteStreams"] = server._unary(
         commit,

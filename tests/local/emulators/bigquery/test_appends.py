@@ -289,6 +289,24 @@ class TestTables:
         [response] = table.append(ids("c"))
         assert "integer (bad value): c" in response.row_errors[0].message
 
+    @pytest.mark.parametrize("is_default", [True, False])
+    def test_tell_their_columns_to_whoever_asks_for_them(self, table, is_default):
+        """Clients that append JSON ask the default stream: it is not created."""
+        api = write_client(table.address)
+        parent, _, _ = table.name.partition("/streams")
+        created = api.create_write_stream(
+            parent=parent, write_stream=types.WriteStream(type_="COMMITTED")
+        )
+        name = table.name if is_default else created.name
+
+        def asked(view):
+            request = types.GetWriteStreamRequest(name=name, view=view)
+            return api.get_write_stream(request)
+
+        assert asked("FULL").table_schema == created.table_schema
+        assert len(created.table_schema.fields) == 10
+        assert not asked("BASIC").table_schema.fields
+
     def test_have_streams_with_offsets_too(self, table):
         """A committed stream that was made takes a batch at its offset once."""
         writer = write_client(table.address)
