@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -29,9 +30,8 @@ SPOILED = {
 
 def examined(place: Place, *, setting: str = USE_CASE) -> set[str]:
     """Return the use cases that are looked at where none is named."""
-    extra = {"PROPENSITY_USE_CASE": setting}
-    with entered({**place.environment, **extra}):
-        exam = place.examination()
+    with entered(place.environment):
+        exam = place.examination(settings=replace(place.settings, use_case=setting))
         try:
             found = use_cases_of(exam)
         finally:
