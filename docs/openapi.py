@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from docs import schemas
-from docs.schemas import Schema, camel
+from docs.fields import Schema
+from docs.schemas import camel
 from propensity import errors
 from propensity.errors import PropensityError
 from propensity.events import messages

@@ -6,45 +6,34 @@ A field that an answer may lack is ``UNSET``; one that may be null says None.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from propensity import ids, tables, usecases
-from propensity.events import values
+from docs.fields import (
+    REFERENCE,
+    AnyUseCase,
+    Closed,
+    Count,
+    Moment,
+    Never,
+    Number,
+    OfUsers,
+    Schema,
+    Share,
+    Text,
+    UseCaseName,
+    UserId,
+    Version,
+)
+from propensity import tables, usecases
 from propensity.online import instances, question
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
-
-Schema = dict[str, Any]
-REFERENCE = "#/components/schemas/{name}"
-
-Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=0)]
-Moment = Annotated[datetime, Meta(tz=True)]
-UserId = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=ids.MAXIMUM_ID_CHARACTERS,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
-    ),
-]
-UseCaseName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
-Version = Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")] | int | None
-Never = Annotated[bool, Meta(extra_json_schema={"const": False})]
-# A number in a request may be a text, as data files and programs write it.
-_NUMERAL = "^[+-]?([0-9]{1,40}[.]?[0-9]{0,40}|[.][0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"
-Number = Annotated[str, Meta(pattern=_NUMERAL)] | float | None
-Text = Annotated[str, Meta(max_length=values.MAXIMUM_TEXT_CHARACTERS)] | None
-
-
-class Closed(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Has these fields and no other."""
 
 
 class Error(Closed, kw_only=True):
@@ -56,23 +45,6 @@ class Error(Closed, kw_only=True):
 
 
 # -- runs ------------------------------------------------------------------------------
-
-
-def _one_of(names: Sequence[str]) -> Any:
-    return Annotated[
-        str,
-        Meta(
-            extra_json_schema={"enum": list(names)},
-            description="PROPENSITY_USE_CASE without it",
-        ),
-    ]
-
-
-AnyUseCase = _one_of(usecases.names())
-# Others score events as they happen, and have nobody to score by day.
-OfUsers = _one_of(
-    [name for name in usecases.names() if not usecases.load(name).scores_events]
-)
 
 
 class Run(Closed, kw_only=True):
