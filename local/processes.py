@@ -172,7 +172,11 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     Returns:
         Those that were still running when this was called.
     """
-    running = [process for process in processes if process.is_running]
+    every = list(processes)
+    running = [process for process in every if process.is_running]
+    for process in every:
+        if process not in running:
+            _end_left_behind(process)
     for process in running:
         _signal_group(process, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
@@ -188,6 +192,20 @@ def stop(processes: Iterable[Process]) -> list[Process]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     return running
+
+
+def _end_left_behind(process: Process) -> None:
+    """
+    Kill what a leader that was killed has left in its group.
+
+    Workers of a server may not notice, and keep its port. They have its command line;
+    what has another is of a group that got the same number later.
+    """
+    for member in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            is_of_group = os.getpgid(member.pid) == process.pid
+            if is_of_group and str(process.port) in member.cmdline():
+                member.kill()
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:
