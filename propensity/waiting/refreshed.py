@@ -84,11 +84,14 @@ class Refreshed(Generic[Value]):
                 assert self._error is not None
                 # Anew, or each caller would stay in the traceback of the one error.
                 raise self._error.with_traceback(None)
-            began = self._began
-            value = await asyncio.shield(self._reading)
+            began, reading = self._began, self._reading
+            value = await asyncio.shield(reading)
             # One that began before the process paused tells what was right then.
             if began >= arrived or self._clock() < self._useful_until:
                 return value
+            if self._reading is reading:
+                # It had ended before, so nobody was let in who calls ``_finish``.
+                await asyncio.sleep(0)
 
     def _finish(self, reading: asyncio.Task[Value]) -> None:
         self._reading = None

@@ -154,12 +154,13 @@ class TestBodies:
             assert answer.status_code == 400, answer.text
             check_answer(answer)
 
-    def test_with_a_field_twice_are_of_the_last(self, serve):
-        """As everywhere: no field is read once here and otherwise there."""
+    def test_with_a_field_twice_are_refused(self, serve):
+        """By its name: the last one may be somebody else's figure."""
         body = b'{"user_ids": ["nobody"], "use_case": "x", "user_ids": ["ana"]}'
         answer = post(serve, "get_proba", body)
 
-        assert [one["user_id"] for one in answer.json()["predictions"]] == ["ana"]
+        assert (answer.status_code, answer.json()["field"]) == (400, "user_ids")
+        check_answer(answer)
 
 
 def broken(

@@ -110,6 +110,27 @@ def test_is_read_again_where_the_process_paused_within_a_read():
     assert source.reads == 2
 
 
+@pytest.mark.timeout(20)
+def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_ends():
+    """The next one is waited for, and others get their turn meanwhile."""
+    source = Source()
+
+    async def ask() -> int:
+        value = source.value()
+        await value.current()
+        source.now += 11
+        before = asyncio.all_tasks()
+        await value.current()
+        [reading] = asyncio.all_tasks() - before
+        while not reading.done():
+            await asyncio.sleep(0)
+        # What else was to follow on the reading has not been called yet.
+        source.now += 1_000
+        return await value.current()
+
+    assert asyncio.run(ask()) == 3
+
+
 def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
     """What cannot be read is told; within the grace the old value serves on."""
     source = Source()
