@@ -131,7 +131,13 @@ class TestLift:
         assert second["control_users"] == 30
         assert second["treated_conversions"] == 13
 
-    @pytest.mark.parametrize("again", [SECOND + 2 * WEEK, SECOND + 4 * DAY])
+    @pytest.mark.parametrize(
+        "again",
+        [
+            SECOND + 2 * WEEK,
+            pytest.param(SECOND + 4 * DAY, marks=pytest.mark.long),
+        ],
+    )
     def test_waits_for_a_day_that_the_export_lacks(self, new_export, borrow, again):
         """As the week's other figures: who bought on that day is in neither group. A
         later week that was final stays so, whichever date is run again."""

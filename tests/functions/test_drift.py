@@ -81,6 +81,7 @@ class TestPublications:
         assert not any(row["is_alarm"] for row in calm)
         assert table["feature", "sessions"]["distance"] == pytest.approx(0, abs=1e-6)
 
+    @pytest.mark.long
     def test_know_the_season_by_a_year_ago_on_another_weekday(self, enthroned):
         """Who published on another weekday then has one publication of that week all
         the same; what it had is no alarm."""
@@ -101,6 +102,7 @@ class TestPublications:
         row = watched(enthroned)["feature", "medium"]
         assert row["message"].endswith("as a year ago")
 
+    @pytest.mark.long
     def test_raise_no_alarm_of_what_the_version_has_learned(self, enthroned):
         """Defect: a training that had learned a lasting change did not end its alarm,
         which went on to ask for one for weeks."""

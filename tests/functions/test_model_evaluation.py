@@ -174,7 +174,7 @@ class TestMaturity:
             str(MONDAY + WEEK): "provisional",
         }
 
-    @pytest.mark.parametrize("version", [0, 1])
+    @pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.long)])
     def test_is_of_the_publication_that_stands(
         self, shop_of, scores, converters, version
     ):
@@ -224,6 +224,7 @@ class TestMaturity:
         assert after["prediction_scored_at"] == began_at
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
+    @pytest.mark.long
     def test_is_of_one_publication_where_01_was_missed(
         self, shop_of, scores, converters
     ):

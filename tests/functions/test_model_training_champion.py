@@ -26,6 +26,7 @@ class TestVerdict:
 
 
 class TestPointer:
+    @pytest.mark.long
     def test_that_cannot_be_moved_is_in_the_record(self, place):
         """Defect: the record said that the version had been promoted, and reruns of
         past weeks took it for the champion of that time."""

@@ -36,7 +36,13 @@ NAME = "exports/stream_events/date=2026-03-02/run=1/0.parquet"
 
 class TestUnreadable:
     @pytest.mark.parametrize(
-        "data", [b"", b"PAR1", parquet(GONE)[:-40]], ids=["empty", "none", "cut off"]
+        "data",
+        [
+            pytest.param(b"", marks=pytest.mark.long),
+            pytest.param(b"PAR1", marks=pytest.mark.long),
+            parquet(GONE)[:-40],
+        ],
+        ids=["empty", "none", "cut off"],
     )
     def test_files_stop_nothing_and_are_named(self, site, data, capsys):
         """Defect: a traceback, with the indexes and the second search still to come, at

@@ -51,6 +51,7 @@ def act(site: Site, folder, as_of: date, *, is_first: bool, capsys) -> list[str]
 
 
 class TestAudience:
+    @pytest.mark.long
     def test_is_previewed_sent_and_sent_again(self, site, tmp_path, capsys):
         """To the user, what the ledger has is what the lines say. The destination's
         file that is left to begin with is one that the command takes."""

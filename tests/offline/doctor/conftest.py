@@ -265,7 +265,7 @@ def prepared(emulators: Any, workplace: Workplace, ga4_dataset: str) -> Iterator
     made.create_topics()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def healthy(emulators, bigquery_emulator) -> Iterator[Place]:
     """A healthy deployment that no test changes, or that is put back."""
     workplace = new_workplace(emulators, bigquery_emulator)

@@ -85,11 +85,10 @@ class TestRows:
         "mistake",
         [
             MISTAKES[0],
-            UNPRUNED[0],
             SHARED[0],
             *(
                 pytest.param(mistake, marks=pytest.mark.long)
-                for mistake in MISTAKES[1:] + UNPRUNED[1:] + SHARED[1:]
+                for mistake in MISTAKES[1:] + UNPRUNED + SHARED[1:]
             ),
         ],
     )
@@ -101,22 +100,6 @@ class TestRows:
 
         assert [problem.file for problem in problems] == [file]
         assert message in problems[0].message
-
-    def test_are_read_by_a_view_that_is_asked_for_once(
-        self, folder, checked, sandbox, monkeypatch
-    ):
-        """Its columns are the same for all statements."""
-        asked = []
-        types = type(sandbox.warehouse).column_types
-
-        def counted(self, sql, parameters=None):
-            asked.append(sql)
-            return types(self, sql, parameters)
-
-        monkeypatch.setattr(type(sandbox.warehouse), "column_types", counted)
-        assert not checked().problems
-
-        assert asked.count("SELECT * FROM ga_events") == 1
 
     @pytest.mark.long
     def test_of_users_without_features_are_a_warning(self, edit, checked):
