@@ -25,7 +25,7 @@ from propensity.online.question import Question
 from propensity.online.sources import FUNCTION
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.waiting.threads import DaemonThreads
+from propensity.waiting.threads import DaemonThreads, in_thread
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
@@ -86,9 +86,7 @@ class Explanations:
         self._waiting += 1
         [user_id] = question.user_ids
         what = "value" if question.values else "reasons"
-        reading = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._read, what, use_case, user_id
-        )
+        reading = in_thread(self._threads, self._read, what, use_case, user_id)
         try:
             row = await asyncio.wait_for(reading, self._timeout_s)
         except TimeoutError:

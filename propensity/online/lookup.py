@@ -45,7 +45,7 @@ from propensity.privacy.published import PublishedList
 from propensity.privacy.suppression import Suppressed, suppressed_now
 from propensity.settings import Settings
 from propensity.waiting.refreshed import Refreshed
-from propensity.waiting.threads import DaemonThreads
+from propensity.waiting.threads import DaemonThreads, in_thread
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
@@ -344,11 +344,10 @@ class Lookups:
         return batch
 
     def _start(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._batches and self._running < CONCURRENT_QUERIES:
             batch = self._batches.popleft()
             self._running += 1
-            reading = loop.run_in_executor(
+            reading = in_thread(
                 self._threads, batch.source.read, batch.use_case, batch.user_ids
             )
             reading.add_done_callback(

@@ -41,6 +41,7 @@ from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
 from propensity.stream.consumers import Consumer, Edges
 from propensity.usecases import UseCase
+from propensity.waiting.threads import in_thread
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
@@ -131,10 +132,9 @@ class ScoreStream(Consumer):
             refused = remaining
         if refused:
             await self.dead_letter(messages, refused)
-        loop = asyncio.get_running_loop()
         scored = 0
         for name, events in by_use_case.items():
-            rows, unscored = await loop.run_in_executor(
+            rows, unscored = await in_thread(
                 self.edges.threads, self._score, usecases.load(name), events
             )
             counts.update(unscored)

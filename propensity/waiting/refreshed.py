@@ -61,8 +61,13 @@ class Refreshed(Generic[Value]):
         return None
 
     def expire(self) -> None:
-        """Have the value read again at the next call, which does not wait for it."""
-        self._expires = self._clock()
+        """
+        Have the value read again at the next call, which does not wait for it.
+
+        After a failed read the pause goes first.
+        """
+        if self._error is None:
+            self._expires = self._clock()
 
     async def current(self) -> Value:
         """

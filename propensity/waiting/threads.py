@@ -6,10 +6,13 @@ The only module that starts some. An entry point hands ``THREADS`` down.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
+
+from propensity.errors import Unavailable
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -41,6 +44,9 @@ class DaemonThreads(Executor):
             RuntimeError: The system has no more threads, or the process ends.
         """
         future: Future[Result] = Future()
+        # It is under way from now on: who gives it up leaves the future alone, which
+        # else could not take the result.
+        future.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
@@ -62,6 +68,24 @@ class DaemonThreads(Executor):
             name: Of its threads.
         """
         return ThreadPoolExecutor(most, name)
+
+
+def in_thread(
+    threads: Executor, fn: Callable[..., Result], /, *args: object
+) -> asyncio.Future[Result]:
+    """
+    Call a function in a thread, from an event loop; return the future of its result.
+
+    Where the system has no thread for it the future has the error Unavailable, as if
+    the call had failed: who waits behind it is not forgotten.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        return loop.run_in_executor(threads, fn, *args)
+    except RuntimeError:  # no more threads, or the process ends
+        failed: asyncio.Future[Result] = loop.create_future()
+        failed.set_exception(Unavailable("this instance has no thread; try again"))
+        return failed
 
 
 THREADS = DaemonThreads()

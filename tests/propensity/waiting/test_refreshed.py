@@ -131,6 +131,28 @@ def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_ends():
     assert asyncio.run(ask()) == 3
 
 
+def test_that_is_to_be_read_again_at_once_pauses_after_a_failure_all_the_same():
+    """Else each call in a row would read, for as long as reads fail."""
+    source = Source()
+
+    async def ask() -> list[int]:
+        value = source.value()
+        found = [await value.current()]
+        source.error = OSError("no")
+        for _ in range(9):
+            value.expire()
+            found.append(await value.current())
+            await asyncio.sleep(0.01)
+        assert source.reads == 2
+        source.error = None
+        source.now += PAUSE_S
+        found.append(await value.current())
+        await asyncio.sleep(0.01)
+        return [*found, await value.current()]
+
+    assert asyncio.run(ask()) == [1] * 11 + [3]
+
+
 def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
     """What cannot be read is told; within the grace the old value serves on."""
     source = Source()

@@ -1,0 +1,115 @@
+"""
+An event loop on which a random generator decides what happens first.
+
+Time is its own: it stands still while anything can happen, and then jumps to the next
+timer. Threads are none: a call of an executor runs on the loop, after a while that is
+drawn. So a scenario of hours takes milliseconds, and the same seed is the same order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+# Few, so that what ends and what times out often do so in the same turn.
+WHILES_S = (0.0, 0.0, 1.0, 2.0, 5.0)
+
+
+class Interleaved(asyncio.SelectorEventLoop):
+    """
+    A loop for one scenario.
+
+    Attributes:
+        now: Its time, in seconds.
+        short: How probable it is that the system has no thread for a call.
+        told: What the loop was told of that nobody has handled.
+    """
+
+    def __init__(self, draw: random.Random, *, short: float = 0.0) -> None:
+        super().__init__()
+        self.draw = draw
+        self.now = 1_000.0
+        self.short = short
+        self._whiles_s: tuple[float, ...] = WHILES_S
+        self.told: list[Any] = []
+        self.set_exception_handler(lambda _, context: self.told.append(context))
+
+    def time(self) -> float:
+        """Return its own time."""
+        return self.now
+
+    def a_while(self) -> float:
+        """Draw a number of seconds."""
+        return self.draw.choice(self._whiles_s)
+
+    def become_calm(self) -> None:
+        """From now on every call has a thread, and ends at once."""
+        self.short, self._whiles_s = 0.0, (0.0,)
+
+    def check_threads(self) -> None:
+        """Raise what the system does that has no more threads, now and then."""
+        if self.draw.random() < self.short:
+            raise RuntimeError("can't start new thread")
+
+    def run_in_executor(self, _: Any, func: Any, *args: Any) -> Any:
+        """Call a function in a while."""
+        self.check_threads()
+        future = self.create_future()
+
+        def work() -> None:
+            try:
+                result = func(*args)
+            except BaseException as error:  # as a thread hands on whatever it met
+                if not future.cancelled():
+                    future.set_exception(error)
+            else:
+                if not future.cancelled():
+                    future.set_result(result)
+
+        self.call_later(self.a_while(), work)
+        return future
+
+    def _run_once(self) -> None:
+        if not self._ready:  # type: ignore[attr-defined]
+            waiting = [one for one in self._scheduled if not one.cancelled()]  # type: ignore[attr-defined]
+            assert waiting, "everybody waits, and for nothing"
+            self.now = max(self.now, min(one.when() for one in waiting))
+        super()._run_once()  # type: ignore[misc]
+
+
+def interleaved(
+    scenario: Callable[[Interleaved], Coroutine[Any, Any, Result]],
+    seed: int,
+    *,
+    short: float = 0.0,
+) -> Result:
+    """Run a scenario in the order of a seed; everything that goes wrong is told."""
+    loop = Interleaved(random.Random(seed), short=short)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        result = runner.run(scenario(loop))
+    assert not loop.told, loop.told
+    return result
+
+
+async def some_given_up(loop: Interleaved, callers: Iterable[Any]) -> None:
+    """Run callers together, and give some of them up; raise what the others raise."""
+    tasks = [loop.create_task(caller) for caller in callers]
+    for task in tasks:
+        if loop.draw.random() < 0.2:
+            loop.call_later(loop.a_while(), task.cancel)
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, BaseException) and not isinstance(
+            ended, asyncio.CancelledError
+        ):
+            raise ended
+
+
+async def arrive(loop: Interleaved) -> None:
+    """Wait a while, and some turns of the loop."""
+    await asyncio.sleep(loop.a_while() + loop.a_while())
+    for _ in range(loop.draw.randrange(3)):
+        await asyncio.sleep(0)
