@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 
 import pyarrow as pa
 
@@ -51,17 +52,17 @@ class InferenceQueue:
         """
         self._append = append
         self._counts = counts
+        # With those of the append under way, until they are durable.
         self._rows: deque[Row] = deque()
         self._size = 0
         self._reserved = 0
-        self._under_way = 0
         self._writing: asyncio.Task[None] | None = None
         self._is_followed = False
 
     @property
     def waiting(self) -> int:
         """Rows that are not durable yet, with reserved ones."""
-        return len(self._rows) + self._under_way + self._reserved
+        return len(self._rows) + self._reserved
 
     def reserve(self, rows: int) -> None:
         """
@@ -107,25 +108,28 @@ class InferenceQueue:
             self._is_followed = False
 
     async def _write(self) -> None:
-        while self._rows:
-            if len(self._rows) < APPEND_ROWS:
-                await asyncio.sleep(LINGER_S)
-            group, size = self._next()
-            self._under_way = len(group)
-            await self._persist(group)
-            self._under_way = 0
-            self._size -= size
-        self._writing = None
+        try:
+            while self._rows:
+                if len(self._rows) < APPEND_ROWS:
+                    await asyncio.sleep(LINGER_S)
+                group, size = self._next()
+                await self._persist(group)
+                for _ in group:
+                    self._rows.popleft()
+                self._size -= size
+        finally:
+            # However it ended: the next row begins anew, with those that are left.
+            self._writing = None
 
     def _next(self) -> tuple[list[Row], int]:
-        """Take the oldest rows that fit in an append, and their size."""
-        group = [self._rows.popleft()]
-        size = size_of(group[0])
-        while self._rows and len(group) < APPEND_ROWS:
-            more = size_of(self._rows[0])
-            if size + more > APPEND_BYTES:
+        """Return the oldest rows that fit in an append, and their size."""
+        group: list[Row] = []
+        size = 0
+        for row in islice(self._rows, APPEND_ROWS):
+            more = size_of(row)
+            if group and size + more > APPEND_BYTES:
                 break
-            group.append(self._rows.popleft())
+            group.append(row)
             size += more
         return group, size
 

@@ -187,6 +187,30 @@ class TestLog:
         assert ("in append" in told) == isinstance(error, KeyError)
         assert "what" not in told
 
+    @pytest.mark.timeout(20)
+    def test_goes_on_after_an_error_that_nobody_foresaw(self, monkeypatch):
+        """Such as a log that cannot be written: the next row takes along what is left,
+        and nobody waits for ever."""
+        table = Table()
+
+        def broken(*_: object, **fields: object) -> None:
+            raise OSError("no space left on device")
+
+        async def fill() -> None:
+            table.failures = [Unavailable("down")]
+            with monkeypatch.context() as patched:
+                patched.setattr(inference_queue, "log", broken)
+                table.log.add(scored_rows(["a", "b"]))
+                await table.log.settle()
+            assert table.log.waiting == 2
+            table.log.add(scored_rows(["c"]))
+            await table.log.settle()
+
+        run(fill())
+
+        assert [row["event_id"] for row in table.rows] == ["a", "b", "c"]
+        assert table.log.waiting == 0
+
     def test_goes_without_rows_that_no_table_takes(self, capsys):
         """The others are written; how many were lost is an error in the log."""
 
