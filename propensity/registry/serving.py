@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
     from propensity.usecases import UseCase
 
-
 # Versions that stay loaded for requests that name them, beside those that serve.
 KEPT_VERSIONS = 4
 
@@ -146,15 +145,19 @@ class Champions:
         """
         if (snapshot := self._usable(use_case)) is None:
             return self._awaited(use_case)
-        if self._clock() >= snapshot.until:
-            self._refresh_behind(use_case)
-        return snapshot.state
+        return self._served(use_case, snapshot)
 
     async def ready(self, use_case: UseCase) -> ServingState:
         """Return ``state``; what it waits for runs in a thread, off the event loop."""
-        if self._usable(use_case) is not None:
-            return self.state(use_case)
-        return await asyncio.to_thread(self.state, use_case)
+        # One look at the clock: by a second one it might be overdue, and wait here.
+        if (snapshot := self._usable(use_case)) is None:
+            return await asyncio.to_thread(self._awaited, use_case)
+        return self._served(use_case, snapshot)
+
+    def _served(self, use_case: UseCase, snapshot: _Snapshot) -> ServingState:
+        if self._clock() >= snapshot.until:
+            self._refresh_behind(use_case)
+        return snapshot.state
 
     def _usable(self, use_case: UseCase) -> _Snapshot | None:
         """Return the last read; None before the first, and if it is long overdue."""
@@ -434,9 +437,7 @@ def _outdated(
 def _instead(
     error: PropensityError, pointer: Champion, champion: Serving | None
 ) -> PropensityError:
-    serves = (
-        "nothing serves" if champion is None else f"version {champion.version} serves"
-    )
+    serves = f"version {champion.version} serves" if champion else "nothing serves"
     return type(error)(
         f"version {pointer.version} is refused as champion, and {serves} in its place: "
         f"{error.message}"

@@ -265,6 +265,26 @@ class TestAfterAPause:
         assert asyncio.run(ask()) == 1
         assert callers
 
+    def test_is_not_waited_for_on_the_event_loop(self, place, monkeypatch):
+        """Neither where the last read gets overdue between two lines of code."""
+        place.enthrone()
+        champions = place.champions()
+        before = champions.state(USE_CASE)
+        place.promote(place.publish(labels=(1, 1, 0, 0)))
+        place.clock.advance(2 * TTL_S - 1)
+
+        def looked() -> float:
+            now = place.clock.monotonic()
+            place.clock.advance(2)
+            return now
+
+        monkeypatch.setattr(champions, "_clock", looked)
+        with pytest.raises(StopIteration) as ended:
+            champions.ready(USE_CASE).send(None)
+        settled()
+
+        assert ended.value.value is before
+
     def test_is_what_served_if_the_bucket_fails(self, place):
         """And the next call does not wait for the bucket again."""
         place.enthrone()
