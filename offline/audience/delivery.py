@@ -196,6 +196,10 @@ def deliver(
             failure = INTERRUPTED
         except PropensityError as error:
             failure = error.message
+        except Exception:  # nobody foresaw it; who was sent is recorded all the same
+            with contextlib.suppress(PropensityError):
+                ledger.flush()
+            raise
     if failure:
         with contextlib.suppress(PropensityError):
             ledger.flush()
@@ -341,26 +345,23 @@ def _send(
     After a failure no other is sent. It is raised once those under way are recorded.
     """
     left = iter(requests)
-    failures: list[PropensityError | Stopped] = []
+    failures: list[Exception] = []
     under_way: set[Future[_Answer]] = set()
     while True:
         while not failures and len(under_way) < destination.at_once:
             try:
-                request = next(left, None)
-            except PropensityError as error:
-                # Nobody can tell who is suppressed now.
+                if (request := next(left, None)) is None:
+                    break
+                under_way.add(pool.submit(_answered, request, destination))
+            except Exception as error:  # such as: nobody can tell who is suppressed
                 failures.append(error)
-                break
-            if request is None:
-                break
-            under_way.add(pool.submit(_answered, request, destination))
         if not under_way:
             break
         done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
         for future in done:
             try:
                 record(future.result())
-            except (PropensityError, Stopped) as error:
+            except Exception as error:  # whatever it is, others were sent
                 failures.append(error)
     if failures:
         raise failures[0]

@@ -309,6 +309,14 @@ class TestFailure:
         assert warehouse.users() == [user for user in sent if user != "u1"]
         assert len(sent) < 30
 
+    def test_that_nobody_foresaw(self):
+        """It is raised, and whoever was sent is in the ledger all the same."""
+        warehouse = Warehouse()
+        with pytest.raises(KeyError, match="what"):
+            self.fails(KeyError("what"), warehouse)
+
+        assert {"u0", "u10"} <= {*warehouse.users()}
+
     def test_by_ctrl_c(self):
         delivery, _ = self.fails(Stopped(), Warehouse())
 
