@@ -186,6 +186,9 @@ class Connection:
             )
             metadata = (("x-goog-request-params", f"write_stream={stream}"),)
             async for answer in append_rows(self._feed(), metadata=metadata):
+                if not self._waiting:
+                    error = Unavailable("BigQuery answered what was not asked")
+                    break
                 future = self._waiting.popleft()
                 if not future.done():
                     future.set_result(answer)
