@@ -6,9 +6,9 @@ Belongs to one event loop. No user and no feature is ever in a line of the log.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from propensity.online.instances import FUNCTION, Instance, Layout
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 from propensity.waiting.groups import GroupCommit
+from propensity.waiting.threads import in_thread
 
 # Instances scored by one call, unless a single request has more.
 GROUP_INSTANCES = 256
@@ -70,9 +71,20 @@ class MicroBatches:
     of many callers share a call.
     """
 
-    def __init__(self, counts: Counts, *, clock: Clock, linger_s: float) -> None:
+    def __init__(
+        self, counts: Counts, *, clock: Clock, linger_s: float, threads: Executor
+    ) -> None:
+        """
+        Args:
+            counts: Of groups.
+            clock: Tells the time of scoring.
+            linger_s: How long the first question of a group waits for others.
+            threads: Score large groups. Others than those of the event loop: all of
+                these may wait for services, and no service is needed to score.
+        """
         self._counts = counts
         self._clock = clock
+        self._threads = threads
         self._groups: GroupCommit[_Waiting, Scores | Exception] = GroupCommit(
             self._scores,
             writers=1,
@@ -116,7 +128,10 @@ class MicroBatches:
         self._counts.add(groups=1)
         if sum([len(waiting.instances) for waiting in group]) <= THREAD_INSTANCES:
             return _scores_of(group, self._clock)
-        return asyncio.to_thread(_scores_of, group, self._clock)
+        return self._scores_of_large(group)
+
+    async def _scores_of_large(self, group: Sequence[_Waiting]) -> Results:
+        return await in_thread(self._threads, _scores_of, group, self._clock)
 
 
 def _scores_of(group: Sequence[_Waiting], clock: Clock) -> Results:

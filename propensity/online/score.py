@@ -78,6 +78,7 @@ class Online:
         append: Callable[[pa.RecordBatch], Awaitable[None]],
         use_cases: Sequence[UseCase],
         clock: Clock,
+        threads: Executor,
         suppressed: Refreshed[Suppressed] | None = None,
     ) -> None:
         self._settings = settings
@@ -87,7 +88,10 @@ class Online:
         self._warehouse = warehouse
         self._counts = Counts(FUNCTION)
         self._batches = MicroBatches(
-            self._counts, clock=clock, linger_s=settings.score_linger_ms / 1e3
+            self._counts,
+            clock=clock,
+            linger_s=settings.score_linger_ms / 1e3,
+            threads=threads,
         )
         self.log = InferenceQueue(append, self._counts)
         self._skew = timedelta(seconds=settings.maximum_clock_skew_s)
@@ -115,7 +119,7 @@ class Online:
         Args:
             settings: Of the deployment.
             clock: Tells the time.
-            threads: For loads of models behind the answers.
+            threads: For loads of models behind the answers, and for large groups.
         """
         warehouse = Warehouse.open(settings)
         appends = Appends(settings)
@@ -136,6 +140,7 @@ class Online:
             warehouse=warehouse,
             append=append,
             clock=clock,
+            threads=threads,
             use_cases=[usecases.load(name) for name in usecases.names()],
             suppressed=suppressed_users(
                 warehouse, function=FUNCTION, clock=clock.monotonic

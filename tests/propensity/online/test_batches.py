@@ -8,7 +8,9 @@ import asyncio
 import gc
 import json
 import math
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +22,11 @@ from propensity.clock import SYSTEM
 from propensity.edges.counts import Counts
 from propensity.errors import RequestError
 from propensity.online import batches
-from propensity.online.batches import MicroBatches, Scores
+from propensity.online.batches import THREAD_INSTANCES, MicroBatches, Scores
 from propensity.online.instances import Instance
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
+from propensity.waiting.threads import THREADS
 from tests.propensity.online.champions import FIRST, LAYOUT, SECOND, STATE, run, serving
 
 
@@ -42,7 +45,9 @@ class Groups(MicroBatches):
     """Batches whose groups are looked at: how many instances each had."""
 
     def __init__(self, *, linger_s: float = 30.0) -> None:
-        super().__init__(Counts("score"), clock=SYSTEM, linger_s=linger_s)
+        super().__init__(
+            Counts("score"), clock=SYSTEM, linger_s=linger_s, threads=THREADS
+        )
 
     @property
     def begun(self) -> int:
@@ -67,6 +72,29 @@ class TestMicroBatches:
             return groups.begun
 
         assert run(ask()) == 5
+
+    def test_need_none_of_the_threads_that_wait_for_services(self):
+        """A table or a bucket that does not answer holds up no score: all threads of
+        the loop may wait for it."""
+        answered = threading.Event()
+
+        async def ask() -> Scores:
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(1))
+            waiting = asyncio.create_task(asyncio.to_thread(answered.wait, 60))
+            await asyncio.sleep(0)
+            players = [player(bets) for bets in range(THREAD_INSTANCES + 1)]
+            groups = Groups()
+            try:
+                async with asyncio.timeout(10):
+                    return await groups.score(
+                        LAYOUT, STATE, players, [""] * len(players)
+                    )
+            finally:
+                answered.set()
+                await waiting
+
+        assert len(run(ask()).values) == THREAD_INSTANCES + 1
 
     def test_score_together_what_comes_together(self):
         """Questions that wait at the same time are one call."""
