@@ -137,7 +137,7 @@ def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
 
     Args:
         warehouse: Of the deployment.
-        found: What ``read`` has read.
+        transactions: What ``read`` has read.
 
     Raises:
         PropensityError: BigQuery did not take all of it; loading again adds the rest.

@@ -53,7 +53,7 @@ def repeated(
 
     Args:
         random: What is drawn from.
-        made: The first deliveries of all messages.
+        deliveries: The first of each message.
         count: How many are sent again; one may be sent again twice.
         longest: The wait of the others, at most: a number, and milliseconds of its
             unit. Two, since the product of all three numbers depends on their order.

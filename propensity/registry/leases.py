@@ -32,7 +32,7 @@ class Lease:
     """
     A run's right to be the only one of its kind and as-of date, for a while.
 
-    ``Registry.kept`` renews it while the run works. ``waiting_since`` is when a run of
+    ``Leases.kept`` renews it while the run works. ``waiting_since`` is when a run of
     this date first had to wait for data; it outlives runs that gave up, and ends with
     the run that succeeds.
     """
@@ -90,7 +90,7 @@ class Leases:
         Take the lease of a run, or return the run that is done.
 
         Args:
-            kind: "train", "predict" or "evaluate".
+            kind: Of the run, such as "train".
             as_of: The run's as-of date.
             run_id: This run's own.
             now: The lease ends at ``now + duration``, unless it is ``kept``.

@@ -27,7 +27,7 @@ What is sent
 ``Transactions.deliveries`` is what a producer sends: bare payloads, nearly in order,
 some of them twice, some late, and some that can never be accepted. What came of each is
 told later and apart: ``truths`` come after hours or days, in another order, some twice,
-some wrong first and corrected later, and some never; ``truth_deliveries`` sends them.
+some wrong first and corrected later, and some never; ``Truths.deliveries`` sends them.
 
 Real transactions
 -----------------

@@ -22,7 +22,7 @@ On day d a user in mood m
    most once a day, where ``demand`` is 1 unless the shop has a season, in which more is
    bought around ``PEAK`` of every year, or a drift: then all visits convert better or
    worse, whatever the users' traits and moods;
-3. moves to tomorrow's mood by a matrix that depends on what happened: ``STAYED_AWAY``
+3. moves to tomorrow's mood by a matrix that depends on what happened: no visit
    (interest fades, faster the less patient the user is), ``LOOKED`` (it grows) or
    ``BOUGHT`` (satisfied for now, but rarely gone).
 

@@ -3,7 +3,7 @@ Features are exact, whatever came twice, late or in disorder, and compacted when
 
 Rows are stored as the stream stores them, in the BigQuery emulator, at moments of a
 clock of the tests' own; compactions run in between. At any moment the view must say
-what the independent computation of ``synthesize_games`` says of the events so far, and
+what the independent computation of ``tests/exact.py`` says of the events so far, and
 what one clean SQL computation says.
 """
 
