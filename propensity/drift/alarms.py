@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from math import exp, isfinite, log
+from typing import Any
 
 from propensity.drift import distance
 from propensity.drift.distance import Bin, Comparison
@@ -302,15 +303,14 @@ def _of_sketch(
     )
 
 
-def _measured(thing: Thing, comparison: Comparison, **more: object) -> Thing:
-    values = {
-        **vars(thing),
-        "distance": comparison.distance,
-        "noise": comparison.noise,
-        "threshold": comparison.threshold,
+def _measured(thing: Thing, comparison: Comparison, **more: Any) -> Thing:
+    return replace(
+        thing,
+        distance=comparison.distance,
+        noise=comparison.noise,
+        threshold=comparison.threshold,
         **more,
-    }
-    return Thing(**values)
+    )
 
 
 def _of_level(
@@ -331,21 +331,20 @@ def _of_level(
         target=target,
     )
     matters = _MATTERS[thing.name]
-    is_alarm = change.is_beyond(matters)
     # A ROC AUC that is better than its estimate is no reason to wake anybody.
-    if thing.name == RANKING and change.moved > 0:
-        is_alarm = False
-    values = {
-        **vars(thing),
-        "distance": abs(change.moved),
-        "noise": change.noise,
-        "threshold": matters,
-        "is_alarm": is_alarm,
-    }
-    if is_alarm:
-        cause, message = _level_sentence(thing, change, estimated)
-        values |= {"cause": cause, "message": message, "weeks": _weeks(known)}
-    return Thing(**values)
+    is_better = thing.name == RANKING and change.moved > 0
+    is_alarm = change.is_beyond(matters) and not is_better
+    cause, message = _level_sentence(thing, change, estimated) if is_alarm else ("", "")
+    return replace(
+        thing,
+        distance=abs(change.moved),
+        noise=change.noise,
+        threshold=matters,
+        is_alarm=is_alarm,
+        cause=cause,
+        message=message,
+        weeks=_weeks(known) if is_alarm else 0,
+    )
 
 
 def _weeks(known: Sequence[Thing]) -> int:
