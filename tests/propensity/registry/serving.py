@@ -31,7 +31,7 @@ from propensity.tables import TRAINING_METADATA
 from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
 from tests.functions.conftest import entered
-from tests.propensity.registry.versions import store
+from tests.propensity.registry.versions import overwrite, store
 from tests.proxy import Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -61,13 +61,24 @@ def classifier(labels: tuple[int, ...]) -> bytes:
 
 
 class Place:
-    """A registry with its table, and champions that are read from there."""
+    """
+    A registry with its table, and champions that are read from there.
+
+    Champions are read through a proxy; who publishes, promotes and damages writes to
+    the bucket itself.
+    """
 
     def __init__(
-        self, proxy: Proxy, settings: Settings, client: storage.Client
+        self,
+        proxy: Proxy,
+        settings: Settings,
+        *,
+        direct: storage.Client,
+        client: storage.Client,
     ) -> None:
         self.proxy = proxy
         self.settings = settings
+        self.direct = direct
         self.client = client
         self.warehouse = Warehouse.open(settings)
         self.warehouse.create(TRAINING_METADATA)
@@ -79,10 +90,14 @@ class Place:
             self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.name} WHERE TRUE")
         # To make one takes a request, to empty one a request for each object.
         self.buckets += 1
-        bucket = self.client.create_bucket(f"{self.settings.dataset}-{self.buckets}")
+        bucket = self.direct.create_bucket(f"{self.settings.dataset}-{self.buckets}")
         self.settings = replace(self.settings, bucket=bucket.name)
-        self.artifacts = Artifacts(bucket, deadline_s=self.settings.retry_deadline_s)
-        self.registry = Registry(self.artifacts, USE_CASE.name)
+        deadline_s = self.settings.retry_deadline_s
+        written = Artifacts(bucket, deadline_s=deadline_s)
+        self.registry = Registry(written, USE_CASE.name)
+        self.artifacts = Artifacts(
+            self.client.get_bucket(bucket.name), deadline_s=deadline_s
+        )
         self.clock = ManualClock()
         self.proxy.asked.clear()
 
@@ -132,8 +147,7 @@ class Place:
 
     def overwrite(self, name: str, data: bytes) -> None:
         """Write an object as somebody would who can write to the bucket."""
-        found = self.artifacts.find(name)
-        self.artifacts.replace(name, data, generation=found.generation if found else 0)
+        overwrite(self.registry, name, data)
 
     def model(self, version: int) -> str:
         return f"models/{USE_CASE.name}/{version}/model.joblib"
@@ -159,8 +173,11 @@ def shared(module_workplace, storage_emulator) -> Iterator[Place]:
         through = {"STORAGE_EMULATOR_HOST": proxy.url}
         with entered({**module_workplace.environment, **through}):
             settings = Settings.from_environment()
-            with replace(storage_emulator, url=proxy.url).client() as client:
-                made = Place(proxy, settings, client)
+            with (
+                storage_emulator.client() as direct,
+                replace(storage_emulator, url=proxy.url).client() as client,
+            ):
+                made = Place(proxy, settings, direct=direct, client=client)
                 yield made
         made.warehouse.close()
 
