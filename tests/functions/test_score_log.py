@@ -58,8 +58,13 @@ def stream(every, tmp_path_factory) -> Iterator[Instance]:
         yield started
 
 
+@pytest.mark.long
 class TestOneInference:
-    """The same event, scored by HTTP and on the stream, is logged as one inference."""
+    """
+    The same event, scored by HTTP and on the stream, is logged as one inference.
+
+    ``tests/propensity/registry/test_inference_log.py`` has the ids alone.
+    """
 
     def test_of_a_transaction(self, site, instance, stream, event_id):
         """By champion and shadow, whenever it happened and whoever it is about."""
