@@ -201,6 +201,7 @@ class TestAnyHistory:
         assert of_users(site.features(), every) == clean
         cls.clock += 2 * HOUR
 
+    @pytest.mark.long
     def test_is_exact_for_hundreds_of_events_of_one_user(self, empty):
         """Three hundred amounts next to the bound keep the variance of their cents."""
         amounts = [Decimal(99_999_999_990 + n % 10).scaleb(-2) for n in range(300)]
