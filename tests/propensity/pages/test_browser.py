@@ -29,9 +29,9 @@ pytestmark = needs_chromium
 
 PAGES = (
     "week",
-    "day",
     "card",
-    # They have less of what the others have.
+    # They have what the others have, or less of it.
+    pytest.param("day", marks=pytest.mark.long),
     pytest.param("first-week", marks=pytest.mark.long),
     pytest.param("card-of-events", marks=pytest.mark.long),
 )

@@ -118,7 +118,17 @@ class TestPages:
         """Only their tables move sideways."""
         assert [frame["beyond"] for frame in found] == [[]] * len(WIDTHS)
 
-    @pytest.mark.parametrize("sort", CARDS)
+    @pytest.mark.parametrize(
+        "sort",
+        [
+            "hostile",
+            *(
+                pytest.param(sort, marks=pytest.mark.long)
+                for sort in CARDS
+                if sort != "hostile"
+            ),
+        ],
+    )
     def test_fit_whatever_the_card_has(self, browser, tmp_path, sort):
         """From a phone to a wide screen nothing is cut off or complained of."""
         page = training_page(CARDS[sort]())
