@@ -34,7 +34,8 @@ A = TypeVar("A", bound=Answer)
 
 
 @cache
-def _whole() -> dict[str, Any]:
+def whole() -> dict[str, Any]:
+    """The description, as it lies in docs/."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
     return found
 
@@ -42,24 +43,24 @@ def _whole() -> dict[str, Any]:
 @cache
 def _validator(target: str, method: str, status: str) -> Any:
     """Return what an answer's JSON must be; None where it has no body."""
-    operation = _whole()["paths"][openapi.path_of(target)][method]
+    operation = whole()["paths"][openapi.path_of(target)][method]
     answers = operation["responses"]
     assert status in answers, f"{target} answers {status}, which is not described"
     answer = answers[status]
     if "$ref" in answer:
-        answer = _whole()["components"]["responses"][answer["$ref"].split("/")[-1]]
+        answer = whole()["components"]["responses"][answer["$ref"].split("/")[-1]]
     if "content" not in answer:
         return None
     schema = answer["content"][openapi.JSON]["schema"]
     return jsonschema_rs.Draft202012Validator(
-        {**schema, "components": _whole()["components"]}, validate_formats=True
+        {**schema, "components": whole()["components"]}, validate_formats=True
     )
 
 
 def check_described(target: str, answer: A, *, method: str = "POST") -> A:
     """Return an answer that is of a status, type and shape that is described."""
     status = answer.status_code
-    if method.lower() not in _whole()["paths"][openapi.path_of(target)]:
+    if method.lower() not in whole()["paths"][openapi.path_of(target)]:
         assert status in (404, 405), f"{method} is not described, and answered {status}"
         method = "POST"
     validator = _validator(target, method.lower(), str(status))

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import flask
@@ -29,17 +29,11 @@ from propensity.online import lookup, question, score, score_request
 from propensity.registry.versions import Published
 from propensity.runs.request import MAXIMUM_BODY, parse
 from propensity.settings import Settings
+from tests.described import whole
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 ROW = re.compile(r"^\| ([45]\d\d) \| ([^|]+) \|", re.MULTILINE)
-
-
-@cache
-def whole() -> dict[str, Any]:
-    """The description, as it lies in docs/."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
-    return found
 
 
 def schema(name: str) -> dict[str, Any]:

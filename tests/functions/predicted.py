@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -63,6 +64,13 @@ def published(new_place, enthrone) -> Place:
         as_of=TRAINED,
     )
     return place
+
+
+@pytest.fixture(scope="module")
+def published_once(new_place, enthrone) -> tuple[Place, dict[str, Any]]:
+    """A place with one publication, and the answer of its run."""
+    place = enthrone(new_place())
+    return place, place.run("predictions", TRAINED)
 
 
 EDGES = [

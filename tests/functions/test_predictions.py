@@ -33,9 +33,24 @@ USE_CASE = usecases.load("ga4_purchase")
 
 class TestPublishing:
     def test_scores_every_user_of_the_lookback_as_the_model_would(
-        self, published, logged
+        self, published, logged, monkeypatch
     ):
-        """Probabilities are the pipeline's; answer and log line say how many."""
+        """
+        Probabilities are the pipeline's; answer and log line say how many.
+
+        They are staged in parts, so that memory is needed for one part only.
+        """
+        parts = []
+        write = Warehouse.write
+
+        def noted(self, table, rows):
+            if table.name == "ma_predictions_staging":
+                parts.append(len(rows))
+            write(self, table, rows)
+
+        monkeypatch.setattr(Warehouse, "write", noted)
+        monkeypatch.setattr(predict, "STAGED_ROWS", 40)
+        monkeypatch.setattr(feature_sets, "PART_ROWS", 20)
         answer = published.run("predictions", TRAINED)
         [line] = logged()
         table = published.warehouse.table(
@@ -59,6 +74,7 @@ class TestPublishing:
         found = {row["user_id"]: row["probability"] for row in rows}
 
         assert found == pytest.approx(wanted, abs=1e-9)
+        assert parts == [40, 40, 40, 40]
         assert answer["users"] == len(wanted) == 160
         assert answer["model_version"] == 0
         assert answer["mean_probability"] == pytest.approx(
@@ -139,24 +155,6 @@ class TestPublishing:
             "WHERE use_case = 'ga4_purchase' AND user_id <> 'gone.1'"
         )
         assert current == [{"as_of": LATER}]
-
-    def test_needs_memory_for_one_part_only(self, published, monkeypatch):
-        """Bounded parts are staged one by one, and are the whole."""
-        before, parts = state(published), []
-        write = Warehouse.write
-
-        def noted(self, table, rows):
-            if table.name == "ma_predictions_staging":
-                parts.append(len(rows))
-            write(self, table, rows)
-
-        monkeypatch.setattr(Warehouse, "write", noted)
-        monkeypatch.setattr(predict, "STAGED_ROWS", 40)
-        monkeypatch.setattr(feature_sets, "PART_ROWS", 20)
-        published.run("predictions", LATER)
-
-        assert parts == [40, 40, 40, 40]
-        assert state(published) == before
 
 
 class TestUserDays:

@@ -10,26 +10,23 @@ import pytest
 
 from propensity.edges.warehouse import Warehouse
 from propensity.runs import publications
-from tests.functions.conftest import TRAINED, Place
-from tests.functions.predicted import state
+from propensity.tables import PUBLICATIONS
+from tests.functions.conftest import TRAINED
+from tests.functions.predicted import published_once, state
 from tests.shop import WEEK
+
+# Fixtures.
+__all__ = ["published_once"]
 
 ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
 SUMS = ("value_promised", "value_promised_low", "value_promised_high")
 
 
-@pytest.fixture(scope="module")
-def published(new_place, enthrone) -> tuple[Place, dict]:
-    """A place with a publication, and its run's answer."""
-    place = enthrone(new_place())
-    return place, place.run("predictions", TRAINED)
-
-
 class TestRow:
-    def test_is_what_the_run_answers(self, published):
+    def test_is_what_the_run_answers(self, published_once):
         """Users, version and mean; the sum, with the interval of what will be paid.
         It is the exact sum of the users' values."""
-        place, answer = published
+        place, answer = published_once
         [row] = place.rows(ROWS)
         [users] = place.rows(
             "SELECT SUM(expected_value) AS v FROM ma_predictions_table"
@@ -48,15 +45,15 @@ class TestRow:
         assert row["value_promised"] == users["v"]
         assert row["seconds"] > 0
 
-    def test_says_of_which_run_it_is(self, published):
+    def test_says_of_which_run_it_is(self, published_once):
         """``scored_at`` is that of the run's rows in the history."""
-        place, _ = published
+        place, _ = published_once
         [row] = place.rows(ROWS)
         found = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
 
         assert [one["scored_at"] for one in found] == [row["scored_at"]]
 
-    def test_is_replaced_by_a_repeated_run(self, published, monkeypatch):
+    def test_is_replaced_by_a_repeated_run(self, published_once, monkeypatch):
         """
         Twice equals once, and the lease does not stop it: what is published is the
         same. The date has one row; that of another date stays.
@@ -74,7 +71,7 @@ class TestRow:
         def one(self, job):
             self.bytes_billed += 1
 
-        place, answer = published
+        place, answer = published_once
         tables = state(place)
         place.warehouse.execute(
             "INSERT INTO ma_publications SELECT * REPLACE (DATE_SUB(as_of, INTERVAL 7 "
@@ -108,15 +105,15 @@ class TestRow:
 
 
 class TestFailure:
-    def test_loses_no_publication(
-        self, make_place, shop_dataset, enthrone, published, logged
-    ):
+    def test_loses_no_publication(self, published_once, logged):
         """A deployment whose set-up is older publishes as before; the log says it."""
-        place = enthrone(make_place(shop_dataset))
-        place.warehouse.execute("DROP TABLE ma_publications")
+        place, _ = published_once
+        before = state(place)
+        place.warehouse.drop(PUBLICATIONS.name)
         answer = place.run("predictions", TRAINED)
+        place.warehouse.create(PUBLICATIONS)
 
         assert answer["users"] == 160
-        assert state(place) == state(published[0])
+        assert state(place) == before
         messages = [line["message"] for line in logged()]
         assert any(text.startswith("publication not recorded: ") for text in messages)

@@ -22,7 +22,11 @@ from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import Instance
+from tests.functions.streamed import instance
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site
+
+# Fixtures.
+__all__ = ["instance"]
 
 KEY = "a key of the tests, long enough for one"
 TTL_S = 1
@@ -54,14 +58,6 @@ def site(emulators) -> Iterator[Site]:
     with new_site(emulators, **extra) as made:
         suppress(made, FORGOTTEN)
         yield made
-
-
-@pytest.fixture(scope="module")
-def stream_features(site, tmp_path_factory) -> Iterator[Instance]:
-    """The function as it is deployed."""
-    home = tmp_path_factory.mktemp("stream_features")
-    with Instance("stream_features", site.environment, home) as started:
-        yield started
 
 
 def found(site: Site, user: str) -> dict[str, int]:
@@ -107,12 +103,12 @@ class TestStreamFeatures:
             "bad truth",
         ],
     )
-    def test_drops_all_that_a_suppressed_user_sends(self, site, stream_features, event):
+    def test_drops_all_that_a_suppressed_user_sends(self, site, instance, event):
         """Acknowledged, and neither stored nor published nor a dead letter."""
         published = site.subscribe(site.topic("enriched"))
-        answer = stream_features.post(event)
+        answer = instance.post(event)
         # Published after what came before it would have been.
-        other = stream_features.post(bet(user_id="somebody else"))
+        other = instance.post(bet(user_id="somebody else"))
         [message] = site.pull(published, 1)
         site.unsubscribe(published)
 
@@ -120,57 +116,55 @@ class TestStreamFeatures:
         assert found(site, FORGOTTEN) == NOTHING
         assert b"somebody else" in message.data
 
-    def test_drops_events_by_their_attributes(self, site, stream_features):
+    def test_drops_events_by_their_attributes(self, site, instance):
         """What is no event may name the user beside its payload."""
-        answer = stream_features.post(b"{", attributes={"user": FORGOTTEN})
+        answer = instance.post(b"{", attributes={"user": FORGOTTEN})
 
         assert answer.status_code == 200
         assert found(site, FORGOTTEN) == NOTHING
 
-    def test_keeps_those_of_everybody_else_in_the_same_group(
-        self, site, stream_features
-    ):
+    def test_keeps_those_of_everybody_else_in_the_same_group(self, site, instance):
         """Of events that arrive together only the suppressed user's are left out."""
         users = [f"u{uuid.uuid4().hex[:6]}" for _ in range(8)]
         events = [bet(user_id=user) for user in users]
         events[3:3] = [bet(user_id=FORGOTTEN), b"{"] * 3
 
-        answers = stream_features.post_all(events)
+        answers = instance.post_all(events)
 
         assert {one.status_code for one in answers} == {200}
         assert all(found(site, user)["stream_events"] == 1 for user in users)
         assert found(site, FORGOTTEN) == NOTHING
 
-    def test_follows_the_list_within_its_time(self, site, stream_features):
+    def test_follows_the_list_within_its_time(self, site, instance):
         """Whoever is put on the list is dropped twice the TTL later at the latest."""
         user = f"u{uuid.uuid4().hex[:6]}"
-        stream_features.post(bet(user_id=user))
+        instance.post(bet(user_id=user))
         suppress(site, user)
 
         def is_dropped() -> bool:
             before = found(site, user)["stream_events"]
-            assert stream_features.post(bet(user_id=user)).status_code == 200
+            assert instance.post(bet(user_id=user)).status_code == 200
             return found(site, user)["stream_events"] == before
 
         eventually(is_dropped, "the user's events are dropped")
 
-    def test_counts_what_it_drops_and_names_nobody(self, site, stream_features):
+    def test_counts_what_it_drops_and_names_nobody(self, site, instance):
         """A line of counts has how many; no line has who."""
-        stream_features.post(bet(user_id=FORGOTTEN))
+        instance.post(bet(user_id=FORGOTTEN))
 
         def counted() -> bool:
-            return any(line.get("suppressed") for line in stream_features.lines())
+            return any(line.get("suppressed") for line in instance.lines())
 
         eventually(counted, "a line of counts has what was dropped")
-        assert FORGOTTEN not in stream_features.log()
+        assert FORGOTTEN not in instance.log()
 
-    def test_keeps_what_another_use_case_may_have(self, site, stream_features):
+    def test_keeps_what_another_use_case_may_have(self, site, instance):
         """An entry for one use case leaves the others alone."""
         user = f"u{uuid.uuid4().hex[:6]}"
         suppress(site, user, use_case="ga4_purchase")
         eventually(
             lambda: (
-                stream_features.post(bet(user_id=user)).status_code == 200
+                instance.post(bet(user_id=user)).status_code == 200
                 and found(site, user)["stream_events"]
             ),
             "the events are stored",

@@ -22,9 +22,12 @@ from propensity.registry.versions import pickled, unpickled
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
 from tests.functions.looked_up import ask, serving
-from tests.functions.predicted import add
+from tests.functions.predicted import add, published_once
 from tests.propensity.registry.versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
+
+# Fixtures.
+__all__ = ["published_once"]
 
 USE_CASE = usecases.load("ga4_purchase")
 MONDAY = date(2026, 3, 2)
@@ -45,13 +48,6 @@ def without_amounts(model: Trained) -> Trained:
     for name in [name for name in objects if name.endswith("value.joblib")]:
         del objects[name]
     return Trained(model.answer, objects, record)
-
-
-@pytest.fixture(scope="module")
-def published(new_place, enthrone) -> tuple[Place, dict]:
-    """A place whose predictions have expected values, and the run's answer."""
-    place = enthrone(new_place())
-    return place, place.run("predictions", TRAINED)
 
 
 class TestTraining:
@@ -108,9 +104,9 @@ class TestTraining:
 
 
 class TestPublishing:
-    def test_every_user_has_probability_times_amount(self, published):
+    def test_every_user_has_probability_times_amount(self, published_once):
         """Of the published probability and the version's own model, to the decimal."""
-        place, _ = published
+        place, _ = published_once
         [row] = place.rows(METADATA)
         model = unpickled(place.registry.artifacts.read(row["value_object"]).data)
         features = place.warehouse.table(
@@ -137,15 +133,15 @@ class TestPublishing:
             )
             assert 0 < low < value < high
 
-    def test_the_current_table_has_the_same(self, published):
-        place, _ = published
+    def test_the_current_table_has_the_same(self, published_once):
+        place, _ = published_once
 
         assert [[row[name] for name in COLUMNS] for row in place.rows(TABLE)] == [
             [row[name] for name in COLUMNS] for row in place.rows(HISTORY)
         ]
 
-    def test_the_answer_has_their_sum_and_what_to_expect_of_it(self, published):
-        place, answer = published
+    def test_the_answer_has_their_sum_and_what_to_expect_of_it(self, published_once):
+        place, answer = published_once
         total = sum(row["expected_value"] for row in place.rows(HISTORY))
         found = answer["expected_value"]
 
@@ -154,7 +150,7 @@ class TestPublishing:
 
     @pytest.mark.long
     def test_a_version_without_amounts_publishes_the_same_probabilities(
-        self, published, place, first_model
+        self, published_once, place, first_model
     ):
         """Its columns are null: a version of before there were amounts serves on."""
         without_amounts(first_model).put_into(place)
@@ -165,7 +161,7 @@ class TestPublishing:
         assert answer["expected_value"] is None
         assert {row[name] for row in rows for name in COLUMNS} == {None}
         assert [row["probability"] for row in rows] == [
-            row["probability"] for row in published[0].rows(HISTORY)
+            row["probability"] for row in published_once[0].rows(HISTORY)
         ]
 
     def test_other_bytes_than_the_training_recorded_are_refused(self, enthroned):
@@ -180,7 +176,7 @@ class TestPublishing:
 
     @pytest.mark.long
     def test_bigquery_scores_without_values_and_says_so(
-        self, published, logged, enthroned
+        self, published_once, logged, enthroned
     ):
         place = enthroned.with_settings(PROPENSITY_SCORE_WITH="bigquery")
         answer = place.run("predictions", TRAINED)
@@ -194,14 +190,14 @@ class TestPublishing:
 class TestLookup:
     @pytest.fixture(scope="class")
     @classmethod
-    def url(cls, published):
+    def url(cls, published_once):
         """02-GetProba of that place."""
-        with serving(published[0].environment) as address:
+        with serving(published_once[0].environment) as address:
             yield address
 
-    def test_value_adds_the_expected_value_to_the_answer(self, url, published):
+    def test_value_adds_the_expected_value_to_the_answer(self, url, published_once):
         """That of the table; the rest is the answer without."""
-        [row] = published[0].rows(
+        [row] = published_once[0].rows(
             "SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'"
         )
         plain = ask(url, user_id="user.001").json()
@@ -210,9 +206,9 @@ class TestLookup:
 
         assert answer == {**plain, **{name: float(row[name]) for name in COLUMNS}}
 
-    def test_without_amounts_it_is_null(self, url, published):
+    def test_without_amounts_it_is_null(self, url, published_once):
         """As of a probability from before there were amounts."""
-        add(published[0], tables.PREDICTIONS, user_id="before.2")
+        add(published_once[0], tables.PREDICTIONS, user_id="before.2")
 
         answer = ask(url, user_id="before.2", value=1)
 
