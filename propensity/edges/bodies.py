@@ -22,8 +22,9 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)[:64]
+        # In one pass: a body of some megabytes has a million names.
+        names: set[str] = set()
+        twice = next(name for name, _ in pairs if name in names or names.add(name))[:64]
         raise RequestError(f"{twice} must be given once", field=twice)
     return fields
 

@@ -34,19 +34,21 @@ def redacted(
     Return a message without the values of its personal fields.
 
     A message without such fields stays the same bytes. In a message that is not JSON,
-    text that looks like such a field is redacted, also within what is packed.
+    text that looks like such a field is redacted, also within what is packed. What is
+    packed and cannot be read, or stands behind it, is left out: no search for a user
+    would find it either.
 
     Args:
         data: The message.
         personal: Kinds of the personal fields, by name.
         layers: How often it may be packed.
     """
+    if layers and (wrapped := unwrapped(data)) is not None:
+        left = redacted(wrapped.inner, personal, layers=layers - 1)
+        is_same = left == wrapped.inner and wrapped.is_whole
+        return data if is_same else wrapped.wrap(left)
     if not personal:
         return data
-    if layers and (wrapped := unwrapped(data)) is not None:
-        inner, wrap = wrapped
-        left = redacted(inner, personal, layers=layers - 1)
-        return data if left == inner else wrap(left)
     try:
         fields: dict[str, Any] = _decode_fields(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -159,7 +159,7 @@ def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) 
 def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
     """Yield every text in a message that may be a user's id, escaped or packed."""
     if layers and (wrapped := unwrapped(data)) is not None:
-        yield from tokens(wrapped[0], layers=layers - 1)
+        yield from tokens(wrapped.inner, layers=layers - 1)
     # UTF-16 and UTF-32 have their ASCII between zero bytes.
     text = data.replace(b"\0", b"").decode("utf-8", "replace")
     try:
@@ -210,7 +210,7 @@ def _within(text: str, *, layers: int) -> Iterator[str]:
     """Yield the texts of a payload within a text, as a push has it within itself."""
     if not layers or (wrapped := unwrapped(text.encode("utf-8", "replace"))) is None:
         return
-    inner, _ = wrapped
+    inner = wrapped.inner
     # Most words are base64 of something, which nobody means. What is compressed is not
     # looked into: a message may hold thousands of texts, and each of these gigabytes.
     if inner.lstrip()[:1] in (b"{", b"["):

@@ -172,7 +172,14 @@ class TestAnswer:
         assert pauses == [1.0]
 
     @pytest.mark.parametrize(
-        ("asked", "paused"), [("120", [120.0]), ("3600", []), ("no time", None)]
+        ("asked", "paused"),
+        [
+            ("120", [120.0]),
+            ("3600", []),
+            ("9" * 400, []),
+            ("no time", None),
+            ("Mon, 1 Jan 99999999999999999999 00:00:00 GMT", None),
+        ],
     )
     def test_that_demands_a_long_pause_is_waited_for_or_ends_it(self, asked, paused):
         class Busy(Receiver):

@@ -114,6 +114,26 @@ def test_a_name_is_once_in_an_object(made, knows_all):
     assert is_refused is is_refused_at_once is has_one_twice(value)
 
 
+def test_names_are_compared_in_one_pass():
+    """The two that are alike may be the last of a million: nobody else waits for it."""
+    compared = []
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            compared.append(other)
+            return str.__eq__(self, other)
+
+    names = [Name(f"n{number}") for number in range(1_000)]
+
+    with pytest.raises(RequestError) as refused:
+        each_once([(name, 1) for name in [*names, Name("last"), Name("last")]])
+
+    assert refused.value.field == "last"
+    assert len(compared) < 10 * len(names)
+
+
 def test_names_of_any_length_are_told_by_their_beginning():
     """An answer repeats 64 characters of what a caller has sent."""
     long = "n" * 1000

@@ -5,18 +5,47 @@ Redaction, specified: a dead letter can be sent again, and says of nobody who th
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
+import zlib
 
 import pytest
 import zstandard
 
 from propensity.events.redaction import REMOVED, personal_fields, redacted
-from propensity.privacy.wrapped import unwrapped
+from propensity.privacy.wrapped import MAXIMUM_BYTES, unwrapped
 from tests.events import CATALOGUE, bet, registration, written
 
 PERSONAL = personal_fields(CATALOGUE.types)
 SAID = ("Ada Muster", "1990-05-04", "1 High Street")
+
+
+def readable(data: bytes) -> bytes:
+    """All that somebody reads of a payload who unpacks as much as can be."""
+    texts, rest = [data], data
+    while rest.startswith(b"\x1f\x8b"):
+        member, inner = zlib.decompressobj(31), bytearray()
+        for at in range(len(rest)):
+            try:
+                inner += member.decompress(rest[at : at + 1])
+            except zlib.error:
+                rest = b""
+                break
+            if member.eof:
+                rest = rest[at + 1 :]
+                break
+        else:
+            rest = b""
+        texts.append(readable(bytes(inner)))
+    if rest.startswith(b"\x28\xb5\x2f\xfd"):
+        inner = bytearray()
+        reader = zstandard.ZstdDecompressor().stream_reader(rest)
+        with contextlib.suppress(zstandard.ZstdError):
+            while part := reader.read(64):
+                inner += part
+        texts.append(bytes(inner))
+    return b"\n".join(texts)
 
 
 def test_personal_fields_are_those_that_types_declare():
@@ -78,10 +107,42 @@ def test_finds_fields_in_what_is_no_event(data):
 def test_finds_fields_in_what_is_packed(pack):
     """By gzip, Zstandard or base64, which no event is: it is packed again without."""
     packed = redacted(pack(written(registration())), PERSONAL)
-    inner, _ = unwrapped(packed) or (b"", None)
+    inner, *_ = unwrapped(packed) or (b"",)
 
     assert json.loads(inner)["user_id"] == "u1"
     assert inner == redacted(written(registration()), PERSONAL)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(b"{}") + gzip.compress(written(registration())),
+        gzip.compress(b" " * MAXIMUM_BYTES + written(registration())),
+        zstandard.compress(b" " * MAXIMUM_BYTES + written(registration())),
+        gzip.compress(gzip.compress(b" " * MAXIMUM_BYTES + written(registration()))),
+        gzip.compress(b"{}") + written(registration()),
+        zstandard.compress(b"{}") + written(registration()),
+        gzip.compress(written(registration()))[:-8] + b"checksum",
+        zstandard.compress(written(registration())) + b"x",
+    ],
+    ids=[
+        "joined",
+        "long",
+        "long zstd",
+        "twice",
+        "behind",
+        "behind zstd",
+        "damaged",
+        "damaged zstd",
+    ],  # fmt: skip
+)
+def test_finds_fields_wherever_somebody_who_unpacks_does(data):
+    """In any member, behind the packed part, and before a damage. What is longer than
+    can be looked through, or cannot be read, is kept as far as that goes."""
+    left = readable(redacted(data, PERSONAL))
+
+    assert [text for text in SAID if text.encode() in readable(data)]
+    assert not [text for text in SAID if text.encode() in left]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +162,10 @@ def test_leaves_all_else_to_the_byte(data):
 
 
 def test_does_nothing_where_personal_fields_are_kept():
-    """Without fields to look for nothing is read."""
-    assert redacted(b'{"name": "Ada"}', {}) == b'{"name": "Ada"}'
+    """All is kept, but what no search for a user would find."""
+    for data in (b'{"name": "Ada"}', gzip.compress(b'{"name": "Ada"}')):
+        assert redacted(data, {}) == data
+        assert redacted(gzip.compress(data) + b"!", {}) == gzip.compress(data, mtime=0)
 
 
 def test_twice_is_once():

@@ -158,6 +158,8 @@ class TestMentions:
             base64.urlsafe_b64encode(b'{"note": "\xff\xfe", "user_id": "anna"}'),
             base64.b64encode(PACKED),
             PACKED[:-9],
+            PACKED[:-8] + b"checksum",
+            gzip.compress(b"{}") + PACKED,
             base64.b64encode(b'{"user_id": "anna"}')[:-3],
             ZSTANDARD,
             base64.b64encode(ZSTANDARD),
