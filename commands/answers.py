@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from propensity.pages.words import cleaned
+
 
 def show(answer: object, *, as_json: bool, **further: Any) -> None:
     """
@@ -28,7 +30,24 @@ def show(answer: object, *, as_json: bool, **further: Any) -> None:
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
     else:
-        click.echo(str(answer))
+        text = str(answer)
+        # A program that reads it may want the very text, such as a statement.
+        click.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def tell(message: str) -> None:
+    """Print a message on standard error."""
+    click.echo(printable(message), err=True)
+
+
+def printable(text: str) -> str:
+    """
+    Return a text without what a terminal obeys.
+
+    Ids, categories and the words of receivers are others' texts: they must not clear
+    the screen, write over a line or give the window a name.
+    """
+    return str(cleaned(text)).replace("\r", "\N{REPLACEMENT CHARACTER}")
 
 
 def apart(*, as_json: bool) -> contextlib.AbstractContextManager[object]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from commands import flags
-from commands.answers import show
+from commands.answers import show, tell
 from commands.exits import Exit
 from propensity.numbers import real_of
 
@@ -202,7 +202,7 @@ def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     if delivery.failure == INTERRUPTED:
         return Exit.INTERRUPTED
     if delivery.failure:
-        click.echo(f"propensity audience: {delivery.failure}", err=True)
+        tell(f"propensity audience: {delivery.failure}")
     return Exit.DONE if delivery.is_complete else Exit.FAILED
 
 

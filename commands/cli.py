@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from commands import audience, champions, data, deployment, machine, models, usecases
+from commands.answers import tell
 from commands.exits import Exit
 from propensity.edges.log import apart
 
@@ -99,14 +100,14 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo(f"propensity {ctx.invoked_subcommand}: interrupted", err=True)
+            tell(f"propensity {ctx.invoked_subcommand}: interrupted")
             return Exit.INTERRUPTED
         except BrokenPipeError:
             # Whoever read the answer has read enough, as `head` does.
             raise
         except failures() as error:
             message = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
-            click.echo(message, err=True)
+            tell(message)
             return Exit.FAILED
 
     def format_commands(
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = Exit.INTERRUPTED
     except OSError as error:
         # Of the help, which no command prints: a disk is full.
-        click.echo(f"propensity: {reason(error)}", err=True)
+        tell(f"propensity: {reason(error)}")
         code = Exit.FAILED
     try:
         sys.stdout.flush()
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python would try, and say it, once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if code == Exit.DONE:
-            click.echo(f"propensity: {reason(error)}", err=True)
+            tell(f"propensity: {reason(error)}")
             code = Exit.FAILED
     return code
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from commands import flags
-from commands.answers import show
+from commands.answers import show, tell
 from commands.exits import Exit
 from commands.models import STREAMED
 
@@ -96,7 +96,7 @@ def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
     try:
         compared = program.run(use_case)
     except PropensityError as error:
-        click.echo(f"propensity check-features: {error.message}", err=True)
+        tell(f"propensity check-features: {error.message}")
         return Exit.UNKNOWN
     show(compared if as_json else compared.summary(shown=shown), as_json=as_json)
     return Exit.FAILED if compared.differing else Exit.DONE
@@ -323,7 +323,7 @@ def _replay(source: str, *, as_json: bool, **chosen: Any) -> int:
     tally = run(Plan(source=source, **chosen, **period))
     show(tally, as_json=as_json)
     if tally.failure is not None:
-        click.echo(f"propensity replay: {tally.failure.message}", err=True)
+        tell(f"propensity replay: {tally.failure.message}")
     if tally.is_stopped:
         return Exit.INTERRUPTED
     return Exit.DONE if tally.is_complete else Exit.FAILED

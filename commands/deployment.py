@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import flags
-from commands.answers import show
+from commands.answers import show, tell
 from commands.exits import Exit
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
         if is_local:
             look_at_processes(report, state_up(state).record())
     except PropensityError as error:
-        click.echo(f"propensity doctor: {error.message}", err=True)
+        tell(f"propensity doctor: {error.message}")
         return Exit.UNKNOWN
     show(report, as_json=as_json)
     return Exit(report.status)

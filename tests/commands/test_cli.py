@@ -7,6 +7,7 @@ What each command does is specified with the program that does it, by its comman
 from __future__ import annotations
 
 import ast
+import io
 import json
 import math
 import os
@@ -24,6 +25,8 @@ from docs import commands as commands_page
 from local.install import write_command
 from local.stack.state import ROOT
 from propensity.edges.log import log
+from propensity.errors import RequestError
+from propensity.settings import Settings
 from tests.programs import execute
 
 
@@ -202,6 +205,17 @@ class TestExit:
         assert "`make up` prints" in printed.err
         assert "Traceback" not in printed.err
 
+    def test_of_a_failure_has_nothing_that_a_terminal_obeys(self, monkeypatch, capsys):
+        """A receiver's words, or a table's, stand in it."""
+
+        def fail(*_, **__):
+            raise RequestError("403 \x1b]0;owned\x07 sent\rall is well")
+
+        monkeypatch.setattr(Settings, "from_environment", fail)
+
+        assert main(["versions"]) == Exit.FAILED
+        assert not set("\x1b\x07\r") & set(capsys.readouterr().err)
+
     def test_of_a_file_that_can_not_be_is_1(self, tmp_path, capsys):
         """Its path and the reason, wherever a command finds out."""
         (tmp_path / "file").touch()
@@ -265,6 +279,25 @@ class TestJson:
         # A function's lines are on standard output.
         log("INFO", "trained")
         assert json.loads(capsys.readouterr().out)["message"] == "trained"
+
+    def test_is_nothing_that_a_terminal_obeys(self, monkeypatch):
+        """Others' texts are in it: categories, and the words of receivers."""
+        text = "clear \x1b[2J, name \x1b]0;x\x07, rewrite\rdone\x9b2J\n\tend"
+        shown = io.StringIO()
+        monkeypatch.setattr(shown, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdout", shown)
+
+        answers.show({"n": text}, as_json=True)
+        answers.show(text, as_json=False)
+
+        assert not set("\x1b\x07\r\x9b") & set(shown.getvalue())
+        assert "\n\tend" in shown.getvalue()
+
+    def test_is_the_very_text_for_a_program(self, capsys):
+        """Which may be a statement with whatever a category has."""
+        answers.show("SELECT '\u200e'", as_json=False)
+
+        assert capsys.readouterr().out == "SELECT '\u200e'\n"
 
     def test_has_null_for_what_is_no_number(self, capsys):
         """A feature may be NaN in BigQuery, and JSON has no word for it."""
