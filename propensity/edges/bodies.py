@@ -23,9 +23,11 @@ def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         # In one pass: a body of some megabytes has a million names.
-        names: set[str] = set()
-        twice = next(name for name, _ in pairs if name in names or names.add(name))[:64]
-        raise RequestError(f"{twice} must be given once", field=twice)
+        new = set(fields)
+        for name, _ in pairs:
+            if name not in new:
+                raise RequestError(f"{name[:64]} must be given once", field=name[:64])
+            new.remove(name)
     return fields
 
 

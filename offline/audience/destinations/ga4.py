@@ -71,6 +71,9 @@ _OWN = {
         """,
 }
 _CLIENT = re.compile(r"[!-~]+")
+# What a spreadsheet computes, calls or opens. Ids of server-side tagging are base64 and
+# may begin with a sign, too: nothing comes of these.
+_FORMULA = re.compile(r"[=+@-].*[^A-Za-z0-9+/=._-]")
 
 
 class MeasurementProtocol:
@@ -204,8 +207,13 @@ class ImportFile:
             )
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
-        """Return users whose id is no client id."""
-        return client_problems(members)
+        """Return users whose id is no client id, or a formula in a file."""
+        formulas = {
+            member.user_id: "a formula in a file"
+            for member in members
+            if _FORMULA.match(member.user_id)
+        }
+        return formulas | client_problems(members)
 
     def send(self, request: Request) -> Mapping[str, str]:
         """
@@ -224,7 +232,7 @@ class ImportFile:
         stem = f"{self._path.stem}-{request.as_of}-{state}-{request.key[:8]}"
         path = self._path.with_stem(stem)
         try:
-            whole_files.write(path, text.getvalue().encode())
+            whole_files.write(path, text.getvalue().encode(), is_private=True)
         except OSError as error:
             raise RequestError(
                 f"{path} cannot be written: {error.strerror}", field="path"

