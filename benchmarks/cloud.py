@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,10 +43,27 @@ from propensity.statements import statement
 from propensity.usecases import CATEGORY
 
 USE_CASE = "ga4_purchase"
+# The export, whose days are all there.
+EXPORT, EXPORT_DAYS = "analytics_1", 90
 # Rows of a message of the read stream: BigQuery sends about a MiB.
 BATCH_ROWS = 4_000
 DISTINCT_BATCHES = 16
 NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)
+
+
+def _export(asked: str) -> dict[str, Any]:
+    """Return the export, the list of its daily tables, or one of them."""
+    place = {"projectId": "benchmark", "datasetId": EXPORT}
+    if not asked:
+        return {"datasetReference": place, "location": "US"}
+    days = (NOW.date() - timedelta(days=n) for n in range(EXPORT_DAYS))
+    names = [f"events_{day:%Y%m%d}" for day in days]
+    if asked == "/tables":
+        return {"tables": [{"tableReference": {**place, "tableId": n}} for n in names]}
+    return {
+        "tableReference": {**place, "tableId": asked.removeprefix("/tables/")},
+        "numRows": "1000",
+    }
 
 
 class Cloud(BaseAdapter):
@@ -64,6 +81,8 @@ class Cloud(BaseAdapter):
             return self._started(request)
         if "/queries/" in path:
             return self._answered(path.rpartition("/")[2])
+        if f"/datasets/{EXPORT}" in path:
+            return _response(request, _export(path.rpartition(f"/{EXPORT}")[2]))
         if "/jobs/" in path:
             name = path.rpartition("/")[2]
             return _response(request, self._job(name, {"query": {}}))

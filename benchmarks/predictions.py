@@ -44,7 +44,16 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery, storage
 
-from benchmarks.cloud import NOW, USE_CASE, Bucket, Cloud, Models, Reader, Writer
+from benchmarks.cloud import (
+    EXPORT,
+    NOW,
+    USE_CASE,
+    Bucket,
+    Cloud,
+    Models,
+    Reader,
+    Writer,
+)
 from benchmarks.report import Line, finish
 from benchmarks.scoring import _status_mb
 from benchmarks.training import made
@@ -107,7 +116,8 @@ def measured(file: Path, users: int) -> dict[str, float]:
         project="benchmark",
         bucket="benchmark",
         location="US",
-        # There is no export here whose days could be summed up.
+        ga4_dataset=EXPORT,
+        # There are no events here whose days could be summed up.
         incremental_features=False,
         # What an index takes is ``benchmarks.index``'s.
         lookup_source="bigquery",

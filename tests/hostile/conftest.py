@@ -62,7 +62,9 @@ def serve(site, tmp_path_factory) -> Iterator[Serve]:
     def of(target: str) -> Instance:
         if target not in started:
             home = tmp_path_factory.mktemp(target)
-            started[target] = Instance(target, site.environment, home).start()
+            # An export is named, as runs want it, and is not there.
+            environment = {**site.environment, "PROPENSITY_GA4_DATASET": "analytics_1"}
+            started[target] = Instance(target, environment, home).start()
         return started[target]
 
     yield of
