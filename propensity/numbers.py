@@ -52,9 +52,9 @@ def whole_within(
         what: The number's own name in the words.
     """
     bounds = f"{least} or more" if most is None else f"{least} to {most:,}"
+    top = math.inf if most is None else most
 
     def read(text: str) -> int:
-        top = math.inf if most is None else most
         number = whole_of(text, least, top) if text[:1] not in ("+", "-") else None
         if number is not None:
             return number

@@ -216,9 +216,8 @@ def _promoted(readings: Iterable[Reading], as_of: date) -> Mapping[str, int]:
         for row in reading.rows if reading.name == "versions" else ():
             day = row["as_of"] or row["training_date"]
             if row["promoted"] and day <= as_of:
-                newest = found.get(row["use_case"], (day, row["model_version"]))
-                entry = day, row["model_version"]
-                found[row["use_case"]] = max(newest, entry)
+                name, entry = row["use_case"], (day, row["model_version"])
+                found[name] = max(found.get(name, entry), entry)
     return {name: version for name, (_, version) in found.items()}
 
 

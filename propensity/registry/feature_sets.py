@@ -306,9 +306,8 @@ def _wrong(manifest: Manifest) -> str:
     if wrong := [name for name, is_sound in sound.items() if not is_sound]:
         return wrong[0]
     # A row is looked for by its number, so these have to agree.
-    if any(part.rows != rows for part in parts[:-1]):
-        return "part_rows"
-    if any(part.rows > rows for part in parts[-1:]):
+    are_full = all(part.rows == rows for part in parts[:-1])
+    if not are_full or any(part.rows > rows for part in parts[-1:]):
         return "part_rows"
     return "" if manifest.rows == sum(part.rows for part in parts) else "rows"
 

@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from offline.audience.selection import Member
 
 ADD, REMOVE = "add", "remove"
+
+# Of a destination that answers at once.
+NO_RECEIPTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)

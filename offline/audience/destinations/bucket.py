@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from offline.audience.destinations import templates
-from offline.audience.destinations.base import ADD, Request
+from offline.audience.destinations.base import ADD, NO_RECEIPTS, Request
 from offline.audience.selection import Member
 from propensity.edges.artifacts import Artifacts
 
@@ -39,7 +38,7 @@ class Bucket:
     batch = 100_000
     at_once = 1
     actions = (ADD,)
-    receipts: Mapping[str, str] = MappingProxyType({})
+    receipts = NO_RECEIPTS
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts

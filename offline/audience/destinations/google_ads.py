@@ -26,11 +26,10 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from offline.audience.destinations import templates
-from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.destinations.base import ADD, NO_RECEIPTS, REMOVE, Request
 from offline.audience.destinations.contacts import Contacts, People
 from offline.audience.posting import Poster, Refused
 from offline.audience.selection import Member
@@ -66,7 +65,7 @@ class CustomerMatch:
     # A job only adds or only removes, one after another.
     at_once = 1
     actions = (REMOVE, ADD)
-    receipts: Mapping[str, str] = MappingProxyType({})
+    receipts = NO_RECEIPTS
 
     def __init__(
         self,

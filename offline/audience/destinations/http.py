@@ -40,10 +40,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
-from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.destinations.base import ADD, NO_RECEIPTS, REMOVE, Request
 from offline.audience.destinations.templates import (
     at_once,
     check_name,
@@ -80,7 +79,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 class Http:
     """An endpoint that a template describes."""
 
-    receipts: Mapping[str, str] = MappingProxyType({})
+    receipts = NO_RECEIPTS
 
     def __init__(
         self,

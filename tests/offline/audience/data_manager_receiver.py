@@ -17,11 +17,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from local.receiver import Answer, Faults, Limits, Receiver
+from offline.audience.destinations.data_manager import DataManager
+from tests.offline.audience.people import VARIABLES, contacts_of, poster
 
 MEMBERS = 10_000
 IDENTIFIERS_A_USER = 10
 TOKEN = "t"
 LIST = "987654321"
+
+# Everybody has an email address.
+CONTACTS = """
+CREATE OR REPLACE TABLE audience_contacts AS
+SELECT
+  user_id,
+  CONCAT(user_id, '@a.io') AS email,
+  CAST(NULL AS STRING) AS phone,
+  CAST(NULL AS STRING) AS first_name,
+  CAST(NULL AS STRING) AS last_name,
+  CAST(NULL AS STRING) AS country_code,
+  CAST(NULL AS STRING) AS postal_code,
+  TRUE AS has_ads_consent
+FROM
+  (SELECT DISTINCT user_id FROM ma_predictions_history WHERE as_of >= '2026-01-01')
+"""
 
 _PATH = re.compile(r"/v1/audienceMembers:(ingest|remove)")
 _STATUS = "/v1/requestStatus:retrieve?requestId="
@@ -184,3 +202,33 @@ def _refusal(violations: list[Violation]) -> Answer:
         "details": details,
     }
     return 400, {}, {"error": error}
+
+
+def ads(receiver, *contacts, **changed):
+    """Return the destination of a receiver, for users with contact data."""
+    template = {
+        "kind": "google-data-manager",
+        "name": "ads",
+        "customer_id": "123",
+        "user_list": LIST,
+        "access_token": "${TOKEN}",
+        "terms_of_service": "ACCEPTED",
+        "url": receiver.url + "/v1",
+    }
+    return DataManager(
+        template | changed,
+        poster=poster,
+        contacts=contacts_of(*contacts),
+        variables=VARIABLES,
+    )
+
+
+def destination_file(folder, receiver, user_list=LIST):
+    """Write the file of a receiver as a destination; return its path."""
+    path = folder / "ads.toml"
+    path.write_text(
+        'kind = "google-data-manager"\nname = "ads"\ncustomer_id = "123"\n'
+        f'user_list = "{user_list}"\naccess_token = "t"\nrate = 0\n'
+        f'terms_of_service = "ACCEPTED"\nurl = "{receiver.url}/v1"\n'
+    )
+    return str(path)

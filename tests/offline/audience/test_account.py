@@ -5,6 +5,7 @@ The account of an audience, specified on a receiver that works on requests later
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -18,40 +19,12 @@ from offline.audience.posting import Poster, Refused
 from offline.replay.sending import Stop
 from propensity.errors import RequestError, SchemaError, Unavailable
 from tests.offline.audience.conftest import MONDAY, WEEK, members_of, send
-from tests.offline.audience.data_manager_receiver import LIST, DataManagerReceiver
-from tests.offline.audience.people import VARIABLES, contacts_of, poster
-
-CONTACTS = """
-CREATE OR REPLACE TABLE audience_contacts AS
-SELECT
-  user_id,
-  CONCAT(user_id, '@a.io') AS email,
-  CAST(NULL AS STRING) AS phone,
-  CAST(NULL AS STRING) AS first_name,
-  CAST(NULL AS STRING) AS last_name,
-  CAST(NULL AS STRING) AS country_code,
-  CAST(NULL AS STRING) AS postal_code,
-  TRUE AS has_ads_consent
-FROM
-  (SELECT DISTINCT user_id FROM ma_predictions_history WHERE as_of >= '2026-01-01')
-"""
-
-
-def ads(receiver):
-    return DataManager(
-        {
-            "kind": "google-data-manager",
-            "name": "ads",
-            "customer_id": "123",
-            "user_list": LIST,
-            "access_token": "${TOKEN}",
-            "terms_of_service": "ACCEPTED",
-            "url": receiver.url + "/v1",
-        },
-        poster=poster,
-        contacts=contacts_of(),
-        variables=VARIABLES,
-    )
+from tests.offline.audience.data_manager_receiver import (
+    CONTACTS,
+    DataManagerReceiver,
+    ads,
+    destination_file,
+)
 
 
 @pytest.fixture
@@ -60,16 +33,7 @@ def to(site, tmp_path, monkeypatch):
     site.rows(CONTACTS)
     monkeypatch.setattr(DataManager, "batch", 40)
 
-    def write(receiver):
-        path = tmp_path / "ads.toml"
-        path.write_text(
-            'kind = "google-data-manager"\nname = "ads"\ncustomer_id = "123"\n'
-            f'user_list = "{LIST}"\naccess_token = "t"\nrate = 0\n'
-            f'terms_of_service = "ACCEPTED"\nurl = "{receiver.url}/v1"\n'
-        )
-        return str(path)
-
-    return write
+    return partial(destination_file, tmp_path)
 
 
 def outcomes(site, path):

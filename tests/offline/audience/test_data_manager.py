@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 
 import pytest
 
@@ -19,35 +20,20 @@ from propensity.errors import AccessDenied, RequestError, Unavailable
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import MONDAY, TABLES, WEEK, members_of, send
 from tests.offline.audience.data_manager_receiver import (
+    CONTACTS,
     IDENTIFIERS_A_USER,
     LIST,
     MEMBERS,
     DataManagerReceiver,
+    ads,
+    destination_file,
 )
 from tests.offline.audience.killing import Fate, kill_and_resume
 from tests.offline.audience.people import (
-    VARIABLES,
     contact,
-    contacts_of,
     deliver,
-    poster,
     request_of,
 )
-
-CONTACTS = """
-CREATE OR REPLACE TABLE audience_contacts AS
-SELECT
-  user_id,
-  CONCAT(user_id, '@a.io') AS email,
-  CAST(NULL AS STRING) AS phone,
-  CAST(NULL AS STRING) AS first_name,
-  CAST(NULL AS STRING) AS last_name,
-  CAST(NULL AS STRING) AS country_code,
-  CAST(NULL AS STRING) AS postal_code,
-  TRUE AS has_ads_consent
-FROM
-  (SELECT DISTINCT user_id FROM ma_predictions_history WHERE as_of >= '2026-01-01')
-"""
 
 
 def sha256(text):
@@ -56,24 +42,6 @@ def sha256(text):
 
 def email_of(user):
     return f"{user}@a.io"
-
-
-def ads(receiver, *contacts, **changed):
-    template = {
-        "kind": "google-data-manager",
-        "name": "ads",
-        "customer_id": "123",
-        "user_list": LIST,
-        "access_token": "${TOKEN}",
-        "terms_of_service": "ACCEPTED",
-        "url": receiver.url + "/v1",
-    }
-    return DataManager(
-        template | changed,
-        poster=poster,
-        contacts=contacts_of(*contacts),
-        variables=VARIABLES,
-    )
 
 
 def known(*users):
@@ -308,16 +276,7 @@ def to(site, tmp_path):
     """Return the destination file of a receiver; everybody has an email address."""
     site.rows(CONTACTS)
 
-    def write(receiver, user_list=LIST):
-        path = tmp_path / "ads.toml"
-        path.write_text(
-            'kind = "google-data-manager"\nname = "ads"\ncustomer_id = "123"\n'
-            f'user_list = "{user_list}"\naccess_token = "t"\nrate = 0\n'
-            f'terms_of_service = "ACCEPTED"\nurl = "{receiver.url}/v1"\n'
-        )
-        return str(path)
-
-    return write
+    return partial(destination_file, tmp_path)
 
 
 def on_list(receiver, users):
