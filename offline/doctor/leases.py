@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from offline.doctor.examination import DAY, Examination
@@ -31,11 +32,17 @@ CODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """What the lease of a run says."""
+    """
+    What the lease of a run says.
+
+    ``published_until`` is the date that the run went on as of; it is before ``as_of``
+    where the export was late.
+    """
 
     name: str
     as_of: date
     state: str
+    published_until: date
     expires_at: str = ""
     error: str = ""
 
@@ -71,13 +78,25 @@ def _lease(exam: Examination, name: str) -> Lease | None:
         note = None
     if not isinstance(note, dict):
         note = {}
+    as_of = date.fromisoformat(match["as_of"])
     return Lease(
         name=name,
-        as_of=date.fromisoformat(match["as_of"]),
+        as_of=as_of,
         state=str(note.get("state", "damaged")),
+        published_until=min(as_of, _data_until(note) or as_of),
         expires_at=str(note.get("expires_at", "")),
         error=str(note.get("error", "")),
     )
+
+
+def _data_until(note: dict[str, Any]) -> date | None:
+    """Return up to which date a run says that it has read; None if it does not."""
+    answer = note.get("answer")
+    told = answer.get("data_until") if isinstance(answer, dict) else None
+    try:
+        return date.fromisoformat(told) if isinstance(told, str) else None
+    except ValueError:
+        return None
 
 
 def last_due(cron: str, now: datetime, zone: ZoneInfo) -> datetime:

@@ -179,11 +179,13 @@ class Place:
             again=True,
         )
 
-    def ran(self, kind: str, as_of: date, scope: str = USE_CASE) -> None:
-        """Let a run have been done."""
+    def ran(
+        self, kind: str, as_of: date, scope: str = USE_CASE, **answer: object
+    ) -> None:
+        """Let a run have been done, with an answer."""
         at = datetime(as_of.year, as_of.month, as_of.day, 13, tzinfo=UTC)
         lease = self.begin(kind, as_of, at=at, scope=scope)
-        Registry(self.artifacts, scope).finish(lease, {}, at=at)
+        Registry(self.artifacts, scope).finish(lease, answer, at=at)
 
     def published(self, as_of: date) -> None:
         """Let predictions and an evaluation have been published."""

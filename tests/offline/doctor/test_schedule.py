@@ -1,0 +1,45 @@
+"""Runs of a late export, specified: what they have left in their tables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from offline.doctor.schedule import check_runs
+from tests.offline.doctor.conftest import MONDAY, NOW, Place
+
+WEEK = timedelta(days=7)
+
+
+def losses(place: Place) -> list[str]:
+    """Return what is told of runs that are done, a week on."""
+    found = place.checked(check_runs, now=NOW + WEEK)
+    return [one.what for one in found if " is done, and " in one.what]
+
+
+class TestRunsOfALateExport:
+    def test_are_in_their_tables_as_of_the_day_that_the_export_ends(self, place):
+        """01 publishes as of that day, and 03 evaluates no week that is not over."""
+        for kind in ("predict", "evaluate"):
+            place.ran(kind, MONDAY + WEEK, data_until=MONDAY.isoformat())
+
+        assert losses(place) == []
+
+    def test_are_missed_in_their_tables_where_rows_were_deleted(self, place):
+        """What was published as of that day is not there either."""
+        place.ran("predict", MONDAY + WEEK, data_until=MONDAY.isoformat())
+        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+
+        assert [one.partition(": ")[2] for one in losses(place)] == [
+            f"the run of {MONDAY + WEEK} is done, and ma_predictions_history ends with "
+            "nothing"
+        ]
+
+    def test_of_other_days_are_missed_all_the_same(self, place):
+        """A run that read up to its own date has left rows of that date."""
+        for kind in ("predict", "evaluate"):
+            day = MONDAY + WEEK
+            place.ran(kind, day, data_until=day.isoformat())
+
+        assert [one.rpartition(" ends with ")[2] for one in losses(place)] == [
+            MONDAY.isoformat()
+        ] * 2
