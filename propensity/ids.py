@@ -1,5 +1,5 @@
 """
-Rules for the ids of users and events, and for the names of use cases.
+Rules for the ids of users and events, and for the names of use cases and GA4's events.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -7,8 +7,10 @@ Rules for the ids of users and events, and for the names of use cases.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 MAXIMUM_ID_CHARACTERS = 256
+MAXIMUM_EVENT_NAME_CHARACTERS = 40
 
 # The name of a use case, which is a folder, or of an event type.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -29,6 +31,27 @@ def is_encodable(value: str) -> bool:
 def is_text(value: str) -> bool:
     """Tell whether there is no control character in an id, and no half of a pair."""
     return _NOT_TEXT.search(value) is None
+
+
+def is_event_name(value: str) -> bool:
+    """
+    Tell whether an event of GA4 can have this name.
+
+    Letters, digits and underscores, 40 at most, with a letter first: of any language,
+    some of which write vowels as marks (category M). Blanks and hyphens are against
+    the rules, and collected all the same.
+    Source: https://support.google.com/analytics/answer/13316687, event naming rules.
+    """
+    kinds = [unicodedata.category(character)[0] for character in value]
+    return (
+        0 < len(value) <= MAXIMUM_EVENT_NAME_CHARACTERS
+        and kinds[0] == "L"
+        and value == value.strip()
+        and all(
+            kind in "LMN" or character in "_- "
+            for kind, character in zip(kinds, value, strict=True)
+        )
+    )
 
 
 def problem_of(value: object) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from propensity import tables
 from propensity.budget import Budget
 from propensity.errors import SettingsError
-from propensity.ids import NAME, is_encodable
+from propensity.ids import NAME, is_encodable, is_event_name
 from propensity.numbers import real_of, whole_of
 
 PREFIX = "PROPENSITY_"
@@ -45,7 +45,6 @@ _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
 _EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
-_EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 _URL = re.compile(rf"https?://{_HOST}(?::([0-9]{{1,5}}))?(?:/[^\s?#@]*)?")
 _ADDRESS = re.compile(rf"{_HOST}:([0-9]{{1,5}})")
@@ -118,6 +117,15 @@ def _key(text: str) -> str:
         raise ValueError("must be written in UTF-8")
     if len(text) < MINIMUM_KEY_CHARACTERS:
         raise ValueError(f"must have {MINIMUM_KEY_CHARACTERS} characters or more")
+    return text
+
+
+def _event(text: str) -> str:
+    if not is_event_name(text):
+        raise ValueError(
+            "must be an event's name, as the export has it: a letter, then letters, "
+            "digits, underscores, hyphens and blanks, 40 characters in all"
+        )
     return text
 
 
@@ -302,7 +310,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "location": _matching(re.compile(r"[A-Za-z0-9-]{2,40}")),
     "use_case": _matching(NAME),
     "user_column": _one_of("user_pseudo_id", "user_id"),
-    "label_event": _matching(_EVENT),
+    "label_event": _event,
     "settle_days": _whole(0, 30),
     "incremental_features": _flag,
     "training_snapshots": _whole(3, 520),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from propensity.ids import NAME, problem_of
+from propensity.ids import NAME, is_event_name, problem_of
 
 
 class TestAnId:
@@ -41,3 +41,31 @@ class TestAName:
     def test_is_that_of_a_folder(self, name, fits):
         """Lower case, digits and underscores, 64 at most, a letter first."""
         assert bool(NAME.fullmatch(name)) is fits
+
+
+class TestTheNameOfAnEvent:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "purchase",
+            "Sign_Up2",
+            "inscri\u00e7\u00e3o_conclu\u00edda",
+            "\u8cfc\u5165",
+            "\u0916\u0930\u0940\u0926",
+            "Form Submit",
+            "cta-click",
+            "a" * 40,
+        ],
+    )
+    def test_is_of_any_language(self, name):
+        """GA4 takes letters of each; blanks and hyphens are seen in exports."""
+        assert is_event_name(name)
+
+    @pytest.mark.parametrize(
+        "name",
+        ["", "2nd", "_event", "-a", " a", "a ", "a" * 41, "it's", 'a"b', "a\nb", "a$b",
+         "a\\b", "a\ud800"],
+    )  # fmt: skip
+    def test_is_nothing_else(self, name):
+        """It stands in files, statements and commands, where quotes would end it."""
+        assert not is_event_name(name)

@@ -115,6 +115,11 @@ class TestFromEnvironment:
         """Blanks that a YAML file or a shell leaves behind are no part of it."""
         assert read(PROPENSITY_DATASET=" warehouse\n").dataset == "warehouse"
 
+    @pytest.mark.parametrize("event", ["inscri\u00e7\u00e3o", "Form Submit"])
+    def test_takes_an_event_by_the_name_that_the_export_has(self, event):
+        """Events are named in any language."""
+        assert read(PROPENSITY_LABEL_EVENT=event).label_event == event
+
     @pytest.mark.parametrize(
         ("variable", "text"),
         [

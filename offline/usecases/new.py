@@ -7,7 +7,6 @@ comments say what belongs where.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +15,12 @@ from string import Template
 
 from propensity import usecases
 from propensity.errors import RequestError
-from propensity.ids import NAME
+from propensity.ids import NAME, is_event_name
 from propensity.tables import GA_EVENTS
 from propensity.usecases.declaration import MAXIMUM_DAYS
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("usecase.toml", "features.sql", "labels.sql", "first_day.sql")
-
-# Google's rule for the names of events.
-_EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -86,10 +82,10 @@ def write(
             "and underscores, 64 at most, and begin with a letter",
             field="name",
         )
-    if not _EVENT.fullmatch(label_event):
+    if not is_event_name(label_event):
         raise RequestError(
-            f"{label_event[:64]!r} can be no event: GA4's are letters, digits and "
-            "underscores, 40 at most, and begin with a letter",
+            f"{label_event[:64]!r} can be no event: GA4's begin with a letter, "
+            "and have letters, digits, underscores, hyphens and blanks, 40 at most",
             field="label_event",
         )
     for field, days in (

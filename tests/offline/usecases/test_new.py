@@ -40,6 +40,13 @@ class TestWrite:
         assert (found.lookback_days, found.horizon_days) == (30, 14)
         assert usecases.missing_statements(found) == []
 
+    def test_takes_an_event_of_any_language(self, folder):
+        """It is what the site sends."""
+        event = "inscri\u00e7\u00e3o conclu\u00edda"
+        new.write("leads", **{**CHOSEN, "label_event": event})
+
+        assert usecases.load("leads").parameters["converting_event"] == event
+
     def test_lists_the_columns_of_the_export(self, folder):
         """As comments of features.sql, each with its type and what it is."""
         sql = new.write("shop_sign_up", **CHOSEN).files["features.sql"]
