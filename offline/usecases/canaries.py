@@ -23,6 +23,11 @@ Row = dict[str, Any]
 USERS = 24
 # A user who has done more than all others, and the prefix of those with one event each.
 STRANGER, ALONE = "canary.stranger", "canary.alone."
+# A user whose events have only what each event has.
+BARE = f"user.{USERS}"
+_OF_EACH = (
+    "event_date", "event_timestamp", "event_name", "user_pseudo_id", "user_id",
+)  # fmt: skip
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
@@ -74,6 +79,11 @@ class Maker:
             for name in self.names:
                 event = self.event("", time, name, size=1.0)
                 yield event | {"user_pseudo_id": None, "user_id": None}
+        # A server sends events without a session, a device and all else.
+        for time in (midnight(as_of) - DAY, midnight(as_of)):
+            for name in self.names:
+                event = self.event(BARE, time, name, size=1.0)
+                yield {key: event[key] for key in _OF_EACH}
 
     def _days(self, lookback: int) -> Sequence[int]:
         """Return how many days before a date something happened: few, of the span."""

@@ -10,6 +10,12 @@ NOT_NULL = "  AND IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS N
 MISTAKES = [
     ("labels.sql", NOT_NULL, "", "gives rows without a user"),
     (
+        "features.sql",
+        "SUM(d.sessions) AS",
+        "SUM(d.events) / SUM(d.sessions) AS",
+        "division by zero",
+    ),
+    (
         "labels.sql",
         "@first_label_suffix AND @last_label_suffix",
         "@first_suffix AND @last_suffix",
@@ -84,11 +90,11 @@ class TestRows:
     @pytest.mark.parametrize(
         "mistake",
         [
-            MISTAKES[0],
+            *MISTAKES[:2],
             SHARED[0],
             *(
                 pytest.param(mistake, marks=pytest.mark.long)
-                for mistake in MISTAKES[1:] + UNPRUNED + SHARED[1:]
+                for mistake in MISTAKES[2:] + UNPRUNED + SHARED[1:]
             ),
         ],
     )
