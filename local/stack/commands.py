@@ -13,9 +13,10 @@ from local.processes import HOST
 from local.progress import shown
 from local.stack import pages
 from local.stack.signals import deferred_signals, ending_on_signals
-from local.stack.stack import Stack, stop_record
+from local.stack.stack import Stack
 from local.stack.starting import end_of
 from local.stack.state import Record, State
+from local.stack.stopping import stop_record
 
 NO_SUCH_USER = "SOME_USER"
 
@@ -115,8 +116,13 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
 
 
 def up(stack: Stack) -> int:
-    """Start a state and leave it running; where it is up already, say so."""
-    record = stack.state.record()
+    """
+    Start a state and leave it running; where it is up already, say so.
+
+    Returns:
+        1 where a process of it has ended, or where somebody has stopped it meanwhile.
+    """
+    record = stack.state.settled_record()
     if record and record.owner is None and record.running:
         if record.ended:
             return report_ended(stack.state, record)
@@ -127,15 +133,16 @@ def up(stack: Stack) -> int:
         with ending_on_signals():
             stack.start(stay=True)
             try:
-                pages.serve(stack)
                 _write_pages(stack)
             except BaseException:
                 # Ctrl-C among others: what was started is stopped, as in its start.
                 stack.stop()
                 raise
         record = stack.state.record()
+        if record is None:
+            print(f"State {stack.state.name!r} was stopped meanwhile.")
+            return 1
         print(f"State {stack.state.name!r} is up.")
-    assert record is not None
     print(f"\n{table(record)}\n\n{directions(stack)}")
     return 0
 

@@ -37,7 +37,6 @@ from local.processes import (
     Process,
     myself,
     spawn,
-    stop,
 )
 from local.stack.signals import deferred_signals, ending_on_signals
 from local.stack.starting import (
@@ -51,7 +50,6 @@ from local.stack.starting import (
     wait_for,
 )
 from local.stack.state import (
-    EMULATOR_PORTS,
     FUNCTIONS,
     GOOGLE,
     LOCAL,
@@ -63,6 +61,7 @@ from local.stack.state import (
     ports_from,
     ready_s_from,
 )
+from local.stack.stopping import stop_record
 from offline import whole_files
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
@@ -209,7 +208,7 @@ class Stack:
     # -- starting ---------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        record = self.state.record()
+        record = self.state.settled_record()
         if record and record.owner is None and record.running:
             self.attach(record)
             self._say(f"using what is up in state {self.state.name!r}")
@@ -248,7 +247,7 @@ class Stack:
                 for function in self.functions
             }
             self._record = Record(
-                owner=None if stay else myself("owner"),
+                owner=myself("owner"),
                 options=self.options,
                 ports=self.ports,
                 source=self.source(),
@@ -256,9 +255,21 @@ class Stack:
             self._write_options()
             try:
                 self._start_all(pythons, stay=stay)
+                if stay:
+                    self._leave_up()
             except BaseException:
                 self.stop()
                 raise
+
+    def _leave_up(self) -> None:
+        """Serve the dashboard; from now on nobody owns what is up."""
+        from local.stack import pages
+
+        assert self._record is not None
+        pages.serve(self)
+        # Not before: of a program that was killed meanwhile only a part would be up.
+        self._record.owner = None
+        self._write_record()
 
     def source(self) -> str:
         """Return a digest of the source that would be served if started now."""
@@ -434,17 +445,3 @@ class Stack:
             stopped = stop_record(self._record, self.state)
             self._record = None
         return stopped
-
-
-def stop_record(record: Record, state: State) -> list[Process]:
-    """Stop functions first, so that none of them loses its tables while it works."""
-    record.stopper = myself("stopper")
-    # It is for whoever looks meanwhile; without it all is stopped as well.
-    with contextlib.suppress(OSError):
-        if state.record_file.exists():
-            whole_files.write(state.record_file, record.to_json().encode())
-    emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
-    functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
-    stopped = stop(functions) + stop(emulators)
-    state.record_file.unlink(missing_ok=True)
-    return stopped

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local import venvs
 from local.errors import LocalError
 from local.processes import Process
 from propensity.numbers import whole_of
@@ -163,6 +164,11 @@ class State:
         with _readable(self.record_file):
             return Record.from_json(self.record_file.read_text())
 
+    def settled_record(self) -> Record | None:
+        """Return the record once nobody is starting or stopping the state."""
+        with venvs.locked(self.folder / "lock"):
+            return self.record()
+
 
 @contextlib.contextmanager
 def _readable(file: Path) -> Iterator[None]:
@@ -181,7 +187,9 @@ class Record:
     """
     What runs in a state, kept on disk from before it runs until it has stopped.
 
-    ``stopper`` is who stops it, from before the first process ends.
+    ``owner`` is the program that uses it and stops it; it is also who starts what is to
+    stay, until all of that answers, and None from then on. ``stopper`` is who stops it,
+    from before the first process ends.
     """
 
     owner: Process | None

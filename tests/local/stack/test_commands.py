@@ -15,9 +15,10 @@ import pytest
 from local.errors import LocalError
 from local.processes import free_ports, is_free, myself, spawn, stop
 from local.stack import commands, pages
-from local.stack.stack import Stack, stop_record
+from local.stack.stack import Stack
 from local.stack.starting import answers
 from local.stack.state import LOCAL, PORT_OFFSETS, Options, Record, State
+from local.stack.stopping import stop_record
 from tests.local.stack.projects import (
     copy_package,
     make_project,
@@ -104,8 +105,75 @@ class TestUp:
         assert all(is_free(port) for port in stack.ports.values())
         assert stack.state.record() is None
 
+    def test_is_up_once_all_of_it_is(self, tmp_path, monkeypatch, capsys):
+        """Defect: a state was said to be up from its first process on. One whose start
+        was killed had no tables, and `make up` left it so: "up already"."""
+        found = []
+
+        def prepare(stack: Stack) -> None:
+            commands.status([stack.state])
+            found.append((stack.state.record(), capsys.readouterr().out))
+
+        monkeypatch.setattr(Stack, "prepare", prepare)
+        stack = project_stack(tmp_path, state=State("up", tmp_path))
+        commands.up(stack)
+        after = stack.state.record()
+        commands.down([stack.state])
+
+        [(before, told)] = found
+        assert before.owner == myself("owner")
+        assert f"State 'up' is in use by process {os.getpid()}." in told
+        assert after.owner is None
+
+    def test_waits_for_another_one(self, tmp_path, monkeypatch, capsys):
+        """Defect: the second said that all was up while the first still began."""
+        state = State("up", tmp_path)
+        told = []
+
+        def up() -> None:
+            commands.up(project_stack(tmp_path, state=state))
+            told.append(capsys.readouterr().out)
+
+        second = threading.Thread(target=up)
+
+        def prepare(_: Stack) -> None:
+            second.start()
+            second.join(timeout=1)
+            told.append("prepared")
+
+        monkeypatch.setattr(Stack, "prepare", prepare)
+        monkeypatch.setattr(pages, "write", lambda _: "")
+        commands.up(project_stack(tmp_path, state=state))
+        second.join()
+        commands.down([state])
+
+        assert told[0] == "prepared"
+        assert "State 'up' is up already." in told[1]
+
 
 class TestDown:
+    @pytest.mark.parametrize("when", ["serve", "write"])
+    def test_leaves_nothing_of_what_still_begins(self, tmp_path, monkeypatch, when):
+        """Defect: what `make up` started last stayed, and was told of as a state that
+        is up and all of whose functions have ended."""
+        state = State("up", tmp_path)
+        down = threading.Thread(target=commands.down, args=([state],))
+        original = getattr(pages, when)
+
+        def beside_down(stack: Stack) -> object:
+            down.start()
+            down.join(timeout=1)
+            return original(stack)
+
+        monkeypatch.setattr(pages, when, beside_down)
+        stack = project_stack(tmp_path, state=state)
+        code = commands.up(stack)
+        down.join()
+
+        assert code in ((1,) if when == "write" else (0, 1))
+        assert state.record() is None
+        assert all(is_free(port) for port in stack.ports.values())
+
     def test_fails_where_a_program_uses_a_state(self, tmp_path, capsys):
         """Defect: it ended well, and `make clean` removed the files of a demo that
         went on."""
