@@ -362,7 +362,6 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
 
 def publish_evaluations(run: Run, evaluated: Evaluated) -> None:
     """Replace the rows of the evaluated weeks, in one statement."""
-    run.check_lease()
     rows = evaluated.rows
     if not rows:
         return
@@ -375,6 +374,8 @@ def publish_evaluations(run: Run, evaluated: Evaluated) -> None:
         ]
     )
     run.warehouse.write(tables.EVALUATION_STAGING, staged)
+    # Behind the load, which takes seconds: nothing slow is left before the statement.
+    run.check_lease()
     run.warehouse.execute(
         statement("publish_evaluation"),
         {

@@ -121,10 +121,11 @@ def publish_lifts(run: Run, rows: list[dict[str, Any]]) -> None:
     """Replace the rows of these audiences and weeks, in one statement."""
     if not rows:
         return
-    run.check_lease()
     key = run.staging_key
     staged = [record({**key, **row}, tables.AUDIENCE_LIFT_STAGING) for row in rows]
     run.warehouse.write(tables.AUDIENCE_LIFT_STAGING, pa.concat_tables(staged))
+    # Behind the load, as for evaluations.
+    run.check_lease()
     run.warehouse.execute(
         statement("publish_lifts"),
         {

@@ -74,6 +74,9 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
     """
     Write the row of a publication, in the place of an earlier one of its date.
 
+    A run that has lost its lease writes none: the row would be of what another run has
+    replaced, or is about to.
+
     Args:
         run: The run, whose publication is done.
         model: That scored.
@@ -81,6 +84,7 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
         billed_before: Bytes of the run's meter that were billed for others.
     """
     try:
+        run.check_lease()
         run.warehouse.execute(
             statement("record_publication"),
             {

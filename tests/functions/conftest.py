@@ -38,6 +38,7 @@ from tests.conftest import Workplace, new_workplace
 from tests.described import check_described
 from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
+from tests.propensity.registry.versions import overwrite
 from tests.shared import once
 
 FOLDERS = {
@@ -349,3 +350,11 @@ def logged(capfd) -> Iterator[Callable[[], list[dict[str, Any]]]]:
         ]
 
     return lines
+
+
+def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:
+    """Write a lease as it would stand had its time passed."""
+    name = f"runs/ga4_purchase/{kind}/{as_of}.json"
+    note = json.loads(place.registry.artifacts.read(name).data)
+    note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
+    overwrite(place.registry, name, json.dumps(note).encode())

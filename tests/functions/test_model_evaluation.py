@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from propensity import tables
+from propensity.edges.warehouse import Warehouse
 from tests import shop
-from tests.functions.conftest import Place
+from tests.functions.conftest import Place, let_the_lease_end
 from tests.functions.evaluated import (
     MONDAY,
     USERS,
@@ -328,6 +330,32 @@ class TestWeeksWithout:
         assert row["residual_log_odds"] is row["provisional_log_odds"] is None
         assert row["conversions"] == (USERS if buying else 0)
         assert row["brier"] is not None
+
+
+class TestLateness:
+    def test_replaces_no_newer_figures(self, shop_of, scores, converters, monkeypatch):
+        """Defect: a run that stood still while it loaded its figures looked at its
+        lease before the load alone, and put them in the place of newer ones."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY, scores)
+        write = Warehouse.write
+        other = []
+
+        def late(self, table, rows):
+            written = write(self, table, rows)
+            if table is tables.EVALUATION_STAGING and not other:
+                other.append(None)
+                let_the_lease_end(place, "evaluate", MONDAY + WEEK)
+                place.run("model_evaluation", MONDAY + WEEK)
+                other[:] = evaluations(place)
+            return written
+
+        monkeypatch.setattr(Warehouse, "write", late)
+        answer = place.post("model_evaluation", {"as_of": MONDAY + WEEK})
+
+        assert (answer.status_code, answer.json["error"]) == (409, "conflict")
+        assert [row["week"] for row in other] == [MONDAY]
+        assert evaluations(place) == other
 
 
 class TestFailures:

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
 import sys
 import threading
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,8 @@ import requests
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack.state import ROOT
 from propensity import tables
-from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.conftest import LATER, TRAINED, Place, let_the_lease_end
 from tests.functions.predicted import EDGES, add, published, state
-from tests.propensity.registry.versions import overwrite
 from tests.proxy import Proxy
 
 # Fixtures.
@@ -187,11 +184,3 @@ def wait_until(condition) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("it never came about")
-
-
-def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:
-    """Write a lease as it would stand had its time passed."""
-    name = f"runs/ga4_purchase/{kind}/{as_of}.json"
-    note = json.loads(place.registry.artifacts.read(name).data)
-    note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
-    overwrite(place.registry, name, json.dumps(note).encode())

@@ -11,7 +11,7 @@ import pytest
 from propensity.edges.warehouse import Warehouse
 from propensity.runs import publications
 from propensity.tables import PUBLICATIONS
-from tests.functions.conftest import TRAINED
+from tests.functions.conftest import TRAINED, let_the_lease_end
 from tests.functions.predicted import published_once, state
 from tests.shop import WEEK
 
@@ -102,6 +102,36 @@ class TestRow:
 
         assert amounts["value_promised"] == Decimal("1.5")
         assert amounts["value_promised_high"] > Decimal("1e12")
+
+
+class TestLateness:
+    def test_writes_no_row_about_what_another_run_has_replaced(
+        self, enthroned, logged, monkeypatch
+    ):
+        """Defect: a run that stood still behind its transaction, while its lease ended
+        and another run published, recorded its own figures in the place of those."""
+        execute = Warehouse.execute
+        other = []
+
+        def late(self, sql, parameters=None):
+            found = execute(self, sql, parameters)
+            if "COMMIT TRANSACTION" in sql and not other:
+                other.append(None)
+                let_the_lease_end(enthroned, "predict", TRAINED)
+                other.append(enthroned.run("predictions", TRAINED))
+            return found
+
+        monkeypatch.setattr(Warehouse, "execute", late)
+        enthroned.post("predictions", {"as_of": TRAINED})
+        found = enthroned.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
+        [row] = enthroned.rows(ROWS)
+
+        assert other[1]["repeated"] is False
+        assert [one["scored_at"] for one in found] == [row["scored_at"]]
+        assert any(
+            line["message"].startswith("publication not recorded: the lease ")
+            for line in logged()
+        )
 
 
 class TestFailure:
