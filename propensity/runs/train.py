@@ -270,9 +270,10 @@ def publish_model(
     In this order: whatever serves is recorded, and whatever is recorded is stored. A
     run that dies in between leaves a version that nothing points to, or whose record
     does not know whether the pointer has moved. It must not say that it has: reruns of
-    past weeks would take the version for one that served.
+    past weeks would take the version for one that served. The next training looks.
     """
     run.check_lease()
+    _settle(run, champion)
     version = run.registry.claim(
         run_id=run.run_id,
         at=run.began_at,
@@ -372,6 +373,16 @@ def _promoted(
             )
             break
     return verdict
+
+
+def _settle(run: Run, champion: Champion | None) -> None:
+    """Record of versions that serve, or have served, that they were promoted."""
+    if champion is not None:
+        served = [champion.version, *champion.earlier]
+        run.warehouse.execute(
+            statement("settle_verdicts"),
+            {"use_case": run.use_case.name, "served": served},
+        )
 
 
 def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:

@@ -7,9 +7,12 @@ from __future__ import annotations
 import pytest
 
 from propensity.registry.loading import find_promoted
+from propensity.runs import train
 from tests.functions.conftest import TRAINED
 from tests.proxy import Asked, Proxy
 from tests.shop import WEEK
+
+ROWS = "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
 
 
 class TestVerdict:
@@ -68,3 +71,32 @@ class TestPointer:
         assert " ROC AUC " in row["verdict"]
         assert find_promoted(place.warehouse, "ga4_purchase") is None
         assert place.registry.find_champion() is None
+
+    def test_that_a_killed_training_has_moved_is_in_the_record_after_the_next(
+        self, place, monkeypatch
+    ):
+        """Defect: the version that served was never recorded as promoted: reruns of
+        the weeks in which it served took the version before it."""
+
+        class Killed(BaseException):
+            """What no code of the run catches."""
+
+        def kill(*_, **__):
+            raise Killed
+
+        monkeypatch.setattr(train, "_revise", kill)
+        with pytest.raises(Killed):
+            place.post("model_training", {"as_of": TRAINED})
+        monkeypatch.undo()
+        [before] = place.rows(ROWS)
+        champion = place.registry.find_champion()
+        place.run("model_training", TRAINED, force=True)
+        after, _ = place.rows(ROWS)
+
+        assert (champion.version, before["promoted"]) == (0, None)
+        assert after["promoted"] is True
+        assert after["verdict"] == f"it has served all the same; {before['verdict']}"
+        kept = set(before) - {"promoted", "verdict"}
+        assert {name: after[name] for name in kept} == {
+            name: before[name] for name in kept
+        }
