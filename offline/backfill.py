@@ -9,6 +9,7 @@ that week as it was, and the others are gone on with.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -175,7 +176,9 @@ def run(request: Request) -> Report:
                 # None draws the bar on a terminal only.
                 disable=True if request.is_quiet else None,
             ):
-                report.weeks.append(_week(run, parts.of(as_of), listed))
+                # It begins now: the command began with the first of them.
+                begun = replace(run, began_at=run.now())
+                report.weeks.append(_week(begun, parts.of(as_of), listed))
         finally:
             _renew_index(report, runs)
         report.bytes_billed = reader.bytes_billed + warehouse.bytes_billed
@@ -235,7 +238,9 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> Week:
             answer = plain({"use_case": run.use_case.name, **asdict(week)})
             run.registry.finish(lease, answer, at=run.now())
         except BaseException as error:
-            run.registry.release(lease, error=type(error).__name__, at=run.now())
+            # What ended the week matters more than a lease that cannot be freed.
+            with contextlib.suppress(PropensityError):
+                run.registry.release(lease, error=type(error).__name__, at=run.now())
             raise
     except PropensityError as error:
         return Week(as_of=run.as_of, error=error.message)

@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from commands.cli import main
+from offline import backfill
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Unavailable
 from propensity.index.reader import Index
 from propensity.registry import index_writer
 from propensity.runs import predict
-from tests.functions.conftest import LATER, TRAINED, Place, entered
+from tests.functions.conftest import LATER, TRAINED, Place, entered, let_the_lease_end
 from tests.functions.predicted import add, state
 from tests.shop import WEEK
 
@@ -258,3 +259,45 @@ class TestBackfill:
         assert "contains infinity" in refused["error"]
         assert "under way" in held["error"]
         assert (published["users"], published["error"]) == (160, "")
+
+    def test_ends_at_ctrl_c_without_its_lease(self, enthroned, capfd, monkeypatch):
+        """Defect: the lease could not be freed, which became the week's error in the
+        place of Ctrl-C, and the weeks behind it were published."""
+        begun = []
+
+        def interrupted(run, *_, **__):
+            begun.append(run.as_of)
+            let_the_lease_end(enthroned, "predict", run.as_of)
+            run.registry.begin(
+                "predict",
+                run.as_of,
+                run_id="other",
+                now=run.now(),
+                duration=WEEK,
+                again=True,
+            )
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(predict, "stage", interrupted)
+        with pytest.raises(KeyboardInterrupt), entered(enthroned.environment):
+            backfill.run(backfill.Request(since=FIRST, until=LATER, is_quiet=True))
+
+        assert begun == [FIRST]
+
+    def test_says_for_each_week_when_it_was_scored(self, enthroned, capfd):
+        """Defect: all had begun with the command. Each week's seconds in the table of
+        publications were those of all weeks before it, too."""
+        began = datetime.now(UTC)
+        filled(enthroned, capfd, until=TRAINED)
+        first, second = enthroned.rows(
+            "SELECT as_of, scored_at, seconds FROM ma_publications ORDER BY as_of"
+        )
+        scored = enthroned.rows(
+            "SELECT DISTINCT as_of, scored_at FROM ma_predictions_history ORDER BY 1"
+        )
+        written = first["scored_at"] + timedelta(seconds=first["seconds"])
+
+        assert began < first["scored_at"] < written <= second["scored_at"]
+        assert [tuple(row.values()) for row in scored] == [
+            (row["as_of"], row["scored_at"]) for row in (first, second)
+        ]
