@@ -214,10 +214,7 @@ class Leases:
         with lease.lock:
             is_held = self._generation_held(lease) is not None
         if not is_held:
-            raise Conflict(
-                f"the lease {lease.name} has been taken over: this run was too slow, "
-                "and publishes nothing"
-            )
+            raise Conflict(f"{_taken(lease)}, and publishes nothing")
 
     def _replace(self, lease: Lease, content: bytes) -> int:
         """
@@ -230,10 +227,10 @@ class Leases:
             return self.artifacts.replace(
                 lease.name, content, generation=lease.generation
             )
-        except Conflict:
+        except Conflict as error:
             generation = self._generation_held(lease)
             if generation is None:
-                raise
+                raise Conflict(_taken(lease)) from error
             return self.artifacts.replace(lease.name, content, generation=generation)
 
     def _generation_held(self, lease: Lease) -> int | None:
@@ -248,3 +245,8 @@ class Leases:
         note = object_of(stored, lease.name)
         is_own = (note.get("state"), note.get("run_id")) == ("running", lease.run_id)
         return stored.generation if is_own else None
+
+
+def _taken(lease: Lease) -> str:
+    """Say that another run has the lease."""
+    return f"the lease {lease.name} has been taken over: this run was too slow"

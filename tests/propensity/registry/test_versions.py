@@ -333,6 +333,15 @@ class TestLeases:
             registry.renew(old, now=NOW + HOUR)
         registry.check(new)
 
+    def test_that_were_taken_are_named_at_the_end(self, registry):
+        """Defect: a run that was too slow was told that somebody else had written an
+        object, as if there had been an intruder."""
+        slow = self.begin(registry)
+        self.begin(registry, "two", now=NOW + HOUR)
+
+        with pytest.raises(Conflict, match="taken over: this run was too slow"):
+            registry.finish(slow, {}, at=NOW + HOUR)
+
     def test_outlive_a_renewal_whose_answer_was_lost(self, registry):
         """It was written, and the run does not know: the lease is still its own."""
 
