@@ -100,8 +100,9 @@ def refuse_running(state: State) -> None:
         )
     if record.owner is None and record.running:
         raise LocalError(f"state {state.name!r} is up; `make down` stops it")
-    # Its program was killed, so that it could not stop them itself.
-    stop(record.running)
+    # Its program was killed, so that it could not stop them itself. What has ended may
+    # have left workers behind, which keep its port.
+    stop(record.processes)
     state.record_file.unlink(missing_ok=True)
 
 

@@ -12,7 +12,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from local.processes import Process, free_ports, is_free, spawn, stop
+from local.processes import Process, free_ports, is_free, myself, spawn, stop
+from local.stack.starting import refuse_running
+from local.stack.state import Options, Record, State
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -54,6 +56,21 @@ class TestStop:
 
         assert stop([killed]) == []
         until(lambda: is_free(killed.port))
+
+    def test_ends_it_before_the_next_start(self, killed, tmp_path):
+        """Defect: where a program was killed with all that it had started, the next
+        one stopped what ran of that alone. A worker kept its port, and the next start
+        was refused: "taken by another program"."""
+        state = State("demo", home=tmp_path)
+        state.folder.mkdir()
+        gone = replace(myself("owner"), started="long ago")
+        state.record_file.write_text(
+            Record(gone, Options(), {}, "", [killed]).to_json()
+        )
+        refuse_running(state)
+
+        until(lambda: is_free(killed.port))
+        assert state.record() is None
 
     def test_touches_no_stranger_of_the_same_number(self, killed):
         """A number is given again: a group of another command is somebody else's."""
