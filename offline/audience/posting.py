@@ -4,11 +4,16 @@ An HTTP request to a receiver, sent until it is answered.
 What a repetition can mend is repeated, with pauses that double and with those that the
 receiver asks for: no answer, 408, 425, 429 and 5xx. A request is the same each time,
 down to its idempotency key: a receiver that has it already cannot tell it from one.
+
+What a receiver answers is read up to a size and a time, and its own words are repeated
+without e-mail addresses.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +23,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
+from requests.utils import get_auth_from_url
 
 from offline.replay.sending import SLICE_S, Stop, TokenBucket
 from propensity.errors import AccessDenied, RequestError, Unavailable
@@ -30,6 +38,12 @@ LONGEST_PAUSE_S = 60.0
 # A receiver that asks for a longer pause is left alone: the delivery ends.
 LONGEST_ASKED_S = 900.0
 
+# Of an answer; one that lists 100,000 rejected users has some 30 MB. What is beyond is
+# not read.
+LARGEST_ANSWER_BYTES = 2**26
+LONGEST_ANSWER_S = 120.0
+_READ_BYTES = 2**16
+
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
 # Nothing will be taken here; a redirection is not followed with users in it.
 _DENIED = frozenset({*range(300, 400), 401, 403, 404, 405, 410})
@@ -37,8 +51,14 @@ _NOTHING = (
     "{} took nothing in {} tries, at last {}. What was answered is in the ledger; the "
     "same command goes on from there"
 )
+_ENDLESS = (
+    f"an answer of over {LARGEST_ANSWER_BYTES:,} bytes or {LONGEST_ANSWER_S:.0f} s"
+)
 # Of a refusal, in the ledger.
-_REASON_CHARACTERS = 200
+REASON_CHARACTERS = 200
+_EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
+# What is sent without TLS stays on this machine, whatever proxy the environment names.
+_NO_PROXY: dict[str, Any] = {"http": None, "all": None}
 
 
 class Refused(Exception):
@@ -128,15 +148,19 @@ class Poster:
                     raise Stopped
             asked = 0.0
             try:
-                answer = self._session.request(
+                with self._session.request(
                     method,
                     url,
                     params=dict(secrets or {}),
                     data=body,
                     headers=dict(headers),
+                    auth=_auth_of(url),
+                    proxies=None if url.startswith("https:") else _NO_PROXY,
                     timeout=TIMEOUT_S,
                     allow_redirects=False,
-                )
+                    stream=True,
+                ) as answer:
+                    content, is_whole = _read(answer)
             except ValueError as error:
                 # No repetition mends it. The values may be secrets: only the kind is
                 # named.
@@ -145,20 +169,25 @@ class Poster:
                     f"{type(error).__name__} in its address or headers",
                     field="to",
                 ) from None
-            except requests.exceptions.RequestException as error:
+            except (
+                requests.exceptions.RequestException,
+                urllib3.exceptions.HTTPError,
+            ) as error:
                 problem = type(error).__name__
             else:
                 is_taken = answer.ok and answer.status_code < 300
                 problem = f"status {answer.status_code}"
+                read = _json_of(content) if is_whole else None
                 if is_taken:
-                    content = _json_of(answer)
-                    if content is not None or not (is_json and answer.content.strip()):
-                        return content
-                    problem += " and no JSON"
+                    is_empty = is_whole and not content.strip()
+                    if read is not None or is_empty or not is_json:
+                        return read
+                    problem += " and " + ("no JSON" if is_whole else _ENDLESS)
+                reason = f"{answer.status_code} {said(content)}".strip()
                 if answer.status_code in _DENIED:
-                    raise AccessDenied(f"{host} answers {problem}: {_reason(answer)}")
+                    raise AccessDenied(f"{host} answers {problem}: {reason}")
                 if not (is_taken or answer.status_code in _TRANSIENT):
-                    raise Refused(_reason(answer), _json_of(answer))
+                    raise Refused(reason, read)
                 asked = _retry_after(answer)
             if asked > LONGEST_ASKED_S:
                 problem += f", asking for a pause of {asked:,.0f} s"
@@ -174,16 +203,41 @@ class Poster:
             time.sleep(min(left, SLICE_S))
 
 
-def _json_of(answer: requests.Response) -> Any:
+def said(words: bytes | str) -> str:
+    """Return the beginning of a receiver's own words, without e-mail addresses."""
+    if isinstance(words, bytes):
+        words = words[: 4 * REASON_CHARACTERS].decode(errors="replace")
+    line = " ".join(words[: 2 * REASON_CHARACTERS].split())
+    return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]
+
+
+def _auth_of(url: str) -> Callable[[requests.PreparedRequest], Any]:
+    """
+    Return what writes the name and password of an address, if it has any.
+
+    Given one, ``requests`` does not look into ~/.netrc: an entry of it would take the
+    place of the file's own Authorization, and send a password to the receiver.
+    """
+    name, password = get_auth_from_url(url)
+    return HTTPBasicAuth(name, password) if name or password else lambda sent: sent
+
+
+def _read(answer: requests.Response) -> tuple[bytes, bool]:
+    """Return an answer as far as it is read, and whether that is all of it."""
+    ends_at, content = time.monotonic() + LONGEST_ANSWER_S, bytearray()
+    while len(content) < LARGEST_ANSWER_BYTES and time.monotonic() < ends_at:
+        part = answer.raw.read1(_READ_BYTES, decode_content=True)
+        if not part:
+            return bytes(content), True
+        content += part
+    return bytes(content), False
+
+
+def _json_of(content: bytes) -> Any:
     try:
-        return answer.json()
+        return json.loads(content)
     except (ValueError, RecursionError):
         return None
-
-
-def _reason(answer: requests.Response) -> str:
-    text = " ".join(answer.text.split())[:_REASON_CHARACTERS]
-    return f"{answer.status_code} {text}".strip()
 
 
 def _retry_after(answer: requests.Response) -> float:

@@ -40,7 +40,7 @@ from typing import Any
 from offline.audience.destinations import templates
 from offline.audience.destinations.base import ADD, REMOVE, Outcome, Request
 from offline.audience.destinations.contacts import Contacts, People
-from offline.audience.posting import Poster, Refused
+from offline.audience.posting import Poster, Refused, said
 from offline.audience.selection import Member
 from propensity.errors import RequestError, Unavailable
 from propensity.pages.words import cleaned
@@ -231,7 +231,7 @@ def _outcome(status: Mapping[str, Any], users: int) -> Outcome:
 def _reasons(counts: Sequence[Mapping[str, Any]]) -> Counter[str]:
     found: Counter[str] = Counter()
     for one in counts:
-        reason = cleaned(str(one.get("reason", _ANY))[:200])
+        reason = cleaned(said(str(one.get("reason", _ANY))))
         found[reason] += int(one.get("recordCount", 0))
     return found
 
@@ -243,7 +243,7 @@ def _violations(answer: Any) -> list[tuple[str, str]]:
         for detail in answer["error"]["details"]:
             for one in detail.get("fieldViolations", [detail]):
                 field, reason = one.get("field", ""), one.get("reason", _ANY)
-                found.append((cleaned(str(field)[:200]), cleaned(str(reason)[:200])))
+                found.append((cleaned(str(field)[:200]), cleaned(said(str(reason)))))
     except (TypeError, KeyError, AttributeError):
         # No answer of the API, but of something before it.
         return []

@@ -52,7 +52,7 @@ from offline.audience.destinations.templates import (
     with_variables,
     without_variables,
 )
-from offline.audience.posting import Poster
+from offline.audience.posting import Poster, said
 from offline.audience.selection import Member
 from propensity.errors import Unavailable
 
@@ -185,7 +185,7 @@ class Http:
                     "in the request, so nobody knows who was rejected: see user under "
                     "[answer] in the destination's file"
                 )
-            rejected[str(user)] = reason[:200]
+            rejected[str(user)] = said(reason)
         return rejected
 
     def close(self) -> None:

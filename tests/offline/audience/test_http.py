@@ -6,7 +6,9 @@ No test waits: pauses are counted, and not slept.
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from unittest.mock import Mock
@@ -14,6 +16,7 @@ from unittest.mock import Mock
 import pytest
 
 from local.receiver import Faults, Limits, Receiver
+from offline.audience import posting
 from offline.audience.delivery import Streak, as_taken, rejected_of
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
@@ -275,6 +278,91 @@ class TestAnswer:
     def test_to_too_many_users_is_a_refusal(self):
         with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
             destination(receiver).send(request_of())
+
+    @pytest.mark.parametrize("status", [200, 400])
+    def test_without_an_end_is_read_up_to_a_size(self, status, monkeypatch):
+        """Packed it takes a thousandth of that on the way."""
+        monkeypatch.setattr(posting, "LARGEST_ANSWER_BYTES", 2**20)
+
+        packed = gzip.compress(bytes(2**25))
+
+        class Endless(Receiver):
+            def take(self, *_):
+                return status, {"Content-Encoding": "gzip"}, packed
+
+        tracemalloc.start()
+        try:
+            with Endless() as receiver, pytest.raises((Unavailable, Refused)):
+                destination(receiver, tries=1).send(request_of())
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert most < 2**23
+
+    def test_that_drips_is_read_up_to_a_time(self, monkeypatch):
+        monkeypatch.setattr(posting, "LONGEST_ANSWER_S", 0.0)
+        with (
+            Receiver() as receiver,
+            pytest.raises(Unavailable, match="an answer of over"),
+        ):
+            destination(receiver, tries=2).send(request_of())
+
+    @pytest.mark.parametrize("status", [200, 401, 422])
+    def test_names_no_email_address(self, status):
+        """Which would be in the ledger, and on the terminal, of all who read it."""
+        words = "no user ann.lee+x@example.com, nor bob%40example.com."
+
+        class Echoing(Receiver):
+            def take(self, *_):
+                rejected = [{"id": "u0", "message": words}]
+                return status, {}, {"errors": rejected} if status == 200 else words
+
+        with Echoing() as receiver:
+            made = destination(receiver)
+            try:
+                told = str(made.send(request_of()))
+            except (Refused, AccessDenied) as error:
+                told = str(error)
+
+        assert "no user (an address), nor (an address)" in told
+        assert "ann" not in told
+        assert "bob" not in told
+
+
+class TestSecrets:
+    """Of a request, which are those of the file and nobody else's."""
+
+    def test_are_not_those_of_netrc(self, tmp_path, monkeypatch):
+        """Its `default` stands for every host."""
+        netrc = tmp_path / "netrc"
+        netrc.write_text("default login me password mine\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+
+        with Receiver(Limits(token="secret")) as receiver:
+            assert destination(receiver).send(request_of(1)) == {}
+
+    def test_may_be_in_the_address(self):
+        class Asking(Receiver):
+            def answer(self, method, path, headers, body):
+                assert headers["Authorization"] == "Basic dXM6c2VjcmV0"
+                return 200, {}, {}
+
+        with Asking() as receiver:
+            url = receiver.url.replace("//", "//us:${CRM_TOKEN}@")
+            made = destination(receiver, url=url, headers={}, tries=1)
+            assert made.send(request_of(1)) == {}
+
+    def test_do_not_leave_the_machine_without_tls(self, monkeypatch):
+        with Receiver() as receiver, Receiver() as proxy:
+            for name in ("http_proxy", "all_proxy"):
+                monkeypatch.setenv(name, proxy.url)
+            for name in ("no_proxy", "NO_PROXY"):
+                monkeypatch.delenv(name, raising=False)
+            destination(receiver).send(request_of(1))
+
+        assert proxy.taken.requests == 0
+        assert receiver.taken.requests == 1
 
 
 def test_takes_variables_anywhere_and_names_none():
