@@ -151,6 +151,11 @@ so decides what `predictions`, `score` and `score_stream` run.
 - Whoever can write to `indexes/` or `suppressed/users.json` (of the functions only \
 `predictions`) decides what lookups answer, and to whom. Checksums protect these \
 objects against damage, not against their writers.
+- Whoever can write to `reports/` (of the functions only `model_evaluation`) decides \
+what the page of a week says, and who can write to `models/` what the page of a version \
+says. The [dashboard](dashboard.md) copies reports under a policy that lets no script \
+run; a page that is opened in the bucket itself has none. The copy may still lead \
+elsewhere, or say what is not so.
 - A row that expires in `ma_predictions_table`, or is deleted by hand, stays in the \
 index until the next publication. `propensity forget` builds the index anew at once.
 - Use cases are not protected from each other, nor users: a function that reads a \

@@ -3,6 +3,9 @@ The reports of evaluated weeks, beside the dashboard: a link leads to each that 
 
 A dashboard in the bucket that has the reports leads to them there. Any other gets
 copies under the name that they have in the bucket, so that links work from a folder.
+
+Whoever may write reports could put a script into one. A copy begins with a policy that
+lets nothing run and loads nothing, since it is shown beside the dashboard.
 """
 
 from __future__ import annotations
@@ -18,6 +21,14 @@ from propensity.edges.artifacts import Artifacts
 from propensity.errors import PropensityError
 from propensity.ids import NAME
 from propensity.registry.reports import report_name
+
+# What comes first in a file counts: nothing within a report can go before it, or take
+# it back. Reports have styles of their own, an empty icon, and no script.
+POLICY = (
+    '<!DOCTYPE html><meta charset="utf-8">'
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +81,7 @@ def find(
                     if stored is None:
                         # Deleted since they were listed.
                         continue
-                    copies[file] = stored.data.decode(errors="replace")
+                    copies[file] = POLICY + stored.data.decode(errors="replace")
                 links.setdefault(name, {})[week] = f"{above or ''}{file}"
     except PropensityError as error:
         # A dashboard without these links is worth more than none.

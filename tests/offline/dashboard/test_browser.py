@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from offline.dashboard.cases import Known
+from offline.dashboard.reports import POLICY
 from offline.dashboard.site import site
+from propensity.learning.report.week import evaluation_page
 from tests.browser import PHONE, WIDE, needs_chromium
 from tests.offline.dashboard.rows import KNOWN, WINDOW, full, readings
+from tests.propensity.learning.weeks import report
 
 pytestmark = needs_chromium
 
@@ -155,3 +158,56 @@ class TestKeyboard:
         )
 
         assert style == "all"
+
+
+class TestCopyOfAReport:
+    @pytest.mark.parametrize(
+        "planted",
+        [
+            "<script>document.title = 'ran'</script>",
+            "<img src=x onerror=\"document.title = 'ran'\">",
+            "<svg onload=\"document.title = 'ran'\"></svg>",
+            '<script src="planted.js"></script>',
+            '<base href="data:text/javascript,"><script src="planted.js"></script>',
+            "<iframe srcdoc=\"<script>parent.document.title='ran'</script>\"></iframe>",
+        ],
+    )
+    @pytest.mark.parametrize(
+        "before",
+        [
+            "",
+            # What would take the policy back, had a report a say in it.
+            '<!DOCTYPE html><meta http-equiv="Content-Security-Policy" '
+            "content=\"script-src 'unsafe-inline' *\">",
+            "--><!-- --></head><body>",
+        ],
+    )
+    def test_runs_no_script(self, browser, tmp_path, before, planted):
+        """Whoever may write reports in the bucket decides what is in them."""
+        (tmp_path / "planted.js").write_text("document.title = 'ran'")
+        file = tmp_path / "report.html"
+        file.write_text(f"{POLICY}{before}<title>quiet</title>{planted}<p>text</p>")
+        browser.show(file.as_uri())
+        browser.run("return new Promise(done => setTimeout(done, 50))")
+
+        assert browser.run("return document.title") == "quiet"
+        browser.errors()
+
+    def test_looks_as_the_report_does(self, browser, tmp_path):
+        """Its styles and its icon are its own, and nothing is refused."""
+        page = evaluation_page(report())
+        shapes = []
+        for name, text in (("report", page), ("copy", POLICY + page)):
+            file = tmp_path / f"{name}.html"
+            file.write_text(text, "utf-8")
+            browser.show(file.as_uri())
+            shapes.append(
+                browser.run(
+                    "return [document.compatMode, document.documentElement.lang,"
+                    " document.characterSet, document.documentElement.scrollHeight,"
+                    " getComputedStyle(document.body).backgroundColor]"
+                )
+            )
+
+        assert shapes[0] == shapes[1]
+        assert browser.errors() == []
