@@ -37,7 +37,8 @@ LOOK_S = 10.0
 # A larger file is read block by block until it has been loaded, so that the first
 # answer of an instance does not wait for that.
 AT_ONCE_BYTES = 1024**2
-# No deployment has so many; beyond, names of use cases are somebody's guesses.
+# No deployment has so many; beyond, names of use cases are somebody's guesses, and one
+# without an index makes room for another.
 MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
@@ -136,6 +137,7 @@ class Indexes:
         self._counting = threading.Lock()
         self._threads = threads.pool(CONNECTIONS, "blocks")
         self._by_use_case: dict[str, Refreshed[Index | Blocks | None]] = {}
+        self._loaders: dict[str, _Loader] = {}
 
     def fresh(self, use_case: str) -> Index | None:
         """Return the index of a use case if it is in memory, and looked at lately."""
@@ -152,11 +154,14 @@ class Indexes:
         """
         refreshed = self._by_use_case.get(use_case)
         if refreshed is None:
-            if len(self._by_use_case) >= MAXIMUM_USE_CASES:
+            is_full = len(self._by_use_case) >= MAXIMUM_USE_CASES
+            if is_full and not self._makes_room():
                 return None
             ttl_s = float(self._settings.lookup_ttl_s)
             look_s = min(LOOK_S, ttl_s / 2)
-            loader = _Loader(self, use_case, ttl_s=ttl_s, clock=self._clock)
+            loader = self._loaders[use_case] = _Loader(
+                self, use_case, ttl_s=ttl_s, clock=self._clock, is_guess=is_full
+            )
             refreshed = self._by_use_case[use_case] = Refreshed(
                 loader.load,
                 ttl_s=look_s,
@@ -169,6 +174,14 @@ class Indexes:
         if isinstance(index, Blocks) and index.is_loading:
             refreshed.expire()
         return index
+
+    def _makes_room(self) -> bool:
+        """Forget the use case that has been without an index for longest."""
+        for use_case, loader in self._loaders.items():
+            if loader.found_none:
+                del self._loaders[use_case], self._by_use_case[use_case]
+                return True
+        return False
 
     def opened(
         self, use_case: str, file: IndexFile, *, is_first: bool
@@ -248,7 +261,13 @@ class _Loader:
         *,
         ttl_s: float,
         clock: Callable[[], float],
+        is_guess: bool,
     ) -> None:
+        """
+        Args:
+            is_guess: Whether nobody is to be told that there is no index: guesses
+                would fill the log.
+        """
         self._indexes = indexes
         self._use_case = use_case
         self._ttl_s = ttl_s
@@ -260,10 +279,14 @@ class _Loader:
         # A file that cannot be used, why, and until when it is not read again.
         self._refused: tuple[str, str, float] | None = None
         self._trouble = ""
+        self._is_guess = is_guess
+        # Whether the last look has ended, without an index.
+        self.found_none = False
 
     def load(self) -> Index | Blocks | None:
         """Return the index that the pointer names now; None if it cannot be used."""
         began = self._clock()
+        self.found_none = False
         try:
             self._follow(began)
             self.seen_at = began
@@ -284,7 +307,9 @@ class _Loader:
             # Once, and not at every look.
             if self._trouble != (message := f"{error}; {instead}"):
                 self._trouble = message
-                _warn(self._use_case, message)
+                if not self._is_guess:
+                    _warn(self._use_case, message)
+        self.found_none = self._index is None
         return self._index
 
     def _follow(self, began: float) -> None:
@@ -306,7 +331,7 @@ class _Loader:
             raise
         is_loading = isinstance(index, Blocks) and index.is_loading
         self._index, self._generation = index, 0 if is_loading else generation
-        self._trouble = ""
+        self._trouble, self._is_guess = "", False
         log(
             "INFO",
             "loaded the prediction index",

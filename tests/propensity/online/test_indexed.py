@@ -447,3 +447,28 @@ class TestTrouble:
             assert len(lookups._indexes._by_use_case) == indexed.MAXIMUM_USE_CASES
 
         asyncio.run(scenario())
+
+    def test_is_read_however_many_names_were_guessed(self, artifacts):
+        """Who guesses names takes nobody's index away: not one that is in memory, and
+        not one that is asked for later."""
+
+        async def scenario() -> None:
+            table = Table()
+            lookups = lookups_of(table)
+
+            async def guess() -> None:
+                for number in range(indexed.MAXIMUM_USE_CASES + 9):
+                    question = Question(["u"], f"guess_{number}", True)
+                    await lookups.answer(question, today=TODAY)
+
+            await guess()
+            table.reads.clear()
+            publish(artifacts, ANA)
+            assert b"0.8125" in await body(lookups, "ana")
+            await guess()
+            table.reads.clear()
+            assert b"0.8125" in await body(lookups, "ana")
+            assert lookups._indexes.fresh("c") is not None
+            assert table.reads == []
+
+        asyncio.run(scenario())
