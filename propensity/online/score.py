@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,6 +47,7 @@ from propensity.online import score_answers as answers
 from propensity.online.batches import MicroBatches
 from propensity.online.inference_queue import InferenceQueue
 from propensity.online.instances import FUNCTION, Instance, Layout
+from propensity.online.named_versions import NamedVersions
 from propensity.online.score_request import Question, Reader
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.serving import Champions, ServingState
@@ -55,6 +55,7 @@ from propensity.settings import Settings
 from propensity.usecases import UseCase
 from propensity.waiting.groups import GroupCommit
 from propensity.waiting.refreshed import Refreshed
+from propensity.waiting.threads import DaemonThreads
 
 MAXIMUM_BODY_BYTES = 16 * 1024**2
 
@@ -78,13 +79,14 @@ class Online:
         append: Callable[[pa.RecordBatch], Awaitable[None]],
         use_cases: Sequence[UseCase],
         clock: Clock,
-        threads: Executor,
+        threads: DaemonThreads,
         suppressed: Refreshed[Suppressed] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._suppressed = suppressed
         self._champions = champions
+        self._named = NamedVersions(champions, threads)
         self._warehouse = warehouse
         self._counts = Counts(FUNCTION)
         self._batches = MicroBatches(
@@ -112,7 +114,9 @@ class Online:
         )
 
     @classmethod
-    def open(cls, settings: Settings, clock: Clock, *, threads: Executor) -> Online:
+    def open(
+        cls, settings: Settings, clock: Clock, *, threads: DaemonThreads
+    ) -> Online:
         """
         Open the clients; nothing is sent yet.
 
@@ -237,9 +241,7 @@ class Online:
             return state
         if champion is not None and champion.version == version:
             return state
-        serving = self._champions.find_loaded(
-            use_case, version
-        ) or await asyncio.to_thread(self._champions.version, use_case, version)
+        serving = await self._named.find(use_case, version)
         return ServingState(champion=serving, shadow=None, epoch=state.epoch)
 
     async def _user(self, question: Question, layout: Layout) -> Instance | None:
