@@ -155,7 +155,7 @@ class Poster:
                     data=body,
                     headers=dict(headers),
                     auth=_auth_of(url),
-                    proxies=None if url.startswith("https:") else _NO_PROXY,
+                    proxies=_NO_PROXY if urlsplit(url).scheme == "http" else None,
                     timeout=TIMEOUT_S,
                     allow_redirects=False,
                     stream=True,

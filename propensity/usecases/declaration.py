@@ -128,6 +128,14 @@ def problems(text: str) -> list[Problem]:
         return [
             Problem(FILE, int(at[1]) if at else last, f"is not valid TOML: {error}")
         ]
+    except (ValueError, RecursionError):
+        return [
+            Problem(
+                FILE,
+                1,
+                "has a number of thousands of digits, or is nested thousands deep",
+            )
+        ]
     places = lines(text)
     return sorted(
         Problem(FILE, line_of(places, path), message)

@@ -197,6 +197,12 @@ class TestProblems:
         assert problem.line == line
         assert "is not valid TOML" in problem.message
 
+    @pytest.mark.parametrize("value", ["[" * 5_000 + "]" * 5_000, "9" * 5_000])
+    def test_name_what_python_cannot_read(self, value):
+        [problem] = declaration.problems(f"title = {value}")
+
+        assert "thousands" in problem.message
+
     def test_take_one_name_in_two_cases_for_one_column(self):
         """BigQuery tells columns apart without case, and GA4's names with it."""
         [problem] = found('coupon = "STRING"', 'coupon = "STRING"\nCoupon = "STRING"')

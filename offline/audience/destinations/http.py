@@ -233,7 +233,17 @@ def _check_tables(template: Mapping[str, Any]) -> None:
 
 
 def _check_places(field: str, value: Any, known: tuple[str, ...]) -> None:
-    for name in _PLACE.findall(without_variables(json.dumps(value))):
+    try:
+        text = json.dumps(value, allow_nan=False)
+        # As deep as when it is sent.
+        _filled(value, dict.fromkeys(known))
+    except (TypeError, ValueError, RecursionError):
+        fail(
+            field,
+            f"{field} cannot be sent as JSON: it has a date, a number without an end, "
+            "or is nested hundreds deep",
+        )
+    for name in _PLACE.findall(without_variables(text)):
         if name not in known:
             fail(field, f"{{{name}}} stands for nothing; known are {', '.join(known)}")
 

@@ -116,3 +116,8 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is not valid TOML: {error}", field="to") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(
+            f"{path} has a number of thousands of digits, or is nested thousands deep",
+            field="to",
+        ) from error

@@ -88,6 +88,8 @@ def check_url(field: str, url: Any) -> None:
         is_one = bool(parts.hostname) and (parts.scheme == "https" or is_here)
         # Reading it is its check.
         _ = parts.port
+        # Who sends it may find another host where there is a backslash.
+        is_one &= not re.search(r"[\s\\\x00-\x1f\x7f]", url)
     except (ValueError, AttributeError, TypeError):
         is_one = False
     if not is_one:

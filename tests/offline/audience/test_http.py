@@ -59,6 +59,14 @@ def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
     return Http(template, poster=poster, variables=VARIABLES)
 
 
+def nested(depth: int) -> list:
+    """A list in a list, so deep."""
+    value: list = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def request_of(count=10, *, action="add", first=0):
     return Request(
         use_case="ga4_purchase",
@@ -419,6 +427,15 @@ def test_after_ctrl_c_nothing_is_sent():
         ({"answer": {"user": "id"}}, "answer.rejected"),
         ({"user": {"id": "{email}"}}, "user"),
         ({"body": {"users": "{people}"}}, "body"),
+        ({"body": {"on": date(2026, 3, 2)}}, "body"),
+        ({"user": {"id": "{user_id}", "score": float("nan")}}, "user"),
+        ({"remove": {"body": {"on": date(2026, 3, 2)}}}, "remove"),
+        ({"body": nested(600)}, "body"),
+        ({"body": nested(20_000)}, "body"),
+        # To `requests` the host is what is before the backslash.
+        ({"url": "http://example.com\\@127.0.0.1/"}, "url"),
+        ({"url": "https://example.com/\n"}, "url"),
+        ({"url": "https://example.com/a b"}, "url"),
     ],
 )
 def test_a_template_is_refused_by_its_field(changed, field):
@@ -439,4 +456,14 @@ def test_a_file_without_an_end_is_no_destination(tmp_path):
     assert refused.value.field == "to"
     path.write_text('kind = "none"')
     with pytest.raises(RequestError, match="known are"):
+        opened(str(path), Mock(), Stop(), audience="winback")
+
+
+@pytest.mark.parametrize("value", ["[" * 5_000 + "]" * 5_000, "9" * 5_000])
+def test_a_file_that_python_cannot_read_is_refused(tmp_path, value):
+    """Not by a traceback."""
+    path = tmp_path / "crm.toml"
+    path.write_text(f"kind = {value}")
+
+    with pytest.raises(RequestError, match="thousands"):
         opened(str(path), Mock(), Stop(), audience="winback")
