@@ -171,3 +171,44 @@ def test_an_index_ages_while_its_pointer_cannot_be_read(artifacts, environment):
             assert b"0.25" in await body(lookups, "ana")
 
         asyncio.run(scenario())
+
+
+class TestGuesses:
+    """Of names of use cases, by whoever may ask."""
+
+    def test_take_no_memory(self, artifacts):
+        """Beyond some names the table is asked, as it knows them no more."""
+
+        async def scenario() -> None:
+            lookups = lookups_of(Table())
+            for number in range(indexed.MAXIMUM_USE_CASES + 9):
+                question = Question(["u"], f"guess_{number}", True)
+                answer = await lookups.answer(question, today=TODAY)
+                assert answer.status_code == 404
+            assert len(lookups._indexes._by_use_case) == indexed.MAXIMUM_USE_CASES
+
+        asyncio.run(scenario())
+
+    def test_take_no_index_from_a_use_case(self, artifacts):
+        """Not one that is in memory, and not one that is asked for later."""
+
+        async def scenario() -> None:
+            table = Table()
+            lookups = lookups_of(table)
+
+            async def guess() -> None:
+                for number in range(indexed.MAXIMUM_USE_CASES + 9):
+                    question = Question(["u"], f"guess_{number}", True)
+                    await lookups.answer(question, today=TODAY)
+
+            await guess()
+            table.reads.clear()
+            publish(artifacts, ANA)
+            assert b"0.8125" in await body(lookups, "ana")
+            await guess()
+            table.reads.clear()
+            assert b"0.8125" in await body(lookups, "ana")
+            assert lookups._indexes.fresh("c") is not None
+            assert table.reads == []
+
+        asyncio.run(scenario())
