@@ -152,7 +152,7 @@ so decides what `predictions`, `score` and `score_stream` run.
 `predictions`) decides what lookups answer, and to whom. Checksums protect these \
 objects against damage, not against their writers.
 - Whoever can write to `reports/` (of the functions only `model_evaluation`) decides \
-what the page of a week says, and who can write to `models/` what the page of a version \
+what the page of a week says, and who can write to `models/` what that of a version \
 says. The [dashboard](dashboard.md) copies reports under a policy that lets no script \
 run; a page that is opened in the bucket itself has none. The copy may still lead \
 elsewhere, or say what is not so.
