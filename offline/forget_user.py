@@ -41,7 +41,7 @@ from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsErr
 from propensity.learning import modelcard
 from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
-from propensity.registry import feature_sets
+from propensity.registry import feature_removals, feature_sets
 from propensity.registry.feature_sets import FEATURES, written
 from propensity.registry.versions import PARQUET, Registry
 from propensity.runs import compact
@@ -356,12 +356,8 @@ class Work:
                 )
                 self._replace(generation, data)
             elif generation.name.startswith(FEATURES):
-                data = written(feature_sets.blanked(rows, self._is_named(rows)))
-                # Before the object, for the same reason, and behind it: the set's run
-                # may have written the manifest meanwhile.
-                feature_sets.record_part(self.artifacts, generation.name, data)
-                self._replace(generation, data)
-                feature_sets.record_part(self.artifacts, generation.name, data)
+                blank = feature_sets.blanked(rows, self._is_named(rows))
+                feature_removals.replace_part(self.artifacts, generation, blank)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):

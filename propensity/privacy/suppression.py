@@ -95,6 +95,12 @@ class Suppressed:
     def __len__(self) -> int:
         return len(self._any)
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether another list, of whatever time, has the same users."""
+        return isinstance(other, Suppressed) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def covers(self, user_id: str, use_case: str) -> bool:
         """Return whether a user is on the list for a use case."""
         if not self._any:

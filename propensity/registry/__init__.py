@@ -7,6 +7,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``objects``: JSON objects of ``champion`` and ``leases`` in the bucket
 - ``loading``: loads a version and verifies its bytes
 - ``feature_sets``: the features of each publication, to compute it again
+- ``feature_removals``: takes users out of kept features
 - ``serving``: the champion in an instance's memory, refreshed in the background
 - ``prediction_index``: the pointer to the index that answers lookups
 - ``index_writer``: builds and publishes that index

@@ -48,6 +48,7 @@ class Staged:
     Scores in the staging table: how many, and their 101 percentiles.
 
     ``log_odds_shift`` is the season's, which all scores have in them; None for none.
+    ``features_in`` is the folder in the bucket that has their features; empty without.
     ``sketches`` count the values of scores and features; None where BigQuery scored.
     ``expected_value`` is the sum over all users, with its interval; None without
     amounts.
@@ -57,6 +58,7 @@ class Staged:
     mean_probability: float | None
     quantiles: Floats
     log_odds_shift: float | None
+    features_in: str = ""
     sketches: Sketches | None = None
     expected_value: Mapping[str, Decimal | float] | None = None
 
@@ -146,6 +148,7 @@ def stage(
         mean_probability=mass / users,
         quantiles=staged_quantiles(run),
         log_odds_shift=log_odds_shift,
+        features_in="" if kept is None else kept.folder,
         sketches=sketches,
         expected_value=worth.summary(),
     )

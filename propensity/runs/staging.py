@@ -8,12 +8,14 @@ equal to the model. A version without one is scored by the function.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from propensity.edges.log import log
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.graphs import sql
 from propensity.privacy import suppression
+from propensity.registry import feature_removals
 from propensity.runs import predict, reasons, user_days
 from propensity.runs.export import check_consent
 from propensity.settings import BIGQUERY, FUNCTION
@@ -68,7 +70,41 @@ def stage(
             f"version {model.version} is scored by the function: {reason}",
             function=run.function,
         )
-    return predict.stage(run, model, features=features, log_odds_shift=log_odds_shift)
+    listed = suppression.read(run.warehouse)
+    staged = predict.stage(run, model, features=features, log_odds_shift=log_odds_shift)
+    if suppression.read(run.warehouse) == listed:
+        return staged
+    return _without_forgotten(run, staged)
+
+
+def _without_forgotten(run: Run, staged: Staged) -> Staged:
+    """
+    Take out users who were put on the list while the run had their rows in memory.
+
+    Whoever forgot them could not find those rows. From now on all are where they are
+    found: in the staging table, in the sums and in the bucket. Sums and sketches of
+    all users are left as they are.
+
+    Raises:
+        NotEnoughData: No other user is left.
+    """
+    forgotten = _unstage_suppressed(run)
+    if not forgotten:
+        return staged
+    if user_days.were_read(run):
+        user_days.forget(run, forgotten)
+    if staged.features_in:
+        artifacts = run.registry.artifacts
+        feature_removals.remove_users(artifacts, staged.features_in, forgotten)
+    [row] = run.warehouse.rows(statement("staged_scores"), run.staging_key)
+    if not row["users"]:
+        raise NotEnoughData(predict.no_users(run))
+    return replace(
+        staged,
+        users=row["users"],
+        mean_probability=row["mean_probability"],
+        quantiles=predict.staged_quantiles(run),
+    )
 
 
 def _why_not(model: Serving) -> str:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # The use case's statement that reads the sums; one without it reads the export.
 INCREMENTAL = "incremental_features"
 
+# Field of the log and the answer: days of the export that were summed up.
+_DAYS_READ = "export_days_read"
+
 # Ids in one statement; BigQuery's limit for all parameters is 10 MB.
 REMOVED_AT_ONCE = 10_000
 
@@ -113,8 +116,12 @@ def forget(run: Run, user_ids: Collection[str]) -> None:
 
 def answer(run: Run) -> dict[str, int]:
     """Return what the answer of a run says: how many days of the export it read."""
-    name = "export_days_read"
-    return {name: run.log_fields[name]} if name in run.log_fields else {}
+    return {_DAYS_READ: run.log_fields[_DAYS_READ]} if were_read(run) else {}
+
+
+def were_read(run: Run) -> bool:
+    """Tell whether the features of a run came from sums, and not from the export."""
+    return _DAYS_READ in run.log_fields
 
 
 def source(run: Run) -> tuple[str, Mapping[str, Any]]:
@@ -178,7 +185,7 @@ def _sum_up(run: Run, window: Mapping[str, Any]) -> None:
         | dict.fromkeys(_twice(rows), ""),
     )
     spans = summed.changed(all_of_them=run.full or is_due)
-    run.log_fields["export_days_read"] = 0
+    run.log_fields[_DAYS_READ] = 0
     for _ in range(TRIES):
         for span in spans:
             _sum_up_days(run, window, span, states=summed.states, definition=definition)
@@ -232,7 +239,7 @@ def _sum_up_days(
             "summed_at": run.began_at,
         },
     )
-    run.log_fields["export_days_read"] += len(about)
+    run.log_fields[_DAYS_READ] += len(about)
 
 
 def _states(run: Run, first: date, last: date) -> dict[date, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from commands.cli import main
 from commands.exits import Exit
-from offline import forget_user
+from propensity.edges.artifacts import Artifacts
 from tests.offline.forgotten import (
     GONE,
     KEPT,
@@ -75,16 +75,18 @@ class TestFeatures:
         writer = features_writer(site)
         users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
         list(writer.keeping([users]))
-        replace = forget_user.Work._replace
+        replace = Artifacts.replace
 
-        def replaced(self, generation, data):
-            if until == "searched":
+        def replaced(self, name, data, **named):
+            is_part = name.endswith(".parquet")
+            if is_part and until == "searched":
                 writer.finish(model_version=0)
-            replace(self, generation, data)
-            if until == "told":
+            generation = replace(self, name, data, **named)
+            if is_part and until == "told":
                 writer.finish(model_version=0)
+            return generation
 
-        monkeypatch.setattr(forget_user.Work, "_replace", replaced)
+        monkeypatch.setattr(Artifacts, "replace", replaced)
         forget(site)
         if until == "scored":
             writer.finish(model_version=0)

@@ -1,0 +1,92 @@
+"""
+01-Predictions beside `propensity forget`, specified: no publication has a user whom the
+command has removed while the run had the user's rows in memory.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from offline import forget_user
+from offline.forget_report import Report, Request
+from propensity import tables
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from tests.functions.conftest import TRAINED, Place
+
+KEY = "a key of the tests, long enough for one"
+USER, BEFORE = "user.004", "user.008"
+HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_staging")
+
+
+@pytest.fixture
+def shop_place(borrow, shop_dataset, enthrone) -> Place:
+    """A shop of 160 users with a champion and a list of suppressed users."""
+    return enthrone(borrow(shop_dataset, PROPENSITY_SUPPRESSION_KEY=KEY))
+
+
+def forgetting_before(
+    place: Place, monkeypatch, owner: type, name: str, is_it: Callable[..., bool]
+) -> list[Report]:
+    """Have the user forgotten right before the first call of an edge of some kind."""
+    reports: list[Report] = []
+    original = getattr(owner, name)
+
+    def called(self: Any, *arguments: Any, **named: Any) -> Any:
+        if not reports and is_it(*arguments):
+            request = Request(user_ids=(USER,), is_quiet=True)
+            reports.append(forget_user.forget(place.settings, request))
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(owner, name, called)
+    return reports
+
+
+def rows_of(place: Place, user: str) -> dict[str, int]:
+    """How many rows name a user where 01 writes, kept features among them."""
+    found = {
+        table: place.rows(
+            f"SELECT COUNT(*) AS n FROM {table} WHERE user_id = @u", u=user
+        )[0]["n"]
+        for table in HOLDERS
+    }
+    artifacts = place.registry.artifacts
+    parts = [name for name in artifacts.names("features/") if name.endswith(".parquet")]
+    users = [
+        pq.read_table(io.BytesIO(artifacts.read(name).data))["user_id"].to_pylist()
+        for name in parts
+    ]
+    return found | {"features": sum(one.count(user) for one in users)}
+
+
+class TestUserForgottenMeanwhile:
+    @pytest.mark.parametrize(
+        ("owner", "name", "is_it"),
+        [
+            (Warehouse, "write", lambda table, _: table is tables.PREDICTIONS_STAGING),
+            (Artifacts, "create", lambda name, _: name.startswith("features/")),
+            (Warehouse, "execute", lambda sql, *_: "BEGIN TRANSACTION" in sql),
+        ],
+        ids=["before the scores", "before the features", "before the publication"],
+    )
+    def test_is_in_no_publication(self, shop_place, monkeypatch, owner, name, is_it):
+        """Defect: rows that were gathered in memory while the user was forgotten were
+        published behind it. All others are published, and the figures are theirs."""
+        reports = forgetting_before(shop_place, monkeypatch, owner, name, is_it)
+        answer = shop_place.run("predictions", TRAINED)
+        [history] = shop_place.rows(
+            "SELECT COUNT(*) AS users, AVG(probability) AS mean "
+            "FROM ma_predictions_history"
+        )
+
+        assert [report.left for report in reports] == [0]
+        assert rows_of(shop_place, USER) == dict.fromkeys([*HOLDERS, "features"], 0)
+        assert history["users"] == 159
+        if name != "execute":
+            assert (answer["users"], answer["index_users"]) == (159, 159)
+            assert answer["mean_probability"] == pytest.approx(history["mean"])
