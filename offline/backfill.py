@@ -21,7 +21,6 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from offline.promote import Deployment, opened
-from propensity.clock import SYSTEM
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     NoChampion,
@@ -39,6 +38,7 @@ from propensity.runs import (
     predict,
     publications,
     season,
+    staging,
 )
 from propensity.runs.request import EARLIEST
 from propensity.runs.run import Run, plain
@@ -165,7 +165,6 @@ def run(request: Request) -> Report:
             return report
         if not request.is_quiet:
             print(report.estimate, file=sys.stderr)
-        listed = Followed(warehouse, clock=SYSTEM.monotonic)
         parts = reader.parts(sql, window, column="as_of")
         try:
             for as_of, run in tqdm(
@@ -178,7 +177,7 @@ def run(request: Request) -> Report:
             ):
                 # It begins now: the command began with the first of them.
                 begun = replace(run, began_at=run.now())
-                report.weeks.append(_week(begun, parts.of(as_of), listed))
+                report.weeks.append(_week(begun, parts.of(as_of)))
         finally:
             _renew_index(report, runs)
         report.bytes_billed = reader.bytes_billed + warehouse.bytes_billed
@@ -219,7 +218,7 @@ def _runs(
     return runs
 
 
-def _week(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> Week:
+def _week(run: Run, rows: Iterator[pa.RecordBatch]) -> Week:
     """Publish a week under the lease of 01-Predictions."""
     try:
         lease = run.registry.begin(
@@ -234,7 +233,7 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> Week:
         run.lease = lease
         try:
             with run.registry.kept(lease, clock=run.now, threads=run.threads):
-                week = _published(run, rows, listed)
+                week = _published(run, rows)
             answer = plain({"use_case": run.use_case.name, **asdict(week)})
             run.registry.finish(lease, answer, at=run.now())
         except BaseException as error:
@@ -264,13 +263,13 @@ def _renew_index(report: Report, runs: Mapping[date, Run]) -> None:
             report.index_error = error.message
 
 
-def _published(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> Week:
+def _published(run: Run, rows: Iterator[pa.RecordBatch]) -> Week:
     # The meter is that of all weeks.
     billed_before = run.warehouse.bytes_billed
     model = champion.as_of(run)
     shift = season.log_odds_shift(run, model.version)
-    features = (listed.now().without(batch, run.use_case.name) for batch in rows)
-    staged = predict.stage(run, model, features=features, log_odds_shift=shift)
+    features = _features(run, rows)
+    staged = staging.in_function(run, model, features, log_odds_shift=shift)
     publications.publish(run, model, staged)
     publications.record(run, model, staged, billed_before=billed_before)
     return Week(
@@ -280,3 +279,10 @@ def _published(run: Run, rows: Iterator[pa.RecordBatch], listed: Followed) -> We
         mean_probability=staged.mean_probability,
         is_trained_after="trained_after_as_of" in run.log_fields,
     )
+
+
+def _features(run: Run, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield rows without suppressed users; the list is read behind the first call."""
+    listed = Followed(run.warehouse, clock=run.clock.monotonic)
+    for batch in rows:
+        yield listed.now().without(batch, run.use_case.name)

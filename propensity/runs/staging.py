@@ -70,6 +70,26 @@ def stage(
             f"version {model.version} is scored by the function: {reason}",
             function=run.function,
         )
+    return in_function(run, model, features, log_odds_shift=log_odds_shift)
+
+
+def in_function(
+    run: Run,
+    model: Serving,
+    features: Iterable[pa.RecordBatch],
+    *,
+    log_odds_shift: float | None,
+) -> Staged:
+    """
+    Score users here into the staging table; nobody on the list is in it at the end.
+
+    Args:
+        run, model, log_odds_shift: As of ``stage``.
+        features: As of ``stage``. Who was on the list when this began is in none.
+
+    Raises:
+        NotEnoughData, SchemaError: As ``stage``.
+    """
     listed = suppression.read(run.warehouse)
     staged = predict.stage(run, model, features=features, log_odds_shift=log_odds_shift)
     if suppression.read(run.warehouse) == listed:

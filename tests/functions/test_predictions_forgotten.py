@@ -12,15 +12,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from offline import forget_user
+from offline import backfill, forget_user
 from offline.forget_report import Report, Request
 from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from tests.functions.conftest import TRAINED, Place
+from tests.functions.conftest import TRAINED, Place, entered
 
 KEY = "a key of the tests, long enough for one"
-USER, BEFORE = "user.004", "user.008"
+USER = "user.004"
 HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_staging")
 
 
@@ -90,3 +90,21 @@ class TestUserForgottenMeanwhile:
         if name != "execute":
             assert (answer["users"], answer["index_users"]) == (159, 159)
             assert answer["mean_probability"] == pytest.approx(history["mean"])
+
+    def test_is_in_no_week_of_a_backfill(self, shop_place, monkeypatch):
+        """Defect: the command had the same rows in memory, and a list from before its
+        week began."""
+        reports = forgetting_before(
+            shop_place,
+            monkeypatch,
+            Warehouse,
+            "write",
+            lambda table, _: table is tables.PREDICTIONS_STAGING,
+        )
+        request = backfill.Request(since=TRAINED, until=TRAINED, is_quiet=True)
+        with entered(shop_place.environment):
+            [week] = backfill.run(request).weeks
+
+        assert [report.left for report in reports] == [0]
+        assert rows_of(shop_place, USER) == dict.fromkeys([*HOLDERS, "features"], 0)
+        assert week.users == 159
