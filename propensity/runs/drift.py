@@ -383,6 +383,7 @@ def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
         "weeks": sorted({row["as_of"] for row in rows}),
         "things": sorted({row["thing"] for row in rows}),
         "run_id": run.run_id,
+        "written_at": run.began_at,
     }
     try:
         run.check_lease()

@@ -45,6 +45,8 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
         known = _Known(run, weeks) if weeks else None
         for week in weeks:
             assert known is not None
+            if known.is_settled(week, rows):
+                continue
             page = evaluation_page(known.report(week, rows))
             run.check_lease()
             names.append(
@@ -100,6 +102,19 @@ class _Known:
             log("WARNING", f"not reported: {error}", function=self._run.function)
             self._unread.add(name)
             return []
+
+    def is_settled(self, week: date, rows: Sequence[Row]) -> bool:
+        """Tell whether a run of a newer date has made a week final meanwhile."""
+        final = {
+            (row["week"], row["model_version"])
+            for row in self._weeks
+            if row["status"] == "final"
+        }
+        return any(
+            row["status"] != "final" and (week, row["model_version"]) in final
+            for row in rows
+            if row["week"] == week and not row.get("is_shadow")
+        )
 
     def report(self, week: date, rows: Sequence[Row]) -> Report:
         """Return what a week's report is made of: nothing that came after the week."""

@@ -7,6 +7,9 @@
 -- What was known on the week's end stays, whatever came later.
 -- A week has one publication in force, so a row of another one goes, whatever its
 -- version; scores of events, which have no as-of date, are of several versions.
+-- Provisional figures yield to final ones of the same publication: two runs of different
+-- dates share weeks, and the older one may be the last to publish. Such a row is matched,
+-- and so neither deleted nor inserted.
 -- Version -1 stands for a week without predictions, and goes when some have come.
 MERGE
   ma_model_evaluation AS t
@@ -28,7 +31,8 @@ USING
       ) AS provisional_standard_error,
       COALESCE(
         staged.provisional_conversions, known.provisional_conversions
-      ) AS provisional_conversions
+      ) AS provisional_conversions,
+      IF(staged.status = 'provisional', 'final', NULL) AS yields_to
     FROM
       ma_model_evaluation_staging AS staged
     LEFT JOIN
@@ -54,7 +58,13 @@ USING
       AND staged.run_id = @run_id
   ) AS s
 ON
-  FALSE
+  t.use_case = s.use_case
+  AND t.week = s.week
+  AND t.model_version = s.model_version
+  AND t.status = s.yields_to
+  AND COALESCE(t.is_shadow, FALSE) = COALESCE(s.is_shadow, FALSE)
+  AND COALESCE(t.prediction_scored_at, TIMESTAMP '1970-01-01 00:00:00+00:00')
+    = COALESCE(s.prediction_scored_at, TIMESTAMP '1970-01-01 00:00:00+00:00')
 WHEN NOT MATCHED BY SOURCE
   AND t.use_case = @use_case
   AND t.week IN UNNEST(@weeks)

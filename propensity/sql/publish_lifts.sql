@@ -2,13 +2,15 @@
 -- Parameters: @run_id STRING; @staged_on DATE; @use_case STRING; @weeks ARRAY<DATE> and
 --   @replaced ARRAY<STRING>, weeks, and audiences with weeks, of the staged rows.
 -- Source: ma_audience_lift_staging.
+-- Provisional figures yield to final ones, as in publish_evaluation.
 -- Columns are named: those of a table that was mended later are in another order.
 MERGE
   ma_audience_lift AS t
 USING
   (
     SELECT
-      *
+      *,
+      IF(status = 'provisional', 'final', NULL) AS yields_to
     FROM
       ma_audience_lift_staging
     WHERE
@@ -16,7 +18,10 @@ USING
       AND run_id = @run_id
   ) AS s
 ON
-  FALSE
+  t.use_case = s.use_case
+  AND t.audience = s.audience
+  AND t.week = s.week
+  AND t.status = s.yields_to
 WHEN NOT MATCHED BY SOURCE
   AND t.use_case = @use_case
   AND t.week IN UNNEST(@weeks)

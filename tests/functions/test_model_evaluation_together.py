@@ -1,0 +1,114 @@
+"""
+Two runs of 03-ModelEvaluation at once, specified: their dates differ, so that each has
+a lease of its own, and they share weeks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from propensity import tables
+from propensity.edges.warehouse import Warehouse
+from tests import shop
+from tests.functions.conftest import Place
+from tests.functions.evaluated import (
+    MONDAY,
+    converters,
+    evaluations,
+    own_export,
+    published,
+    scores,
+    shop_of,
+)
+from tests.functions.test_audience_lift import join, lifts
+from tests.functions.test_drift import expect_much
+from tests.shop import DAY, WEEK, purchase
+
+# Fixtures.
+__all__ = ["converters", "own_export", "scores", "shop_of"]
+
+OLDER, NEWER = MONDAY + WEEK, MONDAY + 2 * WEEK
+
+
+@pytest.fixture
+def place(shop_of, scores, converters) -> Place:
+    """A week with its outcomes, whose ROC AUC was expected to be higher."""
+    made = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+    published(made, MONDAY, scores)
+    expect_much(made)
+    return made
+
+
+def behind_its_write(
+    place: Place, monkeypatch, table: tables.Table, then: Callable[[], None]
+) -> dict[str, Any]:
+    """Run 03 for the older date; something happens once it has written to a table."""
+    write, once = Warehouse.write, []
+
+    def written(self: Any, to: tables.Table, rows: Any) -> None:
+        write(self, to, rows)
+        if to is table and not once:
+            once.append(None)
+            then()
+
+    monkeypatch.setattr(Warehouse, "write", written)
+    return place.run("model_evaluation", OLDER)
+
+
+class TestRunOfAnOlderDate:
+    def test_leaves_figures_final(self, place, monkeypatch):
+        """Defect: what it had read before late rows came took the place of the final
+        figures that a run of a newer date had written meanwhile."""
+        final, pages = [], []
+        name = f"reports/ga4_purchase/{MONDAY}.html"
+
+        def newer() -> None:
+            shop.load(place.workplace, [purchase("u3", MONDAY + 2 * DAY)])
+            place.run("model_evaluation", NEWER)
+            final.extend(evaluations(place))
+            pages.append(place.registry.artifacts.read(name).data)
+
+        answer = behind_its_write(place, monkeypatch, tables.EVALUATION_STAGING, newer)
+
+        [week] = answer["weeks"]
+        assert (week["week"], week["status"]) == (str(MONDAY), "provisional")
+        assert [row["status"] for row in final] == ["final", "provisional"]
+        assert evaluations(place) == final
+        assert place.table("ma_model_evaluation_staging") == []
+        assert place.registry.artifacts.read(name).data == pages[0]
+
+    def test_leaves_lifts_final(self, place, converters, monkeypatch):
+        """Defect: as for figures, sums and all."""
+        users = sorted(converters)
+        join(place, MONDAY, users[:10], users[10:20])
+        final = []
+
+        def newer() -> None:
+            shop.load(place.workplace, [purchase(users[0], MONDAY + 2 * DAY)])
+            place.run("model_evaluation", NEWER)
+            final.extend(lifts(place))
+
+        behind_its_write(place, monkeypatch, tables.AUDIENCE_LIFT_STAGING, newer)
+
+        assert [row["status"] for row in final] == ["final"]
+        assert lifts(place) == final
+
+    def test_and_a_newer_one_leave_what_was_watched(self, place, monkeypatch):
+        """Defect: each removed what the other had written of the week, so that neither
+        its alarm nor its measured ROC AUC was left."""
+        behind_its_write(
+            place,
+            monkeypatch,
+            tables.DRIFT,
+            lambda: place.run("model_evaluation", NEWER),
+        )
+        rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome'")
+        [first, second] = sorted(evaluations(place), key=lambda row: row["week"])
+
+        newest = max(row["written_at"] for row in rows)
+        kept = [row for row in rows if row["written_at"] == newest]
+        assert {row["name"] for row in kept} == {"calibration", "roc_auc"}
+        assert newest == first["evaluated_at"] == second["evaluated_at"]
