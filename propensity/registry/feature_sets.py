@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -127,7 +127,7 @@ def _stamp(moment: datetime) -> str:
 
 def in_parts(
     batches: Iterable[pa.RecordBatch], *, rows: int
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Cut batches anew, so that each but the last has the same number of rows."""
     waiting: list[pa.RecordBatch] = []
     gathered = 0
@@ -181,9 +181,13 @@ class Writer:
         self._generations: dict[str, int] = {}
         self.folder = f"{folder(use_case, as_of)}{_stamp(scored_at)}-{run_id}/"
 
-    def keeping(self, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def keeping(
+        self, parts: Iterable[pa.RecordBatch]
+    ) -> Generator[pa.RecordBatch, None, None]:
         """
         Yield parts as they are, and store each in the background.
+
+        Close it where not all are read: it then waits for those that are being stored.
 
         Args:
             parts: Of ``in_parts``, users on the list of suppressed ones left out.

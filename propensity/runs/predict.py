@@ -4,6 +4,7 @@ Prediction as a run: score every user into the staging table, check, publish.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -133,12 +134,14 @@ def stage(
     scored = sketches.watching(model.scorer.score(parts))
     why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
     worth = value.Values.of(run, model)
-    for rows in _staged(run, scored, why, worth, has_features=kept is not None):
-        users += len(rows)
-        mass += float(np.sum(rows["probability"].to_numpy()))
-        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
-        # Free these rows before the next million is gathered.
-        del rows
+    # Closed, it waits for what is being stored: nothing outlives a run that fails.
+    with contextlib.closing(parts):
+        for rows in _staged(run, scored, why, worth, has_features=kept is not None):
+            users += len(rows)
+            mass += float(np.sum(rows["probability"].to_numpy()))
+            run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
+            # Free these rows before the next million is gathered.
+            del rows
     if not users:
         raise NotEnoughData(no_users(run))
     if kept is not None:
