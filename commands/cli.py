@@ -7,6 +7,7 @@ where it is done.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -80,7 +81,11 @@ def reason(error: Exception) -> str:
     """Return the message of an error for a person."""
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
-        return f"{error.filename}: {reason}" if error.filename else reason
+        name = error.filename
+        if error.errno == errno.ENOSPC and error.filename2:
+            # Of a copy: the disk that is full is the one that is written to.
+            name = error.filename2
+        return f"{name}: {reason}" if name else reason
     text = str(getattr(error, "message", error))
     if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
         # Functions raise it, too, and nobody starts those by make.

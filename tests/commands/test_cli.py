@@ -7,6 +7,7 @@ What each command does is specified with the program that does it, by its comman
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import json
 import math
@@ -228,6 +229,15 @@ class TestExit:
         assert printed.err.endswith(("Not a directory\n", "File exists\n"))
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has it")
+    def test_of_a_copy_that_has_no_place_names_where_it_was_to_be(self):
+        """Defect: `make up` on a full disk named the file that it was copying, which
+        is on another disk."""
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "from", None, "to")
+        missing = OSError(errno.ENOENT, os.strerror(errno.ENOENT), "from", None, "to")
+
+        assert cli.reason(full) == "to: No space left on device"
+        assert cli.reason(missing) == "from: No such file or directory"
+
     def test_of_a_help_that_has_no_place_is_1(self):
         """Defect: a full disk was a traceback."""
         # Python writes what is in its buffer once more as it ends.
