@@ -21,7 +21,10 @@ def check_enough(
     """Raise NotEnoughData; a missing class comes first, as the worse problem."""
     for name, part in parts.items():
         if part.conversions in (0, len(part)):
-            raise NotEnoughData(_one_class(name, part, use_case))
+            is_everybody = all(one.conversions == len(one) for one in parts.values())
+            raise NotEnoughData(
+                _one_class(name, part, use_case, is_everybody=is_everybody)
+            )
     least = settings.minimum_training_rows
     if (count := len(parts["train on"])) < least:
         raise NotEnoughData(
@@ -44,7 +47,7 @@ def check_enough(
             )
 
 
-def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
+def _one_class(name: str, part: Slice, use_case: UseCase, *, is_everybody: bool) -> str:
     """Name the class that a slice lacks, its counts, and the likely reason."""
     if not len(part):
         return f"there are no rows to {name}"
@@ -59,6 +62,12 @@ def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
         )
     elif missing and "label_event" in use_case.parameters:
         advice = "Is PROPENSITY_LABEL_EVENT the event that the source has?"
+    elif is_everybody:
+        # Of more weeks all users would have label 1 as well.
+        advice = (
+            "Choose an outcome that some users do not have: a probability of it tells "
+            "nobody apart"
+        )
     else:
         advice = "Wait for more weeks of events"
     return (

@@ -140,6 +140,17 @@ class TestNotEnoughData:
             train(snapshots(4, 100), settings={"minimum_conversions": 90})
         assert event not in refused.value.message
 
+    def test_tells_where_everybody_does_that_waiting_does_not_help(self):
+        """All users of more weeks would have label 1, too; a holdout may be chance."""
+        columns = drawn(4, 100, seed=8)
+        everybody = self.refused(table(columns, np.ones(400)))
+        chance = np.where(columns["week"] == 3, 1.0, propensity(columns))
+        holdout = self.refused(table(columns, chance))
+
+        assert "Choose an outcome that some users do not have" in everybody
+        assert "Wait" not in everybody
+        assert "Wait for more weeks of events" in holdout
+
     def test_says_that_rows_are_a_sample(self):
         """A class that has no row among those that were read may have some."""
         columns = drawn(4, 100, seed=8)
