@@ -111,7 +111,8 @@
       MAX(IF(event_name = 'purchase', first_event, NULL)) AS last_purchase,
       COUNT(DISTINCT IF(event_name = 'purchase', transaction_id, NULL)) AS n_purchases,
       COUNT(DISTINCT IF(event_name = 'refund', transaction_id, NULL)) AS n_refunds,
-      SUM(IF(event_name = 'purchase', amount, 0)) AS revenue,
+      -- Null where no amount is known: a day of refunds alone would make it 0.
+      SUM(IF(event_name = 'purchase', amount, NULL)) AS revenue,
       SUM(IF(event_name = 'refund', amount, 0)) AS refund_value,
       SUM(IF(event_name = 'purchase', n_items, 0)) AS n_items,
       SUM(IF(event_name = 'purchase', n_distinct_items, 0)) AS n_distinct_items
@@ -221,6 +222,8 @@
 -- with the age of the property, and a model would take that drift for loyalty. GA4
 -- numbers the sessions of a browser: the highest number counts those before the lookback
 -- as well, without reading them, and its rate does not grow with the property.
+-- The mean value of an order is the known revenue over all purchases, also those of an
+-- unknown amount, as models have learned it; null if no amount is known.
 SELECT
   u.as_of,
   u.user_id,

@@ -155,6 +155,13 @@ class TestPurchases:
         assert features["cents"]["revenue"] == 0.3
         assert features["cents"]["mean_order_value"] == 0.15
 
+    @pytest.mark.parametrize("user", ["no ecommerce", "no ecommerce, refunded"])
+    def test_of_unknown_amounts_alone_have_no_mean(self, features, user):
+        """Unknown is not nothing, and a refund makes no amount known."""
+        assert features[user]["purchases"] == 1
+        assert features[user]["mean_order_value"] is None
+        assert features[user]["revenue"] == features[user]["largest_day_revenue"] == 0
+
     @pytest.mark.parametrize(
         ("user", "revenue"),
         [("negative", -5), ("nan", 0), ("huge", 0), ("nearly huge", 0)],
