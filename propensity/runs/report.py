@@ -34,12 +34,16 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
 
     Args:
         run: A run of 03.
-        rows: Of ``ma_model_evaluation``; weeks without predictions get no page.
+        rows: Of ``ma_model_evaluation``; weeks without predictions get no
+            page, and neither do days without truths.
 
     Returns:
         For the answer: ``reports``, the objects that were written.
     """
-    weeks = sorted({row["week"] for row in rows if row["outcome"] in _MEASURED})
+    # A day of which no truth is known yet has a row, and nothing to show.
+    weeks = sorted(
+        {row["week"] for row in rows if row["outcome"] in _MEASURED and row["users"]}
+    )
     names = []
     try:
         known = _Known(run, weeks) if weeks else None

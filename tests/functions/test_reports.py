@@ -209,3 +209,19 @@ class TestDays:
         assert f"of {len(score)} transactions are fraud; it was" in page
         assert "user" not in page.lower()
         assert re.findall(r"0-t\d+", page) == []
+
+    def test_without_truths_has_none_and_keeps_no_other_away(
+        self, place, drawn, logged
+    ):
+        """Of the newest day none is known yet, and of a day before none may ever come:
+        that is no failure to warn of."""
+        score, label = drawn
+        log = [row for day in range(3) for row in scored(score, day=day)]
+        store(place.warehouse, log, truths(label, day=1, after=1))
+        evaluate(place, FIRST + 3 * DAY)
+        [line] = logged()
+
+        assert line["outcome"] == "ok"
+        assert place.registry.artifacts.names("reports/") == [
+            report_name("card_fraud", FIRST + DAY)
+        ]
