@@ -20,15 +20,12 @@ from offline.dashboard.reading import Row, by_use_case
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import PropensityError
 from propensity.ids import NAME
+from propensity.pages.page import POLICY
 from propensity.registry.reports import report_name
 
 # What comes first in a file counts: nothing within a report can go before it, or take
-# it back. Reports have styles of their own, an empty icon, and no script.
-POLICY = (
-    '<!DOCTYPE html><meta charset="utf-8">'
-    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">\n"
-)
+# it back.
+FIRST = f'<!DOCTYPE html><meta charset="utf-8">{POLICY}\n'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +78,7 @@ def find(
                     if stored is None:
                         # Deleted since they were listed.
                         continue
-                    copies[file] = POLICY + stored.data.decode(errors="replace")
+                    copies[file] = FIRST + stored.data.decode(errors="replace")
                 links.setdefault(name, {})[week] = f"{above or ''}{file}"
     except PropensityError as error:
         # A dashboard without these links is worth more than none.

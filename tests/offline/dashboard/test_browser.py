@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from offline.dashboard.cases import Known
-from offline.dashboard.reports import POLICY
+from offline.dashboard.reports import FIRST
 from offline.dashboard.site import site
 from propensity.learning.report.week import evaluation_page
 from tests.browser import PHONE, WIDE, needs_chromium
@@ -186,7 +186,7 @@ class TestCopyOfAReport:
         """Whoever may write reports in the bucket decides what is in them."""
         (tmp_path / "planted.js").write_text("document.title = 'ran'")
         file = tmp_path / "report.html"
-        file.write_text(f"{POLICY}{before}<title>quiet</title>{planted}<p>text</p>")
+        file.write_text(f"{FIRST}{before}<title>quiet</title>{planted}<p>text</p>")
         browser.show(file.as_uri())
         browser.run("return new Promise(done => setTimeout(done, 50))")
 
@@ -197,7 +197,7 @@ class TestCopyOfAReport:
         """Its styles and its icon are its own, and nothing is refused."""
         page = evaluation_page(report())
         shapes = []
-        for name, text in (("report", page), ("copy", POLICY + page)):
+        for name, text in (("report", page), ("copy", FIRST + page)):
             file = tmp_path / f"{name}.html"
             file.write_text(text, "utf-8")
             browser.show(file.as_uri())

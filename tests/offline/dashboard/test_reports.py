@@ -58,7 +58,7 @@ class TestFolder:
         (link,) = links((tmp_path / PAGE).read_text())
         assert link == REPORT
         copy = (tmp_path / link).read_text()
-        assert copy == f"{reports.POLICY}<p>the week of {NEWEST}</p>"
+        assert copy == f"{reports.FIRST}<p>the week of {NEWEST}</p>"
         assert "1 report beside them" in capsys.readouterr().out
         copied = [file for file in (tmp_path / "reports").rglob("*") if file.is_file()]
         assert copied == [tmp_path / REPORT]
