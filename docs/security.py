@@ -154,7 +154,8 @@ objects against damage, not against their writers.
 - Whoever can write to `reports/` (of the functions only `model_evaluation`) decides \
 what the page of a week says, and who can write to `models/` what that of a version \
 says. The [dashboard](dashboard.md) copies reports under a policy that lets no script \
-run; a page that is opened in the bucket itself has none. The copy may still lead \
+run. Pages that we write begin with the same policy, but whoever can write there can \
+leave it out of theirs, and the bucket shows it as it is. A copy may still lead \
 elsewhere, or say what is not so.
 - A row that expires in `ma_predictions_table`, or is deleted by hand, stays in the \
 index until the next publication. `propensity forget` builds the index anew at once.
