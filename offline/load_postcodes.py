@@ -33,6 +33,10 @@ from propensity.errors import SchemaError
 from propensity.events.postcodes import outward
 from propensity.settings import Settings
 
+# The largest directories have some millions. A Parquet file of 400 kB can hold fifty
+# million equal rows, which would fill the memory.
+MAXIMUM_ROWS = 20_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -163,12 +167,18 @@ def table_of(
         loaded_on: Today in UTC.
 
     Raises:
-        SchemaError: No row has both a postcode and an index.
+        SchemaError: No row has both a postcode and an index, or there are more than
+            ``MAXIMUM_ROWS``.
     """
     rows = without_postcode = without_index = 0
     kept = []
     for batch in batches:
         rows += batch.num_rows
+        if rows > MAXIMUM_ROWS:
+            raise SchemaError(
+                f"there are more than {MAXIMUM_ROWS:,} rows; a directory of postcodes "
+                "has one for each. Leave out what is repeated"
+            )
         codes, values = batch.columns
         without_postcode += codes.null_count
         is_said = codes.is_valid()

@@ -27,6 +27,7 @@ from propensity.usecases import UseCase
 TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
 _ID_CHARACTERS = 24
+BATCH_ROWS = 2**16
 # A hundred years: what is later than now is refused by its moment.
 _LONGEST_S = 36525 * 86400
 
@@ -93,7 +94,7 @@ def read(
         # As they are written: an id may look like a number.
         identity = _field(use_case, use_case.scored, "identity")
         table = (
-            pq.read_table(path)
+            _parquet_table(path, limit)
             if is_table
             else csv_files.table_of(path, as_text=[identity])
         )
@@ -102,6 +103,21 @@ def read(
         raise SchemaError(f"{path} can not be read: {error}") from error
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
+
+
+def _parquet_table(path: Path, limit: int | None) -> pa.Table:
+    """Return the first rows of a file, all for None, and read no further than those."""
+    with pq.ParquetFile(path) as file:
+        if limit is None:
+            return file.read()
+        batches: list[pa.RecordBatch] = []
+        left = limit
+        # One that is yielded has been decoded: no more are asked for than are used.
+        several = file.iter_batches(batch_size=max(1, min(limit, BATCH_ROWS)))
+        while left > 0 and (batch := next(several, None)) is not None:
+            batches.append(batch)
+            left -= len(batch)
+        return pa.Table.from_batches(batches, schema=file.schema_arrow)
 
 
 def transactions(

@@ -16,7 +16,7 @@ import pytest
 
 from commands.cli import main
 from local.generators.games.towns import postcodes
-from offline import load_postcodes
+from offline import load_postcodes, postcode_files
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.events.postcodes import PostcodeIndex, normalised, outward
@@ -139,6 +139,30 @@ class TestLoad:
             assert index.find(row["postcode"].lower()) == row["socioeconomic_idx"]
         assert index.find("QA1 9ZZ") is not None
         assert index.find("ZZ1 9ZZ") is None
+
+    def test_refuses_more_rows_than_any_directory_has(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        """A small file may unpack into more than fits into memory. It is read no
+        further than to the first row too many."""
+        rows = pa.table({"postcode": ["AB1"] * 500_000, "index": [1.0] * 500_000})
+        pq.write_table(rows, tmp_path / "many.parquet")
+        read = []
+        typed = postcode_files.typed
+
+        def noted(batches, *columns):
+            for batch in typed(batches, *columns):
+                read.append(len(batch))
+                yield batch
+
+        monkeypatch.setattr(postcode_files, "typed", noted)
+        monkeypatch.setattr(load_postcodes, "MAXIMUM_ROWS", 100_000)
+
+        assert (
+            main(["load-postcodes", str(tmp_path / "many.parquet"), "--dry-run"]) == 1
+        )
+        assert "more than 100,000 rows" in capsys.readouterr().err
+        assert sum(read) < 200_000
 
     def test_says_when_it_was_loaded(self, warehouse):
         """Every row has the day, which is the table's one partition."""

@@ -171,6 +171,23 @@ class TestFile:
         assert set(found(public(Class=None)).label.tolist()) == {-1}
         assert found(public(Class=some)).label.tolist() == [0, -1] * (N // 2)
 
+    def test_is_read_no_further_than_the_limit(self, tmp_path):
+        """The first rows of a file that is larger than the memory can be tried. Here
+        all behind the tenth row is damaged."""
+        path = tmp_path / "cards.parquet"
+        pq.write_table(public(), path, row_group_size=10)
+        second = pq.read_metadata(path).row_group(1).column(0)
+        first = second.dictionary_page_offset or second.data_page_offset
+        data = path.read_bytes()
+        path.write_bytes(data[:first] + bytes(500) + data[first + 500 :])
+
+        for limit in (3, 10):
+            read_ = read(path, USE_CASE, start=START, limit=limit, now=NOW)
+            assert read_.ids == found(public()).ids[:limit]
+        for limit in (11, None):
+            with pytest.raises(SchemaError, match="can not be read"):
+                read(path, USE_CASE, start=START, limit=limit, now=NOW)
+
     def test_names_a_transaction_by_what_it_holds(self):
         """Wherever it stands; of equal rows each is one."""
         first, shorter = found(public()), found(public().slice(5))
