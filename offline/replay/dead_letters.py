@@ -175,7 +175,7 @@ def send_dead_letters(
             letters.acknowledge(
                 message
                 for message, future in futures.items()
-                if future is not None and future.exception() is None
+                if future is not None and future.done() and not future.exception()
             )
             newest = time.monotonic()
     tally.place = ""

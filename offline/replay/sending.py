@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import FrameType
 from typing import Any, Self
 
@@ -43,6 +44,9 @@ UNCONFIRMED_BYTES = 64 * 1024**2
 BATCH_MESSAGES = 500
 BATCH_BYTES = 4 * 1024**2
 BATCH_S = 0.02
+
+# What one attempt may take behind the last retry.
+GRACE_S = 60.0
 
 # Names that the client's ``publish`` takes for arguments of its own.
 _ARGUMENTS = frozenset({"self", "topic", "data", "ordering_key", "retry", "timeout"})
@@ -116,6 +120,7 @@ class Sender:
         *,
         is_dry: bool,
         shown: int,
+        grace_s: float = GRACE_S,
     ) -> None:
         """
         Args:
@@ -124,7 +129,9 @@ class Sender:
             tally: Is counted up. After a failure in it no more should be sent.
             is_dry: Only count.
             shown: How many messages the tally keeps, the first ones.
+            grace_s: How long a message is waited for at the end, behind its retries.
         """
+        self._patience_s = settings.retry_deadline_s + grace_s
         self.tally = tally
         self._catalogue = catalogue
         self._shown = shown
@@ -193,9 +200,19 @@ class Sender:
         return future
 
     def drain(self) -> None:
-        """Wait until everything is published, or has failed."""
+        """Wait until all is published, or has failed; nothing is waited for ever."""
+        patience_s = self._patience_s
         while self._unconfirmed:
-            self._unconfirmed[0][0].exception()
+            future, message = self._unconfirmed[0]
+            try:
+                future.exception(timeout=patience_s)
+            except FutureTimeoutError:
+                # An error that the client does not foresee ends its thread, and nobody
+                # settles the messages of that batch.
+                late = f"Pub/Sub's client gave no answer for topic {message.topic}"
+                self._fail(Unavailable(late), message)
+                self._unconfirmed.popleft()
+                patience_s = 0.0
             self._settle()
 
     def _settle(self) -> None:
@@ -204,9 +221,13 @@ class Sender:
             error = future.exception()
             if error is None:
                 self._count(message)
-            elif self.tally.failure is None:
-                self.tally.failure = translated(error, f"topic {message.topic}")
-                self.tally.place = message.place
+            else:
+                self._fail(translated(error, f"topic {message.topic}"), message)
+
+    def _fail(self, failure: PropensityError, message: Outgoing) -> None:
+        """Keep the first failure, and where to go on."""
+        if self.tally.failure is None:
+            self.tally.failure, self.tally.place = failure, message.place
 
     def _count(self, message: Outgoing) -> None:
         kind = head_of(message.data).event_type

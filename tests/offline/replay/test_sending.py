@@ -1,10 +1,16 @@
-"""The rate of a replay, specified by a clock that sleeps too long."""
+"""The rate of a replay, by a clock that sleeps too long, and the end of its sending."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import pytest
 
-from offline.replay.sending import SLICE_S, Stop, TokenBucket
+from offline.replay.messages import Outgoing, Tally
+from offline.replay.sending import SLICE_S, Sender, Stop, TokenBucket
+from propensity.errors import Unavailable
+from propensity.settings import Settings
+from tests.offline.replay.conftest import catalogue
 
 
 class Clock:
@@ -70,3 +76,35 @@ class TestTokenBucket:
         bucket._sleep = asked
         assert not bucket.take(stop)
         assert clock.now <= 100.0 + SLICE_S
+
+
+class Publishing:
+    """A client whose thread has ended without an answer for every second message."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def publish(self, topic: str, data: bytes, **attributes: str) -> Future[str]:
+        future: Future[str] = Future()
+        self.count += 1
+        if self.count % 2 == 0:
+            future.set_result(str(self.count))
+        return future
+
+
+class TestDrain:
+    def test_ends_where_the_client_never_answers(self, monkeypatch):
+        """It says where to go on, and counts what was published behind that."""
+        monkeypatch.setattr(Sender, "_opened", lambda _: Publishing())
+        settings = Settings(project="p", dataset="d", retry_deadline_s=1)
+        sender = Sender(
+            settings, catalogue(), Tally(), is_dry=False, shown=0, grace_s=-0.9
+        )
+        for number in range(4):
+            sender.send(Outgoing(b"{}", {}, "events", place=f"--skip {number}"))
+
+        sender.drain()
+
+        assert isinstance(sender.tally.failure, Unavailable)
+        assert sender.tally.place == "--skip 0"
+        assert sum(sender.tally.sent.values()) == 2
