@@ -90,6 +90,13 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press a key and let it go, by its code point."""
+        # Chromium drops keys that come before the page is painted.
+        self._post(
+            "execute/async",
+            script="const done = arguments[0];"
+            "requestAnimationFrame(() => requestAnimationFrame(() => done()));",
+            args=[],
+        )
         keys = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
         self._post("actions", actions=[{"type": "key", "id": "k", "actions": keys}])
 

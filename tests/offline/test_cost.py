@@ -66,7 +66,7 @@ class TestUse:
             if one.function == "model_training"
             and one.statement.name in ("training_rows", "converter_amounts")
         ]
-        others = 7 * 10 * volumes.MIB
+        others = 8 * 10 * volumes.MIB
 
         assert scanned(SMALL, "model_training") == pytest.approx(
             sum(training), abs=others

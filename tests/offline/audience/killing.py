@@ -34,7 +34,13 @@ class Fate:
             is_own = name == "write" or self._path in str(args)
             self._step(is_own)
             result = original(*args, **kwargs)
-            self._step(is_own)
+            try:
+                self._step(is_own)
+            except Killed:
+                if isinstance(result, requests.Response):
+                    # The system closes the connections of whom is killed.
+                    result.close()
+                raise
             return result
 
         monkeypatch.setattr(owner, name, called)
