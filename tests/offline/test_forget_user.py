@@ -16,7 +16,7 @@ from commands.cli import main
 from offline import forget_report, forget_user
 from offline.forget_report import Request
 from propensity import tables
-from propensity.edges.artifacts import sha256
+from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.bigquery import BigQuery
 from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
@@ -283,19 +283,27 @@ class TestBucket:
             if one.name.endswith(".parquet")
         ] == [[KEPT, None, "player-2"]]
 
-    def test_is_not_half_done_in_features(self, site, monkeypatch):
-        """Interrupted between the manifest and the part, the next run finds the user
-        again and ends it."""
+    @pytest.mark.parametrize("is_written", [False, True])
+    def test_is_not_half_done_in_features(self, site, monkeypatch, is_written):
+        """Interrupted before the part or behind it, the next run ends it: the manifest
+        has the new checksum by then."""
         users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
         writer = features_writer(site)
         list(writer.keeping([users]))
         writer.finish(model_version=0)
         with monkeypatch.context() as patch:
+            write = Artifacts.replace
 
-            def interrupted(*_: Any) -> None:
-                raise KeyboardInterrupt
+            def interrupted(self: Artifacts, name: str, *args: Any, **of: Any) -> int:
+                is_part = name.endswith(".parquet")
+                generation = 0
+                if is_written or not is_part:
+                    generation = write(self, name, *args, **of)
+                if is_part:
+                    raise KeyboardInterrupt
+                return generation
 
-            patch.setattr(forget_user.Work, "_replace", interrupted)
+            patch.setattr(Artifacts, "replace", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 forget(site)
         forget(site)
