@@ -113,7 +113,7 @@ def built(file: Path, use_case: UseCase) -> Any:
     try:
         preprocessor = make(use_case)
         return unpickled(pickled(preprocessor))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SchemaError(
             f"what {file} builds does not survive pickling: {error!r}. It may use "
             "installed packages, and no function or class that the file defines"

@@ -25,6 +25,11 @@ READ_BYTES = 2**20
 LOOKED_AT_BYTES = 2**16
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# By their first bytes: what holds a file, or is none with rows as lines.
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive or an Excel file; unpack it, or save it as CSV",
+    b"PAR1": "a packed Parquet file; unpack it",
+}
 _SEPARATORS = ",;\t|"
 _COMMA = re.compile(DECIMAL_COMMA)
 # What some programs write before the header, so that Excel knows the separator.
@@ -69,11 +74,14 @@ def dialect_of(path: Path) -> Dialect:
     Tell a file's dialect.
 
     Raises:
-        SchemaError: Its first line is no UTF-8, or no header.
+        SchemaError: Its first line is no UTF-8, or no header, or it is no CSV.
     """
     with path.open("rb") as raw:
         file = decompressed(raw)
         header, start = file.readline(READ_BYTES), file.read(LOOKED_AT_BYTES)
+    for first, what in _OTHERS.items():
+        if header.startswith(first):
+            raise SchemaError(f"it is {what}")
     # Without a mark at its beginning UTF-16 shows by its zeros.
     if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in header:
         raise SchemaError("it is written in UTF-16; save it as UTF-8")

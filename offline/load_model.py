@@ -207,17 +207,27 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
         raise ArtifactError(
             f"no model is shipped with {use_case}: there is no {error.filename}"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{place / METADATA} does not describe a model: {error!r}"
-        ) from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _undescribed(place / METADATA, error) from error
     for name, data in files.items():
         if sha256(data) != recorded[name]:
             raise ArtifactError(
                 f"{place / name} is not what was shipped: SHA-256 {sha256(data)} "
                 f"instead of {recorded[name]}. Nothing was loaded"
             )
-    return Shipped(use_case=use_case, files=files, about=about)
+    shipped = Shipped(use_case=use_case, files=files, about=about)
+    try:
+        # All that is asked of it later, so that a person learns which file is wrong.
+        described(shipped)
+        str(about["libraries"]["scikit-learn"]), float(about["seconds"])
+        {**about["parameters"], **shipped.card["features"]}
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _undescribed(place / METADATA, error) from error
+    return shipped
+
+
+def _undescribed(file: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{file} does not describe a model: {error!r}")
 
 
 def checked(shipped: Shipped, settings: Settings) -> Shipped:

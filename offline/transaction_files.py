@@ -99,7 +99,8 @@ def read(
             else csv_files.table_of(path, as_text=[identity])
         )
         return transactions(table.slice(0, limit), use_case, start=start, latest=now)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow decodes the names of a Parquet file's columns when they are asked for.
         raise SchemaError(f"{path} can not be read: {error}") from error
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
@@ -235,7 +236,12 @@ def _check_period(
         row, why = int(np.argmax(at)), f"which is still to come{advice}"
         if at[row] <= microseconds_of(latest):
             return
-    raise SchemaError(f"row {row + 1} {what} {utc_of(at[row]):%Y-%m-%d %H:%M}, {why}")
+    try:
+        moment = f"{utc_of(at[row]):%Y-%m-%d %H:%M}"
+    except OverflowError:
+        # A column that says it counts microseconds may count something smaller.
+        moment = f"{at[row]:,} microseconds from 1970"
+    raise SchemaError(f"row {row + 1} {what} {moment}, {why}")
 
 
 def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:

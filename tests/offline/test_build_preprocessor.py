@@ -139,6 +139,7 @@ class TestBuildPreprocessor:
             (DEFINES_ITS_OWN_FUNCTION, "does not survive pickling"),
             ("import no_such_module", "can not be run"),
             ("raise SystemExit(0)", "can not be run"),
+            ("def preprocessor(_): raise SystemExit(0)", "does not survive pickling"),
             ("x = 1", "defines no function preprocessor"),
         ],
         ids=[
@@ -147,6 +148,7 @@ class TestBuildPreprocessor:
             "own function",
             "import",
             "exit",
+            "exit of the function",
             "none",
         ],
     )

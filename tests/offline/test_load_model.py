@@ -412,16 +412,16 @@ class TestRefusals:
         assert "describe" in self.refused(untouched, folder, ArtifactError)
 
     @pytest.mark.parametrize("entry", ["figures", "libraries", "parameters", "seconds"])
-    def test_of_metadata_that_lack_an_entry(self, untouched, altered, entry):
+    @pytest.mark.parametrize("value", ["", '"x"', "[" * 100_000])
+    def test_of_metadata_without_a_sound_entry(self, untouched, altered, entry, value):
         """Defect: a traceback, from some before and from some after it was stored."""
         file = altered() / USE_CASE.name / load_model.METADATA
-        about = json.loads(file.read_text("utf-8"))
-        del about[entry]
-        file.write_text(json.dumps(about), "utf-8")
+        about = json.loads(file.read_text("utf-8")) | {entry: "HERE"}
+        if not value:
+            del about[entry]
+        file.write_text(json.dumps(about).replace('"HERE"', value), "utf-8")
         told = self.refused(untouched, file.parent.parent, ArtifactError)
-
-        assert "describe" in told
-        assert entry in told
+        assert f"{load_model.METADATA} does not describe" in told
 
     def test_of_a_use_case_without_one(self, untouched, tmp_path):
         """There need not be a shipped model; then this says so."""

@@ -5,6 +5,8 @@ Past transactions as the first data to train on, specified on files and the emul
 from __future__ import annotations
 
 import gzip
+import io
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -253,6 +255,38 @@ class TestFile:
 
         with pytest.raises(SchemaError, match=f"{message}.*save it as UTF-8"):
             read(path, USE_CASE, start=START, now=NOW)
+
+    @pytest.mark.parametrize("microseconds", [2**60, -(2**60)])
+    @pytest.mark.parametrize("column", ["event_time", "truth_time"])
+    def test_of_a_smaller_unit_than_it_says_is_refused(self, column, microseconds):
+        """Nanoseconds that are called microseconds are of no year that a calendar has.
+
+        Defect: a traceback."""
+        moments = pa.array([microseconds] * N, pa.timestamp("us", "UTC"))
+
+        with pytest.raises(SchemaError, match="row 1 .* microseconds from 1970, "):
+            found(own(**{column: moments}))
+
+    def test_with_broken_names_says_so(self, tmp_path):
+        """Parquet may call a column by what is no text.
+
+        Defect: a traceback."""
+        path = written(own(), tmp_path / "x.parquet")
+        path.write_bytes(path.read_bytes().replace(b"event_time", b"\xffvent_time"))
+
+        with pytest.raises(SchemaError, match="x.parquet can not be read"):
+            read(path, USE_CASE, start=START, now=NOW)
+
+    def test_in_an_archive_is_to_be_unpacked(self, tmp_path):
+        """As data sets are downloaded. Defect: it was said to be in UTF-16."""
+        table = written(public(), tmp_path / "cards.parquet").read_bytes()
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("cards.csv", "Time,Amount\n1,2\n" * 1000)
+        for data in (archive.getvalue(), gzip.compress(table)):
+            (tmp_path / "packed").write_bytes(data)
+            with pytest.raises(SchemaError, match="packed: it is a .*unpack it"):
+                read(tmp_path / "packed", USE_CASE, start=START, now=NOW)
 
     def test_is_of_events_only(self, tmp_path):
         """A use case that scores users has no transactions."""
