@@ -78,7 +78,11 @@ class Timeframe:
 
     def is_matured(self, as_of: date, *, today: date) -> bool:
         """Tell whether the label of ``as_of`` is final on ``today``."""
-        return as_of + self.horizon + timedelta(days=self.settle_days) <= today
+        return self.matured_at(as_of) <= today
+
+    def matured_at(self, as_of: date) -> date:
+        """Return the first day on which the label of ``as_of`` is final."""
+        return as_of + self.horizon + timedelta(days=self.settle_days)
 
     def newest_matured(self, *, today: date) -> date:
         """Return the newest as-of date whose labels are final on ``today``."""

@@ -143,8 +143,10 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
             "model_version": -1,
             "outcome": "no_predictions",
         }
+    version = in_force[0]["model_version"]
+    was_final = earlier.is_final(week, version)
     parameters = {
-        **use_case.window(settings, [week], today=run.as_of),
+        **use_case.window(settings, [week], today=_known_at(run, week, was_final)),
         "use_case": use_case.name,
         "prediction_as_of": in_force[0]["as_of"],
     }
@@ -156,8 +158,6 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
             use_case.statement("unscored_converters"), parameters
         )
         unscored = len(suppressed.without(missed, use_case.name))
-    version = in_force[0]["model_version"]
-    was_final = earlier.is_final(week, version)
     return {
         **_evaluation(run, week, was_final=was_final),
         "model_version": version,
@@ -181,6 +181,12 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
         ),
         **value.evaluated(run, parameters),
     }
+
+
+def _known_at(run: Run, week: date, was_final: bool) -> date:
+    """Return the date whose knowledge of labels counts: final ones are all known."""
+    matured = run.timeframe.matured_at(week)
+    return max(run.as_of, matured) if was_final else run.as_of
 
 
 def _season(
@@ -232,7 +238,19 @@ def _evaluation(run: Run, week: date, *, was_final: bool = False) -> dict[str, A
 
 
 def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
-    """Evaluate the scores of the log by the labels that came later."""
+    """
+    Evaluate the scores of the log by the labels that came later.
+
+    Final figures stay in a run for an earlier date, which does not know their truths.
+    """
+    earlier = EarlierWeeks(run, days)
+    days = [
+        day
+        for day in days
+        if run.timeframe.is_matured(day, today=run.as_of) or not earlier.has_final(day)
+    ]
+    if not days:
+        return []
     groups = run.warehouse.table(
         run.use_case.statement("event_evaluation_rows"),
         {
@@ -245,7 +263,7 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
     key = ["day", "model_version", "is_shadow"]
     series = groups.group_by(key).aggregate([])
     series = series.sort_by([(name, "ascending") for name in key])
-    earlier, rows = EarlierWeeks(run, days), []
+    rows = []
     for values in series.to_pylist():
         is_of_series = pc.and_(
             pc.equal(groups["day"], values["day"]),
@@ -257,10 +275,9 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
         day = values.pop("day")
         of_series = (day, values["model_version"])
         is_shadow = values["is_shadow"]
-        was_final = earlier.is_final(*of_series, is_shadow=is_shadow)
         selection = earlier.selection(*of_series, is_shadow=is_shadow)
         row = {
-            **_evaluation(run, day, was_final=was_final),
+            **_evaluation(run, day),
             **values,
             **_event_figures(run, groups.filter(is_of_series), selection),
         }

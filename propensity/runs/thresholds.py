@@ -60,10 +60,16 @@ class EarlierWeeks:
         if row.get("thresholds") and not (known and known["thresholds"]):
             self._rows[_key(row)] = row
 
-    def is_final(self, week: date, version: int, *, is_shadow: bool = False) -> bool:
+    def is_final(self, week: date, version: int) -> bool:
         """Tell whether an earlier run had a week's labels when they were mature."""
-        known = self._rows.get((week, version, is_shadow))
+        known = self._rows.get((week, version, False))
         return known is not None and known["status"] == "final"
+
+    def has_final(self, day: date) -> bool:
+        """Tell whether a day of events has final figures, of any version."""
+        return any(
+            row["status"] == "final" for key, row in self._rows.items() if key[0] == day
+        )
 
     def selection(
         self, week: date, version: int, *, is_shadow: bool = False

@@ -315,6 +315,22 @@ class TestDays:
         assert (late["status"], late["users"]) == ("final", N)
         assert after == late
 
+    def test_that_are_final_stay_as_they_are_in_a_run_for_an_earlier_date(
+        self, place, drawn
+    ):
+        """Defect: the day's final figures gave way to those of the few truths that had
+        come by the earlier date, marked final, and were never counted again."""
+        score, label = drawn
+        store(place.warehouse, scored(score), truths(label))
+        [final, *_] = evaluate(place, FIRST + 8 * DAY)
+
+        answer = place.run("model_evaluation", FIRST + DAY, use_case=NAME)
+        [after, *_] = evaluate(place, FIRST + 9 * DAY)
+
+        assert (final["status"], final["users"]) == ("final", N)
+        assert answer["weeks"] == []
+        assert after == final
+
     def test_that_were_missed_are_caught_up_with(self, rows_of):
         """A run evaluates all days with scores, and says where there are none."""
         assert [day for day in range(NEWEST + 1) if not rows_of(day)] == [EMPTY]

@@ -1,0 +1,80 @@
+"""
+03-ModelEvaluation of churn after the first day, specified: whose truth is known when.
+
+No model is needed: tests write what 01 would have published.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from propensity.runs import setup
+from tests.functions.evaluated import published
+from tests.usecases.first_day_churn.players import (
+    AS_OF,
+    DAY,
+    MIDNIGHT,
+    USE_CASE,
+    WEEK,
+    Row,
+    Stream,
+    registration,
+)
+
+PLAYERS = 40
+
+
+@pytest.fixture
+def place(opened) -> Stream:
+    """Players of a week, every fourth of whom leaves, and a probability for each.
+
+    Labels are known a fortnight after the registration: a week after the outcomes.
+    """
+    made = opened(PROPENSITY_LABEL_KNOWN_DAYS="14")
+    setup.prepare(made.warehouse, made.artifacts, made.settings)
+    step = WEEK / PLAYERS
+    made.add(
+        *(
+            registration(f"p{n}", MIDNIGHT - DAY - n * step, label=int(n % 4 == 0))
+            for n in range(PLAYERS)
+        )
+    )
+    scores = {f"p{n}": (n % 4 + 1) / 8 for n in range(PLAYERS)}
+    published(made, AS_OF, scores, use_case=USE_CASE.name)
+    return made
+
+
+def evaluation(place: Stream, as_of: date) -> Row:
+    """Run 03; return the week's row as it stands in the table."""
+    place.post("model_evaluation", as_of)
+    [row] = place.rows(
+        "SELECT * EXCEPT (evaluated_at, bytes_billed) FROM ma_model_evaluation "
+        "WHERE week = @week",
+        week=AS_OF,
+    )
+    return row
+
+
+class TestWeek:
+    def test_has_the_players_whose_label_is_known(self, place):
+        """Until all are, it is provisional."""
+        early = evaluation(place, AS_OF + WEEK)
+        final = evaluation(place, AS_OF + 2 * WEEK)
+
+        # On that day those of the first day before the last are known.
+        known = [n for n in range(PLAYERS) if DAY + n * WEEK / PLAYERS >= WEEK]
+        assert (early["status"], early["users"]) == ("provisional", len(known))
+        assert (final["status"], final["users"]) == ("final", PLAYERS)
+        assert final["conversions"] == PLAYERS // 4
+
+    def test_that_is_final_stays_so_in_a_run_for_an_earlier_date(self, place):
+        """Defect: its figures were those of the few players whose label was known on
+        that date, marked final, and were never counted again."""
+        final = evaluation(place, AS_OF + 2 * WEEK)
+        [answered] = place.post("model_evaluation", AS_OF + WEEK)["weeks"]
+
+        assert (answered["status"], answered["users"]) == ("final", PLAYERS)
+        assert evaluation(place, AS_OF + WEEK) == final
+        assert evaluation(place, AS_OF + 2 * WEEK + timedelta(days=1)) == final
