@@ -238,12 +238,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.index")
     add_options(parser, rounds=5, seconds=2.0)
+    parser.add_argument(
+        "--users", type=int, nargs="+", default=SIZES, help="of the indexes built"
+    )
     parser.add_argument("--build", type=int, help="only build an index of so many")
     given = parser.parse_args(arguments)
     if given.build:
         print(json.dumps(build(given.build)))
         return 0
-    builds = [built(users) for users in SIZES]
+    builds = [built(users) for users in given.users]
     python = venvs.python_of(FUNCTION / "requirements.txt", folder=LOCAL / "venvs")
     ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     with tempfile.TemporaryDirectory() as name:

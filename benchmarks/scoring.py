@@ -311,7 +311,7 @@ def main() -> int:
         score_and_report_memory(options.memory_of, rows=options.rows)
         return 0
 
-    lines = report_trees(options.repeats)
+    lines = report_trees(options.repeats, at_most=options.rows)
     if options.trees:
         return finish(lines)
     pipelines = {name: train(CASES[name]) for name in options.only}

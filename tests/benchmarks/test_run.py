@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHORT = {
     "drift": ["--shops", "1", "--weeks", "10", "--calm", "2"],
     "features": ["--repeats", "1"],
-    "index": ["--rounds", "1", "--seconds", "0.3"],
+    "index": ["--rounds", "1", "--seconds", "0.3", "--users", "100000"],
     "half_space_trees": ["--rows", "300", "--rounds", "1"],
     "ingest": ["--rounds", "1", "--seconds", "0.3", "--client", "python"],
     "lookup": ["--rounds", "1", "--seconds", "0.3", "--client", "python"],
@@ -39,18 +39,18 @@ SHORT = {
         *("--memory", "2000", "--candidates", "logistic_regression"),
     ],
 }
-# These play a shop: a small one of their own, in place of the year that they bring.
-PLAYING = {"drift", "quality", "value"}
+# These play a shop: a small one of their own, in place of the year that they bring. Of
+# so many days, in which a model can be trained, and drift watched.
+PLAYING = {"drift": 171, "quality": 100, "value": 100}
 
 # Its peers have an environment of their own, from the package index.
 INSTALLING = {"stream": ["--events", "2000", "--rounds", "1"]}
 
 
-@pytest.fixture(scope="module")
-def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of export rows: as few as a model can be trained on, and drift watched."""
-    shop = Shop(users=2_000, days=171)
-    file = tmp_path_factory.mktemp("shop") / "shop.parquet"
+def small_shop(folder: Path, *, days: int) -> Path:
+    """Write a file of export rows, of as few users as a model can be trained on."""
+    shop = Shop(users=2_000, days=days)
+    file = folder / "shop.parquet"
     pq.write_table(pa.concat_tables(rows for _, rows in shop.shards()), file)
     return file
 
@@ -77,10 +77,12 @@ def test_all_are_here() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SHORT)
-def test_prints_a_table(name: str, small_shop: Path) -> None:
+def test_prints_a_table(name: str, tmp_path: Path) -> None:
     """Each of its lines has a cell for each heading."""
-    data = ["--data", str(small_shop)] if name in PLAYING else []
-    printed = printed_by(name, [*SHORT[name], *data])
+    options = list(SHORT[name])
+    if days := PLAYING.get(name):
+        options += ["--data", str(small_shop(tmp_path, days=days))]
+    printed = printed_by(name, options)
     tables = re.findall(r"(?:^\|.*\n)+", printed, re.MULTILINE)
 
     assert tables
