@@ -21,7 +21,6 @@ from propensity.drift.estimate import Estimate, Past
 from propensity.drift.learned import Trained
 from propensity.drift.level import Level
 from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value
-from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning import season
 from propensity.statements import statement
@@ -265,16 +264,9 @@ class _Week:
 def _earlier(run: Run, *, since: date, until: date) -> list[_Week]:
     """Return publications of some dates, newest first; ``until`` is not included."""
     try:
-        rows = run.warehouse.rows(
-            statement("drift_before"),
-            {
-                "use_case": run.use_case.name,
-                "since": since,
-                "until": until - timedelta(days=1),
-            },
-        )
+        rows = run.rows("drift_before", since=since, until=until - DAY)
     except PropensityError as error:
-        log("WARNING", f"drift not compared: {error}", function=run.function)
+        run.warn(f"drift not compared: {error}")
         return []
     by_date: dict[date, list[Any]] = {}
     for row in rows:
@@ -391,16 +383,14 @@ def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
         run.warehouse.write(tables.DRIFT, written)
         run.warehouse.execute(statement("clear_replaced_drift"), key)
     except PropensityError as error:
-        log("WARNING", f"drift not written: {error}", function=run.function)
+        run.warn(f"drift not written: {error}")
 
 
 def _say(run: Run, raised: Sequence[Thing], advice: Advice) -> None:
     """Write a line of the log for the first alarms."""
     for alarm in raised[:_LINES]:
-        log(
-            "WARNING",
+        run.warn(
             f"drift: {alarm.message}",
-            function=run.function,
             use_case=run.use_case.name,
             as_of=run.as_of,
             cause=alarm.cause,

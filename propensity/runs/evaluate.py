@@ -111,15 +111,7 @@ def _unfinished(
         further: Parameters of its own.
     """
     newest = _newest(run)
-    rows = run.warehouse.rows(
-        statement(query),
-        {
-            "use_case": run.use_case.name,
-            "since": _oldest(run),
-            "until": newest,
-            **further,
-        },
-    )
+    rows = run.rows(query, since=_oldest(run), until=newest, **further)
     ends = set() if run.is_cut_short else {newest}
     republished = {row["week"] for row in rows if row.get("is_republished")}
     return sorted({row["week"] for row in rows} | ends), sorted(republished)
@@ -129,13 +121,10 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
     """Return the week's row of ``ma_model_evaluation``."""
     export.check_consent(run)
     use_case, settings = run.use_case, run.settings
-    in_force = run.warehouse.rows(
-        statement("predictions_in_force"),
-        {
-            "use_case": use_case.name,
-            "week": week,
-            "since": week - timedelta(days=use_case.lookback_days),
-        },
+    in_force = run.rows(
+        "predictions_in_force",
+        week=week,
+        since=week - timedelta(days=use_case.lookback_days),
     )
     if not in_force:
         return {

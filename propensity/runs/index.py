@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.privacy import published
 from propensity.registry import index_writer
@@ -84,5 +83,5 @@ def _published(run: Run) -> int:
     try:
         index_writer.remove_old(artifacts, use_case)
     except PropensityError as error:
-        log("WARNING", f"old indexes not removed: {error}", function=run.function)
+        run.warn(f"old indexes not removed: {error}")
     return file.users

@@ -36,12 +36,8 @@ def lifts(run: Run) -> list[dict[str, Any]]:
     if run.use_case.scores_events:
         return []
     newest = run.as_of - run.timeframe.horizon
-    name = {"use_case": run.use_case.name}
     try:
-        open_weeks = run.warehouse.rows(
-            statement("audience_weeks"),
-            {**name, "since": newest - CATCH_UP, "until": newest},
-        )
+        open_weeks = run.rows("audience_weeks", since=newest - CATCH_UP, until=newest)
     except MissingTable as error:
         # A deployment that was set up before there were audiences.
         run.say(f"no audiences: {error.message}")
@@ -50,7 +46,7 @@ def lifts(run: Run) -> list[dict[str, Any]]:
         return []
     check_consent(run)
     keys = {_key(row) for row in open_weeks}
-    before = run.warehouse.rows(statement("audience_sums_before"), name)
+    before = run.rows("audience_sums_before")
     known = _known(run, keys, before)
     # What was mature once is so in a run for an earlier date, too.
     final = {_key(row) for row in before if row["status"] == "final"}
@@ -61,7 +57,7 @@ def lifts(run: Run) -> list[dict[str, Any]]:
         since = min(week for of, week in keys if of == audience)
         rows += [
             {
-                **name,
+                "use_case": run.use_case.name,
                 "audience": audience,
                 **_times(run, row["week"], was_final=(audience, row["week"]) in final),
                 **row,
@@ -78,7 +74,6 @@ def _key(row: Row) -> Key:
 
 def _known(run: Run, keys: set[Key], before: Sequence[Row]) -> dict[Key, Week]:
     """Return the sums of all weeks: those from ``before`` as stored, open ones anew."""
-    name = {"use_case": run.use_case.name}
     known = {
         _key(row): Week(
             week=row["week"], control_share=row["control_share"], sums=row["sums"]
@@ -90,7 +85,8 @@ def _known(run: Run, keys: set[Key], before: Sequence[Row]) -> dict[Key, Week]:
     groups: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for row in run.warehouse.rows(
         run.use_case.statement("audience_outcomes"),
-        run.use_case.window(run.settings, weeks, today=run.as_of) | name,
+        run.use_case.window(run.settings, weeks, today=run.as_of)
+        | {"use_case": run.use_case.name},
     ):
         sums = {column: row[column] for column in ("is_control", *GROUP)}
         groups[_key(row)].append(sums)

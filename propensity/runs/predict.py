@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from propensity import tables
 from propensity.drift.sketch import Sketches
-from propensity.edges.log import log
 from propensity.errors import (
     NotEnoughData,
     PropensityError,
@@ -86,9 +85,7 @@ def check_scores_users(run: Run) -> None:
 def is_evaluated(run: Run) -> bool:
     """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
     week = run.as_of - run.timeframe.horizon
-    [row] = run.warehouse.rows(
-        statement("evaluation_exists"), {"use_case": run.use_case.name, "week": week}
-    )
+    [row] = run.rows("evaluation_exists", week=week)
     if not row["evaluations"]:
         run.log_fields["evaluation_missing"] = str(week)
     return bool(row["evaluations"])
@@ -246,13 +243,10 @@ def score_shift(
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
     """
-    publications = run.warehouse.rows(
-        statement("published_quantiles"),
-        {
-            "use_case": run.use_case.name,
-            "as_of": run.as_of,
-            "since": run.as_of - timedelta(days=run.use_case.lookback_days),
-        },
+    publications = run.rows(
+        "published_quantiles",
+        as_of=run.as_of,
+        since=run.as_of - timedelta(days=run.use_case.lookback_days),
     )
     if not publications:
         return None
@@ -324,4 +318,4 @@ def _remove_old_features(run: Run) -> None:
             keep_since=run.began_at - timedelta(days=days),
         )
     except PropensityError as error:
-        log("WARNING", f"old features not removed: {error}", function=run.function)
+        run.warn(f"old features not removed: {error}")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning import cost
 from propensity.runs import drift, predict, value
@@ -106,4 +105,4 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
             },
         )
     except PropensityError as error:
-        log("WARNING", f"publication not recorded: {error}", function=run.function)
+        run.warn(f"publication not recorded: {error}")

@@ -14,7 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity import tables
-from propensity.edges.log import log
 from propensity.errors import Unexplained
 
 if TYPE_CHECKING:
@@ -79,8 +78,4 @@ class Reasons:
 
 def without(run: Run, model: Serving, reason: str) -> None:
     """Say in the log why probabilities are published without reasons."""
-    log(
-        "WARNING",
-        f"version {model.version} is published without reasons: {reason}",
-        function=run.function,
-    )
+    run.warn(f"version {model.version} is published without reasons: {reason}")

@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning.report.week import Report, evaluation_page
 from propensity.registry.reports import write_report
 from propensity.runs.export import lacked_days
-from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -59,10 +57,8 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
                 )
             )
     except Exception as error:  # an evaluation is worth more than its page
-        log(
-            "WARNING",
+        run.warn(
             f"reports not written: {type(error).__name__}: {error}",
-            function=run.function,
             use_case=run.use_case.name,
             weeks=weeks[len(names) :],
         )
@@ -96,14 +92,12 @@ class _Known:
             )
             self._lifts = self._read("lifts_to_report", since=weeks[0], until=end)
 
-    def _read(self, name: str, **parameters: Any) -> list[Row]:
+    def _read(self, name: str, **parameters: Any) -> Sequence[Row]:
         """Read rows; none, and a line of the log, where a table cannot be read."""
         try:
-            return self._run.warehouse.rows(
-                statement(name), {"use_case": self._run.use_case.name, **parameters}
-            )
+            return self._run.rows(name, **parameters)
         except PropensityError as error:
-            log("WARNING", f"not reported: {error}", function=self._run.function)
+            self._run.warn(f"not reported: {error}")
             self._unread.add(name)
             return []
 

@@ -39,6 +39,7 @@ from propensity.registry.leases import Finished, Lease
 from propensity.registry.versions import Registry
 from propensity.runs.request import parse, without_rest
 from propensity.settings import Settings, project_here
+from propensity.statements import statement
 from propensity.waiting.threads import THREADS, DaemonThreads
 
 if TYPE_CHECKING:
@@ -102,6 +103,11 @@ class Run:
         """The columns that identify this run's rows in a staging table."""
         return {"run_id": self.run_id, "staged_on": self.began_at.date()}
 
+    def rows(self, name: str, **parameters: object) -> Sequence[Any]:
+        """Return the rows of a statement about the run's use case, named by columns."""
+        named = {"use_case": self.use_case.name, **parameters}
+        return self.warehouse.rows(statement(name), named)
+
     def event_window(self) -> dict[str, Any]:
         """Return the parameters of the statements that join events and truths."""
         return {
@@ -114,6 +120,10 @@ class Run:
     def say(self, message: str, **fields: object) -> None:
         """Write a log line beside the run's own."""
         log("INFO", message, function=self.function, **fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """Write a line about what went wrong, and does not stop the run."""
+        log("WARNING", message, function=self.function, **fields)
 
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
@@ -284,7 +294,7 @@ def _release(current: Run, lease: Lease, error: BaseException) -> None:
         current.registry.release(lease, error=type(error).__name__, at=current.now())
     except PropensityError as second:
         if not isinstance(second, Conflict):
-            log("WARNING", f"lease not freed: {second}", function=current.function)
+            current.warn(f"lease not freed: {second}")
 
 
 def _framework_failure(error: HTTPException) -> flask.Response:

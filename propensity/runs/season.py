@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from propensity.learning import season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
-from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -47,15 +46,12 @@ def log_odds_shift(run: Run, version: int) -> float | None:
 
 def _evaluated_weeks(run: Run) -> list[EvaluatedWeek]:
     timeframe = run.timeframe
-    rows = run.warehouse.rows(
-        statement("season_weeks"),
-        {
-            "use_case": run.use_case.name,
-            "since": run.as_of - season.MEMORY * timeframe.horizon,
-            "until": run.as_of - timeframe.horizon,
-            "final_until": timeframe.newest_matured(today=run.as_of),
-            "horizon_days": timeframe.horizon_days,
-        },
+    rows = run.rows(
+        "season_weeks",
+        since=run.as_of - season.MEMORY * timeframe.horizon,
+        until=run.as_of - timeframe.horizon,
+        final_until=timeframe.newest_matured(today=run.as_of),
+        horizon_days=timeframe.horizon_days,
     )
     return [
         EvaluatedWeek(
@@ -73,15 +69,11 @@ def _evaluated_weeks(run: Run) -> list[EvaluatedWeek]:
 
 
 def _level_differences(run: Run) -> list[LevelDifference]:
-    rows = run.warehouse.rows(
-        statement("level_differences"),
-        {"use_case": run.use_case.name, "as_of": run.as_of},
-    )
     return [
         LevelDifference(
             model_version=row["model_version"],
             compared_version=row["compared_version"],
             log_odds=row["log_odds"],
         )
-        for row in rows
+        for row in run.rows("level_differences", as_of=run.as_of)
     ]

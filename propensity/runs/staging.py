@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from propensity.edges.log import log
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.graphs import sql
 from propensity.privacy import suppression
@@ -65,11 +64,7 @@ def stage(
             if run.settings.explain_predictions:
                 reasons.without(run, model, "features do not leave BigQuery")
             return _in_bigquery(run, model, log_odds_shift)
-        log(
-            "WARNING",
-            f"version {model.version} is scored by the function: {reason}",
-            function=run.function,
-        )
+        run.warn(f"version {model.version} is scored by the function: {reason}")
     return in_function(run, model, features, log_odds_shift=log_odds_shift)
 
 

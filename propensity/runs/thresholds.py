@@ -114,9 +114,7 @@ class EarlierWeeks:
     @cached_property
     def _trained(self) -> dict[int, float]:
         """The thresholds that trainings found, by version; read when first needed."""
-        rows = self._run.warehouse.rows(
-            statement("trained_thresholds"), {"use_case": self._run.use_case.name}
-        )
+        rows = self._run.rows("trained_thresholds")
         return {row["model_version"]: row["best_threshold"] for row in rows}
 
 

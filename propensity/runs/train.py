@@ -4,8 +4,8 @@ Training as a run: read rows, train, compare with the champion, publish the vers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -44,19 +44,10 @@ _CHAMPION_LEARNED = {
 if TYPE_CHECKING:
     from datetime import date
 
-    from propensity.learning.data import Parts
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where the rows of a training come from, and how they are split by time."""
-
-    read: Callable[[Run], pa.Table]
-    split: Callable[[Run, pa.Table], Parts]
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -67,7 +58,7 @@ def training_rows(run: Run) -> pa.Table:
         NotEnoughData: The source has no event, or too few days for a snapshot.
         MissingTable, SchemaError: The source is not what the use case reads.
     """
-    return _source(run).read(run)
+    return _event_rows(run) if run.use_case.scores_events else _user_rows(run)
 
 
 def train(run: Run, rows: pa.Table) -> Trained:
@@ -77,7 +68,11 @@ def train(run: Run, rows: pa.Table) -> Trained:
     Raises:
         NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
     """
-    parts = _source(run).split(run, rows)
+    parts = (
+        data.of_events(rows, settings=run.settings)
+        if run.use_case.scores_events
+        else data.of_users(rows, run.use_case, run.timeframe, settings=run.settings)
+    )
     trained = fit.train(
         parts,
         run.use_case,
@@ -91,11 +86,6 @@ def train(run: Run, rows: pa.Table) -> Trained:
             parts, trained, run.use_case, seed=run.settings.seed
         ),
     )
-
-
-def _source(run: Run) -> _Source:
-    """Return the source of the use case's rows: users or events."""
-    return _EVENTS if run.use_case.scores_events else _USERS
 
 
 def _user_rows(run: Run) -> pa.Table:
@@ -208,18 +198,6 @@ def _event_rows(run: Run) -> pa.Table:
     return rows
 
 
-def _split_users(run: Run, rows: pa.Table) -> Parts:
-    return data.of_users(rows, run.use_case, run.timeframe, settings=run.settings)
-
-
-def _split_events(run: Run, rows: pa.Table) -> Parts:
-    return data.of_events(rows, settings=run.settings)
-
-
-_USERS = _Source(read=_user_rows, split=_split_users)
-_EVENTS = _Source(read=_event_rows, split=_split_events)
-
-
 def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
     rows, earlier = trained.holdout.rows, 0
@@ -248,9 +226,7 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
 
 def uploaded_preprocessor(run: Run) -> Any | None:
     """Return the newest upload of a preprocessor, or None for the default."""
-    uploads = run.warehouse.rows(
-        statement("newest_preprocessor"), {"use_case": run.use_case.name}
-    )
+    uploads = run.rows("newest_preprocessor")
     if not uploads or uploads[0]["is_default"]:
         return None
     return run.registry.preprocessor(uploads[0])

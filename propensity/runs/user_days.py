@@ -17,7 +17,6 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity import tables
-from propensity.edges.log import log
 from propensity.errors import AccessDenied, Conflict, MissingTable
 from propensity.freshness import Shards
 from propensity.privacy import suppression
@@ -143,7 +142,7 @@ def source(run: Run) -> tuple[str, Mapping[str, Any]]:
         _sum_up(run, window)
     except (MissingTable, AccessDenied) as error:
         # An older deployment, whose set-up has not run since.
-        log("WARNING", f"user-day sums not used: {error}", function=run.function)
+        run.warn(f"user-day sums not used: {error}")
         return "features", window
     return INCREMENTAL, window
 

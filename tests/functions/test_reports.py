@@ -13,6 +13,7 @@ from propensity import tables
 from propensity.learning.report import week as week_report
 from propensity.registry.reports import report_name
 from propensity.runs import report
+from propensity.runs import run as runs
 from propensity.statements import statement
 from tests.functions.conftest import Place
 from tests.functions.evaluated import (
@@ -171,7 +172,7 @@ class TestReport:
         def refused(name: str) -> str:
             return "SELECT no_such_column" if name == unread else statement(name)
 
-        monkeypatch.setattr(report, "statement", refused)
+        monkeypatch.setattr(runs, "statement", refused)
         [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
         page = said(page_of(week, name))
 
