@@ -74,8 +74,11 @@ class Artifacts:
         """
         self._bucket = bucket
         self._emulator = emulator
-        self._retry = DEFAULT_RETRY.with_timeout(deadline_s)
-        self._timeout = deadline_s
+        # Of every call: its repetitions, and the time for each.
+        self._limits: dict[str, Any] = {
+            "retry": DEFAULT_RETRY.with_timeout(deadline_s),
+            "timeout": deadline_s,
+        }
 
     @classmethod
     def open(cls, settings: Settings) -> Artifacts:
@@ -123,8 +126,7 @@ class Artifacts:
                 chunk_size=_PIECE,
                 if_generation_match=0,
                 content_type="application/octet-stream",
-                retry=self._retry,
-                timeout=self._timeout,
+                **self._limits,
             ) as upload,
         ):
             for part in parts:
@@ -157,8 +159,7 @@ class Artifacts:
                     content_type=content_type,
                     if_generation_match=generation,
                     checksum="crc32c",
-                    retry=self._retry,
-                    timeout=self._timeout,
+                    **self._limits,
                 )
         except PropensityError as error:
             is_refused = not generation and isinstance(error.__cause__, api.Forbidden)
@@ -206,7 +207,7 @@ class Artifacts:
         blob = self._bucket.blob(name)
         with self._translated(name):
             try:
-                data = blob.download_as_bytes(retry=self._retry, timeout=self._timeout)
+                data = blob.download_as_bytes(**self._limits)
             except api.NotFound:
                 return None
         return Stored(data, int(blob.generation))
@@ -228,9 +229,7 @@ class Artifacts:
         with self._translated(name):
             try:
                 data = blob.download_as_bytes(
-                    if_generation_not_match=than,
-                    retry=self._retry,
-                    timeout=self._timeout,
+                    if_generation_not_match=than, **self._limits
                 )
             except api.NotModified:
                 return UNCHANGED
@@ -257,7 +256,7 @@ class Artifacts:
         """Return the names of the objects under ``prefix``, sorted."""
         with self._translated(prefix):
             blobs = self._bucket.client.list_blobs(
-                self._bucket, prefix=prefix, retry=self._retry, timeout=self._timeout
+                self._bucket, prefix=prefix, **self._limits
             )
             return sorted(blob.name for blob in blobs)
 
@@ -265,11 +264,7 @@ class Artifacts:
         """Return every generation of the objects under ``prefix``, the oldest first."""
         with self._translated(prefix):
             blobs = self._bucket.client.list_blobs(
-                self._bucket,
-                prefix=prefix,
-                versions=True,
-                retry=self._retry,
-                timeout=self._timeout,
+                self._bucket, prefix=prefix, versions=True, **self._limits
             )
             entries = [
                 Generation(blob.name, int(blob.generation), blob.time_deleted is None)
@@ -282,9 +277,7 @@ class Artifacts:
         blob = self._bucket.blob(entry.name, generation=entry.generation)
         with self._translated(entry.name):
             try:
-                data: bytes = blob.download_as_bytes(
-                    retry=self._retry, timeout=self._timeout
-                )
+                data: bytes = blob.download_as_bytes(**self._limits)
             except api.NotFound:
                 return None
         return data
@@ -293,16 +286,13 @@ class Artifacts:
         """Delete a generation for good; it need not exist."""
         with self._translated(entry.name), contextlib.suppress(api.NotFound):
             self._bucket.delete_blob(
-                entry.name,
-                generation=entry.generation,
-                retry=self._retry,
-                timeout=self._timeout,
+                entry.name, generation=entry.generation, **self._limits
             )
 
     def delete(self, name: str) -> None:
         """Delete an object; it need not exist."""
         with self._translated(name), contextlib.suppress(api.NotFound):
-            self._bucket.delete_blob(name, retry=self._retry, timeout=self._timeout)
+            self._bucket.delete_blob(name, **self._limits)
 
     def uri(self, name: str) -> str:
         """Return the object's ``gs://`` address."""

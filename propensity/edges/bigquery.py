@@ -208,6 +208,11 @@ class BigQuery:
     def _request(self) -> float:
         return float(self.settings.retry_deadline_s)
 
+    @property
+    def _limits(self) -> dict[str, Any]:
+        """The retries and the deadline of a call that runs no statement."""
+        return {"retry": self._retry, "timeout": self._request}
+
     @contextlib.contextmanager
     def _translated(
         self, dataset: str = "", *, limit: str = BYTES_LIMIT

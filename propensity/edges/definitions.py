@@ -25,9 +25,7 @@ class Definitions(BigQuery):
         """Create a table of ``tables`` where it is missing."""
         definition = definition_of(table, self._table_id(table.name))
         with self._translated():
-            self.client.create_table(
-                definition, exists_ok=True, retry=self._retry, timeout=self._request
-            )
+            self.client.create_table(definition, exists_ok=True, **self._limits)
 
     def keep(self, table: Table) -> None:
         """
@@ -39,9 +37,7 @@ class Definitions(BigQuery):
         """
         expiration = table.expiration_days * DAY_MS or None
         with self._translated():
-            current = self.client.get_table(
-                self._table_id(table.name), retry=self._retry, timeout=self._request
-            )
+            current = self.client.get_table(self._table_id(table.name), **self._limits)
             changed = []
             there = {field.name for field in current.schema}
             missing = [
@@ -61,9 +57,7 @@ class Definitions(BigQuery):
                 current.require_partition_filter = table.requires_filter
                 changed.append("require_partition_filter")
             if changed:
-                self.client.update_table(
-                    current, changed, retry=self._retry, timeout=self._request
-                )
+                self.client.update_table(current, changed, **self._limits)
             there_now = [field.to_api_repr() for field in current.schema]
         if table.is_narrower(there_now):
             self.execute(table.rewritten())
@@ -76,9 +70,7 @@ class Definitions(BigQuery):
             MissingTable: There is none.
         """
         with self._translated():
-            view = self.client.get_table(
-                self._table_id(name), retry=self._retry, timeout=self._request
-            )
+            view = self.client.get_table(self._table_id(name), **self._limits)
         return view.view_query or ""
 
     def check_location(self, dataset: str) -> None:
@@ -93,9 +85,7 @@ class Definitions(BigQuery):
             MissingTable, AccessDenied, Unavailable: As named.
         """
         with self._translated(dataset):
-            metadata = self.client.get_dataset(
-                dataset, retry=self._retry, timeout=self._request
-            )
+            metadata = self.client.get_dataset(dataset, **self._limits)
         expected, actual = self.settings.location, metadata.location or ""
         if actual and actual.casefold() != expected.casefold():
             raise SettingsError(
@@ -110,10 +100,7 @@ class Definitions(BigQuery):
         """Return the names of the tables of ``project.dataset``; it bills nothing."""
         with self._translated(dataset):
             tables = self.client.list_tables(
-                dataset,
-                page_size=_TABLES_PAGE,
-                retry=self._retry,
-                timeout=self._request,
+                dataset, page_size=_TABLES_PAGE, **self._limits
             )
             return [str(table.table_id) for table in tables]
 
@@ -121,9 +108,7 @@ class Definitions(BigQuery):
         """Tell whether the dataset has a model of BigQuery ML; it bills nothing."""
         with self._translated():
             try:
-                self.client.get_model(
-                    self._table_id(name), retry=self._retry, timeout=self._request
-                )
+                self.client.get_model(self._table_id(name), **self._limits)
             except api.NotFound:
                 return False
             return True
@@ -150,9 +135,7 @@ class Definitions(BigQuery):
     def _metadata(self, dataset: str, table: str) -> bigquery.Table | None:
         with self._translated(dataset):
             try:
-                return self.client.get_table(
-                    f"{dataset}.{table}", retry=self._retry, timeout=self._request
-                )
+                return self.client.get_table(f"{dataset}.{table}", **self._limits)
             except api.NotFound:
                 return None
 
@@ -161,9 +144,7 @@ class Definitions(BigQuery):
         dataset = bigquery.Dataset(f"{self.settings.project}.{name}")
         dataset.location = self.settings.location
         with self._translated():
-            self.client.create_dataset(
-                dataset, exists_ok=True, retry=self._retry, timeout=self._request
-            )
+            self.client.create_dataset(dataset, exists_ok=True, **self._limits)
 
     def replace_view(self, name: str, sql: str) -> None:
         """
@@ -178,23 +159,16 @@ class Definitions(BigQuery):
                 self._give_query(view)
             except api.NotFound:
                 try:
-                    self.client.create_table(
-                        view, retry=self._retry, timeout=self._request
-                    )
+                    self.client.create_table(view, **self._limits)
                 except api.Conflict:
                     self._give_query(view)
 
     def _give_query(self, view: bigquery.Table) -> None:
-        self.client.update_table(
-            view, ["view_query"], retry=self._retry, timeout=self._request
-        )
+        self.client.update_table(view, ["view_query"], **self._limits)
 
     def drop(self, name: str) -> None:
         """Drop a table; it need not exist."""
         with self._translated():
             self.client.delete_table(
-                self._table_id(name),
-                not_found_ok=True,
-                retry=self._retry,
-                timeout=self._request,
+                self._table_id(name), not_found_ok=True, **self._limits
             )

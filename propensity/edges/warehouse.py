@@ -144,8 +144,7 @@ class Warehouse(Definitions):
                     selected_fields=[
                         field for field in schema if field.name in columns
                     ],
-                    retry=self._retry,
-                    timeout=self._request,
+                    **self._limits,
                 )
             )
 
@@ -252,9 +251,7 @@ class Warehouse(Definitions):
                     timeout=self._request,
                 )
             except api.Conflict:
-                job = self.client.get_job(
-                    job_id, retry=self._retry, timeout=self._request
-                )
+                job = self.client.get_job(job_id, **self._limits)
             job.result(retry=self._retry, timeout=self._timeout)
 
     def lookup(self, sql: str, parameters: Parameters) -> tuple[list[Any], int]:
