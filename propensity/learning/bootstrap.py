@@ -285,6 +285,11 @@ class Difference:
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Return the figure and the ends of its interval, by column name."""
+        ends = {f"{name}_low": self.low, f"{name}_high": self.high}
+        return {name: self.estimate, **ends}
+
 
 def paired_differences(
     challenger: Floats,

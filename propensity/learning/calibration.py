@@ -76,7 +76,7 @@ def cross_fitted(
             )
             if outside.conversions in (0, len(outside)):
                 break
-            fitted = _of_decisions(method, decision[~inside], outside)
+            fitted: Any = calibrator(method, decision[~inside], outside)
             crossed[inside] = fitted.predict_proba(decision[inside, np.newaxis])[:, 1]
         else:
             by_method[method] = crossed
@@ -85,10 +85,8 @@ def cross_fitted(
 
 def calibrator(method: str, decision: Floats, part: Slice) -> Any | None:
     """Return a calibration of decisions alone, (rows, 1); None for no calibration."""
-    return None if method == "none" else _of_decisions(method, decision, part)
-
-
-def _of_decisions(method: str, decision: Floats, part: Slice) -> Any:
+    if method == "none":
+        return None
     decisions = LogisticRegression()
     decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
     decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,12 +19,11 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import ThreadpoolController
 
 from propensity.errors import UseCaseError
 from propensity.learning import metrics
 from propensity.learning.data import Slice
-from propensity.models.scoring import MeanOfModels, Pools
+from propensity.models.scoring import MeanOfModels, Pools, native_threads
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import MEAN, STACKED
 
@@ -176,14 +174,8 @@ def side_by_side(
 
 
 def _on_one_processor(fit: Callable[[], T]) -> T:
-    with _native_threads().limit(limits=1, user_api="openmp"):
+    with native_threads().limit(limits=1, user_api="openmp"):
         return fit()
-
-
-@cache
-def _native_threads() -> ThreadpoolController:
-    # Searches every loaded library, so once per process.
-    return ThreadpoolController()
 
 
 def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
+from propensity.learning.bootstrap import Difference, paired_differences
 from propensity.learning.cost import floats
 from propensity.learning.event_features import parsed
 from propensity.learning.sufficient import check_enough, suffices
@@ -100,9 +101,23 @@ class Slice:
         return float(np.average(self.label, weights=self.weight))
 
     @property
+    def users(self) -> NDArray[np.int64]:
+        """The number of each row's user, from 0 on, (rows,)."""
+        users = pc.dictionary_encode(self.rows["user_id"].combine_chunks()).indices
+        return np.asarray(users.to_numpy(), dtype=np.int64)
+
+    @property
     def sample_weight(self) -> dict[str, Floats]:
         """The argument of ``fit`` with the weights; none if all are equal."""
         return {} if np.ptp(self.weight) == 0 else {"sample_weight": self.weight}
+
+    def differences(
+        self, challenger: Floats, champion: Floats, *, seed: int
+    ) -> dict[str, Difference]:
+        """Compare two scores of these rows, (rows,), as ``paired_differences``."""
+        return paired_differences(
+            challenger, champion, self.label, weight=self.weight, seed=seed
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propensity.learning import of_events, season
-from propensity.learning.bootstrap import Difference, paired_differences
+from propensity.learning.bootstrap import Difference
 
 if TYPE_CHECKING:
     from propensity.learning.fit import Trained
@@ -137,7 +137,7 @@ def _compare_ranking(
 ) -> Verdict:
     """Decide by ROC AUC, and by log loss where both models give probabilities."""
     kind, holdout = trained.kind, trained.holdout
-    differences = _differences(trained, champion, seed=seed)
+    differences = holdout.differences(trained.probability, champion, seed=seed)
     compared = {name: differences[name] for name in kind.compared}
     area, loss = differences["roc_auc"], compared.get("log_loss")
     is_worse = (
@@ -242,7 +242,8 @@ def _better_than_chance(trained: Trained, *, seed: int) -> Verdict:
     rivals = {"chance": np.full(len(holdout), 0.5), baseline: trained.baseline_score}
     compared, unbeaten = [], []
     for name, rival in rivals.items():
-        area = _differences(trained, rival, seed=seed)["roc_auc"]
+        differences = holdout.differences(trained.probability, rival, seed=seed)
+        area = differences["roc_auc"]
         compared.append(f"{of_events.signed(area)} against {name}")
         if area.low <= 0:
             unbeaten.append(name)
@@ -258,13 +259,4 @@ def _better_than_chance(trained: Trained, *, seed: int) -> Verdict:
         promoted=True,
         reason=f"the first model of this use case, and better than chance and "
         f"{baseline}: {figures}",
-    )
-
-
-def _differences(
-    trained: Trained, rival: Floats, *, seed: int
-) -> dict[str, Difference]:
-    holdout = trained.holdout
-    return paired_differences(
-        trained.probability, rival, holdout.label, weight=holdout.weight, seed=seed
     )

@@ -132,7 +132,6 @@ def figures(paid: Paid) -> dict[str, Any]:
         ("value_ratio", ratio(paid)),
         ("value_gini", normalised(paid)),
     ):
-        columns[name] = figure.estimate if figure else None
-        columns[f"{name}_low"] = figure.low if figure else None
-        columns[f"{name}_high"] = figure.high if figure else None
+        ends = (name, f"{name}_low", f"{name}_high")
+        columns |= figure.columns(name) if figure else dict.fromkeys(ends)
     return columns

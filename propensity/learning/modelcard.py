@@ -47,6 +47,16 @@ DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
 
+# Files that not every version has, by the beginning of their columns. A shipped model
+# has no data set.
+_OPTIONAL = {
+    "measured": MEASURED,
+    "onnx": GRAPH,
+    "estimator": ESTIMATOR,
+    "value": VALUE,
+    "dataset": DATASET,
+}
+
 _MONEY = {
     column.name for column in TRAINING_METADATA.columns if column.type == "NUMERIC"
 }
@@ -199,25 +209,14 @@ def _choice(trained: Trained) -> Card | None:
     difference = picked.difference
     return {
         "blocks": [
-            {
-                "fitted_until": block.fitting[-1],
-                "judged": list(block.judged),
-            }
+            {"fitted_until": block.fitting[-1], "judged": list(block.judged)}
             for block in trained.blocks
         ],
         "rows": len(choice.rows),
         "best": picked.best,
         "best_log_loss": picked.losses[picked.best],
         "log_loss": picked.losses[picked.name],
-        **(
-            {}
-            if difference is None
-            else {
-                "difference": difference.estimate,
-                "difference_low": difference.low,
-                "difference_high": difference.high,
-            }
-        ),
+        **({} if difference is None else difference.columns("difference")),
         "members": [
             {
                 "name": member.name,
@@ -243,9 +242,7 @@ def _verdict(verdict: Verdict) -> Card:
         "compared_version": verdict.compared_version,
     }
     for name, difference in verdict.differences.items():
-        entry[f"{name}_difference"] = difference.estimate
-        entry[f"{name}_difference_low"] = difference.low
-        entry[f"{name}_difference_high"] = difference.high
+        entry |= difference.columns(f"{name}_difference")
     if verdict.level_difference is not None:
         entry["level_difference"] = verdict.level_difference
     return entry
@@ -288,10 +285,9 @@ def files(
         contents[MEASURED] = (pickled(trained.measured), binary)
     if trained.valued is not None:
         contents[VALUE] = (pickled(trained.valued.model), binary)
-    if graph is not None and graph.data is not None:
-        contents[GRAPH] = (graph.data, binary)
-    if estimator is not None and estimator.data is not None:
-        contents[ESTIMATOR] = (estimator.data, binary)
+    for name, exported in ((GRAPH, graph), (ESTIMATOR, estimator)):
+        if exported is not None and exported.data is not None:
+            contents[name] = (exported.data, binary)
     text = json.dumps(full, indent=1, default=str)
     contents[CARD] = (text.encode(), JSON)
     page = training_page(json.loads(text))
@@ -352,8 +348,6 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         # Shipped models and older cards have none.
         **full.get("cost", {}),
         **value.row(full),
-        "value_object": objects.get(VALUE),
-        "value_sha256": checksums.get(VALUE),
         "importance": json.dumps(full["importance"]),
         "top_decile": json.dumps(decile.strongest(full.get("top_decile") or [])),
         **verdict,
@@ -364,16 +358,9 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "model_sha256": checksums[MODEL],
         "preprocessor_object": objects[PREPROCESSOR],
         "preprocessor_sha256": checksums[PREPROCESSOR],
-        "measured_object": objects.get(MEASURED),
-        "measured_sha256": checksums.get(MEASURED),
-        "onnx_object": objects.get(GRAPH),
-        "onnx_sha256": checksums.get(GRAPH),
+        **{f"{kind}_object": objects.get(name) for kind, name in _OPTIONAL.items()},
+        **{f"{kind}_sha256": checksums.get(name) for kind, name in _OPTIONAL.items()},
         "onnx_note": full.get("graph"),
-        "estimator_object": objects.get(ESTIMATOR),
-        "estimator_sha256": checksums.get(ESTIMATOR),
-        # A shipped model has no data set.
-        "dataset_object": objects.get(DATASET),
-        "dataset_sha256": checksums.get(DATASET),
         "card_object": objects[CARD],
         "report_object": objects[REPORT],
         "libraries": json.dumps(full["libraries"]),

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.learning import cost, metrics
-from propensity.learning.bootstrap import Difference, paired_differences
+from propensity.learning.bootstrap import Difference
 from propensity.learning.cost import NEVER, Flags, Policy, Stakes
 from propensity.learning.data import Parts, Slice
 from propensity.learning.importance import baseline_score
@@ -201,9 +201,8 @@ def choose(
             dearer = cost.paired_difference(alerts[place], alerts[best], at, seed=seed)
             if dearer.low > 0:
                 return True
-        return (
-            _differences(there[place], there[best], choosing, seed)["pr_auc"].high < 0
-        )
+        apart = choosing.differences(there[place], there[best], seed=seed)
+        return apart["pr_auc"].high < 0
 
     order = sorted(there, key=lambda place: (place in trees, place))
     simplest = next(
@@ -248,7 +247,7 @@ def judge(
         is_measured: Whether the frauds held out are enough to measure by.
         seed: Of the resampling.
     """
-    areas = _differences(challenger, champion, holdout, seed)
+    areas = holdout.differences(challenger, champion, seed=seed)
     differences = {name: areas[name] for name in ("pr_auc", "roc_auc")}
     words = [
         f"PR AUC {signed(areas['pr_auc'])}",
@@ -257,7 +256,7 @@ def judge(
     against = _against(costed, challenger, champion, champion_earlier, seed=seed)
     if against is not None:
         differences = {"cost": against.difference, **differences}
-        words = [f"cost {_signed_money(against.difference)}", *words]
+        words = [f"cost {signed(against.difference, '+,.2f')}", *words]
     return Judgement(
         is_worse=is_worse(areas["pr_auc"], against, is_measured=is_measured),
         words=f"{', '.join(words)} against version {version} on the same "
@@ -378,24 +377,10 @@ def written(money: float | Decimal) -> str:
     return f"{money:,.2f}"
 
 
-def signed(difference: Difference) -> str:
-    """Write a difference of an area with its interval."""
-    return (
-        f"{difference.estimate:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
-    )
-
-
-def _signed_money(difference: Difference) -> str:
-    return (
-        f"{difference.estimate:+,.2f} "
-        f"({difference.low:+,.2f} to {difference.high:+,.2f})"
-    )
-
-
-def _differences(
-    first: Floats, second: Floats, part: Slice, seed: int
-) -> Mapping[str, Difference]:
-    return paired_differences(first, second, part.label, weight=part.weight, seed=seed)
+def signed(difference: Difference, form: str = "+.4f") -> str:
+    """Write a difference with its interval; in the form of areas if none is given."""
+    low, high = difference.low, difference.high
+    return f"{difference.estimate:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _pr_auc(score: Floats, part: Slice) -> float:

@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning import calibration
@@ -301,7 +300,6 @@ class _Forward:
         learned = sampled(part, seed=seed)
         kept = places(len(part), seed=seed)
         rows = _rows(every, bounds[0][1], bounds[-1][2])
-        users = pc.dictionary_encode(rows.rows["user_id"].combine_chunks()).indices
         return cls(
             encoder=encoder,
             part=part,
@@ -311,11 +309,7 @@ class _Forward:
             bounds=bounds,
             ends=[int(np.searchsorted(kept, end)) for end, *_ in bounds],
             rows=rows,
-            judged=Judged(
-                label=rows.label,
-                weight=rows.weight,
-                user=users.to_numpy().astype(np.int64),
-            ),
+            judged=Judged(label=rows.label, weight=rows.weight, user=rows.users),
             weeks=float((as_of[bounds[-1][0] - 1] - as_of[0]).astype(int)) / 7,
             seed=seed,
             pools=pools,

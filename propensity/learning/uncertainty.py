@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import chdtri
 
@@ -54,15 +53,9 @@ def level(rows: Slice, probability: Floats, amount: Floats) -> tuple[float, floa
         log_ratio += sign * float(np.log(total))
         part += sign * weight * term / total
     # Rows of one user are alike, so the error is of the users' sums.
-    variance = float((np.bincount(users(rows), part) ** 2).sum())
+    variance = float((np.bincount(rows.users, part) ** 2).sum())
     kept = _LEVEL_PRIOR**2 / (_LEVEL_PRIOR**2 + variance)
     return float(np.exp(kept * log_ratio)), float(np.sqrt(kept * variance))
-
-
-def users(rows: Slice) -> NDArray[np.int64]:
-    """Return the number of each row's user, (rows,)."""
-    users = pc.dictionary_encode(rows.rows["user_id"].combine_chunks()).indices
-    return np.asarray(users.to_numpy(), dtype=np.int64)
 
 
 def uncertainty(

@@ -263,7 +263,7 @@ def _picked(forward: Mapping[str, Floats], rows: Slice) -> Pick:
     judged = Judged(
         label=rows.label[is_buyer],
         weight=rows.weight[is_buyer],
-        user=uncertainty.users(rows)[is_buyer],
+        user=rows.users[is_buyer],
     )
     losses = {
         name: np.log(expected[is_buyer]) + amount / expected[is_buyer]
@@ -273,9 +273,5 @@ def _picked(forward: Mapping[str, Floats], rows: Slice) -> Pick:
 
 
 def _paid(rows: Slice, value: Floats) -> gini.Paid:
-    return gini.Paid(
-        value,
-        paid(rows),
-        rows.weight,
-        expansion=rows_per_row(rows.weight),
-    )
+    weight = rows.weight
+    return gini.Paid(value, paid(rows), weight, expansion=rows_per_row(weight))

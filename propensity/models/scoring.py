@@ -293,12 +293,12 @@ class Scorer:
                 encoded = self._encoder.encode(batch)
             if isinstance(batch, Rows) and self._short is not None:
                 return self._short(encoded)
-            with _native_threads().limit(limits=1, user_api="openmp"):
+            with native_threads().limit(limits=1, user_api="openmp"):
                 return (self._short or self._predicted)(encoded)
 
     def prepare(self) -> None:
         """Make now what the first rows would wait for: of a forest that takes long."""
-        _ = _native_threads(), self._short
+        _ = native_threads(), self._short
 
     @cached_property
     def _short(self) -> Shortcut | None:
@@ -378,7 +378,7 @@ def _whole(rows: range) -> int:
 
 def _write(predict: Shortcut, encoded: Any, out: NDArray[np.float64]) -> None:
     """Predict a chunk, with OpenMP kept to this thread."""
-    with _native_threads().limit(limits=1, user_api="openmp"):
+    with native_threads().limit(limits=1, user_api="openmp"):
         out[:] = predict(encoded)[: len(out)]
 
 
@@ -408,8 +408,8 @@ def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:
 
 
 @cache
-def _native_threads() -> ThreadpoolController:
-    # Searches every loaded library, so once per process.
+def native_threads() -> ThreadpoolController:
+    """Return what limits threads of native libraries; it searches them all once."""
     return ThreadpoolController()
 
 

@@ -128,26 +128,22 @@ class Registry(ChampionPointer, Leases):
             ArtifactError: An object is missing, or its bytes are not those of the
                 record.
         """
-        parts = []
-        for part in ("preprocessor", "model"):
-            data = self.artifacts.read_verified(
-                metadata[f"{part}_object"], checksum=metadata[f"{part}_sha256"]
-            )
-            parts.append(unpickled(data))
-        return parts[0], parts[1]
+        preprocessor = self._recorded(metadata, "preprocessor_")
+        return preprocessor, self._recorded(metadata, "model_")
 
     def load_measured(self, metadata: Mapping[str, Any]) -> tuple[Any, Any]:
         """Return preprocessor and model behind a version's figures, like ``load``."""
-        data = self.artifacts.read_verified(
-            metadata["measured_object"], checksum=metadata["measured_sha256"]
-        )
-        preprocessor, model = unpickled(data)
+        preprocessor, model = self._recorded(metadata, "measured_")
         return preprocessor, model
 
     def load_value(self, metadata: Mapping[str, Any]) -> Any:
         """Return a version's model of amounts, like ``load``."""
+        return self._recorded(metadata, "value_")
+
+    def _recorded(self, record: Mapping[str, Any], of: str = "") -> Any:
+        """Return what a record's columns name, unpickled after verification."""
         data = self.artifacts.read_verified(
-            metadata["value_object"], checksum=metadata["value_sha256"]
+            record[f"{of}object"], checksum=record[f"{of}sha256"]
         )
         return unpickled(data)
 
@@ -172,10 +168,7 @@ class Registry(ChampionPointer, Leases):
 
     def preprocessor(self, recorded: Mapping[str, Any]) -> Any:
         """Return an uploaded preprocessor, unpickled after verification."""
-        data = self.artifacts.read_verified(
-            recorded["object"], checksum=recorded["sha256"]
-        )
-        return unpickled(data)
+        return self._recorded(recorded)
 
 
 def libraries() -> dict[str, str]:
