@@ -10,6 +10,7 @@ from offline.dashboard.parts import (
     Chart,
     Grid,
     Tile,
+    columns,
     day,
     described,
     grid,
@@ -19,7 +20,7 @@ from offline.dashboard.parts import (
     why_empty,
 )
 from offline.dashboard.reading import STREAM_DAYS, Readings, Row
-from propensity.pages.series import Series, columns_svg
+from propensity.pages.series import Series
 from propensity.pages.words import (
     DASH,
     compact,
@@ -184,20 +185,17 @@ def _alerts(readings: Readings, rows: Sequence[Row]) -> Chart:
         _sum(of, "alerted") - good
         for of, good in zip(days.values(), right, strict=True)
     ]
-    return Chart(
-        heading=heading,
-        source="evaluations.alerted",
+    return columns(
+        heading,
+        "evaluations.alerted",
+        right,
+        times,
         caption="Those that were right in blue, false ones in brown on top.",
-        svg=columns_svg(
-            right,
-            times,
-            title=heading,
-            description=f"Right: {described(times, right, count)} "
-            f"False: {described(times, wrong, count)}",
-            y_label="alerts",
-            write=count,
-            above=wrong,
-        ),
+        description=f"Right: {described(times, right, count)} "
+        f"False: {described(times, wrong, count)}",
+        y_label="alerts",
+        write=count,
+        above=wrong,
     )
 
 

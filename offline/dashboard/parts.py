@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from offline.dashboard.reading import Readings, Row
 from propensity.pages.charts import Bar, bars_svg
-from propensity.pages.series import Series, series_svg
+from propensity.pages.series import Series, columns_svg, series_svg
 from propensity.pages.words import (
     DASH,
     Format,
@@ -185,6 +185,21 @@ def barred(
             **reference,
         ),
     )
+
+
+def columns(
+    heading: str,
+    source: str,
+    values: Sequence[Number],
+    times: Sequence[str],
+    *,
+    caption: str,
+    title: str = "",
+    **drawn: Any,
+) -> Chart:
+    """Draw columns over time; ``drawn`` is of ``columns_svg``."""
+    svg = columns_svg(values, times, title=title or heading, **drawn)
+    return Chart(heading=heading, source=source, caption=caption, svg=svg)
 
 
 def with_interval(row: Mapping[str, Any], name: str, places: int = 3) -> str:

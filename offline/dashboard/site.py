@@ -56,23 +56,23 @@ def site(
         "pages": PAGES,
     }
 
-    def page(template: str, content: Mapping[str, Any], here: str) -> str:
-        return filled(__package__, template, {**common, **content, "here": here})
+    def page(here: str, content: Mapping[str, Any], template: str = "") -> str:
+        content = {**common, **content, "here": here}
+        return filled(__package__, template or here, content)
 
+    contents = {
+        "stream.html": stream.content(readings, window),
+        "fraud.html": fraud.content(readings, listed),
+        "audiences.html": audiences.content(readings),
+        "runs.html": runs.content(readings, window),
+        "sql.html": runs.statements([*readings.values()]),
+    }
     return {
-        INDEX: page("overview.html", overview.content(readings, listed), INDEX),
-        "stream.html": page(
-            "stream.html", stream.content(readings, window), "stream.html"
-        ),
-        "fraud.html": page("fraud.html", fraud.content(readings, listed), "fraud.html"),
-        "audiences.html": page(
-            "audiences.html", audiences.content(readings), "audiences.html"
-        ),
-        "runs.html": page("runs.html", runs.content(readings, window), "runs.html"),
-        "sql.html": page("sql.html", runs.statements([*readings.values()]), "sql.html"),
+        INDEX: page(INDEX, overview.content(readings, listed), "overview.html"),
+        **{here: page(here, content) for here, content in contents.items()},
         **{
             case.page: page(
-                "use_case.html", use_case.content(readings, case), case.page
+                case.page, use_case.content(readings, case), "use_case.html"
             )
             for case in listed
         },

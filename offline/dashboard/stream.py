@@ -13,6 +13,7 @@ from offline.dashboard.parts import (
     Grid,
     Tile,
     barred,
+    columns,
     described,
     grid,
     hour,
@@ -22,7 +23,7 @@ from offline.dashboard.parts import (
 )
 from offline.dashboard.reading import STREAM_DAYS, Readings, Row, Window
 from propensity.pages.charts import Bar
-from propensity.pages.series import Series, columns_svg
+from propensity.pages.series import Series
 from propensity.pages.words import (
     DASH,
     Format,
@@ -201,26 +202,19 @@ def _columns(
     values: Sequence[Number],
     hours: Sequence[datetime],
     *,
-    caption: str,
-    y_label: str = "an hour",
-    write: Format = compact,
     told: Format = count,
-    above: Sequence[Number] = (),
+    **drawn: Any,
 ) -> Chart:
     times = [hour(at) for at in hours]
-    return Chart(
-        heading=heading,
-        source=source,
-        caption=caption,
-        svg=columns_svg(
-            values,
-            times,
-            title=f"{heading}, by hour",
-            description=described(times, values, told),
-            y_label=y_label,
-            write=write,
-            above=above,
-        ),
+    written = {"y_label": "an hour", "write": compact, **drawn}
+    return columns(
+        heading,
+        source,
+        values,
+        times,
+        title=f"{heading}, by hour",
+        description=described(times, values, told),
+        **written,
     )
 
 

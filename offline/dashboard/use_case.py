@@ -14,6 +14,7 @@ from offline.dashboard.parts import (
     Grid,
     Tile,
     barred,
+    columns,
     day,
     described,
     fate,
@@ -27,7 +28,7 @@ from offline.dashboard.parts import (
 )
 from offline.dashboard.reading import Readings, Row
 from propensity.pages.charts import Bar, Line, histogram_svg, line_svg
-from propensity.pages.series import Series, columns_svg
+from propensity.pages.series import Series
 from propensity.pages.words import (
     Format,
     Number,
@@ -405,17 +406,14 @@ def _missed(readings: Readings, case: Case) -> Chart:
     if not any(present(value) for value in missed):
         otherwise = "No budget was evaluated in this time."
         return no_chart(readings, "evaluations", heading, otherwise)
-    return Chart(
-        heading=heading,
-        source="evaluations.true_positives_at_budget",
+    return columns(
+        heading,
+        "evaluations.true_positives_at_budget",
+        missed,
+        times,
         caption="Outside the budget's best in blue, without any score in brown.",
-        svg=columns_svg(
-            missed,
-            times,
-            title=heading,
-            description=described(times, missed, shared),
-            y_label=f"{case.rows}s",
-            write=count,
-            above=unscored,
-        ),
+        description=described(times, missed, shared),
+        y_label=f"{case.rows}s",
+        write=count,
+        above=unscored,
     )

@@ -66,13 +66,12 @@ def _check_nothing(exam: Examination, use_case: UseCase, pointer: str) -> None:
             f"{RESTORE}, or {PROMOTE.format(use_case=use_case.name)}",
         )
         return
-    as_of = exam.now.date().isoformat()
     exam.lack(
         f"{use_case.name}: no model serves",
         f"run 00-ModelTraining with use_case {use_case.name}, or load the shipped "
         "model: propensity load-model. Where one was trained, propensity versions says "
         "why it was not promoted",
-        locally=exam.call("model_training", use_case=use_case.name, as_of=as_of),
+        locally=exam.call_of("model_training", use_case),
     )
 
 
@@ -87,15 +86,12 @@ def _check_pointer(exam: Examination, use_case: UseCase, champion: Champion) -> 
     with contextlib.suppress(ValueError):
         promoted = datetime.fromisoformat(champion.promoted_at)
         if exam.now - promoted > CHAMPION_OLD and not champion.pinned:
-            as_of = exam.now.date().isoformat()
             exam.lack(
                 f"{use_case.name}: version {champion.version} has served for "
                 f"{(exam.now - promoted).days} days",
                 "see in ma_model_training_metadata why newer versions were not "
                 "promoted, or whether training still runs",
-                locally=exam.call(
-                    "model_training", use_case=use_case.name, as_of=as_of
-                ),
+                locally=exam.call_of("model_training", use_case),
                 severity=WARNING,
             )
 

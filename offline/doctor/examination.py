@@ -148,6 +148,11 @@ class Examination:
             return command
         return f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
 
+    def call_of(self, target: str, use_case: UseCase) -> str:
+        """Return the command that runs a use case locally today; nothing elsewhere."""
+        today = self.now.date().isoformat()
+        return self.call(target, use_case=use_case.name, as_of=today)
+
     def skip(self, why: str) -> None:
         """Report a check that can not be made here."""
         self.report.not_checked.append(Unknown(check=self.check, why=why))

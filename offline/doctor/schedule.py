@@ -68,11 +68,7 @@ def check_runs(exam: Examination) -> None:
                     # What serves a shipped model need not be trained by the clock.
                     if runs or exam.is_scheduled(use_case):
                         published = partial(_published, exam, newest, use_case, kind)
-                        call = exam.call(
-                            function.target,
-                            use_case=use_case.name,
-                            as_of=exam.now.date().isoformat(),
-                        )
+                        call = exam.call_of(function.target, use_case)
                         _check_kind(
                             exam, who, schedule.cron, runs, published, call=call
                         )

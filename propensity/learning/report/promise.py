@@ -12,6 +12,7 @@ from typing import Any
 from propensity.learning.metrics import NORMAL, rate_interval
 from propensity.pages.charts import Bar, bars_svg
 from propensity.pages.words import (
+    Format,
     Number,
     count,
     decimals,
@@ -114,8 +115,21 @@ def groups(row: Row) -> dict[str, Any] | None:
     return {
         "promises": promises,
         "rows": [_cells(entry) for entry in entries],
-        "rates": _rates(entries),
-        "lifts": _lifts(entries) if base else None,
+        "rates": _chart(
+            entries, "rate", "promised", percent, title="Calibration by group"
+        ),
+        "lifts": _chart(
+            entries,
+            "lift",
+            "promised_lift",
+            decimals(2),
+            unit="×",
+            title="Lift by group",
+            reference=1.0,
+            reference_name="average",
+        )
+        if base
+        else None,
         "missed": [entry["name"] for entry in entries if not entry["is_kept"]],
         "measured": len(entries),
     }
@@ -132,8 +146,8 @@ def _entry(part: Row, *, base: Number, mean: Number, apart: float) -> dict[str, 
         "conversions": conversions,
         "promised": promised,
         "rate": rate,
-        "low": low,
-        "high": high,
+        "rate_low": low,
+        "rate_high": high,
         "is_kept": not present(promised) or wide[0] <= promised <= wide[1],
         "promised_lift": promised / mean if present(promised) and mean else None,
         "lift": rate / base if rate is not None and base else None,
@@ -148,58 +162,39 @@ def _cells(entry: Row) -> tuple[str, ...]:
         shared(entry["conversions"]),
         percent(entry["promised"]),
         percent(entry["rate"]),
-        f"{percent(entry['low'])} to {percent(entry['high'])}",
+        f"{percent(entry['rate_low'])} to {percent(entry['rate_high'])}",
         write(entry["promised_lift"]),
         write(entry["lift"]),
     )
 
 
-def _rates(entries: Sequence[Row]) -> Any:
+def _chart(
+    entries: Sequence[Row],
+    came: str,
+    promised: str,
+    write: Format,
+    *,
+    unit: str = "",
+    **drawn: Any,
+) -> Any:
+    """Draw what came of each group beside what was promised, by their keys."""
     bars = [
         Bar(
             name=entry["name"],
-            value=entry["rate"],
-            shown=percent(entry["rate"]),
-            low=entry["low"],
-            high=entry["high"],
-            promised=entry["promised"],
+            value=entry[came],
+            shown=f"{write(entry[came])}{unit}",
+            low=entry.get(f"{came}_low"),
+            high=entry.get(f"{came}_high"),
+            promised=entry[promised],
         )
         for entry in entries
     ]
     described = ", ".join(
-        f"{entry['name']}: {percent(entry['promised'])} promised, "
-        f"{percent(entry['rate'])} came"
+        f"{entry['name']}: {write(entry[promised])} promised, {write(entry[came])} came"
         for entry in entries
     )
     return bars_svg(
-        bars,
-        title="Calibration by group",
-        description=f"The highest probabilities first. {described}.",
-    )
-
-
-def _lifts(entries: Sequence[Row]) -> Any:
-    write = decimals(2)
-    bars = [
-        Bar(
-            name=entry["name"],
-            value=entry["lift"],
-            shown=f"{write(entry['lift'])}×",
-            promised=entry["promised_lift"],
-        )
-        for entry in entries
-    ]
-    described = ", ".join(
-        f"{entry['name']}: {write(entry['promised_lift'])} promised, "
-        f"{write(entry['lift'])} came"
-        for entry in entries
-    )
-    return bars_svg(
-        bars,
-        title="Lift by group",
-        description=f"The highest probabilities first. {described}.",
-        reference=1.0,
-        reference_name="average",
+        bars, description=f"The highest probabilities first. {described}.", **drawn
     )
 
 
