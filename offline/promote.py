@@ -68,6 +68,11 @@ class Deployment:
         """The registry of the use case."""
         return Registry(self.artifacts, self.use_case.name)
 
+    def rows(self, name: str, **parameters: object) -> list[Any]:
+        """Return the rows of a statement about the use case, named by columns."""
+        named = {"use_case": self.use_case.name, **parameters}
+        return self.warehouse.rows(statement(name), named)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -342,10 +347,7 @@ class Versions:
 def versions(deployment: Deployment) -> Versions:
     """Return the champion, and the newest versions with their figures."""
     registry = deployment.registry
-    rows = deployment.warehouse.rows(
-        statement("recorded_versions"),
-        {"use_case": registry.use_case, "at_most": SHOWN},
-    )
+    rows = deployment.rows("recorded_versions", at_most=SHOWN)
     return Versions(
         use_case=registry.use_case,
         champion=registry.find_champion(),

@@ -31,7 +31,6 @@ from propensity.registry.feature_sets import Manifest, Part
 from propensity.registry.loading import Serving, loaded_as_trained, recorded
 from propensity.registry.versions import libraries
 from propensity.runs import value
-from propensity.statements import statement
 from propensity.tables import USER
 from propensity.usecases import CATEGORY
 
@@ -241,14 +240,11 @@ class Audit:
         )
 
     def _publication(self, user_id: str, as_of: date) -> Mapping[str, Any]:
-        warehouse, name = self._deployment.warehouse, self._use_case.name
-        asked = {"use_case": name, "as_of": as_of}
-        rows = warehouse.rows(
-            statement("published_prediction"), {**asked, "user_id": user_id}
-        )
+        name, read = self._use_case.name, self._deployment.rows
+        rows = read("published_prediction", as_of=as_of, user_id=user_id)
         if rows:
             return dict(rows[0].items())
-        [row] = warehouse.rows(statement("newest_publication"), asked)
+        [row] = read("newest_publication", as_of=as_of)
         newest = row["as_of"]
         if newest == as_of:
             raise RequestError(
@@ -358,9 +354,8 @@ class Audit:
 
     def _event(self, user_id: str, day: date) -> Reproduction:
         name = self._use_case.name
-        rows = self._deployment.warehouse.rows(
-            statement("scored_events_of_user"),
-            {"use_case": name, "user_id": user_id, "as_of": day},
+        rows = self._deployment.rows(
+            "scored_events_of_user", user_id=user_id, as_of=day
         )
         if not rows:
             raise RequestError(

@@ -21,7 +21,6 @@ from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.pages.words import plural
-from propensity.statements import statement
 
 # Google knows a request for about fifty days.
 ASKED_FOR = timedelta(days=49)
@@ -88,12 +87,8 @@ def account(
         Stopped: Ctrl-C.
     """
     with promote.opened(use_case) as deployment:
-        chosen = {"use_case": deployment.use_case.name, "audience": name}
         members, rows = (
-            [
-                dict(row.items())
-                for row in deployment.warehouse.rows(statement(query), chosen)
-            ]
+            [dict(row.items()) for row in deployment.rows(query, audience=name)]
             for query in ("audience_selections", "audience_deliveries")
         )
         if not members:
@@ -102,7 +97,13 @@ def account(
             )
         since = clock.now().date() - ASKED_FOR
         outcomes = _outcomes(deployment, name, to=to, since=since) if to else []
-        return Account(**chosen, members=members, rows=rows, outcomes=outcomes)
+        return Account(
+            use_case=deployment.use_case.name,
+            audience=name,
+            members=members,
+            rows=rows,
+            outcomes=outcomes,
+        )
 
 
 def _outcomes(
@@ -119,14 +120,11 @@ def _outcomes(
                 "in the ledger",
                 field="to",
             )
-        receipts = deployment.warehouse.rows(
-            statement("audience_receipts"),
-            {
-                "use_case": deployment.use_case.name,
-                "audience": name,
-                "destination": destination.name,
-                "since": since,
-            },
+        receipts = deployment.rows(
+            "audience_receipts",
+            audience=name,
+            destination=destination.name,
+            since=since,
         )
         users: Counter[tuple[date, str, str, str]] = Counter()
         for row in receipts:

@@ -99,7 +99,7 @@ def find_or_choose(
         consent.check_view(warehouse, deployment.use_case)
     as_of = _publication(deployment, until)
     parameters = {"use_case": use_case, "audience": name}
-    selections = warehouse.rows(statement("audience_selections"), parameters)
+    selections = deployment.rows("audience_selections", audience=name)
     for earlier in selections[:1]:
         known = (earlier["control_group"], earlier["control_share"])
         if known != (group, share):
@@ -199,9 +199,7 @@ def _publication(deployment: Deployment, until: date) -> date:
             f"{name} scores events: an audience is of users", field="use_case"
         )
     try:
-        [row] = deployment.warehouse.rows(
-            statement("newest_publication"), {"use_case": name, "as_of": until}
-        )
+        [row] = deployment.rows("newest_publication", as_of=until)
         newest: date | None = row["as_of"]
     except MissingTable:
         newest = None
@@ -227,7 +225,7 @@ def _candidates(
     No more is read than percentiles down to where the last member may be.
     """
     parameters = {"use_case": deployment.use_case.name, "as_of": as_of}
-    bands = deployment.warehouse.rows(statement("audience_cutoffs"), parameters)
+    bands = deployment.rows("audience_cutoffs", as_of=as_of)
     counts = list(accumulate(band["users"] for band in bands))
     at_most = rule.top
     if rule.treated is not None:

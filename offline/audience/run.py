@@ -30,7 +30,6 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.statements import statement
 from propensity.waiting.threads import THREADS
 
 
@@ -224,10 +223,7 @@ def _check_is_newest(
     recorded = ledger.recorded()
     if all((ADD, member.user_id) in recorded for member in audience.treated):
         return
-    rows = deployment.warehouse.rows(
-        statement("audience_deliveries"),
-        {"use_case": deployment.use_case.name, "audience": audience.name},
-    )
+    rows = deployment.rows("audience_deliveries", audience=audience.name)
     newer = [row["as_of"] for row in rows if row["destination"] == destination.name]
     if newer and max(newer) > audience.as_of:
         raise RequestError(
