@@ -30,6 +30,7 @@ from propensity.graphs.columns import Columns
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import Kind
 from propensity.models.scoring import NEVER, MeanOfModels
+from propensity.models.trees import grown
 
 Floats = NDArray[np.float64]
 
@@ -129,7 +130,7 @@ def _decision(columns: Columns, model: Any) -> str:
 
 def _forest(columns: Columns, model: Any) -> str:
     graph = columns.graph
-    total = trees.total(columns, trees.forest(model), is_single=True)
+    total = trees.total(columns, grown(model), is_single=True)
     mean = _divided(graph, total, len(model.estimators_))
     # It refuses what is no float32, and perhaps gaps: the row is NaN.
     values = graph.cast(columns.narrow)

@@ -14,7 +14,6 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,10 @@ from numpy.typing import NDArray
 
 from propensity.graphs.builder import ML, Graph, Unsupported, check_size
 from propensity.graphs.columns import Columns
+from propensity.models import trees as read
+from propensity.models.trees import Nodes
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
 
 # Of a node in a graph, at the least; while it is made it takes ten times that.
 _NODE_BYTES = 48
@@ -34,77 +33,22 @@ _NODE_BYTES = 48
 _BITS = 23
 
 
-@dataclass(frozen=True)
-class Tree:
-    """
-    Nodes of a tree, the root first.
-
-    Attributes:
-        column: That a node compares; any at leaves.
-        threshold: A row goes left at or below.
-        left, right: Places of the children; any at leaves.
-        gap_left: Whether a missing value goes left.
-        is_leaf: Whether a node has no children.
-        value: Of a leaf; any elsewhere.
-    """
-
-    column: Integers
-    threshold: Floats
-    left: Integers
-    right: Integers
-    gap_left: Booleans
-    is_leaf: Booleans
-    value: Floats
-
-
-def boosted(model: Any) -> list[Tree]:
+def boosted(model: Any) -> list[Nodes]:
     """
     Return the trees of a HistGradientBoostingClassifier of two classes.
 
     Raises:
         Unsupported: It encodes categories itself.
     """
-    if getattr(model, "_preprocessor", None) is not None:
+    trees = read.boosted(model)
+    if getattr(model, "_preprocessor", None) is not None or any(
+        tree.categories for tree in trees
+    ):
         raise Unsupported("boosted trees with categorical_features of their own")
-    trees = []
-    for [predictor] in model._predictors:
-        nodes = predictor.nodes
-        if nodes["is_categorical"].any():
-            raise Unsupported("boosted trees with categorical_features of their own")
-        trees.append(
-            Tree(
-                column=nodes["feature_idx"].astype(np.int64),
-                threshold=nodes["num_threshold"].astype(np.float64),
-                left=nodes["left"].astype(np.int64),
-                right=nodes["right"].astype(np.int64),
-                gap_left=nodes["missing_go_to_left"].astype(bool),
-                is_leaf=nodes["is_leaf"].astype(bool),
-                value=nodes["value"].astype(np.float64),
-            )
-        )
     return trees
 
 
-def forest(model: Any) -> list[Tree]:
-    """Return the trees of a forest, whose leaves are probabilities of class 1."""
-    trees = []
-    for estimator in model.estimators_:
-        nodes = estimator.tree_.__getstate__()["nodes"]
-        trees.append(
-            Tree(
-                column=nodes["feature"].astype(np.int64),
-                threshold=nodes["threshold"].astype(np.float64),
-                left=nodes["left_child"].astype(np.int64),
-                right=nodes["right_child"].astype(np.int64),
-                gap_left=nodes["missing_go_to_left"].astype(bool),
-                is_leaf=nodes["left_child"] < 0,
-                value=estimator.tree_.value[:, 0, 1].astype(np.float64),
-            )
-        )
-    return trees
-
-
-def total(columns: Columns, trees: Sequence[Tree], *, is_single: bool) -> str:
+def total(columns: Columns, trees: Sequence[Nodes], *, is_single: bool) -> str:
     """
     Add trees to a graph, and return the sums of their leaves, (n,).
 
@@ -117,7 +61,7 @@ def total(columns: Columns, trees: Sequence[Tree], *, is_single: bool) -> str:
         Unsupported: They are larger than BigQuery imports.
     """
     # First, since a forest of very many leaves would take the memory of a training.
-    check_size(_NODE_BYTES * sum(len(tree.column) for tree in trees))
+    check_size(_NODE_BYTES * sum(len(tree.left) for tree in trees))
     trees = _of_raw(columns, trees, is_single=is_single)
     parts = _parts(trees)
     sums = _ensemble(columns.graph, columns.raw, trees, parts)
@@ -142,27 +86,29 @@ def place(graph: Graph, values: str, bounds: Floats) -> str:
     return graph.add("Cast", graph.flat(slot), to=TensorProto.INT64)
 
 
-def _of_raw(columns: Columns, trees: Sequence[Tree], *, is_single: bool) -> list[Tree]:
+def _of_raw(
+    columns: Columns, trees: Sequence[Nodes], *, is_single: bool
+) -> list[Nodes]:
     """Return trees with the thresholds that mean the same for raw values."""
-    column = np.concatenate([tree.column[~tree.is_leaf] for tree in trees])
-    threshold = np.concatenate([tree.threshold[~tree.is_leaf] for tree in trees])
+    column = np.concatenate([tree.feature[tree.left > 0] for tree in trees])
+    threshold = np.concatenate([tree.threshold[tree.left > 0] for tree in trees])
     encoded = [np.unique(threshold[column == at]) for at in range(columns.width)]
     raw = columns.raw_thresholds(encoded, is_single=is_single)
     moved = []
     for tree in trees:
-        values = np.zeros(len(tree.column))
-        for at in np.unique(tree.column[~tree.is_leaf]):
-            here = ~tree.is_leaf & (tree.column == at)
+        values = np.zeros(len(tree.left))
+        for at in np.unique(tree.feature[tree.left > 0]):
+            here = (tree.left > 0) & (tree.feature == at)
             values[here] = raw[at][np.searchsorted(encoded[at], tree.threshold[here])]
-        moved.append(replace(tree, threshold=values))
+        moved.append(tree._replace(threshold=values))
     return moved
 
 
-def _parts(trees: Sequence[Tree]) -> list[Floats]:
+def _parts(trees: Sequence[Nodes]) -> list[Floats]:
     """Return the leaves of all trees, one after the other, as three summands."""
-    rest = np.concatenate([np.where(tree.is_leaf, tree.value, 0.0) for tree in trees])
+    rest = np.concatenate([np.where(tree.left, 0.0, tree.value) for tree in trees])
     parts = []
-    bound = sum(float(np.abs(tree.value[tree.is_leaf]).max()) for tree in trees)
+    bound = sum(float(np.abs(tree.value[tree.left == 0]).max()) for tree in trees)
     for _ in range(2):
         unit = 2.0 ** (np.ceil(np.log2(bound)) - _BITS) if bound > 0 else 1.0
         coarse = np.round(rest / unit) * unit
@@ -171,18 +117,16 @@ def _parts(trees: Sequence[Tree]) -> list[Floats]:
     return [*parts, rest]
 
 
-def _search_tree(bounds: Floats) -> Tree:
+def _search_tree(bounds: Floats) -> Nodes:
     """Return a balanced tree whose leaves count the bounds on the left of them."""
-    column: list[int] = []
     threshold: list[float] = []
     left: list[int] = []
     right: list[int] = []
     value: list[float] = []
 
     def grow(start: int, stop: int) -> int:
-        own = len(column)
+        own = len(left)
         middle = (start + stop) // 2
-        column.append(0)
         threshold.append(bounds[middle] if start < stop else 0.0)
         value.append(float(start))
         left.append(0)
@@ -193,22 +137,22 @@ def _search_tree(bounds: Floats) -> Tree:
         return own
 
     grow(0, len(bounds))
-    children = np.array(left)
-    return Tree(
-        column=np.array(column),
+    return Nodes(
+        feature=np.zeros(len(left), dtype=np.int64),
         threshold=np.array(threshold),
-        left=children,
+        gap_left=np.ones(len(left), dtype=bool),
+        left=np.array(left),
         right=np.array(right),
-        gap_left=np.ones(len(column), dtype=bool),
-        is_leaf=children == 0,
         value=np.array(value),
+        categories={},
+        cover=np.ones(len(left)),
     )
 
 
 def _ensemble(
     graph: Graph,
     rows: str,
-    trees: Sequence[Tree],
+    trees: Sequence[Nodes],
     parts: Sequence[Floats],
     *,
     mode: str = "BRANCH_LEQ",
@@ -216,10 +160,10 @@ def _ensemble(
     """Add a node for trees whose leaves have these summands, (n, parts) as float32."""
     from onnx import numpy_helper
 
-    sizes = [len(tree.column) for tree in trees]
+    sizes = [len(tree.left) for tree in trees]
     number = np.repeat(np.arange(len(trees)), sizes)
     node = np.concatenate([np.arange(size) for size in sizes])
-    leaf = np.concatenate([tree.is_leaf for tree in trees])
+    leaf = np.concatenate([tree.left == 0 for tree in trees])
 
     def of_nodes(values: Sequence[NDArray[Any]], at_leaf: Any) -> NDArray[Any]:
         return np.where(leaf, at_leaf, np.concatenate(values))
@@ -233,7 +177,7 @@ def _ensemble(
         n_targets=len(parts),
         nodes_treeids=number.tolist(),
         nodes_nodeids=node.tolist(),
-        nodes_featureids=of_nodes([tree.column for tree in trees], 0).tolist(),
+        nodes_featureids=of_nodes([tree.feature for tree in trees], 0).tolist(),
         nodes_modes=np.where(leaf, "LEAF", mode).tolist(),
         nodes_values_as_tensor=numpy_helper.from_array(
             of_nodes([tree.threshold for tree in trees], 0.0)
