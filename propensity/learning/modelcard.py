@@ -7,7 +7,6 @@ The card of a model version: its data, its training and its figures, as plain va
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from propensity.learning import cost, decile, description, value
 from propensity.learning.bootstrap import Difference
 from propensity.learning.report.page import training_page
+from propensity.registry.feature_sets import written
 from propensity.registry.versions import (
     HTML,
     JSON,
@@ -274,12 +273,10 @@ def files(
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
-    data = io.BytesIO()
-    pq.write_table(nameless(rows), data, compression="zstd")
     contents = {
         MODEL: (pickled(trained.model), binary),
         PREPROCESSOR: (pickled(trained.preprocessor), binary),
-        DATASET: (data.getvalue(), PARQUET),
+        DATASET: (written(nameless(rows)), PARQUET),
     }
     if trained.measured is not None:
         contents[MEASURED] = (pickled(trained.measured), binary)

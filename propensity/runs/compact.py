@@ -409,7 +409,6 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
     and perhaps twice for a moment.
 
     Args:
-        run: The run.
         table: A table of EXPORTED.
         days: Of events, sorted; all within a week.
     """

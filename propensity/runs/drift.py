@@ -84,7 +84,6 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
     Compare a publication with those before it, before it is published.
 
     Args:
-        run: The run.
         model: That scored.
         staged: Its scores, with the sketches of their features.
     """

@@ -106,7 +106,6 @@ def _unfinished(
     its days are there.
 
     Args:
-        run: The run.
         query: The statement that lists weeks by predictions, or days by scores.
         further: Parameters of its own.
     """
@@ -290,7 +289,6 @@ def _event_figures(run: Run, groups: pa.Table, selection: Selection) -> dict[str
     Return the figures of one version's scores of one day.
 
     Args:
-        run: The run.
         groups: A row per distinct score and amount of a known label 1: ``score`` (null
             for none), ``is_anomaly``, ``alert_threshold`` (null for none), ``lost``,
             that amount, and numbers of events: ``known``, ``conversions``, ``unknown``

@@ -106,7 +106,6 @@ def stage(
     computed again.
 
     Args:
-        run: The run.
         model: Scores the users.
         features: Of every user, as ``user_days.features`` gives them.
         log_odds_shift: The season's, to add to their log-odds; None for none.
@@ -166,7 +165,6 @@ def _staged(
     Gather scored batches, shifted, into tables of about ``STAGED_ROWS`` rows.
 
     Args:
-        run: The run.
         scored: Batches with a probability for each row.
         why: Gives the columns of reasons, and the season's shift for all scores.
         worth: Gives the columns of expected values, of the shifted probabilities.
@@ -236,7 +234,6 @@ def score_shift(
     a bound of its own, and must neither stop a publication nor hide broken features.
 
     Args:
-        run: The run.
         staged: Its scores.
         causes: What has drifted, for the message.
 

@@ -21,7 +21,6 @@ def log_odds_shift(run: Run, version: int) -> float | None:
     weeks that had ended, and as final only such as were mature.
 
     Args:
-        run: The run.
         version: The model that scores.
 
     Returns:

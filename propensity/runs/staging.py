@@ -45,7 +45,6 @@ def stage(
     Score every user of the lookback into the staging table.
 
     Args:
-        run: The run.
         model: Scores the users.
         features: Of every user; read only if the function scores, not BigQuery.
         log_odds_shift: The season's, to add to their log-odds; None for none.

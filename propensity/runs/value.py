@@ -126,7 +126,6 @@ def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
     Nothing where the use case has no amounts, or the publication no expected values.
 
     Args:
-        run: The run.
         parameters: Of ``evaluation_amounts.sql``.
     """
     if not has_amounts(run):

@@ -8,16 +8,15 @@ removes users from it, as from every Parquet file of the bucket.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from offline.audience.destinations import templates
 from offline.audience.destinations.base import ADD, NO_RECEIPTS, Request
 from offline.audience.selection import Member
 from propensity.edges.artifacts import Artifacts
+from propensity.registry.feature_sets import written
 
 NAME = templates.RESERVED
 
@@ -59,10 +58,8 @@ class Bucket:
             },
             schema=SCHEMA,
         )
-        file = io.BytesIO()
-        pq.write_table(rows, file, compression="zstd")
         folder = f"audiences/{request.use_case}/{request.audience}/{request.as_of}"
-        self._artifacts.create(f"{folder}/{request.key}.parquet", file.getvalue())
+        self._artifacts.create(f"{folder}/{request.key}.parquet", written(rows))
         return {}
 
     def close(self) -> None:
