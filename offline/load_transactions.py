@@ -34,14 +34,10 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from offline.transaction_files import (
-    Transactions,
-    microseconds_of,
-    read,
-    utc_of,
-)
+from offline.transaction_files import Transactions, read, utc_of
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
+from propensity.events.values import microseconds_of
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement

@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from offline import csv_files
 from propensity.errors import SchemaError
-from propensity.events.values import EARLIEST
+from propensity.events.values import EARLIEST, EPOCH, microseconds_of
 from propensity.ids import problem_of
 from propensity.timeframe import moment_of
 from propensity.usecases import UseCase
@@ -333,11 +333,6 @@ def _identities(at: NDArray[np.int64], features: NDArray[np.float64]) -> list[st
     return ids
 
 
-def microseconds_of(moment: datetime) -> int:
-    """Return a moment as microseconds since 1970, UTC."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
 def utc_of(microseconds: int | np.int64) -> datetime:
     """Return the moment of microseconds since 1970, UTC."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))
+    return EPOCH + timedelta(microseconds=int(microseconds))

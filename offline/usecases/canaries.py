@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
+from propensity.events.values import microseconds_of
 from propensity.timeframe import midnight
 from propensity.usecases import Value
 
@@ -191,7 +192,7 @@ class Maker:
             zone: Hours that the property's own time is ahead of UTC.
         """
         number = sum(user.encode())
-        microseconds = (time - datetime(1970, 1, 1, tzinfo=UTC)) // TICK
+        microseconds = microseconds_of(time)
         parameters: dict[str, Row] = {
             "ga_session_id": {"int_value": microseconds // 86_400_000_000},
             "ga_session_number": {"int_value": int(abs(size))},

@@ -69,10 +69,5 @@ def _evaluated_weeks(run: Run) -> list[EvaluatedWeek]:
 
 def _level_differences(run: Run) -> list[LevelDifference]:
     return [
-        LevelDifference(
-            model_version=row["model_version"],
-            compared_version=row["compared_version"],
-            log_odds=row["log_odds"],
-        )
-        for row in run.rows("level_differences", as_of=run.as_of)
+        LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
     ]
