@@ -1,6 +1,7 @@
 -- One row per model version that was trained in a span of days: figures and verdict.
 -- Parameters: @since DATE and @until DATE, both included.
 -- Source: ma_model_training_metadata.
+-- It ends by the day that a training was for: one of a past day may be run later.
 SELECT
   use_case,
   model_version,
@@ -32,7 +33,8 @@ SELECT
 FROM
   ma_model_training_metadata
 WHERE
-  training_date BETWEEN @since AND @until
+  training_date >= @since
+  AND COALESCE(as_of, training_date) <= @until
 ORDER BY
   use_case,
   model_version DESC

@@ -76,5 +76,22 @@ def test_names_the_version_that_had_been_promoted(site, tmp_path):
     assert "as of a past day" in page
 
 
+def test_names_the_version_of_a_training_that_was_run_later_for_that_day(
+    site, tmp_path
+):
+    """Defect: of weeks that were played afterwards, as the demo's are, it said that no
+    version served, beside the figures of that version."""
+    played = {"use_case": "first_day_churn", "promoted": True, "training_date": DAY}
+    site.append(
+        tables.TRAINING_METADATA,
+        {**played, "model_version": 3, "as_of": PAST},
+        {**played, "model_version": 4, "as_of": DAY},
+    )
+    assert site.run("--out", str(tmp_path), "--as-of", str(PAST)) == 0
+    page = words((tmp_path / "use-case-first_day_churn.html").read_text())
+
+    assert "Version 3 serves" in page
+
+
 def test_of_today_says_nothing_of_it():
     assert "as of a past day" not in words(pages({})["index.html"])
