@@ -185,11 +185,10 @@ def _runs(
     if function == "compact_features":
         times = streamed * TIMES.get(statement.name, 1)
         return times * DAYS, float(times), math.inf
-    on_export = size.use_cases if size.events_a_day else 0
-    by_use_case = {"": on_export + on_stream, "ga4_purchase": on_export}
+    by_use_case = {"": size.on_export + on_stream, "ga4_purchase": size.on_export}
     use_cases = by_use_case.get(statement.use_case, on_stream)
     if function == "predictions" and not size.scores_users:
-        use_cases = min(use_cases, on_export)
+        use_cases = min(use_cases, size.on_export)
     # The first of a month can be a Monday: then all of them run.
     daily = use_cases * TIMES.get(statement.name, 1)
     often = 1.0 if function == "model_training" else WEEKS

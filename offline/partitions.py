@@ -80,6 +80,22 @@ class Size:
     has_index: bool = True
     sums_all_days: bool = True
 
+    @property
+    def on_export(self) -> int:
+        """Use cases on the GA4 export, where there is one."""
+        return self.use_cases if self.events_a_day else 0
+
+    @property
+    def trained(self) -> int:
+        """Use cases with a model: those, and the one of the stream."""
+        return self.on_export + bool(self.stream_events_a_day)
+
+    @property
+    def publishing(self) -> int:
+        """Use cases whose users get probabilities: on the export, and of players."""
+        has_players = bool(self.stream_events_a_day) and self.scores_users
+        return self.on_export + has_players
+
 
 def days(size: Size, settings: Settings) -> dict[str, int]:
     """

@@ -26,7 +26,7 @@ def index_bytes(size: Size) -> float:
 
 def is_loaded(size: Size) -> bool:
     """Tell whether an instance of ``get_proba`` holds all indexes twice."""
-    return index_bytes(size) * size.use_cases <= INDEX_MEMORY
+    return index_bytes(size) * size.publishing <= INDEX_MEMORY
 
 
 def lines(size: Size) -> Iterator[Line]:
@@ -34,12 +34,12 @@ def lines(size: Size) -> Iterator[Line]:
     yield Line(
         price="object_gib_month",
         what="prediction index, and the one before",
-        amount=2 * index_bytes(size) * size.use_cases / GIB,
+        amount=2 * index_bytes(size) * size.publishing / GIB,
     )
     yield Line(
         price="object_write_thousand",
         what="indexes and their pointers",
-        amount=2 * WEEKS * size.use_cases / 1e3,
+        amount=2 * WEEKS * size.publishing / 1e3,
         function="predictions",
     )
     calls = requests(size)["get_proba"]

@@ -122,9 +122,9 @@ def _counted(runs: float) -> str:
 
 def _stored(size: Size) -> Iterator[Line]:
     kept, streamed = size.days_kept, size.stream_events_a_day
-    prediction = row_bytes("ma_predictions_table", (), size) * size.use_cases
+    prediction = row_bytes("ma_predictions_table", (), size) * size.publishing
     daily: dict[str, float] = {}
-    if size.events_a_day:
+    if size.publishing:
         daily["probabilities of every week"] = size.users * prediction / 7
     if streamed:
         daily["events of the stream"] = streamed * row_bytes("stream_events", (), size)
@@ -151,6 +151,7 @@ def _stored(size: Size) -> Iterator[Line]:
             * row_bytes(sums.name, (), size)
             / GIB,
         )
+    if size.publishing:
         rows = sum(PARTITIONS["ma_predictions_table"](size, kept))
         yield Line(
             price="table_gib_month",
@@ -205,9 +206,9 @@ def _streamed(size: Size) -> Iterator[Line]:
             what=f"messages that topics keep for {days} days",
             amount=kept * BATCHED_MESSAGE / GIB,
         )
-    if size.events_a_day:
+    if size.publishing:
         # One row of features for each user, of some forty columns.
-        read = size.users * 40 * 8 * WEEKS * size.use_cases
+        read = size.users * 40 * 8 * WEEKS * size.publishing
         yield Line(
             price="read_tib",
             what="features of users",
@@ -255,15 +256,13 @@ def up_s(size: Size) -> dict[str, float]:
 def clocked(size: Size) -> dict[str, int]:
     """Return for how many use cases the clock calls each function; the compaction once,
     and predictions for none whose events are scored."""
-    if not size.events_a_day and not size.stream_events_a_day:
-        return {}
-    has_users = bool(size.events_a_day) or size.scores_users
-    return {
-        "model_training": size.use_cases,
-        "model_evaluation": size.use_cases,
-        "compact_features": 1,
-        **({"predictions": size.use_cases} if has_users else {}),
+    called = {
+        "model_training": size.trained,
+        "model_evaluation": size.trained,
+        "compact_features": int(size.trained > 0),
+        "predictions": size.publishing,
     }
+    return {target: times for target, times in called.items() if times}
 
 
 def _computed(size: Size) -> Iterator[Line]:
@@ -324,7 +323,7 @@ def gib_of(memory: str) -> float:
 
 def _others(size: Size) -> Iterator[Line]:
     streamed = size.stream_events_a_day * DAYS
-    objects: float = MODEL_BYTES * size.use_cases * 12
+    objects: float = MODEL_BYTES * size.trained * 12
     if streamed:
         # The archive of enriched events, and the exports of events and scores.
         event, score = (
@@ -344,7 +343,7 @@ def _others(size: Size) -> Iterator[Line]:
         what="models, archive and exports",
         amount=objects / GIB,
     )
-    if size.events_a_day:
+    if size.publishing:
         yield from _features(size)
         if size.has_index:
             yield from lookups.lines(size)
@@ -384,7 +383,7 @@ def feature_files(users: int) -> int:
 
 
 def _features(size: Size) -> Iterator[Line]:
-    kept = size.users * FEATURE_BYTES * sets_kept() * size.use_cases
+    kept = size.users * FEATURE_BYTES * sets_kept() * size.publishing
     yield Line(
         price="object_gib_month", what="features of publications", amount=kept / GIB
     )
@@ -392,7 +391,7 @@ def _features(size: Size) -> Iterator[Line]:
     yield Line(
         price="object_write_thousand",
         what="files of features",
-        amount=feature_files(size.users) * WEEKS * size.use_cases / 1e3,
+        amount=feature_files(size.users) * WEEKS * size.publishing / 1e3,
         function="predictions",
     )
 
