@@ -7,6 +7,7 @@ As those of ``charts``: inline SVG in the page's colours, 360 units wide.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 10.0, 26.0, 26.0
 _MARKED = 30
 # Ends of an axis and steps on it: people count in these.
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+# A label, read back: a number as ``words`` writes it, and its unit.
+_LABEL = re.compile("(\N{MINUS SIGN}?[0-9.]+(?:e[+\N{MINUS SIGN}][0-9]+)?)([%kMBT]?)")
+_UNITS = {"": 1.0, "%": 0.01, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+# So many powers of ten wider are steps at most, for their labels to be told apart.
+_WIDER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,7 @@ def series_svg(
         for value in (*line.values, *line.low, *line.high)
         if present(value)
     ]
-    ticks = ticks_of([0.0, *shown] if starts_at_zero else shown)
+    ticks = ticks_of([0.0, *shown] if starts_at_zero else shown, write)
     last = max(len(times) - 1, 1)
 
     def across(i: int) -> float:
@@ -138,7 +144,7 @@ def columns_svg(
         sum(max(float(part), 0.0) for part in both if present(part))
         for both in zip(values, above or [None] * len(values), strict=True)
     ]
-    ticks = ticks_of([0.0, *tops])
+    ticks = ticks_of([0.0, *tops], write)
     step = (WIDTH - _LEFT - _RIGHT) / max(len(times), 1)
 
     def across(i: int) -> float:
@@ -164,12 +170,13 @@ def columns_svg(
     return _svg(parts, title=title, description=description)
 
 
-def ticks_of(values: Sequence[float]) -> list[float]:
+def ticks_of(values: Sequence[float], write: Format | None = None) -> list[float]:
     """
     Return three to six round values that begin at or below and end at or above all.
 
     Args:
         values: Finite, in any order; none is as 0 alone.
+        write: Format of their labels: the steps are wide enough for it to show.
     """
     low, high = min(values, default=0.0), max(values, default=0.0)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
@@ -178,9 +185,27 @@ def ticks_of(values: Sequence[float]) -> list[float]:
         low, high = (0.0, around) if not high else (low - around, high + around)
     rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(s * power for s in _STEPS if s * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [n * step for n in range(first, max(last, first + 2) + 1)]
+    scales = [power * 10.0**n for n in range(_WIDER + 1)]
+    steps = [s * scale for scale in scales for s in _STEPS]
+    choices = []
+    for step in (step for step in steps if step >= rough * 0.999):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        choices.append([n * step for n in range(first, max(last, first + 2) + 1)])
+        if write is None or _are_shown(choices[-1], write):
+            return choices[-1]
+    return choices[0]
+
+
+def _are_shown(ticks: Sequence[float], write: Format) -> bool:
+    """Tell whether labels say where ticks are: none of them is rounded."""
+    room = (ticks[1] - ticks[0]) / 100
+    labels = [_LABEL.fullmatch(write(tick).replace(",", "")) for tick in ticks]
+    return all(
+        abs(float(label[1].replace("\N{MINUS SIGN}", "-")) * _UNITS[label[2]] - tick)
+        <= room
+        for label, tick in zip(labels, ticks, strict=True)
+        if label is not None
+    )
 
 
 def _svg(parts: Sequence[str], *, title: str, description: str) -> Markup:

@@ -5,7 +5,7 @@ An evaluated week beside the weeks before it, as a table and as charts of a page
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, floor
+from math import ceil
 from typing import Any
 
 from propensity.pages.charts import Line, line_svg
@@ -84,8 +84,8 @@ def charts(
         return []
     weeks = _Weeks(rows, period=period)
     figures = (
-        ("roc_auc", "ROC AUC", decimals(2), 0.05),
-        ("lift_at_budget", "Lift of the budget", decimals(1), 1.0),
+        ("roc_auc", "ROC AUC", decimals(2), 0.01),
+        ("lift_at_budget", "Lift of the budget", decimals(1), 0.1),
     )
     return [
         weeks.promise(outcome),
@@ -144,17 +144,17 @@ class _Weeks:
             caption += " The dashed line is what training measured of the version."
             guide = [Line([(0, trained), (self._last, trained)], "guide")]
             reached.append(trained)
-        low, high = (
-            to_whole(end / step) * step
-            for to_whole, end in ((floor, min(reached)), (ceil, max(reached)))
-        )
+        # Four steps that the labels can show; downwards, as an ROC AUC ends at 1.
+        high = ceil(max(reached) / step) * step
+        quarters = max(ceil((high - min(reached)) / (4 * step)), 1)
+        low = max(high - 4 * step * quarters, 0.0)
         exact = decimals(3)
         svg = self._svg(
             [*guide, Line(seen, has_dots=True, intervals=intervals)],
             title=f"{heading} by {self._period}",
             description=f"{self._said(key, exact)}; at training {exact(trained)}.",
             y_label="",
-            y_range=(low, high if high > low else low + step),
+            y_range=(low, low + 4 * step * quarters),
             write=write,
         )
         return {"heading": heading, "caption": caption, "svg": svg}

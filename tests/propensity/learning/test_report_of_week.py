@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from propensity.learning import metrics
 from propensity.learning.report import promise
 from propensity.learning.report.week import Report, evaluation_page
+from propensity.learning.report.weeks import charts
 from tests.propensity.learning.model_cards import HOSTILE
 from tests.propensity.learning.report_pages import parse, pictures
 from tests.propensity.learning.weeks import (
@@ -79,6 +80,23 @@ class TestPage:
         assert "Promised and came, by week" in titles
         assert "ROC AUC by week" in titles
         assert "Lift of the budget by week" in titles
+
+    @pytest.mark.parametrize(
+        ("key", "low", "high"),
+        [("lift_at_budget", 2.36, 4.66), ("roc_auc", 0.71, 0.74), ("roc_auc", 0.9, 1)],
+    )
+    def test_has_axes_whose_lines_are_where_their_labels_say(self, key, low, high):
+        """Defect: lines at 2.75 and 4.25 were labelled 2.8 and 4.2."""
+        rows = [{"week": "a", key: low}, {"week": "b", key: high}]
+        [*_, chart] = charts(rows, trained={}, period="week", outcome="buy")
+        labels = re.findall(
+            r'<text class="tick end" x="44" [^>]*>([\d.]+)<', chart["svg"]
+        )
+        values = [float(label) for label in labels]
+
+        assert np.diff(values) == pytest.approx([values[1] - values[0]] * 4)
+        assert values[0] <= low < high <= values[-1]
+        assert key == "lift_at_budget" or values[-1] <= 1
 
     def test_of_a_first_week_has_nothing_to_compare_with(self):
         one = row(0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.pages.series import Series, columns_svg, series_svg, ticks_of
-from propensity.pages.words import count, percent
+from propensity.pages.words import count, decimals, percent
 
 NUMBERS = st.floats(-1e9, 1e9) | st.none()
 WORDS = {"title": "t", "description": "d", "y_label": "y"}
@@ -45,6 +45,20 @@ class TestTicks:
     def test_are_round(self):
         """As people count."""
         assert ticks_of([0.0, 87.0]) == [0.0, 25.0, 50.0, 75.0, 100.0]
+
+    @pytest.mark.parametrize(
+        ("values", "write", "labels"),
+        [
+            ([0, 1], count, ["0", "1", "2"]),
+            ([0, 10], count, ["0", "5", "10"]),
+            ([0.01, 0.02], percent, ["1.0%", "1.5%", "2.0%"]),
+            ([0.7512, 0.7514], decimals(3), ["0.751", "0.752", "0.753"]),
+        ],
+    )
+    def test_are_where_their_labels_say(self, values, write, labels):
+        """Defect: a chart of up to ten users had lines at 2.5 and 7.5, labelled 2 and
+        8, and one of a single user had two labelled 0."""
+        assert [write(tick) for tick in ticks_of(values, write)] == labels
 
     def test_of_one_value_leave_room_around_it(self):
         """A line that is level is in the middle, and not on an edge."""
