@@ -365,7 +365,8 @@ def dead_letters(**chosen: Any) -> int:
 
     Returns the messages of the subscription dead-letters-replay to the topics that they
     failed on, as they were. One is acknowledged once it is published; one that is not
-    comes again within a minute or so.
+    comes again within a minute or so. Pub/Sub tells nobody what an interrupted replay
+    still holds: --wait 70 waits for that, too.
     """
     return _replay("dead-letters", **chosen)
 

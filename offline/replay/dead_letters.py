@@ -15,8 +15,16 @@ from google.pubsub_v1.types import PubsubMessage
 from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, identified
-from offline.replay.sending import Sender, Stop, TokenBucket, translated
+from offline.replay.sending import (
+    Sender,
+    Stop,
+    TokenBucket,
+    patient,
+    pause,
+    translated,
+)
 from propensity import topics
+from propensity.errors import Unavailable
 from propensity.settings import Settings
 
 # Pulled at once. What is pulled has to be published within the subscription's deadline
@@ -28,9 +36,13 @@ PULLED_S = 10.0
 PATIENCE_S = 10.0
 PULL_S = 5.0
 
-# The one that is pulled; in a deployment behind its prefix.
-[SUBSCRIPTION] = [
-    subscription.name
+# Between two pulls of which the first failed.
+PAUSE_S = 1.0
+
+# The one that is pulled, in a deployment behind its prefix; and how long what was
+# pulled stays hidden from other pulls.
+[(SUBSCRIPTION, LEASED_S)] = [
+    (subscription.name, float(subscription.acknowledge_s))
     for subscription in topics.SUBSCRIPTIONS
     if not subscription.function
 ]
@@ -62,7 +74,8 @@ class DeadLetters:
         Return messages that are not held yet, none if none came in time.
 
         Raises:
-            PropensityError: There is no such subscription, or no answer.
+            Unavailable: Pub/Sub failed. It may hide messages for it all the same.
+            PropensityError: There is no such subscription, or it may not be read.
         """
         try:
             answer = self._client.pull(
@@ -89,7 +102,11 @@ class DeadLetters:
         done = list(message_ids)
         try:
             for ids in _pieces([self._held[message] for message in done]):
-                self._client.acknowledge(subscription=self._path, ack_ids=ids)
+                self._client.acknowledge(
+                    subscription=self._path,
+                    ack_ids=ids,
+                    retry=patient(self.settings),
+                )
         except api.GoogleAPIError as error:
             raise translated(error, f"subscription {self._name}") from error
         for message in done:
@@ -124,6 +141,9 @@ def send_dead_letters(
     """
     Send dead letters back until none comes for a while; acknowledge what was sent.
 
+    A pull that fails is repeated within PROPENSITY_RETRY_DEADLINE_S. Its answer may
+    have been lost with letters in it, so the end then waits for these, too.
+
     Args:
         letters: The subscription.
         sender: To publish them.
@@ -143,7 +163,10 @@ def send_dead_letters(
     most = max(1, min(PULLED, int((rate or PULLED) * PULLED_S)))
     left = limit
     is_due = False
-    newest = time.monotonic()
+    answered = time.monotonic()
+    ends = answered + wait
+    # Until none comes there may be more, also where this fails.
+    tally.place = ""
     with tqdm(desc="sending", unit=" messages", disable=None) as bar:
         while not stop.is_asked and tally.failure is None and left != 0:
             # Before the pull: at a low rate the wait may outlast the deadline.
@@ -151,9 +174,21 @@ def send_dead_letters(
             if not is_due:
                 break
             count = most if left is None else min(most, left)
-            new = letters.pull(count, seconds=max(2.0, min(PULL_S, wait)))
+            try:
+                new = letters.pull(count, seconds=max(2.0, min(PULL_S, wait)))
+            except Unavailable:
+                now = time.monotonic()
+                if now - answered >= letters.settings.retry_deadline_s:
+                    raise
+                ends = max(ends, now + LEASED_S + wait)
+                pause(PAUSE_S, stop)
+                continue
+            answered = time.monotonic()
             if not new:
-                if time.monotonic() - newest >= wait:
+                if answered >= ends:
+                    tally.place = None
+                    if wait < LEASED_S:
+                        tally.remark = _hidden()
                     return
                 continue
             futures = {}
@@ -177,8 +212,16 @@ def send_dead_letters(
                 for message, future in futures.items()
                 if future is not None and future.done() and not future.exception()
             )
-            newest = time.monotonic()
-    tally.place = ""
+            answered = time.monotonic()
+            ends = max(ends, answered + wait)
+
+
+def _hidden() -> str:
+    """Say what nobody can see: Pub/Sub tells no one what another has pulled."""
+    return (
+        f"Letters that an interrupted replay holds come again after {LEASED_S:.0f} s; "
+        f"--wait {LEASED_S + PATIENCE_S:.0f} waits for them."
+    )
 
 
 def returned(

@@ -60,7 +60,7 @@ class Tally:
 
     ``sent`` counts by topic and event type, ``left_out`` by reason; ``nameless`` those
     that have no identity of their own. ``place`` is where to go on, None where nothing
-    is left.
+    is left; ``remark`` is what else to know at the end.
     """
 
     sent: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -68,6 +68,7 @@ class Tally:
     nameless: int = 0
     examples: list[Outgoing] = field(default_factory=list)
     place: str | None = None
+    remark: str = ""
     failure: PropensityError | None = None
     is_stopped: bool = False
     is_dry: bool = False
@@ -96,6 +97,7 @@ class Tally:
                 for example in self.examples
             ],
             "go_on": self.place,
+            "remark": self.remark,
             "failure": self.failure.message if self.failure else None,
             "is_stopped": self.is_stopped,
         }
@@ -125,6 +127,8 @@ class Tally:
             )
         if self.place is not None:
             lines.append(f"There may be more. Run the same again{self.place}.")
+        if self.remark:
+            lines.append(self.remark)
         return "\n".join(lines)
 
 

@@ -109,6 +109,16 @@ class TokenBucket:
         return not stop.is_asked
 
 
+def patient(settings: Settings) -> Retry:
+    """Return how calls are repeated that may succeed later, and how long."""
+    return Retry(
+        predicate=_IS_TRANSIENT,
+        initial=0.1,
+        maximum=5.0,
+        timeout=float(settings.retry_deadline_s),
+    )
+
+
 class Sender:
     """Publishes messages, and counts in its tally those that Pub/Sub has."""
 
@@ -137,12 +147,7 @@ class Sender:
         self._shown = shown
         self._project = settings.project
         self._unconfirmed: deque[tuple[Any, Outgoing]] = deque()
-        self._retry = Retry(
-            predicate=_IS_TRANSIENT,
-            initial=0.1,
-            maximum=5.0,
-            timeout=float(settings.retry_deadline_s),
-        )
+        self._retry = patient(settings)
         self._client: Any = None if is_dry else self._opened()
 
     def _opened(self) -> Any:
@@ -239,6 +244,13 @@ class Sender:
         if self._client is not None:
             self._client.stop()
             self._client.transport.close()
+
+
+def pause(seconds: float, stop: Stop) -> None:
+    """Sleep for some seconds, or until it is to stop."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop.is_asked:
+        time.sleep(min(left, SLICE_S))
 
 
 def translated(error: Exception, what: str) -> PropensityError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Bus:
     project: str
     publisher: Any
     subscriber: Any
+    host: str = ""
 
     def topic(self, name: str = "") -> str:
         """Make a topic with a subscription of the same name, and return the name."""
@@ -142,7 +144,12 @@ class Bus:
 
 
 def opened(project: str) -> Bus:
-    return Bus(project, pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient())
+    return Bus(
+        project,
+        pubsub_v1.PublisherClient(),
+        pubsub_v1.SubscriberClient(),
+        os.environ["PUBSUB_EMULATOR_HOST"],
+    )
 
 
 @pytest.fixture

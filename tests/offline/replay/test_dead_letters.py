@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import grpc
 import pytest
 from google.cloud import pubsub_v1
 from google.pubsub_v1.types import DeadLetterPolicy
 
 from commands.cli import main
 from local.stack import topics
+from offline.replay import dead_letters
 from offline.replay.dead_letters import ORIGIN, SUBSCRIPTION, returned
 from propensity.settings import Settings
 from tests.offline.replay.conftest import Bus, opened
+from tests.proxy import GrpcProxy
 
 
 @pytest.fixture
@@ -27,6 +32,48 @@ def own_project(environment, monkeypatch) -> Iterator[Bus]:
     found.publisher.stop()
     found.publisher.transport.close()
     found.subscriber.close()
+
+
+class Unsteady(GrpcProxy):
+    """
+    Pub/Sub that fails calls of a method, by their number.
+
+    ``rule`` takes the number, from 0, and returns the status that the call fails with,
+    None to let it through. With ``is_late`` it fails behind Pub/Sub: what was asked has
+    been done, and the answer is lost.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        method: str,
+        rule: Callable[[int], grpc.StatusCode | None],
+        *,
+        is_late: bool = False,
+    ) -> None:
+        super().__init__({"/google.pubsub.v1.": upstream})
+        self._method, self._rule, self._is_late = method, rule, is_late
+        self._numbers = itertools.count()
+
+    def serve(
+        self, method: str, sent: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
+        """Answer as Pub/Sub does, or fail."""
+        fails_with = None
+        if method.endswith(self._method):
+            fails_with = self._rule(next(self._numbers))
+        if fails_with is None:
+            yield from super().serve(method, sent, context)
+            return
+        if self._is_late:
+            for _ in self.call(method, sent, context):
+                pass
+        context.abort(fails_with, "injected")
+
+
+def first(count: int, status: grpc.StatusCode) -> Callable[[int], Any]:
+    """Let the first calls fail."""
+    return lambda number: status if number < count else None
 
 
 class TestDeadLetters:
@@ -150,6 +197,102 @@ class TestDeadLetters:
         assert len(bus.taken("events", 2)) == 2
         assert "There may be more. Run the same again." in capsys.readouterr().out
         assert self.waiting(bus, 3) == 3
+
+    @pytest.mark.parametrize("method", ["Pull", "Acknowledge"])
+    @pytest.mark.parametrize(
+        "status",
+        [
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            grpc.StatusCode.INTERNAL,
+        ],
+    )
+    def test_are_all_sent_where_pub_sub_refuses_now_and_then(
+        self, own_project, monkeypatch, method, status
+    ):
+        """A request that may succeed later is repeated, and the replay goes on."""
+        bus = own_project
+        monkeypatch.setattr(dead_letters, "LEASED_S", 1.0)
+        for number in range(3):
+            bus.publish("dead-letters", b"%d" % number)
+        bus.topic("events")
+        with (
+            Unsteady(bus.host, f"Subscriber/{method}", first(2, status)) as unsteady,
+            monkeypatch.context() as changed,
+        ):
+            changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
+            ended = main(["replay", "dead-letters", "--wait", "1"])
+
+        assert ended == 0
+        assert {one.data for one in bus.taken("events", 3)} == {b"0", b"1", b"2"}
+        assert self.waiting(bus, 0) == 0
+
+    @pytest.mark.long
+    def test_of_a_lost_answer_are_waited_for(self, own_project, monkeypatch, capsys):
+        """Pub/Sub holds them for a minute; a replay that ended before would leave them
+        behind, and say that all was done."""
+        bus = own_project
+        bus.publish("dead-letters", b"mine")
+        bus.topic("events")
+        monkeypatch.setattr(dead_letters, "LEASED_S", 14.0)
+        bus.subscriber.update_subscription(
+            request={
+                "subscription": {
+                    "name": bus.path(SUBSCRIPTION),
+                    "ack_deadline_seconds": 10,
+                },
+                "update_mask": {"paths": ["ack_deadline_seconds"]},
+            }
+        )
+        lost = first(1, grpc.StatusCode.UNAVAILABLE)
+        with (
+            Unsteady(bus.host, "Subscriber/Pull", lost, is_late=True) as unsteady,
+            monkeypatch.context() as changed,
+        ):
+            changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
+            ended = main(["replay", "dead-letters", "--wait", "1"])
+
+        assert ended == 0
+        assert "1 messages sent" in capsys.readouterr().out
+        assert [one.data for one in bus.taken("events", 1)] == [b"mine"]
+
+    def test_of_a_subscription_that_stays_away_are_left(
+        self, own_project, monkeypatch, capsys
+    ):
+        """It ends with the error after PROPENSITY_RETRY_DEADLINE_S, and says that there
+        may be more."""
+        bus = own_project
+        monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "2")
+        bus.publish("dead-letters", b"mine")
+        always = first(10**6, grpc.StatusCode.UNAVAILABLE)
+        with (
+            Unsteady(bus.host, "Subscriber/Pull", always) as unsteady,
+            monkeypatch.context() as changed,
+        ):
+            changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
+            ended = main(["replay", "dead-letters", "--wait", "1"])
+
+        said = capsys.readouterr()
+        assert ended == 1
+        assert "Pub/Sub did not answer for subscription dead-letters-replay" in said.err
+        assert "There may be more. Run the same again." in said.out
+        assert self.waiting(bus, 1) == 1
+
+    def test_that_another_replay_holds_are_spoken_of(self, own_project, capsys):
+        """They cannot be seen. So a replay that ends within their minute does not say
+        that there are none."""
+        bus = own_project
+        bus.publish("dead-letters", b"mine")
+        assert bus.pull(SUBSCRIPTION)
+        ended = main(["replay", "dead-letters", "--wait", "1"])
+
+        told = capsys.readouterr().out
+        assert ended == 0
+        assert "0 messages sent" in told
+        assert (
+            "Letters that an interrupted replay holds come again after 60 s; --wait 70 "
+            "waits for them."
+        ) in told
 
     def test_keep_their_identity_when_they_come_twice(self):
         """One that was sent and could not be acknowledged is sent again as the same
