@@ -141,8 +141,11 @@ class _Weeks:
         caption, guide, reached = "Lines show 95% intervals.", [], [y for _, y in seen]
         reached += [y for _, *both in intervals for y in both]
         if present(trained):
-            caption += " The dashed line is what training measured of the version."
-            guide = [Line([(0, trained), (self._last, trained)], "guide")]
+            caption += (
+                " The dashed line is what training measured of the newest version, "
+                f"over its {self._period}s."
+            )
+            guide = [Line([(self._newest(), trained), (self._last, trained)], "guide")]
             reached.append(trained)
         # Four steps that the labels can show; downwards, as an ROC AUC ends at 1.
         high = ceil(max(reached) / step) * step
@@ -158,6 +161,13 @@ class _Weeks:
             write=write,
         )
         return {"heading": heading, "caption": caption, "svg": svg}
+
+    def _newest(self) -> float:
+        """Return the place where the weeks of the newest version begin."""
+        versions = [row.get("model_version") for row in self._rows]
+        others = [n for n, version in enumerate(versions) if version != versions[-1]]
+        # Half a week before, so that the line of a single week is seen.
+        return others[-1] + 0.5 if others else 0.0
 
     def _intervals(self, key: str) -> list[tuple[float, float, float]]:
         return [

@@ -98,6 +98,27 @@ class TestPage:
         assert values[0] <= low < high <= values[-1]
         assert key == "lift_at_budget" or values[-1] <= 1
 
+    @pytest.mark.parametrize(
+        ("versions", "begins"), [((1, 1, 1), 0.0), ((2, 1, 2), 1.5), ((1, 1, 2), 1.5)]
+    )
+    def test_compares_a_training_with_the_weeks_of_its_version(self, versions, begins):
+        """Those of an earlier version had a training of their own."""
+        rows = [
+            {"week": str(version), "roc_auc": 0.7, "model_version": version}
+            for version in versions
+        ]
+        trained = {"roc_auc": 0.8}
+        [*_, chart] = charts(rows, trained=trained, period="week", outcome="buy")
+        dashed, drawn = (
+            [float(x) for x in re.findall(r"[ML]?([\d.]+)[ ,]", path)]
+            for style in ("guide", "line")
+            for path in re.findall(rf'class="{style}" d="([^"]+)"', chart["svg"])
+        )
+
+        week = (drawn[-1] - drawn[0]) / 2
+        assert dashed[0] == pytest.approx(drawn[0] + begins * week, abs=0.1)
+        assert dashed[-1] == drawn[-1]
+
     def test_of_a_first_week_has_nothing_to_compare_with(self):
         one = row(0)
         said = words(report(newest=one, weeks=[one], trained={}, alarms=[]))
