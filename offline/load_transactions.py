@@ -140,9 +140,9 @@ def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
     """
     for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
         warehouse.create(table)
-    new = np.flatnonzero(
-        ~np.isin(transactions.ids, list(_loaded(warehouse, transactions)))
-    )
+    there = _loaded(warehouse, transactions)
+    ids = enumerate(transactions.ids)
+    new = [place for place, event_id in ids if event_id not in there]
     truths = _told(warehouse, transactions)
     known = [
         int(place)
@@ -153,7 +153,7 @@ def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
         desc="loading", total=len(new) + len(known), unit=" rows", disable=None
     ) as bar:
         for table, places, rows in (
-            (tables.INFERENCE_LOG, new.tolist(), _inferences),
+            (tables.INFERENCE_LOG, new, _inferences),
             (tables.TRUTH_EVENTS, known, _truths),
         ):
             for piece in _pieces(places):

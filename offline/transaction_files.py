@@ -145,7 +145,10 @@ def transactions(
         table.column_names,
         [*use_case.features, TIME, CLASS, EVENT_TIME, truth, known_at, identity],
     )
-    features = np.column_stack([_numbers(table, name) for name in use_case.features])
+    # Filled column by column: a file may have tens of millions of rows.
+    features = np.empty((len(table), len(use_case.features)))
+    for place, name in enumerate(use_case.features):
+        features[:, place] = _numbers(table, name)
     at = _moments(table, start)
     by_start = "" if EVENT_TIME in table.column_names else "; choose an earlier --start"
     _check_period(at, "would be at", latest=latest, advice=by_start)
@@ -324,9 +327,10 @@ def _identities(at: NDArray[np.int64], features: NDArray[np.float64]) -> list[st
     """
     seen: Counter[str] = Counter()
     ids = []
-    # Zero has two signs, and is one amount.
-    for moment, row in zip(at.tolist(), features + 0.0, strict=True):
-        digest = hashlib.sha256(moment.to_bytes(8, "big") + row.tobytes()).hexdigest()
+    for moment, row in zip(at, features, strict=True):
+        # Zero has two signs, and is one amount.
+        data = int(moment).to_bytes(8, "big") + (row + 0.0).tobytes()
+        digest = hashlib.sha256(data).hexdigest()
         short = digest[:_ID_CHARACTERS]
         seen[short] += 1
         ids.append(f"{short}-{seen[short]}" if seen[short] > 1 else short)
