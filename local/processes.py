@@ -169,14 +169,14 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     """
     Stop processes with everything they started: SIGTERM, then SIGKILL.
 
+    Their ports are free again then.
+
     Returns:
         Those that were still running when this was called.
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
-    for process in every:
-        if process not in running:
-            _end_left_behind(process)
+    left = [one for one in every if one not in running and _end_left_behind(one)]
     for process in running:
         _signal_group(process, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
@@ -191,21 +191,30 @@ def stop(processes: Iterable[Process]) -> list[Process]:
         # What a killed leader left behind is still in its group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+    # Those of the group are no children of ours, and end a moment after the signal.
+    deadline = time.monotonic() + STOP_S
+    while not all(is_free(process.port) for process in [*running, *left]):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
     return running
 
 
-def _end_left_behind(process: Process) -> None:
+def _end_left_behind(process: Process) -> bool:
     """
-    Kill what a leader that was killed has left in its group.
+    Kill what a leader that was killed has left in its group; tell whether it has.
 
     Workers of a server may not notice, and keep its port. They have its command line;
     what has another is of a group that got the same number later.
     """
+    found = False
     for member in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             is_of_group = os.getpgid(member.pid) == process.pid
             if is_of_group and str(process.port) in member.cmdline():
                 member.kill()
+                found = True
+    return found
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:

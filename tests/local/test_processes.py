@@ -55,7 +55,7 @@ class TestStop:
         assert not is_free(killed.port)
 
         assert stop([killed]) == []
-        until(lambda: is_free(killed.port))
+        assert is_free(killed.port)
 
     def test_ends_it_before_the_next_start(self, killed, tmp_path):
         """Defect: where a program was killed with all that it had started, the next
@@ -69,7 +69,7 @@ class TestStop:
         )
         refuse_running(state)
 
-        until(lambda: is_free(killed.port))
+        assert is_free(killed.port)
         assert state.record() is None
 
     def test_touches_no_stranger_of_the_same_number(self, killed):
