@@ -71,6 +71,12 @@ LONGEST_FIRST = (
 )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Number bytes that nobody can read: what is packed holds the second in which it
+    was, and workers that begin a second apart must name the same tests."""
+    return argname if isinstance(val, bytes) and not val.isascii() else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by how long they take; each keeps the order of its own tests."""
 
