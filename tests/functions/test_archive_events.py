@@ -25,6 +25,8 @@ from tests.functions.instances import ENVELOPES, Instance
 from tests.functions.streaming import Site, eventually, new_site
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.runs
+
 FOLDER = "archive/events/"
 Archived = Callable[[str], list[dict[str, Any]]]
 

@@ -18,6 +18,8 @@ from tests import shop
 from tests.functions.conftest import Place
 from tests.shop import DAY, WEEK, event, purchase
 
+pytestmark = pytest.mark.runs
+
 MONDAY = date(2026, 3, 2)
 SECOND = MONDAY + WEEK
 TREATED = [f"t{n}" for n in range(30)]

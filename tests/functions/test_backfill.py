@@ -21,6 +21,8 @@ from tests.functions.conftest import LATER, TRAINED, Place, entered, let_the_lea
 from tests.functions.predicted import add, state
 from tests.shop import WEEK
 
+pytestmark = pytest.mark.runs
+
 FIRST = TRAINED - WEEK
 WEEKS = (FIRST, TRAINED, LATER)
 

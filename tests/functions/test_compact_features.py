@@ -43,6 +43,8 @@ from tests.functions.streaming import (
     rows_of,
 )
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["shared", "site"]
 

@@ -42,6 +42,8 @@ from tests.functions.streaming import (
 )
 from tests.proxy import Asked, Proxy
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["shared", "site"]
 

@@ -24,6 +24,8 @@ from tests.functions.evaluated import (
 )
 from tests.shop import DAY, WEEK, purchase
 
+pytestmark = pytest.mark.runs
+
 __all__ = ["converters", "own_export", "scores", "shop_of"]
 
 

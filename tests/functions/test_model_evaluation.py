@@ -176,6 +176,7 @@ class TestMaturity:
             str(MONDAY + WEEK): "provisional",
         }
 
+    @pytest.mark.runs
     @pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.long)])
     def test_is_of_the_publication_that_stands(
         self, shop_of, scores, converters, version
@@ -202,6 +203,7 @@ class TestMaturity:
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["provisional_log_odds"] is None
 
+    @pytest.mark.runs
     def test_is_of_what_was_published_by_a_run_that_had_begun_before(
         self, shop_of, scores, converters
     ):
@@ -242,6 +244,7 @@ class TestMaturity:
         assert row["model_version"] == 1
         assert row["prediction_as_of"] == MONDAY - 3 * DAY
 
+    @pytest.mark.runs
     def test_is_of_what_stands_where_01_was_missed(self, shop_of, scores, converters):
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once; so is one that had
@@ -273,6 +276,7 @@ class TestMaturity:
         assert of_monday(evaluations(place)) == [("final", pytest.approx(mean / 2))]
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
+    @pytest.mark.runs
     def test_waits_for_a_day_that_the_export_lacks(self, shop_of, scores, converters):
         """Defect: a table that came weeks late was in no figure, and none said so. As
         long as a run catches up the week is provisional, and its report names the day;

@@ -25,6 +25,8 @@ from tests.functions.evaluated import (
 )
 from tests.shop import DAY, WEEK, event, purchase
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["own_export", "scores", "shop_of"]
 

@@ -27,6 +27,8 @@ from tests.functions.test_audience_lift import join, lifts
 from tests.functions.test_drift import expect_much
 from tests.shop import DAY, WEEK, purchase
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["converters", "own_export", "scores", "shop_of"]
 

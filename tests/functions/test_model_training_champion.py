@@ -12,6 +12,8 @@ from tests.functions.conftest import TRAINED
 from tests.proxy import Asked, Proxy
 from tests.shop import WEEK
 
+pytestmark = pytest.mark.runs
+
 ROWS = "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
 
 

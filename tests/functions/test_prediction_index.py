@@ -49,6 +49,8 @@ from tests.functions.looked_up import (
 from tests.functions.streaming import Site, eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
 
+pytestmark = pytest.mark.runs
+
 USE_CASE = "ga4_purchase"
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 FAST = {"PROPENSITY_LOOKUP_TTL_S": "1"}

@@ -140,6 +140,7 @@ class TestPublishing:
         """What was staged is removed once it is published."""
         assert published.rows("SELECT * FROM ma_predictions_staging") == []
 
+    @pytest.mark.runs
     def test_of_an_older_date_takes_nobody_s_newer_row(self, published):
         """A rerun for the past renews its history, and not the present."""
         published.run("model_evaluation", LATER)
@@ -362,6 +363,7 @@ class TestRefusals:
 
 
 class TestForce:
+    @pytest.mark.runs
     def test_publishes_scores_that_jumped(self, enthroned):
         """Who has looked at the features may say so."""
         add(enthroned, tables.PREDICTIONS_HISTORY, user_id="u", probability=1e-4)

@@ -19,6 +19,8 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from tests.functions.conftest import TRAINED, Place, entered
 
+pytestmark = pytest.mark.runs
+
 KEY = "a key of the tests, long enough for one"
 USER = "user.004"
 HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_staging")

@@ -15,6 +15,8 @@ from tests.functions.conftest import TRAINED, let_the_lease_end
 from tests.functions.predicted import published_once, state
 from tests.shop import WEEK
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["published_once"]
 

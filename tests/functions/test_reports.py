@@ -39,6 +39,8 @@ from tests.propensity.learning.report_pages import parse
 from tests.propensity.learning.weeks import ALARM, EXPECTED, LIFT
 from tests.shop import DAY, WEEK, purchase
 
+pytestmark = pytest.mark.runs
+
 __all__ = ["converters", "drawn", "own_export", "place", "scores", "shop_of"]
 
 NAME = "ga4_purchase"

@@ -34,6 +34,8 @@ from tests.functions.reproducing import (
 from tests.functions.test_value import COLUMNS, without_amounts
 from tests.propensity.registry.versions import overwrite
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["before", "published"]
 

@@ -30,6 +30,8 @@ from tests.functions.reproducing import (
 )
 from tests.functions.test_suppression import KEY, suppress
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["before", "own", "published"]
 

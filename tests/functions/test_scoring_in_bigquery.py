@@ -31,6 +31,8 @@ from tests.functions.reproducing import reproduced
 from tests.functions.test_suppression import KEY, suppress
 from tests.propensity.registry.versions import overwrite
 
+pytestmark = pytest.mark.runs
+
 USE_CASE = usecases.load("ga4_purchase")
 IN_BIGQUERY = {"PROPENSITY_SCORE_WITH": "bigquery"}
 # Days of so long ago have sums only where these never expire.

@@ -20,6 +20,8 @@ from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.evaluated import MONDAY, own_export, published, shop_of
 from tests.shop import DAY, WEEK, event, purchase
 
+pytestmark = pytest.mark.runs
+
 __all__ = ["own_export", "shop_of"]
 
 OFF = {"PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT": "0"}

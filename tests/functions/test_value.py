@@ -26,6 +26,8 @@ from tests.functions.predicted import add, published_once
 from tests.propensity.registry.versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["published_once"]
 

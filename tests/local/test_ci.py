@@ -119,11 +119,12 @@ def checked(tmp_path_factory) -> Checked:
 
 class TestSteps:
     def test_are_the_commands_of_the_readme(self, checked):
-        """Set-up, what installs, and then both commands of README.md and the rest; on
+        """Set-up, what installs, both commands of README.md, further tests; on
         the newest Python a demo; on those between the import of all modules."""
         assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
-        assert checked.steps[:5] == ["setup", "check", "test-install", "demo", "test"]
-        rest = checked.calls[5:]
+        first = ["setup", "check", "test-install", "demo", "test", "test-runs"]
+        assert checked.steps[:6] == first
+        rest = checked.calls[6:]
         assert {call["words"][0] for call in rest} <= {"setup", "imports", "demo"}
         for call in rest:
             assert any(word.startswith("VENV=.venv-3.") for word in call["words"])
@@ -163,7 +164,7 @@ class TestFailures:
             "test-long",
             *(
                 pytest.param(step, marks=pytest.mark.long)
-                for step in ("check", "demo", "test")
+                for step in ("check", "demo", "test", "test-runs")
             ),
         ],
     )
@@ -175,7 +176,7 @@ class TestFailures:
         assert checked.done.returncode != 0
         assert checked.steps[-1] == step
         if step == "test-long":
-            assert checked.steps[-2] == "test"
+            assert checked.steps[-2] == "test-runs"
         assert "Network is unreachable" in checked.done.stderr
         assert f"make {step}" in checked.done.stdout.rpartition("failed: ")[2]
 
@@ -184,7 +185,7 @@ class TestFailures:
         """The demo of the newest, and the imports beside it: their output is there."""
         program = "import os, sys; print('from', os.getcwd()); sys.exit(4)"
         checked = check(failing=step, only=only, program=program)
-        further = [c for c in checked.calls[5:] if step == c["words"][0]]
+        further = [c for c in checked.calls[6:] if step == c["words"][0]]
         if not further:
             pytest.skip("too few Pythons are on this machine")
 

@@ -28,6 +28,8 @@ from tests.offline.forgotten import (
     users_in,
 )
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["shared", "site"]
 

@@ -13,6 +13,8 @@ from tests.deploy.conftest import SDK, WHOLE, sdk_python
 from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
 from tests.programs import execute
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture
 def set_up(cloud, ran) -> Cloud:

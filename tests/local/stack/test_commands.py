@@ -28,6 +28,8 @@ from tests.local.stack.projects import (
 )
 from tests.programs import execute
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):

@@ -18,6 +18,8 @@ from propensity.edges.artifacts import Artifacts
 from tests.offline.audience.conftest import MONDAY, WEEK, members_of, plan, send
 from tests.offline.audience.killing import Fate, Killed, kill_and_resume
 
+pytestmark = pytest.mark.runs
+
 ALL = {"control": 0.0, "rule": Rule(top=100), "flushed_at": 14}
 
 

@@ -35,6 +35,8 @@ from tests.offline.audience.conftest import (
 )
 from tests.offline.audience.killing import Fate, Killed, kill_and_resume
 
+pytestmark = pytest.mark.runs
+
 
 class TestPreview:
     def test_counts_and_writes_no_member(self, site):

@@ -17,6 +17,8 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, RunInProgress
 from tests.offline.audience.conftest import MONDAY, WEEK, Site, members_of, send
 
+pytestmark = pytest.mark.runs
+
 # Users of another week, of whom half were in the audience before.
 OTHERS = {f"u{n:03}": 0.5 - n / 1000 for n in range(150)}
 LEASE_S = 5 * 60

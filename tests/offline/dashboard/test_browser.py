@@ -17,7 +17,7 @@ from tests.browser import PHONE, WIDE, needs_chromium
 from tests.offline.dashboard.rows import KNOWN, WINDOW, full, readings
 from tests.propensity.learning.weeks import report
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.runs]
 
 CARDS = {"card_fraud": Known(title="Card fraud", is_of_events=True, champion=3)}
 FILES = (

@@ -16,6 +16,8 @@ from tests.functions.streaming import USE_CASE
 from tests.offline.doctor.conftest import Place
 from tests.offline.doctor.faults import damaged_pointer, no_champion
 
+pytestmark = pytest.mark.runs
+
 POINTER = f"models/{USE_CASE}/champion.json"
 SPOILED = {
     "is not recorded": "7 AS model_version",

@@ -14,6 +14,8 @@ from tests.functions.streaming import USE_CASE
 from tests.offline.doctor.conftest import MONDAY, NOW
 from tests.offline.doctor.faults import publish_index, stale_index
 
+pytestmark = pytest.mark.runs
+
 
 def findings(place) -> list[tuple[str, str]]:
     return [(one.severity, one.what) for one in place.checked(check_runs)]

@@ -54,6 +54,8 @@ from tests.offline.doctor.faults import (
     scored,
 )
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(scope="module")
 def shared_export(emulators, bigquery_emulator) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.runs
+
 NOT_NULL = "  AND IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS NOT NULL"
 
 # File, text, what stands there instead, and what is said of it.

@@ -25,7 +25,7 @@ from tests.propensity.learning.weeks import (
     row,
 )
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.runs]
 
 PAGES = (
     "week",

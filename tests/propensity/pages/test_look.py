@@ -21,7 +21,7 @@ SMALLEST_PX = 11
 SIMPLER = sorted(CARDS.keys() - {"hostile"})
 PAPER_WIDTH = round(180 / 25.4 * 96)
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.runs]
 
 # Of a page on a screen: its width, the texts of charts with their size there, what
 # reaches beyond the page, and the tables that are wider than their place, with the

@@ -36,6 +36,8 @@ from tests.propensity.runs.compacted import (
     shared,
 )
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["empty", "shared"]
 

@@ -43,6 +43,8 @@ from tests.propensity.runs.summed import (
 )
 from tests.shop import DAY, WEEK, event
 
+pytestmark = pytest.mark.runs
+
 # Fixtures.
 __all__ = ["make_site", "site", "strict"]
 

@@ -23,6 +23,8 @@ from tests.usecases.first_day_churn.players import (
     registration,
 )
 
+pytestmark = pytest.mark.runs
+
 PLAYERS = 40
 
 

@@ -57,6 +57,8 @@ from tests.usecases.first_day_churn.players import (
     served_by_the_shipped_model,
 )
 
+pytestmark = pytest.mark.runs
+
 
 class TestLeak:
     def test_no_statement_but_one_reads_a_label(self):
