@@ -40,16 +40,16 @@ SHORT = {
     ],
 }
 # These play a shop: a small one of their own, in place of the year that they bring. Of
-# so many days, in which a model can be trained, and drift watched.
-PLAYING = {"drift": 171, "quality": 100, "value": 100}
+# so many days and users, with which a model is trained and promoted, or drift watched.
+PLAYING = {"drift": (171, 800), "quality": (100, 2_000), "value": (100, 2_000)}
 
 # Its peers have an environment of their own, from the package index.
 INSTALLING = {"stream": ["--events", "2000", "--rounds", "1"]}
 
 
-def small_shop(folder: Path, *, days: int) -> Path:
-    """Write a file of export rows, of as few users as a model can be trained on."""
-    shop = Shop(users=2_000, days=days)
+def small_shop(folder: Path, *, days: int, users: int) -> Path:
+    """Write a file of a shop's export rows."""
+    shop = Shop(users=users, days=days)
     file = folder / "shop.parquet"
     pq.write_table(pa.concat_tables(rows for _, rows in shop.shards()), file)
     return file
@@ -80,8 +80,9 @@ def test_all_are_here() -> None:
 def test_prints_a_table(name: str, tmp_path: Path) -> None:
     """Each of its lines has a cell for each heading."""
     options = list(SHORT[name])
-    if days := PLAYING.get(name):
-        options += ["--data", str(small_shop(tmp_path, days=days))]
+    if played := PLAYING.get(name):
+        days, users = played
+        options += ["--data", str(small_shop(tmp_path, days=days, users=users))]
     printed = printed_by(name, options)
     tables = re.findall(r"(?:^\|.*\n)+", printed, re.MULTILINE)
 

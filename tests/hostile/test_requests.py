@@ -327,7 +327,7 @@ class TestSlowClients:
 
 # Requests of each operation and kind: in every run, and in the long one.
 FEW = 10
-MANY = 150
+MANY = 110
 # A run of a scheduled function takes longer than an answer.
 RUNS = {"model_evaluation", "model_training", "predictions", "compact_features"}
 

@@ -179,7 +179,7 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path, 
     No accepted event is missing, none is counted twice, and every broken one is a dead
     letter with its reason; none has run out of attempts.
     """
-    events, kills = 30_000, 12
+    events, kills = 18_000, 12
     chance = random.Random(events)
     deliveries = players(events, seed=11).deliveries()
     exhausted = site.subscribe(DEAD_LETTERS)

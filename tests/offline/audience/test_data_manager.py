@@ -323,11 +323,11 @@ class TestADelivery:
         check(site, receiver, {"u120"})
 
     @pytest.mark.long
-    def test_that_is_killed_at_100_points_is_resumed(self, site, to, monkeypatch):
+    def test_that_is_killed_at_60_points_is_resumed(self, site, to, monkeypatch):
         monkeypatch.setattr(DataManager, "batch", 7)
         rejected = {"u120", "u133", "u134"}
         killed = seed = 0
-        while killed < 100:
+        while killed < 60:
             seed += 1
             empty_tables(site.warehouse, TABLES[2:])
             faults = Faults(

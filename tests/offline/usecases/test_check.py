@@ -153,7 +153,6 @@ class TestCheck:
         ("old", "new_", "feature"),
         [
             ("d.day < as_of", "d.day <= as_of", "recency_days"),
-            (" AND d.day < as_of", "", "events"),
             # Days of the property's own time are not those of UTC.
             (
                 "          event_time,\n",

@@ -46,15 +46,12 @@ MISTAKES = [
 
 
 PRUNED = "table_suffix BETWEEN @first_suffix AND @last_suffix"
-PRUNED_LABELS = "e.table_suffix BETWEEN @first_label_suffix AND @last_label_suffix"
 BEYOND = "reads daily tables that hold no event of its window"
 # The same of a statement that is not bounded as it should be.
 UNPRUNED = [
-    ("features.sql", PRUNED, "TRUE", BEYOND),
     ("features.sql", PRUNED, "table_suffix >= @first_suffix", BEYOND),
     ("features.sql", PRUNED, "table_suffix <= @last_suffix", BEYOND),
     ("features.sql", "AND @last_suffix", "AND @last_label_suffix", BEYOND),
-    ("labels.sql", PRUNED_LABELS, "TRUE", BEYOND),
     (
         "labels.sql",
         "BETWEEN @first_label_suffix",
