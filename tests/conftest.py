@@ -77,8 +77,17 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and not val.isascii() else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--backwards`` shows which test needs another one before it: none may."""
+    parser.addoption("--backwards", action="store_true", help="last test first")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Order files by how long they take; each keeps the order of its own tests."""
+    if config.getoption("--backwards"):
+        items.reverse()
 
     def place(item: pytest.Item) -> int:
         folders = item.path.relative_to(Path(__file__).parent).parts

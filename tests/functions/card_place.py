@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -65,6 +66,11 @@ class Place:
         )
         return self.followed(pointer.epoch)
 
+    def letters(self) -> Counter[tuple[str, str]]:
+        """Count the dead letters, by reason and field."""
+        rows = self.site.rows("SELECT reason, field FROM dead_letters")
+        return Counter((row["reason"], row["field"]) for row in rows)
+
     def followed(self, epoch: int) -> int:
         """Wait until the function follows the pointer of an epoch; return it."""
 
@@ -115,7 +121,21 @@ def enriched(name: str, **fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def place(emulators, tmp_path_factory) -> Iterator[Place]:
-    """Both functions as they are deployed."""
+    """Where tests let serve what they need."""
+    with new_card_place(emulators, tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture
+def unserved(emulators, tmp_path_factory) -> Iterator[Place]:
+    """Where nothing has ever served: an instance follows no pointer that is gone."""
+    with new_card_place(emulators, tmp_path_factory) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def new_card_place(emulators, tmp_path_factory) -> Iterator[Place]:
+    """Start both functions as they are deployed."""
     with contextlib.ExitStack() as undo:
         site = undo.enter_context(new_site(emulators, PROPENSITY_CHAMPION_TTL_S="1"))
         writes = undo.enter_context(WriteProxy(emulators.address("bigquery_storage")))

@@ -168,12 +168,13 @@ class WriteProxy(GrpcProxy):
         through: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         call = self.call(method, iter(through.get, None), context)
         request = storage_types.AppendRowsRequest.pb()
-        table, schema = "", None
+        table, schema, opening = "", None, None
         try:
             for data in sent:
                 asked = request.FromString(data)
                 if asked.write_stream:
                     table = asked.write_stream.split("/")[-3]
+                    opening = asked
                 given = asked.arrow_rows
                 if written := given.writer_schema.serialized_schema:
                     schema = pa.ipc.read_schema(pa.py_buffer(written))
@@ -187,7 +188,14 @@ class WriteProxy(GrpcProxy):
                 if isinstance(decided, Mapping):
                     yield _refusing(decided)
                     continue
-                through.put(data)
+                # Where the first was refused, the next one opens the stream up there.
+                if opening and not asked.write_stream:
+                    asked.write_stream = opening.write_stream
+                    asked.arrow_rows.writer_schema.CopyFrom(
+                        opening.arrow_rows.writer_schema
+                    )
+                opening = None
+                through.put(asked.SerializeToString())
                 answer = next(call)
                 self.appended.append(appended)
                 if decided == self.LOST:

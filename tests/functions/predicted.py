@@ -50,7 +50,7 @@ def add(place: Place, table: Table, **row: object) -> None:
 
 @pytest.fixture(scope="module")
 def published(new_place, enthrone) -> Place:
-    """A place with a champion, and rows that the run must leave as they are."""
+    """A place where a week is published, with rows that the run had to leave."""
     place = enthrone(new_place())
     add(place, tables.PREDICTIONS, user_id="gone.1")
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
@@ -63,6 +63,7 @@ def published(new_place, enthrone) -> Place:
         user_id="of an earlier try",
         as_of=TRAINED,
     )
+    place.run("predictions", TRAINED)
     return place
 
 

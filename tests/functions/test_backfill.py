@@ -239,11 +239,11 @@ class TestBackfill:
 
         assert code == 1
 
-    def test_goes_on_behind_weeks_that_fail(self, runs, capfd, monkeypatch):
+    def test_goes_on_behind_weeks_that_fail(self, enthroned, capfd, monkeypatch):
         """What scikit-learn raises is no error of ours, and of that week alone. Of the
         function and the command one publishes a date at a time."""
         now = datetime.now(UTC)
-        runs.registry.begin(
+        enthroned.registry.begin(
             "predict", TRAINED, run_id="other", now=now, duration=WEEK, again=True
         )
         stage = predict.stage
@@ -254,7 +254,7 @@ class TestBackfill:
             return stage(run, *arguments, **named)
 
         monkeypatch.setattr(predict, "stage", refusing)
-        code, report = filled(runs, capfd)
+        code, report = filled(enthroned, capfd)
         refused, held, published = report["weeks"]
 
         assert (code, report["failed"]) == (1, 2)

@@ -55,7 +55,7 @@ class TestRow:
 
         assert [one["scored_at"] for one in found] == [row["scored_at"]]
 
-    def test_is_replaced_by_a_repeated_run(self, published_once, monkeypatch):
+    def test_is_replaced_by_a_repeated_run(self, enthroned, monkeypatch):
         """
         Twice equals once, and the lease does not stop it: what is published is the
         same. The date has one row; that of another date stays.
@@ -73,7 +73,7 @@ class TestRow:
         def one(self, job):
             self.bytes_billed += 1
 
-        place, answer = published_once
+        place, answer = enthroned, enthroned.run("predictions", TRAINED)
         tables = state(place)
         place.warehouse.execute(
             "INSERT INTO ma_publications SELECT * REPLACE (DATE_SUB(as_of, INTERVAL 7 "
@@ -137,15 +137,15 @@ class TestLateness:
 
 
 class TestFailure:
-    def test_loses_no_publication(self, published_once, logged):
+    def test_loses_no_publication(self, enthroned, logged):
         """A deployment whose set-up is older publishes as before; the log says it."""
-        place, _ = published_once
-        before = state(place)
-        place.warehouse.drop(PUBLICATIONS.name)
-        answer = place.run("predictions", TRAINED)
-        place.warehouse.create(PUBLICATIONS)
+        enthroned.run("predictions", TRAINED)
+        before = state(enthroned)
+        enthroned.warehouse.drop(PUBLICATIONS.name)
+        answer = enthroned.run("predictions", TRAINED)
+        enthroned.warehouse.create(PUBLICATIONS)
 
         assert answer["users"] == 160
-        assert state(place) == before
+        assert state(enthroned) == before
         messages = [line["message"] for line in logged()]
         assert any(text.startswith("publication not recorded: ") for text in messages)

@@ -4,6 +4,7 @@ check_features, specified: it finds users whose features are not those of their 
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,6 @@ import pytest
 
 from commands.cli import main
 from offline import check_features
-from propensity import tables
 from tests.events import bet, registration
 from tests.functions.conftest import entered
 from tests.functions.streaming import Site, new_site, rows_of
@@ -21,8 +21,8 @@ from tests.functions.streaming import Site, new_site, rows_of
 USERS = ("ana", "ben", "cem")
 
 
-@pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
+@contextlib.contextmanager
+def streamed(emulators) -> Iterator[Site]:
     """A stream of three users, half of it compacted."""
     with new_site(emulators) as made:
         now = datetime.now(UTC)
@@ -42,12 +42,26 @@ def site(emulators) -> Iterator[Site]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Site]:
+    """What tests leave as it is."""
+    with streamed(emulators) as made:
+        yield made
+
+
+@pytest.fixture
+def own(emulators) -> Iterator[Site]:
+    """What a test may change."""
+    with streamed(emulators) as made:
+        yield made
+
+
 @pytest.fixture
 def check(site, capsys) -> Any:
     """Run the command, and return its status and what it prints."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with entered(site.environment):
+    def run(*arguments: str, of: Site = site) -> tuple[int, str, str]:
+        with entered(of.environment):
             status = main(["check-features", *arguments])
         told = capsys.readouterr()
         return status, told.out, told.err
@@ -55,14 +69,18 @@ def check(site, capsys) -> Any:
     return run
 
 
+def damage(site: Site, by: str) -> None:
+    """Make a user's row say what the events do not."""
+    change = "UPDATE stream_users SET bet_sum = bet_sum + CAST(@by AS NUMERIC)"
+    site.warehouse.execute(f"{change} WHERE user_id = 'cem'", {"by": by})
+
+
 @pytest.fixture
 def damaged(site) -> Iterator[str]:
-    """A user whose row is not what the events say."""
-    change = "UPDATE stream_users SET bet_sum = bet_sum + CAST(@by AS NUMERIC)"
-    statement = f"{change} WHERE user_id = 'cem'"
-    site.warehouse.execute(statement, {"by": "0.01"})
+    """A user whose row is wrong."""
+    damage(site, "0.01")
     yield "cem"
-    site.warehouse.execute(statement, {"by": "-0.01"})
+    damage(site, "-0.01")
 
 
 class TestCheck:
@@ -87,31 +105,32 @@ class TestCheck:
         assert "bet_count" not in shown
         assert damaged not in out
 
-    def test_finds_a_user_who_is_lost(self, check, site):
+    def test_finds_a_user_who_is_lost(self, check, own):
         """Events that came are missing; a forced compaction counts them again."""
         for table in ("stream_users", "stream_features_daily"):
-            site.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'ben'")
+            own.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'ben'")
 
         found = check_features.compare(
-            site.warehouse, "first_day_churn", now=datetime.now(UTC)
+            own.warehouse, "first_day_churn", now=datetime.now(UTC)
         )
-        site.compact(datetime.now(UTC), force=True)
+        own.compact(datetime.now(UTC), force=True)
 
         assert found.users == 3
         assert found.differing["ben"]["bet_count"] == (1, 3)
         assert found.differing["ben"]["city"] == (None, "Aberdeen")
-        assert check()[0] == 0
+        assert check(of=own)[0] == 0
 
-    def test_tells_late_events_from_faults(self, site, check, damaged):
+    def test_tells_late_events_from_faults(self, own, check):
         """What the next compaction counts is told, and is no difference."""
+        damage(own, "0.01")
         now = datetime.now(UTC)
         old = bet(user_id="ana", event_id="old", event_time="1999-01-01T12:00:00Z")
         lateness = timedelta(days=30)
-        site.append(rows_of([old], received_at=now, lateness=lateness))
+        own.append(rows_of([old], received_at=now, lateness=lateness))
 
-        before = check()
-        site.compact(now + timedelta(minutes=1))
-        after = check("--show", "0")
+        before = check(of=own)
+        own.compact(now + timedelta(minutes=1))
+        after = check("--show", "0", of=own)
 
         assert before[0] == 1
         assert before[1].splitlines()[:2] == [
@@ -127,13 +146,10 @@ class TestCheck:
         assert status == 1
         assert out == "first_day_churn: 3 users, 1 differ\n"
 
-    def test_says_what_is_missing(self, check, site):
+    def test_says_what_is_missing(self, check, own):
         """Without its tables it says so, and that is not a difference."""
-        site.warehouse.drop("stream_events")
-        try:
-            status, out, err = check()
-        finally:
-            site.warehouse.create(tables.STREAM_EVENTS)
+        own.warehouse.drop("stream_events")
+        status, out, err = check(of=own)
 
         assert (status, out) == (2, "")
         assert "does not find a table" in err

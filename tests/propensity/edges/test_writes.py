@@ -218,6 +218,7 @@ class TestFailures:
         assert counted(warehouse) == (0, 0)
 
     @pytest.mark.parametrize("method", ["CreateWriteStream", "AppendRows"])
+    @pytest.mark.usefixtures("warehouse")
     def test_of_rights_name_the_permission(self, settings, method):
         """The first run of an account without it says what to grant."""
         with Faulty(

@@ -177,7 +177,12 @@ def site(make_site) -> Site:
 
 @pytest.fixture(scope="module")
 def strict(make_site) -> SimpleNamespace:
-    """A day of three users, summed up before and after consent was required."""
+    """What a test only reads."""
+    return strictly(make_site)
+
+
+def strictly(make_site: Callable[..., Site]) -> SimpleNamespace:
+    """Sum up a day of three users before and after consent was required."""
     yes, no = ({"privacy_info": {"analytics_storage": text}} for text in ("Yes", "No"))
     users = {"gone": yes, "stays": yes, "denies": no}
     rows = [event(user, AS_OF - 3 * DAY, **said) for user, said in users.items()]
