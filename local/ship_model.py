@@ -121,6 +121,7 @@ def run(
         games = Games(
             seed=seed, users=users, maximum_events=maximum_events, days=days, end=END
         )
+        check_place(folder)
         with tempfile.TemporaryDirectory() as place:
             ports = dict(zip(EMULATOR_PORTS, free_ports(4), strict=True))
             state = State("ship", Path(place))
@@ -138,6 +139,18 @@ def run(
     except (OSError, ValueError) as error:
         raise LocalError(str(error)) from error
     return Outcome(files=files, folder=folder)
+
+
+def check_place(folder: Path) -> None:
+    """
+    Check that files can be written to a folder, and leave nothing there.
+
+    Raises:
+        OSError: They cannot. It is said before a minute of training, not after.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    with tempfile.TemporaryDirectory(dir=there, prefix=".new-"):
+        pass
 
 
 def say(text: str) -> None:

@@ -124,6 +124,25 @@ class TestFiles:
             ship_model.checked(large)
 
 
+class TestPlace:
+    def test_that_is_no_folder_is_said_before_the_training(self, tmp_path, capsys):
+        """Defect: it was said after it."""
+        file = tmp_path / "file"
+        file.touch()
+        arguments = [*ARGUMENTS, "--out", str(file / "model")]
+
+        assert main(["ship-model", *arguments]) == 1
+        told = capsys.readouterr().err
+        assert "Not a directory" in told
+        assert "training" not in told
+
+    def test_is_left_as_it_was(self, tmp_path):
+        """Nothing is made, not even the folder, before there is a model."""
+        ship_model.check_place(tmp_path / "a" / "model")
+
+        assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.long
 class TestCommand:
     def test_makes_the_same_model_again(self, files, tmp_path, capsys):
