@@ -15,7 +15,8 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
 - ``decile``: what the users with the highest probabilities have in common
-- ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
+- ``metrics``: figures of scores; ``bootstrap``: their 95% intervals; ``closed_form``:
+  those that hold for few rows, too
 - ``thresholds``: figures from a threshold on, and of the best of a budget;
   ``selection``: the threshold that a training finds
 - ``season``: how far the odds of all users have moved, and probabilities that follow

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import thresholds
+from propensity.learning import closed_form, thresholds
 from propensity.learning.metrics import (
     Outcomes,
     brier,
@@ -53,7 +53,7 @@ _PAIRED: Mapping[str, Callable[[Outcomes], float | None]] = {
     "pr_auc": pr_auc,
 }
 
-# Figures at a threshold that have an interval, too.
+# Figures of calls, whose intervals are not resampled.
 _CALLS = ("precision", "recall", "f1")
 
 
@@ -99,12 +99,14 @@ def quality(
     """
     Return all figures of scores, by column name.
 
-    The 95% intervals are of the Poisson bootstrap: each row counts a Poisson(1) number
-    of times, in 200 resamples. They are percentiles of the resampled figures, except
-    for the calibration error: resampling adds noise, and noise adds to that error. Its
-    interval is therefore mirrored at the figure (the basic bootstrap), and begins at 0
-    unless calibrated probabilities would seldom have so large an error. Each interval
-    has its figure in it.
+    The 95% intervals of precision, recall and F1 at a threshold are those of rates
+    (``closed_form``). The others are of the Poisson bootstrap: each row counts a
+    Poisson(1) number of times, in 200 resamples. They are percentiles of the resampled
+    figures, except for the calibration error: resampling adds noise, and noise adds to
+    that error. Its interval is therefore mirrored at the figure (the basic bootstrap),
+    and begins at 0 unless calibrated probabilities would seldom have so large an error.
+    Where a label has fewer than 20 rows, a ranking's intervals are at least as wide as
+    their closed form. Each interval has its figure in it.
 
     Args:
         observed: The outcomes.
@@ -138,11 +140,7 @@ def quality(
     if selection is not None:
         figures.update(_selected(observed, selection))
     drawn, if_calibrated = _resampled(
-        observed,
-        threshold=threshold,
-        seed=seed,
-        expansion=expansion,
-        selection=selection,
+        observed, seed=seed, expansion=expansion, selection=selection
     )
     for name, resamples in drawn.items():
         low, high = _interval(resamples)
@@ -155,7 +153,60 @@ def quality(
             # nearly all of its resamples.
             low, high = min(low, figures[name]), max(high, figures[name])
         figures[f"{name}_low"], figures[f"{name}_high"] = low, high
+    for name, limits in _of_calls(observed, threshold, expansion, selection).items():
+        figures[f"{name}_low"], figures[f"{name}_high"] = limits or (None, None)
+    for name, limits in _of_few(figures, observed, expansion, selection).items():
+        low, high = figures[f"{name}_low"], figures[f"{name}_high"]
+        figures[f"{name}_low"] = limits[0] if low is None else min(low, limits[0])
+        figures[f"{name}_high"] = limits[1] if high is None else max(high, limits[1])
     return figures
+
+
+def _of_calls(
+    observed: Outcomes,
+    threshold: float,
+    expansion: Expansion,
+    selection: Selection | None,
+) -> dict[str, closed_form.Limits | None]:
+    """Return the intervals of calls at the threshold, and at the selection's."""
+    limits = closed_form.calls(confusion(observed, threshold=threshold), expansion)
+    if selection is None:
+        return limits
+    at_best: Mapping[str, closed_form.Limits | None] = dict.fromkeys(_CALLS)
+    if selection.threshold is not None:
+        calls = confusion(observed, threshold=selection.threshold)
+        at_best = closed_form.calls(calls, expansion)
+    return limits | {f"{name}_at_best": ends for name, ends in at_best.items()}
+
+
+def _of_few(
+    figures: Mapping[str, Any],
+    observed: Outcomes,
+    expansion: Expansion,
+    selection: Selection | None,
+) -> dict[str, closed_form.Limits]:
+    """Return intervals of a ranking where a label has few rows; else nothing."""
+    users, conversions = observed.users.sum(), observed.conversions.sum()
+    positives = float(conversions) / expansion.positive
+    negatives = float(users - conversions) / expansion.negative
+    if not observed.has_both_classes or min(positives, negatives) >= closed_form.FEW:
+        return {}
+    limits: dict[str, closed_form.Limits | None] = {
+        "roc_auc": closed_form.roc_auc(figures["roc_auc"], positives, negatives),
+        "pr_auc": closed_form.pr_auc(figures["pr_auc"], positives),
+    }
+    if selection is not None:
+        rows = selection.budget.rows(float(users), dates=selection.dates)
+        best = thresholds.at_budget(observed, rows=rows)
+        of_best = closed_form.budget(
+            best["true_positives"] or 0.0,
+            best["users"] or 0.0,
+            float(conversions),
+            float(users),
+            expansion,
+        )
+        limits |= {f"{name}_at_budget": ends for name, ends in of_best.items()}
+    return {name: ends for name, ends in limits.items() if ends is not None}
 
 
 def _selected(observed: Outcomes, selection: Selection) -> dict[str, Any]:
@@ -208,7 +259,6 @@ def ranking(
 def _resampled(
     observed: Outcomes,
     *,
-    threshold: float,
     seed: int,
     expansion: Expansion,
     selection: Selection | None = None,
@@ -227,18 +277,16 @@ def _resampled(
         rest = expansion.negative * generator.poisson(negatives / expansion.negative)
         return Outcomes(coarse.probability, positive + rest, positive)
 
-    selected = thresholds.INTERVALS if selection is not None else ()
-    drawn: dict[str, list[float]] = {
-        name: [] for name in (*_INTERVALS, *_CALLS, *selected)
-    }
+    drawn: dict[str, list[float]] = {name: [] for name in _INTERVALS}
+    if selection is not None:
+        drawn |= {f"{name}_at_budget": [] for name in thresholds.OF_BUDGET}
     if_calibrated = []
     expected = coarse.users * coarse.probability
     for _ in range(RESAMPLES):
         resample = sample(coarse.conversions, coarse.users - coarse.conversions)
         figures = {name: measure(resample) for name, measure in _INTERVALS.items()}
-        figures |= confusion(resample, threshold=threshold)
         if selection is not None:
-            figures |= thresholds.figures(resample, selection)
+            figures |= thresholds.figures_at_budget(resample, selection)
         for name, values in drawn.items():
             figure = figures[name]
             if figure is not None:

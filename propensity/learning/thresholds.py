@@ -27,10 +27,12 @@ from propensity.learning.metrics import (
 TRAINING = "training"
 EVALUATIONS = "evaluations"
 
+OF_BUDGET = ("precision", "recall", "f1", "lift")
+
 # Figures with an interval.
 INTERVALS = (
     "precision_at_best", "recall_at_best", "f1_at_best",
-    "precision_at_budget", "recall_at_budget", "f1_at_budget", "lift_at_budget",
+    *(f"{name}_at_budget" for name in OF_BUDGET),
 )  # fmt: skip
 
 # All columns of a selection.
@@ -120,13 +122,20 @@ def figures(observed: Outcomes, selection: Selection) -> dict[str, float | None]
         calls = confusion(observed, threshold=selection.threshold)
         called = observed.probability >= selection.threshold
         best = {**calls, "users": float(observed.users[called].sum())}
-    rows = selection.budget.rows(float(observed.users.sum()), dates=selection.dates)
-    budget = at_budget(observed, rows=rows)
     names = ("users", "true_positives", "precision", "recall", "f1")
     return {
         **{f"{name}_at_best": best.get(name) for name in names},
-        **{f"{name}_at_budget": budget[name] for name in (*names, "lift")},
+        **figures_at_budget(observed, selection),
     }
+
+
+def figures_at_budget(
+    observed: Outcomes, selection: Selection
+) -> dict[str, float | None]:
+    """Return the figures of the best rows by column name; counts may be fractions."""
+    rows = selection.budget.rows(float(observed.users.sum()), dates=selection.dates)
+    best = at_budget(observed, rows=rows)
+    return {f"{name}_at_budget": figure for name, figure in best.items()}
 
 
 def by_threshold(observed: Outcomes) -> list[dict[str, float]]:

@@ -122,9 +122,7 @@ class TestQuality:
         rows = calibrated(4_000, seed=6)
         high = rows._replace(probability=np.minimum(rows.probability * 1.5, 1.0))
 
-        drawn, _ = bootstrap._resampled(
-            high.outcomes, threshold=0.5, seed=0, expansion=Expansion()
-        )
+        drawn, _ = bootstrap._resampled(high.outcomes, seed=0, expansion=Expansion())
         found = quality(high)
         low = 2 * found["calibration_error"] - np.quantile(
             drawn["calibration_error"], 0.975
