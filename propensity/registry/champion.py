@@ -229,7 +229,8 @@ class ChampionPointer:
             if current.previous != to:
                 raise Conflict(
                     f"before version {current.version} version {current.previous} "
-                    f"served, and not {to}"
+                    f"served, and not {to}: the champion has changed meanwhile, and "
+                    "nothing was rolled back. Look at `propensity versions` first"
                 )
             earlier = _without(current.version, current.earlier[1:], served_by=to)
             return replace(
