@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from propensity.budget import Budget
-from propensity.learning import bootstrap, metrics
+from propensity.learning import bootstrap, closed_form, metrics
 from propensity.learning.bootstrap import Expansion, paired_differences
 from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import Selection
@@ -64,7 +64,7 @@ class TestQuality:
     def test_intervals_of_a_perfect_ranking_hold_its_figures(self):
         """The budget has room for exactly those who convert, and a resample has more of
         them or fewer: nearly none has so good an F1."""
-        label = np.array([1] * 10 + [0] * 90)
+        label = np.array([1] * closed_form.FEW + [0] * 9 * closed_form.FEW)
         selection = Selection(
             budget=Budget.parse("10%"), threshold=0.5, source="training"
         )
