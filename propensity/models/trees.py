@@ -2,10 +2,10 @@
 Ensembles of trees as tables of bits: blocks of rows at the speed of array operations.
 
 A leaf is a bit. A feature's thresholds divide its values into ranges, and a table says
-for each range which leaves can still be reached, whatever the other features are. A row
-looks up a line in the table of each feature; what all of them leave over is one bit a
-tree, the row's leaf. Missing values and categories are ranges like any other; features
-with few ranges share a table. Sums are in scikit-learn's order, so they are its bits.
+for each range which leaves can still be reached. A row looks up a line in the table of
+each feature; what all of them leave over is one bit a tree, the row's leaf. Missing
+values and categories are ranges, too; features with few ranges share a table. Sums are
+in scikit-learn's order, so they are its bits.
 
 Source:
     C. Lucchese et al., "QuickScorer: a Fast Algorithm to Rank Documents with Additive
@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Edges = Mapping[int, Array]
 
-# The bits of a block of rows, a copy and a table fit into a processor's second cache.
+# The bits of a block of rows, twice, and a table fit into a processor's second cache.
 _BLOCK_BYTES = 200_000
 # Lines of a table that features share.
 _SHARED_LINES = 256
@@ -96,18 +97,18 @@ class Ranges:
     """
     The ranges of values between the edges of each feature, the last one infinite.
 
-    A value's range is the number of edges below it; a missing value's is the number of
-    all. It is guessed from the value's first bits, and searched between the edges that
-    begin with these. A search among all, with its branches, takes ten times as long.
+    A value's range is the number of edges below it, a missing value's that of all. It
+    is guessed from the value's first bits, and searched between edges that begin so: a
+    search among all takes ten times as long.
     """
 
-    def __init__(self, edges: Mapping[int, Array]) -> None:
+    def __init__(self, edges: Edges) -> None:
         first = np.arange(1 << _GUESS_BITS, dtype=np.uint32)
         is_gap = np.isnan((first << (32 - _GUESS_BITS)).view(np.float32))
         keys = {feature: _key(_first_bits(of + 0.0)) for feature, of in edges.items()}
-        alike = {feature: int(np.bincount(key).max()) for feature, key in keys.items()}
+        alike = {at: int(np.bincount(key).max()) for at, key in keys.items()}
         # The longest searches first, so that each step is of the first features.
-        self.features = sorted(edges, key=lambda feature: -alike[feature])
+        self.features = sorted(edges, key=lambda at: -alike[at])
         longest = sorted(alike.values())
         steps = [1 << n for n in reversed(range(longest[-1].bit_length()))]
         self._steps = [(n, len(longest) - bisect_left(longest, n)) for n in steps]
@@ -151,8 +152,7 @@ class Tables:
     """
     The sums of the leaves that rows reach, tree by tree; a row reads ``line_bytes``.
 
-    Raises:
-        OverflowError: The tables would be too large.
+    Raises OverflowError where the tables would be too large.
     """
 
     def __init__(self, trees: Sequence[Nodes]) -> None:
@@ -170,7 +170,7 @@ class Tables:
             raise OverflowError("the tables would be too large")
         self._sequence = _SEQUENCES[bits]
         self._shift = self._sequence.dtype.type(bits - bits.bit_length() + 1)
-        self._offsets = np.arange(width)[:, np.newaxis] * bits
+        self._offsets = np.arange(width, dtype=self._sequence.dtype) * bits
         self._values = np.zeros(width * bits)
         self._ranges = Ranges(edges)
         sizes = [len(edges[feature]) + 1 for feature in self._ranges.features]
@@ -194,12 +194,7 @@ class Tables:
         self._rows = max(_FEW_ROWS, _BLOCK_BYTES // self._table[0].nbytes)
 
     def _fill(
-        self,
-        word: int,
-        tree: Nodes,
-        low: int,
-        edges: Mapping[int, Array],
-        ends: Mapping[int, tuple[int, int]],
+        self, word: int, tree: Nodes, low: int, edges: Edges, ends: Mapping[int, Any]
     ) -> None:
         """Fill a word of all lines and its values: a tree's leaves from ``low`` on."""
         kind, places = self._sequence.dtype.type, 8 * self._sequence.itemsize - 1
@@ -221,7 +216,7 @@ class Tables:
         is_here = (tree.left == 0) & (leaf >= low) & (leaf < low + places)
         bit = (leaf[is_here] - low + 1).astype(kind)
         numbers = (self._sequence << bit >> self._shift).astype(np.intp)
-        self._values[self._offsets[word] + numbers] = tree.value[is_here]
+        self._values[int(self._offsets[word]) + numbers] = tree.value[is_here]
 
     def sums(self, rows: Array) -> Array:
         """Return the sum of the leaves of each row of float64, (rows, columns)."""
@@ -233,29 +228,35 @@ class Tables:
                 ]
                 for row in rows.tolist()
             ]
-            leaves = np.bitwise_and.reduce(self._table.take(lines, axis=0), axis=1)
-            return self._summed(leaves)
-        sums = np.empty(len(rows))
-        for first in range(0, len(rows), self._rows):
-            places = self._ranges.places(rows[first : first + self._rows])
-            kept: Any = None
-            for table, shift, parts in self._groups:
+            few = self._table.take(lines, axis=0)
+            return self._summed(np.bitwise_and.reduce(few, axis=1))
+        sums, block = np.empty(len(rows)), min(len(rows), self._rows)
+        # All blocks share memory: to allocate it takes a tenth of the time.
+        memory = np.empty((2, block, self._table.shape[1]), self._table.dtype)
+        for first in range(0, len(rows), block):
+            places = self._ranges.places(rows[first : first + block])
+            kept, reached = memory[:, : places.shape[1]]
+            for number, (table, shift, parts) in enumerate(self._groups):
                 line = places[parts[0][0]] - shift
                 for at, stride in parts[1:]:
                     line += stride * places[at]
-                reached = table.take(line, axis=0)
-                kept = reached if kept is None else np.bitwise_and(kept, reached, kept)
+                # All lines exist, and only a take that clips writes straight to memory.
+                table.take(line, axis=0, out=reached if number else kept, mode="clip")
+                if number:
+                    np.bitwise_and(kept, reached, kept)
             sums[first : first + len(kept)] = self._summed(kept)
         return sums
 
     def _summed(self, kept: Array) -> Array:
         """Return the sum of the values of the leaves that are bits, in order."""
-        numbers = np.ascontiguousarray((kept * self._sequence >> self._shift).T)
-        values = self._values.take(numbers.astype(np.intp) + self._offsets)
+        numbers = kept * self._sequence
+        numbers >>= self._shift
+        numbers += self._offsets
+        values = self._values.take(numbers.view(f"i{numbers.itemsize}").T)
         # A sum of a single column is not in order.
         if len(kept) <= _FEW_ROWS:
-            return np.asarray(np.add.accumulate(values, axis=0)[-1])
-        return np.asarray(np.add.reduce(values, axis=0))
+            return np.asarray(np.add.accumulate(values)[-1])
+        return np.asarray(np.add.reduce(values))
 
 
 def _edges(trees: Sequence[Nodes]) -> dict[int, Array]:
