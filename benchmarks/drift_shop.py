@@ -267,13 +267,22 @@ def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
         results.append(
             Estimated(
                 week=week.as_of,
-                estimated=estimate.corrected(raw, past),
+                estimated=estimate.corrected(
+                    raw, past, as_of=week.as_of, model_version=week.version
+                ),
                 measured=measured,
                 expected=expected,
             )
         )
         past.insert(
-            0, estimate.Past(estimated=raw.value, error=raw.error, measured=measured)
+            0,
+            estimate.Past(
+                as_of=week.as_of,
+                model_version=week.version,
+                estimated=raw.value,
+                error=raw.error,
+                measured=measured,
+            ),
         )
         del past[13:]
     return results

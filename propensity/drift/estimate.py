@@ -15,16 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from propensity.drift.sketch import Floats, Scores
 from propensity.learning import metrics, season
 
 _DRAWS = 200
 _GROUPS = 2_000
-# Standard deviation of what estimates are off by, before a week is known.
+# What estimates are off by has a part that all versions share, and which fades, and a
+# part of each version. Their standard deviation before a week is known, and the days in
+# which the shared part fades to 1/e.
 _ORDINARY_BIAS = 0.01
+_FADES_DAYS = 70.0
 # Weeks that their intervals being as wide as chance counts for.
 _PRIOR_WEEKS = 4
 
@@ -45,8 +50,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """An estimate of an earlier week, and the ROC AUC that was measured then."""
+    """An earlier week: its uncorrected estimate, and the ROC AUC that was measured."""
 
+    as_of: date
+    model_version: int
     estimated: float
     error: float
     measured: float
@@ -88,33 +95,49 @@ def roc_auc(scores: Scores, shift: float | None, *, seed: int) -> Estimate | Non
     )
 
 
-def corrected(estimate: Estimate, past: Sequence[Past]) -> Estimate:
+def corrected(
+    estimate: Estimate, past: Sequence[Past], *, as_of: date, model_version: int
+) -> Estimate:
     """
-    Return an estimate without what earlier ones were off by.
+    Return an estimate without what earlier estimates were off by.
 
-    Their mean error, each week by how much its outcomes say, shrunk towards none.
+    The best linear prediction of its error from theirs: recent weeks count more, weeks
+    of the same version most, and each week by how much its outcomes say. A version that
+    is too sure of itself is so in every week, and the next version may not be.
 
     Args:
         estimate: As ``roc_auc`` gives it.
-        past: Weeks whose outcomes are known; their estimates not corrected.
+        past: Weeks whose outcomes are known.
+        as_of: Of the estimate.
+        model_version: The version that gave its probabilities.
+
+    Source:
+        Robinson, "That BLUP Is a Good Thing: The Estimation of Random Effects",
+        Statistical Science 6, 1991.
     """
-    precision, total = _ORDINARY_BIAS**-2, 0.0
-    for week in past:
-        weight = max(week.error, 1e-6) ** -2
-        precision += weight
-        total += weight * (week.measured - week.estimated)
-    by = total / precision
+    age = np.array([(as_of - week.as_of).days for week in past], dtype=np.float64)
+    version = np.array([week.model_version for week in past])
+    error = np.array([max(week.error, 1e-6) for week in past])
+    off = np.array([week.measured - week.estimated for week in past])
+    between = _covariance(age[:, None] - age, version[:, None] == version)
+    ahead = _covariance(age, version == model_version)
+    solved = np.linalg.solve(between + np.diag(error**2), np.column_stack([off, ahead]))
+    by = float(ahead @ solved[:, 0])
+    unknown = 2 * _ORDINARY_BIAS**2 - float(ahead @ solved[:, 1])
     # How much wider the errors were than their intervals.
-    spread = sum(
-        ((week.measured - week.estimated - by) / max(week.error, 1e-6)) ** 2
-        for week in past
-    )
+    spread = float((((off - between @ solved[:, 0]) / error) ** 2).sum())
     wider = max((_PRIOR_WEEKS + spread) / (_PRIOR_WEEKS + len(past)), 1.0) ** 0.5
-    widened = wider * float(np.hypot(estimate.error, precision**-0.5)) * 1.96
+    widened = wider * float(np.hypot(estimate.error, unknown**0.5)) * 1.96
     value = min(max(estimate.value + by, 0.0), 1.0)
     return Estimate(
         value=value, low=max(value - widened, 0.0), high=min(value + widened, 1.0)
     )
+
+
+def _covariance(days_apart: Floats, is_same_version: NDArray[np.bool_]) -> Floats:
+    """Return the covariances of what two estimates are off by."""
+    shared = np.exp(-np.abs(days_apart) / _FADES_DAYS)
+    return np.asarray(_ORDINARY_BIAS**2 * (shared + is_same_version))
 
 
 def _grouped(users: Floats, probability: Floats) -> tuple[Floats, Floats]:

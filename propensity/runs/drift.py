@@ -110,7 +110,9 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
             if week.past is not None
             and week.publication.as_of + run.timeframe.horizon <= run.as_of
         ]
-        estimated = estimate.corrected(raw, past)
+        estimated = estimate.corrected(
+            raw, past, as_of=run.as_of, model_version=model.version
+        )
         level = Level(value=raw.value, error=raw.error)
         things.append(Thing(thing=alarms.SCORE, name=alarms.RANKING, level=level))
     watched = Watched(things=things, model_version=model.version, estimated=estimated)
@@ -275,7 +277,10 @@ def _earlier(run: Run, *, since: date, until: date) -> list[_Week]:
 
 def _week(as_of: date, rows: Sequence[Any]) -> _Week:
     things = {(row["thing"], row["name"]): _thing(row) for row in rows}
-    versions = [row["model_version"] for row in rows if row["thing"] != alarms.OUTCOME]
+    version = max(
+        (row["model_version"] for row in rows if row["thing"] != alarms.OUTCOME),
+        default=-1,
+    )
     raw = things.get((alarms.SCORE, alarms.RANKING))
     measured = next(
         (row["roc_auc"] for row in rows if row["roc_auc"] is not None), None
@@ -283,7 +288,13 @@ def _week(as_of: date, rows: Sequence[Any]) -> _Week:
     past = None
     if raw is not None and raw.level is not None and measured is not None:
         level = raw.level
-        past = Past(estimated=level.value, error=level.error, measured=measured)
+        past = Past(
+            as_of=as_of,
+            model_version=version,
+            estimated=level.value,
+            error=level.error,
+            measured=measured,
+        )
     expected = next(
         (
             Estimate(
@@ -297,9 +308,7 @@ def _week(as_of: date, rows: Sequence[Any]) -> _Week:
         None,
     )
     return _Week(
-        publication=Earlier(
-            as_of=as_of, model_version=max(versions, default=-1), things=things
-        ),
+        publication=Earlier(as_of=as_of, model_version=version, things=things),
         expected=expected,
         past=past,
     )

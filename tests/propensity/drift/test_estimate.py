@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from propensity.learning import metrics, season
 
 RANDOM = np.random.default_rng(3)
 P = RANDOM.beta(1, 9, 20_000)
+AS_OF = date(2026, 3, 2)
 
 
 def scores(probability):
@@ -25,6 +28,17 @@ def measured(probability, truth, seed):
     """The ROC AUC of outcomes that are drawn from the truth."""
     label = np.random.default_rng(seed).random(len(truth)) < truth
     return metrics.roc_auc(metrics.outcomes(probability, label))
+
+
+def week(age, *, measured, error=0.005, version=1):
+    """A week so many weeks before the last one, whose estimate was 0.80."""
+    return Past(
+        as_of=AS_OF - timedelta(weeks=age + 1),
+        model_version=version,
+        estimated=0.80,
+        error=error,
+        measured=measured,
+    )
 
 
 class TestEstimate:
@@ -66,22 +80,40 @@ class TestEstimate:
 class TestCorrection:
     RAW = Estimate(value=0.80, low=0.79, high=0.81)
 
+    def corrected(self, *weeks, version=1):
+        """Correct the estimate of a version by weeks before it, newest last."""
+        return estimate.corrected(self.RAW, weeks, as_of=AS_OF, model_version=version)
+
     def test_takes_off_what_earlier_estimates_were_off_by(self):
         """A model that is too sure of itself is so every week."""
-        past = [Past(estimated=0.80, error=0.005, measured=0.76)] * 12
-        found = estimate.corrected(self.RAW, past)
+        weeks = [week(n, measured=0.76) for n in range(12)]
 
-        assert 0.76 < found.value < 0.77
+        assert 0.76 < self.corrected(*weeks).value < 0.765
+
+    def test_another_version_is_corrected_less(self):
+        """Its own weeks say most of a version: the next one may be less sure."""
+        weeks = [week(n, measured=0.76) for n in range(12)]
+
+        own, other = (self.corrected(*weeks, version=v).value for v in (1, 2))
+
+        assert own + 0.01 < other < 0.8
+
+    def test_recent_weeks_count_more(self):
+        """What all versions have in common fades."""
+        early = [week(n, measured=0.76, version=2) for n in range(20, 24)]
+        late = [week(n, measured=0.76, version=2) for n in range(4)]
+
+        assert self.corrected(*late).value < self.corrected(*early).value - 0.005
 
     def test_trusts_a_single_noisy_week_little(self):
         """Its outcomes may have been chance."""
-        past = [Past(estimated=0.80, error=0.05, measured=0.70)]
+        noisy = week(0, measured=0.70, error=0.05)
 
-        assert estimate.corrected(self.RAW, past).value == pytest.approx(0.8, abs=0.005)
+        assert self.corrected(noisy).value == pytest.approx(0.8, abs=0.01)
 
     def test_without_a_week_says_how_little_is_known(self):
         """The estimate stays, its interval is wider."""
-        found = estimate.corrected(self.RAW, [])
+        found = self.corrected()
 
         assert found.value == pytest.approx(0.80)
         assert found.low < self.RAW.low
