@@ -2,7 +2,8 @@
 What tests share: the emulators, a workplace of one's own in them, the real data.
 
 The emulators are started once a test process, on free ports and in a temporary folder,
-by the launchers of local mode. A workplace is a project's worth of names nobody else
+by the launchers of local mode: for the first test that needs them, or before that by
+``start_emulators``, while other modules are imported. A workplace is a project's worth of names nobody else
 uses, so that tests neither see each other's tables nor depend on an order.
 """
 
@@ -11,10 +12,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 import signal
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import grpc
@@ -27,6 +32,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 )
 from hypothesis import settings
 
+from local.errors import LocalError
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
@@ -183,18 +189,37 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     shared.share(tmp_path_factory)
 
 
+@cache
+def start_emulators() -> Future[Stack]:
+    """Start the emulators in a thread, once."""
+
+    def start() -> Stack:
+        ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
+        state = State("tests", Path(tempfile.mkdtemp(prefix="emulators-")))
+        stack = Stack(state, ports=ports, functions=())
+        stack.start()
+        return stack
+
+    return ThreadPoolExecutor(1).submit(start)
+
+
+def pytest_sessionfinish() -> None:
+    """Kill the emulators. On a signal they would first put their data in order."""
+    if start_emulators.cache_info().currsize:
+        with contextlib.suppress(LocalError):
+            stack = start_emulators().result()
+            record = stack.state.record()
+            for process in record.processes if record else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            stack.stop()
+            shutil.rmtree(stack.state.home)
+
+
 @pytest.fixture(scope="session")
-def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def emulators() -> Stack:
     """The emulators, with no function: for what speaks to BigQuery or a bucket."""
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
-    state = State("tests", tmp_path_factory.mktemp("states"))
-    with Stack(state, ports=ports, functions=()) as stack:
-        yield stack
-        # Told to stop they would put their data in order, which nobody reads any more.
-        record = state.record()
-        for process in record.processes if record else ():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    return start_emulators().result()
 
 
 @pytest.fixture(scope="session")

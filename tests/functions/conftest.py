@@ -24,6 +24,7 @@ from typing import Any
 import functions_framework
 import pyarrow as pa
 import pytest
+from xdist import is_xdist_controller
 
 from local.stack.state import ROOT
 from propensity.edges.artifacts import Artifacts
@@ -34,7 +35,7 @@ from propensity.runs.run import edges
 from propensity.settings import Settings
 from propensity.tables import TABLES, TRAINING_METADATA
 from tests import shop
-from tests.conftest import Workplace, new_workplace
+from tests.conftest import Workplace, new_workplace, start_emulators
 from tests.described import check_described
 from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
@@ -58,6 +59,12 @@ SMALL = {
     # What is long ago is then read from the export itself: one query less a run.
     "PROPENSITY_RETENTION_DAYS": "",
 }
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the emulators while test modules are imported, scikit-learn with them."""
+    if not (session.config.option.collectonly or is_xdist_controller(session)):
+        start_emulators()
 
 
 @cache
