@@ -3,8 +3,9 @@ What tests share: the emulators, a workplace of one's own in them, the real data
 
 The emulators are started once a test process, on free ports and in a temporary folder,
 by the launchers of local mode: for the first test that needs them, or before that by
-``start_emulators``, while other modules are imported. A workplace is a project's worth of names nobody else
-uses, so that tests neither see each other's tables nor depend on an order.
+``start_emulators``, while other modules are imported. A workplace is a project's worth
+of names that nobody else uses, so that tests neither see each other's tables nor depend
+on an order.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 What tests of the scheduled functions share: a small shop, and a model trained on it.
 
 The shop is loaded once in a process, and the model trained once in a test run. A
-``place`` reads that shop and has tables, view and bucket of its own; ``enthroned`` ones
-have the model as champion.
+``place`` reads that shop and has tables, view and bucket of its own; a
+``champion_place`` has the model as champion.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import edges
+from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.tables import TABLES, TRAINING_METADATA
 from tests import shop
@@ -40,6 +41,7 @@ from tests.described import check_described
 from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import overwrite
+from tests.rows import append_rows
 from tests.shared import once
 
 FOLDERS = {
@@ -114,20 +116,20 @@ class Place:
         setup.prepare(self.warehouse, self.registry.artifacts, self.settings)
 
     def with_settings(self, **extra: str) -> Place:
-        """Return the same place for functions that are set differently."""
-        made = Place(self.workplace, {**self.extra, **extra})
-        vars(made).update(warehouse=self.warehouse, registry=self.registry)
-        return made
+        """Return the same place for functions with other settings."""
+        place = Place(self.workplace, {**self.extra, **extra})
+        vars(place).update(warehouse=self.warehouse, registry=self.registry)
+        return place
 
     def post(self, target: str, body: object = None, **arguments: Any) -> Any:
         """Call a function in this process, with this place's settings alone."""
         client = application(target).test_client()
+        if body is not None:
+            arguments["data"] = json.dumps(body, default=str)
+        request = {"method": "POST", **arguments}
         with entered(self.environment):
-            if body is not None:
-                arguments["data"] = json.dumps(body, default=str)
-            asked = {"method": "POST", **arguments}
-            answer = client.open("/", **asked)
-        return check_described(target, answer, method=asked["method"])
+            answer = client.open("/", **request)
+        return check_described(target, answer, method=request["method"])
 
     def run(self, target: str, as_of: date, **body: object) -> dict[str, Any]:
         """Call a function that must succeed; return its answer."""
@@ -137,14 +139,18 @@ class Place:
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """Run a query in the place's dataset, of all days."""
-        found = self.warehouse.rows(of_all_days(sql), parameters)
-        return [dict(row.items()) for row in found]
+        rows = self.warehouse.rows(of_all_days(sql), parameters)
+        return [dict(row.items()) for row in rows]
 
     def table(self, name: str) -> list[tuple[Any, ...]]:
         """Return all rows of a table, sorted, as texts: to compare two moments."""
         return sorted(
             tuple(map(str, row.values())) for row in self.rows(f"SELECT * FROM {name}")
         )
+
+    def append(self, table: Table, *rows: Mapping[str, Any]) -> None:
+        """Append rows to a table."""
+        append_rows(self.warehouse, table, rows)
 
 
 class entered:  # noqa: N801
@@ -189,11 +195,12 @@ def make_place(emulators, bigquery_emulator) -> Iterator[Callable[..., Place]]:
     places: list[Place] = []
 
     def make(ga4_dataset: str, **extra: str) -> Place:
-        made = new_workplace(emulators, bigquery_emulator)
-        environment = {**made.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
-        places.append(Place(replace(made, environment=environment), extra))
-        places[-1].prepare()
-        return places[-1]
+        workplace = new_workplace(emulators, bigquery_emulator)
+        environment = {**workplace.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
+        place = Place(replace(workplace, environment=environment), extra)
+        places.append(place)
+        place.prepare()
+        return place
 
     yield make
     for place in places:
@@ -225,22 +232,18 @@ class Places:
         objects.put_back()
         return place, objects
 
-    def give_back(self, place: Place, objects: Objects) -> None:
-        """Have it put back when it is needed."""
-        self._idle[place.workplace.ga4_dataset].append((place, objects))
-
     @contextlib.contextmanager
     def lending(self) -> Iterator[Callable[..., Place]]:
         """Lend places over a dataset's export, until the end."""
-        taken: list[tuple[Place, Objects]] = []
+        lent: list[tuple[Place, Objects]] = []
 
-        def one(ga4_dataset: str, **extra: str) -> Place:
-            taken.append(self.take(ga4_dataset))
-            return taken[-1][0].with_settings(**extra)
+        def lend(ga4_dataset: str, **extra: str) -> Place:
+            lent.append(self.take(ga4_dataset))
+            return lent[-1][0].with_settings(**extra)
 
-        yield one
-        for place, objects in taken:
-            self.give_back(place, objects)
+        yield lend
+        for place, objects in lent:
+            self._idle[place.workplace.ga4_dataset].append((place, objects))
 
 
 @pytest.fixture(scope="session")
@@ -277,7 +280,7 @@ def new_export(emulators, bigquery_emulator) -> Callable[[list[shop.Row]], Workp
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training has left: its answer, objects, and the row about its model."""
+    """The results of a training: its answer, objects, and the row about its model."""
 
     answer: dict[str, Any]
     objects: dict[str, bytes]
@@ -306,24 +309,23 @@ def first_model(make_place, shop_dataset) -> Trained:
     """The model that one process of the test run has trained on the small shop."""
 
     def train(folder: Path) -> None:
-        (folder / "trained").write_bytes(
-            pickle.dumps(Trained.at(make_place(shop_dataset)))
-        )
+        model = Trained.at(make_place(shop_dataset))
+        (folder / "model").write_bytes(pickle.dumps(model))
 
-    made: Trained = pickle.loads((once("model", train) / "trained").read_bytes())
-    return made
+    model: Trained = pickle.loads((once("model", train) / "model").read_bytes())
+    return model
 
 
 @pytest.fixture(scope="session")
-def trained(make_place, shop_dataset, first_model) -> tuple[Place, dict[str, Any]]:
-    """A place whose first model was trained, and what training answered."""
+def training(make_place, shop_dataset, first_model) -> tuple[Place, dict[str, Any]]:
+    """A place whose first model was trained, and the answer of the training."""
     place = make_place(shop_dataset)
     first_model.put_into(place)
     return place, first_model.answer
 
 
 @pytest.fixture(scope="session")
-def enthrone(first_model) -> Callable[[Place], Place]:
+def with_champion(first_model) -> Callable[[Place], Place]:
     """Give a place the trained model as its champion, as if it had trained it."""
 
     def copy(place: Place) -> Place:
@@ -340,21 +342,18 @@ def place(borrow, shop_dataset) -> Place:
 
 
 @pytest.fixture
-def enthroned(place, enthrone) -> Place:
+def champion_place(place, with_champion) -> Place:
     """A place for one test, with a champion."""
-    return enthrone(place)
+    return with_champion(place)
 
 
 @pytest.fixture
-def logged(capfd) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Return the JSON lines written since last asked."""
+def log_lines(capfd) -> Callable[[], list[dict[str, Any]]]:
+    """Return the JSON lines that were written since the last call."""
 
     def lines() -> list[dict[str, Any]]:
-        return [
-            json.loads(line)
-            for line in capfd.readouterr().out.splitlines()
-            if line.startswith("{")
-        ]
+        output = capfd.readouterr().out.splitlines()
+        return [json.loads(line) for line in output if line.startswith("{")]
 
     return lines
 
@@ -362,6 +361,6 @@ def logged(capfd) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:
     """Write a lease as it would stand had its time passed."""
     name = f"runs/ga4_purchase/{kind}/{as_of}.json"
-    note = json.loads(place.registry.artifacts.read(name).data)
-    note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
-    overwrite(place.registry, name, json.dumps(note).encode())
+    lease = json.loads(place.registry.artifacts.read(name).data)
+    lease["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
+    overwrite(place.registry, name, json.dumps(lease).encode())

@@ -49,9 +49,9 @@ def add(place: Place, table: Table, **row: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def published(new_place, enthrone) -> Place:
+def published(new_place, with_champion) -> Place:
     """A place where a week is published, with rows that the run had to leave."""
-    place = enthrone(new_place())
+    place = with_champion(new_place())
     add(place, tables.PREDICTIONS, user_id="gone.1")
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
     other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
@@ -68,9 +68,9 @@ def published(new_place, enthrone) -> Place:
 
 
 @pytest.fixture(scope="module")
-def published_once(new_place, enthrone) -> tuple[Place, dict[str, Any]]:
+def published_once(new_place, with_champion) -> tuple[Place, dict[str, Any]]:
     """A place with one publication, and the answer of its run."""
-    place = enthrone(new_place())
+    place = with_champion(new_place())
     return place, place.run("predictions", TRAINED)
 
 

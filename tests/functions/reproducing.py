@@ -59,10 +59,10 @@ def printed(place: Place, capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def published(new_export, shop_rows, make_place, enthrone) -> Place:
+def published(new_export, shop_rows, make_place, with_champion) -> Place:
     """A publication in five parts, whose export was rewritten afterwards."""
     export = new_export(shop_rows)
-    place = enthrone(make_place(export.ga4_dataset))
+    place = with_champion(make_place(export.ga4_dataset))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_sets, "PART_ROWS", 37)
         place.run("predictions", LATER)
@@ -84,10 +84,10 @@ def features_of(place: Place) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def own(enthroned) -> Place:
+def own(champion_place) -> Place:
     """A publication for one test alone."""
-    enthroned.run("predictions", LATER)
-    return enthroned
+    champion_place.run("predictions", LATER)
+    return champion_place
 
 
 def kept_users(place: Place) -> set[str | None]:

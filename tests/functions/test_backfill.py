@@ -60,9 +60,9 @@ def with_two_versions(place: Place) -> Place:
 
 
 @pytest.fixture(scope="module")
-def runs(new_place, enthrone) -> Place:
+def runs(new_place, with_champion) -> Place:
     """A place where the function was called for each week."""
-    place = with_two_versions(enthrone(new_place()))
+    place = with_two_versions(with_champion(new_place()))
     for as_of in WEEKS:
         place.run("predictions", as_of)
     return place
@@ -70,13 +70,13 @@ def runs(new_place, enthrone) -> Place:
 
 class TestBackfill:
     def test_is_the_runs_of_its_weeks_to_the_last_bit(
-        self, runs, enthroned, capfd, monkeypatch
+        self, runs, champion_place, capfd, monkeypatch
     ):
         """One query for all weeks gives history and current table as single runs do,
         each by the version of its time; a second time as well. So are what is watched
         for drift and its alarms. Each week's publication is recorded with what its own
         statements billed: the meter is that of all."""
-        place = with_two_versions(enthroned)
+        place = with_two_versions(champion_place)
         asked = []
         parts = Warehouse.parts
 
@@ -223,12 +223,12 @@ class TestBackfill:
         }
 
     @pytest.mark.long
-    def test_does_not_publish_scores_that_jumped(self, enthroned, capfd):
+    def test_does_not_publish_scores_that_jumped(self, champion_place, capfd):
         """Such a week stays as it was, unless it is forced."""
         low = {"user_id": "low", "as_of": FIRST - WEEK, "probability": 0.001}
-        add(enthroned, tables.PREDICTIONS_HISTORY, **low)
-        code, report = filled(enthroned, capfd, until=TRAINED)
-        forced, _ = filled(enthroned, capfd, "--force", until=TRAINED)
+        add(champion_place, tables.PREDICTIONS_HISTORY, **low)
+        code, report = filled(champion_place, capfd, until=TRAINED)
+        forced, _ = filled(champion_place, capfd, "--force", until=TRAINED)
 
         assert (code, forced, report["failed"]) == (1, 0, 2)
         assert all("scores moved" in week["error"] for week in report["weeks"])
@@ -239,11 +239,11 @@ class TestBackfill:
 
         assert code == 1
 
-    def test_goes_on_behind_weeks_that_fail(self, enthroned, capfd, monkeypatch):
+    def test_goes_on_behind_weeks_that_fail(self, champion_place, capfd, monkeypatch):
         """What scikit-learn raises is no error of ours, and of that week alone. Of the
         function and the command one publishes a date at a time."""
         now = datetime.now(UTC)
-        enthroned.registry.begin(
+        champion_place.registry.begin(
             "predict", TRAINED, run_id="other", now=now, duration=WEEK, again=True
         )
         stage = predict.stage
@@ -254,7 +254,7 @@ class TestBackfill:
             return stage(run, *arguments, **named)
 
         monkeypatch.setattr(predict, "stage", refusing)
-        code, report = filled(enthroned, capfd)
+        code, report = filled(champion_place, capfd)
         refused, held, published = report["weeks"]
 
         assert (code, report["failed"]) == (1, 2)
@@ -262,14 +262,14 @@ class TestBackfill:
         assert "under way" in held["error"]
         assert (published["users"], published["error"]) == (160, "")
 
-    def test_ends_at_ctrl_c_without_its_lease(self, enthroned, capfd, monkeypatch):
+    def test_ends_at_ctrl_c_without_its_lease(self, champion_place, capfd, monkeypatch):
         """Defect: the lease could not be freed, which became the week's error in the
         place of Ctrl-C, and the weeks behind it were published."""
         begun = []
 
         def interrupted(run, *_, **__):
             begun.append(run.as_of)
-            let_the_lease_end(enthroned, "predict", run.as_of)
+            let_the_lease_end(champion_place, "predict", run.as_of)
             run.registry.begin(
                 "predict",
                 run.as_of,
@@ -281,20 +281,20 @@ class TestBackfill:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(predict, "stage", interrupted)
-        with pytest.raises(KeyboardInterrupt), entered(enthroned.environment):
+        with pytest.raises(KeyboardInterrupt), entered(champion_place.environment):
             backfill.run(backfill.Request(since=FIRST, until=LATER, is_quiet=True))
 
         assert begun == [FIRST]
 
-    def test_says_for_each_week_when_it_was_scored(self, enthroned, capfd):
+    def test_says_for_each_week_when_it_was_scored(self, champion_place, capfd):
         """Defect: all had begun with the command. Each week's seconds in the table of
         publications were those of all weeks before it, too."""
         began = datetime.now(UTC)
-        filled(enthroned, capfd, until=TRAINED)
-        first, second = enthroned.rows(
+        filled(champion_place, capfd, until=TRAINED)
+        first, second = champion_place.rows(
             "SELECT as_of, scored_at, seconds FROM ma_publications ORDER BY as_of"
         )
-        scored = enthroned.rows(
+        scored = champion_place.rows(
             "SELECT DISTINCT as_of, scored_at FROM ma_predictions_history ORDER BY 1"
         )
         written = first["scored_at"] + timedelta(seconds=first["seconds"])

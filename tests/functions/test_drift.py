@@ -49,19 +49,19 @@ def earlier(place: Place, *, weeks: int = 2, **broken: Mapping[str, Any]) -> Non
 
 
 class TestPublications:
-    def test_raise_an_alarm_where_a_source_has_gone(self, enthroned, logged):
+    def test_raise_an_alarm_where_a_source_has_gone(self, champion_place, log_lines):
         """With its cause: in the answer, in the log and in the table, once. Which ROC
         AUC is to be expected is said at once, with its interval."""
-        first = enthroned.run("predictions", LATER)
-        foretold = watched(enthroned)["score", "roc_auc"]
+        first = champion_place.run("predictions", LATER)
+        foretold = watched(champion_place)["score", "roc_auc"]
         users = first["users"]
         earlier(
-            enthroned,
+            champion_place,
             medium={"counts": [{"value": "email", "users": users}], "missing": 0},
         )
-        logged()
-        answer = enthroned.run("predictions", LATER)
-        lines, table = logged(), watched(enthroned)
+        log_lines()
+        answer = champion_place.run("predictions", LATER)
+        lines, table = log_lines(), watched(champion_place)
 
         assert first["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
         assert 0.5 < first["estimated_roc_auc"] == foretold["estimated_roc_auc"] < 1
@@ -84,34 +84,36 @@ class TestPublications:
         assert table["feature", "sessions"]["distance"] == pytest.approx(0, abs=1e-6)
 
     @pytest.mark.long
-    def test_know_the_season_by_a_year_ago_on_another_weekday(self, enthroned):
+    def test_know_the_season_by_a_year_ago_on_another_weekday(self, champion_place):
         """Who published on another weekday then has one publication of that week all
         the same; what it had is no alarm."""
-        users = enthroned.run("predictions", LATER)["users"]
+        users = champion_place.run("predictions", LATER)["users"]
         schema = tables.DRIFT.arrow_schema()
         a_year_ago = LATER - 52 * WEEK + 3 * DAY
-        then = [{**row, "as_of": a_year_ago} for row in watched(enthroned).values()]
-        enthroned.warehouse.write(
+        then = [
+            {**row, "as_of": a_year_ago} for row in watched(champion_place).values()
+        ]
+        champion_place.warehouse.write(
             tables.DRIFT, pa.Table.from_pylist(then, schema=schema)
         )
         earlier(
-            enthroned,
+            champion_place,
             medium={"counts": [{"value": "email", "users": users}], "missing": 0},
         )
-        answer = enthroned.run("predictions", LATER)
+        answer = champion_place.run("predictions", LATER)
 
         assert answer["drift"]["alarms"] == []
-        row = watched(enthroned)["feature", "medium"]
+        row = watched(champion_place)["feature", "medium"]
         assert row["message"].endswith("as a year ago")
 
     @pytest.mark.long
-    def test_raise_no_alarm_of_what_the_version_has_learned(self, enthroned):
+    def test_raise_no_alarm_of_what_the_version_has_learned(self, champion_place):
         """Defect: a training that had learned a lasting change did not end its alarm,
         which went on to ask for one for weeks."""
-        users = enthroned.run("predictions", LATER)["users"]
+        users = champion_place.run("predictions", LATER)["users"]
         email = {"counts": [{"value": "email", "users": users}], "missing": 0}
-        earlier(enthroned, weeks=8, medium=email)
-        enthroned.warehouse.execute(
+        earlier(champion_place, weeks=8, medium=email)
+        champion_place.warehouse.execute(
             "DELETE FROM ma_drift WHERE as_of BETWEEN @since AND @until",
             {"since": LATER - 3 * WEEK, "until": LATER - DAY},
         )
@@ -119,22 +121,22 @@ class TestPublications:
             {**row, "as_of": LATER - ago * WEEK, "is_alarm": True, "weeks": 4 - ago}
             if row["name"] == "medium"
             else {**row, "as_of": LATER - ago * WEEK}
-            for row in watched(enthroned).values()
+            for row in watched(champion_place).values()
             for ago in (1, 2, 3)
         ]
         schema = tables.DRIFT.arrow_schema()
-        enthroned.warehouse.write(
+        champion_place.warehouse.write(
             tables.DRIFT, pa.Table.from_pylist(lasting, schema=schema)
         )
 
         def run_of_version(*, until):
             """Run as if the version had learned from rows up to a date."""
-            enthroned.warehouse.execute(
+            champion_place.warehouse.execute(
                 "UPDATE ma_model_training_metadata SET as_of = @as_of, "
                 "trained_until = @until WHERE TRUE",
                 {"as_of": LATER - WEEK, "until": until},
             )
-            return enthroned.run("predictions", LATER)
+            return champion_place.run("predictions", LATER)
 
         before = run_of_version(until=LATER - 4 * WEEK)
         after = run_of_version(until=LATER - 3 * WEEK)
@@ -144,12 +146,12 @@ class TestPublications:
         assert after["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
 
     @pytest.mark.long
-    def test_name_the_cause_where_scores_jump(self, enthroned):
+    def test_name_the_cause_where_scores_jump(self, champion_place):
         """Who has to decide whether to force needs to know what has changed."""
-        enthroned.run("predictions", TRAINED)
-        enthroned.run("predictions", LATER)
-        earlier(enthroned, medium={"counts": [{"value": "email", "users": 160}]})
-        strict = enthroned.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
+        champion_place.run("predictions", TRAINED)
+        champion_place.run("predictions", LATER)
+        earlier(champion_place, medium={"counts": [{"value": "email", "users": 160}]})
+        strict = champion_place.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
         answer = strict.post("predictions", {"as_of": LATER})
 
         assert (answer.status_code, answer.json["error"]) == (409, "score_shift")
@@ -157,15 +159,15 @@ class TestPublications:
 
     @pytest.mark.long
     def test_go_out_where_the_table_is_missing(
-        self, make_place, shop_dataset, enthrone, logged
+        self, make_place, shop_dataset, with_champion, log_lines
     ):
         """A deployment whose set-up is older publishes, and the log says it."""
-        place = enthrone(make_place(shop_dataset))
+        place = with_champion(make_place(shop_dataset))
         place.warehouse.execute("DROP TABLE ma_drift")
         answer = place.run("predictions", LATER)
 
         assert answer["users"] == 160
-        messages = [line["message"] for line in logged()]
+        messages = [line["message"] for line in log_lines()]
         assert any(text.startswith("drift not compared: ") for text in messages)
         assert any(text.startswith("drift not written: ") for text in messages)
 
@@ -191,7 +193,7 @@ def expect_much(place: Place) -> None:
 
 class TestOutcomes:
     def test_that_ranks_foretold_call_for_a_training(
-        self, shop_of, scores, converters, logged
+        self, shop_of, scores, converters, log_lines
     ):
         """The measured ROC AUC stands beside the estimate; it is far below. Where
         features were broken when the week was scored they are repaired first."""

@@ -95,9 +95,9 @@ def loaded(place: Place, day: date, rows: list[shop.Row]) -> None:
 
 
 @pytest.fixture
-def late(export, borrow, enthrone) -> Place:
+def late(export, borrow, with_champion) -> Place:
     """A place with a champion, over an export that lacks yesterday."""
-    return enthrone(borrow(export))
+    return with_champion(borrow(export))
 
 
 def days_of(place: Place, name: str) -> set[tuple[Any, Any]]:
@@ -111,7 +111,7 @@ PUBLISHED = (tables.PREDICTIONS.name, tables.PREDICTIONS_HISTORY.name)
 
 
 class TestTheNewestDay:
-    def test_is_waited_for(self, late, as_of, logged):
+    def test_is_waited_for(self, late, as_of, log_lines):
         """503 with Retry-After, a warning and no error in the log, nothing written."""
         answer = late.post("predictions", {"as_of": as_of})
 
@@ -121,20 +121,20 @@ class TestTheNewestDay:
         assert answer.json["retryable"]
         assert answer.json["detail"] == {"late_days": [str(as_of - DAY)]}
         assert str(as_of - DAY) in answer.json["message"]
-        [line] = [one for one in logged() if one["function"] == "predictions"]
+        [line] = [one for one in log_lines() if one["function"] == "predictions"]
         assert line["severity"] == "WARNING"
         assert line["outcome"] == "export_late"
         assert not any(late.rows(f"SELECT 1 AS x FROM {name}") for name in PUBLISHED)
 
     def test_is_given_up_after_a_while_counted_from_the_first_attempt(
-        self, late, as_of, logged
+        self, late, as_of, log_lines
     ):
         """Then the run goes on as of the newest date whose days are there, and says so
         in answer, log and rows."""
         assert late.post("predictions", {"as_of": as_of}).status_code == 503
         assert late.post("predictions", {"as_of": as_of}).status_code == 503
         began_earlier(late, "predict", as_of, by=timedelta(minutes=121))
-        logged()
+        log_lines()
         answer = late.run("predictions", as_of)
         before = as_of - DAY
 
@@ -142,7 +142,7 @@ class TestTheNewestDay:
         assert answer["data_until"] == str(before)
         assert answer["late_days"] == [str(before)]
         assert answer["users"] == USERS
-        [line] = [one for one in logged() if one["function"] == "predictions"]
+        [line] = [one for one in log_lines() if one["function"] == "predictions"]
         assert line["severity"] == "WARNING"
         assert line["data_until"] == str(before)
         assert f"lacks {before}" in line["message"]
@@ -232,7 +232,7 @@ def began_earlier(place: Place, kind: str, as_of: date, *, by: timedelta) -> Non
 class TestStreamedDays:
     @pytest.mark.long
     def test_are_read_where_there_is_no_daily_table(
-        self, daily, days, workplace, make_place, enthrone
+        self, daily, days, workplace, make_place, with_champion
     ):
         """A property that only streams has the rows, the users and the probabilities
         of one that has the same events in daily tables."""
@@ -241,8 +241,8 @@ class TestStreamedDays:
         shop.load_shards(workplace, [*streamed, before])
         with workplace.bigquery.client() as client:
             client.delete_table(f"{workplace.ga4_dataset}.{before[0]}")
-        place = enthrone(make_place(workplace.ga4_dataset))
-        other = enthrone(make_place(daily.ga4_dataset))
+        place = with_champion(make_place(workplace.ga4_dataset))
+        other = with_champion(make_place(daily.ga4_dataset))
         past = days[2]
         answer = place.run("predictions", past)
         other.run("predictions", past)
@@ -276,12 +276,12 @@ class TestStreamedDays:
 
 class TestAnotherProject:
     @pytest.mark.long
-    def test_holds_the_export(self, workplace, days, make_place, enthrone):
+    def test_holds_the_export(self, workplace, days, make_place, with_champion):
         """Training's statements, predictions and evaluation read it there."""
         name = workplace.ga4_dataset
         with workplace.bigquery.client("their-project") as client:
             ga4_export.load_tables(client, name, shop_of(days[1:15]), progress=False)
-        place = enthrone(make_place(f"their-project.{name}"))
+        place = with_champion(make_place(f"their-project.{name}"))
         past = days[2]
         answer = place.run("predictions", past)
         evaluated = place.run("model_evaluation", past)

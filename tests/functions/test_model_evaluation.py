@@ -53,7 +53,7 @@ class TestFigures:
         return place
 
     def test_are_those_of_scikit_learn_on_the_joined_rows(
-        self, place, scores, converters, logged
+        self, place, scores, converters, log_lines
     ):
         """Defect: the join is an outer one, with the history and not the present."""
         answer = place.run("model_evaluation", MONDAY + WEEK)
@@ -98,7 +98,7 @@ class TestFigures:
             label.sum()
         )
         assert answer["weeks"][0]["roc_auc"] == pytest.approx(wanted["roc_auc"])
-        [line] = logged()
+        [line] = log_lines()
         assert line["function"] == "modelEvaluation"
         assert line["outcome"] == "ok"
         assert (line["model_version"], line["rows_in"], line["rows_out"]) == (

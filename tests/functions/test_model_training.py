@@ -62,9 +62,9 @@ def upload(place: Place, preprocessor: object) -> str:
 
 
 class TestVersion:
-    def test_is_recorded_in_full(self, trained):
+    def test_is_recorded_in_full(self, training):
         """The row says when, of what, how and how well; what is known is not null."""
-        place, answer = trained
+        place, answer = training
         [row] = metadata(place)
         unknown = {name for name, value in row.items() if value is None}
 
@@ -114,9 +114,9 @@ class TestVersion:
         for name in ("best_threshold", "f1_at_best", "budget", "precision_at_budget"):
             assert answer["holdout"][name] == row[name]
 
-    def test_is_stored_with_its_checksums(self, trained):
+    def test_is_stored_with_its_checksums(self, training):
         """Every file is in the bucket; those that are loaded are as recorded."""
-        place, answer = trained
+        place, answer = training
         [row] = metadata(place)
 
         assert set(answer["objects"]) == FILES
@@ -130,13 +130,13 @@ class TestVersion:
         page = place.registry.artifacts.read(row["report_object"]).data
         assert page.lstrip().lower().startswith(b"<!doctype html")
 
-    def test_keeps_the_rows_that_it_was_made_of(self, trained):
+    def test_keeps_the_rows_that_it_was_made_of(self, training):
         """
         The snapshot is the training rows as a query would give them again.
 
         Amounts of buyers are beside them; test_value.py has these.
         """
-        place, answer = trained
+        place, answer = training
         [row] = metadata(place)
         data = place.registry.artifacts.read(row["dataset_object"]).data
         kept = pq.read_table(io.BytesIO(data))
@@ -162,9 +162,9 @@ class TestVersion:
             set(again["user_id"].to_pylist())
         )
 
-    def test_serves(self, trained):
+    def test_serves(self, training):
         """The pointer names it, with the checksum of its model."""
-        place, _ = trained
+        place, _ = training
         [row] = metadata(place)
         champion = place.registry.champion()
 
@@ -173,25 +173,25 @@ class TestVersion:
 
 
 class TestAgain:
-    def test_is_answered_from_the_lease(self, trained, logged):
+    def test_is_answered_from_the_lease(self, training, log_lines):
         """The scheduler's retry of a finished run does not train twice."""
-        place, answer = trained
+        place, answer = training
         repeated = place.run("model_training", TRAINED)
-        [line] = logged()
+        [line] = log_lines()
 
         assert repeated == {**answer, "repeated": True}
         assert len(metadata(place)) == 1
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
-    def test_by_force_is_a_version_of_its_own(self, enthroned):
+    def test_by_force_is_a_version_of_its_own(self, champion_place):
         """A worse one, by a useless preprocessor, is kept and does not serve."""
-        champion = enthroned.registry.champion()
+        champion = champion_place.registry.champion()
         useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
-        upload(enthroned, useless)
+        upload(champion_place, useless)
 
-        enthroned.run("model_training", TRAINED, force=True)
-        before, row = metadata(enthroned)
-        again = enthroned.run("model_training", TRAINED)
+        champion_place.run("model_training", TRAINED, force=True)
+        before, row = metadata(champion_place)
+        again = champion_place.run("model_training", TRAINED)
 
         assert row["model_version"] == 1
         assert row["promoted"] is False
@@ -200,31 +200,33 @@ class TestAgain:
         assert row["roc_auc_difference_high"] < 0
         assert row["roc_auc"] == 0.5
         assert before["model_version"] == 0
-        assert enthroned.registry.champion() == champion
+        assert champion_place.registry.champion() == champion
         assert (again["model_version"], again["repeated"]) == (1, True)
         # The uploaded preprocessor itself is fitted as a clone: it stays as it was.
-        preprocessor, _ = enthroned.registry.load(row)
+        preprocessor, _ = champion_place.registry.load(row)
         assert preprocessor.transformers == useless.transformers
         assert not hasattr(useless, "transformers_")
 
     @pytest.mark.long
-    def test_is_no_version_whose_objects_were_deleted(self, enthroned):
+    def test_is_no_version_whose_objects_were_deleted(self, champion_place):
         """Defect: the newest version's number was given again, beside its record."""
-        enthroned.warehouse.execute(
+        champion_place.warehouse.execute(
             "INSERT INTO ma_model_training_metadata "
             "SELECT * REPLACE (1 AS model_version) FROM ma_model_training_metadata"
         )
-        answer = enthroned.run("model_training", TRAINED, force=True)
+        answer = champion_place.run("model_training", TRAINED, force=True)
 
         assert answer["model_version"] == 2
-        assert [row["model_version"] for row in metadata(enthroned)] == [0, 1, 2]
+        assert [row["model_version"] for row in metadata(champion_place)] == [0, 1, 2]
 
     @pytest.mark.long
-    def test_of_the_same_day_is_compared_with_what_has_not_seen_it(self, enthroned):
+    def test_of_the_same_day_is_compared_with_what_has_not_seen_it(
+        self, champion_place
+    ):
         """The champion has learned from the rows held out, so its scores of them are
         too good: the model behind its figures is compared, and equals its like."""
-        enthroned.run("model_training", TRAINED, force=True)
-        before, row = metadata(enthroned)
+        champion_place.run("model_training", TRAINED, force=True)
+        before, row = metadata(champion_place)
 
         assert before["trained_until"] == row["holdout_as_ofs"][0]
         assert row["compared_version"] == 0
@@ -395,16 +397,16 @@ class TestFailures:
 
 
 @pytest.fixture(scope="module")
-def serving(new_place, enthrone) -> Place:
+def serving(new_place, with_champion) -> Place:
     """A place with a champion that no failure may touch."""
-    return enthrone(new_place())
+    return with_champion(new_place())
 
 
 class TestSampling:
     @pytest.mark.long
-    def test_leaves_users_out_and_weighs_the_others(self, trained):
+    def test_leaves_users_out_and_weighs_the_others(self, training):
         """Beyond the bound rows stand for several; counts of both labels stay right."""
-        place, _ = trained
+        place, _ = training
         as_ofs = [TRAINED - timedelta(days=10)]
         window = USE_CASE.window(place.settings, as_ofs)
 

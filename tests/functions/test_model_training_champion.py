@@ -20,11 +20,11 @@ ROWS = "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
 class TestVerdict:
     @pytest.mark.long
     def test_of_an_earlier_day_says_that_the_champion_may_know_the_rows(
-        self, enthroned
+        self, champion_place
     ):
         """Defect: the model behind the champion's figures was said not to know them,
         though what it was fitted on ends a week before its own holdout."""
-        answer = enthroned.run("model_training", TRAINED - WEEK)
+        answer = champion_place.run("model_training", TRAINED - WEEK)
 
         assert " against version 0 on the same " in answer["verdict"]
         assert answer["verdict"].endswith("rows, which may have learned from these")

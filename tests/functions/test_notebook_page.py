@@ -104,9 +104,9 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def deployed(new_place, enthrone, emulators, tmp_path_factory) -> Iterator[Place]:
+def deployed(new_place, with_champion, emulators, tmp_path_factory) -> Iterator[Place]:
     """A week published with a shift of the season, and players scored on the stream."""
-    place = enthrone(new_place())
+    place = with_champion(new_place())
     evaluated(place, TRAINED, 0.7)
     assert place.run("predictions", LATER)["log_odds_shift"] > 0
     site = Site(place.workplace, emulators.address("pubsub"))

@@ -279,15 +279,15 @@ class TestPublication:
 
 @pytest.mark.long
 class TestPredictions:
-    def test_publish_the_index_of_the_table(self, enthroned):
+    def test_publish_the_index_of_the_table(self, champion_place):
         """After the transaction; a second run has the same answers, and the run says
         how many users."""
-        first = enthroned.run("predictions", TRAINED)
-        answers = [as_rows(enthroned)]
-        again = enthroned.run("predictions", TRAINED)
-        answers.append(as_rows(enthroned))
+        first = champion_place.run("predictions", TRAINED)
+        answers = [as_rows(champion_place)]
+        again = champion_place.run("predictions", TRAINED)
+        answers.append(as_rows(champion_place))
 
-        rows = enthroned.rows(
+        rows = champion_place.rows(
             "SELECT * FROM ma_predictions_table WHERE use_case = 'ga4_purchase'"
         )
         expected = {
@@ -300,42 +300,42 @@ class TestPredictions:
         }
         assert first["index_users"] == again["index_users"] == len(rows) == 160
         assert answers == [expected] * 2
-        assert enthroned.registry.artifacts.find(published.OBJECT) is not None
+        assert champion_place.registry.artifacts.find(published.OBJECT) is not None
 
-    def test_say_that_the_index_was_not_published(self, enthroned):
+    def test_say_that_the_index_was_not_published(self, champion_place):
         """Predictions are, the index of before stays, and a retry heals."""
-        enthroned.run("predictions", TRAINED)
-        before = index_writer.find_pointer(enthroned.registry.artifacts, USE_CASE)
+        champion_place.run("predictions", TRAINED)
+        before = index_writer.find_pointer(champion_place.registry.artifacts, USE_CASE)
         row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
         row |= {"prediction_date": str(TRAINED), "model_version": 0}
-        publish(enthroned.workplace, [row, row])
-        answer = enthroned.post("predictions", {"as_of": LATER, "force": True})
-        rows = enthroned.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
+        publish(champion_place.workplace, [row, row])
+        answer = champion_place.post("predictions", {"as_of": LATER, "force": True})
+        rows = champion_place.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
 
         assert answer.status_code == 409
         assert "predictions were published" in answer.json["message"]
         assert rows == [{"day": LATER}]
         assert before == index_writer.find_pointer(
-            enthroned.registry.artifacts, USE_CASE
+            champion_place.registry.artifacts, USE_CASE
         )
 
-        enthroned.warehouse.execute(
+        champion_place.warehouse.execute(
             "DELETE FROM ma_predictions_table "
             "WHERE user_id = 'twice' AND as_of > '2000-01-01'"
         )
-        enthroned.run("predictions", LATER, force=True)
-        assert index_writer.find_pointer(enthroned.registry.artifacts, USE_CASE) != (
-            before
-        )
+        champion_place.run("predictions", LATER, force=True)
+        assert index_writer.find_pointer(
+            champion_place.registry.artifacts, USE_CASE
+        ) != (before)
 
-    def test_withdraw_the_index_where_lookups_read_the_table(self, enthroned):
+    def test_withdraw_the_index_where_lookups_read_the_table(self, champion_place):
         """It would be older than the table from then on."""
-        enthroned.run("predictions", TRAINED)
-        other = enthroned.with_settings(PROPENSITY_LOOKUP_SOURCE="bigquery")
+        champion_place.run("predictions", TRAINED)
+        other = champion_place.with_settings(PROPENSITY_LOOKUP_SOURCE="bigquery")
         answer = other.run("predictions", TRAINED)
 
         assert answer["index_users"] is None
-        assert enthroned.registry.artifacts.find(pointer_name(USE_CASE)) is None
+        assert champion_place.registry.artifacts.find(pointer_name(USE_CASE)) is None
 
 
 def as_rows(place) -> dict[str, object]:

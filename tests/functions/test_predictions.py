@@ -33,7 +33,7 @@ USE_CASE = usecases.load("ga4_purchase")
 
 class TestPublishing:
     def test_scores_every_user_of_the_lookback_as_the_model_would(
-        self, published, logged, monkeypatch
+        self, published, log_lines, monkeypatch
     ):
         """
         Probabilities are the pipeline's; answer and log line say how many.
@@ -52,7 +52,7 @@ class TestPublishing:
         monkeypatch.setattr(predict, "STAGED_ROWS", 40)
         monkeypatch.setattr(feature_sets, "PART_ROWS", 20)
         answer = published.run("predictions", TRAINED)
-        [line] = logged()
+        [line] = log_lines()
         table = published.warehouse.table(
             USE_CASE.statement("features"),
             USE_CASE.window(published.settings, [TRAINED]),
@@ -143,11 +143,11 @@ class TestPublishing:
 
 class TestUserDays:
     @pytest.mark.long
-    def test_give_the_tables_of_the_export(self, enthroned):
+    def test_give_the_tables_of_the_export(self, champion_place):
         """A run reads the days of the export that are new, all of them if asked, and
         publishes what it would without sums."""
         kept = {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
-        place = enthroned.with_settings(**kept)
+        place = champion_place.with_settings(**kept)
         first = place.run("predictions", TRAINED, full=True)
         next_ = place.run("predictions", LATER)
         incremental = state(place)
@@ -170,27 +170,27 @@ class TestUserDays:
 
 
 class TestReruns:
-    def test_take_the_champion_where_there_was_none(self, enthroned, logged):
+    def test_take_the_champion_where_there_was_none(self, champion_place, log_lines):
         """Before the first training there is no other model: the log says so."""
-        logged()
-        answer = enthroned.run("predictions", TRAINED - WEEK)
+        log_lines()
+        answer = champion_place.run("predictions", TRAINED - WEEK)
 
         assert answer["model_version"] == 0
-        assert logged()[-1]["trained_after_as_of"]
+        assert log_lines()[-1]["trained_after_as_of"]
 
     @pytest.mark.runs
-    def test_take_nobody_s_newer_row(self, enthroned):
+    def test_take_nobody_s_newer_row(self, champion_place):
         """One for the past renews its history, and not the present."""
-        enthroned.run("predictions", TRAINED)
-        enthroned.run("model_evaluation", LATER)
-        newest = enthroned.run("predictions", LATER)
-        before = state(enthroned)
-        enthroned.run("predictions", TRAINED)
+        champion_place.run("predictions", TRAINED)
+        champion_place.run("model_evaluation", LATER)
+        newest = champion_place.run("predictions", LATER)
+        before = state(champion_place)
+        champion_place.run("predictions", TRAINED)
 
         assert newest["evaluation_missing"] is False
         assert newest["score_shift"] < 0.75
-        assert state(enthroned) == before
-        current = enthroned.rows(
+        assert state(champion_place) == before
+        current = champion_place.rows(
             "SELECT DISTINCT as_of FROM ma_predictions_table "
             "WHERE use_case = 'ga4_purchase'"
         )
@@ -198,9 +198,9 @@ class TestReruns:
 
 
 @pytest.fixture(scope="module")
-def serving(new_place, enthrone) -> Place:
+def serving(new_place, with_champion) -> Place:
     """A place with a champion and the predictions of a week."""
-    place = enthrone(new_place())
+    place = with_champion(new_place())
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED)
     add(place, tables.PREDICTIONS_HISTORY, user_id="user.001", as_of=TRAINED)
     return place
@@ -303,12 +303,12 @@ class TestRefusals:
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "00-ModelTraining" in answer.json["message"]
 
-    def test_to_score_where_the_pointer_was_deleted(self, enthroned):
+    def test_to_score_where_the_pointer_was_deleted(self, champion_place):
         """Defect: 409 said of the champion, with a verdict that praised it, that it was
         not promoted, and to wait for a later training."""
         pointer = "models/ga4_purchase/champion.json"
-        enthroned.registry.artifacts.delete(pointer)
-        answer = enthroned.post("predictions", {"as_of": LATER})
+        champion_place.registry.artifacts.delete(pointer)
+        answer = champion_place.post("predictions", {"as_of": LATER})
         message = answer.json["message"]
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
@@ -365,18 +365,18 @@ class TestRefusals:
 
 class TestForce:
     @pytest.mark.runs
-    def test_publishes_scores_that_jumped(self, enthroned):
+    def test_publishes_scores_that_jumped(self, champion_place):
         """Who has looked at the features may say so."""
-        add(enthroned, tables.PREDICTIONS_HISTORY, user_id="u", probability=1e-4)
-        forced = enthroned.run("predictions", TRAINED, force=True)
+        add(champion_place, tables.PREDICTIONS_HISTORY, user_id="u", probability=1e-4)
+        forced = champion_place.run("predictions", TRAINED, force=True)
 
         assert forced["score_shift"] > 0.75
         assert forced["users"] == 160
 
 
-def test_unpickled_models_are_the_ones_recorded(trained):
+def test_unpickled_models_are_the_ones_recorded(training):
     """The model that is loaded is byte for byte the one that training recorded."""
-    place, answer = trained
+    place, answer = training
     data = place.registry.artifacts.read(answer["objects"]["model.joblib"]).data
     [row] = place.warehouse.rows("SELECT model_sha256 FROM ma_model_training_metadata")
 

@@ -62,24 +62,24 @@ def published_before(place: Place) -> None:
 
 @pytest.mark.long
 class TestCrashes:
-    def test_between_any_two_steps_leave_whole_tables(self, enthroned):
+    def test_between_any_two_steps_leave_whole_tables(self, champion_place):
         """After each call of an edge there are the old tables, or the new ones."""
-        published_before(enthroned)
-        old, seen = state(enthroned), []
+        published_before(champion_place)
+        old, seen = state(champion_place), []
         while True:
             with crashing(after=len(seen)) as calls:
-                answer = enthroned.post("predictions", {"as_of": LATER})
+                answer = champion_place.post("predictions", {"as_of": LATER})
             if answer.status_code == 200:
                 break
             assert answer.status_code == 500
             assert answer.json["error"] == "internal"
-            seen.append((calls[-1], state(enthroned)))
-            lease = enthroned.registry.artifacts.find(
+            seen.append((calls[-1], state(champion_place)))
+            lease = champion_place.registry.artifacts.find(
                 f"runs/ga4_purchase/predict/{LATER}.json"
             )
             if lease is not None and b"running" in lease.data:
-                let_the_lease_end(enthroned, "predict", LATER)
-        new = state(enthroned)
+                let_the_lease_end(champion_place, "predict", LATER)
+        new = state(champion_place)
 
         assert new != old
         is_new = [found == new for _, found in seen]
@@ -91,10 +91,12 @@ class TestCrashes:
         assert set(is_new) == {True, False}
 
     @pytest.mark.parametrize("published", [False, True], ids=["before", "after"])
-    def test_of_the_process_leave_whole_tables(self, enthroned, published, tmp_path):
+    def test_of_the_process_leave_whole_tables(
+        self, champion_place, published, tmp_path
+    ):
         """Killed while it publishes; once its lease has ended the next run succeeds."""
-        published_before(enthroned)
-        old = state(enthroned)
+        published_before(champion_place)
+        old = state(champion_place)
         reached = threading.Event()
 
         def hold(asked):
@@ -112,7 +114,7 @@ class TestCrashes:
             return 500
 
         [port] = free_ports(1)
-        with Proxy(enthroned.environment["BIGQUERY_EMULATOR_HOST"], hold) as proxy:
+        with Proxy(champion_place.environment["BIGQUERY_EMULATOR_HOST"], hold) as proxy:
             process = spawn(
                 "predictions",
                 [
@@ -123,7 +125,7 @@ class TestCrashes:
                 environment={
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(ROOT),
-                    **enthroned.environment,
+                    **champion_place.environment,
                     "BIGQUERY_EMULATOR_HOST": proxy.url,
                 },
                 folder=tmp_path,
@@ -137,19 +139,21 @@ class TestCrashes:
             finally:
                 stop([process])
         if published:
-            wait_until(lambda: state(enthroned) != old)
-        after_kill = state(enthroned)
+            wait_until(lambda: state(champion_place) != old)
+        after_kill = state(champion_place)
 
         assert (after_kill == old) is not published
-        blocked = enthroned.post("predictions", {"as_of": LATER})
+        blocked = champion_place.post("predictions", {"as_of": LATER})
         assert blocked.status_code == 409
         assert blocked.json["error"] == "run_in_progress"
         assert blocked.json["retryable"] is True
-        let_the_lease_end(enthroned, "predict", LATER)
-        enthroned.run("predictions", LATER)
+        let_the_lease_end(champion_place, "predict", LATER)
+        champion_place.run("predictions", LATER)
         if published:
-            assert short(state(enthroned)) == short(after_kill)
-        [row] = enthroned.rows("SELECT MAX(as_of) AS newest FROM ma_predictions_table")
+            assert short(state(champion_place)) == short(after_kill)
+        [row] = champion_place.rows(
+            "SELECT MAX(as_of) AS newest FROM ma_predictions_table"
+        )
         assert row["newest"] == LATER
 
 

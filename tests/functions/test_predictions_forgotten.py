@@ -27,9 +27,9 @@ HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_sta
 
 
 @pytest.fixture
-def shop_place(borrow, shop_dataset, enthrone) -> Place:
+def shop_place(borrow, shop_dataset, with_champion) -> Place:
     """A shop of 160 users with a champion and a list of suppressed users."""
-    return enthrone(borrow(shop_dataset, PROPENSITY_SUPPRESSION_KEY=KEY))
+    return with_champion(borrow(shop_dataset, PROPENSITY_SUPPRESSION_KEY=KEY))
 
 
 def forgetting_before(

@@ -202,18 +202,20 @@ class TestStream:
 
 @pytest.mark.long
 class TestShop:
-    def test_logs_nobody_and_keeps_ids_with_features_alone(self, enthroned, capsys):
+    def test_logs_nobody_and_keeps_ids_with_features_alone(
+        self, champion_place, capsys
+    ):
         """00, 01 and 03 name no user in a log, an answer or an object, except for the
         features of a publication."""
         from tests.functions.conftest import LATER, TRAINED
 
         user = "user.004"
         answers = [
-            enthroned.run("predictions", TRAINED),
-            enthroned.run("model_evaluation", LATER),
-            enthroned.run("model_training", LATER),
+            champion_place.run("predictions", TRAINED),
+            champion_place.run("model_evaluation", LATER),
+            champion_place.run("model_training", LATER),
         ]
-        artifacts = enthroned.registry.artifacts
+        artifacts = champion_place.registry.artifacts
         names = artifacts.names("")
 
         assert any(name.endswith(".parquet") for name in names)

@@ -55,7 +55,7 @@ class TestRow:
 
         assert [one["scored_at"] for one in found] == [row["scored_at"]]
 
-    def test_is_replaced_by_a_repeated_run(self, enthroned, monkeypatch):
+    def test_is_replaced_by_a_repeated_run(self, champion_place, monkeypatch):
         """
         Twice equals once, and the lease does not stop it: what is published is the
         same. The date has one row; that of another date stays.
@@ -73,7 +73,7 @@ class TestRow:
         def one(self, job):
             self.bytes_billed += 1
 
-        place, answer = enthroned, enthroned.run("predictions", TRAINED)
+        place, answer = champion_place, champion_place.run("predictions", TRAINED)
         tables = state(place)
         place.warehouse.execute(
             "INSERT INTO ma_publications SELECT * REPLACE (DATE_SUB(as_of, INTERVAL 7 "
@@ -108,7 +108,7 @@ class TestRow:
 
 class TestLateness:
     def test_writes_no_row_about_what_another_run_has_replaced(
-        self, enthroned, logged, monkeypatch
+        self, champion_place, log_lines, monkeypatch
     ):
         """Defect: a run that stood still behind its transaction, while its lease ended
         and another run published, recorded its own figures in the place of those."""
@@ -119,33 +119,35 @@ class TestLateness:
             found = execute(self, sql, parameters)
             if "COMMIT TRANSACTION" in sql and not other:
                 other.append(None)
-                let_the_lease_end(enthroned, "predict", TRAINED)
-                other.append(enthroned.run("predictions", TRAINED))
+                let_the_lease_end(champion_place, "predict", TRAINED)
+                other.append(champion_place.run("predictions", TRAINED))
             return found
 
         monkeypatch.setattr(Warehouse, "execute", late)
-        enthroned.post("predictions", {"as_of": TRAINED})
-        found = enthroned.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
-        [row] = enthroned.rows(ROWS)
+        champion_place.post("predictions", {"as_of": TRAINED})
+        found = champion_place.rows(
+            "SELECT DISTINCT scored_at FROM ma_predictions_history"
+        )
+        [row] = champion_place.rows(ROWS)
 
         assert other[1]["repeated"] is False
         assert [one["scored_at"] for one in found] == [row["scored_at"]]
         assert any(
             line["message"].startswith("publication not recorded: the lease ")
-            for line in logged()
+            for line in log_lines()
         )
 
 
 class TestFailure:
-    def test_loses_no_publication(self, enthroned, logged):
+    def test_loses_no_publication(self, champion_place, log_lines):
         """A deployment whose set-up is older publishes as before; the log says it."""
-        enthroned.run("predictions", TRAINED)
-        before = state(enthroned)
-        enthroned.warehouse.drop(PUBLICATIONS.name)
-        answer = enthroned.run("predictions", TRAINED)
-        enthroned.warehouse.create(PUBLICATIONS)
+        champion_place.run("predictions", TRAINED)
+        before = state(champion_place)
+        champion_place.warehouse.drop(PUBLICATIONS.name)
+        answer = champion_place.run("predictions", TRAINED)
+        champion_place.warehouse.create(PUBLICATIONS)
 
         assert answer["users"] == 160
-        assert state(enthroned) == before
-        messages = [line["message"] for line in logged()]
+        assert state(champion_place) == before
+        messages = [line["message"] for line in log_lines()]
         assert any(text.startswith("publication not recorded: ") for text in messages)

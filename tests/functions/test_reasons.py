@@ -25,10 +25,10 @@ def log_odds(probability: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def explained(new_place, enthrone) -> Place:
+def explained(new_place, with_champion) -> Place:
     """A place whose predictions were published with reasons."""
     extra = {**EXPLAINED, "PROPENSITY_SUPPRESSION_KEY": KEY}
-    place = enthrone(new_place(**extra))
+    place = with_champion(new_place(**extra))
     place.run("predictions", TRAINED)
     add(place, tables.PREDICTIONS, user_id="before.1")
     return place
@@ -55,12 +55,12 @@ class TestPublishing:
         assert len({row["base_log_odds"] for row in rows}) == 1
 
     @pytest.mark.long
-    def test_a_run_without_the_setting_takes_them_back(self, enthroned):
+    def test_a_run_without_the_setting_takes_them_back(self, champion_place):
         """Reasons are those of the newest probability; the history has none."""
-        enthroned.with_settings(**EXPLAINED).run("predictions", TRAINED)
-        before = enthroned.rows(TABLE)
-        enthroned.run("predictions", TRAINED)
-        after = enthroned.rows(TABLE)
+        champion_place.with_settings(**EXPLAINED).run("predictions", TRAINED)
+        before = champion_place.rows(TABLE)
+        champion_place.run("predictions", TRAINED)
+        after = champion_place.rows(TABLE)
 
         assert all(row["reasons"] for row in before)
         assert not any(row["reasons"] for row in after)
@@ -70,13 +70,13 @@ class TestPublishing:
         ]
 
     def test_a_model_without_reasons_is_published_all_the_same(
-        self, enthroned, logged, monkeypatch
+        self, champion_place, log_lines, monkeypatch
     ):
         """The log says why there are none."""
-        place = enthroned.with_settings(**EXPLAINED)
+        place = champion_place.with_settings(**EXPLAINED)
         monkeypatch.setattr("propensity.models.reasons.AnomalyModel", object)
         place.run("predictions", TRAINED)
-        warning, line = (one for one in logged() if one["function"] == "predictions")
+        warning, line = (one for one in log_lines() if one["function"] == "predictions")
 
         assert "without reasons: Half-Space Trees" in warning["message"]
         assert (line["outcome"], line["explained"]) == ("ok", False)

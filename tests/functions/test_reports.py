@@ -181,7 +181,9 @@ class TestReport:
         assert sentence in page
         assert other in page
 
-    def test_that_fails_does_not_fail_the_evaluation(self, week, logged, monkeypatch):
+    def test_that_fails_does_not_fail_the_evaluation(
+        self, week, log_lines, monkeypatch
+    ):
         """The row is published, and the log says what was not written."""
 
         def broken(_: week_report.Report) -> str:
@@ -189,7 +191,7 @@ class TestReport:
 
         monkeypatch.setattr(report, "evaluation_page", broken)
         answer = week.run("model_evaluation", MONDAY + WEEK)
-        [warning, line] = logged()
+        [warning, line] = log_lines()
 
         assert "reports" not in answer
         assert evaluations(week)[0]["outcome"] == "evaluated"
@@ -214,7 +216,7 @@ class TestDays:
         assert re.findall(r"0-t\d+", page) == []
 
     def test_without_truths_has_none_and_keeps_no_other_away(
-        self, place, drawn, logged
+        self, place, drawn, log_lines
     ):
         """Of the newest day none is known yet, and of a day before none may ever come:
         that is no failure to warn of."""
@@ -222,7 +224,7 @@ class TestDays:
         log = [row for day in range(3) for row in scored(score, day=day)]
         store(place.warehouse, log, truths(label, day=1, after=1))
         evaluate(place, FIRST + 3 * DAY)
-        [line] = logged()
+        [line] = log_lines()
 
         assert line["outcome"] == "ok"
         assert place.registry.artifacts.names("reports/") == [

@@ -57,9 +57,9 @@ class TestKeeping:
         with pytest.raises(RequestError, match="have been deleted.* which is 90 here"):
             reproduced(own, "user.001")
 
-    def test_leaves_out_suppressed_users(self, enthroned):
+    def test_leaves_out_suppressed_users(self, champion_place):
         """Nothing of them is written, and all others are there."""
-        place = enthroned.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
+        place = champion_place.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         suppress(place, "user.002")
         place.run("predictions", LATER)
 
@@ -80,7 +80,7 @@ class TestKeeping:
         with pytest.raises(RequestError, match="FEATURE_RETENTION_DAYS was 0"):
             reproduced(off, "user.001", as_of=TRAINED)
 
-    def test_is_part_of_the_publication(self, enthroned, monkeypatch):
+    def test_is_part_of_the_publication(self, champion_place, monkeypatch):
         """What could not be computed again is not published: the run fails where
         features cannot be written, and the tables are as they were."""
         create = Artifacts.create
@@ -91,13 +91,15 @@ class TestKeeping:
             return create(self, name, data, **named)
 
         monkeypatch.setattr(Artifacts, "create", refused)
-        answer = enthroned.post("predictions", {"as_of": LATER})
+        answer = champion_place.post("predictions", {"as_of": LATER})
 
         assert (answer.status_code, answer.json["error"]) == (500, "artifact")
-        assert history(enthroned) == {}
+        assert history(champion_place) == {}
 
     @pytest.mark.long
-    def test_that_old_ones_stay_undeleted_fails_no_run(self, own, monkeypatch, logged):
+    def test_that_old_ones_stay_undeleted_fails_no_run(
+        self, own, monkeypatch, log_lines
+    ):
         """The publication is there; the next run deletes them, or the bucket's rule."""
 
         listed = Artifacts.generations
@@ -108,9 +110,9 @@ class TestKeeping:
             return listed(self, prefix)
 
         monkeypatch.setattr(Artifacts, "generations", refused)
-        logged()
+        log_lines()
         own.run("predictions", LATER)
-        warnings = [line for line in logged() if line["severity"] == "WARNING"]
+        warnings = [line for line in log_lines() if line["severity"] == "WARNING"]
 
         assert len(folders(own)) == 2
         assert "old features not removed: not now" in warnings[0]["message"]

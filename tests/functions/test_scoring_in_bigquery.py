@@ -57,9 +57,9 @@ def model_of(place: Place) -> str:
 
 
 @pytest.fixture(scope="module")
-def both(new_place, enthrone) -> tuple[Place, dict, dict]:
+def both(new_place, with_champion) -> tuple[Place, dict, dict]:
     """A place where the function scored, then BigQuery: the scores of each."""
-    place = enthrone(new_place())
+    place = with_champion(new_place())
     place.run("predictions", TRAINED)
     by_function = scores(place)
     within = place.with_settings(**IN_BIGQUERY)
@@ -78,11 +78,11 @@ class TestScores:
             assert by_bigquery[user][0] == pytest.approx(probability, abs=1e-10)
             assert by_bigquery[user][1] == percentile
 
-    def test_log_says_where_and_the_model_is_imported_once(self, both, logged):
+    def test_log_says_where_and_the_model_is_imported_once(self, both, log_lines):
         """A second run finds the model of the version."""
         place, _, _ = both
         place.run("predictions", TRAINED)
-        [line] = logged()
+        [line] = log_lines()
 
         assert line["scored_with"] == "bigquery"
         assert "model_imported" not in line
@@ -116,9 +116,9 @@ class TestScores:
         )
 
     @pytest.mark.long
-    def test_without_suppressed_users(self, both, enthroned):
+    def test_without_suppressed_users(self, both, champion_place):
         """BigQuery cannot know them: they are taken out before the publication."""
-        place = enthroned.with_settings(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY)
+        place = champion_place.with_settings(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY)
         suppress(place, "user.003")
         answer = place.run("predictions", TRAINED)
 
@@ -130,10 +130,10 @@ class TestScores:
         assert "user.003" not in {row["user_id"] for row in kept}
 
     @pytest.mark.long
-    def test_are_of_sums_of_days(self, both, enthroned):
+    def test_are_of_sums_of_days(self, both, champion_place):
         """The statement reads the sums that are kept, and days that have changed: a
         user without sums is not scored, until a full run sums up every day."""
-        place = enthroned.with_settings(**OF_SUMS)
+        place = champion_place.with_settings(**OF_SUMS)
         first = place.run("predictions", TRAINED)
         place.warehouse.execute("DELETE FROM export_user_days WHERE user_id='user.004'")
         second = place.run("predictions", TRAINED)
@@ -159,9 +159,9 @@ class TestScores:
 
 class TestGuards:
     @pytest.mark.long
-    def test_scores_that_jump_are_not_published(self, enthroned):
+    def test_scores_that_jump_are_not_published(self, champion_place):
         """The guard of the shift is that of the function."""
-        place = enthroned.with_settings(**IN_BIGQUERY)
+        place = champion_place.with_settings(**IN_BIGQUERY)
         place.run("predictions", TRAINED)
         before = state(place)
         strict = place.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0")
@@ -170,9 +170,9 @@ class TestGuards:
         assert answer.status_code == 409
         assert state(place) == before
 
-    def test_a_graph_with_other_bytes_is_not_imported(self, enthroned):
+    def test_a_graph_with_other_bytes_is_not_imported(self, champion_place):
         """Write access to the bucket is not enough to change what is computed."""
-        place = enthroned.with_settings(**IN_BIGQUERY)
+        place = champion_place.with_settings(**IN_BIGQUERY)
         overwrite(place.registry, metadata(place)["onnx_object"], b"other bytes")
         answer = place.post("predictions", {"as_of": TRAINED})
 
@@ -183,16 +183,16 @@ class TestGuards:
         assert scores(place) == {}
 
     def test_a_version_without_a_graph_is_scored_by_the_function(
-        self, enthroned, logged
+        self, champion_place, log_lines
     ):
         """And a warning says why."""
-        place = enthroned.with_settings(**IN_BIGQUERY)
+        place = champion_place.with_settings(**IN_BIGQUERY)
         place.warehouse.execute(
             "UPDATE ma_model_training_metadata SET onnx_object = NULL, "
             "onnx_note = 'no graph: of the test' WHERE TRUE"
         )
         answer = place.run("predictions", TRAINED)
-        warning, line = logged()
+        warning, line = log_lines()
 
         assert answer["users"] == 160
         assert "no graph: of the test" in warning["message"]
@@ -200,9 +200,9 @@ class TestGuards:
 
 
 class TestTraining:
-    def test_keeps_the_graph_and_its_parity(self, trained):
+    def test_keeps_the_graph_and_its_parity(self, training):
         """Beside the other files, with its checksum and figures in the record."""
-        place, answer = trained
+        place, answer = training
         row = metadata(place)
 
         assert row["onnx_object"] == "models/ga4_purchase/0/model.onnx"
@@ -347,15 +347,15 @@ class TestCommand:
             for user, (probability, _) in by_function.items()
         }
 
-    def test_says_that_a_version_has_no_graph(self, enthroned):
-        enthroned.warehouse.execute(
+    def test_says_that_a_version_has_no_graph(self, champion_place):
+        champion_place.warehouse.execute(
             "UPDATE ma_model_training_metadata SET onnx_object = NULL, "
             "onnx_note = 'no graph: of the test' WHERE TRUE"
         )
         deployment = Deployment(
-            settings=enthroned.settings,
-            warehouse=enthroned.warehouse,
-            artifacts=enthroned.registry.artifacts,
+            settings=champion_place.settings,
+            warehouse=champion_place.warehouse,
+            artifacts=champion_place.registry.artifacts,
             use_case=USE_CASE,
         )
 

@@ -68,10 +68,10 @@ def history(place: Place, as_of: date) -> dict[str, tuple[float, int, float | No
 
 
 @pytest.fixture(scope="module")
-def unshifted(new_place, enthrone) -> tuple[Place, dict[str, Any], dict[str, Any]]:
+def unshifted(new_place, with_champion) -> tuple[Place, dict[str, Any], dict[str, Any]]:
     """A place with publications of two weeks of which nothing was evaluated before, the
     answer to the second, and its history."""
-    place = enthrone(new_place())
+    place = with_champion(new_place())
     place.run("predictions", TRAINED)
     answer = place.run("predictions", LATER)
     assert answer["log_odds_shift"] is None
@@ -79,7 +79,7 @@ def unshifted(new_place, enthrone) -> tuple[Place, dict[str, Any], dict[str, Any
 
 
 class TestPublishing:
-    def test_adds_the_shift_to_the_log_odds_of_all_users(self, unshifted, logged):
+    def test_adds_the_shift_to_the_log_odds_of_all_users(self, unshifted, log_lines):
         """
         Ranks stay; history, table, answer and log line have the shift.
 
@@ -88,9 +88,9 @@ class TestPublishing:
         place, earlier, before = unshifted
         place = place.with_settings(PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT="2")
         evaluated(place, TRAINED, 2.0, residual_standard_error=0.02)
-        logged()
+        log_lines()
         answer = place.run("predictions", LATER)
-        [line] = logged()
+        [line] = log_lines()
         found, by = history(place, LATER), answer["log_odds_shift"]
         current = place.rows("SELECT * FROM ma_predictions_table")
 
@@ -116,15 +116,15 @@ class TestPublishing:
 
     @pytest.mark.long
     def test_is_what_the_model_gave_where_the_setting_turns_it_off(
-        self, enthroned, unshifted, logged
+        self, champion_place, unshifted, log_lines
     ):
         """Bit for bit, whatever was evaluated; the table is not even read."""
-        evaluated(enthroned, TRAINED, 0.7)
-        answer = enthroned.with_settings(**OFF).run("predictions", LATER)
+        evaluated(champion_place, TRAINED, 0.7)
+        answer = champion_place.with_settings(**OFF).run("predictions", LATER)
 
         assert answer["log_odds_shift"] is None
-        assert history(enthroned, LATER) == unshifted[-1]
-        assert "log_odds_shift" not in logged()[-1]
+        assert history(champion_place, LATER) == unshifted[-1]
+        assert "log_odds_shift" not in log_lines()[-1]
 
     @pytest.mark.long
     @pytest.mark.parametrize(
@@ -148,15 +148,15 @@ class TestPublishing:
             "a version that was never compared",
         ],
     )
-    def test_does_not_follow_what_says_nothing_of_it(self, enthroned, row):
+    def test_does_not_follow_what_says_nothing_of_it(self, champion_place, row):
         """Each of them beside nothing else: no shift."""
-        evaluated(enthroned, **{"week": TRAINED, "log_odds": 0.7, **row})
+        evaluated(champion_place, **{"week": TRAINED, "log_odds": 0.7, **row})
 
-        assert enthroned.run("predictions", LATER)["log_odds_shift"] is None
+        assert champion_place.run("predictions", LATER)["log_odds_shift"] is None
 
 
 class TestPointInTime:
-    def test_reruns_have_the_shift_of_the_first_run(self, enthroned):
+    def test_reruns_have_the_shift_of_the_first_run(self, champion_place):
         """Labels that came late made the week final since; they were not known then.
         Later weeks were not, either."""
         known = {
@@ -164,61 +164,61 @@ class TestPointInTime:
             "provisional_standard_error": 0.06,
             "provisional_conversions": 380,
         }
-        evaluated(enthroned, TRAINED - WEEK, 0.5, weeks=1)
-        evaluated(enthroned, TRAINED, 0.5, **known, status="provisional", weeks=1,
+        evaluated(champion_place, TRAINED - WEEK, 0.5, weeks=1)
+        evaluated(champion_place, TRAINED, 0.5, **known, status="provisional", weeks=1,
                   residual_standard_error=0.06, conversions=380)  # fmt: skip
-        first = enthroned.run("predictions", LATER)
-        before = history(enthroned, LATER)
-        enthroned.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
-        evaluated(enthroned, TRAINED - WEEK, 0.5, weeks=1)
-        evaluated(enthroned, TRAINED, 0.7, weeks=1, **known)
-        evaluated(enthroned, LATER, -1.5, weeks=1)
-        again = enthroned.run("predictions", LATER)
-        later = enthroned.run("predictions", LATER + WEEK)
+        first = champion_place.run("predictions", LATER)
+        before = history(champion_place, LATER)
+        champion_place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
+        evaluated(champion_place, TRAINED - WEEK, 0.5, weeks=1)
+        evaluated(champion_place, TRAINED, 0.7, weeks=1, **known)
+        evaluated(champion_place, LATER, -1.5, weeks=1)
+        again = champion_place.run("predictions", LATER)
+        later = champion_place.run("predictions", LATER + WEEK)
 
         assert again["log_odds_shift"] == first["log_odds_shift"]
-        assert history(enthroned, LATER) == before
+        assert history(champion_place, LATER) == before
         assert later["log_odds_shift"] < 0
 
-    def test_a_week_that_was_mature_counts_as_final(self, enthroned):
+    def test_a_week_that_was_mature_counts_as_final(self, champion_place):
         """Ten days after its first day its labels were known."""
         known = {"provisional_log_odds": -0.5, "provisional_standard_error": 0.05,
                  "provisional_conversions": 400}  # fmt: skip
-        evaluated(enthroned, TRAINED - WEEK, 0.7, **known)
+        evaluated(champion_place, TRAINED - WEEK, 0.7, **known)
 
-        assert enthroned.run("predictions", LATER)["log_odds_shift"] > 0.3
+        assert champion_place.run("predictions", LATER)["log_odds_shift"] > 0.3
 
 
 class TestVersions:
     @pytest.mark.long
     @pytest.mark.parametrize("level", [0.4, None])
-    def test_carry_over_what_the_new_one_has_not_learned(self, enthroned, level):
+    def test_carry_over_what_the_new_one_has_not_learned(self, champion_place, level):
         """The old one lacked 0.7; the new one stands 0.4 higher on the same rows. One
         that was trained before levels were recorded has no shift until its own
         weeks."""
         # The first one's files under another number.
-        enthroned.warehouse.execute(
+        champion_place.warehouse.execute(
             "INSERT INTO ma_model_training_metadata SELECT * REPLACE ("
             "model_version + 1 AS model_version, DATE_ADD(as_of, INTERVAL 7 DAY) AS "
             "as_of, 0 AS compared_version, "
             f"CAST({level or 'NULL'} AS FLOAT64) AS level_difference) "
             "FROM ma_model_training_metadata"
         )
-        enthroned.registry.promote(
+        champion_place.registry.promote(
             1, model_sha256="", at=datetime(2026, 4, 27, tzinfo=UTC), instead_of=0
         )
-        evaluated(enthroned, TRAINED, 0.7)
-        answer = enthroned.run("predictions", LATER)
+        evaluated(champion_place, TRAINED, 0.7)
+        answer = champion_place.run("predictions", LATER)
         shift = answer["log_odds_shift"]
 
         assert answer["model_version"] == 1
         assert shift is None if level is None else 0.05 < shift < 0.3
 
     @pytest.mark.long
-    def test_record_their_difference_of_levels(self, enthroned):
+    def test_record_their_difference_of_levels(self, champion_place):
         """Training writes it beside the comparison with the champion."""
-        answer = enthroned.run("model_training", LATER)
-        [row] = enthroned.rows(
+        answer = champion_place.run("model_training", LATER)
+        [row] = champion_place.rows(
             "SELECT * FROM ma_model_training_metadata WHERE model_version = 1"
         )
 
@@ -229,14 +229,14 @@ class TestVersions:
 
 class TestGuard:
     @pytest.mark.long
-    def test_is_not_blinded_by_the_season(self, enthroned):
+    def test_is_not_blinded_by_the_season(self, champion_place):
         """Scores that jumped are refused even where the shift brings them back."""
-        enthroned.with_settings(**OFF).run("predictions", TRAINED)
+        champion_place.with_settings(**OFF).run("predictions", TRAINED)
         # The last publication is one of scores that were much lower, shifted up.
-        enthroned.warehouse.execute(
+        champion_place.warehouse.execute(
             "UPDATE ma_predictions_history SET log_odds_shift = 2.0 WHERE TRUE"
         )
-        answer = enthroned.post("predictions", {"as_of": LATER})
+        answer = champion_place.post("predictions", {"as_of": LATER})
 
         assert (answer.status_code, answer.json["error"]) == (409, "score_shift")
         detail = answer.json["detail"]
@@ -245,19 +245,19 @@ class TestGuard:
 
 class TestStory:
     @pytest.mark.long
-    def test_of_a_shop_that_sells_more_than_the_model_expects(self, enthroned):
+    def test_of_a_shop_that_sells_more_than_the_model_expects(self, champion_place):
         """03 measures what was published; 01 follows; 03 measures what it published."""
-        evaluated(enthroned, TRAINED - WEEK, 0.4, weeks=1)
-        enthroned.run("predictions", TRAINED)
+        evaluated(champion_place, TRAINED - WEEK, 0.4, weeks=1)
+        champion_place.run("predictions", TRAINED)
         # As if the model knew nothing of a season: its odds are those before it.
-        enthroned.warehouse.execute(
+        champion_place.warehouse.execute(
             "UPDATE ma_predictions_history SET probability = "
             "1 / (1 + (1 - probability) / probability * EXP(0.8)) WHERE TRUE"
         )
-        first = enthroned.run("model_evaluation", LATER)
+        first = champion_place.run("model_evaluation", LATER)
         [week] = [row for row in first["weeks"] if row["week"] == str(TRAINED)]
-        followed = enthroned.run("predictions", LATER)
-        second = enthroned.run("model_evaluation", LATER + WEEK)
+        followed = champion_place.run("predictions", LATER)
+        second = champion_place.run("model_evaluation", LATER + WEEK)
         [final, newest] = second["weeks"]
 
         assert week["log_odds_shift"] is None
@@ -268,7 +268,7 @@ class TestStory:
         assert (final["status"], newest["week"]) == ("final", str(LATER))
         assert newest["log_odds_shift"] == followed["log_odds_shift"]
         assert newest["mean_probability"] == pytest.approx(followed["mean_probability"])
-        kept = enthroned.rows(
+        kept = champion_place.rows(
             "SELECT * FROM ma_model_evaluation WHERE week = @week", week=TRAINED
         )
         assert [row["provisional_log_odds"] for row in kept] == [

@@ -53,9 +53,9 @@ def without_amounts(model: Trained) -> Trained:
 
 
 class TestTraining:
-    def test_keeps_the_model_of_amounts_with_its_checksum(self, trained):
+    def test_keeps_the_model_of_amounts_with_its_checksum(self, training):
         """The bytes are those that the row records; the card has its figures."""
-        place, answer = trained
+        place, answer = training
         [row] = place.rows(METADATA)
         data = place.registry.artifacts.read(row["value_object"]).data
         card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
@@ -66,9 +66,9 @@ class TestTraining:
         assert json.loads(row["value"])["algorithm"] == card["value"]["algorithm"]
         assert answer["value"] == card["value"]
 
-    def test_holds_the_promise_against_what_was_paid(self, trained):
+    def test_holds_the_promise_against_what_was_paid(self, training):
         """Of the rows held out; the snapshot has each buyer's amount."""
-        place, _ = trained
+        place, _ = training
         [row] = place.rows(METADATA)
         data = place.registry.artifacts.read(row["dataset_object"]).data
         rows = pa.parquet.read_table(pa.BufferReader(data)).to_pylist()
@@ -167,23 +167,23 @@ class TestPublishing:
             row["probability"] for row in published_once[0].rows(HISTORY)
         ]
 
-    def test_other_bytes_than_the_training_recorded_are_refused(self, enthroned):
+    def test_other_bytes_than_the_training_recorded_are_refused(self, champion_place):
         """Nothing is published: they would run code."""
-        [row] = enthroned.rows(METADATA)
-        overwrite(enthroned.registry, row["value_object"], pickled("other"))
+        [row] = champion_place.rows(METADATA)
+        overwrite(champion_place.registry, row["value_object"], pickled("other"))
 
-        answer = enthroned.post("predictions", {"as_of": TRAINED})
+        answer = champion_place.post("predictions", {"as_of": TRAINED})
 
         assert answer.json["error"] == "artifact"
-        assert not enthroned.rows(HISTORY)
+        assert not champion_place.rows(HISTORY)
 
     @pytest.mark.long
     def test_bigquery_scores_without_values_and_says_so(
-        self, published_once, logged, enthroned
+        self, published_once, log_lines, champion_place
     ):
-        place = enthroned.with_settings(PROPENSITY_SCORE_WITH="bigquery")
+        place = champion_place.with_settings(PROPENSITY_SCORE_WITH="bigquery")
         answer = place.run("predictions", TRAINED)
-        line = logged()[-1]
+        line = log_lines()[-1]
 
         assert answer["expected_value"] is None
         assert {row["expected_value"] for row in place.rows(HISTORY)} == {None}
