@@ -104,16 +104,16 @@ class Browser:
         """Return what axe finds against the page: the rule and where, one each."""
         axe = resources.files("axe_playwright_python") / "axe.min.js"
         self.run(axe.read_text("utf-8"))
-        found = self._post(
+        rules = self._post(
             "execute/async",
             script="const done = arguments[0];"
             "axe.run().then(r => done(r.violations), e => done([{id: String(e)}]));",
             args=[],
         )
         return [
-            f"{one['id']}: {node['target']} {node.get('failureSummary', '')}"
-            for one in found
-            for node in one.get("nodes") or [{"target": "the page"}]
+            f"{rule['id']}: {node['target']} {node.get('failureSummary', '')}"
+            for rule in rules
+            for node in rule.get("nodes") or [{"target": "the page"}]
         ]
 
     def requested(self) -> list[str]:
@@ -129,7 +129,7 @@ class Browser:
     def errors(self) -> list[str]:
         """Return what the console has as errors since the last call."""
         entries = self._post("se/log", type="browser")
-        return [one["message"] for one in entries if one["level"] == "SEVERE"]
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def faults(self, url: str) -> list[str]:
         """
@@ -139,16 +139,16 @@ class Browser:
         and a page that scrolls sideways. Colours do not depend on the screen: it is
         light where it is wide, and dark on a phone.
         """
-        found: list[str] = []
+        faults: list[str] = []
         for scheme, size in (("light", WIDE), ("dark", PHONE)):
             self.show(url, size=size, scheme=scheme)
-            asked, errors = self.requested(), self.errors()
+            urls, errors = self.requested(), self.errors()
             wide = self.run("return document.documentElement.scrollWidth")
-            outside = [one for one in asked if not one.startswith(("file:", "data:"))]
+            outside = [url for url in urls if not url.startswith(("file:", "data:"))]
             sideways = [f"{wide} pixels wide"] if wide > size[0] else []
-            wrong = [*outside, *errors, *sideways, *self.violations()]
-            found += [f"{scheme}, {size[0]} px: {one}" for one in wrong]
-        return found
+            page_faults = [*outside, *errors, *sideways, *self.violations()]
+            faults += [f"{scheme}, {size[0]} px: {fault}" for fault in page_faults]
+        return faults
 
     def picture(self, file: Path, *, whole: bool = True) -> None:
         """Save what the page looks like, all of it or what fits on the screen."""
@@ -176,7 +176,7 @@ def browsing(folder: Path) -> Iterator[Browser]:
         "binary": CHROMIUM,
         "args": [*ARGUMENTS, f"--user-data-dir={folder / 'profile'}"],
     }
-    wanted = {
+    capabilities = {
         "browserName": "chrome",
         "goog:chromeOptions": options,
         "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
@@ -186,7 +186,7 @@ def browsing(folder: Path) -> Iterator[Browser]:
         _wait_for(address, driver)
         answer = requests.post(
             f"{address}/session",
-            json={"capabilities": {"alwaysMatch": wanted}},
+            json={"capabilities": {"alwaysMatch": capabilities}},
             timeout=READY_S,
         )
         value = answer.json()["value"]

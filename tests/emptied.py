@@ -26,7 +26,7 @@ def empty_tables(warehouse: Warehouse, tables: Iterable[Table]) -> None:
         f"(SELECT '{name}' AS name {every} LIMIT 1)" for name, every in rows.items()
     )
     script = "".join(
-        f"DELETE {rows[one['name']]};\n" for one in warehouse.rows(filled, {})
+        f"DELETE {rows[row['name']]};\n" for row in warehouse.rows(filled, {})
     )
     if script:
         warehouse.execute(script)

@@ -38,8 +38,8 @@ def use_case(
     types: Mapping[str, Mapping[str, str]] | None = None,
 ) -> UseCase:
     """Return a use case that takes these types, and declares those of its own."""
-    one = usecases.load("first_day_churn")
-    return replace(one, name=name, events=events, event_types=types or {})
+    churn = usecases.load("first_day_churn")
+    return replace(churn, name=name, events=events, event_types=types or {})
 
 
 CATALOGUE = Catalogue([use_case()])
@@ -131,7 +131,9 @@ def truth(**fields: Any) -> dict[str, Any]:
 
 
 def _with(event: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in {**event, **fields}.items() if one is not ...}
+    return {
+        name: value for name, value in {**event, **fields}.items() if value is not ...
+    }
 
 
 def written(event: Mapping[str, Any], **literals: str) -> bytes:

@@ -75,9 +75,9 @@ class Interleaved(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready:  # type: ignore[attr-defined]
-            waiting = [one for one in self._scheduled if not one.cancelled()]  # type: ignore[attr-defined]
+            waiting = [timer for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
             assert waiting, "everybody waits, and for nothing"
-            self.now = max(self.now, min(one.when() for one in waiting))
+            self.now = max(self.now, min(timer.when() for timer in waiting))
         super()._run_once()  # type: ignore[misc]
 
 

@@ -25,7 +25,7 @@ def execute(
     Raises:
         AssertionError: It exited with another status. What it wrote is told.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [str(word) for word in command],
         check=False,
         capture_output=True,
@@ -33,6 +33,6 @@ def execute(
         cwd=cwd,
         **how,
     )
-    told = f"{done.args}\n{done.stdout}\n{done.stderr}"
-    assert status is None or done.returncode == status, told
-    return done
+    output = f"{process.args}\n{process.stdout}\n{process.stderr}"
+    assert status is None or process.returncode == status, output
+    return process

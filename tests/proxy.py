@@ -61,16 +61,16 @@ class Proxy:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
                 with counting:
-                    asked = Asked(
+                    request = Asked(
                         len(proxy.asked), self.command, self.path, body, self.headers
                     )
-                    proxy.asked.append(asked)
-                decided = proxy.rule(asked)
-                if isinstance(decided, int):
-                    decided = decided, b'{"error": {"message": "injected"}}'
-                if isinstance(decided, tuple):
-                    status, text = decided
-                    proxy.statuses[asked.number] = status
+                    proxy.asked.append(request)
+                outcome = proxy.rule(request)
+                if isinstance(outcome, int):
+                    outcome = outcome, b'{"error": {"message": "injected"}}'
+                if isinstance(outcome, tuple):
+                    status, text = outcome
+                    proxy.statuses[request.number] = status
                     self.reply(status, {}, text)
                     return
                 headers = {
@@ -87,8 +87,8 @@ class Proxy:
                     allow_redirects=False,
                     timeout=60,
                 )
-                proxy.statuses[asked.number] = answer.status_code
-                if decided == Proxy.LOST:
+                proxy.statuses[request.number] = answer.status_code
+                if outcome == Proxy.LOST:
                     self.reply(503, {}, b'{"error": {"message": "injected"}}')
                 else:
                     self.reply(answer.status_code, answer.headers, answer.content)

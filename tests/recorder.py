@@ -83,14 +83,14 @@ class Noting(GrpcProxy):
         yield from super().serve(method, self._noted(method, sent), context)
 
     def _noted(self, method: str, sent: Iterator[bytes]) -> Iterator[bytes]:
-        noted: set[str] = set()
+        names: set[str] = set()
         try:
             for data in sent:
                 kind, name_of = NAMED.get(method, (None, None))
                 name = name_of(kind.pb().FromString(data)) if kind else ""
                 # Later requests of a call name nothing: they go where the first went.
-                if name not in noted and (name or not noted):
-                    noted.add(name)
+                if name not in names and (name or not names):
+                    names.add(name)
                     self.calls.append(Call(GRPC, method, name))
                 yield data
         except Exception:  # the client has gone, and what it had asked is noted
@@ -115,8 +115,8 @@ class Recorder:
         self._stack = ExitStack()
 
     def __enter__(self) -> Recorder:
-        for one in (self._bigquery, self._storage, self._grpc):
-            self._stack.enter_context(one)
+        for proxy in (self._bigquery, self._storage, self._grpc):
+            self._stack.enter_context(proxy)
         return self
 
     def __exit__(self, *_: object) -> None:

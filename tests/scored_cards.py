@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
+from tests.rows import append_rows
 
 USE_CASE = usecases.load("card_fraud")
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -114,13 +114,8 @@ def store(
     truths: Iterable[Row] = (),
 ) -> None:
     """Append rows to the log and to the truths."""
-    for table, rows in (
-        (tables.INFERENCE_LOG, inferences),
-        (tables.TRUTH_EVENTS, truths),
-    ):
-        made = pa.Table.from_pylist(list(rows), schema=table.arrow_schema())
-        if len(made):
-            warehouse.append(table, made, job_id=f"t{uuid.uuid4().hex}")
+    append_rows(warehouse, tables.INFERENCE_LOG, inferences)
+    append_rows(warehouse, tables.TRUTH_EVENTS, truths)
 
 
 def stored(

@@ -31,11 +31,11 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
     Nobody may change what is in it.
     """
     [folder] = _folder
-    made = folder / name
+    finished = folder / name
     with locked(folder / f"{name}.lock"):
-        if not made.exists():
-            making = folder / f"{name}.making"
-            making.mkdir(parents=True, exist_ok=True)
-            make(making)
-            making.rename(made)
-    return made
+        if not finished.exists():
+            unfinished = folder / f"{name}.making"
+            unfinished.mkdir(parents=True, exist_ok=True)
+            make(unfinished)
+            unfinished.rename(finished)
+    return finished

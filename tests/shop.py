@@ -131,15 +131,15 @@ def seen_in_the_wild(row: Row, generator: np.random.Generator) -> Row:
     there or whose fields are Google's words for nothing, no items, a placeholder for a
     transaction's id. What features read of it is as before.
     """
-    made = dict(row)
-    made["event_params"] = [
+    event = dict(row)
+    event["event_params"] = [
         {"key": "all_data", "value": {}},
         *row["event_params"],
         {"key": "debug_mode", "value": {"int_value": 1}},
     ]
-    made["privacy_info"] = {"uses_transient_token": "No"}
-    made["user_properties"] = []
-    made["user_ltv"] = {"revenue": 0.0, "currency": "USD"}
+    event["privacy_info"] = {"uses_transient_token": "No"}
+    event["user_properties"] = []
+    event["user_ltv"] = {"revenue": 0.0, "currency": "USD"}
     shapes: list[Row] = [
         {"items": row.get("items", [])},
         {"device": None, "app_info": None, "collected_traffic_source": None},
@@ -147,8 +147,8 @@ def seen_in_the_wild(row: Row, generator: np.random.Generator) -> Row:
     ]
     if "ecommerce" not in row:
         shapes.append({"ecommerce": {"transaction_id": "(not set)"}})
-    made.update(shapes[generator.integers(len(shapes))])
-    return made
+    event.update(shapes[generator.integers(len(shapes))])
+    return event
 
 
 def unconsented(when: int, generator: np.random.Generator) -> Row:
@@ -178,8 +178,8 @@ def shards(rows: Iterable[Row]) -> list[tuple[str, pa.Table]]:
     for row in rows:
         days[row["event_date"]].append(row)
     return [
-        (f"events_{day}", pa.Table.from_pylist(found, ga4_schema.ARROW_SCHEMA))
-        for day, found in sorted(days.items())
+        (f"events_{day}", pa.Table.from_pylist(events, ga4_schema.ARROW_SCHEMA))
+        for day, events in sorted(days.items())
     ]
 
 

@@ -75,13 +75,13 @@ def imports(path: Path) -> set[str]:
         and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
-    found = set()
+    names = set()
     for node in nodes(path):
         if isinstance(node, ast.Import) and node not in unread:
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node not in unread:
-            found.add(node.module.split(".")[0])
-    return found
+            names.add(node.module.split(".")[0])
+    return names
 
 
 def docstring(node: ast.AST) -> ast.Constant | None:
@@ -106,18 +106,18 @@ def code(path: Path) -> str:
 
 def strings(path: Path) -> list[str]:
     """The texts in a module's code, and those put together by f"" as a whole."""
-    told = {docstring(node) for node in nodes(path)}
-    found = [
+    docstrings = {docstring(node) for node in nodes(path)}
+    texts = [
         node.value
         for node in nodes(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and node not in told
+        and node not in docstrings
     ]
-    found += [
+    texts += [
         ast.unparse(node) for node in nodes(path) if isinstance(node, ast.JoinedStr)
     ]
-    return found
+    return texts
 
 
 @cache
@@ -130,14 +130,14 @@ def programs() -> str:
 
 def pins(path: Path) -> dict[str, str]:
     """The requirements of a file: version by name, each pinned by ``==``."""
-    found = {}
+    versions = {}
     for line in path.read_text("utf-8").splitlines():
         requirement = line.partition("#")[0].strip()
         if requirement:
             name, is_pinned, version = requirement.partition("==")
             assert is_pinned, f"{requirement} in {named(path)} is not pinned"
-            found[name.strip().lower().replace("_", "-")] = version.strip()
-    return found
+            versions[name.strip().lower().replace("_", "-")] = version.strip()
+    return versions
 
 
 def runs_without(folder: Path, *absent: str) -> subprocess.CompletedProcess[str]:
@@ -153,14 +153,14 @@ def runs_without(folder: Path, *absent: str) -> subprocess.CompletedProcess[str]
 @cache
 def rooms_imported(path: Path) -> set[str]:
     """The rooms, or ground floor modules, that a module imports; types as well."""
-    found = set()
+    rooms = set()
     for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module == "propensity":
-            found |= {alias.name for alias in node.names}
+            rooms |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             parts = node.module.split(".")
-            found |= {parts[1]} if parts[0] == "propensity" else set()
+            rooms |= {parts[1]} if parts[0] == "propensity" else set()
         elif isinstance(node, ast.Import):
             parts_of = [alias.name.split(".") for alias in node.names]
-            found |= {parts[1] for parts in parts_of if parts[0] == "propensity"}
-    return found
+            rooms |= {parts[1] for parts in parts_of if parts[0] == "propensity"}
+    return rooms

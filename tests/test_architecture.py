@@ -155,7 +155,7 @@ class TestHouse:
         above = {*HOUSE_FLOORS[: HOUSE_FLOORS.index(folder)], "tests"}
         modules = sorted((ROOT / folder).rglob("*.py"))
         upward = {
-            named(path): found for path in modules if (found := imports(path) & above)
+            named(path): names for path in modules if (names := imports(path) & above)
         }
 
         assert modules
@@ -210,7 +210,7 @@ class TestPureCore:
 
     def test_catches_everything_in_an_edge_only(self):
         """``except Exception`` hides mistakes; an edge may, to answer the caller."""
-        found = {
+        rooms = {
             room_of(path)
             for path in MODULES
             for node in nodes(path)
@@ -218,7 +218,7 @@ class TestPureCore:
             and (node.type is None or ast.unparse(node.type) == "Exception")
         }
 
-        assert found <= EDGES | ANSWERING | {"registry"}
+        assert rooms <= EDGES | ANSWERING | {"registry"}
 
 
 class TestSql:
@@ -226,9 +226,9 @@ class TestSql:
     def test_is_in_files_of_its_own(self, path):
         """No SQL in Python. The one exception is what creates and widens tables, which
         ``schema.py`` writes from the columns of a table."""
-        found = [text for text in strings(path) if SQL.search(text)]
+        texts = [text for text in strings(path) if SQL.search(text)]
 
-        assert path.stem == "schema" or found == []
+        assert path.stem == "schema" or texts == []
 
     @each(STATEMENTS)
     def test_begins_with_what_a_row_is(self, path):
@@ -296,10 +296,10 @@ class TestFunctions:
     @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
     def test_say_what_they_are(self, folder):
         """The docstring has request, what is read and written, and the answers."""
-        told = ast.get_docstring(tree(folder / "main.py"))
+        docstring = ast.get_docstring(tree(folder / "main.py"))
 
         for word in ("Request", "Reads", "Writes", "Answers"):
-            assert re.search(rf"^{word}\s", told or "", re.MULTILINE)
+            assert re.search(rf"^{word}\s", docstring or "", re.MULTILINE)
 
     @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
     def test_do_not_know_that_they_are_local(self, folder):
@@ -372,7 +372,7 @@ class TestModules:
     def test_name_what_they_do(self, path):
         """Functions are verbs or nouns that mean something."""
         vague = re.compile(r"_*(get|process|handle|do)_")
-        found = [
+        names = [
             node.name
             for node in nodes(path)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -380,7 +380,7 @@ class TestModules:
             and node.name != "get_proba"
         ]
 
-        assert found == []
+        assert names == []
 
     @each(MODULES)
     def test_leave_nothing_for_later(self, path):

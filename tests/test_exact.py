@@ -71,9 +71,9 @@ class TestExpectedFeatures:
     )
     def test_are_what_a_hand_computes(self, amounts, expected):
         """To the last digit, from no amount to the largest."""
-        wanted = tuple(Decimal(x) if isinstance(x, str) else x for x in expected)
+        exact = tuple(Decimal(x) if isinstance(x, str) else x for x in expected)
 
-        assert bets(*amounts) == wanted
+        assert bets(*amounts) == exact
 
     def test_are_rounded_half_away_from_zero(self):
         """
@@ -97,8 +97,8 @@ class TestExpectedFeatures:
     )
     def test_an_id_is_one_of_a_use_case_a_user_and_a_day(self, other):
         """There it counts once, however often it comes; elsewhere it is another."""
-        one = bet("1.00")
-        features = expected_features([one, dict(one), one | other])
+        event = bet("1.00")
+        features = expected_features([event, dict(event), event | other])
 
         assert sum(row["bet_count"] for row in features.values()) == 2
 

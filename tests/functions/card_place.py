@@ -97,7 +97,7 @@ def batch_of(rows: np.ndarray) -> pa.RecordBatch:
     )
 
 
-def given(place: int) -> dict[str, float]:
+def features_of(place: int) -> dict[str, float]:
     """Return the features of a row as a transaction has them."""
     return dict(zip(FEATURES, ROWS[place].tolist(), strict=True))
 
@@ -113,7 +113,7 @@ def enriched(name: str, **fields: Any) -> dict[str, Any]:
             "event_type": "card_transaction",
             "event_time": NOW.isoformat(),
             "ingest_ts": (NOW - timedelta(seconds=1)).timestamp(),
-            **given(0),
+            **features_of(0),
             **fields,
         }
     )
@@ -122,15 +122,15 @@ def enriched(name: str, **fields: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def place(emulators, tmp_path_factory) -> Iterator[Place]:
     """Where tests let serve what they need."""
-    with new_card_place(emulators, tmp_path_factory) as made:
-        yield made
+    with new_card_place(emulators, tmp_path_factory) as place:
+        yield place
 
 
 @pytest.fixture
 def unserved(emulators, tmp_path_factory) -> Iterator[Place]:
     """Where nothing has ever served: an instance follows no pointer that is gone."""
-    with new_card_place(emulators, tmp_path_factory) as made:
-        yield made
+    with new_card_place(emulators, tmp_path_factory) as place:
+        yield place
 
 
 @contextlib.contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import requests
 
@@ -15,6 +13,7 @@ from propensity import tables
 from tests.exact import expected_features
 from tests.functions.instances import Instance
 from tests.functions.streaming import DEADLINE_S, Site, emptied, new_site
+from tests.rows import append_rows
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -23,8 +22,8 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 @pytest.fixture(scope="module")
 def shared(emulators) -> Iterator[Site]:
     """Tables and a bucket that are emptied before each test."""
-    with new_site(emulators) as made:
-        yield made
+    with new_site(emulators) as site:
+        yield site
 
 
 @pytest.fixture
@@ -58,11 +57,11 @@ def view(site: Site) -> dict[str, tuple[int, Any, Any]]:
 
 def identities(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
     """Return users and event ids of each day, in order, as its folder has them."""
-    found: dict[str, set[tuple[str, str]]] = {}
-    for one in events:
-        folder = f"date={one['event_time'][:10]}"
-        found.setdefault(folder, set()).add((one["user_id"], one["event_id"]))
-    return {folder: sorted(each) for folder, each in found.items()}
+    by_day: dict[str, set[tuple[str, str]]] = {}
+    for event in events:
+        folder = f"date={event['event_time'][:10]}"
+        by_day.setdefault(folder, set()).add((event["user_id"], event["event_id"]))
+    return {folder: sorted(each) for folder, each in by_day.items()}
 
 
 def exported(site: Site, table: str = "stream_events") -> dict[str, list[Any]]:
@@ -89,5 +88,4 @@ def score(site: Site, user: str, event_id: str, day: str, at: datetime) -> None:
         "scored_on": at.date(),
         "latency_ms": 1.0,
     }
-    rows = pa.Table.from_pylist([row], schema=tables.INFERENCE_LOG.arrow_schema())
-    site.warehouse.append(tables.INFERENCE_LOG, rows, job_id=f"s{uuid.uuid4().hex}")
+    append_rows(site.warehouse, tables.INFERENCE_LOG, [row])

@@ -32,7 +32,6 @@ from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import edges
-from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.tables import TABLES, TRAINING_METADATA
 from tests import shop
@@ -41,7 +40,6 @@ from tests.described import check_described
 from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import overwrite
-from tests.rows import append_rows
 from tests.shared import once
 
 FOLDERS = {
@@ -147,10 +145,6 @@ class Place:
         return sorted(
             tuple(map(str, row.values())) for row in self.rows(f"SELECT * FROM {name}")
         )
-
-    def append(self, table: Table, *rows: Mapping[str, Any]) -> None:
-        """Append rows to a table."""
-        append_rows(self.warehouse, table, rows)
 
 
 class entered:  # noqa: N801

@@ -1,19 +1,18 @@
-"""Shops with published probabilities, of which what came is known."""
+"""Shops with published probabilities and known outcomes."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from propensity import tables
 from tests import shop
 from tests.conftest import Workplace
 from tests.functions.conftest import Place
+from tests.rows import append_rows
 from tests.shop import event
 
 MONDAY = date(2026, 3, 2)
@@ -42,12 +41,7 @@ def published(
         }
         for user, probability in probabilities.items()
     ]
-    schema = tables.PREDICTIONS_HISTORY.arrow_schema()
-    place.warehouse.append(
-        tables.PREDICTIONS_HISTORY,
-        pa.Table.from_pylist(rows, schema),
-        job_id=f"published-{uuid.uuid4().hex}",
-    )
+    append_rows(place.warehouse, tables.PREDICTIONS_HISTORY, rows)
 
 
 def evaluations(place: Place) -> list[dict]:
@@ -56,7 +50,7 @@ def evaluations(place: Place) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def own_export(new_export) -> Workplace:
-    """An export whose rows each test says."""
+    """An export that each test fills."""
     return new_export([event("u1", MONDAY)])
 
 
@@ -85,6 +79,6 @@ def scores() -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def converters(scores) -> list[str]:
-    """Who of them buys, about as often as foretold."""
+    """The users who buy: each by its probability."""
     generator = np.random.default_rng(4)
     return [user for user, p in scores.items() if generator.random() < p]

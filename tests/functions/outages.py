@@ -62,14 +62,14 @@ class TcpProxy:
         self._call(self._cut)
 
     def _call(self, function: Callable[[], None]) -> None:
-        done = threading.Event()
+        completed = threading.Event()
 
         def call() -> None:
             function()
-            done.set()
+            completed.set()
 
         self._loop.call_soon_threadsafe(call)
-        assert done.wait(DEADLINE_S)
+        assert completed.wait(DEADLINE_S)
 
     def _cut(self) -> None:
         for writer in self._writers:
@@ -171,34 +171,34 @@ class WriteProxy(GrpcProxy):
         table, schema, opening = "", None, None
         try:
             for data in sent:
-                asked = request.FromString(data)
-                if asked.write_stream:
-                    table = asked.write_stream.split("/")[-3]
-                    opening = asked
-                given = asked.arrow_rows
-                if written := given.writer_schema.serialized_schema:
+                append_request = request.FromString(data)
+                if append_request.write_stream:
+                    table = append_request.write_stream.split("/")[-3]
+                    opening = append_request
+                arrow_rows = append_request.arrow_rows
+                if written := arrow_rows.writer_schema.serialized_schema:
                     schema = pa.ipc.read_schema(pa.py_buffer(written))
                 rows = pa.ipc.read_record_batch(
-                    pa.py_buffer(given.rows.serialized_record_batch), schema
+                    pa.py_buffer(arrow_rows.rows.serialized_record_batch), schema
                 )
                 appended = Appended(table, rows)
-                decided = self.rule(appended)
-                if isinstance(decided, grpc.StatusCode):
-                    context.abort(decided, "injected")
-                if isinstance(decided, Mapping):
-                    yield _refusing(decided)
+                outcome = self.rule(appended)
+                if isinstance(outcome, grpc.StatusCode):
+                    context.abort(outcome, "injected")
+                if isinstance(outcome, Mapping):
+                    yield _refusing(outcome)
                     continue
                 # Where the first was refused, the next one opens the stream up there.
-                if opening and not asked.write_stream:
-                    asked.write_stream = opening.write_stream
-                    asked.arrow_rows.writer_schema.CopyFrom(
+                if opening and not append_request.write_stream:
+                    append_request.write_stream = opening.write_stream
+                    append_request.arrow_rows.writer_schema.CopyFrom(
                         opening.arrow_rows.writer_schema
                     )
                 opening = None
-                through.put(asked.SerializeToString())
+                through.put(append_request.SerializeToString())
                 answer = next(call)
                 self.appended.append(appended)
-                if decided == self.LOST:
+                if outcome == self.LOST:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "injected")
                 yield answer
         except grpc.RpcError as error:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import requests
 
@@ -36,6 +35,7 @@ from tests.functions.test_suppression import KEY, suppress
 from tests.grants import Grant, grants
 from tests.recorder import Call, Recorder
 from tests.rights import Need
+from tests.rows import append_rows
 
 FUNCTIONS = (
     "model_training",
@@ -68,12 +68,15 @@ class Recorded:
         """Return all grants; with one function changed, those that it would have."""
         d = self.deployment
         [(target, change)] = changed.items() or [("", None)]
-        every = tuple(
-            replace(one, **change) if one.target == target else one
-            for one in d.functions
+        functions = tuple(
+            replace(function, **change) if function.target == target else function
+            for function in d.functions
         )
-        changed_ = replace(d, functions=every)
-        return {one.target: grants(changed_, one.target) for one in every}
+        deployment = replace(d, functions=functions)
+        return {
+            function.target: grants(deployment, function.target)
+            for function in functions
+        }
 
 
 class Run:
@@ -138,8 +141,8 @@ def compaction(run: Run) -> None:
     """Tiles, and exports of the two days; again, over what was exported before."""
     # What came before is younger than what may be on its way still.
     for _ in range(2):
-        told = run.ask("compact_features", force=True)
-        assert told["tiles"] or told["exported_days"]["stream_events"]
+        answer = run.ask("compact_features", force=True)
+        assert answer["tiles"] or answer["exported_days"]["stream_events"]
 
 
 def features() -> dict[str, float]:
@@ -151,15 +154,15 @@ def history(run: Run) -> None:
     """What a deployment has collected when it trains."""
     site = run.site
     games = Games(users=500, days=56, maximum_events=8)
-    events = [encode(one) for one in games.events()]
+    events = [encode(event) for event in games.events()]
     site.append(rows_of(events, received_at=DEFAULT_END))
     scored_cards.stored(site.warehouse, scored_cards.drawn(MANY))
     week = TRAINED - timedelta(days=7)
     published(site, week, {f"u{n}": n / MANY for n in range(MANY)})
     for name in ("ga4_purchase", "first_day_churn"):
         use_case, registry = usecases.load(name), Registry(site.artifacts, name)
-        made = default_preprocessor(use_case)
-        object_name, checksum = registry.upload_preprocessor(made)
+        preprocessor = default_preprocessor(use_case)
+        object_name, checksum = registry.upload_preprocessor(preprocessor)
         row = {
             "use_case": name,
             "uploaded_on": date(2026, 1, 1),
@@ -219,8 +222,8 @@ def aged(run: Run) -> None:
 def serving(run: Run) -> None:
     """Lookups, scores and the stream, now that something serves."""
     url = run.instances["get_proba"].url
-    asked = {"user_id": "user.001", "use_case": "ga4_purchase"}
-    assert requests.get(url, asked, timeout=60).status_code == 200
+    question = {"user_id": "user.001", "use_case": "ga4_purchase"}
+    assert requests.get(url, question, timeout=60).status_code == 200
     run.ask("get_proba", use_case="ga4_purchase", user_ids=["user.002", "nobody"])
     run.ask("get_proba", use_case="first_day_churn", user_ids=["nobody"])
     now = datetime.now(UTC)
@@ -234,19 +237,19 @@ def serving(run: Run) -> None:
         answers = [
             requests.post(url, json=one, timeout=60) for one in (by_card, by_user)
         ]
-        return [one.status_code for one in answers] == [200, 200]
+        return [answer.status_code for answer in answers] == [200, 200]
 
     eventually(scored, "the champions score")
     name = f"c{uuid.uuid4().hex}"
 
     def is_of_champion() -> bool:
         run.push("score_stream", card(name, now), bet(**event))
-        found = run.site.rows(
+        rows = run.site.rows(
             "SELECT use_case FROM inference_log "
             "WHERE model_version >= 0 AND user_id IN (@card, 'late')",
             card=name,
         )
-        return {row["use_case"] for row in found} == {"card_fraud", "first_day_churn"}
+        return {row["use_case"] for row in rows} == {"card_fraud", "first_day_churn"}
 
     eventually(is_of_champion, "the champions score the stream")
 
@@ -266,10 +269,10 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
         PROPENSITY_ARCHIVE_LINGER_S="0.01",
         PROPENSITY_LOOKUP_TIMEOUT_S="60",
         PROPENSITY_LOOKUP_TTL_S="1",
-    ) as made:
-        setup.prepare(made.warehouse, made.artifacts, made.settings)
-        made.create_topic(topic)
-        suppress(made, "user.004")
+    ) as site:
+        setup.prepare(site.warehouse, site.artifacts, site.settings)
+        site.create_topic(topic)
+        suppress(site, "user.004")
         codes = [
             {
                 "postcode": f"QA{number}",
@@ -279,10 +282,8 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
             }
             for number in range(MANY)
         ]
-        table = tables.POSTCODE_INDEX
-        rows = pa.Table.from_pylist(codes, schema=table.arrow_schema())
-        made.warehouse.append(table, rows, job_id=uuid.uuid4().hex)
-        yield made
+        append_rows(site.warehouse, tables.POSTCODE_INDEX, codes)
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -294,8 +295,10 @@ def recorded(site, tmp_path_factory) -> Recorded:
             for target in FUNCTIONS
         }
         instances = {
-            target: Instance(target, one.environment, tmp_path_factory.mktemp(target))
-            for target, one in recorders.items()
+            target: Instance(
+                target, recorder.environment, tmp_path_factory.mktemp(target)
+            )
+            for target, recorder in recorders.items()
         }
         instances[IN_BIGQUERY] = Instance(
             "predictions",
@@ -315,7 +318,7 @@ def recorded(site, tmp_path_factory) -> Recorded:
             part(run)
         for instance in instances.values():
             instance.stop()
-        calls = {target: one.calls for target, one in recorders.items()}
+        calls = {target: recorder.calls for target, recorder in recorders.items()}
     where = rights.Site(
         project=site.workplace.project,
         dataset=site.settings.dataset,
@@ -335,14 +338,14 @@ def recorded(site, tmp_path_factory) -> Recorded:
 
 def deployed(site: Site) -> configuration.Deployment:
     """The deployment whose names are the site's."""
-    given = {
+    settings = {
         name: value
         for name, value in site.environment.items()
         if name.startswith("PROPENSITY_") and name != "PROPENSITY_SUPPRESSION_KEY"
     }
     return configuration.of(
         {
-            **given,
+            **settings,
             "GOOGLE_CLOUD_PROJECT": site.workplace.project,
             "DEPLOY_REGION": "us-central1",
         }

@@ -24,14 +24,14 @@ SOME = 12
 
 def altered(rows: list[Row]) -> list[Row]:
     """An export that was rewritten: events are gone, others have other values."""
-    left = []
+    events = []
     for number, row in enumerate(rows):
         if number % 3 == 0:
             continue
-        made = dict(row, event_timestamp=row["event_timestamp"] - 3_600_000_000)
-        made["device"] = {"category": "tablet", "operating_system": "rewritten"}
-        left.append(made)
-    return left
+        event = dict(row, event_timestamp=row["event_timestamp"] - 3_600_000_000)
+        event["device"] = {"category": "tablet", "operating_system": "rewritten"}
+        events.append(event)
+    return events
 
 
 def history(place: Place, as_of: date = LATER) -> dict[str, dict[str, Any]]:
@@ -54,8 +54,8 @@ def printed(place: Place, capsys, *arguments: str) -> tuple[int, str, str]:
     capsys.readouterr()
     with entered(place.environment):
         code = main(["reproduce", *arguments])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 @pytest.fixture(scope="module")

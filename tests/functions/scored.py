@@ -73,8 +73,8 @@ def expected(row: np.ndarray, *, model: Any = None) -> float:
 
     preprocessor, classifier, _ = fitted()
     frame = pd.DataFrame([row], columns=NAMES)
-    found = (model or classifier).predict_proba(preprocessor.transform(frame))
-    return float(found[0, 1])
+    scores = (model or classifier).predict_proba(preprocessor.transform(frame))
+    return float(scores[0, 1])
 
 
 def publish(site: Site, model: Any) -> int:
@@ -103,15 +103,15 @@ def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
 @pytest.fixture(scope="module")
 def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
     """A site whose champion is version 0, its shadow 1, and the function."""
-    with new_site(emulators, **SETTINGS) as made:
+    with new_site(emulators, **SETTINGS) as site:
         _, classifier, trees = fitted()
-        publish(made, classifier)
-        publish(made, trees)
-        promote(made, 0, shadow=1)
-        load_model.load(made.warehouse, made.artifacts, made.settings)
+        publish(site, classifier)
+        publish(site, trees)
+        promote(site, 0, shadow=1)
+        load_model.load(site.warehouse, site.artifacts, site.settings)
         home = tmp_path_factory.mktemp("score")
-        with behind_writes("score", made, emulators, home) as (started, writes):
-            yield made, started, writes
+        with behind_writes("score", site, emulators, home) as (instance, writes):
+            yield site, instance, writes
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def logged(
     """Return what was logged of events, once it is there; shadows last."""
     count = len(event_ids) if rows is None else rows
 
-    def found() -> list[dict[str, Any]]:
+    def stored() -> list[dict[str, Any]]:
         return site.rows(
             "SELECT * FROM inference_log WHERE event_id IN UNNEST(@ids) "
             "ORDER BY is_shadow, event_id",
@@ -184,11 +184,11 @@ def logged(
         )
 
     return eventually(
-        lambda: rows if len(rows := found()) >= count else None, "it is logged"
+        lambda: rows if len(rows := stored()) >= count else None, "it is logged"
     )
 
 
-GIVEN = flat(transactions(1)[0])
+FEATURES = flat(transactions(1)[0])
 PLAYER = {"use_case": PLAYERS}
 OF_PLAYER = features_of(PLAYERS)
 OF_DEFAULT = features_of("ga4_purchase")
@@ -196,4 +196,4 @@ OF_DEFAULT = features_of("ga4_purchase")
 
 def without(name: str) -> dict[str, Any]:
     """Return a transaction that lacks a feature."""
-    return {one: value for one, value in GIVEN.items() if one != name}
+    return {feature: value for feature, value in FEATURES.items() if feature != name}

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from propensity import tables
 from tests.functions.instances import Instance
 from tests.functions.streaming import Site, new_site
+from tests.rows import append_rows
 
 POSTCODES = {"AB101AB": (6.0, False), "AB10": (4.5, True)}
 
@@ -29,8 +29,7 @@ def load_postcodes(site: Site) -> None:
         }
         for code, (index, is_outward) in POSTCODES.items()
     ]
-    given = pa.Table.from_pylist(rows, schema=tables.POSTCODE_INDEX.arrow_schema())
-    site.warehouse.append(tables.POSTCODE_INDEX, given, job_id=f"p{uuid.uuid4().hex}")
+    append_rows(site.warehouse, tables.POSTCODE_INDEX, rows)
 
 
 @pytest.fixture(scope="module")

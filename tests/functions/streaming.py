@@ -62,10 +62,10 @@ def eventually(
 ) -> Any:
     """Ask until the answer is true, and return it."""
     until = time.monotonic() + deadline_s
-    while not (found := is_so()):
+    while not (result := is_so()):
         assert time.monotonic() < until, f"not within {deadline_s:.0f} s: {what}"
         time.sleep(POLL_S)
-    return found
+    return result
 
 
 def rows_of(
@@ -79,10 +79,10 @@ def rows_of(
     numbers = itertools.count()
     messages = [
         reading.Message(
-            one if isinstance(one, bytes) else written(one),
+            event if isinstance(event, bytes) else written(event),
             f"{received_at:%Y%m%d%H%M%S%f}-{next(numbers)}",
         )
-        for one in events
+        for event in events
     ]
     accepted = reading.accept(
         messages, CATALOGUE, None, received_at=received_at, rules=rules
@@ -163,8 +163,8 @@ class Site:
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
         """Run a query in the site's dataset, of all days."""
-        found = self.warehouse.rows(of_all_days(sql), parameters)
-        return [dict(row.items()) for row in found]
+        rows = self.warehouse.rows(of_all_days(sql), parameters)
+        return [dict(row.items()) for row in rows]
 
     def count(self, table: str) -> int:
         """Return how many rows a table has."""
@@ -192,30 +192,30 @@ class Site:
 
     def _by_user(self, sql: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         batches = self.warehouse.batches(sql, parameters)
-        every = [row for batch in batches for row in batch.to_pylist()]
-        found = {row["user_id"]: row for row in every}
-        assert len(found) == len(every), "a user has more than one row"
-        return found
+        rows = [row for batch in batches for row in batch.to_pylist()]
+        by_user = {row["user_id"]: row for row in rows}
+        assert len(by_user) == len(rows), "a user has more than one row"
+        return by_user
 
     def tiles(self, *, when: bool = True) -> list[dict[str, Any]]:
         """Return the tiles, in order; ``when`` they were written or without."""
-        found = self.rows("SELECT * FROM stream_features_daily ORDER BY user_id, day")
-        for row in found:
+        tiles = self.rows("SELECT * FROM stream_features_daily ORDER BY user_id, day")
+        for row in tiles:
             row["event_ids"] = sorted(row["event_ids"])
             if not when:
                 del row["compacted_at"]
-        keys = [(row["use_case"], row["user_id"], row["day"]) for row in found]
+        keys = [(row["use_case"], row["user_id"], row["day"]) for row in tiles]
         assert len(keys) == len(set(keys)), "a user's day has more than one tile"
-        return found
+        return tiles
 
     def users(self) -> list[dict[str, Any]]:
         """Return the rows of users, in order, without when they were written."""
-        found = self.rows("SELECT * FROM stream_users ORDER BY use_case, user_id")
-        for row in found:
+        users = self.rows("SELECT * FROM stream_users ORDER BY use_case, user_id")
+        for row in users:
             del row["compacted_at"]
-        keys = [(row["use_case"], row["user_id"]) for row in found]
+        keys = [(row["use_case"], row["user_id"]) for row in users]
         assert len(keys) == len(set(keys)), "a user has more than one row"
-        return found
+        return users
 
     def run(self, began_at: datetime, **changed: Any) -> Run:
         """Return a run of the compaction that begins at a moment."""
@@ -242,13 +242,13 @@ class Site:
 
     def exported(self, table: str) -> dict[str, list[dict[str, Any]]]:
         """Return what is exported of a table, by its day's folder."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        by_day: dict[str, list[dict[str, Any]]] = {}
         for name in self.artifacts.names(f"exports/{table}/"):
             day = name.split("/")[2]
             data = self.artifacts.read(name).data
             rows = pq.read_table(pa.BufferReader(data)).to_pylist()
-            found.setdefault(day, []).extend(rows)
-        return found
+            by_day.setdefault(day, []).extend(rows)
+        return by_day
 
     # Topics
 
@@ -268,8 +268,8 @@ class Site:
         waiting = list(messages)
         while waiting:
             size, count = 0, 0
-            for one in waiting[:1000]:
-                size += len(one["data"]) + 1000
+            for event in waiting[:1000]:
+                size += len(event["data"]) + 1000
                 if count and size > 8_000_000:
                     break
                 count += 1
@@ -305,19 +305,20 @@ class Site:
 
     def pull(self, subscription: str, count: int) -> list[Any]:
         """Return this many messages, or those that come within a deadline."""
-        found: list[Any] = []
+        pulled: list[Any] = []
         until = time.monotonic() + DEADLINE_S
-        while len(found) < count and time.monotonic() < until:
+        while len(pulled) < count and time.monotonic() < until:
             answer = self.subscriber.pull(
                 subscription=subscription, max_messages=1000, timeout=5
             )
             messages = answer.received_messages
             if messages:
                 self.subscriber.acknowledge(
-                    subscription=subscription, ack_ids=[one.ack_id for one in messages]
+                    subscription=subscription,
+                    ack_ids=[received.ack_id for received in messages],
                 )
-            found.extend(one.message for one in messages)
-        return found
+            pulled.extend(received.message for received in messages)
+        return pulled
 
 
 @contextlib.contextmanager
@@ -340,22 +341,22 @@ def new_site(emulators: Stack, **extra: str) -> Iterator[Site]:
 @contextlib.contextmanager
 def new_deployment(emulators: Stack, **extra: str) -> Iterator[Site]:
     """Make a site with all tables, and a bucket that keeps what is overwritten."""
-    with new_site(emulators, **extra) as made:
+    with new_site(emulators, **extra) as site:
         for table in tables.TABLES:
-            made.warehouse.create(table)
-        with made.workplace.storage.client() as client:
-            bucket = client.bucket(made.workplace.bucket)
+            site.warehouse.create(table)
+        with site.workplace.storage.client() as client:
+            bucket = client.bucket(site.workplace.bucket)
             bucket.versioning_enabled = True
             bucket.patch()
-        yield made
+        yield site
 
 
 def another(site: Site, **extra: str) -> Site:
     """Return the same site for functions that are set differently."""
-    made = Site(site.workplace, site.pubsub, {**site.extra, **extra}, site.name)
+    twin = Site(site.workplace, site.pubsub, {**site.extra, **extra}, site.name)
     for name in ("warehouse", "artifacts", "channel"):
-        vars(made)[name] = getattr(site, name)
-    return made
+        vars(twin)[name] = getattr(site, name)
+    return twin
 
 
 def emptied(site: Site) -> Site:
@@ -369,11 +370,11 @@ def emptied(site: Site) -> Site:
 @contextlib.contextmanager
 def changed(site: Site, **extra: str) -> Iterator[Site]:
     """Give the tables of a site to runs that are set differently."""
-    made = another(site, **extra)
-    made.warehouse = Warehouse.open(made.settings)
-    with contextlib.closing(made.warehouse):
-        prepare_view(made.warehouse, made.artifacts)
-        yield made
+    twin = another(site, **extra)
+    twin.warehouse = Warehouse.open(twin.settings)
+    with contextlib.closing(twin.warehouse):
+        prepare_view(twin.warehouse, twin.artifacts)
+        yield twin
 
 
 class Died(BaseException):

@@ -34,8 +34,8 @@ Archived = Callable[[str], list[dict[str, Any]]]
 @pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Site]:
     """Tables, topics and the bucket of these tests; each has users of its own."""
-    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.3") as made:
-        yield made
+    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.3") as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,11 @@ def archived(emulators, site) -> Archived:
     def rows(user: str) -> list[dict[str, Any]]:
         if not site.artifacts.names(FOLDER):
             return []
-        found = pyarrow.dataset.dataset(
+        files = pyarrow.dataset.dataset(
             bucket / FOLDER, format="parquet", partitioning="hive"
         )
         mine = pyarrow.dataset.field("user_id") == user
-        return list(found.to_table(filter=mine).to_pylist())
+        return list(files.to_table(filter=mine).to_pylist())
 
     return rows
 
@@ -114,7 +114,7 @@ class TestArchives:
         assert {answer.status_code for answer in answers} == {200}
         assert sorted(
             (row["event_id"], str(row["date"])) for row in archived(user)
-        ) == sorted((one["event_id"], one["event_time"][:10]) for one in events)
+        ) == sorted((event["event_id"], event["event_time"][:10]) for event in events)
         assert len(site.artifacts.names(FOLDER)) - before < 75
 
     def test_the_columns_of_the_table(self, site, instance, user):
@@ -195,7 +195,7 @@ class TestArchives:
             "malformed_json",
         ]
         ids = {row["event_id"] for row in archived(user)}
-        assert ids == {one["event_id"] for one in good}
+        assert ids == {event["event_id"] for event in good}
         letters = site.rows("SELECT raw FROM dead_letters")
         assert bad in [letter["raw"] for letter in letters]
 

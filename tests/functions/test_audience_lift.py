@@ -4,11 +4,9 @@ Audiences in 03-ModelEvaluation, specified on emulators: outcomes of members by 
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
-import pyarrow as pa
 import pytest
 
 from propensity import tables, usecases
@@ -16,6 +14,7 @@ from propensity.learning import campaign
 from propensity.learning.campaign import Week
 from tests import shop
 from tests.functions.conftest import Place
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
@@ -67,11 +66,7 @@ def join(
         for users, is_control in ((treated, False), (held_out, True))
         for user in users
     ]
-    place.warehouse.append(
-        tables.AUDIENCE_MEMBERS,
-        pa.Table.from_pylist(rows, tables.AUDIENCE_MEMBERS.arrow_schema()),
-        job_id=f"members-{uuid.uuid4().hex}",
-    )
+    append_rows(place.warehouse, tables.AUDIENCE_MEMBERS, rows)
 
 
 def lifts(place: Place):
@@ -207,27 +202,21 @@ def test_converters_with_amounts_are_those_of_the_labels(place):
 def test_players_whose_label_is_not_known_are_in_no_group(place):
     """Of players the labels are those that came with their registration."""
     registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
-    place.warehouse.append(
-        tables.STREAM_EVENTS,
-        pa.Table.from_pylist(
-            [
-                {
-                    "use_case": "first_day_churn",
-                    "event_id": user,
-                    "user_id": user,
-                    "event_type": "new_registration",
-                    "event_time": registered,
-                    "event_date": registered.date(),
-                    "label": label,
-                    "received_at": registered,
-                    "received_on": registered.date(),
-                }
-                for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
-            ],
-            tables.STREAM_EVENTS.arrow_schema(),
-        ),
-        job_id=f"events-{uuid.uuid4().hex}",
-    )
+    registrations = [
+        {
+            "use_case": "first_day_churn",
+            "event_id": user,
+            "user_id": user,
+            "event_type": "new_registration",
+            "event_time": registered,
+            "event_date": registered.date(),
+            "label": label,
+            "received_at": registered,
+            "received_on": registered.date(),
+        }
+        for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
+    ]
+    append_rows(place.warehouse, tables.STREAM_EVENTS, registrations)
     join(place, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
     use_case = usecases.load("first_day_churn")
 
@@ -237,6 +226,6 @@ def test_players_whose_label_is_not_known_are_in_no_group(place):
         | {"use_case": use_case.name},
     )
 
-    found = {row["is_control"]: (row["users"], row["conversions"]) for row in rows}
-    assert found == {False: (2, 1), True: (1, 1)}
+    groups = {row["is_control"]: (row["users"], row["conversions"]) for row in rows}
+    assert groups == {False: (2, 1), True: (1, 1)}
     assert {row["revenue"] for row in rows} == {None}

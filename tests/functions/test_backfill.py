@@ -77,24 +77,24 @@ class TestBackfill:
         for drift and its alarms. Each week's publication is recorded with what its own
         statements billed: the meter is that of all."""
         place = with_two_versions(champion_place)
-        asked = []
+        queries = []
         parts = Warehouse.parts
 
         def counted(self, sql, *rest, **named):
-            asked.append(sql)
+            queries.append(sql)
             return parts(self, sql, *rest, **named)
 
-        def one(self, job):
+        def bill(self, job):
             self.bytes_billed += 1
 
         monkeypatch.setattr(Warehouse, "parts", counted)
-        monkeypatch.setattr(Warehouse, "_count", one)
+        monkeypatch.setattr(Warehouse, "_count", bill)
         first, report = filled(place, capfd)
         recorded = place.rows("SELECT * FROM ma_publications ORDER BY as_of")
         once = state(place)
         second, _ = filled(place, capfd, since=LATER)
 
-        assert (first, second, len(asked)) == (0, 0, 2)
+        assert (first, second, len(queries)) == (0, 0, 2)
         assert state(place) == once == state(runs)
         assert drift(place) == drift(runs)
         assert {as_of for as_of, *_ in drift(place)} == {*WEEKS}
@@ -115,13 +115,13 @@ class TestBackfill:
         capfd.readouterr()
         with entered(runs.environment):
             code = main(["backfill", "--from", str(FIRST), "--to", str(FIRST)])
-        told = capfd.readouterr()
+        output = capfd.readouterr()
 
         assert (code, state(runs)) == (0, before)
-        assert "One query of" in told.err
-        assert "One query of" not in told.out
-        assert "weeks:" not in told.err
-        assert f"{FIRST}  160 users by version 1" in told.out
+        assert "One query of" in output.err
+        assert "One query of" not in output.out
+        assert "weeks:" not in output.err
+        assert f"{FIRST}  160 users by version 1" in output.out
 
     def test_renews_the_index(self, runs, capfd, monkeypatch):
         """Lookups answer by it for whom a past week has and no newer one. Where it is
@@ -132,11 +132,11 @@ class TestBackfill:
         code, report = filled(runs, capfd, since=LATER)
         artifacts = runs.registry.artifacts
         pointer, _ = index_writer.find_pointer(artifacts, "ga4_purchase")
-        found = Index(artifacts.read(pointer.newest.name).data).find("user.001")
+        entry = Index(artifacts.read(pointer.newest.name).data).find("user.001")
 
         assert (code, report["index_users"]) == (0, 160)
-        assert found
-        assert found[2][0] == LATER
+        assert entry
+        assert entry[2][0] == LATER
         assert state(runs) == before
 
         # Also of the week before an interruption.
@@ -151,11 +151,11 @@ class TestBackfill:
         monkeypatch.setattr(predict, "score_shift", interrupted)
         filled(runs, capfd, since=TRAINED)
         pointer, _ = index_writer.find_pointer(artifacts, "ga4_purchase")
-        found = Index(artifacts.read(pointer.newest.name).data).find("user.001")
+        entry = Index(artifacts.read(pointer.newest.name).data).find("user.001")
         monkeypatch.undo()
 
-        assert found
-        assert found[2][0] == TRAINED
+        assert entry
+        assert entry[2][0] == TRAINED
 
         def unavailable(*_, **__):
             raise Unavailable("503")
@@ -174,21 +174,21 @@ class TestBackfill:
         dry, plan = filled(runs, capfd, "--dry-run")
         with entered(runs.environment):
             main(["backfill", "--from", str(LATER), "--to", str(LATER), "--dry-run"])
-        told = capfd.readouterr().out
+        output = capfd.readouterr().out
         refused, _ = filled(runs, capfd, "--maximum-bytes", "4999")
 
         assert (dry, refused) == (0, 1)
         assert [week["as_of"] for week in plan["weeks"]] == list(map(str, WEEKS))
         assert plan["bytes_estimated"] == 5000
-        assert told.startswith("ga4_purchase, 1 as-of date\nOne query of")
+        assert output.startswith("ga4_purchase, 1 as-of date\nOne query of")
         assert runs.table("ma_predictions_history") == before
 
     def test_bills_nothing_where_no_version_could_score(
         self, place, capfd, monkeypatch
     ):
         """The query for the features would be for nothing. A dry run says so, too."""
-        asked = []
-        monkeypatch.setattr(Warehouse, "parts", lambda *of, **named: asked.append(of))
+        queries = []
+        monkeypatch.setattr(Warehouse, "parts", lambda *of, **named: queries.append(of))
         for arguments in ([], ["--dry-run"]):
             with entered(place.environment):
                 period = ["--from", str(FIRST), "--to", str(LATER)]
@@ -196,13 +196,13 @@ class TestBackfill:
 
             assert code == 1
             assert "ga4_purchase has no champion yet" in capfd.readouterr().err
-        assert asked == []
+        assert queries == []
 
     def test_limits_the_query_for_the_features_alone(self, runs, capfd, monkeypatch):
         """A low limit must not stop publications behind a query that was billed."""
         limits = {"parts": set(), "execute": set()}
 
-        def noted(name: str) -> None:
+        def record(name: str) -> None:
             original = getattr(Warehouse, name)
 
             def call(self, *rest, **named):
@@ -212,7 +212,7 @@ class TestBackfill:
             monkeypatch.setattr(Warehouse, name, call)
 
         for name in limits:
-            noted(name)
+            record(name)
         monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 10)
         code, report = filled(runs, capfd, "--maximum-bytes", "11", until=FIRST)
 

@@ -8,7 +8,6 @@ one run over a fortnight, of which each day is of versions of its own.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -19,9 +18,9 @@ import pytest
 from sklearn import metrics
 
 from propensity import tables
-from propensity.edges.columns import record
 from propensity.learning import metrics as learning_metrics
 from tests.functions.conftest import Place
+from tests.rows import append_rows
 from tests.scored_cards import DAY, START, inference, store, truth
 
 NAME = "card_fraud"
@@ -72,11 +71,7 @@ def trained(
         "as_of": as_of,
         "alert_threshold": alert_threshold,
     }
-    place.warehouse.append(
-        tables.TRAINING_METADATA,
-        record(row, tables.TRAINING_METADATA),
-        job_id=f"t{uuid.uuid4().hex}",
-    )
+    append_rows(place.warehouse, tables.TRAINING_METADATA, [row])
 
 
 def scored(
@@ -124,7 +119,7 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
     score, label = drawn
     half = N // 2
     shared = scored(score, day=SHARED, model_version=2)
-    known = [None if n % 4 == 0 else one for n, one in enumerate(label)]
+    known = [None if n % 4 == 0 else outcome for n, outcome in enumerate(label)]
     costs = (1, 0, 0, 1, None)
     log = [
         *scored(score) * 2,
@@ -148,7 +143,7 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         ),
         *scored(score, day=UNKNOWN, model_version=12),
     ]
-    told = [
+    truth_rows = [
         *truths(known),
         # In conflict with what was found before.
         truth("0-t1", START + 3 * DAY, 1 - int(label[1])),
@@ -168,11 +163,11 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         for version, threshold in ((8, 0.5), (9, None)):
             at = START - DAY
             trained(place, version, as_of=at.date(), at=at, alert_threshold=threshold)
-        store(place.warehouse, log, told)
-        found = evaluate(place, FIRST + (NEWEST + 1) * DAY)
+        store(place.warehouse, log, truth_rows)
+        rows = evaluate(place, FIRST + (NEWEST + 1) * DAY)
 
     def of(day: int) -> list[dict[str, Any]]:
-        return [row for row in found if row["week"] == FIRST + day * DAY]
+        return [row for row in rows if row["week"] == FIRST + day * DAY]
 
     return of
 
@@ -242,12 +237,14 @@ class TestThresholds:
         score, label = drawn
 
         assert [row["best_threshold"] for row in rows_of(BEFORE)] == [None, None]
-        for row, mine in zip(rows_of(AFTER), (score, 1 - score**2), strict=True):
+        for row, own_scores in zip(rows_of(AFTER), (score, 1 - score**2), strict=True):
             best = max(
-                sorted(set(mine), reverse=True),
-                key=lambda one: round(metrics.f1_score(label, mine >= one), 12),
+                sorted(set(own_scores), reverse=True),
+                key=lambda threshold: round(
+                    metrics.f1_score(label, own_scores >= threshold), 12
+                ),
             )
-            called = mine >= best
+            called = own_scores >= best
 
             assert row["best_threshold"] == pytest.approx(best)
             assert row["best_threshold_source"] == "evaluations"
@@ -284,11 +281,11 @@ class TestCounts:
     def test_name_frauds_without_a_score(self, rows_of):
         """A transaction that nothing scored, or a model that was not warm, has none."""
         rows = rows_of(UNSCORED) + rows_of(COLD)
-        told = [
+        counts = [
             (r["model_version"], r["outcome"], r["unscored_converters"]) for r in rows
         ]
 
-        assert told == [(-1, "no_predictions", 1), (7, "no_predictions", 2)]
+        assert counts == [(-1, "no_predictions", 1), (7, "no_predictions", 2)]
         assert rows[0]["roc_auc"] is None
 
 
@@ -302,8 +299,8 @@ class TestDays:
         store(
             place.warehouse,
             truths=[
-                truth(f"0-t{n}", START + 6 * DAY, int(one))
-                for n, one in enumerate(label)
+                truth(f"0-t{n}", START + 6 * DAY, int(outcome))
+                for n, outcome in enumerate(label)
             ],
         )
         late = evaluate(place, FIRST + 8 * DAY)[0]

@@ -25,7 +25,7 @@ from tests.functions.card_place import (
     NOW,
     ROWS,
     enriched,
-    given,
+    features_of,
     name,
     of_event,
     place,
@@ -65,11 +65,11 @@ class TestIntake:
         """
         names = [f"{name}-{n}" for n in range(10)]
         sent = [
-            *(transaction(transaction_id=one, Amount="12.5") for one in names),
-            *(truth(transaction_id=one, is_fraud="0") for one in names),
-            *(bet(user_id=name, event_id=one, use_case=...) for one in names),
-            *(transaction(transaction_id=one, V3="NaN") for one in names),
-            *(truth(transaction_id=one, is_fraud=2) for one in names),
+            *(transaction(transaction_id=name, Amount="12.5") for name in names),
+            *(truth(transaction_id=name, is_fraud="0") for name in names),
+            *(bet(user_id=name, event_id=event_id, use_case=...) for event_id in names),
+            *(transaction(transaction_id=name, V3="NaN") for name in names),
+            *(truth(transaction_id=name, is_fraud=2) for name in names),
         ]
         before = place.letters()
         with pulled(place.site, "enriched") as pull:
@@ -79,8 +79,8 @@ class TestIntake:
 
         for answers in (first, again):
             assert {answer.status_code for answer in answers} == {200}
-            told = [answer.json().get("field") for answer in answers]
-            assert told == [*[None] * 30, *["V3"] * 10, *["is_fraud"] * 10]
+            fields = [answer.json().get("field") for answer in answers]
+            assert fields == [*[None] * 30, *["V3"] * 10, *["is_fraud"] * 10]
         stored = of_event(place.site, "stream_events", names)
         assert {
             (row["use_case"], row["event_type"], row["user_id"] == row["event_id"])
@@ -101,22 +101,26 @@ class TestIntake:
             ("bad_value", "is_fraud"): 20,
             ("not_finite", "V3"): 20,
         }
-        published = [json.loads(one.data) for one in messages]
-        assert {one["event_type"] for one in published} == {
+        enriched_events = [json.loads(message.data) for message in messages]
+        assert {message["event_type"] for message in enriched_events} == {
             "card_transaction",
             "new_bet",
         }
-        cards = [one for one in published if one["event_type"] == "card_transaction"]
-        assert sorted(one["event_id"] for one in cards) == sorted([*names, *names])
-        assert {(one["Amount"], one["use_case"]) for one in cards} == {
+        cards = [
+            message
+            for message in enriched_events
+            if message["event_type"] == "card_transaction"
+        ]
+        assert sorted(card["event_id"] for card in cards) == sorted([*names, *names])
+        assert {(card["Amount"], card["use_case"]) for card in cards} == {
             ("12.5", "card_fraud")
         }
 
     def test_acknowledges_no_truth_that_is_not_stored(self, place, name):
         """While truths cannot be stored they are delivered again."""
         event = truth(transaction_id=name)
-        place.writes.rule = lambda one: (
-            grpc.StatusCode.UNAVAILABLE if one.table == "truth_events" else None
+        place.writes.rule = lambda append: (
+            grpc.StatusCode.UNAVAILABLE if append.table == "truth_events" else None
         )
 
         refused = place.intake.post(event)
@@ -130,14 +134,14 @@ class TestIntake:
 
     def test_buries_the_truth_that_the_table_refuses(self, place, name):
         """It holds up nothing that came with it."""
-        place.writes.rule = lambda one: (
+        place.writes.rule = lambda append: (
             {
                 row: "no such partition"
-                for row, event_id in enumerate(one.rows["event_id"].to_pylist())
+                for row, event_id in enumerate(append.rows["event_id"].to_pylist())
                 if event_id == name
             }
             or None
-            if one.table == "truth_events"
+            if append.table == "truth_events"
             else None
         )
         others = [truth(transaction_id=f"{name}-{n}") for n in range(5)]
@@ -146,7 +150,7 @@ class TestIntake:
 
         assert {answer.status_code for answer in answers} == {200}
         assert answers[0].json()["reason"] == "refused_by_table"
-        names = [name, *(one["transaction_id"] for one in others)]
+        names = [name, *(event["transaction_id"] for event in others)]
         stored = of_event(place.site, "truth_events", names)
         assert [row["event_id"] for row in stored] == names[1:]
 
@@ -160,15 +164,15 @@ class TestScores:
         with pulled(unserved.site, "scores") as pull:
             answer = unserved.scoring.post(enriched(name))
             unserved.promote(unserved.publish(forest(400)))
-            published = [json.loads(one.data) for one in pull(1)]
+            scores = [json.loads(message.data) for message in pull(1)]
 
         assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
         [row] = unserved.logged(name)
         assert (row["model_version"], row["epoch"], row["source"]) == (-1, -1, "stream")
         assert (row["probability"], row["anomaly_score"]) == (None, None)
         assert (row["is_warm"], row["is_shadow"]) == (False, False)
-        assert json.loads(row["features"]) == given(0)
-        assert name not in {one["event_id"] for one in published}
+        assert json.loads(row["features"]) == features_of(0)
+        assert name not in {message["event_id"] for message in scores}
 
     def test_are_of_the_event_itself(self, place):
         """
@@ -180,35 +184,32 @@ class TestScores:
         epoch = place.promote(place.publish(model))
         names = [f"own-{n}-{uuid.uuid4().hex[:6]}" for n in range(40)]
         sent = [
-            enriched(one, **{k: str(v) for k, v in given(n).items()})
-            for n, one in enumerate(names)
+            enriched(name, **{k: str(v) for k, v in features_of(n).items()})
+            for n, name in enumerate(names)
         ]
         with pulled(place.site, "scores") as pull:
             before = datetime.now(UTC)
             answers = place.scoring.post_all(sent)
             after = datetime.now(UTC)
-            published = {
-                one["event_id"]: one
-                for one in (json.loads(message.data) for message in pull(40))
-            }
+            scored = [json.loads(message.data) for message in pull(40)]
 
         assert {answer.status_code for answer in answers} == {200}
+        messages = {message["event_id"]: message for message in scored}
         rows = {row["event_id"]: row for row in place.logged(*names)}
         expected = model.predict_proba(ROWS[:40])[:, 1]
-        found = [rows[one]["anomaly_score"] for one in names]
-        assert found == pytest.approx(expected, abs=1e-12)
-        for one, row in rows.items():
+        scores = [rows[name]["anomaly_score"] for name in names]
+        assert scores == pytest.approx(expected, abs=1e-12)
+        for event_id, row in rows.items():
             assert (row["probability"], row["is_warm"]) == (None, True)
-            assert (row["epoch"], row["user_id"]) == (epoch, one)
+            assert (row["epoch"], row["user_id"]) == (epoch, event_id)
             assert row["event_time"] == NOW
             since = before - (NOW - timedelta(seconds=1))
             until = after - (NOW - timedelta(seconds=1))
             assert since <= timedelta(milliseconds=row["latency_ms"]) <= until
-            told = published[one]
-            assert told["anomaly_score"] == row["anomaly_score"]
-            assert (told["probability"], told["is_warm"]) == (None, True)
-            assert told["model_version"] == row["model_version"]
-            assert told["inference_id"] == row["inference_id"]
+            message = messages[event_id]
+            assert (message["probability"], message["is_warm"]) == (None, True)
+            for field in ("anomaly_score", "model_version", "inference_id"):
+                assert message[field] == row[field]
 
     def test_repeat_their_name_when_they_are_repeated(self, place, name):
         """A redelivery is the same inference, by the same version."""
@@ -227,12 +228,12 @@ class TestScores:
         with pulled(place.site, "scores") as pull:
             assert place.scoring.post(enriched(name)).status_code == 200
             place.promote(place.publish(regression()))
-            published = {json.loads(one.data)["event_id"] for one in pull(1)}
+            event_ids = {json.loads(message.data)["event_id"] for message in pull(1)}
 
         [row] = place.logged(name)
         assert (row["model_version"], row["is_warm"]) == (version, False)
         assert (row["probability"], row["anomaly_score"]) == (None, None)
-        assert name not in published
+        assert name not in event_ids
 
     def test_of_a_shadow_are_logged_and_told_to_nobody(self, place, name):
         """Both versions score, the champion answers."""
@@ -250,7 +251,7 @@ class TestScores:
         with pulled(place.site, "scores") as pull:
             assert place.scoring.post(enriched(name)).status_code == 200
             assert place.scoring.post(enriched(f"{name}-last")).status_code == 200
-            published = [json.loads(one.data) for one in pull(2)]
+            scores = [json.loads(message.data) for message in pull(2)]
 
         first, second = place.logged(name)
         assert (first["model_version"], first["is_shadow"]) == (champion, False)
@@ -260,10 +261,10 @@ class TestScores:
         assert {row["epoch"] for row in (first, second)} == {epoch}
         assert first["inference_id"] != second["inference_id"]
         of_both = [name, f"{name}-last"]
-        assert [(one["event_id"], one["model_version"]) for one in published] == [
-            (one, champion) for one in of_both
-        ]
-        assert published[0]["probability"] == first["probability"]
+        assert [
+            (message["event_id"], message["model_version"]) for message in scores
+        ] == [(name, champion) for name in of_both]
+        assert scores[0]["probability"] == first["probability"]
         place.followed(place.registry.unshadow().epoch)
 
     @pytest.mark.long
@@ -288,7 +289,7 @@ class TestScores:
         posting.join()
 
         assert {answer.status_code for answer in answers} == {200}
-        rows = place.logged(*(one["event_id"] for one in sent))
+        rows = place.logged(*(event["event_id"] for event in sent))
         assert len(rows) == len(sent)
         assert len({row["inference_id"] for row in rows}) == len(sent)
         assert {row["model_version"] for row in rows} >= {*versions}
@@ -304,21 +305,21 @@ class TestScores:
         assert epochs == sorted(epochs)
 
     @pytest.mark.parametrize(
-        ("fields", "found"),
+        ("fields", "expected"),
         [
             ({"V5": ...}, ("missing_field", "V5")),
             ({"V5": "x"}, ("wrong_type", "V5")),
             ({"V5": "inf"}, ("not_finite", "V5")),
         ],
     )
-    def test_are_of_sound_events(self, place, name, fields, found):
+    def test_are_of_sound_events(self, place, name, fields, expected):
         """What cannot be scored is a dead letter, and takes nothing from others."""
         wrong = enriched(name, **fields)
         answers = place.scoring.post_all([wrong, enriched(f"{name}-sound")])
 
         assert {answer.status_code for answer in answers} == {200}
-        told = answers[0].json()
-        assert (told["reason"], told["field"]) == found
+        refusal = answers[0].json()
+        assert (refusal["reason"], refusal["field"]) == expected
         assert place.logged(name) == []
         assert len(place.logged(f"{name}-sound")) == 1
 
@@ -329,20 +330,20 @@ class TestScores:
         names = [f"{name}-{number}" for number in range(len(moments))]
         pairs = [*zip(names, moments, strict=True)]
 
-        taken = place.intake.post_all(
-            transaction(transaction_id=one, ingest_ts=moment) for one, moment in pairs
+        intake_answers = place.intake.post_all(
+            transaction(transaction_id=event_id, ingest_ts=moment)
+            for event_id, moment in pairs
         )
-        scored = place.scoring.post_all(
-            enriched(one, ingest_ts=moment) for one, moment in pairs
+        scoring_answers = place.scoring.post_all(
+            enriched(event_id, ingest_ts=moment) for event_id, moment in pairs
         )
 
-        assert {one.text for one in taken} == {'{"outcome":"stored"}\n'}
-        assert {one.text for one in scored} == {'{"outcome":"scored"}\n'}
+        assert {answer.text for answer in intake_answers} == {'{"outcome":"stored"}\n'}
+        assert {answer.text for answer in scoring_answers} == {'{"outcome":"scored"}\n'}
         stored = of_event(place.site, "stream_events", names)
-        told = [json.loads(row["attributes"])["ingest_ts"] for row in stored]
-        assert told == [None] * len(names)
-        for one in names:
-            [row] = place.logged(one)
+        moments_stored = [json.loads(row["attributes"])["ingest_ts"] for row in stored]
+        assert moments_stored == [None] * len(names)
+        for row in place.logged(*names):
             assert row["probability"] is not None
             assert row["latency_ms"] is None
 
@@ -353,14 +354,14 @@ class TestFromEndToEnd:
         site = place.site
         place.promote(place.publish(regression()))
         with pulled(site, "scores") as pull:
-            pushed = [
+            subscriptions = [
                 site.subscribe(site.topic("events"), endpoint=place.intake.url),
                 site.subscribe(site.topic("enriched"), endpoint=place.scoring.url),
             ]
             event = written(transaction(transaction_id=name, ingest_ts=...))
             site.publish(site.topic("events"), [{"data": event}])
-            [score] = [json.loads(one.data) for one in pull(1)]
-            for subscription in pushed:
+            [score] = [json.loads(message.data) for message in pull(1)]
+            for subscription in subscriptions:
                 site.unsubscribe(subscription)
 
         assert (score["event_id"], score["use_case"]) == (name, "card_fraud")
@@ -375,7 +376,7 @@ class TestCompaction:
         """Transactions are no users with features; their days are exported whole."""
         player = f"player-{name}"
         sent = [transaction(transaction_id=name), bet(user_id=player)]
-        assert {one.status_code for one in place.intake.post_all(sent)} == {200}
+        assert {answer.status_code for answer in place.intake.post_all(sent)} == {200}
         event = enriched(name, event_time="2026-03-01T12:00:00Z")
         assert place.scoring.post(event).status_code == 200
 
@@ -388,6 +389,6 @@ class TestCompaction:
         views = place.site.rows("SELECT DISTINCT use_case FROM stream_features")
         assert [row["use_case"] for row in views] == ["first_day_churn"]
         for table in ("stream_events", "inference_log"):
-            exported = place.site.exported(table)["date=2026-03-01"]
-            [row] = [one for one in exported if one["event_id"] == name]
+            rows = place.site.exported(table)["date=2026-03-01"]
+            [row] = [row for row in rows if row["event_id"] == name]
             assert row["use_case"] == "card_fraud"

@@ -87,7 +87,7 @@ class TestVersion:
         assert answer["outcomes"] == {
             "known": 1_500, "unknown": 0, "pending": 0, "conflicting": 0,
         }  # fmt: skip
-        assert {one["name"] for one in json.loads(row["candidates"])} == {
+        assert {candidate["name"] for candidate in json.loads(row["candidates"])} == {
             "half_space_trees", "logistic_regression", "hist_gradient_boosting",
         }  # fmt: skip
 
@@ -184,7 +184,9 @@ class TestGate:
         shop.train()
         store(
             shop.warehouse,
-            truths=[truth(one, START + 11 * DAY, 0) for one in cards.ids[:500]],
+            truths=[
+                truth(event_id, START + 11 * DAY, 0) for event_id in cards.ids[:500]
+            ],
         )
         answer = shop.train(force=True)
 
@@ -198,8 +200,8 @@ class TestGate:
         store(
             shop.warehouse,
             truths=[
-                truth(one, START + 11 * DAY, int(label))
-                for one, label in zip(cards.ids, cards.is_fraud, strict=True)
+                truth(event_id, START + 11 * DAY, int(label))
+                for event_id, label in zip(cards.ids, cards.is_fraud, strict=True)
             ],
         )
         answer = shop.train(force=True)
@@ -234,11 +236,11 @@ class TestGate:
         # thread is not in another.
         stored(shop.warehouse, drawn(1_500, share=0.3))
         with ThreadPoolExecutor(2) as pool:
-            asked = [
+            futures = [
                 pool.submit(shop.place.run, "model_training", as_of, use_case=NAME)
                 for as_of in (FIRST, FIRST + DAY)
             ]
-        versions = sorted(one.result()["model_version"] for one in asked)
+        versions = sorted(future.result()["model_version"] for future in futures)
 
         assert versions == [0, 1]
         assert [row["model_version"] for row in shop.recorded()] == [0, 1]
@@ -253,9 +255,9 @@ class TestPointInTime:
         answer = shop.train(halfway.date())
 
         before = sum(at < halfway for at in cards.at)
-        told = sum(at + DAY < halfway for at in cards.at)
-        assert answer["outcomes"]["known"] == told
-        assert answer["outcomes"]["pending"] == before - told
+        known = sum(at + DAY < halfway for at in cards.at)
+        assert answer["outcomes"]["known"] == known
+        assert answer["outcomes"]["pending"] == before - known
         assert answer["as_of"] == str(halfway.date())
 
 

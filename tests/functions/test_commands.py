@@ -59,7 +59,7 @@ def started(request, target, module_workplace, tmp_path) -> Iterator[Process]:
     command, folder = typed(target), ROOT
     binaries = Path(sys.prefix) / "bin"
     if request.param == "staged":
-        command = [one for one in command if not one.startswith("--source")]
+        command = [word for word in command if not word.startswith("--source")]
         folder = stage.stage(
             ROOT / function.folder,
             tmp_path / "staged",
@@ -106,33 +106,39 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("target", "started"),
         [
-            pytest.param(*one, marks=() if one in QUICK else pytest.mark.long)
-            for one in product(TARGETS, ("from the root", "staged"))
+            pytest.param(*case, marks=() if case in QUICK else pytest.mark.long)
+            for case in product(TARGETS, ("from the root", "staged"))
         ],
         indirect=["started"],
     )
     def test_start_the_function(self, started, target):
         """As everybody types it; its own answer comes back."""
-        found = answer(started)
+        reply = answer(started)
 
-        assert found.status_code == ANSWERS[target], found.text
-        assert found.headers["content-type"].startswith("application/json")
-        assert found.json()["error"] in ("bad_request", "method_not_allowed")
+        assert reply.status_code == ANSWERS[target], reply.text
+        assert reply.headers["content-type"].startswith("application/json")
+        assert reply.json()["error"] in ("bad_request", "method_not_allowed")
 
-    @pytest.mark.parametrize("folder", sorted({one.folder for one in FUNCTIONS}))
+    @pytest.mark.parametrize(
+        "folder", sorted({function.folder for function in FUNCTIONS})
+    )
     def test_stand_at_the_beginning_with_what_they_need(self, folder):
         """Before anything else in the README, with the variables that must be set."""
         first, *commands = first_block(folder)
 
         assert first.startswith("export GOOGLE_CLOUD_PROJECT=")
         assert "PROPENSITY_BUCKET=" in first
-        assert {shlex.split(one)[1] for one in commands} == {
-            f"--target={one.target}" for one in FUNCTIONS if one.folder == folder
+        assert {shlex.split(command)[1] for command in commands} == {
+            f"--target={function.target}"
+            for function in FUNCTIONS
+            if function.folder == folder
         }
         beginning = readme(folder).partition("functions-framework")[0]
         assert "\n## " not in beginning
 
-    @pytest.mark.parametrize("folder", sorted({one.folder for one in FUNCTIONS}))
+    @pytest.mark.parametrize(
+        "folder", sorted({function.folder for function in FUNCTIONS})
+    )
     def test_find_the_package_through_a_link(self, folder):
         """The one package is linked beside ``main.py``, where the framework looks."""
         link = ROOT / folder / "propensity"

@@ -54,10 +54,10 @@ def served(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance]]:
     """The function as it is deployed, and the site that it works in."""
     home = tmp_path_factory.mktemp("compact_features")
     with (
-        new_site(emulators) as made,
-        Instance("compact_features", made.environment, home) as instance,
+        new_site(emulators) as site,
+        Instance("compact_features", site.environment, home) as instance,
     ):
-        yield made, instance
+        yield site, instance
 
 
 class TestServed:
@@ -300,8 +300,8 @@ class TestLate:
     @pytest.fixture
     def strict(self, site) -> Iterator[Site]:
         """Tables where an event may be thirty days late."""
-        with changed(site, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as made:
-            yield made
+        with changed(site, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as twin:
+            yield twin
 
     def test_events_are_left_out_of_the_exports(self, strict):
         """Those within the bound are exported by day; a bad clock exports nothing."""

@@ -116,10 +116,10 @@ class TestCutOff:
         Each gets further, says what it has left, and the next goes on there; whoever
         asks by force again does not begin anew.
         """
-        with new_site(emulators) as one:
-            self.fill(one, days)
-            one.compact(NOW + 41 * DAY)
-            whole = self.state(one)
+        with new_site(emulators) as other:
+            self.fill(other, days)
+            other.compact(NOW + 41 * DAY)
+            whole = self.state(other)
         with new_site(emulators) as site:
             self.fill(site, days)
             if force:
@@ -175,9 +175,9 @@ class TestCutOff:
     def test_run_answers_what_is_left(self, emulators, tmp_path):
         """503, to be tried again; the log has the same."""
         settings = {"PROPENSITY_QUERY_TIMEOUT_S": "1800"}
-        with new_site(emulators, **settings) as made:
-            self.fill(made, 20)
-            with Instance("compact_features", made.environment, tmp_path) as instance:
+        with new_site(emulators, **settings) as site:
+            self.fill(site, 20)
+            with Instance("compact_features", site.environment, tmp_path) as instance:
                 answer = requests.post(instance.url, timeout=DEADLINE_S)
                 line = eventually(instance.lines, "a line is written")[-1]
 
@@ -279,8 +279,8 @@ class TestKilled:
 def pass_time(site: Site) -> None:
     """Let the leases of runs that died expire."""
     for name in site.artifacts.names("runs/stream/compact/"):
-        found = site.artifacts.read(name)
-        note = json.loads(found.data)
+        stored = site.artifacts.read(name)
+        note = json.loads(stored.data)
         note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
         data = json.dumps(note).encode()
-        site.artifacts.replace(name, data, generation=found.generation)
+        site.artifacts.replace(name, data, generation=stored.generation)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from propensity import tables
@@ -22,6 +21,7 @@ from tests.functions.evaluated import (
     scores,
     shop_of,
 )
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, purchase
 
 pytestmark = pytest.mark.runs
@@ -32,9 +32,9 @@ __all__ = ["converters", "own_export", "scores", "shop_of"]
 def watched(place: Place) -> dict[tuple[str, str], Mapping[str, Any]]:
     """What the table has of the newest publication."""
     rows = place.rows("SELECT * FROM ma_drift WHERE as_of = @day", day=LATER)
-    found = {(row["thing"], row["name"]): row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_name = {(row["thing"], row["name"]): row for row in rows}
+    assert len(by_name) == len(rows)
+    return by_name
 
 
 def earlier(place: Place, *, weeks: int = 2, **broken: Mapping[str, Any]) -> None:
@@ -44,8 +44,7 @@ def earlier(place: Place, *, weeks: int = 2, **broken: Mapping[str, Any]) -> Non
         for row in watched(place).values()
         for ago in range(weeks)
     ]
-    schema = tables.DRIFT.arrow_schema()
-    place.warehouse.write(tables.DRIFT, pa.Table.from_pylist(copies, schema))
+    append_rows(place.warehouse, tables.DRIFT, copies)
 
 
 class TestPublications:
@@ -88,14 +87,11 @@ class TestPublications:
         """Who published on another weekday then has one publication of that week all
         the same; what it had is no alarm."""
         users = champion_place.run("predictions", LATER)["users"]
-        schema = tables.DRIFT.arrow_schema()
         a_year_ago = LATER - 52 * WEEK + 3 * DAY
         then = [
             {**row, "as_of": a_year_ago} for row in watched(champion_place).values()
         ]
-        champion_place.warehouse.write(
-            tables.DRIFT, pa.Table.from_pylist(then, schema=schema)
-        )
+        append_rows(champion_place.warehouse, tables.DRIFT, then)
         earlier(
             champion_place,
             medium={"counts": [{"value": "email", "users": users}], "missing": 0},
@@ -124,10 +120,7 @@ class TestPublications:
             for row in watched(champion_place).values()
             for ago in (1, 2, 3)
         ]
-        schema = tables.DRIFT.arrow_schema()
-        champion_place.warehouse.write(
-            tables.DRIFT, pa.Table.from_pylist(lasting, schema=schema)
-        )
+        append_rows(champion_place.warehouse, tables.DRIFT, lasting)
 
         def run_of_version(*, until):
             """Run as if the version had learned from rows up to a date."""
@@ -141,7 +134,7 @@ class TestPublications:
         before = run_of_version(until=LATER - 4 * WEEK)
         after = run_of_version(until=LATER - 3 * WEEK)
 
-        assert [one["name"] for one in before["drift"]["alarms"]] == ["medium"]
+        assert [alarm["name"] for alarm in before["drift"]["alarms"]] == ["medium"]
         assert before["drift"]["advice"] == "retrain"
         assert after["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
 
@@ -187,8 +180,7 @@ def expect_much(place: Place) -> None:
         "estimated_roc_auc_high": 0.992,
         "counts": [],
     }
-    schema = tables.DRIFT.arrow_schema()
-    place.warehouse.write(tables.DRIFT, pa.Table.from_pylist([expected], schema))
+    append_rows(place.warehouse, tables.DRIFT, [expected])
 
 
 class TestOutcomes:
@@ -224,8 +216,7 @@ class TestOutcomes:
             "message": "revenue is 0 for all",
             "weeks": 1,
         }
-        schema = tables.DRIFT.arrow_schema()
-        place.warehouse.write(tables.DRIFT, pa.Table.from_pylist([broken], schema))
+        append_rows(place.warehouse, tables.DRIFT, [broken])
         beside = place.run("model_evaluation", MONDAY + WEEK)
         rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome' AND is_alarm")
 

@@ -47,9 +47,9 @@ def as_of() -> date:
 
 def shop_of(days: Iterable[date], *, streamed: bool = False) -> list[Any]:
     """Return the shop's tables of days: daily ones, or those that are streamed."""
-    found = shop.shards([row for day in days for row in visits(day)])
+    shards = shop.shards([row for day in days for row in visits(day)])
     kind = "events_intraday_" if streamed else "events_"
-    return [(name.replace("events_", kind), rows) for name, rows in found]
+    return [(name.replace("events_", kind), rows) for name, rows in shards]
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,12 @@ def daily(emulators, bigquery_emulator, days) -> Workplace:
 def export(daily, days) -> Iterator[str]:
     """The same, for a test that changes it: it is as before afterwards."""
     yield daily.ga4_dataset
-    wanted = dict(shop_of(days[1:]))
+    expected = dict(shop_of(days[1:]))
     with daily.bigquery.client() as client:
-        there = {one.table_id for one in client.list_tables(daily.ga4_dataset)}
-        for name in there - {*wanted}:
+        existing = {table.table_id for table in client.list_tables(daily.ga4_dataset)}
+        for name in existing - {*expected}:
             client.delete_table(f"{daily.ga4_dataset}.{name}")
-    missing = [(name, rows) for name, rows in wanted.items() if name not in there]
+    missing = [(name, rows) for name, rows in expected.items() if name not in existing]
     if missing:
         shop.load_shards(daily, missing)
 
@@ -121,7 +121,7 @@ class TestTheNewestDay:
         assert answer.json["retryable"]
         assert answer.json["detail"] == {"late_days": [str(as_of - DAY)]}
         assert str(as_of - DAY) in answer.json["message"]
-        [line] = [one for one in log_lines() if one["function"] == "predictions"]
+        [line] = [line for line in log_lines() if line["function"] == "predictions"]
         assert line["severity"] == "WARNING"
         assert line["outcome"] == "export_late"
         assert not any(late.rows(f"SELECT 1 AS x FROM {name}") for name in PUBLISHED)
@@ -142,7 +142,7 @@ class TestTheNewestDay:
         assert answer["data_until"] == str(before)
         assert answer["late_days"] == [str(before)]
         assert answer["users"] == USERS
-        [line] = [one for one in log_lines() if one["function"] == "predictions"]
+        [line] = [line for line in log_lines() if line["function"] == "predictions"]
         assert line["severity"] == "WARNING"
         assert line["data_until"] == str(before)
         assert f"lacks {before}" in line["message"]
@@ -338,9 +338,9 @@ def test_the_view_has_the_columns_that_are_documented(borrow, daily):
         f"SELECT * FROM `{place.workplace.dataset}.ga_events` LIMIT 0"
     )
     kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
-    found = [
+    columns = [
         (field.name, kinds.get(field.field_type, field.field_type))
         for field in rows.schema
     ]
 
-    assert found == [(column.name, column.type) for column in tables.GA_EVENTS]
+    assert columns == [(column.name, column.type) for column in tables.GA_EVENTS]

@@ -142,11 +142,11 @@ class TestGet:
 
     def test_answers_head_without_body(self, url):
         """HEAD has the status and headers of GET, and nothing after them."""
-        got = ask(url, user_id="ana.1")
+        get = ask(url, user_id="ana.1")
         answer = requests.head(url, params={"user_id": "ana.1"}, timeout=60)
 
         assert answer.status_code == 200
-        assert answer.headers["content-length"] == got.headers["content-length"]
+        assert answer.headers["content-length"] == get.headers["content-length"]
         assert answer.content == b""
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
@@ -263,7 +263,7 @@ class TestPost:
         refused = requests.post(
             url, data=body, headers={"Content-Type": content_type}, timeout=60
         )
-        taken = requests.post(
+        accepted = requests.post(
             url,
             data=body,
             headers={"Content-Type": "Application/JSON; charset=utf-8"},
@@ -272,7 +272,7 @@ class TestPost:
 
         assert refused.status_code == 415
         assert refused.json()["field"] == "Content-Type"
-        assert taken.status_code == 200
+        assert accepted.status_code == 200
 
 
 class TestQueries:
@@ -283,5 +283,8 @@ class TestQueries:
 
         assert job.maximum_bytes_billed == 1024**3
         assert job.labels == {"application": "propensity"}
-        assert [one.name for one in job.query_parameters] == ["use_case", "user_ids"]
+        assert [parameter.name for parameter in job.query_parameters] == [
+            "use_case",
+            "user_ids",
+        ]
         assert "ana.1" not in job.query

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import time
-from pathlib import Path
-
-import pytest
-import requests
 
 from deploy import stage
-from local import venvs
-from local.processes import HOST, free_ports, spawn, stop
-from local.stack.state import LOCAL
+from local.processes import HOST, free_ports
 from propensity import tables
+from tests.functions.instances import Instance, python_of
 from tests.functions.looked_up import ANA, FOLDER, KEYS, ask, post, publish, serving
+from tests.programs import execute
 
 
 def withdraw(workplace) -> None:
@@ -134,43 +127,13 @@ class TestFailures:
             assert {"message", "use_case", "seconds", "bytes_billed"} <= set(line)
 
 
-@pytest.fixture(scope="module")
-def python() -> Path:
-    """The Python of an environment that holds this function's requirements only."""
-    return venvs.python_of(FOLDER / "requirements.txt", folder=LOCAL / "venvs")
-
-
 class TestStaged:
-    def test_answers_from_its_own_folder_and_environment(
-        self, workplace, python, tmp_path
-    ):
+    def test_answers_from_its_own_folder_and_environment(self, workplace, tmp_path):
         """What is deployed needs neither the repository nor anything else installed."""
         publish(workplace, [ANA])
-        [port] = free_ports(1)
-        process = spawn(
-            "get_proba",
-            [
-                *(str(python), "-m", "functions_framework", "--asgi"),
-                *("--source", "main.py", "--target", "get_proba"),
-                *("--host", HOST, "--port", str(port)),
-            ],
-            environment={"PATH": os.environ["PATH"], **workplace.environment},
-            folder=stage.stage(FOLDER, tmp_path / "staged"),
-            port=port,
-            log=tmp_path / "log",
-        )
-        url = f"http://{HOST}:{port}/"
-        try:
-            while True:
-                try:
-                    answer = ask(url, user_id="ana.1")
-                    break
-                except requests.ConnectionError:
-                    assert process.is_running, Path(process.log).read_text()
-                    time.sleep(0.05)
-            posted = post(url, {"user_ids": ["nobody", "ana.1"]})
-        finally:
-            stop([process])
+        with Instance("get_proba", workplace.environment, tmp_path) as instance:
+            answer = ask(instance.url, user_id="ana.1")
+            posted = post(instance.url, {"user_ids": ["nobody", "ana.1"]})
 
         assert answer.json() == ANA
         assert posted.json()["predictions"] == [
@@ -178,7 +141,7 @@ class TestStaged:
             ANA,
         ]
 
-    def test_neither_installs_nor_imports_what_is_heavy(self, python, tmp_path):
+    def test_neither_installs_nor_imports_what_is_heavy(self, tmp_path):
         """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
         program = (
             "import importlib.util, json, sys, main; "
@@ -188,12 +151,7 @@ class TestStaged:
             "print(json.dumps([name for name in names if name in sys.modules "
             "or importlib.util.find_spec(name)]))"
         )
-        done = subprocess.run(
-            [str(python), "-c", program],
-            cwd=stage.stage(FOLDER, tmp_path / "staged"),
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        staged = stage.stage(FOLDER, tmp_path / "staged")
+        process = execute([python_of("get_proba"), "-c", program], cwd=staged)
 
-        assert json.loads(done.stdout) == []
+        assert json.loads(process.stdout) == []

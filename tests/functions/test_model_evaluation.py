@@ -67,7 +67,7 @@ class TestFigures:
         assert (row["prediction_as_of"], row["model_version"]) == (MONDAY, 0)
         assert (row["users"], row["conversions"]) == (USERS, label.sum())
         assert row["unscored_converters"] == 2
-        wanted = {
+        expected = {
             "roc_auc": metrics.roc_auc_score(label, probability),
             "pr_auc": metrics.average_precision_score(label, probability),
             "brier": metrics.brier_score_loss(label, probability),
@@ -78,7 +78,9 @@ class TestFigures:
             "base_rate": label.mean(),
             "mean_probability": probability.mean(),
         }
-        assert {name: row[name] for name in wanted} == pytest.approx(wanted, rel=1e-9)
+        assert {name: row[name] for name in expected} == pytest.approx(
+            expected, rel=1e-9
+        )
         negatives, false_alarms, misses, hits = metrics.confusion_matrix(
             label, called
         ).ravel()
@@ -97,7 +99,7 @@ class TestFigures:
         assert sum(part["conversions"] for part in row["lift"]) == pytest.approx(
             label.sum()
         )
-        assert answer["weeks"][0]["roc_auc"] == pytest.approx(wanted["roc_auc"])
+        assert answer["weeks"][0]["roc_auc"] == pytest.approx(expected["roc_auc"])
         [line] = log_lines()
         assert line["function"] == "modelEvaluation"
         assert line["outcome"] == "ok"
@@ -116,6 +118,7 @@ class TestFigures:
         assert place.table("ma_model_evaluation_staging") == []
 
 
+@pytest.mark.runs
 class TestColumns:
     @pytest.mark.parametrize(
         "table",
@@ -336,6 +339,7 @@ class TestWeeksWithout:
         assert row["brier"] is not None
 
 
+@pytest.mark.runs
 class TestLateness:
     def test_replaces_no_newer_figures(self, shop_of, scores, converters, monkeypatch):
         """Defect: a run that stood still while it loaded its figures looked at its

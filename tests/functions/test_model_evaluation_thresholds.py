@@ -4,7 +4,6 @@ Thresholds of an evaluation, specified: at which users are acted on, and what co
 
 from __future__ import annotations
 
-import uuid
 from datetime import date
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from sklearn import metrics
 
 from propensity import tables
-from propensity.edges.columns import record
 from tests import shop
 from tests.docs.pages import blocks
 from tests.functions.evaluated import (
@@ -23,6 +21,7 @@ from tests.functions.evaluated import (
     scores,
     shop_of,
 )
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
@@ -60,10 +59,12 @@ class TestThresholds:
             ]
         )
         by_threshold = {
-            one: metrics.f1_score(label, probability >= one)
-            for one in sorted(set(probability), reverse=True)
+            threshold: metrics.f1_score(label, probability >= threshold)
+            for threshold in sorted(set(probability), reverse=True)
         }
-        return max(by_threshold, key=lambda one: round(by_threshold[one], 12))
+        return max(
+            by_threshold, key=lambda threshold: round(by_threshold[threshold], 12)
+        )
 
     @pytest.fixture
     def place(self, shop_of, scores):
@@ -154,11 +155,7 @@ class TestThresholds:
             "training_date": MONDAY,
             "best_threshold": 0.25,
         }
-        place.warehouse.append(
-            tables.TRAINING_METADATA,
-            record(row, tables.TRAINING_METADATA),
-            job_id=f"trained-{uuid.uuid4().hex}",
-        )
+        append_rows(place.warehouse, tables.TRAINING_METADATA, [row])
         unsure = place.with_settings(PROPENSITY_MINIMUM_CONVERSIONS="1000")
         for week in self.WEEKS[:2]:
             unsure.run("model_evaluation", week + WEEK)
@@ -177,10 +174,10 @@ class TestThresholds:
         place.run("model_evaluation", self.WEEKS[0] + WEEK)
         [old] = evaluations(place)
         place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
-        place.warehouse.append(
+        append_rows(
+            place.warehouse,
             tables.EVALUATION,
-            record({**old, "thresholds": [], "status": status}, tables.EVALUATION),
-            job_id=f"old-{uuid.uuid4().hex}",
+            [{**old, "thresholds": [], "status": status}],
         )
         row = place.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"][-1]
         again = self.best_of(scores, self.WEEKS[0])
@@ -194,12 +191,12 @@ class TestThresholds:
         """All figures; counts by threshold are in the table alone."""
         place.run("model_evaluation", self.WEEKS[0] + WEEK)
         budgeted = place.with_settings(PROPENSITY_BUDGET="20")
-        [_, answered] = budgeted.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"]
+        [_, week] = budgeted.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"]
         [_, row] = evaluations(place)
         probability = np.array(list(scores.values()))
         label = np.isin(list(scores), self.buyers(scores, self.WEEKS[1]))
 
-        assert {*row} - {*answered} == {
+        assert {*row} - {*week} == {
             "thresholds",
             "is_shadow",
             "bytes_billed",
@@ -207,13 +204,13 @@ class TestThresholds:
             "conflicting_outcomes",
             *(column.name for column in (*tables.COST, *tables.VALUE)),
         }
-        assert (answered["budget"], answered["users_at_budget"]) == ("20", 20)
-        hits = answered["true_positives_at_budget"]
+        assert (week["budget"], week["users_at_budget"]) == ("20", 20)
+        hits = week["true_positives_at_budget"]
         above = probability > np.sort(probability)[-20]
         assert label[above].sum() <= hits <= label[above].sum() + 20 - above.sum()
-        assert answered["precision_at_budget"] == pytest.approx(hits / 20)
-        assert answered["recall_at_budget"] == pytest.approx(hits / label.sum())
-        assert answered["lift_at_budget"] == pytest.approx(hits / 20 / label.mean())
+        assert week["precision_at_budget"] == pytest.approx(hits / 20)
+        assert week["recall_at_budget"] == pytest.approx(hits / label.sum())
+        assert week["lift_at_budget"] == pytest.approx(hits / 20 / label.mean())
         for entry in row["thresholds"]:
             called = probability >= entry["threshold"]
             assert entry["users"] == called.sum()

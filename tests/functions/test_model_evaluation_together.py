@@ -38,10 +38,10 @@ OLDER, NEWER = MONDAY + WEEK, MONDAY + 2 * WEEK
 @pytest.fixture
 def place(shop_of, scores, converters) -> Place:
     """A week with its outcomes, whose ROC AUC was expected to be higher."""
-    made = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-    published(made, MONDAY, scores)
-    expect_much(made)
-    return made
+    place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+    published(place, MONDAY, scores)
+    expect_much(place)
+    return place
 
 
 def behind_its_write(

@@ -96,7 +96,9 @@ class TestVersion:
         )
         assert row["negative_sampling_rate"] == row["positive_sampling_rate"] == 1
         assert json.loads(row["features"]) == dict(USE_CASE.features)
-        assert {one["algorithm"] for one in json.loads(row["candidates"])} >= {
+        assert {
+            candidate["algorithm"] for candidate in json.loads(row["candidates"])
+        } >= {
             "LogisticRegression",
             "HistGradientBoostingClassifier",
             "RandomForestClassifier",
@@ -139,7 +141,7 @@ class TestVersion:
         place, answer = training
         [row] = metadata(place)
         data = place.registry.artifacts.read(row["dataset_object"]).data
-        kept = pq.read_table(io.BytesIO(data))
+        stored = pq.read_table(io.BytesIO(data))
         as_ofs = sum(
             (row[f"{part}_as_ofs"] for part in ("train", "calibration", "holdout")), []
         )
@@ -151,14 +153,16 @@ class TestVersion:
             },
         )
         features = [
-            name for name in kept.column_names if name not in ("user_id", AMOUNT)
+            name for name in stored.column_names if name not in ("user_id", AMOUNT)
         ]
         order = [(name, "ascending") for name in features]
-        found, expected = (one.select(features).sort_by(order) for one in (kept, again))
+        snapshot, expected = (
+            rows.select(features).sort_by(order) for rows in (stored, again)
+        )
 
-        assert len(kept) == sum(answer["rows"].values()) == 640
-        assert found.to_pylist() == expected.to_pylist()
-        assert len(set(kept["user_id"].to_pylist())) == len(
+        assert len(stored) == sum(answer["rows"].values()) == 640
+        assert snapshot.to_pylist() == expected.to_pylist()
+        assert len(set(stored["user_id"].to_pylist())) == len(
             set(again["user_id"].to_pylist())
         )
 
@@ -183,6 +187,7 @@ class TestAgain:
         assert len(metadata(place)) == 1
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
+    @pytest.mark.runs
     def test_by_force_is_a_version_of_its_own(self, champion_place):
         """A worse one, by a useless preprocessor, is kept and does not serve."""
         champion = champion_place.registry.champion()
@@ -243,11 +248,11 @@ class TestConcurrency:
         find = type(place.registry).find_champion
 
         def together(registry):
-            found = find(registry)
+            champion = find(registry)
             # Both have seen the same champion, none, before either promotes.
-            if found is None:
+            if champion is None:
                 barrier.wait(60)
-            return found
+            return champion
 
         def train(as_of: date):
             with client.test_client() as caller:
@@ -262,10 +267,10 @@ class TestConcurrency:
             answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
 
         assert [answer.status_code for answer in answers] == [200, 200]
-        told = {answer.json["model_version"]: answer.json for answer in answers}
+        by_version = {answer.json["model_version"]: answer.json for answer in answers}
         rows = {row["model_version"]: row for row in metadata(place)}
         champion = place.registry.champion()
-        assert set(told) == set(rows) == {0, 1}
+        assert set(by_version) == set(rows) == {0, 1}
         # The slower was compared with the quicker, and its row says how that ended.
         [quicker] = [row for row in rows.values() if row["compared_version"] is None]
         [slower] = [row for row in rows.values() if row is not quicker]
@@ -276,8 +281,8 @@ class TestConcurrency:
         assert champion.version == serving["model_version"]
         assert champion.model_sha256 == serving["model_sha256"]
         for version, row in rows.items():
-            assert told[version]["promoted"] is row["promoted"]
-            assert told[version]["verdict"] == row["verdict"]
+            assert by_version[version]["promoted"] is row["promoted"]
+            assert by_version[version]["verdict"] == row["verdict"]
 
 
 @contextlib.contextmanager
@@ -296,13 +301,13 @@ def view_of(place: Place, sql: str | None) -> Iterator[None]:
 class TestFailures:
     """Each is a clear error, leaves the champion, and lets the next try begin."""
 
-    def failed(self, place: Place, as_of: date = TRAINED, **wanted):
+    def failed(self, place: Place, as_of: date = TRAINED, **expected):
         before = place.registry.champion()
         rows = len(metadata(place))
         answer = place.post("model_training", {"as_of": as_of})
 
-        assert answer.json["error"] == wanted["error"], answer.text
-        assert answer.status_code == wanted["status"]
+        assert answer.json["error"] == expected["error"], answer.text
+        assert answer.status_code == expected["status"]
         assert answer.json["retryable"] is False
         assert place.registry.champion() == before
         assert len(metadata(place)) == rows
@@ -311,6 +316,7 @@ class TestFailures:
         assert lease["state"] == "failed"
         return answer.json["message"]
 
+    @pytest.mark.runs
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
@@ -336,27 +342,27 @@ class TestFailures:
 
     def test_of_too_few_days(self, serving):
         """A first snapshot needs a lookback before it: 422 says how many days."""
-        told = self.failed(
+        message = self.failed(
             serving, FIRST + 8 * WEEK, status=422, error="not_enough_data"
         )
 
-        assert "60 days" in told
-        assert str(FIRST) in told
+        assert "60 days" in message
+        assert str(FIRST) in message
 
     def test_of_a_missing_export(self, serving):
         """424 names the dataset that is not there."""
         source = f"{serving.settings.project}.nobody_made_this.events_*"
         with view_of(serving, f"SELECT * FROM `{source}`"):
-            told = self.failed(serving, status=424, error="missing_table")
+            message = self.failed(serving, status=424, error="missing_table")
 
-        assert "nobody_made_this" in told
+        assert "nobody_made_this" in message
 
     def test_of_a_missing_view(self, serving):
         """424 names the view that set-up makes."""
         with view_of(serving, None):
-            told = self.failed(serving, status=424, error="missing_table")
+            message = self.failed(serving, status=424, error="missing_table")
 
-        assert "ga_events" in told
+        assert "ga_events" in message
 
     def test_of_a_changed_export(self, serving, workplace):
         """A column that the export no longer has is 409, and named."""
@@ -375,7 +381,9 @@ class TestFailures:
                     source_format="PARQUET",
                     parquet_options=options,
                     schema=[
-                        one for one in ga4_schema.bigquery_schema() if one.name != "geo"
+                        column
+                        for column in ga4_schema.bigquery_schema()
+                        if column.name != "geo"
                     ],
                 ),
             ).result()
@@ -384,16 +392,17 @@ class TestFailures:
             "`events_*`", f"`{project}.{workplace.ga4_dataset}.events_*`"
         )
         with view_of(serving, view):
-            told = self.failed(serving, status=409, error="schema")
+            message = self.failed(serving, status=409, error="schema")
 
-        assert "geo" in told
+        assert "geo" in message
 
+    @pytest.mark.runs
     def test_of_a_preprocessor_for_other_features(self, serving):
         """It is 409, and says which column there is not."""
         upload(serving, ColumnTransformer([("a", "passthrough", ["shoe_size"])]))
-        told = self.failed(serving, status=409, error="schema")
+        message = self.failed(serving, status=409, error="schema")
 
-        assert "shoe_size" in told
+        assert "shoe_size" in message
 
 
 @pytest.fixture(scope="module")
@@ -417,9 +426,9 @@ class TestSampling:
 
         whole, some = rows(10_000), rows(80)
 
-        def weighed(found: pa.Table, label: int) -> float:
-            chosen = found.filter(pc.equal(found["label"], label))
-            return pc.sum(chosen["weight"]).as_py()
+        def weighed(sample: pa.Table, label: int) -> float:
+            labelled = sample.filter(pc.equal(sample["label"], label))
+            return pc.sum(labelled["weight"]).as_py()
 
         assert set(whole["weight"].to_pylist()) == {1.0}
         assert 75 <= len(some) <= 80

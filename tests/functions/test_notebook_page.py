@@ -60,13 +60,13 @@ def cells() -> list[tuple[str, str]]:
     blocks = re.findall(
         r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    found = []
+    pairs = []
     for (kind, body), (after, printed) in zip(
         blocks, [*blocks[1:], ("", "")], strict=True
     ):
         if kind == "python":
-            found.append((body, printed if after == "text" else ""))
-    return found
+            pairs.append((body, printed if after == "text" else ""))
+    return pairs
 
 
 def packages() -> list[str]:
@@ -142,7 +142,7 @@ class TestPage:
         """Whoever can write to the bucket cannot run code in a notebook: all that is
         loaded goes through a function that refuses what was not recorded."""
         code = [cell for cell, _ in cells()]
-        [cell] = [one for one in code if "def verified(" in one]
+        [cell] = [text for text in code if "def verified(" in text]
         blob = SimpleNamespace(download_as_bytes=lambda: b"others")
         names: dict[str, Any] = {"bucket": SimpleNamespace(blob=lambda name: blob)}
         exec(cell, names)
@@ -170,8 +170,10 @@ class TestPage:
         assert {*packages()} <= {*pinned}
 
 
-def check(done: subprocess.CompletedProcess[str]) -> None:
+def check(process: subprocess.CompletedProcess[str]) -> None:
     """Compare what cells have printed with the page."""
-    assert done.returncode == 0, done.stderr
-    for (cell, told), printed in zip(cells(), json.loads(done.stdout), strict=True):
-        assert worded(printed) == worded(told), cell
+    assert process.returncode == 0, process.stderr
+    for (cell, expected), printed in zip(
+        cells(), json.loads(process.stdout), strict=True
+    ):
+        assert worded(printed) == worded(expected), cell

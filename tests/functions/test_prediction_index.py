@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -16,8 +15,6 @@ import pytest
 import requests
 
 from deploy import stage
-from local import venvs
-from local.stack.state import LOCAL, ROOT
 from offline import forget_user
 from offline.allow_again import allow_again
 from offline.forget_report import Request
@@ -37,10 +34,11 @@ from propensity.registry.prediction_index import (
 )
 from propensity.settings import Settings
 from tests.functions.conftest import LATER, TRAINED, entered
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, python_of
 from tests.functions.looked_up import (
     ANA,
     BEN,
+    FOLDER,
     ask,
     lookups_sent,
     post,
@@ -49,6 +47,7 @@ from tests.functions.looked_up import (
 )
 from tests.functions.streaming import Site, eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
+from tests.programs import execute
 
 pytestmark = pytest.mark.runs
 
@@ -100,9 +99,9 @@ class TestLookups:
                 "PROPENSITY_LOOKUP_INDEX_BYTES": limit,
             }
             with serving({**workplace.environment, **extra}) as url:
-                got = [ask(url, **question) for question in questions]
-                got.append(post(url, users))
-            answers[source] = [(one.status_code, one.text) for one in got]
+                replies = [ask(url, **question) for question in questions]
+                replies.append(post(url, users))
+            answers[source] = [(answer.status_code, answer.text) for answer in replies]
             if source == "bigquery":
                 index(clients)
                 index(clients, use_case="first_day_churn")
@@ -139,8 +138,6 @@ class TestLookups:
         and no client of BigQuery or Cloud Storage is loaded."""
         publish(workplace, [ANA])
         index(clients)
-        folder = ROOT / "02-GetProba"
-        python = venvs.python_of(folder / "requirements.txt", folder=LOCAL / "venvs")
         program = """
 import asyncio, json, sys, main
 from starlette.requests import Request
@@ -152,19 +149,13 @@ heavy = ["google.cloud.bigquery", "google.cloud.storage", "google.api_core", "pa
          "pyarrow", "sklearn", "numpy", "requests"]
 print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules]]))
 """
-        with_source = {"PATH": os.environ["PATH"], **workplace.environment}
-        staged = stage.stage(folder, tmp_path / "staged")
-        done = subprocess.run(
-            [str(python), "-c", program],
-            cwd=staged,
-            env=with_source,
-            check=False,
-            capture_output=True,
-            text=True,
+        process = execute(
+            [python_of("get_proba"), "-c", program],
+            cwd=stage.stage(FOLDER, tmp_path / "staged"),
+            env={"PATH": os.environ["PATH"], **workplace.environment},
         )
 
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == [ANA, []]
+        assert json.loads(process.stdout.splitlines()[-1]) == [ANA, []]
 
 
 class TestPublication:
@@ -172,14 +163,14 @@ class TestPublication:
         """A file is written once; the pointer names the newest and the one before."""
         publish(workplace, [ANA])
         artifacts = clients[1]
-        made = []
+        indexes = []
         for day in range(4):
-            made.append(index(clients, at=NOW + timedelta(days=day)))
+            indexes.append(index(clients, at=NOW + timedelta(days=day)))
             index_writer.remove_old(artifacts, USE_CASE)
         pointer, _ = index_writer.find_pointer(artifacts, USE_CASE)
 
-        assert (pointer.newest, pointer.previous) == (made[3], made[2])
-        assert files(artifacts) == [made[2].name, made[3].name]
+        assert (pointer.newest, pointer.previous) == (indexes[3], indexes[2])
+        assert files(artifacts) == [indexes[2].name, indexes[3].name]
 
     def test_of_the_slower_of_two_has_what_both_published(self, workplace, clients):
         """Who read the table before the other one published builds once more."""
@@ -189,22 +180,22 @@ class TestPublication:
 
         class Slow(Warehouse):
             def batches(self, sql, parameters=None):
-                found = list(super().batches(sql, parameters))
-                reads.append(len(found))
+                rows = list(super().batches(sql, parameters))
+                reads.append(len(rows))
                 if len(reads) == 1:
                     publish(workplace, [BEN])
                     index(clients, at=NOW + timedelta(seconds=1))
-                return iter(found)
+                return iter(rows)
 
         slow = Slow.open(warehouse.settings)
-        made = index((slow, artifacts))
+        entry = index((slow, artifacts))
         slow.close()
-        newest = Index(artifacts.read(made.name).data)
+        newest = Index(artifacts.read(entry.name).data)
 
         assert len(reads) == 2
         assert newest.find("ana.1")
         assert newest.find(BEN["user_id"])
-        assert index_writer.find_pointer(artifacts, USE_CASE)[0].newest == made
+        assert index_writer.find_pointer(artifacts, USE_CASE)[0].newest == entry
         assert len(files(artifacts)) == 2
 
     def test_of_a_run_that_began_long_ago_is_not_cleared_away(
@@ -233,17 +224,17 @@ class TestPublication:
 
         class Colliding(Warehouse):
             def batches(self, sql, parameters=None):
-                found = list(super().batches(sql, parameters))
-                keys.append(found)
-                return iter(found * (2 if len(keys) == 1 else 1))
+                rows = list(super().batches(sql, parameters))
+                keys.append(rows)
+                return iter(rows * (2 if len(keys) == 1 else 1))
 
         colliding = Colliding.open(warehouse.settings)
-        made = index((colliding, artifacts))
+        entry = index((colliding, artifacts))
         colliding.close()
 
         assert len(keys) == 2
-        assert Index(artifacts.read(made.name).data).find("ana.1")
-        assert files(artifacts) == [made.name]
+        assert Index(artifacts.read(entry.name).data).find("ana.1")
+        assert files(artifacts) == [entry.name]
 
     def test_refuses_a_table_that_has_a_user_twice(self, workplace, clients):
         """No key helps; the pointer stays as it was, and no file is left."""
@@ -271,10 +262,10 @@ class TestPublication:
         publish(workplace, [ANA])
         artifacts = clients[1]
         artifacts.create(pointer_name(USE_CASE), b"{")
-        made = index(clients)
+        entry = index(clients)
         stored = artifacts.read(pointer_name(USE_CASE))
 
-        assert IndexPointer.parse(stored, USE_CASE).newest == made
+        assert IndexPointer.parse(stored, USE_CASE).newest == entry
 
 
 @pytest.mark.long
@@ -352,8 +343,8 @@ def as_rows(place) -> dict[str, object]:
 def site(emulators):
     """Tables and a bucket with versioning, and a key of the list."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_SUPPRESSION_TTL_S": "1"}
-    with new_deployment(emulators, **extra, **FAST) as made:
-        yield made
+    with new_deployment(emulators, **extra, **FAST) as site:
+        yield site
 
 
 class TestForgottenUsers:
@@ -371,8 +362,8 @@ class TestForgottenUsers:
         with Instance("get_proba", environment, tmp_path) as instance:
 
             def status() -> int:
-                asked = {"user_id": "ana.1"}
-                return requests.get(instance.url, asked, timeout=60).status_code
+                question = {"user_id": "ana.1"}
+                return requests.get(instance.url, question, timeout=60).status_code
 
             first = status()
             # On the list alone: every generation still has the user.
@@ -391,7 +382,7 @@ class TestForgottenUsers:
                 )
             kept = requests.get(instance.url, {"user_id": "kept"}, timeout=60).json()
             log = instance.lines()
-        left = [
+        generations = [
             Index(artifacts.read_generation(entry))
             for entry in artifacts.generations(INDEXES)
             if entry.name.endswith(ENDING)
@@ -402,7 +393,9 @@ class TestForgottenUsers:
         assert len(with_user) == 2
         assert places[folder_of(USE_CASE)] == (2, 0)
         assert report.left == 0
-        assert [(one.find("ana.1"), len(one)) for one in left] == [(None, 1)]
+        assert [
+            (generation.find("ana.1"), len(generation)) for generation in generations
+        ] == [(None, 1)]
         assert kept["probability"] == ANA["probability"]
         assert not [line for line in log if line["message"] == "read predictions"]
         artifacts.close()

@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -21,83 +21,76 @@ from propensity.registry.versions import pickled
 from propensity.runs import predict, user_days
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
-from tests.functions.predicted import add, published, state
+from tests.functions.predicted import add, state
 from tests.propensity.registry.versions import Malicious, overwrite
 from tests.shop import WEEK
-
-# Fixtures.
-__all__ = ["published"]
 
 USE_CASE = usecases.load("ga4_purchase")
 
 
+@pytest.fixture(scope="module")
+def publication(new_place, with_champion) -> tuple[Place, dict[str, Any], list[int]]:
+    """A place with a published week, the answer, and the sizes of the staged parts."""
+    place = with_champion(new_place())
+    add(place, tables.PREDICTIONS, user_id="gone.1")
+    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
+    other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
+    add(place, tables.PREDICTIONS, **other)
+    add(place, tables.PREDICTIONS_HISTORY, **other)
+    earlier_try = {"user_id": "of an earlier try", "as_of": TRAINED}
+    add(place, tables.PREDICTIONS_HISTORY, **earlier_try)
+    parts = []
+    write = Warehouse.write
+
+    def counting(self, table, rows):
+        if table is tables.PREDICTIONS_STAGING:
+            parts.append(len(rows))
+        return write(self, table, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Warehouse, "write", counting)
+        patch.setattr(predict, "STAGED_ROWS", 40)
+        patch.setattr(feature_sets, "PART_ROWS", 20)
+        answer = place.run("predictions", TRAINED)
+    return place, answer, parts
+
+
+@pytest.fixture(scope="module")
+def published(publication) -> Place:
+    """The place of the publication."""
+    return publication[0]
+
+
 class TestPublishing:
-    def test_scores_every_user_of_the_lookback_as_the_model_would(
-        self, published, log_lines, monkeypatch
-    ):
+    def test_scores_every_user_of_the_lookback_as_the_model_would(self, publication):
         """
-        Probabilities are the pipeline's; answer and log line say how many.
+        Probabilities are the pipeline's; the answer says how many.
 
         They are staged in parts, so that memory is needed for one part only.
         """
-        parts = []
-        write = Warehouse.write
-
-        def noted(self, table, rows):
-            if table.name == "ma_predictions_staging":
-                parts.append(len(rows))
-            write(self, table, rows)
-
-        monkeypatch.setattr(Warehouse, "write", noted)
-        monkeypatch.setattr(predict, "STAGED_ROWS", 40)
-        monkeypatch.setattr(feature_sets, "PART_ROWS", 20)
-        answer = published.run("predictions", TRAINED)
-        [line] = log_lines()
-        table = published.warehouse.table(
+        place, answer, parts = publication
+        table = place.warehouse.table(
             USE_CASE.statement("features"),
-            USE_CASE.window(published.settings, [TRAINED]),
+            USE_CASE.window(place.settings, [TRAINED]),
         ).combine_chunks()
-        [metadata] = published.rows("SELECT * FROM ma_model_training_metadata")
-        preprocessor, model = published.registry.load(metadata)
+        [metadata] = place.rows("SELECT * FROM ma_model_training_metadata")
+        preprocessor, model = place.registry.load(metadata)
         frame = to_frame(table.to_batches()[0], dict(USE_CASE.features))
-        wanted = dict(
-            zip(
-                table["user_id"].to_pylist(),
-                model.predict_proba(preprocessor.transform(frame))[:, 1],
-                strict=True,
-            )
-        )
-        rows = published.rows(
+        scores = model.predict_proba(preprocessor.transform(frame))[:, 1]
+        expected = dict(zip(table["user_id"].to_pylist(), scores, strict=True))
+        rows = place.rows(
             "SELECT * FROM ma_predictions_history WHERE use_case = 'ga4_purchase' "
-            "AND as_of = @day", day=TRAINED,
-        )  # fmt: skip
-        found = {row["user_id"]: row["probability"] for row in rows}
+            "AND as_of = @day",
+            day=TRAINED,
+        )
+        probabilities = {row["user_id"]: row["probability"] for row in rows}
 
-        assert found == pytest.approx(wanted, abs=1e-9)
+        assert probabilities == pytest.approx(expected, abs=1e-9)
         assert parts == [40, 40, 40, 40]
-        assert answer["users"] == len(wanted) == 160
+        assert answer["users"] == len(expected) == 160
         assert answer["model_version"] == 0
-        assert answer["mean_probability"] == pytest.approx(
-            np.mean(list(wanted.values()))
-        )
-        assert {
-            key: line[key] for key in ("function", "use_case", "as_of", "outcome")
-        } == {
-            "function": "predictions",
-            "use_case": "ga4_purchase",
-            "as_of": str(TRAINED),
-            "outcome": "ok",
-        }
-        assert (line["model_version"], line["rows_in"], line["rows_out"]) == (
-            0,
-            160,
-            160,
-        )
-        assert {"seconds", "bytes_billed"} <= set(line)
-        assert "user." not in str(line)
-        # The evaluation of the week is missing: said in the answer and in the log.
+        assert answer["mean_probability"] == pytest.approx(scores.mean())
         assert answer["evaluation_missing"] is True
-        assert line["evaluation_missing"] == str(TRAINED - WEEK)
 
     def test_replaces_the_history_of_the_date_as_a_whole(self, published):
         """Rows of an earlier try are gone; those of another use case are not."""
@@ -170,13 +163,22 @@ class TestUserDays:
 
 
 class TestReruns:
+    @pytest.mark.runs
     def test_take_the_champion_where_there_was_none(self, champion_place, log_lines):
         """Before the first training there is no other model: the log says so."""
         log_lines()
-        answer = champion_place.run("predictions", TRAINED - WEEK)
+        as_of = TRAINED - WEEK
+        answer = champion_place.run("predictions", as_of)
+        [line] = log_lines()
 
-        assert answer["model_version"] == 0
-        assert log_lines()[-1]["trained_after_as_of"]
+        assert answer["model_version"] == line["model_version"] == 0
+        assert line["trained_after_as_of"]
+        assert (line["function"], line["outcome"]) == ("predictions", "ok")
+        assert (line["use_case"], line["as_of"]) == ("ga4_purchase", str(as_of))
+        assert line["rows_in"] == line["rows_out"] == 160
+        assert line["evaluation_missing"] == str(as_of - WEEK)
+        assert {"seconds", "bytes_billed"} <= set(line)
+        assert "user." not in str(line)
 
     @pytest.mark.runs
     def test_take_nobody_s_newer_row(self, champion_place):
@@ -228,26 +230,26 @@ class TestRefusals:
     def test_tampered_files(self, serving, part, tmp_path):
         """A file of other bytes than were recorded is not unpickled: no code runs."""
         name = f"models/ga4_purchase/0/{part}.joblib"
-        true = serving.registry.artifacts.read(name).data
+        original = serving.registry.artifacts.read(name).data
         overwrite(serving.registry, name, pickled(Malicious(tmp_path / "was_here")))
 
-        told = self.refused(serving, status=500, error="artifact")
-        overwrite(serving.registry, name, true)
+        refusal = self.refused(serving, status=500, error="artifact")
+        overwrite(serving.registry, name, original)
 
-        assert name in told["message"]
+        assert name in refusal["message"]
         assert not (tmp_path / "was_here").exists()
 
     def test_a_champion_that_nobody_recorded(self, serving):
         """A pointer to a version without metadata can not be verified."""
         name = "models/ga4_purchase/champion.json"
-        true = serving.registry.artifacts.read(name).data
-        forged = {**json.loads(true), "version": 9}
+        original = serving.registry.artifacts.read(name).data
+        forged = {**json.loads(original), "version": 9}
         overwrite(serving.registry, name, json.dumps(forged).encode())
 
-        told = self.refused(serving, status=500, error="artifact")
-        overwrite(serving.registry, name, true)
+        refusal = self.refused(serving, status=500, error="artifact")
+        overwrite(serving.registry, name, original)
 
-        assert "version 9" in told["message"]
+        assert "version 9" in refusal["message"]
 
     def test_other_features_than_the_model_was_trained_on(self, serving):
         """The difference is named; force does not help."""
@@ -257,11 +259,11 @@ class TestRefusals:
         update = "UPDATE ma_model_training_metadata SET features = @features WHERE TRUE"
         serving.warehouse.execute(update, {"features": json.dumps(features)})
 
-        told = self.refused(serving, status=409, error="schema", force=True)
+        refusal = self.refused(serving, status=409, error="schema", force=True)
         serving.warehouse.execute(update, {"features": row["features"]})
 
-        assert "recency_days" in told["message"]
-        assert "shoe_size" in told["message"]
+        assert "recency_days" in refusal["message"]
+        assert "shoe_size" in refusal["message"]
 
     def test_a_value_that_the_model_refuses(self, serving, monkeypatch):
         """A division by zero in a statement: the feature is named, the user is not."""
@@ -275,20 +277,20 @@ class TestRefusals:
                 yield batch.set_column(place, "revenue", values)
 
         monkeypatch.setattr(user_days, "features", divided)
-        told = self.refused(serving, status=409, error="schema", force=True)
+        refusal = self.refused(serving, status=409, error="schema", force=True)
 
-        assert told["field"] == "revenue"
-        assert "infinite" in told["message"]
-        assert "user." not in told["message"]
+        assert refusal["field"] == "revenue"
+        assert "infinite" in refusal["message"]
+        assert "user." not in refusal["message"]
 
     def test_scores_that_jumped(self, serving):
         """Beyond the bound nothing is published."""
         strict = serving.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
 
-        told = self.refused(strict, status=409, error="score_shift")
+        refusal = self.refused(strict, status=409, error="score_shift")
 
-        assert told["detail"]["score_shift"] > 0.0001
-        assert "force" in told["message"]
+        assert refusal["detail"]["score_shift"] > 0.0001
+        assert "force" in refusal["message"]
 
     def test_a_date_without_users(self, serving):
         """Nobody in the lookback is an error, not an empty table."""
@@ -322,14 +324,14 @@ class TestRefusals:
         why, 409 says it again, and a person can promote it all the same."""
         export = new_export(shop.weekly(FIRST, WEEKS, regulars=1))
         place = make_place(export.ga4_dataset)
-        told = place.run("model_training", TRAINED)
+        training = place.run("model_training", TRAINED)
         refused = place.post("predictions", {"as_of": TRAINED})
         [row] = place.rows("SELECT * FROM ma_model_training_metadata")
-        page = place.registry.artifacts.read(told["objects"]["report.html"]).data
+        page = place.registry.artifacts.read(training["objects"]["report.html"]).data
 
-        assert told["promoted"] is row["promoted"] is False
-        assert "not shown to be better than chance" in told["verdict"]
-        assert row["verdict"] == told["verdict"]
+        assert training["promoted"] is row["promoted"] is False
+        assert "not shown to be better than chance" in training["verdict"]
+        assert row["verdict"] == training["verdict"]
         assert row["compared_version"] is None
         assert b"Verdict: do not promote." in page
         assert b"ot shown to be better than chance" in page
@@ -337,7 +339,7 @@ class TestRefusals:
         assert (refused.status_code, refused.json["error"]) == (409, "no_champion")
         assert refused.json["retryable"] is False
         assert "version 0" in refused.json["message"]
-        assert told["verdict"] in refused.json["message"]
+        assert training["verdict"] in refused.json["message"]
         assert "propensity promote VERSION" in refused.json["message"]
         assert place.rows("SELECT * FROM ma_predictions_history") == []
 
@@ -357,10 +359,10 @@ class TestRefusals:
             steps_view, f"SELECT * FROM `{view.project}.nobody_made_this.events_*`"
         )
 
-        told = self.refused(serving, status=424, error="missing_table")
+        refusal = self.refused(serving, status=424, error="missing_table")
         serving.prepare()
 
-        assert "nobody_made_this" in told["message"]
+        assert "nobody_made_this" in refusal["message"]
 
 
 class TestForce:

@@ -5,27 +5,32 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
-import sys
 import threading
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
 
-from local.processes import HOST, free_ports, spawn, stop
-from local.stack.state import ROOT
 from propensity import tables
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
 from tests.functions.conftest import LATER, TRAINED, Place, let_the_lease_end
-from tests.functions.predicted import EDGES, add, published, state
+from tests.functions.instances import Instance
+from tests.functions.predicted import add, state
+from tests.functions.streaming import DEADLINE_S, eventually
 from tests.proxy import Proxy
 
-# Fixtures.
-__all__ = ["published"]
+EDGES = [
+    (Warehouse, "rows"),
+    (Warehouse, "execute"),
+    (Warehouse, "batches"),
+    (Warehouse, "write"),
+    (Artifacts, "find"),
+    (Artifacts, "_write"),
+]
 
 
 class Crash(Exception):
@@ -65,15 +70,15 @@ class TestCrashes:
     def test_between_any_two_steps_leave_whole_tables(self, champion_place):
         """After each call of an edge there are the old tables, or the new ones."""
         published_before(champion_place)
-        old, seen = state(champion_place), []
+        old, crashes = state(champion_place), []
         while True:
-            with crashing(after=len(seen)) as calls:
+            with crashing(after=len(crashes)) as calls:
                 answer = champion_place.post("predictions", {"as_of": LATER})
             if answer.status_code == 200:
                 break
             assert answer.status_code == 500
             assert answer.json["error"] == "internal"
-            seen.append((calls[-1], state(champion_place)))
+            crashes.append((calls[-1], state(champion_place)))
             lease = champion_place.registry.artifacts.find(
                 f"runs/ga4_purchase/predict/{LATER}.json"
             )
@@ -82,11 +87,11 @@ class TestCrashes:
         new = state(champion_place)
 
         assert new != old
-        is_new = [found == new for _, found in seen]
-        steps = [call for call, _ in seen[: is_new.index(True) + 1]]
+        is_new = [tables_then == new for _, tables_then in crashes]
+        steps = [call for call, _ in crashes[: is_new.index(True) + 1]]
         assert steps.count("write") == 1, "the scores; what is watched comes later"
         assert steps[-1] == "execute"
-        assert all(found in (old, new) for _, found in seen)
+        assert all(tables_then in (old, new) for _, tables_then in crashes)
         assert is_new == sorted(is_new), "published once, it stays published"
         assert set(is_new) == {True, False}
 
@@ -99,13 +104,13 @@ class TestCrashes:
         old = state(champion_place)
         reached = threading.Event()
 
-        def hold(asked):
-            if b"BEGIN TRANSACTION" not in asked.body:
+        def hold(request):
+            if b"BEGIN TRANSACTION" not in request.body:
                 return None
             if published:
                 requests.post(
-                    proxy.upstream + asked.path,
-                    data=asked.body,
+                    proxy.upstream + request.path,
+                    data=request.body,
                     headers={"Content-Type": "application/json"},
                     timeout=60,
                 )
@@ -113,33 +118,25 @@ class TestCrashes:
             time.sleep(2)
             return 500
 
-        [port] = free_ports(1)
         with Proxy(champion_place.environment["BIGQUERY_EMULATOR_HOST"], hold) as proxy:
-            process = spawn(
-                "predictions",
-                [
-                    *(sys.executable, "-m", "functions_framework"),
-                    *("--source", str(ROOT / "01-Predictions" / "main.py")),
-                    *("--target", "predictions", "--host", HOST, "--port", str(port)),
-                ],
-                environment={
-                    "PATH": os.environ["PATH"],
-                    "PYTHONPATH": str(ROOT),
-                    **champion_place.environment,
-                    "BIGQUERY_EMULATOR_HOST": proxy.url,
-                },
-                folder=tmp_path,
-                port=port,
-                log=tmp_path / "log",
-            )
-            try:
-                with contextlib.closing(asking(port, {"as_of": str(LATER)}, process)):
-                    assert reached.wait(30), Path(process.log).read_text()
-                    os.kill(process.pid, signal.SIGKILL)
-            finally:
-                stop([process])
+            environment = {
+                **champion_place.environment,
+                "BIGQUERY_EMULATOR_HOST": proxy.url,
+            }
+            instance = Instance("predictions", environment, tmp_path)
+            with instance, ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(
+                    requests.post,
+                    instance.url,
+                    json={"as_of": str(LATER)},
+                    timeout=DEADLINE_S,
+                )
+                assert reached.wait(30), instance.log()
+                instance.kill()
+                with pytest.raises(requests.ConnectionError):
+                    answer.result()
         if published:
-            wait_until(lambda: state(champion_place) != old)
+            eventually(lambda: state(champion_place) != old, "it is published")
         after_kill = state(champion_place)
 
         assert (after_kill == old) is not published
@@ -157,34 +154,12 @@ class TestCrashes:
         assert row["newest"] == LATER
 
 
-def short(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+def short(tables_now: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Cut numbers off: the last bits of another process's may differ."""
     return {
         name: [
-            tuple(re.sub(r"(\.\d{9})\d+", r"\1", one) for one in row) for row in rows
+            tuple(re.sub(r"(\.\d{9})\d+", r"\1", value) for value in row)
+            for row in rows
         ]
-        for name, rows in found.items()
+        for name, rows in tables_now.items()
     }
-
-
-def asking(port: int, body: dict, process) -> requests.Session:
-    """Call a function that will be killed before it answers."""
-    session = requests.Session()
-
-    def call() -> None:
-        while process.is_running:
-            try:
-                session.post(f"http://{HOST}:{port}/", json=body, timeout=60)
-            except requests.ConnectionError:
-                time.sleep(0.05)
-
-    threading.Thread(target=call, daemon=True).start()
-    return session
-
-
-def wait_until(condition) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came about")

@@ -51,7 +51,7 @@ def forgetting_before(
 
 def rows_of(place: Place, user: str) -> dict[str, int]:
     """How many rows name a user where 01 writes, kept features among them."""
-    found = {
+    counts = {
         table: place.rows(
             f"SELECT COUNT(*) AS n FROM {table} WHERE user_id = @u", u=user
         )[0]["n"]
@@ -63,7 +63,7 @@ def rows_of(place: Place, user: str) -> dict[str, int]:
         pq.read_table(io.BytesIO(artifacts.read(name).data))["user_id"].to_pylist()
         for name in parts
     ]
-    return found | {"features": sum(one.count(user) for one in users)}
+    return counts | {"features": sum(user_ids.count(user) for user_ids in users)}
 
 
 class TestUserForgottenMeanwhile:

@@ -69,9 +69,9 @@ def wrong_registrations() -> list[bytes]:
 @pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Site]:
     """Tables, topics and a bucket."""
-    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.1") as made:
-        setup.prepare(made.warehouse, made.artifacts, made.settings)
-        yield made
+    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.1") as site:
+        setup.prepare(site.warehouse, site.artifacts, site.settings)
+        yield site
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +105,11 @@ def searched(site, tmp_path_factory) -> Searched:
         eventually(lambda: site.artifacts.names("archive/"), "the archive is written")
         eventually(lambda: site.count("inference_log"), "the bet is scored")
         site.compact(now + timedelta(days=2), force=True)
-        for asked in ({"user_id": USER}, {"user_id": "nobody"}):
-            requests.get(by_name["get_proba"].url, asked, timeout=60)
+        for question in ({"user_id": USER}, {"user_id": "nobody"}):
+            requests.get(by_name["get_proba"].url, question, timeout=60)
             requests.post(
                 by_name["score"].url,
-                json={**asked, "use_case": "first_day_churn"},
+                json={**question, "use_case": "first_day_churn"},
                 timeout=60,
             )
         requests.get(by_name["get_proba"].url, {USER: "x"}, timeout=60)
@@ -167,37 +167,37 @@ class TestStream:
     @pytest.mark.parametrize("field", PERSONAL)
     def test_stores_no_personal_field_in_any_table(self, searched, field):
         """Not where it is accepted, and not where it is refused."""
-        said = {PERSONAL[field], PERSONAL[field].split()[-1]}
-        found = [
+        secrets = {PERSONAL[field], PERSONAL[field].split()[-1]}
+        columns = [
             name
             for name, text in searched.tables.items()
-            if any(one in text for one in said) or "23.11.1987" in text
+            if any(secret in text for secret in secrets) or "23.11.1987" in text
         ]
 
-        assert found == []
+        assert columns == []
 
     @pytest.mark.parametrize("field", PERSONAL)
     def test_stores_no_personal_field_in_any_object(self, searched, field):
         """Archive, exports, models and their files, leases."""
-        found = [
+        names = [
             name
             for name, data in searched.objects.items()
             if PERSONAL[field] in texts(data) or PERSONAL[field].encode() in data
         ]
 
-        assert found == []
+        assert names == []
 
     @pytest.mark.parametrize("text", [*PERSONAL.values(), "Quillfeather", USER])
     def test_logs_nobody(self, searched, text):
         """Neither a personal field nor a user's id is in any line of our own."""
-        found = [
+        lines = [
             (name, line)
             for name, log in searched.logs.items()
             for line in log.splitlines()
             if text in line
         ]
 
-        assert found == []
+        assert lines == []
 
 
 @pytest.mark.long

@@ -51,9 +51,9 @@ class TestRow:
         """``scored_at`` is that of the run's rows in the history."""
         place, _ = published_once
         [row] = place.rows(ROWS)
-        found = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
+        history = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
 
-        assert [one["scored_at"] for one in found] == [row["scored_at"]]
+        assert [row["scored_at"] for row in history] == [row["scored_at"]]
 
     def test_is_replaced_by_a_repeated_run(self, champion_place, monkeypatch):
         """
@@ -70,7 +70,7 @@ class TestRow:
             billed.append(self.bytes_billed)
             return execute(self, sql, parameters)
 
-        def one(self, job):
+        def bill(self, job):
             self.bytes_billed += 1
 
         place, answer = champion_place, champion_place.run("predictions", TRAINED)
@@ -81,7 +81,7 @@ class TestRow:
         )
         before = place.rows(ROWS)
         with monkeypatch.context() as patch:
-            patch.setattr(Warehouse, "_count", one)
+            patch.setattr(Warehouse, "_count", bill)
             patch.setattr(Warehouse, "execute", counted)
             again = place.run("predictions", TRAINED)
         after = place.rows(ROWS)
@@ -116,22 +116,22 @@ class TestLateness:
         other = []
 
         def late(self, sql, parameters=None):
-            found = execute(self, sql, parameters)
+            n_rows = execute(self, sql, parameters)
             if "COMMIT TRANSACTION" in sql and not other:
                 other.append(None)
                 let_the_lease_end(champion_place, "predict", TRAINED)
                 other.append(champion_place.run("predictions", TRAINED))
-            return found
+            return n_rows
 
         monkeypatch.setattr(Warehouse, "execute", late)
         champion_place.post("predictions", {"as_of": TRAINED})
-        found = champion_place.rows(
+        history = champion_place.rows(
             "SELECT DISTINCT scored_at FROM ma_predictions_history"
         )
         [row] = champion_place.rows(ROWS)
 
         assert other[1]["repeated"] is False
-        assert [one["scored_at"] for one in found] == [row["scored_at"]]
+        assert [published["scored_at"] for published in history] == [row["scored_at"]]
         assert any(
             line["message"].startswith("publication not recorded: the lease ")
             for line in log_lines()

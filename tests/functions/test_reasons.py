@@ -48,7 +48,9 @@ class TestPublishing:
 
         assert len(rows) == 160
         for row in rows:
-            reasons = {one["feature"]: one["contribution"] for one in row["reasons"]}
+            reasons = {
+                reason["feature"]: reason["contribution"] for reason in row["reasons"]
+            }
             total = row["base_log_odds"] + sum(reasons.values())
             assert list(reasons) == list(USE_CASE.features)
             assert total == pytest.approx(log_odds(row["probability"]), abs=1e-9)
@@ -76,7 +78,9 @@ class TestPublishing:
         place = champion_place.with_settings(**EXPLAINED)
         monkeypatch.setattr("propensity.models.reasons.AnomalyModel", object)
         place.run("predictions", TRAINED)
-        warning, line = (one for one in log_lines() if one["function"] == "predictions")
+        warning, line = (
+            line for line in log_lines() if line["function"] == "predictions"
+        )
 
         assert "without reasons: Half-Space Trees" in warning["message"]
         assert (line["outcome"], line["explained"]) == ("ok", False)
@@ -89,14 +93,14 @@ class TestLookup:
         plain = ask(url, user_id="user.001").json()
         answer = ask(url, user_id="user.001", explain=1)
         body = answer.json()
-        strengths = [abs(one["contribution"]) for one in body["reasons"]]
+        strengths = [abs(reason["contribution"]) for reason in body["reasons"]]
 
         assert answer.status_code == 200
         assert {name: body[name] for name in plain} == plain
         assert strengths == sorted(strengths, reverse=True)
-        assert {one["feature"] for one in body["reasons"]} == {*USE_CASE.features}
+        assert {reason["feature"] for reason in body["reasons"]} == {*USE_CASE.features}
         total = body["base_log_odds"] + sum(
-            one["contribution"] for one in body["reasons"]
+            reason["contribution"] for reason in body["reasons"]
         )
         assert total == pytest.approx(log_odds(body["probability"]), abs=1e-9)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 
-import pyarrow as pa
 import pytest
 
 from propensity import tables
@@ -37,6 +36,7 @@ from tests.functions.test_card_evaluation import (
 )
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.learning.weeks import ALARM, EXPECTED, LIFT
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, purchase
 
 pytestmark = pytest.mark.runs
@@ -51,7 +51,7 @@ def page_of(where: Place, name: str) -> str:
     return where.registry.artifacts.read(name).data.decode()
 
 
-def said(page: str) -> str:
+def text_of(page: str) -> str:
     """Return the text of a page, its spaces as one."""
     return " ".join(" ".join(parse(page).words).split())
 
@@ -59,9 +59,9 @@ def said(page: str) -> str:
 @pytest.fixture
 def week(shop_of, scores, converters) -> Place:
     """A week that is over, with its outcomes."""
-    made = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-    published(made, MONDAY, scores)
-    return made
+    place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+    published(place, MONDAY, scores)
+    return place
 
 
 class TestReport:
@@ -79,13 +79,11 @@ class TestReport:
                 {**LIFT, "week": MONDAY, "use_case": NAME, "sums": []},
             ),
         ):
-            week.warehouse.write(
-                table, pa.Table.from_pylist([row], schema=table.arrow_schema())
-            )
+            append_rows(week.warehouse, table, [row])
         answer = week.run("model_evaluation", MONDAY + WEEK)
         [row] = evaluations(week)
         [name] = answer["reports"]
-        page = said(page_of(week, name))
+        page = text_of(page_of(week, name))
 
         assert name == report_name(NAME, MONDAY) == f"reports/{NAME}/2026-03-02.html"
         assert row["status"] == "provisional"
@@ -106,23 +104,21 @@ class TestReport:
         later = week.run("model_evaluation", settled, force=True)["reports"]
 
         assert name in later
-        assert "· final" in said(page_of(week, name))
+        assert "· final" in text_of(page_of(week, name))
 
     def test_has_the_alarms_of_its_own_publication(self, week):
         """Who publishes each day has a report of each, and an alarm once in it. So has
         the ROC AUC that was to be expected."""
-        told = {"use_case": NAME, "model_version": 0, "counts": []}
+        common = {"use_case": NAME, "model_version": 0, "counts": []}
         days = [MONDAY + n * DAY for n in range(3)]
-        rows = [{**ALARM, **told, "as_of": day} for day in days]
+        rows = [{**ALARM, **common, "as_of": day} for day in days]
         rows += [
-            {**EXPECTED, **told, "as_of": day, "estimated_roc_auc": 0.7 + n / 100}
+            {**EXPECTED, **common, "as_of": day, "estimated_roc_auc": 0.7 + n / 100}
             for n, day in enumerate(days)
         ]
-        week.warehouse.write(
-            tables.DRIFT, pa.Table.from_pylist(rows, schema=tables.DRIFT.arrow_schema())
-        )
+        append_rows(week.warehouse, tables.DRIFT, rows)
         name, _ = week.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
-        page = said(page_of(week, name))
+        page = text_of(page_of(week, name))
 
         assert "1 alarm of drift" in page
         assert page.count(ALARM["message"]) == 1
@@ -130,7 +126,7 @@ class TestReport:
 
     def test_compares_with_the_week_before(self, shop_of, scores, converters):
         """Both weeks are in the table of the later one, and only in that."""
-        made = shop_of(
+        place_of_two = shop_of(
             [
                 purchase(user, day + DAY)
                 for user in converters
@@ -138,14 +134,14 @@ class TestReport:
             ]
         )
         for day in (MONDAY, MONDAY + WEEK):
-            published(made, day, scores)
-        names = made.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
+            published(place_of_two, day, scores)
+        names = place_of_two.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
         rows = [
             re.findall(
                 r'<th scope="row"[^>]*><span class="date">(2026-\S+?)</span>',
                 page,
             )
-            for page in (page_of(made, name) for name in names)
+            for page in (page_of(place_of_two, name) for name in names)
         ]
 
         assert rows == [["2026-03-02"], ["2026-03-09", "2026-03-02"]]
@@ -176,7 +172,7 @@ class TestReport:
 
         monkeypatch.setattr(runs, "statement", refused)
         [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
-        page = said(page_of(week, name))
+        page = text_of(page_of(week, name))
 
         assert sentence in page
         assert other in page
@@ -209,7 +205,7 @@ class TestDays:
         score, label = drawn
         store(place.warehouse, scored(score), truths(label))
         evaluate(place, FIRST + 3 * DAY)
-        page = said(page_of(place, report_name("card_fraud", FIRST)))
+        page = text_of(page_of(place, report_name("card_fraud", FIRST)))
 
         assert f"of {len(score)} transactions are fraud; it was" in page
         assert "user" not in page.lower()

@@ -45,12 +45,14 @@ def own(published) -> Iterator[Place]:
     """The same for a test that alters it: tables and objects are put back."""
     objects = Objects(published.registry.artifacts)
     tables = (PREDICTIONS, PREDICTIONS_HISTORY)
-    rows = {one: published.rows(f"SELECT * FROM {one.name}") for one in tables}
+    rows = {table: published.rows(f"SELECT * FROM {table.name}") for table in tables}
     yield published
     objects.put_back()
     empty_tables(published.warehouse, tables)
-    for one, kept in rows.items():
-        published.warehouse.write(one, pa.Table.from_pylist(kept, one.arrow_schema()))
+    for table, rows_before in rows.items():
+        published.warehouse.write(
+            table, pa.Table.from_pylist(rows_before, table.arrow_schema())
+        )
 
 
 class TestProbabilities:
@@ -137,7 +139,7 @@ class TestValues:
         assert worth > grown * 1.001
 
     @pytest.mark.parametrize(
-        ("more", "code", "said"),
+        ("more", "code", "message"),
         [
             ("0.01", 1, "computed  differs"),
             pytest.param(
@@ -146,7 +148,7 @@ class TestValues:
             ),
         ],
     )
-    def test_that_differ_are_noticed(self, own, capsys, more, code, said):
+    def test_that_differ_are_noticed(self, own, capsys, more, code, message):
         """Where one was altered in the table; the last decimal is forgiven."""
         own.warehouse.execute(
             "UPDATE ma_predictions_history "
@@ -154,10 +156,10 @@ class TestValues:
             "WHERE as_of = @day AND user_id = 'user.001'",
             {"day": LATER},
         )
-        found, out, _ = printed(own, capsys, "user.001", str(LATER))
+        status, out, _ = printed(own, capsys, "user.001", str(LATER))
 
-        assert found == code
-        assert said in out
+        assert status == code
+        assert message in out
         assert "equal to the last bit" in out
 
     def test_of_a_version_without_amounts_are_none(self, place, first_model, capsys):
@@ -206,14 +208,14 @@ class TestCommand:
         """All of it, as JSON."""
         row = history(published)["user.001"]
         code, out, _ = printed(published, capsys, "user.001", str(LATER), "--json")
-        told = json.loads(out)
+        report = json.loads(out)
 
         assert code == 0
-        assert told["published"] == told["computed"] == row["probability"]
-        assert told["is_identical"] is told["is_reproduced"] is True
-        assert told["difference"] == 0
-        assert set(told["features"]) == set(USE_CASE.features)
-        assert (told["user_id"], told["as_of"]) == ("user.001", str(LATER))
+        assert report["published"] == report["computed"] == row["probability"]
+        assert report["is_identical"] is report["is_reproduced"] is True
+        assert report["difference"] == 0
+        assert set(report["features"]) == set(USE_CASE.features)
+        assert (report["user_id"], report["as_of"]) == ("user.001", str(LATER))
 
     @pytest.mark.parametrize(
         ("user", "day", "message"),
@@ -243,10 +245,10 @@ class TestDifferences:
     def kept(own: Place, ending: str) -> list[str]:
         """The objects of what was scored whose names end like this."""
         names = own.registry.artifacts.names("features/")
-        return [one for one in names if one.endswith(ending)]
+        return [name for name in names if name.endswith(ending)]
 
     @pytest.mark.parametrize(
-        ("by", "code", "said"),
+        ("by", "code", "message"),
         [
             (0.001, 1, "differs by -0.001"),
             # Another processor may add floats in another order.
@@ -255,17 +257,17 @@ class TestDifferences:
             ),
         ],
     )
-    def test_fail_but_for_the_last_digits(self, own, capsys, by, code, said):
+    def test_fail_but_for_the_last_digits(self, own, capsys, by, code, message):
         """A probability that was altered in the table is noticed."""
         own.warehouse.execute(
             "UPDATE ma_predictions_history SET probability = probability + @by "
             "WHERE as_of = @day AND user_id = 'user.001'",
             {"day": LATER, "by": by},
         )
-        done, out, _ = printed(own, capsys, "user.001", str(LATER))
+        status, out, _ = printed(own, capsys, "user.001", str(LATER))
 
-        assert done == code
-        assert said in out
+        assert status == code
+        assert message in out
 
     @pytest.mark.long
     def test_of_libraries_are_named(self, own):

@@ -46,14 +46,14 @@ class TestKeeping:
         [second] = folders(own)
 
         assert first != second
-        assert all(one.is_identical for one in reproduced(own, *history(own)))
+        assert all(result.is_identical for result in reproduced(own, *history(own)))
 
     def test_ends_by_the_setting(self, own):
         """Sets of earlier runs go with the next publication, and the reason is said."""
         age(own, LATER)
         own.run("predictions", TRAINED)
 
-        assert [f"as_of={TRAINED}" in one for one in folders(own)] == [True]
+        assert [f"as_of={TRAINED}" in folder for folder in folders(own)] == [True]
         with pytest.raises(RequestError, match="have been deleted.* which is 90 here"):
             reproduced(own, "user.001")
 
@@ -67,7 +67,7 @@ class TestKeeping:
         assert "user.002" not in kept_users(place)
         assert len(kept_users(place)) == USERS - 1
         some = [*history(place)][::SOME]
-        assert all(one.is_identical for one in reproduced(place, *some))
+        assert all(result.is_identical for result in reproduced(place, *some))
 
     @pytest.mark.long
     def test_can_be_off(self, own):
@@ -150,7 +150,7 @@ def scored(make_place) -> tuple[Place, float]:
     kind = "anomaly_score" if model.is_anomaly else "probability"
     at = datetime(2026, 3, 20, 12, tzinfo=UTC)
     common = {"user_id": "card-1", "model_version": 0}
-    made = [
+    events = [
         ("first", at, {kind: 0.1, **common}),
         ("second", at + timedelta(hours=1), {kind: score, **common}),
         (
@@ -164,7 +164,7 @@ def scored(make_place) -> tuple[Place, float]:
         place.warehouse,
         [
             scored_cards.inference(name, moment, cards.given(7), **more)
-            for name, moment, more in made
+            for name, moment, more in events
         ],
     )
     return place, score
@@ -179,14 +179,14 @@ class TestScoredEvents:
         code, out, _ = printed(
             place, capsys, "card-1", "2026-03-20", "--use-case", "card_fraud", "--json"
         )
-        told = json.loads(out)
+        report = json.loads(out)
 
         assert code == 0
-        assert told["published"] == score
-        assert told["is_reproduced"]
-        assert (told["event_id"], told["earlier_scores"]) == ("second", 1)
-        assert (told["source"], told["model_version"]) == ("inference_log", 0)
-        assert len(told["features"]) == 29
+        assert report["published"] == score
+        assert report["is_reproduced"]
+        assert (report["event_id"], report["earlier_scores"]) == ("second", 1)
+        assert (report["source"], report["model_version"]) == ("inference_log", 0)
+        assert len(report["features"]) == 29
 
     def test_say_that_there_was_none(self, scored, capsys):
         place, _ = scored

@@ -31,21 +31,25 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 def runs_queries(target: str) -> bool:
     """Return whether a function asks BigQuery, beside reading and appending rows."""
-    return {one.target: one for one in functions.load()}[target].runs_queries
+    return {function.target: function for function in functions.load()}[
+        target
+    ].runs_queries
 
 
 def without(recorded: Recorded, target: str, field: str, right: Any) -> list[str]:
     """What a function lacks once a right is taken from a line of its entry."""
-    [one] = [each for each in recorded.deployment.functions if each.target == target]
-    left = tuple(each for each in getattr(one, field) if each != right)
-    granted = recorded.granted(**{target: {field: left}})[target]
+    [entry] = [each for each in recorded.deployment.functions if each.target == target]
+    rights_left = tuple(each for each in getattr(entry, field) if each != right)
+    granted = recorded.granted(**{target: {field: rights_left}})[target]
     return narrower(recorded.needed[target], granted)
 
 
 class TestRights:
     def test_are_of_every_function_that_is_deployed(self, recorded):
         """None is left out, and each has asked for something."""
-        assert {one.target for one in recorded.deployment.functions} == {*FUNCTIONS}
+        assert {function.target for function in recorded.deployment.functions} == {
+            *FUNCTIONS
+        }
         assert all(recorded.calls[target] for target in FUNCTIONS)
 
     @pytest.mark.parametrize("target", FUNCTIONS)
@@ -68,12 +72,12 @@ class TestRights:
 
     def test_to_create_tables_and_views_are_nobodys(self, recorded):
         """No function makes a table, a view, a bucket or a topic: the set-up does."""
-        asked = Counter(
-            need.permission for found in recorded.needed.values() for need in found
+        permissions = Counter(
+            need.permission for needs in recorded.needed.values() for need in needs
         )
 
-        assert not [name for name in asked if name.endswith("tables.create")]
-        assert asked["bigquery.tables.update"] == 1
+        assert not [name for name in permissions if name.endswith("tables.create")]
+        assert permissions["bigquery.tables.update"] == 1
 
     def test_are_as_many_as_the_page_says(self, recorded):
         """docs/security.md has their number, and how many calls need them, about: some
@@ -90,60 +94,66 @@ class TestRights:
 
 
 class TestCost:
-    @pytest.mark.parametrize("target", [one for one in FUNCTIONS if runs_queries(one)])
+    @pytest.mark.parametrize(
+        "target", [target for target in FUNCTIONS if runs_queries(target)]
+    )
     def test_of_every_query_is_bounded(self, recorded, target):
         """BigQuery refuses what would bill more, and reads the days that are meant of
         every large table."""
-        asked = list(rights.queries(recorded.calls[target]))
+        queries = list(rights.queries(recorded.calls[target]))
 
-        assert asked
-        assert [one for one in asked if int(one.get("maximumBytesBilled", 0)) < 1] == []
-        assert [one for one in asked if unfiltered(one["query"])] == []
+        assert queries
+        assert [
+            query for query in queries if int(query.get("maximumBytesBilled", 0)) < 1
+        ] == []
+        assert [query for query in queries if unfiltered(query["query"])] == []
 
 
 class TestTheProof:
     def test_has_seen_every_service(self, recorded):
         """A function that appends or publishes was seen to over gRPC."""
-        for one in recorded.deployment.functions:
+        for function in recorded.deployment.functions:
             over_grpc = [
-                call for call in recorded.calls[one.target] if call.api == GRPC
+                call for call in recorded.calls[function.target] if call.api == GRPC
             ]
             assert bool(over_grpc) == bool(
-                one.appends or one.publishes or one.large_results
+                function.appends or function.publishes or function.large_results
             )
 
     @pytest.mark.parametrize("field", ["reads", "appends", "writes", "views"])
     def test_misses_every_table_that_is_taken_away(self, recorded, field):
         """Whichever it is, the table, the permission and its line are told."""
-        for one in recorded.deployment.functions:
-            for table in getattr(one, field):
-                missing = without(recorded, one.target, field, table)
-                assert missing, (one.target, table)
+        for function in recorded.deployment.functions:
+            for table in getattr(function, field):
+                missing = without(recorded, function.target, field, table)
+                assert missing, (function.target, table)
                 assert any(f".{table} is not granted (" in text for text in missing)
                 assert all(field in text for text in missing)
 
     @pytest.mark.parametrize("field", ["objects", "publishes"])
     def test_misses_every_object_and_topic_that_is_taken_away(self, recorded, field):
         """Whichever it is, the object or topic and its line are told."""
-        for one in recorded.deployment.functions:
-            for right in getattr(one, field):
+        for function in recorded.deployment.functions:
+            for right in getattr(function, field):
                 name = right if isinstance(right, str) else right[1].partition("*")[0]
-                missing = without(recorded, one.target, field, right)
-                assert missing, (one.target, right)
+                missing = without(recorded, function.target, field, right)
+                assert missing, (function.target, right)
                 assert all(f"({field}" in text for text in missing)
                 assert all(name in text for text in missing)
 
     @pytest.mark.parametrize("field", ["reads_export", "large_results"])
     def test_misses_what_is_taken_away_as_a_whole(self, recorded, field):
         """The export's dataset, and the streams of results."""
-        for one in recorded.deployment.functions:
-            granted = recorded.granted(**{one.target: {field: False}})[one.target]
-            missing = narrower(recorded.needed[one.target], granted)
-            assert bool(missing) == getattr(one, field)
+        for function in recorded.deployment.functions:
+            granted = recorded.granted(**{function.target: {field: False}})[
+                function.target
+            ]
+            missing = narrower(recorded.needed[function.target], granted)
+            assert bool(missing) == getattr(function, field)
             assert all(field in text for text in missing)
 
     @pytest.mark.parametrize(
-        ("target", "field", "more", "told"),
+        ("target", "field", "more", "message"),
         [
             ("get_proba", "reads", "stream_events", "may read stream_events"),
             ("score", "appends", "truth_events", "may append to truth_events"),
@@ -160,16 +170,22 @@ class TestTheProof:
         ],
     )
     def test_finds_every_right_that_is_given_beside(
-        self, recorded, target, field, more, told
+        self, recorded, target, field, more, message
     ):
         """A table, an object, a topic or a project's role too many is named."""
-        [one] = [f for f in recorded.deployment.functions if f.target == target]
-        given = more if more is True else (*getattr(one, field), more)
-        granted = recorded.granted(**{target: {field: given}})[target]
-        found = wider(recorded.needed[target], granted)
+        [entry] = [
+            function
+            for function in recorded.deployment.functions
+            if function.target == target
+        ]
+        value = more if more is True else (*getattr(entry, field), more)
+        granted = recorded.granted(**{target: {field: value}})[target]
+        messages = wider(recorded.needed[target], granted)
 
         name = recorded.deployment.name(target)
-        assert any(text.startswith(name) and told in text for text in found), found
+        assert any(text.startswith(name) and message in text for text in messages), (
+            messages
+        )
 
     def test_finds_what_could_be_less(self, recorded):
         """A weaker role, a longer prefix."""

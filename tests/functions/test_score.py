@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import time
 import uuid
 from concurrent import futures
@@ -24,11 +23,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from deploy import stage
-from local import venvs
-from local.stack.state import FUNCTIONS, LOCAL, ROOT
+from local.stack.state import ROOT
 from tests.events import bet, registration
+from tests.functions.instances import python_of
 from tests.functions.scored import (
-    GIVEN,
+    FEATURES,
     NAMES,
     OF_PLAYER,
     PLAYER,
@@ -46,11 +45,12 @@ from tests.functions.scored import (
     transactions,
 )
 from tests.functions.streaming import rows_of
+from tests.programs import execute
 
 # Fixtures.
 __all__ = ["event_id", "every", "instance", "site"]
 
-# As the system that this takes the place of asked, with figures made up.
+# A request of the system that this replaces, with made-up figures.
 ORIGINAL = b"""{"V1": "-1.36", "V2": "-0.0728", "V3": "2.536", "V4": "1.378",
  "V5": "-0.338", "V6": "0.462", "V7": "0.24", "V8": "0.0987", "V9": "0.364",
  "V10": "0.0908", "V11": "-0.552", "V12": "-0.618", "V13": "-0.991", "V14": "-0.311",
@@ -60,31 +60,27 @@ ORIGINAL = b"""{"V1": "-1.36", "V2": "-0.0728", "V3": "2.536", "V4": "1.378",
  "Amount": "149.62", "ingest_ts": 1, "version": 20}"""
 ORIGINAL_IN_NUMBERS = re.sub(rb'": "([^"]*)"', rb'": \1', ORIGINAL)
 
-# Of which no latency can be counted, as they stand in JSON.
+# Moments in JSON from which no latency can be computed.
 SENSELESS = (
-    *(
-        "1",
-        "0",
-        "-1",
-        "-1e300",
-        "1e400",
-        "9" * 5_000,
-        "4e9",
-        "1e18",
-        "NaN",
-        "-Infinity",
-    ),
-    *(
-        "null",
-        "true",
-        "[1]",
-        "{}",
-        '""',
-        '"soon"',
-        '"nan"',
-        '"1970-01-01"',
-        '"\\ud800"',
-    ),
+    "1",
+    "0",
+    "-1",
+    "-1e300",
+    "1e400",
+    "9" * 5_000,
+    "4e9",
+    "1e18",
+    "NaN",
+    "-Infinity",
+    "null",
+    "true",
+    "[1]",
+    "{}",
+    '""',
+    '"soon"',
+    '"nan"',
+    '"1970-01-01"',
+    '"\\ud800"',
     '"2999-01-01T00:00:00Z"',
 )
 
@@ -138,12 +134,12 @@ class TestAnswers:
         """Its moment is no moment, which costs the latency alone; of its version there
         is none here, which is said."""
         literal = ORIGINAL if as_text else ORIGINAL_IN_NUMBERS
-        given = json.loads(literal)
-        assert (given["ingest_ts"], given["version"]) == (1, 20)
+        body = json.loads(literal)
+        assert (body["ingest_ts"], body["version"]) == (1, 20)
 
         refused = post(instance, literal)
-        del given["version"]
-        answer = ask(instance, given)
+        del body["version"]
+        answer = ask(instance, body)
 
         assert refused.status_code == 404
         assert refused.json()["error"] == "unknown_version"
@@ -163,10 +159,10 @@ class TestAnswers:
             pytest.skip(f"{file} is not in PROPENSITY_DATA")
         for row in pq.read_table(file).slice(0, 5).to_pylist():
             texts = {name: str(row[name]) for name in NAMES}
-            for given in (texts, {name: row[name] for name in NAMES}):
-                asked = {**given, "ingest_ts": 1}
-                answer = ask(instance, asked)
-                refused = post(instance, {**asked, "version": 20})
+            for features in (texts, {name: row[name] for name in NAMES}):
+                body = {**features, "ingest_ts": 1}
+                answer = ask(instance, body)
+                refused = post(instance, {**body, "version": 20})
 
                 assert answer["latency_ms"] is None
                 assert (refused.status_code, refused.json()["field"]) == (
@@ -183,7 +179,7 @@ class TestAnswers:
     )
     def test_whatever_the_moment_of_a_transaction_is(self, instance, way, literal):
         """Where it makes no sense the latency is null, and the row is scored."""
-        plain, moment = json.dumps(GIVEN), f'"ingest_ts": {literal}'
+        plain, moment = json.dumps(FEATURES), f'"ingest_ts": {literal}'
         timed = f"{plain[:-1]}, {moment}}}"
         body = {
             "flat": timed,
@@ -197,20 +193,20 @@ class TestAnswers:
         first, *others = answer.get("predictions", [answer])
         assert first["probability"] is not None
         assert first["latency_ms"] is None
-        assert all(one["latency_ms"] > 0 for one in others)
+        assert all(other["latency_ms"] > 0 for other in others)
 
     def test_one_transaction_however_it_is_written(self, instance):
         """Named or not, the use case is the one whose features these are; numbers may
         be texts, and what is no feature says nothing."""
         [row] = transactions(1, seed=3)
-        given = flat(row)
+        features = flat(row)
         for body in (
-            {"features": given},
-            {"features": given, "use_case": "card_fraud"},
-            {"features": given, "use_case": None, "version": None},
-            {name: f" {value:+.17e} " for name, value in given.items()},
-            given | {"Time": "0", "Class": [1], "features_2": {}},
-            given | OF_PLAYER | {"use_case": "card_fraud"},
+            {"features": features},
+            {"features": features, "use_case": "card_fraud"},
+            {"features": features, "use_case": None, "version": None},
+            {name: f" {value:+.17e} " for name, value in features.items()},
+            features | {"Time": "0", "Class": [1], "features_2": {}},
+            features | OF_PLAYER | {"use_case": "card_fraud"},
         ):
             answer = ask(instance, body)
 
@@ -220,12 +216,15 @@ class TestAnswers:
     def test_categories_as_they_are(self, site, instance, event_id):
         """A text or null, logged in the order of the features."""
         for country in ("GB", None):
-            given = OF_PLAYER | {"country": country, "event_id": f"{event_id}{country}"}
-            ask(instance, PLAYER | {"features": given})
+            player = OF_PLAYER | {
+                "country": country,
+                "event_id": f"{event_id}{country}",
+            }
+            ask(instance, PLAYER | {"features": player})
 
         rows = logged(site, f"{event_id}GB", f"{event_id}None")
         features = [json.loads(row["features"]) for row in rows]
-        assert [one["country"] for one in features] == ["GB", None]
+        assert [feature["country"] for feature in features] == ["GB", None]
         assert list(features[0]) == list(OF_PLAYER)
 
     @pytest.mark.parametrize(
@@ -236,16 +235,16 @@ class TestAnswers:
         """Beside the features or among them, where a wrong identity is named."""
 
         def body(**further: Any) -> dict[str, Any]:
-            told = {"transaction_id": 17, "ingest_ts": (time.time() - 2) * 1e3}
-            inner = GIVEN | told | further
+            identity = {"transaction_id": 17, "ingest_ts": (time.time() - 2) * 1e3}
+            inner = FEATURES | identity | further
             whole = {"": inner, "features": {way: inner}, "instances": {way: [inner]}}
             return whole[way]
 
         answer = ask(instance, body())
-        [one] = answer.get("predictions", [answer])
+        [scored] = answer.get("predictions", [answer])
 
-        assert one["event_id"] == "17"
-        assert 2_000 <= one["latency_ms"] < 60_000
+        assert scored["event_id"] == "17"
+        assert 2_000 <= scored["latency_ms"] < 60_000
         for wrong in ("", True, 1.5, "x" * 257, "a\nb", "\ud800"):
             refused = post(instance, body(transaction_id=wrong))
 
@@ -254,7 +253,7 @@ class TestAnswers:
 
     def test_an_identity_beside_features_before_one_among_them(self, instance):
         """The same holds for the moment."""
-        inner = GIVEN | {"transaction_id": "inner", "ingest_ts": 1}
+        inner = FEATURES | {"transaction_id": "inner", "ingest_ts": 1}
         outer = {"transaction_id": "outer", "ingest_ts": time.time() - 2}
 
         answer = ask(instance, {"features": inner, **outer})
@@ -266,26 +265,26 @@ class TestAnswers:
         """A list is answered by a list, all of one version."""
         rows = transactions(5, seed=4)
         ids = [f"{event_id}-{place}" for place in range(5)]
-        given = [
-            flat(row, transaction_id=one) for row, one in zip(rows, ids, strict=True)
+        instances = [
+            flat(row, transaction_id=name) for row, name in zip(rows, ids, strict=True)
         ]
 
-        answer = ask(instance, {"use_case": "card_fraud", "instances": given})
+        answer = ask(instance, {"use_case": "card_fraud", "instances": instances})
 
         assert answer["model_version"] == 0
-        found = answer["predictions"]
-        assert [one["event_id"] for one in found] == ids
-        assert [one["probability"] for one in found] == pytest.approx(
+        predictions = answer["predictions"]
+        assert [row["event_id"] for row in predictions] == ids
+        assert [row["probability"] for row in predictions] == pytest.approx(
             [expected(row) for row in rows], abs=1e-9
         )
         written = logged(site, *ids, rows=10)
-        assert [one["inference_id"] for one in written[:5]] == [
-            one["inference_id"] for one in found
+        assert [row["inference_id"] for row in written[:5]] == [
+            row["inference_id"] for row in predictions
         ]
 
     def test_as_many_instances_as_are_allowed(self, instance):
         """One more is refused, as below."""
-        answer = ask(instance, {"instances": [GIVEN] * 20})
+        answer = ask(instance, {"instances": [FEATURES] * 20})
 
         assert len(answer["predictions"]) == 20
 
@@ -294,12 +293,14 @@ class TestAnswers:
         rows = transactions(60, seed=5)
 
         with futures.ThreadPoolExecutor(16) as pool:
-            found = list(pool.map(lambda row: ask(instance, flat(row)), rows))
+            answers = list(
+                pool.map(lambda features: ask(instance, flat(features)), rows)
+            )
 
-        assert [one["probability"] for one in found] == pytest.approx(
-            [expected(row) for row in rows], abs=1e-9
+        assert [answer["probability"] for answer in answers] == pytest.approx(
+            [expected(features) for features in rows], abs=1e-9
         )
-        assert len({one["inference_id"] for one in found}) == len(rows)
+        assert len({features["inference_id"] for features in answers}) == len(rows)
 
     def test_a_version_by_its_number(self, instance):
         """That very version scores, as a number or as a text."""
@@ -317,8 +318,8 @@ class TestAnswers:
         [row] = transactions(1, seed=7)
         row[3] = np.nan
 
-        given = flat(row, transaction_id=event_id) | {NAMES[3]: None}
-        answer = ask(instance, given)
+        body = flat(row, transaction_id=event_id) | {NAMES[3]: None}
+        answer = ask(instance, body)
 
         assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
         assert json.loads(logged(site, event_id)[0]["features"])[NAMES[3]] is None
@@ -326,10 +327,10 @@ class TestAnswers:
     def test_a_transaction_again_under_its_own_name(self, instance, event_id):
         """The same transaction and version is the same inference; others are others."""
         [row] = transactions(1, seed=8)
-        given = flat(row, transaction_id=event_id)
+        body = flat(row, transaction_id=event_id)
 
-        same = {ask(instance, given)["inference_id"] for _ in range(2)}
-        other = ask(instance, given | {"version": 1})["inference_id"]
+        same = {ask(instance, body)["inference_id"] for _ in range(2)}
+        other = ask(instance, body | {"version": 1})["inference_id"]
         unnamed = {ask(instance, flat(row))["inference_id"] for _ in range(2)}
 
         assert len(same) == 1
@@ -371,9 +372,9 @@ class TestAnswers:
 
         answer = post(instance, {"use_case": PLAYERS, "user_id": user})
 
-        told = answer.json()
-        assert (answer.status_code, told["error"]) == (404, "unknown_user")
-        assert told["probability"] is told["model_version"] is None
+        body = answer.json()
+        assert (answer.status_code, body["error"]) == (404, "unknown_user")
+        assert body["probability"] is body["model_version"] is None
 
 
 # Starts 02-GetProba as the framework does, and says what it has imported by then.
@@ -397,16 +398,11 @@ class TestStart:
     def test_imports_before_the_instance_listens(self, target, imported, tmp_path):
         """No request for a score waits for imports; a lookup's instance has none of
         them, even where they are installed."""
-        [one] = [one for one in FUNCTIONS if one.target == "score"]
-        folder = ROOT / one.folder
-        python = venvs.python_of(folder / one.requirements, folder=LOCAL / "venvs")
-        done = subprocess.run(
-            [str(python), "-c", STARTED, target],
-            cwd=stage.stage(folder, tmp_path / "staged"),
+        staged = stage.stage(ROOT / "02-GetProba", tmp_path / "staged")
+        process = execute(
+            [python_of("score"), "-c", STARTED, target],
+            cwd=staged,
             env={"PATH": os.environ["PATH"]},
-            check=True,
-            capture_output=True,
-            text=True,
         )
 
-        assert json.loads(done.stdout) == imported
+        assert json.loads(process.stdout) == imported

@@ -24,7 +24,7 @@ from tests.events import bet, registration
 from tests.functions.instances import Instance
 from tests.functions.scored import (
     CARDS,
-    GIVEN,
+    FEATURES,
     OF_DEFAULT,
     OF_PLAYER,
     PLAYER,
@@ -68,7 +68,7 @@ class TestOneInference:
 
     def test_of_a_transaction(self, site, instance, stream, event_id):
         """By champion and shadow, whenever it happened and whoever it is about."""
-        given = flat(transactions(1, seed=9)[0], transaction_id=event_id)
+        body = flat(transactions(1, seed=9)[0], transaction_id=event_id)
         enriched = {
             "event_id": event_id,
             "user_id": f"holder of {event_id}",
@@ -77,8 +77,8 @@ class TestOneInference:
             "event_time": "2026-03-01T12:00:00Z",
         }
 
-        answer = ask(instance, given)
-        assert stream.post(given | enriched).status_code == 200
+        answer = ask(instance, body)
+        assert stream.post(body | enriched).status_code == 200
 
         rows = logged(site, event_id, rows=4)
         assert {row["source"] for row in rows} == {"online", "stream"}
@@ -97,8 +97,8 @@ class TestOneInference:
         events = [registration(user_id=user, event_time=first.isoformat()), event]
         site.append(rows_of(events, received_at=now))
 
-        asked = PLAYER | {"user_id": user, "event_id": user}
-        answer = ask(instance, asked | {"ingest_ts": first.isoformat()})
+        body = PLAYER | {"user_id": user, "event_id": user}
+        answer = ask(instance, body | {"ingest_ts": first.isoformat()})
         assert stream.post(event).status_code == 200
 
         online, streamed = logged(site, user, rows=2)
@@ -121,55 +121,55 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
         400,
         f"features.{next(iter(OF_DEFAULT))}",
     ),
-    "features of two use cases": (GIVEN | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
+    "features of two use cases": (FEATURES | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
     "a missing feature": (without("V3"), 400, "V3"),
     "a missing one of features": ({"features": without("V3")}, 400, "features.V3"),
     "a missing one of instances": (
-        {"instances": [GIVEN, without("V3")]},
+        {"instances": [FEATURES, without("V3")]},
         400,
         "instances[1].V3",
     ),
-    "a text": (GIVEN | {"V3": "much"}, 400, "V3"),
-    "no text": (GIVEN | {"V3": ""}, 400, "V3"),
-    "NaN": (GIVEN | {"V3": float("nan")}, 400, "V3"),
-    "infinity": (GIVEN | {"V3": float("inf")}, 400, "V3"),
+    "a text": (FEATURES | {"V3": "much"}, 400, "V3"),
+    "no text": (FEATURES | {"V3": ""}, 400, "V3"),
+    "NaN": (FEATURES | {"V3": float("nan")}, 400, "V3"),
+    "infinity": (FEATURES | {"V3": float("inf")}, 400, "V3"),
     "a huge number": (
-        json.dumps(GIVEN | {"V3": 0}).replace('"V3": 0', '"V3": 1e999').encode(),
+        json.dumps(FEATURES | {"V3": 0}).replace('"V3": 0', '"V3": 1e999').encode(),
         400,
         "V3",
     ),
-    "a huge whole number": (GIVEN | {"V3": 10**400}, 400, "V3"),
-    "NaN as a text": (GIVEN | {"V3": "NaN"}, 400, "V3"),
-    "infinity as a text": (GIVEN | {"V3": "-Infinity"}, 400, "V3"),
-    "a boolean": (GIVEN | {"V3": True}, 400, "V3"),
-    "a nested value": ({"features": GIVEN | {"V3": [1]}}, 400, "features.V3"),
+    "a huge whole number": (FEATURES | {"V3": 10**400}, 400, "V3"),
+    "NaN as a text": (FEATURES | {"V3": "NaN"}, 400, "V3"),
+    "infinity as a text": (FEATURES | {"V3": "-Infinity"}, 400, "V3"),
+    "a boolean": (FEATURES | {"V3": True}, 400, "V3"),
+    "a nested value": ({"features": FEATURES | {"V3": [1]}}, 400, "features.V3"),
     "one of instances": (
-        {"instances": [GIVEN, GIVEN, GIVEN | {"V3": "x"}]},
+        {"instances": [FEATURES, FEATURES, FEATURES | {"V3": "x"}]},
         400,
         "instances[2].V3",
     ),
-    "an instance that is none": ({"instances": [GIVEN, 3]}, 400, "instances[1]"),
+    "an instance that is none": ({"instances": [FEATURES, 3]}, 400, "instances[1]"),
     "no instances": ({"instances": []}, 400, "instances"),
-    "too many instances": ({"instances": [GIVEN] * 21}, 413, "instances"),
-    "two ways at once": ({"features": GIVEN, "instances": None}, 400, "instances"),
-    "features and a user": ({"features": GIVEN, "user_id": "u"}, 400, "user_id"),
-    "instances and a user": ({"instances": [GIVEN], "user_id": "u"}, 400, "user_id"),
+    "too many instances": ({"instances": [FEATURES] * 21}, 413, "instances"),
+    "two ways at once": ({"features": FEATURES, "instances": None}, 400, "instances"),
+    "features and a user": ({"features": FEATURES, "user_id": "u"}, 400, "user_id"),
+    "instances and a user": ({"instances": [FEATURES], "user_id": "u"}, 400, "user_id"),
     "an empty user": (PLAYER | {"user_id": ""}, 400, "user_id"),
     "a user that is none": (PLAYER | {"user_id": None}, 400, "user_id"),
     "features that are none": ({"features": 3}, 400, "features"),
-    "an unknown version": (GIVEN | {"version": 99}, 404, "version"),
-    "a version below all": (GIVEN | {"version": -1}, 404, "version"),
-    "a version beyond all": (GIVEN | {"version": 10**30}, 404, "version"),
-    "an unknown one as a text": (GIVEN | {"version": "12"}, 404, "version"),
+    "an unknown version": (FEATURES | {"version": 99}, 404, "version"),
+    "a version below all": (FEATURES | {"version": -1}, 404, "version"),
+    "a version beyond all": (FEATURES | {"version": 10**30}, 404, "version"),
+    "an unknown one as a text": (FEATURES | {"version": "12"}, 404, "version"),
     **{
-        f"version {version!r}": (GIVEN | {"version": version}, 400, "version")
+        f"version {version!r}": (FEATURES | {"version": version}, 400, "version")
         for version in (True, 1.0, "1.5", "new", "", [1])
     },
-    "an unknown use case": (GIVEN | {"use_case": "no_such"}, 400, "use_case"),
-    "a use case that is none": (GIVEN | {"use_case": 3}, 400, "use_case"),
+    "an unknown use case": (FEATURES | {"use_case": "no_such"}, 400, "use_case"),
+    "a use case that is none": (FEATURES | {"use_case": 3}, 400, "use_case"),
     "a user of events": ({"use_case": "card_fraud", "user_id": "u"}, 400, "user_id"),
-    "a value beyond computing": (GIVEN | {"Amount": 1e308}, 400, "Amount"),
-    "a feature twice": (json.dumps(GIVEN).encode()[:-1] + b', "V3": 1}', 400, "V3"),
+    "a value beyond computing": (FEATURES | {"Amount": 1e308}, 400, "Amount"),
+    "a feature twice": (json.dumps(FEATURES).encode()[:-1] + b', "V3": 1}', 400, "V3"),
     "a user twice": (
         b'{"user_id": "u", "use_case": 1, "user_id": "w"}',
         400,
@@ -205,11 +205,11 @@ class TestRefuses:
 
     def test_another_method_path_or_type(self, instance):
         """Only a POST of JSON to the root is served."""
-        got = requests.get(instance.url, timeout=DEADLINE_S)
-        path = requests.post(f"{instance.url}path", json=GIVEN, timeout=DEADLINE_S)
-        text = post(instance, GIVEN, headers={"content-type": "text/plain"})
+        get = requests.get(instance.url, timeout=DEADLINE_S)
+        path = requests.post(f"{instance.url}path", json=FEATURES, timeout=DEADLINE_S)
+        text = post(instance, FEATURES, headers={"content-type": "text/plain"})
 
-        assert (got.status_code, got.headers["allow"]) == (405, "POST")
+        assert (get.status_code, get.headers["allow"]) == (405, "POST")
         assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
         assert (text.status_code, text.json()["field"]) == (415, "Content-Type")
 
@@ -221,8 +221,8 @@ class TestLog:
         rows = transactions(30, seed=10)
         ids = [f"{event_id}-{place}" for place in range(30)]
 
-        for row, one in zip(rows, ids, strict=True):
-            ask(instance, flat(row, transaction_id=one))
+        for row, name in zip(rows, ids, strict=True):
+            ask(instance, flat(row, transaction_id=name))
         writes.rule = lambda _: None
 
         written = logged(site, *ids, rows=60)
@@ -236,30 +236,30 @@ class TestLog:
         rows = transactions(300, seed=11)
         with Instance("score", every[1].environment, tmp_path) as short:
 
-            def one(place: int) -> int:
-                given = flat(rows[place], transaction_id=f"{prefix}-{place}")
+            def ask_for_score(place: int) -> int:
+                body = flat(rows[place], transaction_id=f"{prefix}-{place}")
                 try:
-                    return post(short, given).status_code
+                    return post(short, body).status_code
                 except requests.RequestException:
                     return 0
 
-            assert one(0) == 200
+            assert ask_for_score(0) == 200
             with futures.ThreadPoolExecutor(16) as pool:
-                asked = [pool.submit(one, place) for place in range(1, 300)]
-                futures.wait(asked[:150])
+                pending = [pool.submit(ask_for_score, place) for place in range(1, 300)]
+                futures.wait(pending[:150])
                 assert short.process is not None
                 os.kill(short.process.pid, signal.SIGTERM)
-                answered = 1 + sum(future.result() == 200 for future in asked)
+                n_answers = 1 + sum(future.result() == 200 for future in pending)
             eventually(lambda: not short.process.is_running, "it has ended")
 
-        assert answered >= 150
+        assert n_answers >= 150
         [counted] = site.rows(
             "SELECT COUNT(DISTINCT event_id) AS n, COUNT(*) AS of_all "
             "FROM inference_log WHERE STARTS_WITH(event_id, @prefix)",
             prefix=prefix,
         )
-        assert counted["n"] >= answered
-        assert counted["of_all"] >= 2 * answered
+        assert counted["n"] >= n_answers
+        assert counted["of_all"] >= 2 * n_answers
 
 
 class TestVersions:
@@ -270,8 +270,8 @@ class TestVersions:
 
         answer = eventually(
             lambda: (
-                found
-                if (found := ask(instance, flat(row)))["model_version"] == 1
+                reply
+                if (reply := ask(instance, flat(row)))["model_version"] == 1
                 else None
             ),
             "the new version serves",
@@ -292,7 +292,7 @@ class TestVersions:
         answer = ask(instance, flat(transactions(1)[0], version=version))
 
         row = logged(site, answer["event_id"])[0]
-        for one in (answer, row):
-            assert one["model_version"] == version
-            assert one["is_warm"] is False
-            assert one["probability"] is one["anomaly_score"] is None
+        for scored in (answer, row):
+            assert scored["model_version"] == version
+            assert scored["is_warm"] is False
+            assert scored["probability"] is scored["anomaly_score"] is None

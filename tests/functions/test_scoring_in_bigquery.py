@@ -106,12 +106,12 @@ class TestScores:
         rows = place.rows(
             "SELECT * FROM ma_predictions_staging WHERE run_id = 'shifted'"
         )
-        found = {row["user_id"]: row["probability"] for row in rows}
-        users = [*found]
+        shifted = {row["user_id"]: row["probability"] for row in rows}
+        users = [*shifted]
         unshifted = np.array([by_bigquery[user][0] for user in users])
 
         assert len(users) == 160
-        assert [found[user] for user in users] == pytest.approx(
+        assert [shifted[user] for user in users] == pytest.approx(
             season.apply(unshifted, -0.7).tolist(), abs=1e-12
         )
 
@@ -141,7 +141,7 @@ class TestScores:
 
         assert first["export_days_read"] == full["export_days_read"] > 0
         assert second["export_days_read"] < first["export_days_read"]
-        assert [one["users"] for one in (first, second, full)] == [160, 159, 160]
+        assert [answer["users"] for answer in (first, second, full)] == [160, 159, 160]
         assert scores(place) == both[2]
 
     def test_keep_no_features(self, both):
@@ -230,9 +230,9 @@ class TestAnalyst:
             r"`[\w.]*model_ga4_purchase_\w+`", f"`{model_of(place)}`", statement
         )
         text = re.sub(r"`[\w.]*visitors`", "`visitors`", text)
-        found = {row["user_id"]: row["probability"] for row in place.rows(text)}
+        probabilities = {row["user_id"]: row["probability"] for row in place.rows(text)}
 
-        assert found == pytest.approx(
+        assert probabilities == pytest.approx(
             {user: probability for user, (probability, _) in by_function.items()},
             abs=1e-10,
         )
@@ -276,13 +276,17 @@ class TestCommand:
             f"CREATE OR REPLACE TABLE source AS {USE_CASE.statement('features')}",
             USE_CASE.window(place.settings, [TRAINED]),
         )
-        found = scoring_sql.run(
+        statements = scoring_sql.run(
             deployment, version=None, source=source, connection=None
         )
-        place.warehouse.execute(found.once)
-        rows = {row["user_id"]: row["probability"] for row in place.rows(found.score)}
+        place.warehouse.execute(statements.once)
+        rows = {
+            row["user_id"]: row["probability"] for row in place.rows(statements.score)
+        }
 
-        assert f"`{place.workplace.project}.{place.workplace.dataset}." in found.once
+        assert (
+            f"`{place.workplace.project}.{place.workplace.dataset}." in statements.once
+        )
         assert rows == pytest.approx(
             {user: probability for user, (probability, _) in by_function.items()},
             abs=1e-10,
@@ -294,16 +298,16 @@ class TestCommand:
         """Its DDL and call are parsed, and its code runs on Arrow batches, from a
         bundle and without this project."""
         place, by_function, _ = both
-        found = scoring_sql.run(
+        statements = scoring_sql.run(
             deployment, version=0, source="d.t", connection="us.reads-bucket"
         )
         # sqlglot knows Python functions, and connections of other statements only.
         created = sqlglot.parse_one(
-            found.once.replace("WITH CONNECTION `us.reads-bucket`\n", ""),
+            statements.once.replace("WITH CONNECTION `us.reads-bucket`\n", ""),
             dialect="bigquery",
         )
-        call = sqlglot.parse_one(found.score, dialect="bigquery")
-        code = re.search(r'AS r"""(.*)"""', found.once, re.DOTALL)[1]
+        call = sqlglot.parse_one(statements.score, dialect="bigquery")
+        code = re.search(r'AS r"""(.*)"""', statements.once, re.DOTALL)[1]
         table = place.warehouse.table(
             USE_CASE.statement("features"),
             USE_CASE.window(place.settings, [TRAINED]),
@@ -341,7 +345,7 @@ class TestCommand:
         assert isinstance(created, exp.Create)
         assert created.args["kind"] == "FUNCTION"
         assert isinstance(call, exp.Select)
-        assert "scikit-learn==" in found.once
+        assert "scikit-learn==" in statements.once
         assert dict(zip(table["user_id"].to_pylist(), scored, strict=True)) == {
             user: pytest.approx(probability, abs=1e-12)
             for user, (probability, _) in by_function.items()

@@ -91,21 +91,21 @@ class TestPublishing:
         log_lines()
         answer = place.run("predictions", LATER)
         [line] = log_lines()
-        found, by = history(place, LATER), answer["log_odds_shift"]
+        after, applied = history(place, LATER), answer["log_odds_shift"]
         current = place.rows("SELECT * FROM ma_predictions_table")
 
-        assert 1.5 < by < 2.0
-        assert line["log_odds_shift"] == by
-        assert found.keys() == before.keys()
-        for user, (probability, percentile, shift) in found.items():
-            assert probability == season.apply(np.array([before[user][0]]), by)[0]
-            assert (percentile, shift) == (before[user][1], by)
-        assert {row["log_odds_shift"] for row in current} == {by}
+        assert 1.5 < applied < 2.0
+        assert line["log_odds_shift"] == applied
+        assert after.keys() == before.keys()
+        for user, (probability, percentile, shift) in after.items():
+            assert probability == season.apply(np.array([before[user][0]]), applied)[0]
+            assert (percentile, shift) == (before[user][1], applied)
+        assert {row["log_odds_shift"] for row in current} == {applied}
         assert {row["user_id"]: row["probability"] for row in current} == {
-            user: probability for user, (probability, *_) in found.items()
+            user: probability for user, (probability, *_) in after.items()
         }
         assert answer["mean_probability"] == pytest.approx(
-            np.mean([probability for probability, *_ in found.values()])
+            np.mean([probability for probability, *_ in after.values()])
         )
         assert answer["mean_probability"] > 2 * earlier["mean_probability"]
         assert answer["score_shift"] == pytest.approx(earlier["score_shift"], abs=1e-9)

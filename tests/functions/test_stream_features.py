@@ -38,13 +38,16 @@ class TestAccepts:
         event = bet(user_id=user, bet_amount=12.3)
 
         answer = instance.post(event, message_id="m7", envelope=envelope)
-        found = site.features()[user]
+        features = site.features()[user]
         again = instance.post(event, message_id="m7", envelope=envelope)
 
         assert (answer.status_code, answer.json()) == (200, {"outcome": "stored"})
         assert (again.status_code, again.json()) == (200, {"outcome": "stored"})
-        assert (found["bet_count"], str(found["bet_sum"].normalize())) == (1, "12.3")
-        assert site.features()[user] == found
+        assert (features["bet_count"], str(features["bet_sum"].normalize())) == (
+            1,
+            "12.3",
+        )
+        assert site.features()[user] == features
         [row, _] = stored(site, user)
         assert row["message_id"] == "m7"
         assert row["published_at"] == datetime(2026, 7, 1, 12, 0, 1, 234_000, UTC)
@@ -87,18 +90,18 @@ class TestAccepts:
         answer = instance.post(registration(user_id=user, postcode=" ab10 1ab "))
 
         assert answer.status_code == 200
-        found = site.features()[user]
+        features = site.features()[user]
         assert {
-            name: found[name] for name in ("age", "city", "country", "campaign")
+            name: features[name] for name in ("age", "city", "country", "campaign")
         } == {
             "age": 35,
             "city": "Aberdeen",
             "country": "GB",
             "campaign": "spring",
         }
-        assert found["socioeconomic_idx"] == 6.0
-        assert found["registration_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
-        assert "label" not in found
+        assert features["socioeconomic_idx"] == 6.0
+        assert features["registration_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
+        assert "label" not in features
 
     def test_many_at_once(self, site, instance, user):
         """Events that are pushed together are stored together, each for itself."""
@@ -108,8 +111,8 @@ class TestAccepts:
 
         assert {answer.status_code for answer in answers} == {200}
         assert answers[200].json()["reason"] == "malformed_json"
-        found = site.features()[user]
-        assert (found["bet_count"], found["bet_sum"]) == (200, 19_900)
+        features = site.features()[user]
+        assert (features["bet_count"], features["bet_sum"]) == (200, 19_900)
 
 
 class TestKeepsToItself:
@@ -135,17 +138,18 @@ class TestKeepsToItself:
         assert not [secret for secret in self.SECRETS if secret in str(everything)]
         assert not [secret for secret in self.SECRETS if secret in instance.log()]
 
+    @pytest.mark.runs
     def test_personal_fields_unless_they_are_to_be_kept(
         self, emulators, tmp_path, user
     ):
         """A setting has them stored, for who needs and may have them."""
         with (
-            new_site(emulators, PROPENSITY_KEEP_PERSONAL_FIELDS="true") as made,
-            Instance("stream_features", made.environment, tmp_path) as started,
+            new_site(emulators, PROPENSITY_KEEP_PERSONAL_FIELDS="true") as site,
+            Instance("stream_features", site.environment, tmp_path) as instance,
         ):
-            started.post(self.event(user))
+            instance.post(self.event(user))
 
-            [row] = stored(made, user)
+            [row] = stored(site, user)
         name, street, born = self.SECRETS
         assert (row["name"], row["street_address"]) == (name, street)
         assert str(row["date_of_birth"]) == born
@@ -165,15 +169,17 @@ def letters(site, instance) -> dict[str, tuple[Any, bytes, dict[str, Any]]]:
     sent = {}
     for name, fault in FAULTS.items():
         kind = "new_registration" if fault.of_registration else "new_bet"
-        event = next(one for one in events if one["event_type"] == kind)
+        event = next(event for event in events if event["event_type"] == kind)
         data = fault.spoil(event)
         attributes = attributes_of({**event, **fault.attributes})
         message_id = f"broken {name}"
         answer = instance.post(data, message_id=message_id, attributes=attributes)
         sent[name] = (answer, data, attributes)
-    found = {row["message_id"]: row for row in site.rows("SELECT * FROM dead_letters")}
+    by_message = {
+        row["message_id"]: row for row in site.rows("SELECT * FROM dead_letters")
+    }
     return {
-        name: (answer, data, {**found[f"broken {name}"], "sent": attributes})
+        name: (answer, data, {**by_message[f"broken {name}"], "sent": attributes})
         for name, (answer, data, attributes) in sent.items()
     }
 
@@ -186,10 +192,10 @@ class TestRefuses:
         answer, data, letter = letters[name]
 
         assert answer.status_code == 200
-        told = answer.json()
-        assert (told["outcome"], told["reason"]) == ("dead_letter", FAULTS[name].reason)
+        body = answer.json()
+        assert (body["outcome"], body["reason"]) == ("dead_letter", FAULTS[name].reason)
         assert letter["reason"] == FAULTS[name].reason
-        assert letter["field"] == told["field"]
+        assert letter["field"] == body["field"]
         assert letter["raw"] == redacted(data, PERSONAL)
         assert letter["raw_size"] == len(data)
         assert json.loads(letter["attributes"]) == letter["sent"]
@@ -341,7 +347,7 @@ class TestPublishes:
         instance.post_all(events)
 
         messages = pulled(1)
-        assert [json.loads(one.data)["user_id"] for one in messages] == [user]
+        assert [json.loads(message.data)["user_id"] for message in messages] == [user]
         assert messages[0].attributes["event_type"] == "new_bet"
 
 

@@ -61,10 +61,12 @@ class Troubled:
                 statuses[n].add(answer.status_code)
             waiting = [n for n in waiting if 200 not in statuses[n]]
             rows = self.site.rows("SELECT user_id, event_id FROM stream_events")
-            found = {(row["user_id"], row["event_id"]) for row in rows}
-            done = [events[n] for n in range(len(events)) if 200 in statuses[n]]
+            in_table = {(row["user_id"], row["event_id"]) for row in rows}
+            acknowledged = [events[n] for n in range(len(events)) if 200 in statuses[n]]
             lost = [
-                one for one in done if (one["user_id"], one["event_id"]) not in found
+                event
+                for event in acknowledged
+                if (event["user_id"], event["event_id"]) not in in_table
             ]
             assert not lost, f"{len(lost)} were acknowledged and are not stored"
         return statuses
@@ -74,19 +76,19 @@ class Troubled:
 def every_trouble(emulators, tmp_path_factory) -> Iterator[Troubled]:
     """An instance behind proxies."""
     with (
-        new_site(emulators, PROPENSITY_APPEND_TIMEOUT_S="6") as made,
+        new_site(emulators, PROPENSITY_APPEND_TIMEOUT_S="6") as site,
         WriteProxy(emulators.address("bigquery_storage")) as writes,
         TcpProxy(writes.address) as connection,
         TcpProxy(emulators.address("pubsub")) as pubsub,
     ):
         environment = {
-            **made.environment,
+            **site.environment,
             "BIGQUERY_STORAGE_EMULATOR_HOST": connection.address,
             "PUBSUB_EMULATOR_HOST": pubsub.address,
         }
         home = tmp_path_factory.mktemp("troubled")
-        with Instance("stream_features", environment, home) as started:
-            yield Troubled(made, started, writes, connection, pubsub)
+        with Instance("stream_features", environment, home) as instance:
+            yield Troubled(site, instance, writes, connection, pubsub)
 
 
 @pytest.fixture
@@ -125,8 +127,8 @@ class TestInTrouble:
         troubled.deliver(bets(user, 20))
 
         assert {answer.status_code for answer in answers} == {503}
-        told = answers[0].json()
-        assert (told["error"], told["retryable"]) == ("unavailable", True)
+        body = answers[0].json()
+        assert (body["error"], body["retryable"]) == ("unavailable", True)
         assert rows == []
         assert_exact(troubled.site, bets(user, 20))
 
@@ -156,7 +158,7 @@ class TestInTrouble:
         troubled.writes.rule = rule
         with ThreadPoolExecutor(8) as pool:
             answers = [
-                pool.submit(troubled.instance.post, one) for one in bets(user, 8)
+                pool.submit(troubled.instance.post, bet) for bet in bets(user, 8)
             ]
             assert reached.wait(DEADLINE_S)
             troubled.writes.rule = lambda _: None
@@ -193,7 +195,7 @@ class TestInTrouble:
         statuses = troubled.deliver(bets(user, 200), threads=64)
 
         assert all(200 in each for each in statuses)
-        sizes = [one.rows.num_rows for one in troubled.writes.appended[before:]]
+        sizes = [append.rows.num_rows for append in troubled.writes.appended[before:]]
         assert len(sizes) < 60
         assert_exact(troubled.site, bets(user, 200))
 
@@ -231,7 +233,9 @@ class TestInTrouble:
                 return None
             users = appended.rows.column("user_id").to_pylist()
             broken = [
-                row for row, one in enumerate(users) if one.startswith(BROKEN_USER)
+                row
+                for row, user_id in enumerate(users)
+                if user_id.startswith(BROKEN_USER)
             ]
             return dict.fromkeys(broken, "no such partition") or None
 
@@ -251,7 +255,7 @@ class TestInTrouble:
             "SELECT raw, detail FROM dead_letters WHERE reason = 'refused_by_table'"
         )
         assert sorted(letter["raw"] for letter in letters) == [
-            written(one) for one in bad
+            written(event) for event in bad
         ]
         assert {letter["detail"] for letter in letters} == {"no such partition"}
         assert stored(troubled.site, bad[0]["user_id"]) == []
@@ -271,7 +275,7 @@ class TestInTrouble:
 
         assert {answer.status_code for answer in answers} == {500}
         assert answers[0].json()["error"] == "missing_table"
-        assert sorted(json.loads(one.data)["event_id"] for one in messages) == [
+        assert sorted(json.loads(message.data)["event_id"] for message in messages) == [
             f"e{n}" for n in range(5)
         ]
         assert_exact(troubled.site, bets(user, 5))
@@ -296,23 +300,25 @@ class TestInTrouble:
         """An instance that has never had the table waits for it; then it goes on."""
         is_down = True
         with (
-            new_site(emulators, PROPENSITY_RETRY_DEADLINE_S="2") as made,
+            new_site(emulators, PROPENSITY_RETRY_DEADLINE_S="2") as site,
             Proxy(
                 emulators.url("bigquery"), lambda _: 503 if is_down else None
             ) as proxy,
         ):
-            load_postcodes(made)
-            environment = {**made.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
-            with Instance("stream_features", environment, tmp_path) as started:
-                answers = [started.post(registration(user_id=user)) for _ in range(3)]
+            load_postcodes(site)
+            environment = {**site.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+            with Instance("stream_features", environment, tmp_path) as instance:
+                answers = [instance.post(registration(user_id=user)) for _ in range(3)]
                 is_down = False
                 eventually(
-                    lambda: started.post(registration(user_id=user)).status_code == 200,
+                    lambda: (
+                        instance.post(registration(user_id=user)).status_code == 200
+                    ),
                     "the table is read",
                 )
 
             assert {answer.status_code for answer in answers} == {503}
-            assert made.features()[user]["socioeconomic_idx"] == 6.0
+            assert site.features()[user]["socioeconomic_idx"] == 6.0
 
 
 @contextlib.contextmanager
@@ -340,9 +346,9 @@ class TestStalled:
             "PROPENSITY_APPEND_TIMEOUT_S": "300",
         }
         with (
-            new_site(emulators, **settings) as made,
-            behind_writes("stream_features", made, emulators, tmp_path) as (
-                started,
+            new_site(emulators, **settings) as site,
+            behind_writes("stream_features", site, emulators, tmp_path) as (
+                instance,
                 writes,
             ),
             ThreadPoolExecutor(100) as pool,
@@ -353,35 +359,36 @@ class TestStalled:
             def post(number: int) -> tuple[int, str]:
                 event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
                 event["padding"] = "x" * self.MESSAGE
-                answer = started.post(event)
+                answer = instance.post(event)
                 return answer.status_code, answer.text
 
-            asked = [pool.submit(post, number) for number in range(100)]
+            futures = [pool.submit(post, number) for number in range(100)]
             refused = eventually(
-                lambda: [one for one in asked if one.done()], "some are refused"
+                lambda: [future for future in futures if future.done()],
+                "some are refused",
             )
-            assert {one.result()[0] for one in refused} == {503}
+            assert {future.result()[0] for future in refused} == {503}
             # All that may wait waits by now: whoever comes next is refused.
             eventually(
                 lambda: {post(1_000 + n)[0] for n in range(4)} == {503},
                 "it takes no more",
             )
-            before = started.memory_mib()
+            before = instance.memory_mib()
             with ThreadPoolExecutor(8) as more:
                 answers = list(more.map(post, range(2_000, 2_150)))
-            after = started.memory_mib()
+            after = instance.memory_mib()
 
             assert {status for status, _ in answers} == {503}
             assert "too much waits" in answers[0][1]
-            assert sum(one.done() for one in asked) < 60
+            assert sum(future.done() for future in futures) < 60
             # 150 MB came, and went.
             assert after < before + 75
 
             go_on.set()
-            statuses = [one.result()[0] for one in asked]
+            statuses = [future.result()[0] for future in futures]
             assert post(3_000)[0] == 200
 
-            stored_ids = {row["event_id"] for row in stored(made, user)}
-            taken = {f"e{n}" for n, status in enumerate(statuses) if status == 200}
-            assert len(taken) > 40
-            assert taken | {"e3000"} == stored_ids
+            stored_ids = {row["event_id"] for row in stored(site, user)}
+            accepted = {f"e{n}" for n, status in enumerate(statuses) if status == 200}
+            assert len(accepted) > 40
+            assert accepted | {"e3000"} == stored_ids

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import requests
 
@@ -24,6 +23,7 @@ from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import Instance
 from tests.functions.streamed import instance
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site
+from tests.rows import append_rows
 
 # Fixtures.
 __all__ = ["instance"]
@@ -43,9 +43,7 @@ def suppress(site: Site | Place, user: str, *, use_case: str = EVERYWHERE) -> No
         "suppressed_at": at,
         "suppressed_on": at.date(),
     }
-    table = tables.SUPPRESSED_USERS
-    rows = pa.Table.from_pylist([row], schema=table.arrow_schema())
-    site.warehouse.append(table, rows, job_id=f"s{uuid.uuid4().hex}")
+    append_rows(site.warehouse, tables.SUPPRESSED_USERS, [row])
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +53,12 @@ def site(emulators) -> Iterator[Site]:
         "PROPENSITY_SUPPRESSION_KEY": KEY,
         "PROPENSITY_SUPPRESSION_TTL_S": str(TTL_S),
     }
-    with new_site(emulators, **extra) as made:
-        suppress(made, FORGOTTEN)
-        yield made
+    with new_site(emulators, **extra) as site:
+        suppress(site, FORGOTTEN)
+        yield site
 
 
-def found(site: Site, user: str) -> dict[str, int]:
+def row_counts(site: Site, user: str) -> dict[str, int]:
     """How many rows of each table name a user."""
     sql = {
         "stream_events": "user_id = @user",
@@ -77,12 +75,9 @@ def found(site: Site, user: str) -> dict[str, int]:
     }
 
 
-NOTHING = {
-    "stream_events": 0,
-    "truth_events": 0,
-    "inference_log": 0,
-    "dead_letters": 0,
-}
+NOTHING = dict.fromkeys(
+    ("stream_events", "truth_events", "inference_log", "dead_letters"), 0
+)
 
 
 @pytest.mark.long
@@ -113,7 +108,7 @@ class TestStreamFeatures:
         site.unsubscribe(published)
 
         assert (answer.status_code, other.status_code) == (200, 200)
-        assert found(site, FORGOTTEN) == NOTHING
+        assert row_counts(site, FORGOTTEN) == NOTHING
         assert b"somebody else" in message.data
 
     def test_drops_events_by_their_attributes(self, site, instance):
@@ -121,7 +116,7 @@ class TestStreamFeatures:
         answer = instance.post(b"{", attributes={"user": FORGOTTEN})
 
         assert answer.status_code == 200
-        assert found(site, FORGOTTEN) == NOTHING
+        assert row_counts(site, FORGOTTEN) == NOTHING
 
     def test_keeps_those_of_everybody_else_in_the_same_group(self, site, instance):
         """Of events that arrive together only the suppressed user's are left out."""
@@ -131,9 +126,9 @@ class TestStreamFeatures:
 
         answers = instance.post_all(events)
 
-        assert {one.status_code for one in answers} == {200}
-        assert all(found(site, user)["stream_events"] == 1 for user in users)
-        assert found(site, FORGOTTEN) == NOTHING
+        assert {answer.status_code for answer in answers} == {200}
+        assert all(row_counts(site, user)["stream_events"] == 1 for user in users)
+        assert row_counts(site, FORGOTTEN) == NOTHING
 
     def test_follows_the_list_within_its_time(self, site, instance):
         """Whoever is put on the list is dropped twice the TTL later at the latest."""
@@ -142,9 +137,9 @@ class TestStreamFeatures:
         suppress(site, user)
 
         def is_dropped() -> bool:
-            before = found(site, user)["stream_events"]
+            before = row_counts(site, user)["stream_events"]
             assert instance.post(bet(user_id=user)).status_code == 200
-            return found(site, user)["stream_events"] == before
+            return row_counts(site, user)["stream_events"] == before
 
         eventually(is_dropped, "the user's events are dropped")
 
@@ -165,7 +160,7 @@ class TestStreamFeatures:
         eventually(
             lambda: (
                 instance.post(bet(user_id=user)).status_code == 200
-                and found(site, user)["stream_events"]
+                and row_counts(site, user)["stream_events"]
             ),
             "the events are stored",
         )
@@ -182,14 +177,11 @@ class TestTroubledList:
             answer = instance.post(bet(user_id=FORGOTTEN))
 
         assert answer.status_code == 500
-        assert found(site, FORGOTTEN) == NOTHING
+        assert row_counts(site, FORGOTTEN) == NOTHING
 
 
-@pytest.fixture(scope="module")
-def get_proba(site, tmp_path_factory) -> Iterator[Instance]:
-    """The function, with predictions of two users, one of them suppressed."""
-    table = tables.PREDICTIONS
-    site.warehouse.create(table)
+def publish(site: Site, *users: str) -> None:
+    """Publish a prediction of each user."""
     at = datetime.now(UTC)
     rows = [
         {
@@ -201,10 +193,16 @@ def get_proba(site, tmp_path_factory) -> Iterator[Instance]:
             "model_version": 0,
             "scored_at": at,
         }
-        for user in ("user-seen", FORGOTTEN)
+        for user in users
     ]
-    given = pa.Table.from_pylist(rows, schema=table.arrow_schema())
-    site.warehouse.append(table, given, job_id=f"p{uuid.uuid4().hex}")
+    append_rows(site.warehouse, tables.PREDICTIONS, rows)
+
+
+@pytest.fixture(scope="module")
+def get_proba(site, tmp_path_factory) -> Iterator[Instance]:
+    """The function, with predictions of two users, one of them suppressed."""
+    site.warehouse.create(tables.PREDICTIONS)
+    publish(site, "user-seen", FORGOTTEN)
     home = tmp_path_factory.mktemp("get_proba")
     with Instance("get_proba", site.environment, home) as started:
         yield started
@@ -217,11 +215,11 @@ class TestLookups:
             requests.get(get_proba.url, {"user_id": user}, timeout=60)
             for user in (FORGOTTEN, "nobody")
         ]
-        bodies: list[dict[str, Any]] = [one.json() for one in answers]
+        bodies: list[dict[str, Any]] = [answer.json() for answer in answers]
         for body in bodies:
             del body["user_id"]
 
-        assert [one.status_code for one in answers] == [404, 404]
+        assert [answer.status_code for answer in answers] == [404, 404]
         assert bodies[0] == bodies[1]
 
     def test_answer_for_others_in_the_same_question(self, get_proba):
@@ -229,7 +227,8 @@ class TestLookups:
         users = ["user-seen", FORGOTTEN, "nobody"]
         answer = requests.post(get_proba.url, json={"user_ids": users}, timeout=60)
         seen = {
-            one["user_id"]: one["probability"] for one in answer.json()["predictions"]
+            entry["user_id"]: entry["probability"]
+            for entry in answer.json()["predictions"]
         }
 
         assert seen == {"user-seen": 0.5, FORGOTTEN: None, "nobody": None}
@@ -237,20 +236,11 @@ class TestLookups:
     def test_forget_an_answer_that_was_cached(self, site, get_proba):
         """The list is asked before the cache is."""
         user = f"u{uuid.uuid4().hex[:6]}"
-        row = {
-            "use_case": USE_CASE,
-            "user_id": user,
-            "as_of": datetime.now(UTC).date(),
-            "probability": 0.25,
-            "model_version": 0,
-        }
-        table = tables.PREDICTIONS
-        given = pa.Table.from_pylist([row], schema=table.arrow_schema())
-        site.warehouse.append(table, given, job_id=f"p{uuid.uuid4().hex}")
+        publish(site, user)
 
         def status() -> int:
-            asked = requests.get(get_proba.url, {"user_id": user}, timeout=60)
-            return asked.status_code
+            reply = requests.get(get_proba.url, {"user_id": user}, timeout=60)
+            return reply.status_code
 
         assert status() == 200
         suppress(site, user)
@@ -294,9 +284,9 @@ class TestScheduledRuns:
             )
         suppress(shop_place, forgotten)
         [week] = [
-            one
-            for one in shop_place.run("model_evaluation", LATER)["weeks"]
-            if one["week"] == f"{TRAINED}"
+            week
+            for week in shop_place.run("model_evaluation", LATER)["weeks"]
+            if week["week"] == f"{TRAINED}"
         ]
         scored = {
             row["user_id"]
@@ -339,6 +329,6 @@ class TestScoring:
             broken = json.dumps({"user_id": user}).encode()
             assert score_stream.post(broken).status_code == 200
 
-        assert found(site, FORGOTTEN) == NOTHING
-        assert found(site, other)["inference_log"] == 1
-        assert found(site, other)["dead_letters"] == 1
+        assert row_counts(site, FORGOTTEN) == NOTHING
+        assert row_counts(site, other)["inference_log"] == 1
+        assert row_counts(site, other)["dead_letters"] == 1

@@ -62,7 +62,7 @@ def transactions(count: int, *, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows.round(6), columns=NAMES)
 
 
-ASKED = transactions(INSTANCES, seed=0)
+TRANSACTIONS = transactions(INSTANCES, seed=0)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def publish(site: Site, count: int) -> Versions:
         )
         assert version == number
         recorded.append(row)
-        scores = model.predict_proba(preprocessor.transform(ASKED))[:, 1]
+        scores = model.predict_proba(preprocessor.transform(TRANSACTIONS))[:, 1]
         expected[version] = scores.tolist()
     site.warehouse.append(
         TRAINING_METADATA, pa.concat_tables(recorded), job_id=uuid.uuid4().hex
@@ -149,7 +149,7 @@ class Load:
             thread.join()
 
     def _ask(self) -> None:
-        body = {"use_case": CARDS.name, "instances": ASKED.to_dict("records")}
+        body = {"use_case": CARDS.name, "instances": TRANSACTIONS.to_dict("records")}
         with requests.Session() as session:
             while not self._stop.wait(PAUSE_S):
                 began = time.perf_counter()
@@ -168,12 +168,12 @@ class Load:
             if answer.status_code != 200:
                 self.failures.append(f"{answer.status_code} {answer.text}")
                 return
-            told = answer.json()
-            version = told["model_version"]
+            body = answer.json()
+            version = body["model_version"]
             self.seen[version] += 1
             kind = self.versions.kinds[version]
-            found = [one[kind] for one in told["predictions"]]
-            if not np.allclose(found, self.versions.expected[version], 0, 1e-9):
+            scores = [entry[kind] for entry in body["predictions"]]
+            if not np.allclose(scores, self.versions.expected[version], 0, 1e-9):
                 self.mixed.append(answer.text)
 
 
@@ -191,8 +191,8 @@ def switch(load: Load, version: int) -> None:
 def refuse(load: Load, corrupt: int, instance: Instance, *, serving: int) -> None:
     """Promote a corrupt version, and check that the one that serves goes on."""
     load.versions.promote(corrupt)
-    told = REFUSED.format(corrupt)
-    eventually(lambda: told in instance.log(), told)
+    message = REFUSED.format(corrupt)
+    eventually(lambda: message in instance.log(), message)
     before = Counter(load.seen)
     eventually(lambda: (load.seen - before).total() > 50, "it goes on")
 
@@ -226,8 +226,10 @@ class TestTwentySwitches:
                     if version == CORRUPT_AFTER:
                         refuse(load, corrupt, instance, serving=version)
                 took_s = time.perf_counter() - began
-            lines = [one["message"] for one in instance.lines()]
-        seen = ", ".join(f"{one}: {load.seen[one]:,}" for one in sorted(load.seen))
+            lines = [line["message"] for line in instance.lines()]
+        seen = ", ".join(
+            f"{version}: {load.seen[version]:,}" for version in sorted(load.seen)
+        )
         half, most, longest = np.quantile(load.seconds, [0.5, 0.99, 1.0]) * 1e3
         print(
             f"\n{load.requests:,} requests of {INSTANCES} transactions by {CLIENTS} "
@@ -241,7 +243,7 @@ class TestTwentySwitches:
         assert load.failures == []
         assert load.mixed == []
         assert sorted(load.seen) == list(range(SWITCHES + 1))
-        assert sum(REFUSED.format(corrupt) in one for one in lines) == 1
+        assert sum(REFUSED.format(corrupt) in line for line in lines) == 1
 
 
 @pytest.mark.long
@@ -258,14 +260,14 @@ class TestTraining:
         site.close()
 
         assert answer["promoted"]
-        told = json.loads(message.data)
+        update = json.loads(message.data)
         champion = place.registry.champion()
-        assert told == {
+        assert update == {
             "use_case": "ga4_purchase",
             "action": "promote",
             "version": answer["model_version"],
             "shadow": None,
             "pinned": False,
             "epoch": champion.epoch,
-            "at": told["at"],
+            "at": update["at"],
         }

@@ -5,7 +5,6 @@ Expected value, specified on emulators: learned, published, and held against amo
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -24,6 +23,7 @@ from tests.functions.conftest import TRAINED, Place, Trained
 from tests.functions.looked_up import ask, serving
 from tests.functions.predicted import add, published_once
 from tests.propensity.registry.versions import overwrite
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, paid, purchase
 
 pytestmark = pytest.mark.runs
@@ -72,11 +72,11 @@ class TestTraining:
         [row] = place.rows(METADATA)
         data = place.registry.artifacts.read(row["dataset_object"]).data
         rows = pa.parquet.read_table(pa.BufferReader(data)).to_pylist()
-        held = [one for one in rows if one["as_of"] in row["holdout_as_ofs"]]
+        held = [user for user in rows if user["as_of"] in row["holdout_as_ofs"]]
 
-        assert {one[AMOUNT] is not None for one in held if one["label"]} == {True}
-        assert {one[AMOUNT] for one in held if not one["label"]} == {None}
-        assert row["value_observed"] == sum(one[AMOUNT] or 0 for one in held)
+        assert {user[AMOUNT] is not None for user in held if user["label"]} == {True}
+        assert {user[AMOUNT] for user in held if not user["label"]} == {None}
+        assert row["value_observed"] == sum(user[AMOUNT] or 0 for user in held)
         assert row["value_ratio"] == pytest.approx(
             float(row["value_observed"] / row["value_promised"])
         )
@@ -96,9 +96,9 @@ class TestTraining:
         ]
         place = make_place(new_export(rows).ga4_dataset)
         window = USE_CASE.window(place.settings, [MONDAY])
-        found = place.rows(USE_CASE.statement("converter_amounts"), **window)
+        rows = place.rows(USE_CASE.statement("converter_amounts"), **window)
 
-        assert {row["user_id"]: row["amount"] for row in found} == {
+        assert {row["user_id"]: row["amount"] for row in rows} == {
             "u": Decimal(7),
             "v": Decimal("22.5"),
             "w": None,
@@ -124,14 +124,14 @@ class TestPublishing:
         rows = place.rows(HISTORY)
 
         assert len(rows) == 160
-        for one in rows:
-            wanted = one["probability"] * amount[one["user_id"]]
-            assert float(one["expected_value"]) == pytest.approx(wanted, abs=1e-6)
-            low, value, high = sorted(one[name] for name in COLUMNS)
+        for row in rows:
+            expected = row["probability"] * amount[row["user_id"]]
+            assert float(row["expected_value"]) == pytest.approx(expected, abs=1e-6)
+            low, value, high = sorted(row[name] for name in COLUMNS)
             assert (low, value, high) == (
-                one["expected_value_low"],
-                one["expected_value"],
-                one["expected_value_high"],
+                row["expected_value_low"],
+                row["expected_value"],
+                row["expected_value_high"],
             )
             assert 0 < low < value < high
 
@@ -146,10 +146,12 @@ class TestPublishing:
     def test_the_answer_has_their_sum_and_what_to_expect_of_it(self, published_once):
         place, answer = published_once
         total = sum(row["expected_value"] for row in place.rows(HISTORY))
-        found = answer["expected_value"]
+        expected_value = answer["expected_value"]
 
-        assert found["sum"] == pytest.approx(float(total), abs=1e-4)
-        assert 0 < found["low"] < found["sum"] < found["high"]
+        assert expected_value["sum"] == pytest.approx(float(total), abs=1e-4)
+        assert (
+            0 < expected_value["low"] < expected_value["sum"] < expected_value["high"]
+        )
 
     @pytest.mark.long
     def test_a_version_without_amounts_publishes_the_same_probabilities(
@@ -226,9 +228,9 @@ class TestLookup:
             ask(url, user_id="user.001").text
         )
 
-    @pytest.mark.parametrize("wanted", [{"value": 2}, {"value": 1, "explain": 1}])
-    def test_what_it_cannot_be_is_400(self, url, wanted):
-        answer = ask(url, user_id="user.001", **wanted)
+    @pytest.mark.parametrize("query", [{"value": 2}, {"value": 1, "explain": 1}])
+    def test_what_it_cannot_be_is_400(self, url, query):
+        answer = ask(url, user_id="user.001", **query)
 
         assert (answer.status_code, answer.json()["field"]) == (400, "value")
 
@@ -267,15 +269,11 @@ class TestEvaluation:
                 "percentile": 50,
                 "model_version": 0,
                 "scored_at": datetime(2026, 3, 2, tzinfo=UTC),
-                "expected_value": None if one is None else Decimal(str(one)),
+                "expected_value": None if value is None else Decimal(str(value)),
             }
-            for user, one in values.items()
+            for user, value in values.items()
         ]
-        place.warehouse.append(
-            tables.PREDICTIONS_HISTORY,
-            pa.Table.from_pylist(rows, tables.PREDICTIONS_HISTORY.arrow_schema()),
-            job_id=f"published-{uuid.uuid4().hex}",
-        )
+        append_rows(place.warehouse, tables.PREDICTIONS_HISTORY, rows)
 
     def test_is_of_what_each_user_paid_in_the_week(self, place):
         """Ranking and sums, by hand; nobody else's amounts count."""
@@ -286,12 +284,12 @@ class TestEvaluation:
 
         [row] = place.rows("SELECT * FROM ma_model_evaluation")
         amount = np.array([5.0 + n if n % 4 == 0 else 0.0 for n in range(USERS)])
-        wanted = gini.figures(
+        figures = gini.figures(
             Paid(np.array([*values.values()]), amount, np.ones(USERS))
         )
         assert row["value_observed"] == Decimal(int(amount.sum()))
         assert row["value_promised"] == Decimal(int(sum(values.values())))
-        for name, figure in wanted.items():
+        for name, figure in figures.items():
             assert float(row[name]) == pytest.approx(float(figure))
         assert answer["weeks"][0]["value_gini"] == pytest.approx(row["value_gini"])
 

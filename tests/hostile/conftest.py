@@ -42,33 +42,39 @@ Serve = Callable[[str], Instance]
 def site(emulators) -> Iterator[Site]:
     """Tables, bucket and topics, with something to be asked for."""
     # Requests come one by one: nobody would come while another is waited for.
-    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0") as made:
-        setup.prepare(made.warehouse, made.artifacts, made.settings)
-        load_model.load(made.warehouse, made.artifacts, made.settings)
-        made.warehouse.execute(
+    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0") as site:
+        setup.prepare(site.warehouse, site.artifacts, site.settings)
+        load_model.load(site.warehouse, site.artifacts, site.settings)
+        site.warehouse.execute(
             "INSERT INTO ma_predictions_table"
             " (use_case, user_id, as_of, probability, percentile, model_version)"
             " VALUES ('first_day_churn', 'ana', DATE '2026-03-01', 0.5, 50, 0),"
             " ('first_day_churn', '0', DATE '2026-03-01', 0.25, 20, 0)"
         )
-        yield made
+        yield site
 
 
 @pytest.fixture(scope="session")
 def serve(site, tmp_path_factory) -> Iterator[Serve]:
     """Return a function's process; the first who asks for it starts it."""
-    started: dict[str, Instance] = {}
+    instances: dict[str, Instance] = {}
 
     def of(target: str) -> Instance:
-        if target not in started:
+        if target not in instances:
             home = tmp_path_factory.mktemp(target)
             # An export is named, as runs want it, and is not there.
             environment = {**site.environment, "PROPENSITY_GA4_DATASET": "analytics_1"}
-            started[target] = Instance(target, environment, home).start()
-        return started[target]
+            instances[target] = Instance(target, environment, home).start()
+        return instances[target]
 
     yield of
-    stop([one.process for one in started.values() if one.process is not None])
+    stop(
+        [
+            instance.process
+            for instance in instances.values()
+            if instance.process is not None
+        ]
+    )
 
 
 def described(target: str) -> dict[str, Any]:
@@ -80,15 +86,15 @@ def described(target: str) -> dict[str, Any]:
 
 def check_answer(answer: requests.Response, *, sent: str = "") -> None:
     """Check that an answer is no failure, is JSON, and tells nothing of insides."""
-    asked = f"{answer.request.method} {answer.request.url}\n{sent}"
-    assert answer.status_code < 500, f"{asked}\n{answer.status_code} {answer.text}"
+    request = f"{answer.request.method} {answer.request.url}\n{sent}"
+    assert answer.status_code < 500, f"{request}\n{answer.status_code} {answer.text}"
     if answer.request.method != "HEAD" and answer.content:
-        assert answer.headers["Content-Type"].startswith("application/json"), asked
+        assert answer.headers["Content-Type"].startswith("application/json"), request
         json.loads(answer.content)
-    found = INTERNALS.search(_unechoed(answer.text, sent))
-    assert found is None, f"{asked}\n{answer.text}"
+    leak = INTERNALS.search(_unechoed(answer.text, sent))
+    assert leak is None, f"{request}\n{answer.text}"
     # What serves may say its name, and no version of it.
-    assert not re.search(r"\d", answer.headers.get("Server", "")), asked
+    assert not re.search(r"\d", answer.headers.get("Server", "")), request
 
 
 def _unechoed(text: str, sent: str) -> str:

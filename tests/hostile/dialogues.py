@@ -18,13 +18,15 @@ ASYNCHRONOUS = ("get_proba", "score", "stream_features")
 ALL = (*ASYNCHRONOUS, "model_evaluation")
 # Others are hardly different to a client.
 FUNCTION_OR_LONG = {
-    one.target: one.target
-    if one.target in ALL
-    else pytest.param(one.target, marks=pytest.mark.long)
-    for one in FUNCTIONS
+    function.target: function.target
+    if function.target in ALL
+    else pytest.param(function.target, marks=pytest.mark.long)
+    for function in FUNCTIONS
 }
 THREADED = [
-    FUNCTION_OR_LONG[one.target] for one in FUNCTIONS if not one.is_asynchronous
+    FUNCTION_OR_LONG[function.target]
+    for function in FUNCTIONS
+    if not function.is_asynchronous
 ]
 JSON = {"Content-Type": "application/json"}
 
@@ -55,9 +57,9 @@ def raw(
     length: str | None = None,
 ) -> bytes:
     """Return a request, with headers in any number and order."""
-    told = f"Content-Length: {len(body) if length is None else length}"
+    length_header = f"Content-Length: {len(body) if length is None else length}"
     lines = [f"{method} {path} HTTP/1.1", "Host: f", "Connection: close", *headers]
-    return "\r\n".join([*lines, told, "", ""]).encode("latin-1") + body
+    return "\r\n".join([*lines, length_header, "", ""]).encode("latin-1") + body
 
 
 def status_of(received: bytes) -> int:

@@ -161,8 +161,8 @@ class TestHeaders:
             ("Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
             ("Transfer-Encoding: xchunked",),
         ):
-            given = ("Content-Type: application/json", *headers)
-            data = raw(headers=given, body=body + inner)
+            request_headers = ("Content-Type: application/json", *headers)
+            data = raw(headers=request_headers, body=body + inner)
             received = dialogue(serve(target).port, data, timeout_s=SILENCE_S)
 
             # 501: the server knows no such coding.

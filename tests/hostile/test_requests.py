@@ -167,8 +167,8 @@ def broken(
     port: int, body: bytes, *, method: str, headers: tuple[str, ...]
 ) -> tuple[int, dict[str, str], bytes]:
     """Send a body that is wrong or ends too early; return status, headers and body."""
-    given = ("Content-Type: application/json", *headers)
-    head = "\r\n".join([f"{method} / HTTP/1.1", "Host: f", *given, "", ""])
+    request_headers = ("Content-Type: application/json", *headers)
+    head = "\r\n".join([f"{method} / HTTP/1.1", "Host: f", *request_headers, "", ""])
     with socket.create_connection((HOST, port), timeout=TIMEOUT_S) as link:
         link.sendall(head.encode() + body)
         link.shutdown(socket.SHUT_WR)
@@ -206,18 +206,18 @@ class TestBrokenBodies:
         """Chunks that are none or end too early: 400 and JSON, and no trace logged."""
         instance = serve(target)
         for case, (headers, body) in BROKEN.items():
-            status, found, answer = broken(
+            status, answer_headers, answer = broken(
                 instance.port, body, method=method, headers=headers
             )
 
             # Where the method alone is refused the body need not be read.
             assert status in ((400,) if method == "POST" else (400, 405)), case
-            assert found["content-type"] == "application/json", case
-            told = json.loads(answer)
-            assert told["error"] in ("bad_request", "method_not_allowed"), case
-            assert told["retryable"] is False, case
+            assert answer_headers["content-type"] == "application/json", case
+            refusal = json.loads(answer)
+            assert refusal["error"] in ("bad_request", "method_not_allowed"), case
+            assert refusal["retryable"] is False, case
             if method == "POST":
-                assert told["field"] == "body", case
+                assert refusal["field"] == "body", case
         assert "Traceback" not in instance.log()
         # And it goes on.
         answer = post(serve, target, b"[]")
@@ -229,8 +229,8 @@ class TestBrokenBodies:
     def test_are_none_of_the_frameworks_own_pages(self, serve, target, path):
         """What functions-framework refuses by itself is JSON, too, whatever follows."""
         for headers, body in [((), b""), *BROKEN.values()]:
-            told = "\r\n".join([f"GET {path} HTTP/1.1", "Host: f", *headers, "", ""])
-            data = told.encode() + body
+            head = "\r\n".join([f"GET {path} HTTP/1.1", "Host: f", *headers, "", ""])
+            data = head.encode() + body
             with socket.create_connection((HOST, serve(target).port)) as link:
                 link.sendall(data)
                 link.shutdown(socket.SHUT_WR)
@@ -267,7 +267,7 @@ def _drips(targets: tuple[str, ...], count: int) -> list[tuple[str, str, int]]:
 class TestSlowClients:
     @pytest.mark.parametrize(
         ("slow", "target"),
-        [(one, one[0]) for one in _drips(ASYNCHRONOUS, 100)],
+        [(drip, drip[0]) for drip in _drips(ASYNCHRONOUS, 100)],
         indirect=["slow"],
         ids=lambda value: (
             value if isinstance(value, str) else "-".join(map(str, value))
@@ -391,12 +391,12 @@ def attack(
 
 def answer_of(answer: Any) -> requests.Response:
     """Return what requests knows of an answer that Schemathesis has wrapped."""
-    made = requests.Response()
-    made.status_code = answer.status_code
-    made._content = answer.content
-    made.headers.update({name: values[0] for name, values in answer.headers.items()})
-    made.request = answer.request
-    return made
+    plain = requests.Response()
+    plain.status_code = answer.status_code
+    plain._content = answer.content
+    plain.headers.update({name: values[0] for name, values in answer.headers.items()})
+    plain.request = answer.request
+    return plain
 
 
 @pytest.mark.parametrize("mode", MODES)

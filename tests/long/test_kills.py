@@ -42,8 +42,8 @@ SETTLED_S = 1800.0
 @pytest.fixture
 def site(emulators) -> Iterator[Site]:
     """Tables and topics for one test alone."""
-    with new_site(emulators) as made:
-        yield made
+    with new_site(emulators) as site:
+        yield site
 
 
 class Stream:
@@ -67,19 +67,20 @@ class Stream:
         )
         endpoints = {"stream_features": instance.url.rstrip("/")}
         project = self.site.workplace.project
-        wanted = topics.message(deployed, project, endpoints, pauses=True)
-        self.site.subscriber.create_subscription(wanted)
-        return str(wanted.name)
+        subscription = topics.message(deployed, project, endpoints, pauses=True)
+        self.site.subscriber.create_subscription(subscription)
+        return str(subscription.name)
 
     def publish(self, deliveries: Sequence[Delivery]) -> None:
         """Publish deliveries, to each topic in its turn."""
         for turn, topic in enumerate(self._topics):
-            mine = deliveries[turn :: len(self._topics)]
+            batch = deliveries[turn :: len(self._topics)]
             messages = [
-                {"data": one.data, "attributes": dict(one.attributes)} for one in mine
+                {"data": delivery.data, "attributes": dict(delivery.attributes)}
+                for delivery in batch
             ]
             ids = self.site.publish(topic, messages)
-            self.sent.update(zip(ids, mine, strict=True))
+            self.sent.update(zip(ids, batch, strict=True))
 
     @property
     def stored(self) -> int:
@@ -89,7 +90,11 @@ class Stream:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What was sent and can be an event, as often as it was sent."""
-        return [one.event for one in self.sent.values() if one.event is not None]
+        return [
+            delivery.event
+            for delivery in self.sent.values()
+            if delivery.event is not None
+        ]
 
     def settle(self) -> None:
         """Wait until everything that was sent is stored, or buried."""
@@ -110,23 +115,23 @@ class Stream:
     def check(self) -> dict[str, int]:
         """Compare everything with what was sent, and return the figures."""
         events = self.events
-        identities = {_identity(one) for one in events}
+        identities = {_identity(event) for event in events}
         rows = self.site.rows(
             "SELECT use_case, user_id, event_date, event_id, message_id "
             "FROM stream_events"
         )
-        found = {
+        stored = {
             (row["use_case"], row["user_id"], str(row["event_date"]), row["event_id"])
             for row in rows
         }
-        assert found == identities
+        assert stored == identities
 
         personal = personal_fields(CATALOGUE.types)
         letters = self.site.rows("SELECT message_id, reason, raw FROM dead_letters")
         broken = {
-            message: (one.reason, redacted(one.data, personal))
-            for message, one in self.sent.items()
-            if one.event is None
+            message: (delivery.reason, redacted(delivery.data, personal))
+            for message, delivery in self.sent.items()
+            if delivery.event is None
         }
         buried = {row["message_id"]: (row["reason"], row["raw"]) for row in letters}
         assert buried == broken
@@ -164,9 +169,9 @@ def show() -> Callable[..., None]:
     """Print figures; ``make test-long`` shows them at its end."""
 
     def line(title: str, stream: Stream, seconds: float, **figures: int) -> None:
-        told = ", ".join(f"{value:,} {name}" for name, value in figures.items())
+        text = ", ".join(f"{value:,} {name}" for name, value in figures.items())
         rate = len(stream.sent) / seconds
-        print(f"{title}: {told}; {seconds:.1f} s, {rate:,.0f} messages/s")
+        print(f"{title}: {text}; {seconds:.1f} s, {rate:,.0f} messages/s")
 
     return line
 
@@ -250,8 +255,8 @@ def test_several_instances_give_what_one_gives(site, tmp_path, show):
             site.compact(datetime.now(UTC))
             instances[0].start(wait=False)
             whole = Stream(site, [])
-            for one in streams:
-                whole.sent.update(one.sent)
+            for stream in streams:
+                whole.sent.update(stream.sent)
             whole.settle()
             seconds = time.monotonic() - stream.began
             stream.close()

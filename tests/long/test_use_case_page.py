@@ -75,8 +75,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(folder: Path, command: list[str]) -> str:
     """Run a command in the copy, and return what it printed; it must succeed."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = execute(command, cwd=folder, env={**kept, "PROPENSITY_PORT_BASE": str(BASE)})
-    return done.stdout
+    process = execute(
+        command, cwd=folder, env={**kept, "PROPENSITY_PORT_BASE": str(BASE)}
+    )
+    return process.stdout
 
 
 def here(command: str) -> list[str]:
@@ -88,15 +90,15 @@ def here(command: str) -> list[str]:
     return [re.sub(rf"{re.escape(HOST)}:80(\d\d)", _port, word) for word in words]
 
 
-def _port(found: re.Match[str]) -> str:
-    return f"{HOST}:{BASE - 80 + int(found[1])}"
+def _port(match: re.Match[str]) -> str:
+    return f"{HOST}:{BASE - 80 + int(match[1])}"
 
 
 class TestPage:
     def test_ends_with_a_probability(self, copy):
         """A use case of its own is written, checked, trained, and looked up."""
-        told = {command: run(copy, here(command)) for command in commands()}
-        written, checked, _, trained, predicted, looked_up = told.values()
+        outputs = {command: run(copy, here(command)) for command in commands()}
+        written, checked, _, trained, predicted, looked_up = outputs.values()
 
         assert (copy / "propensity" / "usecases" / NAME / "features.sql").is_file()
         assert "features.sql" in written

@@ -70,20 +70,20 @@ def pytest(
 def outcome(rule: Rule, tree: Path) -> tuple[bool, str]:
     """Break a rule, run its tests and mend it; return whether, and by which, red."""
     try:
-        done = _one_by_one(rule, tree, text=rule.broken)
-        if done.returncode in GREEN:
-            done = _one_by_one(rule, tree, text=rule.broken, is_long=True)
-            if done.returncode == TESTS_FAILED:
+        process = _one_by_one(rule, tree, text=rule.broken)
+        if process.returncode in GREEN:
+            process = _one_by_one(rule, tree, text=rule.broken, is_long=True)
+            if process.returncode == TESTS_FAILED:
                 sound = _one_by_one(rule, tree, text=rule.rule, is_long=True)
                 if sound.returncode:
                     return False, f"red before it is broken  {rule.clause}"
     except subprocess.TimeoutExpired:
         return False, f"no answer within {TIMEOUT_S} s  {rule.clause}"
-    if done.returncode == TESTS_FAILED and (found := FAILED.search(done.stdout)):
-        return True, f"red    {rule.clause}  [{found[1]}]"
-    is_green = done.returncode in GREEN
-    said = "GREEN" if is_green else f"pytest ended with {done.returncode}"
-    return False, f"{said}  {rule.clause}"
+    if process.returncode == TESTS_FAILED and (match := FAILED.search(process.stdout)):
+        return True, f"red    {rule.clause}  [{match[1]}]"
+    is_green = process.returncode in GREEN
+    result = "GREEN" if is_green else f"pytest ended with {process.returncode}"
+    return False, f"{result}  {rule.clause}"
 
 
 def _one_by_one(
@@ -108,29 +108,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Break rules; see tests go red.")
     parser.add_argument("--only", default="", help="a word of the clause or the file")
     only = parser.parse_args().only.lower()
-    chosen = [one for one in rules() if only in f"{one.clause} {one.file}".lower()]
-    if stale := [one for one in chosen if one.places != 1]:
-        for one in stale:
-            print(f"{one.file} has it {one.places} times: {one.rule!r}")
+    selected = [
+        rule for rule in rules() if only in f"{rule.clause} {rule.file}".lower()
+    ]
+    if stale := [rule for rule in selected if rule.places != 1]:
+        for rule in stale:
+            print(f"{rule.file} has it {rule.places} times: {rule.rule!r}")
         return 1
     failed = 0
     with tempfile.TemporaryDirectory(prefix="mutations-") as name:
         tree = Path(name) / "tree"
         tree.mkdir()
         copy_of_the_tree(tree)
-        every = sorted({test for one in chosen for test in one.tests})
+        tests = sorted({test for rule in selected for test in rule.tests})
         sound = pytest(
-            tree, every, options=["-n", "3", "--dist", "loadfile"], timeout_s=None
+            tree, tests, options=["-n", "3", "--dist", "loadfile"], timeout_s=None
         )
         if sound.returncode not in GREEN:
             print(f"{sound.stdout}\nRed before any rule is broken: mend that first.")
             return 1
-        for number, rule in enumerate(chosen, 1):
-            is_red, said = outcome(rule, tree)
+        for number, rule in enumerate(selected, 1):
+            is_red, message = outcome(rule, tree)
             failed += not is_red
-            print(f"{number:3}/{len(chosen)}  {said}", flush=True)
-    print(f"{len(chosen) - failed} of {len(chosen)} rules were seen red")
-    return 1 if failed or not chosen else 0
+            print(f"{number:3}/{len(selected)}  {message}", flush=True)
+    print(f"{len(selected) - failed} of {len(selected)} rules were seen red")
+    return 1 if failed or not selected else 0
 
 
 if __name__ == "__main__":

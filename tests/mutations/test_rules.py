@@ -18,8 +18,8 @@ def text_of(file: str) -> str:
 
 class TestRules:
     def test_are_in_their_files_exactly_once(self):
-        assert {one.clause: one.places for one in RULES if one.places != 1} == {}
-        assert [one.clause for one in RULES if one.broken == one.rule] == []
+        assert {rule.clause: rule.places for rule in RULES if rule.places != 1} == {}
+        assert [rule.clause for rule in RULES if rule.broken == rule.rule] == []
 
     def test_name_tests_that_exist(self):
         for rule in RULES:
@@ -39,10 +39,10 @@ class TestList:
             for path in (ROOT / "propensity").iterdir()
             if (path / "__init__.py").is_file() or path.name == "sql"
         }
-        found = {
+        named = {
             rule.file.split("/")[1] for rule in RULES if "propensity/" in rule.file
         }
-        assert rooms <= found
+        assert rooms <= named
 
     def test_names_each_clause_once(self):
         clauses = [rule.clause for rule in RULES]
