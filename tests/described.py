@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import jsonschema_rs
 import yaml
@@ -16,21 +16,6 @@ import yaml
 from local.stack.state import ROOT
 
 JSON = "application/json"
-
-
-class Answer(Protocol):
-    """An answer of ``requests`` or of Flask's client."""
-
-    status_code: int
-    headers: Any
-
-    @property
-    def text(self) -> str:
-        """The body."""
-        ...
-
-
-A = TypeVar("A", bound=Answer)
 
 
 @cache
@@ -67,8 +52,13 @@ def _validator(target: str, method: str, status: str) -> Any:
     )
 
 
-def check_described(target: str, answer: A, *, method: str = "POST") -> A:
-    """Check that an answer's status, type and shape are described; return it."""
+def check_described(target: str, answer: Any, *, method: str = "POST") -> Any:
+    """
+    Check that status, type and shape of an answer are described, and return it.
+
+    Args:
+        answer: Of ``requests``, or of Flask's client.
+    """
     status = answer.status_code
     if method.lower() not in _operations(target):
         assert status in (404, 405), f"{method} is not described, and answered {status}"

@@ -1,8 +1,8 @@
 """
-Endpoints of one function's own in front of the emulators, which record what it asks.
+Proxies in front of the emulators that record the requests of one function.
 
-A function's process is pointed at them by the variables that name the emulators, and
-its code knows nothing of it. So every call is known to be of one function.
+The variables that name the emulators name the proxies instead. So every recorded call
+is of one function.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from google.cloud.bigquery_storage_v1 import types as storage_types
@@ -38,37 +39,25 @@ class Call:
     status: int = 200
 
 
-# Which field of a method's first request names what it is about.
-NAMED = {
-    "/google.cloud.bigquery.storage.v1.BigQueryRead/CreateReadSession": (
-        storage_types.CreateReadSessionRequest,
-        lambda asked: asked.read_session.table,
-    ),
-    "/google.cloud.bigquery.storage.v1.BigQueryRead/ReadRows": (
-        storage_types.ReadRowsRequest,
-        lambda asked: asked.read_stream,
-    ),
-    "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows": (
-        storage_types.AppendRowsRequest,
-        lambda asked: asked.write_stream,
-    ),
-    **{
-        f"/google.cloud.bigquery.storage.v1.BigQueryWrite/{name}": (
-            getattr(storage_types, f"{name}Request"),
-            named,
-        )
-        for name, named in (
-            ("CreateWriteStream", lambda asked: asked.parent),
-            ("FinalizeWriteStream", lambda asked: asked.name),
-            ("BatchCommitWriteStreams", lambda asked: asked.parent),
-        )
-    },
-    "/google.pubsub.v1.Publisher/Publish": (PublishRequest, lambda asked: asked.topic),
-}
+# The type of a method's first request, and its field that names a resource.
+RESOURCES = {
+    f"/google.cloud.bigquery.storage.v1.{method}": (
+        getattr(storage_types, f"{method.split('/')[1]}Request"),
+        attrgetter(field),
+    )
+    for method, field in (
+        ("BigQueryRead/CreateReadSession", "read_session.table"),
+        ("BigQueryRead/ReadRows", "read_stream"),
+        ("BigQueryWrite/AppendRows", "write_stream"),
+        ("BigQueryWrite/CreateWriteStream", "parent"),
+        ("BigQueryWrite/FinalizeWriteStream", "name"),
+        ("BigQueryWrite/BatchCommitWriteStreams", "parent"),
+    )
+} | {"/google.pubsub.v1.Publisher/Publish": (PublishRequest, attrgetter("topic"))}
 
 
-class Noting(GrpcProxy):
-    """Forward every method, and note what it names."""
+class RecordingProxy(GrpcProxy):
+    """Forward every call, and record the resource that it names."""
 
     def __init__(self, storage: str, pubsub: str) -> None:
         super().__init__(
@@ -80,20 +69,20 @@ class Noting(GrpcProxy):
         self, method: str, sent: Iterator[bytes], context: Any
     ) -> Iterator[bytes]:
         """Answer as the emulator does."""
-        yield from super().serve(method, self._noted(method, sent), context)
+        yield from super().serve(method, self._recorded(method, sent), context)
 
-    def _noted(self, method: str, sent: Iterator[bytes]) -> Iterator[bytes]:
+    def _recorded(self, method: str, sent: Iterator[bytes]) -> Iterator[bytes]:
         names: set[str] = set()
         try:
             for data in sent:
-                kind, name_of = NAMED.get(method, (None, None))
+                kind, name_of = RESOURCES.get(method, (None, None))
                 name = name_of(kind.pb().FromString(data)) if kind else ""
                 # Later requests of a call name nothing: they go where the first went.
                 if name not in names and (name or not names):
                     names.add(name)
                     self.calls.append(Call(GRPC, method, name))
                 yield data
-        except Exception:  # the client has gone, and what it had asked is noted
+        except Exception:  # the client has gone; its requests are recorded
             return
 
 
@@ -105,10 +94,10 @@ class Recorder:
         Args:
             environment: Of the function, with the emulators' own addresses.
         """
-        self._given = environment
+        self._environment = environment
         self._bigquery = Proxy(environment["BIGQUERY_EMULATOR_HOST"])
         self._storage = Proxy(environment["STORAGE_EMULATOR_HOST"], _refused)
-        self._grpc = Noting(
+        self._grpc = RecordingProxy(
             environment["BIGQUERY_STORAGE_EMULATOR_HOST"],
             environment["PUBSUB_EMULATOR_HOST"],
         )
@@ -126,7 +115,7 @@ class Recorder:
     def environment(self) -> dict[str, str]:
         """The function's variables, with the recorder's addresses."""
         return {
-            **self._given,
+            **self._environment,
             "BIGQUERY_EMULATOR_HOST": self._bigquery.url,
             "STORAGE_EMULATOR_HOST": self._storage.url,
             "BIGQUERY_STORAGE_EMULATOR_HOST": self._grpc.address,
@@ -135,7 +124,7 @@ class Recorder:
 
     @property
     def calls(self) -> list[Call]:
-        """All that was asked; of each service in its order."""
+        """All requests, in order for each service."""
         return [
             *_http(BIGQUERY, self._bigquery),
             *_http(STORAGE, self._storage),
@@ -144,7 +133,7 @@ class Recorder:
 
 
 def _refused(asked: Asked) -> tuple[int, bytes] | None:
-    """Refuse to tell of the bucket itself: the client asks, and nobody needs it."""
+    """Refuse the bucket's metadata: the client asks for it, and nothing needs it."""
     if re.fullmatch(r"/storage/v1/b/[^/?]+(\?.*)?", asked.path):
         return 403, b'{"error": {"code": 403, "message": "storage.buckets.get"}}'
     return None

@@ -20,7 +20,7 @@ from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from tests.events import FEATURES, transaction
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, together
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import Site, eventually, new_site
 from tests.propensity.registry.versions import store
@@ -136,9 +136,10 @@ def unserved(emulators, tmp_path_factory) -> Iterator[Place]:
 @contextlib.contextmanager
 def new_card_place(emulators, tmp_path_factory) -> Iterator[Place]:
     """Start both functions as they are deployed."""
-    with contextlib.ExitStack() as undo:
-        site = undo.enter_context(new_site(emulators, PROPENSITY_CHAMPION_TTL_S="1"))
-        writes = undo.enter_context(WriteProxy(emulators.address("bigquery_storage")))
+    with (
+        new_site(emulators, PROPENSITY_CHAMPION_TTL_S="1") as site,
+        WriteProxy(emulators.address("bigquery_storage")) as writes,
+    ):
         environment = {
             **site.environment,
             "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
@@ -147,12 +148,8 @@ def new_card_place(emulators, tmp_path_factory) -> Iterator[Place]:
             Instance(target, environment, tmp_path_factory.mktemp(target))
             for target in ("stream_features", "score_stream")
         ]
-        for instance in instances:
-            undo.callback(instance.stop)
-            instance.start(wait=False)
-        for instance in instances:
-            instance.wait()
-        yield Place(site, *instances, writes)
+        with together(instances):
+            yield Place(site, *instances, writes)
 
 
 @pytest.fixture

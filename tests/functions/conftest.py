@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import functions_framework
+import numpy as np
 import pyarrow as pa
 import pytest
 from xdist import is_xdist_controller
@@ -38,6 +39,7 @@ from tests import shop
 from tests.conftest import Workplace, new_workplace, start_emulators
 from tests.described import check_described
 from tests.emptied import Objects, empty_tables
+from tests.functions.evaluated import MONDAY, USERS
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import overwrite
 from tests.shared import once
@@ -350,6 +352,49 @@ def log_lines(capfd) -> Callable[[], list[dict[str, Any]]]:
         return [json.loads(line) for line in output if line.startswith("{")]
 
     return lines
+
+
+@pytest.fixture(scope="module")
+def own_export(new_export) -> Workplace:
+    """An export that each test fills."""
+    return new_export([shop.event("u1", MONDAY)])
+
+
+@pytest.fixture
+def shop_of(own_export, borrow) -> Callable[[list[shop.Row]], Place]:
+    """Return the place of one test, whose export holds these rows."""
+
+    def make(rows: list[shop.Row]) -> Place:
+        name = own_export.ga4_dataset
+        with own_export.bigquery.client() as client:
+            for table in client.list_tables(name):
+                client.delete_table(table)
+        shop.load(own_export, rows)
+        return borrow(name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    """A probability for each of many users; some share one."""
+    generator = np.random.default_rng(3)
+    drawn = np.round(generator.beta(1, 4, USERS), 2)
+    return {f"u{number}": float(value) for number, value in enumerate(drawn)}
+
+
+@pytest.fixture(scope="module")
+def converters(scores) -> list[str]:
+    """The users who buy: each by its probability."""
+    generator = np.random.default_rng(4)
+    return [user for user, p in scores.items() if generator.random() < p]
+
+
+@pytest.fixture(scope="module")
+def published_once(new_place, with_champion) -> tuple[Place, dict[str, Any]]:
+    """A place with one publication, and the answer of its run."""
+    place = with_champion(new_place())
+    return place, place.run("predictions", TRAINED)
 
 
 def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from deploy import stage
@@ -81,9 +82,13 @@ class Instance:
         self.process = spawn(
             self.target,
             [
-                *(str(python_of(self.target)), "-m", "functions_framework"),
-                *("--source", "main.py", "--target", self.target),
-                *("--host", HOST, "--port", str(self.port)),
+                str(python_of(self.target)),
+                "-m",
+                "functions_framework",
+                "--source=main.py",
+                f"--target={self.target}",
+                f"--host={HOST}",
+                f"--port={self.port}",
                 *(["--asgi"] if is_asynchronous else []),
             ],
             environment={
@@ -141,14 +146,9 @@ class Instance:
     def memory_mib(self) -> float:
         """Return the resident memory of the process and its workers."""
         assert self.process is not None
-        kib = 0
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self.process.pid:
-                    status = (folder / "status").read_text()
-                    kib += int(status.partition("VmRSS:")[2].split()[0])
-        return kib / 1024
+        process = psutil.Process(self.process.pid)
+        group = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in group) / 2**20
 
     # Pushes
 
@@ -173,6 +173,18 @@ class Instance:
         """Push messages at the same time; answers are in their order."""
         with futures.ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self.post, events))
+
+
+@contextlib.contextmanager
+def together(instances: Sequence[Instance]) -> Iterator[None]:
+    """Start instances at the same time, and stop them."""
+    with contextlib.ExitStack() as undo:
+        for instance in instances:
+            undo.callback(instance.stop)
+            instance.start(wait=False)
+        for instance in instances:
+            instance.wait()
+        yield
 
 
 @contextlib.contextmanager

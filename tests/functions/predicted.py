@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
-
-import pytest
 
 from propensity.schema import Table
 from tests.functions.conftest import TRAINED, Place
@@ -39,10 +36,3 @@ def add(place: Place, table: Table, **fields: object) -> None:
         **fields,
     }
     append_rows(place.warehouse, table, [row])
-
-
-@pytest.fixture(scope="module")
-def published_once(new_place, with_champion) -> tuple[Place, dict[str, Any]]:
-    """A place with one publication, and the answer of its run."""
-    place = with_champion(new_place())
-    return place, place.run("predictions", TRAINED)

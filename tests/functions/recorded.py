@@ -28,7 +28,7 @@ from tests import rights, scored_cards
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED
 from tests.functions.evaluated import published
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site, rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_suppression import KEY, suppress
@@ -308,16 +308,10 @@ def recorded(site, tmp_path_factory) -> Recorded:
             },
             tmp_path_factory.mktemp("in_bigquery"),
         )
-        for instance in instances.values():
-            undo.callback(instance.stop)
-            instance.start(wait=False)
-        for instance in instances.values():
-            instance.wait()
         run = Run(site, instances)
-        for part in (stream, compaction, history, batch, aged, serving):
-            part(run)
-        for instance in instances.values():
-            instance.stop()
+        with together([*instances.values()]):
+            for part in (stream, compaction, history, batch, aged, serving):
+                part(run)
         calls = {target: recorder.calls for target, recorder in recorders.items()}
     where = rights.Site(
         project=site.workplace.project,

@@ -211,16 +211,6 @@ class TestScores:
             for field in ("anomaly_score", "model_version", "inference_id"):
                 assert message[field] == row[field]
 
-    def test_repeat_their_name_when_they_are_repeated(self, place, name):
-        """A redelivery is the same inference, by the same version."""
-        place.promote(place.publish(forest(400)))
-        for _ in range(2):
-            assert place.scoring.post(enriched(name)).status_code == 200
-
-        rows = place.logged(name)
-        assert len(rows) == 2
-        assert len({(row["inference_id"], row["anomaly_score"]) for row in rows}) == 1
-
     def test_wait_for_a_model_that_has_seen_enough(self, place, name):
         """What is not warm says so, and has no score that could be taken for one."""
         version = place.publish(forest(40))

@@ -7,14 +7,12 @@ from __future__ import annotations
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.models.anomaly import AnomalyModel
 from propensity.registry.versions import Registry
 from tests.functions.conftest import Place
 from tests.scored_cards import DAY, START, Cards, drawn, store, stored, truth
@@ -259,15 +257,3 @@ class TestPointInTime:
         assert answer["outcomes"]["known"] == known
         assert answer["outcomes"]["pending"] == before - known
         assert answer["as_of"] == str(halfway.date())
-
-
-def test_scores_are_those_of_the_model_that_was_measured(trained):
-    """What is stored and loaded scores the held-out rows as the figures say."""
-    shop, _ = trained
-    [row] = shop.recorded()
-    preprocessor, model = shop.registry.load(row)
-
-    assert not isinstance(model, AnomalyModel) or model.is_warm
-    assert preprocessor.n_features_in_ == 29
-    assert np.isfinite(row["pr_auc"])
-    assert timedelta(0) == row["as_of"] - FIRST

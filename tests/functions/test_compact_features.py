@@ -157,12 +157,6 @@ class TestServed:
         ] == [5]
         assert view(site)["racing"] == features(events)["racing"]
 
-    def test_takes_posts_only(self, served):
-        """Anything but a POST is told what is taken."""
-        answer = requests.get(served[1].url, timeout=DEADLINE_S)
-
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
-
     @pytest.mark.parametrize(
         ("body", "field"),
         [(b"{", "body"), (b'{"days": 3}', "days"), (b'{"force": 1}', "force")],

@@ -13,20 +13,11 @@ import pytest
 
 from propensity import tables
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.evaluated import (
-    MONDAY,
-    converters,
-    own_export,
-    published,
-    scores,
-    shop_of,
-)
+from tests.functions.evaluated import MONDAY, published
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, purchase
 
 pytestmark = pytest.mark.runs
-
-__all__ = ["converters", "own_export", "scores", "shop_of"]
 
 
 def watched(place: Place) -> dict[tuple[str, str], Mapping[str, Any]]:

@@ -17,20 +17,8 @@ from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from tests import shop
 from tests.functions.conftest import Place, let_the_lease_end
-from tests.functions.evaluated import (
-    MONDAY,
-    USERS,
-    converters,
-    evaluations,
-    own_export,
-    published,
-    scores,
-    shop_of,
-)
+from tests.functions.evaluated import MONDAY, USERS, evaluations, published
 from tests.shop import DAY, WEEK, event, purchase
-
-# Fixtures.
-__all__ = ["converters", "own_export", "scores", "shop_of"]
 
 
 class TestFigures:

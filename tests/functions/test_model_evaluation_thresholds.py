@@ -13,21 +13,11 @@ from sklearn import metrics
 from propensity import tables
 from tests import shop
 from tests.docs.pages import blocks
-from tests.functions.evaluated import (
-    MONDAY,
-    evaluations,
-    own_export,
-    published,
-    scores,
-    shop_of,
-)
+from tests.functions.evaluated import MONDAY, evaluations, published
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
-
-# Fixtures.
-__all__ = ["own_export", "scores", "shop_of"]
 
 
 class TestThresholds:

@@ -14,23 +14,12 @@ from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from tests import shop
 from tests.functions.conftest import Place
-from tests.functions.evaluated import (
-    MONDAY,
-    converters,
-    evaluations,
-    own_export,
-    published,
-    scores,
-    shop_of,
-)
+from tests.functions.evaluated import MONDAY, evaluations, published
 from tests.functions.test_audience_lift import join, lifts
 from tests.functions.test_drift import expect_much
 from tests.shop import DAY, WEEK, purchase
 
 pytestmark = pytest.mark.runs
-
-# Fixtures.
-__all__ = ["converters", "own_export", "scores", "shop_of"]
 
 OLDER, NEWER = MONDAY + WEEK, MONDAY + 2 * WEEK
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from typing import Any
@@ -374,12 +373,3 @@ class TestForce:
 
         assert forced["score_shift"] > 0.75
         assert forced["users"] == 160
-
-
-def test_unpickled_models_are_the_ones_recorded(training):
-    """The model that is loaded is byte for byte the one that training recorded."""
-    place, answer = training
-    data = place.registry.artifacts.read(answer["objects"]["model.joblib"]).data
-    [row] = place.warehouse.rows("SELECT model_sha256 FROM ma_model_training_metadata")
-
-    assert hashlib.sha256(data).hexdigest() == row["model_sha256"]

@@ -23,7 +23,7 @@ import requests
 from commands.cli import main
 from propensity.runs import setup
 from tests.events import bet, registration, written
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site
 
 USER = "player-5f1c9e"
@@ -84,42 +84,35 @@ def searched(site, tmp_path_factory) -> Searched:
         patch.setenv(name, value)
     main(["load-model"])
     patch.undo()
-    started = [
-        Instance(name, site.environment, home / name).start(wait=False)
-        for name in FUNCTIONS
-    ]
-    by_name = dict(zip(FUNCTIONS, started, strict=True))
-    try:
-        for instance in started:
-            instance.wait()
-        site.subscribe(site.topic("enriched"), endpoint=by_name["archive_events"].url)
-        site.subscribe(site.topic("enriched"), endpoint=by_name["score_stream"].url)
+    instances = {
+        name: Instance(name, site.environment, home / name) for name in FUNCTIONS
+    }
+    with together([*instances.values()]):
+        site.subscribe(site.topic("enriched"), endpoint=instances["archive_events"].url)
+        site.subscribe(site.topic("enriched"), endpoint=instances["score_stream"].url)
         at = f"{now - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
         right = registration(user_id=USER, event_time=at, **PERSONAL)
         for event in (right, bet(user_id=USER, event_time=at)):
-            by_name["stream_features"].post(event)
+            instances["stream_features"].post(event)
         for data in wrong_registrations():
-            assert by_name["stream_features"].post(data).status_code == 200
-            assert by_name["score_stream"].post(data).status_code == 200
-            assert by_name["archive_events"].post(data).status_code == 200
+            assert instances["stream_features"].post(data).status_code == 200
+            assert instances["score_stream"].post(data).status_code == 200
+            assert instances["archive_events"].post(data).status_code == 200
         eventually(lambda: site.artifacts.names("archive/"), "the archive is written")
         eventually(lambda: site.count("inference_log"), "the bet is scored")
         site.compact(now + timedelta(days=2), force=True)
         for question in ({"user_id": USER}, {"user_id": "nobody"}):
-            requests.get(by_name["get_proba"].url, question, timeout=60)
+            requests.get(instances["get_proba"].url, question, timeout=60)
             requests.post(
-                by_name["score"].url,
+                instances["score"].url,
                 json={**question, "use_case": "first_day_churn"},
                 timeout=60,
             )
-        requests.get(by_name["get_proba"].url, {USER: "x"}, timeout=60)
+        requests.get(instances["get_proba"].url, {USER: "x"}, timeout=60)
         body = {"user_id": USER, "features": {}, USER: 1}
-        requests.post(by_name["score"].url, json=body, timeout=60)
+        requests.post(instances["score"].url, json=body, timeout=60)
         scored = site.count("inference_log")
         eventually(lambda: site.count("inference_log") >= scored, "scores are logged")
-    finally:
-        for instance in started:
-            instance.stop()
     return Searched(
         tables={
             f"{table.table_id}.{name}": " ".join(cells(row[name]) for row in rows)
@@ -130,7 +123,7 @@ def searched(site, tmp_path_factory) -> Searched:
         objects={
             name: site.artifacts.read(name).data for name in site.artifacts.names("")
         },
-        logs={instance.target: instance.log() for instance in started},
+        logs={name: instance.log() for name, instance in instances.items()},
     )
 
 

@@ -12,13 +12,10 @@ from propensity.edges.warehouse import Warehouse
 from propensity.runs import publications
 from propensity.tables import PUBLICATIONS
 from tests.functions.conftest import TRAINED, let_the_lease_end
-from tests.functions.predicted import published_once, state
+from tests.functions.predicted import state
 from tests.shop import WEEK
 
 pytestmark = pytest.mark.runs
-
-# Fixtures.
-__all__ = ["published_once"]
 
 ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
 SUMS = ("value_promised", "value_promised_low", "value_promised_high")

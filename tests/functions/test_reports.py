@@ -15,15 +15,7 @@ from propensity.runs import report
 from propensity.runs import run as runs
 from propensity.statements import statement
 from tests.functions.conftest import Place
-from tests.functions.evaluated import (
-    MONDAY,
-    converters,
-    evaluations,
-    own_export,
-    published,
-    scores,
-    shop_of,
-)
+from tests.functions.evaluated import MONDAY, evaluations, published
 from tests.functions.evaluated import USERS as N_USERS
 from tests.functions.test_card_evaluation import (
     FIRST,
@@ -39,9 +31,10 @@ from tests.propensity.learning.weeks import ALARM, EXPECTED, LIFT
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, purchase
 
-pytestmark = pytest.mark.runs
+# Fixtures.
+__all__ = ["drawn", "place"]
 
-__all__ = ["converters", "drawn", "own_export", "place", "scores", "shop_of"]
+pytestmark = pytest.mark.runs
 
 NAME = "ga4_purchase"
 

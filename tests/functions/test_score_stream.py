@@ -406,30 +406,3 @@ class TestWithoutChampion:
         assert {answer.status_code for answer in answers} == {200}
         assert before == []
         assert user not in instance.log()
-
-
-@pytest.mark.long
-class TestOfTheStream:
-    def test_scores_what_stream_features_publishes(
-        self, site, instance, pulled, tmp_path, user
-    ):
-        """From the topic of events through both functions to the topic of scores."""
-        enriched = site.subscribe(site.topic("enriched"), endpoint=instance.url)
-        with Instance("stream_features", site.environment, tmp_path) as intake:
-            events = site.subscribe(site.topic("events"), endpoint=intake.url)
-            sent = [{"data": written(event)} for event in first_day(user)]
-            site.publish(site.topic("events"), [*sent, *sent, {"data": b"{"}])
-
-            def scored() -> set[str]:
-                return {row["event_id"] for row in logged(site, user)}
-
-            # Whichever came before the registration is scored when it comes again.
-            eventually(lambda: "r1" in scored(), "the registration is scored")
-            scores = [json.loads(message.data) for message in pulled(1)]
-            for subscription in (events, enriched):
-                site.unsubscribe(subscription)
-
-        assert scored() <= {"r1", "b1", "b2"}
-        logged_ids = {row["inference_id"] for row in logged(site, user)}
-        assert {row["inference_id"] for row in scores} <= logged_ids
-        assert {row["user_id"] for row in scores} == {user}

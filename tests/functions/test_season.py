@@ -17,12 +17,10 @@ from propensity.edges.columns import record
 from propensity.learning import season
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.evaluated import MONDAY, own_export, published, shop_of
+from tests.functions.evaluated import MONDAY, published
 from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
-
-__all__ = ["own_export", "shop_of"]
 
 OFF = {"PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT": "0"}
 

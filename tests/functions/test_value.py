@@ -21,15 +21,12 @@ from propensity.registry.versions import pickled, unpickled
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
 from tests.functions.looked_up import ask, serving
-from tests.functions.predicted import add, published_once
+from tests.functions.predicted import add
 from tests.propensity.registry.versions import overwrite
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, paid, purchase
 
 pytestmark = pytest.mark.runs
-
-# Fixtures.
-__all__ = ["published_once"]
 
 USE_CASE = usecases.load("ga4_purchase")
 MONDAY = date(2026, 3, 2)

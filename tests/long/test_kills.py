@@ -17,7 +17,6 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +29,7 @@ from propensity.events.redaction import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE
 from tests.exact import expected_features
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site
 
 pytestmark = pytest.mark.timeout(3600)
@@ -229,16 +228,11 @@ def test_several_instances_give_what_one_gives(site, tmp_path, show):
     Duplicates reach different instances, and every instance has its own appends.
     """
     events = 6_000
-    with ExitStack() as running:
-        instances = [
-            Instance("stream_features", site.environment, tmp_path / str(number))
-            for number in range(6)
-        ]
-        for instance in instances:
-            running.callback(instance.stop)
-            instance.start(wait=False)
-        for instance in instances:
-            instance.wait()
+    instances = [
+        Instance("stream_features", site.environment, tmp_path / str(number))
+        for number in range(6)
+    ]
+    with together(instances):
         streams = []
         for count in (2, 6):
             stream = Stream(site, instances[:count])
