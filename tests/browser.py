@@ -117,7 +117,7 @@ class Browser:
         ]
 
     def requested(self) -> list[str]:
-        """Return the addresses that were asked for since the last call."""
+        """Return the addresses requested since the last call."""
         entries = self._post("se/log", type="performance")
         events = [json.loads(entry["message"])["message"] for entry in entries]
         return [

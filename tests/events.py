@@ -37,7 +37,7 @@ def use_case(
     events: Sequence[str] = BASE,
     types: Mapping[str, Mapping[str, str]] | None = None,
 ) -> UseCase:
-    """Return a use case that takes these types, and declares those of its own."""
+    """Return a use case that takes these types, and declares its own."""
     churn = usecases.load("first_day_churn")
     return replace(churn, name=name, events=events, event_types=types or {})
 
@@ -119,7 +119,7 @@ def transaction(**fields: Any) -> dict[str, Any]:
 
 
 def truth(**fields: Any) -> dict[str, Any]:
-    """Return what came of a transaction; a field that is ``...`` is left out."""
+    """Return the truth of a transaction; a field that is ``...`` is left out."""
     return _with(
         {
             "transaction_id": "t1",
@@ -169,7 +169,7 @@ def accept(
     postcodes: PostcodeIndex | None = None,
     **rules: Any,
 ) -> Accepted:
-    """Return what comes of messages that are received at ``NOW``."""
+    """Return the result of messages that are received at ``NOW``."""
     return reading.accept(
         messages,
         catalogue,

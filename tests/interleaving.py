@@ -26,7 +26,7 @@ class Interleaved(asyncio.SelectorEventLoop):
     Attributes:
         now: Its time, in seconds.
         short: How probable it is that the system has no thread for a call.
-        told: What the loop was told of that nobody has handled.
+        unhandled: Contexts of errors that nobody has handled.
     """
 
     def __init__(self, draw: random.Random, *, short: float = 0.0) -> None:
@@ -35,8 +35,8 @@ class Interleaved(asyncio.SelectorEventLoop):
         self.now = 1_000.0
         self.short = short
         self._whiles_s: tuple[float, ...] = WHILES_S
-        self.told: list[Any] = []
-        self.set_exception_handler(lambda _, context: self.told.append(context))
+        self.unhandled: list[Any] = []
+        self.set_exception_handler(lambda _, context: self.unhandled.append(context))
 
     def time(self) -> float:
         """Return its own time."""
@@ -87,11 +87,11 @@ def interleaved(
     *,
     short: float = 0.0,
 ) -> Result:
-    """Run a scenario in the order of a seed; everything that goes wrong is told."""
+    """Run a scenario in the order of a seed; an unhandled error fails it."""
     loop = Interleaved(random.Random(seed), short=short)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         result = runner.run(scenario(loop))
-    assert not loop.told, loop.told
+    assert not loop.unhandled, loop.unhandled
     return result
 
 

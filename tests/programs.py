@@ -1,4 +1,4 @@
-"""Programs that tests run, as somebody would who stands in the project's folder."""
+"""Programs that tests run in the project's folder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def execute(
     command: Sequence[Any], *, status: int | None = 0, cwd: Path = ROOT, **how: Any
 ) -> subprocess.CompletedProcess[str]:
     """
-    Run a program, and return how it ended and what it wrote.
+    Run a program, and return its exit status and output.
 
     Args:
-        command: The program and its words.
-        status: What it must exit with; None where the test looks at that itself.
+        command: The program and its arguments.
+        status: The expected exit status; None for any.
         cwd: The folder to run in.
         how: Further arguments of ``subprocess.run``: input, env, timeout.
 
     Raises:
-        AssertionError: It exited with another status. What it wrote is told.
+        AssertionError: It exited with another status; the message has its output.
     """
     process = subprocess.run(
         [str(word) for word in command],

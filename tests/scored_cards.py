@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cards:
-    """Transactions in time order: ids, moments, features (n, 29) and what is so."""
+    """Transactions in time order: ids, moments, features (n, 29) and labels."""
 
     ids: list[str]
     at: list[datetime]

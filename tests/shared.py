@@ -1,8 +1,7 @@
 """
-What one process of a test run makes, and all of them use.
+Folders that one process of a test run fills, and all of them read.
 
-Workers of one run have a folder in common. Who needs something first makes it there,
-while the others wait.
+The process that needs a folder first fills it, while the others wait.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -21,6 +20,7 @@ from local.stack.state import ROOT
 from propensity import tables
 from propensity.statements import statement
 from tests.described import check_described
+from tests.functions.conftest import entered
 
 FOLDER = ROOT / "02-GetProba"
 TODAY = datetime.now(UTC).date()
@@ -89,11 +89,7 @@ def lookups_sent(workplace) -> list[bigquery.QueryJob]:
 @contextlib.contextmanager
 def serving(environment: Mapping[str, str]) -> Iterator[str]:
     """Serve the function in this process with exactly these settings."""
-    with pytest.MonkeyPatch.context() as patch, socket.socket() as listener:
-        for name in [name for name in os.environ if name.startswith("PROPENSITY_")]:
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
+    with entered(environment), socket.socket() as listener:
         listener.bind((HOST, 0))
         app = functions_framework.aio.create_asgi_app(
             "get_proba", str(FOLDER / "main.py")

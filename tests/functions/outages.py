@@ -1,5 +1,5 @@
 """
-What stands between an instance and the emulators, and fails as it is told.
+Proxies between an instance and the emulators, which fail on demand.
 
 A ``TcpProxy`` loses connections, a ``WriteProxy`` answers the Storage Write API as a
 service in trouble does.

@@ -1,6 +1,4 @@
-"""
-All functions from their staged source, and what they ask of Google Cloud, recorded.
-"""
+"""All functions from their staged source, and their recorded calls of Google Cloud."""
 
 from __future__ import annotations
 
@@ -58,7 +56,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Recorded:
-    """What each function asked, needs and is granted."""
+    """The calls of each function, the rights that it needs, and those it is granted."""
 
     deployment: configuration.Deployment
     calls: Mapping[str, Sequence[Call]]

@@ -109,8 +109,8 @@ class TestBackfill:
         assert all(abs(other - billed) <= 2 for other in others)
 
     def test_takes_nobody_s_newer_row(self, runs, capfd):
-        """The past gets its history, and the present stays. A person is told the
-        estimate first, and sees a bar on a terminal alone."""
+        """History changes, and the current table stays. A person reads the estimate
+        first, and sees a bar on a terminal alone."""
         before = state(runs)
         capfd.readouterr()
         with entered(runs.environment):
@@ -124,8 +124,8 @@ class TestBackfill:
         assert f"{FIRST}  160 users by version 1" in output.out
 
     def test_renews_the_index(self, runs, capfd, monkeypatch):
-        """Lookups answer by it for whom a past week has and no newer one. Where it is
-        not published, the report says so."""
+        """Lookups answer from it for users whose newest row is of a past week. The
+        report says where the index was not published."""
         table = "ma_predictions_table"
         before = state(runs)
         runs.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'user.001'")
@@ -287,8 +287,8 @@ class TestBackfill:
         assert begun == [FIRST]
 
     def test_says_for_each_week_when_it_was_scored(self, champion_place, capfd):
-        """Defect: all had begun with the command. Each week's seconds in the table of
-        publications were those of all weeks before it, too."""
+        """Defect: every week had the start of the command, so that its seconds in the
+        table of publications included those of all weeks before it."""
         began = datetime.now(UTC)
         filled(champion_place, capfd, until=TRAINED)
         first, second = champion_place.rows(

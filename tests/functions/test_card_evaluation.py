@@ -315,8 +315,8 @@ class TestDays:
     def test_that_are_final_stay_as_they_are_in_a_run_for_an_earlier_date(
         self, place, drawn
     ):
-        """Defect: the day's final figures gave way to those of the few truths that had
-        come by the earlier date, marked final, and were never counted again."""
+        """Defect: figures of the few truths known by the earlier date replaced the
+        final ones, were marked final, and were never counted again."""
         score, label = drawn
         store(place.warehouse, scored(score), truths(label))
         [final, *_] = evaluate(place, FIRST + 8 * DAY)

@@ -1,5 +1,5 @@
 """
-Card transactions on the stream, specified: taken, scored by what serves, told of later.
+Card transactions on the stream, specified: taken, scored, and their truths stored.
 
 ``stream_features`` and ``score_stream`` are served from their staged sources, as they
 are deployed. Between them and the Storage Write API is a proxy that can refuse.
@@ -340,7 +340,8 @@ class TestScores:
 
 class TestFromEndToEnd:
     def test_a_transaction_is_scored_as_it_happens(self, place, name):
-        """From the topic of events, bare, through both functions to that of scores."""
+        """A bare transaction goes from the topic of events through both functions to
+        the topic of scores."""
         site = place.site
         place.promote(place.publish(regression()))
         with pulled(site, "scores") as pull:

@@ -140,7 +140,8 @@ class TestWithoutTruths:
         assert answer["outcomes"]["pending"] > 0
 
     def test_is_not_warm_below_a_window(self, shop):
-        """A hundred rows fill no window: recorded, served, and said."""
+        """A hundred rows fill no window: the version is recorded and serves, and its
+        verdict says so."""
         stored(shop.warehouse, drawn(100), known=())
         answer = shop.train()
         [row] = shop.recorded()

@@ -53,7 +53,7 @@ def typed(target: str) -> list[str]:
 
 @pytest.fixture
 def started(request, target, module_workplace, tmp_path) -> Iterator[Process]:
-    """A function, started by its command; where it listens is said by ``PORT``."""
+    """A function, started by its command; ``PORT`` says where it listens."""
     [port] = free_ports(1)
     function = TARGETS[target]
     command, folder = typed(target), ROOT

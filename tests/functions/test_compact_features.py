@@ -110,7 +110,7 @@ class TestServed:
         }
 
     def test_refuses_to_run_beside_another(self, served):
-        """While one runs another is told so."""
+        """A second run at the same time is answered 409."""
         site, instance = served
         now = datetime.now(UTC)
         lease = Registry(site.artifacts, "stream").begin(
@@ -132,7 +132,7 @@ class TestServed:
         assert run(instance)["repeated"] is False
 
     def test_does_what_is_asked_once_of_several_at_a_time(self, served):
-        """Of runs that are asked for at once one runs, or they follow each other."""
+        """Of several requests at once one runs, or they run one after another."""
         site, instance = served
         events = [bet(user_id="racing", event_id=f"e{n}") for n in range(5)]
         site.append(rows_of(events, received_at=datetime.now(UTC)))

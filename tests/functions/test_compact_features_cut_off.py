@@ -111,10 +111,10 @@ class TestCutOff:
     )
     def test_runs_come_to_what_one_run_does(self, emulators, days, force):
         """
-        8 or 120 days are touched, and every run has time for one step.
+        Events of 8 or 120 days, and every run has time for one step.
 
-        Each gets further, says what it has left, and the next goes on there; whoever
-        asks by force again does not begin anew.
+        Each run goes on where the last one stopped, and answers what is left; a second
+        forced run does not begin anew.
         """
         with new_site(emulators) as other:
             self.fill(other, days)

@@ -1,5 +1,5 @@
 """
-Drift across functions, on emulators: 01 watches what it publishes, 03 what came of it.
+Drift across functions, on emulators: 01 watches publications, 03 their outcomes.
 
 Publications of earlier weeks are copies of one that 01 has written.
 """
@@ -40,8 +40,8 @@ def earlier(place: Place, *, weeks: int = 2, **broken: Mapping[str, Any]) -> Non
 
 class TestPublications:
     def test_raise_an_alarm_where_a_source_has_gone(self, champion_place, log_lines):
-        """With its cause: in the answer, in the log and in the table, once. Which ROC
-        AUC is to be expected is said at once, with its interval."""
+        """The alarm and its cause are in the answer, the log and the table, once. The
+        expected ROC AUC is there at once, with its interval."""
         first = champion_place.run("predictions", LATER)
         foretold = watched(champion_place)["score", "roc_auc"]
         users = first["users"]

@@ -165,7 +165,7 @@ class TestTheNewestDay:
 
     @pytest.mark.long
     def test_gives_the_features_of_the_date_that_is_read(self, late, as_of):
-        """Probabilities are those of a run of that date: nobody is less recent."""
+        """Probabilities equal those of a run for that date."""
         late.run("predictions", as_of, force=True)
         sql = (
             "SELECT user_id, probability FROM ma_predictions_history WHERE as_of = @day"

@@ -87,7 +87,7 @@ class TestGet:
         ],
     )
     def test_takes_code_for_an_unknown_user(self, url, injection):
-        """SQL in user_id is the name of a user whom nobody knows; nothing happens."""
+        """SQL in user_id is an unknown user's name; nothing happens."""
         unknown = ask(url, user_id=injection)
         assert (unknown.status_code, unknown.json()["user_id"]) == (404, injection)
         answer = post(url, {"user_ids": [injection, "ana.1"]})

@@ -64,7 +64,8 @@ class TestFailures:
         assert "PROPENSITY_LOOKUP_TTL" in capfd.readouterr().out
 
     def test_of_a_project_that_is_not_set_name_the_variable(self, workplace, capfd):
-        """Nothing of it is secret, and whoever has just started it must know."""
+        """The variable is no secret, and whoever has just started the function must
+        know it."""
         with serving({**workplace.environment, "GOOGLE_CLOUD_PROJECT": ""}) as url:
             answers = [ask(url, user_id="ana.1"), post(url, {"user_ids": ["ana.1"]})]
 

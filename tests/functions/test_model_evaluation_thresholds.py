@@ -21,7 +21,7 @@ pytestmark = pytest.mark.runs
 
 
 class TestThresholds:
-    """Whom to act on: by the threshold of earlier weeks, and by a budget."""
+    """Users to act on: by the threshold of earlier weeks, and by a budget."""
 
     WEEKS = tuple(MONDAY + n * WEEK for n in range(6))
 
@@ -125,7 +125,7 @@ class TestThresholds:
 
     @pytest.mark.long
     def test_are_of_no_outcome_that_ends_after_the_week_begins(self, shop_of, scores):
-        """Weeks that overlap: what comes of the first is not known at the second."""
+        """Weeks overlap: outcomes of the first are not known when the second begins."""
         later = MONDAY + 3 * DAY
         place = shop_of(self.bought(scores, MONDAY, later))
         for week in (MONDAY, later):

@@ -22,8 +22,9 @@ class TestVerdict:
     def test_of_an_earlier_day_says_that_the_champion_may_know_the_rows(
         self, champion_place
     ):
-        """Defect: the model behind the champion's figures was said not to know them,
-        though what it was fitted on ends a week before its own holdout."""
+        """Defect: the verdict said that the model behind the champion's figures did not
+        know the rows, though that model was fitted on rows up to a week before its own
+        holdout."""
         answer = champion_place.run("model_training", TRAINED - WEEK)
 
         assert " against version 0 on the same " in answer["verdict"]
@@ -33,8 +34,8 @@ class TestVerdict:
 class TestPointer:
     @pytest.mark.long
     def test_that_cannot_be_moved_is_in_the_record(self, place):
-        """Defect: the record said that the version had been promoted, and reruns of
-        past weeks took it for the champion of that time."""
+        """Defect: the record said that the version was promoted, and reruns of past
+        weeks took it for the champion of their time."""
 
         def refuse(asked: Asked) -> int | None:
             return 503 if b"champion.json" in asked.body else None
@@ -55,7 +56,7 @@ class TestPointer:
     def test_that_a_killed_training_has_not_moved_is_in_the_record(
         self, place, monkeypatch
     ):
-        """Defect: nobody was left to correct the record, which said "promoted"."""
+        """Defect: the record said "promoted", and no process was left to correct it."""
 
         class Killed(BaseException):
             """What no code of the run catches."""

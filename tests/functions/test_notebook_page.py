@@ -139,8 +139,8 @@ class TestPage:
         check(run(sys.executable, deployed, tmp_path))
 
     def test_loads_nothing_whose_bytes_are_others(self):
-        """Whoever can write to the bucket cannot run code in a notebook: all that is
-        loaded goes through a function that refuses what was not recorded."""
+        """Write access to the bucket is not enough to run code in a notebook:
+        everything is loaded by a function that refuses bytes that were not recorded."""
         code = [cell for cell, _ in cells()]
         [cell] = [text for text in code if "def verified(" in text]
         blob = SimpleNamespace(download_as_bytes=lambda: b"others")
@@ -164,7 +164,7 @@ class TestPage:
         check(run(python, deployed, tmp_path))
 
     def test_installs_the_versions_of_a_deployment(self):
-        """Those of requirements.txt; others might read no pickle."""
+        """Versions are those of requirements.txt; others might read no pickle."""
         pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
 
         assert {*packages()} <= {*pinned}

@@ -92,7 +92,7 @@ class TestPublishing:
         assert answer["evaluation_missing"] is True
 
     def test_replaces_the_history_of_the_date_as_a_whole(self, published):
-        """Rows of an earlier try are gone; those of another use case are not."""
+        """Rows of an earlier try are gone; rows of another use case stay."""
         assert (
             published.rows(
                 "SELECT user_id FROM ma_predictions_history "
@@ -136,8 +136,8 @@ class TestPublishing:
 class TestUserDays:
     @pytest.mark.long
     def test_give_the_tables_of_the_export(self, champion_place):
-        """A run reads the days of the export that are new, all of them if asked, and
-        publishes what it would without sums."""
+        """A run reads the new days of the export, or all of them if the request says
+        so, and publishes the same as without sums."""
         kept = {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
         place = champion_place.with_settings(**kept)
         first = place.run("predictions", TRAINED, full=True)
@@ -305,8 +305,8 @@ class TestRefusals:
         assert "00-ModelTraining" in answer.json["message"]
 
     def test_to_score_where_the_pointer_was_deleted(self, champion_place):
-        """Defect: 409 said of the champion, with a verdict that praised it, that it was
-        not promoted, and to wait for a later training."""
+        """Defect: 409 said that the champion had not been promoted, and to wait for a
+        later training."""
         pointer = "models/ga4_purchase/champion.json"
         champion_place.registry.artifacts.delete(pointer)
         answer = champion_place.post("predictions", {"as_of": LATER})

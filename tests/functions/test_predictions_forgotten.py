@@ -1,6 +1,7 @@
 """
-01-Predictions beside `propensity forget`, specified: no publication has a user whom the
-command has removed while the run had the user's rows in memory.
+01-Predictions beside `propensity forget`, specified.
+
+No publication has a user who was forgotten while the run had the user's rows in memory.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ import requests
 from commands.cli import main
 from propensity.runs import setup
 from tests.events import bet, registration, written
+from tests.functions.conftest import LATER, TRAINED, entered
 from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site
 
@@ -79,11 +80,8 @@ def searched(site, tmp_path_factory) -> Searched:
     """Everything after a run of it all."""
     home = tmp_path_factory.mktemp("privacy")
     now = datetime.now(UTC)
-    patch = pytest.MonkeyPatch()
-    for name, value in site.environment.items():
-        patch.setenv(name, value)
-    main(["load-model"])
-    patch.undo()
+    with entered(site.environment):
+        main(["load-model"])
     instances = {
         name: Instance(name, site.environment, home / name) for name in FUNCTIONS
     }
@@ -200,8 +198,6 @@ class TestShop:
     ):
         """00, 01 and 03 name no user in a log, an answer or an object, except for the
         features of a publication."""
-        from tests.functions.conftest import LATER, TRAINED
-
         user = "user.004"
         answers = [
             champion_place.run("predictions", TRAINED),

@@ -45,7 +45,7 @@ class TestRow:
         assert row["seconds"] > 0
 
     def test_says_of_which_run_it_is(self, published_once):
-        """``scored_at`` is that of the run's rows in the history."""
+        """``scored_at`` equals that of the run's rows in the history."""
         place, _ = published_once
         [row] = place.rows(ROWS)
         history = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")

@@ -58,7 +58,7 @@ class TestPublishing:
 
     @pytest.mark.long
     def test_a_run_without_the_setting_takes_them_back(self, champion_place):
-        """Reasons are those of the newest probability; the history has none."""
+        """Reasons belong to the newest probability; the history has none."""
         champion_place.with_settings(**EXPLAINED).run("predictions", TRAINED)
         before = champion_place.rows(TABLE)
         champion_place.run("predictions", TRAINED)

@@ -163,8 +163,8 @@ class TestValues:
         assert "equal to the last bit" in out
 
     def test_of_a_version_without_amounts_are_none(self, place, first_model, capsys):
-        """And it is said, since others of the use case have some. What the publication
-        promises is null, and not 0."""
+        """The command says so, since other versions have amounts. The publication's
+        promise is null, and not 0."""
         without_amounts(first_model).put_into(place)
         place.run("predictions", LATER)
         [row] = place.rows("SELECT * FROM ma_publications")

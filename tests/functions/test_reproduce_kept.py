@@ -49,7 +49,7 @@ class TestKeeping:
         assert all(result.is_identical for result in reproduced(own, *history(own)))
 
     def test_ends_by_the_setting(self, own):
-        """Sets of earlier runs go with the next publication, and the reason is said."""
+        """The next publication deletes old sets, and the message names the setting."""
         age(own, LATER)
         own.run("predictions", TRAINED)
 
@@ -71,7 +71,8 @@ class TestKeeping:
 
     @pytest.mark.long
     def test_can_be_off(self, own):
-        """0 days: nothing is written, what is there goes, and the reason is said."""
+        """With 0 days nothing is written, old sets are deleted, and the message names
+        the setting."""
         off = own.with_settings(PROPENSITY_FEATURE_RETENTION_DAYS="0")
         off.run("predictions", TRAINED)
 

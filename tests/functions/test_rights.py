@@ -46,7 +46,7 @@ def without(recorded: Recorded, target: str, field: str, right: Any) -> list[str
 
 class TestRights:
     def test_are_of_every_function_that_is_deployed(self, recorded):
-        """None is left out, and each has asked for something."""
+        """No function is left out, and each has sent requests."""
         assert {function.target for function in recorded.deployment.functions} == {
             *FUNCTIONS
         }
@@ -122,7 +122,7 @@ class TestTheProof:
 
     @pytest.mark.parametrize("field", ["reads", "appends", "writes", "views"])
     def test_misses_every_table_that_is_taken_away(self, recorded, field):
-        """Whichever it is, the table, the permission and its line are told."""
+        """For each table the message names the table, the permission and its line."""
         for function in recorded.deployment.functions:
             for table in getattr(function, field):
                 missing = without(recorded, function.target, field, table)
@@ -132,7 +132,7 @@ class TestTheProof:
 
     @pytest.mark.parametrize("field", ["objects", "publishes"])
     def test_misses_every_object_and_topic_that_is_taken_away(self, recorded, field):
-        """Whichever it is, the object or topic and its line are told."""
+        """For each object or topic the message names it and its line."""
         for function in recorded.deployment.functions:
             for right in getattr(function, field):
                 name = right if isinstance(right, str) else right[1].partition("*")[0]

@@ -131,8 +131,8 @@ class TestAnswers:
 
     @pytest.mark.parametrize("as_text", [True, False], ids=["texts", "numbers"])
     def test_the_request_of_the_original_as_it_is(self, site, instance, as_text):
-        """Its moment is no moment, which costs the latency alone; of its version there
-        is none here, which is said."""
+        """A senseless moment costs the latency alone; an unknown version is refused by
+        its name."""
         literal = ORIGINAL if as_text else ORIGINAL_IN_NUMBERS
         body = json.loads(literal)
         assert (body["ingest_ts"], body["version"]) == (1, 20)
@@ -356,7 +356,7 @@ class TestAnswers:
         assert json.loads(row["features"])["bet_count"] == 1
 
     def test_a_user_whatever_the_moment_is(self, instance):
-        """It is for the latency alone: what is said is that nobody knows the user."""
+        """A senseless moment is no error: the user is unknown."""
         body = f'{{"use_case": "{PLAYERS}", "user_id": "u", "ingest_ts": 1e400}}'
 
         assert post(instance, body.encode()).json()["error"] == "unknown_user"

@@ -67,7 +67,7 @@ class TestOneInference:
     """
 
     def test_of_a_transaction(self, site, instance, stream, event_id):
-        """By champion and shadow, whenever it happened and whoever it is about."""
+        """Champion and shadow have the same ids, whatever the event's time and user."""
         body = flat(transactions(1, seed=9)[0], transaction_id=event_id)
         enriched = {
             "event_id": event_id,
@@ -89,7 +89,7 @@ class TestOneInference:
         assert answer["inference_id"] in {row["inference_id"] for row in rows}
 
     def test_of_a_user_s_event(self, site, instance, stream):
-        """An event's id is that of one user's on one day."""
+        """An event id names one event of one user on one day."""
         user = f"user-{uuid.uuid4().hex[:8]}"
         now = datetime.now(UTC)
         first = now - timedelta(minutes=1)
@@ -229,8 +229,8 @@ class TestLog:
         assert {row["event_id"] for row in written} == set(ids)
 
     def test_is_whole_after_a_stop(self, site, every, writes, tmp_path):
-        """Told to end, the function ends once everything it answered is logged, also
-        where the table is slow."""
+        """After SIGTERM the function logs everything that it answered before it ends,
+        also where the table is slow."""
         writes.rule = lambda _: time.sleep(0.3)
         prefix = f"stop-{uuid.uuid4().hex[:8]}"
         rows = transactions(300, seed=11)

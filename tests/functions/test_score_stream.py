@@ -143,7 +143,7 @@ class TestScores:
         assert published == ids
 
     def test_an_event_once_under_its_own_name(self, site, instance, user):
-        """A redelivery repeats its inference_id, by which it is told."""
+        """A redelivery has the inference_id of the first delivery."""
         events = first_day(user)
         store(site, events)
 
@@ -194,7 +194,7 @@ class TestScores:
             assert value == (float(expected) if is_number else expected), name
 
     def test_nobody_by_the_label(self, site, instance):
-        """What came of a user is for training: with another the score is the same."""
+        """Labels are for training: another label gives the same score."""
         scores = []
         for label in (0, 1, None):
             user = f"label-{uuid.uuid4().hex[:8]}"
@@ -276,7 +276,8 @@ class TestPassesOver:
     def test_an_event_so_late_that_its_query_is_too_expensive(
         self, site, emulators, tmp_path, user
     ):
-        """It reads all days since it happened; those of today do not wait for it."""
+        """Its query reads all days since the event; today's events do not wait for
+        it."""
         now = datetime.now(UTC)
         late, today = first_day(user), f"{user}-today"
         fresh = [

@@ -160,7 +160,7 @@ class TestScores:
 class TestGuards:
     @pytest.mark.long
     def test_scores_that_jump_are_not_published(self, champion_place):
-        """The guard of the shift is that of the function."""
+        """The shift has the same bound as in the function."""
         place = champion_place.with_settings(**IN_BIGQUERY)
         place.run("predictions", TRAINED)
         before = state(place)

@@ -146,7 +146,7 @@ class TestInTrouble:
         assert_exact(troubled.site, bets(user, 20))
 
     def test_goes_on_when_its_connection_is_cut(self, troubled, user):
-        """Whoever waits is told; the next event goes over a new connection."""
+        """Waiting requests are answered 503; the next event opens a new connection."""
         reached, go_on = threading.Event(), threading.Event()
 
         def rule(_: Appended) -> None:
@@ -200,7 +200,8 @@ class TestInTrouble:
         assert_exact(troubled.site, bets(user, 200))
 
     def test_gives_up_an_append_that_is_not_answered(self, troubled, user):
-        """A service that says nothing is one that fails: who waits is told so."""
+        """A service that does not answer has failed: waiting requests are answered
+        503."""
         go_on = threading.Event()
         troubled.writes.rule = lambda _: go_on.wait(DEADLINE_S)
 
@@ -323,7 +324,7 @@ class TestInTrouble:
 
 @contextlib.contextmanager
 def releasing(held: threading.Event) -> Iterator[None]:
-    """Let go on whoever waits, also when the block fails."""
+    """Release a thread that waits, also when the block fails."""
     try:
         yield
     finally:

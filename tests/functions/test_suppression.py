@@ -1,5 +1,5 @@
 """
-Suppressed users, specified over HTTP: of them nothing is stored, published or told.
+Suppressed users, specified over HTTP: nothing of them is stored or published.
 
 The functions are served from their staged source with a key to the list. The list is
 filled before they start, or while they run.
@@ -131,7 +131,7 @@ class TestStreamFeatures:
         assert row_counts(site, FORGOTTEN) == NOTHING
 
     def test_follows_the_list_within_its_time(self, site, instance):
-        """Whoever is put on the list is dropped twice the TTL later at the latest."""
+        """Events of a listed user are dropped twice the TTL later at the latest."""
         user = f"u{uuid.uuid4().hex[:6]}"
         instance.post(bet(user_id=user))
         suppress(site, user)
@@ -170,7 +170,7 @@ class TestTroubledList:
     def test_stops_the_stream_rather_than_letting_anybody_back(
         self, site, tmp_path_factory
     ):
-        """Under another key nobody can be told: nothing is acknowledged."""
+        """Under another key no user is recognised: nothing is acknowledged."""
         environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": "z" * 40}
         home = tmp_path_factory.mktemp("other_key")
         with Instance("stream_features", environment, home) as instance:
@@ -234,7 +234,7 @@ class TestLookups:
         assert seen == {"user-seen": 0.5, FORGOTTEN: None, "nobody": None}
 
     def test_forget_an_answer_that_was_cached(self, site, get_proba):
-        """The list is asked before the cache is."""
+        """The list is read before the cache."""
         user = f"u{uuid.uuid4().hex[:6]}"
         publish(site, user)
 
@@ -263,8 +263,8 @@ class TestScheduledRuns:
     def test_leave_the_user_out_of_training_predictions_and_evaluation(
         self, shop_place, shop_rows
     ):
-        """159 of 160 users are trained on and scored; the missing one is no converter
-        whom nobody had scored, whatever the user buys."""
+        """159 of 160 users are trained on and scored; a suppressed buyer is no unscored
+        converter."""
         trained = shop_place.run("model_training", TRAINED)
         predicted = shop_place.run("predictions", TRAINED)
         days = (f"{TRAINED:%Y%m%d}", f"{LATER:%Y%m%d}")
@@ -315,7 +315,7 @@ class TestScoring:
             yield started
 
     def test_drops_what_was_on_its_way(self, site, score_stream):
-        """Neither a score nor a dead letter comes of it; others are logged."""
+        """No score and no dead letter is written; other users' scores are logged."""
         other = uuid.uuid4().hex[:8]
         for user in (FORGOTTEN, other):
             event = transaction(

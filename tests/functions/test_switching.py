@@ -1,10 +1,9 @@
 """
-Versions that change under load, specified over HTTP: nobody notices but by the version.
+Versions that change under load, specified over HTTP.
 
-The function ``score`` is served from its staged source and asked by several clients at
-once, always for the same transactions. What each version says of them is known, and no
-two say the same: so an answer proves by its scores, and not only by what it claims,
-that one version alone has given it.
+The function ``score`` is served from its staged source. Several clients send the same
+transactions all the time. The scores of every version are known and differ, so that an
+answer proves by its scores that one version alone gave it.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ def versions(emulators) -> Iterator[Versions]:
 
 @dataclass
 class Load:
-    """Clients that ask without end, and what came of it."""
+    """Clients that send requests without end, and their answers."""
 
     url: str
     versions: Versions
@@ -205,8 +204,8 @@ class TestTwentySwitches:
         """
         Through twenty promotions no request fails, and each answer is one version's.
 
-        In between a version whose file was altered is promoted: it is refused, and said
-        to be, and what served before goes on.
+        A version with an altered file is refused, the log says so, and the champion
+        goes on.
         """
         corrupt = SWITCHES + 1
         model = f"models/{CARDS.name}/{corrupt}/model.joblib"

@@ -198,7 +198,7 @@ class TestLookup:
             yield address
 
     def test_value_adds_the_expected_value_to_the_answer(self, url, published_once):
-        """That of the table; the rest is the answer without."""
+        """It is the table's value; the rest is the answer without."""
         [row] = published_once[0].rows(
             "SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'"
         )

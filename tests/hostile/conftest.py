@@ -40,7 +40,7 @@ Serve = Callable[[str], Instance]
 
 @pytest.fixture(scope="session")
 def site(emulators) -> Iterator[Site]:
-    """Tables, bucket and topics, with something to be asked for."""
+    """Tables, bucket and topics, with some rows."""
     # Requests come one by one: nobody would come while another is waited for.
     with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0") as site:
         setup.prepare(site.warehouse, site.artifacts, site.settings)

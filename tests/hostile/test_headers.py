@@ -185,7 +185,7 @@ class TestHeaders:
             assert check_received(received) in (0, 400, 413, 415, 431)
 
     def test_of_the_scheduler_prove_nothing(self, serve):
-        """Whoever says to be Cloud Scheduler is checked like anybody else."""
+        """A request with Cloud Scheduler's headers is checked like any other."""
         forged = {
             "X-CloudScheduler": "true",
             "X-CloudScheduler-JobName": "propensity-model-evaluation",

@@ -54,7 +54,7 @@ class TestBodies:
     @pytest.mark.parametrize("target", ALL)
     @pytest.mark.parametrize("is_declared", [True, False], ids=["length", "chunked"])
     def test_over_the_limit_are_refused(self, serve, target, is_declared):
-        """Whether the length is told or only found out, with 413 and no more read."""
+        """Both with and without a declared length: 413, and no more is read."""
         limit = openapi.MAXIMUM_BODIES.get(target, MAXIMUM_BODY)
         size = limit + 1
         data = (
@@ -283,7 +283,7 @@ class TestSlowClients:
 
     @pytest.mark.parametrize("target", ASYNCHRONOUS)
     def test_that_drip_are_answered_in_the_end(self, serve, target):
-        """Whoever sends a few bytes at a time is served, as late as that is."""
+        """A client that sends a few bytes at a time is answered, however late."""
         body = json.dumps(valid_body(target)).encode()
         data = raw(body=body)
         with socket.create_connection((HOST, serve(target).port), TIMEOUT_S) as link:

@@ -46,7 +46,7 @@ def site(emulators) -> Iterator[Site]:
 
 
 class Stream:
-    """A stream of deliveries into a site: what was published, and what came of it."""
+    """A stream of deliveries into a site, and their rows and dead letters."""
 
     def __init__(self, site: Site, instances: Sequence[Instance]) -> None:
         self.site = site
