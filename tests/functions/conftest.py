@@ -1,7 +1,7 @@
 """
 What tests of the scheduled functions share: a small shop, and a model trained on it.
 
-The shop is loaded once in a process, and the model trained once in a test run. A
+The shop is loaded once in a process, and the model is kept in ``.local/tests``. A
 ``place`` reads that shop and has tables, view and bucket of its own; a
 ``champion_place`` has the model as champion.
 """
@@ -9,14 +9,16 @@ The shop is loaded once in a process, and the model trained once in a test run. 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pickle
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ import pyarrow as pa
 import pytest
 from xdist import is_xdist_controller
 
-from local.stack.state import ROOT
+from local.stack.state import LOCAL, ROOT
+from local.venvs import locked
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
@@ -42,7 +45,6 @@ from tests.emptied import Objects, empty_tables
 from tests.functions.evaluated import MONDAY, USERS
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import overwrite
-from tests.shared import once
 
 FOLDERS = {
     "model_training": "00-ModelTraining",
@@ -300,16 +302,31 @@ class Trained:
         place.warehouse.append(TRAINING_METADATA, rows, job_id=f"m{uuid.uuid4().hex}")
 
 
+def model_file() -> Path:
+    """Return where today's model is kept, by a digest of all that it depends on."""
+    digest = hashlib.sha256(f"{sys.version} {datetime.now(UTC).date()}".encode())
+    folders = ("propensity", "00-ModelTraining", "local/emulators")
+    sources = [path for name in folders for path in (ROOT / name).rglob("*.*")]
+    sources += [ROOT / "requirements.txt", Path(shop.__file__), Path(__file__)]
+    for path in sorted(sources):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(path.read_bytes())
+    return LOCAL / "tests" / f"{digest.hexdigest()}.pickle"
+
+
 @pytest.fixture(scope="session")
 def first_model(make_place, shop_dataset) -> Trained:
-    """The model that one process of the test run has trained on the small shop."""
-
-    def train(folder: Path) -> None:
-        model = Trained.at(make_place(shop_dataset))
-        (folder / "model").write_bytes(pickle.dumps(model))
-
-    model: Trained = pickle.loads((once("model", train) / "model").read_bytes())
-    return model
+    """The model that is trained on the small shop, once a day for the same code."""
+    file = model_file()
+    with locked(file.parent / "lock"):
+        if not file.exists():
+            model = Trained.at(make_place(shop_dataset))
+            for older in file.parent.glob("*.pickle"):
+                older.unlink()
+            unfinished = file.with_suffix(".unfinished")
+            unfinished.write_bytes(pickle.dumps(model))
+            unfinished.rename(file)
+        return pickle.loads(file.read_bytes())
 
 
 @pytest.fixture(scope="session")
