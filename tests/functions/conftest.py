@@ -42,7 +42,7 @@ from tests import shop
 from tests.conftest import Workplace, new_workplace, start_emulators
 from tests.described import check_described
 from tests.emptied import Objects, empty_tables
-from tests.functions.evaluated import MONDAY, USERS
+from tests.functions.evaluated import MONDAY, USERS, published
 from tests.partitions import of_all_days
 from tests.propensity.registry.versions import overwrite
 
@@ -405,6 +405,14 @@ def converters(scores) -> list[str]:
     """The users who buy: each by its probability."""
     generator = np.random.default_rng(4)
     return [user for user, p in scores.items() if generator.random() < p]
+
+
+@pytest.fixture
+def monday(shop_of, scores, converters) -> Place:
+    """A place with a publication of Monday and the outcomes of its week."""
+    place = shop_of([shop.purchase(user, MONDAY + shop.DAY) for user in converters])
+    published(place, MONDAY, scores)
+    return place
 
 
 @pytest.fixture(scope="module")

@@ -175,17 +175,13 @@ def expect_much(place: Place) -> None:
 
 
 class TestOutcomes:
-    def test_that_ranks_foretold_call_for_a_training(
-        self, shop_of, scores, converters, log_lines
-    ):
+    def test_that_ranks_foretold_call_for_a_training(self, monday, log_lines):
         """The measured ROC AUC stands beside the estimate; it is far below. Where
         features were broken when the week was scored they are repaired first."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY, scores)
-        expect_much(place)
-        first = place.run("model_evaluation", MONDAY + WEEK)
-        again = place.run("model_evaluation", MONDAY + WEEK)
-        rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome'")
+        expect_much(monday)
+        first = monday.run("model_evaluation", MONDAY + WEEK)
+        again = monday.run("model_evaluation", MONDAY + WEEK)
+        rows = monday.rows("SELECT * FROM ma_drift WHERE thing = 'outcome'")
 
         [alarm] = first["drift"]["alarms"]
         assert alarm["cause"] == "relation"
@@ -207,9 +203,11 @@ class TestOutcomes:
             "message": "revenue is 0 for all",
             "weeks": 1,
         }
-        append_rows(place.warehouse, tables.DRIFT, [broken])
-        beside = place.run("model_evaluation", MONDAY + WEEK)
-        rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome' AND is_alarm")
+        append_rows(monday.warehouse, tables.DRIFT, [broken])
+        beside = monday.run("model_evaluation", MONDAY + WEEK)
+        rows = monday.rows(
+            "SELECT * FROM ma_drift WHERE thing = 'outcome' AND is_alarm"
+        )
 
         assert beside["drift"] == first["drift"] | {
             "advice": "repair",
@@ -217,19 +215,15 @@ class TestOutcomes:
         }
         assert [row["advice"] for row in rows] == ["repair"]
         # The next week, which nobody was scored for, says nothing, and this is over.
-        later = place.run("model_evaluation", MONDAY + 2 * WEEK)
+        later = monday.run("model_evaluation", MONDAY + 2 * WEEK)
         assert later["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
 
-    def test_of_a_publication_that_was_cut_short_are_said(
-        self, shop_of, scores, converters
-    ):
+    def test_of_a_publication_that_was_cut_short_are_said(self, monday):
         """Its week is never the newest, if the export's last day was late: the one that
         ends with the run's date is."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY, scores)
-        expect_much(place)
-        answer = place.run("model_evaluation", MONDAY + DAY + WEEK)
-        later = place.run("model_evaluation", MONDAY + DAY + 2 * WEEK)
+        expect_much(monday)
+        answer = monday.run("model_evaluation", MONDAY + DAY + WEEK)
+        later = monday.run("model_evaluation", MONDAY + DAY + 2 * WEEK)
 
         assert [row["week"] for row in answer["weeks"]] == [
             str(MONDAY),

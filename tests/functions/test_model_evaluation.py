@@ -7,7 +7,8 @@ No model is needed: tests write the history that 01 would have written.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,6 +140,13 @@ class TestColumns:
         assert row["pr_auc"] != row["roc_auc"]
 
 
+def republish(place: Place, as_of: date, scores: dict[str, float], **how: Any) -> None:
+    """Replace the history by a publication of half the probabilities."""
+    place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+    halved = {user: probability / 2 for user, probability in scores.items()}
+    published(place, as_of, halved, **how)
+
+
 class TestMaturity:
     def test_is_provisional_then_final(self, shop_of, scores):
         """Defect: labels closed before GA4 did. Late rows still change the figures."""
@@ -169,51 +177,41 @@ class TestMaturity:
 
     @pytest.mark.runs
     @pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.long)])
-    def test_is_of_the_publication_that_stands(
-        self, shop_of, scores, converters, version
-    ):
+    def test_is_of_the_publication_that_stands(self, monday, scores, version):
         """A week that was repaired and published again is evaluated again, once, and
         nothing stays of the probabilities that were replaced."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY, scores)
         for day in (MONDAY + WEEK, MONDAY + 2 * WEEK):
-            place.run("model_evaluation", day)
-        [before, *_] = evaluations(place)
-        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
-        halved = {user: probability / 2 for user, probability in scores.items()}
-        published(place, MONDAY, halved, version=version, scored_at=datetime.now(UTC))
-        again = place.run("model_evaluation", MONDAY + 2 * WEEK)
-        once_more = place.run("model_evaluation", MONDAY + 2 * WEEK)
+            monday.run("model_evaluation", day)
+        [before, *_] = evaluations(monday)
+        republish(monday, MONDAY, scores, version=version, scored_at=datetime.now(UTC))
+        again = monday.run("model_evaluation", MONDAY + 2 * WEEK)
+        once_more = monday.run("model_evaluation", MONDAY + 2 * WEEK)
 
         assert (before["status"], before["model_version"]) == ("final", 0)
         assert before["provisional_log_odds"] is not None
         assert again["weeks"][0]["week"] == str(MONDAY)
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
-        [after] = [row for row in evaluations(place) if row["week"] == MONDAY]
+        [after] = [row for row in evaluations(monday) if row["week"] == MONDAY]
         assert (after["status"], after["model_version"]) == ("final", version)
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["provisional_log_odds"] is None
 
     @pytest.mark.runs
     def test_is_of_what_was_published_by_a_run_that_had_begun_before(
-        self, shop_of, scores, converters
+        self, monday, scores
     ):
         """Defect: 03 read a publication and made its week final, while a run of 01 that
         had begun before it was still to replace it; no run looked again. It is
         evaluated again, once."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY, scores)
         late = MONDAY + 2 * WEEK
-        place.run("model_evaluation", late)
-        [before, *_] = evaluations(place)
-        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
-        halved = {user: probability / 2 for user, probability in scores.items()}
+        monday.run("model_evaluation", late)
+        [before, *_] = evaluations(monday)
         began_at = before["evaluated_at"] - timedelta(minutes=1)
-        published(place, MONDAY, halved, scored_at=began_at)
-        place.run("model_evaluation", late)
-        once_more = place.run("model_evaluation", late)
+        republish(monday, MONDAY, scores, scored_at=began_at)
+        monday.run("model_evaluation", late)
+        once_more = monday.run("model_evaluation", late)
 
-        [after] = [row for row in evaluations(place) if row["week"] == MONDAY]
+        [after] = [row for row in evaluations(monday) if row["week"] == MONDAY]
         assert (before["status"], after["status"]) == ("final", "final")
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["prediction_scored_at"] == began_at
@@ -248,9 +246,7 @@ class TestMaturity:
         published(place, MONDAY - WEEK, scores)
         place.run("model_evaluation", late)
         before = evaluations(place)
-        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
-        halved = {user: probability / 2 for user, probability in scores.items()}
-        published(place, MONDAY - WEEK, halved, scored_at=datetime.now(UTC))
+        republish(place, MONDAY - WEEK, scores, scored_at=datetime.now(UTC))
         place.run("model_evaluation", late)
         once_more = place.run("model_evaluation", late)
 
@@ -329,11 +325,9 @@ class TestWeeksWithout:
 
 @pytest.mark.runs
 class TestLateness:
-    def test_replaces_no_newer_figures(self, shop_of, scores, converters, monkeypatch):
+    def test_replaces_no_newer_figures(self, monday, monkeypatch):
         """Defect: a run that stood still while it loaded its figures looked at its
         lease before the load alone, and put them in the place of newer ones."""
-        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-        published(place, MONDAY, scores)
         write = Warehouse.write
         other = []
 
@@ -341,17 +335,17 @@ class TestLateness:
             written = write(self, table, rows)
             if table is tables.EVALUATION_STAGING and not other:
                 other.append(None)
-                let_the_lease_end(place, "evaluate", MONDAY + WEEK)
-                place.run("model_evaluation", MONDAY + WEEK)
-                other[:] = evaluations(place)
+                let_the_lease_end(monday, "evaluate", MONDAY + WEEK)
+                monday.run("model_evaluation", MONDAY + WEEK)
+                other[:] = evaluations(monday)
             return written
 
         monkeypatch.setattr(Warehouse, "write", late)
-        answer = place.post("model_evaluation", {"as_of": MONDAY + WEEK})
+        answer = monday.post("model_evaluation", {"as_of": MONDAY + WEEK})
 
         assert (answer.status_code, answer.json["error"]) == (409, "conflict")
         assert [row["week"] for row in other] == [MONDAY]
-        assert evaluations(place) == other
+        assert evaluations(monday) == other
 
 
 class TestFailures:

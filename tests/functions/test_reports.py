@@ -49,16 +49,8 @@ def text_of(page: str) -> str:
     return " ".join(" ".join(parse(page).words).split())
 
 
-@pytest.fixture
-def week(shop_of, scores, converters) -> Place:
-    """A week that is over, with its outcomes."""
-    place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
-    published(place, MONDAY, scores)
-    return place
-
-
 class TestReport:
-    def test_says_what_the_row_says(self, week, scores):
+    def test_says_what_the_row_says(self, monday, scores):
         """Beside the use case's objects, and named in the answer, with alarms and
         audiences as the tables have them when it is written. Its figures are of groups
         alone: no id of anybody is on it. A later run writes it again, as final."""
@@ -72,11 +64,11 @@ class TestReport:
                 {**LIFT, "week": MONDAY, "use_case": NAME, "sums": []},
             ),
         ):
-            append_rows(week.warehouse, table, [row])
-        answer = week.run("model_evaluation", MONDAY + WEEK)
-        [row] = evaluations(week)
+            append_rows(monday.warehouse, table, [row])
+        answer = monday.run("model_evaluation", MONDAY + WEEK)
+        [row] = evaluations(monday)
         [name] = answer["reports"]
-        page = text_of(page_of(week, name))
+        page = text_of(page_of(monday, name))
 
         assert name == report_name(NAME, MONDAY) == f"reports/{NAME}/2026-03-02.html"
         assert row["status"] == "provisional"
@@ -91,15 +83,15 @@ class TestReport:
         assert ALARM["message"] in page
         assert "winback 150 of 900" in page
         assert len(scores) == N_USERS
-        assert re.findall(r"\bu\d+\b", page_of(week, name)) == []
+        assert re.findall(r"\bu\d+\b", page_of(monday, name)) == []
 
         settled = MONDAY + WEEK + 3 * DAY
-        later = week.run("model_evaluation", settled, force=True)["reports"]
+        later = monday.run("model_evaluation", settled, force=True)["reports"]
 
         assert name in later
-        assert "· final" in text_of(page_of(week, name))
+        assert "· final" in text_of(page_of(monday, name))
 
-    def test_has_the_alarms_of_its_own_publication(self, week):
+    def test_has_the_alarms_of_its_own_publication(self, monday):
         """Who publishes each day has a report of each, and an alarm once in it. So has
         the ROC AUC that was to be expected."""
         common = {"use_case": NAME, "model_version": 0, "counts": []}
@@ -109,9 +101,9 @@ class TestReport:
             {**EXPECTED, **common, "as_of": day, "estimated_roc_auc": 0.7 + n / 100}
             for n, day in enumerate(days)
         ]
-        append_rows(week.warehouse, tables.DRIFT, rows)
-        name, _ = week.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
-        page = text_of(page_of(week, name))
+        append_rows(monday.warehouse, tables.DRIFT, rows)
+        name, _ = monday.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
+        page = text_of(page_of(monday, name))
 
         assert "1 alarm of drift" in page
         assert page.count(ALARM["message"]) == 1
@@ -156,7 +148,7 @@ class TestReport:
         ],
     )
     def test_says_what_could_not_be_read(
-        self, week, monkeypatch, unread, sentence, other
+        self, monday, monkeypatch, unread, sentence, other
     ):
         """A statement that BigQuery refuses is no week without alarms."""
 
@@ -164,14 +156,14 @@ class TestReport:
             return "SELECT no_such_column" if name == unread else statement(name)
 
         monkeypatch.setattr(runs, "statement", refused)
-        [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
-        page = text_of(page_of(week, name))
+        [name] = monday.run("model_evaluation", MONDAY + WEEK)["reports"]
+        page = text_of(page_of(monday, name))
 
         assert sentence in page
         assert other in page
 
     def test_that_fails_does_not_fail_the_evaluation(
-        self, week, log_lines, monkeypatch
+        self, monday, log_lines, monkeypatch
     ):
         """The row is published, and the log says what was not written."""
 
@@ -179,11 +171,11 @@ class TestReport:
             raise ZeroDivisionError("no such figure")
 
         monkeypatch.setattr(report, "evaluation_page", broken)
-        answer = week.run("model_evaluation", MONDAY + WEEK)
+        answer = monday.run("model_evaluation", MONDAY + WEEK)
         [warning, line] = log_lines()
 
         assert "reports" not in answer
-        assert evaluations(week)[0]["outcome"] == "evaluated"
+        assert evaluations(monday)[0]["outcome"] == "evaluated"
         assert line["outcome"] == "ok"
         assert warning["severity"] == "WARNING"
         assert warning["message"] == (

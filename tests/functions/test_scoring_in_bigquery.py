@@ -256,19 +256,18 @@ assert ".zip" in propensity.__file__, propensity.__file__
 """
 
 
-class TestCommand:
-    @pytest.fixture
-    def deployment(self, both) -> Deployment:
-        """The place's clients, as a command has them."""
-        place = both[0]
-        return Deployment(
-            settings=place.settings,
-            warehouse=place.warehouse,
-            artifacts=place.registry.artifacts,
-            use_case=USE_CASE,
-        )
+def deployment_of(place: Place) -> Deployment:
+    """Return a place's clients, as a command has them."""
+    return Deployment(
+        settings=place.settings,
+        warehouse=place.warehouse,
+        artifacts=place.registry.artifacts,
+        use_case=USE_CASE,
+    )
 
-    def test_prints_statements_that_run(self, both, deployment):
+
+class TestCommand:
+    def test_prints_statements_that_run(self, both):
         """The import finds the model; the other scores, with the project's names."""
         place, by_function, _ = both
         source = f"{place.workplace.dataset}.source"
@@ -277,7 +276,7 @@ class TestCommand:
             USE_CASE.window(place.settings, [TRAINED]),
         )
         statements = scoring_sql.run(
-            deployment, version=None, source=source, connection=None
+            deployment_of(place), version=None, source=source, connection=None
         )
         place.warehouse.execute(statements.once)
         rows = {
@@ -292,14 +291,12 @@ class TestCommand:
             abs=1e-10,
         )
 
-    def test_a_python_function_scores_with_the_same_code(
-        self, both, deployment, tmp_path
-    ):
+    def test_a_python_function_scores_with_the_same_code(self, both, tmp_path):
         """Its DDL and call are parsed, and its code runs on Arrow batches, from a
         bundle and without this project."""
         place, by_function, _ = both
         statements = scoring_sql.run(
-            deployment, version=0, source="d.t", connection="us.reads-bucket"
+            deployment_of(place), version=0, source="d.t", connection="us.reads-bucket"
         )
         # sqlglot knows Python functions, and connections of other statements only.
         created = sqlglot.parse_one(
@@ -356,12 +353,7 @@ class TestCommand:
             "UPDATE ma_model_training_metadata SET onnx_object = NULL, "
             "onnx_note = 'no graph: of the test' WHERE TRUE"
         )
-        deployment = Deployment(
-            settings=champion_place.settings,
-            warehouse=champion_place.warehouse,
-            artifacts=champion_place.registry.artifacts,
-            use_case=USE_CASE,
-        )
+        deployment = deployment_of(champion_place)
 
         with pytest.raises(RequestError, match="of the test"):
             scoring_sql.run(deployment, version=0, source="t", connection=None)
