@@ -118,6 +118,20 @@ def transaction(**fields: Any) -> dict[str, Any]:
     )
 
 
+def enriched_card(name: str, **fields: Any) -> dict[str, Any]:
+    """Return a card transaction as ``stream_features`` publishes it."""
+    return transaction(
+        **{
+            "transaction_id": name,
+            "event_id": name,
+            "user_id": name,
+            "use_case": "card_fraud",
+            "event_type": "card_transaction",
+            **fields,
+        }
+    )
+
+
 def truth(**fields: Any) -> dict[str, Any]:
     """Return the truth of a transaction; a field that is ``...`` is left out."""
     return _with(

@@ -19,7 +19,7 @@ from propensity import tables, usecases
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
-from tests.events import FEATURES, transaction
+from tests.events import FEATURES, enriched_card
 from tests.functions.instances import Instance, together
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import Site, eventually, new_site
@@ -104,19 +104,9 @@ def features_of(place: int) -> dict[str, float]:
 
 def enriched(name: str, **fields: Any) -> dict[str, Any]:
     """Return a transaction as stream_features publishes it."""
-    return transaction(
-        **{
-            "transaction_id": name,
-            "event_id": name,
-            "user_id": name,
-            "use_case": "card_fraud",
-            "event_type": "card_transaction",
-            "event_time": NOW.isoformat(),
-            "ingest_ts": (NOW - timedelta(seconds=1)).timestamp(),
-            **features_of(0),
-            **fields,
-        }
-    )
+    ingested = (NOW - timedelta(seconds=1)).timestamp()
+    own = {"event_time": NOW.isoformat(), "ingest_ts": ingested, **features_of(0)}
+    return enriched_card(name, **own | fields)
 
 
 @pytest.fixture(scope="module")

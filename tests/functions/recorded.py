@@ -23,7 +23,7 @@ from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from tests import rights, scored_cards
-from tests.events import bet, registration, transaction, truth
+from tests.events import bet, enriched_card, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED
 from tests.functions.evaluated import published
 from tests.functions.instances import Instance, together
@@ -104,15 +104,8 @@ class Run:
 
 
 def card(name: str, at: datetime) -> dict[str, Any]:
-    """A transaction, enriched."""
-    return transaction(
-        transaction_id=name,
-        event_id=name,
-        user_id=name,
-        use_case="card_fraud",
-        event_type="card_transaction",
-        event_time=at.isoformat(),
-    )
+    """Return a card transaction of a moment."""
+    return enriched_card(name, event_time=at.isoformat())
 
 
 def stream(run: Run) -> None:
@@ -233,7 +226,7 @@ def serving(run: Run) -> None:
         by_user = {"use_case": "first_day_churn", "user_id": "late"}
         url = run.instances["score"].url
         answers = [
-            requests.post(url, json=one, timeout=60) for one in (by_card, by_user)
+            requests.post(url, json=body, timeout=60) for body in (by_card, by_user)
         ]
         return [answer.status_code for answer in answers] == [200, 200]
 

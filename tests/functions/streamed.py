@@ -35,9 +35,9 @@ def load_postcodes(site: Site) -> None:
 @pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Site]:
     """Tables and topics of these tests; each has users of its own."""
-    with new_site(emulators) as made:
-        load_postcodes(made)
-        yield made
+    with new_site(emulators) as site:
+        load_postcodes(site)
+        yield site
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import requests
 
 from propensity import tables
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
-from tests.events import bet, registration, transaction, truth
+from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import Instance
 from tests.functions.streamed import instance
@@ -318,14 +318,7 @@ class TestScoring:
         """No score and no dead letter is written; other users' scores are logged."""
         other = uuid.uuid4().hex[:8]
         for user in (FORGOTTEN, other):
-            event = transaction(
-                transaction_id=user,
-                event_id=user,
-                user_id=user,
-                use_case="card_fraud",
-                event_type="card_transaction",
-            )
-            assert score_stream.post(event).status_code == 200
+            assert score_stream.post(enriched_card(user)).status_code == 200
             broken = json.dumps({"user_id": user}).encode()
             assert score_stream.post(broken).status_code == 200
 

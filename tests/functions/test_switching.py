@@ -15,31 +15,22 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 import requests
-from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 
-from propensity import usecases
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
-from propensity.registry.versions import Registry, pickled
-from propensity.tables import TRAINING_METADATA
+from propensity.registry.versions import Registry
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Instance
+from tests.functions.scored import CARDS, NAMES, NOW, fitted, publish, transactions
 from tests.functions.streaming import Site, eventually, new_site
-from tests.propensity.registry.versions import store
-
-CARDS = usecases.load("card_fraud")
-NAMES = list(CARDS.features)
-NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 SWITCHES = 20
 CORRUPT_AFTER = 10
@@ -55,13 +46,12 @@ SETTINGS = {
 }
 
 
-def transactions(count: int, *, seed: int) -> pd.DataFrame:
+def frame(count: int, *, seed: int) -> pd.DataFrame:
     """Return features of transactions."""
-    rows = np.random.default_rng(seed).normal(size=(count, len(NAMES)))
-    return pd.DataFrame(rows.round(6), columns=NAMES)
+    return pd.DataFrame(transactions(count, seed=seed), columns=NAMES)
 
 
-TRANSACTIONS = transactions(INSTANCES, seed=0)
+TRANSACTIONS = frame(INSTANCES, seed=0)
 
 
 @dataclass(frozen=True)
@@ -82,34 +72,23 @@ class Versions:
         )
 
 
-def publish(site: Site, count: int) -> Versions:
+def publish_versions(site: Site, count: int) -> Versions:
     """Store models as training does: two classifiers, then trees, and so on."""
-    registry = Registry(site.artifacts, CARDS.name)
-    known = transactions(300, seed=1)
-    preprocessor = make_column_transformer(("passthrough", NAMES)).fit(known)
+    preprocessor = fitted()[0]
+    known = frame(300, seed=1)
     encoded = preprocessor.transform(known)
-    expected, kinds, recorded = {}, {}, []
+    expected, kinds = {}, {}
     for number in range(count):
-        model: Any = LogisticRegression().fit(encoded, known[NAMES[number]] > 0)
-        kinds[number] = "probability"
         if number % 3 == 2:
             trees = HalfSpaceTrees(5, 5, 50, random_state=number)
-            model = AnomalyModel(trees).fit(encoded)
+            model: Any = AnomalyModel(trees).fit(encoded)
             kinds[number] = "anomaly_score"
-        version, row = store(
-            registry,
-            model=pickled(model),
-            preprocessor=pickled(preprocessor),
-            features=CARDS.features,
-            run_id=f"r{number}",
-        )
-        assert version == number
-        recorded.append(row)
+        else:
+            model = LogisticRegression().fit(encoded, known[NAMES[number]] > 0)
+            kinds[number] = "probability"
+        assert publish(site, model) == number
         scores = model.predict_proba(preprocessor.transform(TRANSACTIONS))[:, 1]
-        expected[version] = scores.tolist()
-    site.warehouse.append(
-        TRAINING_METADATA, pa.concat_tables(recorded), job_id=uuid.uuid4().hex
-    )
+        expected[number] = scores.tolist()
     return Versions(site, expected, kinds)
 
 
@@ -117,7 +96,7 @@ def publish(site: Site, count: int) -> Versions:
 def versions(emulators) -> Iterator[Versions]:
     """A site with a version for each switch, one to begin with, and one to corrupt."""
     with new_site(emulators, **SETTINGS) as site:
-        yield publish(site, SWITCHES + 2)
+        yield publish_versions(site, SWITCHES + 2)
 
 
 @dataclass
