@@ -167,9 +167,7 @@ def browsing(folder: Path) -> Iterator[Browser]:
     assert DRIVER
     (port,) = free_ports(1)
     driver = subprocess.Popen(
-        [DRIVER, f"--port={port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     address = f"http://{HOST}:{port}"
     options = {

@@ -135,11 +135,7 @@ def enriched_card(name: str, **fields: Any) -> dict[str, Any]:
 def truth(**fields: Any) -> dict[str, Any]:
     """Return the truth of a transaction; a field that is ``...`` is left out."""
     return _with(
-        {
-            "transaction_id": "t1",
-            "is_fraud": 1,
-            "truth_time": "2026-03-01T18:00:00Z",
-        },
+        {"transaction_id": "t1", "is_fraud": 1, "truth_time": "2026-03-01T18:00:00Z"},
         fields,
     )
 
@@ -185,11 +181,7 @@ def accept(
 ) -> Accepted:
     """Return the result of messages that are received at ``NOW``."""
     return reading.accept(
-        messages,
-        catalogue,
-        postcodes,
-        received_at=NOW,
-        rules=replace(RULES, **rules),
+        messages, catalogue, postcodes, received_at=NOW, rules=replace(RULES, **rules)
     )
 
 

@@ -109,9 +109,7 @@ def truth(event_id: str, at: datetime, label: int, **changed: Any) -> Row:
 
 
 def store(
-    warehouse: Warehouse,
-    inferences: Iterable[Row] = (),
-    truths: Iterable[Row] = (),
+    warehouse: Warehouse, inferences: Iterable[Row] = (), truths: Iterable[Row] = ()
 ) -> None:
     """Append rows to the log and to the truths."""
     append_rows(warehouse, tables.INFERENCE_LOG, inferences)

@@ -250,7 +250,7 @@ class TestSql:
         views = {
             "ga_events": {"`events_*`", "`INFORMATION_SCHEMA.TABLES`"},
             "stream_features": {
-                *("`stream_events`", "`stream_features_daily`", "`stream_users`"),
+                *("`stream_events`", "`stream_features_daily`", "`stream_users`")
             },
             # Of a part for each value that a use case names: its list, name and column.
             # Names that BigQuery takes no parameter for.

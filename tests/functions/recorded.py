@@ -172,10 +172,7 @@ def by_hand(site: Site, version: int) -> None:
     use_case = usecases.load("first_day_churn")
     row = serving_of.recorded(site.warehouse, use_case, version)
     Registry(site.artifacts, use_case.name).promote(
-        version,
-        model_sha256=row["model_sha256"],
-        at=datetime.now(UTC),
-        instead_of=None,
+        version, model_sha256=row["model_sha256"], at=datetime.now(UTC), instead_of=None
     )
 
 

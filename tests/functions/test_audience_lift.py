@@ -130,10 +130,7 @@ class TestLift:
 
     @pytest.mark.parametrize(
         "again",
-        [
-            SECOND + 2 * WEEK,
-            pytest.param(SECOND + 4 * DAY, marks=pytest.mark.long),
-        ],
+        [SECOND + 2 * WEEK, pytest.param(SECOND + 4 * DAY, marks=pytest.mark.long)],
     )
     def test_waits_for_a_day_that_the_export_lacks(self, new_export, borrow, again):
         """As the week's other figures: who bought on that day is in neither group. A

@@ -175,12 +175,7 @@ class TestPost:
 
         assert answer.status_code == 200
         assert answer.json() == {
-            "predictions": [
-                BEN,
-                dict.fromkeys(KEYS) | {"user_id": "nobody"},
-                ANA,
-                BEN,
-            ]
+            "predictions": [BEN, dict.fromkeys(KEYS) | {"user_id": "nobody"}, ANA, BEN]
         }
 
     def test_answers_for_the_use_case_in_the_body(self, url):

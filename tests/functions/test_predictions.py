@@ -69,8 +69,7 @@ class TestPublishing:
         """
         place, answer, parts = publication
         table = place.warehouse.table(
-            USE_CASE.statement("features"),
-            USE_CASE.window(place.settings, [TRAINED]),
+            USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
         ).combine_chunks()
         [metadata] = place.rows("SELECT * FROM ma_model_training_metadata")
         preprocessor, model = place.registry.load(metadata)

@@ -55,10 +55,7 @@ class TestReport:
         audiences as the tables have them when it is written. Its figures are of groups
         alone: no id of anybody is on it. A later run writes it again, as final."""
         for table, row in (
-            (
-                tables.DRIFT,
-                {**ALARM, "as_of": MONDAY, "use_case": NAME, "counts": []},
-            ),
+            (tables.DRIFT, {**ALARM, "as_of": MONDAY, "use_case": NAME, "counts": []}),
             (
                 tables.AUDIENCE_LIFT,
                 {**LIFT, "week": MONDAY, "use_case": NAME, "sums": []},
@@ -123,8 +120,7 @@ class TestReport:
         names = place_of_two.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
         rows = [
             re.findall(
-                r'<th scope="row"[^>]*><span class="date">(2026-\S+?)</span>',
-                page,
+                r'<th scope="row"[^>]*><span class="date">(2026-\S+?)</span>', page
             )
             for page in (page_of(place_of_two, name) for name in names)
         ]

@@ -154,11 +154,7 @@ def scored(make_place) -> tuple[Place, float]:
     events = [
         ("first", at, {kind: 0.1, **common}),
         ("second", at + timedelta(hours=1), {kind: score, **common}),
-        (
-            "second",
-            at + timedelta(hours=1),
-            {kind: 0.2, "is_shadow": True, **common},
-        ),
+        ("second", at + timedelta(hours=1), {kind: 0.2, "is_shadow": True, **common}),
         ("before", at - timedelta(days=1), {kind: 0.3, **common}),
     ]
     scored_cards.store(

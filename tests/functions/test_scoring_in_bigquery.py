@@ -306,8 +306,7 @@ class TestCommand:
         call = sqlglot.parse_one(statements.score, dialect="bigquery")
         code = re.search(r'AS r"""(.*)"""', statements.once, re.DOTALL)[1]
         table = place.warehouse.table(
-            USE_CASE.statement("features"),
-            USE_CASE.window(place.settings, [TRAINED]),
+            USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
         )
         arguments = [
             table[name].cast(pa.float64() if kind == "number" else pa.string())

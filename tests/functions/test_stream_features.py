@@ -93,12 +93,7 @@ class TestAccepts:
         features = site.features()[user]
         assert {
             name: features[name] for name in ("age", "city", "country", "campaign")
-        } == {
-            "age": 35,
-            "city": "Aberdeen",
-            "country": "GB",
-            "campaign": "spring",
-        }
+        } == {"age": 35, "city": "Aberdeen", "country": "GB", "campaign": "spring"}
         assert features["socioeconomic_idx"] == 6.0
         assert features["registration_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
         assert "label" not in features

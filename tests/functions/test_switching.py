@@ -40,10 +40,7 @@ INSTANCES = 4
 # A client's pause, so that the function and not its clients has the processor.
 PAUSE_S = 0.02
 
-SETTINGS = {
-    "PROPENSITY_CHAMPION_TTL_S": "1",
-    "PROPENSITY_USE_CASE": CARDS.name,
-}
+SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_USE_CASE": CARDS.name}
 
 
 def frame(count: int, *, seed: int) -> pd.DataFrame:

@@ -113,9 +113,7 @@ class TestPublishing:
         )
         amount = dict(
             zip(
-                features["user_id"].to_pylist(),
-                model.amounts_of(features),
-                strict=True,
+                features["user_id"].to_pylist(), model.amounts_of(features), strict=True
             )
         )
         rows = place.rows(HISTORY)

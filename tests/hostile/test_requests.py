@@ -331,11 +331,7 @@ MANY = 110
 # A run of a scheduled function takes longer than an answer.
 RUNS = {"model_evaluation", "model_training", "predictions", "compact_features"}
 
-QUICK = [
-    ("get_proba", "GET"),
-    ("score", "POST"),
-    ("model_evaluation", "POST"),
-]
+QUICK = [("get_proba", "GET"), ("score", "POST"), ("model_evaluation", "POST")]
 LONG = [
     *QUICK,
     ("get_proba", "POST"),
@@ -353,10 +349,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-MODES = {
-    "fitting": GenerationMode.POSITIVE,
-    "breaking": GenerationMode.NEGATIVE,
-}
+MODES = {"fitting": GenerationMode.POSITIVE, "breaking": GenerationMode.NEGATIVE}
 
 
 def attack(
