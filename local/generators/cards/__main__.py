@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from pyarrow import csv
 
 from local.generators.cards.cards import Cards
-from local.generators.cards.transactions import Transactions, encoded
+from local.generators.cards.transactions import Transactions
+from local.generators.delivery import Event, encode
 
 
 def _write(path: Path, transactions: Transactions) -> None:
@@ -23,10 +23,10 @@ def _write(path: Path, transactions: Transactions) -> None:
         _write_lines(path, transactions.events())
 
 
-def _write_lines(path: Path, events: Iterator[dict[str, Any]]) -> None:
+def _write_lines(path: Path, events: Iterator[Event]) -> None:
     with path.open("wb") as file:
         for event in events:
-            file.write(encoded(event) + b"\n")
+            file.write(encode(event) + b"\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -40,7 +40,7 @@ of ``local/generators/drawing.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -88,10 +88,10 @@ DECIMALS = 6
 
 
 # How likely each hour of the day is.
-HOURS = np.array(
+HOURS = np.ravel(
     [
-        *(1.6, 1.0, 0.7, 0.6, 0.6, 0.9, 1.4, 2.4, 3.6, 4.6, 5.2, 5.6),
-        *(6.0, 5.8, 5.4, 5.4, 5.6, 6.0, 6.4, 6.2, 5.4, 4.4, 3.4, 2.4),
+        [1.6, 1.0, 0.7, 0.6, 0.6, 0.9, 1.4, 2.4, 3.6, 4.6, 5.2, 5.6],
+        [6.0, 5.8, 5.4, 5.4, 5.6, 6.0, 6.4, 6.2, 5.4, 4.4, 3.4, 2.4],
     ]
 )
 
@@ -99,11 +99,12 @@ HOURS = np.array(
 @dataclass(frozen=True)
 class Kind:
     """
-    One kind of fraud.
+    Transactions of one distribution: usual, unusual, or a kind of fraud.
 
     ``shift`` is in standard deviations, by component. ``spread`` is relative to what is
-    genuine, ``amount`` the mean and standard deviation of the amount's logarithm, and
-    ``share`` of all frauds goes from the first of its numbers to the second.
+    usual, ``amount`` the mean and standard deviation of the amount's logarithm, and
+    ``share`` of all genuine transactions or of all frauds goes from the first of its
+    numbers to the second.
     """
 
     name: str
@@ -118,7 +119,11 @@ class Kind:
         return np.array([self.shift.get(name, 0.0) for name in COMPONENTS])
 
 
-KINDS = (
+GENUINE = (
+    Kind("usual", {}, 1.0, AMOUNT[0], share=(1 - UNUSUAL, 1 - UNUSUAL)),
+    Kind("unusual", {}, UNUSUAL_SPREAD, AMOUNT[1], share=(UNUSUAL, UNUSUAL)),
+)
+FRAUDS = (
     Kind(
         "card testing",
         {"V14": -3.0, "V12": -2.7, "V17": -2.4, "V10": -2.0, "V4": 1.9, "V11": 1.6},
@@ -143,6 +148,16 @@ KINDS = (
     # Nothing but a higher amount gives them away.
     Kind("as the owner pays", {}, spread=1.0, amount=(4.4, 1.2), share=(0.08, 0.08)),
 )
+
+
+KINDS = (*GENUINE, *FRAUDS)
+
+
+def shares(kinds: Sequence[Kind], since: Floats) -> Floats:
+    """Return the share of each kind at each time, which sum to 1."""
+    first, last = np.array([kind.share for kind in kinds]).T
+    at: Floats = first + (last - first) * since[:, None]
+    return at
 
 
 def _unit_rows(rows: Floats) -> Floats:
@@ -206,8 +221,8 @@ class Cards:
         time_ms = self._times()
         since = self._progress(time_ms)
         group = self._groups(is_fraud, since)
-        shift = np.stack([stratum.shift for stratum in _GROUPS])[group]
-        spread = np.array([stratum.spread for stratum in _GROUPS])[group]
+        shift = np.stack([kind.shifts for kind in KINDS])[group]
+        spread = np.array([kind.spread for kind in KINDS])[group]
         random = random_of(self.seed, "components")
         common = np.sqrt(COMMON) * self.loadings(since)
         noise = np.zeros((n, N_COMPONENTS))
@@ -219,7 +234,7 @@ class Cards:
         components = self.means(since) + self.scales(since) * (
             shift + spread[:, None] * noise
         )
-        mean, deviation = np.array([stratum.amount for stratum in _GROUPS])[group].T
+        mean, deviation = np.array([kind.amount for kind in KINDS])[group].T
         logarithm = mean + deviation * normal(random_of(self.seed, "amounts"), n)
         cents = np.clip(np.rint(100 * np.exp(logarithm)), 1, MAXIMUM_CENTS)
         transactions = Transactions(
@@ -237,23 +252,25 @@ class Cards:
     def _times(self) -> Ints:
         """Draw moments, in order, by hour of the day."""
         random, n = random_of(self.seed, "moments"), self.transactions
-        start_ms = milliseconds(self.end) - self.days * DAY_MS
         hours = np.arange(self.days * 24)
-        weight = HOURS[(start_ms // HOUR_MS + hours) % 24]
-        return moments(random, n, start_ms=start_ms, weight=weight)
+        weight = HOURS[(self._start_ms // HOUR_MS + hours) % 24]
+        return moments(random, n, start_ms=self._start_ms, weight=weight)
+
+    @property
+    def _start_ms(self) -> int:
+        return milliseconds(self.end) - self.days * DAY_MS
 
     def _progress(self, time_ms: Ints) -> Floats:
         """Return where in its drift the process is, from 0 to 1, times ``drift``."""
-        start_ms = milliseconds(self.end) - self.days * DAY_MS
-        since: Floats = self.drift * (time_ms - start_ms) / (self.days * DAY_MS)
+        since: Floats = self.drift * (time_ms - self._start_ms) / (self.days * DAY_MS)
         return since
 
     def _groups(self, is_fraud: Flags, since: Floats) -> Ints:
         """Draw what each transaction is: usual, unusual, or a kind of fraud."""
         random = random_of(self.seed, "groups")
-        genuine = pick(random, np.broadcast_to(_GENUINE, (len(since), len(_GENUINE))))
+        genuine = pick(random, shares(GENUINE, since))
         return np.where(
-            is_fraud, len(_GENUINE) + pick(random, self.kind_shares(since)), genuine
+            is_fraud, len(GENUINE) + pick(random, shares(FRAUDS, since)), genuine
         )
 
     # Its moments at any time: n rows for n values of ``since`` ----------------------
@@ -276,21 +293,6 @@ class Cards:
         turned: Floats = np.cos(angle) * FIRST_LOADINGS + np.sin(angle) * LAST_LOADINGS
         return turned
 
-    def kind_shares(self, since: Floats) -> Floats:
-        """Return the shares of the kinds of fraud, which sum to 1."""
-        first, last = np.array([kind.share for kind in KINDS]).T
-        shares: Floats = first + (last - first) * since[:, None]
-        return shares
-
-    def covariance(self, since: float) -> Floats:
-        """Return the covariance matrix of what is usual."""
-        at = np.array([since])
-        common = self.loadings(at)[0]
-        correlation = COMMON * common @ common.T + (1 - COMMON) * np.eye(N_COMPONENTS)
-        scale = self.scales(at)[0]
-        matrix: Floats = scale[:, None] * correlation * scale
-        return matrix
-
     def probabilities(self, transactions: Transactions) -> Floats:
         """
         Compute P(fraud | components, amount, time) of transactions of this process.
@@ -305,42 +307,23 @@ class Cards:
         inner = COMMON * np.einsum("nif,nig->nfg", loadings, loadings)
         inner += (1 - COMMON) * np.eye(N_FACTORS)
         log_amount = np.log(np.maximum(transactions.amounts, 0.005))
-        shares = np.column_stack(
-            [np.broadcast_to(_GENUINE, (len(since), 2)), self.kind_shares(since)]
-        )
-        logs = np.empty((len(since), len(_GROUPS)))
-        for number, group in enumerate(_GROUPS):
-            away = standard - group.shift
+        share = np.column_stack([shares(GENUINE, since), shares(FRAUDS, since)])
+        logs = np.empty((len(since), len(KINDS)))
+        for number, kind in enumerate(KINDS):
+            away = standard - kind.shifts
             seen = np.einsum("nif,ni->nf", loadings, away)
             solved = np.linalg.solve(inner, seen[:, :, None])[:, :, 0]
             square = (away**2).sum(axis=1) - COMMON * (seen * solved).sum(axis=1)
-            square /= (1 - COMMON) * group.spread**2
-            mean, deviation = group.amount
+            square /= (1 - COMMON) * kind.spread**2
+            mean, deviation = kind.amount
             square += ((log_amount - mean) / deviation) ** 2
-            volume = N_COMPONENTS * np.log(group.spread) + np.log(deviation)
+            volume = N_COMPONENTS * np.log(kind.spread) + np.log(deviation)
             # A share of nothing is impossible, and leaves no doubt.
             with np.errstate(divide="ignore"):
-                logs[:, number] = np.log(shares[:, number]) - volume - square / 2
+                logs[:, number] = np.log(share[:, number]) - volume - square / 2
         logs -= logs.max(axis=1, keepdims=True)
         density = np.exp(logs)
-        fraud = self.fraud_rate * density[:, len(_GENUINE) :].sum(axis=1)
-        genuine = (1 - self.fraud_rate) * density[:, : len(_GENUINE)].sum(axis=1)
+        fraud = self.fraud_rate * density[:, len(GENUINE) :].sum(axis=1)
+        genuine = (1 - self.fraud_rate) * density[:, : len(GENUINE)].sum(axis=1)
         probability: Floats = fraud / (fraud + genuine)
         return probability
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Transactions of one distribution: usual, unusual, or a kind of fraud."""
-
-    shift: Floats
-    spread: float
-    amount: tuple[float, float]
-
-
-_GENUINE = np.array([1 - UNUSUAL, UNUSUAL])
-_GROUPS = (
-    _Group(np.zeros(N_COMPONENTS), 1.0, AMOUNT[0]),
-    _Group(np.zeros(N_COMPONENTS), UNUSUAL_SPREAD, AMOUNT[1]),
-    *(_Group(kind.shifts, kind.spread, kind.amount) for kind in KINDS),
-)

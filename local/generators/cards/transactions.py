@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.generators.delivery import Delivery, drawn_late, repeated
+from local.generators.delivery import (
+    Delivery,
+    Event,
+    Fault,
+    check_shares,
+    cut_short,
+    drawn_late,
+    encode,
+    in_order,
+    repeated,
+    sent_once,
+    with_fields,
+    without,
+)
 from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
@@ -23,7 +36,6 @@ from local.generators.drawing import (
     floor,
     latency_ms,
     milliseconds,
-    moment,
     pick,
     random_of,
     shuffled,
@@ -41,9 +53,6 @@ COLUMNS = ("Time", *FEATURES, "Class")
 # What else a payload may look like: every number as text, and ways to write a moment.
 AS_TEXTS = 0.05
 INGEST_STYLES = np.array([0.80, 0.08, 0.06, 0.03, 0.03])
-
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +141,7 @@ class Transactions:
         ids = [f"{prefix}{number:07d}" for number in range(1, len(self) + 1)]
         return replace(self, ids=ids)
 
-    def events(self) -> Iterator[dict[str, Any]]:
+    def events(self) -> Iterator[Event]:
         """
         Yield every transaction as its JSON object, in order of time.
 
@@ -176,33 +185,30 @@ class Transactions:
         Raises:
             ValueError: A share is negative, or more than all are to be late.
         """
-        _check_shares(duplicates=duplicates, late=late, broken=broken)
+        check_shares(duplicates=duplicates, late=late, broken=broken)
         random = random_of(self.seed, f"cards' deliveries {seed}")
         n = len(self)
         events = list(self.events())
-        sent = np.array([_read_ms(event["ingest_ts"]) for event in events], np.int64)
+        sent_ms = np.array([_read_ms(event["ingest_ts"]) for event in events], np.int64)
         is_late = drawn_late(random, n, late)
-        sent += np.where(is_late, floor((0.02 + 0.98 * random.random(n)) * DAY_MS), 0)
-        texts = (random.random(n) < AS_TEXTS).tolist()
+        late_ms = floor((0.02 + 0.98 * random.random(n)) * DAY_MS)
+        as_texts = (random.random(n) < AS_TEXTS).tolist()
         styles = pick(random, np.broadcast_to(INGEST_STYLES, (n, len(INGEST_STYLES))))
-        messages = [
-            Delivery(
-                data=_payload(event, as_texts=as_texts, style=style),
-                attributes={},
-                sent_time=moment(at),
-                event=event,
-                is_late=was_late,
-            )
-            for event, as_texts, style, at, was_late in zip(
-                *(events, texts, styles.tolist(), sent.tolist(), is_late.tolist()),
-                strict=True,
-            )
-        ]
-        messages += repeated(
-            random, messages, round(n * duplicates), longest=(12, HOUR_MS)
+        payloads = map(_payload, events, as_texts, styles.tolist())
+        return _sent(
+            random,
+            sent_once(
+                events,
+                ((payload, {}) for payload in payloads),
+                sent_ms + np.where(is_late, late_ms, 0),
+                is_late,
+            ),
+            events,
+            duplicates=duplicates,
+            broken=broken,
+            faults=FAULTS,
+            time_field="ingest_ts",
         )
-        messages += _spoilt(random, events, round(n * broken), FAULTS, at="ingest_ts")
-        return sorted(messages, key=_sent)
 
     # What came of them ------------------------------------------------------------
 
@@ -227,7 +233,7 @@ class Transactions:
         Raises:
             ValueError: A share is not from 0 to 1, or the delay is negative.
         """
-        _check_shares(never=never, wrong_first=wrong_first)
+        check_shares(never=never, wrong_first=wrong_first)
         if delay < timedelta(0):
             raise ValueError(f"a delay is not negative, and {delay} is")
         random = random_of(self.seed, f"truths {seed}")
@@ -270,7 +276,7 @@ class Truths:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def events(self) -> Iterator[dict[str, Any]]:
+    def events(self) -> Iterator[Event]:
         """Yield every finding as its JSON object."""
         for transaction_id, is_fraud, time in zip(
             self.ids, self.is_fraud.tolist(), _texts(self.time_ms), strict=True
@@ -304,85 +310,57 @@ class Truths:
         Raises:
             ValueError: A share is negative, or more than all are to be late.
         """
-        _check_shares(duplicates=duplicates, late=late, broken=broken)
+        check_shares(duplicates=duplicates, late=late, broken=broken)
         random = random_of(self.seed, f"truths' deliveries {seed}")
         n = len(self)
         events = list(self.events())
-        sent = self.time_ms + latency_ms(random, n)
+        sent_ms = self.time_ms + latency_ms(random, n)
         is_late = drawn_late(random, n, late)
-        sent += np.where(is_late, floor(random.random(n) * DAY_MS), 0)
+        sent_ms += np.where(is_late, floor(random.random(n) * DAY_MS), 0)
         as_number = (random.random(n) < AS_TEXTS).tolist()
-        messages = [
-            Delivery(
-                data=_json(
-                    event | {"is_fraud": int(event["is_fraud"])} if numeric else event
-                ).encode(),
-                attributes={},
-                sent_time=moment(at),
-                event=event,
-                is_late=was_late,
-            )
-            for event, numeric, at, was_late in zip(
-                events, as_number, sent.tolist(), is_late.tolist(), strict=True
-            )
-        ]
-        messages += repeated(
-            random, messages, round(n * duplicates), longest=(12, HOUR_MS)
+        payloads = (
+            encode(event | {"is_fraud": int(event["is_fraud"])} if numeric else event)
+            for event, numeric in zip(events, as_number, strict=True)
         )
-        count = round(n * broken)
-        messages += _spoilt(random, events, count, TRUTH_FAULTS, at="truth_time")
-        return sorted(messages, key=_sent)
-
-
-Spoil = Callable[[dict[str, Any]], bytes]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One way to spoil a payload, and the reason that its dead letter must have."""
-
-    reason: str
-    spoil: Spoil
-
-
-def encoded(event: Mapping[str, Any]) -> bytes:
-    return _json(event).encode()
-
-
-def _with(**fields: Any) -> Spoil:
-    return lambda event: encoded({**event, **fields})
-
-
-def _without(name: str) -> Spoil:
-    return lambda event: encoded({k: v for k, v in event.items() if k != name})
+        return _sent(
+            random,
+            sent_once(
+                events, ((payload, {}) for payload in payloads), sent_ms, is_late
+            ),
+            events,
+            duplicates=duplicates,
+            broken=broken,
+            faults=TRUTH_FAULTS,
+            time_field="truth_time",
+        )
 
 
 FAULTS: Mapping[str, Fault] = {
-    "cut short": Fault("malformed_json", lambda event: encoded(event)[:-12]),
+    "cut short": Fault("malformed_json", cut_short),
     "blank": Fault("malformed_json", lambda _: b" "),
-    "no V14": Fault("missing_field", _without("V14")),
-    "no amount": Fault("missing_field", _without("Amount")),
-    "no time": Fault("missing_field", _without("event_time")),
-    "V3 in words": Fault("wrong_type", _with(V3="high")),
-    "V7 as list": Fault("wrong_type", _with(V7=[1.0])),
-    "V1 not a number": Fault("not_finite", _with(V1=float("nan"))),
-    "amount infinite": Fault("not_finite", _with(Amount=float("inf"))),
-    "far future": Fault("bad_time", _with(event_time="2999-12-31T23:59:59.000Z")),
-    "nobody's": Fault("bad_value", _with(transaction_id="")),
+    "no V14": Fault("missing_field", without("V14")),
+    "no amount": Fault("missing_field", without("Amount")),
+    "no time": Fault("missing_field", without("event_time")),
+    "V3 in words": Fault("wrong_type", with_fields(V3="high")),
+    "V7 as list": Fault("wrong_type", with_fields(V7=[1.0])),
+    "V1 not a number": Fault("not_finite", with_fields(V1=float("nan"))),
+    "amount infinite": Fault("not_finite", with_fields(Amount=float("inf"))),
+    "far future": Fault("bad_time", with_fields(event_time="2999-12-31T23:59:59.000Z")),
+    "nobody's": Fault("bad_value", with_fields(transaction_id="")),
 }
 
 
 TRUTH_FAULTS: Mapping[str, Fault] = {
-    "no verdict": Fault("missing_field", _without("is_fraud")),
-    "no time": Fault("missing_field", _without("truth_time")),
-    "perhaps": Fault("bad_value", _with(is_fraud="perhaps")),
-    "verdict 7": Fault("bad_value", _with(is_fraud=7)),
-    "cut short": Fault("malformed_json", lambda event: encoded(event)[:-12]),
-    "time in words": Fault("bad_time", _with(truth_time="yesterday")),
+    "no verdict": Fault("missing_field", without("is_fraud")),
+    "no time": Fault("missing_field", without("truth_time")),
+    "perhaps": Fault("bad_value", with_fields(is_fraud="perhaps")),
+    "verdict 7": Fault("bad_value", with_fields(is_fraud=7)),
+    "cut short": Fault("malformed_json", cut_short),
+    "time in words": Fault("bad_time", with_fields(truth_time="yesterday")),
 }
 
 
-def _payload(event: Mapping[str, Any], *, as_texts: bool, style: int) -> bytes:
+def _payload(event: Event, as_texts: bool, style: int) -> bytes:
     """Write a transaction in one of the ways that producers have."""
     written = dict(event)
     if as_texts:
@@ -393,56 +371,44 @@ def _payload(event: Mapping[str, Any], *, as_texts: bool, style: int) -> bytes:
     else:
         forms = (event["ingest_ts"], since, since / SECOND_MS, str(since))
         written["ingest_ts"] = forms[style]
-    return encoded(written)
+    return encode(written)
 
 
-def _spoilt(
+def _sent(
     random: np.random.Generator,
-    events: Sequence[dict[str, Any]],
-    count: int,
-    faults: Mapping[str, Fault],
+    deliveries: list[Delivery],
+    events: Sequence[Event],
     *,
-    at: str,
+    duplicates: float,
+    broken: float,
+    faults: Mapping[str, Fault],
+    time_field: str,
 ) -> list[Delivery]:
-    """Spoil copies of events, under ids of their own, every fault in its turn."""
-    names = list(faults)
+    """Add repetitions, and spoilt copies of events under ids of their own."""
+    again = repeated(random, deliveries, duplicates, longest=(12, HOUR_MS))
+    count = round(len(events) * broken)
     ids = uuids(random, count)
-    where = floor(random.random(count) * len(events)).tolist()
+    places = floor(random.random(count) * len(events)).tolist()
     wait_ms = latency_ms(random, count).tolist()
-    spoilt = []
-    for turn, (spoilt_id, place, wait) in enumerate(
-        zip(ids, where, wait_ms, strict=True)
-    ):
-        name = names[turn % len(names)]
-        event = events[place] | {"transaction_id": spoilt_id}
-        spoilt.append(
-            Delivery(
-                data=faults[name].spoil(event),
-                attributes={},
-                sent_time=moment(_read_ms(event[at]) + wait),
-                event=None,
-                reason=faults[name].reason,
-                fault=name,
-            )
+    # Every fault in its turn.
+    turns = itertools.islice(itertools.cycle(faults), count)
+    spoilt = [
+        faults[name].delivery(
+            events[place] | {"transaction_id": spoilt_id},
+            name=name,
+            sent_ms=_read_ms(events[place][time_field]) + wait,
         )
-    return spoilt
-
-
-def _check_shares(**shares: float) -> None:
-    limited = {"late", "never", "wrong_first"}
-    for name, share in shares.items():
-        if share < 0 or (name in limited and share > 1):
-            raise ValueError(f"{name} is a share, not {share}")
-
-
-def _sent(delivery: Delivery) -> datetime:
-    return delivery.sent_time
+        for name, spoilt_id, place, wait in zip(
+            turns, ids, places, wait_ms, strict=True
+        )
+    ]
+    return in_order([*deliveries, *again, *spoilt])
 
 
 def _texts(time_ms: Ints) -> list[str]:
     """Write moments as ISO 8601 in UTC, to the millisecond."""
-    written = np.datetime_as_string(time_ms.astype("datetime64[ms]")).tolist()
-    return [f"{text}Z" for text in written]
+    texts = np.datetime_as_string(time_ms.astype("datetime64[ms]")).tolist()
+    return [f"{text}Z" for text in texts]
 
 
 def _read_ms(text: str) -> int:

@@ -7,5 +7,4 @@ messages.py  events as messages, and how one is spoilt
 registrations.py
              what players write when they register
 sending.py   late, repeated and spoilt messages
-features.py  the stream's features by the textbook
 """

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pyarrow import csv
 
+from local.generators.delivery import to_json
 from local.generators.games.games import Games
-from local.generators.games.messages import instant, to_json
+from local.generators.games.messages import instant
 from local.generators.games.towns import postcodes
 from local.progress import bar
 

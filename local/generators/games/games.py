@@ -49,13 +49,14 @@ from functools import cached_property
 
 import numpy as np
 
-from local.generators.delivery import Delivery, Event
+from local.generators.delivery import Delivery, Event, check_shares, encode
 from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
     SECOND_MS,
     Ints,
     floor,
+    milliseconds,
     moments,
     normal,
     pick,
@@ -64,47 +65,17 @@ from local.generators.drawing import (
     shuffled,
     uuids,
 )
+from local.generators.games import world
 from local.generators.games.messages import (
     AMOUNT_FIELDS,
     PLAYS,
     REGISTRATION,
     USE_CASE,
     attributes_of,
-    encode,
 )
 from local.generators.games.registrations import Players, postcode_log_odds, registered
 from local.generators.games.sending import sent
 from local.generators.games.towns import ABROAD, INDEX, INDEX_LEVELS, gazetteer
-from local.generators.games.world import (
-    AGE,
-    AGES,
-    BET,
-    CHANNEL,
-    CHURNS,
-    COUNTRY,
-    FIRST_DAY,
-    FIRST_DAY_SHARE,
-    FREE_BETS,
-    HOURS,
-    LATER,
-    MAXIMUM_CENTS,
-    MIX,
-    PLAY_DAYS,
-    SECOND_DAY,
-    SESSION_MS,
-    SESSIONS,
-    SHIFT,
-    SPREAD,
-    STAKE,
-    STAKE_SPREAD,
-    STAYS,
-    UNKNOWN_OUTWARD,
-    UNKNOWN_UNIT,
-    WEEKDAYS,
-    churn_log_odds,
-    count_density,
-    log_normal_count,
-)
 
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
 
@@ -170,10 +141,10 @@ class Games:
     def _players(self) -> Players:
         random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
-        churns[shuffled(random, n)[: round(n * self.churn_rate)]] = CHURNS
-        youngest, oldest = np.array(AGES).T[:, pick(random, AGE[churns])]
+        churns[shuffled(random, n)[: round(n * self.churn_rate)]] = world.CHURNS
+        youngest, oldest = np.array(world.AGES).T[:, pick(random, world.AGE[churns])]
         age = youngest + floor(random.random(n) * (oldest - youngest + 1))
-        country = pick(random, COUNTRY[churns])
+        country = pick(random, world.COUNTRY[churns])
         level = 1 + pick(random, INDEX[churns])
         unit = np.zeros(n, np.int64)
         where = random.random(n)
@@ -188,33 +159,29 @@ class Games:
             registered_ms=self._registrations(),
             churns=churns,
             country=country,
-            channel=pick(random, CHANNEL[churns]),
+            channel=pick(random, world.CHANNEL[churns]),
             age=age,
             unit=unit,
-            is_unit_known=at_home & (known >= UNKNOWN_UNIT + UNKNOWN_OUTWARD),
-            is_outward_known=at_home & (known >= UNKNOWN_OUTWARD),
-            stake=np.array(STAKE)[churns] + STAKE_SPREAD * normal(random, n),
-        )
-
-    @property
-    def _end_ms(self) -> int:
-        return (self.end - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
-            milliseconds=1
+            is_unit_known=at_home
+            & (known >= world.UNKNOWN_UNIT + world.UNKNOWN_OUTWARD),
+            is_outward_known=at_home & (known >= world.UNKNOWN_OUTWARD),
+            stake=np.array(world.STAKE)[churns]
+            + world.STAKE_SPREAD * normal(random, n),
         )
 
     def _registrations(self) -> Ints:
         """Draw the moments of registration, in order, by hour and day of the week."""
         random = random_of(self.seed, "registrations")
         hours = np.arange((self.days - 1) * 24)
-        start_ms = self._end_ms - self.days * DAY_MS
+        start_ms = milliseconds(self.end) - self.days * DAY_MS
         clock = start_ms // HOUR_MS + hours
         # 1970 began on a Thursday.
-        weight = HOURS[clock % 24] * WEEKDAYS[(clock // 24 + 3) % 7]
+        weight = world.HOURS[clock % 24] * world.WEEKDAYS[(clock // 24 + 3) % 7]
         return moments(random, self.users, start_ms=start_ms, weight=weight)
 
     @cached_property
     def _first_day_maximum(self) -> int:
-        return max(1, int(FIRST_DAY_SHARE * (self.maximum_events - 1)))
+        return max(1, int(world.FIRST_DAY_SHARE * (self.maximum_events - 1)))
 
     @cached_property
     def _play(self) -> _Play:
@@ -222,18 +189,20 @@ class Games:
         random, players = random_of(self.seed, "play"), self._players
         registered, n = players.registered_ms, self.users
         first = np.minimum(
-            log_normal_count(random, FIRST_DAY, players.churns),
+            world.log_normal_count(random, world.FIRST_DAY, players.churns),
             self._first_day_maximum,
         )
         later = np.minimum(
-            log_normal_count(random, LATER, players.churns),
+            world.log_normal_count(random, world.LATER, players.churns),
             self.maximum_events - 1 - first,
         )
-        stays = players.churns == STAYS
-        again = stays | (random.random(n) < SECOND_DAY)
+        stays = players.churns == world.STAYS
+        again = stays | (random.random(n) < world.SECOND_DAY)
         # Who stays is there after two days; that is what staying means.
         later = np.where(again, np.maximum(later, stays), 0)
-        last_day = np.where(stays, 2 + floor(random.random(n) * (PLAY_DAYS - 2)), 1)
+        last_day = np.where(
+            stays, 2 + floor(random.random(n) * (world.PLAY_DAYS - 2)), 1
+        )
 
         player = np.repeat(np.arange(n), first + later)
         place = (
@@ -246,18 +215,18 @@ class Games:
         day = np.where(is_later, day, 0)
 
         starts = self._session_starts(random)
-        session = pick(random, np.broadcast_to(SESSIONS, (len(player), 3)))
+        session = pick(random, np.broadcast_to(world.SESSIONS, (len(player), 3)))
         start = starts[player, day, session]
-        room = np.minimum(SESSION_MS, DAY_MS - start)
+        room = np.minimum(world.SESSION_MS, DAY_MS - start)
         time = start + floor(random.random(len(player)) ** 1.5 * room)
         time += registered[player] + day * DAY_MS
-        kind = pick(random, MIX[players.churns[player]])
-        stake = players.stake[player] + SHIFT[kind]
-        amount = np.exp(stake + SPREAD[kind] * normal(random, len(player)))
-        cents = np.clip(np.rint(100 * amount), 1, MAXIMUM_CENTS).astype(np.int64)
-        free = (kind == BET) & (random.random(len(player)) < FREE_BETS)
+        kind = pick(random, world.MIX[players.churns[player]])
+        stake = players.stake[player] + world.SHIFT[kind]
+        amount = np.exp(stake + world.SPREAD[kind] * normal(random, len(player)))
+        cents = np.clip(np.rint(100 * amount), 1, world.MAXIMUM_CENTS).astype(np.int64)
+        free = (kind == world.BET) & (random.random(len(player)) < world.FREE_BETS)
         cents[free] = 0
-        seen = time < self._end_ms
+        seen = time < milliseconds(self.end)
         return _Play(player[seen], day[seen], time[seen], kind[seen], cents[seen])
 
     def _session_starts(self, random: np.random.Generator) -> Ints:
@@ -267,9 +236,11 @@ class Games:
         A player's day begins at the hour of registration, and with it the first session
         of the first one; the others are when people play.
         """
-        shape = (self.users, PLAY_DAYS, len(SESSIONS))
+        shape = (self.users, world.PLAY_DAYS, len(world.SESSIONS))
         hour = np.searchsorted(
-            np.cumsum(HOURS) / HOURS.sum(), random.random(shape), side="right"
+            np.cumsum(world.HOURS) / world.HOURS.sum(),
+            random.random(shape),
+            side="right",
         )
         clock = np.minimum(hour, 23) * HOUR_MS + floor(random.random(shape) * HOUR_MS)
         starts = (clock - self._players.registered_ms[:, None, None]) % DAY_MS
@@ -298,24 +269,26 @@ class Games:
         player, kind = play.player[first], play.kind[first]
         cents = play.cents[first]
         count = np.bincount(player, minlength=self.users)
-        band = np.searchsorted([oldest for _, oldest in AGES], players.age)
+        band = np.searchsorted([oldest for _, oldest in world.AGES], players.age)
         log_odds = (
-            churn_log_odds(COUNTRY)[players.country]
-            + churn_log_odds(CHANNEL)[players.channel]
-            + churn_log_odds(AGE)[band]
+            world.churn_log_odds(world.COUNTRY)[players.country]
+            + world.churn_log_odds(world.CHANNEL)[players.channel]
+            + world.churn_log_odds(world.AGE)[band]
             + postcode_log_odds(players)
-            + churn_log_odds(count_density(self._first_day_maximum))[count]
-            + np.bincount(player, churn_log_odds(MIX)[kind], self.users)
+            + world.churn_log_odds(world.count_density(self._first_day_maximum))[count]
+            + np.bincount(player, world.churn_log_odds(world.MIX)[kind], self.users)
         )
         paid = cents > 0
-        player, kind, weight = player[paid], kind[paid], SPREAD[kind[paid]] ** -2
-        level = np.log(cents[paid] / 100) - SHIFT[kind]
+        player, kind, weight = player[paid], kind[paid], world.SPREAD[kind[paid]] ** -2
+        level = np.log(cents[paid] / 100) - world.SHIFT[kind]
         precision = np.bincount(player, weight, self.users)
         has_paid = precision > 0
         precision[~has_paid] = 1
         mean = np.bincount(player, weight * level, self.users) / precision
-        variance = STAKE_SPREAD**2 + 1 / precision
-        distance = (mean - STAKE[STAYS]) ** 2 - (mean - STAKE[CHURNS]) ** 2
+        variance = world.STAKE_SPREAD**2 + 1 / precision
+        distance = (mean - world.STAKE[world.STAYS]) ** 2 - (
+            mean - world.STAKE[world.CHURNS]
+        ) ** 2
         log_odds += np.where(has_paid, distance / (2 * variance), 0)
         rate = players.churns.mean()
         # A group without users is impossible, and some players leave no doubt.
@@ -411,16 +384,7 @@ class Games:
         Raises:
             ValueError: A share is negative, or more than all events are to be late.
         """
-        if min(duplicates, late, broken) < 0 or late > 1:
-            raise ValueError(
-                "wanted shares of 0 or more, and at most 1 late; got "
-                f"duplicates={duplicates}, late={late}, broken={broken}"
-            )
+        shares = {"duplicates": duplicates, "late": late, "broken": broken}
+        check_shares(**shares)
         random = random_of(self.seed, f"deliveries {seed}")
-        return sent(
-            random,
-            list(self.events()),
-            duplicates=duplicates,
-            late=late,
-            broken=broken,
-        )
+        return sent(random, list(self.events()), **shares)

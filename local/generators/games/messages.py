@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from local.generators.delivery import Event
+from local.generators.delivery import (
+    Event,
+    Fault,
+    Spoil,
+    cut_short,
+    encode,
+    with_fields,
+    without,
+)
 
 USE_CASE = "first_day_churn"
 REGISTRATION = "new_registration"
@@ -29,24 +35,10 @@ HUGE_BYTES = 256 * 1024
 HUGE_TURNS = 3
 
 
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
 def instant(time: str | datetime) -> datetime:
     """Return a time in UTC; one without an offset is in UTC."""
     moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-
-
-def encode(event: Mapping[str, Any]) -> bytes:
-    """Return an event as compact JSON in UTF-8, a Decimal as the number it reads as."""
-    fields = ",".join(
-        f'"{name}":{value:f}'
-        if isinstance(value, Decimal)
-        else f'"{name}":{to_json(value)}'
-        for name, value in event.items()
-    )
-    return f"{{{fields}}}".encode()
 
 
 def attributes_of(event: Mapping[str, Any]) -> dict[str, str]:
@@ -64,38 +56,12 @@ def message_of(event: Event, style: float) -> tuple[bytes, dict[str, str]]:
     return encode(event), attributes_of(event)
 
 
-Spoil = Callable[[Event], bytes]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """
-    One way to spoil an event, and the reason that its dead letter must have.
-
-    ``of_registration``: whether registrations are spoilt, else purchases, bets and
-    wins. ``attributes`` replaces what the message's attributes say.
-    """
-
-    reason: str
-    spoil: Spoil
-    of_registration: bool = False
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-def _with(**fields: Any) -> Spoil:
-    return lambda event: encode(event | fields)
-
-
-def _without(name: str) -> Spoil:
-    return lambda event: encode({k: v for k, v in event.items() if k != name})
-
-
 def _with_amount(amount: Any) -> Spoil:
     return lambda event: encode(event | {AMOUNT_FIELDS[event["event_type"]]: amount})
 
 
 def _without_amount(event: Event) -> bytes:
-    return _without(AMOUNT_FIELDS[event["event_type"]])(event)
+    return without(AMOUNT_FIELDS[event["event_type"]])(event)
 
 
 def _with_name(name: bytes) -> Spoil:
@@ -104,7 +70,7 @@ def _with_name(name: bytes) -> Spoil:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "cut short": Fault("malformed_json", lambda event: encode(event)[:-12]),
+    "cut short": Fault("malformed_json", cut_short),
     "trailing comma": Fault("malformed_json", lambda event: encode(event)[:-1] + b",}"),
     "Python's quotes": Fault(
         "malformed_json", lambda event: encode(event).replace(b'"', b"'")
@@ -117,37 +83,41 @@ FAULTS: Mapping[str, Fault] = {
         "wrong_encoding", _with_name("Zoë".encode("latin-1")), of_registration=True
     ),
     "huge": Fault(
-        "too_large", _with(street_address="x" * HUGE_BYTES), of_registration=True
+        "too_large", with_fields(street_address="x" * HUGE_BYTES), of_registration=True
     ),
     "unknown use case": Fault(
         "unknown_use_case",
-        _with(use_case="no_such_case"),
+        with_fields(use_case="no_such_case"),
         attributes={"use_case": "no_such_case"},
     ),
     "unknown type": Fault(
         "unknown_event_type",
-        _with(event_type="new_deposit"),
+        with_fields(event_type="new_deposit"),
         attributes={"event_type": "new_deposit"},
     ),
     "no amount": Fault("missing_field", _without_amount),
-    "no user": Fault("missing_field", _without("user_id")),
-    "no time": Fault("missing_field", _without("event_time")),
-    "no postcode": Fault("missing_field", _without("postcode"), of_registration=True),
+    "no user": Fault("missing_field", without("user_id")),
+    "no time": Fault("missing_field", without("event_time")),
+    "no postcode": Fault("missing_field", without("postcode"), of_registration=True),
     "amount as text": Fault("wrong_type", _with_amount("12.30")),
     "amount as flag": Fault("wrong_type", _with_amount(True)),
-    "user as number": Fault("wrong_type", _with(user_id=123)),
-    "city as list": Fault("wrong_type", _with(city=["Dunmere"]), of_registration=True),
+    "user as number": Fault("wrong_type", with_fields(user_id=123)),
+    "city as list": Fault(
+        "wrong_type", with_fields(city=["Dunmere"]), of_registration=True
+    ),
     "negative": Fault("bad_amount", _with_amount(Decimal("-0.01"))),
     "too much": Fault("bad_amount", _with_amount(Decimal("1000000000.01"))),
     "three decimals": Fault("bad_amount", _with_amount(Decimal("12.345"))),
     "not a number": Fault("not_finite", _with_amount(Decimal("NaN"))),
     "infinite": Fault("not_finite", _with_amount(Decimal("Infinity"))),
-    "far future": Fault("bad_time", _with(event_time="2999-12-31T23:59:59.000Z")),
-    "time in words": Fault("bad_time", _with(event_time="yesterday")),
-    "no such day": Fault("bad_time", _with(event_time="2026-02-30T12:00:00.000Z")),
-    "nobody": Fault("bad_value", _with(user_id="")),
-    "label 7": Fault("bad_value", _with(label=7), of_registration=True),
+    "far future": Fault("bad_time", with_fields(event_time="2999-12-31T23:59:59.000Z")),
+    "time in words": Fault("bad_time", with_fields(event_time="yesterday")),
+    "no such day": Fault(
+        "bad_time", with_fields(event_time="2026-02-30T12:00:00.000Z")
+    ),
+    "nobody": Fault("bad_value", with_fields(user_id="")),
+    "label 7": Fault("bad_value", with_fields(label=7), of_registration=True),
     "born too early": Fault(
-        "bad_value", _with(date_of_birth="1790-01-01"), of_registration=True
+        "bad_value", with_fields(date_of_birth="1790-01-01"), of_registration=True
     ),
 }

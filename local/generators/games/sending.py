@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from local.generators.delivery import Delivery, Event, drawn_late, repeated
-from local.generators.drawing import (
-    DAY_MS,
-    floor,
-    latency_ms,
-    milliseconds,
-    moment,
-    uuids,
+from local.generators.delivery import (
+    Delivery,
+    Event,
+    drawn_late,
+    in_order,
+    repeated,
+    sent_once,
 )
+from local.generators.drawing import DAY_MS, floor, latency_ms, milliseconds, uuids
 from local.generators.games.messages import (
     FAULTS,
     HUGE_TURNS,
@@ -37,28 +37,11 @@ def sent(
     sent_ms += latency_ms(random, n)
     is_late = drawn_late(random, n, late)
     sent_ms += np.where(is_late, floor((1 + 4 * random.random(n)) * DAY_MS), 0)
-    messages = [
-        message_of(event, style)
-        for event, style in zip(events, random.random(n).tolist(), strict=True)
-    ]
-    deliveries = [
-        Delivery(
-            data=data,
-            attributes=attributes,
-            sent_time=moment(sent),
-            event=event,
-            is_late=was_late,
-        )
-        for (data, attributes), event, sent, was_late in zip(
-            messages, events, sent_ms.tolist(), is_late.tolist(), strict=True
-        )
-    ]
-
-    deliveries += repeated(
-        random, deliveries, round(n * duplicates), longest=(3, DAY_MS)
-    )
-    deliveries += _spoilt(random, events, round(n * broken))
-    return sorted(deliveries, key=lambda delivery: delivery.sent_time)
+    messages = map(message_of, events, random.random(n).tolist())
+    deliveries = sent_once(events, messages, sent_ms, is_late)
+    again = repeated(random, deliveries, duplicates, longest=(3, DAY_MS))
+    spoilt = _spoilt(random, events, round(n * broken))
+    return in_order([*deliveries, *again, *spoilt])
 
 
 def _spoilt(
@@ -74,22 +57,18 @@ def _spoilt(
     turns += [lean[i % len(lean)] for i in range(count - len(turns))]
     ids = uuids(random, count)
     wait_ms = latency_ms(random, count).tolist()
+    places = random.random(count).tolist()
     spoilt = []
-    for name, event_id, wait, where in zip(
-        turns, ids, wait_ms, random.random(count).tolist(), strict=True
-    ):
+    for name, event_id, wait, place in zip(turns, ids, wait_ms, places, strict=True):
         fault = FAULTS[name]
         pool = pools[fault.of_registration]
-        event = pool[int(where * len(pool))] | {"event_id": event_id}
-        sent_ms = milliseconds(instant(event["event_time"])) + wait
+        event = pool[int(place * len(pool))] | {"event_id": event_id}
         spoilt.append(
-            Delivery(
-                data=fault.spoil(event),
+            fault.delivery(
+                event,
+                name=name,
+                sent_ms=milliseconds(instant(event["event_time"])) + wait,
                 attributes=attributes_of({**event, **fault.attributes}),
-                sent_time=moment(sent_ms),
-                event=None,
-                reason=fault.reason,
-                fault=name,
             )
         )
     return spoilt

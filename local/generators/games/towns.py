@@ -62,17 +62,11 @@ class _Gazetteer:
     outward_area: Ints
     spares: list[list[str]]
 
-    @property
-    def unit_country(self) -> Ints:
-        return np.array([area[2] for area in AREAS])[
-            self.outward_area[self.unit_outward]
-        ]
-
     def in_place(self, country: int, level: int) -> Ints:
         """Return the units of one index in a country."""
-        return np.flatnonzero(
-            (self.unit_country == country) & (self.unit_level == level)
-        )
+        countries = np.array([area[2] for area in AREAS])
+        unit_country = countries[self.outward_area[self.unit_outward]]
+        return np.flatnonzero((unit_country == country) & (self.unit_level == level))
 
     @cached_property
     def outward_share(self) -> Floats:

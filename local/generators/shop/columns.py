@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from local.generators.drawing import Floats, Ints
-from local.generators.shop.world import (
-    CATEGORIES,
-    CHANNELS,
-    COUNTRIES,
-    DAY,
-    DAY_US,
-    DEVICES,
-    EPOCH,
-    HOSTNAME,
-    PRODUCTS,
-    PURCHASE,
-    SECOND_US,
-    TIME_ZONE,
-)
+from local.generators.shop import world
 
 
 @dataclass(frozen=True)
@@ -43,7 +28,7 @@ class Basket:
     def fill(cls, random: np.random.Generator, visits: int) -> Basket:
         count = 1 + random.poisson(1.1, visits)
         offset = np.r_[0, np.cumsum(count)[:-1]]
-        product = random.integers(0, PRODUCTS, int(count.sum()))
+        product = random.integers(0, world.PRODUCTS, int(count.sum()))
         each = 1 + random.poisson(0.3, len(product))
         return cls(
             offset,
@@ -55,76 +40,87 @@ class Basket:
         )
 
 
+_PARAM_KINDS = {
+    "string_value": pa.string(),
+    "int_value": pa.int64(),
+    "float_value": pa.float64(),
+    "double_value": pa.float64(),
+}
+
+
 class Params:
     """Collects parameters a key at a time and lays them out event by event."""
 
     def __init__(self, events: int, random: np.random.Generator) -> None:
         self.events = events
         self.random = random
-        self.keys: list[str] = []
-        self.rows: list[Ints] = []
-        self.texts: list[pa.Array] = []
-        self.wholes: list[pa.Array] = []
-        self.floats: list[pa.Array] = []
-        self.doubles: list[pa.Array] = []
-
-    def _add(self, key: str, rows: Ints, name: str, values: pa.Array) -> None:
-        columns = {
-            "texts": pa.string(),
-            "wholes": pa.int64(),
-            "floats": pa.float64(),
-            "doubles": pa.float64(),
-        }
-        self.keys.append(key)
-        self.rows.append(rows)
-        for column, kind in columns.items():
-            column_values = values if column == name else pa.nulls(len(rows), kind)
-            getattr(self, column).append(column_values)
+        # Of each part: its key, its rows, its values and the field that holds them.
+        self.parts: list[tuple[str, Ints, pa.Array, str]] = []
 
     def text(self, key: str, rows: Ints, vocabulary: pa.Array, codes: Ints) -> None:
-        self._add(key, rows, "texts", vocabulary.take(pa.array(codes)))
+        values = vocabulary.take(pa.array(codes))
+        self.parts.append((key, rows, values, "string_value"))
 
     def whole(self, key: str, rows: Ints, values: Ints) -> None:
-        self._add(key, rows, "wholes", pa.array(values))
+        self.parts.append((key, rows, pa.array(values), "int_value"))
 
     def number(self, key: str, rows: Ints, values: Floats) -> None:
         """Write each number as an integer (if it is one), double, float or text."""
         style = self.random.choice(4, len(rows), p=[0.70, 0.18, 0.06, 0.06])
-        is_whole = values == np.floor(values)
-        style[(style == 0) & ~is_whole] = 1
-        for code, name in enumerate(("wholes", "doubles", "floats", "texts")):
+        style[(style == 0) & (values != np.floor(values))] = 1
+        names = ("int_value", "double_value", "float_value", "string_value")
+        for code, name in enumerate(names):
             chosen = np.flatnonzero(style == code)
             sizes = values[chosen]
-            column = {
-                "wholes": lambda x: pa.array(x.astype(np.int64)),
-                "texts": lambda x: pa.array([f"{v:.10g}" for v in x.tolist()]),
-            }.get(name, pa.array)(sizes)
-            self._add(key, rows[chosen], name, column.cast(_PARAM_KINDS[name]))
+            column = (
+                pa.array([f"{size:.10g}" for size in sizes.tolist()], pa.string())
+                if name == "string_value"
+                else pa.array(sizes).cast(_PARAM_KINDS[name])
+            )
+            self.parts.append((key, rows[chosen], column, name))
 
     def build(self) -> pa.ListArray:
-        rows = np.concatenate(self.rows)
+        keys, rows_of, _, _ = zip(*self.parts, strict=True)
+        rows = np.concatenate(rows_of)
         order = pa.array(np.argsort(rows, kind="stable"))
-        lengths = [len(part) for part in self.rows]
-        keys = pa.array(self.keys).take(
-            pa.array(np.repeat(np.arange(len(self.keys)), lengths))
-        )
-        value = pa.StructArray.from_arrays(
-            [
-                pa.concat_arrays(part).take(order)
-                for part in (self.texts, self.wholes, self.floats, self.doubles)
-            ],
-            ["string_value", "int_value", "float_value", "double_value"],
-        )
+        key = np.repeat(np.arange(len(keys)), [len(part) for part in rows_of])
+        fields = [
+            pa.concat_arrays(
+                [
+                    values if field == name else pa.nulls(len(values), kind)
+                    for _, _, values, field in self.parts
+                ]
+            ).take(order)
+            for name, kind in _PARAM_KINDS.items()
+        ]
+        value = pa.StructArray.from_arrays(fields, [*_PARAM_KINDS])
         entries = pa.StructArray.from_arrays(
-            [keys.take(order), value], ["key", "value"]
+            [pa.array(keys).take(pa.array(key)).take(order), value], ["key", "value"]
         )
         counts = np.bincount(rows, minlength=self.events)
         offsets = np.r_[0, np.cumsum(counts)].astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(offsets), entries)
 
 
-def joined(parts: list[Any], kind: Any) -> npt.NDArray[Any]:
-    return np.concatenate([np.empty(0, kind), *parts]).astype(kind)
+def struct_of(
+    columns: dict[str, pa.Array],
+    fields: Iterable[pa.Field],
+    n: int,
+    *,
+    mask: pa.Array | None = None,
+) -> pa.StructArray:
+    """Return records of the export's fields; a field without a column is null."""
+    kinds = list(fields)
+    return pa.StructArray.from_arrays(
+        [
+            columns[field.name].cast(field.type)
+            if field.name in columns
+            else pa.nulls(n, field.type)
+            for field in kinds
+        ],
+        fields=kinds,
+        mask=mask,
+    )
 
 
 def texts(pattern: str, *columns: Ints) -> pa.Array:
@@ -157,49 +153,43 @@ def repeated(record: dict[str, str], n: int) -> pa.Array:
 
 def dates(first: date, last: date) -> Iterator[date]:
     for offset in range((last - first).days + 1):
-        yield first + offset * DAY
+        yield first + offset * world.DAY
 
 
 def local_days(time_us: Ints) -> Ints:
     """Return the shop's local date of each instant, in days since 1970."""
-    hours, place = np.unique(time_us // (3600 * SECOND_US), return_inverse=True)
+    hours, place = np.unique(time_us // (3600 * world.SECOND_US), return_inverse=True)
     offsets = [
-        datetime.fromtimestamp(hour * 3600, UTC).astimezone(TIME_ZONE).utcoffset()
+        datetime.fromtimestamp(hour * 3600, UTC).astimezone(world.TIME_ZONE).utcoffset()
         for hour in hours.tolist()
     ]
     offset_us = np.array(
         [(o or timedelta()) // timedelta(microseconds=1) for o in offsets]
     )
-    local: Ints = (time_us + offset_us[place]) // DAY_US
+    local: Ints = (time_us + offset_us[place]) // world.DAY_US
     return local
 
 
 def texts_of_days(days: Ints) -> pa.Array:
     unique, place = np.unique(days, return_inverse=True)
-    names = [f"{EPOCH + day * DAY:%Y%m%d}" for day in unique.tolist()]
+    names = [f"{world.EPOCH + day * world.DAY:%Y%m%d}" for day in unique.tolist()]
     return pa.array(names).take(pa.array(place))
 
 
 def lifetime_value(user: Ints, kind: Ints, value: Floats) -> pa.Array:
     """Return what each user had paid up to and including each event."""
-    total = np.cumsum(np.where(kind == PURCHASE, value, 0.0))
+    total = np.cumsum(np.where(kind == world.PURCHASE, value, 0.0))
     before = np.r_[0.0, total[:-1]]
     return pa.array(np.round(total - before[np.searchsorted(user, user)], 2))
 
 
-_PARAM_KINDS = {
-    "texts": pa.string(),
-    "wholes": pa.int64(),
-    "floats": pa.float64(),
-    "doubles": pa.float64(),
-}
-PRICES = np.round(4.0 + 1.37 * ((np.arange(PRODUCTS) * 37) % 61), 2)
-PRODUCT_IDS = texts("SKU{:05d}", 10_000 + 17 * np.arange(PRODUCTS))
-PRODUCT_NAMES = texts("Product {}", 1 + np.arange(PRODUCTS))
+PRICES = np.round(4.0 + 1.37 * ((np.arange(world.PRODUCTS) * 37) % 61), 2)
+PRODUCT_IDS = texts("SKU{:05d}", 10_000 + 17 * np.arange(world.PRODUCTS))
+PRODUCT_NAMES = texts("Product {}", 1 + np.arange(world.PRODUCTS))
 PAGE_RECORDS = pa.array(
-    [f"https://{HOSTNAME}/{path}" for path in ("", "checkout", "thanks")]
-    + [f"https://{HOSTNAME}/c/{category}" for category in CATEGORIES]
-    + [f"https://{HOSTNAME}/p/{product}" for product in range(PRODUCTS)]
+    [f"https://{world.HOSTNAME}/{path}" for path in ("", "checkout", "thanks")]
+    + [f"https://{world.HOSTNAME}/c/{category}" for category in world.CATEGORIES]
+    + [f"https://{world.HOSTNAME}/p/{product}" for product in range(world.PRODUCTS)]
 )
 DEVICE_RECORDS = [
     {
@@ -213,10 +203,10 @@ DEVICE_RECORDS = [
         "web_info": {
             "browser": browser,
             "browser_version": "<Other>",
-            "hostname": HOSTNAME,
+            "hostname": world.HOSTNAME,
         },
     }
-    for category, system, browser, brand, *_ in DEVICES
+    for category, system, browser, brand, *_ in world.DEVICES
 ]
 GEO_RECORDS = [
     {
@@ -227,13 +217,13 @@ GEO_RECORDS = [
         "sub_continent": sub_continent,
         "metro": "(not set)",
     }
-    for country, continent, sub_continent in COUNTRIES
+    for country, continent, sub_continent in world.COUNTRIES
 ]
 SOURCE_RECORDS = [
     {"name": name, "medium": medium, "source": source}
-    for source, medium, name, *_ in CHANNELS
+    for source, medium, name, *_ in world.CHANNELS
 ]
 COLLECTED_RECORDS = [
     {"manual_source": source, "manual_medium": medium, "manual_campaign_name": name}
-    for source, medium, name, *_ in CHANNELS
+    for source, medium, name, *_ in world.CHANNELS
 ]

@@ -30,6 +30,7 @@ import pyarrow as pa
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.drawing import Floats, Ints
+from local.generators.shop import world
 from local.generators.shop.columns import (
     COLLECTED_RECORDS,
     DEVICE_RECORDS,
@@ -46,39 +47,11 @@ from local.generators.shop.columns import (
     lifetime_value,
     local_days,
     repeated,
+    struct_of,
     texts,
     texts_of_days,
 )
 from local.generators.shop.process import Process
-from local.generators.shop.world import (
-    ADD_TO_CART,
-    BEGIN_CHECKOUT,
-    CART,
-    CATEGORIES,
-    CHECKOUT,
-    DAY,
-    DAY_US,
-    DUPLICATED,
-    EPOCH,
-    EVENTS,
-    FIRST_VISIT,
-    HOSTNAME,
-    INTRADAY_DAYS,
-    ITEMS,
-    LATE,
-    LATEST_ARRIVAL_DAYS,
-    PAGE_VIEW,
-    PAGES,
-    PRODUCTS,
-    PURCHASE,
-    REFUND,
-    REFUNDED,
-    SECOND_US,
-    SESSION_START,
-    STAGE,
-    USER_ENGAGEMENT,
-    VIEW_ITEM,
-)
 
 
 @dataclass(frozen=True)
@@ -92,72 +65,59 @@ class _Events:
 
 
 class Shop(Process):
-    """
-    A shop's year of events and the process behind it.
-
-    Args:
-        users: Users who arrive from the burn-in's start to the end.
-        days: Daily shards, ending with ``last_date``.
-        seed: Everything follows from it.
-        last_date: Last ``event_date``.
-        season: Logarithm of the demand at the season's peak; 0 is no season.
-        drift: What a year adds to the logarithm of the demand; 0 on the first day.
-    """
+    """A shop's events and the process behind it, which has the arguments."""
 
     def _visit_events(self) -> _Events:
         """Fill every visit with events, by its mood, and add the refunds."""
         random, visits = self._random, self._visits
         n, mood = len(visits.user), visits.mood
-        items = random.poisson(ITEMS[mood])
-        carts = random.random(n) < CART[mood]
-        checkouts = carts & (random.random(n) < CHECKOUT[mood])
+        items = random.poisson(world.ITEMS[mood])
+        carts = random.random(n) < world.CART[mood]
+        checkouts = carts & (random.random(n) < world.CHECKOUT[mood])
         counts = {
-            SESSION_START: np.ones(n, np.int64),
-            FIRST_VISIT: visits.is_first.astype(np.int64),
-            PAGE_VIEW: 1 + random.poisson(PAGES[mood]),
-            VIEW_ITEM: np.maximum(items, carts | visits.buys),
-            ADD_TO_CART: np.maximum(carts * (1 + random.poisson(0.4, n)), visits.buys),
-            BEGIN_CHECKOUT: (checkouts | visits.buys).astype(np.int64),
-            PURCHASE: visits.buys.astype(np.int64),
-            USER_ENGAGEMENT: (random.random(n) < 0.8).astype(np.int64),
+            world.SESSION_START: np.ones(n, np.int64),
+            world.FIRST_VISIT: visits.is_first.astype(np.int64),
+            world.PAGE_VIEW: 1 + random.poisson(world.PAGES[mood]),
+            world.VIEW_ITEM: np.maximum(items, carts | visits.buys),
+            world.ADD_TO_CART: np.maximum(
+                carts * (1 + random.poisson(0.4, n)), visits.buys
+            ),
+            world.BEGIN_CHECKOUT: (checkouts | visits.buys).astype(np.int64),
+            world.PURCHASE: visits.buys.astype(np.int64),
+            world.USER_ENGAGEMENT: (random.random(n) < 0.8).astype(np.int64),
         }
         every = np.arange(n)
         visit = np.concatenate([np.repeat(every, count) for count in counts.values()])
         kind = np.concatenate([np.full(c.sum(), k) for k, c in counts.items()])
-        order = np.lexsort((random.random(len(kind)), STAGE[kind], visit))
+        order = np.lexsort((random.random(len(kind)), world.STAGE[kind], visit))
         visit, kind = visit[order], kind[order]
         # A visit's first three events share its first instant, as GA4 sends them.
         place = np.arange(len(visit)) - np.searchsorted(visit, every)[visit]
-        gap_us = (random.gamma(1.2, 35.0, len(visit)) * SECOND_US).astype(np.int64) + 1
+        gap_us = (random.gamma(1.2, 35.0, len(visit)) * world.SECOND_US).astype(
+            np.int64
+        ) + 1
         gap_us[place == 0] = 0
-        gap_us[(place == 1) & (kind == FIRST_VISIT)] = 0
-        gap_us = np.minimum(gap_us, 240 * SECOND_US)
+        gap_us[(place == 1) & (kind == world.FIRST_VISIT)] = 0
+        gap_us = np.minimum(gap_us, 240 * world.SECOND_US)
         total = np.cumsum(gap_us)
         within = total - total[np.searchsorted(visit, every)][visit]
         # 90 minutes are left before midnight: no visit is cut by the end of its day.
-        time_us = visits.start_us[visit] + np.minimum(within, 5_390 * SECOND_US)
+        time_us = visits.start_us[visit] + np.minimum(within, 5_390 * world.SECOND_US)
         return _Events(visits.user[visit], visit, kind, time_us)
 
     @cached_property
     def _events(self) -> _Events:
         """All events, refunds too, in order of user and time."""
         random, sold = self._random, self._visit_events()
-        bought = np.flatnonzero(sold.kind == PURCHASE)
-        back = bought[random.random(len(bought)) < REFUNDED]
-        wait_us = (random.uniform(2, 15, len(back)) * DAY_US).astype(np.int64)
-        joined = _Events(
-            np.r_[sold.user, sold.user[back]],
-            np.r_[sold.visit, sold.visit[back]],
-            np.r_[sold.kind, np.full(len(back), REFUND)],
-            np.r_[sold.time_us, sold.time_us[back] + wait_us],
-        )
-        order = np.lexsort((np.arange(len(joined.user)), joined.time_us, joined.user))
-        return _Events(
-            joined.user[order],
-            joined.visit[order],
-            joined.kind[order],
-            joined.time_us[order],
-        )
+        bought = np.flatnonzero(sold.kind == world.PURCHASE)
+        back = bought[random.random(len(bought)) < world.REFUNDED]
+        wait_us = (random.uniform(2, 15, len(back)) * world.DAY_US).astype(np.int64)
+        user = np.r_[sold.user, sold.user[back]]
+        visit = np.r_[sold.visit, sold.visit[back]]
+        kind = np.r_[sold.kind, np.full(len(back), world.REFUND)]
+        time_us = np.r_[sold.time_us, sold.time_us[back] + wait_us]
+        order = np.lexsort((time_us, user))
+        return _Events(user[order], visit[order], kind[order], time_us[order])
 
     def shards(self, *, seen_on: date | None = None) -> Iterator[tuple[str, pa.Table]]:
         """
@@ -171,24 +131,28 @@ class Shop(Process):
         for day in dates(self.first_date, last):
             if (table := self.shard(day, seen_on=seen_on)).num_rows:
                 yield f"events_{day:%Y%m%d}", table
-        for day in dates(self.last_date - (INTRADAY_DAYS - 1) * DAY, last):
+        for day in dates(self.last_date - (world.INTRADAY_DAYS - 1) * world.DAY, last):
             if (table := self._intraday(day)).num_rows:
                 yield f"events_intraday_{day:%Y%m%d}", table
 
     def shard(self, day: date, *, seen_on: date | None = None) -> pa.Table:
         """Return one day's rows, those only that had arrived by ``seen_on``."""
         table, days, arrivals = self._export
-        number = (day - EPOCH).days
+        number = (day - world.EPOCH).days
         start, stop = np.searchsorted(days, [number, number + 1])
         rows = table.slice(start, stop - start)
         if seen_on is None:
             return rows
-        return rows.filter(pa.array(arrivals[start:stop] <= (seen_on - EPOCH).days))
+        return rows.filter(
+            pa.array(arrivals[start:stop] <= (seen_on - world.EPOCH).days)
+        )
 
     def late_days(self) -> list[date]:
         """List the days whose shard is rewritten because rows of it arrive late."""
         _, days, arrivals = self._export
-        return [EPOCH + int(d) * DAY for d in np.unique(days[arrivals > days])]
+        return [
+            world.EPOCH + int(d) * world.DAY for d in np.unique(days[arrivals > days])
+        ]
 
     def _intraday(self, day: date) -> pa.Table:
         """Return the day as it streams in: no late rows, no fields filled in later."""
@@ -204,15 +168,17 @@ class Shop(Process):
         """Return every exported row by day and time, with its day and arrival."""
         random, events, visits = self._random, self._events, self._visits
         late = np.where(
-            random.random(len(visits.user)) < LATE,
-            random.integers(1, LATEST_ARRIVAL_DAYS + 1, len(visits.user)),
+            random.random(len(visits.user)) < world.LATE,
+            random.integers(1, world.LATEST_ARRIVAL_DAYS + 1, len(visits.user)),
             0,
         )
         days = local_days(events.time_us)
         table = self._table(events, days)
-        twice = np.flatnonzero(random.random(len(days)) < DUPLICATED)
+        twice = np.flatnonzero(random.random(len(days)) < world.DUPLICATED)
         rows = np.r_[np.arange(len(days)), twice]
-        first, last = ((d - EPOCH).days for d in (self.first_date, self.last_date))
+        first, last = (
+            (d - world.EPOCH).days for d in (self.first_date, self.last_date)
+        )
         rows = rows[(days[rows] >= first) & (days[rows] <= last)]
         rows = rows[np.lexsort((rows, events.time_us[rows], days[rows]))]
         arrivals = days[rows] + late[events.visit[rows]]
@@ -226,14 +192,16 @@ class Shop(Process):
         first_of_user = np.r_[True, user[1:] != user[:-1]]
         previous = np.r_[0, events.time_us[:-1]]
         basket = Basket.fill(random, len(self._visits.user))
-        value = np.where(np.isin(kind, (PURCHASE, REFUND)), basket.value[visit], 0.0)
-        product = random.integers(0, PRODUCTS, n)
+        value = np.where(
+            np.isin(kind, (world.PURCHASE, world.REFUND)), basket.value[visit], 0.0
+        )
+        product = random.integers(0, world.PRODUCTS, n)
         logged_in = (random.random(len(self._visits.user)) < 0.85)[visit]
         is_named = self._is_member[user] & logged_in
         columns: dict[str, pa.Array] = {
             "event_date": texts_of_days(days),
             "event_timestamp": pa.array(events.time_us),
-            "event_name": pa.array(EVENTS).take(pa.array(kind)),
+            "event_name": pa.array(world.EVENTS).take(pa.array(kind)),
             "event_params": self._params(events, product, value),
             "event_previous_timestamp": pa.array(previous, mask=first_of_user),
             "event_value_in_usd": pa.array(value, mask=value == 0),
@@ -256,7 +224,7 @@ class Shop(Process):
             ),
             "stream_id": pa.repeat("1000000001", n),
             "platform": pa.repeat("WEB", n),
-            "event_dimensions": repeated({"hostname": HOSTNAME}, n),
+            "event_dimensions": repeated({"hostname": world.HOSTNAME}, n),
             "ecommerce": self._ecommerce(events, basket, value),
             "items": self._items(events, basket, product),
             "collected_traffic_source": pa.array(COLLECTED_RECORDS).take(
@@ -264,15 +232,8 @@ class Shop(Process):
             ),
             "is_active_user": pa.repeat(True, n),
         }
-        return pa.table(
-            [
-                columns[column.name].cast(column.type)
-                if column.name in columns
-                else pa.nulls(n, column.type)
-                for column in ARROW_SCHEMA
-            ],
-            schema=ARROW_SCHEMA,
-        )
+        rows = struct_of(columns, ARROW_SCHEMA, n)
+        return pa.Table.from_struct_array(rows).cast(ARROW_SCHEMA)
 
     def _params(self, events: _Events, product: Ints, value: Floats) -> pa.ListArray:
         """Write the event parameters, with the types that real exports mix."""
@@ -281,28 +242,28 @@ class Shop(Process):
         n = len(kind)
         params = Params(n, random)
         # A refund is sent by the shop's server, outside any session.
-        online = np.flatnonzero(kind != REFUND)
-        seconds = visits.start_us // SECOND_US
+        online = np.flatnonzero(kind != world.REFUND)
+        seconds = visits.start_us // world.SECOND_US
         number = np.arange(len(seconds)) - np.searchsorted(visits.user, visits.user) + 1
         params.whole("ga_session_id", online, seconds[visit[online]])
         params.whole("ga_session_number", online, number[visit[online]])
-        opening = np.flatnonzero(kind <= FIRST_VISIT)
-        later = np.flatnonzero((kind > FIRST_VISIT) & (kind != REFUND))
+        opening = np.flatnonzero(kind <= world.FIRST_VISIT)
+        later = np.flatnonzero((kind > world.FIRST_VISIT) & (kind != world.REFUND))
         params.whole("session_engaged", opening, np.ones(len(opening), np.int64))
         engaged = random.choice(2, len(later), p=[0.15, 0.85])
         params.text("session_engaged", later, pa.array(["0", "1"]), engaged)
         page = np.select(
             [
-                np.isin(kind, (VIEW_ITEM, ADD_TO_CART)),
-                kind == BEGIN_CHECKOUT,
-                kind == PURCHASE,
-                kind == PAGE_VIEW,
+                np.isin(kind, (world.VIEW_ITEM, world.ADD_TO_CART)),
+                kind == world.BEGIN_CHECKOUT,
+                kind == world.PURCHASE,
+                kind == world.PAGE_VIEW,
             ],
             [
-                len(PAGE_RECORDS) - PRODUCTS + product,
+                len(PAGE_RECORDS) - world.PRODUCTS + product,
                 1,
                 2,
-                3 + product % len(CATEGORIES),
+                3 + product % len(world.CATEGORIES),
             ],
             0,
         )
@@ -311,7 +272,8 @@ class Shop(Process):
         titles = np.where(random.random(len(titled)) < 0.02, 1, 0)
         params.text("page_title", titled, pa.array(["Shop", "(not set)"]), titles)
         spent = np.flatnonzero(
-            (kind == USER_ENGAGEMENT) | ((kind == VIEW_ITEM) & (random.random(n) < 0.5))
+            (kind == world.USER_ENGAGEMENT)
+            | ((kind == world.VIEW_ITEM) & (random.random(n) < 0.5))
         )
         # Longer looks come with keener moods.
         scale = 6_000.0 * (1 + visits.mood[visit[spent]])
@@ -333,9 +295,11 @@ class Shop(Process):
         """Write ecommerce for shop events; two in a hundred purchases lack it."""
         kind, visit = events.kind, events.visit
         missing = self._random.random(len(kind)) < 0.02
-        sale = np.isin(kind, (PURCHASE, REFUND))
-        present = (sale & ~missing) | np.isin(kind, (VIEW_ITEM, ADD_TO_CART))
-        purchase, refund = kind == PURCHASE, kind == REFUND
+        sale = np.isin(kind, (world.PURCHASE, world.REFUND))
+        present = (sale & ~missing) | np.isin(
+            kind, (world.VIEW_ITEM, world.ADD_TO_CART)
+        )
+        purchase, refund = kind == world.PURCHASE, kind == world.REFUND
         named = pa.concat_arrays([self._transactions, pa.array(["(not set)"])])
         columns = {
             "total_item_quantity": pa.array(basket.quantity[visit], mask=~sale),
@@ -349,24 +313,15 @@ class Shop(Process):
                 pa.array(np.where(sale, visit, len(named) - 1))
             ),
         }
-        kinds = list(ARROW_SCHEMA.field("ecommerce").type)
-        return pa.StructArray.from_arrays(
-            [
-                columns[inner.name]
-                if inner.name in columns
-                else pa.nulls(len(kind), inner.type)
-                for inner in kinds
-            ],
-            fields=kinds,
-            mask=pa.array(~present),
-        )
+        fields = ARROW_SCHEMA.field("ecommerce").type
+        return struct_of(columns, fields, len(kind), mask=pa.array(~present))
 
     def _items(self, events: _Events, basket: Basket, product: Ints) -> pa.ListArray:
         """Write items: the basket at the checkout, one product on the way there."""
         kind, visit = events.kind, events.visit
-        looked = np.isin(kind, (VIEW_ITEM, ADD_TO_CART))
+        looked = np.isin(kind, (world.VIEW_ITEM, world.ADD_TO_CART))
         looked &= self._random.random(len(kind)) >= 0.08
-        paying = np.isin(kind, (BEGIN_CHECKOUT, PURCHASE, REFUND))
+        paying = np.isin(kind, (world.BEGIN_CHECKOUT, world.PURCHASE, world.REFUND))
         count = np.where(paying, basket.count[visit], looked.astype(np.int64))
         offsets = np.r_[0, np.cumsum(count)]
         event = np.repeat(np.arange(len(kind)), count)
@@ -377,15 +332,15 @@ class Shop(Process):
         quantity = np.where(from_basket, basket.each[slot], 1)
         price = PRICES[which]
         total = np.round(price * quantity, 2)
-        is_sold, is_back = kind[event] == PURCHASE, kind[event] == REFUND
+        is_sold, is_back = kind[event] == world.PURCHASE, kind[event] == world.REFUND
         unset = pa.repeat("(not set)", len(event))
         columns = {
             "item_id": PRODUCT_IDS.take(pa.array(which)),
             "item_name": PRODUCT_NAMES.take(pa.array(which)),
             "item_brand": unset,
             "item_variant": unset,
-            "item_category": pa.array(CATEGORIES).take(
-                pa.array(which % len(CATEGORIES))
+            "item_category": pa.array(world.CATEGORIES).take(
+                pa.array(which % len(world.CATEGORIES))
             ),
             "price_in_usd": pa.array(price),
             "price": pa.array(price),
@@ -394,14 +349,6 @@ class Shop(Process):
             "item_refund": pa.array(total, mask=~is_back),
             "coupon": unset,
         }
-        kinds = list(ARROW_SCHEMA.field("items").type.value_type)
-        items = pa.StructArray.from_arrays(
-            [
-                columns[inner.name]
-                if inner.name in columns
-                else pa.nulls(len(event), inner.type)
-                for inner in kinds
-            ],
-            fields=kinds,
-        )
+        fields = ARROW_SCHEMA.field("items").type.value_type
+        items = struct_of(columns, fields, len(event))
         return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), items)

@@ -51,48 +51,8 @@ import numpy as np
 import pyarrow as pa
 
 from local.generators.drawing import Flags, Floats, Ints
-from local.generators.shop.columns import (
-    joined,
-    texts,
-)
-from local.generators.shop.world import (
-    ACTIVITY,
-    ARRIVAL_GROWTH,
-    ARRIVAL_MOOD,
-    BOUGHT,
-    BROWSING,
-    BURN_IN_DAYS,
-    BUY,
-    CHANNELS,
-    CONVERSION,
-    COUNTRIES,
-    DAY,
-    DAY_US,
-    DEFAULT_DAYS,
-    DEFAULT_LAST_DATE,
-    DEFAULT_SEED,
-    DEFAULT_USERS,
-    DEVICES,
-    EARLY_USERS,
-    EPOCH,
-    FADE,
-    GONE,
-    HORIZON_DAYS,
-    IDLE,
-    INTRADAY_DAYS,
-    KEEN,
-    LOGGED_IN,
-    LOOKED,
-    PATIENCE,
-    PEAK,
-    PEAK_DAYS,
-    SEASON,
-    SECOND_US,
-    SECOND_VISIT,
-    TREND_A_YEAR,
-    VISIT,
-    WEEKDAY,
-)
+from local.generators.shop import world
+from local.generators.shop.columns import texts
 
 
 @dataclass(frozen=True)
@@ -122,22 +82,23 @@ class Process:
     def __init__(
         self,
         *,
-        users: int = DEFAULT_USERS,
-        days: int = DEFAULT_DAYS,
-        seed: int = DEFAULT_SEED,
-        last_date: date = DEFAULT_LAST_DATE,
+        users: int = world.DEFAULT_USERS,
+        days: int = world.DEFAULT_DAYS,
+        seed: int = world.DEFAULT_SEED,
+        last_date: date = world.DEFAULT_LAST_DATE,
         season: float = 0.0,
         drift: float = 0.0,
     ) -> None:
-        if users < 1 or days < INTRADAY_DAYS:
+        if users < 1 or days < world.INTRADAY_DAYS:
             raise ValueError(
-                f"wanted at least 1 user and {INTRADAY_DAYS} days, got {users}, {days}"
+                f"wanted at least 1 user and {world.INTRADAY_DAYS} days, got {users}, "
+                f"{days}"
             )
         self.users = users
         self.last_date = last_date
         self.season, self.drift = season, drift
-        self.first_date = last_date - (days - 1) * DAY
-        self._start = self.first_date - BURN_IN_DAYS * DAY
+        self.first_date = last_date - (days - 1) * world.DAY
+        self._start = self.first_date - world.BURN_IN_DAYS * world.DAY
         # The last local day ends during the next UTC day.
         self._simulated_days = (last_date - self._start).days + 2
         self._random = np.random.Generator(np.random.PCG64(seed))
@@ -146,64 +107,66 @@ class Process:
 
     def _draw_users(self) -> None:
         random, n = self._random, self.users
-        self.channel = random.choice(len(CHANNELS), n, p=_shares(CHANNELS, 3))
-        self.device = random.choice(len(DEVICES), n, p=_shares(DEVICES, 4))
-        weights = 1.0 / np.arange(1, len(COUNTRIES) + 1) ** 1.6
-        self.country = random.choice(len(COUNTRIES), n, p=weights / weights.sum())
+        self.channel = random.choice(
+            len(world.CHANNELS), n, p=_shares(world.CHANNELS, 3)
+        )
+        self.device = random.choice(len(world.DEVICES), n, p=_shares(world.DEVICES, 4))
+        weights = 1.0 / np.arange(1, len(world.COUNTRIES) + 1) ** 1.6
+        self.country = random.choice(len(world.COUNTRIES), n, p=weights / weights.sum())
         effect = (
-            np.array([row[4] for row in CHANNELS])[self.channel]
-            + np.array([row[5] for row in DEVICES])[self.device]
+            np.array([row[4] for row in world.CHANNELS])[self.channel]
+            + np.array([row[5] for row in world.DEVICES])[self.device]
             + np.where(self.country == 0, 0.15, -0.1)
         )
-        self._activity = np.exp(random.normal(*ACTIVITY, n))
-        self._conversion = np.exp(random.normal(*CONVERSION, n) + effect)
-        self._patience = np.exp(random.normal(*PATIENCE, n))
+        self._activity = np.exp(random.normal(*world.ACTIVITY, n))
+        self._conversion = np.exp(random.normal(*world.CONVERSION, n) + effect)
+        self._patience = np.exp(random.normal(*world.PATIENCE, n))
         # Arrivals grow in a straight line: the inverse of that distribution. Some users
         # are there from the start, as in a shop that is older than its export.
-        growth, uniform = ARRIVAL_GROWTH, random.random(n)
+        growth, uniform = world.ARRIVAL_GROWTH, random.random(n)
         share = (np.sqrt(1 + growth * (2 + growth) * uniform) - 1) / growth
         self._arrival = np.where(
-            random.random(n) < EARLY_USERS,
-            np.floor(uniform * BURN_IN_DAYS / 2),
+            random.random(n) < world.EARLY_USERS,
+            np.floor(uniform * world.BURN_IN_DAYS / 2),
             np.floor(share * self._simulated_days),
         ).astype(np.int64)
-        self._is_member = random.random(n) < LOGGED_IN
+        self._is_member = random.random(n) < world.LOGGED_IN
         self._client = 1_000_000_000 + 7919 * random.permutation(n)
 
     def _rhythm(self, day: int) -> float:
-        calendar = self._start + day * DAY
-        season = 1 + SEASON * np.cos(
+        calendar = self._start + day * world.DAY
+        season = 1 + world.SEASON * np.cos(
             2 * np.pi * (calendar.timetuple().tm_yday - 340) / 365
         )
-        trend = 1 + TREND_A_YEAR * (day - BURN_IN_DAYS) / 365
-        return float(WEEKDAY[calendar.weekday()] * season * trend)
+        trend = 1 + world.TREND_A_YEAR * (day - world.BURN_IN_DAYS) / 365
+        return float(world.WEEKDAY[calendar.weekday()] * season * trend)
 
     def _visit_probability(self, day: int) -> Floats:
         """Return users × moods, for users past their day of arrival."""
-        rate = np.outer(self._activity, VISIT) * self._rhythm(day)
+        rate = np.outer(self._activity, world.VISIT) * self._rhythm(day)
         probability: Floats = -np.expm1(-rate)
         return probability
 
     def _demand(self, day: int) -> float:
-        calendar = self._start + day * DAY
-        peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
+        calendar = self._start + day * world.DAY
+        peaks = (date(calendar.year + n, *world.PEAK) for n in (-1, 0, 1))
         apart = min(abs((calendar - peak).days) for peak in peaks)
-        season = self.season * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
-        return float(np.exp(season + self.drift * (day - BURN_IN_DAYS) / 365))
+        season = self.season * np.exp(-0.5 * (apart / world.PEAK_DAYS) ** 2)
+        return float(np.exp(season + self.drift * (day - world.BURN_IN_DAYS) / 365))
 
     def _buy_probability(self, day: int) -> Floats:
         """Return users × moods: of a purchase on a visit of the day."""
-        rate = np.outer(self._conversion, BUY) * self._demand(day)
+        rate = np.outer(self._conversion, world.BUY) * self._demand(day)
         probability: Floats = -np.expm1(-rate)
         return probability
 
     @cached_property
     def _away(self) -> Floats:
         """Return users × mood × tomorrow's mood after a day without a visit."""
-        fade = -np.expm1(-FADE / self._patience[:, None])
+        fade = -np.expm1(-world.FADE / self._patience[:, None])
         away = np.zeros((self.users, 4, 4))
-        away[:, GONE, GONE] = 1
-        for mood in (IDLE, BROWSING, KEEN):
+        away[:, world.GONE, world.GONE] = 1
+        for mood in (world.IDLE, world.BROWSING, world.KEEN):
             away[:, mood, mood] = 1 - fade[:, mood]
             away[:, mood, mood - 1] = fade[:, mood]
         return away
@@ -212,12 +175,12 @@ class Process:
         """Play every day; keep the moods, which are the truth, and the visits."""
         random, n = self._random, self.users
         everyone = np.arange(n)
-        mood = np.full(n, IDLE)
+        mood = np.full(n, world.IDLE)
         self._moods = np.empty((self._simulated_days, n), np.int8)
         seen: list[tuple[Ints, int, Ints, Flags]] = []
         for day in range(self._simulated_days):
             arrives = self._arrival == day
-            mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
+            mood[arrives] = random.choice(4, int(arrives.sum()), p=world.ARRIVAL_MOOD)
             self._moods[day] = mood
             present = self._arrival <= day
             chance = self._visit_probability(day)[everyone, mood]
@@ -227,10 +190,10 @@ class Process:
             who = np.flatnonzero(visits)
             seen.append((who, day, mood[who], buys[who]))
             tomorrow = self._away[everyone, mood]
-            tomorrow[visits] = LOOKED[mood[visits]]
-            tomorrow[buys] = BOUGHT[mood[buys]]
+            tomorrow[visits] = world.LOOKED[mood[visits]]
+            tomorrow[buys] = world.BOUGHT[mood[buys]]
             drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
-            mood = np.where(present, np.minimum(drawn, KEEN), mood)
+            mood = np.where(present, np.minimum(drawn, world.KEEN), mood)
         self._seen = seen
 
     def true_probabilities(self, as_ofs: Iterable[date]) -> pa.Table:
@@ -260,21 +223,21 @@ class Process:
                 )
             start = (as_of - self._start).days
             none = np.ones((self.users, 4))
-            for day in reversed(range(start, start + HORIZON_DAYS)):
+            for day in reversed(range(start, start + world.HORIZON_DAYS)):
                 visit = self._visit_probability(day)
                 looks = visit * (1 - self._buy_probability(day))
-                none = looks * (none @ LOOKED.T) + (1 - visit) * np.einsum(
+                none = looks * (none @ world.LOOKED.T) + (1 - visit) * np.einsum(
                     "umt,ut->um", self._away, none
                 )
             known = np.flatnonzero(self._arrival < start)
-            days.append(np.full(len(known), (as_of - EPOCH).days, np.int32))
+            days.append(np.full(len(known), (as_of - world.EPOCH).days, np.int32))
             users.append(self._pseudo_ids.take(pa.array(known)))
             probabilities.append(1 - none[known, self._moods[start, known]])
         return pa.table(
             {
-                "as_of": pa.array(joined(days, np.int32)).cast(pa.date32()),
+                "as_of": pa.chunked_array(days, pa.int32()).cast(pa.date32()),
                 "user_id": pa.chunked_array(users, pa.string()),
-                "probability": joined(probabilities, np.float64),
+                "probability": pa.chunked_array(probabilities, pa.float64()),
             }
         )
 
@@ -286,7 +249,7 @@ class Process:
         day = np.concatenate([np.full(len(who), d) for who, d, *_ in self._seen])
         mood = np.concatenate([moods for *_, moods, _ in self._seen])
         buys = np.concatenate([bought for *_, bought in self._seen])
-        again = np.flatnonzero(random.random(len(user)) < SECOND_VISIT)
+        again = np.flatnonzero(random.random(len(user)) < world.SECOND_VISIT)
         is_second = np.repeat([False, True], [len(user), len(again)])
         user, day, mood = (
             np.concatenate([all_, all_[again]]) for all_ in (user, day, mood)
@@ -298,8 +261,8 @@ class Process:
         daytime = random.normal(17.0, 2.5, len(user)) % 24
         hour = np.where(is_second ^ (random.random(len(user)) < 0.5), evening, daytime)
         second = np.minimum(hour * 3600, 86_400 - 5_400)
-        start = (self._start - EPOCH).days * DAY_US + day * DAY_US
-        start_us = start + (second * SECOND_US).astype(np.int64)
+        start = (self._start - world.EPOCH).days * world.DAY_US + day * world.DAY_US
+        start_us = start + (second * world.SECOND_US).astype(np.int64)
         order = np.lexsort((start_us, user))
         user, start_us = user[order], start_us[order]
         is_first = np.r_[True, user[1:] != user[:-1]]
@@ -315,7 +278,7 @@ class Process:
     @cached_property
     def _pseudo_ids(self) -> pa.Array:
         """Name users as GA4 does: a random number and the second of the first touch."""
-        touch = self._first_touch_us // SECOND_US
+        touch = self._first_touch_us // world.SECOND_US
         return texts("{}.{}", self._client, touch)
 
 

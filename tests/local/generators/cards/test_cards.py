@@ -16,7 +16,13 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
-from local.generators.cards.cards import AMOUNT, KINDS, UNUSUAL, UNUSUAL_SPREAD, Cards
+from local.generators.cards.cards import (
+    COMMON,
+    FRAUDS,
+    GENUINE,
+    Cards,
+    shares,
+)
 from local.generators.cards.transactions import COMPONENTS, FEATURES, Transactions
 from tests.local.generators.cards.conftest import (
     DAY,
@@ -48,6 +54,13 @@ def process() -> Cards:
 @pytest.fixture(scope="module")
 def many(process) -> Transactions:
     return process.drawn
+
+
+def covariance(process: Cards, since: np.ndarray) -> np.ndarray:
+    """The covariance matrix of usual transactions, at a time."""
+    common, scale = process.loadings(since)[0], process.scales(since)[0]
+    correlation = COMMON * common @ common.T + (1 - COMMON) * np.eye(len(scale))
+    return scale[:, None] * correlation * scale
 
 
 class TestSeed:
@@ -146,7 +159,8 @@ class TestProcess:
         assert np.abs(process.scales(since)[2] / process.scales(since)[0] - 1).max() > (
             0.1
         )
-        assert np.abs(process.covariance(0.0) - process.covariance(1.0)).max() > 0.3
+        first, last = (covariance(process, since[[place]]) for place in (0, 2))
+        assert np.abs(first - last).max() > 0.3
 
     def test_the_kind_of_fraud_moves(self, process, many):
         """
@@ -156,7 +170,7 @@ class TestProcess:
         component's mean with them, by that share of -3.0 and of 2.8. Of 3,000 frauds
         it has a standard error of 0.04 at most.
         """
-        shares = process.kind_shares(np.array([0.0, 1.0]))
+        of_kinds = shares(FRAUDS, np.array([0.0, 1.0]))
         frauds = np.flatnonzero(many.is_fraud)
         first, last = frauds[:3_000], frauds[-3_000:]
         v8, v14 = COMPONENTS.index("V8"), COMPONENTS.index("V14")
@@ -171,8 +185,8 @@ class TestProcess:
                 component
             ]
 
-        assert np.allclose(shares.sum(axis=1), 1)
-        assert np.allclose(shares.T, [kind.share for kind in KINDS])
+        assert np.allclose(of_kinds.sum(axis=1), 1)
+        assert np.allclose(of_kinds.T, [kind.share for kind in FRAUDS])
         assert shift(first, v14) < -1.4
         assert shift(last, v14) > -1.0
         assert shift(first, v8) < 0.4
@@ -198,26 +212,17 @@ class TestTruth:
         for row in (17, 20_000, 59_999):
             since = process._progress(many.time_ms[[row]])
             mean, scale = process.means(since)[0], process.scales(since)[0]
-            covariance = process.covariance(float(since[0]))
-            shares = process.kind_shares(since)[0].tolist()
-            usual, unusual = AMOUNT
-            # Of fraud or not: share, shift, spread, amount.
-            groups = [
-                (False, 1 - UNUSUAL, np.zeros(28), 1.0, usual),
-                (False, UNUSUAL, np.zeros(28), UNUSUAL_SPREAD, unusual),
-            ] + [
-                (True, share, kind.shifts, kind.spread, kind.amount)
-                for share, kind in zip(shares, KINDS, strict=True)
-            ]
-            densities = {False: 0.0, True: 0.0}
-            for is_fraud, share, shift, spread, amount in groups:
-                of_components = multivariate_normal(
-                    mean + scale * shift, spread**2 * covariance
-                ).pdf(many.components[row])
-                of_amount = norm(*amount).pdf(math.log(many.amounts[row]))
-                densities[is_fraud] += share * of_components * of_amount
+            densities = [0.0, 0.0]
+            for is_fraud, kinds in enumerate((GENUINE, FRAUDS)):
+                for share, kind in zip(shares(kinds, since)[0], kinds, strict=True):
+                    of_components = multivariate_normal(
+                        mean + scale * kind.shifts,
+                        kind.spread**2 * covariance(process, since),
+                    ).pdf(many.components[row])
+                    of_amount = norm(*kind.amount).pdf(math.log(many.amounts[row]))
+                    densities[is_fraud] += share * of_components * of_amount
 
-            expected = densities[True] / sum(densities.values())
+            expected = densities[1] / sum(densities)
             assert many.true_probabilities[row] == pytest.approx(expected, rel=1e-6)
 
     def test_the_optimum_is_what_the_probabilities_reach(self, many):

@@ -19,8 +19,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from local.generators.games.games import PLAY_DAYS, Games
+from local.generators.games.games import Games
 from local.generators.games.messages import PLAYS, REGISTRATION
+from local.generators.games.world import PLAY_DAYS
 from tests.exact import expected_features
 from tests.local.generators.games.players import (
     DAY,

@@ -120,7 +120,7 @@ class TestDeliveries:
     )
     def test_impossible_shares_are_refused(self, games, wrong):
         """Below nothing, or later than all."""
-        with pytest.raises(ValueError, match="wanted shares"):
+        with pytest.raises(ValueError, match="is a share"):
             games.deliveries(**wrong)
 
     def test_one_silent_user_can_be_delivered_too(self):
