@@ -1,8 +1,8 @@
 """
-An emulated BigQuery for a while, with an export of a few made-up events.
+Emulators for a while, on free ports and in a temporary folder; nothing is left behind.
 
-For what runs statements that nobody has run yet: it starts emulators on free ports, in
-a temporary folder, and leaves nothing behind.
+``opened`` is for what runs statements that nobody has run yet: an emulated BigQuery
+with an export of a few made-up events.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,19 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Sandbox]:
-    """Start the emulators and give a sandbox; stop them afterwards."""
+def emulators(say: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+    """Run the emulators; ``state.home`` of the stack is the temporary folder."""
     ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     with tempfile.TemporaryDirectory(prefix="propensity-") as folder:
         state = State("sandbox", Path(folder))
-        with Stack(state, ports=ports, functions=()) as stack:
-            settings = Settings.from_environment(stack.environment)
-            with contextlib.closing(Warehouse.open(settings)) as warehouse:
-                yield Sandbox(warehouse)
+        with Stack(state, ports=ports, functions=(), say=say) as stack:
+            yield stack
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Sandbox]:
+    """Start the emulators and give a sandbox; stop them afterwards."""
+    with emulators() as stack:
+        settings = Settings.from_environment(stack.environment)
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            yield Sandbox(warehouse)

@@ -13,29 +13,25 @@ The same arguments and libraries give the same model, byte for byte.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from google.auth.credentials import AnonymousCredentials
-from google.cloud.storage import Client as StorageClient
 from sklearn.metrics import roc_auc_score
 
+from local import sandbox
 from local.errors import LocalError
 from local.generators.games.games import Games
 from local.generators.games.messages import USE_CASE
 from local.generators.games.towns import postcodes
-from local.processes import free_ports
-from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, State
 from offline import load_postcodes
 from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import tables, usecases
@@ -122,19 +118,17 @@ def run(
             seed=seed, users=users, maximum_events=maximum_events, days=days, end=END
         )
         check_place(folder)
-        with tempfile.TemporaryDirectory() as place:
-            ports = dict(zip(EMULATOR_PORTS, free_ports(4), strict=True))
-            state = State("ship", Path(place))
-            with Stack(state, ports=ports, functions=(), say=say) as stack:
-                settings = Settings.from_environment(stack.environment)
-                with contextlib.ExitStack() as clients:
-                    warehouse = Warehouse.open(settings)
-                    clients.callback(warehouse.close)
-                    artifacts = artifacts_of(stack, settings)
-                    clients.callback(artifacts.close)
-                    files = shipped(
-                        warehouse, artifacts, settings, games, at=datetime.now(UTC)
-                    )
+        with sandbox.emulators(say=say) as stack:
+            settings = Settings.from_environment(stack.environment)
+            bucket = stack.objects().bucket(settings.required("bucket"))
+            deadline_s = float(settings.retry_deadline_s)
+            with (
+                closing(Warehouse.open(settings)) as warehouse,
+                closing(Artifacts(bucket, deadline_s=deadline_s)) as artifacts,
+            ):
+                files = shipped(
+                    warehouse, artifacts, settings, games, at=datetime.now(UTC)
+                )
         write(files, folder)
     except (OSError, ValueError) as error:
         raise LocalError(str(error)) from error
@@ -156,17 +150,6 @@ def check_place(folder: Path) -> None:
 def say(text: str) -> None:
     """Say how far it is."""
     print(f"· {text}", file=sys.stderr)
-
-
-def artifacts_of(stack: Stack, settings: Settings) -> Artifacts:
-    """Return the emulated bucket, whatever this program's own environment names."""
-    client = StorageClient(
-        project=settings.project,
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options={"api_endpoint": stack.url("storage")},
-    )
-    bucket = client.bucket(settings.required("bucket"))
-    return Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
 
 
 def shipped(

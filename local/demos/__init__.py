@@ -7,5 +7,6 @@ stream.py        players' events through the stream
 cards.py         card fraud: ``cards_plan.py`` lays it out, ``cards_online.py`` scores
                  beside it, ``cards_tables.py`` prints
 comparison.py    the published probabilities against simple models
+producer.py      publishes events, as a producer does
 calls.py         calls of functions, and figures in columns
 """

@@ -17,19 +17,16 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from google.cloud.pubsub_v1 import PublisherClient
-
-from local.demos.calls import TIMEOUT_S, call
-from local.demos.cards_online import PAUSE_S, Online, Say
+from local.demos.calls import call
+from local.demos.cards_online import PAUSE_S, Online
 from local.demos.cards_plan import (
     DAY,
     DAYS,
@@ -50,6 +47,7 @@ from local.demos.cards_tables import (
     training_text,
     window_of,
 )
+from local.demos.producer import Producer
 from local.errors import LocalError
 from local.generators.cards.cards import Cards
 from local.generators.cards.files import CardsError, read_cards
@@ -62,12 +60,10 @@ from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import midnight
-from propensity.topics import EVENTS
 
 # Under traffic: messages a second, and the share of a part that may be sent while
 # training lasts.
 PACE = 60
-IN_FLIGHT = 1_000
 POLL_S = 0.5
 SETTLE_S = 300.0
 
@@ -92,50 +88,13 @@ def stamped(data: bytes, now: datetime) -> bytes:
     return json.dumps(payload).encode()
 
 
-class Producer:
-    """Publishes messages to the topic of events, by the ordinary client."""
-
-    def __init__(self, stack: Stack) -> None:
-        # Where the client looks for an emulator.
-        os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
-        self._publisher = PublisherClient()
-        self._topic = self._publisher.topic_path(stack.options.project, EVENTS)
-        self._waiting: list[Future[str]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._publisher.stop()
-        self._publisher.transport.close()
-
-    def send(self, deliveries: Sequence[Delivery]) -> None:
-        """Publish messages in their order."""
-        for delivery in deliveries:
-            data = stamped(delivery.data, datetime.now(UTC))
-            self._waiting.append(
-                self._publisher.publish(self._topic, data, **delivery.attributes)
-            )
-            if len(self._waiting) >= IN_FLIGHT:
-                self.flush()
-
-    def flush(self) -> None:
-        """Wait until Pub/Sub has all that was sent."""
-        for future in self._waiting:
-            future.result(timeout=TIMEOUT_S)
-        self._waiting.clear()
-
-
-def play(
-    stack: Stack, warehouse: Warehouse, *, say: Say, cards: str | None = None
-) -> None:
+def play(stack: Stack, warehouse: Warehouse, *, cards: str | None = None) -> None:
     """
     Play transactions and truths, train three times, and show the results.
 
     Args:
         stack: Running.
         warehouse: Of the stack.
-        say: Told every line.
         cards: Real transactions; None for generated ones.
 
     Raises:
@@ -151,16 +110,15 @@ def play(
     if earlier:
         say(earlier_text(earlier, is_real=cards is not None))
     played = Played(plan, since=now)
-    demo = _Demo(stack, warehouse, played, say)
     with Producer(stack) as producer:
-        demo.producer = producer
+        demo = _Demo(stack, warehouse, played, producer)
         demo.publish(plan.parts[0])
         demo.settle()
         for part in plan.parts[1:]:
             demo.train_under(part)
     evaluated = call(stack, "model_evaluation", {"use_case": USE_CASE})
     seconds = time.monotonic() - began
-    show(warehouse, played, evaluated, seconds=seconds, say=say)
+    show(warehouse, played, evaluated, seconds=seconds)
 
 
 def versions_before(stack: Stack) -> int:
@@ -223,21 +181,24 @@ def start_text(plan: Plan, *, is_real: bool) -> str:
 class _Demo:
     """The steps of the demo, and their shared state."""
 
-    producer: Producer
-
     def __init__(
-        self, stack: Stack, warehouse: Warehouse, played: Played, say: Say
+        self, stack: Stack, warehouse: Warehouse, played: Played, producer: Producer
     ) -> None:
         self._stack = stack
         self._warehouse = warehouse
         self._played = played
-        self._say = say
+        self._producer = producer
         self._sent: list[Delivery] = []
 
     def publish(self, deliveries: Sequence[Delivery]) -> None:
         """Publish at full speed."""
-        self.producer.send(deliveries)
-        self.producer.flush()
+        self._send(deliveries)
+        self._producer.flush()
+
+    def _send(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            data = stamped(delivery.data, datetime.now(UTC))
+            self._producer.send(data, delivery.attributes)
         self._sent += deliveries
 
     def settle(self) -> None:
@@ -288,7 +249,7 @@ class _Demo:
         sent = sum(part.distinct for part in parts[:done])
         truths = sum(part.truths for part in parts[:done])
         stop = self._played.plan.stops[done - 1]
-        self._say(training_text(trained, stop=stop, sent=sent, truths=truths))
+        say(training_text(trained, stop=stop, sent=sent, truths=truths))
 
     def train_under(self, part: Sequence[Delivery]) -> None:
         """Train while the next part is sent, with online requests beside it."""
@@ -325,8 +286,7 @@ class _Demo:
             now = time.monotonic()
             due = min(due + PACE * (now - before), limit)
             before = now
-            self.producer.send(part[sent : int(due)])
-            self._sent += part[sent : int(due)]
+            self._send(part[sent : int(due)])
             sent = int(due)
             time.sleep(PAUSE_S)
         return sent
@@ -362,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):
             warehouse = Warehouse.open(Settings.from_environment(stack.environment))
             with contextlib.closing(warehouse):
-                play(stack, warehouse, say=say, cards=options.cards)
+                play(stack, warehouse, cards=options.cards)
     except (LocalError, CardsError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,6 @@ import requests
 PAUSE_S = 0.05
 # How `score` answers while no version serves.
 NOTHING_SERVES = "409"
-
-
-Say = Callable[[str], None]
 
 
 @dataclass

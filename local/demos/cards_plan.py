@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from local.generators.cards.transactions import Transactions
 from local.generators.delivery import Delivery
+from local.generators.drawing import moment
 
 TRANSACTIONS = 8_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.
@@ -73,8 +74,7 @@ def planned(transactions: Transactions, *, now: datetime) -> Plan:
 
 def moment_of(transactions: Transactions, row: int) -> datetime:
     """Return when a transaction happened."""
-    since = timedelta(milliseconds=int(transactions.time_ms[row]))
-    return datetime(1970, 1, 1, tzinfo=UTC) + since
+    return moment(int(transactions.time_ms[row]))
 
 
 def is_truth(delivery: Delivery) -> bool:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local.demos.calls import aligned
-from local.demos.cards_online import Online, Say
+from local.demos.cards_online import Online
 from local.demos.cards_plan import Plan, is_truth, moment_of
 from local.generators.cards.cards import Cards
 from local.generators.cards.transactions import USE_CASE, Transactions
 from local.generators.delivery import Delivery
+from local.progress import say
 from propensity.edges.warehouse import Warehouse
 from propensity.learning import cost, metrics, of_events
 from propensity.statements import statement
@@ -96,7 +97,6 @@ def show(
     evaluated: Mapping[str, Any],
     *,
     seconds: float,
-    say: Say,
 ) -> None:
     """Print what was sent, what each version is worth, and how versions changed."""
     window = window_of(played)

@@ -52,9 +52,9 @@ def run(stack: Stack, options: Choice) -> None:
         if not options.cards:
             show(stack, play(stack, warehouse, options))
         if not options.cards and not options.data:
-            stream.play(stack, warehouse, say=say)
+            stream.play(stack, warehouse)
         if not options.data:
-            cards.play(stack, warehouse, say=say, cards=options.cards)
+            cards.play(stack, warehouse, cards=options.cards)
             with step("waiting for the archive"):
                 summary = stream.archived(stack, warehouse)
             say(f"\n{summary}")
@@ -98,7 +98,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     with step("creating tables and views"):
         stack.prepare()
 
-    end = weeks[-1] + use_case_week(use_case)
+    end = weeks[-1] + timedelta(days=use_case.horizon_days)
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trainings: list[dict[str, Any]] = []
     trained_month = None
@@ -147,16 +147,11 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     )
 
 
-def use_case_week(use_case: UseCase) -> timedelta:
-    """Return the span between two runs: one horizon."""
-    return timedelta(days=use_case.horizon_days)
-
-
 def arrive(
     warehouse: Warehouse, settings: Settings, shop: Shop, day: date, use_case: UseCase
 ) -> None:
     """Load what the export has new on a day: new shards, and old ones grown late."""
-    previous = day - use_case_week(use_case)
+    previous = day - timedelta(days=use_case.horizon_days)
     late = [late for late in shop.late_days() if previous - 4 * DAY <= late < previous]
     new = [previous + n * DAY for n in range((day - previous).days)]
     eve = day - DAY
@@ -301,6 +296,14 @@ _SELECTION_COLUMNS = (
     ("lift", "lift_at_budget", "{:.2f}"),
 )
 
+_POOLED_COLUMNS = (
+    ("all weeks together", "name", "{}"),
+    ("ROC AUC", "roc_auc", "{:.4f}"),
+    ("PR AUC", "pr_auc", "{:.4f}"),
+    ("calib. error", "calibration_error", "{:.4f}"),
+    ("mean prob.", "mean_probability", "{:.4f}"),
+)
+
 
 def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the weeks as a table; a figure that there is none of is a dash."""
@@ -328,24 +331,9 @@ def _table(
 
 def pooled_table(pooled: comparison.Pooled, *, outcome: str) -> str:
     """Return all weeks together, beside what simpler scores reach on the same rows."""
-    cells = [["all weeks together", "ROC AUC", "PR AUC", "calib. error", "mean prob."]]
-    for name, figures in pooled.figures.items():
-        cells.append(
-            [
-                name,
-                *(
-                    "-" if figures.get(key) is None else f"{figures[key]:.4f}"
-                    for key in (
-                        "roc_auc",
-                        "pr_auc",
-                        "calibration_error",
-                        "mean_probability",
-                    )
-                ),
-            ]
-        )
+    rows = [{"name": name, **figures} for name, figures in pooled.figures.items()]
     base = f"{pooled.base_rate:.4f} of {pooled.users:,} rows are of users who {outcome}"
-    return aligned(cells) + f"\n{base}"
+    return _table(_POOLED_COLUMNS, rows) + f"\n{base}"
 
 
 def truth_text(distance: Mapping[str, float]) -> str:

@@ -7,10 +7,8 @@ Pub/Sub pushes them to the function. What is printed afterwards is read from Big
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,34 +17,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
-from google.cloud.pubsub_v1 import PublisherClient
 from sklearn.metrics import roc_auc_score
 
+from local.demos.calls import TIMEOUT_S
+from local.demos.producer import Producer
 from local.errors import LocalError
 from local.generators.delivery import Delivery
 from local.generators.games.games import Games
 from local.generators.games.messages import USE_CASE
 from local.generators.games.towns import postcodes
-from local.progress import bar, step
+from local.progress import bar, say, step
 from local.stack.stack import Stack
 from offline import check_features, load_postcodes
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.statements import statement
-from propensity.topics import EVENTS
 
 USERS = 400
 MAXIMUM_EVENTS = 40
-# The producer stops while so many messages wait for Pub/Sub's answer.
-IN_FLIGHT = 1_000
 POLL_S = 0.5
 # Scoring is over once this long no score has come; the first one loads the model.
 QUIET_S = 3.0
 FIRST_SCORE_S = 60.0
-TIMEOUT_S = 600.0
-
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ class Sent:
         return {"since": self.since, "since_day": self.since.date()}
 
 
-def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
+def play(stack: Stack, warehouse: Warehouse) -> None:
     """
     Publish a generated stream, wait until it is stored, and show the results.
 
@@ -117,31 +109,15 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
 
 
 def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
-    """Publish messages in their order, by the ordinary client."""
-    # Where the client looks for an emulator.
-    os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
-    project = stack.options.project
-    publisher = PublisherClient()
-    topic = publisher.topic_path(project, EVENTS)
-    waiting: list[Future[str]] = []
-    with bar("published", total=len(deliveries), unit=" messages") as counted:
+    """Publish messages in their order."""
+    total = len(deliveries)
+    with (
+        Producer(stack) as producer,
+        bar("published", total=total, unit=" messages") as counted,
+    ):
         for delivery in deliveries:
-            waiting.append(
-                publisher.publish(topic, delivery.data, **delivery.attributes)
-            )
-            if len(waiting) >= IN_FLIGHT:
-                counted.update(_done(waiting))
-        counted.update(_done(waiting))
-    publisher.stop()
-    publisher.transport.close()
-
-
-def _done(waiting: list[Future[str]]) -> int:
-    count = len(waiting)
-    for future in waiting:
-        future.result(timeout=TIMEOUT_S)
-    waiting.clear()
-    return count
+            counted.update(producer.send(delivery.data, delivery.attributes))
+        counted.update(producer.flush())
 
 
 def settled(warehouse: Warehouse, sent: Sent) -> Mapping[str, int]:

@@ -27,17 +27,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from deploy import stage
 from local import venvs
 from local.errors import LocalError
-from local.processes import (
-    HOST,
-    Process,
-    myself,
-    spawn,
-)
+from local.processes import HOST, Process, myself, spawn
 from local.stack.signals import deferred_signals, ending_on_signals
 from local.stack.starting import (
     allow_open_files,
@@ -63,6 +58,9 @@ from local.stack.state import (
 )
 from local.stack.stopping import stop_record
 from offline import whole_files
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Client as StorageClient
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
@@ -155,6 +153,17 @@ class Stack:
         """Folder of the bucket's objects, which can be opened as they are."""
         return self.state.folder / "storage" / self.options.bucket
 
+    def objects(self) -> StorageClient:
+        """Return a client of the emulated Cloud Storage, whatever the environment."""
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
+
+        return Client(
+            project=self.options.project,
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": self.url("storage")},
+        )
+
     def prepare(self) -> None:
         """
         Create what the functions expect: bucket, tables, views, topics, a first model.
@@ -163,8 +172,6 @@ class Stack:
         function that reads it says that it is missing.
         """
         from google.api_core.exceptions import Conflict
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud.storage import Client as StorageClient
 
         from local.stack import topics
         from offline import load_model
@@ -177,11 +184,7 @@ class Stack:
         settings = Settings.from_environment(self.environment)
         warehouse = Warehouse.open(settings)
         warehouse.create_dataset(self.options.ga4_dataset)
-        objects = StorageClient(
-            project=self.options.project,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": self.url("storage")},
-        )
+        objects = self.objects()
         with contextlib.suppress(Conflict):
             objects.create_bucket(self.options.bucket)
         with contextlib.suppress(MissingTable):

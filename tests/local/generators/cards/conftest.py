@@ -9,6 +9,7 @@ import pytest
 
 from local.generators.cards.cards import Cards
 from local.generators.cards.transactions import Transactions
+from local.generators.drawing import moment
 
 DAY = timedelta(days=1)
 
@@ -27,9 +28,7 @@ def cards() -> Transactions:
 
 
 def instant_of(cards: Transactions, row: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
-        milliseconds=int(cards.time_ms[row])
-    )
+    return moment(int(cards.time_ms[row]))
 
 
 def cards_end() -> datetime:
