@@ -5,7 +5,7 @@ The weeks of a shop that `benchmarks.drift` plays, breaks and estimates.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 
 from benchmarks import quality
 from benchmarks.breaks import Break, breaks
-from benchmarks.weeks import UNSHIFTED
 from local.generators.shop.export import Shop
-from local.progress import step
 from propensity.drift import alarms, estimate
 from propensity.drift.alarms import Earlier, Thing
 from propensity.drift.level import Level
 from propensity.drift.sketch import Sketch, Sketches
-from propensity.errors import NotEnoughData
-from propensity.learning import data, metrics, season
+from propensity.learning import metrics
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
-Score = Callable[[pa.Table], Floats]
 
 WARM_UP = alarms.MEMORY
 # What makes a break costly.
@@ -38,21 +34,10 @@ COSTLY_AUC, COSTLY_LEVEL = 0.02, 0.10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Week:
-    """A published week: rows, version, what scored them, the shift and the truth."""
+class Week(quality.Week):
+    """A published week, and the truth where it is known."""
 
-    as_of: date
-    version: int
-    part: data.Slice
-    score: Score
-    probability: Floats
-    shift: float | None
     truth: Floats | None = None
-
-    @property
-    def published(self) -> Floats:
-        """The probabilities with the season's shift."""
-        return season.apply(self.probability, self.shift)
 
 
 def play(
@@ -60,51 +45,15 @@ def play(
 ) -> tuple[UseCase, list[Week]]:
     """Load a shop; train each month and publish each of its last weeks."""
     loaded = quality.loaded(source, count=count)
-    return loaded.use_case, list(_published(loaded, shop=shop))
-
-
-def _published(loaded: quality.Loaded, *, shop: Shop | None) -> Iterator[Week]:
-    use_case, settings = loaded.use_case, loaded.settings
-    followed = quality.Season(settings, use_case.horizon_days)
-    champion: int | None = None
-    scorers: dict[str, Score] = {}
-    trainings = 0
     truths = {} if shop is None else _truths(shop, loaded.weeks)
-    for week in loaded.weeks:
-        if week in loaded.snapshots:
-            known = data.slice_of(loaded.rows, loaded.snapshots[week])
-            with step(f"training as of {week}"):
-                try:
-                    trained, verdict = quality.trained_on(
-                        known.rows, use_case, settings, scorers, champion
-                    )
-                except NotEnoughData:
-                    trained = None
-            if trained is not None:
-                trainings += 1
-                followed.compare(trainings, verdict)
-                if verdict.promoted:
-                    champion = trainings
-                    scorers[UNSHIFTED] = quality.scorer_of(
-                        use_case, trained.preprocessor, trained.model
-                    )
-        if champion is None:
-            continue
-        part = data.slice_of(loaded.rows, [week])
-        score = scorers[UNSHIFTED]
-        probability = score(part.rows)
-        shift = followed.shift(week, version=champion)
-        followed.evaluate(week, champion, metrics.outcomes(probability, part.label))
-        users = part.rows["user_id"].to_pylist()
-        yield Week(
-            as_of=week,
-            version=champion,
-            part=part,
-            score=score,
-            probability=probability,
-            shift=shift,
-            truth=np.array([truths[week][user] for user in users]) if truths else None,
-        )
+    weeks = []
+    for week in quality.weeks_of(loaded, [], learn=lambda *_: True):
+        truth = None
+        if truths:
+            users = week.part.rows["user_id"].to_pylist()
+            truth = np.array([truths[week.as_of][user] for user in users])
+        weeks.append(Week(**vars(week), truth=truth))
+    return loaded.use_case, weeks
 
 
 def _truths(shop: Shop, weeks: Sequence[date]) -> dict[date, dict[str, float]]:
@@ -185,7 +134,7 @@ class Broken:
 
 def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
     """Break every week after the first ones, alone, in each way."""
-    things = [things_of(use_case, week.part.rows, week.probability) for week in weeks]
+    things = [things_of(use_case, week.part.rows, week.unshifted) for week in weeks]
     publications: list[Earlier] = []
     for week, known in zip(weeks, things, strict=True):
         watched = alarms.watched(known, publications, model_version=week.version)
@@ -204,7 +153,7 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
             rows = way.apply(week.part.rows)
             label = rows["label"].to_numpy()
             probability = week.score(rows)
-            intact = week.probability
+            intact = week.unshifted
             if len(rows) < len(intact):
                 # Who is left has the same probability; those who are not have none.
                 falls.append(0.0)
@@ -252,7 +201,7 @@ def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
     results = []
     for week in weeks:
         sketches = Sketches({})
-        sketches.add_scores(week.probability)
+        sketches.add_scores(week.unshifted)
         raw = estimate.roc_auc(sketches.scores(), week.shift, seed=seed)
         seen = metrics.outcomes(week.published, week.part.label)
         measured = metrics.roc_auc(seen)

@@ -28,7 +28,6 @@ import argparse
 import re
 import statistics
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,18 +35,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from google.auth.credentials import AnonymousCredentials
-from google.cloud.storage import Client as StorageClient
 
 from benchmarks.report import Line, finish
-from local.processes import free_ports
+from local import sandbox
 from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, State
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -241,11 +236,7 @@ def made(stack: Stack, days: int) -> History:
         tables.INFERENCE_LOG,
     ):
         warehouse.create(table)
-    objects = StorageClient(
-        project=settings.project,
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options={"api_endpoint": stack.url("storage")},
-    )
+    objects = stack.objects()
     objects.create_bucket(settings.bucket)
     artifacts = Artifacts(objects.bucket(settings.bucket), deadline_s=30.0)
     compact.prepare_view(warehouse, artifacts)
@@ -413,11 +404,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.features")
     parser.add_argument("--repeats", type=int, default=31, help="lookups of each kind")
     given = parser.parse_args(arguments)
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     with ExitStack() as undo:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-        state = State("benchmark", folder / "states")
-        stack = undo.enter_context(Stack(state, ports=ports, functions=()))
+        stack = undo.enter_context(sandbox.emulators())
         histories = []
         for days in DAYS:
             histories.append(made(stack, days))

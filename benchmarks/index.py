@@ -26,7 +26,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -39,7 +38,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import lookup
+from benchmarks import lookup, memory
 from benchmarks.load import add_options, generator
 from benchmarks.lookup import FUNCTION, OWN, Loads, failed, load_lines
 from benchmarks.report import Line, finish
@@ -52,10 +51,9 @@ from benchmarks.servers import (
     started,
 )
 from deploy import stage
-from local import venvs
+from local import sandbox, venvs
 from local.processes import HOST, free_ports, stop
-from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, LOCAL, State
+from local.stack.state import LOCAL
 from propensity.edges.artifacts import Artifacts
 from propensity.index.build import Builder
 from propensity.index.layout import KEY_BYTES
@@ -104,9 +102,8 @@ def build(users: int) -> dict[str, float]:
     checksum, size, cpu_s = hashlib.sha256(), 0, 0.0
     batches = rows(users)
     next(rows(BATCH_ROWS))
-    # From here on the most that this process has had is counted anew.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = peak_bytes()
+    memory.forget_peak()
+    before_mb = memory.peak_mb()
     for batch in batches:
         began = time.process_time()
         builder.add(batch)
@@ -120,16 +117,8 @@ def build(users: int) -> dict[str, float]:
         "users": users,
         "users_per_cpu_s": users / cpu_s,
         "bytes_per_user": size / users,
-        "memory_above": peak_bytes() - before - size,
+        "memory_above": (memory.peak_mb() - before_mb) * 1024**2 - size,
     }
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has had."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("the system does not say how much memory this process has had")
 
 
 def built(users: int) -> dict[str, float]:
@@ -248,34 +237,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     builds = [built(users) for users in given.users]
     python = venvs.python_of(FUNCTION / "requirements.txt", folder=LOCAL / "venvs")
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        state = State("benchmark", folder / "states")
-        with Stack(state, ports=ports, functions=()) as stack:
-            environment = stack.environment | {
-                "PATH": "/usr/bin:/bin",
-                "PYTHONUNBUFFERED": "1",
-            }
-            publish(environment)
-            sources = {
-                OWN: Source(
-                    folder=stage.stage(FUNCTION, folder / "get_proba"),
-                    target="get_proba",
-                ),
-                EMPTY: empty(folder / "empty", EMPTY_ASYNCHRONOUS),
-            }
-            starts = cold_starts(python, sources, environment, rounds=given.rounds)
-            with servers(sources, python, environment) as processes:
-                served = {name: process.port for name, process in processes.items()}
-                for port in served.values():
-                    answer_of(port)
-                loads = lookup.measured(
-                    generator(given.client, lookup.lookups(), folder),
-                    served,
-                    rounds=given.rounds,
-                    seconds=given.seconds,
-                )
+    with sandbox.emulators() as stack:
+        folder = stack.state.home
+        environment = stack.environment | {
+            "PATH": "/usr/bin:/bin",
+            "PYTHONUNBUFFERED": "1",
+        }
+        publish(environment)
+        sources = {
+            OWN: Source(
+                folder=stage.stage(FUNCTION, folder / "get_proba"),
+                target="get_proba",
+            ),
+            EMPTY: empty(folder / "empty", EMPTY_ASYNCHRONOUS),
+        }
+        starts = cold_starts(python, sources, environment, rounds=given.rounds)
+        with servers(sources, python, environment) as processes:
+            served = {name: process.port for name, process in processes.items()}
+            for port in served.values():
+                answer_of(port)
+            loads = lookup.measured(
+                generator(given.client, lookup.lookups(), folder),
+                served,
+                rounds=given.rounds,
+                seconds=given.seconds,
+            )
     print(
         f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS:,} users, "
         f"load by {given.client}, one process a server."

@@ -28,31 +28,24 @@ import contextlib
 import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import (
-    Callable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 
 from benchmarks.append_service import APPEND_S, append_service, take_counts
-from benchmarks.ingest_load import CONNECTIONS, cpu_s, pushes, unstored
+from benchmarks.ingest_load import CONNECTIONS, pushes, unstored
 from benchmarks.load import Generator, Load, add_options, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
-from local import venvs
+from local import sandbox, venvs
 from local.generators.games.towns import postcodes
-from local.processes import HOST, Process, free_ports
+from local.processes import HOST, Process, cpu_s
 from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
+from local.stack.state import LOCAL, ROOT
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.events.postcodes import normalised
@@ -238,11 +231,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
     )
     made = pushes(round(REQUESTS_PER_S * given.seconds))
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     with contextlib.ExitStack() as undo:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-        state = State("benchmark", folder / "states")
-        stack = undo.enter_context(Stack(state, ports=ports, functions=()))
+        stack = undo.enter_context(sandbox.emulators())
+        folder = stack.state.home
         load_postcodes(stack)
         service = undo.enter_context(append_service(folder))
         environment = stack.environment | {

@@ -1,27 +1,20 @@
-"""Pushes of distinct events, whether each is stored, and what a server spends."""
+"""Pushes of distinct events, and whether each is stored."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from urllib.parse import quote
 
-from google.pubsub_v1.types import (
-    DeadLetterPolicy,
-    PubsubMessage,
-    Subscription,
-)
+from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
 from benchmarks.append_service import take_counts
 from benchmarks.load import Request, send
 from local.emulators.pubsub.push import Endpoint
 from local.emulators.pubsub.subscription import Delivery
 from local.generators.games.games import Games
-from local.processes import HOST, Process
+from local.processes import HOST
 
 CONNECTIONS = 256
 # Events that a user of the generator has, at least on average.
@@ -69,15 +62,3 @@ def unstored(given: Sequence[Request], port: int, service: int) -> tuple[int, in
     missing = acknowledged - take_counts(service).event_ids
     failures = sum(sender.failures for sender in senders)
     return len(acknowledged), len(missing), failures
-
-
-def cpu_s(leader: Process) -> float:
-    """Return the processor time that a process and its children have taken (Linux)."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # Behind the name: the session is the fourth field, times from the twelfth.
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader.pid:
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")

@@ -22,7 +22,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,10 +35,10 @@ from benchmarks.load import Generator, Load, Request, add_options, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
-from local import venvs
-from local.processes import HOST, free_ports
+from local import sandbox, venvs
+from local.processes import HOST
 from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
+from local.stack.state import LOCAL, ROOT
 from propensity import tables
 
 FUNCTION = ROOT / "02-GetProba"
@@ -241,40 +240,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     python = venvs.python_of(
         FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
     )
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        state = State("benchmark", folder / "states")
-        with Stack(state, ports=ports, functions=()) as stack:
-            publish_users(stack)
-            environment = stack.environment | {
-                "PATH": "/usr/bin:/bin",
-                "PYTHONUNBUFFERED": "1",
-                # The table and its cache; ``benchmarks.index`` measures the index.
-                "PROPENSITY_LOOKUP_SOURCE": "bigquery",
-                # Longer than this runs: all lookups are to be cached ones.
-                "PROPENSITY_LOOKUP_TTL_S": "86400",
-            }
-            sources = {
-                "02-GetProba": Source(
-                    folder=stage.stage(FUNCTION, folder / "get_proba"),
-                    target="get_proba",
-                ),
-                "empty asynchronous": empty(
-                    folder / "asynchronous", EMPTY_ASYNCHRONOUS
-                ),
-                "empty threaded": empty(
-                    folder / "threaded", EMPTY_THREADED, is_asynchronous=False
-                ),
-            }
-            with servers(sources, python, environment) as processes:
-                fill_cache(processes["02-GetProba"].port)
-                loads = measured(
-                    generator(given.client, lookups(), folder),
-                    {name: process.port for name, process in processes.items()},
-                    rounds=given.rounds,
-                    seconds=given.seconds,
-                )
+    with sandbox.emulators() as stack:
+        folder = stack.state.home
+        publish_users(stack)
+        environment = stack.environment | {
+            "PATH": "/usr/bin:/bin",
+            "PYTHONUNBUFFERED": "1",
+            # The table and its cache; ``benchmarks.index`` measures the index.
+            "PROPENSITY_LOOKUP_SOURCE": "bigquery",
+            # Longer than this runs: all lookups are to be cached ones.
+            "PROPENSITY_LOOKUP_TTL_S": "86400",
+        }
+        sources = {
+            OWN: Source(
+                folder=stage.stage(FUNCTION, folder / "get_proba"),
+                target="get_proba",
+            ),
+            "empty asynchronous": empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
+            "empty threaded": empty(
+                folder / "threaded", EMPTY_THREADED, is_asynchronous=False
+            ),
+        }
+        with servers(sources, python, environment) as processes:
+            fill_cache(processes[OWN].port)
+            loads = measured(
+                generator(given.client, lookups(), folder),
+                {name: process.port for name, process in processes.items()},
+                rounds=given.rounds,
+                seconds=given.seconds,
+            )
         imports = import_seconds(python, folder / "get_proba")
     print(
         f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS} users, "

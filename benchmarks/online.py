@@ -31,7 +31,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -58,10 +57,10 @@ from benchmarks.score_servers import (
     servers,
     transactions,
 )
-from local import venvs
-from local.processes import HOST, Process, free_ports
+from local import sandbox, venvs
+from local.processes import HOST, Process
 from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, LOCAL, State
+from local.stack.state import LOCAL
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
@@ -271,12 +270,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pythons[RAY] = venvs.python_of(
             HERE / "requirements-ray.txt", folder=LOCAL / "venvs", say=print
         )
-    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
     every = []
     with contextlib.ExitStack() as undo:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-        state = State("benchmark", folder / "states")
-        stack = undo.enter_context(Stack(state, ports=ports, functions=()))
+        stack = undo.enter_context(sandbox.emulators())
+        folder = stack.state.home
         service = undo.enter_context(append_service(folder))
         environment = stack.environment | {
             "PATH": os.environ["PATH"],

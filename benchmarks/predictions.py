@@ -44,6 +44,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery, storage
 
+from benchmarks import memory
 from benchmarks.cloud import (
     EXPORT,
     NOW,
@@ -55,7 +56,6 @@ from benchmarks.cloud import (
     Writer,
 )
 from benchmarks.report import Line, finish
-from benchmarks.scoring import _status_mb
 from benchmarks.training import made
 from deploy import functions
 from propensity import usecases
@@ -156,9 +156,8 @@ def measured(file: Path, users: int) -> dict[str, float]:
     )
     function = body()
     gc.collect()
-    # Forgets the peak so far.
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before, began = _status_mb("VmRSS"), time.perf_counter()
+    memory.forget_peak()
+    before, began = memory.resident_mb(), time.perf_counter()
     used = time.process_time()
     with patch.object(writes, "client_of", lambda _: writer):
         answer = function(run)
@@ -170,8 +169,8 @@ def measured(file: Path, users: int) -> dict[str, float]:
         "feature_bytes": bucket.size_bytes,
         "seconds": seconds,
         "cpu_s": used,
-        "rise_mb": _status_mb("VmHWM") - before,
-        "peak_mb": _status_mb("VmHWM"),
+        "rise_mb": memory.peak_mb() - before,
+        "peak_mb": memory.peak_mb(),
     }
 
 

@@ -58,6 +58,7 @@ from propensity.settings import Settings
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
+Score = Callable[[pa.Table], Floats]
 
 USE_CASE = "ga4_purchase"
 WEEKS = 13
@@ -245,59 +246,105 @@ def _labelled(
     return amounts.with_amounts(rows, paid)
 
 
-def _published(shop: Loaded) -> Played:
-    """Train each month, score each week by what serves then and by its rivals."""
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """A published week: its rows, what scored them, and the season's shift."""
+
+    as_of: date
+    version: int
+    part: data.Slice
+    score: Score
+    unshifted: Floats
+    shift: float | None
+
+    @property
+    def published(self) -> Floats:
+        """The probabilities with the season's shift."""
+        return season.apply(self.unshifted, self.shift)
+
+
+def weeks_of(
+    shop: Loaded,
+    notes: list[str],
+    *,
+    learn: Callable[[date, data.Slice, fit.Trained, gate.Verdict], bool],
+) -> Iterator[Week]:
+    """
+    Train each month, and publish each week by what serves then.
+
+    Args:
+        shop: With rows and labels.
+        notes: Gets a line on each month without a training.
+        learn: Called after each training; whether its model may serve if it is
+            promoted.
+    """
     use_case, settings = shop.use_case, shop.settings
-    scorers: dict[str, Callable[[pa.Table], Floats]] = {}
-    scores: dict[str, list[Floats]] = {}
-    trainings, parts, published_on = [], [], []
     followed = Season(settings, use_case.horizon_days)
-    champion: int | None = None
+    score: Score | None = None
+    champion, versions = None, 0
     with progress_bar("trainings", total=len(shop.snapshots), unit="") as bar:
-        for week in shop.weeks:
-            if week in shop.snapshots:
-                known = data.slice_of(shop.rows, shop.snapshots[week])
+        for as_of in shop.weeks:
+            if as_of in shop.snapshots:
+                known = data.slice_of(shop.rows, shop.snapshots[as_of])
                 try:
                     trained, verdict = trained_on(
-                        known.rows, use_case, settings, scorers, champion
+                        known.rows, use_case, settings, score, champion
                     )
                 except NotEnoughData as error:
-                    trainings.append(f"{week}: no training: {error.message}")
+                    notes.append(f"{as_of}: no training: {error.message}")
                 else:
-                    trainings.append(_line(week, trained, verdict))
-                    followed.compare(len(trainings), verdict)
-                    promoted = scorers.get(UNSHIFTED)
-                    if verdict.promoted:
-                        champion = len(trainings)
-                        promoted = scorer_of(
-                            use_case, trained.preprocessor, trained.model
-                        )
-                    scorers = rivals(known, use_case, settings, trained)
-                    if promoted is not None:
-                        scorers[UNSHIFTED] = promoted
+                    versions += 1
+                    followed.compare(versions, verdict)
+                    if learn(as_of, known, trained, verdict) and verdict.promoted:
+                        champion = versions
+                        score = scorer_of(use_case, trained.preprocessor, trained.model)
                 bar.update()
-            if champion is None:
+            if champion is None or score is None:
                 continue
-            part = data.slice_of(shop.rows, [week])
-            published_on.append(week)
-            parts.append(part)
-            for name, scorer in scorers.items():
-                scores.setdefault(name, []).append(scorer(part.rows))
-            unshifted = scores[UNSHIFTED][-1]
-            shift = followed.shift(week, version=champion)
-            scores.setdefault(PUBLISHED, []).append(season.apply(unshifted, shift))
-            followed.evaluate(week, champion, metrics.outcomes(unshifted, part.label))
-    if not parts:
+            part = data.slice_of(shop.rows, [as_of])
+            unshifted = score(part.rows)
+            shift = followed.shift(as_of, version=champion)
+            yield Week(
+                as_of=as_of,
+                version=champion,
+                part=part,
+                score=score,
+                unshifted=unshifted,
+                shift=shift,
+            )
+            followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
+
+
+def _published(shop: Loaded) -> Played:
+    """Train each month, score each week by what serves then and by its rivals."""
+    scorers: dict[str, Score] = {}
+    scores: dict[str, list[Floats]] = {}
+    trainings: list[str] = []
+
+    def learn(
+        week: date, known: data.Slice, trained: fit.Trained, verdict: gate.Verdict
+    ) -> bool:
+        trainings.append(_line(week, trained, verdict))
+        scorers.update(rivals(known, shop.use_case, shop.settings, trained))
+        return True
+
+    weeks = []
+    for week in weeks_of(shop, trainings, learn=learn):
+        weeks.append(week)
+        scores.setdefault(PUBLISHED, []).append(week.published)
+        scores.setdefault(UNSHIFTED, []).append(week.unshifted)
+        for name, scorer in scorers.items():
+            scores.setdefault(name, []).append(scorer(week.part.rows))
+    if not weeks:
         raise SystemExit("nothing was promoted:\n" + "\n".join(trainings))
     users = pa.chunked_array(
-        [chunk for part in parts for chunk in part.rows["user_id"].chunks]
+        [chunk for week in weeks for chunk in week.part.rows["user_id"].chunks]
     )
-    order = sorted(scores, key=lambda name: (name != PUBLISHED, name != UNSHIFTED))
     return Played(
-        weeks=published_on,
-        label=np.concatenate([part.label for part in parts]),
+        weeks=[week.as_of for week in weeks],
+        label=np.concatenate([week.part.label for week in weeks]),
         user=pc.dictionary_encode(users.combine_chunks()).indices.to_numpy(),
-        scores={name: np.concatenate(scores[name]) for name in order},
+        scores={name: np.concatenate(parts) for name, parts in scores.items()},
         trainings=trainings,
     )
 
@@ -354,14 +401,14 @@ def trained_on(
     rows: pa.Table,
     use_case: UseCase,
     settings: Settings,
-    scorers: Mapping[str, Callable[[pa.Table], Floats]],
+    score: Score | None,
     champion: int | None,
 ) -> tuple[fit.Trained, gate.Verdict]:
     """Train on rows, and compare with the champion."""
     timeframe = use_case.timeframe(settings)
     parts = data.of_users(rows, use_case, timeframe, settings=settings)
     trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
-    served = None if champion is None else scorers[UNSHIFTED](trained.holdout.rows)
+    served = None if score is None else score(trained.holdout.rows)
     verdict = gate.compare(trained, served, version=champion, seed=settings.seed)
     return trained, verdict
 
@@ -380,10 +427,10 @@ def _line(week: date, trained: fit.Trained, verdict: gate.Verdict) -> str:
 
 def rivals(
     known: data.Slice, use_case: UseCase, settings: Settings, trained: fit.Trained
-) -> dict[str, Callable[[pa.Table], Floats]]:
+) -> dict[str, Score]:
     """Return what scores rows by each candidate alone, and by the plain model."""
     preprocessor = default_preprocessor(use_case)
-    alone: dict[str, Callable[[pa.Table], Floats]] = {}
+    alone: dict[str, Score] = {}
     for candidate in use_case.candidates:
         if is_mean(candidate):
             assert trained.choice is not None
@@ -407,20 +454,17 @@ def rivals(
     return {**alone, PLAIN: _plain(known, settings)}
 
 
-def scorer_of(
-    use_case: UseCase, encoder: Any, model: Any
-) -> Callable[[pa.Table], Floats]:
+def scorer_of(use_case: UseCase, encoder: Any, model: Any) -> Score:
+    """Return what scores rows by a fitted model."""
     scorer = Scorer.compile(encoder, model, features=dict(use_case.features))  # type: ignore[arg-type]
     return lambda rows: fit.scores(scorer, rows)
 
 
-def _mean_scorer(
-    each: Sequence[Callable[[pa.Table], Floats]], weights: Sequence[float] | None
-) -> Callable[[pa.Table], Floats]:
+def _mean_scorer(each: Sequence[Score], weights: Sequence[float] | None) -> Score:
     return lambda rows: mean_of([scorer(rows) for scorer in each], weights)
 
 
-def _plain(known: data.Slice, settings: Settings) -> Callable[[pa.Table], Floats]:
+def _plain(known: data.Slice, settings: Settings) -> Score:
     """Fit the plain model on all weeks that are known."""
     model = HistGradientBoostingClassifier(
         max_iter=80,

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -49,6 +48,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from benchmarks import memory
 from benchmarks.report import Line, finish
 from benchmarks.trees import TRAINING_ROWS, report_trees
 from propensity.models.encoding import Kind, to_frame
@@ -285,18 +285,11 @@ def score_and_report_memory(path: Path, *, rows: int) -> None:
     scorer = Scorer.compile(*(step for _, step in pipeline.steps), features=FEATURES)
     gc.collect()
     # Forgets the peak so far: loading the model is not what is measured.
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    start = _status_mb("VmRSS")
+    memory.forget_peak()
+    start = memory.resident_mb()
     n_scored = sum(len(scores) for _, scores in scorer.score(generate(rows, seed=3)))
     assert n_scored == rows
-    print(json.dumps({"rise_mb": _status_mb("VmHWM") - start}))
-
-
-def _status_mb(entry: str) -> float:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    match = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
-    assert match is not None
-    return int(match[1]) / 1024
+    print(json.dumps({"rise_mb": memory.peak_mb() - start}))
 
 
 def main() -> int:
@@ -348,15 +341,15 @@ def rises(pipelines: Mapping[str, Pipeline]) -> Iterator[Line]:
         case = CASES[name]
         if case.target is None:
             continue
-        memory = {rows: measure_memory(pipeline, rows=rows) for rows in MEMORY_ROWS}
-        for rows, rise in memory.items():
+        rise_of = {rows: measure_memory(pipeline, rows=rows) for rows in MEMORY_ROWS}
+        for rows, rise in rise_of.items():
             yield Line(
                 what=f"{case.title}, memory above the start, {rows:,} rows",
                 unit="MB",
                 ours=[rise],
                 most=MEMORY_LIMIT_MB,
             )
-        few, many = memory.values()
+        few, many = rise_of.values()
         yield Line(
             what=f"{case.title}, memory of many rows above that of few",
             unit="MB",

@@ -17,34 +17,19 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from benchmarks import quality
 from benchmarks.report import Line, finish
-from benchmarks.weeks import UNSHIFTED
 from local.progress import Progress, say
-from local.progress import bar as progress_bar
-from propensity.errors import NotEnoughData
-from propensity.learning import (
-    amounts,
-    data,
-    gini,
-    metrics,
-    season,
-    uncertainty,
-    value,
-)
+from propensity.learning import amounts, data, fit, gate, gini, uncertainty, value
 from propensity.learning.bootstrap import Difference
 from propensity.models.value import ValueModel
-
-Floats = NDArray[np.float64]
 
 # Targets: the sum of all weeks, the ranking of users against that by probability, the
 # share of weeks whose sum is in its interval, and of groups of users.
@@ -97,58 +82,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def play(shop: quality.Loaded) -> tuple[list[Week], list[str]]:
     """Train each month, publish each week; return the weeks and a note a training."""
-    use_case, settings = shop.use_case, shop.settings
-    followed = quality.Season(settings, use_case.horizon_days)
-    champion, versions = None, 0
-    scorers: dict[str, Callable[[pa.Table], Floats]] = {}
-    worth, mean = None, 0.0
-    weeks, notes = [], []
-    with progress_bar("trainings", total=len(shop.snapshots), unit="") as bar:
-        for week in shop.weeks:
-            if week in shop.snapshots:
-                known = data.slice_of(shop.rows, shop.snapshots[week])
-                try:
-                    trained, verdict = quality.trained_on(
-                        known.rows, use_case, settings, scorers, champion
-                    )
-                except NotEnoughData as error:
-                    notes.append(f"{week}: no training: {error.message}")
-                else:
-                    versions += 1
-                    followed.compare(versions, verdict)
-                    parts = data.of_users(
-                        known.rows,
-                        use_case,
-                        use_case.timeframe(settings),
-                        settings=settings,
-                    )
-                    valued = value.train(parts, trained, use_case, seed=settings.seed)
-                    if verdict.promoted and valued is not None:
-                        champion, worth = versions, valued.model
-                        mean = mean_amount(known)
-                        scorer = quality.scorer_of(
-                            use_case, trained.preprocessor, trained.model
-                        )
-                        scorers = {UNSHIFTED: scorer}
-                    notes.append(note(week, valued))
-                bar.update()
-            if worth is None or champion is None:
-                continue
-            part = data.slice_of(shop.rows, [week])
-            unshifted = scorers[UNSHIFTED](part.rows)
-            shift = followed.shift(week, version=champion)
-            probability = season.apply(unshifted, shift)
-            weeks.append(
-                published(
-                    week,
-                    part,
-                    worth,
-                    probability=probability,
-                    unshifted=unshifted,
-                    mean=mean,
-                )
-            )
-            followed.evaluate(week, champion, metrics.outcomes(unshifted, part.label))
+    notes: list[str] = []
+    worth: ValueModel | None = None
+    mean = 0.0
+
+    def learn(
+        week: date, known: data.Slice, trained: fit.Trained, verdict: gate.Verdict
+    ) -> bool:
+        nonlocal worth, mean
+        parts = data.of_users(
+            known.rows,
+            shop.use_case,
+            shop.use_case.timeframe(shop.settings),
+            settings=shop.settings,
+        )
+        valued = value.train(parts, trained, shop.use_case, seed=shop.settings.seed)
+        notes.append(note(week, valued))
+        if valued is not None and verdict.promoted:
+            worth, mean = valued.model, mean_amount(known)
+        return valued is not None
+
+    weeks = []
+    for week in quality.weeks_of(shop, notes, learn=learn):
+        assert worth is not None
+        weeks.append(published(week, worth, mean=mean))
     if not weeks:
         raise SystemExit("nothing was promoted:\n" + "\n".join(notes))
     return weeks, notes
@@ -172,25 +129,18 @@ def note(week: date, valued: value.Valued | None) -> str:
     )
 
 
-def published(
-    week: date,
-    part: data.Slice,
-    worth: ValueModel,
-    *,
-    probability: Floats,
-    unshifted: Floats,
-    mean: float,
-) -> Week:
+def published(week: quality.Week, worth: ValueModel, *, mean: float) -> Week:
     """Publish a week's expected values, and hold them against what came."""
+    part, probability = week.part, week.published
     amount = worth.shifted(
-        worth.amounts_of(part.rows), probability, unshifted=unshifted
+        worth.amounts_of(part.rows), probability, unshifted=week.unshifted
     )
     total = worth.total(probability, amount)
     low, high = worth.sum_interval(total)
     paid = amounts.paid(part)
     seen = gini.Paid(probability * amount, paid, np.ones(len(paid)))
     return Week(
-        day=week,
+        day=week.as_of,
         promised=total.value,
         low=low,
         high=high,
