@@ -60,12 +60,6 @@ class Broker:
     def get_topic(self, request: Proto) -> Proto:
         return self._topic(request.topic)
 
-    def update_topic(self, request: Proto) -> Proto:
-        topic = self._topic(request.topic.name)
-        mutable = {"labels", "message_retention_duration"}
-        merge(topic, request.topic, request.update_mask, mutable)
-        return topic
-
     def delete_topic(self, request: Proto) -> Proto:
         for subscription in self._subscribers(self._topic(request.topic).name):
             subscription.config.topic = DELETED_TOPIC
@@ -76,14 +70,6 @@ class Broker:
         names = [name for name in self._topics if is_in(request.project, name)]
         topics = [self._topics[name] for name in sorted(names)]
         return types.ListTopicsResponse.pb()(topics=topics)
-
-    def list_topic_subscriptions(self, request: Proto) -> Proto:
-        names = [
-            subscription.config.name
-            for subscription in self._subscribers(request.topic)
-        ]
-        response = types.ListTopicSubscriptionsResponse.pb()
-        return response(subscriptions=sorted(names))
 
     def publish(self, request: Proto) -> Proto:
         self._topic(request.topic)

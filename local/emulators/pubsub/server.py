@@ -20,14 +20,16 @@ from local.emulators.pubsub.pull import PULL_MARGIN_S, Stream, pull
 from local.emulators.pubsub.subscription import DEADLINES_S
 
 HOST = "127.0.0.1"
-PUBLISHER = (
-    *("CreateTopic", "GetTopic", "UpdateTopic", "DeleteTopic", "ListTopics"),
-    *("ListTopicSubscriptions", "Publish"),
-)
+PUBLISHER = ("CreateTopic", "GetTopic", "DeleteTopic", "ListTopics", "Publish")
 SUBSCRIBER = (
-    *("CreateSubscription", "GetSubscription", "UpdateSubscription"),
-    *("DeleteSubscription", "ListSubscriptions", "ModifyPushConfig"),
-    *("Acknowledge", "ModifyAckDeadline"),
+    "CreateSubscription",
+    "GetSubscription",
+    "UpdateSubscription",
+    "DeleteSubscription",
+    "ListSubscriptions",
+    "ModifyPushConfig",
+    "Acknowledge",
+    "ModifyAckDeadline",
 )
 SERVER_OPTIONS = (
     # Two emulators on one port would each get half of what is published.

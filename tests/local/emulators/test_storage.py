@@ -84,13 +84,13 @@ class TestRaces:
 
     def test_generations_grow(self, bucket):
         """Every write has a generation of its own, above all before it."""
-        seen = []
+        generations = []
         for number in range(20):
             blob = bucket.blob("x")
             blob.upload_from_string(str(number))
-            seen.append(blob.generation)
+            generations.append(blob.generation)
 
-        assert seen == sorted(set(seen))
+        assert generations == sorted(set(generations))
 
 
 class TestWrites:
@@ -364,11 +364,11 @@ class TestRestart:
                     return
                 answered.append(blob.name)
 
-            done = [pool.submit(write, number) for number in range(400)]
+            writes = [pool.submit(write, number) for number in range(400)]
             while len(answered) < 100:
                 time.sleep(0.01)
             emulator.process.kill()
-            for future in done:
+            for future in writes:
                 future.exception()
 
         json.loads((tmp_path / ".meta").read_text())

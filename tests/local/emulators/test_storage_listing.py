@@ -25,8 +25,8 @@ def filled(bucket):
     return bucket
 
 
-def names(found) -> list[str]:
-    return [blob.name for blob in found]
+def names(blobs) -> list[str]:
+    return [blob.name for blob in blobs]
 
 
 class TestPages:
@@ -34,9 +34,9 @@ class TestPages:
     def test_have_everything_once(self, filled, size):
         """In the order of the names, whatever their size."""
         pages = list(filled.list_blobs(page_size=size).pages)
-        found = [blob.name for page in pages for blob in page]
+        blobs = [blob.name for page in pages for blob in page]
 
-        assert found == NAMES
+        assert blobs == NAMES
         assert len(pages) == -(-len(NAMES) // size)
 
     @pytest.mark.parametrize("size", [1, 3, 100])
@@ -45,12 +45,12 @@ class TestPages:
         pages = list(
             filled.list_blobs(prefix="l/", delimiter="/", page_size=size).pages
         )
-        found, folders = [], []
+        blobs, folders = [], []
         for page in pages:
-            found += names(page)
+            blobs += names(page)
             folders += page.prefixes
 
-        assert found == [f"l/f{number:02}" for number in range(7)]
+        assert blobs == [f"l/f{number:02}" for number in range(7)]
         assert sorted(folders) == [f"l/d{number}/" for number in range(5)]
         assert len(pages) == -(-12 // size)
 
@@ -76,32 +76,32 @@ class TestRanges:
     )
     def test_are_from_one_name_up_to_another(self, filled, first, end):
         """The first is in it, the end is not."""
-        found = filled.list_blobs(start_offset=first, end_offset=end)
-        wanted = [
+        blobs = filled.list_blobs(start_offset=first, end_offset=end)
+        expected = [
             name
             for name in NAMES
             if (first is None or name >= first) and (end is None or name < end)
         ]
 
-        assert names(found) == wanted
+        assert names(blobs) == expected
 
     def test_know_patterns(self, filled):
         """``matchGlob``, in pages as well."""
-        found = filled.list_blobs(match_glob="l/f0[1-3]", page_size=2)
+        blobs = filled.list_blobs(match_glob="l/f0[1-3]", page_size=2)
 
-        assert names(found) == ["l/f01", "l/f02", "l/f03"]
+        assert names(blobs) == ["l/f01", "l/f02", "l/f03"]
 
 
 class TestFolders:
     @pytest.mark.parametrize("included", [True, False])
     def test_are_objects_where_that_is_asked_for(self, filled, included):
         """An object ``l/d0/`` is a folder, and with an option also itself."""
-        found = filled.list_blobs(
+        blobs = filled.list_blobs(
             prefix="l/d", delimiter="/", include_trailing_delimiter=included
         )
 
-        assert names(found) == (["l/d0/"] if included else [])
-        assert sorted(found.prefixes) == [f"l/d{number}/" for number in range(5)]
+        assert names(blobs) == (["l/d0/"] if included else [])
+        assert sorted(blobs.prefixes) == [f"l/d{number}/" for number in range(5)]
 
     def test_that_were_deleted_are_not_kept(self, filled):
         """An empty list would say that there were none."""

@@ -90,11 +90,11 @@ class TestMetadata:
         link = address(bucket, f"/storage/v1/b/{bucket.name}/o/x")
         change = {"metadata": {"a": None, "c": "3"}, "cacheControl": None}
         answer = requests.patch(link, json=change, timeout=10)
-        found = bucket.get_blob("x")
+        stored = bucket.get_blob("x")
 
         assert answer.json()["metadata"] == {"b": "2", "c": "3"}
-        assert (found.metadata, found.cache_control) == ({"b": "2", "c": "3"}, None)
-        assert found.download_as_bytes() == b"x"
+        assert (stored.metadata, stored.cache_control) == ({"b": "2", "c": "3"}, None)
+        assert stored.download_as_bytes() == b"x"
 
     def test_counts_its_own_changes(self, bucket):
         """A new generation has the first metageneration, each change the next one."""
@@ -113,10 +113,10 @@ class TestMetadata:
         blob.metadata = {"a": "1"}
         blob.upload_from_string(b"x", content_type="text/x")
         bucket.get_blob("x").update_storage_class("NEARLINE")
-        found = bucket.get_blob("x")
+        stored = bucket.get_blob("x")
 
-        assert (found.storage_class, found.metadata) == ("NEARLINE", {"a": "1"})
-        assert (found.content_type, found.download_as_bytes()) == ("text/x", b"x")
+        assert (stored.storage_class, stored.metadata) == ("NEARLINE", {"a": "1"})
+        assert (stored.content_type, stored.download_as_bytes()) == ("text/x", b"x")
 
 
 class TestCopies:
@@ -165,12 +165,12 @@ class TestGzip:
         assert packed.content_encoding == "gzip"
 
     @pytest.mark.parametrize(
-        "asked", [{}, {"Range": "bytes=0-9"}], ids=["all", "range"]
+        "headers_sent", [{}, {"Range": "bytes=0-9"}], ids=["all", "range"]
     )
-    def test_is_unpacked_for_all_others(self, bucket, packed, asked):
+    def test_is_unpacked_for_all_others(self, bucket, packed, headers_sent):
         """Whole: what is unpacked has no ranges."""
         link = address(bucket, f"/download/storage/v1/b/{bucket.name}/o/packed")
-        headers = {"Accept-Encoding": "identity", **asked}
+        headers = {"Accept-Encoding": "identity", **headers_sent}
         answer = requests.get(f"{link}?alt=media", headers=headers, timeout=10)
 
         assert (answer.status_code, answer.content) == (200, TEXT)
@@ -215,15 +215,15 @@ class TestOtherClients:
         bucket.blob("x").upload_from_string(b"hello")
         where = urlsplit(address(bucket, ""))
         link = http.client.HTTPConnection(where.hostname, where.port, timeout=10)
-        seen = []
+        answers = []
         for method in ("HEAD", "GET"):
             link.request(method, f"/{bucket.name}/x")
             answer = link.getresponse()
             length = answer.getheader("Content-Length")
-            seen.append((answer.status, length, answer.read()))
+            answers.append((answer.status, length, answer.read()))
         link.close()
 
-        assert seen == [(200, "5", b""), (200, "5", b"hello")]
+        assert answers == [(200, "5", b""), (200, "5", b"hello")]
 
     def test_bytes_say_when_they_were_written(self, bucket):
         """Readers of Parquet will not read without it."""
@@ -255,7 +255,7 @@ class TestOtherClients:
         blob = bucket.blob("a b/é")
         blob.upload_from_string(b"hello")
         bucket.blob("copy").rewrite(blob)
-        links = [blob.media_link, *(each.media_link for each in bucket.list_blobs())]
+        links = [blob.media_link, *(copy.media_link for copy in bucket.list_blobs())]
 
         assert len(links) == 3
         for link in links:

@@ -34,7 +34,9 @@ class TestVersioning:
         assert self.generations(versioned) == {old: False, int(blob.generation): True}
         assert versioned.blob("a/b", generation=old).download_as_bytes() == b"old"
         assert versioned.blob("a/b").download_as_bytes() == b"now"
-        assert [one.name for one in versioned.client.list_blobs(versioned)] == ["a/b"]
+        assert [listed.name for listed in versioned.client.list_blobs(versioned)] == [
+            "a/b"
+        ]
 
     def test_keeps_what_is_deleted_without_its_generation(self, versioned):
         """It is no object any more, and can still be read by its number."""

@@ -81,5 +81,5 @@ def ids(*values, **columns):
 ID_AND_N = pa.schema([("id", pa.string()), ("n", pa.int64())])
 
 
-def one(kind, value):
+def column(kind, value):
     return pa.array([value], kind)

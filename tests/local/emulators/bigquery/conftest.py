@@ -46,8 +46,8 @@ class Warehouse:
         return self.client.query(sql, job_config=config, job_retry=None)
 
     def rows(self, sql, parameters=(), **options):
-        found = self.job(sql, parameters, **options).result(job_retry=None)
-        return [tuple(row.values()) for row in found]
+        result = self.job(sql, parameters, **options).result(job_retry=None)
+        return [tuple(row.values()) for row in result]
 
     def load(self, table, name, **options):
         file = io.BytesIO()

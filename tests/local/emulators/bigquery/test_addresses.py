@@ -18,10 +18,10 @@ class TestAddresses:
         """Google's client for Node asks at the bare address, the others behind the
         API's path; each gets answers, and errors as BigQuery has them."""
         at = f"{base}{prefix}/projects/{warehouse.client.project}"
-        told = {"query": "SELECT 'é' AS word", "useLegacySql": False}
-        found = requests.post(f"{at}/queries", json=told, timeout=60).json()
+        query = {"query": "SELECT 'é' AS word", "useLegacySql": False}
+        answer = requests.post(f"{at}/queries", json=query, timeout=60).json()
         missing = requests.get(f"{at}/datasets/nowhere/tables/t", timeout=60)
 
-        assert found["rows"] == [{"f": [{"v": "é"}]}]
+        assert answer["rows"] == [{"f": [{"v": "é"}]}]
         assert missing.status_code == 404
         assert missing.json()["error"]["errors"][0]["reason"] == "notFound"

@@ -18,8 +18,8 @@ from google.cloud.bigquery_storage_v1 import types
 from local.emulators.bigquery.server import HOST
 from tests.local.emulators.bigquery.appended import (
     ID_AND_N,
+    column,
     ids,
-    one,
     requests,
     table,
     write_client,
@@ -134,7 +134,7 @@ class TestRows:
 
         responses = table.append(*batches)
 
-        refused = [n for n, one in enumerate(responses) if one.row_errors]
+        refused = [n for n, response in enumerate(responses) if response.row_errors]
         assert refused == [7]
         assert table.rows("SELECT n FROM t ORDER BY n") == [
             (n,) for n in range(40) if n != 7
@@ -164,34 +164,41 @@ class TestRows:
             stop(port, signal.SIGKILL)
 
         with emulator(tmp_path) as port:
-            found = client(port, "propensity-local").query("SELECT id FROM d.t")
-            assert {row.id for row in found.result()} == {f"{n}" for n in range(20)}
+            rows = client(port, "propensity-local").query("SELECT id FROM d.t")
+            assert {row.id for row in rows.result()} == {f"{n}" for n in range(20)}
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({"n": one(pa.string(), "abc")}, "integer (bad value): abc"),
-            ({"at": one(pa.string(), "yesterday")}, "timestamp (bad value): yesterday"),
-            ({"at": one(pa.int64(), 5)}, "timestamp (bad value): 5"),
-            ({"n": one(pa.list_(pa.int64()), [1])}, "integer (bad value): [1]"),
-            ({"raw": one(pa.string(), "abc")}, "bytes (bad value): abc"),
-            ({"f": one(pa.binary(), b"1")}, "float (bad value): 1"),
-            ({"tags": one(pa.list_(pa.string()), ["x", None])}, "null element"),
+            ({"n": column(pa.string(), "abc")}, "integer (bad value): abc"),
             (
-                {"place": one(pa.struct([("street", pa.string())]), {"street": "x"})},
+                {"at": column(pa.string(), "yesterday")},
+                "timestamp (bad value): yesterday",
+            ),
+            ({"at": column(pa.int64(), 5)}, "timestamp (bad value): 5"),
+            ({"n": column(pa.list_(pa.int64()), [1])}, "integer (bad value): [1]"),
+            ({"raw": column(pa.string(), "abc")}, "bytes (bad value): abc"),
+            ({"f": column(pa.binary(), b"1")}, "float (bad value): 1"),
+            ({"tags": column(pa.list_(pa.string()), ["x", None])}, "null element"),
+            (
+                {
+                    "place": column(
+                        pa.struct([("street", pa.string())]), {"street": "x"}
+                    )
+                },
                 "no such field: place.street.",
             ),
             (
-                {"amount": one(pa.decimal128(38, 0), Decimal(10) ** 30)},
+                {"amount": column(pa.decimal128(38, 0), Decimal(10) ** 30)},
                 "numeric (bad value): 1" + 30 * "0",
             ),
         ],
     )
     def test_say_which_row_and_why(self, table, columns, message):
         """A row that the table cannot take comes back with its index and a reason."""
-        columns = {"id": one(pa.string(), "a"), **columns}
+        columns = {"id": column(pa.string(), "a"), **columns}
         batch = pa.RecordBatch.from_arrays([*columns.values()], [*columns])
 
         [response] = table.append(batch)
@@ -245,9 +252,9 @@ class TestRefusals:
             return [bool(response.row_errors) for response in responses]
 
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(alternate, range(8)))
+            refused = list(pool.map(alternate, range(8)))
 
-        assert found == [[False, True] * 10] * 8
+        assert refused == [[False, True] * 10] * 8
         assert table.count() == 80
 
     def test_name_a_table_that_is_not_there(self, table):
@@ -299,27 +306,27 @@ class TestTables:
         )
         name = table.name if is_default else created.name
 
-        def asked(view):
+        def stream_of(view):
             request = types.GetWriteStreamRequest(name=name, view=view)
             return api.get_write_stream(request)
 
-        assert asked("FULL").table_schema == created.table_schema
+        assert stream_of("FULL").table_schema == created.table_schema
         assert len(created.table_schema.fields) == 10
-        assert not asked("BASIC").table_schema.fields
+        assert not stream_of("BASIC").table_schema.fields
 
     def test_have_streams_with_offsets_too(self, table):
         """A committed stream that was made takes a batch at its offset once."""
         writer = write_client(table.address)
         parent = table.name.removesuffix("/streams/_default")
-        made = writer.create_write_stream(
+        stream = writer.create_write_stream(
             parent=parent,
             write_stream=types.WriteStream(type_=types.WriteStream.Type.COMMITTED),
         )
-        sent = [*requests(made.name, [ids("a"), ids("b"), ids("b")])]
-        for request, offset in zip(sent, (0, 1, 1), strict=True):
+        messages = [*requests(stream.name, [ids("a"), ids("b"), ids("b")])]
+        for request, offset in zip(messages, (0, 1, 1), strict=True):
             request.offset = offset
 
-        codes = [one.error.code for one in writer.append_rows(iter(sent))]
+        codes = [response.error.code for response in writer.append_rows(iter(messages))]
 
         assert codes == [0, 0, grpc.StatusCode.ALREADY_EXISTS.value[0]]
         assert table.rows("SELECT id FROM t ORDER BY id") == [("a",), ("b",)]
@@ -328,18 +335,20 @@ class TestTables:
         """Batches for a pending stream are seen once it is committed."""
         writer = write_client(table.address)
         parent = table.name.removesuffix("/streams/_default")
-        made = writer.create_write_stream(
+        stream = writer.create_write_stream(
             parent=parent,
             write_stream=types.WriteStream(type_=types.WriteStream.Type.PENDING),
         )
         list(
-            writer.append_rows(requests(made.name, [ids("a", n=[1]), ids("b", n=[2])]))
+            writer.append_rows(
+                requests(stream.name, [ids("a", n=[1]), ids("b", n=[2])])
+            )
         )
         before = table.count()
-        writer.finalize_write_stream(name=made.name)
+        writer.finalize_write_stream(name=stream.name)
         writer.batch_commit_write_streams(
             types.BatchCommitWriteStreamsRequest(
-                parent=parent, write_streams=[made.name]
+                parent=parent, write_streams=[stream.name]
             )
         )
 
@@ -358,12 +367,12 @@ class TestConnections:
             opened.append(HeldOpen(writer, table.name, ids(f"{number}")))
 
         result = table.job("SELECT id FROM t").result()
-        found = result.to_arrow(bqstorage_client=table.read_client())
+        rows = result.to_arrow(bqstorage_client=table.read_client())
         for held in opened:
             held.append(ids("again"))
             held.close()
 
-        assert found.num_rows == self.STREAMS
+        assert rows.num_rows == self.STREAMS
         assert table.count() == 2 * self.STREAMS
 
     def test_store_every_row_once(self, table):
@@ -371,7 +380,7 @@ class TestConnections:
 
         def stream(number):
             batches = [ids(f"{number}-{n}", n=[n]) for n in range(self.REQUESTS)]
-            return [bool(one.error.message) for one in table.append(*batches)]
+            return [bool(response.error.message) for response in table.append(*batches)]
 
         def merge(number):
             table.rows(
@@ -387,8 +396,8 @@ class TestConnections:
                 job.result()
 
         assert failed == [[False] * self.REQUESTS] * self.STREAMS
-        found = Counter(row_id for (row_id,) in table.rows("SELECT id FROM t"))
-        assert found == Counter(
+        rows = Counter(row_id for (row_id,) in table.rows("SELECT id FROM t"))
+        assert rows == Counter(
             {
                 "job": 1,
                 **{

@@ -63,17 +63,17 @@ def warehouse(module_workplace):
 
 
 class TestAggregates:
-    @pytest.mark.parametrize(("aggregate", "found"), OF_ELEMENTS)
-    def test_are_of_all_elements(self, warehouse, aggregate, found):
+    @pytest.mark.parametrize(("aggregate", "answer"), OF_ELEMENTS)
+    def test_are_of_all_elements(self, warehouse, aggregate, answer):
         """NULL without any, but for counts; NULL among them is left out."""
         rows = warehouse.rows(
             f"SELECT (SELECT {aggregate} FROM UNNEST(params) AS p) FROM t ORDER BY id"
         )
 
-        assert [value for (value,) in rows] == found
+        assert [value for (value,) in rows] == answer
 
-    @pytest.mark.parametrize(("condition", "found"), FILTERED)
-    def test_are_of_the_elements_of_a_condition(self, warehouse, condition, found):
+    @pytest.mark.parametrize(("condition", "answer"), FILTERED)
+    def test_are_of_the_elements_of_a_condition(self, warehouse, condition, answer):
         """A name is the element's before it is of the row around it."""
         rows = warehouse.rows(
             "SELECT (SELECT MAX(p.value.n) FROM UNNEST(params) AS p "
@@ -81,7 +81,7 @@ class TestAggregates:
             [Scalar("key", "STRING", "b")],
         )
 
-        assert [value for (value,) in rows] == found
+        assert [value for (value,) in rows] == answer
 
     def test_are_values_of_their_type(self, warehouse):
         """So that what is calculated with one is exact."""

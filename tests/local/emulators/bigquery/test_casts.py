@@ -44,12 +44,12 @@ class TestTexts:
         """No text is read that BigQuery does not read, whatever DuckDB makes of it."""
         texts = [text for text in TEXTS if text not in APART.get(kind, ())]
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             f"SELECT text, SAFE_CAST(text AS {kind}) FROM UNNEST(@texts) AS text",
             [bigquery.ArrayQueryParameter("texts", "STRING", texts)],
         )
 
-        assert {text: value for text, value in found if value is not None} == READ[kind]
+        assert {text: value for text, value in rows if value is not None} == READ[kind]
 
     @pytest.mark.parametrize(
         ("cast", "problem"),
@@ -96,17 +96,17 @@ class TestNumbers:
             )
         """
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             sql, [bigquery.ScalarQueryParameter("half", "FLOAT64", half)]
         )
 
-        assert found == [(away, away)]
+        assert rows == [(away, away)]
 
     def test_with_fractions_become_the_nearest_money(self, warehouse):
         """Of all digits that a FLOAT64 has, beyond those that it is written with."""
         values = [123456789.123456789, 1e15, 9e28, -0.1, 1e30, float("nan")]
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT SAFE_CAST(one AS NUMERIC), SAFE_CAST(s.d AS NUMERIC)"
             " FROM UNNEST(@values) AS one WITH OFFSET AS place,"
             " UNNEST([STRUCT(one AS d)]) AS s ORDER BY place",
@@ -115,7 +115,7 @@ class TestNumbers:
 
         nearest = ["123456789.123456791", "1e15", "89999999999999994049054375936"]
         money = [*map(Decimal, nearest), Decimal("-0.1"), None, None]
-        assert found == [*zip(money, money, strict=True)]
+        assert rows == [*zip(money, money, strict=True)]
 
 
 class TestParts:

@@ -19,8 +19,8 @@ def test_an_extension_is_loaded_from_any_folder(tmp_path, monkeypatch):
 
     with duckdb.connect() as connection:
         files.load(connection, "icu", duckdb.__version__)
-        found = connection.execute(
+        rows = connection.execute(
             "SELECT loaded FROM duckdb_extensions() WHERE extension_name = 'icu'"
         ).fetchall()
 
-    assert found == [(True,)]
+    assert rows == [(True,)]

@@ -32,7 +32,7 @@ def warehouse(module_workplace):
     return Warehouse(module_workplace)
 
 
-def drawn(rng: random.Random) -> Decimal:
+def random_numeric(rng: random.Random) -> Decimal:
     """A number of any size that NUMERIC has, of either sign, often on an edge."""
     units = rng.randrange(10 ** rng.randint(1, DIGITS))
     if rng.random() < 0.2:
@@ -76,15 +76,15 @@ class TestOperations:
     def test_are_exact_over_the_whole_range(self, warehouse, operation):
         """Every result that fits 29 digits is the exact one, rounded half away."""
         rng = random.Random(operation)
-        pairs, wanted = [], []
+        pairs, expected = [], []
         while len(pairs) < self.PAIRS:
-            a, b = drawn(rng), drawn(rng)
+            a, b = random_numeric(rng), random_numeric(rng)
             exact = EXACTLY[operation](Fraction(a), Fraction(b)) if b else 10**DIGITS
             if abs(exact) < 10**DIGITS:
                 pairs.append((a, b))
-                wanted.append(exact)
+                expected.append(exact)
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             f"SELECT {operation} FROM UNNEST(@a) AS a WITH OFFSET AS i "
             "JOIN UNNEST(@b) AS b WITH OFFSET AS j ON i = j ORDER BY i",
             [
@@ -93,7 +93,7 @@ class TestOperations:
             ],
         )
 
-        assert [in_billionths(value) for (value,) in found] == wanted
+        assert [in_billionths(value) for (value,) in rows] == expected
 
     @pytest.mark.parametrize(
         ("expression", "value"),
@@ -175,21 +175,21 @@ class TestOperations:
     )
     def test_cut_off_no_decimals_beside_one_that_is_rounded(self, warehouse, rounded):
         """A rounded NUMERIC is one of nine decimals: those beside it keep theirs."""
-        found = warehouse.rows(
+        rows = warehouse.rows(
             f"SELECT IF(n > 1, {rounded}, x), SUM({rounded} + x) OVER () FROM "
             "(SELECT NUMERIC '1.123456789' AS x, NUMERIC '3' AS y, 1 AS n)"
         )
 
-        assert found == [(Decimal("1.123456789"), Decimal("4.123456789"))]
+        assert rows == [(Decimal("1.123456789"), Decimal("4.123456789"))]
 
     def test_become_text_without_zeros_at_the_end(self, warehouse):
         """CAST to STRING has as many decimals as there are."""
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT CAST(x AS STRING) FROM UNNEST(@x) AS x WITH OFFSET AS i ORDER BY i",
             [Array("x", "NUMERIC", [Decimal("1.50"), Decimal("-100"), Decimal(0)])],
         )
 
-        assert found == [("1.5",), ("-100",), ("0",)]
+        assert rows == [("1.5",), ("-100",), ("0",)]
 
 
 class TestAggregates:
@@ -198,7 +198,7 @@ class TestAggregates:
         half = numeric(10**DIGITS // 2 - 1)
         values = [Decimal("0.1"), Decimal("0.1"), half]
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT AVG(x), AVG(DISTINCT x), AVG(IF(x > @x[OFFSET(2)], x, NULL)) "
             "FROM UNNEST(@x) AS x",
             [Array("x", "NUMERIC", values)],
@@ -209,17 +209,17 @@ class TestAggregates:
         )
 
         means = [sum(map(Fraction, some)) / len(some) for some in (values, values[1:])]
-        assert [in_billionths(value) for value in found[0][:2]] == [
+        assert [in_billionths(value) for value in rows[0][:2]] == [
             billionths(mean) for mean in means
         ]
-        assert found[0][2] is None
+        assert rows[0][2] is None
         assert [value for (value,) in running] == [1, 1, Decimal("1.333333333")]
 
     def test_give_the_variance_of_large_amounts(self, warehouse):
         """1e9+1, 1e9+2 and 1e9+3 vary by 1, from sums of them and of their squares."""
         amounts = [Decimal(10**9 + n) for n in (1, 2, 3)]
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             """
             SELECT (n * squares - s * s) / NULLIF(n * (n - 1), 0), s / n
             FROM (
@@ -230,7 +230,7 @@ class TestAggregates:
             [Array("x", "NUMERIC", amounts)],
         )
 
-        assert found == [(Decimal(1), Decimal(10**9 + 2))]
+        assert rows == [(Decimal(1), Decimal(10**9 + 2))]
 
 
 class TestStatements:
@@ -266,9 +266,9 @@ class TestStatements:
     def test_divide_wherever_it_is_asked(self, sums, query):
         """In aggregates, windows, subqueries, structs and with parameters."""
         job = sums.job(query, [Scalar("one", "NUMERIC", Decimal(1))])
-        found = [row.q for row in job.result()]
+        rows = [row.q for row in job.result()]
 
-        assert found == [self.TEN_THIRDS, self.REST]
+        assert rows == [self.TEN_THIRDS, self.REST]
         assert job.result().schema[0].field_type == "NUMERIC"
 
     def test_write_what_they_calculate(self, sums):

@@ -12,34 +12,34 @@ from local.emulators.bigquery.reads import Reads, Signs
 @pytest.fixture
 def catalog():
     """A catalog of columns, which counts the questions, and lists by way of them."""
-    made = SimpleNamespace(known={"t": ["n"], "u": ["m"]}, asked=[])
+    fake = SimpleNamespace(known={"t": ["n"], "u": ["m"]}, asked=[])
 
     def columns(table):
-        made.asked.append(table)
-        return made.known[table]
+        fake.asked.append(table)
+        return fake.known[table]
 
-    made.columns = columns
-    made.count = lambda table: len(made.columns(table))
-    return made
+    fake.columns = columns
+    fake.count = lambda table: len(fake.columns(table))
+    return fake
 
 
 @pytest.fixture
 def reads(catalog):
-    made = Reads()
-    made.watch(catalog, "columns", lambda found, _: tuple(found))
-    made.watch(catalog, "count", lambda found, _: found)
-    return made
+    watched = Reads()
+    watched.watch(catalog, "columns", lambda answer, _: tuple(answer))
+    watched.watch(catalog, "count", lambda answer, _: answer)
+    return watched
 
 
 def test_hold_while_answers_are_the_same(catalog, reads):
     """Another table may change, and the table may be made anew as it was."""
-    found, noted = reads.of(lambda: catalog.columns("t"))
+    answer, questions = reads.of(lambda: catalog.columns("t"))
     catalog.known = {"t": ["n"], "u": ["changed"]}
 
-    assert found == ["n"]
-    assert reads.are_so(noted, 1)
+    assert answer == ["n"]
+    assert reads.are_so(questions, 1)
     catalog.known["t"] = ["n", "word"]
-    assert not reads.are_so(noted, 2)
+    assert not reads.are_so(questions, 2)
 
 
 def test_hold_for_what_is_missing(catalog, reads):
@@ -49,11 +49,11 @@ def test_hold_for_what_is_missing(catalog, reads):
         with pytest.raises(KeyError):
             catalog.columns("missing")
 
-    _, noted = reads.of(look)
+    _, questions = reads.of(look)
 
-    assert reads.are_so(noted, 1)
+    assert reads.are_so(questions, 1)
     catalog.known["missing"] = ["n"]
-    assert not reads.are_so(noted, 2)
+    assert not reads.are_so(questions, 2)
 
 
 def test_are_asked_once_in_a_generation(catalog, reads):
@@ -61,27 +61,27 @@ def test_are_asked_once_in_a_generation(catalog, reads):
     several = [reads.of(lambda: catalog.columns("t"))[1] for _ in range(3)]
     catalog.asked.clear()
 
-    assert all(reads.are_so(noted, 1) for noted in several)
+    assert all(reads.are_so(questions, 1) for questions in several)
     assert catalog.asked == ["t"]
-    assert all(reads.are_so(noted, None) for noted in several)
+    assert all(reads.are_so(questions, None) for questions in several)
     assert catalog.asked == ["t"] * 4
 
 
 def test_are_the_outermost_only(catalog, reads):
     """What an answer was made of does not matter where the answer does not change."""
-    _, noted = reads.of(lambda: catalog.count("t"))
+    _, questions = reads.of(lambda: catalog.count("t"))
     catalog.known["t"] = ["other"]
 
-    assert [one.answer for one in noted] == [1]
-    assert reads.are_so(noted, 1)
+    assert [one.answer for one in questions] == [1]
+    assert reads.are_so(questions, 1)
     assert reads.of(lambda: None)[1] == ()
 
 
 class TestSigns:
     def test_are_made_once(self):
         """Of each thing, and of each way that it is asked about."""
-        asked = []
-        signs = Signs(lambda thing, *how: asked.append((*thing, *how)) or len(asked))
+        calls = []
+        signs = Signs(lambda thing, *how: calls.append((*thing, *how)) or len(calls))
         thing = ["t"]
 
         assert [signs.of(thing, "a"), signs.of(thing, "b"), signs.of(thing, "a")] == [
@@ -89,12 +89,12 @@ class TestSigns:
             2,
             1,
         ]
-        assert asked == [("t", "a"), ("t", "b")]
+        assert calls == [("t", "a"), ("t", "b")]
 
     def test_are_of_the_thing_itself(self):
         """Another one may have the number in memory that one had which has gone."""
         signs = Signs(lambda thing: hash(tuple(thing)))
 
-        made = [signs.of([number]) for number in range(5_000)]
+        signatures = [signs.of([number]) for number in range(5_000)]
 
-        assert made == [hash((number,)) for number in range(5_000)]
+        assert signatures == [hash((number,)) for number in range(5_000)]

@@ -22,8 +22,8 @@ def table(warehouse):
 
 
 def changed(table, field: SchemaField) -> list[SchemaField]:
-    others = [each for each in table.schema if each.name != field.name]
-    return [*others, field]
+    columns = [column for column in table.schema if column.name != field.name]
+    return [*columns, field]
 
 
 class TestChanges:
@@ -68,8 +68,13 @@ class TestChanges:
         """Two names of a type are one."""
         table.schema = changed(table, field)
         warehouse.client.update_table(table, ["schema"])
-        found = warehouse.client.get_table(table.reference).schema
-        [of_field] = [each for each in found if each.name == field.name]
+        schema = warehouse.client.get_table(table.reference).schema
+        [changed_field] = [column for column in schema if column.name == field.name]
 
-        assert {each.name for each in found} == {each.name for each in table.schema}
-        assert (of_field.mode, of_field.description) == (field.mode, field.description)
+        assert {column.name for column in schema} == {
+            column.name for column in table.schema
+        }
+        assert (changed_field.mode, changed_field.description) == (
+            field.mode,
+            field.description,
+        )

@@ -42,13 +42,13 @@ class TestTranslations:
         """Rows come and go, by statements that are repeated as well."""
         warehouse.rows("CREATE TABLE t (n INT64)")
         add = "INSERT INTO t VALUES (@n)"
-        found = []
+        rows = []
         for n in range(3):
             warehouse.rows(add, [Scalar("n", "INT64", n)])
-            found.append(warehouse.rows("SELECT SUM(n), COUNT(*) FROM t"))
+            rows.append(warehouse.rows("SELECT SUM(n), COUNT(*) FROM t"))
         warehouse.rows("DELETE FROM t WHERE n > @n", [Scalar("n", "INT64", 0)])
 
-        assert found == [[(0, 1)], [(1, 2)], [(3, 3)]]
+        assert rows == [[(0, 1)], [(1, 2)], [(3, 3)]]
         assert warehouse.rows("SELECT SUM(n), COUNT(*) FROM t") == [(0, 1)]
 
     @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ class TestTranslations:
             "CREATE TEMP TABLE chosen AS SELECT * FROM t; "
             "CREATE OR REPLACE TABLE copied AS SELECT * FROM chosen;"
         )
-        found = []
+        rows = []
         for columns in ("1 AS n", "1 AS n", "2 AS n, 'x' AS word"):
             warehouse.rows(f"CREATE OR REPLACE TABLE t AS SELECT {columns}")
             warehouse.rows(script)
-            found.append(warehouse.rows("SELECT * FROM copied"))
+            rows.append(warehouse.rows("SELECT * FROM copied"))
 
-        assert found == [[(1,)], [(1,)], [(2, "x")]]
+        assert rows == [[(1,)], [(1,)], [(2, "x")]]
 
     def test_of_one_dataset_hold_for_another_like_it(
         self, emulators, bigquery_emulator, warehouse
@@ -114,15 +114,15 @@ class TestTranslations:
     def test_hold_while_rows_are_loaded(self, warehouse):
         """Those of a load, of the same columns or of one more."""
         query = "SELECT * FROM t ORDER BY n"
-        found = []
+        rows = []
         for number in (1, 2, 3):
             table = pa.table({"n": [number]})
             warehouse.load(table, "t")
-            found.append(warehouse.rows(query))
+            rows.append(warehouse.rows(query))
         wider = pa.table({"n": [4], "word": ["x"]})
         warehouse.load(wider, "t", schema_update_options=["ALLOW_FIELD_ADDITION"])
 
-        assert found == [[(1,)], [(1,), (2,)], [(1,), (2,), (3,)]]
+        assert rows == [[(1,)], [(1,), (2,)], [(1,), (2,), (3,)]]
         assert warehouse.rows(query)[2:] == [(3, None), (4, "x")]
 
     def test_of_a_wildcard_hold_for_the_days_that_are_asked_for(self, warehouse):
@@ -133,8 +133,8 @@ class TestTranslations:
         )
 
         def total(first):
-            [(found,)] = warehouse.rows(query, [Scalar("first", "STRING", first)])
-            return found
+            [(rows,)] = warehouse.rows(query, [Scalar("first", "STRING", first)])
+            return rows
 
         for day in (1, 2):
             warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
@@ -337,14 +337,14 @@ class TestConcurrency:
                 return seen
 
             with ThreadPoolExecutor(clients) as pool:
-                found = list(pool.map(write_and_read, map(str, range(clients))))
+                rows = list(pool.map(write_and_read, map(str, range(clients))))
 
         whole = [
             [(n, number) for n in range(1, 9)]
             for number in range(rounds)
             for _ in ("REST", "Storage")
         ]
-        assert found == [whole] * clients
+        assert rows == [whole] * clients
 
 
 class TestErrors:
@@ -393,8 +393,8 @@ class TestRestart:
 
         with emulator(tmp_path) as port:
             for project in ("propensity-local", "other-project"):
-                found = client(port, project).query("SELECT n FROM kept.v").result()
-                assert [row.n for row in found] == [42]
+                rows = client(port, project).query("SELECT n FROM kept.v").result()
+                assert [row.n for row in rows] == [42]
 
     def test_says_that_its_folder_is_in_use(self, tmp_path):
         """A second emulator on the same folder ends at once and says why."""

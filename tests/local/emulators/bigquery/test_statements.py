@@ -86,20 +86,20 @@ class TestLanguage:
             f"SELECT * FROM `{warehouse.dataset}.t` WHERE probability >= least"
         )
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             f"SELECT user_id FROM `{warehouse.dataset}.above`(@least)",
             [Scalar("least", "FLOAT64", 0.5)],
         )
 
-        assert found == [("b",)]
+        assert rows == [("b",)]
 
     def test_unnests_an_array_parameter(self, warehouse):
         """``UNNEST(@as_ofs)`` gives one row a date."""
         dates = bigquery.ArrayQueryParameter("as_ofs", "DATE", [DAY, NEXT_DAY])
 
-        found = warehouse.rows("SELECT d FROM UNNEST(@as_ofs) AS d ORDER BY d", [dates])
+        rows = warehouse.rows("SELECT d FROM UNNEST(@as_ofs) AS d ORDER BY d", [dates])
 
-        assert found == [(DAY,), (NEXT_DAY,)]
+        assert rows == [(DAY,), (NEXT_DAY,)]
 
     def test_streams_query_results_as_arrow(self, warehouse):
         """The Storage Read API reads the result of a query in batches."""
@@ -114,7 +114,7 @@ class TestLanguage:
 
     def test_keeps_the_first_row_of_each_group(self, warehouse):
         """QUALIFY on ROW_NUMBER drops what a group has a row of already."""
-        found = warehouse.rows(
+        rows = warehouse.rows(
             """
             SELECT user_id, event_id, n
             FROM UNNEST([
@@ -127,7 +127,7 @@ class TestLanguage:
             """
         )
 
-        assert found == [("u", "a", 1), ("u", "b", 3)]
+        assert rows == [("u", "a", 1), ("u", "b", 3)]
 
     def test_turns_columns_into_rows_and_back(self, warehouse):
         """Each row meets structs made of its own columns; MAX(IF()) pivots them."""
@@ -139,17 +139,17 @@ class TestLanguage:
             CROSS JOIN UNNEST([STRUCT('a' AS measure, x AS n), STRUCT('b', y * 2)]) AS m
         """
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT id, MAX(IF(measure = 'a', n, NULL)), "
             "MAX(IF(measure = 'b', n, NULL)) "
             f"FROM ({unpivoted}) GROUP BY id ORDER BY id"
         )
 
-        assert found == [("u", 2, 7), ("v", 5, None)]
+        assert rows == [("u", 2, 7), ("v", 5, None)]
 
     def test_reads_values_out_of_json_text(self, warehouse):
         """JSON_VALUE has the text of a scalar; of anything else, or nothing, null."""
-        found = warehouse.rows(
+        rows = warehouse.rows(
             """
             SELECT
               JSON_VALUE(t, '$.V1'), CAST(JSON_VALUE(t, '$.V1') AS FLOAT64),
@@ -160,7 +160,7 @@ class TestLanguage:
             [Scalar("text", "STRING", '{"V1": -1.359807, "deep": {"er": "é\\n"}}')],
         )
 
-        assert found == [
+        assert rows == [
             ("-1.359807", -1.359807, "é\n", None, None),
             (None,) * 5,
             (None,) * 5,
@@ -168,7 +168,7 @@ class TestLanguage:
 
     def test_calculates_with_timestamps(self, warehouse):
         """Differences are whole units cut off; an interval may be a parameter."""
-        found = warehouse.rows(
+        rows = warehouse.rows(
             """
             SELECT
               TIMESTAMP_DIFF(@at, TIMESTAMP '2026-03-01 08:00:30+00', HOUR),
@@ -181,7 +181,7 @@ class TestLanguage:
             [Scalar("at", "TIMESTAMP", MOMENT), Scalar("n", "INT64", 26)],
         )
 
-        assert found == [
+        assert rows == [
             (
                 *(1, -1, 36_000_123_456, MOMENT + datetime.timedelta(hours=26)),
                 MOMENT - datetime.timedelta(days=26),
@@ -208,10 +208,10 @@ class TestLanguage:
 
     def test_means_what_its_tables_are_now(self, warehouse):
         """One text, asked again, follows its table, its parameters and its dataset."""
-        asked = "SELECT *, n * @k AS more FROM t"
+        query = "SELECT *, n * @k AS more FROM t"
 
         def answer(kind, value, **options):
-            job = warehouse.job(asked, [Scalar("k", kind, value)], **options)
+            job = warehouse.job(query, [Scalar("k", kind, value)], **options)
             rows = [tuple(row.values()) for row in job.result()]
             return rows, job.result().schema[-1].field_type
 
@@ -230,12 +230,12 @@ class TestLanguage:
 
     def test_lists_the_columns_of_now(self, warehouse):
         """INFORMATION_SCHEMA, asked twice, has what came in between."""
-        listed = "SELECT column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1"
+        columns = "SELECT column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1"
         warehouse.rows("CREATE TABLE t AS SELECT 1 AS a")
-        before = warehouse.rows(listed)
+        before = warehouse.rows(columns)
         warehouse.rows("CREATE TABLE u AS SELECT 1 AS b")
 
-        assert (before, warehouse.rows(listed)) == ([("a",)], [("a",), ("b",)])
+        assert (before, warehouse.rows(columns)) == ([("a",)], [("a",), ("b",)])
 
     def test_shows_a_view_whole_while_it_is_replaced(self, warehouse):
         """Readers see the old text or the new one, with its dates and times."""
@@ -257,12 +257,12 @@ class TestLanguage:
             reading = pool.map(read, range(4 * replaced))
             for number in range(1, replaced):
                 view(number)
-            found = [row for [row] in reading]
+            rows = [row for [row] in reading]
 
         midnight = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
         assert all(
             (n, at) == (1, midnight + datetime.timedelta(seconds=number))
-            for n, number, at in found
+            for n, number, at in rows
         )
         assert read(0)[0][1] == replaced - 1
 

@@ -13,14 +13,14 @@ from tests.local.emulators.bigquery.conftest import Scalar, Warehouse
 @pytest.fixture(scope="module")
 def four_days(module_workplace):
     """Four daily tables behind a view, which tests read."""
-    made = Warehouse(module_workplace)
+    warehouse = Warehouse(module_workplace)
     for day in (1, 2, 3, 4):
-        made.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
-    made.rows(
+        warehouse.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
+    warehouse.rows(
         "CREATE VIEW v AS SELECT n, _TABLE_SUFFIX AS day "
-        f"FROM `{made.dataset}.events_*` WHERE n < 9"
+        f"FROM `{warehouse.dataset}.events_*` WHERE n < 9"
     )
-    return made
+    return warehouse
 
 
 class TestSuffixes:
@@ -33,12 +33,12 @@ class TestSuffixes:
             f"FROM `{warehouse.dataset}.events_*` AS e"
         )
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT day FROM ga_events WHERE day BETWEEN @first AND @last ORDER BY day",
             [Scalar("first", "STRING", "20260301"), Scalar("last", "STRING", "202604")],
         )
 
-        assert found == [("20260301",), ("20260302",)]
+        assert rows == [("20260301",), ("20260302",)]
 
     def test_sees_a_daily_table_that_came_after_the_view(self, warehouse):
         """A new daily table is in the view without anything being said."""
@@ -70,20 +70,20 @@ class TestSuffixes:
         for day in ("20260301", "20260302"):
             warehouse.load(pa.table({"n": [1, 1]}), f"events_{day}")
 
-        found = warehouse.rows(f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`")
+        rows = warehouse.rows(f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`")
 
-        assert found == [(4,)]
+        assert rows == [(4,)]
 
     def test_matches_columns_of_a_wildcard_by_name(self, warehouse):
         """A column that came with a later day is null before, in any order."""
         warehouse.load(pa.table({"a": [1], "b": ["x"]}), "events_20260301")
         warehouse.load(pa.table({"c": [9], "b": ["y"], "a": [2]}), "events_20260302")
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             f"SELECT a, b, c FROM `{warehouse.dataset}.events_*` ORDER BY a"
         )
 
-        assert found == [(1, "x", None), (2, "y", 9)]
+        assert rows == [(1, "x", None), (2, "y", 9)]
 
     def test_reads_many_days(self, warehouse):
         """The number of daily tables has no bound that a property reaches."""
@@ -92,9 +92,9 @@ class TestSuffixes:
         )
         warehouse.rows(script)
 
-        found = warehouse.rows(f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*`")
+        rows = warehouse.rows(f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*`")
 
-        assert found == [(sum(range(200)),)]
+        assert rows == [(sum(range(200)),)]
 
     def test_forgets_a_daily_table_that_is_dropped(self, warehouse):
         """A wildcard has the tables of now, whichever way one came or went."""
@@ -127,11 +127,11 @@ class TestSuffixes:
     )
     def test_bounds_a_view_by_the_suffix(self, four_days, condition, days):
         """Whatever a query says of the suffix, it gets the rows that it asks for."""
-        found = four_days.rows(
+        rows = four_days.rows(
             f"SELECT n FROM v WHERE {condition} ORDER BY n", self.ENDS
         )
 
-        assert found == [(day,) for day in days]
+        assert rows == [(day,) for day in days]
 
     @pytest.mark.parametrize(
         ("view", "rows"),
@@ -163,11 +163,11 @@ class TestSuffixes:
             f"_TABLE_SUFFIX AS day FROM `{warehouse.dataset}.events_*`"
         )
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT SUM(n) FROM v WHERE day BETWEEN @first AND @last", self.ENDS
         )
 
-        assert found == [(5,)]
+        assert rows == [(5,)]
 
     UNITED = (
         "SELECT CAST(n AS INT64) AS n, day FROM ("
@@ -193,12 +193,12 @@ class TestSuffixes:
             f"CREATE OR REPLACE VIEW v AS {self.UNITED.format(warehouse.dataset)}"
         )
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT day, n FROM v WHERE day BETWEEN @first AND @last ORDER BY day",
             self.ENDS,
         )
 
-        assert found == [("20260302", 2), ("20260303", 3)]
+        assert rows == [("20260302", 2), ("20260303", 3)]
 
     def test_lists_tables_by_name(self, warehouse):
         """INFORMATION_SCHEMA has every table and view of a dataset, as they are now."""
@@ -240,13 +240,13 @@ class TestSuffixes:
         warehouse.load(pa.table({"n": [1]}), "events_20260302")
         warehouse.load(pa.table({"n": [2], "new": ["x"]}), "events_20260304")
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             f"SELECT n, new FROM `{warehouse.dataset}.events_*` "
             "WHERE _TABLE_SUFFIX BETWEEN @first AND @last",
             self.ENDS,
         )
 
-        assert found == [(1, None)]
+        assert rows == [(1, None)]
 
     def test_views_views(self, warehouse):
         """A view on a view on a wildcard is as fresh, also by an alias."""
@@ -258,8 +258,8 @@ class TestSuffixes:
         warehouse.rows("CREATE OR REPLACE VIEW outer_v AS SELECT n FROM inner_v")
         warehouse.load(pa.table({"n": [2]}), "events_20260302")
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "WITH x AS (SELECT o.n FROM outer_v AS o) SELECT SUM(x.n) FROM x"
         )
 
-        assert found == [(3,)]
+        assert rows == [(3,)]

@@ -41,14 +41,14 @@ class TestBytes:
             .result()
             .to_arrow(bqstorage_client=warehouse.read_client())
         )
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT id FROM t WHERE raw = @raw", [Scalar("raw", "BYTES", octets)]
         )
 
         assert by_query == [(octets, 256), (b"\xff\x00", 2), (None, None)]
         assert by_storage.schema.field("raw").type == pa.binary()
         assert by_storage["raw"].to_pylist() == [octets, b"\xff\x00", None]
-        assert found == [("a",)]
+        assert rows == [("a",)]
 
 
 class TestArrays:
@@ -113,27 +113,27 @@ class TestArrays:
 
     def test_join_their_own_row(self, tiles):
         """LEFT JOIN UNNEST keeps a row whose array is empty."""
-        found = tiles.rows(
+        rows = tiles.rows(
             "SELECT t.user_id, id FROM tiles AS t LEFT JOIN UNNEST(t.event_ids) AS id "
             "ORDER BY user_id, id"
         )
 
-        assert found == [("u", "a"), ("u", "b"), ("v", None)]
+        assert rows == [("u", "a"), ("u", "b"), ("v", None)]
 
     def test_collect_each_value_once(self, tiles):
         """ARRAY_AGG(DISTINCT x) has every value once, and no duplicate of a join."""
-        [(found,)] = tiles.rows(
+        [(rows,)] = tiles.rows(
             "SELECT ARRAY_AGG(DISTINCT e.event_id) FROM events AS e CROSS JOIN tiles"
         )
 
-        assert sorted(found) == ["a", "b", "c"]
+        assert sorted(rows) == ["a", "b", "c"]
 
 
 class TestParameters:
     IDS = tuple(f"user-{number}" for number in range(1000))
 
     @pytest.mark.parametrize(
-        ("condition", "found"),
+        ("condition", "answer"),
         [
             ("id IN UNNEST(@ids)", ["user-0", "user-999"]),
             ("id NOT IN UNNEST(@ids)", ["user-1000"]),
@@ -144,7 +144,7 @@ class TestParameters:
             ("NOT (id IN UNNEST(@ids) OR n = 5)", ["user-1000"]),
         ],
     )
-    def test_are_lists_of_a_thousand(self, warehouse, condition, found):
+    def test_are_lists_of_a_thousand(self, warehouse, condition, answer):
         """IN UNNEST of a long, or empty, parameter says what it does in BigQuery."""
         warehouse.rows("CREATE TABLE t (id STRING, n INT64)")
         warehouse.rows(
@@ -157,7 +157,7 @@ class TestParameters:
             [Array("ids", "STRING", self.IDS), Array("none", "STRING", [])],
         )
 
-        assert [user_id for (user_id,) in rows] == found
+        assert [user_id for (user_id,) in rows] == answer
 
     def test_change_and_delete_by_a_list(self, warehouse):
         """UPDATE and DELETE take the rows that a list names."""
@@ -173,7 +173,7 @@ class TestParameters:
         """NUMERIC parameters, alone and in an array, keep all their digits."""
         largest = Decimal("99999999999999999999999999999.999999999")
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT @x, SUM(y), COUNTIF(y < @x) FROM UNNEST(@ys) AS y",
             [
                 Scalar("x", "NUMERIC", largest),
@@ -181,17 +181,17 @@ class TestParameters:
             ],
         )
 
-        assert found == [(largest, 100, 1000)]
+        assert rows == [(largest, 100, 1000)]
 
     def test_may_be_named_anew_by_a_dynamic_statement(self, warehouse):
         """EXECUTE IMMEDIATE … USING gives a name its own value."""
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "EXECUTE IMMEDIATE 'SELECT @day' "
             "USING DATE_ADD(@day, INTERVAL 1 DAY) AS day",
             [Scalar("day", "DATE", DAY)],
         )
 
-        assert found == [(NEXT_DAY,)]
+        assert rows == [(NEXT_DAY,)]
 
 
 @pytest.mark.long
@@ -319,12 +319,12 @@ class TestResults:
         job = warehouse.job(marked)
         job.result()
 
-        found = warehouse.rows(
+        rows = warehouse.rows(
             "SELECT job_id, state FROM `region-us`.INFORMATION_SCHEMA.JOBS "
             "WHERE query = @marked",
             [Scalar("marked", "STRING", marked)],
         )
 
-        assert found == [(job.job_id, "DONE")]
+        assert rows == [(job.job_id, "DONE")]
         listed = [one.job_id for one in warehouse.client.list_jobs(state_filter="done")]
         assert job.job_id in listed

@@ -54,21 +54,21 @@ class Emulator:
 
     def publish(self, topic, *texts, **attributes):
         """Publish, and return the ids once they are known."""
-        sent = [
+        futures = [
             self.publisher.publish(topic, text.encode(), **attributes) for text in texts
         ]
-        return [future.result(PATIENCE_S) for future in sent]
+        return [future.result(PATIENCE_S) for future in futures]
 
     def pull(self, subscription, count=1):
         """Pull until so many messages have come."""
-        got = []
+        received = []
         deadline = time.monotonic() + PATIENCE_S
-        while len(got) < count and time.monotonic() < deadline:
+        while len(received) < count and time.monotonic() < deadline:
             answer = self.subscriber.pull(
                 subscription=subscription, max_messages=count, timeout=3, retry=None
             )
-            got += answer.received_messages
-        return got
+            received += answer.received_messages
+        return received
 
     def is_empty(self, subscription, seconds=0.5):
         """Whether a pull that waits so long finds nothing."""
@@ -305,4 +305,6 @@ class Stream:
     def _read(self):
         with contextlib.suppress(grpc.RpcError):
             for response in self._responses:
-                self.ack_ids += [one.ack_id for one in response.received_messages]
+                self.ack_ids += [
+                    message.ack_id for message in response.received_messages
+                ]

@@ -129,12 +129,12 @@ class TestFlowControl:
         """Two streams of a subscription divide its messages between them."""
         topic = ours.topic()
         subscription = ours.subscription(topic)
-        with Stream(ours, subscription) as one, Stream(ours, subscription) as other:
+        with Stream(ours, subscription) as first, Stream(ours, subscription) as second:
             for _ in range(40):
                 ours.publish(topic, "x")
-            until(lambda: len(one.ack_ids) + len(other.ack_ids) == 40, "all of them")
+            until(lambda: len(first.ack_ids) + len(second.ack_ids) == 40, "all of them")
 
-        assert not set(one.ack_ids) & set(other.ack_ids)
+        assert not set(first.ack_ids) & set(second.ack_ids)
 
 
 class TestProcess:
@@ -186,7 +186,9 @@ class TestProcess:
         with running(our_command) as later:
             ids += later.publish(later.topic(), *"abc")
 
-        assert [int(one) for one in ids] == sorted({int(one) for one in ids})
+        assert [int(message_id) for message_id in ids] == sorted(
+            {int(message_id) for message_id in ids}
+        )
 
     def test_does_not_share_its_port(self, ours):
         """A second emulator on a port fails instead of taking half of the calls."""

@@ -160,13 +160,13 @@ class TestPushes:
 
         event, plain = sorted(pushes, key=lambda push: push.body["subscription"])
         message = event.body["message"]
-        found = {
+        headers = {
             name: value
             for name, value in event.headers.items()
             if "ce-" in name.lower()
         }
         assert event.path == f"/?{mark}"
-        assert found == {
+        assert headers == {
             "ce-id": message["messageId"],
             "ce-specversion": "1.0",
             "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
