@@ -68,8 +68,8 @@ class TestFinish:
         assert report.finish([met]) == 0
         assert report.finish([met, missed]) == 1
         assert report.finish([met], problems=["three lookups failed"]) == 1
-        told = capsys.readouterr().err.splitlines()
-        assert told == ["missed: b, ≤ 1", "missed: three lookups failed, ≤ 0"]
+        messages = capsys.readouterr().err.splitlines()
+        assert messages == ["missed: b, ≤ 1", "missed: three lookups failed, ≤ 0"]
 
     def test_leaves_its_lines_to_the_table_of_all(self, tmp_path, monkeypatch):
         """A file that the environment names gets them, figure by figure."""
@@ -78,8 +78,8 @@ class TestFinish:
         report.finish([line])
         report.finish([line])
 
-        [one, other] = report.read(tmp_path / "lines")
-        assert one.cells() == other.cells() == line.cells()
+        [first, second] = report.read(tmp_path / "lines")
+        assert first.cells() == second.cells() == line.cells()
 
 
 def test_the_page_says_what_the_figures_depend_on():
@@ -104,9 +104,9 @@ def test_runs_benchmarks_in_processes_of_their_own(tmp_path, monkeypatch):
     folder.mkdir()
     source = (runner.Path(report.__file__)).read_text()
     (folder / "report.py").write_text(source)
-    told = "from benchmarks.report import *\nraise SystemExit(finish([Line({})]))"
-    (folder / "good.py").write_text(told.format("what='a', ours=[1], most=1"))
-    (folder / "poor.py").write_text(told.format("what='b', ours=[2], most=1"))
+    program = "from benchmarks.report import *\nraise SystemExit(finish([Line({})]))"
+    (folder / "good.py").write_text(program.format("what='a', ours=[1], most=1"))
+    (folder / "poor.py").write_text(program.format("what='b', ours=[2], most=1"))
     (folder / "broken.py").write_text("raise SystemExit(7)")
     (folder / "silent.py").write_text("raise SystemExit(0)")
     out = tmp_path / "made" / "table.md"
@@ -125,5 +125,5 @@ def test_runs_benchmarks_in_processes_of_their_own(tmp_path, monkeypatch):
 def test_takes_the_names_of_benchmarks_only():
     """A name that is none is refused before anything runs."""
     command = [sys.executable, "-m", "benchmarks", "nosuch"]
-    done = execute(command, status=2)
-    assert "no benchmark nosuch" in done.stderr
+    process = execute(command, status=2)
+    assert "no benchmark nosuch" in process.stderr

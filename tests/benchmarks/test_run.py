@@ -58,10 +58,10 @@ def small_shop(folder: Path, *, days: int, users: int) -> Path:
 def printed_by(name: str, options: list[str]) -> str:
     """Run a benchmark, and return its report; a missed target is no failure here."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *options]
-    done = execute(command, cwd=BENCHMARKS.parent, status=None)
-    assert done.returncode in (0, 1), done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
+    process = execute(command, cwd=BENCHMARKS.parent, status=None)
+    assert process.returncode in (0, 1), process.stderr
+    assert "Traceback" not in process.stderr, process.stderr
+    return process.stdout
 
 
 def test_all_are_here() -> None:
@@ -83,8 +83,8 @@ def test_prints_a_table(name: str, tmp_path: Path) -> None:
     if played := PLAYING.get(name):
         days, users = played
         options += ["--data", str(small_shop(tmp_path, days=days, users=users))]
-    printed = printed_by(name, options)
-    tables = re.findall(r"(?:^\|.*\n)+", printed, re.MULTILINE)
+    output = printed_by(name, options)
+    tables = re.findall(r"(?:^\|.*\n)+", output, re.MULTILINE)
 
     assert tables
     for table in tables:

@@ -62,10 +62,10 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def offline(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command with loopback only; the test is skipped where that cannot be."""
-    done = run(str(OFFLINE), *command, **environment)
-    if done.returncode == UNAVAILABLE:
-        pytest.skip(f"NOT CHECKED without a network: {done.stderr.strip()}")
-    return done
+    process = run(str(OFFLINE), *command, **environment)
+    if process.returncode == UNAVAILABLE:
+        pytest.skip(f"NOT CHECKED without a network: {process.stderr.strip()}")
+    return process
 
 
 class TestOffline:
@@ -80,28 +80,28 @@ class TestOffline:
     )
     def test_fails_whatever_downloads(self, program, why, tmp_path):
         """A connection, a name, an extension of DuckDB: none is to be had."""
-        done = offline(sys.executable, "-c", program, HOME=str(tmp_path))
+        process = offline(sys.executable, "-c", program, HOME=str(tmp_path))
 
-        assert done.returncode != 0
-        assert re.search(why, done.stderr)
+        assert process.returncode != 0
+        assert re.search(why, process.stderr)
 
     def test_fails_an_installation(self, tmp_path):
         """uv finds no package index, and what needs one fails."""
         uv = str(Path(sys.executable).with_name("uv"))
-        done = offline(
+        process = offline(
             *(uv, "pip", "install", "--target", str(tmp_path / "t"), "iniconfig"),
             HOME=str(tmp_path),
             UV_CACHE_DIR=str(tmp_path / "cache"),
             UV_HTTP_RETRIES="0",
         )
 
-        assert done.returncode != 0
+        assert process.returncode != 0
 
     def test_leaves_loopback(self):
         """The emulators listen there."""
-        done = offline(sys.executable, "-c", SERVE)
+        process = offline(sys.executable, "-c", SERVE)
 
-        assert (done.returncode, done.stdout) == (0, "reached\n"), done.stderr
+        assert (process.returncode, process.stdout) == (0, "reached\n"), process.stderr
 
     def test_ends_as_its_command_does(self):
         """Nothing that fails in it passes."""
@@ -115,10 +115,10 @@ class TestOffline:
         fake.chmod(0o755)
         path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
 
-        done = run(str(OFFLINE), "echo", "ran", PATH=path)
+        process = run(str(OFFLINE), "echo", "ran", PATH=path)
 
-        assert (done.returncode, done.stdout) == (UNAVAILABLE, "")
-        assert "lets nobody make a network namespace" in done.stderr
+        assert (process.returncode, process.stdout) == (UNAVAILABLE, "")
+        assert "lets nobody make a network namespace" in process.stderr
 
 
 class TestEmulators:
@@ -128,11 +128,11 @@ class TestEmulators:
         home = tmp_path / "home"
         home.mkdir()
 
-        done = offline(
+        process = offline(
             sys.executable, "-c", EMULATORS, str(tmp_path / "states"), HOME=str(home)
         )
 
-        assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+        assert (process.returncode, process.stdout) == (0, "42\n"), process.stderr
         assert [path.name for path in home.rglob("*.duckdb_extension")] == []
 
     def test_install_no_extension(self):

@@ -46,7 +46,7 @@ BROWSER = ("chromium", "chromedriver")
 class Checked:
     """What a run of the check printed, and what its steps found."""
 
-    done: subprocess.CompletedProcess[str]
+    process: subprocess.CompletedProcess[str]
     calls: list[dict]
 
     @property
@@ -86,7 +86,7 @@ def run(
     (programs / "make").chmod(0o755)
     for browser in BROWSER:  # a test installs nothing on the machine that it runs on
         (programs / browser).touch(0o755)
-    done = execute(
+    process = execute(
         [clone / ".ci" / "run"],
         env={
             **os.environ,
@@ -99,10 +99,10 @@ def run(
         status=None,
     )
     lines = calls.read_text().splitlines() if calls.exists() else []
-    found = Checked(done, [json.loads(line) for line in lines])
-    if "NOT CHECKED" in done.stdout:
-        pytest.skip(done.stdout.partition("\n\n")[0])
-    return found
+    checked = Checked(process, [json.loads(line) for line in lines])
+    if "NOT CHECKED" in process.stdout:
+        pytest.skip(process.stdout.partition("\n\n")[0])
+    return checked
 
 
 @pytest.fixture
@@ -121,7 +121,9 @@ class TestSteps:
     def test_are_the_commands_of_the_readme(self, checked):
         """Set-up, what installs, both commands of README.md, further tests; on
         the newest Python a demo; on those between the import of all modules."""
-        assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
+        assert checked.process.returncode == 0, (
+            checked.process.stdout + checked.process.stderr
+        )
         first = ["setup", "check", "test-install", "demo", "test", "test-runs"]
         assert checked.steps[:6] == first
         rest = checked.calls[6:]
@@ -150,11 +152,11 @@ class TestSteps:
 
     def test_say_how_long_they_took(self, checked):
         """At the end, each step and its seconds."""
-        told = checked.done.stdout.partition("-- time of each step")[2]
+        output = checked.process.stdout.partition("-- time of each step")[2]
 
-        assert "make test\n" in told
-        assert "make demo\n" in told
-        assert "all of it\n" in told
+        assert "make test\n" in output
+        assert "make demo\n" in output
+        assert "all of it\n" in output
 
 
 class TestFailures:
@@ -173,12 +175,12 @@ class TestFailures:
         tests that take minutes each come after the others, where they are asked for."""
         checked = check(failing=step, program=CONNECT, LONG="yes")
 
-        assert checked.done.returncode != 0
+        assert checked.process.returncode != 0
         assert checked.steps[-1] == step
         if step == "test-long":
             assert checked.steps[-2] == "test-runs"
-        assert "Network is unreachable" in checked.done.stderr
-        assert f"make {step}" in checked.done.stdout.rpartition("failed: ")[2]
+        assert "Network is unreachable" in checked.process.stderr
+        assert f"make {step}" in checked.process.stdout.rpartition("failed: ")[2]
 
     @pytest.mark.parametrize(("step", "only"), [("demo", "WEEKS=1"), ("imports", "")])
     def test_of_a_further_python_are_failures(self, check, step, only):
@@ -189,15 +191,15 @@ class TestFailures:
         if not further:
             pytest.skip("too few Pythons are on this machine")
 
-        assert checked.done.returncode == 4
-        assert checked.done.stdout.count("from /") == len(further)
-        assert "make demo WEEKS=1" in checked.done.stdout.rpartition("failed: ")[2]
+        assert checked.process.returncode == 4
+        assert checked.process.stdout.count("from /") == len(further)
+        assert "make demo WEEKS=1" in checked.process.stdout.rpartition("failed: ")[2]
 
     def test_of_any_step_are_failures(self, check):
         """Also of those that have a network."""
         checked = check(failing="setup", program="raise SystemExit(3)")
 
-        assert (checked.done.returncode, checked.steps) == (3, ["setup"])
+        assert (checked.process.returncode, checked.steps) == (3, ["setup"])
 
 
 class TestWithoutNamespaces:
@@ -212,5 +214,5 @@ class TestWithoutNamespaces:
             (programs / name).chmod(0o755)
         path = os.pathsep.join([str(programs), os.environ["PATH"]])
 
-        done = execute([clone / ".ci" / "run"], env={**os.environ, "PATH": path})
-        assert done.stdout.count("NOT CHECKED: that nothing downloads") == 2
+        process = execute([clone / ".ci" / "run"], env={**os.environ, "PATH": path})
+        assert process.stdout.count("NOT CHECKED: that nothing downloads") == 2

@@ -22,31 +22,33 @@ WITHOUT_DEPENDENCIES = {"axe-playwright-python", "local-bigquery"}
 
 
 def pins(file: Path) -> dict[str, str]:
-    found = [line.split("==") for line in venvs.packages(file.read_text())]
-    return {name.lower().replace("_", "-"): version for name, version in found}
+    installed = [line.split("==") for line in venvs.packages(file.read_text())]
+    return {name.lower().replace("_", "-"): version for name, version in installed}
 
 
 class TestRequirements:
     def test_are_installed_as_they_are_pinned(self):
         """All of them are in the environment, and none in another version."""
-        wanted = pins(install.REQUIREMENTS) | pins(install.EMULATOR)
-        found = {
-            one.name.lower().replace("_", "-").replace(".", "-"): one.version
-            for one in distributions()
+        pinned = pins(install.REQUIREMENTS) | pins(install.EMULATOR)
+        installed = {
+            package.name.lower().replace("_", "-").replace(".", "-"): package.version
+            for package in distributions()
         }
 
-        assert wanted.items() <= found.items()
+        assert pinned.items() <= installed.items()
 
     def test_name_what_they_depend_on(self):
         """Whatever a package needs on this Python is pinned as well: set-up installs
         what is listed, and looks for nothing."""
-        wanted = pins(install.REQUIREMENTS)
+        pinned = pins(install.REQUIREMENTS)
         missing = []
-        for name in wanted.keys() - WITHOUT_DEPENDENCIES:
-            for one in distribution_requires(name):
-                found = wanted.get(one.name.lower().replace("_", "-"))
-                if found is None or not one.specifier.contains(found, prereleases=True):
-                    missing.append(f"{name} needs {one}, found {found}")
+        for name in pinned.keys() - WITHOUT_DEPENDENCIES:
+            for package in distribution_requires(name):
+                installed = pinned.get(package.name.lower().replace("_", "-"))
+                if installed is None or not package.specifier.contains(
+                    installed, prereleases=True
+                ):
+                    missing.append(f"{name} needs {package}, found {installed}")
 
         assert missing == []
 
@@ -54,11 +56,11 @@ class TestRequirements:
 def distribution_requires(name: str) -> list[Requirement]:
     from importlib.metadata import requires
 
-    wanted = map(Requirement, requires(name) or [])
+    requirements = map(Requirement, requires(name) or [])
     return [
-        one
-        for one in wanted
-        if one.marker is None or one.marker.evaluate({"extra": ""})
+        package
+        for package in requirements
+        if package.marker is None or package.marker.evaluate({"extra": ""})
     ]
 
 
@@ -105,32 +107,32 @@ class TestTwoAtOnce:
             )
             for word in ("one", "other")
         ]
-        told = [process.communicate(timeout=60)[1] for process in both]
+        messages = [process.communicate(timeout=60)[1] for process in both]
         assert [process.returncode for process in both] == [0, 0]
-        said = log.read_text().split("\n")
+        lines = log.read_text().split("\n")
 
-        assert [line.split()[-1] for line in said[:4]] == ["begins", "ends"] * 2
-        assert said[0].split()[0] == said[1].split()[0]
+        assert [line.split()[-1] for line in lines[:4]] == ["begins", "ends"] * 2
+        assert lines[0].split()[0] == lines[1].split()[0]
         # Whoever waits is told why.
-        assert sorted("another set-up" in text for text in told) == [False, True]
+        assert sorted("another set-up" in text for text in messages) == [False, True]
 
     def test_are_kept_apart_by_make(self, tmp_path, monkeypatch):
         """Nothing is made before it is this one's turn."""
-        done: list[str] = []
+        steps: list[str] = []
         monkeypatch.setattr(
-            install, "wait_for_others", lambda _, folder: done.append(f"wait {folder}")
+            install, "wait_for_others", lambda _, folder: steps.append(f"wait {folder}")
         )
-        monkeypatch.setattr(install, "begin", lambda *_: done.append("begin"))
-        monkeypatch.setattr(install.os, "execv", lambda *_: done.append("go on"))
+        monkeypatch.setattr(install, "begin", lambda *_: steps.append("begin"))
+        monkeypatch.setattr(install.os, "execv", lambda *_: steps.append("go on"))
         install.main(["development", str(tmp_path)])
 
-        assert done == [f"wait {tmp_path}", "begin", "go on"]
+        assert steps == [f"wait {tmp_path}", "begin", "go on"]
 
 
 class TestIndexes:
     def test_are_those_of_pip(self):
         """A company's index, set for pip alone, is where uv looks, too."""
-        given = venvs.indexes(
+        variables = venvs.indexes(
             {
                 "index-url": "https://pypi.example.com/simple",
                 "extra-index-url": "https://a.example.com\nhttps://b.example.com",
@@ -141,7 +143,7 @@ class TestIndexes:
             }
         )
 
-        assert given == {
+        assert variables == {
             "UV_DEFAULT_INDEX": "https://pypi.example.com/simple",
             "UV_INDEX": "https://a.example.com https://b.example.com",
             "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -152,10 +154,12 @@ class TestIndexes:
 
     def test_of_uv_come_first(self):
         """Whoever has set uv has set uv."""
-        given = venvs.uv_environment({"UV_DEFAULT_INDEX": "https://mine.example.com"})
+        variables = venvs.uv_environment(
+            {"UV_DEFAULT_INDEX": "https://mine.example.com"}
+        )
 
-        assert given["UV_DEFAULT_INDEX"] == "https://mine.example.com"
-        assert Path(given["UV_CACHE_DIR"]) == Path(sys.prefix) / "uv-cache"
+        assert variables["UV_DEFAULT_INDEX"] == "https://mine.example.com"
+        assert Path(variables["UV_CACHE_DIR"]) == Path(sys.prefix) / "uv-cache"
 
 
 class TestPythons:

@@ -102,14 +102,14 @@ class TestRefusals:
         """No process is started, and no state is left."""
         path = write(tmp_path)
 
-        done = demo(f"DATA={path}")
+        process = demo(f"DATA={path}")
 
-        assert done.returncode == 2
-        assert "demo: " in done.stderr
-        assert message in done.stderr
-        assert str(path) in done.stderr
-        assert "Traceback" not in done.stderr
-        assert "starting" not in done.stdout
+        assert process.returncode == 2
+        assert "demo: " in process.stderr
+        assert message in process.stderr
+        assert str(path) in process.stderr
+        assert "Traceback" not in process.stderr
+        assert "starting" not in process.stdout
         assert not State.of_data(str(path)).folder.exists()
 
     @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ class TestRefusals:
         """What is not card transactions is refused as early."""
         path = write(tmp_path)
 
-        done = demo(f"CARDS={path}")
+        process = demo(f"CARDS={path}")
 
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert "starting" not in done.stdout
+        assert process.returncode == 2
+        assert message in process.stderr
+        assert "starting" not in process.stdout
         assert not State.of_data(str(path)).folder.exists()
 
     def test_read_no_more_than_the_beginning(self, tmp_path, monkeypatch):
@@ -145,9 +145,9 @@ class TestRefusals:
             "print({'pandas', 'sklearn', 'google.cloud.bigquery'} & {*sys.modules})"
         )
 
-        done = execute([sys.executable, "-c", program, str(file)])
+        process = execute([sys.executable, "-c", program, str(file)])
 
-        assert done.stdout == "set()\n"
+        assert process.stdout == "set()\n"
 
     @pytest.mark.parametrize(
         "number",
@@ -161,11 +161,11 @@ class TestRefusals:
     )
     def test_name_the_number_of_weeks(self, number):
         """WEEKS is a whole number from 1 on."""
-        done = demo(f"WEEKS={number}")
+        process = demo(f"WEEKS={number}")
 
-        assert done.returncode == 2
+        assert process.returncode == 2
         assert f"WEEKS must be a whole number from 1 to 999, not '{number}'" in (
-            done.stderr
+            process.stderr
         )
 
     def test_of_later_rows_leave_no_state_either(self, name, tmp_path, monkeypatch):
@@ -191,9 +191,9 @@ class TestRefusals:
 class TestWeeks:
     def test_pass_through_make(self):
         """``make demo WEEKS=4`` plays four."""
-        told = execute(make("-n", "demo", "WEEKS=4")).stdout
+        output = execute(make("-n", "demo", "WEEKS=4")).stdout
 
-        assert '${WEEKS:+--weeks "$WEEKS"}' in told
+        assert '${WEEKS:+--weeks "$WEEKS"}' in output
         assert play.Choice().weeks == machine.WEEKS
 
 
@@ -216,11 +216,11 @@ class TestSecondDemo:
             lines = iter(first.stdout.readline, "")
             assert any("emulators and 9 functions answer" in line for line in lines)
             second = demo(*words)
-            told = re.search(r"make demo (\S+) (\S+)$", second.stderr, re.MULTILINE)
+            output = re.search(r"make demo (\S+) (\S+)$", second.stderr, re.MULTILINE)
 
             assert second.returncode == 2
             assert f"state '{name}' is in use" in second.stderr
-            assert told.groups() == (
+            assert output.groups() == (
                 f"STATE={name}-2",
                 f"PROPENSITY_PORT_BASE={base + 1000}",
             )
@@ -244,9 +244,9 @@ class TestFirstLine:
             "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
             "main(['demo'])"
         )
-        done = execute([sys.executable, "-c", program], status=None)
+        process = execute([sys.executable, "-c", program], status=None)
 
-        assert done.stderr == "[]\n"
+        assert process.stderr == "[]\n"
 
     def test_of_a_state_that_cannot_be_is_its_refusal(self):
         """A state that would lead out of the folder of states."""

@@ -39,18 +39,18 @@ class Screen(io.StringIO):
         return super().write(text)
 
 
-def made(*, is_terminal: bool) -> tuple[Progress, Screen, Clock]:
+def new_progress(*, is_terminal: bool) -> tuple[Progress, Screen, Clock]:
     clock = Clock()
     screen = Screen(clock)
     return Progress(screen, clock=clock, is_terminal=is_terminal), screen, clock
 
 
-def passed(shown: Progress, clock: Clock, seconds: float) -> None:
+def passed(progress_: Progress, clock: Clock, seconds: float) -> None:
     """Let time pass, with the ticks that come meanwhile."""
     end = clock.now + seconds
     while clock.now < end:
         clock.now = min(clock.now + TICK_S, end)
-        shown.tick()
+        progress_.tick()
 
 
 class TestSilence:
@@ -66,41 +66,41 @@ class TestSilence:
     def test_never_lasts_ten_seconds(self, actions):
         """Whatever is said, begun and counted, and however long it takes, the next
         plain line comes well within ten seconds of the last."""
-        shown, screen, clock = made(is_terminal=False)
+        progress_, screen, clock = new_progress(is_terminal=False)
 
         for action, seconds in actions:
             if action == "say":
-                shown.say("a line")
-                passed(shown, clock, seconds)
+                progress_.say("a line")
+                passed(progress_, clock, seconds)
             elif action == "nothing":
-                passed(shown, clock, seconds)
+                passed(progress_, clock, seconds)
             else:
-                with shown.step("training", total=9) as step:
+                with progress_.step("training", total=9) as step:
                     if action == "count":
                         step.update()
-                    passed(shown, clock, seconds)
+                    passed(progress_, clock, seconds)
 
         gaps = [b - a for a, b in zip(screen.times, screen.times[1:], strict=False)]
         assert max([*gaps, clock.now - screen.times[-1]]) <= QUIET_S + 2 * TICK_S < 10
 
     def test_is_broken_by_what_goes_on(self):
         """The line has what it is, how far it is, and for how long it has been."""
-        shown, screen, clock = made(is_terminal=False)
+        progress_, screen, clock = new_progress(is_terminal=False)
 
-        with shown.step("loading", total=351, unit=" days") as step:
+        with progress_.step("loading", total=351, unit=" days") as step:
             step.update(1_27)
-            passed(shown, clock, 7)
+            passed(progress_, clock, 7)
 
         assert screen.getvalue() == "  … loading 127 of 351 days, 6 s\n"
 
     def test_is_not_broken_where_lines_come(self):
         """Nothing is added to lines that follow each other closely."""
-        shown, screen, clock = made(is_terminal=False)
+        progress_, screen, clock = new_progress(is_terminal=False)
 
-        with shown.step("playing"):
+        with progress_.step("playing"):
             for number in range(5):
-                shown.say(f"week {number}")
-                passed(shown, clock, QUIET_S - 2 * TICK_S)
+                progress_.say(f"week {number}")
+                passed(progress_, clock, QUIET_S - 2 * TICK_S)
 
         assert screen.getvalue() == "".join(f"week {n}\n" for n in range(5))
 
@@ -108,25 +108,25 @@ class TestSilence:
 class TestTerminal:
     def test_has_a_line_that_moves(self):
         """It is drawn over itself, and leaves nothing behind a line that is said."""
-        shown, screen, clock = made(is_terminal=True)
+        progress_, screen, clock = new_progress(is_terminal=True)
 
-        with shown.step("training"):
-            passed(shown, clock, 1)
-            shown.say("trained")
+        with progress_.step("training"):
+            passed(progress_, clock, 1)
+            progress_.say("trained")
 
-        drawn = screen.getvalue()
-        assert len({*drawn.split("\r")}) > 3
-        assert drawn.count("\n") == 1
-        assert drawn.endswith("\r\x1b[Ktrained\n")
+        output = screen.getvalue()
+        assert len({*output.split("\r")}) > 3
+        assert output.count("\n") == 1
+        assert output.endswith("\r\x1b[Ktrained\n")
 
     def test_gives_way_to_a_bar(self, monkeypatch):
         """Where something is counted the bar alone is drawn."""
-        shown, screen, clock = made(is_terminal=True)
-        monkeypatch.setattr(progress, "_shown", [shown])
+        progress_, screen, clock = new_progress(is_terminal=True)
+        monkeypatch.setattr(progress, "_shown", [progress_])
 
         with progress.bar("loading", total=3) as counted:
             counted.update()
-            passed(shown, clock, 1)
+            passed(progress_, clock, 1)
 
         assert screen.getvalue() == ""
 
@@ -152,12 +152,12 @@ class TestBars:
 class TestBar:
     def test_is_plain_lines_where_there_is_no_terminal(self, monkeypatch, capfd):
         """No bar is in a file: what is counted is in the lines that come anyway."""
-        shown, screen, clock = made(is_terminal=False)
-        monkeypatch.setattr(progress, "_shown", [shown])
+        progress_, screen, clock = new_progress(is_terminal=False)
+        monkeypatch.setattr(progress, "_shown", [progress_])
 
         with progress.bar("handled", total=10_324, unit=" messages") as counted:
             counted.update(4_120)
-            passed(shown, clock, 7)
+            passed(progress_, clock, 7)
 
         assert counted.n == 4_120
         assert screen.getvalue() == "  … handled 4,120 of 10,324 messages, 6 s\n"
@@ -173,11 +173,11 @@ class TestBar:
     @pytest.mark.parametrize("is_terminal", [True, False])
     def test_can_be_switched_off(self, is_terminal, monkeypatch, capfd):
         """Whoever loads little shows no bar, and is not silent for all that."""
-        shown, screen, clock = made(is_terminal=is_terminal)
-        monkeypatch.setattr(progress, "_shown", [shown])
+        progress_, screen, clock = new_progress(is_terminal=is_terminal)
+        monkeypatch.setattr(progress, "_shown", [progress_])
 
         with progress.bar("loading", is_shown=False):
-            passed(shown, clock, 7)
+            passed(progress_, clock, 7)
 
         assert "loading" in screen.getvalue()
         assert capfd.readouterr() == ("", "")

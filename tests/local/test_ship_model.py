@@ -53,10 +53,10 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(module_workplace) -> Iterator[Place]:
-    made = Place(dict(module_workplace.environment))
-    yield made
-    made.warehouse.close()
-    made.artifacts.close()
+    model = Place(dict(module_workplace.environment))
+    yield model
+    model.warehouse.close()
+    model.artifacts.close()
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +132,9 @@ class TestPlace:
         arguments = [*ARGUMENTS, "--out", str(file / "model")]
 
         assert main(["ship-model", *arguments]) == 1
-        told = capsys.readouterr().err
-        assert "Not a directory" in told
-        assert "training" not in told
+        output = capsys.readouterr().err
+        assert "Not a directory" in output
+        assert "training" not in output
 
     def test_is_left_as_it_was(self, tmp_path):
         """Nothing is made, not even the folder, before there is a model."""
@@ -150,17 +150,17 @@ class TestCommand:
         folder = tmp_path / USE_CASE.name
 
         assert main(["ship-model", *ARGUMENTS, "--out", str(folder)]) == 0
-        made = load_model.read(USE_CASE.name, tmp_path)
-        assert {name: made.files[name] for name in MODELS} == {
+        model = load_model.read(USE_CASE.name, tmp_path)
+        assert {name: model.files[name] for name in MODELS} == {
             name: files[name] for name in MODELS
         }
-        told = capsys.readouterr().out
-        assert "ROC AUC" in told
-        assert "is possible" in told
+        output = capsys.readouterr().out
+        assert "ROC AUC" in output
+        assert "is possible" in output
 
     def test_by_default_makes_the_model_that_is_shipped(self):
         """The metadata of the shipped files name the defaults."""
-        options = {one.name: one.default for one in models.ship_model.params}
+        options = {option.name: option.default for option in models.ship_model.params}
         about = load_model.read(USE_CASE.name).about
 
         assert load_model.MODELS / USE_CASE.name == ship_model.FOLDER

@@ -44,8 +44,8 @@ NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def transactions() -> Transactions:
-    made = Cards(transactions=800, fraud_rate=0.05, days=8, seed=3)
-    return made.drawn.named("run-")
+    cards = Cards(transactions=800, fraud_rate=0.05, days=8, seed=3)
+    return cards.drawn.named("run-")
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +82,30 @@ class TestPlan:
     def test_sends_everything_once_in_order(self, transactions, plan):
         """Transactions and truths between one another, as they are sent."""
         sent = list(plan.deliveries)
-        moments = [one.sent_time for one in sent]
+        moments = [delivery.sent_time for delivery in sent]
         truths = transactions.truths().deliveries()
 
         assert moments == sorted(moments)
         assert len(sent) == len(transactions.deliveries()) + len(truths)
-        assert {is_truth(one) for one in plan.parts[1]} == {True, False}
+        assert {is_truth(delivery) for delivery in plan.parts[1]} == {True, False}
 
     def test_stops_after_each_quarter_of_the_transactions(self, transactions, plan):
         """What is sent before a stop happened before it; the rest is of the next."""
         assert len(plan.parts) == 4
         assert plan.stops == [moment_of(transactions, row) for row in (200, 400, 600)]
         for stop, part in zip(plan.stops, plan.parts, strict=False):
-            assert all(one.sent_time < stop for one in part)
-        assert all(one.sent_time >= plan.stops[-1] for one in plan.parts[-1])
+            assert all(delivery.sent_time < stop for delivery in part)
+        assert all(delivery.sent_time >= plan.stops[-1] for delivery in plan.parts[-1])
 
     def test_knows_no_truth_of_the_future(self, transactions):
         """Which nobody could have found out."""
         early = planned(transactions, now=moment_of(transactions, 400))
-        truths = [one for one in early.deliveries if is_truth(one)]
+        truths = [delivery for delivery in early.deliveries if is_truth(delivery)]
 
         assert truths
-        assert max(one.sent_time for one in truths) < moment_of(transactions, 400)
+        assert max(delivery.sent_time for delivery in truths) < moment_of(
+            transactions, 400
+        )
 
     def test_counts_what_is_to_come_of_messages(self, transactions, plan):
         """Duplicates are stored, and broken ones are not."""
@@ -113,18 +115,18 @@ class TestPlan:
         assert counts.distinct == 800
         assert counts.transactions == 840
         assert counts.transactions + counts.truths + counts.broken == len(sent)
-        assert counts.broken == sum(one.event is None for one in sent)
+        assert counts.broken == sum(delivery.event is None for delivery in sent)
         assert Counts.of([]) == Counts()
 
     def test_generated_transactions_are_of_past_days(self):
         """So long ago that a truth is there by now, or unknown for good."""
-        made = chosen(None, now=NOW, seed=42)
+        transactions = chosen(None, now=NOW, seed=42)
 
-        assert len(made) == cards_plan.TRANSACTIONS
-        assert made.is_fraud.mean() == cards_plan.FRAUD_RATE
-        assert moment_of(made, -1) < NOW - timedelta(days=8)
-        assert moment_of(made, 0) >= datetime(2026, 6, 29, tzinfo=UTC)
-        assert made.ids[0] == "20260715103000-0000001"
+        assert len(transactions) == cards_plan.TRANSACTIONS
+        assert transactions.is_fraud.mean() == cards_plan.FRAUD_RATE
+        assert moment_of(transactions, -1) < NOW - timedelta(days=8)
+        assert moment_of(transactions, 0) >= datetime(2026, 6, 29, tzinfo=UTC)
+        assert transactions.ids[0] == "20260715103000-0000001"
 
     def test_another_run_plays_other_transactions(self):
         """Those of the first have been learned."""
@@ -138,13 +140,13 @@ class TestPlan:
         """Stretched over as many days, and no more than a demo can play."""
         file = tmp_path / "cards.parquet"
         pq.write_table(transactions.first(300).table(), file)
-        made = chosen(str(file), now=NOW, seed=42)
+        played = chosen(str(file), now=NOW, seed=42)
 
-        assert len(made) == 300
-        assert moment_of(made, 0) == datetime(2026, 6, 29, tzinfo=UTC)
-        assert moment_of(made, -1) < datetime(2026, 7, 7, tzinfo=UTC)
+        assert len(played) == 300
+        assert moment_of(played, 0) == datetime(2026, 6, 29, tzinfo=UTC)
+        assert moment_of(played, -1) < datetime(2026, 7, 7, tzinfo=UTC)
         assert "stretched over 2026-06-29 to 2026-07-06" in start_text(
-            planned(made, now=NOW), is_real=True
+            planned(played, now=NOW), is_real=True
         )
 
 
@@ -184,7 +186,7 @@ class TestFigures:
         label = transactions.is_fraud[600:]
         score = transactions.true_probabilities[600:]
 
-        assert [found["version"] for found in (none, zero, one)] == [-1, 0, 1]
+        assert [figures["version"] for figures in (none, zero, one)] == [-1, 0, 1]
         assert (none["scored"], none["roc_auc"], none["alerts"]) == (300, None, [])
         assert (zero["scored"], zero["known"]) == (300, 299)
         assert one["frauds"] == label.sum() > 0
@@ -221,11 +223,13 @@ class TestFigures:
     def test_a_slice_of_one_class_has_none(self, transactions):
         """Neither area, nor optimum, nor alerts; the table has dashes."""
         rows = [row for row in scored(transactions) if row["label"] == 0]
-        [found] = by_version(rows, transactions, review_cost=5.0, thresholds={})
-        line = version_table([found], []).splitlines()[-1].split()
+        [figures] = by_version(rows, transactions, review_cost=5.0, thresholds={})
+        line = version_table([figures], []).splitlines()[-1].split()
 
-        assert (found["roc_auc"], found["pr_auc"], found["optimum"]) == (None,) * 3
-        assert found["frauds"] == 0
+        assert (figures["roc_auc"], figures["pr_auc"], figures["optimum"]) == (
+            None,
+        ) * 3
+        assert figures["frauds"] == 0
         assert line[5:] == ["-"] * 8
 
     def test_nothing_scored_gives_an_empty_table(self, transactions):
@@ -278,10 +282,10 @@ class TestWords:
             "promoted": promoted,
             "verdict": "because",
         }
-        told = training_text(answer, stop=NOW, sent=2_000, truths=1_500)
+        text = training_text(answer, stop=NOW, sent=2_000, truths=1_500)
 
-        assert told.startswith("2026-07-15 10:30  2,000 transactions and 1,500 truths")
-        assert words in told
+        assert text.startswith("2026-07-15 10:30  2,000 transactions and 1,500 truths")
+        assert words in text
 
     def test_days_are_those_of_the_evaluation(self):
         """Without what was scored to compare only."""
@@ -313,10 +317,10 @@ class TestWords:
         window = Window(
             began, began + timedelta(seconds=60), began + timedelta(hours=1)
         )
-        told = switch_text({"model_version": 1}, rows[::-1], window)
+        text = switch_text({"model_version": 1}, rows[::-1], window)
 
-        assert "scored by version: 50 by 0, then 700 by 1" in told
-        assert "score 90 ms at the median" in told
+        assert "scored by version: 50 by 0, then 700 by 1" in text
+        assert "score 90 ms at the median" in text
         later = Window(NOW + timedelta(days=1), NOW, NOW)
         assert "none" in switch_text({"model_version": 1}, rows, later)
 

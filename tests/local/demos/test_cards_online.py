@@ -10,12 +10,12 @@ from tests.proxy import Asked, answering
 
 
 class TestOnline:
-    def asked(self, *script: tuple[int, int | None]) -> tuple[Online, list[Asked]]:
+    def ask(self, *script: tuple[int, int | None]) -> tuple[Online, list[Asked]]:
         """Ask a server until its script is at its end, and once more; the last line is
         its answer for ever."""
 
-        def answer(one: Asked) -> tuple[int, bytes]:
-            status, version = script[min(one.number, len(script) - 1)]
+        def answer(request: Asked) -> tuple[int, bytes]:
+            status, version = script[min(request.number, len(script) - 1)]
             return status, json.dumps({"model_version": version}).encode()
 
         with answering(answer) as server:
@@ -28,7 +28,7 @@ class TestOnline:
 
     def test_versions_are_told_in_their_order(self):
         """What came before anything served is no failure."""
-        online, asked = self.asked(
+        online, requests = self.ask(
             (409, None), (409, None), (200, 0), (200, 0), (200, 1)
         )
 
@@ -36,12 +36,12 @@ class TestOnline:
         assert online.too_early == 2
         assert "2 before anything served; 0 failed" in online.summary
         assert "answered by version 0, then 1" in online.summary
-        sent = [json.loads(one.body)["V1"] for one in asked[:3]]
+        sent = [json.loads(request.body)["V1"] for request in requests[:3]]
         assert sent == ["1.0", "2.0", "1.0"]
 
     def test_failures_are_counted_by_what_they_were(self):
         """Nothing serving is a failure, too, once something did."""
-        online, _ = self.asked((200, 4), (503, None), (409, None), (200, 4))
+        online, _ = self.ask((200, 4), (503, None), (409, None), (200, 4))
 
         assert online.versions == [4]
         assert "2 failed {'503': 1, '409': 1}" in online.summary

@@ -32,10 +32,10 @@ class TestGaps:
         self, answer: dict[str, Any], says: str
     ):
         """At the end of the data, and within a week whose outcomes are counted."""
-        told = gaps(answer)
+        text = gaps(answer)
 
-        assert told.endswith(says)
-        assert bool(told) == bool(says)
+        assert text.endswith(says)
+        assert bool(text) == bool(says)
 
     def test_are_beside_the_figures_of_the_week(self):
         """A run that has evaluated nothing says so."""

@@ -32,8 +32,8 @@ def summary(*columns: str, last: date = TODAY) -> Summary:
 
 def settings(**changed: str) -> Settings:
     """Return those of a demo, which names both."""
-    named = {"label_event": "purchase", "user_column": "user_pseudo_id", **changed}
-    return Settings(project="p", **named)
+    defaults = {"label_event": "purchase", "user_column": "user_pseudo_id", **changed}
+    return Settings(project="p", **defaults)
 
 
 class TestCheck:
@@ -45,16 +45,16 @@ class TestCheck:
             check(of_both, settings(user_column=column), today=TODAY)
 
     @pytest.mark.parametrize(
-        ("has", "wanted", "says"),
+        ("has", "column", "says"),
         [
             ("user_pseudo_id", "user_id", "USER_COLUMN can be user_pseudo_id"),
             ("user_id", "user_pseudo_id", "USER_COLUMN can be user_id"),
         ],
     )
-    def test_users_that_nobody_names_are_refused(self, has, wanted, says):
+    def test_users_that_nobody_names_are_refused(self, has, column, says):
         """Before anything is trained; the other column is offered."""
-        with pytest.raises(UnusableData, match=f"has a {wanted}, so .*{says}"):
-            check(summary(has), settings(user_column=wanted), today=TODAY)
+        with pytest.raises(UnusableData, match=f"has a {column}, so .*{says}"):
+            check(summary(has), settings(user_column=column), today=TODAY)
 
     def test_an_export_without_users_is_refused(self):
         """There is nothing to offer."""

@@ -165,9 +165,9 @@ class TestConversion:
         """The first 300 events, turned back into lines, convert to themselves."""
         stored = data_folder / "online_retail_ga4.ndjson.zst"
         with zstandard.open(stored, "rt", encoding="utf-8") as rows:
-            wanted = [orjson.loads(row) for row in itertools.islice(rows, 300)]
+            expected = [orjson.loads(row) for row in itertools.islice(rows, 300)]
 
-        assert convert(tmp_path, *itertools.chain(*map(lines_of, wanted))) == wanted
+        assert convert(tmp_path, *itertools.chain(*map(lines_of, expected))) == expected
 
 
 def lines_of(event: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -209,14 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Repository
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
+        range_ = self.headers.get("Range")
+        self.server.ranges.append(range_)
         if self.server.status != 200 or self.path != online_retail.ARCHIVE:
             self.send_error(self.server.status if self.server.status != 200 else 404)
             return
         start = 0
-        if asked and self.server.knows_ranges:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if range_ and self.server.knows_ranges:
+            start = int(range_.removeprefix("bytes=").removesuffix("-"))
         body = self.server.body[start:]
         if start and not body:
             self.send_error(416)

@@ -84,10 +84,10 @@ def of_tiny() -> bytes:
 class TestSeed:
     def test_the_same_seed_gives_the_same_bytes(self, of_tiny):
         """Everything follows from the seed, also where the truth is asked for first."""
-        asked = tiny()
-        asked.true_probabilities([LAST])
+        shop = tiny()
+        shop.true_probabilities([LAST])
 
-        assert written(asked) == of_tiny
+        assert written(shop) == of_tiny
 
     @pytest.mark.parametrize("wrong", [{"users": 0}, {"days": 1}])
     def test_an_empty_shop_is_refused(self, wrong):
@@ -110,8 +110,8 @@ class TestTruth:
             season = {"season": 0.8, "drift": -0.3} if seed % 2 else {}
             shop = small(seed=seed, users=1500, **season)
             weeks = [LAST - timedelta(days=6 + 14 * n) for n in range(4)]
-            told, happened = outcomes(shop, weeks)
-            truth.append(told)
+            probabilities, happened = outcomes(shop, weeks)
+            truth.append(probabilities)
             bought.append(happened)
         truth, bought = np.concatenate(truth), np.concatenate(bought)
         top = truth > np.quantile(truth, 0.9)
@@ -127,9 +127,9 @@ class TestTruth:
     def test_has_one_row_per_as_of_and_user_known_before(self, shop, daily):
         """A user who first comes on as_of or later is not known yet."""
         as_of = LAST - timedelta(days=30)
-        told = shop.true_probabilities([as_of, LAST])
-        mine = told.filter(pa.array([d == as_of for d in told["as_of"].to_pylist()]))
-        users = mine["user_id"].to_pylist()
+        truth = shop.true_probabilities([as_of, LAST])
+        rows = truth.filter(pa.array([d == as_of for d in truth["as_of"].to_pylist()]))
+        users = rows["user_id"].to_pylist()
         touch = dict(
             zip(
                 daily["user_pseudo_id"].to_pylist(),
@@ -163,17 +163,17 @@ def outcomes(shop: Shop, weeks: list[date]) -> tuple[np.ndarray, np.ndarray]:
             ):
                 if kind == "purchase":
                     sold[user].append(time)
-    told = shop.true_probabilities(weeks)
+    truth = shop.true_probabilities(weeks)
     bought = [
         any(
             midnight_us(as_of) <= time < midnight_us(as_of + timedelta(days=7))
             for time in sold[user]
         )
         for as_of, user in zip(
-            told["as_of"].to_pylist(), told["user_id"].to_pylist(), strict=True
+            truth["as_of"].to_pylist(), truth["user_id"].to_pylist(), strict=True
         )
     ]
-    return told["probability"].to_numpy(), np.array(bought)
+    return truth["probability"].to_numpy(), np.array(bought)
 
 
 class TestSeason:
@@ -188,9 +188,9 @@ class TestSeason:
         far, peak = LAST - timedelta(days=140), date(2025, 6, 18)
 
         def mean(as_of: date, **options: float) -> float:
-            made = small(users=1_000, days=200, **options)
+            shop = small(users=1_000, days=200, **options)
             return float(
-                made.true_probabilities([as_of])["probability"].to_numpy().mean()
+                shop.true_probabilities([as_of])["probability"].to_numpy().mean()
             )
 
         assert mean(far, season=0.8) == pytest.approx(mean(far), rel=0.05)
@@ -287,12 +287,12 @@ class TestExport:
 
     def test_users_come_all_year_and_many_go(self, shop, rows):
         """New users in every month; most of the first month's are not seen last."""
-        seen: dict[str, list[str]] = {}
+        dates_of: dict[str, list[str]] = {}
         for row in rows:
-            seen.setdefault(row["user_pseudo_id"], []).append(row["event_date"])
-        early = [days for days in seen.values() if min(days) < "20250301"]
+            dates_of.setdefault(row["user_pseudo_id"], []).append(row["event_date"])
+        early = [days for days in dates_of.values() if min(days) < "20250301"]
 
-        assert {min(days)[:6] for days in seen.values()} == {
+        assert {min(days)[:6] for days in dates_of.values()} == {
             f"2025{month:02d}" for month in range(2, 7)
         }
         assert sum(max(days) < "20250601" for days in early) > len(early) / 3

@@ -77,14 +77,16 @@ class TestStatus:
         stopping.start()
         wait_until(lambda: not running[0].is_running)
         code = commands.status([state])
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         is_slow_one_there = running[1].is_running
         stopping.join()
 
         assert is_slow_one_there
-        assert (code, "is being stopped" in told) == (0, True)
-        assert "ENDED" not in told
-        assert [line.split()[2] for line in told.splitlines() if "http://" in line] == [
+        assert (code, "is being stopped" in output) == (0, True)
+        assert "ENDED" not in output
+        assert [
+            line.split()[2] for line in output.splitlines() if "http://" in line
+        ] == [
             "stopped",
             "running,",
         ]
@@ -110,11 +112,11 @@ class TestUp:
     def test_is_up_once_all_of_it_is(self, tmp_path, monkeypatch, capsys):
         """Defect: a state was said to be up from its first process on. One whose start
         was killed had no tables, and `make up` left it so: "up already"."""
-        found = []
+        records = []
 
         def prepare(stack: Stack) -> None:
             commands.status([stack.state])
-            found.append((stack.state.record(), capsys.readouterr().out))
+            records.append((stack.state.record(), capsys.readouterr().out))
 
         monkeypatch.setattr(Stack, "prepare", prepare)
         stack = project_stack(tmp_path, state=State("up", tmp_path))
@@ -122,26 +124,26 @@ class TestUp:
         after = stack.state.record()
         commands.down([stack.state])
 
-        [(before, told)] = found
+        [(before, output)] = records
         assert before.owner == myself("owner")
-        assert f"State 'up' is in use by process {os.getpid()}." in told
+        assert f"State 'up' is in use by process {os.getpid()}." in output
         assert after.owner is None
 
     def test_waits_for_another_one(self, tmp_path, monkeypatch, capsys):
         """Defect: the second said that all was up while the first still began."""
         state = State("up", tmp_path)
-        told = []
+        lines = []
 
         def up() -> None:
             commands.up(project_stack(tmp_path, state=state))
-            told.append(capsys.readouterr().out)
+            lines.append(capsys.readouterr().out)
 
         second = threading.Thread(target=up)
 
         def prepare(_: Stack) -> None:
             second.start()
             second.join(timeout=1)
-            told.append("prepared")
+            lines.append("prepared")
 
         monkeypatch.setattr(Stack, "prepare", prepare)
         monkeypatch.setattr(pages, "write", lambda _: "")
@@ -149,8 +151,8 @@ class TestUp:
         second.join()
         commands.down([state])
 
-        assert told[0] == "prepared"
-        assert "State 'up' is up already." in told[1]
+        assert lines[0] == "prepared"
+        assert "State 'up' is up already." in lines[1]
 
 
 class TestDown:
@@ -273,10 +275,10 @@ class TestCommandLine:
         wait_until(lambda: not victim.is_running)
 
         for verb in ("status", "up"):
-            told = command(verb)
-            assert told.returncode == 1
-            assert f"{victim.name} of state 'demo' has ended" in told.stdout
-            assert "make down" in told.stdout
+            output = command(verb)
+            assert output.returncode == 1
+            assert f"{victim.name} of state 'demo' has ended" in output.stdout
+            assert "make down" in output.stdout
 
     def test_serves_what_another_program_left(self, home, command):
         """Options of a state are kept, so that ``up`` serves it as the demo did."""
@@ -285,10 +287,10 @@ class TestCommandLine:
         options = replace(Options(), user_column="user_id", label_event="sign_up")
         state.options_file.write_text(json.dumps(asdict(options)))
 
-        told = command("up").stdout
+        output = command("up").stdout
 
-        assert "export PROPENSITY_USER_COLUMN=user_id" in told
-        assert "export PROPENSITY_LABEL_EVENT=sign_up" in told
+        assert "export PROPENSITY_USER_COLUMN=user_id" in output
+        assert "export PROPENSITY_LABEL_EVENT=sign_up" in output
 
     def test_a_program_uses_what_is_up(self, home, command):
         """A stack on a state that is up attaches to it and leaves it up."""
@@ -327,8 +329,8 @@ class TestCommandLine:
         state.folder.mkdir(parents=True, exist_ok=True)
         state.record_file.write_text(record.to_json())
 
-        told = command("down").stdout
+        output = command("down").stdout
 
         assert stranger.is_running
-        assert "bigquery had ended before" in told
+        assert "bigquery had ended before" in output
         assert stop([stranger]) == [stranger]

@@ -98,11 +98,13 @@ class TestFunctions:
 
     def test_inherit_nothing_but_where_things_are(self, running, facts):
         """An unknown setting of the user's shell reaches no function."""
-        given = facts["environment"]
+        environment = facts["environment"]
 
-        assert running.environment.items() <= given.items()
-        assert "PROPENSITY_STRANGER" not in given
-        assert not {"VIRTUAL_ENV", "PYTHONPATH", "PYTEST_CURRENT_TEST"} & set(given)
+        assert running.environment.items() <= environment.items()
+        assert "PROPENSITY_STRANGER" not in environment
+        assert not {"VIRTUAL_ENV", "PYTHONPATH", "PYTEST_CURRENT_TEST"} & set(
+            environment
+        )
 
     def test_get_the_key_of_suppressed_users(self, running, facts):
         """It is the user's own; nothing that is printed or kept has it."""
@@ -182,12 +184,12 @@ class TestStack:
         main = slow / FACTS_FUNCTION.folder / "main.py"
         main.write_text(SLOW + main.read_text())
         monkeypatch.setenv(READY_VARIABLE, "2")
-        told = []
+        lines = []
 
-        with project_stack(slow, *PLAIN, say=told.append) as stack:
+        with project_stack(slow, *PLAIN, say=lines.append) as stack:
             assert answers(stack.url("model_training"))
 
-        assert any("model_training up after" in line for line in told)
+        assert any("model_training up after" in line for line in lines)
 
     def test_gives_up_on_a_function_that_hangs(self, project, tmp_path, monkeypatch):
         """What neither answers nor works is named, with its log and what to do."""

@@ -105,11 +105,11 @@ class TestOpenFiles:
             "except LocalError as error:\n"
             "    print(error)\n"
         )
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        return done.stdout.strip()
+        return process.stdout.strip()
 
     def test_are_as_many_as_the_stream_needs(self):
         """Fewer, as on macOS, are raised as far as needed; more are left alone."""
@@ -118,10 +118,10 @@ class TestOpenFiles:
 
     def test_that_cannot_be_are_refused_at_once(self):
         """With too few the stream would fail again and again, after minutes."""
-        told = self._allowed(256, 256)
+        output = self._allowed(256, 256)
 
-        assert "may have 256 files open here, and 1,024 are needed" in told
-        assert "ulimit -n 1024" in told
+        assert "may have 256 files open here, and 1,024 are needed" in output
+        assert "ulimit -n 1024" in output
 
 
 class TestFreePorts:
@@ -286,18 +286,18 @@ class TestVirtualEnvironments:
         """Eight that need an environment at once get one, which one of them made."""
         file = tmp_path / "requirements.txt"
         file.write_text("# nothing\n")
-        told = []
+        output = []
 
         with ThreadPoolExecutor(8) as pool:
             pythons = list(
                 pool.map(
-                    lambda _: venvs.python_of(file, folder=tmp_path, say=told.append),
+                    lambda _: venvs.python_of(file, folder=tmp_path, say=output.append),
                     range(8),
                 )
             )
 
         assert len(set(pythons)) == 1
-        assert len(told) == 1
+        assert len(output) == 1
         assert subprocess.run([pythons[0], "-c", ""], check=True).returncode == 0
 
     def test_are_made_anew_after_an_interruption(self, tmp_path):

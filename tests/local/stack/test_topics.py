@@ -55,9 +55,9 @@ def address(pubsub, tmp_path_factory) -> Iterator[str]:
         "pubsub", command, environment={}, folder=ROOT, port=port, log=folder / "log"
     )
     try:
-        found = f"127.0.0.1:{port}"
-        eventually(lambda: is_serving(found), "the emulator serves")
-        yield found
+        place = f"127.0.0.1:{port}"
+        eventually(lambda: is_serving(place), "the emulator serves")
+        yield place
     finally:
         stop([process])
 
@@ -65,9 +65,9 @@ def address(pubsub, tmp_path_factory) -> Iterator[str]:
 @pytest.fixture
 def site(emulators, address) -> Iterator[Site]:
     """Tables beside this emulator, with the topics of local mode."""
-    with new_site(emulators) as made:
+    with new_site(emulators) as place:
         names = {"PROPENSITY_ENRICHED_TOPIC": "enriched"}
-        site = Site(made.workplace, address, names)
+        site = Site(place.workplace, address, names)
         yield site
         site.close()
 
@@ -119,15 +119,15 @@ class TestSubscriptions:
     ):
         """Ours keeps the pauses of Pub/Sub; both keep the topic for dead letters."""
         created(site, Instance("stream_features", site.environment, tmp_path))
-        [wanted] = [one for one in SUBSCRIPTIONS if one.function == "stream_features"]
-        path = f"projects/{site.workplace.project}/subscriptions/{wanted.name}"
+        [expected] = [one for one in SUBSCRIPTIONS if one.function == "stream_features"]
+        path = f"projects/{site.workplace.project}/subscriptions/{expected.name}"
         with grpc.insecure_channel(site.pubsub) as channel:
             client = SubscriberClient(
                 transport=SubscriberGrpcTransport(channel=channel)
             )
-            found = client.get_subscription(subscription=path)
+            subscription = client.get_subscription(subscription=path)
 
-        attempts = found.dead_letter_policy.max_delivery_attempts
-        assert ("retry_policy" in found) == (pubsub == OURS)
+        attempts = subscription.dead_letter_policy.max_delivery_attempts
+        assert ("retry_policy" in subscription) == (pubsub == OURS)
         # Without pauses twenty attempts would be over before a function is up again.
-        assert attempts == (wanted.attempts if pubsub == OURS else 100)
+        assert attempts == (expected.attempts if pubsub == OURS else 100)

@@ -37,12 +37,12 @@ GOLDEN = "9b0afc26ef3abba48328c408bcd2b0e0e894ac4393bf504c4f81e55f2686a7f2"
 
 def digest(transactions: Transactions) -> str:
     """Of all that is sent, and so of all that is drawn."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for sent in (transactions.deliveries(), transactions.truths().deliveries()):
         for delivery in sent:
-            found.update(delivery.data)
-            found.update(delivery.sent_time.isoformat().encode())
-    return found.hexdigest()
+            sha256.update(delivery.data)
+            sha256.update(delivery.sent_time.isoformat().encode())
+    return sha256.hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +106,10 @@ class TestTransactions:
         """Within the days asked for, in whichever zone the end is given."""
         zone = timezone(timedelta(hours=-5))
         ends = datetime(2026, 3, 1, tzinfo=zone)
-        drawn = small(end=ends, days=3).drawn
-        first, last = (instant_of(drawn, row) for row in (0, -1))
+        transactions = small(end=ends, days=3).drawn
+        first, last = (instant_of(transactions, row) for row in (0, -1))
 
-        assert (np.diff(drawn.time_ms) >= 0).all()
+        assert (np.diff(transactions.time_ms) >= 0).all()
         assert ends - 3 * DAY <= first < ends - 2 * DAY
         assert ends - DAY < last < ends
 
@@ -129,19 +129,21 @@ class TestTransactions:
         assert list(first) == ["transaction_id", *FEATURES, "event_time", "ingest_ts"]
         assert instant(first["event_time"]) == instant_of(cards, 0)
         assert instant(first["ingest_ts"]) > instant(first["event_time"])
-        assert [one["Amount"] for one in events] == cards.amounts.tolist()
+        assert [event["Amount"] for event in events] == cards.amounts.tolist()
 
     def test_can_be_cut_stretched_and_named(self, cards):
         """Each leaves the rest as it was."""
         start, end = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)
-        made = cards.first(300).stretched(start, end).named("t-")
+        played = cards.first(300).stretched(start, end).named("t-")
 
-        assert len(made) == 300
-        assert made.ids[-1] == "t-0000300"
-        assert instant_of(made, 0) == start
-        assert end - timedelta(seconds=1) < instant_of(made, -1) < end
-        assert (made.components == cards.components[:300]).all()
-        assert list(made.labels().values()) == cards.is_fraud[:300].astype(int).tolist()
+        assert len(played) == 300
+        assert played.ids[-1] == "t-0000300"
+        assert instant_of(played, 0) == start
+        assert end - timedelta(seconds=1) < instant_of(played, -1) < end
+        assert (played.components == cards.components[:300]).all()
+        assert (
+            list(played.labels().values()) == cards.is_fraud[:300].astype(int).tolist()
+        )
 
     def test_cannot_be_stretched_backwards(self, cards):
         """Nor over nothing."""

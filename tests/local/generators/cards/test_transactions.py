@@ -33,73 +33,91 @@ def truths(cards):
 
 
 @pytest.fixture(scope="module")
-def told(truths) -> list[Delivery]:
+def truth_deliveries(truths) -> list[Delivery]:
     return truths.deliveries()
 
 
 class TestDeliveries:
     def test_every_transaction_is_sent(self, cards, sent):
         """Once, but for the repetitions."""
-        once = [one for one in sent if one.event and not one.is_duplicate]
+        once = [
+            delivery
+            for delivery in sent
+            if delivery.event and not delivery.is_duplicate
+        ]
 
-        assert sorted(one.event["transaction_id"] for one in once) == sorted(cards.ids)
-        assert Counter(one.is_duplicate for one in sent)[True] == 50
-        assert sum(one.is_late for one in once) == 20
+        assert sorted(delivery.event["transaction_id"] for delivery in once) == sorted(
+            cards.ids
+        )
+        assert Counter(delivery.is_duplicate for delivery in sent)[True] == 50
+        assert sum(delivery.is_late for delivery in once) == 20
 
     def test_are_in_the_order_of_sending(self, cards, sent):
         """Which is not quite that of the transactions."""
-        moments = [one.sent_time for one in sent]
-        happened = [instant(one.event["event_time"]) for one in sent if one.event]
+        moments = [delivery.sent_time for delivery in sent]
+        happened = [
+            instant(delivery.event["event_time"]) for delivery in sent if delivery.event
+        ]
 
         assert moments == sorted(moments)
         assert happened != sorted(happened)
         assert all(
-            one.sent_time >= instant(one.event["event_time"])
-            for one in sent
-            if one.event
+            delivery.sent_time >= instant(delivery.event["event_time"])
+            for delivery in sent
+            if delivery.event
         )
 
     def test_a_repetition_is_of_the_same_bytes(self, sent):
         """And comes later."""
         first = {
-            one.event["transaction_id"]: one
-            for one in sent
-            if one.event and not one.is_duplicate
+            delivery.event["transaction_id"]: delivery
+            for delivery in sent
+            if delivery.event and not delivery.is_duplicate
         }
-        for again in (one for one in sent if one.is_duplicate):
+        for again in (delivery for delivery in sent if delivery.is_duplicate):
             assert again.data == first[again.event["transaction_id"]].data
             assert again.sent_time > first[again.event["transaction_id"]].sent_time
 
     def test_payloads_are_bare(self, sent):
         """All that is said is in the payload, and that names no type."""
-        for one in sent:
-            assert one.attributes == {}
-            if one.event:
-                assert set(json.loads(one.data)) - {"ingest_ts"} == {
+        for delivery in sent:
+            assert delivery.attributes == {}
+            if delivery.event:
+                assert set(json.loads(delivery.data)) - {"ingest_ts"} == {
                     *("transaction_id", "event_time"),
                     *FEATURES,
                 }
 
     def test_some_write_numbers_as_text(self, sent):
         """All numbers of a payload then, and each reads as the same number."""
-        payloads = [(json.loads(one.data), one.event) for one in sent if one.event]
+        payloads = [
+            (json.loads(delivery.data), delivery.event)
+            for delivery in sent
+            if delivery.event
+        ]
         texts = [
-            (found, event) for found, event in payloads if found["V1"] != event["V1"]
+            (payload, event)
+            for payload, event in payloads
+            if payload["V1"] != event["V1"]
         ]
 
         assert 20 <= len(texts) <= 100
-        for found, event in texts:
-            assert all(isinstance(found[name], str) for name in FEATURES)
-            assert {name: float(found[name]) for name in FEATURES} == {
+        for payload, event in texts:
+            assert all(isinstance(payload[name], str) for name in FEATURES)
+            assert {name: float(payload[name]) for name in FEATURES} == {
                 name: event[name] for name in FEATURES
             }
 
     def test_ingestion_is_written_in_every_way(self, sent):
         """ISO 8601, seconds, milliseconds, as number and text; or not at all."""
-        found = [json.loads(one.data).get("ingest_ts") for one in sent if one.event]
+        times = [
+            json.loads(delivery.data).get("ingest_ts")
+            for delivery in sent
+            if delivery.event
+        ]
         kinds = Counter(
-            "iso" if isinstance(one, str) and "T" in one else type(one).__name__
-            for one in found
+            "iso" if isinstance(time, str) and "T" in time else type(time).__name__
+            for time in times
         )
 
         assert set(kinds) == {"iso", "int", "float", "str", "NoneType"}
@@ -112,8 +130,8 @@ class TestDeliveries:
             *cards.truths().deliveries(broken=0.02),
         ]
         messages = [
-            Message(data=one.data, message_id=str(place))
-            for place, one in enumerate(sent)
+            Message(data=delivery.data, message_id=str(place))
+            for place, delivery in enumerate(sent)
         ]
         accepted = accept(
             messages,
@@ -127,12 +145,16 @@ class TestDeliveries:
                 keeps_personal=False,
             ),
         )
-        refused = {place: one.reason for place, one in accepted.refused.items()}
+        refused = {
+            place: delivery.reason for place, delivery in accepted.refused.items()
+        }
 
         assert refused == {
-            place: one.reason for place, one in enumerate(sent) if one.event is None
+            place: delivery.reason
+            for place, delivery in enumerate(sent)
+            if delivery.event is None
         }
-        assert {one.fault for one in sent if one.event is None} == {
+        assert {delivery.fault for delivery in sent if delivery.event is None} == {
             *FAULTS,
             *TRUTH_FAULTS,
         }
@@ -142,9 +164,9 @@ class TestDeliveries:
     )
     def test_shares_that_cannot_be_are_refused(self, cards, truths, wrong):
         """Of transactions and of truths."""
-        for one in (cards, truths):
+        for rows in (cards, truths):
             with pytest.raises(ValueError, match="is a share"):
-                one.deliveries(**wrong)
+                rows.deliveries(**wrong)
 
 
 class TestTruths:
@@ -158,19 +180,19 @@ class TestTruths:
         labels = cards.labels()
         latest: dict[str, tuple[str, bool]] = {}
         for event in truths.events():
-            found = (event["truth_time"], event["is_fraud"])
+            finding = (event["truth_time"], event["is_fraud"])
             latest[event["transaction_id"]] = max(
-                found, latest.get(event["transaction_id"], ("", False))
+                finding, latest.get(event["transaction_id"], ("", False))
             )
 
-        assert all(labels[which] == said for which, (_, said) in latest.items())
+        assert all(labels[which] == is_fraud for which, (_, is_fraud) in latest.items())
 
     def test_a_tenth_of_the_frauds_is_cleared_first(self, cards, truths):
         """And as many genuine ones are disputed first; a correction comes later."""
         known = cards.is_fraud[np.unique(truths.row)].sum()
         wrong = truths.row[truths.is_wrong]
-        said = Counter(truths.ids)
-        both = {which for which, count in said.items() if count == 2}
+        findings = Counter(truths.ids)
+        both = {which for which, count in findings.items() if count == 2}
 
         assert known >= 25
         assert Counter(cards.is_fraud[wrong].tolist()) == {
@@ -178,7 +200,7 @@ class TestTruths:
             False: round(known / 10),
         }
         assert both == {cards.ids[row] for row in wrong}
-        assert max(said.values()) == 2
+        assert max(findings.values()) == 2
 
     def test_come_after_their_transactions(self, cards, truths):
         """By the delay asked for, on average: 18 hours, to 5 standard errors."""
@@ -188,29 +210,32 @@ class TestTruths:
         assert waits.min() > 0
         assert abs(np.mean(waits) - 18) < 5 * 18 / math.sqrt(950)
 
-    def test_are_sent_twice_late_and_out_of_order(self, cards, told):
+    def test_are_sent_twice_late_and_out_of_order(self, cards, truth_deliveries):
         """A correction may come before what it corrects."""
         large = small(transactions=5_000, fraud_rate=0.3).drawn.truths()
         arrived: dict[str, list[str]] = {}
-        for one in large.deliveries():
-            if one.event and not one.is_duplicate:
-                arrived.setdefault(one.event["transaction_id"], []).append(
-                    one.event["truth_time"]
+        for delivery in large.deliveries():
+            if delivery.event and not delivery.is_duplicate:
+                arrived.setdefault(delivery.event["transaction_id"], []).append(
+                    delivery.event["truth_time"]
                 )
         twice = [times for times in arrived.values() if len(times) == 2]
 
-        assert sum(one.is_duplicate for one in told) == 48
+        assert sum(delivery.is_duplicate for delivery in truth_deliveries) == 48
         assert any(times != sorted(times) for times in twice)
         assert any(times == sorted(times) for times in twice)
 
-    def test_are_bare_payloads_too(self, told):
+    def test_are_bare_payloads_too(self, truth_deliveries):
         """A label is a flag, or a number now and then."""
-        found = [json.loads(one.data) for one in told if one.event]
+        payloads = [
+            json.loads(delivery.data) for delivery in truth_deliveries if delivery.event
+        ]
 
         assert all(
-            set(one) == {"transaction_id", "is_fraud", "truth_time"} for one in found
+            set(payload) == {"transaction_id", "is_fraud", "truth_time"}
+            for payload in payloads
         )
-        assert {type(one["is_fraud"]) for one in found} == {bool, int}
+        assert {type(payload["is_fraud"]) for payload in payloads} == {bool, int}
 
     @pytest.mark.parametrize(
         "wrong", [{"never": 1.5}, {"wrong_first": -0.1}, {"delay": -DAY}]
@@ -232,9 +257,9 @@ class TestCommand:
         events, truths = tmp_path / "cards.ndjson", tmp_path / "truths.ndjson"
         arguments = ["--transactions", "1000", "--fraud-rate", "0.03"]
         main([str(events), *arguments, "--truths", str(truths)])
-        found = [json.loads(line) for line in events.read_text().splitlines()]
+        payloads = [json.loads(line) for line in events.read_text().splitlines()]
 
-        assert found == list(cards.events())
+        assert payloads == list(cards.events())
         assert len(truths.read_text().splitlines()) == len(cards.truths())
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -71,10 +71,10 @@ class TestRegistrations:
     def test_they_are_on_a_leap_day_too(self):
         """Who registers on a 29th of February was born in a year that may lack it."""
         leap = small(days=2, end=datetime(2028, 3, 2, tzinfo=UTC))
-        found = [e for e in leap.events() if e["event_type"] == REGISTRATION]
+        registrations = [e for e in leap.events() if e["event_type"] == REGISTRATION]
 
-        assert {instant(event).date() for event in found} == {date(2028, 2, 29)}
-        assert 18 <= min(map(age, found)) < max(map(age, found)) <= 79
+        assert {instant(event).date() for event in registrations} == {date(2028, 2, 29)}
+        assert 18 <= min(map(age, registrations)) < max(map(age, registrations)) <= 79
 
     def test_postcodes_are_typed_as_people_do(self):
         """Small letters, no space, two spaces and spaces around them, one in five."""

@@ -38,12 +38,12 @@ GOLDEN = "76df5fbd0a7aad0f47f93e09f1b25548444e2dda1f0c2247841b4a0c1d2ae302"
 
 def digest(games: Games) -> str:
     """Of all that is sent, and so of all that is drawn."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for delivery in games.deliveries():
-        found.update(delivery.data)
-        found.update(repr(delivery.attributes).encode())
-        found.update(delivery.sent_time.isoformat().encode())
-    return found.hexdigest()
+        sha256.update(delivery.data)
+        sha256.update(repr(delivery.attributes).encode())
+        sha256.update(delivery.sent_time.isoformat().encode())
+    return sha256.hexdigest()
 
 
 class TestFacts:
@@ -52,7 +52,7 @@ class TestFacts:
         labels = full.labels()
 
         assert Counter(labels.values()) == {1: 1400, 0: 600}
-        assert labels == {user: found[0]["label"] for user, found in players.items()}
+        assert labels == {user: events[0]["label"] for user, events in players.items()}
 
     @pytest.mark.parametrize(("users", "churn"), [(1, 1), (10, 7), (200, 140)])
     def test_the_rate_holds_for_any_number_of_users(self, users, churn):
@@ -81,21 +81,21 @@ class TestFacts:
     @pytest.mark.parametrize("label", [0, 1])
     def test_purchases_bets_and_wins_come_in_the_groups_mix(self, players, label):
         """0.10, 0.89, 0.01 for those who churn; 0.10, 0.85, 0.05 for the others."""
-        wanted = dict(
+        expected = dict(
             zip(PLAYS, [[0.1, 0.85, 0.05], [0.1, 0.89, 0.01]][label], strict=True)
         )
-        found = Counter(
+        counts = Counter(
             event["event_type"]
             for events in players.values()
             if events[0]["label"] == label
             for event in events[1:]
         )
-        total = found.total()
+        total = counts.total()
 
         assert total > 20_000
-        for event_type, p in wanted.items():
+        for event_type, p in expected.items():
             error = math.sqrt(p * (1 - p) / total)
-            assert found[event_type] / total == pytest.approx(p, abs=4 * error)
+            assert counts[event_type] / total == pytest.approx(p, abs=4 * error)
 
     def test_the_index_differs_between_the_groups_and_overlaps(self, registrations):
         """From 1 to 7 in both, higher for those who stay."""
@@ -109,7 +109,7 @@ class TestFacts:
             for label in (0, 1)
         ]
 
-        assert [set(found) for found in of_group] == [set(range(1, 8))] * 2
+        assert [set(indices) for indices in of_group] == [set(range(1, 8))] * 2
         assert np.mean(of_group[0]) - np.mean(of_group[1]) > 1
 
     def test_who_churns_is_gone_after_two_days(self, players):
@@ -150,11 +150,11 @@ class TestSeed:
     def test_the_same_seed_gives_the_same_bytes(self):
         """Everything that is sent follows from the arguments: the truth may be asked
         for first."""
-        asked = small()
-        asked.true_probabilities()
-        asked.deliveries(seed=3)
+        games = small()
+        games.true_probabilities()
+        games.deliveries(seed=3)
 
-        assert digest(asked) == digest(small())
+        assert digest(games) == digest(small())
 
     def test_the_end_may_be_any_moment(self):
         """Everything is before it, in the time zone of whoever says it."""
@@ -250,9 +250,15 @@ class TestLearning:
         table, labels = first_day
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        told = cross_val_predict(model, table, labels, cv=folds, method="predict_proba")
+        predicted = cross_val_predict(
+            model, table, labels, cv=folds, method="predict_proba"
+        )
 
-        assert 0.80 < roc_auc_score(labels, told[:, 1]) < full.optimum_roc_auc() + 0.01
+        assert (
+            0.80
+            < roc_auc_score(labels, predicted[:, 1])
+            < full.optimum_roc_auc() + 0.01
+        )
 
     def test_no_feature_gives_the_label_away(self, first_day):
         """Alone, none ranks better than 0.80: there is something to be learnt."""

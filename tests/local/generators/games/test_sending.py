@@ -107,13 +107,13 @@ class TestDeliveries:
     def test_any_share_may_be_nothing(self, games, events, share):
         """Then there is nothing of it."""
         sent = games.deliveries(**{share: 0.0})
-        found = {
+        present = {
             "duplicates": any(d.is_duplicate for d in sent),
             "late": any(d.is_late for d in sent),
             "broken": any(d.reason for d in sent),
         }
 
-        assert found == {name: name != share for name in found}
+        assert present == {name: name != share for name in present}
 
     @pytest.mark.parametrize(
         "wrong", [{"duplicates": -0.1}, {"late": 1.1}, {"broken": -1}]
@@ -126,9 +126,9 @@ class TestDeliveries:
     def test_one_silent_user_can_be_delivered_too(self):
         """Where nobody plays, registrations alone are spoilt."""
         silent = next(
-            found
+            games
             for seed in range(2000)
-            if (found := Games(users=1, churn_rate=1, seed=seed)).n_events == 1
+            if (games := Games(users=1, churn_rate=1, seed=seed)).n_events == 1
         )
         broken = [d for d in silent.deliveries(broken=30) if d.reason]
 
