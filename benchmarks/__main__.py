@@ -64,13 +64,13 @@ def run(name: str) -> tuple[list[report.Line], int]:
     """Run a benchmark in a process of its own; return its lines and exit status."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines.ndjson"
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{name}"],
             cwd=ROOT,
             env={**os.environ, report.FILE_VARIABLE: str(file)},
             check=False,
         )
-        status = done.returncode
+        status = process.returncode
         lines = report.read(file)
         if not lines and status in (0, 1):
             what = "the targets of the table that it prints; 1 where one is missed"

@@ -51,17 +51,17 @@ DISTINCT_BATCHES = 16
 NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)
 
 
-def _export(asked: str) -> dict[str, Any]:
+def _export(path: str) -> dict[str, Any]:
     """Return the export, the list of its daily tables, or one of them."""
     place = {"projectId": "benchmark", "datasetId": EXPORT}
-    if not asked:
+    if not path:
         return {"datasetReference": place, "location": "US"}
     days = (NOW.date() - timedelta(days=n) for n in range(EXPORT_DAYS))
     names = [f"events_{day:%Y%m%d}" for day in days]
-    if asked == "/tables":
+    if path == "/tables":
         return {"tables": [{"tableReference": {**place, "tableId": n}} for n in names]}
     return {
-        "tableReference": {**place, "tableId": asked.removeprefix("/tables/")},
+        "tableReference": {**place, "tableId": path.removeprefix("/tables/")},
         "numRows": "1000",
     }
 
@@ -96,10 +96,10 @@ class Cloud(BaseAdapter):
         """Nothing is open."""
 
     def _started(self, request: Any) -> requests.Response:
-        given = json.loads(request.body)
-        name = given["jobReference"]["jobId"]
-        self._queries[name] = given["configuration"]["query"]["query"]
-        return _response(request, self._job(name, given["configuration"]))
+        body = json.loads(request.body)
+        name = body["jobReference"]["jobId"]
+        self._queries[name] = body["configuration"]["query"]["query"]
+        return _response(request, self._job(name, body["configuration"]))
 
     def _job(self, name: str, configuration: dict[str, Any]) -> dict[str, Any]:
         place = {"projectId": "benchmark", "datasetId": "d", "tableId": "answer"}
@@ -293,12 +293,12 @@ class Writer:
     def _taken(self, sent: Iterator[AppendRowsRequest]) -> Iterator[Any]:
         schema = None
         for request in sent:
-            given = request.arrow_rows
+            arrow = request.arrow_rows
             if schema is None:
-                written = given.writer_schema.serialized_schema
+                written = arrow.writer_schema.serialized_schema
                 schema = pa.ipc.read_schema(pa.py_buffer(written))
                 self._are_scores = "probability" in schema.names
-            data = pa.py_buffer(given.rows.serialized_record_batch)
+            data = pa.py_buffer(arrow.rows.serialized_record_batch)
             self._pending += len(pa.ipc.read_record_batch(data, schema))
             yield AppendRowsResponse()
 

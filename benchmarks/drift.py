@@ -21,7 +21,6 @@ Everything is seeded; no time is measured. Exit code 1 if a target is missed.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import warnings
@@ -32,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import quality
+from benchmarks import shops
 from benchmarks.drift_shop import (
     WARM_UP,
     Broken,
@@ -45,9 +44,6 @@ from benchmarks.drift_shop import (
     score_things,
     things_of,
 )
-from local.demos.source import DRIFT, SEASON
-from local.generators.shop.export import Shop
-from local.generators.shop.world import DEFAULT_SEED
 from local.progress import Progress, say
 from propensity.drift import alarms, estimate
 from propensity.drift.alarms import Earlier, Thing
@@ -174,39 +170,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"weeks in which nothing breaks, default: {WEEKS}",
     )
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
-    quality.add_users(parser)
+    shops.add_users(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     is_missed = False
     with Progress():
         is_missed |= _report_made_up(options.shops, options.calm)
-        for source, shop in _sources(options.data, users=options.users):
-            use_case, weeks = play(source, count=options.weeks, shop=shop)
+        for source in shops.sources(options.data, users=options.users):
+            use_case, weeks = play(source, count=options.weeks)
             say(f"\n{source.name}: {len(weeks)} weeks from {weeks[0].as_of}")
             is_missed |= report_shop(use_case, weeks, options.calm)
     return int(is_missed)
 
 
-def _sources(
-    files: Sequence[Path] | None, *, users: int
-) -> Iterator[tuple[quality.Source, Shop | None]]:
-    if files:
-        yield from ((quality.of_file(path), None) for path in files)
-        return
-    shop = Shop(users=users, seed=DEFAULT_SEED, season=SEASON, drift=DRIFT)
-    yield quality.generated(DEFAULT_SEED, users=users), shop
-    if folder := os.environ.get("PROPENSITY_DATA"):
-        yield quality.of_file(Path(folder) / quality.REAL), None
-
-
-def _report_made_up(shops: int, calm: int) -> bool:
-    say(f"\nFalse alarms in {calm} weekly runs, {shops} made-up shops a size\n")
+def _report_made_up(count: int, calm: int) -> bool:
+    say(f"\nFalse alarms in {calm} weekly runs, {count} made-up shops a size\n")
     say("| users a week | alarms, mean | shops with more than one | misses |")
     say("|--:|--:|--:|---|")
     is_missed = False
     for users in SIZES:
         counts = []
-        for seed in range(shops):
+        for seed in range(count):
             random = np.random.default_rng([seed, users])
             counts.append(len(false_alarms(made_up(users, calm, random))))
         is_missed |= _false_alarm_row(f"{users:,}", counts)
@@ -285,28 +269,28 @@ def _break_row(name: str, ways: int, of: Sequence[Broken], *, is_gate: bool) -> 
     return is_missed
 
 
-def _report_estimates(found: Sequence[Estimated]) -> bool:
+def _report_estimates(results: Sequence[Estimated]) -> bool:
     say("\nROC AUC, estimated before the labels and measured after them\n")
     say("| week | estimated | 95% interval | measured | expected by the truth |")
     say("|---|--:|--:|--:|--:|")
-    for week in found:
+    for week in results:
         expected = "" if week.expected is None else f"{week.expected:.4f}"
         say(
             f"| {week.week} | {week.estimated.value:.4f} | {week.estimated.low:.3f} to "
             f"{week.estimated.high:.3f} | {week.measured:.4f} | {expected} |"
         )
-    apart = np.array([abs(week.estimated.value - week.measured) for week in found])
+    apart = np.array([abs(week.estimated.value - week.measured) for week in results])
     inside = np.array(
-        [week.estimated.low <= week.measured <= week.estimated.high for week in found]
+        [week.estimated.low <= week.measured <= week.estimated.high for week in results]
     )
-    noise = statistics.fmean(week.estimated.error for week in found)
+    noise = statistics.fmean(week.estimated.error for week in results)
     close = float((apart <= CLOSE).mean())
     together = [
         abs(statistics.fmean(week.estimated.value - week.measured for week in part))
         <= CLOSE
         for part in (
-            found[start : start + TOGETHER]
-            for start in range(len(found) - TOGETHER + 1)
+            results[start : start + TOGETHER]
+            for start in range(len(results) - TOGETHER + 1)
         )
     ]
     say(
@@ -316,7 +300,7 @@ def _report_estimates(found: Sequence[Estimated]) -> bool:
         f"The means of {TOGETHER} weeks are within {CLOSE} of each other in "
         f"{statistics.fmean(together):.0%}."
     )
-    known = [week for week in found if week.expected is not None]
+    known = [week for week in results if week.expected is not None]
     if not known:
         return False
     off = np.array(

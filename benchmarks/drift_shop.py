@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks import quality
+from benchmarks import quality, shops
 from benchmarks.breaks import Break, breaks
 from local.generators.shop.export import Shop
 from propensity.drift import alarms, estimate
@@ -40,12 +40,10 @@ class Week(quality.Week):
     truth: Floats | None = None
 
 
-def play(
-    source: quality.Source, *, count: int, shop: Shop | None = None
-) -> tuple[UseCase, list[Week]]:
+def play(source: shops.Source, *, count: int) -> tuple[UseCase, list[Week]]:
     """Load a shop; train each month and publish each of its last weeks."""
     loaded = quality.loaded(source, count=count)
-    truths = {} if shop is None else _truths(shop, loaded.weeks)
+    truths = _truths(source.shop, loaded.weeks) if source.shop else {}
     weeks = []
     for week in quality.weeks_of(loaded, [], learn=lambda *_: True):
         truth = None

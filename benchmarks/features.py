@@ -343,7 +343,7 @@ def measured(
     histories: Sequence[History], *, repeats: int
 ) -> tuple[dict[tuple[int, str], Cost], list[str]]:
     """Return the cost of each way at each age, and what the two do not agree on."""
-    taken: dict[tuple[int, str], list[float]] = {}
+    milliseconds_of: dict[tuple[int, str], list[float]] = {}
     differences: set[str] = set()
     for number in range(repeats + 1):
         for history in histories:
@@ -352,7 +352,9 @@ def measured(
                 features_by[way] = features
                 # The first of each reads files that the system does not hold yet.
                 if number:
-                    taken.setdefault((history.days, way), []).append(milliseconds)
+                    milliseconds_of.setdefault((history.days, way), []).append(
+                        milliseconds
+                    )
             differences.update(
                 f"{name} after {history.days} days"
                 for name, value in features_by[VIEWED].items()
@@ -362,7 +364,7 @@ def measured(
     for history in histories:
         for way, read in readings(history).items():
             key = (history.days, way)
-            costs[key] = Cost(read, taken[key])
+            costs[key] = Cost(read, milliseconds_of[key])
     return costs, sorted(differences)
 
 
@@ -403,7 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.features")
     parser.add_argument("--repeats", type=int, default=31, help="lookups of each kind")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with ExitStack() as undo:
         stack = undo.enter_context(sandbox.emulators())
         histories = []
@@ -411,9 +413,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             histories.append(made(stack, days))
             undo.callback(histories[-1].warehouse.close)
             print(f"{days} days are compacted", file=sys.stderr)
-        costs, differences = measured(histories, repeats=given.repeats)
+        costs, differences = measured(histories, repeats=options.repeats)
     print(
-        f"Medians of {given.repeats} lookups of one of {USERS} users with "
+        f"Medians of {options.repeats} lookups of one of {USERS} users with "
         f"{EVENTS_A_DAY} events a day each, and as many since the compaction."
     )
     problems = [f"the two do not agree on {difference}" for difference in differences]

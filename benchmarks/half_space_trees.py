@@ -159,34 +159,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.half_space_trees")
     parser.add_argument("--rows", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=9)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     python = venvs.python_of(REQUIREMENTS, folder=LOCAL / "venvs", say=print)
-    array = generate(given.rows + WINDOW)
+    array = generate(options.rows + WINDOW)
     names = sorted(FEATURES)
     mappings = [dict(zip(names, row, strict=True)) for row in array.tolist()]
     forms = {"array": array, "mappings": mappings}
     lines, problems = [], []
     print(
-        f"{given.rows:,} rows of {len(FEATURES)} features, height {HEIGHT}, window "
-        f"{WINDOW}; {given.rounds} rounds"
+        f"{options.rows:,} rows of {len(FEATURES)} features, height {HEIGHT}, window "
+        f"{WINDOW}; {options.rounds} rounds"
     )
     with river(python, mappings) as process:
         for n_trees in TREES:
             theirs: dict[bool, list[float]] = {False: [], True: []}
             ours: list[list[float]] = [[] for _ in CASES]
             differ = [False] * len(CASES)
-            for _ in range(given.rounds):
-                wanted = {}
+            for _ in range(options.rounds):
+                expected = {}
                 for is_scaled, seconds in theirs.items():
-                    taken, wanted[is_scaled] = by_river(
+                    seconds_taken, expected[is_scaled] = by_river(
                         process, n_trees, is_scaled=is_scaled
                     )
-                    seconds.append(taken)
+                    seconds.append(seconds_taken)
                 for place, case in enumerate(CASES):
-                    taken, scores = by_us(case, n_trees, forms[case.form])
-                    ours[place].append(taken)
-                    differ[place] |= scores != wanted[case.limits == "minmax"]
+                    seconds_taken, scores = by_us(case, n_trees, forms[case.form])
+                    ours[place].append(seconds_taken)
+                    differ[place] |= scores != expected[case.limits == "minmax"]
             for case, seconds, is_different in zip(CASES, ours, differ, strict=True):
                 row = (n_trees, case.limits or "0 to 1", case.form, f"{case.chunk:,}")
                 target = (case.target or {}).get(n_trees)
@@ -195,10 +195,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     Line(
                         what=what,
                         unit="rows a processor second",
-                        ours=[given.rows / spent for spent in seconds],
+                        ours=[options.rows / spent for spent in seconds],
                         peer="river",
                         theirs=[
-                            given.rows / spent
+                            options.rows / spent
                             for spent in theirs[case.limits == "minmax"]
                         ],
                         least=target,

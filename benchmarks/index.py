@@ -123,13 +123,13 @@ def build(users: int) -> dict[str, float]:
 
 def built(users: int) -> dict[str, float]:
     """Build a file in a process of its own."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks.index", "--build", str(users)],
         check=True,
         capture_output=True,
         text=True,
     )
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(process.stdout))
 
 
 def answer_of(port: int) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def cold_starts(
     rounds: int,
 ) -> dict[str, list[float]]:
     """Return the seconds from the start of each process to its first answer."""
-    taken: dict[str, list[float]] = {name: [] for name in sources}
+    seconds_of: dict[str, list[float]] = {name: [] for name in sources}
     # The first of each reads files that the system does not hold yet.
     for _ in range(rounds + 1):
         for name, source in sources.items():
@@ -166,12 +166,12 @@ def cold_starts(
             process = started(name, source, python, environment, port)
             try:
                 answer = answer_of(port)
-                taken[name].append(time.perf_counter() - began)
+                seconds_of[name].append(time.perf_counter() - began)
             finally:
                 stop([process])
             if name == OWN and answer["probability"] is None:
                 raise RuntimeError("02-GetProba does not know a user of the index")
-    return {name: every[1:] for name, every in taken.items()}
+    return {name: every[1:] for name, every in seconds_of.items()}
 
 
 def publish(environment: Mapping[str, str]) -> None:
@@ -179,10 +179,10 @@ def publish(environment: Mapping[str, str]) -> None:
     settings = Settings.from_environment(environment)
     # Google's client reads it there.
     os.environ["STORAGE_EMULATOR_HOST"] = environment["STORAGE_EMULATOR_HOST"]
-    made: Any = Made()
+    table: Any = Made()
     with contextlib.closing(Artifacts.open(settings)) as artifacts:
         index_writer.publish(
-            made,
+            table,
             artifacts,
             settings.use_case,
             run_id=uuid.uuid4().hex,
@@ -231,11 +231,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--users", type=int, nargs="+", default=SIZES, help="of the indexes built"
     )
     parser.add_argument("--build", type=int, help="only build an index of so many")
-    given = parser.parse_args(arguments)
-    if given.build:
-        print(json.dumps(build(given.build)))
+    options = parser.parse_args(arguments)
+    if options.build:
+        print(json.dumps(build(options.build)))
         return 0
-    builds = [built(users) for users in given.users]
+    builds = [built(users) for users in options.users]
     python = venvs.python_of(FUNCTION / "requirements.txt", folder=LOCAL / "venvs")
     with sandbox.emulators() as stack:
         folder = stack.state.home
@@ -251,20 +251,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ),
             EMPTY: empty(folder / "empty", EMPTY_ASYNCHRONOUS),
         }
-        starts = cold_starts(python, sources, environment, rounds=given.rounds)
+        starts = cold_starts(python, sources, environment, rounds=options.rounds)
         with servers(sources, python, environment) as processes:
             served = {name: process.port for name, process in processes.items()}
             for port in served.values():
                 answer_of(port)
             loads = lookup.measured(
-                generator(given.client, lookup.lookups(), folder),
+                generator(options.client, lookup.lookups(), folder),
                 served,
-                rounds=given.rounds,
-                seconds=given.seconds,
+                rounds=options.rounds,
+                seconds=options.seconds,
             )
     print(
-        f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS:,} users, "
-        f"load by {given.client}, one process a server."
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s, {USERS:,} "
+        f"users, load by {options.client}, one process a server."
     )
     return finish(report(loads, starts, builds), problems=failed(loads))
 

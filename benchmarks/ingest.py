@@ -130,15 +130,15 @@ def measured(
         for name, process in processes.items():
             take_counts(service)
             began = cpu_s(process)
-            given = load(process.port, seconds, CONNECTIONS)
+            round_load = load(process.port, seconds, CONNECTIONS)
             spent = cpu_s(process) - began
             # What was under way when the load ended is appended too.
             time.sleep(20 * APPEND_S)
             counts = take_counts(service)
             turns[name].append(
                 Round(
-                    load=given,
-                    cpu_us=spent / given.requests * 1e6,
+                    load=round_load,
+                    cpu_us=spent / round_load.requests * 1e6,
                     appends=len(counts.rows),
                     rows=sum(counts.rows),
                     distinct=len(counts.event_ids),
@@ -225,12 +225,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.ingest")
     add_options(parser, rounds=5, seconds=3.0)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(
         FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
     )
-    made = pushes(round(REQUESTS_PER_S * given.seconds))
+    requests = pushes(round(REQUESTS_PER_S * options.seconds))
     with contextlib.ExitStack() as undo:
         stack = undo.enter_context(sandbox.emulators())
         folder = stack.state.home
@@ -249,21 +249,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         processes = undo.enter_context(servers(sources, python, environment))
         turns = measured(
-            generator(given.client, made, folder),
+            generator(options.client, requests, folder),
             processes,
             service,
-            rounds=given.rounds,
-            seconds=given.seconds,
+            rounds=options.rounds,
+            seconds=options.seconds,
         )
-        checked = unstored(made[:CHECKED_REQUESTS], processes[OWN].port, service)
+        checked = unstored(requests[:CHECKED_REQUESTS], processes[OWN].port, service)
     print(
-        f"Medians of {given.rounds} rounds of {given.seconds:g} s at {CONNECTIONS} "
-        f"connections, load by {given.client}, one process a server."
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s at {CONNECTIONS} "
+        f"connections, load by {options.client}, one process a server."
     )
     acknowledged, missing, failures = checked
     print(
-        f"\nOf {len(made[:CHECKED_REQUESTS]):,} distinct events {acknowledged:,} were "
-        f"acknowledged; {missing} of those were in no append, {failures} failed."
+        f"\nOf {len(requests[:CHECKED_REQUESTS]):,} distinct events {acknowledged:,} "
+        f"were acknowledged; {missing} of those were in no append, {failures} failed."
     )
     wrong = [*problems(turns)]
     if missing or failures:

@@ -30,23 +30,27 @@ def pushes(count: int) -> list[Request]:
         name="projects/benchmark/subscriptions/events-stream-features",
         dead_letter_policy=DeadLetterPolicy.pb()(max_delivery_attempts=20),
     )
-    made: list[Request] = []
+    requests: list[Request] = []
     seed = 0
-    while len(made) < count:
+    while len(requests) < count:
         seed += 1
         games = Games(seed=seed, users=max(1, count // EVENTS_PER_USER))
-        for payload, attributes in islice(games.payloads(), count - len(made)):
+        for payload, attributes in islice(games.payloads(), count - len(requests)):
             message = PubsubMessage.pb()(
-                data=payload, attributes=attributes, message_id=str(10**15 + len(made))
+                data=payload,
+                attributes=attributes,
+                message_id=str(10**15 + len(requests)),
             )
             message.publish_time.GetCurrentTime()
             delivery = Delivery(message, attempts=1)
             request = endpoint.request(subscription, delivery)
-            made.append(Request(request, attributes["event_id"]))
-    return made
+            requests.append(Request(request, attributes["event_id"]))
+    return requests
 
 
-def unstored(given: Sequence[Request], port: int, service: int) -> tuple[int, int, int]:
+def unstored(
+    requests: Sequence[Request], port: int, service: int
+) -> tuple[int, int, int]:
     """
     Send pushes until each has an answer, and look for them in what was appended.
 
@@ -56,7 +60,7 @@ def unstored(given: Sequence[Request], port: int, service: int) -> tuple[int, in
     """
     take_counts(service)
     _, senders = asyncio.run(
-        send(port, iter(given), seconds=None, connections=CONNECTIONS)
+        send(port, iter(requests), seconds=None, connections=CONNECTIONS)
     )
     acknowledged = {name for sender in senders for name in sender.acknowledged}
     missing = acknowledged - take_counts(service).event_ids

@@ -105,8 +105,8 @@ def _played(
     conversions = generator.binomial(members, np.minimum(p * (1 + effect), 1))
     count = len(members)
     campaign, group = np.nonzero(conversions)
-    each = conversions[campaign, group]
-    campaign, x = np.repeat(campaign, each), np.repeat(p[group], each)
+    counts = conversions[campaign, group]
+    campaign, x = np.repeat(campaign, counts), np.repeat(p[group], counts)
     paid = generator.lognormal(3.0, _AMOUNTS, size=len(campaign))
 
     def total(weights: Floats) -> Floats:
@@ -202,10 +202,10 @@ def weekly(
     truth = true_effect(shop, outcome)
     covered, helps = np.ones(count, bool), np.zeros(count, bool)
     totals: list[Sums] = []
-    seen: list[tuple[Floats, Floats]] = []
+    sizes_seen: list[tuple[Floats, Floats]] = []
     for users in sizes:
-        drawn = draw(generator, shop, users, count=count, share=share)
-        new = [getattr(group, outcome) for group in drawn]
+        groups = draw(generator, shop, users, count=count, share=share)
+        new = [getattr(group, outcome) for group in groups]
         totals = (
             [_added(*pair) for pair in zip(totals or new, new, strict=True)]
             if totals
@@ -220,8 +220,8 @@ def weekly(
         ).difference
         covered &= (difference.low <= truth) & (truth <= difference.high)
         helps |= difference.low > 0
-        seen.append((treated.users, control.users))
-    counts = np.moveaxis(np.array(seen), 0, -1)
+        sizes_seen.append((treated.users, control.users))
+    counts = np.moveaxis(np.array(sizes_seen), 0, -1)
     p_values = lift.sample_ratio(counts[0], counts[1], share=SHARE)
     return Looks(
         covered=float(covered.mean()),

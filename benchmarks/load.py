@@ -92,11 +92,11 @@ def generator(client: str, requests: Sequence[Request], folder: Path) -> Generat
     )
 
 
-def wrk_script(made: Sequence[Request], folder: Path) -> Path:
+def wrk_script(requests: Sequence[Request], folder: Path) -> Path:
     """Write requests, and the script that lets ``wrk`` send them; return that."""
     file_name = folder / "requests"
     with file_name.open("wb") as file:
-        for request in made:
+        for request in requests:
             file.write(b"%d\n%b" % (len(request.data), request.data))
     script = folder / "requests.lua"
     script.write_text(WRK_SCRIPT.format(file=file_name))
@@ -105,7 +105,7 @@ def wrk_script(made: Sequence[Request], folder: Path) -> Path:
 
 def by_wrk(script: Path, port: int, seconds: float, *, connections: int) -> Load:
     """Send through ``wrk``."""
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *("wrk", "--threads", "1", "--connections", str(connections)),
             *("--duration", f"{max(1, round(seconds))}s", "--latency"),
@@ -116,21 +116,21 @@ def by_wrk(script: Path, port: int, seconds: float, *, connections: int) -> Load
         text=True,
     )
 
-    def found(pattern: str) -> re.Match[str]:
-        match = re.search(pattern, done.stdout)
+    def figure(pattern: str) -> re.Match[str]:
+        match = re.search(pattern, process.stdout)
         if match is None:
-            raise RuntimeError(f"wrk said something unexpected:\n{done.stdout}")
+            raise RuntimeError(f"wrk said something unexpected:\n{process.stdout}")
         return match
 
-    p50 = found(r"50%\s+([\d.]+)(us|ms|s|m)\b")
-    p99 = found(r"99%\s+([\d.]+)(us|ms|s|m)\b")
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
-    errors = re.search(r"Socket errors: (.+)", done.stdout)
+    p50 = figure(r"50%\s+([\d.]+)(us|ms|s|m)\b")
+    p99 = figure(r"99%\s+([\d.]+)(us|ms|s|m)\b")
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", process.stdout)
+    errors = re.search(r"Socket errors: (.+)", process.stdout)
     failures = int(refused[1]) if refused else 0
     failures += sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0
     return Load(
-        requests=int(found(r"(\d+) requests in")[1]),
-        requests_per_s=float(found(r"Requests/sec:\s+([\d.]+)")[1]),
+        requests=int(figure(r"(\d+) requests in")[1]),
+        requests_per_s=float(figure(r"Requests/sec:\s+([\d.]+)")[1]),
         p50_ms=float(p50[1]) * MILLISECONDS[p50[2]],
         p99_ms=float(p99[1]) * MILLISECONDS[p99[2]],
         failures=failures,
@@ -248,7 +248,7 @@ def by_python(
     elapsed, senders = asyncio.run(
         send(port, iter(given), seconds=seconds, connections=connections)
     )
-    latencies = [taken for sender in senders for taken in sender.latencies]
+    latencies = [latency for sender in senders for latency in sender.latencies]
     cuts = statistics.quantiles(latencies, n=100)
     return Load(
         requests=len(latencies),

@@ -176,19 +176,19 @@ def import_seconds(
     python: Path, folder: Path
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Return the seconds of the base's import and of 02-GetProba's own."""
-    taken: dict[str, list[float]] = {BASE_IMPORT: [], OWN_IMPORT: []}
+    seconds_of: dict[str, list[float]] = {BASE_IMPORT: [], OWN_IMPORT: []}
     for _ in range(IMPORT_ROUNDS + 1):
-        for what, seconds in taken.items():
-            done = subprocess.run(
+        for what, seconds in seconds_of.items():
+            process = subprocess.run(
                 [str(python), "-c", TIMED_IMPORT.format(what)],
                 cwd=folder,
                 check=True,
                 capture_output=True,
                 text=True,
             )
-            seconds.append(float(done.stdout))
+            seconds.append(float(process.stdout))
     # The first of each reads files that the system does not hold yet.
-    return taken[BASE_IMPORT][1:], taken[OWN_IMPORT][1:]
+    return seconds_of[BASE_IMPORT][1:], seconds_of[OWN_IMPORT][1:]
 
 
 def measured(
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.lookup")
     add_options(parser, rounds=5, seconds=2.0)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(
         FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
@@ -264,15 +264,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with servers(sources, python, environment) as processes:
             fill_cache(processes[OWN].port)
             loads = measured(
-                generator(given.client, lookups(), folder),
+                generator(options.client, lookups(), folder),
                 {name: process.port for name, process in processes.items()},
-                rounds=given.rounds,
-                seconds=given.seconds,
+                rounds=options.rounds,
+                seconds=options.seconds,
             )
         imports = import_seconds(python, folder / "get_proba")
     print(
-        f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS} users, "
-        f"load by {given.client}, one process a server."
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s, {USERS} users, "
+        f"load by {options.client}, one process a server."
     )
     lines, problems = report(loads, imports)
     return finish(lines, problems=problems)

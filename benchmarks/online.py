@@ -260,8 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=CANDIDATES, action="append")
     add_options(parser, rounds=3, seconds=4.0)
     parser.add_argument("--linger-ms", type=float, help="PROPENSITY_SCORE_LINGER_MS")
-    given = parser.parse_args(arguments)
-    names = [OWN, *(name for name in (ONE, RAY) if name in (given.only or (ONE, RAY)))]
+    options = parser.parse_args(arguments)
+    names = [
+        OWN,
+        *(name for name in (ONE, RAY) if name in (options.only or (ONE, RAY))),
+    ]
     score_python = venvs.python_of(
         FUNCTION / "requirements-score.txt", folder=LOCAL / "venvs", say=print
     )
@@ -281,10 +284,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "OMP_NUM_THREADS": "1",
             "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service}",
         }
-        if given.linger_ms is not None:
-            environment["PROPENSITY_SCORE_LINGER_MS"] = str(given.linger_ms)
-        load = generator(given.client, requests_of(TRANSACTIONS), folder)
-        for model in given.model or CANDIDATES:
+        if options.linger_ms is not None:
+            environment["PROPENSITY_SCORE_LINGER_MS"] = str(options.linger_ms)
+        load = generator(options.client, requests_of(TRANSACTIONS), folder)
+        for model in options.model or CANDIDATES:
             place = folder / model
             place.mkdir()
             pipeline = fitted(model)
@@ -297,13 +300,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         processes,
                         load,
                         service=service,
-                        rounds=given.rounds,
-                        seconds=given.seconds,
+                        rounds=options.rounds,
+                        seconds=options.seconds,
                     )
                 )
     print(
-        f"Medians of {given.rounds} rounds of {given.seconds:g} s at {CONNECTIONS} "
-        f"connections, load by {given.client}, one process a server."
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s at {CONNECTIONS} "
+        f"connections, load by {options.client}, one process a server."
     )
     lines, problems = report(every)
     return finish(lines, problems=problems)

@@ -201,16 +201,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _in_process(file: Path, rows: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.predictions", "--of", str(file)]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--rows", str(rows)],
         check=False,
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return {name: float(value) for name, value in json.loads(done.stdout).items()}
+    if process.returncode:
+        raise SystemExit(process.stderr)
+    return {name: float(value) for name, value in json.loads(process.stdout).items()}
 
 
 def report(by_rows: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]:
@@ -223,16 +223,16 @@ def report(by_rows: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Lin
             ("cpu_s", "processor time a user", "µs", 1e6),
             ("rise_mb", "memory a user", "KB", 1024),
         ):
-            here, there = (
+            now, before_it = (
                 [figures[name] / count * times for figures in by_rows.get(count, ())]
                 for count in (rows, before)
             )
             yield Line(
                 what=f"{what} of {rows:,}",
                 unit=unit,
-                ours=here,
+                ours=now,
                 peer=f"of {before:,}" if before else "",
-                theirs=there,
+                theirs=before_it,
                 most=MOST_GROWTH if before else None,
             )
         yield Line(

@@ -20,12 +20,11 @@ by more than the noise of the comparison: a 95% interval, resampled by user.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks import shops
 from benchmarks.report import Line, finish
 from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
-from local.demos.source import DRIFT, SEASON
 from local.exports import ga4_export
-from local.generators.shop.export import Shop
-from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS
 from local.progress import Progress, say, step
 from local.progress import bar as progress_bar
 from propensity import usecases
@@ -62,7 +59,6 @@ Score = Callable[[pa.Table], Floats]
 
 USE_CASE = "ga4_purchase"
 WEEKS = 13
-REAL = "online_retail_ga4.ndjson.zst"
 PLAIN = "plain boosted trees"
 
 # Columns of the plain model: recency, frequency and money.
@@ -85,83 +81,25 @@ RFM = (
 _AS_OFS = 24
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A shop to play: its name, and how its export is loaded."""
-
-    name: str
-    load: Callable[[Warehouse], tuple[date, date]]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
     parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
-    add_users(parser)
+    shops.add_users(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():
-        for source in sources(options.data, seeds=options.seeds, users=options.users):
+        for source in shops.sources(
+            options.data, seeds=options.seeds, users=options.users
+        ):
             played = play(source, count=options.weeks)
             text, judged = report(source.name, played)
             say(text)
             lines += judged
     return finish(lines)
-
-
-def add_users(parser: argparse.ArgumentParser) -> None:
-    """Add the size of generated shops."""
-    parser.add_argument(
-        "--users",
-        type=int,
-        default=DEFAULT_USERS,
-        help=f"of a generated shop, default: {DEFAULT_USERS:,}",
-    )
-
-
-def sources(
-    files: Sequence[Path] | None, *, seeds: int, users: int = DEFAULT_USERS
-) -> Iterator[Source]:
-    """Yield the shops to play."""
-    for path in files or ():
-        yield of_file(path)
-    if files:
-        return
-    for seed in range(DEFAULT_SEED, DEFAULT_SEED + seeds):
-        yield generated(seed, users=users)
-    if folder := os.environ.get("PROPENSITY_DATA"):
-        yield of_file(Path(folder) / REAL)
-
-
-def of_file(path: Path) -> Source:
-    """Return the shop of a file or folder of export rows."""
-
-    def load(warehouse: Warehouse) -> tuple[date, date]:
-        dataset = warehouse.settings.ga4_dataset
-        summary = ga4_export.load_export(warehouse.client, dataset, path)
-        return summary.first_date, summary.last_full_day
-
-    return Source(name=path.name.partition(".")[0], load=load)
-
-
-def generated(seed: int, *, users: int = DEFAULT_USERS) -> Source:
-    """Return the generated shop of a seed, with the demo's season and drift."""
-
-    def load(warehouse: Warehouse) -> tuple[date, date]:
-        shop = Shop(users=users, seed=seed, season=SEASON, drift=DRIFT)
-        days = [shop.first_date + timedelta(days=n) for n in range(_span(shop))]
-        tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
-        ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
-        return shop.first_date, shop.last_date
-
-    return Source(name=f"generated shop, seed {seed}", load=load)
-
-
-def _span(shop: Shop) -> int:
-    return (shop.last_date - shop.first_date).days + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,12 +113,12 @@ class Loaded:
     rows: pa.Table
 
 
-def play(source: Source, *, count: int) -> Played:
+def play(source: shops.Source, *, count: int) -> Played:
     """Load a shop, and train and publish over its last weeks."""
     return _published(loaded(source, count=count))
 
 
-def loaded(source: Source, *, count: int) -> Loaded:
+def loaded(source: shops.Source, *, count: int) -> Loaded:
     """Load a shop; return its last weeks, with features and labels."""
     use_case = usecases.load(USE_CASE)
     with sandbox.opened() as opened:

@@ -69,15 +69,17 @@ def models(only: Collection[str]) -> tuple[Any, dict[str, Any]]:
     part = Slice(rows=rows, label=label, weight=np.ones(len(rows)))
     encoder = fitted(default_preprocessor(USE_CASE), part, FEATURES)
     encoded = np.asarray(transformed(encoder, rows, FEATURES))
-    made: dict[str, Any] = {}
+    fitted_models: dict[str, Any] = {}
     for candidate in USE_CASE.candidates:
         if is_mean(candidate) or (only and candidate.name not in only):
             continue
         model = clone(estimator(candidate, {}, seed=0))
-        made[candidate.name] = fit_on(model, encoded, part, name=candidate.name)
+        fitted_models[candidate.name] = fit_on(
+            model, encoded, part, name=candidate.name
+        )
     if not only:
-        made["mean of all three"] = MeanOfModels(list(made.values()))
-    return encoder, made
+        fitted_models["mean of all three"] = MeanOfModels(list(fitted_models.values()))
+    return encoder, fitted_models
 
 
 def measure(
@@ -112,8 +114,8 @@ def measure(
 
 def lines(only: Collection[str], *, rows: int, repeats: int) -> Iterator[Line]:
     """Yield the lines of each model."""
-    encoder, made = models(only)
-    for name, model in made.items():
+    encoder, fitted_models = models(only)
+    for name, model in fitted_models.items():
         target = TARGETS.get(name)
         # What takes a hundred times as long needs fewer users.
         count = rows if target else max(1, rows // 10)

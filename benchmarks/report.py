@@ -156,7 +156,7 @@ def machine() -> Mapping[str, str]:
 
 def page(
     facts: Mapping[str, str],
-    found: Mapping[str, Sequence[Line]],
+    lines_of: Mapping[str, Sequence[Line]],
     *,
     notes: Sequence[str],
 ) -> str:
@@ -165,10 +165,10 @@ def page(
 
     Args:
         facts: From ``machine``, of the start.
-        found: Lines by benchmark.
+        lines_of: Lines by benchmark.
         notes: What else is to be said, a line each.
     """
-    rows = [[name, *line.cells()] for name, lines in found.items() for line in lines]
+    rows = [[name, *line.cells()] for name, lines in lines_of.items() for line in lines]
     return "\n".join(
         [
             "# Benchmarks",

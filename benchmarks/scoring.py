@@ -256,11 +256,11 @@ def measure_speed(case: Case, pipeline: Pipeline, *, rows: int, repeats: int) ->
 
     pandas_s, arrow_s, difference = [], [], 0.0
     for _ in range(min(repeats, case.repeats_limit)):
-        duration, wanted = seconds(lambda: by_pandas(pipeline, batches, best))
+        duration, expected = seconds(lambda: by_pandas(pipeline, batches, best))
         pandas_s.append(duration)
         duration, scores = seconds(lambda: by_arrow(pipeline, batches))
         arrow_s.append(duration)
-        difference = max(difference, float(np.max(np.abs(scores - wanted))))
+        difference = max(difference, float(np.max(np.abs(scores - expected))))
     return Speed(total, best, pandas_s, arrow_s, difference)
 
 

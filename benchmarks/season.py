@@ -211,8 +211,10 @@ def _evaluated(
     """Return weeks as 03 has them at first, without such as have one class alone."""
     evaluated = []
     for week in weeks:
-        there = random.binomial(week.conversions.astype(np.int64), 1 - late)
-        observed = metrics.grouped(week.published, week.users, there.astype(np.float64))
+        on_time = random.binomial(week.conversions.astype(np.int64), 1 - late)
+        observed = metrics.grouped(
+            week.published, week.users, on_time.astype(np.float64)
+        )
         residual = season.residual(observed)
         if residual is None:
             continue
@@ -222,8 +224,8 @@ def _evaluated(
                 model_version=week.version,
                 log_odds=(week.shift or 0.0) + residual.log_odds,
                 standard_error=residual.standard_error,
-                conversions=int(there.sum()),
-                others=int(week.users.sum() - there.sum()),
+                conversions=int(on_time.sum()),
+                others=int(week.users.sum() - on_time.sum()),
                 is_final=False,
             )
         )

@@ -104,7 +104,7 @@ class Program:
 
     def rate(self, path: Path, count: int) -> Rate:
         """Run it once, on the core that this process is on."""
-        done = subprocess.run(
+        process = subprocess.run(
             [*self.command, str(path), str(count), *self.arguments],
             check=True,
             stdout=subprocess.PIPE,
@@ -112,7 +112,7 @@ class Program:
             cwd=HERE.parent,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )
-        answer = json.loads(done.stdout.splitlines()[-1])
+        answer = json.loads(process.stdout.splitlines()[-1])
         events = answer["events"]
         return Rate(events / answer["processor_s"], events / answer["clock_s"])
 
@@ -173,7 +173,7 @@ def delivered(payloads: Sequence[bytes]) -> list[Message]:
 def summed(rows: pa.RecordBatch) -> pa.Table:
     """Return exact counts, sums and sums of squares per user and type of event."""
     amounts = rows.column("amount").cast(pa.decimal128(12, 2))
-    given = pa.table(
+    table = pa.table(
         {
             "user_id": rows.column("user_id"),
             "event_type": rows.column("event_type"),
@@ -181,7 +181,7 @@ def summed(rows: pa.RecordBatch) -> pa.Table:
             "square": pc.multiply(amounts, amounts),
         }
     )
-    return given.group_by(["user_id", "event_type"], use_threads=False).aggregate(
+    return table.group_by(["user_id", "event_type"], use_threads=False).aggregate(
         [("amount", "count"), ("amount", "sum"), ("square", "sum")]
     )
 
@@ -189,9 +189,9 @@ def summed(rows: pa.RecordBatch) -> pa.Table:
 def transactions(count: int) -> list[bytes]:
     """Return card transactions of now, as producers send most of them."""
     now = datetime.now(UTC)
-    drawn = Cards(transactions=count).drawn.stretched(now - timedelta(hours=2), now)
+    cards = Cards(transactions=count).drawn.stretched(now - timedelta(hours=2), now)
     return [
-        json.dumps(event, separators=(",", ":")).encode() for event in drawn.events()
+        json.dumps(event, separators=(",", ":")).encode() for event in cards.events()
     ]
 
 
@@ -320,9 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.ours:
-        path, count, what = given.ours
+    options = parser.parse_args(arguments)
+    if options.ours:
+        path, count, what = options.ours
         answer = run_ours(Path(path), int(count), what)
         print(json.dumps(answer))
         return 0
@@ -331,17 +331,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, storey, bytewax = programs()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "events.ndjson"
-        write_events(file, given.events)
-        searched = min(given.events, SEARCHED_EVENTS)
+        write_events(file, options.events)
+        searched = min(options.events, SEARCHED_EVENTS)
         measured = [*ours, *fastest(storey, file, searched), *bytewax]
         rates: dict[str, list[Rate]] = {program.name: [] for program in measured}
-        for number in range(given.rounds):
+        for number in range(options.rounds):
             for program in measured:
-                rates[program.name].append(program.rate(file, given.events))
-            print(f"round {number + 1} of {given.rounds}", file=sys.stderr)
+                rates[program.name].append(program.rate(file, options.events))
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
     print(
-        f"\nMedians of {given.rounds} rounds of {given.events:,} events on one core; "
-        f"ours in groups of {GROUP_MESSAGES}."
+        f"\nMedians of {options.rounds} rounds of {options.events:,} events on one core"
+        f"; ours in groups of {GROUP_MESSAGES}."
     )
     return finish(lines(rates))
 

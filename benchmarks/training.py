@@ -130,8 +130,8 @@ def memory(use_case: UseCase, count: int) -> Iterator[Line]:
             "--candidates",
             *(candidate.name for candidate in use_case.candidates),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    measured = json.loads(done.stdout)
+        process = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured = json.loads(process.stdout)
     yield Line(
         what=f"memory of a training of {count:,} rows",
         unit="GiB",
@@ -154,8 +154,8 @@ def write(name: str, count: int, file: Path) -> None:
 
 def peak(use_case: UseCase, file: Path) -> dict[str, float]:
     """Return the most bytes of this process, and the seconds, of a training of rows."""
-    with pa.OSFile(str(file)) as source, pa.ipc.open_file(source) as given:
-        rows = data.in_order(given.read_all())
+    with pa.OSFile(str(file)) as source, pa.ipc.open_file(source) as reader:
+        rows = data.in_order(reader.read_all())
     measured, trained = whole_training(use_case, rows, Settings(project="benchmark"))
     return {
         "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -258,7 +258,7 @@ def bare_fits(
     for candidate, part, weeks in fits:
         encoded = transformed(encoder, part.rows, features)
         weighted = recipe.aged(part, weeks)
-        took = []
+        seconds_taken = []
         for threads in (1, None):
             model = estimator(candidate, {}, seed=settings.seed)
             if isinstance(model, RandomForestClassifier):
@@ -266,9 +266,9 @@ def bare_fits(
             with threadpool_limits(threads):
                 began = time.perf_counter(), time.process_time()
                 model.fit(encoded, part.label, **weighted.sample_weight)
-                took.append(time.perf_counter() - began[0])
+                seconds_taken.append(time.perf_counter() - began[0])
                 processor += (time.process_time() - began[1]) * (threads == 1)
-        seconds += min(took)
+        seconds += min(seconds_taken)
     return seconds, processor
 
 

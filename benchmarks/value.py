@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import quality
+from benchmarks import quality, shops
 from benchmarks.report import Line, finish
 from local.progress import Progress, say
 from propensity.learning import amounts, data, fit, gate, gini, uncertainty, value
@@ -66,12 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
     parser.add_argument("--weeks", type=int, default=quality.WEEKS)
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
-    quality.add_users(parser)
+    shops.add_users(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():
-        for source in quality.sources(
+        for source in shops.sources(
             options.data, seeds=options.seeds, users=options.users
         ):
             weeks, notes = play(quality.loaded(source, count=options.weeks))

@@ -148,10 +148,10 @@ def is_usable(python: Path) -> bool:
     program = "import pip, sys; print(sys.version_info[:3])"
     if not python.exists():
         return False
-    done = subprocess.run(
+    process = subprocess.run(
         [str(python), "-c", program], check=False, capture_output=True, text=True
     )
-    return done.stdout.strip() == str(sys.version_info[:3])
+    return process.stdout.strip() == str(sys.version_info[:3])
 
 
 def install_development(progress: Progress) -> None:

@@ -89,7 +89,7 @@ def run(choice: Choice) -> Played:
     )
 
 
-def play(state: State, chosen: Options, options: Choice) -> str:
+def play(state: State, settings: Options, options: Choice) -> str:
     """
     Check the data, start everything, and play.
 
@@ -105,7 +105,7 @@ def play(state: State, chosen: Options, options: Choice) -> str:
     leaving = contextlib.ExitStack()
     try:
         with step("starting"):
-            stack = leaving.enter_context(Stack(state, options=chosen, say=say))
+            stack = leaving.enter_context(Stack(state, options=settings, say=say))
             from local.demos import shop
             from local.stack import pages
         shop.run(stack, options)
@@ -162,7 +162,7 @@ def refusing(kind: type[Exception]) -> Iterator[None]:
         raise UnusableData(str(error)) from error
 
 
-def state_of(options: Choice, chosen: Options) -> State:
+def state_of(options: Choice, settings: Options) -> State:
     """
     Return the state to play in: one for each data set, user column and label event.
 
@@ -176,8 +176,8 @@ def state_of(options: Choice, chosen: Options) -> State:
         return State(options.state)
     name = State.of_data(data).name
     for value, usual in (
-        (chosen.user_column, Options.user_column),
-        (chosen.label_event, Options.label_event),
+        (settings.user_column, Options.user_column),
+        (settings.label_event, Options.label_event),
     ):
         name += "" if value == usual else f"-{value}"
     return State(name[:64])

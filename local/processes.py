@@ -207,14 +207,14 @@ def _end_left_behind(process: Process) -> bool:
     Workers of a server may not notice, and keep its port. They have its command line;
     what has another is of a group that got the same number later.
     """
-    found = False
+    has_left = False
     for member in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             is_of_group = os.getpgid(member.pid) == process.pid
             if is_of_group and str(process.port) in member.cmdline():
                 member.kill()
-                found = True
-    return found
+                has_left = True
+    return has_left
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:

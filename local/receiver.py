@@ -213,8 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=0.0,
         help="share of requests whose answer is lost, 0 to 1 (default: 0)",
     )
-    chosen = parser.parse_args(arguments)
-    receiver = Receiver(Limits(rate=chosen.rate), Faults(lost=chosen.lost), chosen.port)
+    options = parser.parse_args(arguments)
+    receiver = Receiver(
+        Limits(rate=options.rate), Faults(lost=options.lost), options.port
+    )
     print(f"a receiver of audiences: {receiver.url}", flush=True)
     receiver.serve()
 

@@ -130,7 +130,7 @@ def run(*command: str, environment: Mapping[str, str]) -> None:
     Raises:
         LocalError: It failed; the message has its last lines, and what to do.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         check=False,
         text=True,
@@ -138,8 +138,8 @@ def run(*command: str, environment: Mapping[str, str]) -> None:
         stderr=subprocess.STDOUT,
         env=environment,
     )
-    if done.returncode:
-        lines = [f"    {line}" for line in done.stdout.splitlines()[-SHOWN_LINES:]]
+    if process.returncode:
+        lines = [f"    {line}" for line in process.stdout.splitlines()[-SHOWN_LINES:]]
         raise LocalError(
             "\n".join([f"`{' '.join(command)}` failed:", *lines])
             + "\nIs the package index reachable? Then try again."
@@ -166,7 +166,7 @@ def uv_environment(environment: Mapping[str, str]) -> dict[str, str]:
 @functools.cache
 def pip_configuration() -> dict[str, str]:
     """Return how pip is set for ``install``: by its files, then by variables."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
         check=False,
         capture_output=True,
@@ -174,7 +174,7 @@ def pip_configuration() -> dict[str, str]:
     )
     settings: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for section, name, value in re.findall(
-        r"^(global|install|:env:)\.([\w-]+)=(.+)$", done.stdout, re.MULTILINE
+        r"^(global|install|:env:)\.([\w-]+)=(.+)$", process.stdout, re.MULTILINE
     ):
         settings[section][name] = str(ast.literal_eval(value))
     return {**settings["global"], **settings["install"], **settings[":env:"]}

@@ -102,8 +102,8 @@ def act(
                 previewed = command(environment, "audience", "preview", *options)
             say(preview_text(previewed))
         with step(f"sending the audience of {as_of}"):
-            sent = command(environment, "audience", "send", *options)
-        say(sent_text(sent))
+            answer = command(environment, "audience", "send", *options)
+        say(sent_text(answer))
 
 
 def command(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def command(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     Raises:
         LocalError: It failed.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "propensity", *words, "--json"],
         cwd=ROOT,
         env={**os.environ, **environment},
@@ -123,10 +123,10 @@ def command(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
         check=False,
         timeout=TIMEOUT_S,
     )
-    if done.returncode:
-        reason = done.stderr.strip() or "it said nothing"
+    if process.returncode:
+        reason = process.stderr.strip() or "it said nothing"
         raise LocalError(f"propensity {' '.join(words)} failed: {reason}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(process.stdout)
     return answer
 
 

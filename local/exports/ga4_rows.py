@@ -288,12 +288,12 @@ def _lines(raw: BinaryIO) -> Iterator[bytes]:
 def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]:
     """Yield (line number, object) of one NDJSON file; blank lines are skipped."""
     with path.open("rb") as raw:
-        done = number = 0
+        read_bytes = number = 0
         try:
             for number, line in enumerate(_lines(raw), start=1):
                 if number % 1000 == 0:
-                    advance(raw.tell() - done)
-                    done = raw.tell()
+                    advance(raw.tell() - read_bytes)
+                    read_bytes = raw.tell()
                 if not line.strip():
                     continue
                 try:
@@ -309,7 +309,7 @@ def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]
                 f"{path}, after line {number}: wanted a whole file, found one that "
                 f"cannot be decompressed: {error}"
             ) from error
-        advance(path.stat().st_size - done)
+        advance(path.stat().st_size - read_bytes)
 
 
 def _parquet_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]:

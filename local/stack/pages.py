@@ -32,7 +32,7 @@ def write(stack: Stack) -> str:
     Returns:
         Why there is none; empty where there is.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *(sys.executable, "-m", "propensity", "dashboard", "--local"),
             *("--state", stack.state.name),
@@ -45,8 +45,8 @@ def write(stack: Stack) -> str:
         check=False,
         timeout=WRITTEN_S,
     )
-    reason = done.stderr.strip().splitlines() or ["it said nothing"]
-    return reason[-1] if done.returncode else ""
+    reason = process.stderr.strip().splitlines() or ["it said nothing"]
+    return reason[-1] if process.returncode else ""
 
 
 def serve(stack: Stack) -> None:

@@ -68,12 +68,12 @@ def _in_place(node: Any, context: Any) -> Any:
     elements = source.expressions[0]
     if where:
         elements = _applied("list_filter", elements, where.this, element.name)
-    made = _aggregated(aggregate, elements, element.name)
-    if made is None:
+    value = _aggregated(aggregate, elements, element.name)
+    if value is None:
         return node
-    made.type = node.type or aggregate.type
+    value.type = node.type or aggregate.type
     # One that is a column has the name that the emulator gives it, where it has no own.
-    return exp.alias_(made, node.alias) if node.alias else made
+    return exp.alias_(value, node.alias) if node.alias else value
 
 
 def _is_plain(query: Any) -> bool:

@@ -54,8 +54,8 @@ def keep_jobs_in_memory(database: Any) -> None:
         return sorted(matches, key=lambda job: (-created(job), job.jobReference.jobId))
 
     def delete(project: str, job_id: str) -> None:
-        for one in (job_id, *children.pop((project, job_id), ())):
-            jobs.pop((project, one), None)
+        for job_or_child in (job_id, *children.pop((project, job_id), ())):
+            jobs.pop((project, job_or_child), None)
 
     def execute_on_jobs(
         cursor: Any, project: str, job_id: Any, config: Any, *rest: Any, **named: Any

@@ -95,7 +95,7 @@ def _fetched(endpoint: str, uri: str, folder: Path) -> list[str]:
 
 def _named(base: str, bucket: str, pattern: str) -> Iterator[str]:
     prefix = pattern.partition("*")[0]
-    asked = {"prefix": prefix}
+    query = {"prefix": prefix}
     matches = re.compile(
         "".join(
             ".*" if part == "*" else re.escape(part)
@@ -104,7 +104,7 @@ def _named(base: str, bucket: str, pattern: str) -> Iterator[str]:
         re.DOTALL,
     )
     while True:
-        link = f"{base}/storage/v1/b/{bucket}/o?{urlencode(asked)}"
+        link = f"{base}/storage/v1/b/{bucket}/o?{urlencode(query)}"
         with _asked(link) as answer:
             page = json.load(answer)
         for item in page.get("items", ()):
@@ -112,7 +112,7 @@ def _named(base: str, bucket: str, pattern: str) -> Iterator[str]:
                 yield item["name"]
         if "nextPageToken" not in page:
             return
-        asked["pageToken"] = page["nextPageToken"]
+        query["pageToken"] = page["nextPageToken"]
 
 
 @contextlib.contextmanager
@@ -132,29 +132,29 @@ def _asked(link: str) -> Iterator[Any]:
 def _refuse_unknown(cursor: Any, files: str, fields: Sequence[Any]) -> None:
     from local_bigquery.errors import BigQueryError
 
-    [(found,)] = cursor.sql(
+    [(structure,)] = cursor.sql(
         f"SELECT json_group_structure(json) FROM read_ndjson_objects({files})"
     ).fetchall()
-    if found is None:
+    if structure is None:
         return
-    for path in _unknown(json.loads(found), fields):
+    for path in _unknown(json.loads(structure), fields):
         raise BigQueryError(
             "invalid",
             f"Error while reading data, error message: No such field: {path}.",
         )
 
 
-def _unknown(found: Any, fields: Sequence[Any], within: str = "") -> Iterator[str]:
+def _unknown(structure: Any, fields: Sequence[Any], within: str = "") -> Iterator[str]:
     """Yield fields of some rows' structure, as DuckDB tells it, that no schema has."""
-    if isinstance(found, list):
-        for each in found:
-            yield from _unknown(each, fields, within)
+    if isinstance(structure, list):
+        for part in structure:
+            yield from _unknown(part, fields, within)
         return
-    if not isinstance(found, Mapping):
+    if not isinstance(structure, Mapping):
         return
     # BigQuery takes a name in any case. DuckDB does not, and would load null.
     known = {field.name: field for field in fields}
-    for name, inner in found.items():
+    for name, inner in structure.items():
         field = known.get(name)
         if field is None:
             yield within + name

@@ -64,9 +64,9 @@ def import_models(  # noqa: PLR0915
         return folder / f"{'.'.join(keys)}.onnx"
 
     def option(tree: Any, name: str) -> str:
-        for found in tree.find_all(exp.Property):
-            if found.name.casefold() == name:
-                return str(found.args["value"].name)
+        for property_ in tree.find_all(exp.Property):
+            if property_.name.casefold() == name:
+                return str(property_.args["value"].name)
         return ""
 
     def apply(tree: Any, project: str, dataset: str | None, *rest: Any) -> None:

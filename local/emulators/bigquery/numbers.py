@@ -279,9 +279,9 @@ class ExactRules:
         operands = [node.this, node.args.get("expression")]
         # A literal is NUMERIC beside one; it is a cast of its text by now.
         kinds = {
-            self._kind(one)
-            for one in operands
-            if one is not None and not isinstance(one.this, exp.Literal)
+            self._kind(operand)
+            for operand in operands
+            if operand is not None and not isinstance(operand.this, exp.Literal)
         }
         if self._type.DECIMAL in kinds and not kinds & self._typing.FLOATS:
             return self._numeric(node, node)

@@ -44,10 +44,10 @@ def refuse_other_types() -> None:
 
 
 def _refused(known: Sequence[Any], fields: Sequence[Any]) -> Any:
-    of = {field.name.casefold(): field for field in known}
+    columns = {field.name.casefold(): field for field in known}
     for field in fields:
         name, mode = field.name, field.mode or "NULLABLE"
-        before = of.get(name.casefold())
+        before = columns.get(name.casefold())
         if before is None:
             if mode == "REQUIRED":
                 yield f"Cannot add a required field to an existing schema: {name}"
@@ -61,8 +61,8 @@ def _refused(known: Sequence[Any], fields: Sequence[Any]) -> Any:
             mode != mode_before and mode_before == "REPEATED"
         ):
             yield f"Field {name} has changed mode from {mode_before} to {mode}"
-        inner = {each.name.casefold() for each in before.fields or ()}
-        if inner != {each.name.casefold() for each in field.fields or ()}:
+        inner = {field_.name.casefold() for field_ in before.fields or ()}
+        if inner != {field_.name.casefold() for field_ in field.fields or ()}:
             yield (f"The local emulator cannot change the fields of a record: {name}")
         yield from _refused(before.fields or (), field.fields or ())
 

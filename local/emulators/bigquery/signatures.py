@@ -51,14 +51,14 @@ class Signatures:
         """Settle a node; tell whether there was anything to do."""
         from sqlglot import exp
 
-        if (made := self._of_moments.get(type(node))) is not None:
+        if (function := self._of_moments.get(type(node))) is not None:
             unit = node.args.get("unit")
             is_plain = isinstance(unit, exp.Var | exp.Literal)
             if not is_plain or not self._is(node.this, exp.DType.TIMESTAMPTZ):
                 return False
             values = {**node.args, "unit": exp.var(unit.name)}
-            values = {key: values[key] for key in made.arg_types if key in values}
-            node.replace(made(**values))
+            values = {key: values[key] for key in function.arg_types if key in values}
+            node.replace(function(**values))
             return True
         literals = self._literals(node)
         if not any(self._is(arm, exp.DType.DECIMAL) for arm in self._arms(node)):
@@ -72,7 +72,7 @@ class Signatures:
         from sqlglot import exp
 
         if isinstance(node, exp.Case):
-            results = [one.args["true"] for one in node.args["ifs"]]
+            results = [branch.args["true"] for branch in node.args["ifs"]]
             return [*results, node.args.get("default")]
         if isinstance(node, exp.If) and not isinstance(node.parent, exp.Case):
             return [node.args.get("true"), node.args.get("false")]

@@ -50,11 +50,11 @@ def _without_aliases(tree: Any, context: Any) -> Any:
 
     for select in list(tree.find_all(exp.Select)):
         means = {
-            one.alias.casefold(): one.this
-            for one in select.expressions
-            if isinstance(one, exp.Alias)
-            and one.this.find(exp.Column)
-            and not one.this.find(exp.AggFunc, exp.Window, exp.Query)
+            column.alias.casefold(): column.this
+            for column in select.expressions
+            if isinstance(column, exp.Alias)
+            and column.this.find(exp.Column)
+            and not column.this.find(exp.AggFunc, exp.Window, exp.Query)
         }
         for clause in ("group", "qualify", "order"):
             part = select.args.get(clause)
@@ -80,12 +80,14 @@ def _with_names(tree: Any, context: Any) -> Any:
 
     for struct in list(tree.find_all(exp.Struct)):
         fields = struct.expressions
-        names = [one.name if isinstance(one, exp.Column) else "" for one in fields]
+        names = [
+            field.name if isinstance(field, exp.Column) else "" for field in fields
+        ]
         # Typed ones have names; and DuckDB takes names of all fields, or of none.
         if all(names) and not isinstance(struct.parent, exp.Cast):
-            for name, one in zip(names, fields, strict=True):
-                value = one.copy()
-                one.replace(
+            for name, field in zip(names, fields, strict=True):
+                value = field.copy()
+                field.replace(
                     exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
                 )
     return tree

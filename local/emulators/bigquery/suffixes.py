@@ -185,8 +185,8 @@ def _bound(condition: Any, name: str, source: str, context: Any) -> Bound | None
         ends = (condition.args["low"], condition.args["high"])
         compare, constants = _is_between, [_constant(end, context) for end in ends]
     elif isinstance(condition, exp.In):
-        listed = condition.expressions
-        compare, constants = _is_in, [_constant(item, context) for item in listed]
+        items = condition.expressions
+        compare, constants = _is_in, [_constant(item, context) for item in items]
     elif (kind := type(condition).__name__) in _COMPARED:
         other = condition.expression
         if not _is_suffix(subject, name, source):
@@ -207,13 +207,13 @@ def _allows(
     suffix: str,
 ) -> bool:
     """Compare, or let pass where a value is no text: NULL is for DuckDB to judge."""
-    given = [constant(values) for constant in constants]
-    return not all(isinstance(one, str) for one in given) or compare(suffix, *given)
+    texts = [constant(values) for constant in constants]
+    return not all(isinstance(text, str) for text in texts) or compare(suffix, *texts)
 
 
 def _is_between(suffix: str, low: str, high: str) -> bool:
     return low <= suffix <= high
 
 
-def _is_in(suffix: str, *listed: str) -> bool:
-    return suffix in listed
+def _is_in(suffix: str, *items: str) -> bool:
+    return suffix in items

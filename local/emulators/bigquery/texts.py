@@ -161,7 +161,7 @@ class Translations:
             and not context.position
             and not any(map(self._may_expire, context.referenced))
         ):
-            made = Translation(
+            translation = Translation(
                 None,
                 reads,
                 sql,
@@ -170,7 +170,7 @@ class Translations:
                 frozenset(context.referenced),
                 frozenset(context.temporary),
             )
-            self._keep(key, context, made)
+            self._keep(key, context, translation)
         return put_all(sql, context.wildcards, context.values), bound
 
     def _found(self, key: Any, context: Any) -> Translation | None:
@@ -191,7 +191,7 @@ class Translations:
                 return moved
         return None
 
-    def _keep(self, key: Any, context: Any, made: Translation) -> None:
+    def _keep(self, key: Any, context: Any, translation: Translation) -> None:
         """
         Keep a translation, also for other datasets where that can be.
 
@@ -202,17 +202,19 @@ class Translations:
             context.is_movable
             and dataset is not None
             and dataset not in key[0]
-            and dataset not in made.of(context.project_id, dataset, "").sql
+            and dataset not in translation.of(context.project_id, dataset, "").sql
         )
         with self._lock:
             if len(self._known) >= REMEMBERED_TRANSLATIONS:
                 self._known.clear()
                 self._movable.clear()
             earlier = self._known.get((key, dataset), ())
-            self._known[key, dataset] = (made, *earlier)[:REMEMBERED_OF_ONE]
+            self._known[key, dataset] = (translation, *earlier)[:REMEMBERED_OF_ONE]
             if is_movable:
                 movable = self._movable.get(key, ())
-                self._movable[key] = ((dataset, made), *movable)[:REMEMBERED_OF_ONE]
+                self._movable[key] = ((dataset, translation), *movable)[
+                    :REMEMBERED_OF_ONE
+                ]
 
     def _holds(self, known: Translation) -> bool:
         """Read again what a translation has read, unless nothing has changed at all."""

@@ -73,8 +73,8 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
         if configuration is None or configuration.destinationTable:
             return False
         return all(
-            one.kind == "SQL" and _KEEPS_TABLES.match(one.text)
-            for one in statements_of(configuration) or ()
+            statement.kind == "SQL" and _KEEPS_TABLES.match(statement.text)
+            for statement in statements_of(configuration) or ()
         )
 
     def keeps_columns(configuration: Any) -> bool:

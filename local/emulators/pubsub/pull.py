@@ -22,7 +22,9 @@ from local.emulators.pubsub.subscription import (
 PULL_MARGIN_S = 1.0
 
 
-def received(subscription: Subscription, taken: Mapping[int, Delivery]) -> list[Proto]:
+def received(
+    subscription: Subscription, deliveries: Mapping[int, Delivery]
+) -> list[Proto]:
     """Return leases as pulls do; with attempts where these are limited."""
     config = subscription.config
     is_limited = config.HasField("dead_letter_policy")
@@ -32,7 +34,7 @@ def received(subscription: Subscription, taken: Mapping[int, Delivery]) -> list[
             message=delivery.message,
             delivery_attempt=delivery.attempts if is_limited else 0,
         )
-        for number, delivery in taken.items()
+        for number, delivery in deliveries.items()
     ]
 
 
@@ -41,22 +43,22 @@ async def pull(subscription: Subscription, request: Proto, wait_s: float) -> Pro
     if request.max_messages == 0:
         raise RefusedError("No max_messages specified")
     limit = min(request.max_messages, MAX_MESSAGES)
-    taken: dict[int, Delivery] = {}
+    deliveries: dict[int, Delivery] = {}
     news = asyncio.Event()
     subscription.watchers.append(news.set)
     try:
         async with asyncio.timeout(0 if request.return_immediately else wait_s):
-            while not taken:
+            while not deliveries:
                 subscription.check_pullable()
                 seconds = subscription.config.ack_deadline_seconds
-                if not (taken := subscription.take(limit, seconds=seconds)):
+                if not (deliveries := subscription.take(limit, seconds=seconds)):
                     news.clear()
                     await news.wait()
     except TimeoutError:
         pass
     finally:
         subscription.watchers.remove(news.set)
-    return types.PullResponse.pb()(received_messages=received(subscription, taken))
+    return types.PullResponse.pb()(received_messages=received(subscription, deliveries))
 
 
 class Stream:
@@ -117,12 +119,14 @@ class Stream:
             limit = min(limit, self._max_messages - self._messages_out)
         if self._max_bytes > 0:
             max_bytes = min(max_bytes, self._max_bytes - self._bytes_out)
-        taken = self._subscription.take(
+        deliveries = self._subscription.take(
             limit, seconds=self._deadline_s, max_bytes=max_bytes, on_end=self._settle
         )
-        self._messages_out += len(taken)
-        self._bytes_out += sum(lease.message.ByteSize() for lease in taken.values())
-        return taken
+        self._messages_out += len(deliveries)
+        self._bytes_out += sum(
+            lease.message.ByteSize() for lease in deliveries.values()
+        )
+        return deliveries
 
     def _settle(self, delivery: Delivery) -> None:
         self._messages_out -= 1

@@ -113,8 +113,8 @@ def read_answer(received: bytes) -> tuple[int, bool] | None:
     status = int(first[2])
     if status in (100, 103):
         return read_answer(body)
-    stated = re.search(rb"(?i)\r\nContent-Length:[ \t]*(\d+)", head)
-    length = 0 if status == 204 else int(stated[1]) if stated else None
+    length_header = re.search(rb"(?i)\r\nContent-Length:[ \t]*(\d+)", head)
+    length = 0 if status == 204 else int(length_header[1]) if length_header else None
     if length is not None and len(body) < length:
         return None
     closes = re.search(rb"(?i)\r\nConnection:[ \t]*close", head)
@@ -255,10 +255,10 @@ class Pusher:
             if self._pause is not None or self._is_closed:
                 return
             connection = self._connection()
-            taken = self._subscription.take(
+            leased = self._subscription.take(
                 1, seconds=config.ack_deadline_seconds, on_end=connection.expire
             )
-            for number, delivery in taken.items():
+            for number, delivery in leased.items():
                 self._under_way += 1
                 connection.since = self._loop.time()
                 connection.push(number, self.endpoint.request(config, delivery))

@@ -82,16 +82,16 @@ class Subscription:
         Returns:
             The deliveries by the numbers of their leases.
         """
-        taken: dict[int, Delivery] = {}
-        while self.ready and len(taken) < limit and max_bytes > 0:
+        leased: dict[int, Delivery] = {}
+        while self.ready and len(leased) < limit and max_bytes > 0:
             delivery = self.ready.popleft()
             delivery.attempts += 1
             number = next(self._numbers)
             timer = self._loop.call_later(seconds, self.nack, number)
             self._leases[number] = Lease(delivery, timer, on_end)
-            taken[number] = delivery
+            leased[number] = delivery
             max_bytes -= delivery.message.ByteSize()
-        return taken
+        return leased
 
     def acknowledge(self, number: int) -> Delivery | None:
         """End a lease, and be done with its message; None if it had ended already."""
@@ -179,8 +179,8 @@ def extend(
     subscription: Subscription, ack_ids: Iterable[str], seconds: Iterable[int]
 ) -> None:
     """Set the deadlines of leases by what their consumer calls them."""
-    for each in seconds:
-        if not 0 <= each < DEADLINES_S.stop:
+    for deadline_s in seconds:
+        if not 0 <= deadline_s < DEADLINES_S.stop:
             raise RefusedError("Ack deadline cannot be negative or above 600 seconds")
-    for number, each in zip(subscription.numbers(ack_ids), seconds, strict=True):
-        subscription.extend(number, each)
+    for number, deadline_s in zip(subscription.numbers(ack_ids), seconds, strict=True):
+        subscription.extend(number, deadline_s)

@@ -34,23 +34,23 @@ def ls(request: Any, response: Any, storage: Store, *_: Any, **__: Any) -> None:
         InvalidError: The size of a page or its token makes no sense.
         NotEnforcedError: Deleted objects are asked for, and none are kept.
     """
-    asked = {name: values[0] for name, values in request.query.items()}
-    if asked.get("softDeleted", "false").lower() not in ("false", "0", "no"):
+    options = {name: values[0] for name, values in request.query.items()}
+    if options.get("softDeleted", "false").lower() not in ("false", "0", "no"):
         raise NotEnforcedError("the local emulator keeps no soft-deleted objects")
-    most, after = _size(asked.get("maxResults")), _token(asked.get("pageToken"))
+    most, after = _size(options.get("maxResults")), _token(options.get("pageToken"))
     try:
-        found = _found(storage, request.params["bucket_name"], asked)
+        entries = _found(storage, request.params["bucket_name"], options)
     except NotFound:
         response.status = HTTPStatus.NOT_FOUND
         return
     except BadRequest as error:
         raise InvalidError(str(error)) from error
-    left = sorted(key for key in found if key > after)
+    left = sorted(key for key in entries if key > after)
     page = left[:most]
     answer: dict[str, Any] = {
         "kind": "storage#objects",
         "prefixes": [key[0] for key in page if key[1] == FOLDER],
-        "items": [found[key] for key in page if key[1] != FOLDER],
+        "items": [entries[key] for key in page if key[1] != FOLDER],
     }
     if len(left) > len(page):
         answer["nextPageToken"] = _token_of(page[-1])
@@ -58,15 +58,15 @@ def ls(request: Any, response: Any, storage: Store, *_: Any, **__: Any) -> None:
 
 
 def _found(
-    storage: Store, bucket: str, asked: Mapping[str, str]
+    storage: Store, bucket: str, options: Mapping[str, str]
 ) -> dict[tuple[str, int], Any]:
     """Return what is asked for, by name and generation; of a folder that is FOLDER."""
-    prefix, glob = asked.get("prefix"), asked.get("matchGlob")
-    delimiter = asked.get("delimiter")
+    prefix, glob = options.get("prefix"), options.get("matchGlob")
+    delimiter = options.get("delimiter")
     if glob is not None and delimiter not in (None, "", "/"):
         raise BadRequest("with matchGlob the only delimiter is /")
     resources, _ = storage.get_file_list(bucket, prefix, None, glob)
-    first, end = asked.get("startOffset", ""), asked.get("endOffset")
+    first, end = options.get("startOffset", ""), options.get("endOffset")
     objects = [
         (resource["name"], resource)
         for resource in resources
@@ -77,19 +77,19 @@ def _found(
         chosen, folders = storage._apply_list_delimiter(
             objects, prefix, delimiter, glob
         )
-        if asked.get("includeTrailingDelimiter", "").lower() == "true":
+        if options.get("includeTrailingDelimiter", "").lower() == "true":
             chosen += [resource for name, resource in objects if name in folders]
         objects = [(resource["name"], resource) for resource in chosen]
-    found = {(name, int(each["generation"])): each for name, each in objects}
-    return found | dict.fromkeys(((name, FOLDER) for name in folders), None)
+    entries = {(name, int(each["generation"])): each for name, each in objects}
+    return entries | dict.fromkeys(((name, FOLDER) for name in folders), None)
 
 
-def _size(asked: str | None) -> int:
-    if asked is None:
+def _size(text: str | None) -> int:
+    if text is None:
         return PAGE
-    if not asked.isdecimal() or not int(asked):
-        raise InvalidError(f"maxResults is {asked}, not a whole number above 0")
-    return min(PAGE, int(asked))
+    if not text.isdecimal() or not int(text):
+        raise InvalidError(f"maxResults is {text}, not a whole number above 0")
+    return min(PAGE, int(text))
 
 
 def _token_of(last: tuple[str, int]) -> str:
@@ -97,12 +97,12 @@ def _token_of(last: tuple[str, int]) -> str:
     return base64.urlsafe_b64encode(f"{generation} {name}".encode()).decode()
 
 
-def _token(asked: str | None) -> tuple[str, int]:
+def _token(text: str | None) -> tuple[str, int]:
     """Return the last name and generation of the page before."""
-    if not asked:
+    if not text:
         return "", FOLDER
     try:
-        generation, _, name = base64.urlsafe_b64decode(asked).decode().partition(" ")
+        generation, _, name = base64.urlsafe_b64decode(text).decode().partition(" ")
         return name, int(generation)
     except (binascii.Error, ValueError) as error:
         raise InvalidError("pageToken is none that this emulator gave") from error

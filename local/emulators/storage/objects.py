@@ -219,7 +219,7 @@ def _with_body(answer: Callable[..., None]) -> Callable[..., None]:
         source = request.params["bucket_name"], request.params["object_id"]
         check_source(request.query, storage.generation(*source))
         body = request.data if isinstance(request.data, dict) else {}
-        own = {
+        fields = {
             name: body[name]
             for name in emulator_objects._WRITABLE_FIELDS
             if body.get(name) is not None and name not in ("crc32c", "md5Hash")
@@ -227,8 +227,8 @@ def _with_body(answer: Callable[..., None]) -> Callable[..., None]:
 
         def resource(*arguments: Any) -> dict[str, Any]:
             *most, source = arguments
-            made: dict[str, Any] = _make_resource(*most, {**source, **own})
-            return made
+            copied: dict[str, Any] = _make_resource(*most, {**source, **fields})
+            return copied
 
         emulator_objects._make_object_resource = resource
         try:

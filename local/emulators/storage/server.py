@@ -171,10 +171,10 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
         conditions = Conditions.of(method, parse_qs(address.query))
         with self.storage.request(conditions):
             emulator.Router(self).handle(method)
-            asked, found = self.headers["Range"], self.storage.read
-            if not asked or found is None or method != "GET":
+            range_, resource = self.headers["Range"], self.storage.read
+            if not range_ or resource is None or method != "GET":
                 return
-            if (forward := forward_range(asked, int(found["size"]))) is not None:
+            if (forward := forward_range(range_, int(resource["size"]))) is not None:
                 self.headers.replace_header("Range", forward)
                 self.wfile = io.BytesIO()
                 emulator.Router(self).handle(method)

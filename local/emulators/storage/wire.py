@@ -37,12 +37,12 @@ def chunked_body(stream: Any) -> bytes:
     return b"".join(chunks)
 
 
-def forward_range(asked: str, size: int) -> str | None:
+def forward_range(header: str, size: int) -> str | None:
     """
     Return the range of the last bytes of an object as one from its beginning.
 
     Args:
-        asked: The header ``Range``.
+        header: The header ``Range``.
         size: Of the object.
 
     Returns:
@@ -51,7 +51,7 @@ def forward_range(asked: str, size: int) -> str | None:
     Raises:
         UnsatisfiableError: There is no byte in the range.
     """
-    match = _RANGE.fullmatch(asked)
+    match = _RANGE.fullmatch(header)
     if match is None:
         return None
     if match["last"] is None:

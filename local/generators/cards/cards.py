@@ -310,10 +310,12 @@ class Cards:
         share = np.column_stack([shares(GENUINE, since), shares(FRAUDS, since)])
         logs = np.empty((len(since), len(KINDS)))
         for number, kind in enumerate(KINDS):
-            away = standard - kind.shifts
-            seen = np.einsum("nif,ni->nf", loadings, away)
-            solved = np.linalg.solve(inner, seen[:, :, None])[:, :, 0]
-            square = (away**2).sum(axis=1) - COMMON * (seen * solved).sum(axis=1)
+            distance = standard - kind.shifts
+            projected = np.einsum("nif,ni->nf", loadings, distance)
+            solved = np.linalg.solve(inner, projected[:, :, None])[:, :, 0]
+            square = (distance**2).sum(axis=1) - COMMON * (projected * solved).sum(
+                axis=1
+            )
             square /= (1 - COMMON) * kind.spread**2
             mean, deviation = kind.amount
             square += ((log_amount - mean) / deviation) ** 2

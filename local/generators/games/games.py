@@ -151,8 +151,8 @@ class Games:
         for nation in range(ABROAD):
             for of_level in range(1, INDEX_LEVELS + 1):
                 units = gazetteer().in_place(nation, of_level)
-                mine = (country == nation) & (level == of_level)
-                unit[mine] = units[floor(where[mine] * len(units))]
+                is_theirs = (country == nation) & (level == of_level)
+                unit[is_theirs] = units[floor(where[is_theirs] * len(units))]
         known = random.random(n)
         at_home = country != ABROAD
         return Players(
@@ -226,8 +226,8 @@ class Games:
         cents = np.clip(np.rint(100 * amount), 1, world.MAXIMUM_CENTS).astype(np.int64)
         free = (kind == world.BET) & (random.random(len(player)) < world.FREE_BETS)
         cents[free] = 0
-        seen = time < milliseconds(self.end)
-        return _Play(player[seen], day[seen], time[seen], kind[seen], cents[seen])
+        kept = time < milliseconds(self.end)
+        return _Play(player[kept], day[kept], time[kept], kind[kept], cents[kept])
 
     def _session_starts(self, random: np.random.Generator) -> Ints:
         """

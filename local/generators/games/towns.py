@@ -90,9 +90,9 @@ def gazetteer() -> _Gazetteer:
     base = np.zeros(len(outwards), np.int64)
     for nation in range(ABROAD):
         # Every nation has districts, and so units, of every level.
-        mine = np.flatnonzero(country == nation)
-        levels = 1 + np.arange(len(mine)) % INDEX_LEVELS
-        base[mine] = levels[shuffled(random, len(mine))]
+        theirs = np.flatnonzero(country == nation)
+        levels = 1 + np.arange(len(theirs)) % INDEX_LEVELS
+        base[theirs] = levels[shuffled(random, len(theirs))]
     letters = [a + b for a in INWARD_LETTERS for b in INWARD_LETTERS]
     codes, spares = [], []
     for outward in outwards:

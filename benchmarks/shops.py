@@ -1,0 +1,76 @@
+"""Shops that benchmarks play: generated ones, and those of files of export rows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from local.demos.source import DRIFT, SEASON
+from local.exports import ga4_export
+from local.generators.shop.export import Shop
+from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS
+from propensity.edges.warehouse import Warehouse
+
+REAL = "online_retail_ga4.ndjson.zst"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A shop to play: its name, how its export is loaded, and what has drawn it."""
+
+    name: str
+    load: Callable[[Warehouse], tuple[date, date]]
+    shop: Shop | None = None
+
+
+def add_users(parser: argparse.ArgumentParser) -> None:
+    """Add the size of generated shops."""
+    parser.add_argument(
+        "--users",
+        type=int,
+        default=DEFAULT_USERS,
+        help=f"of a generated shop, default: {DEFAULT_USERS:,}",
+    )
+
+
+def sources(
+    files: Sequence[Path] | None, *, seeds: int = 1, users: int = DEFAULT_USERS
+) -> Iterator[Source]:
+    """Yield the shops to play."""
+    for path in files or ():
+        yield _of_file(path)
+    if files:
+        return
+    for seed in range(DEFAULT_SEED, DEFAULT_SEED + seeds):
+        yield _generated(seed, users)
+    if folder := os.environ.get("PROPENSITY_DATA"):
+        yield _of_file(Path(folder) / REAL)
+
+
+def _of_file(path: Path) -> Source:
+    """Return the shop of a file or folder of export rows."""
+
+    def load(warehouse: Warehouse) -> tuple[date, date]:
+        dataset = warehouse.settings.ga4_dataset
+        summary = ga4_export.load_export(warehouse.client, dataset, path)
+        return summary.first_date, summary.last_full_day
+
+    return Source(name=path.name.partition(".")[0], load=load)
+
+
+def _generated(seed: int, users: int) -> Source:
+    """Return the generated shop of a seed, with the demo's season and drift."""
+    shop = Shop(users=users, seed=seed, season=SEASON, drift=DRIFT)
+
+    def load(warehouse: Warehouse) -> tuple[date, date]:
+        span = (shop.last_date - shop.first_date).days + 1
+        days = [shop.first_date + timedelta(days=n) for n in range(span)]
+        tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
+        ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
+        return shop.first_date, shop.last_date
+
+    return Source(name=f"generated shop, seed {seed}", load=load, shop=shop)
