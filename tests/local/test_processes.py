@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ import pytest
 from local.processes import Process, free_ports, is_free, myself, spawn, stop
 from local.stack.starting import refuse_running
 from local.stack.state import Options, Record, State
+from tests.local.waiting import wait_until
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -33,20 +33,13 @@ def killed(tmp_path) -> Iterator[Process]:
         port=port,
         log=tmp_path / "log",
     )
-    until(lambda: not is_free(port))
+    wait_until(lambda: not is_free(port))
     [worker] = psutil.Process(process.pid).children()
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: not process.is_running)
+    wait_until(lambda: not process.is_running)
     yield process
     if worker.is_running():
         worker.kill()
-
-
-def until(is_so, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 class TestStop:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 from local.processes import Process, free_ports
@@ -78,10 +77,3 @@ def project_stack(project: Path, *functions: Function, **options) -> Stack:
 
 def processes_of(state: State) -> list[Process]:
     return state.record().processes
-
-
-def wait_until(condition, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

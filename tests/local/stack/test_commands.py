@@ -24,8 +24,8 @@ from tests.local.stack.projects import (
     make_project,
     processes_of,
     project_stack,
-    wait_until,
 )
+from tests.local.waiting import wait_until
 from tests.programs import execute
 
 pytestmark = pytest.mark.runs

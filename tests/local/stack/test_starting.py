@@ -25,7 +25,7 @@ from local.stack.state import (
     ready_s_from,
     states,
 )
-from tests.local.stack.projects import wait_until
+from tests.local.waiting import wait_until
 
 
 def test_settings_that_functions_do_not_get_are_named():

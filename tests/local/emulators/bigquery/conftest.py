@@ -6,7 +6,6 @@ import datetime
 import io
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import grpc
@@ -22,6 +21,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 from local.emulators.bigquery.server import HOST
 from local.processes import free_ports
 from local.stack.starting import answers
+from tests.local.waiting import wait_until
 
 MOMENT = datetime.datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=datetime.UTC)
 DAY = datetime.date(2026, 3, 1)
@@ -119,10 +119,3 @@ def read_client(port: int) -> BigQueryReadClient:
     address = f"{HOST}:{RUNNING_GRPC[port]}"
     channel = grpc.insecure_channel(address)
     return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
-
-
-def wait_until(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -31,8 +31,8 @@ from tests.local.emulators.bigquery.conftest import (
     emulator,
     read_client,
     scores,
-    wait_until,
 )
+from tests.local.waiting import wait_until
 
 
 class TestTranslations:

@@ -25,6 +25,7 @@ from google.pubsub_v1 import PublisherClient, types
 
 from local.emulators.pubsub.server import google_command, is_serving
 from local.processes import free_ports
+from tests.local.waiting import wait_until
 
 PATIENCE_S = 15
 OK = 204
@@ -114,7 +115,7 @@ def running(command_for):
         subscriber = pubsub_v1.SubscriberClient()
     process = subprocess.Popen(command_for(port), stderr=subprocess.DEVNULL)
     try:
-        until(lambda: is_serving(address), "it serves")
+        wait_until(lambda: is_serving(address), "it serves")
         yield Emulator(address, process, publisher, subscriber)
     finally:
         publisher.stop()
@@ -151,14 +152,6 @@ def ours():
     """Our emulator."""
     with running(our_command) as emulator:
         yield emulator
-
-
-def until(is_so, what):
-    """Wait for something that happens in its own time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
-        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -242,7 +235,7 @@ class Endpoint:
 
     def wait_for(self, count):
         """Wait until so many pushes have come, and return all."""
-        until(lambda: len(self.pushes) >= count, f"{count} pushes")
+        wait_until(lambda: len(self.pushes) >= count, f"{count} pushes")
         return list(self.pushes)
 
 
@@ -296,7 +289,7 @@ class Stream:
         self._channel.close()
 
     def wait_for(self, count):
-        until(lambda: len(self.ack_ids) >= count, f"{count} messages")
+        wait_until(lambda: len(self.ack_ids) >= count, f"{count} messages")
 
     def _requests(self):
         yield self._first

@@ -27,8 +27,8 @@ from tests.local.emulators.pubsub.conftest import (
     pubsub_api,
     push_to,
     streaming,
-    until,
 )
+from tests.local.waiting import wait_until
 
 # A stream that is refused while its client's heartbeat is under way ends that thread by
 # the refusal, which the caller gets as well.
@@ -223,7 +223,7 @@ class TestContractOfStreams:
         texts = [str(number) for number in range(500)]
         with streaming(emulator, subscription, receive):
             emulator.publish(topic, *texts)
-            until(lambda: len(received) == 500, "500 messages")
+            wait_until(lambda: len(received) == 500, "500 messages")
 
         assert received == Counter(texts)
 
@@ -239,7 +239,7 @@ class TestContractOfStreams:
 
         with streaming(emulator, subscription, receive):
             [message_id] = emulator.publish(topic, "third time")
-            until(lambda: len(received) == 3, "three deliveries")
+            wait_until(lambda: len(received) == 3, "three deliveries")
 
         assert received == [message_id] * 3
 

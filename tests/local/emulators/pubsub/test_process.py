@@ -28,8 +28,8 @@ from tests.local.emulators.pubsub.conftest import (
     pubsub_api,
     push_to,
     running,
-    until,
 )
+from tests.local.waiting import wait_until
 
 
 class TestRefusals:
@@ -132,7 +132,9 @@ class TestFlowControl:
         with Stream(ours, subscription) as first, Stream(ours, subscription) as second:
             for _ in range(40):
                 ours.publish(topic, "x")
-            until(lambda: len(first.ack_ids) + len(second.ack_ids) == 40, "all of them")
+            wait_until(
+                lambda: len(first.ack_ids) + len(second.ack_ids) == 40, "all of them"
+            )
 
         assert not set(first.ack_ids) & set(second.ack_ids)
 

@@ -26,8 +26,8 @@ from tests.local.emulators.pubsub.conftest import (
     backing_off,
     dead_letters_to,
     push_to,
-    until,
 )
+from tests.local.waiting import wait_until
 
 
 class TestContractOfPushes:
@@ -232,7 +232,7 @@ class TestPushes:
             ours.subscription(topic, push_config=push_to(server.url))
             for number in range(10):
                 ours.publish(topic, str(number))
-                until(lambda number=number: server.n_requests > number, "a push")
+                wait_until(lambda number=number: server.n_requests > number, "a push")
 
         assert server.n_connections == 1
 
@@ -253,7 +253,7 @@ class TestPushes:
             ours.subscription(topic, push_config=push_to(server.url))
             for number in range(3):
                 ours.publish(topic, str(number))
-                until(lambda number=number: server.n_requests > number, "a push")
+                wait_until(lambda number=number: server.n_requests > number, "a push")
             time.sleep(0.2)
 
         assert server.n_requests == 3
@@ -265,7 +265,7 @@ class TestPushes:
         with CountingServer(answer) as server:
             ours.subscription(topic, push_config=push_to(server.url))
             ours.publish(topic, "x")
-            until(lambda: server.n_requests >= 3, "three pushes")
+            wait_until(lambda: server.n_requests >= 3, "three pushes")
 
     def test_lose_nothing(self, ours):
         """Errors, resets and silence at random: each message is accepted once."""
@@ -283,7 +283,7 @@ class TestPushes:
         with Endpoint(answer) as endpoint:
             ours.subscription(topic, push_config=push_to(endpoint.url))
             ours.publish(topic, *texts)
-            until(lambda: len(accepted) == len(texts), "all of them")
+            wait_until(lambda: len(accepted) == len(texts), "all of them")
             time.sleep(0.3)
 
         assert accepted == Counter(texts)
@@ -374,7 +374,7 @@ class TestPace:
         time.sleep(0.5)
 
         with Endpoint(port=port) as endpoint:
-            until(lambda: len(set(endpoint.texts)) == 100, "all of them")
+            wait_until(lambda: len(set(endpoint.texts)) == 100, "all of them")
 
         assert ours.is_empty(letters)
 
@@ -397,7 +397,7 @@ class Gate:
 
     def let_pass(self, count, answer):
         """Let the next round go once it is so many, and stays so."""
-        until(lambda: self._n_inside >= count, f"{count} at once")
+        wait_until(lambda: self._n_inside >= count, f"{count} at once")
         time.sleep(0.05)
         with self._condition:
             assert self._n_inside == count
