@@ -184,8 +184,8 @@ def _learned(
 ) -> list[Thing]:
     """Return a feature in publications as the model has learned it; none of others."""
     before = [
-        Known(week.as_of, week.model_version, one.is_alarm, one.weeks)
-        for week, one in zip(weeks, known, strict=True)
+        Known(week.as_of, week.model_version, thing.is_alarm, thing.weeks)
+        for week, thing in zip(weeks, known, strict=True)
     ]
     return [known[at] for at in expected(before, trained) or ()]
 
@@ -196,7 +196,7 @@ def _is_alike(now: Thing, before: Thing) -> bool:
 
     A new version may make a category of what was a number: it begins anew.
     """
-    kinds = {None if one.sketch is None else one.sketch.kind for one in (now, before)}
+    kinds = {thing.sketch and thing.sketch.kind for thing in (now, before)}
     return len(kinds) == 1
 
 

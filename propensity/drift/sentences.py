@@ -5,7 +5,6 @@ from __future__ import annotations
 from propensity.drift.distance import Bin
 from propensity.drift.sketch import NUMBER, Sketch, Value
 
-_PERCENT = "{:.3g}%"
 # Characters of a value in a sentence.
 _LONGEST = 60
 
@@ -20,7 +19,7 @@ def changed(name: str, now: Sketch, top: Bin, before: Sketch) -> str:
         top: The part of it that has changed most.
         before: What it is compared with.
     """
-    shares = f"{_percent(top.now)} of users ({_percent(top.before)} before)"
+    shares = f"{100 * top.now:.3g}% of users ({100 * top.before:.3g}% before)"
     if top.is_missing:
         return f"{name} is missing for {shares}"
     if now.kind == NUMBER:
@@ -48,10 +47,6 @@ def _figure(value: Value) -> str:
     return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def _percent(share: float) -> str:
-    return _PERCENT.format(100 * share)
-
-
 def _median(sketch: Sketch) -> float | None:
     """Return the bucket of a number's median; None where no user has a value."""
     half, held = sum(sketch.counts.values()) / 2, 0
@@ -65,6 +60,4 @@ def _median(sketch: Sketch) -> float | None:
 def _are_apart(now: float | None, before: float | None) -> bool:
     """Tell whether a median moved so far that it says by itself what has changed."""
     # Where about half of the users have 0 the median is 0 or not by chance.
-    if not now or not before:
-        return False
-    return not 0.5 < now / before < 2
+    return not 0.5 < now / before < 2 if now and before else False

@@ -17,8 +17,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``decile``: what the users with the highest probabilities have in common
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals; ``closed_form``:
   those that hold for few rows, too
-- ``thresholds``: figures from a threshold on, and of the best of a budget;
-  ``selection``: the threshold that a training finds
+- ``thresholds``: figures from a threshold on, and of the best of a budget
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``cost``: what alerts cost and save; ``of_events``: models chosen and judged by it
 - ``value``: what users are worth, beside their probabilities; ``amounts``: what buyers

@@ -29,11 +29,10 @@ _FOLDS = 5
 
 def losses(crossed: Mapping[str, Floats], part: Slice) -> dict[str, float]:
     """Return the log loss of each calibration, by its ``out_of_sample``."""
-    by_method = {}
-    for method, probability in crossed.items():
-        seen = metrics.outcomes(probability, part.label, weight=part.weight)
-        by_method[method] = float(metrics.log_loss(seen) or 0.0)
-    return by_method
+    return {
+        method: metrics.log_loss(part.outcomes(probability)) or 0.0
+        for method, probability in crossed.items()
+    }
 
 
 def out_of_sample(
@@ -123,7 +122,7 @@ def calibrated(model: Any, method: str, encoded: Any, part: Slice) -> Any:
         return model
     # In folds a model that is fitted would give the same decisions, five times as
     # slowly.
-    every = np.arange(len(part.label))
+    every = np.arange(len(part))
     calibrator = CalibratedClassifierCV(
         FrozenEstimator(_with_decision(model)), method=method, cv=[(every, every)]
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
                 for name, group in (("treated", treated), ("control", control))
                 for counted in ("users", "conversions")
             },
-            **_effect(results, "conversion", at),
+            **_effect(results, "conversion", "conversions", at),
             **_columns("conversion_lift", conversions.ratio, at),
             "explained": _number(conversions.explained[at]),
             "sample_ratio_p": float(p_values[at]),
@@ -108,7 +109,7 @@ def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
             row |= {
                 "treated_revenue": treated["exact_revenue"][at],
                 "control_revenue": control["exact_revenue"][at],
-                **_effect(results, "revenue", at),
+                **_effect(results, "revenue", "revenue", at),
             }
         rows.append(row)
     return rows
@@ -125,14 +126,10 @@ def _so_far(weeks: Sequence[Week], is_control: bool) -> dict[str, Any]:
         for name in GROUP
     }
     # Money stays exact; figures are made of floats.
-    exact: list[Decimal] = []
-    known: list[bool] = []
-    total = Decimal(0)
-    for group in groups:
-        total += group.get("revenue") or 0
-        exact.append(total)
-        known.append(group.get("revenue") is not None or any(known))
-    return totals | {"exact_revenue": exact, "has_revenue": known}
+    revenue = [group.get("revenue") for group in groups]
+    exact = [*accumulate(paid or Decimal(0) for paid in revenue)]
+    has_revenue = np.logical_or.accumulate([paid is not None for paid in revenue])
+    return totals | {"exact_revenue": exact, "has_revenue": has_revenue}
 
 
 def _sums(totals: Mapping[str, Any], outcome: str) -> Sums:
@@ -148,14 +145,15 @@ def _sums(totals: Mapping[str, Any], outcome: str) -> Sums:
 
 
 def _effect(
-    results: Mapping[tuple[str, str], lift.Comparison], of: str, at: int
+    results: Mapping[tuple[str, str], lift.Comparison], name: str, outcome: str, at: int
 ) -> dict[str, float | None]:
-    outcome = {"conversion": "conversions"}.get(of, of)
-    name = f"{of}_difference"
-    always = _columns(name, results[outcome, "always"].difference, at)
-    once = _columns(f"{name}_once", results[outcome, "once"].difference, at)
-    del once[f"{name}_once"]
-    return always | once
+    """Return the difference of an outcome, with limits at every look and at one."""
+    once = results[outcome, "once"].difference
+    return {
+        **_columns(f"{name}_difference", results[outcome, "always"].difference, at),
+        f"{name}_difference_once_low": _number(once.low[at]),
+        f"{name}_difference_once_high": _number(once.high[at]),
+    }
 
 
 def _columns(name: str, interval: lift.Interval, at: int) -> dict[str, float | None]:

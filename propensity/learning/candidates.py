@@ -101,10 +101,9 @@ def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> 
         if isinstance(weights := parameters.get("class_weight"), Mapping):
             # TOML's keys are texts, and the classes are 0 and 1.
             parameters["class_weight"] = {int(key): weights[key] for key in weights}
-        model = algorithm().set_params(**{"random_state": seed, **parameters})
+        return algorithm().set_params(**{"random_state": seed, **parameters})
     except ValueError as error:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error
-    return model
 
 
 def is_mean(candidate: Candidate) -> bool:
@@ -222,5 +221,5 @@ def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
 
 def figures(probability: Floats, part: Slice) -> dict[str, float | None]:
     """Return the figures of a candidate's probabilities of some rows."""
-    seen = metrics.outcomes(probability, part.label, weight=part.weight)
-    return {name: measure(seen) for name, measure in FIGURES.items()}
+    outcomes = part.outcomes(probability)
+    return {name: measure(outcomes) for name, measure in FIGURES.items()}

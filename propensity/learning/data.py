@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
+from propensity.learning import metrics
 from propensity.learning.bootstrap import Difference, paired_differences
 from propensity.learning.cost import floats
 from propensity.learning.event_features import parsed
+from propensity.learning.metrics import Outcomes
 from propensity.learning.sufficient import check_enough, suffices
 from propensity.settings import Settings
 from propensity.timeframe import (
@@ -49,29 +51,18 @@ class Kind:
     The differences between models of users and of events after the split.
 
     Attributes:
-        noun: The word for rows in a verdict.
-        compared: The figures that decide between challenger and champion, of users.
         unusable: The verdict's words for a champion without scores.
         has_alerts: Whether people review the highest scores, so that models are chosen
             and judged by the cost of alerts. They may give anomaly scores, which have
             no log loss.
     """
 
-    noun: str
-    compared: Sequence[str]
     unusable: str
     has_alerts: bool
 
 
-OF_USERS = Kind(
-    noun="rows",
-    compared=("roc_auc", "log_loss"),
-    unusable="cannot score",
-    has_alerts=False,
-)
-OF_EVENTS = Kind(
-    noun="events", compared=(), unusable="gives no scores of", has_alerts=True
-)
+OF_USERS = Kind(unusable="cannot score", has_alerts=False)
+OF_EVENTS = Kind(unusable="gives no scores of", has_alerts=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +101,10 @@ class Slice:
     def sample_weight(self) -> dict[str, Floats]:
         """The argument of ``fit`` with the weights; none if all are equal."""
         return {} if np.ptp(self.weight) == 0 else {"sample_weight": self.weight}
+
+    def outcomes(self, score: Floats) -> Outcomes:
+        """Group these rows by score, (rows,), as ``metrics.outcomes``."""
+        return metrics.outcomes(score, self.label, weight=self.weight)
 
     def differences(
         self, challenger: Floats, champion: Floats, *, seed: int

@@ -27,11 +27,10 @@ from propensity.learning import (
     of_events,
     rolling,
     sample,
-    selection,
+    thresholds,
     trees,
 )
 from propensity.learning.candidates import (
-    FIGURES,
     PARALLEL_ROWS,
     FittedCandidate,
     estimator,
@@ -41,9 +40,10 @@ from propensity.learning.candidates import (
     side_by_side,
 )
 from propensity.learning.data import Kind, Parts, Slice
-from propensity.learning.importance import baseline_score, baselines, importance
+from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import Choice
+from propensity.learning.thresholds import TRAINING, Selection
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.scoring import Pools, Scorer
 from propensity.settings import Settings
@@ -122,7 +122,12 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contender:
-    """A fitted candidate, its preprocessor, and the encoded rows to choose on."""
+    """
+    A fitted candidate and its preprocessor.
+
+    ``later`` are the encoded rows to choose on; None for Half-Space Trees, which need
+    no calibration.
+    """
 
     fit: FittedCandidate
     encoder: Any
@@ -206,7 +211,9 @@ def train(
         },
         train_base_rate=fitting.base_rate if len(fitting) else None,
         sampling=parts.sampling,
-        best_threshold=selection.best_threshold(choosing, score),
+        best_threshold=None
+        if score is None
+        else thresholds.best_threshold(choosing.outcomes(score)),
         is_anomaly=is_anomaly,
         is_warm=not is_anomaly or model.is_warm,
         choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
@@ -249,10 +256,10 @@ def _of_users(
     """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
     seed = settings.seed
     with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
-        given: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
-        choice = rolling.choose(parts, use_case, **given)
+        options: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
+        choice = rolling.choose(parts, use_case, **options)
         measured, served = choice.recipe.models(
-            [parts.fitting, every], use_case, **given
+            [parts.fitting, every], use_case, **options
         )
     trained = Trained(
         kind=parts.kind,
@@ -271,7 +278,9 @@ def _of_users(
         },
         train_base_rate=every.base_rate,
         sampling=parts.sampling,
-        best_threshold=selection.best_threshold(choice.rows, choice.probability),
+        best_threshold=thresholds.best_threshold(
+            choice.rows.outcomes(choice.probability)
+        ),
         blocks=parts.blocks,
         choice=choice,
         measured=measured,
@@ -316,33 +325,29 @@ def _classifiers(
         model = fit_on(unfitted, encoded, fitting, name=candidate.name)
         return model, time.perf_counter() - began
 
-    learning = [
-        candidate
-        for candidate in use_case.candidates
-        if not _is_unsupervised(candidate)
-    ]
-    alone = [candidate for candidate in learning if not is_mean(candidate)]
-    each_fit = [partial(fit, candidate) for candidate in alone]
-    done = side_by_side(each_fit, rows=len(fitting), pools=pools)
-    by_name = {
-        candidate.name: each for candidate, each in zip(alone, done, strict=True)
-    }
-    fits: dict[str, FittedCandidate] = {}
+    learning = [c for c in use_case.candidates if not _is_unsupervised(c)]
+    alone = [c for c in learning if not is_mean(c)]
+    fits = [partial(fit, candidate) for candidate in alone]
+    results = side_by_side(fits, rows=len(fitting), pools=pools)
+    models = {c.name: result for c, result in zip(alone, results, strict=True)}
+    contenders: dict[str, _Contender] = {}
     for candidate in learning:
-        earlier = {name: known.model for name, known in fits.items()}
-        model, took = by_name.get(candidate.name) or (
-            estimator(candidate, earlier, seed=seed),
-            0.0,
-        )
+        if is_mean(candidate):
+            earlier = {name: each.fit.model for name, each in contenders.items()}
+            models[candidate.name] = estimator(candidate, earlier, seed=seed), 0.0
+        model, seconds = models[candidate.name]
         score = model.predict_proba(later)[:, 1]
-        fits[candidate.name] = FittedCandidate(
+        fitted_candidate = FittedCandidate(
             candidate=candidate,
             model=model,
             figures=figures(score, choosing),
-            fit_s=took,
+            fit_s=seconds,
             score=score,
         )
-    return [_Contender(fit=fit, encoder=encoder, later=later) for fit in fits.values()]
+        contenders[candidate.name] = _Contender(
+            fit=fitted_candidate, encoder=encoder, later=later
+        )
+    return list(contenders.values())
 
 
 def _is_unsupervised(candidate: Candidate) -> bool:
@@ -353,35 +358,13 @@ def _forests(parts: Parts, use_case: UseCase, *, seed: int) -> list[_Contender]:
     """Fit the candidates that need no labels, if there are rows without."""
     if parts.unlabelled is None:
         return []
-    return [
-        _forest(candidate, parts.unlabelled, parts.choosing, use_case, seed=seed)
-        for candidate in use_case.candidates
-        if _is_unsupervised(candidate)
-    ]
-
-
-def _forest(
-    candidate: Candidate,
-    rows: pa.Table,
-    choosing: Slice,
-    use_case: UseCase,
-    *,
-    seed: int,
-) -> _Contender:
-    """Fit Half-Space Trees on all rows in time order; figures are of labelled rows."""
-    model, encoder, took = trees.fitted_trees(candidate, rows, use_case, seed=seed)
-    compared: dict[str, float | None] = dict.fromkeys(FIGURES)
-    later = score = None
-    if model.is_warm and len(choosing):
-        later = transformed(encoder, choosing.rows, trees.features_of(use_case))
-        score = model.predict_proba(np.asarray(later))[:, 1]
-        seen = metrics.outcomes(score, choosing.label, weight=choosing.weight)
-        compared["roc_auc"] = metrics.roc_auc(seen)
-        compared["pr_auc"] = metrics.pr_auc(seen)
-    fit = FittedCandidate(
-        candidate=candidate, model=model, figures=compared, fit_s=took, score=score
-    )
-    return _Contender(fit=fit, encoder=encoder, later=later)
+    contenders = []
+    for candidate in filter(_is_unsupervised, use_case.candidates):
+        fit, encoder = trees.fitted_trees(
+            candidate, parts.unlabelled, parts.choosing, use_case, seed=seed
+        )
+        contenders.append(_Contender(fit=fit, encoder=encoder, later=None))
+    return contenders
 
 
 def _measure(
@@ -390,35 +373,42 @@ def _measure(
     """Return the model with its figures on the holdout rows."""
     features: Any = dict(use_case.features)
     holdout, seed = trained.holdout, settings.seed
+    unscored = {"users": 0, "conversions": 0}
     if not len(holdout):
-        return replace(trained, quality={"users": 0, "conversions": 0})
+        return replace(trained, quality=unscored)
     scorer = Scorer.compile(
         trained.preprocessor, trained.model, features=features, pools=pools
     )
     score = scores(scorer, holdout.rows)
     if not trained.is_warm:
-        unscored = {"users": 0, "conversions": 0}
         return replace(trained, probability=score, quality=unscored)
-    observed = metrics.outcomes(score, holdout.label, weight=holdout.weight)
+    observed = holdout.outcomes(score)
     curves = metrics.curves(observed)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "seed": seed,
         "expansion": bootstrap.expansion(holdout.label, holdout.weight),
-        "selection": selection.of_holdout(trained, use_case, settings),
+        "selection": Selection(
+            budget=use_case.chosen_budget(settings),
+            dates=len(trained.split.holdout),
+            threshold=trained.best_threshold,
+            source=None if trained.best_threshold is None else TRAINING,
+        ),
     }
     if trained.is_anomaly:
-        quality = bootstrap.ranking(observed, **given)
+        quality = bootstrap.ranking(observed, **options)
         curves["calibration"] = []
     else:
-        quality = bootstrap.quality(observed, threshold=use_case.threshold, **given)
+        quality = bootstrap.quality(observed, threshold=use_case.threshold, **options)
+    baseline = baseline_score(use_case, holdout)
+    area = metrics.roc_auc(holdout.outcomes(baseline))
     return replace(
         trained,
         probability=score,
         quality=quality,
         curves=curves,
         **_alerts(trained, scorer, score, use_case, settings),
-        baselines=baselines(use_case, holdout),
-        baseline_score=baseline_score(use_case, holdout),
+        baselines={f"{use_case.baseline.feature} alone": area},
+        baseline_score=baseline,
         is_measured=observed.has_both_classes
         and holdout.conversions >= settings.minimum_conversions,
         importance=importance(

@@ -27,8 +27,6 @@ _TOLERATED = 0.01
 # The advice for a version that training did not promote.
 BY_HAND = "promote it by hand: propensity promote VERSION --force"
 
-_TITLES = {"roc_auc": "ROC AUC", "log_loss": "log loss"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -59,9 +57,9 @@ def compare(
 
     Without a champion ``first_verdict`` decides. A model of events is judged by its
     cost: ``of_events.judge``. Of users, the challenger wins unless it is
-    worse: the 95% interval of the difference in ROC AUC, or in log loss where both
-    models give probabilities, lies wholly on the wrong side, or ROC AUC falls by more
-    than a hundredth, however wide the interval. A difference within the noise goes to
+    worse: the 95% interval of the difference in ROC AUC or in log loss lies wholly on
+    the wrong side, or ROC AUC falls by more than a hundredth, however wide the
+    interval. A difference within the noise goes to
     the challenger, which knows newer data. Both are compared on the same rows, since
     some weeks are easier than others. If these are of one class, nothing can be
     compared and the champion stays. A champion that cannot score loses to any
@@ -135,35 +133,23 @@ def _compare_costs(
 def _compare_ranking(
     trained: Trained, champion: Floats, *, version: int, seed: int
 ) -> Verdict:
-    """Decide by ROC AUC, and by log loss where both models give probabilities."""
-    kind, holdout = trained.kind, trained.holdout
+    """Decide between models of users, by ROC AUC and log loss."""
+    holdout, served = trained.holdout, trained.served_probability
     differences = holdout.differences(trained.probability, champion, seed=seed)
-    compared = {name: differences[name] for name in kind.compared}
-    area, loss = differences["roc_auc"], compared.get("log_loss")
-    is_worse = (
-        area.high < 0
-        or area.estimate < -_TOLERATED
-        or (loss is not None and loss.low > 0)
-    )
-    figures = ", ".join(
-        f"{_TITLES[name]} {of_events.signed(difference)}"
-        for name, difference in compared.items()
-    )
-    level = None
-    if loss is not None:
-        served = trained.served_probability
-        level = season.level_difference(
+    area, loss = differences["roc_auc"], differences["log_loss"]
+    is_worse = area.high < 0 or area.estimate < -_TOLERATED or loss.low > 0
+    return Verdict(
+        promoted=not is_worse,
+        reason=f"{'worse' if is_worse else 'not worse'}: "
+        f"ROC AUC {of_events.signed(area)}, log loss {of_events.signed(loss)} "
+        f"against version {version} on the same {len(holdout)} rows",
+        compared_version=version,
+        differences={"roc_auc": area, "log_loss": loss},
+        level_difference=season.level_difference(
             trained.probability if served is None else served,
             champion,
             weight=holdout.weight,
-        )
-    return Verdict(
-        promoted=not is_worse,
-        reason=("worse: " if is_worse else "not worse: ")
-        + f"{figures} against version {version} on the same {len(holdout)} {kind.noun}",
-        compared_version=version,
-        differences=compared,
-        level_difference=level,
+        ),
     )
 
 

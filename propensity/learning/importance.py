@@ -110,8 +110,7 @@ def _balanced(
 
 
 def _area(probability: Floats, label: NDArray[Any], weight: Floats) -> float:
-    seen = metrics.outcomes(probability, label, weight=weight)
-    return metrics.roc_auc(seen) or 0.0
+    return metrics.roc_auc(metrics.outcomes(probability, label, weight=weight)) or 0.0
 
 
 def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:
@@ -122,10 +121,3 @@ def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:
     order = np.where(np.isnan(order), -np.inf, order)
     _, rank = np.unique(order, return_inverse=True)
     return np.asarray(rank / max(1, rank.max(initial=0)), dtype=np.float64)
-
-
-def baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
-    """Return the ROC AUC of the baseline on the holdout rows, by name."""
-    score = baseline_score(use_case, holdout)
-    seen = metrics.outcomes(score, holdout.label, weight=holdout.weight)
-    return {f"{use_case.baseline.feature} alone": metrics.roc_auc(seen)}

@@ -193,7 +193,10 @@ def choose(
             place: float(cost.policy(alerted, at).cost)
             for place, alerted in alerts.items()
         }
-    areas = {place: _pr_auc(score, choosing) for place, score in there.items()}
+    areas = {
+        place: metrics.pr_auc(choosing.outcomes(score)) or 0.0
+        for place, score in there.items()
+    }
     best = min(there, key=lambda place: (costs.get(place, 0.0), -areas[place], place))
 
     def falls_behind(place: int) -> bool:
@@ -381,8 +384,3 @@ def signed(difference: Difference, form: str = "+.4f") -> str:
     """Write a difference with its interval; in the form of areas if none is given."""
     low, high = difference.low, difference.high
     return f"{difference.estimate:{form}} ({low:{form}} to {high:{form}})"
-
-
-def _pr_auc(score: Floats, part: Slice) -> float:
-    seen = metrics.outcomes(score, part.label, weight=part.weight)
-    return metrics.pr_auc(seen) or 0.0

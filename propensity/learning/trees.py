@@ -12,6 +12,8 @@ import pyarrow as pa
 from sklearn.compose import ColumnTransformer
 
 from propensity.errors import UseCaseError
+from propensity.learning import metrics
+from propensity.learning.candidates import FIGURES, FittedCandidate
 from propensity.learning.data import Slice, labels
 from propensity.learning.preprocessor import fitted, transformed
 from propensity.models.anomaly import AnomalyModel
@@ -19,24 +21,31 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.usecases import NUMBER, Candidate, UseCase
 
 
-def features_of(use_case: UseCase) -> dict[str, str]:
-    """Return the features that trees learn: the numbers."""
-    return {name: kind for name, kind in use_case.features.items() if kind == NUMBER}
-
-
 def fitted_trees(
-    candidate: Candidate, rows: pa.Table, use_case: UseCase, *, seed: int
-) -> tuple[AnomalyModel, Any, float]:
+    candidate: Candidate,
+    rows: pa.Table,
+    choosing: Slice,
+    use_case: UseCase,
+    *,
+    seed: int,
+) -> tuple[FittedCandidate, Any]:
     """
-    Fit trees on rows in time order.
+    Fit trees on the numbers of rows in time order.
+
+    Args:
+        candidate: Its parameters.
+        rows: With and without a label.
+        choosing: Labelled rows, of which the figures are.
+        use_case: Its features.
+        seed: Of the trees and of a sample.
 
     Returns:
-        The model, its preprocessor, and the seconds that the fit took.
+        The fitted candidate and its preprocessor.
 
     Raises:
         UseCaseError: A parameter of the candidate is wrong.
     """
-    features = features_of(use_case)
+    features = {f: kind for f, kind in use_case.features.items() if kind == NUMBER}
     passing = ColumnTransformer([("numbers", "passthrough", list(features))])
     usual = _thinned(rows, seed)
     every = Slice(
@@ -52,7 +61,19 @@ def fitted_trees(
         raise UseCaseError(
             f"candidate {candidate.name} cannot be fitted: {error}"
         ) from error
-    return model, encoder, time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    figures: dict[str, float | None] = dict.fromkeys(FIGURES)
+    score = None
+    if model.is_warm and len(choosing):
+        later = transformed(encoder, choosing.rows, features)
+        score = model.predict_proba(np.asarray(later))[:, 1]
+        outcomes = choosing.outcomes(score)
+        figures["roc_auc"] = metrics.roc_auc(outcomes)
+        figures["pr_auc"] = metrics.pr_auc(outcomes)
+    fit = FittedCandidate(
+        candidate=candidate, model=model, figures=figures, fit_s=seconds, score=score
+    )
+    return fit, encoder
 
 
 def _thinned(rows: pa.Table, seed: int) -> pa.Table:

@@ -9,7 +9,7 @@ there. Whatever comes from data passes through ``text`` on its way in.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -72,13 +72,20 @@ class Bar:
     promised: Number = None
 
 
-def _svg(
-    size: tuple[float, float], body: str, *, title: str, description: str, style: str
+def svg(
+    size: tuple[float, float],
+    parts: Iterable[str],
+    *,
+    title: str,
+    description: str,
+    style: str = "chart",
 ) -> Markup:
+    """Return a picture of some width and height, described for who hears it."""
     width, height = size
     return Markup(
         f'<svg class="{style}" role="img" viewBox="0 0 {_at(width)} {_at(height)}">'
-        f"<title>{text(title)}</title><desc>{text(description)}</desc>{body}</svg>"
+        f"<title>{text(title)}</title><desc>{text(description)}</desc>"
+        f"{''.join(parts)}</svg>"
     )
 
 
@@ -161,10 +168,7 @@ def line_svg(
                 f'<circle class="dot" cx="{_at(x)}" cy="{_at(y)}" r="4"/>'
                 for x, y in places
             ]
-    size = width, height
-    return _svg(
-        size, "".join(parts), title=title, description=description, style="chart"
-    )
+    return svg((width, height), parts, title=title, description=description)
 
 
 def _round_tick(shown: str) -> str:
@@ -252,10 +256,7 @@ def bars_svg(
             "</text></g>"
         )
     parts.append(f'<path class="axis" d="M{_at(across(0))} {_at(top)}V{_at(bottom)}"/>')
-    size = width, bottom + 4
-    return _svg(
-        size, "".join(parts), title=title, description=description, style="chart"
-    )
+    return svg((width, bottom + 4), parts, title=title, description=description)
 
 
 def histogram_svg(
@@ -308,9 +309,7 @@ def histogram_svg(
         )
         if n == 1:
             break
-    return _svg(
-        size, "".join(parts), title=title, description=description, style="chart"
-    )
+    return svg(size, parts, title=title, description=description)
 
 
 def _at_fine(position: float) -> str:
@@ -359,4 +358,4 @@ def heatmap_svg(
             f"<title>{text(name)}</title>{short(name)}</text>"
         )
     size = width, cell * len(names)
-    return _svg(size, "".join(parts), title=title, description=description, style="map")
+    return svg(size, parts, title=title, description=description, style="map")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from propensity.pages.charts import svg
 from propensity.pages.words import Format, Number, percent, present, text
 
 WIDTH, HEIGHT = 360.0, 210.0
@@ -114,7 +115,7 @@ def series_svg(
                 f"{text(write(value))}</title></circle>"
                 for i, value in points.items()
             ]
-    return _svg(parts, title=title, description=description)
+    return svg((WIDTH, HEIGHT), parts, title=title, description=description)
 
 
 def columns_svg(
@@ -167,7 +168,7 @@ def columns_svg(
             for style, low, high in drawn
             if high > low
         ]
-    return _svg(parts, title=title, description=description)
+    return svg((WIDTH, HEIGHT), parts, title=title, description=description)
 
 
 def ticks_of(values: Sequence[float], write: Format | None = None) -> list[float]:
@@ -205,14 +206,6 @@ def _are_shown(ticks: Sequence[float], write: Format) -> bool:
         <= room
         for label, tick in zip(labels, ticks, strict=True)
         if label is not None
-    )
-
-
-def _svg(parts: Sequence[str], *, title: str, description: str) -> Markup:
-    return Markup(
-        f'<svg class="chart" role="img" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}">'
-        f"<title>{text(title)}</title><desc>{text(description)}</desc>"
-        f"{''.join(parts)}</svg>"
     )
 
 

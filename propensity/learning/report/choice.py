@@ -19,26 +19,15 @@ def facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     members = choice.get("members") or ()
     half_life = choice.get("half_life_weeks")
-    named = [
-        ("Choice", _comparison(choice)),
-        (
-            "Weights",
-            ", ".join(
-                f"{member['name']} {percent(member['weight'])}" for member in members
-            ),
-        ),
-        (
-            "Half-life",
-            (
-                f"a row weighs half as much after {count(half_life)} weeks"
-                if present(half_life)
-                else "none: rows of all dates weigh the same"
-            )
-            + _half_lives(choice.get("half_lives") or ()),
-        ),
-    ]
-    if len(members) < 2:
-        del named[1]
+    named = [("Choice", _comparison(choice))]
+    if len(members) > 1:
+        weights = [f"{m['name']} {percent(m['weight'])}" for m in members]
+        named.append(("Weights", ", ".join(weights)))
+    ageing = "none: rows of all dates weigh the same"
+    if present(half_life):
+        ageing = f"a row weighs half as much after {count(half_life)} weeks"
+    half_lives = _half_lives(choice.get("half_lives") or ())
+    named.append(("Half-life", ageing + half_lives))
     if present(card.get("fits")):
         named.append(("Fits", count(card["fits"])))
     if choice.get("is_refitted"):

@@ -16,7 +16,6 @@ from propensity.learning.report.selection import selection
 from propensity.pages.charts import Bar, Line, bars_svg
 from propensity.pages.words import (
     DASH,
-    Format,
     Number,
     count,
     decimals,
@@ -45,7 +44,6 @@ class Measure:
     key: str
     name: str
     meaning: str
-    write: Format
     places: int = 3
 
 
@@ -55,48 +53,41 @@ MEASURES = (
         "ROC AUC",
         "Chance that one of those who {outcome} is ranked above one of the others. "
         "0.5 is a coin, 1 is perfect.",
-        decimals(3),
     ),
     Measure(
         "pr_auc",
         "PR AUC",
         "Precision, averaged over all recalls. A coin has the base rate.",
-        decimals(3),
     ),
     Measure(
         "calibration_error",
         "Calibration error",
         "Distance between what is promised and what happens. 0 is perfect.",
-        decimals(4),
         places=4,
     ),
     Measure(
         "brier",
         "Brier score",
         "Mean squared error of the probabilities. Lower is better.",
-        decimals(4),
         places=4,
     ),
     Measure(
         "log_loss",
         "Log loss",
         "Like Brier, but hard on confident mistakes. Lower is better.",
-        decimals(4),
         places=4,
     ),
     Measure(
         "precision",
         "Precision",
         "Share of the users above the threshold who {outcome}.",
-        decimals(3),
     ),
     Measure(
         "recall",
         "Recall",
         "Share of those who {outcome} who are above the threshold.",
-        decimals(3),
     ),
-    Measure("f1", "F1", "Harmonic mean of precision and recall.", decimals(3)),
+    Measure("f1", "F1", "Harmonic mean of precision and recall."),
 )
 
 
@@ -155,7 +146,7 @@ class Page(ABC):
                 {
                     "name": measure.name,
                     "meaning": measure.meaning.replace("{outcome}", self.outcome),
-                    "value": measure.write(value),
+                    "value": decimals(measure.places)(value),
                     "reason": "" if present(value) else self.why_not(measure.key),
                     "interval": interval or DASH,
                 }

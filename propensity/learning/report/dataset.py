@@ -255,7 +255,12 @@ def _numbers(numbers: Sequence[Card]) -> Content | None:
         "columns": (
             "Feature",
             *(share.capitalize() for share in shares),
-            *("Lowest", "25%", "Median", "Mean", "75%", "Highest"),
+            "Lowest",
+            "25%",
+            "Median",
+            "Mean",
+            "75%",
+            "Highest",
             "With label",
         ),
         "rows": [

@@ -16,16 +16,19 @@ _SHOWN = 12
 
 def in_common(card: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``rows`` of the table, and which they are; None for older cards."""
-    written = decimals(2)
+    write = decimals(2)
     bands = strongest(list(card.get("top_decile") or ()))
     if not bands:
         return None
     rows = [
         (
-            *(str(entry.get("feature")), str(entry.get("band"))),
-            *(count(entry.get("rows")), percent(entry.get("share_top"))),
-            *(percent(entry.get("share_all")), f"{written(entry.get('lift'))}×"),
-            f"{written(entry.get('low'))} to {written(entry.get('high'))}",
+            str(entry.get("feature")),
+            str(entry.get("band")),
+            count(entry.get("rows")),
+            percent(entry.get("share_top")),
+            percent(entry.get("share_all")),
+            f"{write(entry.get('lift'))}×",
+            f"{write(entry.get('low'))} to {write(entry.get('high'))}",
         )
         for entry in bands[:_SHOWN]
     ]

@@ -37,7 +37,6 @@ _RANKING = (
         "ROC AUC",
         "Chance that one of label 1 is ranked above one of label 0. "
         "0.5 is a coin, 1 is perfect.",
-        decimals(3),
     ),
     MEASURES[1],
 )
@@ -118,13 +117,15 @@ class EventsPage(Page):
         right = f"precision {percent(last.get('precision'))}"
         whole = f"{count(quality.get('conversions'))} of {count(quality.get('users'))}"
         return [
-            *(
-                (
-                    name,
-                    decimals(3)(quality.get(key)),
-                    written_interval(quality, key) or why,
-                )
-                for name, key in (("ROC AUC", "roc_auc"), ("PR AUC", "pr_auc"))
+            (
+                "ROC AUC",
+                decimals(3)(quality.get("roc_auc")),
+                written_interval(quality, "roc_auc") or why,
+            ),
+            (
+                "PR AUC",
+                decimals(3)(quality.get("pr_auc")),
+                written_interval(quality, "pr_auc") or why,
             ),
             (
                 f"Recall at {percent(last.get('rate'))} alerts",

@@ -41,11 +41,11 @@ def verdict(row: Row, *, noun: str, outcome: str) -> dict[str, Any] | None:
     gap = _odds(row, noun) or _share(row)
     if gap is None:
         return None
-    said, more, is_chance = gap
+    claim, more, is_chance = gap
     if is_chance:
-        return {"good": True, "word": "As promised", "reason": f"{said}: chance."}
+        return {"good": True, "word": "As promised", "reason": f"{claim}: chance."}
     word = f"{'More' if more else 'Fewer'} than promised {outcome}"
-    return {"good": False, "word": word, "reason": f"{said}: more than chance."}
+    return {"good": False, "word": word, "reason": f"{claim}: more than chance."}
 
 
 def _odds(row: Row, noun: str) -> tuple[str, bool, bool] | None:
@@ -55,11 +55,11 @@ def _odds(row: Row, noun: str) -> tuple[str, bool, bool] | None:
     if not (present(lacked) and present(error)):
         return None
     low, high = lacked - NORMAL * error, lacked + NORMAL * error
-    said = (
+    claim = (
         f"The odds of all {noun}s were {_beside(lacked)} the promised ones "
         f"({_change(low)} to {_change(high)})"
     )
-    return said, lacked > 0, low <= 0 <= high
+    return claim, lacked > 0, low <= 0 <= high
 
 
 def _share(row: Row) -> tuple[str, bool, bool] | None:
@@ -69,11 +69,11 @@ def _share(row: Row) -> tuple[str, bool, bool] | None:
     if not (present(promised) and present(conversions) and users):
         return None
     low, high = rate_interval(conversions, users)
-    said = (
+    claim = (
         f"{percent(promised)} was promised, {percent(conversions / users)} came "
         f"({percent(low)} to {percent(high)})"
     )
-    return said, conversions / users > promised, low <= promised <= high
+    return claim, conversions / users > promised, low <= promised <= high
 
 
 def _beside(log_odds: float) -> str:
@@ -201,7 +201,7 @@ def _chart(
 def missed(row: Row, *, noun: str, who: str) -> str:
     """Say how many of label 1 nobody would have found, and why."""
     conversions, unscored = row.get("conversions"), row.get("unscored_converters")
-    said = []
+    parts = []
     if present(conversions):
         for kind, where in (
             ("budget", f"outside the best {row.get('budget')}"),
@@ -210,14 +210,14 @@ def missed(row: Row, *, noun: str, who: str) -> str:
             hits = row.get(f"true_positives_at_{kind}")
             if present(hits):
                 lost = max(conversions - hits, 0.0)
-                said.append(f"{shared(lost)} {'was' if lost == 1 else 'were'} {where}")
+                parts.append(f"{shared(lost)} {'was' if lost == 1 else 'were'} {where}")
     text = ""
-    if said:
-        text = f"Of {count(conversions)} {who}, {' and '.join(said)}."
+    if parts:
+        text = f"Of {count(conversions)} {who}, {' and '.join(parts)}."
         if not conversions:
             text = f"There are none {who}."
     if unscored:
-        more = f" {count(unscored)}{' more' if said else ''} had no"
+        more = f" {count(unscored)}{' more' if parts else ''} had no"
         if noun == "user":
             text += f"{more} probability: they were new, or had long been away."
         else:

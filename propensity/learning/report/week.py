@@ -42,10 +42,6 @@ _FIGURES: tuple[tuple[str, str, int], ...] = (
     ("log_loss", "Log loss", 4),
 )
 
-_WHY = {
-    "one_class": "all rows are of one class, so that no figure of a ranking exists",
-}
-
 _VERDICTS = {
     "helps": "it helps",
     "harms": "it harms",
@@ -188,10 +184,10 @@ class _Week:
     def _ranking(self) -> str:
         auc, row = self.row.get("roc_auc"), self.row
         if not present(auc):
-            return (
-                "How well it ranks could not be measured: "
-                f"{_WHY.get(str(row.get('outcome')), 'not measured')}."
-            )
+            why = "not measured"
+            if row.get("outcome") == "one_class":
+                why = "all rows are of one class, so that no figure of a ranking exists"
+            return f"How well it ranks could not be measured: {why}."
         trained = self.trained.get("roc_auc")
         beside = (
             f" On the rows held out of its training it was {100 * trained:.0f}."
@@ -366,32 +362,26 @@ class _Week:
         row, report = self.row, self.report
         until, published = row.get("data_until"), row.get("prediction_as_of")
         shift = row.get("log_odds_shift")
+        facts = [
+            ("Evaluated", moment(row["evaluated_at"].isoformat(timespec="seconds")))
+        ]
+        if published:
+            facts.append(("Published as of", str(published)))
+        if until:
+            facts.append(("Export read until", f"{until}, not included"))
+        if report.is_daily:
+            labels = (
+                f"{shared(row.get('unknown_outcomes'))} stay unknown, "
+                f"{shared(row.get('conflicting_outcomes'))} were told to be both, and "
+                "the latest counts"
+            )
+            facts.append(("Labels", labels))
+        if present(shift):
+            sign = "+" if shift > 0 else ""
+            by = f"{sign}{decimals(2)(shift)}"
+            facts.append(("Season", f"log-odds of all {self.noun}s shifted by {by}"))
         return [
-            ("Evaluated", moment(row["evaluated_at"].isoformat(timespec="seconds"))),
-            *([("Published as of", str(published))] if published else []),
-            *([("Export read until", f"{until}, not included")] if until else []),
-            *(
-                [
-                    (
-                        "Labels",
-                        f"{shared(row.get('unknown_outcomes'))} stay unknown, "
-                        f"{shared(row.get('conflicting_outcomes'))} were told to be "
-                        "both, and the latest counts",
-                    )
-                ]
-                if report.is_daily
-                else []
-            ),
-            *(
-                [
-                    (
-                        "Season",
-                        f"log-odds of all {self.noun}s shifted by {_signed(shift)}",
-                    )
-                ]
-                if present(shift)
-                else []
-            ),
+            *facts,
             ("Budget", str(row.get("budget") or DASH)),
             ("Fixed threshold", compact(row.get("threshold"))),
             (
@@ -400,8 +390,3 @@ class _Week:
             ),
             ("Tables", "ma_model_evaluation, ma_drift, ma_audience_lift"),
         ]
-
-
-def _signed(value: float) -> str:
-    written = decimals(2)(value)
-    return f"+{written}" if value > 0 else written

@@ -57,9 +57,15 @@ def table(rows: Sequence[Row], *, period: str, of_users: bool) -> dict[str, Any]
     ]
     return {
         "columns": (
-            *(period.capitalize(), "Version", "Status"),
-            *("Users" if of_users else "Known", "Promised", "Came"),
-            *("ROC AUC", "Calib. error", "Lift of the budget"),
+            period.capitalize(),
+            "Version",
+            "Status",
+            "Users" if of_users else "Known",
+            "Promised",
+            "Came",
+            "ROC AUC",
+            "Calib. error",
+            "Lift of the budget",
             *(["Saved"] if has_saved else []),
             "Unscored",
         ),
@@ -120,8 +126,8 @@ class _Weeks:
         svg = self._svg(
             [Line(promised, "guide"), Line(came, has_dots=True)],
             title=f"Promised and came, by {self._period}",
-            description=f"Share who {outcome}: {self._said('base_rate', percent)}; "
-            f"promised: {self._said('mean_probability', percent)}.",
+            description=f"Share who {outcome}: {self._in_words('base_rate', percent)}; "
+            f"promised: {self._in_words('mean_probability', percent)}.",
             y_label=f"Share who {outcome}",
             y_range=(0, round_up(highest)),
         )
@@ -137,9 +143,9 @@ class _Weeks:
         self, key: str, heading: str, trained: Number, *, write: Format, step: float
     ) -> dict[str, Any]:
         """Draw a figure with its intervals, and what the training had of it."""
-        seen, intervals = self.points(key), self._intervals(key)
-        caption, guide, reached = "Lines show 95% intervals.", [], [y for _, y in seen]
-        reached += [y for _, *both in intervals for y in both]
+        points, intervals = self.points(key), self._intervals(key)
+        caption, guide = "Lines show 95% intervals.", []
+        reached = [y for _, *ys in (*points, *intervals) for y in ys]
         if present(trained):
             caption += (
                 " The dashed line is what training measured of the newest version, "
@@ -153,9 +159,9 @@ class _Weeks:
         low = max(high - 4 * step * quarters, 0.0)
         exact = decimals(3)
         svg = self._svg(
-            [*guide, Line(seen, has_dots=True, intervals=intervals)],
+            [*guide, Line(points, has_dots=True, intervals=intervals)],
             title=f"{heading} by {self._period}",
-            description=f"{self._said(key, exact)}; at training {exact(trained)}.",
+            description=f"{self._in_words(key, exact)}; at training {exact(trained)}.",
             y_label="",
             y_range=(low, low + 4 * step * quarters),
             write=write,
@@ -177,7 +183,7 @@ class _Weeks:
             if present(low) and present(high)
         ]
 
-    def _said(self, key: str, write: Format) -> str:
+    def _in_words(self, key: str, write: Format) -> str:
         return ", ".join(f"{r.get('week')} {write(r.get(key))}" for r in self._rows)
 
     def _svg(self, lines: Sequence[Line], **how: Any) -> str:
