@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from propensity.budget import Budget
 from propensity.learning import bootstrap, closed_form, metrics
 from propensity.learning.bootstrap import UNSAMPLED, Expansion
-from propensity.learning.metrics import outcomes, rate_interval
+from propensity.learning.metrics import rate_interval
 from propensity.learning.thresholds import Selection
 from tests.propensity.learning.scored_rows import Rows, calibrated, quality
 
@@ -47,9 +47,13 @@ class TestCalls:
                 assert low - 1e-12 <= figure <= high + 1e-12
                 assert high - low > 0.01
 
-    def test_are_rates(self):
-        """Of 8 calls 6 right, of 10 positives 6 found, of 12 called or missed 6."""
-        found = closed_form.calls(counts(6, 2, 4), UNSAMPLED)
+    @pytest.mark.parametrize("each", [1, 10])
+    def test_are_rates(self, each):
+        """Of 8 calls 6 right, of 10 positives 6 found, of 12 called or missed 6; and of
+        the rows that there are, where each stands for 10 users."""
+        found = closed_form.calls(
+            counts(6 * each, 2 * each, 4 * each), Expansion(each, each)
+        )
         low, high = rate_interval(6, 12)
 
         assert found["precision"] == pytest.approx(rate_interval(6, 8))
@@ -58,23 +62,13 @@ class TestCalls:
             (2 * low / (1 + low), 2 * high / (1 + high))
         )
 
-    def test_are_of_the_rows_that_there_are(self):
-        """Where each row stands for 10 users, 60 hits are 6 rows."""
-        found = closed_form.calls(counts(60, 20, 40), Expansion(10.0, 10.0))
-
-        assert found["precision"] == pytest.approx(rate_interval(6, 8))
-        assert found["recall"] == pytest.approx(rate_interval(6, 10))
-
     def test_that_were_all_right_may_be_wrong_next_time(self):
         """Defect: the precision of three calls that were all right was 1.000, 1.000 to
         1.000."""
         label = np.array([1, 1, 1, 1, 1] + [0] * 95)
-        probability = np.where(np.arange(100) < 3, 0.9, 0.1)
-        selection = Selection(
-            budget=Budget.parse("3"), threshold=0.5, source="training"
-        )
-        found = bootstrap.quality(
-            outcomes(probability, label), threshold=0.5, seed=1, selection=selection
+        rows = Rows(np.where(np.arange(100) < 3, 0.9, 0.1), label, np.ones(100))
+        found = quality(
+            rows, selection=Selection(budget=Budget(count=3), threshold=0.5)
         )
 
         for place in ("", "_at_best", "_at_budget"):
@@ -136,13 +130,8 @@ class TestRocAuc:
     def test_holds_the_truth_where_few_convert(self):
         """Defect: with three conversions the interval of the area held the truth in 78
         of 100 weeks, and says 95. Of 100 sets of 100 fair ones 99 reach 88."""
-        selection = Selection(budget=Budget.parse("10%"))
-        whole = bootstrap.quality(
-            calibrated(50_000, seed=5).outcomes,
-            threshold=0.5,
-            seed=0,
-            selection=selection,
-        )
+        selection = Selection(budget=Budget(share=0.1))
+        whole = quality(calibrated(50_000, seed=5), selection=selection)
         names = ("roc_auc", "pr_auc", "precision_at_budget", "lift_at_budget")
         held = dict.fromkeys(names, 0)
         weeks = [calibrated(30, seed=100 + week) for week in range(100)]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from propensity.errors import NotEnoughData
-from propensity.learning import bootstrap, fit, metrics
+from propensity.learning import bootstrap, fit
 from propensity.models.scoring import Scorer
 from tests.propensity.learning.shops import (
     FIRST,
@@ -61,13 +61,8 @@ class TestSampling:
         rows = table(columns, chance, weight).filter(pa.array(kept))
 
         found = train(rows)
-        as_if_all = bootstrap.quality(
-            metrics.outcomes(
-                found.probability, found.holdout.label, weight=found.holdout.weight
-            ),
-            threshold=0.5,
-            seed=SETTINGS.seed,
-        )
+        observed = found.holdout.outcomes(found.probability)
+        as_if_all = bootstrap.quality(observed, threshold=0.5, seed=SETTINGS.seed)
 
         def width(quality: Any) -> float:
             return quality["roc_auc_high"] - quality["roc_auc_low"]
@@ -81,10 +76,10 @@ class TestSampling:
 
 
 class TestNotEnoughData:
-    def refused(self, rows: pa.Table, **settings: Any) -> str:
+    def refused(self, rows: pa.Table, parameters: Any = None, **settings: Any) -> str:
         """The message of a training that is refused."""
         with pytest.raises(NotEnoughData) as refused:
-            train(rows, settings=settings)
+            train(rows, parameters=parameters or {}, settings=settings)
         return refused.value.message
 
     @pytest.mark.parametrize("weeks", [1, 2])
@@ -101,11 +96,15 @@ class TestNotEnoughData:
         """An empty source is too little, not a crash."""
         assert "no day at all" in self.refused(snapshots(3, 10).slice(0, 0))
 
-    def test_says_how_many_rows_are_needed(self):
-        """The setting that asks for more is named, and what to do."""
-        message = self.refused(snapshots(4, 50), minimum_training_rows=1_000)
+    @pytest.mark.parametrize(
+        ("name", "least"), [("training_rows", 1_000), ("conversions", 90)]
+    )
+    def test_says_how_many_are_needed(self, name, least):
+        """The setting that asks for more rows, or more of label 1, and what to do."""
+        message = self.refused(snapshots(4, 50), **{f"minimum_{name}": least})
 
-        assert "PROPENSITY_MINIMUM_TRAINING_ROWS is 1000" in message
+        assert f"PROPENSITY_MINIMUM_{name.upper()} is {least}" in message
+        assert ("users who buy" in message) == (name == "conversions")
         assert "Wait for more weeks" in message
 
     @pytest.mark.parametrize("label", [0, 1])
@@ -126,19 +125,14 @@ class TestNotEnoughData:
         """Nobody buys where the event is misspelt; whose label comes another way has no
         such setting, and it is no cause where nobody does not buy."""
         columns = drawn(4, 100, seed=8)
-
-        def message(label: float, **parameters: str) -> str:
-            with pytest.raises(NotEnoughData) as refused:
-                train(table(columns, np.full(400, label)), parameters=parameters)
-            return refused.value.message
+        nobody, everybody = (table(columns, np.full(400, at)) for at in (0.0, 1.0))
+        has_event = {"parameters": {"label_event": "purchase"}}
 
         event = "PROPENSITY_LABEL_EVENT"
-        assert event in message(0.0, label_event="purchase")
-        assert event not in message(1.0, label_event="purchase")
-        assert event not in message(0.0)
-        with pytest.raises(NotEnoughData) as refused:
-            train(snapshots(4, 100), settings={"minimum_conversions": 90})
-        assert event not in refused.value.message
+        assert event in self.refused(nobody, **has_event)
+        assert event not in self.refused(everybody, **has_event)
+        assert event not in self.refused(nobody)
+        assert event not in self.refused(snapshots(4, 100), minimum_conversions=90)
 
     def test_tells_where_everybody_does_that_waiting_does_not_help(self):
         """All users of more weeks would have label 1, too; a holdout may be chance."""
@@ -166,11 +160,3 @@ class TestNotEnoughData:
 
         assert "the rows to hold out (2026-01-22) lack one class, label 1" in message
         assert "0 of label 1, 100 of label 0" in message
-
-    def test_says_how_many_conversions_are_needed(self):
-        """Few of label 1 decide nothing: the setting is named, and what to do."""
-        message = self.refused(snapshots(4, 100), minimum_conversions=90)
-
-        assert "PROPENSITY_MINIMUM_CONVERSIONS is 90" in message
-        assert "users who buy" in message
-        assert "Wait for more weeks" in message

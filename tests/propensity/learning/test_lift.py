@@ -198,20 +198,19 @@ class TestSampleRatio:
 
         assert 0 <= p[0] <= 1
 
-    def test_raises_no_alarm_where_the_share_is_kept(self):
-        p = lift.sample_ratio([9_000.0, 90_000.0], [1_000.0, 10_000.0], share=0.1)
+    @pytest.mark.parametrize(
+        ("control", "alarms"),
+        [
+            pytest.param([1_000, 10_000], [False, False], id="the share is kept"),
+            pytest.param([950, 8_800], [False, True], id="an eighth is lost"),
+            pytest.param([500, 10_000], [True, True], id="an alarm stays"),
+        ],
+    )
+    def test_raises_an_alarm_where_users_are_lost(self, control, alarms):
+        p = lift.sample_ratio([9_000, 90_000], control, share=0.1)
 
-        assert p.min() == 1.0
-
-    def test_raises_an_alarm_where_an_eighth_is_lost(self):
-        p = lift.sample_ratio([9_000.0, 45_000.0], [900.0, 4_400.0], share=0.1)
-
-        assert p[-1] < lift.ALARM
-
-    def test_keeps_an_alarm(self):
-        p = lift.sample_ratio([9_000.0, 90_000.0], [500.0, 10_000.0], share=0.1)
-
-        assert p[1] == p[0] < lift.ALARM
+        assert [*(p < lift.ALARM)] == alarms
+        assert p[1] <= p[0]
 
 
 class TestVerdict:

@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from propensity.budget import Budget
-from propensity.learning import bootstrap, closed_form, metrics
+from propensity.learning import bootstrap, closed_form, metrics, thresholds
 from propensity.learning.bootstrap import Expansion, paired_differences
 from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import Selection
 from tests.propensity.learning.scored_rows import Rows, calibrated, quality, scored
+
+SELECTION = Selection(budget=Budget.parse("10%"), threshold=0.2, source="evaluations")
+
+
+def width(figures: dict, name: str) -> float:
+    """The width of a figure's interval."""
+    return figures[f"{name}_high"] - figures[f"{name}_low"]
 
 
 class TestQuality:
@@ -31,20 +38,12 @@ class TestQuality:
             None
         }
 
+    @pytest.mark.parametrize("count", [1, 50])
     @pytest.mark.parametrize("label", [0, 1])
-    def test_of_one_row_has_no_area(self, label):
-        """One user has a Brier score and a loss, and no area under a curve."""
-        found = quality(Rows(np.array([0.25]), np.array([label]), np.ones(1)))
-
-        assert found["brier"] == pytest.approx((label - 0.25) ** 2)
-        assert found["roc_auc"] is None
-        assert found["pr_auc"] is None
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_of_one_class_has_no_area(self, label):
+    def test_of_one_class_has_no_area(self, label, count):
         """Where everybody or nobody converts, no score can rank."""
-        rows = calibrated(50, seed=4)
-        found = quality(rows._replace(label=np.full(50, label)))
+        rows = calibrated(count, seed=4)
+        found = quality(rows._replace(label=np.full(count, label)))
 
         assert found["roc_auc"] is found["roc_auc_low"] is found["pr_auc"] is None
         assert found["base_rate"] == label
@@ -65,15 +64,8 @@ class TestQuality:
         """The budget has room for exactly those who convert, and a resample has more of
         them or fewer: nearly none has so good an F1."""
         label = np.array([1] * closed_form.FEW + [0] * 9 * closed_form.FEW)
-        selection = Selection(
-            budget=Budget.parse("10%"), threshold=0.5, source="training"
-        )
-        found = bootstrap.quality(
-            outcomes(label.astype(float), label),
-            threshold=0.5,
-            seed=1,
-            selection=selection,
-        )
+        perfect = Rows(label.astype(float), label, np.ones(len(label)))
+        found = quality(perfect, selection=SELECTION)
 
         assert found["f1_at_budget"] == found["f1_at_budget_high"] == 1
         assert found["f1_at_budget_low"] < 1
@@ -94,7 +86,12 @@ class TestQuality:
             "log_loss": metrics.log_loss(whole),
             "calibration_error": 0.0,
         }
-        weeks = [quality(calibrated(800, seed=100 + week)) for week in range(count)]
+        selected = thresholds.figures(whole, SELECTION)
+        truth |= {name: selected[name] for name in thresholds.INTERVALS}
+        weeks = [
+            quality(calibrated(800, seed=100 + week), selection=SELECTION)
+            for week in range(count)
+        ]
 
         for name, true in truth.items():
             covered = sum(
@@ -142,13 +139,8 @@ class TestQuality:
             np.where(rows.label == 1, 1.0, 50.0)[kept],
         )
 
-        def width(found: dict, name: str) -> float:
-            return found[f"{name}_high"] - found[f"{name}_low"]
-
-        naive, right = (
-            quality(sampled),
-            quality(sampled, expansion=Expansion(negative=50.0)),
-        )
+        naive = quality(sampled)
+        right = quality(sampled, expansion=Expansion(negative=50.0))
 
         assert right["brier"] == naive["brier"]
         assert width(right, "roc_auc") > 1.5 * width(naive, "roc_auc")
@@ -171,15 +163,11 @@ class TestQuality:
         tenth = Rows(*(column[::10] for column in rows))
         sampled = tenth._replace(weight=np.full(2_000, 10.0))
 
-        few = quality(tenth)
-        found = quality(sampled, expansion=Expansion(10.0, 10.0))
-        for name in ("roc_auc", "brier", "log_loss"):
-            width = found[f"{name}_high"] - found[f"{name}_low"]
-
+        few = quality(tenth, selection=SELECTION)
+        found = quality(sampled, selection=SELECTION, expansion=Expansion(10.0, 10.0))
+        for name in ("roc_auc", "brier", "log_loss", *thresholds.INTERVALS):
             assert found[name] == pytest.approx(few[name])
-            assert width == pytest.approx(
-                few[f"{name}_high"] - few[f"{name}_low"], rel=0.25
-            )
+            assert width(found, name) == pytest.approx(width(few, name), rel=0.25)
 
     def test_is_the_same_twice(self):
         """The seed decides all that is random."""

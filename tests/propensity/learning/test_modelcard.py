@@ -9,39 +9,33 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 
 import joblib
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from propensity.edges.columns import record
 from propensity.graphs.parity import Exported
-from propensity.learning import data, fit, modelcard
+from propensity.learning import fit, modelcard
 from propensity.learning.bootstrap import Difference
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
+from propensity.learning.modelcard import ESTIMATOR
 from propensity.models.scoring import Scorer
 from propensity.registry.versions import Published
-from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
-from propensity.timeframe import Timeframe
 from propensity.usecases import Candidate
-from tests.propensity.learning import shops
+from tests.propensity.learning.shops import SHOP, snapshots, train
 
 AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
-SHOP = replace(
-    shops.SHOP,
-    features={"recency_days": "number", "country": "category"},
-    candidates=(
-        Candidate("linear", "LogisticRegression", {"C": 0.5}),
-        Candidate("mean", "MeanOfModels", {"of": ["linear"]}),
-    ),
+CANDIDATES = (
+    Candidate("linear", "LogisticRegression", {"C": 0.5}),
+    Candidate("mean", "MeanOfModels", {"of": ["linear"]}),
 )
 WORSE = Verdict(
     promoted=False,
@@ -58,42 +52,19 @@ FIRST = Verdict(promoted=True, reason="the first model of this use case")
 
 @cache
 def rows() -> pa.Table:
-    """Four weeks of a hundred users, of whom the recent buy."""
-    random = np.random.default_rng(0)
-    recency = random.integers(0, 60, 400).astype(float)
-    weeks = [date(2026, 1, 1) + timedelta(weeks=n) for n in range(4)]
-    return pa.table(
-        {
-            "as_of": pa.array(np.repeat(np.array(weeks), 100), pa.date32()),
-            "user_id": pa.array([f"u{n}" for _ in weeks for n in range(100)]),
-            "recency_days": pa.array(recency),
-            "country": pa.array(random.choice(["DE", "FR"], 400)),
-            "label": pa.array((random.random(400) < 0.6 - recency / 120).astype(int)),
-            "weight": pa.array(np.ones(400)),
-        }
-    )
+    """Four weeks of a hundred users, whose ids no other bytes of a file can be."""
+    weeks = snapshots(4, 100)
+    users = pc.binary_join_element_wise("an-id-of", weeks["user_id"], "-")
+    return weeks.set_column(1, "user_id", users)
 
 
 @cache
 def trained() -> Trained:
     """A small model of them."""
-    settings = Settings(
-        project="p", minimum_training_rows=100, minimum_conversions=5, seed=1
-    )
-    timeframe = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
-    return fit.train(
-        data.of_users(rows(), SHOP, timeframe, settings=settings),
-        SHOP,
-        preprocessor=None,
-        settings=settings,
-    )
+    return train(rows(), candidates=CANDIDATES)
 
 
-def card(
-    verdict: Verdict = FIRST,
-    graph: Exported | None = None,
-    estimator: Exported | None = None,
-) -> dict[str, Any]:
+def card(verdict: Verdict = FIRST, **exports: Exported) -> dict[str, Any]:
     """The card of version 3."""
     return modelcard.card(
         SHOP,
@@ -107,8 +78,7 @@ def card(
         chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
         trained_at=AT,
         bytes_billed=10_485_760,
-        graph=graph,
-        estimator=estimator,
+        **exports,
     )
 
 
@@ -161,7 +131,7 @@ class TestCard:
 
         assert found["quality"] == dict(trained().quality)
         assert found["baselines"][0]["name"] == "recency_days alone"
-        assert [entry["feature"] for entry in found["importance"]][0] == "recency_days"
+        assert {entry["feature"] for entry in found["importance"]} == {*SHOP.features}
         assert {"roc", "pr", "calibration"} <= set(found["curves"])
         assert found["dataset"]
 
@@ -187,33 +157,24 @@ class TestFiles:
             "report.html": "text/html; charset=utf-8",
         }
 
-    def test_have_the_graph_if_it_equals_the_model(self):
-        """And the row has its object and figures, or why there is none."""
-        kept = Exported(data=b"graph", note="equal")
-        without = Exported(data=None, note="no graph: of the test")
-        for graph, stored in ((kept, b"graph"), (without, None)):
-            full = card(graph=graph)
-            made = modelcard.files(full, trained(), rows(), graph=graph)
-            row = modelcard.metadata(full, published(made), seconds=1.0)
-
-            assert made.get("model.onnx", (None,))[0] == stored
-            assert row["onnx_note"] == graph.note
-            assert (row["onnx_sha256"] is None) == (stored is None)
-
-    def test_have_the_estimator_if_it_equals_the_model(self):
-        """And the row has its object; the card says how equal it is, or why it is not
+    @pytest.mark.parametrize("data", [b"exported", None], ids=["equal", "none"])
+    @pytest.mark.parametrize(
+        ("kind", "column", "file"),
+        [("graph", "onnx", "model.onnx"), ("estimator", "estimator", ESTIMATOR)],
+    )
+    def test_have_an_export_if_it_equals_the_model(self, kind, column, file, data):
+        """The row has its object, and the card says how equal it is, or why it is not
         there."""
-        kept = Exported(data=b"pipeline", note="equal")
-        without = Exported(data=None, note="no estimator: of the test")
-        for estimator, stored in ((kept, b"pipeline"), (without, None)):
-            full = card(estimator=estimator)
-            made = modelcard.files(full, trained(), rows(), estimator=estimator)
-            row = modelcard.metadata(full, published(made), seconds=1.0)
+        export = {kind: Exported(data=data, note="of the test")}
+        full = card(**export)
+        contents = modelcard.files(full, trained(), rows(), **export)
+        row = modelcard.metadata(full, published(contents), seconds=1.0)
 
-            assert made.get("estimator.joblib", (None,))[0] == stored
-            assert full["estimator"] == estimator.note
-            assert (row["estimator_sha256"] is None) == (stored is None)
-            assert (row["estimator_object"] is None) == (stored is None)
+        assert contents.get(file, (None,))[0] == data
+        assert full[kind] == "of the test"
+        assert row["onnx_note"] == full.get("graph")
+        for end in ("object", "sha256"):
+            assert (row[f"{column}_{end}"] is None) == (data is None)
 
     def test_load_into_what_was_measured(self):
         """Read back, the model that was measured gives the holdout's probabilities, and

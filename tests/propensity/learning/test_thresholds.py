@@ -15,10 +15,9 @@ from sklearn import metrics as reference
 from propensity import tables
 from propensity.budget import Budget
 from propensity.learning import bootstrap, metrics, thresholds
-from propensity.learning.bootstrap import Expansion
 from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import Selection, by_threshold, pooled
-from tests.propensity.learning.scored_rows import Rows, calibrated, scored
+from tests.propensity.learning.scored_rows import Rows, calibrated, quality, scored
 
 TENTH = Budget(share=0.1)
 
@@ -48,18 +47,11 @@ class TestBestThreshold:
         assert best in rows.probability
 
     def test_of_equal_ones_calls_the_fewest(self):
-        """One hit of one call, and two of three: F1 is 2/3 at both."""
-        seen = outcomes(np.array([0.9, 0.6, 0.6, 0.5]), np.array([1, 1, 0, 0]))
-        found = metrics.confusion(seen, threshold=0.9)
-        other = metrics.confusion(
-            outcomes(np.array([0.9, 0.6, 0.5]), np.array([1, 0, 1])), threshold=0.5
-        )
-        alike = outcomes(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]))
+        """One hit of one call, and two of four: F1 is 2/3 at both."""
+        rows = Rows(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]), np.ones(4))
 
-        assert found["f1"] == pytest.approx(2 / 3)
-        assert other["f1"] == pytest.approx(4 / 5)
-        assert thresholds.best_threshold(alike) == 0.9
-        assert f1_at(Rows(*_of(alike)), 0.6) == pytest.approx(2 / 3)
+        assert f1_at(rows, 0.9) == f1_at(rows, 0.6) == pytest.approx(2 / 3)
+        assert thresholds.best_threshold(rows.outcomes) == 0.9
 
     def test_of_a_constant_score_calls_everybody(self):
         """There is one probability, so there is one threshold."""
@@ -71,16 +63,13 @@ class TestBestThreshold:
         assert (found["users_at_best"], found["recall_at_best"]) == (50, 1)
         assert found["precision_at_best"] == pytest.approx(0.1)
 
-    @pytest.mark.parametrize("label", [0, 1])
+    @pytest.mark.parametrize("label", [[0, 0], [1, 1], []], ids=str)
     def test_of_one_class_is_none(self, label):
-        """Without label 1 no threshold is right; without label 0 none is wrong."""
-        seen = outcomes(np.array([0.1, 0.4]), np.full(2, label))
+        """Without label 1 no threshold is right; without label 0 none is wrong; and a
+        week without rows has none."""
+        observed = outcomes(np.array([0.1, 0.4])[: len(label)], np.array(label))
 
-        assert thresholds.best_threshold(seen) is None
-
-    def test_of_nothing_is_none(self):
-        """A week without rows has no threshold, and no crash."""
-        assert thresholds.best_threshold(outcomes(np.empty(0), np.empty(0))) is None
+        assert thresholds.best_threshold(observed) is None
 
     def test_of_calibrated_rare_probabilities_is_far_below_a_half(self):
         """At 0.5 nobody is called; at the best threshold, which is about half of its
@@ -97,39 +86,17 @@ class TestBestThreshold:
         assert found["recall_at_best"] > 0.3
 
 
-def _of(seen: metrics.Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of outcomes, each of weight one."""
-    hits, rest = seen.conversions, seen.users - seen.conversions
-    p = np.repeat(
-        np.tile(seen.probability, 2), np.concatenate([hits, rest]).astype(int)
-    )
-    return p, (np.arange(len(p)) < hits.sum()).astype(int), np.ones(len(p))
-
-
 class TestFiguresAtAThreshold:
     @given(scored(), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
-    def test_are_those_of_scikit_learn(self, rows, threshold):
-        """Precision, recall and F1 at the same threshold, weights included."""
+    def test_are_those_of_calls_at_it(self, rows, threshold):
+        """Which ``test_metrics`` compares with scikit-learn; and the rows above."""
         called = rows.probability >= threshold
-        precision, recall, f1, _ = reference.precision_recall_fscore_support(
-            rows.label,
-            called,
-            average="binary",
-            sample_weight=rows.weight,
-            zero_division=np.nan,
-        )
+        calls = metrics.confusion(rows.outcomes, threshold=threshold)
         found = figures(rows, threshold)
 
         assert found["users_at_best"] == pytest.approx(rows.weight[called].sum())
-        assert found["true_positives_at_best"] == pytest.approx(
-            rows.weight[called] @ rows.label[called]
-        )
-        assert found["recall_at_best"] == pytest.approx(recall)
-        assert found["f1_at_best"] == pytest.approx(f1)
-        if called.any():
-            assert found["precision_at_best"] == pytest.approx(precision)
-        else:
-            assert found["precision_at_best"] is None
+        for name in ("true_positives", "precision", "recall", "f1"):
+            assert found[f"{name}_at_best"] == calls[name]
 
     def test_are_none_without_one(self):
         """Where no earlier rows gave a threshold; the budget has its figures."""
@@ -180,16 +147,6 @@ class TestFiguresOfABudget:
         assert 0 <= found["precision_at_budget"] <= 1
         assert 0 <= found["recall_at_budget"] <= 1
         assert 0 <= found["f1_at_budget"] <= 1
-
-    def test_of_ties_do_not_depend_on_their_order(self):
-        """Of four rows of one probability, one converted: two of them hold half of
-        it."""
-        for order in ([1, 0, 0, 0], [0, 0, 0, 1]):
-            rows = Rows(np.full(4, 0.3), np.array(order), np.ones(4))
-            found = figures(rows, None, Budget(count=2))
-
-            assert found["true_positives_at_budget"] == 0.5
-            assert found["precision_at_budget"] == 0.25
 
     def test_larger_than_all_are_of_all(self):
         """With room for more than there are, precision is the base rate."""
@@ -283,16 +240,11 @@ class TestCountsByThreshold:
 class TestQuality:
     SELECTION = Selection(budget=TENTH, threshold=0.2, source=thresholds.EVALUATIONS)
 
-    def quality(self, rows, **more):
-        return bootstrap.quality(
-            rows.outcomes, threshold=0.5, seed=0, selection=self.SELECTION, **more
-        )
-
     def test_has_the_columns_of_a_selection(self):
         """All of them, each a column of both tables, and none without a selection."""
         rows = calibrated(500, seed=8)
-        found = self.quality(rows)
-        without = bootstrap.quality(rows.outcomes, threshold=0.5, seed=0)
+        found = quality(rows, selection=self.SELECTION)
+        without = quality(rows)
 
         assert {*found} - {*without} == thresholds.COLUMNS
         for table in (tables.TRAINING_METADATA, tables.EVALUATION):
@@ -304,7 +256,10 @@ class TestQuality:
 
     def test_has_intervals_around_the_figures(self):
         """Each is around its figure, and narrower the more rows there are."""
-        few, many = (self.quality(calibrated(n, seed=9)) for n in (400, 8_000))
+        few, many = (
+            quality(calibrated(n, seed=9), selection=self.SELECTION)
+            for n in (400, 8_000)
+        )
 
         for name in thresholds.INTERVALS:
             for found in (few, many):
@@ -314,44 +269,11 @@ class TestQuality:
             ]
             assert width[1] < width[0] / 3
 
-    @pytest.mark.parametrize(
-        ("n_weeks", "at_least"), [(10, 8), pytest.param(40, 35, marks=pytest.mark.long)]
-    )
-    def test_has_intervals_that_cover_the_truth(self, n_weeks, at_least):
-        """Of 40 weeks from one process at least 35 intervals hold the figure of
-        100,000 users, as of the other metrics."""
-        whole = thresholds.figures(calibrated(100_000, seed=5).outcomes, self.SELECTION)
-        weeks = [
-            self.quality(calibrated(800, seed=100 + week)) for week in range(n_weeks)
-        ]
-
-        for name in thresholds.INTERVALS:
-            covered = sum(
-                week[f"{name}_low"] <= whole[name] <= week[f"{name}_high"]
-                for week in weeks
-            )
-            assert covered >= at_least, name
-
-    def test_has_intervals_of_the_rows_that_there_are(self):
-        """Of a tenth of the users, who stand for all, they are those of a tenth."""
-        rows = calibrated(20_000, seed=10)
-        tenth = Rows(*(column[::10] for column in rows))
-        few = self.quality(tenth)
-        found = self.quality(
-            tenth._replace(weight=np.full(2_000, 10.0)),
-            expansion=Expansion(10.0, 10.0),
-        )
-
-        for name in thresholds.INTERVALS:
-            assert found[name] == pytest.approx(few[name])
-            assert found[f"{name}_high"] - found[f"{name}_low"] == pytest.approx(
-                few[f"{name}_high"] - few[f"{name}_low"], rel=0.25
-            )
-
     @pytest.mark.parametrize("rows", [0, 1, 3])
     def test_of_tiny_weeks_is_no_crash(self, rows):
         """With no row, one or three, figures are None or exact."""
-        found = self.quality(Rows(np.full(rows, 0.3), np.ones(rows), np.ones(rows)))
+        tiny = Rows(np.full(rows, 0.3), np.ones(rows), np.ones(rows))
+        found = quality(tiny, selection=self.SELECTION)
 
         assert found["users_at_best"] == rows
         assert found["precision_at_best"] == (1 if rows else None)

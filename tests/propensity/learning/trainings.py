@@ -25,6 +25,7 @@ from propensity.learning.report.page import training_page
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
 from tests import scored_cards
+from tests.propensity.learning.fitted_cards import joined
 
 SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=10)
 AS_OF = date(2026, 6, 1)
@@ -103,22 +104,10 @@ def of_events() -> pa.Table:
     """Draw card transactions, of which the newest have no truth yet."""
     cards = scored_cards.drawn(1_200, share=0.12)
     is_fraud = cards.is_fraud ^ (np.random.default_rng(7).random(len(cards)) < 0.06)
-    known = [int(one) if n < 1_000 else None for n, one in enumerate(is_fraud)]
-    at = pa.array(cards.at, pa.timestamp("us", tz="UTC"))
-    return pa.table(
-        {
-            "event_id": cards.ids,
-            "user_id": cards.ids,
-            "event_time": at,
-            "as_of": pa.array([moment.date() for moment in cards.at]),
-            "features": [json.dumps(cards.given(n)) for n in range(len(cards))],
-            "label": pa.array(known, pa.int64()),
-            "truth_time": at,
-            "is_conflicting": [n % 50 == 0 for n in range(len(cards))],
-            "state": ["pending" if one is None else "known" for one in known],
-            "weight": np.ones(len(cards)),
-        }
-    )
+    rows = joined(cards, [*is_fraud[:1_000].astype(int).tolist(), *[None] * 200])
+    place = rows.column_names.index("is_conflicting")
+    conflicts = pa.array([n % 50 == 0 for n in range(len(cards))])
+    return rows.set_column(place, "is_conflicting", conflicts)
 
 
 @cache
