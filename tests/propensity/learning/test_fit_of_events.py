@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import data
-from propensity.learning.data import STATES, with_prior
+from propensity.learning.data import with_prior
 from propensity.models.anomaly import AnomalyModel
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
@@ -96,12 +96,10 @@ class TestSplit:
         is_fraud = np.zeros(1_000, int)
         is_fraud[[100, 200, 300, 720, 730, 740, 760, 900]] = 1
 
-        assert len(train(joined(cards, is_fraud.tolist()), ALONE).holdout) == 300
-        assert len(
-            train(
-                joined(cards, is_fraud.tolist()), ALONE, minimum_conversions=2
-            ).holdout
-        ) == (250)
+        rows = joined(cards, is_fraud.tolist())
+
+        assert len(train(rows, ALONE).holdout) == 300
+        assert len(train(rows, ALONE, minimum_conversions=2).holdout) == 250
 
     def test_keeps_rows_of_one_moment_together(self):
         """A split within a second would let the same burst into both parts."""
@@ -260,12 +258,6 @@ class TestFigures:
         poisoned = train(joined(replace(cards, features=features)), ALONE)
 
         assert poisoned.quality["roc_auc"] > forest().quality["roc_auc"] - 0.02
-
-    def test_count_every_row_once(self):
-        """Known, unknown and pending are all there are."""
-        counted = trained().outcomes
-
-        assert sum(counted[state] for state in STATES) == 1_000
 
 
 class TestPrior:

@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from propensity.learning import data, fit, modelcard
+from propensity.learning import data, modelcard
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict, compare
 from propensity.learning.report.page import training_page
 from tests.propensity.learning.fitted_cards import (
     ALONE,
-    SETTINGS,
     SMALL,
     forest,
     joined,
@@ -76,15 +75,9 @@ class TestCompare:
 
     def test_refuses_a_first_that_learned_from_truths_and_cannot_be_measured(self):
         """A model of truths does not serve unproved."""
-        rows = trained().holdout.rows
-        one_class = replace(
-            trained(),
-            holdout=data.Slice(
-                rows=rows,
-                label=np.zeros(len(rows), np.int8),
-                weight=np.ones(len(rows)),
-            ),
-        )
+        holdout = trained().holdout
+        genuine = replace(holdout, label=np.zeros(len(holdout), np.int8))
+        one_class = replace(trained(), holdout=genuine)
         first = compare(one_class, None, version=None, seed=1)
 
         assert not first.promoted
@@ -180,19 +173,14 @@ class TestPage:
     def test_says_what_it_is_about(self, use_case, labels):
         """Transactions and alerts, never users; a figure that is missing says why."""
         label = {"all": None, "none": [None] * 600, "one class": [0] * 600}[labels]
-        rows = data.dataset(joined(drawn(600), label), use_case)
-        found = fit.train(
-            data.of_events(rows, settings=SETTINGS),
-            use_case,
-            preprocessor=None,
-            settings=SETTINGS,
-        )
+        rows = joined(drawn(600), label)
+        found = train(rows, use_case)
         card = modelcard.card(
             use_case,
             found,
             compare(found, None, version=None, seed=1),
             version=0,
-            rows=rows,
+            rows=data.dataset(rows, use_case),
             data_until=None,
             as_of=START.date(),
             settle_days=7,

@@ -28,6 +28,7 @@ from tests.propensity.learning.shops import (
     MEAN,
     SHOP,
     drawn,
+    fit_sizes,
     part,
     propensity,
     snapshots,
@@ -114,23 +115,9 @@ class TestRecipe:
     def test_counts_its_fits(self, candidates, monkeypatch):
         """Candidates on every block, half-lives of the quickest, and twice the chosen
         ones: as many as there were."""
-        counted = []
-        kinds = {type_of(one) for one in candidates if one.algorithm != "MeanOfModels"}
-        for kind in kinds:
+        sizes = fit_sizes(monkeypatch)
 
-            def fit(self, *args, original=kind.fit, **kwargs):
-                counted.append(type(self))
-                return original(self, *args, **kwargs)
-
-            monkeypatch.setattr(kind, "fit", fit)
-
-        assert train(snapshots(26, 60), candidates=candidates).fits == len(counted)
-
-
-def type_of(candidate: Candidate) -> type:
-    from propensity.learning.candidates import estimator
-
-    return type(estimator(candidate, {}, seed=1))
+        assert train(snapshots(26, 60), candidates=candidates).fits == len(sizes)
 
 
 class TestHalfLife:
@@ -167,27 +154,19 @@ class TestHalfLife:
 
 
 class TestMeans:
-    def test_are_judged_like_the_others(self):
-        """Each has figures of the same rows; the plain mean's are of its members'
-        out-of-time probabilities."""
+    @pytest.mark.parametrize(("weeks", "blocks"), [(16, 2), (8, 1)])
+    def test_are_judged_like_the_others(self, weeks, blocks):
+        """Each has figures of the same rows. A stack knows no weights before its first
+        block: there it is the plain mean."""
         found = train(
-            snapshots(16, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
+            snapshots(weeks, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
         )
-        figures = {one.candidate.name: one.figures for one in found.choice.candidates}
+        figures = {fit.candidate.name: fit.figures for fit in found.choice.candidates}
 
+        assert len(found.blocks) == blocks
         assert set(figures) == {"linear", "boosted", "forest", "mean", "stacked"}
-        assert all(None not in one.values() for one in figures.values())
-        assert figures["mean"] != figures["stacked"]
-
-    def test_of_one_block_are_alike(self):
-        """A stack knows no weights before its first block: there it is the plain mean,
-        which is then taken."""
-        found = train(
-            snapshots(8, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
-        )
-        figures = {one.candidate.name: one.figures for one in found.choice.candidates}
-
-        assert figures["mean"] == figures["stacked"]
+        assert all(None not in each.values() for each in figures.values())
+        assert (figures["mean"] == figures["stacked"]) == (blocks == 1)
 
     def test_that_are_stacked_leave_out_members_without_weight(self):
         """What knows nothing beside a model that knows all costs no fit in the end."""

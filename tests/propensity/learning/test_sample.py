@@ -20,6 +20,7 @@ from tests.propensity.learning.shops import (
     MEAN,
     SHOP,
     drawn,
+    fit_sizes,
     propensity,
     snapshots,
     table,
@@ -65,14 +66,7 @@ class TestPlaces:
 class TestTraining:
     def test_of_many_rows_fits_a_sample_and_judges_all(self, few, monkeypatch):
         """No fit reads more; figures are of every row, and the card says so."""
-        sizes = []
-        for kind in {candidates.ALGORITHMS[one.algorithm] for one in ALL[:3]}:
-
-            def fit(self, encoded, *args, original=kind.fit, **kwargs):
-                sizes.append(len(encoded))
-                return original(self, encoded, *args, **kwargs)
-
-            monkeypatch.setattr(kind, "fit", fit)
+        sizes = fit_sizes(monkeypatch)
         rows = snapshots(9, 300)
         found = train(rows, candidates=ALL)
 
