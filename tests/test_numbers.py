@@ -30,10 +30,10 @@ class TestWholeNumbers:
     @given(st.integers(-99, 99), st.integers(-99, 99), st.integers(-99, 99))
     def test_are_within_bounds(self, number, least, most):
         """Both of which are included."""
-        found = whole_of(str(number), least, most)
+        value = whole_of(str(number), least, most)
 
-        assert found == (number if number in range(least, most + 1) else None)
-        assert real_of(str(number), least, most) == found
+        assert value == (number if number in range(least, most + 1) else None)
+        assert real_of(str(number), least, most) == value
 
     @given(st.integers(-9, 99), st.integers(0, 99), st.none() | st.integers(0, 99))
     def test_after_an_option_have_no_sign(self, number, least, most):

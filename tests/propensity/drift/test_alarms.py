@@ -47,8 +47,8 @@ def before(*things, weeks=8, version=0):
 
 def watched(now, earlier, **options):
     """The one thing that is watched now."""
-    [found] = alarms.watched([now], earlier, **{"model_version": 0} | options)
-    return found
+    [thing] = alarms.watched([now], earlier, **{"model_version": 0} | options)
+    return thing
 
 
 class TestCauses:
@@ -127,26 +127,26 @@ class TestCauses:
     )
     def test_are_named(self, now, known, cause, message):
         """In a word to filter by, and a sentence with the figures."""
-        found = watched(now, before(known))
+        thing = watched(now, before(known))
 
-        assert (found.is_alarm, found.cause) == (True, cause)
-        assert found.message == message
+        assert (thing.is_alarm, thing.cause) == (True, cause)
+        assert thing.message == message
 
     def test_a_calm_week_has_none(self):
         """The measured distance is there all the same."""
-        found = watched(feature(), before(feature()))
+        thing = watched(feature(), before(feature()))
 
-        assert (found.is_alarm, found.cause) == (False, "")
-        assert found.distance == pytest.approx(0.0, abs=1e-6)
+        assert (thing.is_alarm, thing.cause) == (False, "")
+        assert thing.distance == pytest.approx(0.0, abs=1e-6)
 
     def test_a_season_that_was_so_a_year_ago_is_no_alarm(self):
         """It says so, and wakes nobody."""
         now = feature(counts={0.0: 1_000, 4.0: 9_000})
         [a_year_ago] = before(now, weeks=1)
-        found = watched(now, before(feature()), last_year=a_year_ago)
+        thing = watched(now, before(feature()), last_year=a_year_ago)
 
-        assert (found.is_alarm, found.cause) == (False, "season")
-        assert "as a year ago" in found.message
+        assert (thing.is_alarm, thing.cause) == (False, "season")
+        assert "as a year ago" in thing.message
 
     def test_a_season_that_was_an_alarm_a_year_ago_is_none_now(self):
         """Its first year has nothing to know it by, and it is the season all the same:
@@ -157,14 +157,14 @@ class TestCauses:
             now = sale if week % 52 in (4, 5) else calm
             as_of = MONDAY + timedelta(weeks=week)
             ago = [one for one in weeks if one.as_of == as_of - timedelta(weeks=52)]
-            found = watched(now, weeks[::-1], last_year=ago[0] if ago else None)
+            thing = watched(now, weeks[::-1], last_year=ago[0] if ago else None)
             weeks.append(
-                Earlier(as_of=as_of, model_version=0, things={found.key: found})
+                Earlier(as_of=as_of, model_version=0, things={thing.key: thing})
             )
         said = {
-            number: (found.is_alarm, found.cause)
+            number: (thing.is_alarm, thing.cause)
             for number, one in enumerate(weeks)
-            if (found := one.things["feature", "amount"]).cause
+            if (thing := one.things["feature", "amount"]).cause
         }
 
         assert said == {
@@ -187,27 +187,27 @@ class TestReference:
     def test_a_feature_of_another_kind_begins_anew(self):
         """A new version may count categories where the one before had numbers."""
         earlier, now = before(feature()), feature(counts={"a": 10_000})
-        found = watched(now, earlier, last_year=earlier[-1])
+        thing = watched(now, earlier, last_year=earlier[-1])
         settled = watched(now, [*before(now, weeks=2), *earlier], last_year=earlier[-1])
 
-        assert (found.is_alarm, found.distance) == (False, None)
+        assert (thing.is_alarm, thing.distance) == (False, None)
         assert (settled.is_alarm, settled.distance) == (False, pytest.approx(0.0))
 
     def test_a_first_publication_is_compared_with_nothing(self):
         """Nor is the second: one week may be an odd one."""
         for weeks in (0, 1):
-            found = watched(feature(missing=9_000), before(feature(), weeks=weeks))
-            assert (found.is_alarm, found.distance) == (False, None)
+            thing = watched(feature(missing=9_000), before(feature(), weeks=weeks))
+            assert (thing.is_alarm, thing.distance) == (False, None)
 
     def test_an_alarm_goes_on_until_it_is_mended(self):
         """A broken week is none to compare with, and counts in ``weeks``."""
         broken = replace(feature(missing=9_000), is_alarm=True, weeks=2)
         earlier = [*before(broken, weeks=2), *before(feature())]
 
-        found = watched(feature(missing=9_000), earlier)
+        thing = watched(feature(missing=9_000), earlier)
         mended = watched(feature(), earlier)
 
-        assert (found.is_alarm, found.weeks) == (True, 3)
+        assert (thing.is_alarm, thing.weeks) == (True, 3)
         assert not mended.is_alarm
 
     def test_what_is_always_so_becomes_what_is_expected(self):
@@ -233,22 +233,22 @@ class TestOutcomes:
     def test_odds_beyond_the_shift_are_the_season(self):
         """Twice the odds of what was published, where weeks were calm."""
         calm = [alarms.outcome("calibration", Level(value=0.0, error=0.03), [])] * 8
-        found = alarms.outcome("calibration", Level(value=0.7, error=0.03), calm)
+        thing = alarms.outcome("calibration", Level(value=0.7, error=0.03), calm)
 
-        assert (found.is_alarm, found.cause) == (True, "season")
-        assert "+101%" in found.message
+        assert (thing.is_alarm, thing.cause) == (True, "season")
+        assert "+101%" in thing.message
 
     @pytest.mark.parametrize(("off", "is_alarm"), [(-0.06, True), (0.06, False)])
     def test_ranks_below_their_estimate_are_a_new_relation(self, off, is_alarm):
         """Better ones are no reason to wake anybody."""
         calm = [alarms.outcome("roc_auc", Level(value=0.0, error=0.004), [])] * 8
-        found = alarms.outcome(
+        thing = alarms.outcome(
             "roc_auc", Level(value=off, error=0.004), calm, estimated=0.78
         )
 
-        assert found.is_alarm == is_alarm
-        assert found.cause == ("relation" if is_alarm else "")
-        assert alarms.advice([found]).action == ("retrain" if is_alarm else "nothing")
+        assert thing.is_alarm == is_alarm
+        assert thing.cause == ("relation" if is_alarm else "")
+        assert alarms.advice([thing]).action == ("retrain" if is_alarm else "nothing")
 
     @pytest.mark.parametrize(
         ("name", "off"), [("calibration", 0.7), ("roc_auc", -0.06)]
@@ -260,9 +260,9 @@ class TestOutcomes:
         weeks = [alarms.outcome(name, Level(value=0.0, error=0.004), [])] * 8
         counted = []
         for value in (*[off] * 12, 0.0):
-            found = alarms.outcome(name, Level(value=value, error=0.004), weeks)
-            weeks = [found, *weeks][: alarms.MEMORY]
-            counted.append(found.weeks)
+            thing = alarms.outcome(name, Level(value=value, error=0.004), weeks)
+            weeks = [thing, *weeks][: alarms.MEMORY]
+            counted.append(thing.weeks)
 
         assert counted == [*range(1, 13), 0]
 
@@ -271,9 +271,9 @@ class TestOutcomes:
         weeks = [alarms.outcome("calibration", Level(value=0.0, error=0.03), [])] * 8
         odd = []
         for value in (0.6, 0.0, -0.6, 0.0, 0.6, 0.0):
-            found = alarms.outcome("calibration", Level(value=value, error=0.03), weeks)
-            weeks = [found, *weeks][: alarms.MEMORY]
-            odd.append(found.is_alarm)
+            thing = alarms.outcome("calibration", Level(value=value, error=0.03), weeks)
+            weeks = [thing, *weeks][: alarms.MEMORY]
+            odd.append(thing.is_alarm)
 
         assert odd == [True, False, False, False, False, False]
 
@@ -281,15 +281,15 @@ class TestOutcomes:
 class TestAdvice:
     def test_a_new_break_is_repaired_and_not_learned(self):
         """A model that is trained on it has to be trained again."""
-        found = watched(feature(missing=9_000), before(feature()))
-        advice = alarms.advice([found])
+        thing = watched(feature(missing=9_000), before(feature()))
+        advice = alarms.advice([thing])
 
-        assert (advice.action, advice.reason) == ("repair", found.message)
+        assert (advice.action, advice.reason) == ("repair", thing.message)
 
     def test_a_change_that_lasts_is_learned(self):
         """With its reason, and since when."""
-        found = watched(feature(missing=9_000), before(feature()))
-        advice = alarms.advice([replace(found, weeks=3)])
+        thing = watched(feature(missing=9_000), before(feature()))
+        advice = alarms.advice([replace(thing, weeks=3)])
 
         assert advice.action == "retrain"
         assert advice.reason.startswith(

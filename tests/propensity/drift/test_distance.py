@@ -31,9 +31,9 @@ class TestChance:
         before = [sketch(users=users, seed=n) for n in range(8)]
 
         for seed in range(8, 108):
-            found = compare(sketch(users=users, seed=seed), before, chance=CHANCE)
-            assert found.distance < found.noise
-            assert not found.is_beyond
+            comparison = compare(sketch(users=users, seed=seed), before, chance=CHANCE)
+            assert comparison.distance < comparison.noise
+            assert not comparison.is_beyond
 
     def test_explains_no_break_of_a_hundred_users(self):
         """All of them with one value are no accident."""
@@ -65,10 +65,10 @@ class TestThreshold:
     def test_holds_at_any_number_of_users(self):
         """A share of 40% that becomes 42% is significant, and matters to nobody."""
         moved = sketch([0.42, 0.2, 0.2, 0.1, 0.08], users=10_000_000)
-        found = compare(moved, [sketch(users=10_000_000)] * 4, chance=CHANCE)
+        comparison = compare(moved, [sketch(users=10_000_000)] * 4, chance=CHANCE)
 
-        assert found.noise < found.distance < MATTERS
-        assert not found.is_beyond
+        assert comparison.noise < comparison.distance < MATTERS
+        assert not comparison.is_beyond
 
     def test_knows_what_a_feature_is_in_the_habit_of(self):
         """One that swings each month may swing; one that never did may not."""
@@ -83,31 +83,31 @@ class TestThreshold:
     def test_finds_a_rare_value_that_goes(self, kind):
         """5% of users who have it, and then none: little of the whole, all of it."""
         before = sketch([0.95, 0.05], kind=kind)
-        found = compare(sketch([1.0, 0.0], kind=kind), [before] * 4, chance=CHANCE)
+        comparison = compare(sketch([1.0, 0.0], kind=kind), [before] * 4, chance=CHANCE)
 
-        assert found.is_beyond
+        assert comparison.is_beyond
 
     def test_ignores_the_order_of_categories_alone(self):
         """Neighbours of numbers join, values of a category do not."""
-        found = compare(
+        comparison = compare(
             sketch(kind="category"), [sketch(kind="category")], chance=CHANCE
         )
 
-        assert found.distance == 0
-        assert len(found.bins) == 6
+        assert comparison.distance == 0
+        assert len(comparison.bins) == 6
 
 
 class TestBins:
     def test_those_that_moved_most_come_first(self):
         """It is what an alarm names."""
-        found = compare(sketch(missing=0.4), [sketch()] * 4, chance=CHANCE)
-        top = found.bins[0]
+        comparison = compare(sketch(missing=0.4), [sketch()] * 4, chance=CHANCE)
+        top = comparison.bins[0]
 
         assert top.is_missing
         assert (top.before, top.now) == (0.0, pytest.approx(0.4))
 
     def test_a_single_value_is_at_no_distance_from_itself(self):
         """Nor has it any noise: nothing could have moved."""
-        found = compare(sketch([1.0]), [sketch([1.0])], chance=CHANCE)
+        comparison = compare(sketch([1.0]), [sketch([1.0])], chance=CHANCE)
 
-        assert (found.distance, found.is_beyond) == (0.0, False)
+        assert (comparison.distance, comparison.is_beyond) == (0.0, False)

@@ -44,19 +44,19 @@ def week(age, *, measured, error=0.005, version=1):
 class TestEstimate:
     def test_is_what_is_measured_of_calibrated_probabilities(self):
         """On average, and within its interval in nineteen weeks of twenty."""
-        found = estimate.roc_auc(scores(P), None, seed=0)
+        area = estimate.roc_auc(scores(P), None, seed=0)
         later = [measured(P, P, seed) for seed in range(100)]
 
-        assert found.value == pytest.approx(np.mean(later), abs=0.002)
-        assert np.mean([found.low <= one <= found.high for one in later]) >= 0.88
+        assert area.value == pytest.approx(np.mean(later), abs=0.002)
+        assert np.mean([area.low <= one <= area.high for one in later]) >= 0.88
 
     def test_follows_the_season(self):
         """The published probabilities count, not those of the model alone."""
         shifted = season.apply(P, 1.0)
-        found = estimate.roc_auc(scores(P), 1.0, seed=0)
+        area = estimate.roc_auc(scores(P), 1.0, seed=0)
         direct = estimate.roc_auc(scores(shifted), None, seed=0)
 
-        assert found.value == pytest.approx(direct.value, abs=1e-4)
+        assert area.value == pytest.approx(direct.value, abs=1e-4)
 
     def test_is_wide_where_few_conversions_are_expected(self):
         """A hundred users say little about a week."""
@@ -113,8 +113,8 @@ class TestCorrection:
 
     def test_without_a_week_says_how_little_is_known(self):
         """The estimate stays, its interval is wider."""
-        found = self.corrected()
+        corrected_estimate = self.corrected()
 
-        assert found.value == pytest.approx(0.80)
-        assert found.low < self.RAW.low
-        assert found.high > self.RAW.high
+        assert corrected_estimate.value == pytest.approx(0.80)
+        assert corrected_estimate.low < self.RAW.low
+        assert corrected_estimate.high > self.RAW.high

@@ -28,7 +28,7 @@ def played(states, trainings, *, look_back=13):
         trainings: Weeks in which a version is trained before it publishes.
         look_back: Weeks that are compared with.
     """
-    found: list[Earlier] = []
+    earlier: list[Earlier] = []
     trained, version = None, 0
     for week, state in enumerate(states):
         as_of = MONDAY + week * WEEK
@@ -36,13 +36,13 @@ def played(states, trainings, *, look_back=13):
             trained = Trained(as_of=as_of, snapshot=as_of - SETTLED)
             version += 1
         [thing] = alarms.watched(
-            [state], found[:look_back], model_version=version, trained=trained
+            [state], earlier[:look_back], model_version=version, trained=trained
         )
         publication = Earlier(
             as_of=as_of, model_version=version, things={thing.key: thing}
         )
-        found.insert(0, publication)
-    return [dict(week.things)[NEW.key] for week in found[::-1]]
+        earlier.insert(0, publication)
+    return [dict(week.things)[NEW.key] for week in earlier[::-1]]
 
 
 def alarmed(states, trainings):

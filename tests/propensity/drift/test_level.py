@@ -24,9 +24,9 @@ def moved(value, earlier, *, error=0.01, **options):
 
 def test_the_newest_weeks_count_most():
     """A season that goes on is no break: each week counts half of the next."""
-    found = moved(1.0, levels(1.0, 0.0, 0.0))
+    change = moved(1.0, levels(1.0, 0.0, 0.0))
 
-    assert found.expected == pytest.approx(1 / 1.75)
+    assert change.expected == pytest.approx(1 / 1.75)
 
 
 def test_noise_is_learned_from_the_weeks():
@@ -41,9 +41,9 @@ def test_noise_is_learned_from_the_weeks():
 
 def test_a_target_is_expected_whatever_came_before():
     """What probabilities lack is expected to be nothing, not what it was."""
-    found = moved(0.2, levels(0.2, 0.2, 0.2), target=0.0)
+    change = moved(0.2, levels(0.2, 0.2, 0.2), target=0.0)
 
-    assert (found.expected, found.moved) == (0.0, 0.2)
+    assert (change.expected, change.moved) == (0.0, 0.2)
 
 
 def test_a_move_within_its_noise_matters_to_nobody():

@@ -69,8 +69,8 @@ def forest() -> Trained:
     return train(joined(drawn(1_000)), ALONE)
 
 
-def scored(found: Trained, rows: pa.Table) -> np.ndarray:
+def scored(model: Trained, rows: pa.Table) -> np.ndarray:
     """Return the scores that a loaded model gives rows of a data set."""
     features: Any = dict(USE_CASE.features)
-    scorer = Scorer.compile(found.preprocessor, found.model, features=features)
+    scorer = Scorer.compile(model.preprocessor, model.model, features=features)
     return scorer.probabilities(rows.combine_chunks().to_batches()[0])

@@ -42,7 +42,7 @@ class TestAmountsOfRows:
 
     def test_are_of_the_same_user_and_date(self):
         """In any order; those of others, and of users who do not buy, are left out."""
-        found = amounts.with_amounts(
+        rows = amounts.with_amounts(
             self.ROWS,
             self.paid(
                 (SECOND, "a", 7),
@@ -53,8 +53,8 @@ class TestAmountsOfRows:
             ),
         )
 
-        assert found[amounts.AMOUNT].to_pylist() == [5, None, None, 7]
-        assert found.drop_columns([amounts.AMOUNT]) == self.ROWS
+        assert rows[amounts.AMOUNT].to_pylist() == [5, None, None, 7]
+        assert rows.drop_columns([amounts.AMOUNT]) == self.ROWS
 
     @pytest.mark.parametrize("paid", [[], [(FIRST, "a", None)], [(FIRST, "x", 3)]])
     def test_where_none_is_known_leave_the_rows_as_they_are(self, paid):
@@ -67,12 +67,14 @@ class TestCap:
     @given(AMOUNTS)
     @example(np.array([0.0, 0.0, 134217726.0, 2.24]))
     def test_lets_no_buyer_dominate(self, amount):
-        found = amounts.capped(amount, np.ones(len(amount)))
+        capped_amounts = amounts.capped(amount, np.ones(len(amount)))
 
         share = max(0.02, 3 / len(amount))
-        assert np.isfinite(found).all()
-        assert (found <= amount).all()
-        assert found.max() <= share * found.sum() * (1 + 1e-9) + 1e-300
+        assert np.isfinite(capped_amounts).all()
+        assert (capped_amounts <= amount).all()
+        assert (
+            capped_amounts.max() <= share * capped_amounts.sum() * (1 + 1e-9) + 1e-300
+        )
 
     @given(st.lists(st.floats(10, 15), min_size=5, max_size=300).map(np.array))
     def test_leaves_amounts_that_are_alike(self, amount):
@@ -80,9 +82,9 @@ class TestCap:
 
     @given(AMOUNTS)
     def test_cuts_the_largest_to_one_height(self, amount):
-        found = amounts.capped(amount, np.ones(len(amount)))
+        capped_amounts = amounts.capped(amount, np.ones(len(amount)))
 
-        cut = found < amount
-        assert len(np.unique(found[cut])) <= 1
+        cut = capped_amounts < amount
+        assert len(np.unique(capped_amounts[cut])) <= 1
         if cut.any():
-            assert (found[~cut] <= found[cut][0]).all()
+            assert (capped_amounts[~cut] <= capped_amounts[cut][0]).all()

@@ -88,9 +88,13 @@ class TestPick:
             "simple": judged.loss(noisy(odds, 1.5)),
             "better": judged.loss(sigmoid(odds)),
         }
-        found = pick(losses, judged)
+        choice = pick(losses, judged)
 
-        assert (found.name, found.best, found.difference) == ("better", "better", None)
+        assert (choice.name, choice.best, choice.difference) == (
+            "better",
+            "better",
+            None,
+        )
 
     def test_takes_the_preferred_within_the_noise(self):
         """Of two that are alike the first counts, though the other's loss is less."""
@@ -99,11 +103,11 @@ class TestPick:
         losses = {"simple": judged.loss(alike), "best": judged.loss(sigmoid(odds))}
         least = min(losses, key=lambda name: judged.mean(losses[name]))
         other = next(name for name in losses if name != least)
-        found = pick({other: losses[other], least: losses[least]}, judged)
+        choice = pick({other: losses[other], least: losses[least]}, judged)
 
-        assert (found.name, found.best) == (other, least)
-        assert found.difference is not None
-        assert found.difference.low <= 0 < found.difference.estimate
+        assert (choice.name, choice.best) == (other, least)
+        assert choice.difference is not None
+        assert choice.difference.low <= 0 < choice.difference.estimate
 
     def test_of_one_is_that_one(self):
         """There is nothing to compare."""
@@ -120,7 +124,7 @@ class TestStackedWeights:
         all models, by a ten-thousandth where one of under a hundredth is left out."""
         judged, odds = drawn(seed)
         each = [noisy(odds, sd, seed + turn) for turn, sd in enumerate((0.3, 0.8, 1.2))]
-        found = stacked_weights(each, judged)
+        result = stacked_weights(each, judged)
 
         def loss(free: np.ndarray) -> float:
             weights = np.exp(free - free.max())
@@ -129,10 +133,10 @@ class TestStackedWeights:
 
         best = minimize(loss, np.zeros(3), method="Nelder-Mead").fun
 
-        assert sum(found) == pytest.approx(1)
-        assert min(found) >= 0
-        worth = 1e-6 if all(found) else 1e-4
-        assert judged.mean(judged.loss(mean_of(each, found))) <= best + worth
+        assert sum(result) == pytest.approx(1)
+        assert min(result) >= 0
+        worth = 1e-6 if all(result) else 1e-4
+        assert judged.mean(judged.loss(mean_of(each, result))) <= best + worth
 
     def test_are_found_of_models_that_are_alike(self):
         """More weight for any would not help: the slope of the loss is that of the sum.
@@ -143,10 +147,10 @@ class TestStackedWeights:
         judged, odds = drawn(2)
         first, second = noisy(odds, 0.3, 2), noisy(odds, 0.32, 3)
         each = [first, second, 0.97 * np.sqrt(first * second)]
-        found = stacked_weights(each, judged)
+        weights = stacked_weights(each, judged)
 
-        mixed = np.exp(-judged.loss(mean_of(each, found)))
-        for probability, weight in zip(each, found, strict=True):
+        mixed = np.exp(-judged.loss(mean_of(each, weights)))
+        for probability, weight in zip(each, weights, strict=True):
             slope = judged.mean(np.exp(-judged.loss(probability)) / mixed)
             assert slope == pytest.approx(1, abs=1e-5) if weight else slope < 1
 

@@ -31,7 +31,7 @@ class TestCalls:
     @given(COUNTS, COUNTS, COUNTS)
     def test_have_intervals_around_their_figures(self, hits, false_alarms, misses):
         """Where a figure exists, and only there; both ends in [0, 1]."""
-        found = closed_form.calls(counts(hits, false_alarms, misses), UNSAMPLED)
+        intervals = closed_form.calls(counts(hits, false_alarms, misses), UNSAMPLED)
         figures = {
             "precision": metrics.ratio(hits, hits + false_alarms),
             "recall": metrics.ratio(hits, hits + misses),
@@ -39,7 +39,7 @@ class TestCalls:
         }
 
         for name, figure in figures.items():
-            limits = found[name]
+            limits = intervals[name]
             assert (limits is None) == (figure is None)
             if limits is not None:
                 low, high = limits
@@ -51,14 +51,14 @@ class TestCalls:
     def test_are_rates(self, each):
         """Of 8 calls 6 right, of 10 positives 6 found, of 12 called or missed 6; and of
         the rows that there are, where each stands for 10 users."""
-        found = closed_form.calls(
+        intervals = closed_form.calls(
             counts(6 * each, 2 * each, 4 * each), Expansion(each, each)
         )
         low, high = rate_interval(6, 12)
 
-        assert found["precision"] == pytest.approx(rate_interval(6, 8))
-        assert found["recall"] == pytest.approx(rate_interval(6, 10))
-        assert found["f1"] == pytest.approx(
+        assert intervals["precision"] == pytest.approx(rate_interval(6, 8))
+        assert intervals["recall"] == pytest.approx(rate_interval(6, 10))
+        assert intervals["f1"] == pytest.approx(
             (2 * low / (1 + low), 2 * high / (1 + high))
         )
 
@@ -67,34 +67,34 @@ class TestCalls:
         1.000."""
         label = np.array([1, 1, 1, 1, 1] + [0] * 95)
         rows = Rows(np.where(np.arange(100) < 3, 0.9, 0.1), label, np.ones(100))
-        found = quality(
+        figures = quality(
             rows, selection=Selection(budget=Budget(count=3), threshold=0.5)
         )
 
         for place in ("", "_at_best", "_at_budget"):
-            assert found[f"precision{place}"] == 1
-            assert found[f"precision{place}_low"] < 0.4386
-            assert found[f"recall{place}_high"] > 0.85
+            assert figures[f"precision{place}"] == 1
+            assert figures[f"precision{place}_low"] < 0.4386
+            assert figures[f"recall{place}_high"] > 0.85
 
 
 class TestBudget:
     def test_all_grow_with_the_hits(self):
         """Of 20 rows 3 of the 5 positives among 200: 3 of 5 is 23% to 88%."""
-        found = closed_form.budget(3.0, 20.0, 5.0, 200.0, UNSAMPLED)
+        intervals = closed_form.budget(3.0, 20.0, 5.0, 200.0, UNSAMPLED)
         low, high = rate_interval(3, 5)
 
-        assert found["recall"] == pytest.approx((low, high))
-        assert found["precision"] == pytest.approx((low / 4, high / 4))
-        assert found["lift"] == pytest.approx((10 * low, 10 * high))
-        assert found["f1"] == pytest.approx((low * 5 / 12.5, high * 5 / 12.5))
+        assert intervals["recall"] == pytest.approx((low, high))
+        assert intervals["precision"] == pytest.approx((low / 4, high / 4))
+        assert intervals["lift"] == pytest.approx((10 * low, 10 * high))
+        assert intervals["f1"] == pytest.approx((low * 5 / 12.5, high * 5 / 12.5))
 
     def test_of_fewer_rows_than_positives_is_their_precision(self):
         """Of 4 rows 3 are hits: no more than 4 of the 10 positives can be found."""
-        found = closed_form.budget(3.0, 4.0, 10.0, 100.0, UNSAMPLED)
+        intervals = closed_form.budget(3.0, 4.0, 10.0, 100.0, UNSAMPLED)
         low, high = rate_interval(3, 4)
 
-        assert found["precision"] == pytest.approx((low, high))
-        assert found["recall"] == pytest.approx((low * 0.4, high * 0.4))
+        assert intervals["precision"] == pytest.approx((low, high))
+        assert intervals["recall"] == pytest.approx((low * 0.4, high * 0.4))
 
     def test_of_nothing_is_none(self):
         """Without rows or positives there are no figures."""
@@ -122,10 +122,10 @@ class TestRocAuc:
     def test_of_a_perfect_ranking_of_few_is_in_doubt(self):
         """One conversion, ranked first of 200: an area of 1, and not surely so."""
         label = np.array([0] * 199 + [1])
-        found = quality(Rows(np.linspace(0.1, 0.6, 200), label, np.ones(200)))
+        figures = quality(Rows(np.linspace(0.1, 0.6, 200), label, np.ones(200)))
 
-        assert found["roc_auc"] == found["roc_auc_high"] == 1
-        assert found["roc_auc_low"] < 0.5
+        assert figures["roc_auc"] == figures["roc_auc_high"] == 1
+        assert figures["roc_auc_low"] < 0.5
 
     def test_holds_the_truth_where_few_convert(self):
         """Defect: with three conversions the interval of the area held the truth in 78
@@ -136,9 +136,9 @@ class TestRocAuc:
         held = dict.fromkeys(names, 0)
         weeks = [calibrated(30, seed=100 + week) for week in range(100)]
         for week in weeks:
-            found = quality(week, selection=selection)
+            figures = quality(week, selection=selection)
             for name in names:
-                low, high = found[f"{name}_low"], found[f"{name}_high"]
+                low, high = figures[f"{name}_low"], figures[f"{name}_high"]
                 held[name] += low is None or low <= whole[name] <= high
 
         assert min(held.values()) >= 88, held
@@ -146,11 +146,11 @@ class TestRocAuc:
     def test_leaves_many_rows_to_resampling(self):
         """From 20 rows of either label on, which knows the scores' own spread."""
         rows = calibrated(2_000, seed=3)
-        found = quality(rows)
+        figures = quality(rows)
         drawn, _ = bootstrap._resampled(rows.outcomes, seed=0, expansion=Expansion())
 
         assert rows.label.sum() > 20
-        assert found["roc_auc_low"] == np.quantile(drawn["roc_auc"], 0.025)
+        assert figures["roc_auc_low"] == np.quantile(drawn["roc_auc"], 0.025)
 
 
 class TestPrAuc:

@@ -43,13 +43,13 @@ class TestPolicy:
     def test_costs_reviews_and_missed_amounts(self):
         """Two alerts, one of them right; a fraud of 30.10 is missed."""
         at = stakes([1, 0, 1, 0], [100.05, 7.0, 30.1, 8.0])
-        found = cost.policy(np.array([True, True, False, False]), at)
+        policy = cost.policy(np.array([True, True, False, False]), at)
 
-        assert (found.alerts, found.caught, found.frauds) == (2.0, 1.0, 2)
-        assert found.cost == Decimal("40.1")
-        assert found.cost_without == Decimal("130.15")
-        assert found.saved == Decimal("90.05")
-        assert found.saved_share == pytest.approx(90.05 / 130.15)
+        assert (policy.alerts, policy.caught, policy.frauds) == (2.0, 1.0, 2)
+        assert policy.cost == Decimal("40.1")
+        assert policy.cost_without == Decimal("130.15")
+        assert policy.saved == Decimal("90.05")
+        assert policy.saved_share == pytest.approx(90.05 / 130.15)
 
     def test_adds_money_up_exactly(self):
         """Ten times a tenth is one, and a cent is not lost beside a billion."""
@@ -58,16 +58,16 @@ class TestPolicy:
 
     def test_says_that_looking_cost_more_than_it_brought(self):
         """Never clipped: 62 reviews for a fraud of 10 are a loss of thirty times."""
-        found = of([10.0], [1], false_alerts=61)
+        policy = of([10.0], [1], false_alerts=61)
 
-        assert found.saved == Decimal(-300)
-        assert found.saved_share == -30.0
+        assert policy.saved == Decimal(-300)
+        assert policy.saved_share == -30.0
 
     def test_has_no_share_without_a_loss(self):
         """Without a fraud, or with frauds of nothing, the money is defined alone."""
-        for found in (of([], [], 3), of([0.0], [0], 3)):
-            assert found.saved == Decimal(-15)
-            assert found.saved_share is None
+        for policy in (of([], [], 3), of([0.0], [0], 3)):
+            assert policy.saved == Decimal(-15)
+            assert policy.saved_share is None
 
     def test_counts_a_row_as_often_as_it_weighs(self):
         """A row that stands for nine others is ten events, reviewed and lost."""
@@ -173,14 +173,14 @@ class TestInterval:
         truth = frauds * recall * (100 - 5) - 5 * alerts
         for seed in range(100):
             n = max(1, generator.poisson(frauds))
-            found = Policy(
+            policy = Policy(
                 amount=generator.gamma(4, 25, n),
                 weight=np.ones(n),
                 is_caught=generator.random(n) < recall,
                 false_alerts=float(generator.poisson(alerts)),
                 review_cost=5.0,
             )
-            low, high = found.interval(seed=seed)
+            low, high = policy.interval(seed=seed)
             held += low <= truth <= high
 
         assert held >= 88
@@ -224,18 +224,18 @@ class TestDifference:
         at = stakes([1, 1, 0, 0], [100.0, 40.0, 0.0, 0.0])
         challenger = np.array([True, True, True, False])
         champion = np.array([True, False, False, False])
-        found = cost.paired_difference(challenger, champion, at, seed=1)
+        difference = cost.paired_difference(challenger, champion, at, seed=1)
 
-        assert found.estimate == pytest.approx(10 - 40)
-        assert found.low < found.estimate < found.high
+        assert difference.estimate == pytest.approx(10 - 40)
+        assert difference.low < difference.estimate < difference.high
 
     def test_of_equal_alerts_is_none(self):
         """Nothing differs, and no resample does."""
         at = stakes([1, 0], [9.0, 9.0])
         alerts = np.array([True, True])
-        found = cost.paired_difference(alerts, alerts, at, seed=1)
+        difference = cost.paired_difference(alerts, alerts, at, seed=1)
 
-        assert (found.estimate, found.low, found.high) == (0, 0, 0)
+        assert (difference.estimate, difference.low, difference.high) == (0, 0, 0)
 
     def test_is_beyond_noise_with_frauds_enough(self):
         """One of ten missed of 300, at equal reviews."""
@@ -244,19 +244,19 @@ class TestDifference:
         champion = np.arange(1_200) < 300
         challenger = champion.copy()
         challenger[generator.permutation(300)[:30]] = False
-        found = cost.paired_difference(challenger, champion, at, seed=1)
+        difference = cost.paired_difference(challenger, champion, at, seed=1)
 
-        assert found.low > 0
+        assert difference.low > 0
 
 
 def test_money_of_a_column_is_the_nearest_float():
     """So that its text is the amount, which sums are made of; null is not a number."""
     amounts = [Decimal(cents) / 100 for cents in (*range(1, 2_000), 100_000_007)]
     column = pa.array([*amounts, None], pa.decimal128(38, 9))
-    found = cost.floats(pa.chunked_array([column]))
+    values = cost.floats(pa.chunked_array([column]))
 
-    assert found[:-1].tolist() == [*map(float, amounts)]
-    assert np.isnan(found[-1])
+    assert values[:-1].tolist() == [*map(float, amounts)]
+    assert np.isnan(values[-1])
 
 
 def test_money_has_the_decimals_of_a_column():
@@ -268,11 +268,11 @@ def test_money_has_the_decimals_of_a_column():
 
 def test_figures_are_named_as_columns():
     """As many as tables have, in their order."""
-    found = cost.figures(of([10.0], [1], 61), 0.25, seed=1)
+    values = cost.figures(of([10.0], [1], 61), 0.25, seed=1)
 
-    assert [*found] == [
+    assert [*values] == [
         "review_cost", "alert_threshold", "alerted", "alerted_conversions", "cost",
         "cost_without", "saved", "saved_low", "saved_high", "saved_share",
     ]  # fmt: skip
-    assert (found["alerted"], found["alerted_conversions"]) == (62, 1)
-    assert found["saved_low"] <= found["saved"] <= found["saved_high"]
+    assert (values["alerted"], values["alerted_conversions"]) == (62, 1)
+    assert values["saved_low"] <= values["saved"] <= values["saved_high"]

@@ -39,17 +39,17 @@ class TestSampling:
         sampled = table(columns, chance, weight).filter(pa.array(kept))
         base_rate = np.mean(whole["label"].to_numpy())
 
-        found = train(sampled)
+        training = train(sampled)
         scorer = Scorer.compile(
-            found.preprocessor, found.model, features=dict(SHOP.features)
+            training.preprocessor, training.model, features=dict(SHOP.features)
         )
         mean = fit.scores(scorer, whole).mean()
 
         assert np.mean(sampled["label"].to_numpy()) > 3 * base_rate
         assert mean == pytest.approx(base_rate, rel=0.1)
-        assert found.sampling == {0: pytest.approx(0.1), 1: 1.0}
-        assert found.train_base_rate == pytest.approx(base_rate, rel=0.1)
-        assert found.quality["base_rate"] == pytest.approx(base_rate, rel=0.25)
+        assert training.sampling == {0: pytest.approx(0.1), 1: 1.0}
+        assert training.train_base_rate == pytest.approx(base_rate, rel=0.1)
+        assert training.quality["base_rate"] == pytest.approx(base_rate, rel=0.25)
 
     def test_widens_the_intervals(self):
         """Rows that were left out prove nothing: the holdout's intervals are those of
@@ -60,15 +60,15 @@ class TestSampling:
         weight = np.where(columns["coin"] < chance, 1.0, 25.0)
         rows = table(columns, chance, weight).filter(pa.array(kept))
 
-        found = train(rows)
-        observed = found.holdout.outcomes(found.probability)
+        training = train(rows)
+        observed = training.holdout.outcomes(training.probability)
         as_if_all = bootstrap.quality(observed, threshold=0.5, seed=SETTINGS.seed)
 
         def width(quality: Any) -> float:
             return quality["roc_auc_high"] - quality["roc_auc_low"]
 
-        assert found.quality["roc_auc"] == as_if_all["roc_auc"]
-        assert width(found.quality) > 1.2 * width(as_if_all)
+        assert training.quality["roc_auc"] == as_if_all["roc_auc"]
+        assert width(training.quality) > 1.2 * width(as_if_all)
 
     def test_of_nothing_is_a_rate_of_one(self):
         """Where all rows were read the rate says so."""

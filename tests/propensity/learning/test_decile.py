@@ -28,7 +28,7 @@ def shop(seed: int = 0, *, effect: float = 2.0) -> tuple[pa.Table, np.ndarray]:
     return pa.table(columns), 1 / (1 + np.exp(-score))
 
 
-def found(rows, probability, weight=None, features=FEATURES):
+def in_common(rows, probability, weight=None, features=FEATURES):
     weight = np.ones(len(probability)) if weight is None else weight
     return decile.in_common(rows, features, probability, weight=weight)
 
@@ -38,7 +38,7 @@ def test_lift_is_the_share_at_the_top_over_the_share_of_all():
     rows, probability = shop()
     top = np.argsort(-probability)[: COUNT // 10]
     source = np.array(rows["source"].to_pylist(), dtype=object)
-    bands = {one["band"]: one for one in found(rows, probability)}
+    bands = {one["band"]: one for one in in_common(rows, probability)}
 
     share_top, share = np.mean(source[top] == "mail"), np.mean(source == "mail")
     assert bands["mail"]["share_top"] == pytest.approx(share_top)
@@ -50,7 +50,7 @@ def test_no_limit_is_beyond_what_a_lift_can_be():
     """Nothing is more than ten times as frequent in a tenth of all users."""
     kind = pa.array(["best" if place < 190 else "other" for place in range(COUNT)])
     probability = 1 - np.arange(COUNT) / COUNT
-    entries = found(
+    entries = in_common(
         pa.table({"source": kind}), probability, features={"source": "category"}
     )
 
@@ -62,7 +62,7 @@ def test_no_limit_is_beyond_what_a_lift_can_be():
 
 def test_the_surest_comes_first():
     """Features by the lower end of their best band, and one band of each."""
-    entries = found(*shop())
+    entries = in_common(*shop())
     best = decile.strongest(entries)
 
     assert [one["feature"] for one in best] == ["source", "visits"]
@@ -72,7 +72,7 @@ def test_the_surest_comes_first():
 
 def test_bands_hold_every_user_once():
     """Also those whose value is missing, or so rare that it might be one person."""
-    entries = found(*shop())
+    entries = in_common(*shop())
 
     for feature in FEATURES:
         bands = [one for one in entries if one["feature"] == feature]
@@ -89,7 +89,8 @@ def test_bands_are_named_in_plain_numbers():
     probability = np.linspace(0, 1, COUNT)
     rows = pa.table({"spent": values})
     bands = {
-        one["band"] for one in found(rows, probability, features={"spent": "number"})
+        one["band"]
+        for one in in_common(rows, probability, features={"spent": "number"})
     }
 
     assert bands == {"0", "0.25", "1,234,567", "7,654,321"}
@@ -99,7 +100,7 @@ def test_a_band_of_a_few_users_is_left_out():
     """It might be a single person."""
     rows, probability = shop()
     few = pa.array(["direct"] * (COUNT - 9) + ["rare"] * 9)
-    entries = found(rows.set_column(1, "source", few), probability)
+    entries = in_common(rows.set_column(1, "source", few), probability)
 
     assert [one["band"] for one in entries if one["feature"] == "source"] == ["direct"]
 
@@ -110,8 +111,8 @@ def test_a_row_counts_as_often_as_its_weight_says():
     weight = np.where(np.arange(COUNT) % 3, 1.0, 2.0)
     twice = np.repeat(np.arange(COUNT), weight.astype(int))
 
-    weighted = found(rows, probability, weight)
-    repeated = found(rows.take(pa.array(twice)), probability[twice])
+    weighted = in_common(rows, probability, weight)
+    repeated = in_common(rows.take(pa.array(twice)), probability[twice])
     lifts = [
         {(one["feature"], one["band"]): one["lift"] for one in entries}
         for entries in (weighted, repeated)
@@ -124,8 +125,8 @@ def test_nothing_stands_out_of_equal_probabilities():
     """There is no tenth, so there is no table; nor is there without rows."""
     rows, probability = shop()
 
-    assert found(rows, np.full(COUNT, 0.1)) == []
-    assert found(rows.slice(0, 0), probability[:0]) == []
+    assert in_common(rows, np.full(COUNT, 0.1)) == []
+    assert in_common(rows.slice(0, 0), probability[:0]) == []
 
 
 @pytest.mark.parametrize("effect", [0.0, 1.5])
@@ -141,7 +142,7 @@ def test_intervals_hold_the_true_lift_in_95_of_100_draws(effect):
     for _ in range(draws):
         some = random.integers(0, count, size)
         flags = pa.table({"flag": pa.array(np.where(inside[some], "yes", "no"))})
-        entries = found(flags, score[some], features={"flag": "category"})
+        entries = in_common(flags, score[some], features={"flag": "category"})
         [band] = [one for one in entries if one["band"] == "yes"]
         held.append(band["low"] <= truth <= band["high"])
 

@@ -42,12 +42,12 @@ class TestModel:
     def test_beats_the_base_rate_and_the_one_rule(self):
         """Its log loss is below that of the base rate for everybody, its ROC AUC above
         recency alone."""
-        found = trained().quality
-        rate = found["base_rate"]
+        model = trained().quality
+        rate = model["base_rate"]
         guess = -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate))
 
-        assert found["log_loss"] < guess
-        assert found["roc_auc"] > trained().baselines["recency_days alone"] + 0.02
+        assert model["log_loss"] < guess
+        assert model["roc_auc"] > trained().baselines["recency_days alone"] + 0.02
 
     def test_comes_near_the_true_propensity(self):
         """Its ROC AUC is within 0.05 of the truth's on the same rows: 8 weeks of 500
@@ -172,11 +172,11 @@ class TestTime:
         other = changed(other, later, "country", lambda country: ["XX"] * len(country))
 
         retrained = train(other)
-        found = retrained.choice.encoder
+        training = retrained.choice.encoder
 
         # A country that no training row has encodes like a rare one.
         assert np.isfinite(retrained.probability).all()
-        numbers, categories = found.named_transformers_.values()
+        numbers, categories = training.named_transformers_.values()
         known = part(rows, split.train)
         spend = known["spend"].to_numpy()
         assert categories[-1].categories_[0].tolist() == ["DE", "FR", "UK"]
@@ -190,22 +190,22 @@ class TestCandidates:
         their own training rows overgrown trees would."""
         overgrown = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
         rows = snapshots(users=200)
-        found = train(rows, candidates=(overgrown, LINEAR))
+        training = train(rows, candidates=(overgrown, LINEAR))
         features = dict(SHOP.features)
 
         def area(model: Any, as_ofs: tuple[date, ...]) -> float:
             seen = part(rows, as_ofs)
-            encoded = found.choice.encoder.transform(frame(seen, features))
+            encoded = training.choice.encoder.transform(frame(seen, features))
             label = seen["label"].to_numpy()
             return roc_auc_score(label, model.predict_proba(encoded)[:, 1])
 
-        first, second = (one.model for one in found.candidates)
-        assert area(first, found.split.train) > area(second, found.split.train)
-        for one in found.candidates:
+        first, second = (one.model for one in training.candidates)
+        assert area(first, training.split.train) > area(second, training.split.train)
+        for one in training.candidates:
             assert one.figures["roc_auc"] == pytest.approx(
-                area(one.model, found.split.calibrate)
+                area(one.model, training.split.calibrate)
             )
-        assert found.chosen == LINEAR
+        assert training.chosen == LINEAR
 
     @pytest.mark.parametrize(
         ("candidate", "message"),
@@ -263,21 +263,23 @@ class TestCalibration:
     def test_is_none_where_the_model_is_calibrated(self):
         """Logistic regression on a logistic truth needs none, and gets none: methods
         are compared by folds of users, so that flexibility does not win by itself."""
-        found = train(snapshots(10, 500, seed=4))
+        training = train(snapshots(10, 500, seed=4))
 
-        assert set(found.calibrations) == set(calibration.CALIBRATIONS)
-        assert found.calibration == "none"
+        assert set(training.calibrations) == set(calibration.CALIBRATIONS)
+        assert training.calibration == "none"
 
     def test_is_another_where_the_model_is_not(self):
         """Overgrown trees are too sure of themselves: the calibration learns it from
         the later slice, and probabilities are right on the holdout."""
         overgrown = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
-        found = train(snapshots(10, 400, seed=5), candidates=(overgrown,))
+        training = train(snapshots(10, 400, seed=5), candidates=(overgrown,))
 
-        assert found.calibration != "none"
-        assert found.calibrations[found.calibration] < found.calibrations["none"]
-        assert found.quality["mean_probability"] == pytest.approx(
-            found.quality["base_rate"], rel=0.25
+        assert training.calibration != "none"
+        assert (
+            training.calibrations[training.calibration] < training.calibrations["none"]
+        )
+        assert training.quality["mean_probability"] == pytest.approx(
+            training.quality["base_rate"], rel=0.25
         )
 
     @pytest.mark.parametrize("weeks", [20, 27])
@@ -287,11 +289,11 @@ class TestCalibration:
         columns = drawn(weeks, 200, seed=5)
         is_past = (columns["week"] > weeks - 14) & (columns["week"] < weeks - 9)
         chance = propensity(columns) * np.where(is_past, 1.0, 0.5)
-        found = train(table(columns, chance))
+        training = train(table(columns, chance))
 
-        assert len(found.blocks) > 1
-        assert found.calibrations["none"] == min(found.calibrations.values())
-        assert found.calibration == "none"
+        assert len(training.blocks) > 1
+        assert training.calibrations["none"] == min(training.calibrations.values())
+        assert training.calibration == "none"
 
     def test_is_none_where_only_one_user_converts(self):
         """A fold without conversions can fit no calibration; the model stays as it is,
@@ -304,19 +306,19 @@ class TestCalibration:
             rows, split, "label", lambda label: (columns["user"] == 5).astype(int)
         )
 
-        found = train(rows, settings={"minimum_conversions": 1})
+        training = train(rows, settings={"minimum_conversions": 1})
 
-        assert found.calibration == "none"
-        assert list(found.calibrations) == ["none"]
+        assert training.calibration == "none"
+        assert list(training.calibrations) == ["none"]
 
     def test_bends_no_forest_the_wrong_way(self):
         """A forest has no decision function; its log-odds are what is calibrated, and
         probabilities keep their order."""
         rows = snapshots(users=200)
-        found = train(rows, candidates=(FOREST,))
-        choosing = data.slice_of(rows, found.split.calibrate)
-        encoded = transformed(found.preprocessor, choosing.rows, dict(SHOP.features))
-        (one,) = found.candidates
+        training = train(rows, candidates=(FOREST,))
+        choosing = data.slice_of(rows, training.split.calibrate)
+        encoded = transformed(training.preprocessor, choosing.rows, dict(SHOP.features))
+        (one,) = training.candidates
         raw = one.model.predict_proba(encoded)[:, 1]
 
         for method in ("sigmoid", "temperature"):
@@ -329,32 +331,33 @@ class TestThreshold:
     def test_is_measured_on_rows_that_did_not_choose_it(self):
         """Precision, recall and F1 of the holdout at it are scikit-learn's; F1 is not
         far from the best that one could choose in hindsight."""
-        found, label = trained(), trained().holdout.label
-        best = found.quality["best_threshold"]
-        called = found.probability >= best
+        training, label = trained(), trained().holdout.label
+        best = training.quality["best_threshold"]
+        called = training.probability >= best
         precision, recall, f1, _ = precision_recall_fscore_support(
             label, called, average="binary"
         )
         in_hindsight = max(
             precision_recall_fscore_support(
-                label, found.probability >= one, average="binary"
+                label, training.probability >= one, average="binary"
             )[2]
-            for one in np.unique(found.probability)[::5]
+            for one in np.unique(training.probability)[::5]
         )
 
-        assert found.quality["best_threshold_source"] == "training"
+        assert training.quality["best_threshold_source"] == "training"
         assert [
-            found.quality[f"{name}_at_best"] for name in ("precision", "recall", "f1")
+            training.quality[f"{name}_at_best"]
+            for name in ("precision", "recall", "f1")
         ] == pytest.approx([precision, recall, f1])
-        assert found.quality["users_at_best"] == called.sum()
+        assert training.quality["users_at_best"] == called.sum()
         assert 0.85 * in_hindsight < f1 <= in_hindsight + 0.01
 
     def test_is_the_best_on_the_blocks(self):
         """By the probabilities, out of time, that chose the recipe."""
-        found = trained()
-        choice = found.choice
+        model = trained()
+        choice = model.choice
 
-        assert found.best_threshold == thresholds.best_threshold(
+        assert model.best_threshold == thresholds.best_threshold(
             metrics.outcomes(choice.probability, choice.rows.label)
         )
 
@@ -364,9 +367,9 @@ class TestThreshold:
     def test_comes_with_a_budget(self, budget, users):
         """Of the setting, or the use case's tenth; precision and recall are those of
         so many with the highest probabilities."""
-        found = train(snapshots(users=200), settings={"budget": budget})
-        quality, label = found.quality, found.holdout.label
-        best = np.argsort(-found.probability, kind="stable")[:users]
+        training = train(snapshots(users=200), settings={"budget": budget})
+        quality, label = training.quality, training.holdout.label
+        best = np.argsort(-training.probability, kind="stable")[:users]
 
         assert quality["budget"] == (budget or "10%")
         assert quality["users_at_budget"] == pytest.approx(users)
@@ -389,14 +392,14 @@ class TestImportance:
     def test_ranks_features_by_what_they_tell(self):
         """The greatest fall of ROC AUC comes first, so that the features behind the
         propensity come before noise; a column without values is worth nothing."""
-        found = {entry["feature"]: entry["mean"] for entry in trained().importance}
+        training = {entry["feature"]: entry["mean"] for entry in trained().importance}
 
-        assert list(found)[0] == "recency_days"
-        assert set(found) == set(SHOP.features)
-        assert found["recency_days"] > 0.1
-        assert abs(found["noise"]) < 0.02
-        assert found["refunds"] == 0
-        assert [*found.values()] == sorted(found.values(), reverse=True)
+        assert list(training)[0] == "recency_days"
+        assert set(training) == set(SHOP.features)
+        assert training["recency_days"] > 0.1
+        assert abs(training["noise"]) < 0.02
+        assert training["refunds"] == 0
+        assert [*training.values()] == sorted(training.values(), reverse=True)
 
 
 class TestBaseline:
@@ -410,9 +413,9 @@ class TestBaseline:
     def test_puts_missing_values_last(self):
         """Users of whom the feature says nothing come behind all others."""
         baseline = Baseline(feature="spend", ascending=False)
-        found = train(snapshots(users=100), baseline=baseline)
-        spend = np.nan_to_num(found.holdout.rows["spend"].to_numpy(), nan=-1.0)
+        training = train(snapshots(users=100), baseline=baseline)
+        spend = np.nan_to_num(training.holdout.rows["spend"].to_numpy(), nan=-1.0)
 
-        assert found.baselines["spend alone"] == pytest.approx(
-            roc_auc_score(found.holdout.label, spend)
+        assert training.baselines["spend alone"] == pytest.approx(
+            roc_auc_score(training.holdout.label, spend)
         )

@@ -49,14 +49,14 @@ class TestDataset:
         rows = joined(cards)
         texts = [*rows["features"].to_pylist()[:2], '{"V1": 1, "odd": "x", "V2": null}']
         place = rows.column_names.index("features")
-        found = data.dataset(
+        table = data.dataset(
             rows.set_column(place, "features", pa.array(texts)), USE_CASE
         )
 
-        assert found["V2"].to_pylist() == [*cards.features[:2, 1].tolist(), None]
-        assert found["V1"].to_pylist()[2] == 1.0
-        assert "odd" not in found.column_names
-        assert found["Amount"].null_count == 1
+        assert table["V2"].to_pylist() == [*cards.features[:2, 1].tolist(), None]
+        assert table["V1"].to_pylist()[2] == 1.0
+        assert "odd" not in table.column_names
+        assert table["Amount"].null_count == 1
 
     @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}'])
     def test_refuses_other_features(self, text):
@@ -80,15 +80,15 @@ class TestSplit:
         what is newer than all truths changes nothing of that."""
         cards = drawn(1_000)
         label = [None if n >= 500 else int(one) for n, one in enumerate(cards.is_fraud)]
-        found = train(joined(cards, label), ALONE, minimum_conversions=2)
+        training = train(joined(cards, label), ALONE, minimum_conversions=2)
 
-        assert found.rows == {"train": 300, "calibrate": 100, "holdout": 100}
-        assert found.holdout.rows["event_id"].to_pylist() == cards.ids[400:500]
-        assert found.outcomes == {
+        assert training.rows == {"train": 300, "calibrate": 100, "holdout": 100}
+        assert training.holdout.rows["event_id"].to_pylist() == cards.ids[400:500]
+        assert training.outcomes == {
             "known": 500, "unknown": 0, "pending": 500, "conflicting": 0,
         }  # fmt: skip
-        assert max(found.split.train) <= min(found.split.calibrate)
-        assert max(found.split.calibrate) <= min(found.split.holdout)
+        assert max(training.split.train) <= min(training.split.calibrate)
+        assert max(training.split.calibrate) <= min(training.split.holdout)
 
     def test_holds_out_more_where_frauds_are_few(self):
         """Up to three tenths of the known."""
@@ -105,9 +105,9 @@ class TestSplit:
         """A split within a second would let the same burst into both parts."""
         cards = drawn(1_000)
         bursts = replace(cards, at=[START + (n // 300) * DAY for n in range(1_000)])
-        found = train(joined(bursts), ALONE)
+        training = train(joined(bursts), ALONE)
 
-        assert found.rows == {"train": 300, "calibrate": 300, "holdout": 400}
+        assert training.rows == {"train": 300, "calibrate": 300, "holdout": 400}
 
     def test_never_lets_a_row_into_two_parts(self):
         """Nor is one without a truth chosen on or held out."""
@@ -122,27 +122,29 @@ class TestSplit:
 
     def look_at_the_parts(self, label):
         cards = drawn(len(label))
-        found = train(joined(cards, label), ALONE, minimum_conversions=2)
-        held = found.holdout.rows["event_id"].to_pylist()
+        training = train(joined(cards, label), ALONE, minimum_conversions=2)
+        held = training.holdout.rows["event_id"].to_pylist()
 
-        assert found.rows["train"] + found.rows["calibrate"] + len(held) <= len(cards)
-        assert all(cards.ids.index(one) >= found.rows["train"] for one in held)
+        assert training.rows["train"] + training.rows["calibrate"] + len(held) <= len(
+            cards
+        )
+        assert all(cards.ids.index(one) >= training.rows["train"] for one in held)
         assert [label[cards.ids.index(one)] for one in held] == (
-            found.holdout.label.tolist()
+            training.holdout.label.tolist()
         )
 
 
 class TestCandidates:
     def test_learn_from_truths_once_there_are_enough(self):
         """Then a classifier is tried beside the trees, and calibrated if it wins."""
-        found = trained()
+        model = trained()
 
-        assert [one.candidate.name for one in found.candidates] == [
+        assert [one.candidate.name for one in model.candidates] == [
             "half_space_trees", "linear",
         ]  # fmt: skip
-        assert found.chosen == LINEAR
-        assert found.calibration in found.calibrations
-        assert not found.is_anomaly
+        assert model.chosen == LINEAR
+        assert model.calibration in model.calibrations
+        assert not model.is_anomaly
 
     @pytest.mark.parametrize(
         "changed",
@@ -151,9 +153,9 @@ class TestCandidates:
     )
     def test_do_without_truths_before(self, changed):
         """Too few frauds, or too few rows: the trees alone."""
-        found = train(joined(drawn(1_000)), **changed)
+        training = train(joined(drawn(1_000)), **changed)
 
-        assert [one.candidate for one in found.candidates] == [FOREST]
+        assert [one.candidate for one in training.candidates] == [FOREST]
 
     def test_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""
@@ -166,23 +168,23 @@ class TestCandidates:
         """Known or not: the masses are of the last window of what was fitted on."""
         cards = drawn(1_000)
         half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
-        found = train(joined(cards, half), ALONE, minimum_conversions=2)
+        training = train(joined(cards, half), ALONE, minimum_conversions=2)
         alone = AnomalyModel(
-            found.model.trees.__class__(random_state=42, **FOREST.parameters)
+            training.model.trees.__class__(random_state=42, **FOREST.parameters)
         )
-        alone.fit(cards.features[: found.rows["train"]])
+        alone.fit(cards.features[: training.rows["train"]])
 
-        assert isinstance(found.model, AnomalyModel)
-        assert found.model.predict_proba(cards.features)[:, 1] == pytest.approx(
+        assert isinstance(training.model, AnomalyModel)
+        assert training.model.predict_proba(cards.features)[:, 1] == pytest.approx(
             alone.predict_proba(cards.features)[:, 1], abs=0
         )
 
     def test_take_an_uploaded_preprocessor(self):
         """For those that learn from truths; the trees take features as they come."""
         mine = ColumnTransformer([("own", StandardScaler(), ["V1", "V2"])])
-        found = train(joined(drawn(1_000)), preprocessor=mine)
+        training = train(joined(drawn(1_000)), preprocessor=mine)
 
-        assert [name for name, *_ in found.preprocessor.transformers_][0] == "own"
+        assert [name for name, *_ in training.preprocessor.transformers_][0] == "own"
 
     @pytest.mark.parametrize("odd", [{"n_trees": 0}, {"no_such": 1}], ids=str)
     def test_with_a_wrong_parameter_are_named(self, odd):
@@ -202,14 +204,14 @@ class TestCandidates:
 class TestFigures:
     def test_are_of_the_rows_held_out(self):
         """What scikit-learn says of the scores that serving will give."""
-        found = forest()
-        score = scored(found, found.holdout.rows)
+        trees = forest()
+        score = scored(trees, trees.holdout.rows)
 
-        assert found.probability == pytest.approx(score, abs=0)
-        assert found.quality["roc_auc"] == pytest.approx(
-            roc_auc_score(found.holdout.label, score)
+        assert trees.probability == pytest.approx(score, abs=0)
+        assert trees.quality["roc_auc"] == pytest.approx(
+            roc_auc_score(trees.holdout.label, score)
         )
-        assert found.quality["roc_auc"] > 0.9
+        assert trees.quality["roc_auc"] > 0.9
 
     def test_of_anomaly_scores_are_of_their_ranking(self):
         """They are no probabilities, and nothing is said that reads them as such."""
@@ -220,11 +222,11 @@ class TestFigures:
 
     def test_count_what_alerts_cost(self):
         """Missed amounts and looks, in the currency of the amounts."""
-        found = train(joined(drawn(1_000)), ALONE, alert_review_cost=2.0)
-        [one] = [entry for entry in found.alerts if entry["rate"] == 0.01]
-        holdout = found.holdout
+        training = train(joined(drawn(1_000)), ALONE, alert_review_cost=2.0)
+        [one] = [entry for entry in training.alerts if entry["rate"] == 0.01]
+        holdout = training.holdout
         amounts = holdout.rows["Amount"].to_numpy()
-        top = np.argsort(-found.probability, kind="stable")[: int(one["alerts"])]
+        top = np.argsort(-training.probability, kind="stable")[: int(one["alerts"])]
         missed = (
             amounts[holdout.label == 1].sum()
             - (amounts[top] * holdout.label[top]).sum()
@@ -236,19 +238,19 @@ class TestFigures:
     def test_do_not_exist_without_both_classes(self):
         """Nothing known, or one class: null, and no crash; the trees learn all rows."""
         for label in ([None] * 400, [0] * 400, [1] * 400):
-            found = train(joined(drawn(400), label), ALONE)
+            training = train(joined(drawn(400), label), ALONE)
 
-            assert found.rows["train"] == 400
-            assert found.quality.get("roc_auc") is None
-            assert found.is_warm
+            assert training.rows["train"] == 400
+            assert training.quality.get("roc_auc") is None
+            assert training.is_warm
 
     def test_are_none_below_a_window(self):
         """It is a version all the same, which says that it is not warm."""
-        found = train(joined(drawn(100)), ALONE)
+        training = train(joined(drawn(100)), ALONE)
 
-        assert not found.is_warm
-        assert np.isnan(found.probability).all()
-        assert found.quality.get("roc_auc") is None
+        assert not training.is_warm
+        assert np.isnan(training.probability).all()
+        assert training.quality.get("roc_auc") is None
 
     def test_survive_an_absurd_amount(self):
         """One transaction of a billion among those learned costs less than 0.02."""

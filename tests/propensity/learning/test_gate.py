@@ -42,8 +42,8 @@ class TestCompare:
     def test_refuses_a_first_model_that_is_a_coin(self, seed):
         """Labels that no feature tells: nothing serves, and the reason says so."""
         columns = drawn(6, 400, seed=100 + seed)
-        found = train(table(columns, np.full(2_400, 0.2)))
-        verdict = gate.compare(found, None, version=None, seed=0)
+        training = train(table(columns, np.full(2_400, 0.2)))
+        verdict = gate.compare(training, None, version=None, seed=0)
 
         assert not verdict.promoted
         assert verdict.compared_version is None

@@ -33,8 +33,8 @@ def rivals(challenger: Trained, champion: Trained) -> Verdict:
 class TestCompare:
     def test_promotes_a_first_that_beats_chance_and_the_baseline(self):
         """By ROC AUC, of probabilities and of anomaly scores."""
-        for found in (trained(), forest()):
-            first = compare(found, None, version=None, seed=1)
+        for model in (trained(), forest()):
+            first = compare(model, None, version=None, seed=1)
 
             assert first.promoted
             assert "better than chance and Amount alone" in first.reason
@@ -52,10 +52,12 @@ class TestCompare:
         """Truths enough, which no feature tells: nothing serves."""
         cards = drawn(2_000)
         random = np.random.default_rng(4)
-        found = train(joined(cards, (random.random(2_000) < 0.1).astype(int)), use_case)
-        first = compare(found, None, version=None, seed=1)
+        training = train(
+            joined(cards, (random.random(2_000) < 0.1).astype(int)), use_case
+        )
+        first = compare(training, None, version=None, seed=1)
 
-        assert found.is_measured
+        assert training.is_measured
         assert not first.promoted
         assert "not shown to be better than chance" in first.reason
         assert first.compared_version is None
@@ -66,12 +68,12 @@ class TestCompare:
         cards = drawn(600)
         labels: list[int | None] = [None if n % 5 else 0 for n in range(600)]
         labels[600 - 5 * frauds :: 5] = [1] * frauds
-        found = train(joined(cards, labels), ALONE)
-        first = compare(found, None, version=None, seed=1)
+        training = train(joined(cards, labels), ALONE)
+        first = compare(training, None, version=None, seed=1)
 
         assert first.promoted
         assert "too few are known" in first.reason
-        assert f"{found.holdout.conversions} of the" in first.reason
+        assert f"{training.holdout.conversions} of the" in first.reason
 
     def test_refuses_a_first_that_learned_from_truths_and_cannot_be_measured(self):
         """A model of truths does not serve unproved."""
@@ -86,9 +88,9 @@ class TestCompare:
     def test_promotes_what_is_not_worse(self):
         """By cost and PR AUC on the same rows; log loss means nothing to an anomaly
         score, and ROC AUC is recorded."""
-        found, other = trained(), forest()
-        same = rivals(found, found)
-        better, worse = rivals(found, other), rivals(other, found)
+        model, other = trained(), forest()
+        same = rivals(model, model)
+        better, worse = rivals(model, other), rivals(other, model)
 
         assert same.promoted
         assert better.promoted
@@ -101,10 +103,10 @@ class TestCompare:
     def test_goes_by_pr_auc_without_amounts(self):
         """Where nobody says what a missed event costs."""
         free = replace(ALONE, amount="")
-        found = train(joined(drawn(1_000)), free)
-        verdict = compare(found, found.holdout.label * 1.0, version=3, seed=1)
+        training = train(joined(drawn(1_000)), free)
+        verdict = compare(training, training.holdout.label * 1.0, version=3, seed=1)
 
-        assert found.costed is None
+        assert training.costed is None
         assert [*verdict.differences] == ["pr_auc", "roc_auc"]
         assert not verdict.promoted
 
@@ -113,10 +115,10 @@ class TestCompare:
         cards = drawn(1_000, share=0)
         is_fraud = np.zeros(1_000, int)
         is_fraud[[100, 200, 300, 900, 950]] = 1
-        found = train(joined(cards, is_fraud.tolist()), ALONE, minimum_conversions=2)
+        training = train(joined(cards, is_fraud.tolist()), ALONE, minimum_conversions=2)
 
-        assert len(found.choosing) == 1_000 - len(found.holdout)
-        assert found.costed.choosing.frauds == 3
+        assert len(training.choosing) == 1_000 - len(training.holdout)
+        assert training.costed.choosing.frauds == 3
         assert len(forest().choosing) == 200
 
     def test_says_what_its_alerts_save_and_how_sure_that_is(self):
@@ -148,8 +150,10 @@ class TestCompare:
         """A slice of one class, or of none, promotes nothing."""
         cards = drawn(500)
         labels: list[int | None] = [1 - (label or 0)] + [label] * 499
-        found = train(joined(cards, labels), ALONE)
-        verdict = compare(found, np.full(len(found.holdout), 0.5), version=2, seed=1)
+        training = train(joined(cards, labels), ALONE)
+        verdict = compare(
+            training, np.full(len(training.holdout), 0.5), version=2, seed=1
+        )
 
         assert not verdict.promoted
         assert "nothing to compare" in verdict.reason
@@ -162,9 +166,9 @@ class TestCompare:
 
     def test_replaces_a_champion_that_gives_no_scores(self):
         """One that can not be loaded or is not warm: nothing serves there."""
-        found = train(joined(drawn(400), [None] * 400), ALONE)
+        training = train(joined(drawn(400), [None] * 400), ALONE)
 
-        assert compare(found, None, version=2, seed=1).promoted
+        assert compare(training, None, version=2, seed=1).promoted
 
 
 class TestPage:
@@ -174,11 +178,11 @@ class TestPage:
         """Transactions and alerts, never users; a figure that is missing says why."""
         label = {"all": None, "none": [None] * 600, "one class": [0] * 600}[labels]
         rows = joined(drawn(600), label)
-        found = train(rows, use_case)
+        training = train(rows, use_case)
         card = modelcard.card(
             use_case,
-            found,
-            compare(found, None, version=None, seed=1),
+            training,
+            compare(training, None, version=None, seed=1),
             version=0,
             rows=data.dataset(rows, use_case),
             data_until=None,

@@ -48,10 +48,10 @@ class TestGini:
         value = generator.integers(0, 9, 60)
         amount = generator.integers(0, 4, 60)
 
-        found = gini.normalised(paid(value, amount))
+        index = gini.normalised(paid(value, amount))
 
         wanted = by_pairs(value, amount) / by_pairs(amount, amount)
-        assert found.estimate == pytest.approx(wanted)
+        assert index.estimate == pytest.approx(wanted)
 
     @pytest.mark.parametrize(
         ("value", "amount", "index"),
@@ -77,13 +77,13 @@ class TestGini:
     @given(USERS, st.floats(0.01, 100))
     def test_does_not_depend_on_the_currency(self, users, rate):
         value, amount = np.array(users).T
-        found = gini.normalised(paid(value, amount))
+        index = gini.normalised(paid(value, amount))
         other = gini.normalised(paid(value * rate, amount * rate))
 
-        assert (found is None) == (other is None)
-        if found is not None:
-            assert other.estimate == pytest.approx(found.estimate, abs=1e-6)
-            assert -1.0 <= found.low <= found.estimate + 1e-9 <= 1.0 + 2e-9
+        assert (index is None) == (other is None)
+        if index is not None:
+            assert other.estimate == pytest.approx(index.estimate, abs=1e-6)
+            assert -1.0 <= index.low <= index.estimate + 1e-9 <= 1.0 + 2e-9
 
     def test_of_groups_is_that_of_their_users(self):
         generator = np.random.default_rng(2)
@@ -141,23 +141,23 @@ class TestRatio:
 class TestFigures:
     def test_have_exact_sums(self):
         """Of many amounts, too, whose sum as a float is off in its last decimals."""
-        found = gini.figures(paid([0.1, 0.2], [0.1, 0.3]))
+        values = gini.figures(paid([0.1, 0.2], [0.1, 0.3]))
         units = np.random.default_rng(3).integers(1, 10**13, 20_000)
         many = gini.figures(paid(units / 10**9, units[::-1] / 10**9, [3] * 20_000))
         exact = 3 * Decimal(int(units.sum())) / 10**9
 
-        assert found["value_promised"] == Decimal("0.300000000")
-        assert found["value_observed"] == Decimal("0.400000000")
+        assert values["value_promised"] == Decimal("0.300000000")
+        assert values["value_observed"] == Decimal("0.400000000")
         assert many["value_promised"] == many["value_observed"] == exact
 
     @given(USERS)
     def test_hold_no_value_that_is_not_a_number(self, users):
-        found = gini.figures(paid(*np.array(users).T))
+        values = gini.figures(paid(*np.array(users).T))
 
-        assert all(one is None or np.isfinite(float(one)) for one in found.values())
+        assert all(one is None or np.isfinite(float(one)) for one in values.values())
 
     def test_of_a_week_without_buyers_are_the_sums_alone(self):
-        found = gini.figures(paid([1, 2], [0, 0]))
+        values = gini.figures(paid([1, 2], [0, 0]))
 
-        assert (found["value_promised"], found["value_observed"]) == (3, 0)
-        assert found["value_ratio"] is found["value_gini"] is None
+        assert (values["value_promised"], values["value_observed"]) == (3, 0)
+        assert values["value_ratio"] is values["value_gini"] is None

@@ -83,14 +83,14 @@ class TestIntervals:
     def test_of_three_users_prove_nothing(self, outcome, is_binary):
         """Defect: the one treated bought, the two held out did not, and the interval
         was from 100 to 100 points, since outcomes varied within neither group."""
-        found = compared(
+        result = compared(
             Sums.of([0.3], [outcome]),
             Sums.of([0.3] * 2, [0.0] * 2),
             is_binary=is_binary,
         )
 
-        assert found.difference.value == outcome
-        assert found.difference.low < 0.1 * outcome
+        assert result.difference.value == outcome
+        assert result.difference.low < 0.1 * outcome
 
     def test_of_a_covariate_without_variance_are_those_of_wilson_and_zou(self):
         treated = Sums.of(np.full(900, 0.1), np.arange(900) < 99)

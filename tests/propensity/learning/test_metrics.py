@@ -25,19 +25,19 @@ class TestOutcomes:
     @given(scored())
     def test_sum_rows_up_by_probability(self, rows):
         """Nothing is lost: users and conversions add up to the weights."""
-        found = rows.outcomes
+        observed = rows.outcomes
 
-        assert found.users.sum() == pytest.approx(rows.weight.sum())
-        assert found.conversions.sum() == pytest.approx(rows.weight @ rows.label)
-        assert list(found.probability) == sorted(set(rows.probability))
+        assert observed.users.sum() == pytest.approx(rows.weight.sum())
+        assert observed.conversions.sum() == pytest.approx(rows.weight @ rows.label)
+        assert list(observed.probability) == sorted(set(rows.probability))
 
     def test_add_up_groups_of_one_probability(self):
         """Groups may come in any order, and twice."""
-        found = grouped(np.array([0.5, 0.1, 0.5]), np.ones(3), np.array([1.0, 0, 0]))
+        observed = grouped(np.array([0.5, 0.1, 0.5]), np.ones(3), np.array([1.0, 0, 0]))
 
-        assert list(found.probability) == [0.1, 0.5]
-        assert list(found.users) == [1, 2]
-        assert list(found.conversions) == [0, 1]
+        assert list(observed.probability) == [0.1, 0.5]
+        assert list(observed.users) == [1, 2]
+        assert list(observed.conversions) == [0, 1]
 
     @pytest.mark.parametrize(
         ("probability", "users", "conversions"),
@@ -65,16 +65,16 @@ class TestFigures:
         included. Log loss is compared where no probability is 0 or 1: there the two
         clip differently."""
         p, y, w = rows
-        found = rows.outcomes
+        observed = rows.outcomes
         inner = np.clip(p, 0.001, 0.999)
 
-        assert metrics.roc_auc(found) == pytest.approx(
+        assert metrics.roc_auc(observed) == pytest.approx(
             reference.roc_auc_score(y, p, sample_weight=w)
         )
-        assert metrics.pr_auc(found) == pytest.approx(
+        assert metrics.pr_auc(observed) == pytest.approx(
             reference.average_precision_score(y, p, sample_weight=w)
         )
-        assert metrics.brier(found) == pytest.approx(
+        assert metrics.brier(observed) == pytest.approx(
             reference.brier_score_loss(y, p, sample_weight=w)
         )
         assert metrics.log_loss(outcomes(inner, y, weight=w)) == pytest.approx(
@@ -107,9 +107,9 @@ class TestFigures:
 
     def test_cost_a_certain_mistake_dearly_but_finitely(self):
         """A probability of 0 for somebody who converts is no infinite loss."""
-        found = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
+        loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
 
-        assert found == pytest.approx(-np.log(1e-15), rel=1e-3)
+        assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
 
 
 class TestLift:
@@ -141,16 +141,16 @@ class TestLift:
     def test_puts_the_highest_probabilities_first(self):
         """Where only the top tenth converts, its lift is 10 and the others' 0."""
         probability = np.arange(100) / 100
-        found = metrics.lift_by_decile(outcomes(probability, np.arange(100) >= 90))
+        parts = metrics.lift_by_decile(outcomes(probability, np.arange(100) >= 90))
 
-        assert [round(part["lift"], 9) for part in found] == [10] + [0] * 9
-        assert found[0]["mean_probability"] == pytest.approx(0.945)
+        assert [round(part["lift"], 9) for part in parts] == [10] + [0] * 9
+        assert parts[0]["mean_probability"] == pytest.approx(0.945)
 
     def test_shares_ties_out(self):
         """Users of one probability have the same lift, whatever their order."""
-        found = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
+        parts = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
 
-        assert [part["lift"] for part in found] == pytest.approx([1.0] * 10)
+        assert [part["lift"] for part in parts] == pytest.approx([1.0] * 10)
 
 
 class TestRates:
@@ -218,28 +218,26 @@ class TestCalibration:
     @given(scored())
     def test_bins_hold_every_user_once(self, rows):
         """Bins ascend, keep ties together, and add up."""
-        found = metrics.calibration_bins(rows.outcomes)
-        means = [entry["mean_probability"] for entry in found]
+        bins = metrics.calibration_bins(rows.outcomes)
+        means = [entry["mean_probability"] for entry in bins]
 
-        assert sum(entry["users"] for entry in found) == pytest.approx(
-            rows.weight.sum()
-        )
+        assert sum(entry["users"] for entry in bins) == pytest.approx(rows.weight.sum())
         assert means == sorted(means)
-        assert len(found) <= 10
+        assert len(bins) <= 10
 
     def test_bins_fill_equally(self):
         """Ten bins of the same number of users, where there are no ties."""
-        found = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
+        bins = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
 
-        assert [entry["users"] for entry in found] == [100] * 10
+        assert [entry["users"] for entry in bins] == [100] * 10
 
 
 class TestCurves:
     @given(scored())
     def test_run_from_nobody_to_everybody(self, rows):
         """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
-        found = metrics.curves(rows.outcomes)
-        roc, pr = np.array(found["roc"]), np.array(found["pr"])
+        curves = metrics.curves(rows.outcomes)
+        roc, pr = np.array(curves["roc"]), np.array(curves["pr"])
 
         assert roc[0] == pytest.approx([0, 0])
         assert roc[-1] == pytest.approx([1, 1])
@@ -248,17 +246,17 @@ class TestCurves:
 
     def test_are_thinned_for_a_page(self):
         """Of 5,000 probabilities some 200 points are drawn."""
-        found = metrics.curves(calibrated(5_000, seed=13).outcomes)
+        curves = metrics.curves(calibrated(5_000, seed=13).outcomes)
 
-        assert len(found["roc"]) <= 201
-        assert len(found["pr"]) <= 200
+        assert len(curves["roc"]) <= 201
+        assert len(curves["pr"]) <= 200
 
     def test_of_one_class_are_empty(self):
         """Without both classes there is no curve but that of calibration."""
-        found = metrics.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
+        curves = metrics.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
 
-        assert (found["roc"], found["pr"]) == ([], [])
-        assert found["calibration"]
+        assert (curves["roc"], curves["pr"]) == ([], [])
+        assert curves["calibration"]
 
 
 class TestScoreShift:
@@ -297,21 +295,21 @@ class TestRanking:
         label = (generator.random(500) < score).astype(int)
         seen = metrics.outcomes(score, label)
         whole = bootstrap.quality(seen, threshold=0.5, seed=1)
-        found = bootstrap.ranking(seen, seed=1)
+        figures = bootstrap.ranking(seen, seed=1)
 
-        assert {name: whole[name] for name in {*found} - {"lift"}} == {
-            name: found[name] for name in {*found} - {"lift"}
+        assert {name: whole[name] for name in {*figures} - {"lift"}} == {
+            name: figures[name] for name in {*figures} - {"lift"}
         }
-        assert {"roc_auc_low", "pr_auc_high", "users", "base_rate"} <= set(found)
-        assert not {"brier", "log_loss", "precision", "mean_probability"} & set(found)
-        assert {part["mean_probability"] for part in found["lift"]} == {None}
+        assert {"roc_auc_low", "pr_auc_high", "users", "base_rate"} <= set(figures)
+        assert not {"brier", "log_loss", "precision", "mean_probability"} & set(figures)
+        assert {part["mean_probability"] for part in figures["lift"]} == {None}
 
     def test_of_nothing_is_no_figure(self):
         """Without a row there are counts of 0, and no crash."""
         nothing = metrics.outcomes(np.empty(0), np.empty(0))
-        found = bootstrap.ranking(nothing, seed=1)
+        figures = bootstrap.ranking(nothing, seed=1)
 
-        assert (found["users"], found["roc_auc"], found["lift"]) == (0, None, [])
+        assert (figures["users"], figures["roc_auc"], figures["lift"]) == (0, None, [])
 
 
 class TestAlerts:
@@ -320,9 +318,9 @@ class TestAlerts:
         score = np.arange(10) / 10
         label = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1])
         amount = np.array([5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
-        [found] = metrics.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
+        [alerts] = metrics.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
 
-        assert found == {
+        assert alerts == {
             "rate": 0.2,
             "alerts": 2.0,
             "true_positives": 1.0,
@@ -336,7 +334,7 @@ class TestAlerts:
         """The order of ties decides nothing: of one among four, half is looked at."""
         label, amount = np.array([1, 0, 0, 0]), np.array([8.0, 1, 1, 1])
         for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
-            [found] = metrics.alerts(
+            [alerts] = metrics.alerts(
                 np.full(4, 0.5),
                 label[order],
                 amount[order],
@@ -344,7 +342,7 @@ class TestAlerts:
                 rates=(0.5,),
             )
 
-            assert (found["recall"], found["cost"]) == (0.5, 4.0)
+            assert (alerts["recall"], alerts["cost"]) == (0.5, 4.0)
 
     def test_count_rows_by_their_weight(self):
         """A row that stands for nine others is ten alerts."""
@@ -362,9 +360,11 @@ class TestAlerts:
     @pytest.mark.parametrize("label", [0, 1])
     def test_of_one_class_have_no_figure(self, label):
         """There is nothing to find, or nothing else."""
-        found = metrics.alerts(
+        alerts = metrics.alerts(
             np.arange(5) / 5, np.full(5, label), np.ones(5), review_cost=1.0
         )
 
-        assert [entry["alerts"] for entry in found] == [0.005, 0.025, 0.05]
-        assert {entry[name] for entry in found for name in ("recall", "cost")} == {None}
+        assert [entry["alerts"] for entry in alerts] == [0.005, 0.025, 0.05]
+        assert {entry[name] for entry in alerts for name in ("recall", "cost")} == {
+            None
+        }

@@ -28,13 +28,13 @@ def width(figures: dict, name: str) -> float:
 class TestQuality:
     def test_of_no_rows_is_empty(self):
         """A week without users has counts of 0 and no figure, but no crash either."""
-        found = quality(Rows(np.empty(0), np.empty(0, int), np.empty(0)))
+        figures = quality(Rows(np.empty(0), np.empty(0, int), np.empty(0)))
 
-        assert (found["users"], found["conversions"], found["lift"]) == (0, 0, [])
-        assert {found[name] for name in ("base_rate", "roc_auc", "brier", "f1")} == {
+        assert (figures["users"], figures["conversions"], figures["lift"]) == (0, 0, [])
+        assert {figures[name] for name in ("base_rate", "roc_auc", "brier", "f1")} == {
             None
         }
-        assert {value for name, value in found.items() if name.endswith("_low")} == {
+        assert {value for name, value in figures.items() if name.endswith("_low")} == {
             None
         }
 
@@ -43,32 +43,34 @@ class TestQuality:
     def test_of_one_class_has_no_area(self, label, count):
         """Where everybody or nobody converts, no score can rank."""
         rows = calibrated(count, seed=4)
-        found = quality(rows._replace(label=np.full(count, label)))
+        figures = quality(rows._replace(label=np.full(count, label)))
 
-        assert found["roc_auc"] is found["roc_auc_low"] is found["pr_auc"] is None
-        assert found["base_rate"] == label
-        assert found["log_loss_low"] <= found["log_loss"] <= found["log_loss_high"]
-        assert found["recall"] is None if label == 0 else found["recall"] == 0
+        assert figures["roc_auc"] is figures["roc_auc_low"] is figures["pr_auc"] is None
+        assert figures["base_rate"] == label
+        assert (
+            figures["log_loss_low"] <= figures["log_loss"] <= figures["log_loss_high"]
+        )
+        assert figures["recall"] is None if label == 0 else figures["recall"] == 0
 
     @settings(max_examples=10)
     @given(scored().filter(lambda rows: len(rows.label) >= 10))
     def test_intervals_hold_their_figures(self, rows):
         """Every interval is one, in order, with its figure in it, which percentiles of
         resamples do not have by themselves."""
-        found = quality(rows)
+        figures = quality(rows)
 
         for name in ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_error"):
-            assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+            assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"]
 
     def test_intervals_of_a_perfect_ranking_hold_its_figures(self):
         """The budget has room for exactly those who convert, and a resample has more of
         them or fewer: nearly none has so good an F1."""
         label = np.array([1] * closed_form.FEW + [0] * 9 * closed_form.FEW)
         perfect = Rows(label.astype(float), label, np.ones(len(label)))
-        found = quality(perfect, selection=SELECTION)
+        figures = quality(perfect, selection=SELECTION)
 
-        assert found["f1_at_budget"] == found["f1_at_budget_high"] == 1
-        assert found["f1_at_budget_low"] < 1
+        assert figures["f1_at_budget"] == figures["f1_at_budget_high"] == 1
+        assert figures["f1_at_budget_low"] < 1
 
     @pytest.mark.parametrize(
         ("count", "least"), [(10, 8), pytest.param(40, 35, marks=pytest.mark.long)]
@@ -120,12 +122,12 @@ class TestQuality:
         high = rows._replace(probability=np.minimum(rows.probability * 1.5, 1.0))
 
         drawn, _ = bootstrap._resampled(high.outcomes, seed=0, expansion=Expansion())
-        found = quality(high)
-        low = 2 * found["calibration_error"] - np.quantile(
+        figures = quality(high)
+        low = 2 * figures["calibration_error"] - np.quantile(
             drawn["calibration_error"], 0.975
         )
 
-        assert found["calibration_error_low"] == pytest.approx(low)
+        assert figures["calibration_error_low"] == pytest.approx(low)
         assert low > 0.03
 
     def test_intervals_know_that_rows_were_left_out(self):
@@ -164,10 +166,10 @@ class TestQuality:
         sampled = tenth._replace(weight=np.full(2_000, 10.0))
 
         few = quality(tenth, selection=SELECTION)
-        found = quality(sampled, selection=SELECTION, expansion=Expansion(10.0, 10.0))
+        figures = quality(sampled, selection=SELECTION, expansion=Expansion(10.0, 10.0))
         for name in ("roc_auc", "brier", "log_loss", *thresholds.INTERVALS):
-            assert found[name] == pytest.approx(few[name])
-            assert width(found, name) == pytest.approx(width(few, name), rel=0.25)
+            assert figures[name] == pytest.approx(few[name])
+            assert width(figures, name) == pytest.approx(width(few, name), rel=0.25)
 
     def test_is_the_same_twice(self):
         """The seed decides all that is random."""
@@ -175,26 +177,26 @@ class TestQuality:
 
     def test_counts_users_and_not_groups(self):
         """Counts are whole numbers of users, and the four calls add up to them."""
-        found = quality(calibrated(500, seed=9))
+        figures = quality(calibrated(500, seed=9))
 
         calls = [
-            found[f"{right}_{call}"]
+            figures[f"{right}_{call}"]
             for right in ("true", "false")
             for call in ("positives", "negatives")
         ]
-        assert sum(calls) == found["users"] == 500
+        assert sum(calls) == figures["users"] == 500
         assert all(isinstance(count, int) for count in calls)
 
     def test_of_many_probabilities_has_the_exact_figures(self):
         """Resampling merges neighbours to be quick; the figures themselves do not."""
         rows = calibrated(30_000, seed=10)
         rows.probability[:100] = 1.0
-        found = quality(rows)
+        figures = quality(rows)
 
-        assert found["roc_auc"] == pytest.approx(
+        assert figures["roc_auc"] == pytest.approx(
             reference.roc_auc_score(rows.label, rows.probability)
         )
-        assert found["roc_auc_low"] < found["roc_auc"] < found["roc_auc_high"]
+        assert figures["roc_auc_low"] < figures["roc_auc"] < figures["roc_auc_high"]
 
 
 class TestPairedDifferences:
@@ -215,9 +217,11 @@ class TestPairedDifferences:
     def test_are_zero_for_equal_scores(self):
         """A score does not differ from itself, not by a rounding error either."""
         p, y, _ = calibrated(300, seed=11)
-        found = paired_differences(p, p, y, seed=0)
+        differences = paired_differences(p, p, y, seed=0)
 
-        assert {(d.estimate, d.low, d.high) for d in found.values()} == {(0, 0, 0)}
+        assert {(d.estimate, d.low, d.high) for d in differences.values()} == {
+            (0, 0, 0)
+        }
 
     def test_see_what_single_intervals_do_not(self):
         """Of two alike scores a small steady difference is told from chance, though
@@ -226,9 +230,9 @@ class TestPairedDifferences:
         noise = np.random.default_rng(1).normal(0, 0.4, len(p))
         worse = 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
         alone = quality(Rows(worse, y, w))
-        found = paired_differences(p, worse, y, seed=0)["roc_auc"]
+        differences = paired_differences(p, worse, y, seed=0)["roc_auc"]
 
-        assert found.low > 0
+        assert differences.low > 0
         assert alone["roc_auc_high"] > metrics.roc_auc(outcomes(p, y))
 
     def test_need_both_classes(self):

@@ -114,26 +114,26 @@ class TestCard:
 
     def test_says_how_the_version_came_about(self):
         """When, from which days and rows, by which candidates and which is chosen."""
-        found = card()
+        full = card()
 
-        assert found["model_version"] == 3
-        assert found["trained_at"] == "2026-03-01T04:05:06+00:00"
-        assert found["rows"] == {"train": 200, "calibrate": 100, "holdout": 100}
-        assert found["split"]["holdout"] == [date(2026, 1, 22)]
-        assert [one["name"] for one in found["candidates"]] == ["linear", "mean"]
-        assert sum(one["chosen"] for one in found["candidates"]) == 1
-        assert found["parameters"] == {"C": 0.5}
-        assert set(found["libraries"]) >= {"python", "scikit-learn", "numpy", "pyarrow"}
+        assert full["model_version"] == 3
+        assert full["trained_at"] == "2026-03-01T04:05:06+00:00"
+        assert full["rows"] == {"train": 200, "calibrate": 100, "holdout": 100}
+        assert full["split"]["holdout"] == [date(2026, 1, 22)]
+        assert [one["name"] for one in full["candidates"]] == ["linear", "mean"]
+        assert sum(one["chosen"] for one in full["candidates"]) == 1
+        assert full["parameters"] == {"C": 0.5}
+        assert set(full["libraries"]) >= {"python", "scikit-learn", "numpy", "pyarrow"}
 
     def test_says_what_it_is_worth(self):
         """Figures, curves, baseline, importance, and the data it was trained on."""
-        found = card()
+        full = card()
 
-        assert found["quality"] == dict(trained().quality)
-        assert found["baselines"][0]["name"] == "recency_days alone"
-        assert {entry["feature"] for entry in found["importance"]} == {*SHOP.features}
-        assert {"roc", "pr", "calibration"} <= set(found["curves"])
-        assert found["dataset"]
+        assert full["quality"] == dict(trained().quality)
+        assert full["baselines"][0]["name"] == "recency_days alone"
+        assert {entry["feature"] for entry in full["importance"]} == {*SHOP.features}
+        assert {"roc", "pr", "calibration"} <= set(full["curves"])
+        assert full["dataset"]
 
     def test_says_why_it_does_not_serve(self):
         """A verdict comes with the champion and the differences to it."""
@@ -200,9 +200,9 @@ class TestFiles:
 
     def test_hold_the_rows(self):
         """The data set snapshot is the table that training read, but for its users."""
-        found = pq.read_table(io.BytesIO(files()[modelcard.DATASET][0]))
+        table = pq.read_table(io.BytesIO(files()[modelcard.DATASET][0]))
 
-        assert found.drop("user_id").equals(rows().drop("user_id"))
+        assert table.drop("user_id").equals(rows().drop("user_id"))
 
     def test_hold_numbers_in_the_place_of_users(self):
         """Rows of one user have one number, other users others; no id is in the file,
@@ -237,10 +237,10 @@ class TestMetadata:
     @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
     def test_is_a_row_of_its_table(self, verdict):
         """Every value belongs to a column and has its type."""
-        found = record(self.row(verdict), TRAINING_METADATA)
+        batch = record(self.row(verdict), TRAINING_METADATA)
 
-        assert found.schema.equals(TRAINING_METADATA.arrow_schema())
-        assert found["model_version"].to_pylist() == [3]
+        assert batch.schema.equals(TRAINING_METADATA.arrow_schema())
+        assert batch["model_version"].to_pylist() == [3]
 
     def test_leaves_no_column_out(self):
         """After a comparison every column has a value, or is null because the figure
@@ -258,19 +258,19 @@ class TestMetadata:
 
     def test_repeats_the_card(self):
         """Figures, days and checksums are those of the card and the files."""
-        found = self.row(WORSE)
+        row = self.row(WORSE)
 
-        assert found["roc_auc"] == trained().quality["roc_auc"]
-        assert found["holdout_as_ofs"] == [date(2026, 1, 22)]
-        assert found["training_date"] == date(2026, 3, 1)
-        assert found["trained_at"] == AT
-        assert found["model_object"] == "models/shop/3/model.joblib"
-        assert found["model_sha256"] == "sha of model.joblib"
-        assert found["dataset_sha256"] == "sha of dataset/rows.parquet"
-        assert json.loads(found["parameters"]) == {"C": 0.5}
-        assert json.loads(found["features"]) == dict(SHOP.features)
-        assert found["promoted"] is False
-        assert found["verdict"] == "worse: ROC AUC"
+        assert row["roc_auc"] == trained().quality["roc_auc"]
+        assert row["holdout_as_ofs"] == [date(2026, 1, 22)]
+        assert row["training_date"] == date(2026, 3, 1)
+        assert row["trained_at"] == AT
+        assert row["model_object"] == "models/shop/3/model.joblib"
+        assert row["model_sha256"] == "sha of model.joblib"
+        assert row["dataset_sha256"] == "sha of dataset/rows.parquet"
+        assert json.loads(row["parameters"]) == {"C": 0.5}
+        assert json.loads(row["features"]) == dict(SHOP.features)
+        assert row["promoted"] is False
+        assert row["verdict"] == "worse: ROC AUC"
 
     def test_keeps_the_order_of_features(self):
         """The model reads its input in this order, and 01 compares it."""
@@ -280,10 +280,10 @@ class TestMetadata:
 class TestAnswer:
     def test_tells_the_caller_what_was_trained(self):
         """Version, verdict, figures of the holdout, and where the files are."""
-        found = modelcard.answer(card(), published(files()))
+        answer = modelcard.answer(card(), published(files()))
 
-        assert found["model_version"] == 3
-        assert found["promoted"] is True
-        assert found["holdout"]["roc_auc"] == trained().quality["roc_auc"]
-        assert found["objects"]["report.html"] == "models/shop/3/report.html"
-        assert json.dumps(found, default=str)
+        assert answer["model_version"] == 3
+        assert answer["promoted"] is True
+        assert answer["holdout"]["roc_auc"] == trained().quality["roc_auc"]
+        assert answer["objects"]["report.html"] == "models/shop/3/report.html"
+        assert json.dumps(answer, default=str)

@@ -116,7 +116,7 @@ def judged(*, frauds: int, strengths: tuple[float, float], seed: int) -> bool:
     n = 100 * frauds
     early = drawn(n, frauds=frauds, strengths=strengths, seed=seed)
     late = drawn(n, frauds=frauds, strengths=strengths, seed=seed + 10_000)
-    found = of_events.judge(
+    judgement = of_events.judge(
         costed(early, late),
         *late[2],
         early[2][1],
@@ -125,7 +125,7 @@ def judged(*, frauds: int, strengths: tuple[float, float], seed: int) -> bool:
         is_measured=frauds >= 20,
         seed=1,
     )
-    return not found.is_worse
+    return not judgement.is_worse
 
 
 class TestJudge:

@@ -59,9 +59,9 @@ class TestEstimator:
         read = joblib.load(io.BytesIO(kept.data))
         batch = made.rows.combine_chunks().to_batches()[0]
         with np.errstate(all="ignore"):
-            found = read.predict_proba(to_frame(batch, made.features))[:, 1]
+            probability = read.predict_proba(to_frame(batch, made.features))[:, 1]
 
-        assert np.nanmax(np.abs(found - made.expected)) <= portable.TOLERANCE
+        assert np.nanmax(np.abs(probability - made.expected)) <= portable.TOLERANCE
         assert portable._named_packages(read) <= portable.LIBRARIES
         assert kept.note.endswith(f"on {len(made.rows)} held-out rows")
 

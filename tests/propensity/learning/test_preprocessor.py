@@ -28,11 +28,11 @@ class TestPreprocessor:
     def test_of_one_s_own_is_cloned(self):
         """What was uploaded stays unfitted; a clone is fitted and kept."""
         given = own(handle_unknown="ignore")
-        found = train(snapshots(users=100), preprocessor=given)
+        training = train(snapshots(users=100), preprocessor=given)
 
         assert not hasattr(given, "transformers_")
-        assert found.preprocessor.feature_names_in_.tolist() == list(SHOP.features)
-        assert found.model is not None
+        assert training.preprocessor.feature_names_in_.tolist() == list(SHOP.features)
+        assert training.model is not None
 
     def test_of_one_s_own_may_give_sparse_columns(self):
         """One-hot columns of many values are sparse by default; every candidate reads
@@ -44,9 +44,9 @@ class TestPreprocessor:
         )
 
         rows = table(columns, np.full(1_000, 0.3))
-        found = train(rows, preprocessor=sparse, candidates=SHOP.candidates)
+        training = train(rows, preprocessor=sparse, candidates=SHOP.candidates)
 
-        assert len(found.candidates) == 4
+        assert len(training.candidates) == 4
 
     @pytest.mark.parametrize(
         "wrong",
@@ -85,9 +85,9 @@ class TestPreprocessor:
 
     def test_is_the_use_case_s_default_without_one(self):
         """It reads each feature, and gives numbers only."""
-        found = trained().preprocessor
+        model = trained().preprocessor
 
-        assert found.feature_names_in_.tolist() == list(SHOP.features)
+        assert model.feature_names_in_.tolist() == list(SHOP.features)
 
 
 class TestCheckPreprocessor:

@@ -65,9 +65,9 @@ def test_a_page_needs_nothing_but_itself(page: str) -> None:
 
 def test_tables_have_captions_and_headers(page: str) -> None:
     """Each says what it holds, and each row begins with its name."""
-    for found in re.findall(r"<table>.*?</table>", page, re.S):
-        assert re.match(r"<table><caption><span>[^<]+", found)
-        for row in re.findall(r"<tr.*?</tr>", found, re.S):
+    for table in re.findall(r"<table>.*?</table>", page, re.S):
+        assert re.match(r"<table><caption><span>[^<]+", table)
+        for row in re.findall(r"<tr.*?</tr>", table, re.S):
             assert re.match(r'<tr[^>]*><th scope="(col|row)"', row)
 
 

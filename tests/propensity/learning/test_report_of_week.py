@@ -62,10 +62,10 @@ class TestPage:
         ("status", "said"), [("final", False), ("provisional", True)]
     )
     def test_says_whether_it_is_final(self, status, said):
-        found = words(report(newest=row(2, status=status)))
+        text = words(report(newest=row(2, status=status)))
 
-        assert f"· {status}" in found
-        assert ("may still come late" in found) is said
+        assert f"· {status}" in text
+        assert ("may still come late" in text) is said
 
     def test_has_the_weeks_before_it_and_none_after(self):
         """Newest first; charts draw them, with the training to compare with."""
@@ -305,14 +305,14 @@ class TestPromise:
     )
     def test_of_events_is_by_the_share_that_came(self, promised, word):
         """300 of 3,000 are between 9.0% and 11.1%; odds that lacked are not kept."""
-        found = promise.verdict(
+        verdict = promise.verdict(
             {"users": 3_000, "conversions": 300, "mean_probability": promised},
             noun="transaction",
             outcome="are fraud",
         )
 
-        assert found["word"] == word
-        assert "10.0% came (9.0% to 11.1%)" in found["reason"]
+        assert verdict["word"] == word
+        assert "10.0% came (9.0% to 11.1%)" in verdict["reason"]
 
     @pytest.mark.parametrize(
         ("moved", "word"),
@@ -341,14 +341,14 @@ class TestPromise:
             probability = generator.beta(1, 9, 3_000)
             label = (generator.random(3_000) < probability).astype(int)
             observed = metrics.outcomes(probability, label)
-            found = promise.groups(
+            groups = promise.groups(
                 {
                     "lift": metrics.lift_by_decile(observed),
                     "base_rate": label.mean(),
                     "mean_probability": probability.mean(),
                 }
             )
-            named += bool(found["missed"])
+            named += bool(groups["missed"])
 
         assert named < 20
 
@@ -364,7 +364,7 @@ class TestPromise:
         rate is within its interval."""
         probability, label, weight = map(np.array, zip(*drawn, strict=True))
         observed = metrics.outcomes(probability, label, weight=weight)
-        found = promise.groups(
+        groups = promise.groups(
             {
                 "lift": metrics.lift_by_decile(observed),
                 "base_rate": metrics.ratio(
@@ -374,7 +374,7 @@ class TestPromise:
             }
         )
 
-        for cells in found["rows"]:
+        for cells in groups["rows"]:
             rate = float(cells[4].rstrip("%"))
             low, high = (float(part.rstrip("%")) for part in cells[5].split(" to "))
             assert 0 <= low <= rate <= high <= 100

@@ -54,29 +54,29 @@ class TestBlocks:
     def test_are_scored_by_models_of_what_was_final_before(self):
         """The newest block's model is the one of the block's own rows to fit on, and
         the encoder is that of the first block."""
-        rows, found = snapshots(16, 150), linear()
-        [one] = found.choice.candidates
+        rows, training = snapshots(16, 150), linear()
+        [one] = training.choice.candidates
         known = data.slice_of(
-            part(rows, found.blocks[-1].fitting), found.blocks[-1].fitting
+            part(rows, training.blocks[-1].fitting), training.blocks[-1].fitting
         )
-        encoded = transformed(found.choice.encoder, known.rows, FEATURES)
+        encoded = transformed(training.choice.encoder, known.rows, FEATURES)
         again = LogisticRegression(C=1.0, max_iter=500, tol=1e-7, random_state=42)
         again.fit(encoded, known.label)
 
-        assert len(found.blocks) == 2
+        assert len(training.blocks) == 2
         assert one.model.coef_.tolist() == again.coef_.tolist()
-        assert found.choice.encoder.named_transformers_["numbers"][
+        assert training.choice.encoder.named_transformers_["numbers"][
             -1
-        ].n_samples_seen_ == len(part(rows, found.blocks[0].fitting))
+        ].n_samples_seen_ == len(part(rows, training.blocks[0].fitting))
 
     def test_judge_all_their_rows_once(self):
         """Figures are of the rows of all blocks together."""
-        found = linear()
-        judged = [as_of for block in found.blocks for as_of in block.judged]
+        training = linear()
+        judged = [as_of for block in training.blocks for as_of in block.judged]
 
-        assert found.split.calibrate == tuple(judged)
-        assert found.rows["calibrate"] == len(found.choice.rows) == 8 * 150
-        assert len(found.choice.probability) == 8 * 150
+        assert training.split.calibrate == tuple(judged)
+        assert training.rows["calibrate"] == len(training.choice.rows) == 8 * 150
+        assert len(training.choice.probability) == 8 * 150
 
     def test_are_left_out_where_their_rows_are_too_few(self):
         """A block that could fit on too little judges nothing; without any, one slice
@@ -96,16 +96,16 @@ class TestBlocks:
 class TestRecipe:
     def test_is_fitted_again_on_all_rows(self):
         """What serves has learned from the rows held out; what was measured has not."""
-        rows, found = snapshots(16, 150), linear()
-        encoder, model = found.measured
+        rows, training = snapshots(16, 150), linear()
+        encoder, model = training.measured
 
         def seen(preprocessor) -> int:
             return preprocessor.named_transformers_["numbers"][-1].n_samples_seen_
 
-        assert seen(found.preprocessor) == len(rows)
+        assert seen(training.preprocessor) == len(rows)
         # Without the holdout, and the week whose labels were not final before it.
         assert seen(encoder) == len(rows) - 2 * 150
-        assert pickled(model) != pickled(found.model)
+        assert pickled(model) != pickled(training.model)
 
     @pytest.mark.parametrize(
         "candidates",
@@ -124,10 +124,10 @@ class TestHalfLife:
     def test_is_none_where_nothing_changes(self):
         """Old rows are worth as much as new ones, and a half-life must be shown to be
         better."""
-        found = train(snapshots(30, 100), candidates=(LINEAR,))
+        training = train(snapshots(30, 100), candidates=(LINEAR,))
 
-        assert set(found.choice.half_lives) == {"none", "13"}
-        assert found.choice.recipe.half_life_weeks is None
+        assert set(training.choice.half_lives) == {"none", "13"}
+        assert training.choice.recipe.half_life_weeks is None
 
     def test_forgets_what_has_changed(self):
         """Half a year ago users bought for another reason: old rows weigh less, and
@@ -136,10 +136,10 @@ class TestHalfLife:
         is_old = columns["week"] < 18
         swapped = {**columns, "recency_days": 60 - columns["recency_days"]}
         chance = np.where(is_old, propensity(swapped), propensity(columns))
-        found = train(table(columns, chance), candidates=(LINEAR,))
-        losses = found.choice.half_lives
+        training = train(table(columns, chance), candidates=(LINEAR,))
+        losses = training.choice.half_lives
 
-        assert found.choice.recipe.half_life_weeks == 13
+        assert training.choice.recipe.half_life_weeks == 13
         assert losses["13"] < losses["26"] < losses["none"]
 
     def test_halves_weights_by_age(self):
@@ -147,9 +147,11 @@ class TestHalfLife:
         rows = data.slice_of(
             snapshots(5, 20), sorted(set(snapshots(5, 20)["as_of"].to_pylist()))
         )
-        found = aged(rows, 2.0).weight.reshape(5, 20)
+        training = aged(rows, 2.0).weight.reshape(5, 20)
 
-        assert found[:, 0].tolist() == pytest.approx([0.25, 2**-1.5, 0.5, 2**-0.5, 1])
+        assert training[:, 0].tolist() == pytest.approx(
+            [0.25, 2**-1.5, 0.5, 2**-0.5, 1]
+        )
         assert aged(rows, None) is rows
 
 
@@ -158,12 +160,14 @@ class TestMeans:
     def test_are_judged_like_the_others(self, weeks, blocks):
         """Each has figures of the same rows. A stack knows no weights before its first
         block: there it is the plain mean."""
-        found = train(
+        training = train(
             snapshots(weeks, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
         )
-        figures = {fit.candidate.name: fit.figures for fit in found.choice.candidates}
+        figures = {
+            fit.candidate.name: fit.figures for fit in training.choice.candidates
+        }
 
-        assert len(found.blocks) == blocks
+        assert len(training.blocks) == blocks
         assert set(figures) == {"linear", "boosted", "forest", "mean", "stacked"}
         assert all(None not in each.values() for each in figures.values())
         assert (figures["mean"] == figures["stacked"]) == (blocks == 1)
@@ -178,9 +182,9 @@ class TestMeans:
         both = replace(
             STACKED, parameters={"of": ["linear", "forest"], "weights": "stacked"}
         )
-        found = train(snapshots(16, 300), candidates=(LINEAR, useless, both))
-        weights = found.choice.stacks["stacked"]
-        recipe = found.choice.recipe
+        training = train(snapshots(16, 300), candidates=(LINEAR, useless, both))
+        weights = training.choice.stacks["stacked"]
+        recipe = training.choice.recipe
 
         assert sum(weights) == pytest.approx(1)
         assert weights[0] > 0.8

@@ -53,14 +53,14 @@ class TestPlaces:
         """So many rows, each once, in time order; the same ones for the same seed."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sample, "FIT_ROWS", 800)
-            found = sample.places(count, seed=seed)
+            places = sample.places(count, seed=seed)
             again = sample.places(count, seed=seed)
 
-        assert len(found) == 800
-        assert np.all(np.diff(found) > 0)
-        assert found[0] >= 0
-        assert found[-1] < count
-        assert found.tolist() == again.tolist()
+        assert len(places) == 800
+        assert np.all(np.diff(places) > 0)
+        assert places[0] >= 0
+        assert places[-1] < count
+        assert places.tolist() == again.tolist()
 
 
 class TestTraining:
@@ -68,11 +68,11 @@ class TestTraining:
         """No fit reads more; figures are of every row, and the card says so."""
         sizes = fit_sizes(monkeypatch)
         rows = snapshots(9, 300)
-        found = train(rows, candidates=ALL)
+        training = train(rows, candidates=ALL)
 
-        assert max(sizes) == 800 == found.fit_rows
-        assert sum(found.rows.values()) == len(rows)
-        assert len(found.choice.probability) == found.rows["calibrate"] == 300
+        assert max(sizes) == 800 == training.fit_rows
+        assert sum(training.rows.values()) == len(rows)
+        assert len(training.choice.probability) == training.rows["calibrate"] == 300
         assert train(snapshots(5, 100), candidates=(LINEAR,)).fit_rows is None
 
     def test_of_many_rows_is_as_good(self, few):
@@ -98,8 +98,8 @@ class TestSideBySide:
         fits = [lambda number=number: number * number for number in range(20)]
 
         for pools in (THREADS.pool, None):
-            found = side_by_side(fits, rows=rows, pools=pools)
-            assert found == [number**2 for number in range(20)]
+            results = side_by_side(fits, rows=rows, pools=pools)
+            assert results == [number**2 for number in range(20)]
             assert side_by_side([], rows=rows, pools=pools) == []
 
     def test_models_do_not_depend_on_it(self, monkeypatch):

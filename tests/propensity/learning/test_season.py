@@ -168,8 +168,8 @@ class TestLevels:
         champion = np.random.default_rng(0).beta(1, 9, 500)
         weight = np.random.default_rng(1).choice([1.0, 3.0], 500)
         challenger = np.random.default_rng(2).permutation(season.apply(champion, 0.3))
-        found = season.level_difference(challenger, champion, weight=weight)
-        shifted = season.apply(champion, found)
+        difference = season.level_difference(challenger, champion, weight=weight)
+        shifted = season.apply(champion, difference)
 
         assert (shifted * weight).sum() == pytest.approx((challenger * weight).sum())
         assert season.level_difference(
@@ -311,9 +311,9 @@ class TestFollowing:
         """Never beyond the largest week, the same for any order, and for both signs."""
         weeks = [week(n + 1, y, error=se) for n, (y, se) in enumerate(figures)]
         mirrored = [week(n + 1, -y, error=se) for n, (y, se) in enumerate(figures)]
-        found = shift(*weeks, bound=3.0)
+        expected = shift(*weeks, bound=3.0)
         shuffled = random.sample(weeks, len(weeks))
 
-        assert abs(found) <= max(abs(y) for y, _ in figures) + 1e-9
-        assert shift(*shuffled, bound=3.0) == pytest.approx(found, abs=1e-12)
-        assert shift(*mirrored, bound=3.0) == pytest.approx(-found, abs=1e-12)
+        assert abs(expected) <= max(abs(y) for y, _ in figures) + 1e-9
+        assert shift(*shuffled, bound=3.0) == pytest.approx(expected, abs=1e-12)
+        assert shift(*mirrored, bound=3.0) == pytest.approx(-expected, abs=1e-12)

@@ -59,9 +59,9 @@ class TestBestThreshold:
         best = thresholds.best_threshold(rows.outcomes)
 
         assert best == 0.07
-        found = figures(rows, best)
-        assert (found["users_at_best"], found["recall_at_best"]) == (50, 1)
-        assert found["precision_at_best"] == pytest.approx(0.1)
+        values = figures(rows, best)
+        assert (values["users_at_best"], values["recall_at_best"]) == (50, 1)
+        assert values["precision_at_best"] == pytest.approx(0.1)
 
     @pytest.mark.parametrize("label", [[0, 0], [1, 1], []], ids=str)
     def test_of_one_class_is_none(self, label):
@@ -79,11 +79,11 @@ class TestBestThreshold:
         label = (generator.random(len(p)) < p).astype(int)
         rows = Rows(p, label, np.ones(len(p)))
         best = thresholds.best_threshold(rows.outcomes)
-        found = figures(rows, best)
+        values = figures(rows, best)
 
         assert metrics.confusion(rows.outcomes, threshold=0.5)["recall"] < 0.01
-        assert best == pytest.approx(found["f1_at_best"] / 2, abs=0.02)
-        assert found["recall_at_best"] > 0.3
+        assert best == pytest.approx(values["f1_at_best"] / 2, abs=0.02)
+        assert values["recall_at_best"] > 0.3
 
 
 class TestFiguresAtAThreshold:
@@ -92,18 +92,18 @@ class TestFiguresAtAThreshold:
         """Which ``test_metrics`` compares with scikit-learn; and the rows above."""
         called = rows.probability >= threshold
         calls = metrics.confusion(rows.outcomes, threshold=threshold)
-        found = figures(rows, threshold)
+        values = figures(rows, threshold)
 
-        assert found["users_at_best"] == pytest.approx(rows.weight[called].sum())
+        assert values["users_at_best"] == pytest.approx(rows.weight[called].sum())
         for name in ("true_positives", "precision", "recall", "f1"):
-            assert found[f"{name}_at_best"] == calls[name]
+            assert values[f"{name}_at_best"] == calls[name]
 
     def test_are_none_without_one(self):
         """Where no earlier rows gave a threshold; the budget has its figures."""
-        found = figures(calibrated(200, seed=3), None)
+        values = figures(calibrated(200, seed=3), None)
 
-        assert {v for name, v in found.items() if name.endswith("_at_best")} == {None}
-        assert found["precision_at_budget"] is not None
+        assert {v for name, v in values.items() if name.endswith("_at_best")} == {None}
+        assert values["precision_at_budget"] is not None
 
 
 class TestFiguresOfABudget:
@@ -116,45 +116,47 @@ class TestFiguresOfABudget:
         label[0] = 1
         best = np.argsort(-p)[:count]
         called = np.isin(np.arange(size), best)
-        found = figures(Rows(p, label, np.ones(size)), None, Budget(count=count))
+        values = figures(Rows(p, label, np.ones(size)), None, Budget(count=count))
 
-        assert found["users_at_budget"] == min(count, size)
-        assert found["true_positives_at_budget"] == pytest.approx(label[best].sum())
-        assert found["precision_at_budget"] == pytest.approx(label[best].mean())
-        assert found["recall_at_budget"] == pytest.approx(
+        assert values["users_at_budget"] == min(count, size)
+        assert values["true_positives_at_budget"] == pytest.approx(label[best].sum())
+        assert values["precision_at_budget"] == pytest.approx(label[best].mean())
+        assert values["recall_at_budget"] == pytest.approx(
             reference.recall_score(label, called)
         )
-        assert found["f1_at_budget"] == pytest.approx(reference.f1_score(label, called))
-        assert found["lift_at_budget"] == pytest.approx(
+        assert values["f1_at_budget"] == pytest.approx(
+            reference.f1_score(label, called)
+        )
+        assert values["lift_at_budget"] == pytest.approx(
             label[best].mean() / label.mean()
         )
 
     @given(scored())
     def test_of_a_tenth_have_the_lift_of_the_first_decile(self, rows):
         """Ties at the border are shared out in proportion, as lift does."""
-        found = figures(rows, None)
+        values = figures(rows, None)
         [first, *_] = metrics.lift_by_decile(rows.outcomes)
 
-        assert found["users_at_budget"] == pytest.approx(first["users"])
-        assert found["true_positives_at_budget"] == pytest.approx(first["conversions"])
-        assert found["lift_at_budget"] == pytest.approx(first["lift"])
+        assert values["users_at_budget"] == pytest.approx(first["users"])
+        assert values["true_positives_at_budget"] == pytest.approx(first["conversions"])
+        assert values["lift_at_budget"] == pytest.approx(first["lift"])
 
     @given(scored(), st.floats(0.01, 1))
     def test_never_catch_more_than_there_is(self, rows, share):
         """Precision and recall are at most 1, whatever sums are rounded to."""
-        found = figures(rows, None, Budget(share=share))
+        values = figures(rows, None, Budget(share=share))
 
-        assert 0 <= found["precision_at_budget"] <= 1
-        assert 0 <= found["recall_at_budget"] <= 1
-        assert 0 <= found["f1_at_budget"] <= 1
+        assert 0 <= values["precision_at_budget"] <= 1
+        assert 0 <= values["recall_at_budget"] <= 1
+        assert 0 <= values["f1_at_budget"] <= 1
 
     def test_larger_than_all_are_of_all(self):
         """With room for more than there are, precision is the base rate."""
         rows = Rows(np.array([0.1, 0.3]), np.array([0, 1]), np.ones(2))
-        found = figures(rows, None, Budget(count=1000))
+        values = figures(rows, None, Budget(count=1000))
 
-        assert (found["users_at_budget"], found["precision_at_budget"]) == (2, 0.5)
-        assert (found["recall_at_budget"], found["lift_at_budget"]) == (1, 1)
+        assert (values["users_at_budget"], values["precision_at_budget"]) == (2, 0.5)
+        assert (values["recall_at_budget"], values["lift_at_budget"]) == (1, 1)
 
     def test_count_rows_by_their_weight(self):
         """A row that stands for nine others is ten of the budget."""
@@ -170,24 +172,24 @@ class TestFiguresOfABudget:
     def test_of_nobody_converting_have_no_recall(self):
         """Precision is 0, and what would divide by zero is None."""
         rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
-        found = figures(rows, 0.2, Budget(count=1))
+        values = figures(rows, 0.2, Budget(count=1))
 
         for kind in ("best", "budget"):
-            assert found[f"precision_at_{kind}"] == 0
-            assert found[f"recall_at_{kind}"] is None
-        assert found["lift_at_budget"] is None
+            assert values[f"precision_at_{kind}"] == 0
+            assert values[f"recall_at_{kind}"] is None
+        assert values["lift_at_budget"] is None
 
     def test_agree_with_those_of_alerts(self):
         """An alert rate is a budget that is a share: one concept, one figure."""
         p, label, weight = calibrated(2_000, seed=4)
         for entry in metrics.alerts(p, label, np.ones(len(p)), review_cost=1.0):
-            found = figures(
+            values = figures(
                 Rows(p, label, weight), None, Budget(share=float(entry["rate"]))
             )
 
-            assert found["users_at_budget"] == pytest.approx(entry["alerts"])
+            assert values["users_at_budget"] == pytest.approx(entry["alerts"])
             for name in ("true_positives", "precision", "recall"):
-                assert found[f"{name}_at_budget"] == pytest.approx(entry[name])
+                assert values[f"{name}_at_budget"] == pytest.approx(entry[name])
 
 
 class TestCountsByThreshold:
@@ -195,17 +197,17 @@ class TestCountsByThreshold:
     def test_of_few_probabilities_are_all_of_them(self, rows, threshold):
         """Up to fifty rows nothing is left out, and each count is that of calls."""
         few = Rows(*(column[:40] for column in rows))
-        found = by_threshold(few.outcomes)
+        counts = by_threshold(few.outcomes)
 
-        assert [row["threshold"] for row in found][0] == few.probability.max()
-        for row in found:
+        assert [row["threshold"] for row in counts][0] == few.probability.max()
+        for row in counts:
             called = few.probability >= row["threshold"]
             assert row["users"] == pytest.approx(few.weight[called].sum())
             assert row["conversions"] == pytest.approx(
                 few.weight[called] @ few.label[called]
             )
         if (few.weight == 1).all():
-            assert len(found) == len(set(few.probability))
+            assert len(counts) == len(set(few.probability))
 
     def test_of_many_lose_little(self):
         """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
@@ -225,11 +227,11 @@ class TestCountsByThreshold:
         together = Rows(
             *(np.concatenate(columns) for columns in zip(*weeks, strict=True))
         )
-        found = pooled(by_threshold(week.outcomes) for week in weeks)
+        pooled_weeks = pooled(by_threshold(week.outcomes) for week in weeks)
 
-        assert found.probability == pytest.approx(together.outcomes.probability)
-        assert found.users == pytest.approx(together.outcomes.users)
-        assert found.conversions == pytest.approx(together.outcomes.conversions)
+        assert pooled_weeks.probability == pytest.approx(together.outcomes.probability)
+        assert pooled_weeks.users == pytest.approx(together.outcomes.users)
+        assert pooled_weeks.conversions == pytest.approx(together.outcomes.conversions)
 
     def test_of_no_week_are_none(self):
         """Nothing before a week is no outcome."""
@@ -243,16 +245,16 @@ class TestQuality:
     def test_has_the_columns_of_a_selection(self):
         """All of them, each a column of both tables, and none without a selection."""
         rows = calibrated(500, seed=8)
-        found = quality(rows, selection=self.SELECTION)
+        week = quality(rows, selection=self.SELECTION)
         without = quality(rows)
 
-        assert {*found} - {*without} == thresholds.COLUMNS
+        assert {*week} - {*without} == thresholds.COLUMNS
         for table in (tables.TRAINING_METADATA, tables.EVALUATION):
-            assert {*found} <= {column.name for column in table.columns}
+            assert {*week} <= {column.name for column in table.columns}
         # Figures that were there before are as they were, to the last bit.
-        assert {name: found[name] for name in without} == without
-        assert (found["best_threshold"], found["budget"]) == (0.2, "10%")
-        assert isinstance(found["users_at_best"], int)
+        assert {name: week[name] for name in without} == without
+        assert (week["best_threshold"], week["budget"]) == (0.2, "10%")
+        assert isinstance(week["users_at_best"], int)
 
     def test_has_intervals_around_the_figures(self):
         """Each is around its figure, and narrower the more rows there are."""
@@ -262,10 +264,10 @@ class TestQuality:
         )
 
         for name in thresholds.INTERVALS:
-            for found in (few, many):
-                assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+            for figure in (few, many):
+                assert figure[f"{name}_low"] <= figure[name] <= figure[f"{name}_high"]
             width = [
-                found[f"{name}_high"] - found[f"{name}_low"] for found in (few, many)
+                figure[f"{name}_high"] - figure[f"{name}_low"] for figure in (few, many)
             ]
             assert width[1] < width[0] / 3
 
@@ -273,16 +275,16 @@ class TestQuality:
     def test_of_tiny_weeks_is_no_crash(self, rows):
         """With no row, one or three, figures are None or exact."""
         tiny = Rows(np.full(rows, 0.3), np.ones(rows), np.ones(rows))
-        found = quality(tiny, selection=self.SELECTION)
+        week = quality(tiny, selection=self.SELECTION)
 
-        assert found["users_at_best"] == rows
-        assert found["precision_at_best"] == (1 if rows else None)
-        assert found["lift_at_budget"] == (1 if rows else None)
+        assert week["users_at_best"] == rows
+        assert week["precision_at_best"] == (1 if rows else None)
+        assert week["lift_at_budget"] == (1 if rows else None)
 
     def test_of_anomaly_scores_is_part_of_a_ranking(self):
         """A threshold and a budget need no probability."""
         rows = calibrated(500, seed=11)
-        found = bootstrap.ranking(rows.outcomes, seed=0, selection=self.SELECTION)
+        figure = bootstrap.ranking(rows.outcomes, seed=0, selection=self.SELECTION)
 
-        assert {*found} >= thresholds.COLUMNS
-        assert "precision" not in found
+        assert {*figure} >= thresholds.COLUMNS
+        assert "precision" not in figure

@@ -63,9 +63,9 @@ def test_is_as_it_was(training):
     """Card, verdict and probabilities are equal bit for bit, on fixed seeds."""
     name, changed = training
     digest, roc_auc, mass = KNOWN[training]
-    found = made(name, **dict(changed))
+    result = made(name, **dict(changed))
 
-    assert found.card["quality"]["roc_auc"] == pytest.approx(roc_auc, rel=1e-6)
-    assert found.probability.sum() == pytest.approx(mass, rel=1e-9)
+    assert result.card["quality"]["roc_auc"] == pytest.approx(roc_auc, rel=1e-6)
+    assert result.probability.sum() == pytest.approx(mass, rel=1e-9)
     if sys.version_info[:2] == DEPLOYED and arithmetic() == ARITHMETIC:
-        assert found.digest() == digest
+        assert result.digest() == digest

@@ -27,9 +27,9 @@ class TestUncertainty:
 
     @pytest.mark.parametrize("error", [0.1, 0.3, 1.5])
     def test_is_what_chance_does_not_explain(self, error):
-        found = uncertainty.relative_error(self.groups(error))
+        errors = uncertainty.relative_error(self.groups(error))
 
-        assert found == pytest.approx(error, rel=0.15)
+        assert errors == pytest.approx(error, rel=0.15)
 
     def test_is_none_where_chance_explains_all(self):
         assert uncertainty.relative_error(self.groups(0.0)) < 0.07
@@ -44,7 +44,7 @@ class TestUncertainty:
     def test_is_much_the_same_however_few_buyers_fall(self, count):
         """Amounts have a heavy tail: of some shops chance seems to explain more than
         all there is, of others one purchase seems to be the error of every group."""
-        found = []
+        errors = []
         for seed in range(60):
             random = np.random.default_rng(seed)
             promised = random.gamma(2, 50, count)
@@ -54,9 +54,9 @@ class TestUncertainty:
             groups = uncertainty.Groups(
                 promised=promised, observed=np.array(paid), variance=variance
             )
-            found.append(uncertainty.relative_error(groups))
+            errors.append(uncertainty.relative_error(groups))
 
-        least, most = np.quantile(found, [0.05, 0.95])
+        least, most = np.quantile(errors, [0.05, 0.95])
         assert 0.2 < least < most < 0.7
 
     def test_of_no_groups_is_none(self):
@@ -91,6 +91,6 @@ class TestUncertainty:
         )
         given = Uncertainty(spread=0.5, error=error, week_error=0.0)
 
-        found = uncertainty.coverage(part, probability, promised, given=given)
+        share = uncertainty.coverage(part, probability, promised, given=given)
 
-        assert found == pytest.approx(0.95, abs=0.04)
+        assert share == pytest.approx(0.95, abs=0.04)

@@ -117,9 +117,9 @@ def shop() -> tuple[pa.Table, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def valued(shop) -> value.Valued:
-    found = learned(*shop)
-    assert found is not None
-    return found
+    value_model = learned(*shop)
+    assert value_model is not None
+    return value_model
 
 
 class TestTraining:
@@ -139,11 +139,11 @@ class TestTraining:
         assert valued.figures["value_gini"] > valued.plain + 0.1
 
     def test_takes_the_mean_where_nothing_tells_more(self):
-        found = learned(*drawn(slope=0.0))
+        value_model = learned(*drawn(slope=0.0))
 
-        assert found.picked.name == value.MEAN
-        assert found.model.preprocessor is None
-        assert found.model.mean == pytest.approx(20.0, rel=0.05)
+        assert value_model.picked.name == value.MEAN
+        assert value_model.model.preprocessor is None
+        assert value_model.model.mean == pytest.approx(20.0, rel=0.05)
 
     def test_is_the_same_twice(self, shop, valued):
         rows, _ = shop
@@ -236,11 +236,17 @@ class TestTraining:
         paid = amounts(rows)
         paid[::3], paid[1::3] = np.nan, -50.0
 
-        found = learned(with_column(rows, paid), probability)
+        value_model = learned(with_column(rows, paid), probability)
 
-        assert found.without_amount == pytest.approx(found.buyers * 2 / 3, rel=0.1)
-        assert np.isfinite(found.model.amounts_of(rows)).all()
-        assert found.figures["value_ratio_low"] < 1 < found.figures["value_ratio_high"]
+        assert value_model.without_amount == pytest.approx(
+            value_model.buyers * 2 / 3, rel=0.1
+        )
+        assert np.isfinite(value_model.model.amounts_of(rows)).all()
+        assert (
+            value_model.figures["value_ratio_low"]
+            < 1
+            < value_model.figures["value_ratio_high"]
+        )
 
     def test_of_one_buyer_a_part_is_their_amount(self):
         """Or nothing held out: figures are missing, and none is not a number."""
@@ -250,11 +256,11 @@ class TestTraining:
         place = rows.column_names.index("label")
         rows = rows.set_column(place, "label", pa.array(label))
 
-        found = learned(with_column(rows, np.full(len(rows), 12.0)), probability)
+        value_model = learned(with_column(rows, np.full(len(rows), 12.0)), probability)
 
-        assert found.picked.name == value.MEAN
-        assert found.model.mean == 12.0
-        assert found.figures["value_ratio"] is None
+        assert value_model.picked.name == value.MEAN
+        assert value_model.model.mean == 12.0
+        assert value_model.figures["value_ratio"] is None
 
 
 class TestCard:

@@ -66,10 +66,10 @@ def arithmetic() -> str:
     )
     # The number of processors would change the sums of several threads.
     with threadpool_limits(1):
-        found = [np.exp(rows), np.log(rows**2), np.log1p(rows**2), expit(rows)]
-        found += [rows.T @ rows, rows @ rows[0], rows.sum(), rows.mean(0), rows.std(1)]
-        found += [one.fit(rows, label).predict_proba(rows) for one in models]
-    return hashlib.sha256(b"".join(one.tobytes() for one in found)).hexdigest()
+        arrays = [np.exp(rows), np.log(rows**2), np.log1p(rows**2), expit(rows)]
+        arrays += [rows.T @ rows, rows @ rows[0], rows.sum(), rows.mean(0), rows.std(1)]
+        arrays += [one.fit(rows, label).predict_proba(rows) for one in models]
+    return hashlib.sha256(b"".join(one.tobytes() for one in arrays)).hexdigest()
 
 
 def of_users(use_case: UseCase) -> pa.Table:
@@ -146,5 +146,5 @@ def made(name: str, **changed: Any) -> Made:
     return Made(cards[0], page, trained.probability, cards[1]["verdict"])
 
 
-def _lasting(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name not in VARYING}
+def _lasting(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in figures.items() if name not in VARYING}

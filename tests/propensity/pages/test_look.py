@@ -62,11 +62,11 @@ def measured(
     """Lay a page out at each width; return what ``MEASURE`` finds."""
     file = folder / "page.html"
     file.write_text(page, encoding="utf-8")
-    found = []
+    frames = []
     for width in widths:
         browser.show(file.as_uri(), size=(width, 900), media=media)
-        found.append(browser.run(MEASURE))
-    return found
+        frames.append(browser.run(MEASURE))
+    return frames
 
 
 PAGES = {
@@ -82,18 +82,18 @@ PAGES = {
 }
 
 
-@pytest.fixture(scope="module", name="found", params=PAGES)
-def _found(browser, request, tmp_path_factory) -> list[Any]:
+@pytest.fixture(scope="module", name="frames", params=PAGES)
+def _frames(browser, request, tmp_path_factory) -> list[Any]:
     """A page of each kind, at each width."""
     folder = tmp_path_factory.mktemp("look")
     return measured(browser, PAGES[request.param](), folder)
 
 
 class TestCharts:
-    def test_can_be_read_at_any_width(self, found):
+    def test_can_be_read_at_any_width(self, frames):
         """On a phone, too, no text of a chart is smaller than 11 pixels."""
-        assert [frame["width"] for frame in found] == list(WIDTHS)
-        for frame in found:
+        assert [frame["width"] for frame in frames] == list(WIDTHS)
+        for frame in frames:
             small = [name for name, size in frame["texts"] if size < SMALLEST_PX]
 
             assert len(frame["texts"]) > 60
@@ -115,9 +115,9 @@ class TestCharts:
 
 
 class TestPages:
-    def test_are_no_wider_than_the_screen(self, found):
+    def test_are_no_wider_than_the_screen(self, frames):
         """Only their tables move sideways."""
-        assert [frame["beyond"] for frame in found] == [[]] * len(WIDTHS)
+        assert [frame["beyond"] for frame in frames] == [[]] * len(WIDTHS)
 
     @pytest.mark.parametrize(
         "sort",
@@ -147,10 +147,10 @@ class TestPaper:
 
 
 class TestTables:
-    def test_that_are_wider_than_the_screen_show_it(self, found):
+    def test_that_are_wider_than_the_screen_show_it(self, frames):
         """A shade at the edge, which stays while the table moves; the keyboard reaches
         them. The widest screen needs none."""
-        phone, *_, wide = found
+        phone, *_, wide = frames
 
         assert len(phone["cut"]) >= 3
         for name, index, attachment in phone["cut"]:

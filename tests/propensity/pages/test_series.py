@@ -22,8 +22,8 @@ def drawn(svg: str) -> ElementTree.Element:
 
 def places(svg: str) -> list[float]:
     """Every number of a path, a circle or a rectangle."""
-    found = re.findall(r'\b(?:d|x|y|cx|cy|width|height)="([^"]*)"', svg)
-    return [float(n) for part in found for n in re.findall(r"-?\d+(?:\.\d+)?", part)]
+    matches = re.findall(r'\b(?:d|x|y|cx|cy|width|height)="([^"]*)"', svg)
+    return [float(n) for part in matches for n in re.findall(r"-?\d+(?:\.\d+)?", part)]
 
 
 def line(*values, **more) -> str:
