@@ -147,7 +147,7 @@ def published(week: quality.Week, worth: ValueModel, *, mean: float) -> Week:
         paid=seen,
         plain=replace(seen, value=probability * mean),
         coverage=uncertainty.coverage(
-            part, probability, amount, given=worth.uncertainty
+            part, probability, amount, errors=worth.uncertainty
         ),
     )
 

@@ -39,13 +39,13 @@ def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
             ``amount``, once each. It may be of many more users, and is read once.
     """
     buyers = np.flatnonzero(rows["label"].to_numpy() == 1)
-    wanted = _keys(rows.select(["as_of", "user_id"]).take(pa.array(buyers)))
+    buyer_keys = _keys(rows.select(["as_of", "user_id"]).take(pa.array(buyers)))
     buyer_places, amounts = [np.empty(0, np.int64)], []
     for batch in paid:
-        place = pc.index_in(_keys(pa.Table.from_batches([batch])), value_set=wanted)
-        known = pc.and_(pc.is_valid(place), pc.is_valid(batch[_PAID]))
-        buyer_places.append(place.filter(known).to_numpy().astype(np.int64))
-        amounts.append(batch[_PAID].filter(known))
+        place = pc.index_in(_keys(pa.Table.from_batches([batch])), value_set=buyer_keys)
+        has_amount = pc.and_(pc.is_valid(place), pc.is_valid(batch[_PAID]))
+        buyer_places.append(place.filter(has_amount).to_numpy().astype(np.int64))
+        amounts.append(batch[_PAID].filter(has_amount))
     places = np.concatenate(buyer_places)
     if not len(places):
         return rows

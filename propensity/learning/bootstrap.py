@@ -368,8 +368,8 @@ def paired_differences(
         for distinct, group in sides:
             users = summed(group, drawn, len(distinct))
             conversions = summed(group, np.where(positive, drawn, 0.0), len(distinct))
-            seen = Outcomes(distinct, users, np.minimum(conversions, users))
-            each.append([measure(seen) for measure in _PAIRED.values()])
+            observed = Outcomes(distinct, users, np.minimum(conversions, users))
+            each.append([measure(observed) for measure in _PAIRED.values()])
         gaps = [
             figure - other
             for figure, other in zip(*each, strict=True)

@@ -168,8 +168,8 @@ def side_by_side(
         warnings.simplefilter("ignore")
         with pools(cpu_count(), "fit") as pool:
             # The longest first, so that none is left to run alone at the end.
-            done = [pool.submit(_on_one_processor, fit) for fit in reversed(fits)]
-            return [future.result() for future in reversed(done)]
+            futures = [pool.submit(_on_one_processor, fit) for fit in reversed(fits)]
+            return [future.result() for future in reversed(futures)]
 
 
 def _on_one_processor(fit: Callable[[], T]) -> T:

@@ -137,7 +137,7 @@ def stacked_weights(probabilities: Sequence[Floats], judged: Judged) -> list[flo
         return float(-(share * np.log(mixed)).sum()), slope
 
     count = len(likelihood)
-    found = minimize(
+    solution = minimize(
         loss,
         np.full(count, 1 / count),
         jac=True,
@@ -146,7 +146,7 @@ def stacked_weights(probabilities: Sequence[Floats], judged: Judged) -> list[flo
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
         options={"ftol": _CONVERGED, "maxiter": _ROUNDS},
     )
-    weights = np.where(found.x < _LEAST_WEIGHT, 0.0, found.x)
+    weights = np.where(solution.x < _LEAST_WEIGHT, 0.0, solution.x)
     return [float(weight) for weight in weights / weights.sum()]
 
 

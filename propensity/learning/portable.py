@@ -73,12 +73,12 @@ def checked(
         places = np.linspace(0, len(rows) - 1, COMPARED_ROWS).astype(np.int64)
         rows, expected = rows.take(pa.array(places)), expected[places]
     try:
-        made = estimator(preprocessor, model)
-        if foreign := sorted(_named_packages(made) - LIBRARIES):
+        pipeline = estimator(preprocessor, model)
+        if foreign := sorted(_named_packages(pipeline) - LIBRARIES):
             return _none(f"its pickle needs {', '.join(foreign)}")
         with np.errstate(all="ignore"):  # as the scorer does: rows may be extreme
             probabilities = [
-                made.predict_proba(to_frame(batch, features))[:, 1]
+                pipeline.predict_proba(to_frame(batch, features))[:, 1]
                 for batch in rows.to_batches()
             ]
     except (AttributeError, LookupError, SchemaError, TypeError, ValueError) as error:
@@ -89,7 +89,7 @@ def checked(
     text = f"largest difference {apart:.2g} on {len(expected)} held-out rows"
     if not apart <= TOLERANCE:  # nor where it is NaN
         return _none(f"it differs, {text}")
-    return Exported(data=pickled(made), note=text)
+    return Exported(data=pickled(pipeline), note=text)
 
 
 def _none(why: str) -> Exported:
@@ -181,7 +181,7 @@ class _Reader(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _named_packages(made: Any) -> set[str]:
-    reader = _Reader(io.BytesIO(pickle.dumps(made)))
+def _named_packages(pipeline: Any) -> set[str]:
+    reader = _Reader(io.BytesIO(pickle.dumps(pipeline)))
     reader.load()
     return reader.packages

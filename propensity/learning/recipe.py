@@ -64,8 +64,8 @@ class Recipe:
         most = max(map(len, parts))
         if most > PARALLEL_ROWS and len(parts) > 1:
             # So that the encoded rows of one part are in memory, and not of all.
-            given: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
-            return [self.models([part], use_case, **given)[0] for part in parts]
+            options: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
+            return [self.models([part], use_case, **options)[0] for part in parts]
         features = dict(use_case.features)
         encoders, fits = [], []
         for part in parts:

@@ -315,11 +315,11 @@ class _Forward:
             pools=pools,
         )
 
-    def fit(self, wanted: Sequence[tuple[Candidate, float | None]]) -> None:
+    def fit(self, candidates: Sequence[tuple[Candidate, float | None]]) -> None:
         """Fit candidates by half-life on every block, and score the judged rows."""
         missing = [
             (candidate, half_life)
-            for candidate, half_life in wanted
+            for candidate, half_life in candidates
             if (candidate.name, half_life) not in self.fits
         ]
         fits = [
@@ -327,9 +327,9 @@ class _Forward:
             for candidate, half_life in missing
             for place in range(len(self.bounds))
         ]
-        done = iter(side_by_side(fits, rows=len(self.part), pools=self.pools))
+        results = iter(side_by_side(fits, rows=len(self.part), pools=self.pools))
         for candidate, half_life in missing:
-            self.fits[candidate.name, half_life] = [next(done) for _ in self.bounds]
+            self.fits[candidate.name, half_life] = [next(results) for _ in self.bounds]
 
     def scored(self, candidate: Candidate, half_life: float | None) -> _Scored:
         """Return the scores of a candidate that is fitted."""

@@ -154,14 +154,14 @@ def _shift_to(probability: Floats, users: Floats, *, total: float) -> Residual |
     """Return the shift with which the probabilities of all users add up to a total."""
     # Probabilities of 0 and 1 can not be moved.
     movable = (probability > 0) & (probability < 1) & (users > 0)
-    wanted = total - float(users[probability >= 1].sum())
+    target = total - float(users[probability >= 1].sum())
     p, n = probability[movable], users[movable]
-    if not 0 < wanted < float(n.sum()):
+    if not 0 < target < float(n.sum()):
         return None
     low, high, shift = -np.inf, np.inf, 0.0
     for _ in range(_STEPS):
         moved = apply(p, shift)
-        excess = float((n * moved).sum()) - wanted
+        excess = float((n * moved).sum()) - target
         low, high = (low, shift) if excess > 0 else (shift, high)
         slope = float((n * moved * (1.0 - moved)).sum())
         step = -excess / slope if slope > 0 else -np.sign(excess)

@@ -21,7 +21,7 @@ def check_enough(
     """Raise NotEnoughData; a missing class comes first, as the worse problem."""
     for name, part in parts.items():
         if part.conversions in (0, len(part)):
-            is_everybody = all(one.conversions == len(one) for one in parts.values())
+            is_everybody = all(p.conversions == len(p) for p in parts.values())
             raise NotEnoughData(
                 _one_class(name, part, use_case, is_everybody=is_everybody)
             )

@@ -137,26 +137,26 @@ def relative_error(groups: Groups) -> float:
     excess = (groups.observed / groups.promised - 1) ** 2 - by_chance
     weight = (by_chance + prior) ** -2
     weight /= weight.sum()
-    found = max(float((weight * excess).sum()), 0.0)
+    variance = max(float((weight * excess).sum()), 0.0)
     # As large as chance makes it, and at least as the groups themselves are apart.
     noise = max(
-        2 * float((weight**2 * (by_chance + found) ** 2).sum()),
-        float((weight**2 * (excess - found) ** 2).sum()),
+        2 * float((weight**2 * (by_chance + variance) ** 2).sum()),
+        float((weight**2 * (excess - variance) ** 2).sum()),
     )
     # What the groups tell of the variance, in degrees of freedom. Of its square as much
     # is noise: a single purchase that is all there is tells nothing.
-    known = 2 * max(found**2 - noise, prior**2) / max(noise, 1e-12)
-    total = _PRIOR_FREEDOM * prior + known * found
-    return float(np.sqrt(total / chdtri(_PRIOR_FREEDOM + known, _CONFIDENCE)))
+    freedom = 2 * max(variance**2 - noise, prior**2) / max(noise, 1e-12)
+    total = _PRIOR_FREEDOM * prior + freedom * variance
+    return float(np.sqrt(total / chdtri(_PRIOR_FREEDOM + freedom, _CONFIDENCE)))
 
 
 def coverage(
-    rows: Slice, probability: Floats, amount: Floats, *, given: Uncertainty
+    rows: Slice, probability: Floats, amount: Floats, *, errors: Uncertainty
 ) -> float | None:
     """Return the share of groups whose sums were within interval and chance."""
-    groups = grouped(rows, probability, amount, given.spread, GROUPS)
+    groups = grouped(rows, probability, amount, errors.spread, GROUPS)
     if not len(groups.promised):
         return None
-    whole = groups.variance + (given.error * groups.promised) ** 2
+    whole = groups.variance + (errors.error * groups.promised) ** 2
     inside = np.abs(groups.observed - groups.promised) <= Z * np.sqrt(whole)
     return float(inside.mean())

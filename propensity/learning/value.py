@@ -141,7 +141,7 @@ def train(
         picked=picked,
         figures=gini.figures(_paid(held, trained.probability * expected)),
         coverage=uncertainty.coverage(
-            held, trained.probability, expected, given=errors
+            held, trained.probability, expected, errors=errors
         ),
         plain=plain.estimate if plain else None,
         buyers=int(bought.sum()),
@@ -178,10 +178,10 @@ def card(valued: Valued | None) -> dict[str, Any]:
 
 def row(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a version's row; null without amounts."""
-    known = card.get("value") or {}
-    figures = {column.name: known.get(column.name) for column in VALUE}
-    described = {name: value for name, value in known.items() if name not in figures}
-    return {**figures, "value": json.dumps(described) if known else None}
+    entry = card.get("value") or {}
+    figures = {column.name: entry.get(column.name) for column in VALUE}
+    described = {name: value for name, value in entry.items() if name not in figures}
+    return {**figures, "value": json.dumps(described) if entry else None}
 
 
 _MONEY = ("value_promised", "value_observed")

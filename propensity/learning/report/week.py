@@ -324,8 +324,8 @@ class _Week:
         """Return one row of each week: that of the version that scored most."""
         newest: dict[date, Row] = {}
         for row in self.report.weeks:
-            known = newest.get(row["week"])
-            if row.get("users") and (known is None or row["users"] >= known["users"]):
+            other = newest.get(row["week"])
+            if row.get("users") and (other is None or row["users"] >= other["users"]):
                 newest[row["week"]] = row
         return [newest[week] for week in sorted(newest)]
 

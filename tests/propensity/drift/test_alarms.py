@@ -39,7 +39,7 @@ def before(*things, weeks=8, version=0):
         Earlier(
             as_of=MONDAY - timedelta(weeks=ago + 1),
             model_version=version,
-            things={one.key: one for one in things},
+            things={thing.key: thing for thing in things},
         )
         for ago in range(weeks)
     ]
@@ -156,18 +156,22 @@ class TestCauses:
         for week in range(60):
             now = sale if week % 52 in (4, 5) else calm
             as_of = MONDAY + timedelta(weeks=week)
-            ago = [one for one in weeks if one.as_of == as_of - timedelta(weeks=52)]
+            ago = [
+                earlier
+                for earlier in weeks
+                if earlier.as_of == as_of - timedelta(weeks=52)
+            ]
             thing = watched(now, weeks[::-1], last_year=ago[0] if ago else None)
             weeks.append(
                 Earlier(as_of=as_of, model_version=0, things={thing.key: thing})
             )
-        said = {
+        causes = {
             number: (thing.is_alarm, thing.cause)
-            for number, one in enumerate(weeks)
-            if (thing := one.things["feature", "amount"]).cause
+            for number, earlier in enumerate(weeks)
+            if (thing := earlier.things["feature", "amount"]).cause
         }
 
-        assert said == {
+        assert causes == {
             4: (True, "source"),
             5: (True, "source"),
             56: (False, "season"),
@@ -318,11 +322,11 @@ class TestAdvice:
 def test_more_things_do_not_make_more_alarms():
     """All share one budget: each of a hundred is allowed less than one alone."""
     earlier = before(feature(), *(feature(f"f{n}") for n in range(99)))
-    one = watched(feature(missing=10), earlier)
+    alone = watched(feature(missing=10), earlier)
     many = alarms.watched(
         [feature(missing=10), *(feature(f"f{n}") for n in range(99))],
         earlier,
         model_version=0,
     )
 
-    assert many[0].noise > one.noise
+    assert many[0].noise > alone.noise

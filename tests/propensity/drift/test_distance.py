@@ -53,12 +53,12 @@ class TestChance:
 
     def test_allows_less_where_more_is_watched(self):
         """A smaller chance in one comparison is a wider bound."""
-        one, other = (
+        less, more = (
             compare(sketch(), [sketch()], chance=chance).noise
             for chance in (1e-3, 1e-5)
         )
 
-        assert one < other
+        assert less < more
 
 
 class TestThreshold:

@@ -45,10 +45,10 @@ class TestEstimate:
     def test_is_what_is_measured_of_calibrated_probabilities(self):
         """On average, and within its interval in nineteen weeks of twenty."""
         area = estimate.roc_auc(scores(P), None, seed=0)
-        later = [measured(P, P, seed) for seed in range(100)]
+        later = np.array([measured(P, P, seed) for seed in range(100)])
 
         assert area.value == pytest.approx(np.mean(later), abs=0.002)
-        assert np.mean([area.low <= one <= area.high for one in later]) >= 0.88
+        assert np.mean((area.low <= later) & (later <= area.high)) >= 0.88
 
     def test_follows_the_season(self):
         """The published probabilities count, not those of the model alone."""
@@ -72,9 +72,9 @@ class TestEstimate:
 
     def test_is_the_same_when_it_is_made_again(self):
         """Outcomes are drawn from a seed."""
-        one, other = (estimate.roc_auc(scores(P), None, seed=7) for _ in range(2))
+        first, again = (estimate.roc_auc(scores(P), None, seed=7) for _ in range(2))
 
-        assert one == other
+        assert first == again
 
 
 class TestCorrection:

@@ -27,7 +27,7 @@ ALONE = replace(USE_CASE, candidates=(FOREST,))
 
 def joined(cards: Cards, label: Sequence[int | None] | None = None) -> pa.Table:
     """Return what the statement gives of transactions; all are known by default."""
-    known = cards.is_fraud.astype(int).tolist() if label is None else list(label)
+    labels = cards.is_fraud.astype(int).tolist() if label is None else list(label)
     return pa.table(
         {
             "event_id": cards.ids,
@@ -35,10 +35,10 @@ def joined(cards: Cards, label: Sequence[int | None] | None = None) -> pa.Table:
             "event_time": pa.array(cards.at, pa.timestamp("us", tz="UTC")),
             "as_of": pa.array([at.date() for at in cards.at], pa.date32()),
             "features": [json.dumps(cards.given(n)) for n in range(len(cards))],
-            "label": pa.array(known, pa.int64()),
+            "label": pa.array(labels, pa.int64()),
             "truth_time": pa.array(cards.at, pa.timestamp("us", tz="UTC")),
             "is_conflicting": [False] * len(cards),
-            "state": ["pending" if one is None else "known" for one in known],
+            "state": ["pending" if value is None else "known" for value in labels],
             "weight": np.ones(len(cards)),
         }
     )

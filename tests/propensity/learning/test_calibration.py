@@ -78,12 +78,12 @@ class TestAttached:
         )
         model = LogisticRegression(C=0.01).fit(encoded, label)
         decision = model.decision_function(encoded)
-        one = calibration.attached(
+        calibrated = calibration.attached(
             calibration.calibrator(method, decision, part), model
         )
-        other = calibration.calibrated(model, method, encoded, part)
+        expected = calibration.calibrated(model, method, encoded, part)
 
-        assert one.predict_proba(encoded) == pytest.approx(
-            other.predict_proba(encoded), abs=1e-12
+        assert calibrated.predict_proba(encoded) == pytest.approx(
+            expected.predict_proba(encoded), abs=1e-12
         )
-        assert one.n_features_in_ == 2
+        assert calibrated.n_features_in_ == 2

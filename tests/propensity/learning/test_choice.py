@@ -58,8 +58,8 @@ class TestDifference:
         missed = 0
         for seed in range(200):
             judged, odds = drawn(seed)
-            one, other = (noisy(odds, 0.5, 2 * seed + turn) for turn in (0, 1))
-            gap = judged.difference(judged.loss(one), judged.loss(other))
+            first, second = (noisy(odds, 0.5, 2 * seed + turn) for turn in (0, 1))
+            gap = judged.difference(judged.loss(first), judged.loss(second))
             missed += not gap.low <= 0 <= gap.high
 
         assert 2 <= missed <= 20
@@ -67,14 +67,14 @@ class TestDifference:
     def test_counts_a_user_once(self):
         """Copies of the rows, of the same users, prove nothing new."""
         judged, odds = drawn(2)
-        one, other = judged.loss(noisy(odds, 0.2)), judged.loss(noisy(odds, 0.6))
+        first, second = judged.loss(noisy(odds, 0.2)), judged.loss(noisy(odds, 0.6))
         twice = Judged(
             label=np.tile(judged.label, 2),
             weight=np.tile(judged.weight, 2),
             user=np.tile(judged.user, 2),
         )
-        once = judged.difference(one, other)
-        again = twice.difference(np.tile(one, 2), np.tile(other, 2))
+        once = judged.difference(first, second)
+        again = twice.difference(np.tile(first, 2), np.tile(second, 2))
 
         assert again.estimate == pytest.approx(once.estimate)
         assert again.high - again.low == pytest.approx(once.high - once.low)

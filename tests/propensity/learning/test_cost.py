@@ -71,7 +71,7 @@ class TestPolicy:
 
     def test_counts_a_row_as_often_as_it_weighs(self):
         """A row that stands for nine others is ten events, reviewed and lost."""
-        one = cost.policy(
+        weighted = cost.policy(
             np.array([True, False, True]),
             stakes([1, 1, 0], [20.0, 30.0, 0.0], weight=[10, 2, 3]),
         )
@@ -83,7 +83,7 @@ class TestPolicy:
             ),
         )
 
-        assert (one.cost, one.saved) == (repeated.cost, repeated.saved)
+        assert (weighted.cost, weighted.saved) == (repeated.cost, repeated.saved)
 
     @pytest.mark.parametrize(
         ("given_", "lost"),

@@ -38,7 +38,7 @@ def test_lift_is_the_share_at_the_top_over_the_share_of_all():
     rows, probability = shop()
     top = np.argsort(-probability)[: COUNT // 10]
     source = np.array(rows["source"].to_pylist(), dtype=object)
-    bands = {one["band"]: one for one in in_common(rows, probability)}
+    bands = {entry["band"]: entry for entry in in_common(rows, probability)}
 
     share_top, share = np.mean(source[top] == "mail"), np.mean(source == "mail")
     assert bands["mail"]["share_top"] == pytest.approx(share_top)
@@ -65,7 +65,7 @@ def test_the_surest_comes_first():
     entries = in_common(*shop())
     best = decile.strongest(entries)
 
-    assert [one["feature"] for one in best] == ["source", "visits"]
+    assert [entry["feature"] for entry in best] == ["source", "visits"]
     assert best[0]["band"] == "mail"
     assert best[0]["low"] > 1
 
@@ -75,10 +75,10 @@ def test_bands_hold_every_user_once():
     entries = in_common(*shop())
 
     for feature in FEATURES:
-        bands = [one for one in entries if one["feature"] == feature]
-        assert sum(one["rows"] for one in bands) == COUNT
-        assert sum(one["share_top"] for one in bands) == pytest.approx(1)
-    names = {one["band"] for one in entries}
+        bands = [entry for entry in entries if entry["feature"] == feature]
+        assert sum(entry["rows"] for entry in bands) == COUNT
+        assert sum(entry["share_top"] for entry in bands) == pytest.approx(1)
+    names = {entry["band"] for entry in entries}
     assert {decile.MISSING, decile.OTHERS} <= names
     assert not names & {"rare", "scarce", "unique"}
 
@@ -89,8 +89,8 @@ def test_bands_are_named_in_plain_numbers():
     probability = np.linspace(0, 1, COUNT)
     rows = pa.table({"spent": values})
     bands = {
-        one["band"]
-        for one in in_common(rows, probability, features={"spent": "number"})
+        entry["band"]
+        for entry in in_common(rows, probability, features={"spent": "number"})
     }
 
     assert bands == {"0", "0.25", "1,234,567", "7,654,321"}
@@ -102,7 +102,9 @@ def test_a_band_of_a_few_users_is_left_out():
     few = pa.array(["direct"] * (COUNT - 9) + ["rare"] * 9)
     entries = in_common(rows.set_column(1, "source", few), probability)
 
-    assert [one["band"] for one in entries if one["feature"] == "source"] == ["direct"]
+    assert [entry["band"] for entry in entries if entry["feature"] == "source"] == [
+        "direct"
+    ]
 
 
 def test_a_row_counts_as_often_as_its_weight_says():
@@ -114,7 +116,7 @@ def test_a_row_counts_as_often_as_its_weight_says():
     weighted = in_common(rows, probability, weight)
     repeated = in_common(rows.take(pa.array(twice)), probability[twice])
     lifts = [
-        {(one["feature"], one["band"]): one["lift"] for one in entries}
+        {(entry["feature"], entry["band"]): entry["lift"] for entry in entries}
         for entries in (weighted, repeated)
     ]
     mail = ("source", "mail")
@@ -143,7 +145,7 @@ def test_intervals_hold_the_true_lift_in_95_of_100_draws(effect):
         some = random.integers(0, count, size)
         flags = pa.table({"flag": pa.array(np.where(inside[some], "yes", "no"))})
         entries = in_common(flags, score[some], features={"flag": "category"})
-        [band] = [one for one in entries if one["band"] == "yes"]
+        [band] = [entry for entry in entries if entry["band"] == "yes"]
         held.append(band["low"] <= truth <= band["high"])
 
     assert np.mean(held) == pytest.approx(0.95, abs=0.035)

@@ -261,12 +261,12 @@ def test_correlations_are_of_the_features_nearest_to_the_label() -> None:
     rows = snapshot(columns, labels=label)
     card = describe(rows, dict.fromkeys(columns, "number"))
     kept = card["correlations"]["features"]
-    by_label = sorted(card["numbers"], key=lambda one: -abs(one["label_correlation"]))[
-        :100
-    ]
+    by_label = sorted(
+        card["numbers"], key=lambda number: -abs(number["label_correlation"])
+    )[:100]
 
     assert len(card["numbers"]) == count
-    assert set(kept) == {one["feature"] for one in by_label}
+    assert set(kept) == {number["feature"] for number in by_label}
     assert kept == [name for name in columns if name in set(kept)]
     matrix = card["correlations"]["matrix"]
     assert [len(row) for row in matrix] == [100] * 100

@@ -67,10 +67,13 @@ class TestModel:
     @pytest.mark.parametrize(
         "candidate",
         [
-            *(pytest.param(one, marks=pytest.mark.long) for one in (LINEAR, BOOSTED)),
+            *(
+                pytest.param(candidate, marks=pytest.mark.long)
+                for candidate in (LINEAR, BOOSTED)
+            ),
             FOREST,
         ],
-        ids=lambda one: one.name,
+        ids=lambda candidate: candidate.name,
     )
     def test_is_the_same_for_the_same_seed(self, candidate):
         """The same rows and seed give the same probabilities, bit for bit, and scoring
@@ -101,14 +104,17 @@ class TestModel:
 
     def test_mean_of_models_is_the_mean_of_their_probabilities(self):
         """The average candidate costs no fit: it is its members' mean, exactly."""
-        tried = {one.candidate.name: one.model for one in trained().candidates}
+        models = {
+            candidate.candidate.name: candidate.model
+            for candidate in trained().candidates
+        }
         rows = frame(trained().holdout.rows, dict(SHOP.features))
         encoded = trained().choice.encoder.transform(rows)
-        each = [tried[name].predict_proba(encoded) for name in MEAN.parameters["of"]]
+        each = [models[name].predict_proba(encoded) for name in MEAN.parameters["of"]]
 
-        assert isinstance(tried["mean"], MeanOfModels)
+        assert isinstance(models["mean"], MeanOfModels)
         assert np.allclose(
-            tried["mean"].predict_proba(encoded), np.mean(each, axis=0), atol=1e-15
+            models["mean"].predict_proba(encoded), np.mean(each, axis=0), atol=1e-15
         )
 
 
@@ -128,7 +134,7 @@ class TestTime:
     @pytest.mark.parametrize(
         "candidate",
         [LINEAR, pytest.param(FOREST, marks=pytest.mark.long)],
-        ids=lambda one: one.name,
+        ids=lambda candidate: candidate.name,
     )
     def test_lets_nothing_of_the_holdout_into_the_model(self, candidate):
         """Other labels and features in the holdout: choice, calibration, and what is
@@ -158,9 +164,9 @@ class TestTime:
         other = changed(other, later, "spend", lambda spend: spend * 1e6)
         after = train(other, candidates=two)
 
-        for one, two in zip(before.candidates, after.candidates, strict=True):
-            assert pickled(one.model) == pickled(two.model)
-            assert one.figures != two.figures
+        for first, second in zip(before.candidates, after.candidates, strict=True):
+            assert pickled(first.model) == pickled(second.model)
+            assert first.figures != second.figures
         assert pickled(after.choice.encoder) == pickled(before.choice.encoder)
 
     def test_does_not_fit_the_preprocessor_before_the_split(self):
@@ -177,11 +183,11 @@ class TestTime:
         # A country that no training row has encodes like a rare one.
         assert np.isfinite(retrained.probability).all()
         numbers, categories = training.named_transformers_.values()
-        known = part(rows, split.train)
-        spend = known["spend"].to_numpy()
+        earlier = part(rows, split.train)
+        spend = earlier["spend"].to_numpy()
         assert categories[-1].categories_[0].tolist() == ["DE", "FR", "UK"]
         assert numbers[0].statistics_[1] == pytest.approx(np.nanmedian(spend))
-        assert numbers[-1].n_samples_seen_ == len(known)
+        assert numbers[-1].n_samples_seen_ == len(earlier)
 
 
 class TestCandidates:
@@ -194,16 +200,16 @@ class TestCandidates:
         features = dict(SHOP.features)
 
         def area(model: Any, as_ofs: tuple[date, ...]) -> float:
-            seen = part(rows, as_ofs)
-            encoded = training.choice.encoder.transform(frame(seen, features))
-            label = seen["label"].to_numpy()
+            block = part(rows, as_ofs)
+            encoded = training.choice.encoder.transform(frame(block, features))
+            label = block["label"].to_numpy()
             return roc_auc_score(label, model.predict_proba(encoded)[:, 1])
 
-        first, second = (one.model for one in training.candidates)
+        first, second = (candidate.model for candidate in training.candidates)
         assert area(first, training.split.train) > area(second, training.split.train)
-        for one in training.candidates:
-            assert one.figures["roc_auc"] == pytest.approx(
-                area(one.model, training.split.calibrate)
+        for candidate in training.candidates:
+            assert candidate.figures["roc_auc"] == pytest.approx(
+                area(candidate.model, training.split.calibrate)
             )
         assert training.chosen == LINEAR
 
@@ -318,11 +324,11 @@ class TestCalibration:
         training = train(rows, candidates=(FOREST,))
         choosing = data.slice_of(rows, training.split.calibrate)
         encoded = transformed(training.preprocessor, choosing.rows, dict(SHOP.features))
-        (one,) = training.candidates
-        raw = one.model.predict_proba(encoded)[:, 1]
+        (candidate,) = training.candidates
+        raw = candidate.model.predict_proba(encoded)[:, 1]
 
         for method in ("sigmoid", "temperature"):
-            model = calibration.calibrated(one.model, method, encoded, choosing)
+            model = calibration.calibrated(candidate.model, method, encoded, choosing)
             bent = model.predict_proba(encoded)[:, 1]
             assert np.all(np.diff(bent[np.argsort(raw, kind="stable")]) >= -1e-12)
 
@@ -339,9 +345,9 @@ class TestThreshold:
         )
         in_hindsight = max(
             precision_recall_fscore_support(
-                label, training.probability >= one, average="binary"
+                label, training.probability >= threshold, average="binary"
             )[2]
-            for one in np.unique(training.probability)[::5]
+            for threshold in np.unique(training.probability)[::5]
         )
 
         assert training.quality["best_threshold_source"] == "training"

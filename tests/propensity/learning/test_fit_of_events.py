@@ -128,8 +128,10 @@ class TestSplit:
         assert training.rows["train"] + training.rows["calibrate"] + len(held) <= len(
             cards
         )
-        assert all(cards.ids.index(one) >= training.rows["train"] for one in held)
-        assert [label[cards.ids.index(one)] for one in held] == (
+        assert all(
+            cards.ids.index(event_id) >= training.rows["train"] for event_id in held
+        )
+        assert [label[cards.ids.index(event_id)] for event_id in held] == (
             training.holdout.label.tolist()
         )
 
@@ -139,7 +141,7 @@ class TestCandidates:
         """Then a classifier is tried beside the trees, and calibrated if it wins."""
         model = trained()
 
-        assert [one.candidate.name for one in model.candidates] == [
+        assert [candidate.candidate.name for candidate in model.candidates] == [
             "half_space_trees", "linear",
         ]  # fmt: skip
         assert model.chosen == LINEAR
@@ -155,7 +157,7 @@ class TestCandidates:
         """Too few frauds, or too few rows: the trees alone."""
         training = train(joined(drawn(1_000)), **changed)
 
-        assert [one.candidate for one in training.candidates] == [FOREST]
+        assert [candidate.candidate for candidate in training.candidates] == [FOREST]
 
     def test_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""
@@ -223,17 +225,17 @@ class TestFigures:
     def test_count_what_alerts_cost(self):
         """Missed amounts and looks, in the currency of the amounts."""
         training = train(joined(drawn(1_000)), ALONE, alert_review_cost=2.0)
-        [one] = [entry for entry in training.alerts if entry["rate"] == 0.01]
+        [entry] = [entry for entry in training.alerts if entry["rate"] == 0.01]
         holdout = training.holdout
         amounts = holdout.rows["Amount"].to_numpy()
-        top = np.argsort(-training.probability, kind="stable")[: int(one["alerts"])]
+        top = np.argsort(-training.probability, kind="stable")[: int(entry["alerts"])]
         missed = (
             amounts[holdout.label == 1].sum()
             - (amounts[top] * holdout.label[top]).sum()
         )
 
-        assert one["cost"] == pytest.approx(missed + 2.0 * one["alerts"])
-        assert one["recall"] == holdout.label[top].sum() / holdout.conversions
+        assert entry["cost"] == pytest.approx(missed + 2.0 * entry["alerts"])
+        assert entry["recall"] == holdout.label[top].sum() / holdout.conversions
 
     def test_do_not_exist_without_both_classes(self):
         """Nothing known, or one class: null, and no crash; the trees learn all rows."""

@@ -90,10 +90,10 @@ class TestGini:
         value, amount = generator.integers(0, 5, (2, 200))
         pairs, users = np.unique(np.stack([value, amount]), axis=1, return_counts=True)
 
-        one, other = paid(value, amount), paid(*pairs, users)
+        single, grouped = paid(value, amount), paid(*pairs, users)
 
         for figure in (gini.normalised, gini.ratio):
-            assert vars(figure(other)) == pytest.approx(vars(figure(one)))
+            assert vars(figure(grouped)) == pytest.approx(vars(figure(single)))
 
     @pytest.mark.parametrize(("users", "least"), [(2_000, 0.91), (60, 0.92)])
     def test_interval_covers_the_truth(self, users, least):
@@ -154,7 +154,9 @@ class TestFigures:
     def test_hold_no_value_that_is_not_a_number(self, users):
         values = gini.figures(paid(*np.array(users).T))
 
-        assert all(one is None or np.isfinite(float(one)) for one in values.values())
+        assert all(
+            figure is None or np.isfinite(float(figure)) for figure in values.values()
+        )
 
     def test_of_a_week_without_buyers_are_the_sums_alone(self):
         values = gini.figures(paid([1, 2], [0, 0]))

@@ -141,14 +141,14 @@ class TestAdjustment:
         many = compared(*(group.conversions for group in groups))
 
         for at in range(3):
-            one = compared(
+            alone = compared(
                 *(
                     Sums(**{k: v[at] for k, v in vars(group.conversions).items()})
                     for group in groups
                 )
             )
-            assert one.difference.low == pytest.approx(many.difference.low[at])
-            assert one.ratio.high == pytest.approx(many.ratio.high[at])
+            assert alone.difference.low == pytest.approx(many.difference.low[at])
+            assert alone.ratio.high == pytest.approx(many.ratio.high[at])
 
 
 class TestRatio:

@@ -293,9 +293,9 @@ class TestRanking:
         generator = np.random.default_rng(8)
         score = generator.random(500).round(2)
         label = (generator.random(500) < score).astype(int)
-        seen = metrics.outcomes(score, label)
-        whole = bootstrap.quality(seen, threshold=0.5, seed=1)
-        figures = bootstrap.ranking(seen, seed=1)
+        observed = metrics.outcomes(score, label)
+        whole = bootstrap.quality(observed, threshold=0.5, seed=1)
+        figures = bootstrap.ranking(observed, seed=1)
 
         assert {name: whole[name] for name in {*figures} - {"lift"}} == {
             name: figures[name] for name in {*figures} - {"lift"}

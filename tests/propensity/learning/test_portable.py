@@ -30,15 +30,15 @@ EVERY = [
 ]
 
 
-def checked(made: Generated, **changed) -> Exported:
+def checked(version: Generated, **changed) -> Exported:
     """The estimator of a generated model, or of a changed one."""
     return portable.checked(
         **{
-            "preprocessor": made.preprocessor,
-            "model": made.model,
-            "rows": made.rows,
-            "expected": made.expected,
-            "features": made.features,
+            "preprocessor": version.preprocessor,
+            "model": version.model,
+            "rows": version.rows,
+            "expected": version.expected,
+            "features": version.features,
             **changed,
         }
     )
@@ -54,30 +54,34 @@ class TestEstimator:
     def test_gives_the_probabilities_that_are_served(self, number):
         """Of each kind of model and calibration, read back, from a frame of features;
         and its pickle names scikit-learn's packages alone."""
-        made = generated(number, rows=300)
-        kept = checked(made)
-        read = joblib.load(io.BytesIO(kept.data))
-        batch = made.rows.combine_chunks().to_batches()[0]
+        version = generated(number, rows=300)
+        export = checked(version)
+        read = joblib.load(io.BytesIO(export.data))
+        batch = version.rows.combine_chunks().to_batches()[0]
         with np.errstate(all="ignore"):
-            probability = read.predict_proba(to_frame(batch, made.features))[:, 1]
+            probability = read.predict_proba(to_frame(batch, version.features))[:, 1]
 
-        assert np.nanmax(np.abs(probability - made.expected)) <= portable.TOLERANCE
+        assert np.nanmax(np.abs(probability - version.expected)) <= portable.TOLERANCE
         assert portable._named_packages(read) <= portable.LIBRARIES
-        assert kept.note.endswith(f"on {len(made.rows)} held-out rows")
+        assert export.note.endswith(f"on {len(version.rows)} held-out rows")
 
     def test_is_there_of_trees_that_encode_categories_themselves(self):
         """All that they name comes with Python and scikit-learn."""
-        made = generated(0, rows=300)
-        batch = made.rows.combine_chunks().to_batches()[0]
-        encoded = made.preprocessor.transform(to_frame(batch, made.features))
+        version = generated(0, rows=300)
+        batch = version.rows.combine_chunks().to_batches()[0]
+        encoded = version.preprocessor.transform(to_frame(batch, version.features))
         codes = np.abs(encoded) // 1 % 9
-        whole = make_pipeline(made.preprocessor, FunctionTransformer(np.rint))
+        whole = make_pipeline(version.preprocessor, FunctionTransformer(np.rint))
         model = HistGradientBoostingClassifier(max_iter=5, categorical_features=[0])
         model.fit(codes, codes[:, -1] > np.median(codes[:, -1]))
-        expected = model.predict_proba(whole.transform(to_frame(batch, made.features)))
-        kept = checked(made, preprocessor=whole, model=model, expected=expected[:, 1])
+        expected = model.predict_proba(
+            whole.transform(to_frame(batch, version.features))
+        )
+        export = checked(
+            version, preprocessor=whole, model=model, expected=expected[:, 1]
+        )
 
-        assert kept.data is not None, kept.note
+        assert export.data is not None, export.note
 
     def test_has_the_decision_of_a_mean_that_is_calibrated(self):
         """Log-odds of the mean probability, also where it is 0 or 1."""
@@ -91,59 +95,61 @@ class TestEstimator:
 
     def test_leaves_the_model_as_it_is(self):
         """What serves is another object, and still of our classes."""
-        made = generated(10, rows=300)  # a mean, calibrated
-        before = made.expected
-        checked(made)
+        version = generated(10, rows=300)  # a mean, calibrated
+        before = version.expected
+        checked(version)
 
         assert isinstance(
-            made.model.calibrated_classifiers_[0].estimator.estimator, MeanOfModels
+            version.model.calibrated_classifiers_[0].estimator.estimator, MeanOfModels
         )
-        assert made.expected.tobytes() == before.tobytes()
+        assert version.expected.tobytes() == before.tobytes()
 
     def test_compares_rows_from_the_first_to_the_last_of_many(self, monkeypatch):
         """So many at most, which the note tells."""
         monkeypatch.setattr(portable, "COMPARED_ROWS", 100)
-        made = generated(0, rows=300)
-        expected = made.expected
-        kept = checked(made)
+        version = generated(0, rows=300)
+        expected = version.expected
+        export = checked(version)
         expected[-1] += 0.5
 
-        assert kept.note.endswith("on 100 held-out rows")
-        assert checked(made, expected=expected).data is None
+        assert export.note.endswith("on 100 held-out rows")
+        assert checked(version, expected=expected).data is None
 
 
 class TestNone:
     def test_where_a_probability_differs(self):
         """By more than the last digits, of a single row."""
-        made = generated(0, rows=300)
-        expected = made.expected
+        version = generated(0, rows=300)
+        expected = version.expected
         expected[7] += 2e-12
-        kept = checked(made, expected=expected)
+        export = checked(version, expected=expected)
 
-        assert kept.data is None
-        assert kept.note.startswith(
+        assert export.data is None
+        assert export.note.startswith(
             "no estimator: it differs, largest difference 2e-12"
         )
 
     def test_where_the_pickle_needs_a_package_of_somebody(self):
         """The note names it."""
-        made = generated(0, rows=300)
-        own = make_pipeline(made.preprocessor, FunctionTransformer(unchanged))
-        kept = checked(made, preprocessor=own)
+        version = generated(0, rows=300)
+        own = make_pipeline(version.preprocessor, FunctionTransformer(unchanged))
+        export = checked(version, preprocessor=own)
 
-        assert kept == Exported(data=None, note="no estimator: its pickle needs tests")
+        assert export == Exported(
+            data=None, note="no estimator: its pickle needs tests"
+        )
 
     def test_of_trees_without_labels(self):
         """They are a class of this project."""
-        made = generated(0, rows=300)
-        kept = checked(made, model=AnomalyModel(HalfSpaceTrees()))
+        version = generated(0, rows=300)
+        export = checked(version, model=AnomalyModel(HalfSpaceTrees()))
 
-        assert kept.note == "no estimator: its pickle needs propensity"
+        assert export.note == "no estimator: its pickle needs propensity"
 
     def test_without_a_row_to_compare(self):
         """A model that nothing was held out for is not vouched for."""
-        made = generated(0, rows=300)
-        kept = checked(made, rows=made.rows.slice(0, 0), expected=np.empty(0))
+        version = generated(0, rows=300)
+        export = checked(version, rows=version.rows.slice(0, 0), expected=np.empty(0))
 
-        assert kept.data is None
-        assert "no held-out rows" in kept.note
+        assert export.data is None
+        assert "no held-out rows" in export.note

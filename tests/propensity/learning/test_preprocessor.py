@@ -27,10 +27,10 @@ from tests.propensity.learning.shops import (
 class TestPreprocessor:
     def test_of_one_s_own_is_cloned(self):
         """What was uploaded stays unfitted; a clone is fitted and kept."""
-        given = own(handle_unknown="ignore")
-        training = train(snapshots(users=100), preprocessor=given)
+        preprocessor = own(handle_unknown="ignore")
+        training = train(snapshots(users=100), preprocessor=preprocessor)
 
-        assert not hasattr(given, "transformers_")
+        assert not hasattr(preprocessor, "transformers_")
         assert training.preprocessor.feature_names_in_.tolist() == list(SHOP.features)
         assert training.model is not None
 
@@ -119,7 +119,7 @@ class TestCheckPreprocessor:
 
     def test_leaves_the_preprocessor_unfitted(self):
         """Checking fits a clone."""
-        given = own(handle_unknown="ignore")
-        check_preprocessor(given, SHOP)
+        preprocessor = own(handle_unknown="ignore")
+        check_preprocessor(preprocessor, SHOP)
 
-        assert not hasattr(given, "transformers_")
+        assert not hasattr(preprocessor, "transformers_")

@@ -27,45 +27,46 @@ from tests.propensity.learning.weeks import (
 )
 
 
-def words(made: Report) -> str:
+def words(of: Report) -> str:
     """Return the page's text, its spaces as one."""
-    return " ".join(" ".join(parse(evaluation_page(made)).words).split())
+    return " ".join(" ".join(parse(evaluation_page(of)).words).split())
 
 
 class TestPage:
     def test_begins_with_what_was_promised_and_what_came(self):
-        one = row(2)
-        said = words(report(newest=one))
+        week = row(2)
+        text = words(report(newest=week))
 
+        promised, came = (100 * week[k] for k in ("mean_probability", "base_rate"))
         assert (
-            f"It was promised that {100 * one['mean_probability']:.1f}% of 3,000 users "
-            f"buy; it was {100 * one['base_rate']:.1f}%." in said
+            f"It was promised that {promised:.1f}% of 3,000 users buy; it was "
+            f"{came:.1f}%." in text
         )
-        assert "week 2026-03-16 to 2026-03-22 · model version 3 · final" in said
+        assert "week 2026-03-16 to 2026-03-22 · model version 3 · final" in text
 
     def test_has_the_figures_of_the_row(self):
         """With intervals, beside what was expected, trained, and seen in the weeks
         before."""
-        one = row(2)
-        said = words(report(newest=one))
+        week = row(2)
+        text = words(report(newest=week))
 
-        low, high = one["roc_auc_low"], one["roc_auc_high"]
+        low, high = week["roc_auc_low"], week["roc_auc_high"]
         assert (
-            f"ROC AUC {one['roc_auc']:.3f} {low:.3f} to {high:.3f} "
-            "0.773 (0.751 to 0.795) 0.781 (0.764 to 0.799)" in said
+            f"ROC AUC {week['roc_auc']:.3f} {low:.3f} to {high:.3f} "
+            "0.773 (0.751 to 0.795) 0.781 (0.764 to 0.799)" in text
         )
-        assert f"{one['calibration_error']:.4f}" in said
-        for part in one["lift"]:
-            assert f"{100 * part['conversions'] / part['users']:.1f}%" in said
+        assert f"{week['calibration_error']:.4f}" in text
+        for part in week["lift"]:
+            assert f"{100 * part['conversions'] / part['users']:.1f}%" in text
 
     @pytest.mark.parametrize(
-        ("status", "said"), [("final", False), ("provisional", True)]
+        ("status", "may_change"), [("final", False), ("provisional", True)]
     )
-    def test_says_whether_it_is_final(self, status, said):
+    def test_says_whether_it_is_final(self, status, may_change):
         text = words(report(newest=row(2, status=status)))
 
         assert f"· {status}" in text
-        assert ("may still come late" in text) is said
+        assert ("may still come late" in text) is may_change
 
     def test_has_the_weeks_before_it_and_none_after(self):
         """Newest first; charts draw them, with the training to compare with."""
@@ -120,91 +121,91 @@ class TestPage:
         assert dashed[-1] == drawn[-1]
 
     def test_of_a_first_week_has_nothing_to_compare_with(self):
-        one = row(0)
-        said = words(report(newest=one, weeks=[one], trained={}, alarms=[]))
+        week = row(0)
+        text = words(report(newest=week, weeks=[week], trained={}, alarms=[]))
 
-        assert "This is the first week that was evaluated." in said
-        assert "The newest week up to this one" in said
+        assert "This is the first week that was evaluated." in text
+        assert "The newest week up to this one" in text
 
     def test_marks_the_fixed_threshold_that_says_little(self):
         """Beside the budget and the best threshold, where outcomes are rare."""
-        said = words(report())
+        text = words(report())
 
-        assert "Of the best 10%, 300 users," in said
-        assert "0.200 was the threshold with the best F1 on earlier rows" in said
-        assert "The fixed threshold 0.500 says little here" in said
-        assert "From 0.500 on, says little" in said
+        assert "Of the best 10%, 300 users," in text
+        assert "0.200 was the threshold with the best F1 on earlier rows" in text
+        assert "The fixed threshold 0.500 says little here" in text
+        assert "From 0.500 on, says little" in text
 
     def test_says_by_how_much_the_season_has_moved_the_promise(self):
-        said = words(report(newest=row(2, log_odds_shift=0.472)))
+        text = words(report(newest=row(2, log_odds_shift=0.472)))
 
-        assert "Season log-odds of all users shifted by +0.47" in said
+        assert "Season log-odds of all users shifted by +0.47" in text
         assert "Season" not in words(report())
 
     def test_says_whom_nobody_would_have_found(self):
         """Defect: who came back after the lookback was said to have come first."""
-        one = row(2)
-        missed = one["conversions"] - one["true_positives_at_budget"]
-        said = words(report(newest=one))
+        week = row(2)
+        missed = week["conversions"] - week["true_positives_at_budget"]
+        text = words(report(newest=week))
 
-        assert f"Of {one['conversions']} who buy, " in said
+        assert f"Of {week['conversions']} who buy, " in text
         assert re.search(
-            rf"{missed:,.1f}|{missed:,.0f} were outside the best 10%", said
+            rf"{missed:,.1f}|{missed:,.0f} were outside the best 10%", text
         )
         why = "they were new, or had long been away."
-        assert f"12 more had no probability: {why}" in said
+        assert f"12 more had no probability: {why}" in text
 
     def test_has_the_alarms_and_what_they_ask_for(self):
-        said = words(report(alarms=[ALARM, EXPECTED]))
+        text = words(report(alarms=[ALARM, EXPECTED]))
 
-        assert "source is 'google' for 2% of users (41% before)" in said
-        assert "1 alarm of drift: repair what has changed." in said
+        assert "source is 'google' for 2% of users (41% before)" in text
+        assert "1 alarm of drift: repair what has changed." in text
         lasting = ALARM | {"advice": "retrain", "weeks": 3}
-        said = words(report(alarms=[lasting]))
-        assert "repair what has changed, or train if it is to stay." in said
-        said = words(report(alarms=[lasting, lasting | {"thing": "outcome"}]))
-        assert "2 alarms of drift: train." in said
+        text = words(report(alarms=[lasting]))
+        assert "repair what has changed, or train if it is to stay." in text
+        text = words(report(alarms=[lasting, lasting | {"thing": "outcome"}]))
+        assert "2 alarms of drift: train." in text
         assert "No alarm in this week." in words(report())
 
     def test_has_what_acting_was_worth(self):
-        said = words(report(lifts=[LIFT]))
+        text = words(report(lifts=[LIFT]))
 
         assert (
             "winback 150 of 900 9 of 100 5.1% (−1.1% to 11.3%) 51.8% "
-            "1.37 (−0.21 to 2.91) still open" in said
+            "1.37 (−0.21 to 2.91) still open" in text
         )
         assert "No audience of this week has been evaluated." in words(report())
 
     def test_tells_what_is_not_known_from_what_is_not_there(self):
         """Where a table could not be read nobody knows that there was no alarm."""
-        said = words(report(alarms=[], has_read_alarms=False, has_read_lifts=False))
+        text = words(report(alarms=[], has_read_alarms=False, has_read_lifts=False))
 
-        assert "Whether anything has drifted could not be read" in said
-        assert "What acting was worth could not be read" in said
-        assert "No alarm" not in said
-        assert "No audience" not in said
+        assert "Whether anything has drifted could not be read" in text
+        assert "What acting was worth could not be read" in text
+        assert "No alarm" not in text
+        assert "No audience" not in text
 
     def test_of_one_class_says_why_there_is_no_ranking(self):
-        one = row(2)
+        week = row(2)
         nothing = dict.fromkeys(
-            (name for name, value in one.items() if isinstance(value, float)), None
+            (name for name, value in week.items() if isinstance(value, float)), None
         )
-        one |= nothing | {
+        week |= nothing | {
             "outcome": "one_class",
             "conversions": 0,
             "base_rate": 0.0,
             "mean_probability": 0.09,
             "lift": [
-                {**part, "conversions": 0.0, "lift": None} for part in one["lift"]
+                {**part, "conversions": 0.0, "lift": None} for part in week["lift"]
             ],
         }
-        said = words(report(newest=one))
+        text = words(report(newest=week))
 
-        assert "all rows are of one class" in said
-        assert "nan" not in said.lower().split()
+        assert "all rows are of one class" in text
+        assert "nan" not in text.lower().split()
 
     @pytest.mark.parametrize(
-        ("changed", "said"),
+        ("changed", "sentence"),
         [
             ({"conversions": 0}, "There are none who buy. 12 more had no"),
             ({"conversions": 61, "true_positives_at_budget": 60}, "1 was outside the"),
@@ -214,8 +215,8 @@ class TestPage:
             ),
         ],
     )
-    def test_is_in_sentences_for_one_and_for_none(self, changed, said):
-        assert said in words(report(newest=row(2, **changed)))
+    def test_is_in_sentences_for_one_and_for_none(self, changed, sentence):
+        assert sentence in words(report(newest=row(2, **changed)))
 
     def test_without_figures_is_refused(self):
         with pytest.raises(ValueError, match="no row of 2026-03-16 has figures"):
@@ -250,29 +251,29 @@ class TestPage:
 
 class TestEvents:
     def test_have_the_cost_of_their_alerts(self):
-        said = words(of_cards(card_row()))
+        text = words(of_cards(card_row()))
 
-        assert "saved 4,614.34 of 5,401.99 (85.4%)" in said
-        assert "Its alerts 76 41 787.65 4,614.34 2,614.27 to 7,676.87" in said
-        assert "38 stay unknown" in said
+        assert "saved 4,614.34 of 5,401.99 (85.4%)" in text
+        assert "Its alerts 76 41 787.65 4,614.34 2,614.27 to 7,676.87" in text
+        assert "38 stay unknown" in text
 
     def test_are_fraud_and_are_nobody_who_buys(self):
         """The nouns are the use case's own."""
-        said = words(of_cards(card_row()))
+        text = words(of_cards(card_row()))
 
-        assert "transactions are fraud; it was" in said
-        assert "That are fraud" in said
-        assert "who" not in said.lower().split()
-        assert not re.search(r"conver|\bbuy\b|\busers?\b", said.lower())
+        assert "transactions are fraud; it was" in text
+        assert "That are fraud" in text
+        assert "who" not in text.lower().split()
+        assert not re.search(r"conver|\bbuy\b|\busers?\b", text.lower())
 
     def test_of_two_versions_have_a_part_each(self):
         """The one that serves comes first, whatever the shadow has scored."""
         shadow = card_row(1, is_shadow=True, saved=None)
-        said = words(of_cards(shadow, card_row()))
+        text = words(of_cards(shadow, card_row()))
 
-        assert "model version 2" in said
-        assert said.index("Version 2") < said.index("Version 1, a shadow")
-        assert said.count("What its alerts saved") == 1
+        assert "model version 2" in text
+        assert text.index("Version 2") < text.index("Version 1, a shadow")
+        assert text.count("What its alerts saved") == 1
 
     def test_of_two_versions_have_tables_that_are_told_apart(self):
         """No two regions of a page have one name."""
@@ -287,11 +288,11 @@ class TestEvents:
             score[name] = None
         score["residual_log_odds"] = None
         score["lift"] = [{**part, "mean_probability": None} for part in score["lift"]]
-        said = words(of_cards(score))
+        text = words(of_cards(score))
 
-        assert "% of 3,000 transactions are fraud." in said
-        assert "A score that is no probability promises none." in said
-        assert "As promised" not in said
+        assert "% of 3,000 transactions are fraud." in text
+        assert "A score that is no probability promises none." in text
+        assert "As promised" not in text
 
 
 class TestPromise:

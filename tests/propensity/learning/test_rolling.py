@@ -55,16 +55,16 @@ class TestBlocks:
         """The newest block's model is the one of the block's own rows to fit on, and
         the encoder is that of the first block."""
         rows, training = snapshots(16, 150), linear()
-        [one] = training.choice.candidates
-        known = data.slice_of(
+        [candidate] = training.choice.candidates
+        earlier = data.slice_of(
             part(rows, training.blocks[-1].fitting), training.blocks[-1].fitting
         )
-        encoded = transformed(training.choice.encoder, known.rows, FEATURES)
+        encoded = transformed(training.choice.encoder, earlier.rows, FEATURES)
         again = LogisticRegression(C=1.0, max_iter=500, tol=1e-7, random_state=42)
-        again.fit(encoded, known.label)
+        again.fit(encoded, earlier.label)
 
         assert len(training.blocks) == 2
-        assert one.model.coef_.tolist() == again.coef_.tolist()
+        assert candidate.model.coef_.tolist() == again.coef_.tolist()
         assert training.choice.encoder.named_transformers_["numbers"][
             -1
         ].n_samples_seen_ == len(part(rows, training.blocks[0].fitting))
@@ -85,12 +85,12 @@ class TestBlocks:
         fewer = train(
             rows, candidates=(LINEAR,), settings={"minimum_training_rows": 1_000}
         )
-        one = train(
+        fewest = train(
             rows, candidates=(LINEAR,), settings={"minimum_training_rows": 1_600}
         )
 
         assert len(fewer.blocks) == 1
-        assert [len(block.judged) for block in one.blocks] == [3]
+        assert [len(block.judged) for block in fewest.blocks] == [3]
 
 
 class TestRecipe:
@@ -201,12 +201,12 @@ class TestMeans:
             half_life_weeks=None,
             calibrator=None,
         )
-        known = data.slice_of(rows, sorted(set(rows["as_of"].to_pylist())))
+        part_of = data.slice_of(rows, sorted(set(rows["as_of"].to_pylist())))
         [(encoder, model)] = recipe.models(
-            [known], SHOP, preprocessor=default_preprocessor(SHOP), seed=1, pools=None
+            [part_of], SHOP, preprocessor=default_preprocessor(SHOP), seed=1, pools=None
         )
-        encoded = transformed(encoder, known.rows, FEATURES)
-        each = [one.predict_proba(encoded)[:, 1] for one in model.members]
+        encoded = transformed(encoder, part_of.rows, FEATURES)
+        each = [member.predict_proba(encoded)[:, 1] for member in model.members]
 
         assert isinstance(model, MeanOfModels)
         assert model.predict_proba(encoded)[:, 1] == pytest.approx(

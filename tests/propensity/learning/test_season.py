@@ -194,14 +194,14 @@ class TestLevels:
         at_0 = season.of_version(weeks, differences, version=0)
         at_1 = season.of_version(weeks, differences, version=1)
 
-        assert [one.log_odds for one in at_0] == pytest.approx([0.4, 0.4])
-        assert [one.log_odds for one in at_1] == pytest.approx([0.1, 0.1])
+        assert [carried.log_odds for carried in at_0] == pytest.approx([0.4, 0.4])
+        assert [carried.log_odds for carried in at_1] == pytest.approx([0.1, 0.1])
 
     def test_leave_out_weeks_of_a_version_that_was_never_compared(self):
         """Nobody knows what it would have lacked."""
         kept = season.of_version([week(1, 0.5), week(2, 0.5, version=4)], [], version=0)
 
-        assert [one.model_version for one in kept] == [0]
+        assert [carried.model_version for carried in kept] == [0]
 
 
 class TestFollowing:
@@ -296,10 +296,10 @@ class TestFollowing:
 
     def test_remembers_the_newest_weeks_alone(self):
         """Whatever was long ago."""
-        known = [week(ago, 0.2) for ago in range(1, season.MEMORY + 1)]
+        recent = [week(ago, 0.2) for ago in range(1, season.MEMORY + 1)]
         older = [week(ago, -2.0) for ago in range(season.MEMORY + 1, 30)]
 
-        assert shift(*known, *older) == shift(*known)
+        assert shift(*recent, *older) == shift(*recent)
 
     @given(
         st.lists(

@@ -42,7 +42,7 @@ class TestBestThreshold:
         """No probability of the rows, as a threshold, has a higher one."""
         best = thresholds.best_threshold(rows.outcomes)
 
-        highest = max(f1_at(rows, one) for one in set(rows.probability))
+        highest = max(f1_at(rows, threshold) for threshold in set(rows.probability))
         assert f1_at(rows, best) == pytest.approx(highest)
         assert best in rows.probability
 

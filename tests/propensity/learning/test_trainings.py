@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests.propensity.learning.trainings import arithmetic, made
+from tests.propensity.learning.trainings import arithmetic, train_use_case
 
 # Of each training: its digest, the ROC AUC held out, and the sum of the probabilities.
 KNOWN = {
@@ -55,15 +55,15 @@ QUICK = (("ga4_purchase", ()), ("card_fraud", ()))
 @pytest.mark.parametrize(
     "training",
     [
-        pytest.param(one, marks=() if one in QUICK else pytest.mark.long)
-        for one in KNOWN
+        pytest.param(training, marks=() if training in QUICK else pytest.mark.long)
+        for training in KNOWN
     ],
 )
 def test_is_as_it_was(training):
     """Card, verdict and probabilities are equal bit for bit, on fixed seeds."""
     name, changed = training
     digest, roc_auc, mass = KNOWN[training]
-    result = made(name, **dict(changed))
+    result = train_use_case(name, **dict(changed))
 
     assert result.card["quality"]["roc_auc"] == pytest.approx(roc_auc, rel=1e-6)
     assert result.probability.sum() == pytest.approx(mass, rel=1e-9)

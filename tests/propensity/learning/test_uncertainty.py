@@ -89,8 +89,8 @@ class TestUncertainty:
         error = uncertainty.relative_error(
             uncertainty.grouped(part, probability, promised, 0.5, uncertainty.GROUPS)
         )
-        given = Uncertainty(spread=0.5, error=error, week_error=0.0)
+        errors = Uncertainty(spread=0.5, error=error, week_error=0.0)
 
-        share = uncertainty.coverage(part, probability, promised, given=given)
+        share = uncertainty.coverage(part, probability, promised, errors=errors)
 
         assert share == pytest.approx(0.95, abs=0.04)

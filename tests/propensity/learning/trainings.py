@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 
 from propensity import usecases
 from propensity.learning import data, fit, gate, modelcard
-from propensity.learning.report.page import training_page
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
 from tests import scored_cards
@@ -37,11 +36,10 @@ VARYING = ("fit_seconds", "libraries")
 
 
 @dataclass(frozen=True)
-class Made:
-    """What came of a training: the card, the page, and probabilities of two models."""
+class Training:
+    """The card of a training, its probabilities, and the verdict against a champion."""
 
     card: Mapping[str, Any]
-    page: str
     probability: np.ndarray
     champion: Mapping[str, Any]
 
@@ -68,8 +66,8 @@ def arithmetic() -> str:
     with threadpool_limits(1):
         arrays = [np.exp(rows), np.log(rows**2), np.log1p(rows**2), expit(rows)]
         arrays += [rows.T @ rows, rows @ rows[0], rows.sum(), rows.mean(0), rows.std(1)]
-        arrays += [one.fit(rows, label).predict_proba(rows) for one in models]
-    return hashlib.sha256(b"".join(one.tobytes() for one in arrays)).hexdigest()
+        arrays += [model.fit(rows, label).predict_proba(rows) for model in models]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def of_users(use_case: UseCase) -> pa.Table:
@@ -111,7 +109,7 @@ def of_events() -> pa.Table:
 
 
 @cache
-def made(name: str, **changed: Any) -> Made:
+def train_use_case(name: str, **changed: Any) -> Training:
     """Train a use case as 00-ModelTraining does, and compare it with a champion."""
     use_case = usecases.load(name)
     settings = replace(SETTINGS, **changed)
@@ -142,8 +140,7 @@ def made(name: str, **changed: Any) -> Made:
             bytes_billed=10_485_760,
         )
         cards.append(json.loads(json.dumps(card, default=str), object_hook=_lasting))
-    page = training_page(cards[1])
-    return Made(cards[0], page, trained.probability, cards[1]["verdict"])
+    return Training(cards[0], trained.probability, cards[1]["verdict"])
 
 
 def _lasting(figures: dict[str, Any]) -> dict[str, Any]:

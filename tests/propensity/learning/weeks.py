@@ -122,7 +122,7 @@ def report(**changes: Any) -> Report:
     """Build the report of the third of three weeks."""
     rows = [row(0), row(1), row(2)]
     newest = changes.pop("newest", rows[2])
-    made = Report(
+    third = Report(
         use_case="ga4_purchase",
         title="Purchase within the horizon",
         outcome="buy",
@@ -135,7 +135,7 @@ def report(**changes: Any) -> Report:
         alarms=[EXPECTED],
         lifts=[],
     )
-    return replace(made, **changes)
+    return replace(third, **changes)
 
 
 def card_row(version: int = 2, **changes: Any) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class TestPages:
 
     @pytest.mark.parametrize(
         "sort",
-        ["hostile", *(pytest.param(one, marks=pytest.mark.long) for one in SIMPLER)],
+        ["hostile", *(pytest.param(sort, marks=pytest.mark.long) for sort in SIMPLER)],
     )
     def test_fit_whatever_the_card_has(self, browser, tmp_path, sort):
         """From a phone to a wide screen nothing is cut off or complained of."""

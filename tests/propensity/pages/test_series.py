@@ -118,8 +118,8 @@ class TestColumns:
         """The second height begins where the first ends."""
         svg = columns_svg([3], ["t"], write=percent, above=[1], **WORDS)
         lower, upper = [
-            (float(one.get("y")), float(one.get("height")))
-            for one in drawn(svg).iter("rect")
+            (float(box.get("y")), float(box.get("height")))
+            for box in drawn(svg).iter("rect")
         ]
 
         assert upper[0] + upper[1] == pytest.approx(lower[0], abs=0.2)
