@@ -52,40 +52,38 @@ def alarmed(states, trainings):
 
 
 class TestALastingChange:
-    def test_is_an_alarm_until_a_training_knows_it(self):
-        """Defect: it was one for eleven weeks, whatever was trained."""
-        states = [OLD] * 10 + [NEW] * 20
+    @pytest.mark.parametrize(
+        ("new", "old_again", "trainings", "alarms"),
+        [
+            pytest.param(20, 0, {14}, range(10, 14), id="a training knows it"),
+            pytest.param(40, 0, range(14, 50, 4), range(10, 14), id="versions follow"),
+            # A training that met a change which may have to be repaired is no reason
+            # to be still; the next one is, which came once the change had lasted.
+            pytest.param(
+                20, 0, {11, 16}, range(10, 16), id="trained in its first week"
+            ),
+            pytest.param(5, 10, {18}, range(10, 15), id="repaired before a training"),
+            pytest.param(
+                10,
+                4,
+                {14},
+                [*range(10, 14), *range(20, 24)],
+                id="repaired once learned",
+            ),
+        ],
+    )
+    def test_is_an_alarm_until_a_training_knows_it(
+        self, new, old_again, trainings, alarms
+    ):
+        """Defect: it was one for eleven weeks, whatever was trained. A repair after a
+        training is a change as well; one before is compared with what was before."""
+        states = [OLD] * 10 + [NEW] * new + [OLD] * old_again
 
-        assert alarmed(states, {0, 14}) == [10, 11, 12, 13]
-
-    def test_stays_known_when_versions_follow(self):
-        """A training each month: no later version brings the alarm back."""
-        states = [OLD] * 10 + [NEW] * 40
-
-        assert alarmed(states, {0, *range(14, 50, 4)}) == [10, 11, 12, 13]
+        assert alarmed(states, {0, *trainings}) == [*alarms]
 
     def test_without_a_training_goes_on(self):
         """Until hardly a publication is left without it, as before."""
         assert len(alarmed([OLD] * 13 + [NEW] * 30, {0})) == 12
-
-    def test_of_this_week_is_not_learned_by_a_scheduled_training(self):
-        """It may have to be repaired: a training that met it is no reason to be still.
-        The next one is, which came once it had lasted."""
-        states = [OLD] * 10 + [NEW] * 20
-
-        assert alarmed(states, {0, 11, 16}) == [10, 11, 12, 13, 14, 15]
-
-    def test_that_is_repaired_is_compared_with_what_was_before(self):
-        """No training: the weeks that were broken are none to compare with."""
-        states = [OLD] * 10 + [NEW] * 5 + [OLD] * 10
-
-        assert alarmed(states, {0, 18}) == [10, 11, 12, 13, 14]
-
-    def test_that_was_learned_and_is_repaired_then_is_a_change(self):
-        """The model has to learn the repair."""
-        states = [OLD] * 10 + [NEW] * 10 + [OLD] * 4
-
-        assert alarmed(states, {0, 14}) == [10, 11, 12, 13, 20, 21, 22, 23]
 
     def test_that_was_repaired_is_not_learned(self):
         """The alarm ended while the same version served."""
