@@ -9,20 +9,14 @@ from propensity.edges.counts import Counts
 
 
 class TestCounts:
-    def test_are_one_line_of_all_that_was_counted(self, capsys):
+    async def test_are_one_line_of_all_that_was_counted(self, capsys):
         """Counts of many groups are logged together, dead letters by their reasons."""
-
-        async def count() -> None:
-            counts = Counts("streamFeatures")
-            counts.add(rows_in=2, rows_out=2, appends=1)
-            counts.add(
-                {"bad_time": 1}, rows_in=3, rows_out=2, appends=1, dead_letters=1
-            )
-            counts.write()
-            counts.add(rows_in=1, rows_out=1, appends=1)
-            counts.write()
-
-        asyncio.run(count())
+        counts = Counts("streamFeatures")
+        counts.add(rows_in=2, rows_out=2, appends=1)
+        counts.add({"bad_time": 1}, rows_in=3, rows_out=2, appends=1, dead_letters=1)
+        counts.write()
+        counts.add(rows_in=1, rows_out=1, appends=1)
+        counts.write()
 
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [line["severity"] for line in lines] == ["WARNING", "INFO"]
@@ -31,15 +25,12 @@ class TestCounts:
         assert lines[0]["reasons"] == {"bad_time": 1}
         assert (lines[1]["rows_in"], "reasons" in lines[1]) == (1, False)
 
-    def test_are_logged_by_themselves(self, monkeypatch, capsys):
+    async def test_are_logged_by_themselves(self, monkeypatch, capsys):
         """Whoever counts need not write: a line comes when its time is over."""
         monkeypatch.setattr("propensity.edges.counts.LOG_EVERY_S", 0.0)
 
-        async def count() -> None:
-            Counts("score").add(requests=2)
-            await asyncio.sleep(0.01)
-
-        asyncio.run(count())
+        Counts("score").add(requests=2)
+        await asyncio.sleep(0.01)
 
         [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert (line["function"], line["requests"]) == ("score", 2)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,9 +32,9 @@ CARD = {name: float(place) for place, name in enumerate(CARDS.features)}
 PLAYER = {"bet_count": 3, "country": "GB", "age": 35.5}
 
 
-def read(given: Mapping[str, Any]) -> Question:
+def read(fields: Mapping[str, Any]) -> Question:
     """Read a question."""
-    return READER.question(json.dumps(given).encode(), latest=LATEST)
+    return READER.question(json.dumps(fields).encode(), latest=LATEST)
 
 
 LAYOUT = Layout(PLAYERS)
@@ -65,8 +64,3 @@ def serving(
 
 FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
 STATE = ServingState(champion=FIRST, shadow=None, epoch=5)
-
-
-def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a test's coroutine in a loop of its own."""
-    return asyncio.run(coroutine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
@@ -59,10 +59,6 @@ def opened(source: Source, settings: Settings = SETTINGS, **how) -> Lookups:
     """Lookups with threads of their own, as the function opens them."""
     threads = ThreadPoolExecutor(lookup.CONCURRENT_QUERIES)
     return Lookups(source, settings, threads=threads, **how)
-
-
-def run(scenario: Coroutine[object, object, None]) -> None:
-    asyncio.run(scenario)
 
 
 async def until(shelf: Shelf, reads: int) -> None:

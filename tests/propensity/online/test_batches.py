@@ -12,7 +12,6 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ from propensity.online.instances import Instance
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 from propensity.waiting.threads import THREADS
-from tests.propensity.online.champions import FIRST, LAYOUT, SECOND, STATE, run, serving
+from tests.propensity.online.champions import FIRST, LAYOUT, SECOND, STATE, serving
 
 
 def player(bets: float, *, age: float = 30.0) -> Instance:
@@ -36,9 +35,9 @@ def player(bets: float, *, age: float = 30.0) -> Instance:
     return Instance([bets, age], ["GB"], nulls)
 
 
-def alone(one: Instance, by: Serving = FIRST) -> float:
+def alone(instance: Instance, by: Serving = FIRST) -> float:
     """Return what a version says of a player."""
-    return float(by.scorer.probabilities(LAYOUT.rows([one]))[0])
+    return float(by.scorer.probabilities(LAYOUT.rows([instance]))[0])
 
 
 class Groups(MicroBatches):
@@ -54,150 +53,120 @@ class Groups(MicroBatches):
         """How many groups there were."""
         return self._counts._counts["groups"]
 
-    async def one(self, bets: float, state: ServingState = STATE) -> Scores:
+    async def player(self, bets: float, state: ServingState = STATE) -> Scores:
         """Score a player."""
         return await self.score(LAYOUT, state, [player(bets)], [""])
 
 
 class TestMicroBatches:
-    def test_score_at_once_what_comes_alone(self):
+    async def test_score_at_once_what_comes_alone(self):
         """One caller, one question after the other: nobody is waited for, or this would
         take minutes."""
+        groups = Groups()
+        for bets in range(5):
+            scored = await groups.player(bets)
+            assert scored.values == [alone(player(bets))]
+        assert groups.begun == 5
 
-        async def ask() -> int:
-            groups = Groups()
-            for bets in range(5):
-                found = await groups.one(bets)
-                assert found.values == [alone(player(bets))]
-            return groups.begun
-
-        assert run(ask()) == 5
-
-    def test_need_none_of_the_threads_that_wait_for_services(self):
+    async def test_need_none_of_the_threads_that_wait_for_services(self):
         """A table or a bucket that does not answer holds up no score: all threads of
         the loop may wait for it."""
         answered = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        waiting = asyncio.create_task(asyncio.to_thread(answered.wait, 60))
+        await asyncio.sleep(0)
+        players = [player(bets) for bets in range(THREAD_INSTANCES + 1)]
+        try:
+            async with asyncio.timeout(10):
+                scored = await Groups().score(
+                    LAYOUT, STATE, players, [""] * len(players)
+                )
+        finally:
+            answered.set()
+            await waiting
 
-        async def ask() -> Scores:
-            loop = asyncio.get_running_loop()
-            loop.set_default_executor(ThreadPoolExecutor(1))
-            waiting = asyncio.create_task(asyncio.to_thread(answered.wait, 60))
-            await asyncio.sleep(0)
-            players = [player(bets) for bets in range(THREAD_INSTANCES + 1)]
-            groups = Groups()
-            try:
-                async with asyncio.timeout(10):
-                    return await groups.score(
-                        LAYOUT, STATE, players, [""] * len(players)
-                    )
-            finally:
-                answered.set()
-                await waiting
+        assert len(scored.values) == THREAD_INSTANCES + 1
 
-        assert len(run(ask()).values) == THREAD_INSTANCES + 1
-
-    def test_score_together_what_comes_together(self):
+    async def test_score_together_what_comes_together(self):
         """Questions that wait at the same time are one call."""
+        groups = Groups()
+        scores = await asyncio.gather(*(groups.player(bets) for bets in range(40)))
+        assert [scored.values for scored in scores] == [
+            [pytest.approx(alone(player(bets)), abs=1e-12)] for bets in range(40)
+        ]
+        assert groups.begun == 1
 
-        async def ask() -> int:
-            groups = Groups()
-            found = await asyncio.gather(*(groups.one(bets) for bets in range(40)))
-            assert [one.values for one in found] == [
-                [pytest.approx(alone(player(bets)), abs=1e-12)] for bets in range(40)
-            ]
-            return groups.begun
-
-        assert run(ask()) == 1
-
-    def test_wait_for_as_many_as_came_before(self):
+    async def test_wait_for_as_many_as_came_before(self):
         """After a group of two the next waits for two."""
+        groups = Groups()
+        await asyncio.gather(groups.player(1), groups.player(2))
+        first = asyncio.create_task(groups.player(3))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not first.done()
+        await groups.player(4)
+        await first
+        assert groups.begun == 2
 
-        async def ask() -> int:
-            groups = Groups()
-            await asyncio.gather(groups.one(1), groups.one(2))
-            first = asyncio.create_task(groups.one(3))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert not first.done()
-            await groups.one(4)
-            await first
-            return groups.begun
-
-        assert run(ask()) == 2
-
-    def test_wait_no_longer_than_they_may(self):
+    async def test_wait_no_longer_than_they_may(self):
         """Whoever came before may not come again."""
+        groups = Groups(linger_s=0.01)
+        await asyncio.gather(groups.player(1), groups.player(2))
+        await groups.player(3)
+        await groups.player(4)
+        assert groups.begun == 3
 
-        async def ask() -> int:
-            groups = Groups(linger_s=0.01)
-            await asyncio.gather(groups.one(1), groups.one(2))
-            await groups.one(3)
-            await groups.one(4)
-            return groups.begun
-
-        assert run(ask()) == 3
-
-    def test_give_each_answer_one_version(self):
+    async def test_give_each_answer_one_version(self):
         """Questions that meet on the way to another version are scored by their own."""
         other = ServingState(champion=SECOND, shadow=FIRST, epoch=6)
 
-        async def ask() -> list[Scores]:
-            groups = Groups()
-            standings = [STATE, other, STATE, other]
-            return await asyncio.gather(
-                *(
-                    groups.score(LAYOUT, one, [player(1), player(9)], ["", ""])
-                    for one in standings
-                )
+        groups = Groups()
+        states = [STATE, other] * 2
+        scores = await asyncio.gather(
+            *(
+                groups.score(LAYOUT, state, [player(1), player(9)], ["", ""])
+                for state in states
             )
+        )
 
-        found = run(ask())
-
-        for one, state in zip(found, [STATE, other] * 2, strict=True):
-            assert one.state is state
-            assert one.values == pytest.approx(
+        for scored, state in zip(scores, states, strict=True):
+            assert scored.state is state
+            assert scored.values == pytest.approx(
                 [alone(player(bets), state.champion) for bets in (1, 9)], abs=1e-12
             )
-        assert found[0].shadow is None
-        assert found[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
+        assert scores[0].shadow is None
+        assert scores[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
 
-    def test_fail_for_one_version_alone(self):
+    async def test_fail_for_one_version_alone(self):
         """A version that breaks fails those that asked for it, and leaves nobody
         waiting."""
-
-        async def ask() -> list[Any]:
-            groups = Groups()
-            return await asyncio.gather(
-                groups.one(1, broken), groups.one(2), return_exceptions=True
-            )
-
         broken = ServingState(
             champion=replace(FIRST, version=9, scorer=None), shadow=None, epoch=9
         )
 
-        failed, other = run(ask())
+        groups = Groups()
+        failed, other = await asyncio.gather(
+            groups.player(1, broken), groups.player(2), return_exceptions=True
+        )
 
         assert isinstance(failed, AttributeError)
         assert other.values == [alone(player(2))]
 
-    def test_refuse_a_null_that_nothing_fills(self):
+    async def test_refuse_a_null_that_nothing_fills(self):
         """Only the question that has it; the field is named."""
-
-        async def ask() -> list[Any]:
-            groups = Groups()
-            return await asyncio.gather(
-                groups.one(1),
-                groups.score(
-                    LAYOUT,
-                    STATE,
-                    [player(1), player(2, age=math.nan)],
-                    ["instances[0].", "instances[1]."],
-                ),
-                groups.one(2),
-                return_exceptions=True,
-            )
-
-        first, second, third = run(ask())
+        groups = Groups()
+        first, second, third = await asyncio.gather(
+            groups.player(1),
+            groups.score(
+                LAYOUT,
+                STATE,
+                [player(1), player(2, age=math.nan)],
+                ["instances[0].", "instances[1]."],
+            ),
+            groups.player(2),
+            return_exceptions=True,
+        )
 
         assert first.values == [alone(player(1))]
         assert isinstance(second, RequestError)
@@ -218,77 +187,62 @@ class TestMicroBatches:
         gc.collect()
         gc.disable()
         try:
-            refused = run(ask())
+            refused = asyncio.run(ask())
             assert refused is not None
             assert refused() is None
         finally:
             gc.enable()
 
-    def test_refuse_what_a_model_cannot_compute_with(self):
+    async def test_refuse_what_a_model_cannot_compute_with(self):
         """Only the question that has it; its number farthest from 0 is named."""
-
-        async def ask() -> list[Any]:
-            groups = Groups()
-            huge = [player(1), player(2, age=1e300), player(3)]
-            return await asyncio.gather(
-                groups.score(LAYOUT, state, huge, ["a.", "b.", "c."]),
-                groups.one(1, state),
-                return_exceptions=True,
-            )
-
         # Trees of this kind read single precision, in which this is infinite.
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
         state = ServingState(champion=trees, shadow=None, epoch=7)
 
-        refused, other = run(ask())
+        groups = Groups()
+        huge = [player(1), player(2, age=1e300), player(3)]
+        refused, other = await asyncio.gather(
+            groups.score(LAYOUT, state, huge, ["a.", "b.", "c."]),
+            groups.player(1, state),
+            return_exceptions=True,
+        )
 
         assert isinstance(refused, RequestError)
         assert refused.field == "b.age"
         assert other.values == [alone(player(1), trees)]
 
-    def test_answer_although_a_shadow_fails(self, capsys):
+    async def test_answer_although_a_shadow_fails(self, capsys):
         """A shadow that takes no such value is told of in the log, and in no answer."""
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
         state = ServingState(champion=FIRST, shadow=trees, epoch=7)
 
-        async def ask() -> Scores:
-            given = [player(2, age=1e300)]
-            return await Groups().score(LAYOUT, state, given, [""])
+        scored = await Groups().score(LAYOUT, state, [player(2, age=1e300)], [""])
 
-        found = run(ask())
-
-        assert found.shadow is None
-        assert found.values == [alone(player(2, age=1e300))]
+        assert scored.shadow is None
+        assert scored.values == [alone(player(2, age=1e300))]
         assert json.loads(capsys.readouterr().out)["severity"] == "ERROR"
 
-    def test_score_many_instances_off_the_event_loop(self, monkeypatch):
+    async def test_score_many_instances_off_the_event_loop(self, monkeypatch):
         """A long list holds nobody up; those behind it are answered after it."""
         monkeypatch.setattr(batches, "THREAD_INSTANCES", 10)
 
-        async def ask() -> list[Scores]:
-            groups = Groups()
-            many = [player(bets) for bets in range(300)]
-            return await asyncio.gather(
-                groups.score(LAYOUT, STATE, many, [""] * 300), groups.one(7)
-            )
+        groups = Groups()
+        many = [player(bets) for bets in range(300)]
+        of_many, of_last = await asyncio.gather(
+            groups.score(LAYOUT, STATE, many, [""] * 300), groups.player(7)
+        )
 
-        many, one = run(ask())
-
-        wanted = FIRST.scorer.probabilities(
+        expected = FIRST.scorer.probabilities(
             LAYOUT.rows([player(b) for b in range(300)])
         )
-        np.testing.assert_allclose(many.values, wanted, rtol=0, atol=1e-12)
-        assert one.values == [pytest.approx(alone(player(7)), abs=1e-12)]
+        np.testing.assert_allclose(of_many.values, expected, rtol=0, atol=1e-12)
+        assert of_last.values == [pytest.approx(alone(player(7)), abs=1e-12)]
 
-    def test_pass_over_who_has_gone(self):
+    async def test_pass_over_who_has_gone(self):
         """A request that was given up is not scored, and harms no other."""
-
-        async def ask() -> Scores:
-            groups = Groups()
-            gone = asyncio.create_task(groups.one(1))
-            other = asyncio.create_task(groups.one(2))
-            await asyncio.sleep(0)
-            gone.cancel()
-            return await other
-
-        assert run(ask()).values == [alone(player(2))]
+        groups = Groups()
+        gone = asyncio.create_task(groups.player(1))
+        other = asyncio.create_task(groups.player(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert (await other).values == [alone(player(2))]

@@ -57,11 +57,11 @@ class Table:
 
     def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
         self.reads.append(list(user_ids))
-        found = [(user, self.rows[user]) for user in user_ids if user in self.rows]
+        rows = [(user, self.rows[user]) for user in user_ids if user in self.rows]
         return Reading(
             [
                 Prediction(user, probability, as_of, percentile, version)
-                for user, (probability, percentile, as_of, version) in found
+                for user, (probability, percentile, as_of, version) in rows
             ]
         )
 
@@ -132,7 +132,7 @@ async def every_body(lookups: Lookups, user_ids: Sequence[str]) -> list[bytes]:
 
 def lines(capfd) -> list[dict]:
     """The lines of the log since last asked."""
-    return [json.loads(one) for one in capfd.readouterr().out.splitlines()]
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 
 class TestSources:
@@ -177,7 +177,7 @@ class TestSources:
 
     @pytest.mark.long
     @pytest.mark.parametrize("is_whole", [True, False])
-    def test_answer_alike_under_two_hundred_switches(
+    async def test_answer_alike_under_two_hundred_switches(
         self, artifacts, is_whole, record_property
     ):
         """A thousand users, looked up while one publication follows another."""
@@ -188,118 +188,100 @@ class TestSources:
         users = list(states[0])
         fit = {"lookup_index_bytes": 0 if is_whole else 1}
 
-        async def scenario() -> int:
-            table = Table()
-            by_index = lookups_of(table, **AT_ONCE, **fit)
-            open_table = partial(lookups_of, with_index=False, **AT_ONCE)
-            possible = {await body(open_table(Table(rows)), *users) for rows in states}
-            publish(artifacts, states[0])
-            is_over, answers = asyncio.Event(), []
+        table = Table()
+        by_index = lookups_of(table, **AT_ONCE, **fit)
+        open_table = partial(lookups_of, with_index=False, **AT_ONCE)
+        possible = {await body(open_table(Table(rows)), *users) for rows in states}
+        publish(artifacts, states[0])
+        is_over, answers = asyncio.Event(), []
 
-            async def ask() -> None:
-                while not is_over.is_set():
-                    answers.append(await body(by_index, *users))
+        async def ask() -> None:
+            while not is_over.is_set():
+                answers.append(await body(by_index, *users))
 
-            asking = [asyncio.create_task(ask()) for _ in range(4)]
-            for rows in states[1:]:
-                await asyncio.to_thread(publish, artifacts, rows)
-            is_over.set()
-            await asyncio.gather(*asking)
+        asking = [asyncio.create_task(ask()) for _ in range(4)]
+        for rows in states[1:]:
+            await asyncio.to_thread(publish, artifacts, rows)
+        is_over.set()
+        await asyncio.gather(*asking)
 
-            assert table.reads == []
-            assert {*answers} <= possible
-            return len(answers)
-
-        record_property("answers", asyncio.run(scenario()))
+        assert table.reads == []
+        assert {*answers} <= possible
+        record_property("answers", len(answers))
 
 
 class TestIndexes:
-    def test_are_loaded_once_for_all_who_wait(self, artifacts, environment):
+    async def test_are_loaded_once_for_all_who_wait(self, artifacts, environment):
         """Single flight: a hundred first lookups read pointer and file once."""
         file = publish(artifacts, ANA)
         with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
-
-            async def scenario() -> None:
-                lookups = lookups_of(Table(), storage_endpoint=proxy.url)
-                await asyncio.gather(*[body(lookups, "ana") for _ in range(100)])
-
-            asyncio.run(scenario())
-            reads = [asked.path for asked in proxy.asked]
+            lookups = lookups_of(Table(), storage_endpoint=proxy.url)
+            await asyncio.gather(*[body(lookups, "ana") for _ in range(100)])
+            reads = [request.path for request in proxy.asked]
         assert len([path for path in reads if file.name.split("/")[2] in path]) == 1
         assert len(reads) == 2
 
-    def test_follow_the_pointer_behind_the_answers(self, artifacts):
+    async def test_follow_the_pointer_behind_the_answers(self, artifacts):
         """An answer of memory starts the look, and does not wait for it."""
         publish(artifacts, ANA)
 
-        async def scenario() -> None:
-            clock, table = ManualClock(), Table()
-            lookups = lookups_of(table, clock=clock)
-            assert b"0.8125" in await body(lookups, "ana")
-            publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
-            assert b"0.8125" in await body(lookups, "ana")
-            clock.advance(indexed.LOOK_S)
-            assert b"0.8125" in await body(lookups, "ana")
-            async with asyncio.timeout(30):
-                while b"0.25" not in await body(lookups, "ana"):
-                    await asyncio.sleep(0.01)
-            assert table.reads == []
+        clock, table = ManualClock(), Table()
+        lookups = lookups_of(table, clock=clock)
+        assert b"0.8125" in await body(lookups, "ana")
+        publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
+        assert b"0.8125" in await body(lookups, "ana")
+        clock.advance(indexed.LOOK_S)
+        assert b"0.8125" in await body(lookups, "ana")
+        async with asyncio.timeout(30):
+            while b"0.25" not in await body(lookups, "ana"):
+                await asyncio.sleep(0.01)
+        assert table.reads == []
 
-        asyncio.run(scenario())
-
-    def test_do_not_answer_older_than_answers_may_be(self, artifacts):
+    async def test_do_not_answer_older_than_answers_may_be(self, artifacts):
         """After a long pause the first lookup waits for the pointer."""
         publish(artifacts, ANA)
 
-        async def scenario() -> None:
-            clock = ManualClock()
-            lookups = lookups_of(Table(), clock=clock, lookup_ttl_s=300)
-            await body(lookups, "ana")
-            publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
-            clock.advance(301)
-            assert b"0.25" in await body(lookups, "ana")
-
-        asyncio.run(scenario())
+        clock = ManualClock()
+        lookups = lookups_of(Table(), clock=clock, lookup_ttl_s=300)
+        await body(lookups, "ana")
+        publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
+        clock.advance(301)
+        assert b"0.25" in await body(lookups, "ana")
 
     @pytest.mark.parametrize(("limit", "ranges"), [(0, 1), (1, 3)])
-    def test_read_two_ranges_at_most_where_the_file_does_not_fit(
+    async def test_read_two_ranges_at_most_where_the_file_does_not_fit(
         self, artifacts, environment, limit, ranges
     ):
         """The head once, and then one block for each lookup; the whole file else."""
         file = publish(artifacts, many(2_000))
         with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
-
-            async def scenario() -> None:
-                lookups = lookups_of(
-                    Table(), lookup_index_bytes=limit, storage_endpoint=proxy.url
-                )
-                for user in ("user.7", "user.8"):
-                    assert (await body(lookups, user, is_single=True))[:3] == b"200"
-
-            asyncio.run(scenario())
-            paths = [asked.path for asked in proxy.asked]
+            lookups = lookups_of(
+                Table(), lookup_index_bytes=limit, storage_endpoint=proxy.url
+            )
+            for user in ("user.7", "user.8"):
+                assert (await body(lookups, user, is_single=True))[:3] == b"200"
+            paths = [request.path for request in proxy.asked]
         assert sum(file.name.split("/")[2] in path for path in paths) == ranges
 
-    def test_answer_by_ranges_until_a_large_file_is_loaded(self, artifacts, capfd):
+    async def test_answer_by_ranges_until_a_large_file_is_loaded(
+        self, artifacts, capfd
+    ):
         """The first answer of an instance does not wait for the whole file."""
         users = 1 + indexed.AT_ONCE_BYTES // 18
         publish(artifacts, {f"user.{n}": (0.5, 1, DAY, 1) for n in range(users)})
 
-        async def scenario() -> None:
-            table = Table()
-            lookups = lookups_of(table)
-            assert (await body(lookups, "user.7", is_single=True))[:3] == b"200"
-            outcomes = [line["outcome"] for line in lines(capfd)]
-            assert outcomes == ["loaded_head", "read"]
-            assert (await body(lookups, "nobody", is_single=True))[:3] == b"404"
-            async with asyncio.timeout(30):
-                while lookups.answer_at_once("user.7", today=TODAY) is None:
-                    await body(lookups, "user.7")
-                    await asyncio.sleep(0.01)
-            assert (await body(lookups, "user.9", is_single=True))[:3] == b"200"
-            assert table.reads == []
-
-        asyncio.run(scenario())
+        table = Table()
+        lookups = lookups_of(table)
+        assert (await body(lookups, "user.7", is_single=True))[:3] == b"200"
+        outcomes = [line["outcome"] for line in lines(capfd)]
+        assert outcomes == ["loaded_head", "read"]
+        assert (await body(lookups, "nobody", is_single=True))[:3] == b"404"
+        async with asyncio.timeout(30):
+            while lookups.answer_at_once("user.7", today=TODAY) is None:
+                await body(lookups, "user.7")
+                await asyncio.sleep(0.01)
+        assert (await body(lookups, "user.9", is_single=True))[:3] == b"200"
+        assert table.reads == []
 
 
 def missing_pointer(artifacts, file):
@@ -341,96 +323,83 @@ TROUBLES = [
 
 class TestTrouble:
     @pytest.mark.parametrize("limit", [0, 1], ids=["whole", "blocks"])
-    @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda one: one.__name__)
-    def test_leads_to_the_table_is_logged_and_heals(
+    @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+    async def test_leads_to_the_table_is_logged_and_heals(
         self, artifacts, trouble, limit, capfd
     ):
         """The table's answer, a warning, and after the next publication the index."""
         trouble(artifacts, publish(artifacts, ANA))
         table = Table({"ana": (0.75, 90, DAY, 2)})
 
-        async def scenario() -> None:
-            lookups = lookups_of(table, lookup_index_bytes=limit, **AT_ONCE)
-            assert b'"probability":0.75' in await body(lookups, "ana", is_single=True)
-            assert table.reads == [["ana"]]
-            warnings = [one for one in lines(capfd) if one["severity"] == "WARNING"]
-            assert {one["outcome"] for one in warnings} == {"no_index"}
-            publish(artifacts, ANA)
-            assert b'"probability":0.8125' in await body(lookups, "ana", is_single=True)
-            assert table.reads == [["ana"]]
+        lookups = lookups_of(table, lookup_index_bytes=limit, **AT_ONCE)
+        assert b'"probability":0.75' in await body(lookups, "ana", is_single=True)
+        assert table.reads == [["ana"]]
+        warnings = [line for line in lines(capfd) if line["severity"] == "WARNING"]
+        assert {line["outcome"] for line in warnings} == {"no_index"}
+        publish(artifacts, ANA)
+        assert b'"probability":0.8125' in await body(lookups, "ana", is_single=True)
+        assert table.reads == [["ana"]]
 
-        asyncio.run(scenario())
-
-    def test_that_lasts_is_logged_once(self, artifacts, capfd):
+    async def test_that_lasts_is_logged_once(self, artifacts, capfd):
         """A use case without an index is not a line for every look."""
-
-        async def scenario() -> None:
-            clock = ManualClock()
-            lookups = lookups_of(Table(ANA), clock=clock)
-            for _ in range(5):
-                await body(lookups, "ana", is_single=True)
-                clock.advance(1_000)
-
-        asyncio.run(scenario())
+        clock = ManualClock()
+        lookups = lookups_of(Table(ANA), clock=clock)
+        for _ in range(5):
+            await body(lookups, "ana", is_single=True)
+            clock.advance(1_000)
         outcomes = [line["outcome"] for line in lines(capfd)]
         assert outcomes.count("no_index") == 1
 
-    def test_of_a_file_is_not_read_again_at_every_look(self, artifacts, environment):
+    async def test_of_a_file_is_not_read_again_at_every_look(
+        self, artifacts, environment
+    ):
         """A large file that is damaged would be loaded all the time."""
         file = publish(artifacts, ANA)
         changed_file(artifacts, file)
         with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
-
-            async def scenario() -> None:
-                clock = ManualClock()
-                lookups = lookups_of(
-                    Table(ANA), clock=clock, storage_endpoint=proxy.url
-                )
-                for _ in range(4):
-                    await body(lookups, "ana", is_single=True)
-                    clock.advance(indexed.LOOK_S)
-                    await asyncio.sleep(0.1)
-
-            asyncio.run(scenario())
-            paths = [asked.path for asked in proxy.asked]
+            clock = ManualClock()
+            lookups = lookups_of(Table(ANA), clock=clock, storage_endpoint=proxy.url)
+            for _ in range(4):
+                await body(lookups, "ana", is_single=True)
+                clock.advance(indexed.LOOK_S)
+                await asyncio.sleep(0.1)
+            paths = [request.path for request in proxy.asked]
         assert sum(file.name.split("/")[2] in path for path in paths) == 1
 
-    def test_of_the_service_leaves_the_index_that_is_there(
+    async def test_of_the_service_leaves_the_index_that_is_there(
         self, artifacts, environment, capfd
     ):
         """For as long as answers may be old; then the table is read. The log says
         each."""
         publish(artifacts, ANA)
-        is_down, said = False, []
+        is_down, messages = False, []
 
         def hear() -> None:
-            found = [line for line in lines(capfd) if line["outcome"] == "no_index"]
-            said.extend(line["message"].partition("; ")[2] for line in found)
+            messages.extend(
+                line["message"].partition("; ")[2]
+                for line in lines(capfd)
+                if line["outcome"] == "no_index"
+            )
 
         with Proxy(
             environment["STORAGE_EMULATOR_HOST"], lambda _: 503 if is_down else None
         ) as proxy:
-
-            async def scenario() -> None:
-                nonlocal is_down
-                clock, table = ManualClock(), Table({"ana": (0.75, 90, DAY, 2)})
-                lookups = lookups_of(table, clock=clock, storage_endpoint=proxy.url)
+            clock, table = ManualClock(), Table({"ana": (0.75, 90, DAY, 2)})
+            lookups = lookups_of(table, clock=clock, storage_endpoint=proxy.url)
+            assert b"0.8125" in await body(lookups, "ana")
+            is_down = True
+            for _ in range(3):
+                clock.advance(90)
                 assert b"0.8125" in await body(lookups, "ana")
-                is_down = True
-                for _ in range(3):
-                    clock.advance(90)
-                    assert b"0.8125" in await body(lookups, "ana")
-                assert table.reads == []
-                async with asyncio.timeout(30):
-                    while not said:
-                        await asyncio.sleep(0.05)
-                        hear()
-                clock.advance(1_000)
-                assert b"0.75" in await body(lookups, "ana")
-                hear()
-
-            asyncio.run(scenario())
-        assert said == [
+            assert table.reads == []
+            async with asyncio.timeout(30):
+                while not messages:
+                    await asyncio.sleep(0.05)
+                    hear()
+            clock.advance(1_000)
+            assert b"0.75" in await body(lookups, "ana")
+            hear()
+        assert messages == [
             "lookups go on with the index that is there",
             "lookups read the table instead",
         ]

@@ -32,39 +32,36 @@ from tests.proxy import Asked, Proxy
 
 
 class TestIndexes:
-    def test_of_use_cases_share_the_memory(self, artifacts, capfd):
+    async def test_of_use_cases_share_the_memory(self, artifacts, capfd):
         """Of two that fit alone and not together the second is read by blocks, until
         the first is gone."""
         first = publish(artifacts, many(2_000), use_case="c")
         publish(artifacts, many(2_000), use_case="d")
 
-        async def scenario() -> list[str]:
-            most = int(1.5 * first.size)
-            lookups = lookups_of(Table(), lookup_index_bytes=most, **AT_ONCE)
+        most = int(1.5 * first.size)
+        lookups = lookups_of(Table(), lookup_index_bytes=most, **AT_ONCE)
 
-            async def ask(use_case: str) -> None:
-                question = Question(["user.7"], use_case, True)
-                answer = await lookups.answer(question, today=TODAY)
-                assert answer.status_code == 200
+        async def ask(use_case: str) -> None:
+            question = Question(["user.7"], use_case, True)
+            answer = await lookups.answer(question, today=TODAY)
+            assert answer.status_code == 200
 
-            await ask("c")
-            await ask("d")
-            publish(artifacts, many(2_000), use_case="c")
-            await ask("c")
-            artifacts.delete(pointer_name("c"))
-            answer = await lookups.answer(Question(["u"], "c", True), today=TODAY)
-            assert answer.status_code == 404
-            publish(artifacts, many(2_000), use_case="d")
-            await ask("d")
-            return [line["outcome"] for line in lines(capfd)]
-
-        outcomes = asyncio.run(scenario())
-        assert [one for one in outcomes if one.startswith("loaded")] == [
+        await ask("c")
+        await ask("d")
+        publish(artifacts, many(2_000), use_case="c")
+        await ask("c")
+        artifacts.delete(pointer_name("c"))
+        answer = await lookups.answer(Question(["u"], "c", True), today=TODAY)
+        assert answer.status_code == 404
+        publish(artifacts, many(2_000), use_case="d")
+        await ask("d")
+        outcomes = [line["outcome"] for line in lines(capfd)]
+        assert [outcome for outcome in outcomes if outcome.startswith("loaded")] == [
             *("loaded", "loaded_head", "loaded", "loaded")
         ]
 
     @pytest.mark.parametrize("is_damaged", [True, False])
-    def test_that_are_refused_or_replaced_leave_nothing_in_memory(
+    async def test_that_are_refused_or_replaced_leave_nothing_in_memory(
         self, artifacts, monkeypatch, is_damaged
     ):
         """Garbage is collected rarely in the function: a damaged file that an error has
@@ -74,14 +71,15 @@ class TestIndexes:
         class Bytes(bytearray):
             """Bytes that can be looked for."""
 
-        def noted(self, *arguments, **named):
+        def read_tracked(self, *arguments, **named):
             data = Bytes(read(self, *arguments, **named))
             held.append(weakref.ref(data))
             return data
 
-        monkeypatch.setattr(Objects, "read", noted)
+        monkeypatch.setattr(Objects, "read", read_tracked)
 
-        async def scenario() -> None:
+        gc.disable()
+        try:
             lookups = lookups_of(Table(), **AT_ONCE)
             for _ in range(3):
                 file = publish(artifacts, many(2_000))
@@ -90,56 +88,47 @@ class TestIndexes:
                 await body(lookups, "user.7")
             alive = [data for data in held if data() is not None]
             assert (len(held), len(alive)) == (3, 0 if is_damaged else 1)
-
-        gc.disable()
-        try:
-            asyncio.run(scenario())
         finally:
             gc.enable()
 
-    def test_that_fail_to_load_are_not_tried_again_at_every_lookup(
+    async def test_that_fail_to_load_are_not_tried_again_at_every_lookup(
         self, artifacts, environment
     ):
         """Blocks answer meanwhile; the whole is tried again at the next look."""
         users = 1 + indexed.AT_ONCE_BYTES // 18
         rows = {f"user.{n}": (0.5, 1, DAY, 1) for n in range(users)}
         file = publish(artifacts, rows)
-        whole, asked = f"bytes=0-{file.size - 1}", []
+        whole, requests = f"bytes=0-{file.size - 1}", []
         is_down = True
 
         def rule(request: Asked) -> int | None:
             if request.headers.get("Range") != whole:
                 return None
-            asked.append(request)
+            requests.append(request)
             return 503 if is_down else None
 
         with Proxy(environment["STORAGE_EMULATOR_HOST"], rule) as proxy:
-
-            async def scenario() -> None:
-                nonlocal is_down
-                clock = ManualClock()
-                lookups = lookups_of(
-                    Table(),
-                    clock=clock,
-                    storage_endpoint=proxy.url,
-                    lookup_cache_users=0,
-                )
-                for _ in range(20):
-                    answer = await body(lookups, "user.7", is_single=True)
-                    assert answer[:3] == b"200"
-                    await asyncio.sleep(0.1)
-                assert 0 < len(asked) <= 3
-                is_down = False
-                async with asyncio.timeout(30):
-                    while lookups.answer_at_once("user.7", today=TODAY) is None:
-                        clock.advance(indexed.LOOK_S)
-                        await body(lookups, "user.7")
-                        await asyncio.sleep(0.05)
-
-            asyncio.run(scenario())
+            clock = ManualClock()
+            lookups = lookups_of(
+                Table(),
+                clock=clock,
+                storage_endpoint=proxy.url,
+                lookup_cache_users=0,
+            )
+            for _ in range(20):
+                answer = await body(lookups, "user.7", is_single=True)
+                assert answer[:3] == b"200"
+                await asyncio.sleep(0.1)
+            assert 0 < len(requests) <= 3
+            is_down = False
+            async with asyncio.timeout(30):
+                while lookups.answer_at_once("user.7", today=TODAY) is None:
+                    clock.advance(indexed.LOOK_S)
+                    await body(lookups, "user.7")
+                    await asyncio.sleep(0.05)
 
 
-def test_an_index_ages_while_its_pointer_cannot_be_read(artifacts, environment):
+async def test_an_index_ages_while_its_pointer_cannot_be_read(artifacts, environment):
     """Defect: a look at the pointer that had failed made the index as young as one that
     had succeeded, so that it answered for ten minutes."""
     publish(artifacts, ANA)
@@ -147,68 +136,55 @@ def test_an_index_ages_while_its_pointer_cannot_be_read(artifacts, environment):
     with Proxy(
         environment["STORAGE_EMULATOR_HOST"], lambda _: 503 if is_down else None
     ) as proxy:
-
-        async def scenario() -> None:
-            nonlocal is_down
-            clock = ManualClock()
-            lookups = lookups_of(
-                Table({"ana": (0.25, 1, DAY, 3)}),
-                clock=clock,
-                lookup_ttl_s=300,
-                storage_endpoint=proxy.url,
-            )
-            assert b"0.8125" in await body(lookups, "ana")
-            is_down = True
-            clock.advance(299)
-            # It starts a look, and does not wait for it.
-            assert b"0.8125" in await body(lookups, "ana")
-            looks = len(proxy.asked)
-            async with asyncio.timeout(30):
-                while len(proxy.asked) < looks + 3:
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(0.1)
-            clock.advance(2)
-            assert b"0.25" in await body(lookups, "ana")
-
-        asyncio.run(scenario())
+        clock = ManualClock()
+        lookups = lookups_of(
+            Table({"ana": (0.25, 1, DAY, 3)}),
+            clock=clock,
+            lookup_ttl_s=300,
+            storage_endpoint=proxy.url,
+        )
+        assert b"0.8125" in await body(lookups, "ana")
+        is_down = True
+        clock.advance(299)
+        # It starts a look, and does not wait for it.
+        assert b"0.8125" in await body(lookups, "ana")
+        looks = len(proxy.asked)
+        async with asyncio.timeout(30):
+            while len(proxy.asked) < looks + 3:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        clock.advance(2)
+        assert b"0.25" in await body(lookups, "ana")
 
 
 class TestGuesses:
     """Of names of use cases, by whoever may ask."""
 
-    def test_take_no_memory(self, artifacts):
+    async def test_take_no_memory(self, artifacts):
         """Beyond some names the table is asked, as it knows them no more."""
+        lookups = lookups_of(Table())
+        for number in range(indexed.MAXIMUM_USE_CASES + 9):
+            question = Question(["u"], f"guess_{number}", True)
+            answer = await lookups.answer(question, today=TODAY)
+            assert answer.status_code == 404
+        assert len(lookups._indexes._by_use_case) == indexed.MAXIMUM_USE_CASES
 
-        async def scenario() -> None:
-            lookups = lookups_of(Table())
+    async def test_take_no_index_from_a_use_case(self, artifacts):
+        """Not one that is in memory, and not one that is asked for later."""
+        table = Table()
+        lookups = lookups_of(table)
+
+        async def guess() -> None:
             for number in range(indexed.MAXIMUM_USE_CASES + 9):
                 question = Question(["u"], f"guess_{number}", True)
-                answer = await lookups.answer(question, today=TODAY)
-                assert answer.status_code == 404
-            assert len(lookups._indexes._by_use_case) == indexed.MAXIMUM_USE_CASES
+                await lookups.answer(question, today=TODAY)
 
-        asyncio.run(scenario())
-
-    def test_take_no_index_from_a_use_case(self, artifacts):
-        """Not one that is in memory, and not one that is asked for later."""
-
-        async def scenario() -> None:
-            table = Table()
-            lookups = lookups_of(table)
-
-            async def guess() -> None:
-                for number in range(indexed.MAXIMUM_USE_CASES + 9):
-                    question = Question(["u"], f"guess_{number}", True)
-                    await lookups.answer(question, today=TODAY)
-
-            await guess()
-            table.reads.clear()
-            publish(artifacts, ANA)
-            assert b"0.8125" in await body(lookups, "ana")
-            await guess()
-            table.reads.clear()
-            assert b"0.8125" in await body(lookups, "ana")
-            assert lookups._indexes.fresh("c") is not None
-            assert table.reads == []
-
-        asyncio.run(scenario())
+        await guess()
+        table.reads.clear()
+        publish(artifacts, ANA)
+        assert b"0.8125" in await body(lookups, "ana")
+        await guess()
+        table.reads.clear()
+        assert b"0.8125" in await body(lookups, "ana")
+        assert lookups._indexes.fresh("c") is not None
+        assert table.reads == []

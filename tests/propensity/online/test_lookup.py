@@ -9,6 +9,7 @@ itself is read in ``functions/test_get_proba.py``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -30,7 +31,6 @@ from tests.propensity.online.shelf import (
     names,
     opened,
     prediction,
-    run,
     until,
 )
 
@@ -38,289 +38,227 @@ DAY = timedelta(days=1)
 
 
 class TestCoalescing:
-    def test_reads_all_who_arrive_together_at_once(self):
+    async def test_reads_all_who_arrive_together_at_once(self):
         """Fifty requests of one moment are one read."""
+        users = names(50)
+        shelf = Shelf(*users)
+        lookups = opened(shelf)
+        answers = await asyncio.gather(*(lookups.find("c", [u]) for u in users))
 
-        async def scenario() -> None:
-            users = names(50)
-            shelf = Shelf(*users)
-            lookups = opened(shelf)
-            found = await asyncio.gather(*(lookups.find("c", [u]) for u in users))
+        assert [answer[u] for u, answer in zip(users, answers, strict=True)] == [
+            prediction(u) for u in users
+        ]
+        assert [sorted(read) for read in shelf.reads] == [sorted(users)]
 
-            assert [answer[u] for u, answer in zip(users, found, strict=True)] == [
-                prediction(u) for u in users
-            ]
-            assert [sorted(read) for read in shelf.reads] == [sorted(users)]
-
-        run(scenario())
-
-    def test_reads_a_user_whom_many_ask_for_once(self):
+    async def test_reads_a_user_whom_many_ask_for_once(self):
         """Requests for a user who is being read wait for that read."""
+        shelf = Shelf("u")
+        shelf.hold()
+        lookups = opened(shelf)
+        first = asyncio.create_task(lookups.find("c", ["u"]))
+        await until(shelf, 1)
+        others = [asyncio.create_task(lookups.find("c", ["u"])) for _ in range(99)]
+        await asyncio.sleep(0.01)
+        shelf.release()
+        answers = await asyncio.gather(first, *others)
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            shelf.hold()
-            lookups = opened(shelf)
-            first = asyncio.create_task(lookups.find("c", ["u"]))
-            await until(shelf, 1)
-            others = [asyncio.create_task(lookups.find("c", ["u"])) for _ in range(99)]
-            await asyncio.sleep(0.01)
-            shelf.release()
-            found = await asyncio.gather(first, *others)
+        assert answers == [{"u": prediction("u")}] * 100
+        assert shelf.reads == [("u",)]
 
-            assert found == [{"u": prediction("u")}] * 100
-            assert shelf.reads == [("u",)]
-
-        run(scenario())
-
-    def test_puts_whoever_waits_into_the_next_read(self):
+    async def test_puts_whoever_waits_into_the_next_read(self):
         """With all queries under way, what arrives is read together after them."""
+        shelf = Shelf()
+        shelf.hold()
+        lookups = opened(shelf)
+        tasks = []
+        for number in range(lookup.CONCURRENT_QUERIES):
+            tasks.append(asyncio.create_task(lookups.find("c", [f"first.{number}"])))
+            await until(shelf, number + 1)
+        tasks += [asyncio.create_task(lookups.find("c", [u])) for u in names(200)]
+        await asyncio.sleep(0.01)
+        shelf.release()
+        await asyncio.gather(*tasks)
 
-        async def scenario() -> None:
-            shelf = Shelf()
-            shelf.hold()
-            lookups = opened(shelf)
-            tasks = []
-            for number in range(lookup.CONCURRENT_QUERIES):
-                tasks.append(
-                    asyncio.create_task(lookups.find("c", [f"first.{number}"]))
-                )
-                await until(shelf, number + 1)
-            tasks += [asyncio.create_task(lookups.find("c", [u])) for u in names(200)]
-            await asyncio.sleep(0.01)
-            shelf.release()
-            await asyncio.gather(*tasks)
+        assert len(shelf.reads) == lookup.CONCURRENT_QUERIES + 1
+        assert sorted(shelf.reads[-1]) == sorted(names(200))
+        assert shelf.most_at_once == lookup.CONCURRENT_QUERIES
 
-            assert len(shelf.reads) == lookup.CONCURRENT_QUERIES + 1
-            assert sorted(shelf.reads[-1]) == sorted(names(200))
-            assert shelf.most_at_once == lookup.CONCURRENT_QUERIES
-
-        run(scenario())
-
-    def test_reads_a_thousand_users_at_most_at_a_time(self):
+    async def test_reads_a_thousand_users_at_most_at_a_time(self):
         """More than fit into one read are spread over several."""
+        shelf = Shelf()
+        lookups = opened(shelf)
+        await asyncio.gather(*(lookups.find("c", [u]) for u in names(2_500)))
 
-        async def scenario() -> None:
-            shelf = Shelf()
-            lookups = opened(shelf)
-            await asyncio.gather(*(lookups.find("c", [u]) for u in names(2_500)))
+        assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
 
-            assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
-
-        run(scenario())
-
-    def test_never_splits_a_request(self):
+    async def test_never_splits_a_request(self):
         """A request for a thousand users is one read, whoever else waits."""
+        shelf = Shelf()
+        lookups = opened(shelf)
+        await asyncio.gather(
+            lookups.find("c", ["alone"]), lookups.find("c", names(1_000))
+        )
 
-        async def scenario() -> None:
-            shelf = Shelf()
-            lookups = opened(shelf)
-            await asyncio.gather(
-                lookups.find("c", ["alone"]), lookups.find("c", names(1_000))
-            )
+        assert sorted(map(len, shelf.reads)) == [1, 1_000]
 
-            assert sorted(map(len, shelf.reads)) == [1, 1_000]
-
-        run(scenario())
-
-    def test_keeps_use_cases_apart(self):
+    async def test_keeps_use_cases_apart(self):
         """A read is of one use case, and so is a cached answer."""
+        shelf = Shelf("u")
+        lookups = opened(shelf)
+        await asyncio.gather(lookups.find("a", ["u"]), lookups.find("b", ["u"]))
+        await lookups.find("c", ["u"])
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            lookups = opened(shelf)
-            await asyncio.gather(lookups.find("a", ["u"]), lookups.find("b", ["u"]))
-            await lookups.find("c", ["u"])
+        assert shelf.reads == [("u",)] * 3
 
-            assert shelf.reads == [("u",)] * 3
-
-        run(scenario())
-
-    def test_asks_only_for_those_who_are_not_known(self):
+    async def test_asks_only_for_those_who_are_not_known(self):
         """Of a list, the cached are answered from the cache and the rest are read."""
+        shelf = Shelf("a", "b")
+        lookups = opened(shelf)
+        await lookups.find("c", ["a"])
+        answer = await lookups.find("c", ["a", "b", "nobody", "b"])
 
-        async def scenario() -> None:
-            shelf = Shelf("a", "b")
-            lookups = opened(shelf)
-            await lookups.find("c", ["a"])
-            found = await lookups.find("c", ["a", "b", "nobody", "b"])
-
-            assert found == {"a": prediction("a"), "b": prediction("b"), "nobody": None}
-            assert shelf.reads == [("a",), ("b", "nobody")]
-
-        run(scenario())
+        assert answer == {"a": prediction("a"), "b": prediction("b"), "nobody": None}
+        assert shelf.reads == [("a",), ("b", "nobody")]
 
 
 class TestFailures:
-    def test_fail_only_those_who_wait_for_them(self):
+    async def test_fail_only_those_who_wait_for_them(self):
         """A failed read is told to those who wait for it; all others do not notice."""
+        shelf = Shelf("a", "b")
+        shelf.hold()
+        shelf.failure = MissingTable("gone")
+        lookups = opened(shelf)
+        failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
+        await until(shelf, 1)
+        shelf.failure = None
+        fine = asyncio.create_task(lookups.find("c", ["b"]))
+        await until(shelf, 2)
+        shelf.release()
 
-        async def scenario() -> None:
-            shelf = Shelf("a", "b")
-            shelf.hold()
-            shelf.failure = MissingTable("gone")
-            lookups = opened(shelf)
-            failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
-            await until(shelf, 1)
-            shelf.failure = None
-            fine = asyncio.create_task(lookups.find("c", ["b"]))
-            await until(shelf, 2)
-            shelf.release()
+        assert await fine == {"b": prediction("b")}
+        results = await asyncio.gather(*failing, return_exceptions=True)
+        assert [type(result) for result in results] == [MissingTable] * 3
 
-            assert await fine == {"b": prediction("b")}
-            results = await asyncio.gather(*failing, return_exceptions=True)
-            assert [type(result) for result in results] == [MissingTable] * 3
-
-        run(scenario())
-
-    def test_are_not_cached(self):
+    async def test_are_not_cached(self):
         """The next request after a failure reads again."""
+        shelf = Shelf("u")
+        shelf.failure = Unavailable("down")
+        lookups = opened(shelf)
+        with pytest.raises(Unavailable):
+            await lookups.find("c", ["u"])
+        shelf.failure = None
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            shelf.failure = Unavailable("down")
-            lookups = opened(shelf)
-            with pytest.raises(Unavailable):
-                await lookups.find("c", ["u"])
-            shelf.failure = None
+        assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
 
-            assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
-
-        run(scenario())
-
-    def test_of_a_client_that_goes_away_harm_nobody(self):
+    async def test_of_a_client_that_goes_away_harm_nobody(self):
         """A cancelled request leaves the read to those who still wait for it."""
+        shelf = Shelf("u")
+        shelf.hold()
+        lookups = opened(shelf)
+        leaving, staying = (
+            asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
+        )
+        await until(shelf, 1)
+        leaving.cancel()
+        shelf.release()
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            shelf.hold()
-            lookups = opened(shelf)
-            leaving, staying = (
-                asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
-            )
-            await until(shelf, 1)
-            leaving.cancel()
-            shelf.release()
+        assert await staying == {"u": prediction("u")}
+        assert leaving.cancelled()
+        assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+        assert shelf.reads == [("u",)]
 
-            assert await staying == {"u": prediction("u")}
-            assert leaving.cancelled()
-            assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
-            assert shelf.reads == [("u",)]
-
-        run(scenario())
-
-    def test_that_nobody_waits_for_any_more_are_silent(self, recwarn):
+    async def test_that_nobody_waits_for_any_more_are_silent(self):
         """A read that fails after its only client left disturbs nothing."""
+        shelf = Shelf("u")
+        shelf.hold()
+        shelf.failure = Unavailable("down")
+        lookups = opened(shelf)
+        complaints = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: complaints.append(context)
+        )
+        leaving = asyncio.create_task(lookups.find("c", ["u"]))
+        await until(shelf, 1)
+        leaving.cancel()
+        shelf.failure = None
+        shelf.release()
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            shelf.hold()
-            shelf.failure = Unavailable("down")
-            lookups = opened(shelf)
-            asyncio.get_running_loop().set_exception_handler(
-                lambda _, context: pytest.fail(str(context))
-            )
-            leaving = asyncio.create_task(lookups.find("c", ["u"]))
-            await until(shelf, 1)
-            leaving.cancel()
-            shelf.failure = None
-            shelf.release()
+        assert await lookups.find("c", ["v"]) == {"v": None}
+        # A future complains of an unread error as it goes.
+        del leaving
+        gc.collect()
+        assert complaints == []
 
-            assert await lookups.find("c", ["v"]) == {"v": None}
-
-        run(scenario())
-        assert not recwarn.list
-
-    def test_include_a_read_that_takes_too_long(self):
+    async def test_include_a_read_that_takes_too_long(self):
         """Nobody waits longer than the time limit; what is read late is still kept."""
+        shelf = Shelf("u")
+        shelf.hold()
+        lookups = opened(shelf, replace(SETTINGS, lookup_timeout_s=1))
+        with pytest.raises(Unavailable, match="within 1 s"):
+            await lookups.find("c", ["u"])
+        shelf.release()
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            shelf.hold()
-            lookups = opened(shelf, replace(SETTINGS, lookup_timeout_s=1))
-            with pytest.raises(Unavailable, match="within 1 s"):
-                await lookups.find("c", ["u"])
-            shelf.release()
+        assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+        assert shelf.reads == [("u",)]
 
-            assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
-            assert shelf.reads == [("u",)]
-
-        run(scenario())
-
-    def test_come_at_once_when_too_many_wait(self):
+    async def test_come_at_once_when_too_many_wait(self):
         """Beyond a bound of waiting users a request is refused, to be tried again."""
+        shelf = Shelf()
+        shelf.hold()
+        lookups = opened(shelf)
+        waiting = [
+            asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
+            for group in range(lookup.MAXIMUM_WAITING_USERS // 1_000)
+        ]
+        await until(shelf, lookup.CONCURRENT_QUERIES)
+        with pytest.raises(Unavailable, match="too many"):
+            await lookups.find("c", ["one more"])
+        shelf.release()
 
-        async def scenario() -> None:
-            shelf = Shelf()
-            shelf.hold()
-            lookups = opened(shelf)
-            waiting = [
-                asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
-                for group in range(lookup.MAXIMUM_WAITING_USERS // 1_000)
-            ]
-            await until(shelf, lookup.CONCURRENT_QUERIES)
-            with pytest.raises(Unavailable, match="too many"):
-                await lookups.find("c", ["one more"])
-            shelf.release()
-
-            assert len(await asyncio.gather(*waiting)) == len(waiting)
-
-        run(scenario())
+        assert len(await asyncio.gather(*waiting)) == len(waiting)
 
 
 class TestCache:
     @pytest.mark.parametrize("user_id", ["known", "nobody"])
-    def test_answers_until_its_time_is_over(self, user_id):
+    async def test_answers_until_its_time_is_over(self, user_id):
         """Known and unknown users alike are read once in the time to live."""
+        shelf, clock = Shelf("known"), ManualClock()
+        lookups = opened(shelf, clock=clock)
+        await lookups.find("c", [user_id])
+        clock.advance(299)
+        await lookups.find("c", [user_id])
+        assert len(shelf.reads) == 1
+        clock.advance(1)
+        await lookups.find("c", [user_id])
 
-        async def scenario() -> None:
-            shelf, clock = Shelf("known"), ManualClock()
-            lookups = opened(shelf, clock=clock)
-            await lookups.find("c", [user_id])
-            clock.advance(299)
-            await lookups.find("c", [user_id])
-            assert len(shelf.reads) == 1
-            clock.advance(1)
-            await lookups.find("c", [user_id])
+        assert len(shelf.reads) == 2
 
-            assert len(shelf.reads) == 2
-
-        run(scenario())
-
-    def test_bounds_how_old_an_answer_is(self):
+    async def test_bounds_how_old_an_answer_is(self):
         """What a run publishes is seen after the time to live, not before its end."""
+        shelf, clock = Shelf("u"), ManualClock()
+        lookups = opened(shelf, clock=clock)
+        await lookups.find("c", ["u"])
+        shelf.rows["u"] = prediction("u", probability=0.75)
+        clock.advance(150)
+        assert (await lookups.find("c", ["u"]))["u"] == prediction("u")
+        clock.advance(150)
 
-        async def scenario() -> None:
-            shelf, clock = Shelf("u"), ManualClock()
-            lookups = opened(shelf, clock=clock)
-            await lookups.find("c", ["u"])
-            shelf.rows["u"] = prediction("u", probability=0.75)
-            clock.advance(150)
-            assert (await lookups.find("c", ["u"]))["u"] == prediction("u")
-            clock.advance(150)
+        assert (await lookups.find("c", ["u"]))["u"] == shelf.rows["u"]
 
-            assert (await lookups.find("c", ["u"]))["u"] == shelf.rows["u"]
-
-        run(scenario())
-
-    def test_counts_age_from_the_beginning_of_the_read(self):
+    async def test_counts_age_from_the_beginning_of_the_read(self):
         """A slow read is as old as its query, not as its answer."""
+        shelf, clock = Shelf("u"), ManualClock()
+        shelf.hold()
+        lookups = opened(shelf, clock=clock)
+        first = asyncio.create_task(lookups.find("c", ["u"]))
+        await until(shelf, 1)
+        clock.advance(200)
+        shelf.release()
+        await first
+        clock.advance(100)
+        await lookups.find("c", ["u"])
 
-        async def scenario() -> None:
-            shelf, clock = Shelf("u"), ManualClock()
-            shelf.hold()
-            lookups = opened(shelf, clock=clock)
-            first = asyncio.create_task(lookups.find("c", ["u"]))
-            await until(shelf, 1)
-            clock.advance(200)
-            shelf.release()
-            await first
-            clock.advance(100)
-            await lookups.find("c", ["u"])
-
-            assert len(shelf.reads) == 2
-
-        run(scenario())
+        assert len(shelf.reads) == 2
 
     def test_is_bounded(self):
         """It holds as many users as it is set to, and lets the oldest go."""
@@ -335,18 +273,14 @@ class TestCache:
     @pytest.mark.parametrize(
         "off", [{"lookup_ttl_s": 0}, {"lookup_cache_users": 0}], ids=str
     )
-    def test_can_be_off(self, off):
+    async def test_can_be_off(self, off):
         """Without a cache every request reads, and those of one moment still share."""
+        shelf = Shelf("u")
+        lookups = opened(shelf, replace(SETTINGS, **off))
+        await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
+        await lookups.find("c", ["u"])
 
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            lookups = opened(shelf, replace(SETTINGS, **off))
-            await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
-            await lookups.find("c", ["u"])
-
-            assert shelf.reads == [("u",), ("u",)]
-
-        run(scenario())
+        assert shelf.reads == [("u",), ("u",)]
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256)
@@ -368,23 +302,19 @@ class TestRendered:
             ("stale", False),
         ]
 
-    def test_ages_while_it_is_cached(self):
+    async def test_ages_while_it_is_cached(self):
         """Whether it is stale is decided by the day of the request, not of the read:
         once older than the days that are set, and not on the last."""
+        lookups = opened(Shelf("u"))
+        question = Question(["u"], use_case=None, is_single=True)
+        days = [TODAY + age * DAY for age in (0, 8, 9)]
+        answers = [await lookups.answer(question, today=day) for day in days]
 
-        async def scenario() -> None:
-            lookups = opened(Shelf("u"))
-            asked = Question(["u"], use_case=None, is_single=True)
-            days = [TODAY + age * DAY for age in (0, 8, 9)]
-            answers = [await lookups.answer(asked, today=day) for day in days]
-
-            stale = [json.loads(answer.body)["stale"] for answer in answers]
-            assert stale == [False, False, True]
-
-        run(scenario())
+        stale = [json.loads(answer.body)["stale"] for answer in answers]
+        assert stale == [False, False, True]
 
 
-def asked(
+def question_of(
     method: str = "GET",
     *,
     query_string: bytes = b"",
@@ -415,10 +345,10 @@ class TestQuestion:
         body = json.dumps({"user_ids": [user_id], "use_case": "card_fraud"}).encode()
         query_string = f"use_case=card_fraud&user_id={quote(user_id)}".encode()
 
-        assert asked(query_string=query_string) == Question(
+        assert question_of(query_string=query_string) == Question(
             (user_id,), "card_fraud", is_single=True
         )
-        assert asked("POST", body=body) == Question(
+        assert question_of("POST", body=body) == Question(
             [user_id], "card_fraud", is_single=False
         )
 
@@ -426,7 +356,7 @@ class TestQuestion:
     def test_refuses_what_it_cannot_read(self, query_string):
         """Any bytes are a question about one user or a RequestError, nothing else."""
         try:
-            question = asked(query_string=query_string)
+            question = question_of(query_string=query_string)
         except RequestError:
             return
 
@@ -436,4 +366,4 @@ class TestQuestion:
     def test_refuses_a_body_that_it_cannot_read(self, body):
         """Arbitrary bytes as a body are a RequestError and nothing else."""
         with pytest.raises(RequestError):
-            asked("POST", body=body)
+            question_of("POST", body=body)

@@ -75,11 +75,11 @@ def test_each_gets_their_own_in_time_and_no_read_is_left_behind(seed, short):
             await arrive(loop)
             users, arrived = draw.sample(USERS, draw.choice([1, 2, 5])), loop.now
             try:
-                found = await lookups.find("c", users)
+                answer = await lookups.find("c", users)
             except Unavailable:
-                found = None
+                answer = None
             assert loop.now <= arrived + HASTY.lookup_timeout_s
-            assert found in (
+            assert answer in (
                 None,
                 {user: None if user in NOBODY else prediction(user) for user in users},
             )
@@ -117,9 +117,9 @@ def test_with_values_are_each_of_their_own_user_and_leave_nobody_waiting(seed, s
                 return "too many" not in str(error)
             assert (answer is None) == (user in NOBODY)
             if answer is not None:
-                told = json.loads(bytes(answer.body))
+                fields = json.loads(bytes(answer.body))
                 at = USERS.index(user)
-                assert (told["user_id"], told["expected_value"]) == (user, at / 100)
+                assert (fields["user_id"], fields["expected_value"]) == (user, at / 100)
             return True
 
         for _ in range(8):

@@ -20,7 +20,7 @@ class Champions:
     """Knows even versions, and says so once it is let."""
 
     def __init__(self) -> None:
-        self.asked: Counter[int] = Counter()
+        self.loads: Counter[int] = Counter()
         self.loaded: dict[int, str] = {}
         self.is_let = threading.Event()
 
@@ -28,7 +28,7 @@ class Champions:
         return self.loaded.get(number)
 
     def version(self, use_case, number):
-        self.asked[number] += 1
+        self.loads[number] += 1
         self.is_let.wait(30)
         if number % 2:
             raise UnknownVersion(f"{number}", field="version")
@@ -54,42 +54,32 @@ async def begun(*loads) -> list[asyncio.Task]:
 
 
 class TestNamedVersions:
-    def test_load_one_for_all_who_ask(self, champions, named):
-        async def scenario() -> None:
-            tasks = await begun(*(named.find(PLAYERS, 2) for _ in range(50)))
-            champions.is_let.set()
-            assert await asyncio.gather(*tasks) == ["version 2"] * 50
-            assert await named.find(PLAYERS, 2) == "version 2"
+    async def test_load_one_for_all_who_ask(self, champions, named):
+        tasks = await begun(*(named.find(PLAYERS, 2) for _ in range(50)))
+        champions.is_let.set()
+        assert await asyncio.gather(*tasks) == ["version 2"] * 50
+        assert await named.find(PLAYERS, 2) == "version 2"
+        assert champions.loads == {2: 1}
 
-        asyncio.run(scenario())
-        assert champions.asked == {2: 1}
+    async def test_leave_the_shared_threads_to_others(self, champions, named):
+        """However many are loads for; those beyond a few are to come again."""
+        tasks = await begun(*(named.find(PLAYERS, n) for n in range(1, 400, 2)))
+        async with asyncio.timeout(20):
+            assert await asyncio.to_thread(lambda: "read") == "read"
+        champions.is_let.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert Counter(map(type, answers)) == {
+            UnknownVersion: LOADS_AT_ONCE,
+            Unavailable: 200 - LOADS_AT_ONCE,
+        }
+        # There is room again.
+        assert await named.find(PLAYERS, 2) == "version 2"
+        assert champions.loads.total() == LOADS_AT_ONCE + 1
 
-    def test_leave_the_shared_threads_to_others(self, champions, named):
-        """However many are asked for; those beyond a few are to come again."""
-
-        async def scenario() -> None:
-            tasks = await begun(*(named.find(PLAYERS, n) for n in range(1, 400, 2)))
-            async with asyncio.timeout(20):
-                assert await asyncio.to_thread(lambda: "read") == "read"
-            champions.is_let.set()
-            answers = await asyncio.gather(*tasks, return_exceptions=True)
-            assert Counter(map(type, answers)) == {
-                UnknownVersion: LOADS_AT_ONCE,
-                Unavailable: 200 - LOADS_AT_ONCE,
-            }
-            # There is room again.
-            assert await named.find(PLAYERS, 2) == "version 2"
-
-        asyncio.run(scenario())
-        assert champions.asked.total() == LOADS_AT_ONCE + 1
-
-    def test_are_loaded_for_others_if_one_request_is_gone(self, champions, named):
-        async def scenario() -> None:
-            first, second = await begun(named.find(PLAYERS, 2), named.find(PLAYERS, 2))
-            first.cancel()
-            await asyncio.sleep(0)
-            champions.is_let.set()
-            assert await second == "version 2"
-
-        asyncio.run(scenario())
-        assert champions.asked == {2: 1}
+    async def test_are_loaded_for_others_if_one_request_is_gone(self, champions, named):
+        first, second = await begun(named.find(PLAYERS, 2), named.find(PLAYERS, 2))
+        first.cancel()
+        await asyncio.sleep(0)
+        champions.is_let.set()
+        assert await second == "version 2"
+        assert champions.loads == {2: 1}

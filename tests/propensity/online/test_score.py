@@ -40,7 +40,6 @@ from tests.propensity.online.champions import (
     SECOND,
     STATE,
     read,
-    run,
 )
 
 
@@ -57,13 +56,13 @@ class TestQuestions:
     )
     def test_keep_every_number_to_the_last_bit(self, values, as_texts):
         """What Python writes of a number is read as that number, as a text too."""
-        given = dict(zip(CARDS.features, values, strict=True))
+        fields = dict(zip(CARDS.features, values, strict=True))
         if as_texts:
-            given = {name: repr(value) for name, value in given.items()}
+            fields = {name: repr(value) for name, value in fields.items()}
 
-        [one] = read(given).instances
+        [instance] = read(fields).instances
 
-        assert list(one.numbers) == [float(value) for value in values]
+        assert list(instance.numbers) == [float(value) for value in values]
 
     @pytest.mark.parametrize("others", ["{}", '{"at": "12:00"}', '{"a": {"b": NaN}}'])
     @pytest.mark.parametrize("moment", ["1", '"2026-03-02T12:00:00Z"', '"\\u003a"'])
@@ -73,28 +72,28 @@ class TestQuestions:
         pairs = [f'"{name}": {value}' for name, value in CARD.items()]
         pairs += [f'"ingest_ts": {moment}', f'"further": {others}']
 
-        def asked(pairs):
+        def question_of(pairs):
             text = f"{{{', '.join(pairs)}}}"
             if way == "instances":
                 text = f"[{text}, {text}]"
             body = text if way == "flat" else f'{{"{way}": {text}}}'
             return READER.question(body.encode(), latest=LATEST)
 
-        assert asked(pairs).use_case.name == "card_fraud"
+        assert question_of(pairs).use_case.name == "card_fraud"
         for name in ("V1", "Amount", "ingest_ts", "further"):
             with pytest.raises(RequestError, match="must be given once") as refused:
-                asked([*pairs, f'"{name}":7'])
+                question_of([*pairs, f'"{name}":7'])
             assert refused.value.field == name
 
     def test_have_a_latency_from_their_moment_on(self):
         """None of it is below zero: a moment after the score makes no sense."""
-        [told] = read(CARD | {"ingest_ts": NOW.timestamp()}).instances
-        [untold] = read(CARD).instances
+        [timed] = read(CARD | {"ingest_ts": NOW.timestamp()}).instances
+        [untimed] = read(CARD).instances
 
-        assert told.latency_ms(NOW + timedelta(seconds=2)) == 2_000
-        assert told.latency_ms(NOW) == 0
-        assert told.latency_ms(NOW - timedelta(milliseconds=1)) is None
-        assert untold.latency_ms(NOW) is UNSET
+        assert timed.latency_ms(NOW + timedelta(seconds=2)) == 2_000
+        assert timed.latency_ms(NOW) == 0
+        assert timed.latency_ms(NOW - timedelta(milliseconds=1)) is None
+        assert untimed.latency_ms(NOW) is UNSET
 
 
 class Table:
@@ -145,18 +144,13 @@ def _quick(monkeypatch) -> None:
 
 
 class TestLog:
-    def test_is_written_in_groups_behind_the_answers(self):
+    async def test_is_written_in_groups_behind_the_answers(self):
         """Everything once, in few appends."""
-
-        async def fill() -> Table:
-            table = Table()
-            for place in range(1_200):
-                table.log.add(scored_rows([f"e{place}"]))
-            assert table.appends == 0
-            await table.log.settle()
-            return table
-
-        table = run(fill())
+        table = Table()
+        for place in range(1_200):
+            table.log.add(scored_rows([f"e{place}"]))
+        assert table.appends == 0
+        await table.log.settle()
 
         assert [row["event_id"] for row in table.rows] == [
             f"e{n}" for n in range(1_200)
@@ -167,28 +161,23 @@ class TestLog:
     @pytest.mark.parametrize(
         "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
     )
-    def test_is_written_again_until_it_is_taken(self, error, capsys):
+    async def test_is_written_again_until_it_is_taken(self, error, capsys):
         """Whatever an append fails with, nothing of it is let go. If nobody foresaw it
         the log has the trace, and not the text, which may name a user."""
-
-        async def fill() -> Table:
-            table = Table()
-            table.failures = [error] * 3
-            table.log.add(scored_rows(["a", "b"]))
-            await table.log.settle()
-            return table
-
-        table = run(fill())
+        table = Table()
+        table.failures = [error] * 3
+        table.log.add(scored_rows(["a", "b"]))
+        await table.log.settle()
 
         assert [row["event_id"] for row in table.rows] == ["a", "b"]
         assert table.appends == 4
-        told = capsys.readouterr().out
-        assert told.count("not logged yet") == 3
-        assert ("in append" in told) == isinstance(error, KeyError)
-        assert "what" not in told
+        lines = capsys.readouterr().out
+        assert lines.count("not logged yet") == 3
+        assert ("in append" in lines) == isinstance(error, KeyError)
+        assert "what" not in lines
 
     @pytest.mark.timeout(20)
-    def test_goes_on_after_an_error_that_nobody_foresaw(self, monkeypatch):
+    async def test_goes_on_after_an_error_that_nobody_foresaw(self, monkeypatch):
         """Such as a log that cannot be written: the next row takes along what is left,
         and nobody waits for ever."""
         table = Table()
@@ -196,82 +185,68 @@ class TestLog:
         def broken(*_: object, **fields: object) -> None:
             raise OSError("no space left on device")
 
-        async def fill() -> None:
-            table.failures = [Unavailable("down")]
-            with monkeypatch.context() as patched:
-                patched.setattr(inference_queue, "log", broken)
-                table.log.add(scored_rows(["a", "b"]))
-                await table.log.settle()
-            assert table.log.waiting == 2
-            table.log.add(scored_rows(["c"]))
+        table.failures = [Unavailable("down")]
+        with monkeypatch.context() as patched:
+            patched.setattr(inference_queue, "log", broken)
+            table.log.add(scored_rows(["a", "b"]))
             await table.log.settle()
-
-        run(fill())
+        assert table.log.waiting == 2
+        table.log.add(scored_rows(["c"]))
+        await table.log.settle()
 
         assert [row["event_id"] for row in table.rows] == ["a", "b", "c"]
         assert table.log.waiting == 0
 
-    def test_goes_without_rows_that_no_table_takes(self, capsys):
+    async def test_goes_without_rows_that_no_table_takes(self, capsys):
         """The others are written; how many were lost is an error in the log."""
-
-        async def fill() -> Table:
-            table = Table()
-            table.failures = [RowsRefused({1: "too long"})]
-            table.log.add(scored_rows(["a", "b", "c"]))
-            await table.log.settle()
-            return table
-
-        table = run(fill())
+        table = Table()
+        table.failures = [RowsRefused({1: "too long"})]
+        table.log.add(scored_rows(["a", "b", "c"]))
+        await table.log.settle()
 
         assert [row["event_id"] for row in table.rows] == ["a", "c"]
         assert "refuses 1 rows" in capsys.readouterr().out
 
-    def test_has_room_for_so_much(self, monkeypatch):
+    async def test_has_room_for_so_much(self, monkeypatch):
         """Beyond, nothing is taken until something was written; what was reserved and
         not used is given back."""
         monkeypatch.setattr(inference_queue, "WAITING_ROWS", 5)
 
-        async def fill() -> Table:
-            table = Table()
+        table = Table()
+        table.log.reserve(3)
+        with pytest.raises(Unavailable):
             table.log.reserve(3)
-            with pytest.raises(Unavailable):
-                table.log.reserve(3)
-            table.log.release(3)
-            table.log.add(scored_rows(["a", "b", "c"]))
-            with pytest.raises(Unavailable):
-                table.log.reserve(3)
-            await table.log.settle()
-            table.log.reserve(5)
-            return table
+        table.log.release(3)
+        table.log.add(scored_rows(["a", "b", "c"]))
+        with pytest.raises(Unavailable):
+            table.log.reserve(3)
+        await table.log.settle()
+        table.log.reserve(5)
+        assert table.log.waiting == 5
 
-        assert run(fill()).log.waiting == 5
-
-    def test_has_room_for_so_many_bytes(self, monkeypatch):
+    async def test_has_room_for_so_many_bytes(self, monkeypatch):
         """Long texts fill it too."""
         monkeypatch.setattr(inference_queue, "WAITING_BYTES", 2_000)
 
-        async def fill() -> None:
-            table = Table()
-            table.log.add(scored_rows(["a", "b", "c"]))
-            with pytest.raises(Unavailable):
-                table.log.reserve(1)
-            await table.log.settle()
+        table = Table()
+        table.log.add(scored_rows(["a", "b", "c"]))
+        with pytest.raises(Unavailable):
             table.log.reserve(1)
+        await table.log.settle()
+        table.log.reserve(1)
 
-        run(fill())
-
-    def test_is_held_by_one_answer_at_a_time(self):
+    async def test_is_held_by_one_answer_at_a_time(self):
         """So many requests, and one of them waits for the log on behalf of all."""
-
-        async def fill() -> tuple[bool, bool, bool]:
-            table = Table()
-            table.log.add(scored_rows(["a"]))
-            first = table.log.background()
-            assert first is not None
-            holding = asyncio.create_task(first())
-            await asyncio.sleep(0)
-            second = table.log.background()
-            await holding
-            return second is None, table.log.background() is not None, bool(table.rows)
-
-        assert run(fill()) == (True, True, True)
+        table = Table()
+        table.log.add(scored_rows(["a"]))
+        first = table.log.background()
+        assert first is not None
+        holding = asyncio.create_task(first())
+        await asyncio.sleep(0)
+        second = table.log.background()
+        await holding
+        assert (
+            second is None,
+            table.log.background() is not None,
+            bool(table.rows),
+        ) == (True, True, True)

@@ -4,7 +4,6 @@ Counts of score_stream, specified: a group counts once it is done, and never bef
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
 from types import SimpleNamespace
@@ -42,7 +41,7 @@ class Log:
         """Find no champion."""
 
 
-def test_of_a_group_that_comes_again_are_of_one_time(capsys):
+async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     """Defect: events without a score were counted at each delivery of a group that
     could not be stored, and those of suppressed users likewise."""
     log = Log(failures=2)
@@ -52,17 +51,14 @@ def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     event = transaction(use_case="card_fraud", event_type="card_transaction")
     message = Message(written(event | {"event_id": "t", "user_id": "t"}), "1")
 
-    async def deliver() -> None:
-        rules = {"settings": settings, "rules": RULES}
-        clock = ManualClock(NOW + timedelta(minutes=1))
-        consumer = ScoreStream(Edges(**edges, **rules, clock=clock))
-        for _ in range(2):
-            with pytest.raises(Unavailable):
-                await consumer.consume([message])
-        await consumer.consume([message])
-        consumer.counts.write()
-
-    asyncio.run(deliver())
+    rules = {"settings": settings, "rules": RULES}
+    clock = ManualClock(NOW + timedelta(minutes=1))
+    consumer = ScoreStream(Edges(**edges, **rules, clock=clock))
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await consumer.consume([message])
+    await consumer.consume([message])
+    consumer.counts.write()
 
     [line] = capsys.readouterr().out.splitlines()
     counted = json.loads(line)

@@ -15,7 +15,7 @@ import pytest
 
 from propensity.errors import Conflict, Unavailable
 from propensity.waiting.groups import GroupCommit
-from tests.propensity.waiting.written_table import BOUNDS, Table, run, settle
+from tests.propensity.waiting.written_table import BOUNDS, Table, settle
 
 
 def errors(tasks: Sequence[asyncio.Task[Any]]) -> list[type[BaseException] | None]:
@@ -24,284 +24,225 @@ def errors(tasks: Sequence[asyncio.Task[Any]]) -> list[type[BaseException] | Non
 
 
 class TestGroups:
-    def test_hold_what_arrives_together(self):
+    async def test_hold_what_arrives_together(self):
         """Ten requests of one moment are one write, and each gets its own result."""
+        table = Table()
+        tasks = [table.submit(item) for item in range(10)]
+        results = await asyncio.gather(*tasks)
 
-        async def scenario() -> None:
-            table = Table()
-            tasks = [table.submit(item) for item in range(10)]
-            results = await asyncio.gather(*tasks)
+        assert table.begun == [[*range(10)]]
+        assert results == [f"stored {item}" for item in range(10)]
 
-            assert table.begun == [[*range(10)]]
-            assert results == [f"stored {item}" for item in range(10)]
-
-        run(scenario())
-
-    def test_hold_what_arrives_during_a_write(self):
+    async def test_hold_what_arrives_during_a_write(self):
         """Nobody waits for more; what came while the last was written goes next."""
-
-        async def scenario() -> None:
-            table = Table()
-            table.is_held = True
-            tasks = [table.submit(0)]
+        table = Table()
+        table.is_held = True
+        tasks = [table.submit(0)]
+        await settle()
+        for item in range(1, 8):
+            tasks.append(table.submit(item))
             await settle()
-            for item in range(1, 8):
-                tasks.append(table.submit(item))
-                await settle()
-            table.end()
-            await settle()
-            table.end()
-            await asyncio.gather(*tasks)
+        table.end()
+        await settle()
+        table.end()
+        await asyncio.gather(*tasks)
 
-            assert table.begun == [[0], [1, 2, 3, 4, 5, 6, 7]]
+        assert table.begun == [[0], [1, 2, 3, 4, 5, 6, 7]]
 
-        run(scenario())
-
-    def test_answer_nobody_before_they_are_written(self):
+    async def test_answer_nobody_before_they_are_written(self):
         """A write under way has told nobody anything; once it is over, its own."""
+        table = Table(writers=2, items=2)
+        table.is_held = True
+        tasks = [table.submit(item) for item in range(4)]
+        await settle()
+        assert not any(task.done() for task in tasks)
+        table.end(1)
+        await settle()
 
-        async def scenario() -> None:
-            table = Table(writers=2, items=2)
-            table.is_held = True
-            tasks = [table.submit(item) for item in range(4)]
-            await settle()
-            assert not any(task.done() for task in tasks)
-            table.end(1)
-            await settle()
-
-            assert [task.done() for task in tasks] == [False, False, True, True]
-            table.end()
-            await asyncio.gather(*tasks)
-
-        run(scenario())
+        assert [task.done() for task in tasks] == [False, False, True, True]
+        table.end()
+        await asyncio.gather(*tasks)
 
     @pytest.mark.parametrize("writers", [1, 2, 5])
-    def test_are_so_many_at_once(self, writers):
+    async def test_are_so_many_at_once(self, writers):
         """No more groups are under way than there are writers."""
-
-        async def scenario() -> None:
-            table = Table(writers=writers, items=1)
-            table.is_held = True
-            tasks = [table.submit(item) for item in range(9)]
+        table = Table(writers=writers, items=1)
+        table.is_held = True
+        tasks = [table.submit(item) for item in range(9)]
+        await settle()
+        assert table.commit.running == len(table.under_way) == writers
+        while table.under_way:
+            table.end()
             await settle()
-            assert table.commit.running == len(table.under_way) == writers
-            while table.under_way:
-                table.end()
-                await settle()
-            await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
 
-            assert table.most_at_once == writers
-            assert table.commit.running == 0
+        assert table.most_at_once == writers
+        assert table.commit.running == 0
 
-        run(scenario())
-
-    def test_have_so_many_items(self):
+    async def test_have_so_many_items(self):
         """A group is full at its bound, and the rest is the next, in order."""
+        table = Table(items=4)
+        await asyncio.gather(*(table.submit(item) for item in range(10)))
 
-        async def scenario() -> None:
-            table = Table(items=4)
-            await asyncio.gather(*(table.submit(item) for item in range(10)))
+        assert table.begun == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
-            assert table.begun == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-
-        run(scenario())
-
-    def test_have_so_many_bytes(self):
+    async def test_have_so_many_bytes(self):
         """A group ends before the item that would be too much; one that is larger than
         any group is a group of its own."""
+        table = Table(size=100)
+        sizes = [60, 40, 1, 99, 100, 5, 900, 5, 95]
+        await asyncio.gather(
+            *(table.submit(place, size) for place, size in enumerate(sizes))
+        )
 
-        async def scenario() -> None:
-            table = Table(size=100)
-            sizes = [60, 40, 1, 99, 100, 5, 900, 5, 95]
-            await asyncio.gather(
-                *(table.submit(place, size) for place, size in enumerate(sizes))
-            )
-
-            groups = [[sizes[place] for place in group] for group in table.begun]
-            assert groups == [[60, 40], [1, 99], [100], [5], [900], [5, 95]]
-
-        run(scenario())
+        groups = [[sizes[place] for place in group] for group in table.begun]
+        assert groups == [[60, 40], [1, 99], [100], [5], [900], [5, 95]]
 
 
 class TestFailures:
-    def test_reach_their_group_and_no_other(self):
+    async def test_reach_their_group_and_no_other(self):
         """Whoever was in it is told what happened; the others are written."""
-
-        async def scenario() -> None:
-            table = Table(writers=2, items=2)
-            table.is_held = True
-            tasks = [table.submit(item) for item in range(6)]
-            await settle()
-            table.end(0, Conflict("lost"))
-            await settle()
-            while table.under_way:
-                table.end()
-                await settle()
-
-            assert errors(tasks) == [Conflict, Conflict, None, None, None, None]
-            assert table.written == [2, 3, 4, 5]
-
-        run(scenario())
-
-    def test_leave_nobody_waiting_when_a_write_is_cancelled(self):
-        """A write that is given up did not happen, and may be tried again."""
-
-        async def scenario() -> None:
-            table = Table(items=2)
-            table.is_held = True
-            tasks = [table.submit(item) for item in range(3)]
-            await settle()
-            table.cancel()
-            await settle()
+        table = Table(writers=2, items=2)
+        table.is_held = True
+        tasks = [table.submit(item) for item in range(6)]
+        await settle()
+        table.end(0, Conflict("lost"))
+        await settle()
+        while table.under_way:
             table.end()
             await settle()
 
-            assert errors(tasks) == [Unavailable, Unavailable, None]
+        assert errors(tasks) == [Conflict, Conflict, None, None, None, None]
+        assert table.written == [2, 3, 4, 5]
 
-        run(scenario())
+    async def test_leave_nobody_waiting_when_a_write_is_cancelled(self):
+        """A write that is given up did not happen, and may be tried again."""
+        table = Table(items=2)
+        table.is_held = True
+        tasks = [table.submit(item) for item in range(3)]
+        await settle()
+        table.cancel()
+        await settle()
+        table.end()
+        await settle()
 
-    def test_leave_nobody_waiting_when_results_are_missing(self):
+        assert errors(tasks) == [Unavailable, Unavailable, None]
+
+    async def test_leave_nobody_waiting_when_results_are_missing(self):
         """A write that does not say what became of each is a failed one."""
 
-        async def scenario() -> None:
-            async def forgetful(items: Sequence[int]) -> Sequence[int]:
-                return items[1:]
+        async def forgetful(items: Sequence[int]) -> Sequence[int]:
+            return items[1:]
 
-            commit: GroupCommit[int, int] = GroupCommit(forgetful, **BOUNDS)
-            with pytest.raises(ValueError, match="0 results of 1 items"):
-                await commit.submit(1, size=1)
-
-        run(scenario())
+        commit: GroupCommit[int, int] = GroupCommit(forgetful, **BOUNDS)
+        with pytest.raises(ValueError, match="0 results of 1 items"):
+            await commit.submit(1, size=1)
 
 
 class TestBounds:
-    def test_are_on_what_waits(self):
+    async def test_are_on_what_waits(self):
         """Items under way do not count; one too many is refused, and not written."""
-
-        async def scenario() -> None:
-            table = Table(items=2, waiting=3)
-            table.is_held = True
-            tasks = [table.submit(item) for item in range(2)]
+        table = Table(items=2, waiting=3)
+        table.is_held = True
+        tasks = [table.submit(item) for item in range(2)]
+        await settle()
+        tasks += [table.submit(item) for item in range(2, 5)]
+        await settle()
+        assert table.commit.waiting == 3
+        with pytest.raises(Unavailable) as caught:
+            await table.commit.submit(5, size=1)
+        assert caught.value.retryable
+        while table.under_way:
+            table.end()
             await settle()
-            tasks += [table.submit(item) for item in range(2, 5)]
-            await settle()
-            assert table.commit.waiting == 3
-            with pytest.raises(Unavailable) as caught:
-                await table.commit.submit(5, size=1)
-            assert caught.value.retryable
-            while table.under_way:
-                table.end()
-                await settle()
 
-            assert table.written == [0, 1, 2, 3, 4]
-            assert await asyncio.gather(*tasks)
-            table.is_held = False
-            assert await table.commit.submit(5, size=1) == "stored 5"
+        assert table.written == [0, 1, 2, 3, 4]
+        assert await asyncio.gather(*tasks)
+        table.is_held = False
+        assert await table.commit.submit(5, size=1) == "stored 5"
 
-        run(scenario())
-
-    def test_are_on_bytes_that_wait(self):
+    async def test_are_on_bytes_that_wait(self):
         """Large items fill them sooner; one that is larger alone is still taken."""
-
-        async def scenario() -> None:
-            table = Table(waiting_size=100)
-            table.is_held = True
-            first = table.submit("under way", size=90)
+        table = Table(waiting_size=100)
+        table.is_held = True
+        first = table.submit("under way", size=90)
+        await settle()
+        huge = table.submit("huge", size=500)
+        await settle()
+        with pytest.raises(Unavailable):
+            await table.commit.submit("small", size=1)
+        while table.under_way:
+            table.end()
             await settle()
-            huge = table.submit("huge", size=500)
-            await settle()
-            with pytest.raises(Unavailable):
-                await table.commit.submit("small", size=1)
-            while table.under_way:
-                table.end()
-                await settle()
-            await asyncio.gather(first, huge)
+        await asyncio.gather(first, huge)
 
-            assert table.written == ["under way", "huge"]
-
-        run(scenario())
+        assert table.written == ["under way", "huge"]
 
 
 class TestCancelledWaiters:
-    def test_are_not_written_for(self):
+    async def test_are_not_written_for(self):
         """A request that has gone before its group began is left out."""
+        table = Table(items=2)
+        table.is_held = True
+        first = table.submit("first")
+        await settle()
+        tasks = [table.submit(item, size=300) for item in range(4)]
+        await settle()
+        tasks[0].cancel()
+        tasks[2].cancel()
+        table.end()
+        await settle()
+        table.end()
+        await asyncio.gather(first, tasks[1], tasks[3])
 
-        async def scenario() -> None:
-            table = Table(items=2)
-            table.is_held = True
-            first = table.submit("first")
-            await settle()
-            tasks = [table.submit(item, size=300) for item in range(4)]
-            await settle()
-            tasks[0].cancel()
-            tasks[2].cancel()
-            table.end()
-            await settle()
-            table.end()
-            await asyncio.gather(first, tasks[1], tasks[3])
+        assert table.begun == [["first"], [1, 3]]
 
-            assert table.begun == [["first"], [1, 3]]
-
-        run(scenario())
-
-    def test_begin_no_group(self):
+    async def test_begin_no_group(self):
         """Where all have gone there is nothing to write, and what follows goes on."""
+        table = Table(items=2)
+        table.is_held = True
+        first = table.submit("first")
+        await settle()
+        tasks = [table.submit(item) for item in range(2)]
+        last = table.submit("last")
+        await settle()
+        for task in tasks:
+            task.cancel()
+        table.end()
+        await settle()
+        table.end()
+        await asyncio.gather(first, last)
 
-        async def scenario() -> None:
-            table = Table(items=2)
-            table.is_held = True
-            first = table.submit("first")
-            await settle()
-            tasks = [table.submit(item) for item in range(2)]
-            last = table.submit("last")
-            await settle()
-            for task in tasks:
-                task.cancel()
-            table.end()
-            await settle()
-            table.end()
-            await asyncio.gather(first, last)
+        assert table.begun == [["first"], ["last"]]
+        assert table.commit.waiting == table.commit.running == 0
 
-            assert table.begun == [["first"], ["last"]]
-            assert table.commit.waiting == table.commit.running == 0
-
-        run(scenario())
-
-    def test_are_written_once_they_are_under_way(self):
+    async def test_are_written_once_they_are_under_way(self):
         """The others of the group get their own results."""
+        table = Table()
+        table.is_held = True
+        tasks = [table.submit(item) for item in range(3)]
+        await settle()
+        tasks[1].cancel()
+        table.end()
+        await settle()
 
-        async def scenario() -> None:
-            table = Table()
-            table.is_held = True
-            tasks = [table.submit(item) for item in range(3)]
-            await settle()
-            tasks[1].cancel()
-            table.end()
-            await settle()
-
-            assert table.written == [0, 1, 2]
-            assert tasks[1].cancelled()
-            assert [tasks[0].result(), tasks[2].result()] == ["stored 0", "stored 2"]
-
-        run(scenario())
+        assert table.written == [0, 1, 2]
+        assert tasks[1].cancelled()
+        assert [tasks[0].result(), tasks[2].result()] == ["stored 0", "stored 2"]
 
 
 class TestResults:
-    def test_may_come_at_once(self):
+    async def test_may_come_at_once(self):
         """What does not wait has no task, and keeps to the bounds of a group."""
+        begun = []
 
-        async def scenario() -> None:
-            begun = []
+        def squares(items: Sequence[int]) -> list[int]:
+            begun.append([*items])
+            return [item * item for item in items]
 
-            def squares(items: Sequence[int]) -> list[int]:
-                begun.append([*items])
-                return [item * item for item in items]
+        commit: GroupCommit[int, int] = GroupCommit(squares, writers=1, size=2)
+        results = asyncio.gather(*(commit.submit(n, size=1) for n in range(5)))
 
-            commit: GroupCommit[int, int] = GroupCommit(squares, writers=1, size=2)
-            results = asyncio.gather(*(commit.submit(n, size=1) for n in range(5)))
-
-            assert await results == [0, 1, 4, 9, 16]
-            assert begun == [[0, 1], [2, 3], [4]]
-            assert commit.running == 0
-
-        run(scenario())
+        assert await results == [0, 1, 4, 9, 16]
+        assert begun == [[0, 1], [2, 3], [4]]
+        assert commit.running == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import Conflict, Unavailable
-from tests.propensity.waiting.written_table import Table, run, settle
+from tests.propensity.waiting.written_table import Table, settle
 
 
 class Clockwork(asyncio.SelectorEventLoop):
@@ -173,13 +173,13 @@ class Story:
         self.tasks.append(self.table.submit(len(self.tasks), size=number))
 
     def end(self, number: int) -> None:
-        for _, told in self._going(number):
-            told.set_result(None)
+        for _, end in self._going(number):
+            end.set_result(None)
 
     def fail(self, number: int) -> None:
-        for group, told in self._going(number):
+        for group, end in self._going(number):
             self.failed.update(group)
-            told.set_exception(Conflict("lost"))
+            end.set_exception(Conflict("lost"))
 
     def cancel(self, number: int) -> None:
         if self.tasks:
@@ -190,7 +190,7 @@ class Story:
 
     def _going(self, number: int) -> list[tuple[list[int], asyncio.Future[None]]]:
         """One of the writes that are not told yet how they end, if there is one."""
-        going = [one for one in self.table.under_way if not one[1].done()]
+        going = [write for write in self.table.under_way if not write[1].done()]
         return [going[number % len(going)]] if going else []
 
 
@@ -236,7 +236,7 @@ class TestAnyOrderOfThings:
             assert all(task.done() for task in story.tasks)
             assert table.commit.waiting == table.commit.running == 0
 
-        run(scenario())
+        asyncio.run(scenario())
 
     @given(STORIES, LIMITS)
     def test_tells_everybody_the_truth(self, steps, bounds):
@@ -261,4 +261,4 @@ class TestAnyOrderOfThings:
                 story.tasks[item].result() == f"stored {item}" for item in stored
             )
 
-        run(scenario())
+        asyncio.run(scenario())

@@ -19,7 +19,7 @@ class Source:
     def __init__(self) -> None:
         self.now = 100.0
         self.reads = 0
-        self.told: list[BaseException] = []
+        self.errors: list[BaseException] = []
         self.error: Exception | None = None
 
     def read(self) -> int:
@@ -34,54 +34,45 @@ class Source:
             ttl_s=ttl_s,
             grace_s=grace_s,
             clock=lambda: self.now,
-            tell=self.told.append,
+            tell=self.errors.append,
         )
 
 
-def test_is_read_once_for_all_who_ask_within_its_time():
+async def test_is_read_once_for_all_who_ask_within_its_time():
     """Those who ask first wait for one reading together."""
     source = Source()
 
-    async def ask() -> list[int]:
-        value = source.value()
-        first = await asyncio.gather(*(value.current() for _ in range(9)))
-        source.now += 9.9
-        return [*first, await value.current()]
-
-    assert asyncio.run(ask()) == [1] * 10
+    value = source.value()
+    first = await asyncio.gather(*(value.current() for _ in range(9)))
+    source.now += 9.9
+    assert [*first, await value.current()] == [1] * 10
 
 
-def test_is_used_while_the_next_is_read():
+async def test_is_used_while_the_next_is_read():
     """Within the grace nobody waits; whoever asks later has the new one."""
     source = Source()
 
-    async def ask() -> list[int]:
-        value = source.value()
-        found = [await value.current()]
-        source.now += 11
-        found.append(await value.current())
-        while source.reads < 2:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
-        return [*found, await value.current()]
-
-    assert asyncio.run(ask()) == [1, 1, 2]
+    value = source.value()
+    values = [await value.current()]
+    source.now += 11
+    values.append(await value.current())
+    while source.reads < 2:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.01)
+    assert [*values, await value.current()] == [1, 1, 2]
 
 
-def test_is_waited_for_where_the_old_one_is_too_old():
+async def test_is_waited_for_where_the_old_one_is_too_old():
     """After a night without requests the first one does not see yesterday's value."""
     source = Source()
 
-    async def ask() -> list[int]:
-        value = source.value()
-        found = [await value.current()]
-        source.now += 3600
-        return [*found, await value.current()]
-
-    assert asyncio.run(ask()) == [1, 2]
+    value = source.value()
+    values = [await value.current()]
+    source.now += 3600
+    assert [*values, await value.current()] == [1, 2]
 
 
-def test_is_read_again_where_the_process_paused_within_a_read():
+async def test_is_read_again_where_the_process_paused_within_a_read():
     """What it tells was right before the pause; who came later waits for a new one,
     and so does everybody who came with it, once."""
     source = Source()
@@ -92,128 +83,110 @@ def test_is_read_again_where_the_process_paused_within_a_read():
         assert is_released.wait(30)
         return value
 
-    async def ask() -> list[int]:
-        value = Refreshed(
-            read, ttl_s=10, grace_s=5, clock=lambda: source.now, tell=source.told.append
-        )
-        before = asyncio.create_task(value.current())
-        while not source.reads:
-            await asyncio.sleep(0.001)
-        source.now += 3600
-        after = [asyncio.create_task(value.current()) for _ in range(3)]
-        await asyncio.sleep(0)
-        is_released.set()
-        return await asyncio.gather(before, *after)
-
-    found = asyncio.run(ask())
-    assert found[1:] == [2, 2, 2]
+    value = Refreshed(
+        read, ttl_s=10, grace_s=5, clock=lambda: source.now, tell=source.errors.append
+    )
+    before = asyncio.create_task(value.current())
+    while not source.reads:
+        await asyncio.sleep(0.001)
+    source.now += 3600
+    after = [asyncio.create_task(value.current()) for _ in range(3)]
+    await asyncio.sleep(0)
+    is_released.set()
+    values = await asyncio.gather(before, *after)
+    assert values[1:] == [2, 2, 2]
     assert source.reads == 2
 
 
 @pytest.mark.timeout(20)
-def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_ends():
+async def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_ends():
     """The next one is waited for, and others get their turn meanwhile."""
     source = Source()
 
-    async def ask() -> int:
-        value = source.value()
-        await value.current()
-        source.now += 11
-        before = asyncio.all_tasks()
-        await value.current()
-        [reading] = asyncio.all_tasks() - before
-        while not reading.done():
-            await asyncio.sleep(0)
-        # What else was to follow on the reading has not been called yet.
-        source.now += 1_000
-        return await value.current()
-
-    assert asyncio.run(ask()) == 3
+    value = source.value()
+    await value.current()
+    source.now += 11
+    before = asyncio.all_tasks()
+    await value.current()
+    [reading] = asyncio.all_tasks() - before
+    while not reading.done():
+        await asyncio.sleep(0)
+    # What else was to follow on the reading has not been called yet.
+    source.now += 1_000
+    assert await value.current() == 3
 
 
-def test_that_is_to_be_read_again_at_once_pauses_after_a_failure_all_the_same():
+async def test_that_is_to_be_read_again_at_once_pauses_after_a_failure_all_the_same():
     """Else each call in a row would read, for as long as reads fail."""
     source = Source()
 
-    async def ask() -> list[int]:
-        value = source.value()
-        found = [await value.current()]
-        source.error = OSError("no")
-        for _ in range(9):
-            value.expire()
-            found.append(await value.current())
-            await asyncio.sleep(0.01)
-        assert source.reads == 2
-        source.error = None
-        source.now += PAUSE_S
-        found.append(await value.current())
+    value = source.value()
+    values = [await value.current()]
+    source.error = OSError("no")
+    for _ in range(9):
+        value.expire()
+        values.append(await value.current())
         await asyncio.sleep(0.01)
-        return [*found, await value.current()]
+    assert source.reads == 2
+    source.error = None
+    source.now += PAUSE_S
+    values.append(await value.current())
+    await asyncio.sleep(0.01)
+    assert [*values, await value.current()] == [1] * 11 + [3]
 
-    assert asyncio.run(ask()) == [1] * 11 + [3]
 
-
-def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
+async def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
     """What cannot be read is told; within the grace the old value serves on."""
     source = Source()
 
-    async def ask() -> int:
-        value = source.value()
+    value = source.value()
+    await value.current()
+    source.error = OSError("down")
+    source.now += 12
+    assert await value.current() == 1
+    await asyncio.sleep(0.01)
+    source.now += 10
+    with pytest.raises(OSError, match="down"):
         await value.current()
-        source.error = OSError("down")
-        source.now += 12
-        assert await value.current() == 1
-        await asyncio.sleep(0.01)
-        source.now += 10
-        with pytest.raises(OSError, match="down"):
-            await value.current()
-        source.error = None
-        with pytest.raises(OSError, match="down"):
-            await value.current()
-        source.now += PAUSE_S
-        return await value.current()
-
-    assert asyncio.run(ask()) == source.reads
-    assert [str(one) for one in source.told] == ["down", "down"]
+    source.error = None
+    with pytest.raises(OSError, match="down"):
+        await value.current()
+    source.now += PAUSE_S
+    assert await value.current() == source.reads
+    assert [str(error) for error in source.errors] == ["down", "down"]
 
 
-def test_that_is_too_old_is_not_fresh_in_the_pause_after_a_failed_read():
+async def test_that_is_too_old_is_not_fresh_in_the_pause_after_a_failed_read():
     """A pause before the next read makes no old value young."""
     source = Source()
 
-    async def ask() -> list[int | None]:
-        value = source.value()
+    value = source.value()
+    await value.current()
+    values = [value.fresh()]
+    source.error = OSError("down")
+    source.now += 3600
+    with pytest.raises(OSError, match="down"):
         await value.current()
-        found = [value.fresh()]
-        source.error = OSError("down")
-        source.now += 3600
-        with pytest.raises(OSError, match="down"):
-            await value.current()
-        found.append(value.fresh())
-        source.error = None
-        source.now += PAUSE_S
-        await value.current()
-        return [*found, value.fresh()]
-
-    assert asyncio.run(ask()) == [1, None, source.reads]
+    values.append(value.fresh())
+    source.error = None
+    source.now += PAUSE_S
+    await value.current()
+    assert [*values, value.fresh()] == [1, None, source.reads]
 
 
-def test_that_fails_keeps_none_who_asked_in_memory():
+async def test_that_fails_keeps_none_who_asked_in_memory():
     """One error that all callers raise would have all of them, and what they came
     with, in its traceback."""
     source = Source()
     source.error = OSError("down")
     frames: list[int] = []
 
-    async def ask() -> None:
-        value = source.value()
-        for _ in range(5):
-            try:
-                await value.current()
-            except OSError as error:
-                frames.append(len([*traceback.walk_tb(error.__traceback__)]))
-
-    asyncio.run(ask())
+    value = source.value()
+    for _ in range(5):
+        try:
+            await value.current()
+        except OSError as error:
+            frames.append(len([*traceback.walk_tb(error.__traceback__)]))
 
     first, second, *others = frames
     assert source.reads == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from propensity.waiting.groups import GroupCommit
@@ -18,7 +18,7 @@ BOUNDS: dict[str, Any] = {
 
 
 class Table:
-    """Takes groups, each until it is told how it ends."""
+    """Takes groups, each until it is end how it ends."""
 
     def __init__(self, **bounds: Any) -> None:
         self.begun: list[list[Any]] = []
@@ -34,23 +34,23 @@ class Table:
         group = list(items)
         self.begun.append(group)
         if self.is_held:
-            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.under_way.append((group, told))
+            end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.under_way.append((group, end))
             self.most_at_once = max(self.most_at_once, len(self.under_way))
             try:
-                await told
+                await end
             finally:
-                self.under_way.remove((group, told))
+                self.under_way.remove((group, end))
         self.written += group
         return [f"stored {item}" for item in group]
 
     def end(self, place: int = 0, error: BaseException | None = None) -> None:
         """End a write that is under way."""
-        told = self.under_way[place][1]
+        end = self.under_way[place][1]
         if error is None:
-            told.set_result(None)
+            end.set_result(None)
         else:
-            told.set_exception(error)
+            end.set_exception(error)
 
     def cancel(self, place: int = 0) -> None:
         """Cancel what a write under way waits for."""
@@ -63,10 +63,6 @@ class Table:
             return await self.commit.submit(item, size=size)
 
         return asyncio.create_task(submitted())
-
-
-def run(scenario: Coroutine[object, object, None]) -> None:
-    asyncio.run(scenario)
 
 
 async def settle() -> None:
