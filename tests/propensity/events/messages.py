@@ -276,13 +276,13 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Fate]:
     """Return what becomes of each message: row and enriched event, or the refusal."""
     how = {"catalogue": BOTH, "postcodes": POSTCODES, "maximum_bytes": 2_000, **how}
     accepted = accept(*messages, **how)
-    found: dict[int, Fate] = {
+    by_place: dict[int, Fate] = {
         place: (one.reason, one.detail, one.field)
         for place, one in accepted.refused.items()
     }
     rows = accepted.rows.to_pylist()
     taken = zip(accepted.places, rows, accepted.enriched, strict=True)
-    found |= {place: (one, enriched) for place, one, enriched in taken}
+    by_place |= {place: (one, enriched) for place, one, enriched in taken}
     truths = zip(accepted.truth_places, accepted.truths.to_pylist(), strict=True)
-    found |= {place: (one, b"") for place, one in truths}
-    return [found[place] for place in range(len(messages))]
+    by_place |= {place: (one, b"") for place, one in truths}
+    return [by_place[place] for place in range(len(messages))]

@@ -32,19 +32,19 @@ from tests.events import (
 class TestCatalogue:
     def test_has_the_types_that_are_taken(self):
         """Of the shared types those that a use case names, with its own."""
-        one = Catalogue([use_case("slots", ["new_win", "spin"], SPIN)])
+        catalogue = Catalogue([use_case("slots", ["new_win", "spin"], SPIN)])
 
-        assert sorted(one.types) == ["new_win", "spin"]
-        assert one.use_cases == {"slots"}
-        assert one.default == {"new_win": "slots", "spin": "slots"}
+        assert sorted(catalogue.types) == ["new_win", "spin"]
+        assert catalogue.use_cases == {"slots"}
+        assert catalogue.default == {"new_win": "slots", "spin": "slots"}
 
     def test_reads_the_types_of_a_use_case(self):
         """An event of a use case's own type is taken as one of the shared types is."""
-        found = row(spin(), catalogue=SLOTS)
+        stored = row(spin(), catalogue=SLOTS)
 
-        assert (found["use_case"], found["event_type"]) == ("slots", "spin")
-        assert found["amount"] == Decimal("2.5")
-        assert json.loads(found["attributes"]) == {"machine": "m7", "odds": -1.25}
+        assert (stored["use_case"], stored["event_type"]) == ("slots", "spin")
+        assert stored["amount"] == Decimal("2.5")
+        assert json.loads(stored["attributes"]) == {"machine": "m7", "odds": -1.25}
 
     @pytest.mark.parametrize(
         ("field", "literal", "reason"),
@@ -85,7 +85,7 @@ class TestCatalogue:
         assert both.use_cases == {"first_day_churn"}
 
     @pytest.mark.parametrize(
-        ("use_cases", "told"),
+        ("use_cases", "problem"),
         [
             ([use_case("slots", ["spin"])], "takes spin, which no file declares"),
             (
@@ -104,9 +104,9 @@ class TestCatalogue:
             ([use_case("ga4_purchase", [])], "no use case takes events"),
         ],
     )
-    def test_refuses_what_contradicts_itself(self, use_cases, told):
+    def test_refuses_what_contradicts_itself(self, use_cases, problem):
         """A type that nobody or everybody declares is a mistake of the deploy."""
-        with pytest.raises(UseCaseError, match=re.escape(told)):
+        with pytest.raises(UseCaseError, match=re.escape(problem)):
             Catalogue(use_cases)
 
     def test_shares_the_types_that_one_declares(self):
@@ -176,9 +176,9 @@ class TestIdentity:
     def test_in_an_attribute_is_checked_too(self, attributes, refused):
         """An attribute is held to what a field is."""
         sent = message(bet(event_id=..., use_case=...), **attributes)
-        found = accept(sent).refused[0]
+        refusal = accept(sent).refused[0]
 
-        assert (found.reason, found.field) == refused
+        assert (refusal.reason, refusal.field) == refused
 
 
 CARD = {
@@ -203,14 +203,15 @@ def paid(**changed: object) -> UseCase:
 class TestRoles:
     def test_are_those_of_the_declared(self):
         """A use case scores events with an identity, and is told truths."""
-        one = Catalogue([paid()])
+        catalogue = Catalogue([paid()])
 
-        assert one.identities == dict.fromkeys(CARD, "payment_id")
-        assert one.truths == {"outcome"}
-        found = row(
-            {"payment_id": "p", "score": "2", "event_time": "2026-03-01"}, catalogue=one
+        assert catalogue.identities == dict.fromkeys(CARD, "payment_id")
+        assert catalogue.truths == {"outcome"}
+        stored = row(
+            {"payment_id": "p", "score": "2", "event_time": "2026-03-01"},
+            catalogue=catalogue,
         )
-        assert json.loads(found["attributes"]) == {"score": 2.0}
+        assert json.loads(stored["attributes"]) == {"score": 2.0}
 
     @pytest.mark.parametrize(
         ("changed", "said"),

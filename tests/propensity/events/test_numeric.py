@@ -85,13 +85,13 @@ def transactions(draw):
     return written(event, **{n: one for n, one in literals.items() if n in event})
 
 
-def outcome(found):
+def outcome(accepted):
     """What came of messages: rows, truths, payloads, and refusals without the place."""
     return (
-        found.rows.to_pylist(),
-        found.truths.to_pylist(),
-        list(found.enriched),
-        [(one.reason, one.field, one.detail) for one in found.refused.values()],
+        accepted.rows.to_pylist(),
+        accepted.truths.to_pylist(),
+        list(accepted.enriched),
+        [(one.reason, one.field, one.detail) for one in accepted.refused.values()],
     )
 
 
@@ -186,14 +186,14 @@ class TestExactFields:
     def test_take_turns(self):
         """Transactions, truths and events with a type in one batch."""
         sent = [message(one) for one in (transaction(), truth(), bet(), transaction())]
-        found = accept(*sent, catalogue=DEPLOYED)
+        accepted = accept(*sent, catalogue=DEPLOYED)
 
-        assert found.rows["event_type"].to_pylist() == [
+        assert accepted.rows["event_type"].to_pylist() == [
             "card_transaction",
             "new_bet",
             "card_transaction",
         ]
-        assert found.truths["event_id"].to_pylist() == ["t1"]
+        assert accepted.truths["event_id"].to_pylist() == ["t1"]
 
 
 def completed(*payloads):
@@ -217,12 +217,12 @@ class TestAttributes:
     def test_are_those_of_the_parsers(self, payloads):
         """Byte for byte; an event with another value is left to them."""
         decoded = completed(*payloads)
-        for row, found in decoded.further.items():
+        for row, text in decoded.further.items():
             event = decoded.events[row]
             instants = instants_of(event, latest=LATEST)
             texts = {name: at and at.isoformat() for name, at in instants.items()}
 
-            assert found == msgspec.json.encode({**numerals_of(event), **texts})
+            assert text == msgspec.json.encode({**numerals_of(event), **texts})
 
     def test_of_usual_events_need_no_parser(self):
         """Numbers as numbers, an instant to the millisecond in UTC, or none."""

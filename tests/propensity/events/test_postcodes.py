@@ -121,11 +121,11 @@ class TestFind:
     @given(TABLES, st.lists(CODES, max_size=20))
     def test_agrees_with_a_dict(self, values, others):
         """Every postcode of the table gives its value, and no other gives one."""
-        found = index(values)
+        postcodes = index(values)
 
         for code in [*values, *others]:
             fallback = values.get(outward(code) or "")
-            assert found.find(code) == values.get(code, fallback)
+            assert postcodes.find(code) == values.get(code, fallback)
 
     @given(TABLES, st.text(max_size=20))
     def test_takes_any_text(self, values, postcode):
@@ -142,18 +142,24 @@ class TestFind:
 
     def test_passes_over_rows_without_an_index(self):
         """A postcode whose index is null or no number is as if it were not there."""
-        found = index({"AB101AB": None, "AB10": 2.5, "M11AA": math.nan, "M1": math.inf})
+        postcodes = index(
+            {"AB101AB": None, "AB10": 2.5, "M11AA": math.nan, "M1": math.inf}
+        )
 
-        assert found.find("AB10 1AB") == 2.5
-        assert found.find("M1 1AA") is None
-        assert len(found) == 1
+        assert postcodes.find("AB10 1AB") == 2.5
+        assert postcodes.find("M1 1AA") is None
+        assert len(postcodes) == 1
 
     def test_is_in_any_order(self):
         """The table's rows need not be sorted."""
         codes = np.array([b"M1", b"AB10", b"Z9"])
-        found = PostcodeIndex(codes, np.array([1.0, 2.0, 3.0]))
+        postcodes = PostcodeIndex(codes, np.array([1.0, 2.0, 3.0]))
 
-        assert [found.find(code) for code in ("AB10", "M1", "Z9")] == [2.0, 1.0, 3.0]
+        assert [postcodes.find(code) for code in ("AB10", "M1", "Z9")] == [
+            2.0,
+            1.0,
+            3.0,
+        ]
 
 
 class TestRealPostcodes:
@@ -169,10 +175,10 @@ class TestRealPostcodes:
             for row in rows
             if row["UK_IMD_E_score"] is not None
         }
-        found = index(values)
+        postcodes = index(values)
 
-        assert len(found) == len(values) > 10_000
+        assert len(postcodes) == len(values) > 10_000
         for row in rows:
             code = normalised(row["postcode"])
             assert outward(code) == row["outward"] or row["outward"] == "NPT"
-            assert found.find(row["postcode"].lower()) == values.get(code)
+            assert postcodes.find(row["postcode"].lower()) == values.get(code)

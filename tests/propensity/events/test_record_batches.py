@@ -80,22 +80,22 @@ class TestBatch:
     @given(ROWS.filter(len))
     def test_is_what_arrow_writes(self, rows):
         """Byte for byte."""
-        wanted = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+        expected = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
-        assert batch_of(rows).serialize() == wanted.serialize().to_pybytes()
+        assert batch_of(rows).serialize() == expected.serialize().to_pybytes()
 
     @QUICK
     @given(ROWS, st.data())
     def test_has_its_rows(self, rows, data):
         """All of them, or those that are taken; and there may be none."""
-        found = batch_of(rows)
+        batch = batch_of(rows)
         number = st.integers(0, max(0, len(rows) - 1))
         taken = data.draw(st.lists(number, unique=True)) if rows else []
 
-        found.rows.validate(full=True)
-        assert found.num_rows == len(rows)
-        assert found.rows.to_pylist() == rows
-        assert found.take(sorted(taken)).rows.to_pylist() == [
+        batch.rows.validate(full=True)
+        assert batch.num_rows == len(rows)
+        assert batch.rows.to_pylist() == rows
+        assert batch.take(sorted(taken)).rows.to_pylist() == [
             rows[row] for row in sorted(taken)
         ]
 
@@ -111,9 +111,9 @@ class TestBatch:
 )
 def test_texts_are_the_buffers_of_arrow(texts):
     """Of one width and of several, ASCII and not."""
-    wanted = column_of(pa.array(texts, pa.string()))
+    expected = column_of(pa.array(texts, pa.string()))
 
-    assert dense_texts(texts) == (wanted if texts else nulls(pa.string(), 0))
+    assert dense_texts(texts) == (expected if texts else nulls(pa.string(), 0))
 
 
 @given(st.lists(st.sampled_from(["a", "bc", "\u00e9"]), max_size=4))
@@ -127,8 +127,8 @@ def test_lines_are_texts(texts):
     """Without their line feeds, and counted in bytes."""
     written = "".join(f"{text}\n" for text in texts).encode()
 
-    found, wanted = lines(written, len(texts)), dense_texts(texts)
-    assert found == (wanted if texts else (0, (b"", bytes(4), b"")))
+    column, expected = lines(written, len(texts)), dense_texts(texts)
+    assert column == (expected if texts else (0, (b"", bytes(4), b"")))
 
 
 @given(st.sets(st.integers(0, 29)))

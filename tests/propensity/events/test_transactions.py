@@ -48,19 +48,19 @@ def card_refusal(event: dict[str, object] | bytes) -> tuple[str, str | None]:
 class TestTransactions:
     def test_come_bare(self):
         """Without type, use case, user and id: all of them follow from its fields."""
-        found = card(transaction())
+        stored = card(transaction())
 
-        assert (found["use_case"], found["event_type"]) == (
+        assert (stored["use_case"], stored["event_type"]) == (
             "card_fraud",
             "card_transaction",
         )
-        assert (found["event_id"], found["user_id"]) == ("t1", "t1")
-        assert found["event_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
-        assert json.loads(found["attributes"]) == {
+        assert (stored["event_id"], stored["user_id"]) == ("t1", "t1")
+        assert stored["event_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
+        assert json.loads(stored["attributes"]) == {
             **{name: n / 8 for n, name in enumerate(FEATURES)},
             "ingest_ts": "2026-03-01T12:00:00.500000+00:00",
         }
-        assert found["amount"] is None
+        assert stored["amount"] is None
 
     @pytest.mark.parametrize("absent", [..., None])
     @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ class TestTransactions:
     )
     def test_need_none_of_what_others_have(self, field, absent):
         """A field of those may be missing or null."""
-        found = card(transaction(**{field: absent}))
+        stored = card(transaction(**{field: absent}))
 
-        assert (found["event_id"], found["user_id"]) == ("t1", "t1")
+        assert (stored["event_id"], stored["user_id"]) == ("t1", "t1")
 
     @pytest.mark.parametrize("as_attributes", [False, True])
     def test_may_say_what_they_are(self, as_attributes):
@@ -143,8 +143,8 @@ class TestTransactions:
         )
 
         assert plain == quoted
-        found = json.loads(plain["attributes"])["V7"]
-        assert repr(found) == repr(number)
+        value = json.loads(plain["attributes"])["V7"]
+        assert repr(value) == repr(number)
 
     @pytest.mark.parametrize(
         ("text", "number"), [("1", 1.0), ("+1.5", 1.5), (".5", 0.5), ("5.", 5.0)]
@@ -159,9 +159,9 @@ class TestTransactions:
     )
     def test_are_identified_by_a_text_or_a_whole_number(self, literal, identity):
         """An id that counts up is the same as its digits in a string."""
-        found = card(written(transaction(), transaction_id=literal))
+        stored = card(written(transaction(), transaction_id=literal))
 
-        assert (found["event_id"], found["user_id"]) == (identity, identity)
+        assert (stored["event_id"], stored["user_id"]) == (identity, identity)
 
     @pytest.mark.parametrize(
         ("literal", "reason"),
@@ -193,9 +193,9 @@ class TestTransactions:
     )
     def test_say_when_they_were_taken(self, literal, moment):
         """In ISO 8601, or as seconds or milliseconds since 1970, quoted or not."""
-        found = card(written(transaction(), ingest_ts=literal))
+        stored = card(written(transaction(), ingest_ts=literal))
 
-        assert json.loads(found["attributes"])["ingest_ts"] == moment
+        assert json.loads(stored["attributes"])["ingest_ts"] == moment
 
     @pytest.mark.parametrize(
         "literal",
@@ -207,15 +207,15 @@ class TestTransactions:
     )
     def test_are_taken_whatever_their_moment_is(self, literal):
         """It is for the latency alone: a senseless one is null and refuses nothing."""
-        found = card(written(transaction(), ingest_ts=literal))
+        stored = card(written(transaction(), ingest_ts=literal))
 
-        assert json.loads(found["attributes"])["ingest_ts"] is None
+        assert json.loads(stored["attributes"])["ingest_ts"] is None
 
     def test_may_say_no_moment(self):
         """Then there is none in what is stored."""
-        found = card(transaction(ingest_ts=...))
+        stored = card(transaction(ingest_ts=...))
 
-        assert "ingest_ts" not in json.loads(found["attributes"])
+        assert "ingest_ts" not in json.loads(stored["attributes"])
 
     @given(st.integers(EARLIEST_MS, NOW_MS))
     def test_were_taken_at_one_moment_however_it_is_written(self, milliseconds):
@@ -225,9 +225,9 @@ class TestTransactions:
         if milliseconds > 1e11:
             spellings += [milliseconds, str(milliseconds)]
 
-        found = {instant_of(one, field="at", latest=NOW) for one in spellings}
+        moments = {instant_of(one, field="at", latest=NOW) for one in spellings}
 
-        assert found == {moment}
+        assert moments == {moment}
 
 
 class TestTruths:
@@ -321,9 +321,9 @@ class TestTruths:
                 is_fraud=spelled, truth_time=text, **({} if as_attributes else beside)
             )
             sent = message(event, **(beside if as_attributes else {}))
-            [found] = accept(sent, catalogue=DEPLOYED).truths.to_pylist()
-            assert (found["event_id"], found["label"]) == ("t1", label)
-            assert found["truth_time"] == moment
+            [stored] = accept(sent, catalogue=DEPLOYED).truths.to_pylist()
+            assert (stored["event_id"], stored["label"]) == ("t1", label)
+            assert stored["truth_time"] == moment
 
 
 class TestBareEvents:
@@ -362,19 +362,19 @@ class TestBareEvents:
         assert accept(sent, catalogue=DEPLOYED).truth_places == [0]
 
     @pytest.mark.parametrize(
-        ("name", "found"),
+        ("name", "expected"),
         [
             ("no_such_type", ("unknown_event_type", "event_type")),
             ("new_bet", ("missing_field", "event_type")),
             ("card_truth", ("missing_field", "is_fraud")),
         ],
     )
-    def test_are_what_an_attribute_says(self, name, found):
+    def test_are_what_an_attribute_says(self, name, expected):
         """A type that is named is not looked for in the fields."""
         sent = message(transaction(), event_type=name)
         refused = accept(sent, catalogue=DEPLOYED).refused[0]
 
-        assert (refused.reason, refused.field) == found
+        assert (refused.reason, refused.field) == expected
 
     @pytest.mark.parametrize("named", ["first_day_churn", "no_such_case"])
     def test_are_of_the_use_case_that_takes_them(self, named):

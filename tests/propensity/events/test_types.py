@@ -308,23 +308,23 @@ class TestIds:
             message(bet(event_id="e2"), "2"),
             message(registration(event_id="e3", city=f"a{character}b"), "3"),
         ]
-        found = accept(*sent)
-        [(place, refused)] = found.refused.items()
+        accepted = accept(*sent)
+        [(place, refused)] = accepted.refused.items()
 
         assert (place, refused.reason, refused.field) == (0, "bad_value", field)
-        assert found.rows.column("event_id").to_pylist() == ["e2", "e3"]
+        assert accepted.rows.column("event_id").to_pylist() == ["e2", "e3"]
 
     def test_of_messages_have_the_same_rule(self):
         """An id that an attribute gives, or the message, is one of the event."""
         bare = bet(event_id=...)
-        found = accept(
+        accepted = accept(
             message(bare, "m1", event_id="a\tb"),
             message(bare, "m2", event_id="\u00ad is no control character"),
             message(bare, "m\n3"),
         )
 
-        assert found.rows.column("message_id").to_pylist() == ["m2"]
-        assert {place: why.field for place, why in found.refused.items()} == {
+        assert accepted.rows.column("message_id").to_pylist() == ["m2"]
+        assert {place: why.field for place, why in accepted.refused.items()} == {
             0: "event_id",
             2: "event_id",
         }
@@ -384,7 +384,7 @@ class TestDeclarations:
         assert types["pause"].amount is None
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "problem"),
         [
             ('[spin]\nodds = "float"', "odds is 'float'"),
             ("[spin]\nodds = 5", "odds is 5"),
@@ -412,7 +412,7 @@ class TestDeclarations:
             ('[spin]\ncity = "number"', "city is text or text or null everywhere"),
         ],
     )
-    def test_that_cannot_be_are_refused(self, text, told):
+    def test_that_cannot_be_are_refused(self, text, problem):
         """An unknown kind, two fields for one column, a name that is taken."""
-        with pytest.raises(ValueError, match=re.escape(told)):
+        with pytest.raises(ValueError, match=re.escape(problem)):
             declared(text)

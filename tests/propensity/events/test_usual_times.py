@@ -53,20 +53,20 @@ class TestUsualTimes:
     @example(["2026-03-01T12:00:00.123z"])
     def test_are_those_that_arrow_reads(self, texts):
         """In whatever company; what is in no calendar or otherwise written is not."""
-        found = usual_times(texts)
+        times = usual_times(texts)
 
-        assert found is None or found.tolist() == read_by_arrow(texts)
+        assert times is None or times.tolist() == read_by_arrow(texts)
 
     @given(st.lists(st.datetimes(), min_size=1, max_size=4), st.data())
     def test_have_as_many_decimals_each(self, moments, data):
         """None, three or six: those are read here."""
         to = data.draw(st.sampled_from(["seconds", "milliseconds", "microseconds"]))
         texts = [f"{at.isoformat(timespec=to)}Z" for at in moments]
-        found = usual_times(texts)
+        times = usual_times(texts)
 
-        assert found is not None
-        assert found.dtype == np.int64
-        assert found.tolist() == read_by_arrow(texts)
+        assert times is not None
+        assert times.dtype == np.int64
+        assert times.tolist() == read_by_arrow(texts)
 
     @pytest.mark.parametrize("cut", range(len(USUAL) + 1))
     def test_stand_in_a_text_each(self, cut):

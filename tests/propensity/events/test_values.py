@@ -86,10 +86,10 @@ class TestAmounts:
     @pytest.mark.parametrize(("literal", "amount"), AMOUNTS.items())
     def test_are_what_was_written(self, literal, amount):
         """Every spelling that JSON has of an amount is that amount, to the cent."""
-        found = row(spoilt(literal))["amount"]
+        stored = row(spoilt(literal))["amount"]
 
-        assert found == Decimal(amount)
-        assert not found.is_signed()
+        assert stored == Decimal(amount)
+        assert not stored.is_signed()
 
     @pytest.mark.parametrize("literal", BAD_AMOUNTS)
     def test_have_bounds(self, literal):
@@ -136,9 +136,9 @@ class TestAmounts:
         digits = f"{Decimal(cents).scaleb(-2 - exponent):f}"
         digits += "0" * zeros if "." in digits else ""
         letter = sign if exponent >= 0 else sign[0]
-        found = amount_of(f"{digits}{letter}{exponent}".encode(), field="amount")
+        parsed = amount_of(f"{digits}{letter}{exponent}".encode(), field="amount")
 
-        assert found == Decimal(cents).scaleb(-2)
+        assert parsed == Decimal(cents).scaleb(-2)
 
     @given(st.decimals(allow_nan=False, allow_infinity=False))
     def test_are_exact_or_refused(self, number):
@@ -146,11 +146,11 @@ class TestAmounts:
         cents = Fraction(number) * 100
         is_within = 0 <= number <= MAXIMUM_AMOUNT and cents.denominator == 1
         try:
-            found = amount_of(str(number).encode(), field="amount")
+            parsed = amount_of(str(number).encode(), field="amount")
         except Refused as refused:
-            found = refused.reason
+            parsed = refused.reason
 
-        assert found == (number if is_within else "bad_amount")
+        assert parsed == (number if is_within else "bad_amount")
 
 
 class TestNumbers:
@@ -222,10 +222,10 @@ class TestTimes:
     def test_are_moments_in_utc(self, text, moment):
         """ISO 8601, with an offset or without; without one it is UTC, and a date alone
         is its midnight."""
-        found = row(timed(text))
+        stored = row(timed(text))
 
-        assert found["event_time"] == moment
-        assert found["event_date"] == moment.date()
+        assert stored["event_time"] == moment
+        assert stored["event_date"] == moment.date()
 
     @pytest.mark.parametrize("digits", range(1, 10))
     def test_are_kept_to_the_microsecond(self, digits):
@@ -293,9 +293,9 @@ class TestAges:
     @pytest.mark.parametrize("birth", ["2026-03-03", "1875-03-01", "0001-01-01"])
     def test_are_those_of_people(self, birth):
         """Born after the event, or more than 150 years before it: refused."""
-        found = refusal(registration(date_of_birth=birth))
+        refused = refusal(registration(date_of_birth=birth))
 
-        assert found == ("bad_value", "date_of_birth")
+        assert refused == ("bad_value", "date_of_birth")
 
     @pytest.mark.parametrize(
         "text",
@@ -303,9 +303,9 @@ class TestAges:
     )
     def test_are_of_a_birth_date(self, text):
         """A date is YYYY-MM-DD, and one that there was."""
-        found = refusal(registration(date_of_birth=text))
+        refused = refusal(registration(date_of_birth=text))
 
-        assert found == ("bad_value", "date_of_birth")
+        assert refused == ("bad_value", "date_of_birth")
 
     @pytest.mark.parametrize(
         ("literal", "reason"),
@@ -339,10 +339,10 @@ class TestLabels:
     )
     def test_are_zero_or_one(self, literal, label):
         """Or true and false; null while it is not known."""
-        found = row(written(registration(), label=literal))["label"]
+        stored = row(written(registration(), label=literal))["label"]
 
-        assert found == label
-        assert not isinstance(found, bool)
+        assert stored == label
+        assert not isinstance(stored, bool)
 
     def test_may_be_left_out(self):
         """A label that is not there is not known."""
