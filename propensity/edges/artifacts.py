@@ -204,13 +204,9 @@ class Artifacts:
         Raises:
             ArtifactError: Its bytes are damaged: they are not those of its checksum.
         """
-        blob = self._bucket.blob(name)
-        with self._translated(name):
-            try:
-                data = blob.download_as_bytes(**self._limits)
-            except api.NotFound:
-                return None
-        return Stored(data, int(blob.generation))
+        stored = self.find_newer(name, than=0)
+        assert not isinstance(stored, Unchanged)
+        return stored
 
     def find_newer(self, name: str, *, than: int) -> Stored | Unchanged | None:
         """
@@ -223,14 +219,11 @@ class Artifacts:
         Returns:
             The object, UNCHANGED, or None if there is none (any more).
         """
-        if not than:
-            return self.find(name)
         blob = self._bucket.blob(name)
+        condition = {"if_generation_not_match": than} if than else {}
         with self._translated(name):
             try:
-                data = blob.download_as_bytes(
-                    if_generation_not_match=than, **self._limits
-                )
+                data = blob.download_as_bytes(**condition, **self._limits)
             except api.NotModified:
                 return UNCHANGED
             except api.NotFound:

@@ -143,8 +143,7 @@ class BigQuery:
 
         def run() -> Result:
             with self._translated():
-                job = self._start(sql, parameters)
-                return take(job, job.result(retry=self._retry, timeout=self._timeout))
+                return take(*self._run(sql, parameters))
 
         if _TRANSACTION not in sql:
             return run()
@@ -159,20 +158,18 @@ class BigQuery:
         except api.RetryError as error:
             raise error.cause from None
 
+    def _run(self, sql: str, parameters: Parameters | None) -> tuple[Any, Any]:
+        """Run a statement to its end; return its job and its rows."""
+        job = self._start(sql, parameters)
+        return job, job.result(retry=self._retry, timeout=self._timeout)
+
     def _start(
         self, sql: str, parameters: Parameters | None, *, dry_run: bool = False
     ) -> bigquery.QueryJob:
-        config = bigquery.QueryJobConfig(
-            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
-            query_parameters=[
-                query_parameter(name, value)
-                for name, value in (parameters or {}).items()
-            ],
-            labels=self._labels,
-            dry_run=dry_run,
-            # A query that timed out here must not go on beside the next try.
-            job_timeout_ms=1000 * self.settings.query_timeout_s,
-        )
+        config = self._config(parameters)
+        config.dry_run = dry_run
+        # A query that timed out here must not go on beside the next try.
+        config.job_timeout_ms = 1000 * self.settings.query_timeout_s
         if not dry_run:  # it bills nothing, and says how much it would be
             config.maximum_bytes_billed = self.settings.maximum_bytes_billed
         job = self.client.query(
@@ -185,6 +182,16 @@ class BigQuery:
         if not dry_run:
             job.add_done_callback(self._count)  # type: ignore[no-untyped-call]
         return job
+
+    def _config(self, parameters: Parameters | None) -> bigquery.QueryJobConfig:
+        return bigquery.QueryJobConfig(
+            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
+            query_parameters=[
+                query_parameter(name, value)
+                for name, value in (parameters or {}).items()
+            ],
+            labels=self._labels,
+        )
 
     def _count(self, job: Any) -> None:
         self.bytes_billed += int(job.total_bytes_billed or 0)

@@ -39,9 +39,9 @@ def query_parameter(name: str, value: Any) -> Any:
 
 def type_of_parameter(name: str, value: Any) -> str:
     """Return the type of ``query_parameter``, as SQL names it."""
-    given = query_parameter(name, value).to_api_repr()["parameterType"]
-    is_array = given["type"] == "ARRAY"
-    return f"ARRAY<{given['arrayType']['type']}>" if is_array else str(given["type"])
+    kind = query_parameter(name, value).to_api_repr()["parameterType"]
+    is_array = kind["type"] == "ARRAY"
+    return f"ARRAY<{kind['arrayType']['type']}>" if is_array else str(kind["type"])
 
 
 def _kind(name: str, value: object) -> str:
@@ -80,21 +80,21 @@ def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
 
 def definition_of(table: Table, table_id: str) -> bigquery.Table:
     """Return a table's definition for the API, the same as ``Table.ddl`` in SQL."""
-    made = bigquery.Table(table_id, schema=schema_of(table))
-    made.description = table.description
-    made.clustering_fields = list(table.clustering)
-    made.require_partition_filter = table.requires_filter or None
+    definition = bigquery.Table(table_id, schema=schema_of(table))
+    definition.description = table.description
+    definition.clustering_fields = list(table.clustering)
+    definition.require_partition_filter = table.requires_filter or None
     if table.buckets:
-        made.range_partitioning = bigquery.RangePartitioning(
+        definition.range_partitioning = bigquery.RangePartitioning(
             field=table.partition,
             range_=bigquery.PartitionRange(start=0, end=table.buckets, interval=1),
         )
     else:
-        made.time_partitioning = bigquery.TimePartitioning(
+        definition.time_partitioning = bigquery.TimePartitioning(
             field=table.partition,
             expiration_ms=table.expiration_days * DAY_MS or None,
         )
-    return made
+    return definition
 
 
 def conforming(rows: pa.Table, table: Table) -> pa.Table:

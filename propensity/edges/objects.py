@@ -35,8 +35,10 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 # What an answer to a whole object says, and to a range of one.
 _OF_OBJECTS = (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED, HTTPStatus.NOT_FOUND)
 _OF_RANGES = (
-    *(HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT),
-    *(HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+    HTTPStatus.OK,
+    HTTPStatus.PARTIAL_CONTENT,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
 )
 
 
@@ -86,7 +88,8 @@ class Objects:
         """
         self._http = http
         self._failures: tuple[type[Exception], ...] = (
-            *(urllib3.exceptions.HTTPError, OSError),
+            urllib3.exceptions.HTTPError,
+            OSError,
             *failures,
         )
         self._bucket = bucket
@@ -144,10 +147,8 @@ class Objects:
                 return None
             if answer.status == HTTPStatus.NOT_MODIFIED:
                 return UNCHANGED
-            data, generation = (
-                answer.read(),
-                answer.headers.get("X-Goog-Generation", ""),
-            )
+            data = answer.read()
+            generation = answer.headers.get("X-Goog-Generation", "")
             if not generation.isdecimal():
                 raise Unavailable(
                     "the answer is not from Cloud Storage: it names no generation"
@@ -171,7 +172,6 @@ class Objects:
             AccessDenied, Unavailable: As named.
             PropensityError: Cloud Storage refuses the request.
         """
-        wanted = {"Range": f"bytes={first}-{first + size - 1}"}
         try:
             data = bytearray(size)
         except (MemoryError, OverflowError):
@@ -181,7 +181,8 @@ class Objects:
                 "than this machine's memory"
             ) from None
         at = 0
-        with self._answer(name, headers=wanted, expected=_OF_RANGES) as answer:
+        span = {"Range": f"bytes={first}-{first + size - 1}"}
+        with self._answer(name, headers=span, expected=_OF_RANGES) as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 raise ArtifactError(f"gs://{self._bucket}/{name} does not exist")
             # An empty or shorter object is refused as an unsatisfiable range.

@@ -18,7 +18,7 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from propensity.edges.bigquery import Parameters
-from propensity.edges.columns import conforming, query_parameter, schema_of
+from propensity.edges.columns import conforming, schema_of
 from propensity.edges.definitions import Definitions
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class Warehouse(Definitions):
         are raised, when this returns.
         """
         with self._translated():
-            job = self._start(sql, parameters)
-            result = job.result(retry=self._retry, timeout=self._timeout)
+            _, result = self._run(sql, parameters)
         return self._streamed(result)
 
     def _streamed(self, result: Any) -> Iterator[pa.RecordBatch]:
@@ -90,8 +89,7 @@ class Warehouse(Definitions):
         BigQuery keeps them for a day, up to 10 GB compressed, and bills no reading.
         """
         with self._translated():
-            job = self._start(sql, parameters)
-            job.result(retry=self._retry, timeout=self._timeout)
+            job, _ = self._run(sql, parameters)
         return Parts(self, job.destination.path.lstrip("/"), column)
 
     def _part(self, table: str, restriction: str) -> Iterator[pa.RecordBatch]:
@@ -118,8 +116,7 @@ class Warehouse(Definitions):
         import pyarrow as pa
 
         with self._translated():
-            job = self._start(sql, parameters)
-            result = job.result(retry=self._retry, timeout=self._timeout)
+            _, result = self._run(sql, parameters)
             # A few rows are faster with the answer than through the Storage API.
             is_small = (result.total_rows or 0) <= _SMALL_ROWS
             table = (
@@ -271,14 +268,8 @@ class Warehouse(Definitions):
         Source:
             https://cloud.google.com/bigquery/pricing, on-demand compute pricing.
         """
-        config = bigquery.QueryJobConfig(
-            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
-            query_parameters=[
-                query_parameter(name, value) for name, value in parameters.items()
-            ],
-            maximum_bytes_billed=self.settings.lookup_maximum_bytes_billed,
-            labels=self._labels,
-        )
+        config = self._config(parameters)
+        config.maximum_bytes_billed = self.settings.lookup_maximum_bytes_billed
         limit = float(self.settings.lookup_timeout_s)
         self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
         with self._translated(limit="PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED"):

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -76,13 +76,7 @@ class Edges:
     threads: Executor
 
     @classmethod
-    def open(
-        cls,
-        settings: Settings,
-        clock: Clock,
-        *,
-        threads: Executor,
-    ) -> Edges:
+    def open(cls, settings: Settings, clock: Clock, *, threads: Executor) -> Edges:
         """Open the clients."""
         return cls(
             settings=settings,
@@ -207,7 +201,7 @@ class Consumer(ABC):
     ) -> None:
         """Append refused messages to ``dead_letters``, each append within its limit."""
         received_at = self.edges.clock.now()
-        piece: dict[int, Refused] = {}
+        parts: list[dict[int, Refused]] = [{}]
         size = 0
         for place, reason in refused.items():
             # The traceback would keep all messages of the batch in memory.
@@ -215,21 +209,13 @@ class Consumer(ABC):
             message = messages[place]
             length = min(len(message.data), MAXIMUM_RAW_BYTES)
             length += sum(len(k) + len(v) for k, v in message.attributes.items())
-            if piece and size + length > MAXIMUM_RAW_BYTES:
-                await self._append_dead_letters(messages, piece, received_at)
-                piece, size = {}, 0
-            piece[place] = reason
+            if parts[-1] and size + length > MAXIMUM_RAW_BYTES:
+                parts.append({})
+                size = 0
+            parts[-1][place] = reason
             size += length
-        if piece:
-            await self._append_dead_letters(messages, piece, received_at)
-
-    async def _append_dead_letters(
-        self,
-        messages: Sequence[Message],
-        refused: Mapping[int, Refused],
-        received_at: datetime,
-    ) -> None:
-        rows = dead_letters(
-            messages, refused, received_at=received_at, personal=self._personal
-        )
-        await self.edges.appends.append(tables.DEAD_LETTERS, rows)
+        for part in parts:
+            rows = dead_letters(
+                messages, part, received_at=received_at, personal=self._personal
+            )
+            await self.edges.appends.append(tables.DEAD_LETTERS, rows)

@@ -47,7 +47,14 @@ from propensity.waiting.threads import in_thread
 SCORING_GROUPS = 2
 
 
-class ScoredEvent(msgspec.Struct, gc=False):
+class _Enriched(msgspec.Struct, gc=False):
+    user_id: str
+    event_time: str
+    event_id: str
+    use_case: str
+
+
+class ScoredEvent(_Enriched, gc=False):
     """
     The fields of an enriched event that scoring needs, and its message.
 
@@ -58,20 +65,9 @@ class ScoredEvent(msgspec.Struct, gc=False):
         message: Of Pub/Sub.
     """
 
-    user_id: str
-    event_time: str
-    event_id: str
-    use_case: str
     features: Any = None
     ingested_at: Any = msgspec.UNSET
     message: Any = None
-
-
-class _Enriched(msgspec.Struct, gc=False):
-    user_id: str
-    event_time: str
-    event_id: str
-    use_case: str
 
 
 _decode_enriched = msgspec.json.Decoder(_Enriched).decode
