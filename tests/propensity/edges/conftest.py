@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -24,3 +26,16 @@ def warehouse(settings) -> Iterator[Warehouse]:
     opened.create(PREDICTIONS_STAGING)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def opened(settings) -> Iterator[Callable[..., Warehouse]]:
+    """Open the dataset with some settings changed, until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def open_with(**changed: object) -> Warehouse:
+            changed_warehouse = Warehouse.open(replace(settings, **changed))
+            stack.callback(changed_warehouse.close)
+            return changed_warehouse
+
+        yield open_with

@@ -33,9 +33,9 @@ def opened(environment, monkeypatch) -> Iterator[Callable[..., Artifacts]]:
         def open_with(**changed: str) -> Artifacts:
             for name, value in changed.items():
                 monkeypatch.setenv(name, value)
-            made = Artifacts.open(Settings.from_environment())
-            stack.callback(made.close)
-            return made
+            bucket = Artifacts.open(Settings.from_environment())
+            stack.callback(bucket.close)
+            return bucket
 
         yield open_with
 
@@ -94,9 +94,9 @@ class TestCreate:
         """Where the answer to a write is lost, the retry finds its own bytes."""
         lost = []
 
-        def lose_one(asked):
-            if asked.method == "POST" and not lost:
-                lost.append(asked)
+        def lose_one(request):
+            if request.method == "POST" and not lost:
+                lost.append(request)
                 return Proxy.LOST
             return None
 
@@ -115,12 +115,12 @@ class TestCreateOnly:
     def refusing(may_read: bool):
         """Answer as Cloud Storage does: an overwrite takes the right to delete."""
 
-        def rule(asked):
-            if asked.method == "GET" and not may_read:
+        def rule(request):
+            if request.method == "GET" and not may_read:
                 return refusal("storage.objects.get")
-            if asked.method == "POST" and b"taken" in asked.body:
+            if request.method == "POST" and b"taken" in request.body:
                 return refusal("storage.objects.delete")
-            if asked.method == "POST" and b"elsewhere" in asked.body:
+            if request.method == "POST" and b"elsewhere" in request.body:
                 return refusal("storage.objects.create")
             return None
 
@@ -201,10 +201,10 @@ class TestReplace:
 
         def add(number: int) -> None:
             while True:
-                found = artifacts.read("counter")
-                more = json.dumps([*json.loads(found.data), number]).encode()
+                stored = artifacts.read("counter")
+                more = json.dumps([*json.loads(stored.data), number]).encode()
                 try:
-                    artifacts.replace("counter", more, generation=found.generation)
+                    artifacts.replace("counter", more, generation=stored.generation)
                 except Conflict:
                     continue
                 return
@@ -303,8 +303,7 @@ class TestFailures:
             artifacts.create("a", b"")
 
     def test_are_retryable_where_nobody_listens(self, opened):
-        """A closed port is 503 within the deadline. The message says what happened,
-        who was asked, and what starts an emulator."""
+        """A closed port is 503 within the deadline, and the message names it."""
         [port] = free_ports(1)
         artifacts = opened(
             STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}",
@@ -314,12 +313,10 @@ class TestFailures:
         with pytest.raises(Unavailable) as caught:
             artifacts.find("a")
 
-        told = caught.value.message
-        assert told.startswith("Cloud Storage did not answer: the connection was refus")
         assert (
-            f"Nothing listens at http://{HOST}:{port} (STORAGE_EMULATOR_HOST)" in told
+            f"Nothing listens at http://{HOST}:{port} (STORAGE_EMULATOR_HOST)"
+            in caught.value.message
         )
-        assert "`make up`" in told
 
     @pytest.mark.parametrize("status", [500, 503])
     def test_are_retryable_while_the_service_fails(
@@ -350,7 +347,7 @@ class TestFailures:
         """Refused downloads are closed, not left to the collector, which would say so
         with the warning that fails this test."""
         with Proxy(
-            storage_emulator.url, lambda asked: 503 if asked.number < 2 else 403
+            storage_emulator.url, lambda request: 503 if request.number < 2 else 403
         ) as proxy:
             with pytest.raises(PropensityError, match="refuses"):
                 through(proxy).find("a")
@@ -361,7 +358,7 @@ class TestFailures:
     def test_that_pass_are_not_seen(self, storage_emulator, through):
         """One failure is retried, and the answer is what it would have been."""
         with Proxy(
-            storage_emulator.url, lambda asked: 503 if asked.number == 0 else None
+            storage_emulator.url, lambda request: 503 if request.number == 0 else None
         ) as proxy:
             assert through(proxy).find("a") is None
             assert len(proxy.asked) >= 2

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
-import grpc
 import pytest
 from google.api_core import exceptions as api
 from google.auth.exceptions import RefreshError
@@ -105,68 +103,51 @@ class TestErrors:
     )
     def test_of_bigquery_are_understood_by_their_words(self, error, ours, retryable):
         """What BigQuery says, and the emulator may not, has its class, too."""
-        found = translated(error)
+        translation = translated(error)
 
-        assert type(found) is ours
-        assert found.retryable is retryable
+        assert type(translation) is ours
+        assert translation.retryable is retryable
 
-    def test_of_the_account_pass_as_well(self, settings):
+    def test_of_the_account_pass_as_well(self, warehouse):
         """While the metadata server fails there is no token; a retry may get one."""
-        opened = Warehouse.open(settings)
         with (
             pytest.raises(Unavailable, match="BigQuery was not asked"),
-            opened._translated(),
+            warehouse._translated(),
         ):
             raise RefreshError("no metadata server")
-        opened.close()
 
-    def test_say_who_was_asked_where_nobody_answers(self, settings):
+    def test_say_who_was_asked_where_nobody_answers(self, opened):
         """An emulator's address with its variable, and what starts it: for queries and
         for rows, which come from an emulator of their own. Google needs no name."""
         [port] = free_ports(1)
-        opened = Warehouse.open(
-            replace(
-                settings,
-                retry_deadline_s=1,
-                bigquery_endpoint=f"http://127.0.0.1:{port}",
-                bigquery_storage_endpoint=f"127.0.0.1:{port}",
-            )
+        queries = opened(
+            retry_deadline_s=1, bigquery_endpoint=f"http://127.0.0.1:{port}"
         )
-        with pytest.raises(Unavailable) as caught:
-            opened.rows("SELECT 1 AS one")
-        opened.close()
+        rows = opened(retry_deadline_s=1, bigquery_storage_endpoint=f"127.0.0.1:{port}")
 
-        told = caught.value.message
-        assert told.startswith("BigQuery did not answer: the connection was refused")
-        assert f"Nothing listens at http://127.0.0.1:{port} (BIGQUERY_EMULAT" in told
-        assert "`make up`" in told
-        with pytest.raises(Unavailable) as caught, opened._translated():
-            raise api.from_grpc_status(grpc.StatusCode.UNAVAILABLE, "refused")
-        told = caught.value.message
-        assert f"at 127.0.0.1:{port} (BIGQUERY_STORAGE_EMULATOR_HOST)" in told
-        opened = Warehouse.open(
-            replace(
-                settings,
-                retry_deadline_s=1,
-                bigquery_storage_endpoint=f"127.0.0.1:{port}",
-            )
+        with pytest.raises(Unavailable) as caught:
+            queries.rows("SELECT 1 AS one")
+        assert (
+            f"Nothing listens at http://127.0.0.1:{port} (BIGQUERY_EMULATOR_HOST)"
+            in caught.value.message
         )
         with pytest.raises(Unavailable) as caught:
-            list(opened.batches("SELECT 1 AS one"))
-        opened.close()
-        assert "(BIGQUERY_STORAGE_EMULATOR_HOST)" in caught.value.message
+            list(rows.batches("SELECT 1 AS one"))
+        assert (
+            f"at 127.0.0.1:{port} (BIGQUERY_STORAGE_EMULATOR_HOST)"
+            in caught.value.message
+        )
         google = translated(ConnectionError("reset")).message
         assert google == "BigQuery did not answer in time: ConnectionError"
 
     @pytest.mark.parametrize("status", [500, 503])
-    def test_that_pass_are_not_seen(self, settings, bigquery_emulator, status):
+    def test_that_pass_are_not_seen(self, opened, bigquery_emulator, status):
         """One failed request is sent again."""
         with Proxy(
-            bigquery_emulator.url, lambda asked: status if asked.number == 0 else None
+            bigquery_emulator.url,
+            lambda request: status if request.number == 0 else None,
         ) as proxy:
-            opened = Warehouse.open(replace(settings, bigquery_endpoint=proxy.url))
-            [row] = opened.rows("SELECT 1 AS one")
-            opened.close()
+            [row] = opened(bigquery_endpoint=proxy.url).rows("SELECT 1 AS one")
 
         assert row["one"] == 1
         assert len(proxy.asked) >= 2
@@ -190,72 +171,60 @@ class TestTransactions:
         "COMMIT TRANSACTION; SELECT 1 AS one"
     )
 
-    def _tried(
-        self, settings, upstream: str, sql: str, *, aborted: int, timeout_s: int = 60
-    ) -> tuple[list[str], int]:
-        """What the rows of a statement were, and how often it was asked for, where
-        BigQuery aborts it so many times."""
-        started: list[int] = []
+    @pytest.fixture
+    def outcome(self, opened, warehouse, bigquery_emulator):
+        """Run a statement that BigQuery aborts so many times; return the error's
+        message, or "done", and the number of tries."""
 
-        def rule(asked):
-            if asked.method == "POST" and asked.path.partition("?")[0].endswith(
-                "/jobs"
-            ):
-                started.append(asked.number)
-                if len(started) <= aborted:
-                    return 400, self.ABORTED
-            return None
+        def run(sql: str, *, aborted: int, timeout_s: int = 60) -> tuple[str, int]:
+            started: list[int] = []
 
-        with Proxy(upstream, rule) as proxy:
-            opened = Warehouse.open(
-                replace(
-                    settings, bigquery_endpoint=proxy.url, query_timeout_s=timeout_s
-                )
-            )
-            try:
-                opened.execute(sql)
-                return ["done"], len(started)
-            except Conflict as error:
-                return [error.message], len(started)
-            finally:
-                opened.close()
+            def rule(request):
+                path = request.path.partition("?")[0]
+                if request.method == "POST" and path.endswith("/jobs"):
+                    started.append(request.number)
+                    if len(started) <= aborted:
+                        return 400, self.ABORTED
+                return None
 
-    def test_are_tried_again_where_another_was_first(
-        self, settings, warehouse, bigquery_emulator
-    ):
+            with Proxy(bigquery_emulator.url, rule) as proxy:
+                try:
+                    opened(
+                        bigquery_endpoint=proxy.url, query_timeout_s=timeout_s
+                    ).execute(sql)
+                except Conflict as error:
+                    return error.message, len(started)
+                return "done", len(started)
+
+        return run
+
+    def test_are_tried_again_where_another_was_first(self, outcome):
         """What is aborted has changed nothing, and the run need not begin anew."""
-        upstream = bigquery_emulator.url
-        assert self._tried(settings, upstream, self.SCRIPT, aborted=2) == (["done"], 3)
+        assert outcome(self.SCRIPT, aborted=2) == ("done", 3)
 
-    def test_are_given_up_after_the_time_of_a_query(
-        self, settings, warehouse, bigquery_emulator
-    ):
+    def test_are_given_up_after_the_time_of_a_query(self, outcome):
         """The error is the conflict itself, and nothing about tries."""
-        [told], tries = self._tried(
-            settings, bigquery_emulator.url, self.SCRIPT, aborted=99, timeout_s=3
-        )
+        message, tries = outcome(self.SCRIPT, aborted=99, timeout_s=3)
 
-        assert told.startswith("another run wrote the same table meanwhile")
+        assert message.startswith("another run wrote the same table meanwhile")
         assert 1 < tries < 99
 
-    def test_only_are_tried_again(self, settings, warehouse, bigquery_emulator):
+    def test_only_are_tried_again(self, outcome):
         """BigQuery itself queues a single statement, and tries it again."""
         alone = "DELETE FROM ma_predictions_staging WHERE run_id = 'x'"
-        [told], tries = self._tried(settings, bigquery_emulator.url, alone, aborted=1)
+        message, tries = outcome(alone, aborted=1)
 
-        assert (told.partition(":")[0], tries) == (
-            "another run wrote the same table meanwhile",
-            1,
-        )
+        assert message.startswith("another run wrote the same table meanwhile:")
+        assert tries == 1
 
 
 class TestDenied:
     ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
 
     @pytest.fixture
-    def denying(self, settings, bigquery_emulator) -> Iterator[Warehouse]:
+    def denying(self, opened, bigquery_emulator) -> Iterator[Warehouse]:
         """A warehouse that BigQuery denies everything about datasets."""
-        told = {
+        error = {
             "error": {
                 "code": 403,
                 "message": "Access Denied: Dataset theirs:analytics_1: Permission "
@@ -265,17 +234,9 @@ class TestDenied:
                 "status": "PERMISSION_DENIED",
             }
         }
-        denied = (403, json.dumps(told).encode())
+        denied = (403, json.dumps(error).encode())
         with Proxy(bigquery_emulator.url, lambda _: denied) as proxy:
-            opened = Warehouse.open(
-                replace(
-                    settings,
-                    bigquery_endpoint=proxy.url,
-                    ga4_dataset="theirs.analytics_1",
-                )
-            )
-            yield opened
-            opened.close()
+            yield opened(bigquery_endpoint=proxy.url, ga4_dataset="theirs.analytics_1")
 
     def test_names_account_dataset_and_role(self, denying):
         """Whoever reads the error knows what to grant, to whom, and who can."""
