@@ -29,7 +29,7 @@ UserId = Annotated[
 ]
 UseCaseName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
 Version = Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")] | int | None
-Never = Annotated[bool, Meta(extra_json_schema={"const": False})]
+AlwaysFalse = Annotated[bool, Meta(extra_json_schema={"const": False})]
 # A number in a request may be a text, as data files and programs write it.
 _NUMERAL = "^[+-]?([0-9]{1,40}[.]?[0-9]{0,40}|[.][0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"
 Number = Annotated[str, Meta(pattern=_NUMERAL)] | float | None
@@ -51,7 +51,7 @@ def _one_of(names: Sequence[str]) -> Any:
 
 
 AnyUseCase = _one_of(usecases.names())
-# Others score events as they happen, and have nobody to score by day.
-OfUsers = _one_of(
+# Other use cases score events as they happen, and no users by day.
+UserUseCase = _one_of(
     [name for name in usecases.names() if not usecases.load(name).scores_events]
 )

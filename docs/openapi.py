@@ -227,15 +227,15 @@ def _scheduled(target: str) -> Schema:
         "model_evaluation": "Evaluation",
         "compact_features": "Compaction",
     }[target]
-    # Only this one can be asked for all days of the export.
-    asked = "PredictionRun" if target == "predictions" else "Run"
+    # Only predictions can sum up all days of the export anew.
+    request = "PredictionRun" if target == "predictions" else "Run"
     return {
         "operationId": target,
         "summary": TITLES[target],
         **_limit(target),
         "requestBody": {
             "required": False,
-            "content": {JSON: {"schema": _ref(asked)}},
+            "content": {JSON: {"schema": _ref(request)}},
         },
         "responses": {
             "200": _json("Done, now or before", _ref(answer)),
@@ -273,7 +273,7 @@ def _lookups() -> Schema:
             "schema": {"type": "string", "enum": ["0", "1"]},
         },
     ]
-    # The body that makes a request too large or of another type is none of a GET's.
+    # A GET has no body that could be too large or of another type.
     of_get = [
         error
         for error in failures

@@ -15,18 +15,18 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from docs.fields import (
     REFERENCE,
+    AlwaysFalse,
     AnyUseCase,
     Closed,
     Count,
     Moment,
-    Never,
     Number,
-    OfUsers,
     Schema,
     Share,
     Text,
     UseCaseName,
     UserId,
+    UserUseCase,
     Version,
 )
 from propensity import tables, usecases
@@ -65,20 +65,20 @@ class Run(Closed, kw_only=True):
 
 
 class PredictionRun(Run, kw_only=True):
-    use_case: OfUsers | UnsetType = UNSET
+    use_case: UserUseCase | UnsetType = UNSET
     full: Annotated[bool, Meta(description="Sum up all days of the export anew")] = (
         False
     )
 
 
-class Ran(Closed, kw_only=True):
+class RunAnswer(Closed, kw_only=True):
     use_case: str
     as_of: date
     bytes_billed: int
     repeated: bool
 
 
-class OfExport(Ran, kw_only=True):
+class ExportRunAnswer(RunAnswer, kw_only=True):
     """A run that reads the export where its use case does."""
 
     data_until: date | UnsetType = UNSET
@@ -87,7 +87,7 @@ class OfExport(Ran, kw_only=True):
     streamed_days: list[date] | UnsetType = UNSET
 
 
-class Training(OfExport, kw_only=True):
+class Training(ExportRunAnswer, kw_only=True):
     model_version: Count
     promoted: bool
     verdict: str
@@ -127,7 +127,7 @@ class ExpectedValue(Closed, kw_only=True):
     high: float
 
 
-class Publication(OfExport, kw_only=True):
+class Publication(ExportRunAnswer, kw_only=True):
     model_version: int
     users: int
     mean_probability: Share | None
@@ -141,7 +141,7 @@ class Publication(OfExport, kw_only=True):
     export_days_read: int | UnsetType = UNSET
 
 
-class Compaction(Ran, kw_only=True):
+class Compaction(RunAnswer, kw_only=True):
     days: list[date]
     tiles: int
     exported_days: dict[str, float]
@@ -197,7 +197,7 @@ class UnpredictedUser(Closed, kw_only=True):
 class UnknownUser(UnpredictedUser, kw_only=True):
     error: Literal["unknown_user"]
     message: str
-    retryable: Never
+    retryable: AlwaysFalse
 
 
 # msgspec knows no union of structs without tags.
@@ -254,7 +254,7 @@ class UnfeaturedUser(Closed, kw_only=True):
     inference_id: None
     error: Literal["unknown_user"]
     message: str
-    retryable: Never
+    retryable: AlwaysFalse
 
 
 # -- pushes ----------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def evaluation() -> Any:
             ("audiences", list[lift] | UnsetType, UNSET),
             ("reports", list[str] | UnsetType, UNSET),
         ],
-        bases=(OfExport,),
+        bases=(ExportRunAnswer,),
         kw_only=True,
     )
 
@@ -380,15 +380,15 @@ def _features(use_case: UseCase) -> Any:
 
 
 def _question(layouts: list[Schema]) -> Schema:
-    """Return the schema of what ``score`` is asked: one of its ways, or flat fields."""
+    """Return the schema of a request to ``score``: one of its ways, or flat fields."""
     any_of: Schema = {"anyOf": layouts}
     beside: Schema = {
         "use_case": {"enum": [*usecases.names(), None]},
         "version": msgspec.json.schema(Version),
         **{
             name: msgspec.json.schema(UserId | int | None)
-            for one in map(usecases.load, usecases.names())
-            for name in instances.Layout(one).identities
+            for use_case in map(usecases.load, usecases.names())
+            for name in instances.Layout(use_case).identities
         },
         instances.INGESTED: {
             "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from propensity.clock import SYSTEM, Clock
-from tests.clocks import ManualClock
+from propensity.clock import SYSTEM
 
 
 class TestSystemClock:
@@ -18,14 +17,3 @@ class TestSystemClock:
         earlier = SYSTEM.monotonic()
 
         assert SYSTEM.monotonic() >= earlier
-
-
-class TestManualClock:
-    def test_moves_day_and_seconds_together(self):
-        """What a test lets pass, passes for both readings, and nothing else does."""
-        clock: Clock = ManualClock()
-        began, seconds = clock.now(), clock.monotonic()
-        clock.advance(90)
-
-        assert clock.now() - began == timedelta(seconds=90)
-        assert clock.monotonic() - seconds == 90

@@ -18,9 +18,9 @@ from propensity.errors import (
 )
 
 CLASSES = [
-    found
-    for _, found in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(found, Exception)
+    member
+    for _, member in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(member, Exception)
 ]
 
 
@@ -61,7 +61,11 @@ class TestTree:
         retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
 
         assert retryable == {
-            *("RunInProgress", "Conflict", "Unavailable", "ExportLate", "Unfinished")
+            "RunInProgress",
+            "Conflict",
+            "Unavailable",
+            "ExportLate",
+            "Unfinished",
         }
 
     @pytest.mark.parametrize(

@@ -27,8 +27,6 @@ from propensity.errors import (
 from propensity.settings import project_here
 
 _JSON_TYPE = b"application/json"
-
-
 _PLAIN = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"
 
 
@@ -122,16 +120,12 @@ def trace(request: Request) -> dict[str, str | bool]:
     return trace_of(headers, project=project_here())
 
 
-def _no_fields(_: Request) -> Mapping[str, object]:
-    return {}
-
-
 def answers_failures(
     name: str,
     policy: Policy = PUBLIC,
     *,
     methods: tuple[str, ...] = (),
-    log_fields: Callable[[Request], Mapping[str, object]] = _no_fields,
+    log_fields: Callable[[Request], Mapping[str, object]] = lambda _: {},
 ) -> Callable[[Function], Function]:
     """
     Turn any error of a function into JSON, and log it in one line.

@@ -69,10 +69,10 @@ class JsonErrors(Protocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """
-        Go on in HTTP/1.1 after an offer of another protocol, as whoever declines it.
+        Decline another protocol, and go on in HTTP/1.1.
 
-        Java's client offers HTTP/2 with every first request. The parser takes it as
-        accepted, and what follows the head for no HTTP: another one reads that.
+        Java's client offers HTTP/2 with every first request. The parser takes the offer
+        as accepted, and reads no HTTP behind the head: a new parser does.
         """
         stopped = sys.exc_info()[1]
         if httptools is None or not isinstance(stopped, httptools.HttpParserUpgrade):
@@ -86,7 +86,9 @@ class JsonErrors(Protocol):
         self.parser = httptools.HttpRequestParser(callbacks)
         # As uvicorn has it: what follows the last request of a connection is no error.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        framing = [b"%b: %b" % one for one in self.headers if one[0] in _FRAMING]
+        framing = [
+            b"%b: %b" % header for header in self.headers if header[0] in _FRAMING
+        ]
         self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
         callbacks.is_after = True
 

@@ -37,13 +37,13 @@ def unanswered(service: str, error: Exception, *, emulator: str = "") -> Unavail
             "gets one by `gcloud auth application-default login`"
         )
     message = f"{service} did not answer in time: {reason}"
-    asked = f"The emulator at {emulator} was asked, and not Google"
-    if any(_is_refusal(of) for of in _behind(error)):
+    place = f"The emulator at {emulator} was asked, and not Google"
+    if any(_is_refusal(cause) for cause in _causes_of(error)):
         message = f"{service} did not answer: the connection was refused"
-        asked = f"Nothing listens at {emulator}, which was asked, and not Google"
+        place = f"Nothing listens at {emulator}, which was asked, and not Google"
     if emulator:
         message += (
-            f". {asked}: `make status` says what is up on this machine, `make up` "
+            f". {place}: `make status` says what is up on this machine, `make up` "
             "starts it"
         )
     return Unavailable(message)
@@ -53,14 +53,19 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, ConnectionRefusedError) or _REFUSED in str(error)
 
 
-def _behind(error: BaseException) -> Iterator[BaseException]:
+def _causes_of(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those that led to it, each once."""
     waiting, seen = [error], set[int]()
     while waiting:
-        of = waiting.pop()
-        if id(of) in seen:
+        current = waiting.pop()
+        if id(current) in seen:
             continue
-        seen.add(id(of))
-        yield of
-        causes = (getattr(of, "cause", None), of.__cause__, of.__context__, *of.args)
+        seen.add(id(current))
+        yield current
+        causes = (
+            getattr(current, "cause", None),
+            current.__cause__,
+            current.__context__,
+            *current.args,
+        )
         waiting += [cause for cause in causes if isinstance(cause, BaseException)]

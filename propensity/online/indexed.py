@@ -37,8 +37,8 @@ LOOK_S = 10.0
 # A larger file is read block by block until it has been loaded, so that the first
 # answer of an instance does not wait for that.
 AT_ONCE_BYTES = 1024**2
-# No deployment has so many; beyond, names of use cases are somebody's guesses, and one
-# without an index makes room for another.
+# No deployment has so many. Further names are guesses: the use case that has been
+# without an index for longest makes room for the next.
 MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
@@ -155,7 +155,7 @@ class Indexes:
         refreshed = self._by_use_case.get(use_case)
         if refreshed is None:
             is_full = len(self._by_use_case) >= MAXIMUM_USE_CASES
-            if is_full and not self._makes_room():
+            if is_full and not self._make_room():
                 return None
             ttl_s = float(self._settings.lookup_ttl_s)
             look_s = min(LOOK_S, ttl_s / 2)
@@ -175,17 +175,15 @@ class Indexes:
             refreshed.expire()
         return index
 
-    def _makes_room(self) -> bool:
+    def _make_room(self) -> bool:
         """Forget the use case that has been without an index for longest."""
         for use_case, loader in self._loaders.items():
-            if loader.found_none:
+            if loader.is_without_index:
                 del self._loaders[use_case], self._by_use_case[use_case]
                 return True
         return False
 
-    def opened(
-        self, use_case: str, file: IndexFile, *, is_first: bool
-    ) -> Index | Blocks:
+    def open(self, use_case: str, file: IndexFile, *, is_first: bool) -> Index | Blocks:
         """
         Load a file, or its head where the whole does not fit beside those of others.
 
@@ -198,7 +196,7 @@ class Indexes:
             ArtifactError, DamagedIndex: It is missing or not as it was written.
             AccessDenied, Unavailable: As named.
         """
-        fits = self._takes(use_case, file.size)
+        fits = self._reserve(use_case, file.size)
         if not fits or (is_first and file.size > AT_ONCE_BYTES):
             head = Head.parse(self._objects.read(file.name, size=file.head_bytes))
             return Blocks(
@@ -217,13 +215,13 @@ class Indexes:
             )
         return Index(data)
 
-    def left(self, use_case: str) -> None:
-        """Say that a use case has no index in memory."""
+    def release(self, use_case: str) -> None:
+        """Give back the memory of a use case's index."""
         with self._counting:
             self._bytes.pop(use_case, None)
 
-    def _takes(self, use_case: str, size: int) -> bool:
-        """Tell whether a file of this size fits; from then on it counts if it does."""
+    def _reserve(self, use_case: str, size: int) -> bool:
+        """Reserve memory for a file; tell whether it fits."""
         with self._counting:
             self._bytes.pop(use_case, None)
             fits = sum(self._bytes.values()) + size <= self._most_bytes
@@ -265,8 +263,7 @@ class _Loader:
     ) -> None:
         """
         Args:
-            is_guess: Whether nobody is to be told that there is no index: guesses
-                would fill the log.
+            is_guess: Whether a missing index is not logged: guesses would fill the log.
         """
         self._indexes = indexes
         self._use_case = use_case
@@ -280,36 +277,36 @@ class _Loader:
         self._refused: tuple[str, str, float] | None = None
         self._trouble = ""
         self._is_guess = is_guess
-        # Whether the last look has ended, without an index.
-        self.found_none = False
+        # Whether the last look has ended without an index.
+        self.is_without_index = False
 
     def load(self) -> Index | Blocks | None:
         """Return the index that the pointer names now; None if it cannot be used."""
         began = self._clock()
-        self.found_none = False
+        self.is_without_index = False
         try:
             self._follow(began)
             self.seen_at = began
         except (PropensityError, DamagedIndex) as error:
             is_recent = began - self.seen_at < self._ttl_s
             if not (isinstance(error, Unavailable) and is_recent):
-                # That there is none to use is as new as can be.
+                # It is known as of now that there is no index to use.
                 self._index, self._generation, self.seen_at = None, 0, began
-                self._indexes.left(self._use_case)
+                self._indexes.release(self._use_case)
             if isinstance(self._index, Blocks):
-                # At the next look, and not at the next lookup.
+                # Try again at the next look, and not at the next lookup.
                 self._index.is_loading = False
             instead = (
                 "lookups read the table instead"
                 if self._index is None
                 else "lookups go on with the index that is there"
             )
-            # Once, and not at every look.
+            # Log it once, and not at every look.
             if self._trouble != (message := f"{error}; {instead}"):
                 self._trouble = message
                 if not self._is_guess:
                     _warn(self._use_case, message)
-        self.found_none = self._index is None
+        self.is_without_index = self._index is None
         return self._index
 
     def _follow(self, began: float) -> None:
@@ -324,7 +321,7 @@ class _Loader:
                 raise ArtifactError(reason)
         try:
             is_first = self._index is None
-            index = self._indexes.opened(self._use_case, file, is_first=is_first)
+            index = self._indexes.open(self._use_case, file, is_first=is_first)
         except (ArtifactError, DamagedIndex) as error:
             # Not the error, whose traceback has the bytes of the file.
             self._refused = (file.name, str(error), began + self._ttl_s)

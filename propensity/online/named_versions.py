@@ -1,14 +1,14 @@
 """
-Versions that requests name by number: loaded a few at a time, each once for all.
+Versions that requests name by number: loaded a few at a time, once for all requests.
 
-Whoever names many numbers has BigQuery asked about each. That goes on in threads of its
-own, since the list of suppressed users is read in those that all share, and a few at a
-time, since each query is billed.
+Each load queries BigQuery, which is billed, so few run at a time. They have threads of
+their own: the list of suppressed users is read in the threads that all share.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from propensity.errors import Unavailable
 from propensity.registry.loading import Serving
@@ -41,9 +41,9 @@ class NamedVersions:
             ArtifactError, SchemaError, Unavailable: It cannot be loaded.
             Unavailable: Requests wait for other versions already.
         """
-        found = self._champions.find_loaded(use_case, number)
-        if found is not None:
-            return found
+        serving = self._champions.find_loaded(use_case, number)
+        if serving is not None:
+            return serving
         key = (use_case.name, number)
         load = self._loads.get(key)
         if load is None:
@@ -53,12 +53,12 @@ class NamedVersions:
                 in_thread(self._threads, self._champions.version, use_case, number)
             )
             self._loads[key] = load
-            load.add_done_callback(lambda ended: self._end(key, ended))
+            load.add_done_callback(functools.partial(self._end, key))
         # A request that is cancelled leaves the load to the others.
         return await asyncio.shield(load)
 
-    def _end(self, key: tuple[str, int], ended: asyncio.Future[Serving]) -> None:
+    def _end(self, key: tuple[str, int], load: asyncio.Future[Serving]) -> None:
         del self._loads[key]
-        if not ended.cancelled():
-            # Nobody may be left to hear of it.
-            ended.exception()
+        if not load.cancelled():
+            # Reading the error keeps asyncio from warning if no request waits any more.
+            load.exception()

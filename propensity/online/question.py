@@ -176,7 +176,7 @@ def _checked_user(user_id: object, *, field: str) -> str:
 def _check_use_case(use_case: object) -> None:
     if not isinstance(use_case, str) or not NAME.fullmatch(use_case):
         raise RequestError(
-            f"use_case must match {NAME.pattern}, as the folder of one does",
+            f"use_case must match {NAME.pattern}, as the name of its folder does",
             field="use_case",
         )
 

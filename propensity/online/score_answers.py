@@ -44,10 +44,10 @@ def events_of(
     Return the events of a question, for the log.
 
     Args:
-        question: That asked for the scores.
+        question: The request.
         layout: Of its use case.
         instances: With scores.
-        event_ids: Of each.
+        event_ids: Of the instances.
         latencies_ms: From ingestion to the score; None if unknown.
         at: Time of scoring, in UTC: the event time of those without ``ingest_ts``.
     """

@@ -28,7 +28,7 @@ class _Waiting(NamedTuple, Generic[Item, Result]):
     item: Item
     size: int
     since: float
-    done: asyncio.Future[Result]
+    future: asyncio.Future[Result]
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -112,14 +112,14 @@ class GroupCommit(Generic[Item, Result]):
                 "too much waits to be written in this instance; try again"
             )
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Result] = loop.create_future()
-        self._queue.append(_Waiting(item, size, loop.time(), done))
+        future: asyncio.Future[Result] = loop.create_future()
+        self._queue.append(_Waiting(item, size, loop.time(), future))
         self._queued_size += size
         if not self._is_woken:
             # After this turn of the loop, so that requests of one turn share a group.
             self._is_woken = True
             loop.call_soon(self._wake)
-        return done
+        return future
 
     def _wake(self) -> None:
         """Begin the groups that may begin now."""
@@ -149,7 +149,7 @@ class GroupCommit(Generic[Item, Result]):
         while self._queue and len(group) < self._items:
             oldest = self._queue[0]
             # The request of a cancelled item has gone; Pub/Sub sends it again.
-            if not oldest.done.cancelled():
+            if not oldest.future.cancelled():
                 if group and oldest.size > room:
                     break
                 group.append(oldest)
@@ -188,12 +188,12 @@ def _answer(group: Sequence[_Waiting[Item, Result]], results: Sequence[Result]) 
         _fail(group, ValueError(f"{len(results)} results of {len(group)} items"))
         return
     for waiting, result in zip(group, results, strict=True):
-        if not waiting.done.done():
-            waiting.done.set_result(result)
+        if not waiting.future.done():
+            waiting.future.set_result(result)
 
 
 def _fail(group: Sequence[_Waiting[Item, Result]], error: BaseException) -> None:
     """Give all callers of a group its error."""
     for waiting in group:
-        if not waiting.done.done():
-            waiting.done.set_exception(error)
+        if not waiting.future.done():
+            waiting.future.set_exception(error)
