@@ -216,22 +216,22 @@ async def exchange(app, requests):
     port = server.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write("".join(requests).encode())
-    found = await reader.read()
+    answers = await reader.read()
     writer.close()
     server.close()
-    return found.decode()
+    return answers.decode()
 
 
 framework = functions_framework.aio.create_asgi_app("plainly", sys.argv[1], "http")
 short = shortened(framework, framework)
 assert short is not framework
 for requests in json.load(sys.stdin):
-    wanted = asyncio.run(exchange(framework, requests))
+    by_framework = asyncio.run(exchange(framework, requests))
     print("and")
     messages, Json.__call__ = 0, counted
-    found = asyncio.run(exchange(short, requests))
+    by_short = asyncio.run(exchange(short, requests))
     Json.__call__ = call
-    print(json.dumps([wanted, found, messages]))
+    print(json.dumps([by_framework, by_short, messages]))
 """
 POST = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
 CLOSING = f"{POST}Connection: close\r\n\r\n"
@@ -278,7 +278,7 @@ def exchanged(tmp_path_factory) -> list[Any]:
     source.write_text(SOURCE)
     requirements = ROOT / "04-StreamFeatures" / "requirements.txt"
     python = venvs.python_of(requirements, folder=LOCAL / "venvs", say=print)
-    done = subprocess.run(
+    program = subprocess.run(
         [python, "-c", EXCHANGES, source],
         input=json.dumps(
             [requests for requests, _ in CONNECTIONS]
@@ -290,16 +290,16 @@ def exchanged(tmp_path_factory) -> list[Any]:
         check=True,
     )
     # Log lines of failures are on the same stream.
-    found, tasks = [], [0]
-    for line in done.stdout.splitlines():
+    exchanges, tasks = [], [0]
+    for line in program.stdout.splitlines():
         if line == "followed":
             tasks[-1] += 1
         elif line == "and":
             tasks.append(0)
         elif line.startswith("["):
-            found.append([*json.loads(line), tasks])
+            exchanges.append([*json.loads(line), tasks])
             tasks = [0]
-    return found
+    return exchanges
 
 
 class TestSingleWrite:

@@ -22,8 +22,8 @@ FIELD = "logging.googleapis.com/"
 
 
 def of(**headers: str) -> dict[str, str | bool]:
-    given_ = [(name.replace("_", "-"), value) for name, value in headers.items()]
-    return trace_of(given_, project="p")
+    pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return trace_of(pairs, project="p")
 
 
 class TestTrace:
@@ -51,10 +51,10 @@ class TestTrace:
     def test_prefers_the_standard_header(self):
         """Where both are there they may differ."""
         other = "f" * 32
-        found = of(
+        fields = of(
             traceparent=f"00-{TRACE}-{SPAN}-01", x_cloud_trace_context=f"{other}/1;o=1"
         )
-        assert found[FIELD + "trace"] == NAME
+        assert fields[FIELD + "trace"] == NAME
 
     @pytest.mark.parametrize(
         "value",
@@ -80,9 +80,9 @@ class TestTrace:
     @given(st.text(), st.text())
     def test_is_well_formed_or_none(self, standard, older):
         """Whatever is sent."""
-        found = of(traceparent=standard, x_cloud_trace_context=older)
-        assert set(found) <= {FIELD + n for n in ("trace", "spanId", "trace_sampled")}
-        assert found == {} or str(found[FIELD + "trace"]).startswith("projects/p/")
+        fields = of(traceparent=standard, x_cloud_trace_context=older)
+        assert set(fields) <= {FIELD + n for n in ("trace", "spanId", "trace_sampled")}
+        assert fields == {} or str(fields[FIELD + "trace"]).startswith("projects/p/")
 
 
 class TestLines:

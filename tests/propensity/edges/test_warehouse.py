@@ -31,13 +31,13 @@ RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
 class TestStatements:
     def test_take_values_as_parameters_only(self, warehouse):
         """Defect: SQL made of f-strings. A value that is SQL is a value."""
-        [row] = warehouse.rows("SELECT @text AS found", {"text": INJECTION})
+        [row] = warehouse.rows("SELECT @text AS value", {"text": INJECTION})
         listed = warehouse.rows(
-            "SELECT * FROM UNNEST(@texts) AS found", {"texts": [INJECTION, "b"]}
+            "SELECT * FROM UNNEST(@texts) AS value", {"texts": [INJECTION, "b"]}
         )
 
-        assert row["found"] == INJECTION
-        assert [row["found"] for row in listed] == [INJECTION, "b"]
+        assert row["value"] == INJECTION
+        assert [row["value"] for row in listed] == [INJECTION, "b"]
         assert warehouse.rows("SELECT * FROM ma_predictions_staging") == []
 
     def test_come_from_files(self):
@@ -54,8 +54,8 @@ class TestStatements:
                 ):
                     continue
                 calls += 1
-                asked = ast.unparse(node.args[0])
-                assert asked.startswith(
+                argument = ast.unparse(node.args[0])
+                assert argument.startswith(
                     (
                         "statement(",
                         "use_case.statement(",
@@ -65,7 +65,7 @@ class TestStatements:
                         "sql.scoring_statement(",
                         "sql.import_statement(",
                     )
-                ), (file.name, asked)
+                ), (file.name, argument)
         assert calls >= 15
 
     def test_are_read_from_the_package(self):
@@ -124,13 +124,13 @@ class TestStatements:
             "SELECT day, n FROM UNNEST(@days) AS day, UNNEST(GENERATE_ARRAY(1, 9)) AS n"
         )
         parts = warehouse.parts(sql, {"days": days[:2]}, column="day")
-        found = [
+        rows_by_day = [
             [row for batch in parts.of(day) for row in batch.to_pylist()]
             for day in days
         ]
 
-        assert [len(rows) for rows in found] == [9, 9, 0]
-        assert {row["day"] for row in found[1]} == {days[1]}
+        assert [len(rows) for rows in rows_by_day] == [9, 9, 0]
+        assert {row["day"] for row in rows_by_day[1]} == {days[1]}
 
     def test_that_only_cost_are_not_run(self, warehouse):
         """A dry run of a write writes nothing."""
@@ -267,8 +267,8 @@ class TestKept:
                 replace(
                     column,
                     fields=tuple(
-                        replace(one, type="INT64") if one.name == "users" else one
-                        for one in column.fields
+                        replace(field, type="INT64") if field.name == "users" else field
+                        for field in column.fields
                     ),
                 )
                 for column in EVALUATION.columns
@@ -277,8 +277,8 @@ class TestKept:
 
         def week(number: int, users: float) -> pa.Table:
             deciles = [
-                {"decile": one, "users": users + one, "conversions": 1.5}
-                for one in (2, 1)
+                {"decile": decile, "users": users + decile, "conversions": 1.5}
+                for decile in (2, 1)
             ]
             row = {"use_case": "u", "week": DAY + timedelta(days=7 * number)}
             table = with_whole if number == 0 else EVALUATION
@@ -294,16 +294,18 @@ class TestKept:
             table = warehouse.client.get_table(
                 f"{settings.project}.{settings.dataset}.{EVALUATION.name}"
             )
-            found = warehouse.rows(
+            weeks = warehouse.rows(
                 of_all_days(f"SELECT week, lift FROM {EVALUATION.name} ORDER BY week")
             )
         finally:
             warehouse.close()
 
         [lift] = [field for field in table.schema if field.name == "lift"]
-        assert {one.name: one.field_type for one in lift.fields}["users"] == "FLOAT"
+        assert {field.name: field.field_type for field in lift.fields}[
+            "users"
+        ] == "FLOAT"
         assert table.time_partitioning.field == EVALUATION.partition
         assert tuple(table.clustering_fields) == EVALUATION.clustering
         assert [
-            [(part["decile"], part["users"]) for part in row["lift"]] for row in found
+            [(part["decile"], part["users"]) for part in row["lift"]] for row in weeks
         ] == [[(2, 62.0), (1, 61.0)], [(2, 62.25), (1, 61.25)]]

@@ -100,24 +100,24 @@ class TestMessage:
     def test_may_leave_out_what_is_empty(self, envelope, absent, field, read):
         """A field that is not there, or null, is empty."""
         sent = {**SENT, field: absent}
-        found = messages.message(
+        parsed = messages.message(
             envelope({k: v for k, v in sent.items() if v is not ...})
         )
 
-        assert {name: getattr(found, name) for name in read} == read
-        assert found.message_id == EXPECTED.message_id
-        assert found.problem is None
+        assert {name: getattr(parsed, name) for name in read} == read
+        assert parsed.message_id == EXPECTED.message_id
+        assert parsed.problem is None
 
     @pytest.mark.parametrize(
         "data", ["%%%", "YQ", "YWI=Yw", "YW\nJj", "-_-_", "é", " "]
     )
     def test_that_is_not_base64_is_a_dead_letter(self, envelope, data):
         """The push itself is right: what stood there is kept, and the reason told."""
-        found = messages.message(envelope({**SENT, "data": data}))
+        parsed = messages.message(envelope({**SENT, "data": data}))
 
-        assert (found.data, found.message_id) == (data.encode(), EXPECTED.message_id)
-        assert found.problem is not None
-        assert found.problem.reason == "wrong_encoding"
+        assert (parsed.data, parsed.message_id) == (data.encode(), EXPECTED.message_id)
+        assert parsed.problem is not None
+        assert parsed.problem.reason == "wrong_encoding"
 
     @pytest.mark.parametrize(
         ("wrong", "field"),
@@ -258,11 +258,11 @@ class TestOtherBodies:
     def test_are_any_json(self, value):
         """JSON of whatever shape is a message with an id, or the caller's mistake."""
         try:
-            found = messages.message(encoded(value))
+            parsed = messages.message(encoded(value))
         except RequestError as error:
-            found = error
+            parsed = error
 
-        if isinstance(found, RequestError):
-            assert found.field
+        if isinstance(parsed, RequestError):
+            assert parsed.field
         else:
-            assert found.message_id
+            assert parsed.message_id
