@@ -1,19 +1,20 @@
 """
 CSV files as people have them: packed or not, separated and with decimals as they are.
 
-What a file is like is told by its content: packing by the first bytes, the separator by
-the header, a decimal comma by the first rows.
+The content decides: the first bytes say how a file is packed, the header what separates
+its columns, the first rows whether numbers have a decimal comma.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,7 +26,7 @@ READ_BYTES = 2**20
 LOOKED_AT_BYTES = 2**16
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# By their first bytes: what holds a file, or is none with rows as lines.
+# By their first bytes: files that hold another file, or no lines of text.
 _OTHERS = {
     b"PK\x03\x04": "a ZIP archive or an Excel file; unpack it, or save it as CSV",
     b"PAR1": "a packed Parquet file; unpack it",
@@ -33,10 +34,22 @@ _OTHERS = {
 _SEPARATORS = ",;\t|"
 _COMMA = re.compile(DECIMAL_COMMA)
 # What some programs write before the header, so that Excel knows the separator.
-_TOLD = re.compile(r'\ufeff?"?(sep=[^\s"])"?\s*')
+_EXCEL_SEPARATOR = re.compile(r'\ufeff?"?(sep=[^\s"])"?\s*')
 _POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 # A comma before three digits may as well stand between thousands.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+
+
+@contextlib.contextmanager
+def refusals_of(path: Path) -> Iterator[None]:
+    """Raise SchemaError with the file's path for what is wrong with the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow decodes the names of a Parquet file's columns when they are read.
+        raise SchemaError(f"{path} can not be read: {error}") from error
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}") from error
 
 
 @dataclass(frozen=True)
@@ -48,17 +61,17 @@ class Dialect:
 
 
 def is_parquet(path: Path) -> bool:
-    """Tell by its first bytes whether a file is Parquet."""
+    """Return whether the first bytes of a file are those of Parquet."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
 
 def decompressed(raw: IO[bytes]) -> IO[bytes]:
     """
-    Return what a file holds, be it packed by gzip, by Zstandard or not at all.
+    Return the content of a file that is packed by gzip, by Zstandard or not at all.
 
     Args:
-        raw: At its beginning; may be closed with what is returned.
+        raw: At its beginning; closing the result may close it.
     """
     start = raw.read(len(_ZSTANDARD))
     raw.seek(0)
@@ -71,7 +84,7 @@ def decompressed(raw: IO[bytes]) -> IO[bytes]:
 
 def dialect_of(path: Path) -> Dialect:
     """
-    Tell a file's dialect.
+    Return a file's dialect.
 
     Raises:
         SchemaError: Its first line is no UTF-8, or no header, or it is no CSV.
@@ -91,14 +104,14 @@ def dialect_of(path: Path) -> Dialect:
         raise SchemaError(
             "the names of its columns are not written in UTF-8; save it as UTF-8"
         ) from error
-    if told := _TOLD.fullmatch(names):
-        raise SchemaError(f"its first line, {told[1]}, is for Excel alone; delete it")
+    if match := _EXCEL_SEPARATOR.fullmatch(names):
+        raise SchemaError(f"its first line, {match[1]}, is for Excel alone; delete it")
     separator = max(_SEPARATORS, key=names.count)
     return Dialect(separator, "," if _has_commas(start, separator) else ".")
 
 
 def _has_commas(start: bytes, separator: str) -> bool:
-    """Tell by the first rows whether numbers have a decimal comma."""
+    """Return whether the numbers of the first rows have a decimal comma."""
     if separator == ",":
         return False
     values = [
@@ -112,30 +125,35 @@ def _has_commas(start: bytes, separator: str) -> bool:
 
 
 def reader(
-    file: IO[bytes], dialect: Dialect, *, as_text: Sequence[str] = ()
+    raw: IO[bytes], dialect: Dialect, *, as_text: Sequence[str] = ()
 ) -> csv.CSVStreamingReader:
     """
     Open the rows of a file.
 
     Args:
-        file: Its content, unpacked.
-        dialect: As ``dialect_of`` tells.
-        as_text: Columns to read as they are written, and no others; all, by the types
-            that they look like, where it is empty.
+        raw: The file, packed or not.
+        dialect: As ``dialect_of`` returns it.
+        as_text: The only columns to read, as they are written; empty for all columns,
+            with the types that they look like.
     """
-    return csv.open_csv(
-        file,
+    return csv.open_csv(decompressed(raw), **_options(dialect, as_text, only=as_text))
+
+
+def _options(
+    dialect: Dialect, as_text: Sequence[str], *, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    return {
         # In one thread, so that an error names its row.
-        read_options=csv.ReadOptions(use_threads=False, block_size=READ_BYTES),
-        parse_options=csv.ParseOptions(
+        "read_options": csv.ReadOptions(use_threads=False),
+        "parse_options": csv.ParseOptions(
             delimiter=dialect.separator, newlines_in_values=True
         ),
-        convert_options=csv.ConvertOptions(
-            include_columns=list(as_text),
+        "convert_options": csv.ConvertOptions(
+            include_columns=list(only),
             column_types=dict.fromkeys(as_text, pa.string()),
             decimal_point=dialect.decimal,
         ),
-    )
+    }
 
 
 def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
@@ -153,17 +171,7 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
     """
     dialect = dialect_of(path)
     with path.open("rb") as raw:
-        table = csv.read_csv(
-            decompressed(raw),
-            read_options=csv.ReadOptions(use_threads=False),
-            parse_options=csv.ParseOptions(
-                delimiter=dialect.separator, newlines_in_values=True
-            ),
-            convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(as_text, pa.string()),
-                decimal_point=dialect.decimal,
-            ),
-        )
+        table = csv.read_csv(decompressed(raw), **_options(dialect, as_text))
     if dialect.decimal == ",":
         for name, column in zip(table.column_names, table.columns, strict=True):
             if name not in as_text and _are_texts_of_numbers(column):
@@ -172,7 +180,7 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
 
 
 def _are_texts_of_numbers(column: pa.ChunkedArray) -> bool:
-    """Tell whether values are texts that would be numbers with decimal points."""
+    """Return whether values are texts that are numbers with decimal points."""
     if not pa.types.is_string(column.type):
         return False
     try:
@@ -202,7 +210,7 @@ def refuse_points(
 
 def one_of_each(names: Sequence[str], wanted: Sequence[str]) -> None:
     """
-    Refuse a table in which a column that is read is there twice.
+    Refuse a table that has a column of ``wanted`` twice.
 
     Raises:
         SchemaError: It names them.

@@ -20,13 +20,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from offline.postcode_files import BATCH_ROWS, INDEX, POSTCODE, SCHEMA, opened, typed
+from offline.csv_files import refusals_of
+from offline.postcode_files import (
+    INDEX,
+    POSTCODE,
+    SCHEMA,
+    batches_of,
+    columns_of,
+    typed,
+)
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
@@ -43,8 +50,8 @@ class Summary:
     """
     The rows of a file, by what was done with them.
 
-    Of those with postcode and index, ``repeated`` say what another row has said, and
-    ``conflicts`` counts postcodes that have more than one value.
+    Of the rows with postcode and index, ``repeated`` are equal to another row;
+    ``conflicts`` counts the postcodes with several values.
     """
 
     rows: int
@@ -70,7 +77,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A file of postcodes that was read, and the table it replaced; empty for none."""
+    """What was read, and ``project.dataset`` of the table; empty if none was loaded."""
 
     file: str
     postcode_column: str
@@ -110,14 +117,14 @@ def run(
     """
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
-    with opened(
-        path, postcode_column=postcode_column, index_column=index_column
-    ) as file:
-        rows, summary = table_of(file.batches(), loaded_on=datetime.now(UTC).date())
+    with refusals_of(path):
+        postcodes, index = columns_of(path, postcode_column, index_column)
+        batches = batches_of(path, postcodes, index)
+        rows, summary = table_of(batches, loaded_on=datetime.now(UTC).date())
     outcome = Outcome(
         file=path.name,
-        postcode_column=file.postcode_column,
-        index_column=file.index_column,
+        postcode_column=postcodes,
+        index_column=index,
         summary=summary,
     )
     if settings is None:
@@ -170,7 +177,7 @@ def table_of(
         SchemaError: No row has both a postcode and an index, or there are more than
             ``MAXIMUM_ROWS``.
     """
-    rows = without_postcode = without_index = 0
+    rows = without_postcode = 0
     kept = []
     for batch in batches:
         rows += batch.num_rows
@@ -179,83 +186,37 @@ def table_of(
                 f"there are more than {MAXIMUM_ROWS:,} rows; a directory of postcodes "
                 "has one for each. Leave out what is repeated"
             )
-        codes, values = batch.columns
-        without_postcode += codes.null_count
-        is_said = codes.is_valid()
-        without_index += pc.sum(pc.and_(is_said, values.is_null())).as_py() or 0
-        kept.append(batch.filter(pc.and_(is_said, values.is_valid())))
+        without_postcode += batch.column(POSTCODE).null_count
+        kept.append(batch.drop_null())
     complete = pa.Table.from_batches(kept, schema=SCHEMA)
     if not complete.num_rows:
         raise SchemaError(f"none of {rows:,} rows has both a postcode and an index")
-    codes, values = _sorted(
-        complete[POSTCODE].combine_chunks(), complete[INDEX].combine_chunks()
-    )
-    is_other = pa.array(_is_new(codes) | _is_new(values))
-    codes, values, sizes = _low_medians(codes.filter(is_other), values.filter(is_other))
-    parts = _outward(codes)
-    is_british = parts.is_valid()
-    part, medians, _ = _low_medians(
-        *_sorted(parts.filter(is_british), values.filter(is_british))
-    )
-    # One that the file itself has an index of keeps it.
-    is_new = pc.invert(pc.is_in(part, codes))
-    part, medians = part.filter(is_new), medians.filter(is_new)
-    is_outward = np.repeat([False, True], [len(codes), len(part)])
+    # By Arrow: a file of equal rows becomes small before pandas copies it.
+    different = complete.group_by([POSTCODE, INDEX]).aggregate([]).to_pandas()
+    by_postcode = different.groupby(POSTCODE)[INDEX]
+    values = by_postcode.quantile(interpolation="lower")
+    by_outward = values.groupby(values.index.map(outward))
+    medians = by_outward.quantile(interpolation="lower")
+    # An outward code that the file itself has an index of keeps that index.
+    medians = medians.drop(medians.index.intersection(values.index))
+    both = pd.concat([values, medians])
     table = pa.table(
         {
-            "postcode": pa.concat_arrays([codes, part]),
-            "socioeconomic_idx": pa.concat_arrays([values, medians]),
-            "is_outward": pa.array(is_outward),
-            "loaded_on": pa.repeat(pa.scalar(loaded_on), len(is_outward)),
+            "postcode": pa.array(both.index, pa.string()),
+            "socioeconomic_idx": both.to_numpy(),
+            "is_outward": np.arange(len(both)) >= len(values),
+            "loaded_on": pa.repeat(pa.scalar(loaded_on), len(both)),
         }
     )
     summary = Summary(
         rows=rows,
         without_postcode=without_postcode,
-        without_index=without_index,
-        repeated=complete.num_rows - int(sizes.sum()),
-        conflicts=int(np.count_nonzero(sizes > 1)),
-        postcodes=len(codes),
-        outward_codes=len(part),
-        lowest=pc.min(values).as_py(),
-        highest=pc.max(values).as_py(),
+        without_index=rows - without_postcode - complete.num_rows,
+        repeated=complete.num_rows - len(different),
+        conflicts=int((by_postcode.size() > 1).sum()),
+        postcodes=len(values),
+        outward_codes=len(medians),
+        lowest=float(values.min()),
+        highest=float(values.max()),
     )
     return table, summary
-
-
-def _sorted(codes: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array]:
-    order = pc.sort_indices(
-        pa.table({"code": codes, "value": values}),
-        sort_keys=[("code", "ascending"), ("value", "ascending")],
-    )
-    return codes.take(order), values.take(order)
-
-
-def _outward(codes: pa.Array) -> pa.Array:
-    """Return the outward code of each, null where it has none."""
-    pieces = (codes[at : at + BATCH_ROWS] for at in range(0, len(codes), BATCH_ROWS))
-    return pa.concat_arrays(
-        pa.array([outward(code) for code in piece.to_pylist()], pa.string())
-        for piece in pieces
-    )
-
-
-def _is_new(column: pa.Array) -> Any:
-    """Return where a value differs from the one before it."""
-    is_new = np.ones(len(column), bool)
-    is_new[1:] = pc.not_equal(column[1:], column[:-1])
-    return is_new
-
-
-def _low_medians(codes: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array, Any]:
-    """
-    Return every code once, the lower median of its values, and how many it has.
-
-    Args:
-        codes: Sorted.
-        values: Sorted within each code.
-    """
-    starts = np.flatnonzero(_is_new(codes))
-    sizes = np.diff(starts, append=len(codes))
-    medians = values.take(pa.array(starts + (sizes - 1) // 2))
-    return codes.take(pa.array(starts)), medians, sizes

@@ -4,12 +4,10 @@ Files of postcodes: CSV or Parquet, packed or not, whose columns are guessed.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,104 +37,64 @@ NOTHING = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "n
 _AS_A_NUMBER = r"^\s*\d+([.,]0+|([.,]\d+)?[eE]\+\d+)\s*$"
 BATCH_ROWS = 2**16
 SCHEMA = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
-Advance = Callable[[int], object]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PostcodeFile:
-    """A file whose columns are known; ``batches`` reads it, once."""
-
-    postcode_column: str
-    index_column: str
-    read: Callable[[], Iterator[pa.RecordBatch]]
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """
-        Yield all rows as ``postcode`` STRING, normalised, and index FLOAT64.
-
-        Either is null where the row has none.
-
-        Raises:
-            SchemaError: A row has what can be neither; or the file is broken.
-        """
-        return typed(self.read(), self.postcode_column, self.index_column)
-
-
-@contextlib.contextmanager
-def opened(
-    path: Path, *, postcode_column: str | None, index_column: str | None
-) -> Iterator[PostcodeFile]:
+def columns_of(
+    path: Path, postcode_column: str | None, index_column: str | None
+) -> tuple[str, str]:
     """
-    Open a file of postcodes, and show a bar on stderr while it is read.
+    Return the names of a file's columns of postcodes and of the index.
 
     Args:
         path: CSV or Parquet.
-        postcode_column: Its name, None to guess.
-        index_column: Its name, None to guess.
+        postcode_column: The name that the caller chose, None to guess.
+        index_column: The name that the caller chose, None to guess.
 
     Raises:
-        SchemaError: It can not be read, or its columns can not be told.
+        SchemaError: There is no such column, or none or several may be meant.
+        pyarrow.ArrowException, OSError: The file can not be read.
     """
     if not path.is_file():
-        raise SchemaError(f"there is no file {path}")
-    try:
-        is_table = csv_files.is_parquet(path)
-        schema = pq.read_schema(path) if is_table else _csv_schema(path)
-        columns = chosen(schema, postcode_column, index_column)
-        read = _parquet_batches if is_table else _csv_batches
-        with tqdm(
-            desc="reading",
-            total=path.stat().st_size,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-        ) as bar:
-            yield PostcodeFile(
-                postcode_column=columns[0],
-                index_column=columns[1],
-                read=lambda: read(path, columns, bar.update),
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise SchemaError(f"{path} can not be read: {error}") from error
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error.message}") from error
+        raise SchemaError("there is no such file")
+    if csv_files.is_parquet(path):
+        return _chosen(pq.read_schema(path), postcode_column, index_column)
+    dialect = csv_files.dialect_of(path)
+    with path.open("rb") as raw, csv_files.reader(raw, dialect) as reader:
+        return _chosen(reader.schema, postcode_column, index_column)
 
 
-def _parquet_batches(
-    path: Path, columns: tuple[str, str], advance: Advance
+def batches_of(
+    path: Path, postcode_column: str, index_column: str
 ) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        size = path.stat().st_size / max(1, file.metadata.num_rows)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-            advance(round(size * batch.num_rows))
-            yield batch
+    """
+    Yield all rows as ``typed`` does, and show a bar on stderr.
 
-
-def _csv_schema(path: Path) -> pa.Schema:
-    """Return the columns, and the types that their first values look like."""
+    Raises:
+        SchemaError: A row has a value that can be neither.
+        pyarrow.ArrowException, OSError: The file is broken.
+    """
+    columns = [postcode_column, index_column]
     with (
         path.open("rb") as raw,
-        csv_files.reader(
-            csv_files.decompressed(raw), csv_files.dialect_of(path)
-        ) as reader,
+        tqdm.wrapattr(
+            raw, "read", desc="reading", total=path.stat().st_size, disable=None
+        ) as file,
     ):
-        return reader.schema
+        if csv_files.is_parquet(path):
+            table = pq.ParquetFile(file)
+            batches = table.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+        else:
+            batches = _csv_batches(file, csv_files.dialect_of(path), columns)
+        yield from typed(batches, *columns)
 
 
 def _csv_batches(
-    path: Path, columns: tuple[str, str], advance: Advance
+    file: IO[bytes], dialect: csv_files.Dialect, columns: list[str]
 ) -> Iterator[pa.RecordBatch]:
-    done, row, dialect = 0, 1, csv_files.dialect_of(path)
+    row = 1
     # As they are written: a postcode may look like a number.
-    with (
-        path.open("rb") as raw,
-        csv_files.reader(
-            csv_files.decompressed(raw), dialect, as_text=columns
-        ) as reader,
-    ):
+    with csv_files.reader(file, dialect, as_text=columns) as reader:
         for batch in reader:
-            advance(raw.tell() - done)
-            done = raw.tell()
             yield batch if dialect.decimal == "." else _with_points(batch, row)
             row += batch.num_rows
 
@@ -151,37 +109,26 @@ def _with_points(batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([codes, points], schema=batch.schema)
 
 
-def chosen(
+def _chosen(
     schema: pa.Schema, postcode_column: str | None, index_column: str | None
 ) -> tuple[str, str]:
-    """
-    Return the columns of postcodes and of the index.
-
-    Args:
-        schema: Of the file.
-        postcode_column: What the caller names, None to guess.
-        index_column: What the caller names, None to guess.
-
-    Raises:
-        SchemaError: There is no such column, or none or several may be meant.
-    """
     postcode = postcode_column or _guessed(
         schema,
+        POSTCODE,
         "postcode",
-        [POSTCODE],
         lambda field: re.sub("[^a-z0-9]", "", field.name.lower()) in POSTCODE_NAMES,
     )
     index = index_column or _guessed(
         schema,
+        INDEX,
         "index",
-        [INDEX],
         lambda field: _is_numeric(field.type) and field.name != postcode,
     )
     for name, option in ((postcode, "postcode"), (index, "index")):
         if (count := schema.names.count(name)) != 1:
             raise SchemaError(
                 f"there {'are several' if count else 'is no'} column {name!r}. "
-                f"{_found(schema)}; name one by --{option}-column"
+                f"{_names(schema)}; name one by --{option}-column"
             )
     if postcode == index:
         raise SchemaError(f"{postcode!r} can not be both the postcode and the index")
@@ -189,22 +136,23 @@ def chosen(
 
 
 def _guessed(
-    schema: pa.Schema, of: str, sure: Sequence[str], may_be: Callable[[Any], bool]
+    schema: pa.Schema, usual: str, option: str, may_be: Callable[[pa.Field], bool]
 ) -> str:
-    names: list[str] = [name for name in schema.names if name.lower() in sure]
+    """Return the column of the usual name, or else the only one that may be meant."""
+    names: list[str] = [name for name in schema.names if name.lower() == usual]
     if len(names) != 1:
         names = [field.name for field in schema if may_be(field)]
     if len(names) != 1:
         which = (
-            f"the {of} may be any of {', '.join(names)}"
+            f"the {option} may be any of {', '.join(names)}"
             if names
-            else f"no column looks like the {of}"
+            else f"no column looks like the {option}"
         )
-        raise SchemaError(f"{which}. {_found(schema)}; name it by --{of}-column")
+        raise SchemaError(f"{which}. {_names(schema)}; name it by --{option}-column")
     return names[0]
 
 
-def _found(schema: pa.Schema) -> str:
+def _names(schema: pa.Schema) -> str:
     return f"Columns found: {', '.join(schema.names)}"
 
 
@@ -240,7 +188,7 @@ def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
     kind = column.type
     if not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
         raise SchemaError(f"column {name!r} holds no postcodes: its type is {kind}")
-    texts = _given(column.cast(pa.string()))
+    texts = _without_nothing(column.cast(pa.string()))
     is_number = pc.match_substring_regex(texts, _AS_A_NUMBER)
     place = pc.index(is_number, True).as_py()
     if place >= 0:
@@ -248,18 +196,12 @@ def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
             f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is a "
             "number and no postcode; write the column as text, with its leading zeros"
         )
-    codes = pc.replace_substring_regex(
-        pc.ascii_upper(texts), pattern="[^A-Z0-9]+", replacement=""
+    codes = pa.array(
+        [normalised(text or "") for text in texts.to_pylist()], pa.string()
     )
-    is_plain = pc.fill_null(pc.string_is_ascii(texts), True)
-    if not pc.all(is_plain).as_py():
-        # Capitals of other alphabets are Python's business.
-        is_odd = pc.invert(is_plain)
-        odd = [normalised(text) for text in texts.filter(is_odd).to_pylist()]
-        codes = pc.replace_with_mask(codes, is_odd, pa.array(odd, pa.string()))
     lengths = pc.utf8_length(codes)
-    if (pc.max(lengths).as_py() or 0) > MAXIMUM_CHARACTERS:
-        place = pc.index(pc.greater(lengths, MAXIMUM_CHARACTERS), True).as_py()
+    place = pc.index(pc.greater(lengths, MAXIMUM_CHARACTERS), True).as_py()
+    if place >= 0:
         raise SchemaError(
             f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is no "
             f"postcode, it has more than {MAXIMUM_CHARACTERS} letters and digits"
@@ -278,17 +220,17 @@ def _values(column: pa.Array, name: str, first_row: int) -> pa.Array:
         raise SchemaError(f"column {name!r} holds no numbers: its type is {kind}")
     # Data frames write NaN for a missing number.
     values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-    if pc.any(pc.is_inf(values)).as_py():
-        place = pc.index(pc.is_inf(values), True).as_py()
+    place = pc.index(pc.is_inf(values), True).as_py()
+    if place >= 0:
         raise SchemaError(
             f"row {first_row + place}: the index in column {name!r} is infinite"
         )
-    # The zero that has a sign is no other value.
+    # Minus zero is no other value.
     return pc.add(values, 0.0)
 
 
 def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
-    texts = _given(pc.utf8_trim_whitespace(texts))
+    texts = _without_nothing(pc.utf8_trim_whitespace(texts))
     try:
         return texts.cast(pa.float64())
     except pa.ArrowInvalid as error:
@@ -299,8 +241,8 @@ def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
         ) from error
 
 
-def _given(texts: pa.Array) -> pa.Array:
-    """Return texts, null where one stands for nothing."""
+def _without_nothing(texts: pa.Array) -> pa.Array:
+    """Return texts, null for those of ``NOTHING``."""
     is_nothing = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(NOTHING))
     return pc.if_else(is_nothing, pa.scalar(None, pa.string()), texts)
 

@@ -89,21 +89,14 @@ def read(
     """
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
-    try:
-        is_table = csv_files.is_parquet(path)
-        # As they are written: an id may look like a number.
-        identity = _field(use_case, use_case.scored, "identity")
-        table = (
-            _parquet_table(path, limit)
-            if is_table
-            else csv_files.table_of(path, as_text=[identity])
-        )
+    with csv_files.refusals_of(path):
+        if csv_files.is_parquet(path):
+            table = _parquet_table(path, limit)
+        else:
+            # As it is written: an id may look like a number.
+            identity = _field(use_case, use_case.scored, "identity")
+            table = csv_files.table_of(path, as_text=[identity])
         return transactions(table.slice(0, limit), use_case, start=start, latest=now)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        # Arrow decodes the names of a Parquet file's columns when they are asked for.
-        raise SchemaError(f"{path} can not be read: {error}") from error
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error.message}") from error
 
 
 def _parquet_table(path: Path, limit: int | None) -> pa.Table:
