@@ -51,7 +51,7 @@ def rates(settings: Settings) -> dict[str, tuple[str, float]]:
         "`score_stream`, by features of users": ("score_stream", QUERIED_S),
         "`archive_events`": ("archive_events", STORED_S + settings.archive_linger_s),
     }
-    every = {one.target: one for one in functions.load()}
+    every = {function.target: function for function in functions.load()}
     return {
         what: (target, every[target].concurrency / wait)
         for what, (target, wait) in waits.items()
@@ -60,7 +60,7 @@ def rates(settings: Settings) -> dict[str, tuple[str, float]]:
 
 def lines(sizes: Mapping[str, Size]) -> Iterator[str]:
     """Yield the lines of both parts."""
-    every = {one.target: one for one in functions.load()}
+    every = {function.target: function for function in functions.load()}
     yield OPENING.format(stored=STORED_S, queried=QUERIED_S, busy=BUSY)
     yield f"| events a second | of an instance | of all | {' | '.join(sizes)} |"
     yield "| --- | --: | --: " + "| --: " * len(sizes) + "|"
@@ -80,7 +80,9 @@ def lines(sizes: Mapping[str, Size]) -> Iterator[str]:
             f"| {' | '.join(cells)} |"
         )
     yield ""
-    [attempts] = {one.attempts for one in every["stream_features"].subscriptions}
+    [attempts] = {
+        subscription.attempts for subscription in every["stream_features"].subscriptions
+    }
     yield REST.format(attempts=attempts)
     yield "| function | use cases at once | at all attempts |"
     yield "| --- | --: | --: |"

@@ -54,10 +54,10 @@ def columns(
     """
     known: dict[str, Columns] = dict(relations)
     found: Columns = {}
-    for one in statements(script):
-        found = googlesql.columns(one, known, parameters)
+    for statement in statements(script):
+        found = googlesql.columns(statement, known, parameters)
         # What a script has made, those after it read.
-        created = sqlglot.parse_one(one, read=DIALECT)
+        created = sqlglot.parse_one(statement, read=DIALECT)
         if isinstance(created, exp.Create) and created.expression:
             known[created.this.name] = found
     return found

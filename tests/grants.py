@@ -198,7 +198,7 @@ def wider(needed: Mapping[Need, Call], granted: Sequence[Grant]) -> list[str]:
         own = [
             need
             for need in needed
-            if grant.covers(need) and not any(one.covers(need) for one in others)
+            if grant.covers(need) and not any(other.covers(need) for other in others)
         ]
         if not own:
             found.append(f"{grant.what}: nothing that was done needs it")

@@ -74,6 +74,6 @@ def _is_filtered(table: exp.Table, column: str) -> bool:
 def _says(condition: exp.Expression, column: str) -> bool:
     if not isinstance(condition, _COMPARED):
         return False
-    columns = [one.name for one in condition.find_all(exp.Column)]
+    columns = [node.name for node in condition.find_all(exp.Column)]
     is_first = isinstance(condition.this, exp.Column)
     return is_first and columns == [column]

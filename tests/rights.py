@@ -261,7 +261,9 @@ def _is_of_with(table: exp.Table) -> bool:
     above = table.parent
     while above is not None:
         clause = above.args.get("with_") or above.args.get("with")
-        if clause and table.name in {one.alias for one in clause.expressions}:
+        if clause and table.name in {
+            expression.alias for expression in clause.expressions
+        }:
             return True
         above = above.parent
     return False

@@ -94,8 +94,8 @@ class Labelled:
         wanted = {"users": users, "base_rate": base_rate}
         if self._last is None or self._last[0] != wanted:
             self._warehouse.execute(MADE, wanted)
-            found = self._warehouse.table("SELECT * FROM labelled", {})
-            self._last = wanted, found
+            rows = self._warehouse.table("SELECT * FROM labelled", {})
+            self._last = wanted, rows
         return self._last[1]
 
 
@@ -110,10 +110,10 @@ def read(warehouse: Warehouse, maximum: int) -> pa.Table:
 
 def counts(rows: pa.Table, column: str | None = None) -> dict[Any, float]:
     """Return rows, or the sums of a column, by date and label."""
-    found: dict[Any, float] = defaultdict(float)
+    totals: dict[Any, float] = defaultdict(float)
     for row in rows.to_pylist():
-        found[row["as_of"], row["label"]] += row[column] if column else 1
-    return dict(found)
+        totals[row["as_of"], row["label"]] += row[column] if column else 1
+    return dict(totals)
 
 
 class TestCounts:
@@ -129,25 +129,25 @@ class TestCounts:
     def test_are_exact_below_a_maximum(self, warehouse, rows, base_rate):
         """At any size and base rate: never more rows than the maximum and hardly fewer,
         of both classes; weighted counts of every date and label are the true ones."""
-        found = sample(warehouse, Population(rows, base_rate))
+        drawn = sample(warehouse, Population(rows, base_rate))
 
-        assert found.kept_rows <= MAXIMUM
-        assert found.kept_rows >= 0.995 * min(found.rows, MAXIMUM)
-        assert found.kept[1] >= min(found.totals[1], 10_000)
-        assert found.kept[0] >= min(found.totals[0], 100_000)
-        assert found.worst_date < 1e-9
+        assert drawn.kept_rows <= MAXIMUM
+        assert drawn.kept_rows >= 0.995 * min(drawn.rows, MAXIMUM)
+        assert drawn.kept[1] >= min(drawn.totals[1], 10_000)
+        assert drawn.kept[0] >= min(drawn.totals[0], 100_000)
+        assert drawn.worst_date < 1e-9
         for label in (0, 1):
-            assert found.weighted[label] == pytest.approx(found.totals[label], 1e-9)
+            assert drawn.weighted[label] == pytest.approx(drawn.totals[label], 1e-9)
 
     def test_of_the_large_property_leave_negatives(self, warehouse):
         """Defect: 400,000 users at 26 dates and 5.5%: all 570,992 rows of label 1 were
         read and 12 of 9.8 million of label 0, each weighing 9.8 million / 12."""
-        found = sample(warehouse, Population(10_400_000, 0.055))
+        drawn = sample(warehouse, Population(10_400_000, 0.055))
 
-        assert found.totals[1] > MAXIMUM
-        assert found.kept_rows <= MAXIMUM
-        assert found.kept[0] > 300_000
-        assert max(found.weights.values()) < 100
+        assert drawn.totals[1] > MAXIMUM
+        assert drawn.kept_rows <= MAXIMUM
+        assert drawn.kept[0] > 300_000
+        assert max(drawn.weights.values()) < 100
 
     @pytest.mark.parametrize("maximum", [1_000, 50_000_000])
     @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ class TestCounts:
     )
     def test_hold_for_the_settings_extremes(self, warehouse, maximum, seed):
         """From the least to the largest maximum that can be set, of 10^8 rows."""
-        found = sample(warehouse, Population(100_000_000, 0.055, seed), maximum=maximum)
+        drawn = sample(warehouse, Population(100_000_000, 0.055, seed), maximum=maximum)
 
-        assert 0.9 * maximum <= found.kept_rows <= maximum
-        assert min(found.kept.values()) > 0
+        assert 0.9 * maximum <= drawn.kept_rows <= maximum
+        assert min(drawn.kept.values()) > 0
         for label in (0, 1):
-            assert found.weighted[label] == pytest.approx(found.totals[label], 1e-9)
+            assert drawn.weighted[label] == pytest.approx(drawn.totals[label], 1e-9)
 
 
 @pytest.fixture
@@ -174,37 +174,37 @@ class TestRows:
     def test_of_a_user_stay_together(self, warehouse, whole, maximum):
         """A user is read as a whole, in both classes, or not at all; there are at most
         so many rows, each once and unchanged."""
-        found = read(warehouse, maximum)
-        theirs = Counter(found["user_id"].to_pylist())
+        rows = read(warehouse, maximum)
+        theirs = Counter(rows["user_id"].to_pylist())
         key = ["user_id", "as_of"]
-        both = found.drop_columns(["weight"]).sort_by(
+        both = rows.drop_columns(["weight"]).sort_by(
             [(name, "ascending") for name in key]
         )
         kept = whole.filter(
             pc.is_in(whole["user_id"], value_set=pa.array(list(theirs)))
         ).sort_by([(name, "ascending") for name in key])
 
-        assert 0.9 * maximum <= len(found) <= maximum
+        assert 0.9 * maximum <= len(rows) <= maximum
         assert set(theirs.values()) == {7}
         assert both.equals(kept.select(both.column_names))
 
     @pytest.mark.parametrize("maximum", [1_000, 15_000])
     def test_stand_for_those_left_out(self, warehouse, whole, maximum):
         """Of every date and label weights add up to the rows that there are."""
-        found = read(warehouse, maximum)
+        rows = read(warehouse, maximum)
         true = counts(whole)
 
-        assert counts(found, "weight") == {
+        assert counts(rows, "weight") == {
             key: pytest.approx(count) for key, count in true.items()
         }
-        assert pc.min(found["weight"]).as_py() >= 1
+        assert pc.min(rows["weight"]).as_py() >= 1
 
     def test_weigh_one_where_none_is_left_out(self, warehouse, whole):
         """Up to the maximum all rows are read, and none stands for another."""
-        found = read(warehouse, len(whole))
+        rows = read(warehouse, len(whole))
 
-        assert len(found) == len(whole)
-        assert set(found["weight"].to_pylist()) == {1.0}
+        assert len(rows) == len(whole)
+        assert set(rows["weight"].to_pylist()) == {1.0}
 
     def test_are_the_same_again(self, warehouse, whole):
         """A rerun reads the same rows, and a smaller maximum some of those."""
@@ -218,11 +218,11 @@ class TestRows:
     def test_without_a_class_are_sampled_all_the_same(self, warehouse, labelled):
         """Where nobody has label 1 the maximum is all the others'."""
         whole = labelled.rows(1_000, 0.0)
-        found = read(warehouse, 2_000)
+        rows = read(warehouse, 2_000)
 
         assert set(whole["label"].to_pylist()) == {0}
-        assert 1_900 <= len(found) <= 2_000
-        assert pc.sum(found["weight"]).as_py() == pytest.approx(len(whole))
+        assert 1_900 <= len(rows) <= 2_000
+        assert pc.sum(rows["weight"]).as_py() == pytest.approx(len(whole))
 
 
 class TestCalibration:
@@ -247,7 +247,7 @@ class TestCalibration:
             Settings(project="p"), minimum_training_rows=100, minimum_conversions=20
         )
         spans = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
-        found = fit.train(
+        trained = fit.train(
             data.of_users(rows, TOY, spans, settings=settings),
             TOY,
             preprocessor=None,
@@ -255,12 +255,12 @@ class TestCalibration:
         )
         newest = whole.filter(pc.equal(whole["as_of"], date(2026, 2, 16)))
         scorer = Scorer.compile(
-            found.preprocessor, found.model, features=dict(TOY.features)
+            trained.preprocessor, trained.model, features=dict(TOY.features)
         )
         mean = float(fit.scores(scorer, newest).mean())
         true = float(np.mean(newest["label"].to_numpy()))
 
         assert len(rows) <= maximum
-        assert min(found.sampling.values()) < 1
+        assert min(trained.sampling.values()) < 1
         assert true == pytest.approx(base_rate, rel=0.05)
         assert mean == pytest.approx(true, rel=0.02)

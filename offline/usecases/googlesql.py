@@ -146,7 +146,7 @@ def name_of(kind: Any) -> str:
         return f"ARRAY<{name_of(kind.array_type.element_type)}>"
     if kind.type_kind == TypeKind.TYPE_STRUCT:
         fields = kind.struct_type.field
-        inside = (f"{one.field_name} {name_of(one.field_type)}" for one in fields)
+        inside = (f"{field.field_name} {name_of(field.field_type)}" for field in fields)
         return f"STRUCT<{', '.join(inside)}>"
     name = TypeKind(kind.type_kind).name.removeprefix("TYPE_")
     return "FLOAT64" if name == "DOUBLE" else name

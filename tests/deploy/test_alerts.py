@@ -142,9 +142,9 @@ class TestFilters:
 
     def test_name_every_scheduled_function(self):
         """A run of each of them that fails is noticed."""
-        for one in functions.load():
-            if one.schedule:
-                first, *others = one.target.split("_")
+        for function in functions.load():
+            if function.schedule:
+                first, *others = function.target.split("_")
                 name = first + "".join(word.title() for word in others)
                 assert f'"{name}"' in filters()["run_failed"]
 
@@ -192,11 +192,17 @@ class TestPolicies:
     def test_have_a_runbook(self):
         """The README that a policy sends its reader to has the policy's name, under
         Runbook; where it depends on the entry, that of every function it may be."""
-        scheduled = {one.folder for one in functions.load() if one.schedule}
+        scheduled = {
+            function.folder for function in functions.load() if function.schedule
+        }
         for name, policy in POLICIES.items():
             content = policy["documentation"]["content"]
             folders = set(re.findall(r"(0\d-\w+)/README", content)) or (
-                {one.folder for one in functions.load() if name.endswith(one.target)}
+                {
+                    function.folder
+                    for function in functions.load()
+                    if name.endswith(function.target)
+                }
                 or scheduled
             )
             for folder in folders:

@@ -179,7 +179,9 @@ class TestEnvironment:
     def test_has_use_cases_for_those_that_are_called(self):
         """A use case whose events are scored has no predictions to make."""
         d = configuration.of(WHOLE)
-        by_target = {one.target: d.called_for(one) for one in d.functions}
+        by_target = {
+            function.target: d.called_for(function) for function in d.functions
+        }
 
         assert by_target["model_training"] == [
             "ga4_purchase",

@@ -18,7 +18,7 @@ from propensity.settings import Settings
 from tests.deploy.conftest import ROOT, script_of
 
 EVERY = functions.load()
-BY_TARGET = {one.target: one for one in EVERY}
+BY_TARGET = {function.target: function for function in EVERY}
 # Cloud Scheduler waits no longer for an answer.
 ATTEMPT_DEADLINE_S = 1800
 # https://cloud.google.com/run/docs/configuring/max-instances-limits: a service may not
@@ -38,61 +38,65 @@ def of_main(folder: str) -> dict[str, bool]:
     }
 
 
-@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.target)
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
 class TestEveryFunction:
-    def test_is_one_of_its_main(self, one):
+    def test_is_one_of_its_main(self, function):
         """Entry point and way of serving are those of the decorated function."""
-        assert of_main(one.folder)[one.target] == (one.serving == ASYNCHRONOUS)
+        assert of_main(function.folder)[function.target] == (
+            function.serving == ASYNCHRONOUS
+        )
 
-    def test_has_figures_that_cloud_run_takes(self, one):
+    def test_has_figures_that_cloud_run_takes(self, function):
         """Memory above 4 GiB needs two processors and more, concurrency above one a
         whole one; four processors need 2 GiB; a request has an hour at most."""
-        assert 1 <= one.concurrency <= 1000
-        assert one.cpu in (1, 2, 4)
-        assert GIB[one.memory] <= {1: 4, 2: 8, 4: 16}[one.cpu]
-        assert one.cpu < 4 or GIB[one.memory] >= 2
-        assert 1 <= one.timeout_s <= 3600
-        assert 0 <= one.min_instances <= one.max_instances <= 100
+        assert 1 <= function.concurrency <= 1000
+        assert function.cpu in (1, 2, 4)
+        assert GIB[function.memory] <= {1: 4, 2: 8, 4: 16}[function.cpu]
+        assert function.cpu < 4 or GIB[function.memory] >= 2
+        assert 1 <= function.timeout_s <= 3600
+        assert 0 <= function.min_instances <= function.max_instances <= 100
 
-    def test_can_be_deployed_in_a_new_project(self, one):
+    def test_can_be_deployed_in_a_new_project(self, function):
         """Cloud Run refuses more instances than the quota of a region has processors
         and memory for: 20 and 40 GiB in a project that has asked for no more."""
-        assert one.max_instances * one.cpu <= NEW_PROJECT_CPUS
-        assert one.max_instances * GIB[one.memory] <= NEW_PROJECT_GIB
+        assert function.max_instances * function.cpu <= NEW_PROJECT_CPUS
+        assert function.max_instances * GIB[function.memory] <= NEW_PROJECT_GIB
 
-    def test_has_its_figures_argued(self, one):
+    def test_has_its_figures_argued(self, function):
         """The README of its folder has them as they are, and says why."""
-        page = (ROOT / one.folder / "README.md").read_text()
+        page = (ROOT / function.folder / "README.md").read_text()
         rows = [line for line in page.splitlines() if line.startswith("| `--")]
-        memory = one.memory.replace("Mi", " MiB").replace("Gi", " GiB")
+        memory = function.memory.replace("Mi", " MiB").replace("Gi", " GiB")
         told = {
-            "--cpu": f"{one.cpu}",
+            "--cpu": f"{function.cpu}",
             "--memory": memory,
-            "--concurrency": f"{one.concurrency}",
-            "--timeout": f"{one.timeout_s} s",
-            "--min-instances": f"{one.min_instances}",
-            "--max-instances": f"{one.max_instances}",
+            "--concurrency": f"{function.concurrency}",
+            "--timeout": f"{function.timeout_s} s",
+            "--min-instances": f"{function.min_instances}",
+            "--max-instances": f"{function.max_instances}",
         }
         for flag, value in told.items():
             [row] = [row for row in rows if f"`{flag}`" in row.split("|")[1]]
             assert re.search(rf"\b{value}\b", row.partition("`" + flag)[2]), (flag, row)
 
-    def test_has_as_many_threads_as_requests(self, one):
+    def test_has_as_many_threads_as_requests(self, function):
         """THREADS is its concurrency where it is threaded, and not set where it is
         asynchronous."""
-        threads = re.findall(r"THREADS=(\d+)", script_of(one).read_text())
+        threads = re.findall(r"THREADS=(\d+)", script_of(function).read_text())
 
-        assert threads == ([f"{one.concurrency}"] if one.serving == THREADED else [])
+        assert threads == (
+            [f"{function.concurrency}"] if function.serving == THREADED else []
+        )
 
-    def test_answers_a_push_before_it_comes_again(self, one):
+    def test_answers_a_push_before_it_comes_again(self, function):
         """It ends before Pub/Sub takes the message for lost."""
-        for subscription in one.subscriptions:
-            assert one.timeout_s <= subscription.acknowledge_s
+        for subscription in function.subscriptions:
+            assert function.timeout_s <= subscription.acknowledge_s
 
-    def test_is_closed_to_networks_that_need_it_not(self, one):
+    def test_is_closed_to_networks_that_need_it_not(self, function):
         """What the scheduler or Pub/Sub calls takes no request from outside."""
-        is_called = bool(one.schedule or one.subscriptions)
-        assert one.ingress == ("internal" if is_called else "all")
+        is_called = bool(function.schedule or function.subscriptions)
+        assert function.ingress == ("internal" if is_called else "all")
 
 
 class TestTogether:
@@ -104,15 +108,22 @@ class TestTogether:
             for name in of_main(path.parent.name)
         }
         assert set(BY_TARGET) == found
-        assert {one.target for one in LOCAL_FUNCTIONS} <= found
-        for one in LOCAL_FUNCTIONS:
-            here = BY_TARGET[one.target]
-            assert (here.folder, here.requirements) == (one.folder, one.requirements)
-            assert (here.serving == ASYNCHRONOUS) == one.is_asynchronous
+        assert {function.target for function in LOCAL_FUNCTIONS} <= found
+        for function in LOCAL_FUNCTIONS:
+            here = BY_TARGET[function.target]
+            assert (here.folder, here.requirements) == (
+                function.folder,
+                function.requirements,
+            )
+            assert (here.serving == ASYNCHRONOUS) == function.is_asynchronous
 
     def test_every_subscription_pushes_to_one(self):
         """Those that name a function name one of these."""
-        named = {one.function for one in topics.SUBSCRIPTIONS if one.function}
+        named = {
+            subscription.function
+            for subscription in topics.SUBSCRIPTIONS
+            if subscription.function
+        }
         assert named <= set(BY_TARGET)
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
@@ -211,7 +222,7 @@ class TestMistakes:
         text = functions.FILE.read_text()
         name = line.partition(" ")[0]
         lines = text.split("[predictions]")[0].splitlines()
-        kept = [one for one in lines if not re.match(rf"{name}\b", one)]
+        kept = [line for line in lines if not re.match(rf"{name}\b", line)]
         file = tmp_path / "functions.toml"
         file.write_text("\n".join([*kept, line]))
 
@@ -228,9 +239,9 @@ class TestMistakes:
 
     def test_of_a_script_are_named(self, tmp_path):
         """A clock that asks more often than there is, networks that there are not."""
-        for one in ROOT.glob("0*/*.sh"):
-            (tmp_path / one.parent.name).mkdir(exist_ok=True)
-            shutil.copy(one, tmp_path / one.parent.name)
+        for path in ROOT.glob("0*/*.sh"):
+            (tmp_path / path.parent.name).mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / path.parent.name)
         for name, before, after, told in (
             ("scheduler.sh", "attempts=5", "attempts=9", "five times"),
             ("deploy.sh", "--ingress=internal ", "--ingress=open ", "open"),

@@ -62,16 +62,16 @@ def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, settings):
     for (root, file), told in zip(given.items(), json.loads(done.stdout), strict=True):
         lines = [line.partition(" = ") for line in file.read_text().splitlines()]
         parts = [*ROOTS[root].glob("*.tf")]
-        text = "".join(one.read_text() for one in parts)
+        text = "".join(part.read_text() for part in parts)
         read = set(re.findall(r'path\.module}/([\w/.]+)"', text))
 
         assert told["values"] == {name: json.loads(value) for name, _, value in lines}
         assert set(told["values"]) == set(re.findall(r'^variable "(\w+)"', text, re.M))
-        assert {one.name for one in parts} - set(told["files"]) == {"backend.tf"}
+        assert {part.name for part in parts} - set(told["files"]) == {"backend.tf"}
         assert read <= {*told["files"], "alerts"}
-        assert not [one for one in told["files"] if one.startswith("watch/")]
+        assert not [file for file in told["files"] if file.startswith("watch/")]
     if root == "watch":
-        assert sum(one.startswith("alerts/") for one in told["files"]) == 11
+        assert sum(file.startswith("alerts/") for file in told["files"]) == 11
 
 
 @pytest.mark.parametrize("value", ['a"b@example.com', "a\\b@example.com", "${x}@y.z"])

@@ -22,7 +22,7 @@ from tests.deploy.conftest import ROOT
 from tests.programs import execute
 
 EVERY = functions.load()
-LOCKS = sorted({one.lock for one in EVERY})
+LOCKS = sorted({function.lock for function in EVERY})
 RUNS_HERE = sys.version_info[:2] == (3, 11) and sys.platform == "linux"
 
 
@@ -45,19 +45,19 @@ def pins(text: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.target)
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.target)
 class TestLocks:
-    def test_are_of_the_requirements_as_they_are(self, one):
+    def test_are_of_the_requirements_as_they_are(self, function):
         """A line that changed since is found; ``deploy/lock.sh`` writes anew."""
-        text = one.lock.read_text()
+        text = function.lock.read_text()
         [of] = re.findall(r"^# Requirements: ([0-9a-f]{64})$", text, re.M)
 
-        assert of == fingerprint(ROOT / one.folder / one.requirements)
+        assert of == fingerprint(ROOT / function.folder / function.requirements)
 
-    def test_have_what_is_required_and_tested(self, one):
+    def test_have_what_is_required_and_tested(self, function):
         """Every pin of the function, and of all else the versions that tests run on."""
-        locked = pins(one.lock.read_text())
-        required = pins((ROOT / one.folder / one.requirements).read_text())
+        locked = pins(function.lock.read_text())
+        required = pins((ROOT / function.folder / function.requirements).read_text())
         tested = pins((ROOT / "requirements.txt").read_text())
 
         assert required.items() <= locked.items()
@@ -68,9 +68,9 @@ class TestLocks:
         }
         assert different == {}
 
-    def test_have_a_hash_for_every_package(self, one):
+    def test_have_a_hash_for_every_package(self, function):
         """And nothing is built when it is installed: wheels only."""
-        text = one.lock.read_text()
+        text = function.lock.read_text()
         entries = re.findall(
             r"^[\w.-]+==[\w.]+ \\\n(?: {4}--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+",
             text,
@@ -87,15 +87,19 @@ class TestLocks:
 class TestStaged:
     def test_a_deploy_stages_the_lock(self, tmp_path):
         """In the place of the requirements; the rest is as in local mode."""
-        one = next(one for one in EVERY if one.requirements != "requirements.txt")
-        words = {"requirements": one.requirements}
+        function = next(
+            function
+            for function in EVERY
+            if function.requirements != "requirements.txt"
+        )
+        words = {"requirements": function.requirements}
 
-        plain = stage.stage(ROOT / one.folder, tmp_path / "plain", **words)
+        plain = stage.stage(ROOT / function.folder, tmp_path / "plain", **words)
         locked = stage.stage(
-            ROOT / one.folder, tmp_path / "locked", locked=True, **words
+            ROOT / function.folder, tmp_path / "locked", locked=True, **words
         )
 
-        assert (locked / "requirements.txt").read_text() == one.lock.read_text()
+        assert (locked / "requirements.txt").read_text() == function.lock.read_text()
         assert {path.name for path in plain.iterdir()} == {
             path.name for path in locked.iterdir()
         }
@@ -112,7 +116,7 @@ class TestArchives:
         """Unpacked into an empty folder, installed into an empty environment under hash
         checking as the buildpack does, started by its command: every function of the
         archive answers."""
-        ours = [one for one in EVERY if one.lock == lock_file]
+        ours = [function for function in EVERY if function.lock == lock_file]
         folder = stage.stage(
             ROOT / ours[0].folder,
             tmp_path / "empty",
@@ -133,22 +137,22 @@ class TestArchives:
         ):
             execute(command, cwd=folder)
 
-        for one in ours:
-            status, error, server = answer_of(one, venv=venv, folder=folder)
+        for function in ours:
+            status, error, server = answer_of(function, venv=venv, folder=folder)
             assert (status, error) == (405, "method_not_allowed")
-            is_asynchronous = one.serving == ASYNCHRONOUS
+            is_asynchronous = function.serving == ASYNCHRONOUS
             assert server == ("uvicorn" if is_asynchronous else "gunicorn")
 
 
-def answer_of(one, *, venv: Path, folder: Path) -> tuple[int, str, str]:
+def answer_of(function, *, venv: Path, folder: Path) -> tuple[int, str, str]:
     """Start a function as the platform does, and ask it what it takes not."""
     [port] = free_ports(1)
     process = spawn(
-        one.target,
+        function.target,
         [str(venv / "bin" / "functions-framework")],
         environment={
             "PATH": os.environ["PATH"],
-            "FUNCTION_TARGET": one.target,
+            "FUNCTION_TARGET": function.target,
             "FUNCTION_SIGNATURE_TYPE": "http",
             "PORT": str(port),
             "GOOGLE_CLOUD_PROJECT": "p",
@@ -159,7 +163,7 @@ def answer_of(one, *, venv: Path, folder: Path) -> tuple[int, str, str]:
         },
         folder=folder,
         port=port,
-        log=folder.parent / f"{one.target}.log",
+        log=folder.parent / f"{function.target}.log",
     )
     try:
         while True:

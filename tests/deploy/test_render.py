@@ -42,8 +42,8 @@ def test_tables_have_every_column_in_its_mode():
 
 def test_rights_are_on_single_things():
     """In the project nothing but to run queries and to read their results."""
-    for one in functions.load():
-        for right in render.rights(one):
+    for function in functions.load():
+        for right in render.rights(function):
             if right["on"] == "project":
                 assert right["role"] in (
                     "roles/bigquery.jobUser",

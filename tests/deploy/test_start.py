@@ -39,20 +39,20 @@ HALF = (
 @pytest.fixture
 def started(request, tmp_path):
     """A function as the platform starts it: its address, its log, and what it is."""
-    one = request.param
+    function = request.param
     [port] = free_ports(1)
     process = spawn(
-        one.target,
+        function.target,
         [str(Path(sys.executable).with_name("functions-framework"))],
         environment={
             "PATH": os.environ["PATH"],
             # What the buildpack and the platform set.
-            "FUNCTION_TARGET": one.target,
+            "FUNCTION_TARGET": function.target,
             "FUNCTION_SIGNATURE_TYPE": "http",
             "PORT": str(port),
-            "K_SERVICE": one.target,
+            "K_SERVICE": function.target,
             "LOG_EXECUTION_ID": "true",
-            "CLOUD_RUN_TIMEOUT_SECONDS": str(one.timeout_s),
+            "CLOUD_RUN_TIMEOUT_SECONDS": str(function.timeout_s),
             # What is deployed with it. Nothing listens at these endpoints.
             "THREADS": "1",
             "GOOGLE_CLOUD_PROJECT": "p",
@@ -62,9 +62,9 @@ def started(request, tmp_path):
             "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
         },
         folder=stage.stage(
-            ROOT / one.folder,
+            ROOT / function.folder,
             tmp_path / "staged",
-            requirements=one.requirements,
+            requirements=function.requirements,
             locked=True,
         ),
         port=port,
@@ -79,7 +79,7 @@ def started(request, tmp_path):
             except requests.ConnectionError:
                 assert process.is_running, Path(process.log).read_text()
                 time.sleep(0.1)
-        yield one, url, Path(process.log)
+        yield function, url, Path(process.log)
     finally:
         stop([process])
 
@@ -92,12 +92,12 @@ def served(asynchronously):
     """Functions that are served in one of the two ways."""
     return [
         pytest.param(
-            one,
-            id=one.target,
-            marks=() if one.target in QUICK else pytest.mark.long,
+            function,
+            id=function.target,
+            marks=() if function.target in QUICK else pytest.mark.long,
         )
-        for one in EVERY
-        if (one.serving == ASYNCHRONOUS) == asynchronously
+        for function in EVERY
+        if (function.serving == ASYNCHRONOUS) == asynchronously
     ]
 
 
@@ -125,7 +125,7 @@ class TestStart:
     def test_serves_with_threads(self, started):
         """The others are served by gunicorn, with as many threads as THREADS says; a
         line of the log stays one of JSON with the platform's execution id in it."""
-        one, url, log = started
+        function, url, log = started
 
         answer = requests.put(url, timeout=TIMEOUT_S)
 
@@ -181,19 +181,21 @@ class TestJob:
         )
         program = (ROOT / "00-ModelTraining" / "job.py").read_text()
 
-        done = execute([sys.executable, "-c", program, "train", "{}"], cwd=tmp_path)
-        assert "call 3" in done.stdout
+        result = execute([sys.executable, "-c", program, "train", "{}"], cwd=tmp_path)
+        assert "call 3" in result.stdout
 
     @pytest.mark.long
     def test_fails_with_what_the_function_answers(self, tmp_path):
         """A staged training without settings ends with its own error, as JSON."""
-        one = next(one for one in EVERY if one.target == "model_training")
+        function = next(
+            function for function in EVERY if function.target == "model_training"
+        )
         program = (ROOT / "00-ModelTraining" / "job.py").read_text()
 
-        done = execute(
-            [sys.executable, "-c", program, one.target, "{}"],
-            cwd=stage.stage(ROOT / one.folder, tmp_path / "staged"),
+        result = execute(
+            [sys.executable, "-c", program, function.target, "{}"],
+            cwd=stage.stage(ROOT / function.folder, tmp_path / "staged"),
             env={"PATH": os.environ["PATH"]}, status=1,
         )  # fmt: skip
-        assert '"error": "settings"' in done.stderr
+        assert '"error": "settings"' in result.stderr
         assert "|" not in program

@@ -58,12 +58,12 @@ CONSUMERS = {"score_stream", "archive_events"}
 
 def programs() -> list[str]:
     """Return the modules that pages run."""
-    found = {
+    modules = {
         module
         for page in pages()
         for module in re.findall(r"python -m ([\w.]+)", text(page))
     }
-    return sorted(module for module in found if module.partition(".")[0] in OURS)
+    return sorted(module for module in modules if module.partition(".")[0] in OURS)
 
 
 class TestEndpoints:
@@ -94,12 +94,12 @@ class TestEndpoints:
             lambda: None, quality=defaultdict(lambda: None), verdict=defaultdict(str)
         )
         published = Published(version=0, objects={}, checksums={})
-        made = modelcard.answer(anything, published)
-        told = _example("model_training")
+        answer = modelcard.answer(anything, published)
+        example = _example("model_training")
 
-        assert {*told} == {*made, *_AROUND, "data_until"}
-        assert {*told["holdout"]} == {*made["holdout"]}
-        assert {*told["objects"]} == {
+        assert {*example} == {*answer, *_AROUND, "data_until"}
+        assert {*example["holdout"]} == {*answer["holdout"]}
+        assert {*example["objects"]} == {
             modelcard.MODEL,
             modelcard.PREPROCESSOR,
             modelcard.DATASET,
@@ -113,7 +113,7 @@ class TestEndpoints:
     def test_the_answer_of_predictions_has_the_keys_that_are_told(self):
         """The example's keys are those that ``main.py`` answers."""
         answered = text("01-Predictions/main.py").partition("return {")[2]
-        made = re.findall(r'"(\w+)":', answered)
+        names = re.findall(r'"(\w+)":', answered)
 
         of_export = {"data_until", "export_days_read"}
         of_drift = {"estimated_roc_auc", "drift"}
@@ -121,36 +121,36 @@ class TestEndpoints:
             users=1, mean_probability=0.5, quantiles=np.zeros(101), log_odds_shift=None
         )
         assert {*_example("predictions")} == {
-            *(*made, *_AROUND, *of_export, *of_drift),
+            *(*names, *_AROUND, *of_export, *of_drift),
             *scores.answer(),
         }
 
     def test_the_weeks_of_an_evaluation_have_the_columns_of_the_table(self):
         """Every key of the example's week is a column."""
-        told = _example("model_evaluation")
+        example = _example("model_evaluation")
         columns = {column.name for column in tables.EVALUATION.columns}
 
-        assert {*told} == {"weeks", "drift", "reports", *_AROUND, "data_until"}
-        assert {*told["weeks"][0]} <= columns
+        assert {*example} == {"weeks", "drift", "reports", *_AROUND, "data_until"}
+        assert {*example["weeks"][0]} <= columns
 
     @pytest.mark.parametrize(
         "page", ["README.md", "docs/tour.md", FUNCTION_PAGES["get_proba"]]
     )
     def test_the_answer_of_a_lookup_has_the_keys_that_are_told(self, page):
         """The example is an answer as it is rendered."""
-        told = json.loads(blocks(page, "json")[0])
-        found = lookup.Prediction(
-            told["user_id"],
-            told["probability"],
-            date.fromisoformat(told["prediction_date"]),
-            told["percentile"],
-            told["model_version"],
+        example = json.loads(blocks(page, "json")[0])
+        prediction = lookup.Prediction(
+            example["user_id"],
+            example["probability"],
+            date.fromisoformat(example["prediction_date"]),
+            example["percentile"],
+            example["model_version"],
         )
-        oldest = found.as_of.toordinal() + (1 if told["stale"] else 0)
+        oldest = prediction.as_of.toordinal() + (1 if example["stale"] else 0)
 
-        assert json.loads(lookup.rendered(told["user_id"], found, oldest=oldest)) == (
-            told
-        )
+        assert json.loads(
+            lookup.rendered(example["user_id"], prediction, oldest=oldest)
+        ) == (example)
 
 
 _AROUND = ("use_case", "as_of", "bytes_billed", "repeated")
@@ -247,8 +247,8 @@ class TestCommands:
         if target == "get_proba":
             assert _question(curl).user_ids
         elif target == "score":
-            asked = [usecases.load(name) for name in usecases.names()]
-            reader = Reader(asked, default="ga4_purchase", maximum_instances=9)
+            loaded = [usecases.load(name) for name in usecases.names()]
+            reader = Reader(loaded, default="ga4_purchase", maximum_instances=9)
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(curl.body, latest=latest).instances
         elif target == "stream_features":
@@ -298,11 +298,11 @@ class TestCommands:
 
         assert {"make demo", "make test", "make up", "make down"} <= typed
         for command in typed:
-            made = execute(
+            result = execute(
                 ["make", "--dry-run", *shlex.split(command)[1:]], status=None
             )
             variables = {word.split("=")[0] for word in command.split() if "=" in word}
-            assert made.returncode == 0, f"{command}: {made.stderr}"
+            assert result.returncode == 0, f"{command}: {result.stderr}"
             assert variables <= known, command
 
     def test_help_names_the_variables_that_are_explained(self):
@@ -347,17 +347,20 @@ class TestCommands:
     def test_every_program_is_there(self):
         """A module that a page runs can be found."""
         assert [
-            one for one in programs() if importlib.util.find_spec(one) is None
+            program
+            for program in programs()
+            if importlib.util.find_spec(program) is None
         ] == []
 
     @pytest.mark.long
     @pytest.mark.parametrize(
-        "module", [one for one in programs() if not one.startswith(RUN_BY_OTHERS)]
+        "module",
+        [program for program in programs() if not program.startswith(RUN_BY_OTHERS)],
     )
     def test_every_program_explains_itself(self, module):
         """With its usage, wherever it stands."""
-        told = execute([sys.executable, "-m", module, "--help"])
-        assert told.stdout.startswith("usage:")
+        result = execute([sys.executable, "-m", module, "--help"])
+        assert result.stdout.startswith("usage:")
 
     @pytest.mark.parametrize("page", pages())
     def test_every_file_that_is_named_exists(self, page):

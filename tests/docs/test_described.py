@@ -143,21 +143,21 @@ class TestSecurity:
             if target.strip("`") != right.strip("`") and set(right) != {"-"}
         }
         given = {
-            (name, one.target, right)
-            for one in functions.load()
+            (name, function.target, right)
+            for function in functions.load()
             for right, names in (
-                ("read", one.reads),
-                ("append", one.appends),
-                ("change", one.writes),
-                ("replace text", one.views),
-                ("publish", one.publishes),
-                ("run queries", ["project"] * one.runs_queries),
-                ("read streams", ["project"] * one.large_results),
-                ("read", ["the GA4 export"] * one.reads_export),
-                ("run models", ["dataset"] * one.models),
+                ("read", function.reads),
+                ("append", function.appends),
+                ("change", function.writes),
+                ("replace text", function.views),
+                ("publish", function.publishes),
+                ("run queries", ["project"] * function.runs_queries),
+                ("read streams", ["project"] * function.large_results),
+                ("read", ["the GA4 export"] * function.reads_export),
+                ("run models", ["dataset"] * function.models),
                 *(
                     ("list names", ["bucket"]) if verb == "list" else (verb, [names])
-                    for verb, names in one.objects
+                    for verb, names in function.objects
                 ),
             )
             for name in names

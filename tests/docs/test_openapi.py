@@ -76,9 +76,11 @@ def codes(answer: Any) -> set[str]:
         error = answer.get("error")
         if isinstance(error, dict):
             return {*error.get("enum", ()), *filter(None, [error.get("const")])}
-        return {one for part in answer.values() for one in codes(part)} | _named(answer)
+        return {code for part in answer.values() for code in codes(part)} | _named(
+            answer
+        )
     if isinstance(answer, list):
-        return {one for part in answer for one in codes(part)}
+        return {code for part in answer for code in codes(part)}
     return set()
 
 
@@ -160,8 +162,8 @@ class TestErrors:
     def test_are_of_their_status(self):
         """A word is described under the status of its class, or as a failure behind."""
         known = {
-            (str(one.status), one.code)
-            for one in [*_descendants(errors.PropensityError)]
+            (str(descendant.status), descendant.code)
+            for descendant in [*_descendants(errors.PropensityError)]
         }
         known |= {("404", "unknown_user")}
         known |= {("500", one.code) for one in openapi.AGAIN}
@@ -178,7 +180,11 @@ class TestErrors:
 def _descendants(error: type) -> list[type]:
     return [
         error,
-        *(one for sub in error.__subclasses__() for one in _descendants(sub)),
+        *(
+            descendant
+            for sub in error.__subclasses__()
+            for descendant in _descendants(sub)
+        ),
     ]
 
 

@@ -80,7 +80,7 @@ class TestQuestions:
         answers = re.split(r"^### .*\?$", text("docs/faq.md"), flags=re.MULTILINE)[1:]
 
         assert len(answers) >= 20
-        assert [one for one in answers if "](" not in one] == []
+        assert [answer for answer in answers if "](" not in answer] == []
 
     def test_name_the_cost_that_the_page_of_cost_names(self):
         """Of a small shop; it changes with the code."""
@@ -141,12 +141,12 @@ class TestSite:
         """Neither fonts nor scripts nor styles: a site of a closed network works."""
         for path, page in built_pages.items():
             assert page.loads
-            for one in page.loads:
-                target = urlsplit(one)
-                assert not target.netloc, (path, one)
+            for load in page.loads:
+                target = urlsplit(load)
+                assert not target.netloc, (path, load)
                 if path.name != "404.html":
-                    assert (path.parent / target.path).is_file(), (path, one)
-        styles = "".join(one.read_text("utf-8") for one in built.rglob("*.css"))
+                    assert (path.parent / target.path).is_file(), (path, load)
+        styles = "".join(path.read_text("utf-8") for path in built.rglob("*.css"))
         assert re.findall(r"(?:url\(|@import )['\"]?https?:", styles) == []
 
     def test_a_link_that_leads_nowhere_fails_the_build(self, tmp_path):

@@ -54,20 +54,20 @@ def path_of(column: exp.Column) -> str:
 def exported(view: str) -> dict[str, frozenset[str]]:
     """Return the columns of the export that each column of the view reads."""
     found = {}
-    for one in sqlglot.parse_one(view, read=DIALECT).expressions:
+    for expression in sqlglot.parse_one(view, read=DIALECT).expressions:
         names = {
             unnest.args["alias"].columns[0].name: unnest.expressions[0].sql()
-            for unnest in one.find_all(exp.Unnest)
+            for unnest in expression.find_all(exp.Unnest)
         }
         paths = set()
-        for column in one.find_all(exp.Column):
+        for column in expression.find_all(exp.Column):
             if not isinstance(column.parent, exp.Unnest):
                 first, *rest = path_of(column).split(".")
                 path = ".".join([names.get(first, first), *rest])
                 # A parameter is one of many in a list, which is read as a whole.
                 is_parameter = path.startswith("event_params")
                 paths.add("event_params" if is_parameter else path)
-        found[one.alias_or_name] = frozenset(paths)
+        found[expression.alias_or_name] = frozenset(paths)
     return found
 
 
@@ -115,7 +115,11 @@ def _named(table: str, where: str, changes: bool, columns: set[str]) -> Reads:
         table, columns = EXPORT, set(paths - {"table_suffix"})
         where = where.replace("table_suffix", "_TABLE_SUFFIX")
     # A part of what is read whole is no more.
-    whole = {one for one in columns if one.partition(".")[0] not in columns - {one}}
+    whole = {
+        column
+        for column in columns
+        if column.partition(".")[0] not in columns - {column}
+    }
     return Reads(table, where, tuple(sorted(whole)), changes)
 
 

@@ -235,9 +235,9 @@ class TestBucket:
         forget(site)
 
         left = [
-            site.artifacts.read_generation(one)
+            site.artifacts.read_generation(generation)
             for folder in ("exports/", "archive/")
-            for one in site.artifacts.generations(folder)
+            for generation in site.artifacts.generations(folder)
         ]
         assert [users_in(data) for data in left] == [[KEPT]]
 

@@ -25,7 +25,7 @@ class TestDeploy:
         "DEPLOY_REGION": "us-central1",
     }
 
-    def told(self, **more: str) -> list[str]:
+    def lines(self, **more: str) -> list[str]:
         return limits.too_low(configuration.of({**self.BASE, **more}))
 
     def test_says_which_limits_a_size_would_exceed(self):
@@ -36,7 +36,7 @@ class TestDeploy:
             "DEPLOY_STREAM_EVENTS_A_DAY": "20000000",
             "DEPLOY_USE_CASES": "ga4_purchase first_day_churn",
         }
-        told = "\n".join(self.told(**size))
+        lines = "\n".join(self.lines(**size))
 
         for what in (
             "`training_rows.sql` of `model_training`",
@@ -44,8 +44,8 @@ class TestDeploy:
             "`stream_rows.sql` of `score`",
             "`stream_rows.sql` of `score_stream`",
         ):
-            assert what in told
-        few = "\n".join(self.told(**size, DEPLOY_FUNCTIONS="predictions get_proba"))
+            assert what in lines
+        few = "\n".join(self.lines(**size, DEPLOY_FUNCTIONS="predictions get_proba"))
         assert "`lookup_value.sql` of `get_proba`" in few
         assert "score" not in few
         assert "model_training" not in few
@@ -58,39 +58,41 @@ class TestDeploy:
             "DEPLOY_ALERT_RUN_BYTES": f"{1_000 * GIB}",
         }
 
-        assert "PROPENSITY_MAXIMUM_BYTES_BILLED" in self.told(**size)[0]
-        assert self.told(**size, **raised) == [
+        assert "PROPENSITY_MAXIMUM_BYTES_BILLED" in self.lines(**size)[0]
+        assert self.lines(**size, **raised) == [
             "no limit on bytes is too low for 1,000,000 users, 2,000,000 events a day"
         ]
 
     def test_says_that_it_was_told_no_size(self):
         """Without one nothing is compared, and that is said."""
-        [line] = self.told()
+        [line] = self.lines()
 
         assert "DEPLOY_USERS is not set" in line
 
     def test_refuses_what_is_no_number(self):
         """A size is a whole number."""
         with pytest.raises(configuration.DeploymentError, match="DEPLOY_USERS"):
-            self.told(DEPLOY_USERS="many")
+            self.lines(DEPLOY_USERS="many")
 
 
 class TestBilled:
     def test_is_the_least_of_each_table(self):
         """Ten MiB, however little is read."""
         tiny = Size(users=1, events_a_day=1, stream_events_a_day=1)
-        for one in readings(tiny):
-            if one.statement.name == "postcodes":
+        for reading in readings(tiny):
+            if reading.statement.name == "postcodes":
                 continue
-            tables_read = {part.table for part in one.parts if part.share}
-            is_listed = any(part.table == partitions.EXPORT for part in one.parts)
-            assert one.billed(1) == (len(tables_read) + is_listed) * 10 * MIB
+            tables_read = {part.table for part in reading.parts if part.share}
+            is_listed = any(part.table == partitions.EXPORT for part in reading.parts)
+            assert reading.billed(1) == (len(tables_read) + is_listed) * 10 * MIB
 
     @pytest.mark.parametrize("users", [10_000, 300_000, 450_000])
     def test_of_a_lookup_is_the_table_where_clusters_spare_nothing(self, users):
         """Under 64 MB the whole table is read, whomever a query asks for."""
         size = Size(users=users, events_a_day=1, returning=1.0)
-        [lookup] = [one for one in readings(size) if one.statement.name == "lookup"]
+        [lookup] = [
+            reading for reading in readings(size) if reading.statement.name == "lookup"
+        ]
 
         assert users * 144 < 64 * MIB
         assert lookup.billed(1) == max(10 * MIB, users * 72)
@@ -98,7 +100,9 @@ class TestBilled:
     def test_of_a_lookup_is_no_more_than_a_block_a_partition(self):
         """In a large table a user lies in one block of each partition."""
         size = Size(users=50_000_000, events_a_day=1, returning=1.0)
-        [lookup] = [one for one in readings(size) if one.statement.name == "lookup"]
+        [lookup] = [
+            reading for reading in readings(size) if reading.statement.name == "lookup"
+        ]
 
         assert lookup.billed(1) < 64 * MIB < lookup.bound
         # A thousand users lie in all of them.
@@ -158,7 +162,7 @@ class TestQueries:
     def test_of_postcodes_go_by_the_hour(self):
         """An instance of the stream reads the index again when it is an hour old."""
         [found] = [
-            one for one in scans(SMALL) if one.reading.statement.name == "postcodes"
+            scan for scan in scans(SMALL) if scan.reading.statement.name == "postcodes"
         ]
 
         assert found.runs == pytest.approx(limits.DAYS * 24)
@@ -171,7 +175,7 @@ class TestLimits:
     def test_are_of_all_functions_that_serve(self):
         """score and score_stream have lookups' limit as get_proba's largest has."""
         size = replace(LARGE, lookups=1, scorings=1)
-        names = [one.what for one in self.all_of(size) if "LOOKUP" in one.setting]
+        names = [limit.what for limit in self.all_of(size) if "LOOKUP" in limit.setting]
 
         assert names == [
             "`lookup_value.sql` of `get_proba`",
@@ -182,29 +186,29 @@ class TestLimits:
     def test_hold_once_they_are_set_as_told(self):
         """What is told can be set as it stands, and is enough."""
         size = replace(LARGE, lookups=1, scorings=1)
-        needed = [one for one in self.all_of(size) if one.is_exceeded]
+        needed = [limit for limit in self.all_of(size) if limit.is_exceeded]
         raised = {
-            one.setting: str(
-                max(each.set_to for each in needed if each.setting == one.setting)
+            limit.setting: str(
+                max(each.set_to for each in needed if each.setting == limit.setting)
             )
-            for one in needed
-            if one.setting.startswith("PROPENSITY_")
+            for limit in needed
+            if limit.setting.startswith("PROPENSITY_")
         }
         settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p1", **raised})
 
         assert len(raised) == 2
         assert not [
-            one
-            for one in self.all_of(size, settings)
-            if one.is_exceeded and one.setting in raised
+            limit
+            for limit in self.all_of(size, settings)
+            if limit.is_exceeded and limit.setting in raised
         ]
 
     def test_are_told_in_words(self):
         """A line each: the setting, what exceeds it, by how much, and a value."""
-        told = limits.told(self.all_of(replace(LARGE, lookups=1)))
+        lines = limits.told(self.all_of(replace(LARGE, lookups=1)))
 
         assert any(
             line.startswith("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED is 1 GiB; ")
             and "it grows with the history" in line
-            for line in told
+            for line in lines
         )

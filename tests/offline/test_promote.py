@@ -99,10 +99,10 @@ class Place:
 
     def published(self, count: int) -> list[dict[str, Any]]:
         """Return this many messages that were published since last asked."""
-        found = self.site.pull(self.subscription, count)
+        messages = self.site.pull(self.subscription, count)
         return [
-            {**json.loads(one.data), "attributes": dict(one.attributes)}
-            for one in found
+            {**json.loads(message.data), "attributes": dict(message.attributes)}
+            for message in messages
         ]
 
 
@@ -148,37 +148,39 @@ class TestForce:
 class TestCommands:
     def test_change_what_serves(self, place, capsys):
         """Each does what it says, tells it, and tells everybody else."""
-        one, two = place.record(), place.record()
-        told = []
+        first, second = place.record(), place.record()
+        states = []
         for command in (
-            ("promote", str(one)),
-            ("shadow", str(two)),
-            ("pin", str(two)),
+            ("promote", str(first)),
+            ("shadow", str(second)),
+            ("pin", str(second)),
             ("rollback",),
             ("unpin",),
-            ("shadow", str(two)),
+            ("shadow", str(second)),
             ("unshadow",),
             ("rollback",),
         ):
             assert place.run(*command, "--use-case", USE_CASE) == 0
-            found = place.champion
-            told.append((found.version, found.pinned, found.shadow, found.epoch))
+            champion = place.champion
+            states.append(
+                (champion.version, champion.pinned, champion.shadow, champion.epoch)
+            )
         published = place.published(8)
 
-        assert told == [
-            (one, False, None, 1),
-            (one, False, two, 2),
-            (two, True, None, 3),
-            (one, True, None, 4),
-            (one, False, None, 5),
-            (one, False, two, 6),
-            (one, False, None, 7),
+        assert states == [
+            (first, False, None, 1),
+            (first, False, second, 2),
+            (second, True, None, 3),
+            (first, True, None, 4),
+            (first, False, None, 5),
+            (first, False, second, 6),
+            (first, False, None, 7),
             (0, False, None, 8),
         ]
         assert [
             (each["version"], each["pinned"], each["shadow"], each["epoch"])
             for each in published
-        ] == told
+        ] == states
         assert [each["action"] for each in published] == [
             "promote", "shadow", "pin", "rollback", "unpin", "shadow", "unshadow",
             "rollback",
@@ -190,8 +192,8 @@ class TestCommands:
         }
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         lines = capsys.readouterr().out.splitlines()
-        assert f"{USE_CASE}: version {one} serves; epoch 1." in lines
-        assert f"{USE_CASE}: version {two} serves, pinned; epoch 3." in lines
+        assert f"{USE_CASE}: version {first} serves; epoch 1." in lines
+        assert f"{USE_CASE}: version {second} serves, pinned; epoch 3." in lines
         assert "Training may promote again; to keep it there, pin it." in lines
 
     def test_that_find_their_work_done_change_nothing(self, place, capsys):
@@ -203,17 +205,17 @@ class TestCommands:
         assert place.champion == before
         assert capsys.readouterr().out.count("Nothing to change") == 3
         place.run("pin", "0")
-        assert [one["action"] for one in place.published(1)] == ["pin"]
+        assert [message["action"] for message in place.published(1)] == ["pin"]
 
     def test_that_another_has_done_meanwhile_change_nothing(self, place, monkeypatch):
         """Defect: of two equal commands at once both said that they had changed what
         serves, and both published it."""
         version, verified = place.record(), promote.verified
 
-        def then_pinned(*given: Any) -> Any:
-            done = verified(*given)
+        def then_pinned(*arguments: Any) -> Any:
+            serving = verified(*arguments)
             place.registry.pin(version, model_sha256="", at=AT)
-            return done
+            return serving
 
         monkeypatch.setattr(promote, "verified", then_pinned)
         outcome = place.change("promote", version=version)
@@ -226,11 +228,11 @@ class TestCommands:
         version, before = place.record(), place.champion
         corrupt = place.record(model_sha256="0" * 64)
         assert place.run("promote", str(version), "--dry-run") == 0
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert place.run("promote", str(corrupt), "--dry-run") == 1
 
-        assert f"version {version} serves; epoch 1." in told
-        assert "Nothing was written." in told
+        assert f"version {version} serves; epoch 1." in output
+        assert "Nothing was written." in output
         assert "not what was recorded" in capsys.readouterr().err
         assert place.champion == before
 
@@ -240,9 +242,11 @@ class TestCommands:
 
         assert place.run("pin", "0") == 0
         assert place.champion.pinned
-        told = capsys.readouterr()
-        assert "It was not published" in told.out
-        [line] = [json.loads(one) for one in told.err.splitlines() if one[:1] == "{"]
+        output = capsys.readouterr()
+        assert "It was not published" in output.out
+        [line] = [
+            json.loads(line) for line in output.err.splitlines() if line[:1] == "{"
+        ]
         assert line["severity"] == "WARNING"
         assert "NotFound" in line["message"]
 
@@ -257,8 +261,8 @@ class TestEpochs:
             assert place.run("promote", "999", "--epoch", epoch) == 0
 
         assert place.champion == before
-        told = capsys.readouterr().out
-        assert "Nothing was changed: the epoch is 7, and 3 is not above it." in told
+        output = capsys.readouterr().out
+        assert "Nothing was changed: the epoch is 7, and 3 is not above it." in output
         assert place.run("unpin", "--epoch", "9") == 0
         assert place.champion.epoch == 9
 
@@ -316,8 +320,8 @@ class TestVersions:
             for name in place.site.artifacts.names(f"models/{USE_CASE}/0/")
             if name.endswith("model.joblib")
         ][0]
-        found = place.site.artifacts.read(model)
-        place.site.artifacts.replace(model, b"other", generation=found.generation)
+        stored = place.site.artifacts.read(model)
+        place.site.artifacts.replace(model, b"other", generation=stored.generation)
         with pytest.raises(ArtifactError):
             place.change("rollback")
 
@@ -339,33 +343,33 @@ class TestVersions:
 class TestStatus:
     def test_lists_versions_with_their_figures(self, place, capsys):
         """Newest first, with what serves, what is pinned and what is in its shadow."""
-        one, two = place.record(), place.record()
+        first, second = place.record(), place.record()
         place.site.warehouse.execute(
             "UPDATE ma_model_training_metadata SET roc_auc = NULL "
             "WHERE model_version = @version",
-            {"version": two},
+            {"version": second},
         )
-        place.change("pin", version=one)
-        place.change("shadow", version=two)
+        place.change("pin", version=first)
+        place.change("shadow", version=second)
         assert place.run("versions", "--use-case", USE_CASE) == 0
-        told = capsys.readouterr().out.splitlines()
+        lines = capsys.readouterr().out.splitlines()
         [row] = place.site.rows(
             "SELECT roc_auc FROM ma_model_training_metadata WHERE model_version = 0"
         )
 
-        assert told[0] == (
-            f"{USE_CASE}: version {one} serves, pinned, "
-            f"with version {two} in its shadow; epoch 2."
+        assert lines[0] == (
+            f"{USE_CASE}: version {first} serves, pinned, "
+            f"with version {second} in its shadow; epoch 2."
         )
-        assert "served before: 0." in told[1]
-        assert told[2].split()[:3] == ["version", "as", "of"]
-        assert [line.split()[:2] for line in told[3:]] == [
-            ["shadow", str(two)],
-            ["pinned", str(one)],
-            ["0", told[5].split()[1]],
+        assert "served before: 0." in lines[1]
+        assert lines[2].split()[:3] == ["version", "as", "of"]
+        assert [line.split()[:2] for line in lines[3:]] == [
+            ["shadow", str(second)],
+            ["pinned", str(first)],
+            ["0", lines[5].split()[1]],
         ]
-        assert f"{row['roc_auc']:.4f}" in told[-1]
-        assert told[3].split()[4] == "-"
+        assert f"{row['roc_auc']:.4f}" in lines[-1]
+        assert lines[3].split()[4] == "-"
 
     def test_says_where_nothing_serves(self, place, capsys):
         """A use case without a version has no table, nor its head."""

@@ -65,7 +65,7 @@ class TestRows:
         }
 
         for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
-            mean = sum(size_of(row[one.name], one) for one in table.columns)
+            mean = sum(size_of(row[column.name], column) for column in table.columns)
             assert row_sizes.row_bytes(table.name, (), SMALL) == mean
 
     def test_of_an_evaluation_have_as_many_thresholds_as_are_written(self):
@@ -104,7 +104,8 @@ class TestRows:
             "latency_ms": 3.0,
         }
         mean = sum(
-            size_of(row.get(one.name), one) for one in tables.INFERENCE_LOG.columns
+            size_of(row.get(column.name), column)
+            for column in tables.INFERENCE_LOG.columns
         )
 
         taken = row_sizes.row_bytes("inference_log", (), SMALL)

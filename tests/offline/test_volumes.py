@@ -40,32 +40,34 @@ FILLED = {
 
 def bound(size: Size, name: str, function: str) -> float:
     [found] = [
-        one.bound
-        for one in readings(size)
-        if (one.statement.name, one.function) == (name, function)
-        and one.statement.use_case in ("", "ga4_purchase", "first_day_churn")
+        reading.bound
+        for reading in readings(size)
+        if (reading.statement.name, reading.function) == (name, function)
+        and reading.statement.use_case in ("", "ga4_purchase", "first_day_churn")
     ][:1]
     return found
 
 
 class TestStatements:
     @pytest.mark.parametrize(
-        "one", statements(), ids=lambda one: f"{one.use_case or 'shared'}.{one.name}"
+        "statement",
+        statements(),
+        ids=lambda statement: f"{statement.use_case or 'shared'}.{statement.name}",
     )
-    def test_read_what_is_declared(self, one):
+    def test_read_what_is_declared(self, statement):
         """Tables, columns and the condition on the partitions are those of the SQL."""
         declared = sorted(
             (read.table, read.where, tuple(sorted(read.columns)), read.changes)
-            for read in one.reads
+            for read in statement.reads
         )
         found = [
             (read.table, read.where, read.columns, read.changes)
-            for read in read_by(one.name, one.use_case)
+            for read in read_by(statement.name, statement.use_case)
         ]
 
         assert declared == sorted(found), (
-            f"offline/statements.toml should have of {one.use_case or 'shared'}."
-            f"{one.name}:\n" + "\n".join(map(str, found))
+            f"offline/statements.toml should have of {statement.use_case or 'shared'}."
+            f"{statement.name}:\n" + "\n".join(map(str, found))
         )
 
     def test_are_all_that_a_deployed_function_runs(self):
@@ -84,30 +86,36 @@ class TestStatements:
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
 
-        assert {one.name for one in statements()} == (files & named) - VIEWS - FILLED
+        assert {statement.name for statement in statements()} == (
+            files & named
+        ) - VIEWS - FILLED
 
     def test_are_those_of_each_use_case(self):
         """No use case has a text of its own for a statement that all share."""
-        for one in statements():
+        for statement in statements():
             own = {
                 name
                 for name in usecases.names()
-                if usecases.load(name).has_statement(one.name)
+                if usecases.load(name).has_statement(statement.name)
             }
-            if not one.use_case:
-                assert own == set(), one.name
+            if not statement.use_case:
+                assert own == set(), statement.name
 
-    @pytest.mark.parametrize("one", functions.load(), ids=lambda one: one.target)
-    def test_are_run_by_functions_that_may(self, one):
+    @pytest.mark.parametrize(
+        "function", functions.load(), ids=lambda function: function.target
+    )
+    def test_are_run_by_functions_that_may(self, function):
         """Its statements read all tables that it has rights on, and no other."""
         read = {
             "ga_events" if part.table == partitions.EXPORT else part.table
             for statement in statements()
-            if one.target in statement.functions
+            if function.target in statement.functions
             for part in statement.reads
         }
         # A view is what it reads.
-        allowed = {*one.reads, *one.writes} - functions.LISTED - {"stream_features"}
+        allowed = (
+            {*function.reads, *function.writes} - functions.LISTED - {"stream_features"}
+        )
 
         assert read == allowed
 
@@ -118,54 +126,54 @@ class TestDays:
         days of all that there are up to today."""
         spans = partitions.days(LARGE, SETTINGS)
         wrong = {}
-        for one in statements():
-            for read in one.reads:
-                for function in one.functions:
+        for statement in statements():
+            for read in statement.reads:
+                for function in statement.functions:
                     name = volumes.LATE.get((function, read.days), read.days)
                     if read.days == KEPT or name in ("one", "buckets"):
                         continue
-                    found = days_left(read.where, parameters(one, name))
+                    found = days_left(read.where, parameters(statement, name))
                     if name == "touched_months":
                         found = partitions.MONTH * -(-found // partitions.MONTH)
                     if found != spans[name]:
-                        wrong[one.name, name] = (found, spans[name])
+                        wrong[statement.name, name] = (found, spans[name])
 
         assert wrong == {}
 
     def test_of_one_partition_are_an_equality(self):
         """What is said to be one partition is compared with one constant."""
-        for one in statements():
-            for read in one.reads:
+        for statement in statements():
+            for read in statement.reads:
                 assert (read.days == "one") == (
                     " = @" in read.where and " AND " not in read.where
-                ), one.name
+                ), statement.name
 
     def test_of_no_condition_are_all(self):
         """Where no constant leaves a partition out, the age of the history counts."""
-        for one in statements():
-            for read in one.reads:
+        for statement in statements():
+            for read in statement.reads:
                 every = ("1970", "@first_month", "user_bucket >= 0")
                 if not read.where or any(text in read.where for text in every):
-                    assert read.days == KEPT, one.name
+                    assert read.days == KEPT, statement.name
                 else:
-                    assert read.days != KEPT, one.name
+                    assert read.days != KEPT, statement.name
 
 
-def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
+def parameters(statement: volumes.Statement, name: str) -> dict[str, object]:
     """The constants of a run on ``TODAY``."""
     today = partitions.TODAY
     late = today - timedelta(days=LARGE.late_days)
-    use_case = usecases.load(one.use_case or "ga4_purchase")
+    use_case = usecases.load(statement.use_case or "ga4_purchase")
     timeframe = use_case.timeframe(SETTINGS)
     newest = today - timeframe.horizon
     as_ofs: tuple[date, ...] = (today,)
-    if one.name in ("training_rows", "converter_amounts"):
+    if statement.name in ("training_rows", "converter_amounts"):
         as_ofs = timeframe.snapshots(
             today=today,
             earliest=date(1971, 1, 1),
             at_most=SETTINGS.training_snapshots,
         )
-    if one.name in (
+    if statement.name in (
         *("evaluation_rows", "evaluation_amounts"),
         *("unscored_converters", "audience_outcomes"),
     ):
@@ -215,7 +223,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         "first_event_day": late if name.endswith("_late") else today,
         # A week of days, of which the last may still get events that are late.
         **({"earliest": late - timedelta(days=7)} if name == "exported" else {}),
-        **({"earliest": first_read} if one.name == "first_day" else {}),
+        **({"earliest": first_read} if statement.name == "first_day" else {}),
     }
 
 
@@ -230,7 +238,7 @@ def days_left(where: str, constants: dict[str, object]) -> int:
     condition = sqlglot.exp.paren(sqlglot.parse_one(where, read=DIALECT))
     for division in list(condition.find_all(sqlglot.exp.IntDiv)):
         division.this.replace(sqlglot.exp.paren(division.this.copy()))
-    [column] = {one.name for one in condition.find_all(sqlglot.exp.Column)}
+    [column] = {node.name for node in condition.find_all(sqlglot.exp.Column)}
     for parameter in list(condition.find_all(sqlglot.exp.Parameter)):
         value = constants[parameter.name]
         if isinstance(value, list):
@@ -264,16 +272,16 @@ class TestBounds:
         if field == "users":
             # A tile is of a user and day: as many events make more of them.
             more = replace(more, stream_events_a_day=2 * more.stream_events_a_day)
-        for one, other in zip(readings(LARGE), readings(more), strict=True):
-            assert other.bound >= one.bound
+        for before, after in zip(readings(LARGE), readings(more), strict=True):
+            assert after.bound >= before.bound
 
     def test_know_columns_and_partitions_and_no_clusters(self):
         """Rows of the days that are left, times the bytes of the columns: by hand."""
         size = Size(users=1_000_000, events_a_day=0, stream_events_a_day=2_000_000)
         [churn] = [
-            one
-            for one in readings(replace(size, late_days=0))
-            if one.function == "score" and one.statement.is_lookup
+            reading
+            for reading in readings(replace(size, late_days=0))
+            if reading.function == "score" and reading.statement.is_lookup
         ]
         events, known = sorted(churn.parts, key=lambda part: part.table)
 
@@ -287,9 +295,9 @@ class TestBounds:
     def test_of_users_by_bucket_are_of_those_buckets(self):
         """A query names the buckets of its users: what is billed is a few of them."""
         [score] = [
-            one
-            for one in readings(LARGE)
-            if one.function == "score" and one.statement.is_lookup
+            reading
+            for reading in readings(LARGE)
+            if reading.function == "score" and reading.statement.is_lookup
         ]
         [known] = [part for part in score.parts if part.table == "stream_users"]
         [events] = [part for part in score.parts if part.table == "stream_events"]
@@ -305,9 +313,10 @@ class TestBounds:
             size = Size(users=10, events_a_day=0, stream_events_a_day=many, late_days=0)
             [found] = [
                 part.bytes
-                for one in readings(size)
-                if one.function == "score" and one.statement.name == "stream_rows"
-                for part in one.parts
+                for reading in readings(size)
+                if reading.function == "score"
+                and reading.statement.name == "stream_rows"
+                for part in reading.parts
                 if part.table == "stream_events"
             ]
             return found
@@ -327,11 +336,15 @@ class TestBounds:
 
     def test_say_what_grows_with_the_history(self):
         """Users who were never scored again stay; an expiry ends that."""
-        [lookup] = [one for one in readings(SMALL) if one.statement.name == "lookup"]
+        [lookup] = [
+            reading for reading in readings(SMALL) if reading.statement.name == "lookup"
+        ]
         older = replace(SMALL, days_kept=3 * 365)
         kept = Settings(project="p", retention_days="ma_predictions_table=90")
         [ended] = [
-            one for one in readings(older, kept) if one.statement.name == "lookup"
+            reading
+            for reading in readings(older, kept)
+            if reading.statement.name == "lookup"
         ]
 
         assert lookup.grows
@@ -351,15 +364,17 @@ class TestUserDays:
 
     def bytes_of(self, *names: str, **fields: bool) -> float:
         found = readings(replace(self.SHOP, **fields))
-        return sum(one.bound for one in found if one.statement.name in names)
+        return sum(
+            reading.bound for reading in found if reading.statement.name in names
+        )
 
     def test_take_a_quarter_of_what_the_export_takes(self):
         """A weekly run sums up eleven days, and reads the sums of sixty-two."""
         off = Settings(project="p", incremental_features=False)
         [full] = [
-            one.bound
-            for one in readings(self.SHOP, off)
-            if one.statement.name == "features"
+            reading.bound
+            for reading in readings(self.SHOP, off)
+            if reading.statement.name == "features"
         ]
         week = self.bytes_of(*volumes.INCREMENTAL, sums_all_days=False)
         forgotten = self.bytes_of("forget_user_days")
@@ -369,9 +384,9 @@ class TestUserDays:
     def test_are_summed_up_weekly_and_all_of_them_once_a_month(self):
         """Nearly four times the days that have changed, and once all."""
         found = [
-            (one.runs, one.reading.bound)
-            for one in scans(self.SHOP)
-            if one.reading.statement.name == "sum_user_days"
+            (scan.runs, scan.reading.bound)
+            for scan in scans(self.SHOP)
+            if scan.reading.statement.name == "sum_user_days"
         ]
         (weekly, few), (monthly, every) = found
 
@@ -384,9 +399,9 @@ class TestUserDays:
         off = Settings(project="p", incremental_features=False)
         names = {
             settings.incremental_features: {
-                one.statement.name
-                for one in readings(self.SHOP, settings)
-                if one.statement.name in volumes.INCREMENTAL
+                reading.statement.name
+                for reading in readings(self.SHOP, settings)
+                if reading.statement.name in volumes.INCREMENTAL
             }
             for settings in (SETTINGS, off)
         }
@@ -401,9 +416,13 @@ class TestPage:
         assert len(scale_page.SIZES) >= 3
         page = (ROOT / "docs/scale.md").read_text("utf-8")
 
-        for one in statements():
-            name = f"{one.use_case}/{one.name}" if one.use_case else one.name
-            for function in one.functions:
+        for statement in statements():
+            name = (
+                f"{statement.use_case}/{statement.name}"
+                if statement.use_case
+                else statement.name
+            )
+            for function in statement.functions:
                 assert f"| `{function}` | `{name}` |" in page
 
     def test_says_from_which_size_a_limit_is_exceeded(self):
@@ -414,9 +433,11 @@ class TestPage:
         ):
             users = scale_page.exceeded_from(setting, part)
             for factor, is_exceeded in ((0.9, False), (1.1, True)):
-                [one] = [
-                    one
-                    for one in scale_page.limits_of(scale_page.of(int(users * factor)))
-                    if one.setting == setting
+                [limit] = [
+                    limit
+                    for limit in scale_page.limits_of(
+                        scale_page.of(int(users * factor))
+                    )
+                    if limit.setting == setting
                 ]
-                assert one.is_exceeded == is_exceeded
+                assert limit.is_exceeded == is_exceeded

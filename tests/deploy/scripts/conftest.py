@@ -53,7 +53,7 @@ class Cloud:
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
 
     def run(
-        self, script: str, *words: str, told: str = "", engine: str = "terraform"
+        self, script: str, *words: str, stdin: str = "", engine: str = "terraform"
     ) -> subprocess.CompletedProcess[str]:
         """Run a script of the project, with one engine beside gcloud and bq."""
         shutil.rmtree(self.folder / "bin", ignore_errors=True)
@@ -72,7 +72,7 @@ class Cloud:
         ]  # fmt: skip
         return execute(
             [self.project / script, *words, f"--settings={file}"],
-            input=told,
+            input=stdin,
             cwd=self.folder,
             env={
                 "PATH": os.pathsep.join(path),
@@ -180,7 +180,7 @@ def ran(tmp_path_factory, project) -> Ran:
         ),
         ("run jobs list", "propensity-training-job-old", 0),
     ]
-    done = cloud.run("deploy/setup.sh", "--yes")
-    assert done.returncode == 0, done.stderr
+    result = cloud.run("deploy/setup.sh", "--yes")
+    assert result.returncode == 0, result.stderr
     left = shutil.copytree(project / ".local", cloud.folder / "left")
     return Ran(cloud.calls(), left)

@@ -27,7 +27,9 @@ def bq_parser(sdk):
     """bq's global flags, then those of the command: what its own main does."""
     folder = sdk / "platform" / "bq"
     sys.path[:0] = [str(folder), str(folder / "third_party")]
-    for name in [one for one in sys.modules if one.split(".")[0] in ("google", "absl")]:
+    for name in [
+        module for module in sys.modules if module.split(".")[0] in ("google", "absl")
+    ]:
         del sys.modules[name]
     import bq
     from absl import flags

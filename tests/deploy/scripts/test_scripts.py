@@ -23,9 +23,9 @@ SCRIPTS = sorted(
     path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
 )
 SOURCED = {"common.sh", "terraform.sh"}
-RUN = [one for one in SCRIPTS if one.name not in SOURCED]
+RUN = [path for path in SCRIPTS if path.name not in SOURCED]
 
-EVERY = {one.target: one for one in functions.load()}
+EVERY = {function.target: function for function in functions.load()}
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,23 @@ def dry(tmp_path_factory, project) -> Dry:
 
 def printed(cloud: Cloud) -> list[list[str]]:
     """Every command that the scripts of functions print in a dry run."""
-    found = []
+    commands = []
     for script in RUN:
         if script.parent.name != "deploy" or script.name == "training_job.sh":
             more = ("--schedule",) if script.name == "training_job.sh" else ()
             name = str(script.relative_to(ROOT))
-            done = cloud.run(name, "--dry-run", *more)
-            assert done.returncode == 0, (name, done.stderr)
-            found += words_of(done.stdout)
-    return found
+            result = cloud.run(name, "--dry-run", *more)
+            assert result.returncode == 0, (name, result.stderr)
+            commands += words_of(result.stdout)
+    return commands
 
 
 def words_of(text: str) -> list[list[str]]:
     """The commands of gcloud in what was printed, taken apart by the shell itself."""
     keep = "gcloud() { printf '%s\\0' gcloud \"$@\"; printf '\\036'; }\n"
     lines = [line for line in text.splitlines() if "-m deploy.stage" not in line]
-    told = execute(["bash", "-c", keep + "\n".join(lines)]).stdout
-    return [one.rstrip("\0").split("\0") for one in told.split("\036") if one]
+    output = execute(["bash", "-c", keep + "\n".join(lines)]).stdout
+    return [words.rstrip("\0").split("\0") for words in output.split("\036") if words]
 
 
 def flags(words: list[str]) -> dict[str, str]:
@@ -80,17 +80,17 @@ class TestTrainingJob:
         known.write_text(
             json.dumps(OUTPUTS | {"use_cases_model_training": f"brief {use_case}"})
         )
-        done = cloud.run("deploy/training_job.sh")
-        made = [call for call in cloud.calls() if " jobs deploy " in call]
+        result = cloud.run("deploy/training_job.sh")
+        deployed = [call for call in cloud.calls() if " jobs deploy " in call]
 
         if length == 25:
-            assert done.returncode == 0, done.stderr
-            assert len(made) == 2
+            assert result.returncode == 0, result.stderr
+            assert len(deployed) == 2
         else:
-            assert done.returncode == 2
-            assert "has 50 characters" in done.stderr
-            assert "a name of 25 at most" in done.stderr
-            assert made == []
+            assert result.returncode == 2
+            assert "has 50 characters" in result.stderr
+            assert "a name of 25 at most" in result.stderr
+            assert deployed == []
 
 
 class TestDryRun:
@@ -102,27 +102,27 @@ class TestDryRun:
     def test_prints_what_the_real_parser_takes(self, dry, tmp_path):
         """gcloud's own, of the command tree of its version; and it refuses a flag that
         there is not."""
-        self.taken(dry.printed, tmp_path)
+        self.check_accepted(dry.printed, tmp_path)
 
     @pytest.mark.long
     def test_of_few_settings_prints_what_the_real_parser_takes(self, cloud, tmp_path):
         """Where only what must be set is set."""
         cloud.settings = SETTINGS
-        self.taken(printed(cloud), tmp_path)
+        self.check_accepted(printed(cloud), tmp_path)
 
     @staticmethod
-    def taken(commands: list[list[str]], tmp_path: Path) -> None:
+    def check_accepted(commands: list[list[str]], tmp_path: Path) -> None:
         """Have gcloud's parser take commands."""
         wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
-        done = execute(
+        result = execute(
             [sdk_python(), PARSER, SDK],
             input=json.dumps([*commands, wrong]),
             env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
         )
-        *told, refused = json.loads(done.stdout)
+        *answers, refused = json.loads(result.stdout)
 
         assert len(commands) >= len(EVERY) + 4
-        assert [one for one in zip(commands, told, strict=True) if one[1]] == []
+        assert [pair for pair in zip(commands, answers, strict=True) if pair[1]] == []
         assert refused
 
     def test_deploys_every_function_private_under_its_own_account(self, dry):
@@ -134,28 +134,28 @@ class TestDryRun:
         }
 
         assert set(deploys) == set(EVERY)
-        for target, given in deploys.items():
+        for target, options in deploys.items():
             name = f"propensity-{target.replace('_', '-')}"
-            assert given["service-account"].startswith(f"{name}@")
-            assert given["base-image"] == "python311"
+            assert options["service-account"].startswith(f"{name}@")
+            assert options["base-image"] == "python311"
             # gcloud builds an image without an operating system for a function whose
             # base image is Google's to update, and a job has none to put beneath.
-            assert ("no-automatic-updates" in given) == (target == "model_training")
-            assert given["source"].endswith(f"staged/{target}")
-            assert "no-allow-unauthenticated" in given
-            assert "allow-unauthenticated" not in given
-            assert given["build-service-account"].endswith(
+            assert ("no-automatic-updates" in options) == (target == "model_training")
+            assert options["source"].endswith(f"staged/{target}")
+            assert "no-allow-unauthenticated" in options
+            assert "allow-unauthenticated" not in options
+            assert options["build-service-account"].endswith(
                 "/propensity-build@my-project.iam.gserviceaccount.com"
             )
-            asked = given["set-env-vars"]
-            assert "PROPENSITY_BUCKET=my-bucket" in asked
-            assert "DEPLOY_" not in asked
+            variables = options["set-env-vars"]
+            assert "PROPENSITY_BUCKET=my-bucket" in variables
+            assert "DEPLOY_" not in variables
             is_public = EVERY[target].ingress == "all"
-            assert given["ingress"] == (
+            assert options["ingress"] == (
                 "internal-and-cloud-load-balancing" if is_public else "internal"
             )
             key = "PROPENSITY_SUPPRESSION_KEY=propensity-suppression-key:latest"
-            assert given.get("set-secrets") == (
+            assert options.get("set-secrets") == (
                 key if EVERY[target].needs_key else None
             )
 
@@ -170,9 +170,11 @@ class TestDryRun:
     def test_puts_images_where_the_setting_says(self, cloud, repository, image):
         """The deployment's own repository, or the organisation's by its whole name."""
         cloud.settings["DEPLOY_REPOSITORY"] = repository
-        done = cloud.run("02-GetProba/deploy.sh", "--dry-run")
+        result = cloud.run("02-GetProba/deploy.sh", "--dry-run")
         [deploy] = [
-            one for one in words_of(done.stdout) if one[1:3] == ["run", "deploy"]
+            words
+            for words in words_of(result.stdout)
+            if words[1:3] == ["run", "deploy"]
         ]
 
         assert flags(deploy)["image"] == image
@@ -197,12 +199,12 @@ class TestDryRun:
             "propensity-model-evaluation-card-fraud",
             "propensity-compact-features",
         }
-        for _, given in jobs:
-            account = given["oidc-service-account-email"]
+        for _, options in jobs:
+            account = options["oidc-service-account-email"]
             assert account.startswith("propensity-scheduler@")
-            assert given["uri"] == given["oidc-token-audience"] + "/"
-            assert given["time-zone"] == "Etc/UTC"
-            assert json.loads(given["message-body"]) is not None
+            assert options["uri"] == options["oidc-token-audience"] + "/"
+            assert options["time-zone"] == "Etc/UTC"
+            assert json.loads(options["message-body"]) is not None
 
 
 class TestAdopt:
@@ -218,86 +220,86 @@ class TestAdopt:
     }
 
     @pytest.fixture
-    def taken(self, cloud):
-        told = json.dumps(json.dumps(self.THINGS))
+    def populated(self, cloud):
+        answer = json.dumps(json.dumps(self.THINGS))
         cloud.rules[:0] = [
-            ("terraform console", told, 0),
+            ("terraform console", answer, 0),
             ("state list", "google_bigquery_dataset.this", 0),
             ("google_pubsub_topic", self.GONE, 1),
             ("google_storage_bucket", self.HELD, 1),
         ]
         return cloud
 
-    def test_imports_what_is_there_and_not_in_the_state(self, taken):
-        done = taken.run("deploy/adopt.sh", told="my-project\n")
-        imported = [one for one in taken.calls() if " import " in one]
+    def test_imports_what_is_there_and_not_in_the_state(self, populated):
+        result = populated.run("deploy/adopt.sh", stdin="my-project\n")
+        imported = [call for call in populated.calls() if " import " in call]
 
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
         assert len(imported) == 3
-        assert "adopted projects/p/datasets/d/tables/t" in done.stdout
-        assert "not there: projects/p/topics/propensity-events" in done.stdout
-        assert "my-bucket" not in done.stdout
-        assert not [one for one in taken.calls() if " apply" in one]
+        assert "adopted projects/p/datasets/d/tables/t" in result.stdout
+        assert "not there: projects/p/topics/propensity-events" in result.stdout
+        assert "my-bucket" not in result.stdout
+        assert not [call for call in populated.calls() if " apply" in call]
 
-    def test_asks_and_does_nothing_in_a_dry_run(self, taken):
-        refused = taken.run("deploy/adopt.sh", told="yes\n")
+    def test_asks_and_does_nothing_in_a_dry_run(self, populated):
+        refused = populated.run("deploy/adopt.sh", stdin="yes\n")
         assert refused.returncode == 1
         assert "nothing was adopted" in refused.stdout
-        dry = taken.run("deploy/adopt.sh", "--dry-run")
+        dry = populated.run("deploy/adopt.sh", "--dry-run")
 
         assert dry.returncode == 0, dry.stderr
         assert "would look for projects/p/topics/propensity-events" in dry.stdout
-        assert not [one for one in taken.calls() if " import " in one]
+        assert not [call for call in populated.calls() if " import " in call]
 
-    def test_stops_where_it_is_refused(self, taken):
+    def test_stops_where_it_is_refused(self, populated):
         """With what Terraform says; what was adopted stays so."""
-        taken.rules.insert(0, ("google_bigquery_table", "Error: 403", 1))
-        done = taken.run("deploy/adopt.sh", "--yes")
+        populated.rules.insert(0, ("google_bigquery_table", "Error: 403", 1))
+        result = populated.run("deploy/adopt.sh", "--yes")
 
-        assert done.returncode == 1
-        assert "Error: 403" in done.stderr
+        assert result.returncode == 1
+        assert "Error: 403" in result.stderr
 
-    def test_is_terraforms(self, taken):
+    def test_is_terraforms(self, populated):
         """Infrastructure Manager takes a state as a file, and the message says so."""
-        taken.settings |= {"DEPLOY_ENGINE": "gcloud", "DEPLOY_INFRA_ACCOUNT": (
+        populated.settings |= {"DEPLOY_ENGINE": "gcloud", "DEPLOY_INFRA_ACCOUNT": (
             "infra@my-project.iam.gserviceaccount.com")}  # fmt: skip
-        done = taken.run("deploy/adopt.sh", "--yes", engine="gcloud")
+        result = populated.run("deploy/adopt.sh", "--yes", engine="gcloud")
 
-        assert done.returncode == 1
-        assert "import-statefile" in done.stderr
+        assert result.returncode == 1
+        assert "import-statefile" in result.stderr
 
 
 class TestTeardown:
     def test_asks_and_does_nothing_unless_answered(self, cloud):
-        for told in ("yes\n", ""):
-            done = cloud.run("deploy/teardown.sh", told=told)
-            assert done.returncode == 1
-            assert "nothing was removed" in done.stdout
-            assert not [one for one in cloud.calls() if "destroy" in one]
+        for stdin in ("yes\n", ""):
+            result = cloud.run("deploy/teardown.sh", stdin=stdin)
+            assert result.returncode == 1
+            assert "nothing was removed" in result.stdout
+            assert not [call for call in cloud.calls() if "destroy" in call]
 
     def test_keeps_data_unless_told(self, cloud):
         """All else is taken out by an apply that keeps only data."""
-        gone = json.dumps(dict.fromkeys(OUTPUTS, ""))
-        cloud.rules.insert(0, ("output -json", gone, 0))
+        empty = json.dumps(dict.fromkeys(OUTPUTS, ""))
+        cloud.rules.insert(0, ("output -json", empty, 0))
         cloud.rules.append(("scheduler jobs list", "propensity-compact-features", 0))
-        done = cloud.run("deploy/teardown.sh", told="my-project\n")
+        result = cloud.run("deploy/teardown.sh", stdin="my-project\n")
         [file] = cloud.project.glob(".local/deploy/*/main.tfvars")
         calls = cloud.calls()
 
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
         assert "keep_only_data = true" in file.read_text()
         assert "delete_data = false" in file.read_text()
-        assert any("terraform/watch destroy" in one for one in calls)
-        assert not any("deploy/terraform destroy" in one for one in calls)
-        assert any("jobs delete propensity-compact-features" in one for one in calls)
+        assert any("terraform/watch destroy" in call for call in calls)
+        assert not any("deploy/terraform destroy" in call for call in calls)
+        assert any("jobs delete propensity-compact-features" in call for call in calls)
 
     def test_deletes_data_where_told(self, cloud):
         """Their protection is lifted before."""
-        done = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
-        calls = [one for one in cloud.calls() if "-chdir=deploy/terraform " in one]
+        result = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
+        calls = [call for call in cloud.calls() if "-chdir=deploy/terraform " in call]
 
-        assert done.returncode == 0, done.stderr
-        assert [one.split()[2] for one in calls if "init" not in one] == [
+        assert result.returncode == 0, result.stderr
+        assert [call.split()[2] for call in calls if "init" not in call] == [
             "apply",
             "output",
             "destroy",
@@ -308,14 +310,15 @@ class TestShell:
     def test_every_function_has_its_scripts(self):
         """A deploy.sh in each folder, one script for each function, which stages and
         deploys it in about 25 lines; scheduler.sh where something is scheduled."""
-        for one in EVERY.values():
-            assert (ROOT / one.folder / "deploy.sh").is_file()
-            text = script_of(one).read_text()
+        for function in EVERY.values():
+            assert (ROOT / function.folder / "deploy.sh").is_file()
+            text = script_of(function).read_text()
             assert re.findall(r"^ *run gcloud (.*?) \"", text, re.M) == ["run deploy"]
-            assert re.findall(r"^ *stage (\w+)", text, re.M) == [one.target]
+            assert re.findall(r"^ *stage (\w+)", text, re.M) == [function.target]
             assert len(text.splitlines()) <= 30
             assert (
-                one.schedule is None or (ROOT / one.folder / "scheduler.sh").is_file()
+                function.schedule is None
+                or (ROOT / function.folder / "scheduler.sh").is_file()
             )
 
     def test_shellcheck_finds_nothing(self):
@@ -325,13 +328,13 @@ class TestShell:
         if program is None:
             pytest.skip("shellcheck is not installed")
 
-        done = execute([program, "--external-sources", *SCRIPTS], status=None)
+        result = execute([program, "--external-sources", *SCRIPTS], status=None)
 
         assert len(SCRIPTS) > 12
-        assert (done.returncode, done.stdout) == (0, "")
+        assert (result.returncode, result.stdout) == (0, "")
 
     @pytest.mark.parametrize(
-        "script", RUN, ids=lambda one: f"{one.parent.name}-{one.name}"
+        "script", RUN, ids=lambda script: f"{script.parent.name}-{script.name}"
     )
     def test_stops_at_the_first_failure(self, script):
         """Each begins with set -euo pipefail."""
@@ -340,10 +343,10 @@ class TestShell:
 
     def test_help_is_of_the_script_and_what_is_unknown_is_refused(self, cloud):
         """The words at its head."""
-        told = cloud.run("02-GetProba/deploy.sh", "--help")
+        result = cloud.run("02-GetProba/deploy.sh", "--help")
         refused = cloud.run("02-GetProba/deploy.sh", "--dryrun")
 
-        assert told.stdout.startswith("Deploy the lookup of 02-GetProba;")
+        assert result.stdout.startswith("Deploy the lookup of 02-GetProba;")
         assert refused.returncode == 2
         assert "unknown option --dryrun" in refused.stderr
         assert cloud.calls() == []
@@ -351,26 +354,29 @@ class TestShell:
     @pytest.mark.parametrize("words", [["--settings"], ["--settings", "/nope.env"]])
     def test_a_settings_file_that_is_not_there_is_named(self, words):
         """And so is the option that has none."""
-        done = execute(
+        result = execute(
             [ROOT / "02-GetProba" / "deploy.sh", "--dry-run", *words], status=2
         )
         assert f"--settings FILE: there is no file '{''.join(words[1:])}'" in (
-            done.stderr
+            result.stderr
         )
 
     def test_everything_in_order_has_a_help_of_its_own(self, cloud):
         """And loads once what is loaded, though it sets up twice."""
-        told = cloud.run("deploy/deploy_all.sh", "--help")
+        result = cloud.run("deploy/deploy_all.sh", "--help")
         text = (ROOT / "deploy" / "deploy_all.sh").read_text()
 
-        assert told.stdout.startswith("Everything, in order")
+        assert result.stdout.startswith("Everything, in order")
         assert cloud.calls() == []
         assert text.count('setup.sh" "$@"') == 1
 
     def test_the_flags_are_where_one_looks_for_them(self):
         """Of each function, in the script that deploys it, a line each and why."""
-        for one in EVERY.values():
-            text = script_of(one).read_text()
+        for function in EVERY.values():
+            text = script_of(function).read_text()
             for flag in ("memory", "cpu", "concurrency", "timeout", "min-instances",
                          "max-instances", "ingress"):  # fmt: skip
-                assert re.search(rf"^  --{flag}=\S+ +# \w+", text, re.M), (one, flag)
+                assert re.search(rf"^  --{flag}=\S+ +# \w+", text, re.M), (
+                    function,
+                    flag,
+                )

@@ -53,7 +53,7 @@ class TestSetup:
 
     def test_removes_what_no_function_and_no_use_case_has_any_more(self, ran):
         """Schedules, services and jobs, and none that are called likewise."""
-        deleted = [one.partition(" --")[0] for one in ran.calls if " delete " in one]
+        deleted = [call.partition(" --")[0] for call in ran.calls if " delete " in call]
 
         assert deleted == [
             "gcloud scheduler jobs delete propensity-predictions-old",
@@ -74,12 +74,12 @@ class TestSetup:
         text = sleep.read_text()
         sleep.write_text(text.replace("60 180 360 0", "0"))
         try:
-            done = cloud.run("deploy/setup.sh", "--yes")
+            result = cloud.run("deploy/setup.sh", "--yes")
         finally:
             sleep.write_text(text)
 
-        assert done.returncode == 3
-        assert "all else is done" in done.stderr
+        assert result.returncode == 3
+        assert "all else is done" in result.stderr
         assert any("deploy/terraform apply" in call for call in cloud.calls())
 
     @pytest.mark.parametrize(
@@ -109,17 +109,17 @@ class TestSetup:
         goes on failing fails, with Terraform's own words and status."""
         first = ("deploy/terraform apply", f"Error: {refusal}", 1, 1)
         cloud.rules.insert(0, first)
-        done = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+        result = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
         calls = cloud.calls()
         cloud.rules[0] = first[:3]
         again = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
 
-        assert done.returncode == 0, done.stderr
-        assert sum("deploy/terraform apply" in one for one in calls) == 2
-        assert refusal in done.stderr
-        assert "not known everywhere yet" in done.stderr
+        assert result.returncode == 0, result.stderr
+        assert sum("deploy/terraform apply" in call for call in calls) == 2
+        assert refusal in result.stderr
+        assert "not known everywhere yet" in result.stderr
         assert again.returncode == 1
-        assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 2
+        assert sum("deploy/terraform apply" in call for call in cloud.calls()) == 2
 
     @pytest.mark.parametrize(
         "refusal",
@@ -135,40 +135,40 @@ class TestSetup:
     def test_says_what_to_do_about_what_is_there_already(self, cloud, refusal):
         """It is not taken over: another name, or deploy/adopt.sh; once is enough."""
         cloud.rules.insert(0, ("deploy/terraform apply", f"Error: {refusal}", 1))
-        done = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+        result = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
 
-        assert done.returncode == 1
-        assert refusal in done.stderr
-        assert "set another DEPLOY_PREFIX" in done.stderr
-        assert "deploy/adopt.sh" in done.stderr
-        assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 1
+        assert result.returncode == 1
+        assert refusal in result.stderr
+        assert "set another DEPLOY_PREFIX" in result.stderr
+        assert "deploy/adopt.sh" in result.stderr
+        assert sum("deploy/terraform apply" in call for call in cloud.calls()) == 1
 
     def test_has_apis_make_the_accounts_that_are_given_rights(self, refused, ran):
         """Those of Google's own that enabling an API does not make."""
-        few = [one for one in ran.calls if "services identity create" in one]
+        few = [call for call in ran.calls if "services identity create" in call]
         calls = refused.calls()
-        made = [n for n, one in enumerate(calls) if "services identity create" in one]
+        made = [n for n, call in enumerate(calls) if "services identity create" in call]
 
-        assert [one.split()[5] for one in few] == ["--service=pubsub.googleapis.com"]
+        assert [call.split()[5] for call in few] == ["--service=pubsub.googleapis.com"]
         assert {calls[n].split()[5] for n in made} == {
-            f"--service={one}.googleapis.com"
-            for one in ("pubsub", "artifactregistry", "run")
+            f"--service={service}.googleapis.com"
+            for service in ("pubsub", "artifactregistry", "run")
         }
-        assert max(made) < min(n for n, one in enumerate(calls) if " apply" in one)
+        assert max(made) < min(n for n, call in enumerate(calls) if " apply" in call)
 
     def test_stops_where_what_is_stood_on_fails(self, refused):
         """Nothing is removed, nothing watches; the status is Terraform's."""
         calls = refused.calls()
 
-        assert any(" apply" in one for one in calls)
-        assert not [one for one in calls if "watch" in one or "delete" in one]
+        assert any(" apply" in call for call in calls)
+        assert not [call for call in calls if "watch" in call or "delete" in call]
 
     def test_plans_in_a_dry_run_and_applies_nothing(self, cloud):
         """Both roots; no bucket is made, no table is looked at."""
-        done = cloud.run("deploy/setup.sh", "--dry-run")
+        result = cloud.run("deploy/setup.sh", "--dry-run")
         calls = cloud.calls()
 
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
         assert sum(" plan " in call for call in calls) == 2
         words = (" apply", " create", " delete", "bq ")
         assert not [call for call in calls if any(word in call for word in words)]
@@ -177,17 +177,17 @@ class TestSetup:
         """In a copy without the backend, which a plan could not begin without."""
         gone = "ERROR: gs://my-bucket-state not found: 404."
         cloud.rules.insert(0, ("buckets describe", gone, 1))
-        done = cloud.run("deploy/setup.sh", "--dry-run")
-        plans = [one for one in cloud.calls() if " plan " in one]
+        result = cloud.run("deploy/setup.sh", "--dry-run")
+        plans = [call for call in cloud.calls() if " plan " in call]
         place = ".local/deploy/my-project-propensity/first"
 
-        assert done.returncode == 0, done.stderr
-        assert [one.split()[1] for one in plans] == [
+        assert result.returncode == 0, result.stderr
+        assert [plan.split()[1] for plan in plans] == [
             f"-chdir={place}",
             f"-chdir={place}/watch",
         ]
         assert not list((cloud.project / place).rglob("backend.tf"))
-        assert not [one for one in cloud.calls() if "backend-config" in one]
+        assert not [call for call in cloud.calls() if "backend-config" in call]
 
     @pytest.mark.parametrize(
         ("script", "rule"),
@@ -204,11 +204,11 @@ class TestSetup:
     def test_a_dry_run_that_fails_changes_nothing(self, cloud, script, rule):
         """Though told --yes: it does not go on as if it were none."""
         cloud.rules.insert(0, rule)
-        done = cloud.run(f"deploy/{script}.sh", "--dry-run", "--yes")
+        result = cloud.run(f"deploy/{script}.sh", "--dry-run", "--yes")
         words = (" apply", " create", " delete", " destroy", " enable", "bq ")
 
-        assert done.returncode == 1
-        assert rule[1] in done.stdout + done.stderr
+        assert result.returncode == 1
+        assert rule[1] in result.stdout + result.stderr
         assert not [
             call for call in cloud.calls() if any(word in call for word in words)
         ]
@@ -225,9 +225,9 @@ class TestSetup:
             ("buckets describe", "not found: 404", 1),
         ):
             cloud.rules = [rule, *rules]
-            done = cloud.run("deploy/setup.sh", "--outputs")
+            result = cloud.run("deploy/setup.sh", "--outputs")
 
-            assert done.returncode == 1, rule
+            assert result.returncode == 1, rule
             assert kept.read_text() == before
             assert not [
                 call for call in cloud.calls() if any(word in call for word in words)
@@ -237,39 +237,39 @@ class TestSetup:
         """It would take away who may call them; a plan goes on, and says so."""
         listing = "services list --project=my-project --region=us-central1"
         cloud.rules.insert(0, (listing, "no network", 1))
-        done = cloud.run("deploy/setup.sh", "--yes")
+        result = cloud.run("deploy/setup.sh", "--yes")
         calls = cloud.calls()
         dry = cloud.run("deploy/setup.sh", "--dry-run")
 
-        assert done.returncode == 1
-        assert not [one for one in calls if " apply" in one]
+        assert result.returncode == 1
+        assert not [call for call in calls if " apply" in call]
         assert dry.returncode == 0
         assert "as if no function was deployed" in dry.stderr
 
     def test_enables_first_what_a_new_project_lacks(self, ran):
         """What a plan itself calls."""
         calls = ran.calls
-        [enabled] = [n for n, one in enumerate(calls) if "services enable" in one]
+        [enabled] = [n for n, call in enumerate(calls) if "services enable" in call]
 
         assert "cloudresourcemanager.googleapis.com" in calls[enabled]
-        assert enabled < min(n for n, one in enumerate(calls) if " list " in one)
+        assert enabled < min(n for n, call in enumerate(calls) if " list " in call)
 
     def test_says_which_program_is_missing(self, cloud):
         """Before anything is asked."""
         cloud.settings["DEPLOY_ENGINE"] = "tofu"
-        done = cloud.run("deploy/setup.sh", "--yes")
+        result = cloud.run("deploy/setup.sh", "--yes")
 
-        assert done.returncode == 1
-        assert "there is no tofu on PATH" in done.stderr
+        assert result.returncode == 1
+        assert "there is no tofu on PATH" in result.stderr
         assert cloud.calls() == []
 
     def test_takes_opentofu_where_that_is_what_there_is(self, cloud):
         """By the same words."""
         cloud.settings["DEPLOY_ENGINE"] = "tofu"
         assert cloud.run("deploy/setup.sh", "--dry-run", engine="tofu").returncode == 0
-        told = [one.split()[:3] for one in cloud.calls() if one.startswith("tofu")]
+        words = [call.split()[:3] for call in cloud.calls() if call.startswith("tofu")]
 
-        assert told == [
+        assert words == [
             ["tofu", f"-chdir=deploy/terraform{root}", verb]
             for root in ("", "/watch")
             for verb in ("init", "plan")
@@ -282,18 +282,20 @@ class TestSetup:
         cloud.settings["DEPLOY_INFRA_ACCOUNT"] = (
             "infra@my-project.iam.gserviceaccount.com"
         )
-        told = {"applyResults": {"outputs": {"scripts": {"value": OUTPUTS}}}}
+        revision = {"applyResults": {"outputs": {"scripts": {"value": OUTPUTS}}}}
         cloud.rules = [
             ("bq ", "", 1),
             ("storage ls", "", 1),
             ("deployments describe", "projects/p/locations/l/deployments/d/r", 0),
-            ("revisions describe", json.dumps(told), 0),
+            ("revisions describe", json.dumps(revision), 0),
         ]
-        done = cloud.run("deploy/setup.sh", "--yes", engine="gcloud")
+        result = cloud.run("deploy/setup.sh", "--yes", engine="gcloud")
         calls = cloud.calls()
         dry = cloud.run("deploy/setup.sh", "--dry-run", engine="gcloud")
-        previews = [one for one in cloud.calls() if "previews create" in one]
-        commands = [shlex.split(one) for one in [*calls, *previews] if "infra-m" in one]
+        previews = [call for call in cloud.calls() if "previews create" in call]
+        commands = [
+            shlex.split(call) for call in [*calls, *previews] if "infra-m" in call
+        ]
         checked = execute(
             [sdk_python(), PARSER, SDK],
             input=json.dumps(commands),
@@ -301,15 +303,15 @@ class TestSetup:
         )
 
         assert "DEPLOY_INFRA_ACCOUNT" in refused.stderr
-        assert done.returncode == dry.returncode == 0, done.stderr + dry.stderr
-        applied = [one for one in calls if "infra-manager deployments apply" in one]
-        assert [one.split()[4].rpartition("/")[2] for one in applied] == [
+        assert result.returncode == dry.returncode == 0, result.stderr + dry.stderr
+        applied = [call for call in calls if "infra-manager deployments apply" in call]
+        assert [call.split()[4].rpartition("/")[2] for call in applied] == [
             "propensity-main",
             "propensity-watch",
         ]
-        assert all("--local-source=deploy/terraform" in one for one in applied)
+        assert all("--local-source=deploy/terraform" in call for call in applied)
         assert len(previews) == 2
-        assert [one for one in json.loads(checked.stdout) if one] == []
+        assert [problem for problem in json.loads(checked.stdout) if problem] == []
 
     @pytest.mark.parametrize(
         ("engine", "rule"),
@@ -325,28 +327,28 @@ class TestSetup:
             "DEPLOY_INFRA_ACCOUNT": "infra@my-project.iam.gserviceaccount.com",
         }
         cloud.rules.insert(0, rule)
-        done = cloud.run("deploy/setup.sh", "--yes", engine=engine)
+        result = cloud.run("deploy/setup.sh", "--yes", engine=engine)
 
-        assert done.returncode == 1
-        assert "DEPLOY_ENGINE=" in done.stderr
-        assert not [one for one in cloud.calls() if " apply" in one]
+        assert result.returncode == 1
+        assert "DEPLOY_ENGINE=" in result.stderr
+        assert not [call for call in cloud.calls() if " apply" in call]
 
     def test_casts_types_before_terraform_sees_them(self, ran):
         """Which would make the table anew: the rows are kept."""
         calls = ran.calls
-        [place, *_] = [n for n, one in enumerate(calls) if "_before" in one]
+        [place, *_] = [n for n, call in enumerate(calls) if "_before" in call]
 
         assert "CAST(part.users AS FLOAT64)" in calls[place]
         assert place < next(
-            n for n, one in enumerate(calls) if "deploy/terraform apply" in one
+            n for n, call in enumerate(calls) if "deploy/terraform apply" in call
         )
 
     def test_looks_for_files_before_anything_is_called(self, cloud):
         """The postcode index is loaded at the end: it is looked for at the start."""
-        done = cloud.run("deploy/setup.sh", "--postcodes=/nope.csv")
+        result = cloud.run("deploy/setup.sh", "--postcodes=/nope.csv")
 
-        assert done.returncode == 1
-        assert "there is no /nope.csv" in done.stderr
+        assert result.returncode == 1
+        assert "there is no /nope.csv" in result.stderr
         assert cloud.calls() == []
 
     def test_takes_a_file_by_any_name_from_any_folder(self, cloud):
@@ -364,20 +366,20 @@ class TestSetup:
     @pytest.mark.parametrize("word", ["--postcodes", "--postcodes=", "--yes=no"])
     def test_takes_no_option_half(self, cloud, word):
         """A file that is not named would not be loaded, and nobody would hear of it."""
-        done = cloud.run("deploy/setup.sh", word)
+        result = cloud.run("deploy/setup.sh", word)
 
-        assert done.returncode == 2
-        assert f"unknown option {word}" in done.stderr
+        assert result.returncode == 2
+        assert f"unknown option {word}" in result.stderr
         assert cloud.calls() == []
 
 
 class TestAfterASetup:
     def test_names_are_those_that_terraform_has_put_out(self, set_up):
         """An account by another name is the one that is deployed with."""
-        done = set_up.run("02-GetProba/deploy.sh")
-        [call] = [one for one in set_up.calls() if "run deploy" in one]
+        result = set_up.run("02-GetProba/deploy.sh")
+        [call] = [call for call in set_up.calls() if "run deploy" in call]
 
-        assert done.returncode == 0, done.stderr
+        assert result.returncode == 0, result.stderr
         assert "--service-account=lookups@my-project" in call
         assert (set_up.project / ".local").glob("deploy/*/staged/get_proba/main.py")
         other = set_up.run("02-GetProba/deploy_score.sh")
@@ -388,11 +390,11 @@ class TestAfterASetup:
         """A line says what is waited for; the second attempt is let through."""
         refusal = "PERMISSION_DENIED: build service account"
         set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
-        done = set_up.run("02-GetProba/deploy.sh", "--wait=600")
+        result = set_up.run("02-GetProba/deploy.sh", "--wait=600")
 
-        assert done.returncode == 0, done.stderr
-        assert refusal in done.stderr
-        assert "waiting for rights that the set-up has just granted" in done.stderr
+        assert result.returncode == 0, result.stderr
+        assert refusal in result.stderr
+        assert "waiting for rights that the set-up has just granted" in result.stderr
         assert len([call for call in set_up.calls() if "run deploy" in call]) == 2
 
     @pytest.mark.parametrize("refusal", ["quota exceeded", "PERMISSION_DENIED"])
@@ -400,38 +402,38 @@ class TestAfterASetup:
         """Nor is a refusal when rights had their time to spread."""
         set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
         patience = "--wait=0" if refusal == "PERMISSION_DENIED" else "--wait=60"
-        done = set_up.run("02-GetProba/deploy.sh", patience)
+        result = set_up.run("02-GetProba/deploy.sh", patience)
 
-        assert done.returncode == 1
-        assert "waiting" not in done.stderr
-        assert len([one for one in set_up.calls() if "run deploy" in one]) == 1
+        assert result.returncode == 1
+        assert "waiting" not in result.stderr
+        assert len([call for call in set_up.calls() if "run deploy" in call]) == 1
 
     def test_functions_are_built_side_by_side_and_failures_named(self, cloud):
         """The others are deployed; nothing is scheduled then."""
         refusal = ("run deploy propensity-get-proba", "quota exceeded", 1)
         cloud.rules.insert(0, refusal)
-        done = cloud.run("deploy/deploy_all.sh", "--yes")
+        result = cloud.run("deploy/deploy_all.sh", "--yes")
         calls = cloud.calls()
 
-        assert done.returncode == 1
-        assert "not all was deployed of 02-GetProba/deploy.sh" in done.stderr
-        assert "02-GetProba/deploy.sh: quota exceeded" in done.stdout
-        assert any("run deploy propensity-compact-features" in one for one in calls)
-        assert not any("scheduler jobs create" in one for one in calls)
+        assert result.returncode == 1
+        assert "not all was deployed of 02-GetProba/deploy.sh" in result.stderr
+        assert "02-GetProba/deploy.sh: quota exceeded" in result.stdout
+        assert any("run deploy propensity-compact-features" in call for call in calls)
+        assert not any("scheduler jobs create" in call for call in calls)
 
     def test_a_schedule_that_is_there_is_changed(self, set_up):
         """And one that is not is made."""
         for rule, verb in ((("jobs describe", "x", 0), "update"),
                            (("jobs describe", "", 1), "create")):  # fmt: skip
             set_up.rules.insert(0, rule)
-            done = set_up.run("04-StreamFeatures/scheduler.sh")
-            assert done.returncode == 0, done.stderr
-            assert any(f"scheduler jobs {verb} http" in one for one in set_up.calls())
+            result = set_up.run("04-StreamFeatures/scheduler.sh")
+            assert result.returncode == 0, result.stderr
+            assert any(f"scheduler jobs {verb} http" in call for call in set_up.calls())
 
     def test_without_one_nothing_is_deployed(self, cloud):
         """The message says what comes first."""
-        done = cloud.run("02-GetProba/deploy.sh")
+        result = cloud.run("02-GetProba/deploy.sh")
 
-        assert done.returncode == 1
-        assert "run deploy/setup.sh first" in done.stderr.replace("Run", "run")
+        assert result.returncode == 1
+        assert "run deploy/setup.sh first" in result.stderr.replace("Run", "run")
         assert cloud.calls() == []

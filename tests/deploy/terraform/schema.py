@@ -50,7 +50,7 @@ class _Module:
 
     def block(self, interface: str, body: str, *, class_text: str) -> dict[str, Any]:
         """Return a block's attributes and the blocks within it."""
-        found: dict[str, Any] = {"attributes": {}, "blocks": {}}
+        schema: dict[str, Any] = {"attributes": {}, "blocks": {}}
         declared = re.search(
             rf"interface {interface} [^{{]*\{{(.*?)^\}}", self.declared, re.M | re.S
         )
@@ -62,7 +62,7 @@ class _Module:
                 base = _TYPES[storage]
                 if kind == "set":
                     base = ["set", base[1]]
-                found["attributes"][name] = {
+                schema["attributes"][name] = {
                     "type": base,
                     "required": is_required,
                     "optional": not is_required,
@@ -70,9 +70,9 @@ class _Module:
                 }
                 continue
             names = [
-                one
-                for one in re.findall(r"(\w+)ToHclTerraform", value)
-                if one not in ("string", "number", "boolean")
+                match
+                for match in re.findall(r"(\w+)ToHclTerraform", value)
+                if match not in ("string", "number", "boolean")
             ]
             assert names, value
             function = names[0]
@@ -81,7 +81,7 @@ class _Module:
                 function[:1].upper() + function[1:], text, class_text=""
             )
             is_many = "listMapperHcl" in value
-            found["blocks"][name] = {
+            schema["blocks"][name] = {
                 "nesting": "single" if kind == "struct" else kind,
                 "min": int(is_required),
                 "max": 0 if is_many or kind == "struct" else 1,
@@ -90,36 +90,36 @@ class _Module:
         for getter, name in re.findall(
             r"this\.(get\w+Attribute)\('(\w+)'\)", class_text
         ):
-            if name not in found["attributes"] and getter in _GETTERS:
-                found["attributes"][name] = {
+            if name not in schema["attributes"] and getter in _GETTERS:
+                schema["attributes"][name] = {
                     "type": _GETTERS[getter], "computed": True,
                     "required": False, "optional": False,
                 }  # fmt: skip
         for kind, name in re.findall(
             r"new (\w+)List\(this, \"(\w+)\", (?:true|false)\)", class_text
         ):
-            if name not in found["blocks"]:
-                found["attributes"][name] = {
+            if name not in schema["blocks"]:
+                schema["attributes"][name] = {
                     "type": ["list", ["object", self._object(kind)]],
                     "computed": True, "required": False, "optional": False,
                 }  # fmt: skip
-        return found
+        return schema
 
     def _function(self, name: str) -> str:
-        found = re.search(rf"^function {name}\(.*?^\}}", self.code, re.M | re.S)
-        assert found, name
-        return found[0]
+        match = re.search(rf"^function {name}\(.*?^\}}", self.code, re.M | re.S)
+        assert match, name
+        return match[0]
 
     def _object(self, kind: str) -> dict[str, Any]:
         """Return the attributes of a computed object."""
-        found = re.search(
+        match = re.search(
             rf"^class {kind}OutputReference .*?^\}}", self.code, re.M | re.S
         )
-        assert found, kind
+        assert match, kind
         return {
             name: _GETTERS[getter]
             for getter, name in re.findall(
-                r"this\.(get\w+Attribute)\('(\w+)'\)", found[0]
+                r"this\.(get\w+Attribute)\('(\w+)'\)", match[0]
             )
             if getter in _GETTERS
         }
@@ -132,9 +132,9 @@ class _Module:
             re.M,
         )
         del base
-        found = re.search(rf"^class {name} extends .*?^\}}", self.code, re.M | re.S)
-        assert found
-        text = found[0]
+        match = re.search(rf"^class {name} extends .*?^\}}", self.code, re.M | re.S)
+        assert match
+        text = match[0]
         body = text[text.index("synthesizeHclAttributes()") :]
         return self.block(f"{name}Config", body, class_text=text)
 

@@ -72,7 +72,8 @@ def argued() -> Counter[tuple[str, str]]:
 def test_what_fails_is_what_the_page_argues(report):
     """Check by check and resource by resource."""
     failed = Counter(
-        (one["check_id"], one["resource"]) for one in report["results"]["failed_checks"]
+        (failed_check["check_id"], failed_check["resource"])
+        for failed_check in report["results"]["failed_checks"]
     )
 
     assert failed == argued()

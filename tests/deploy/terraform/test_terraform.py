@@ -91,10 +91,10 @@ def values(tmp_path_factory) -> Callable[..., str]:
         d = configuration.of(settings)
         there = [
             {
-                "metadata": {"name": d.name(one.target)},
-                "status": {"url": f"https://{d.name(one.target)}.run.app"},
+                "metadata": {"name": d.name(function.target)},
+                "status": {"url": f"https://{d.name(function.target)}.run.app"},
             }
-            for one in d.functions
+            for function in d.functions
         ]
         (folder / "services.json").write_text(json.dumps(there))
         file = settings_file(folder, settings)
@@ -209,7 +209,7 @@ def test_a_use_case_that_is_taken_out_has_no_schedule(applied, values):
 
 
 def test_a_function_that_is_taken_out_loses_all_its_rights(applied, values):
-    every = [one.target for one in configuration.of(CALLED).functions]
+    every = [function.target for function in configuration.of(CALLED).functions]
     less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(every) - {"archive_events"})}
     gone = changed(applied("plan", "-no-color", values(less)))
 

@@ -84,17 +84,17 @@ class TestCheck:
     ):
         """It says what it looked at, and warns of nothing. The view's columns are the
         same for all statements, and asked for once."""
-        asked = []
+        statements = []
         types = type(sandbox.warehouse).column_types
 
         def counted(self, sql, parameters=None):
-            asked.append(sql)
+            statements.append(sql)
             return types(self, sql, parameters)
 
         monkeypatch.setattr(type(sandbox.warehouse), "column_types", counted)
         report = checked()
 
-        assert asked.count("SELECT * FROM ga_events") == 1
+        assert statements.count("SELECT * FROM ga_events") == 1
         assert (report.problems, report.warnings) == ([], [])
         assert len(report.passed) == 8
         assert str(report).endswith(f"{NAME}: nothing is wrong")
@@ -133,20 +133,20 @@ class TestCheck:
         )
         label = edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
         lines = (usecases.FOLDER / NAME / "features.sql").read_text().splitlines()
-        recency = lines.index(next(one for one in lines if "AS recency_days" in one))
-        found = {
-            (one.file, one.line, kind)
-            for one in checked().problems
+        recency = lines.index(next(line for line in lines if "AS recency_days" in line))
+        problems = {
+            (problem.file, problem.line, kind)
+            for problem in checked().problems
             for kind in ("at or after", "before its lookback", "further", "horizon")
-            if kind in one.message
+            if kind in problem.message
         }
 
         assert {
             ("features.sql", recency + 1, "at or after"),
             ("features.sql", dates, "further"),
             ("labels.sql", label, "horizon"),
-        } <= found
-        assert "before its lookback" in {kind for _, _, kind in found}
+        } <= problems
+        assert "before its lookback" in {kind for _, _, kind in problems}
 
     @pytest.mark.long
     @pytest.mark.parametrize(
@@ -167,10 +167,16 @@ class TestCheck:
     ):
         """An event at the as-of date, or after it, changes no feature."""
         edit("features.sql", old, new_)
-        said = [one for one in checked().problems if "at or after" in one.message]
+        problems = [
+            problem
+            for problem in checked().problems
+            if "at or after" in problem.message
+        ]
 
-        assert {one.file for one in said} == {"features.sql"}
-        [leak] = [one for one in said if one.message.startswith(f"{feature} ")]
+        assert {problem.file for problem in problems} == {"features.sql"}
+        [leak] = [
+            problem for problem in problems if problem.message.startswith(f"{feature} ")
+        ]
         lines = (usecases.FOLDER / NAME / "features.sql").read_text().splitlines()
         assert f"AS {feature}" in lines[leak.line - 1]
 
@@ -183,13 +189,13 @@ class TestCheck:
             "(SELECT COUNT(*) FROM user_days AS x WHERE x.user_id = d.user_id) "
             "AS active_days",
         )
-        said = {
-            (one.file, one.line)
-            for one in checked().problems
-            if "at or after" in one.message
+        places = {
+            (problem.file, problem.line)
+            for problem in checked().problems
+            if "at or after" in problem.message
         }
 
-        assert said == {("features.sql", line)}
+        assert places == {("features.sql", line)}
 
     @pytest.mark.parametrize(
         "mistake",
@@ -220,17 +226,17 @@ class TestCheck:
     )  # fmt: skip
     def test_finds_a_mistake_at_its_line(self, edit, checked, mistake):
         """Before anything is run where the files say it, else by running them."""
-        file, old, new_, said = mistake
+        file, old, new_, words = mistake
         line = edit(file, old, new_) - new_.endswith("\n")
-        found = checked().problems
+        problems = checked().problems
 
         assert any(
-            said in one.message and (one.file, one.line) == (file, line)
-            for one in found
-        ), (found, line)
+            words in problem.message and (problem.file, problem.line) == (file, line)
+            for problem in problems
+        ), (problems, line)
 
     @pytest.mark.parametrize(
-        ("old", "new_", "said"),
+        ("old", "new_", "words"),
         [
             ("SELECT DISTINCT", "SELECT", "more than one row of an as-of date"),
             pytest.param(
@@ -243,13 +249,13 @@ class TestCheck:
             ),
         ],
     )
-    def test_finds_labels_of_another_shape(self, edit, checked, old, new_, said):
+    def test_finds_labels_of_another_shape(self, edit, checked, old, new_, words):
         """Each user once by as-of date, in columns of their names."""
         edit("labels.sql", old, new_)
 
-        assert {(one.file, said in one.message) for one in checked().problems} == {
-            ("labels.sql", True)
-        }
+        assert {
+            (problem.file, words in problem.message) for problem in checked().problems
+        } == {("labels.sql", True)}
 
     def test_finds_a_label_that_sees_what_was_before(self, edit, checked):
         """Whoever had the outcome before the as-of date is a row of label 0."""
@@ -259,10 +265,10 @@ class TestCheck:
             "e.event_time >= TIMESTAMP_SUB(TIMESTAMP(as_of), INTERVAL 1 DAY)",
         )
 
-        [found] = checked().problems
-        assert found.message == "the label sees an event before its as-of date"
+        [problem] = checked().problems
+        assert problem.message == "the label sees an event before its as-of date"
         # Where the window is bounded, on both sides.
-        assert (found.file, found.line) == ("labels.sql", line + 1)
+        assert (problem.file, problem.line) == ("labels.sql", line + 1)
 
     @pytest.mark.parametrize("name", usecases.STATEMENTS)
     def test_finds_a_statement_that_is_missing(self, folder, checked, name):
@@ -270,7 +276,7 @@ class TestCheck:
         (folder / f"{name}.sql").unlink()
         report = checked()
 
-        assert [one.file for one in report.problems] == [f"{name}.sql"]
+        assert [problem.file for problem in report.problems] == [f"{name}.sql"]
         assert report.skipped
 
     def test_finds_what_is_wrong_with_a_model(self, folder, monkeypatch):
@@ -282,10 +288,10 @@ class TestCheck:
         import model
 
         monkeypatch.setattr(usecases.UseCase, "model", model)
-        [found] = check.declared(NAME).problems
+        [problem] = check.declared(NAME).problems
 
-        assert found.file == "model.py"
-        assert "ColumnTransformer" in found.message
+        assert problem.file == "model.py"
+        assert "ColumnTransformer" in problem.message
 
     def test_warns_of_a_parameter_that_nothing_reads(self, edit):
         """It may be a slip of the pen, and breaks nothing."""
@@ -293,7 +299,7 @@ class TestCheck:
         report = check.declared(NAME)
 
         assert report.problems == []
-        assert [(one.line, one.message) for one in report.warnings] == [
+        assert [(warning.line, warning.message) for warning in report.warnings] == [
             (line, "no statement has @window")
         ]
 
@@ -342,13 +348,13 @@ class TestAmounts:
     def test_that_are_wrong_are_found(self, with_amounts, edit, checked, mistake):
         """By file and line: what BigQuery refuses, a column or its type, a user twice
         or too many, and what was paid after the horizon."""
-        old, new_, said, is_at_line = mistake
+        old, new_, words, is_at_line = mistake
         line = edit(with_amounts.name, old, new_)
-        found = checked().problems
+        problems = checked().problems
 
-        assert {one.file for one in found} == {with_amounts.name}
-        assert any(said in one.message for one in found), found
-        assert not is_at_line or line in {one.line for one in found}
+        assert {problem.file for problem in problems} == {with_amounts.name}
+        assert any(words in problem.message for problem in problems), problems
+        assert not is_at_line or line in {problem.line for problem in problems}
 
     def test_that_are_wrong_are_found_of_another_source(
         self, folder, sandbox, monkeypatch
@@ -363,9 +369,9 @@ class TestAmounts:
         usecases.load.cache_clear()
         report = check.check("first_day_churn", lambda: contextlib.nullcontext(sandbox))
 
-        assert [(one.file, one.line, one.message) for one in report.problems] == [
-            (file.name, 2, "amount is FLOAT64 instead of NUMERIC")
-        ]
+        assert [
+            (problem.file, problem.line, problem.message) for problem in report.problems
+        ] == [(file.name, 2, "amount is FLOAT64 instead of NUMERIC")]
 
 
 class TestFurther:
@@ -386,12 +392,12 @@ class TestFurther:
     )  # fmt: skip
     def test_finds_mistakes_of_it(self, folder, edit, checked, mistake):
         """Features that training has and serving lacks would be found by a failure."""
-        old, new_, file, said = mistake
+        old, new_, file, words = mistake
         self.serve(folder)
         edit("stream_rows.sql", old, new_)
-        [found] = checked().problems
+        [problem] = checked().problems
 
-        assert (found.file, said in found.message) == (file, True), found
+        assert (problem.file, words in problem.message) == (file, True), problem
 
     def test_finds_mistakes_of_incremental_features(self, folder, edit, checked):
         """Their columns are those of the features."""
@@ -400,10 +406,12 @@ class TestFurther:
         edit(
             "incremental_features.sql", "COUNT(*) AS active_days", "'1' AS active_days"
         )
-        [found] = checked().problems
+        [problem] = checked().problems
 
-        assert found.file == "incremental_features.sql"
-        assert found.message == "active_days is STRING, and usecase.toml says a number"
+        assert problem.file == "incremental_features.sql"
+        assert (
+            problem.message == "active_days is STRING, and usecase.toml says a number"
+        )
 
     def serve(self, folder: Path) -> None:
         values = {"number": "1.0", "category": "'a'"}

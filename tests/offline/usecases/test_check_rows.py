@@ -121,7 +121,9 @@ class TestRows:
         edit("features.sql", PRUNED, f"event_name = 'purchase' AND {PRUNED}")
         report = checked()
 
-        [warning] = [one for one in report.warnings if "have a row" in one.message]
+        [warning] = [
+            warning for warning in report.warnings if "have a row" in warning.message
+        ]
         assert warning.message.startswith("only users with purchase have a row")
 
     @pytest.mark.long
@@ -146,9 +148,9 @@ class TestRows:
         if has_zeros:
             edit("labels.sql", "AND e.event_name = @converting_event", "")
         found = [
-            (one.file, one.line)
-            for one in checked().problems
-            if "rows with label 0" in one.message
+            (problem.file, problem.line)
+            for problem in checked().problems
+            if "rows with label 0" in problem.message
         ]
 
         assert found == [("labels.sql", line - 1)] * has_zeros

@@ -99,5 +99,5 @@ class TestMachineCode:
             modules = [
                 pool.submit(googlesql._module, engine, str(file)) for _ in range(3)
             ]
-        assert all(one.result() for one in modules)
+        assert all(module.result() for module in modules)
         assert len(made) == 1

@@ -35,7 +35,7 @@ class TestWrite:
         found = usecases.load("shop_sign_up")
 
         assert written.folder == folder / "shop_sign_up"
-        assert {one.name for one in written.folder.iterdir()} == {*new.FILES}
+        assert {path.name for path in written.folder.iterdir()} == {*new.FILES}
         assert found.parameters["converting_event"] == "sign_up"
         assert (found.lookback_days, found.horizon_days) == (30, 14)
         assert usecases.missing_statements(found) == []
