@@ -42,22 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--services", type=Path, help="what Cloud Run has, as JSON")
     parser.add_argument("--keep-only-data", action="store_true")
     parser.add_argument("--delete-data", action="store_true")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        d = configuration.read(given.settings)
-        if given.verb == "environment":
+        d = configuration.read(options.settings)
+        if options.verb == "environment":
             for name, value in d.variables.items():
                 print(f"export {name}={shlex.quote(value)}")
         else:
-            lines = shell if given.verb == "shell" else variables
-            print(*lines(d, given), sep="\n")
+            lines = shell if options.verb == "shell" else variables
+            print(*lines(d, options), sep="\n")
     except (DeploymentError, FunctionsError) as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
+def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """
     Yield assignments of all names that scripts use.
 
@@ -83,10 +83,10 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
         values |= {f"account_{function.target}": "", f"use_cases_{function.target}": ""}
     file = ROOT / work / "outputs.json"
     names = named(d)
-    if file.is_file() and not given.without_outputs:
+    if file.is_file() and not options.without_outputs:
         outputs = json.loads(file.read_text())
         names = dict.fromkeys(names, "") | outputs.get("value", outputs)
-    elif not given.dry_run and not given.without_outputs:
+    elif not options.dry_run and not options.without_outputs:
         raise DeploymentError(
             f"nothing is known of {d.prefix} in {d.project}: there is no {file}. Run "
             "deploy/setup.sh first, or deploy/setup.sh --outputs, which changes nothing"
@@ -115,13 +115,13 @@ def named(d: Deployment) -> dict[str, str]:
 # -- Terraform ------------------------------------------------------------------------
 
 
-def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
+def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     """Yield the values of the variables of a root that settings say, a line each."""
-    folder = TERRAFORM if given.root == "main" else TERRAFORM / given.root
+    folder = TERRAFORM if options.root == "main" else TERRAFORM / options.root
     text = (folder / "variables.tf").read_text()
     settings = d.settings
     kept = {table.name: table.expiration_days for table in tables.TABLES}
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         **{name.lower(): value for name, value in d.plain().items()},
         "project": d.project,
         "location": settings.location,
@@ -132,7 +132,7 @@ def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
         },
         "functions": [function.target for function in d.functions],
         "use_cases": list(d.use_cases),
-        "services": _services(d, given.services),
+        "services": _services(d, options.services),
         "ga4_dataset": settings.ga4_dataset,
         "require_consent": settings.require_consent,
         "retention_days": {
@@ -143,12 +143,12 @@ def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
         "feature_retention_days": settings.feature_retention_days,
         "callers": d.listed("DEPLOY_CALLERS"),
         "producers": d.listed("DEPLOY_PRODUCERS"),
-        "keep_only_data": given.keep_only_data,
-        "delete_data": given.delete_data,
+        "keep_only_data": options.keep_only_data,
+        "delete_data": options.delete_data,
     }
     for name in re.findall(r'^variable "(\w+)"', text, re.M):
         # A number is one in Terraform, too: it takes "7" for 7.
-        yield f"{name} = {json.dumps(known[name])}"
+        yield f"{name} = {json.dumps(values[name])}"
 
 
 def _services(d: Deployment, file: Path | None) -> dict[str, str]:

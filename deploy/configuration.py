@@ -174,8 +174,8 @@ def of(variables: Mapping[str, str]) -> Deployment:
         raise DeploymentError(
             "; ".join(unknown_setting(name, KNOWN) for name in unknown)
         )
-    given = {name: value for name, value in variables.items() if value}
-    own = {name: given.pop(name, default) for name, (default, _) in OWN.items()}
+    values = {name: value for name, value in variables.items() if value}
+    own = {name: values.pop(name, default) for name, (default, _) in OWN.items()}
     for name, value in own.items():
         if not re.fullmatch(OWN[name][1], value):
             raise DeploymentError(
@@ -183,43 +183,45 @@ def of(variables: Mapping[str, str]) -> Deployment:
                 if value
                 else f"{name} is not set"
             )
-    for name, value in given.items():
+    for name, value in values.items():
         if SEPARATOR in value:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
     try:
-        given |= _prefixed(own["DEPLOY_PREFIX"], given)
-        settings = Settings.from_environment(given)
+        values |= _prefixed(own["DEPLOY_PREFIX"], values)
+        settings = Settings.from_environment(values)
     except PropensityError as error:
         raise DeploymentError(error.message) from error
     every = {function.target: function for function in functions.load()}
-    wanted = _chosen("DEPLOY_FUNCTIONS", own, " ".join(every), set(every))
+    targets = _chosen("DEPLOY_FUNCTIONS", own, " ".join(every), set(every))
     use_cases = _chosen(
         "DEPLOY_USE_CASES", own, settings.use_case, set(usecases.names())
     )
-    made = Deployment(
+    deployment = Deployment(
         settings=settings,
-        variables=given,
+        variables=values,
         own=own,
-        functions=tuple(function for name, function in every.items() if name in wanted),
+        functions=tuple(
+            function for name, function in every.items() if name in targets
+        ),
         use_cases=tuple(use_cases),
     )
-    _require_what_is_set(made)
-    _require_patience(made)
-    _require_instances(made)
-    return made
+    _require_what_is_set(deployment)
+    _require_patience(deployment)
+    _require_instances(deployment)
+    return deployment
 
 
 def _chosen(
     name: str, own: Mapping[str, str], default: str, known: set[str]
 ) -> list[str]:
-    wanted = [*dict.fromkeys((own[name] or default).replace(",", " ").split())]
-    if not wanted:
+    words = [*dict.fromkeys((own[name] or default).replace(",", " ").split())]
+    if not words:
         raise DeploymentError(f"{name} is {own[name]!r}, and names nothing")
-    if strangers := [word for word in wanted if word not in known]:
+    if strangers := [word for word in words if word not in known]:
         raise DeploymentError(
             f"{name} names {', '.join(strangers)}; there are {', '.join(sorted(known))}"
         )
-    return wanted
+    return words
 
 
 def _prefixed(prefix: str, variables: Mapping[str, str]) -> dict[str, str]:
@@ -232,13 +234,13 @@ def _prefixed(prefix: str, variables: Mapping[str, str]) -> dict[str, str]:
             for name in (topics.ENRICHED, topics.SCORES, topics.MODEL_UPDATES)
         },
     }
-    wanted = {f"{PREFIX}{name}": value for name, value in named.items()}
+    defaults = {f"{PREFIX}{name}": value for name, value in named.items()}
     if variables.get(f"{PREFIX}TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(
             f"{PREFIX}TOPIC_PREFIX is {variables[f'{PREFIX}TOPIC_PREFIX']!r}, but in a "
             f"deployment it is DEPLOY_PREFIX, {prefix!r}: leave it out"
         )
-    return {name: value for name, value in wanted.items() if name not in variables}
+    return {name: value for name, value in defaults.items() if name not in variables}
 
 
 def _require_what_is_set(d: Deployment) -> None:

@@ -104,14 +104,14 @@ def stage(
     )
     if target.exists() and not target.is_dir():
         raise StageError(f"cannot stage into {target}: it is a file")
-    there = {file.name for file in target.iterdir()} if target.exists() else set()
-    if strangers := there - STAGED_NAMES:
+    names = {file.name for file in target.iterdir()} if target.exists() else set()
+    if strangers := names - STAGED_NAMES:
         raise StageError(
             f"cannot stage into {target}: it holds {', '.join(sorted(strangers)[:3])}"
             f"{' and others' * (len(strangers) > 3)}, which is not staged source; name "
             "a new or empty folder"
         )
-    if there and PACKAGE not in there:
+    if names and PACKAGE not in names:
         raise StageError(
             f"cannot stage into {target}: it was not staged before, for it has no "
             f"{PACKAGE}/; name a new or empty folder"
@@ -162,10 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("target", type=Path, help="a new or a staged folder")
     parser.add_argument("--requirements", default="requirements.txt", metavar="NAME")
     parser.add_argument("--locked", action="store_true", help="as a deploy does")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        what = {"requirements": given.requirements, "locked": given.locked}
-        print(stage(given.function_folder, given.target, **what))
+        what = {"requirements": options.requirements, "locked": options.locked}
+        print(stage(options.function_folder, options.target, **what))
     except StageError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1

@@ -132,13 +132,13 @@ def queries(function: str, size: Size) -> tuple[float, float]:
 
     Requests that come while an instance has its queries under way share the next ones.
     """
-    wanted = requests(size)[function]
+    requested = requests(size)[function]
     each = size.lookups_a_query if function == "get_proba" else 1
-    if not wanted:
+    if not requested:
         return 0.0, 0.0
     most = instances(function, size) * WRITERS[function] * MONTH_S / QUERY_S
-    made = max(min(wanted, most), wanted * each / QUERY_USERS)
-    return made, wanted * each / made
+    count = max(min(requested, most), requested * each / QUERY_USERS)
+    return count, requested * each / count
 
 
 def scans(size: Size, settings: Settings | None = None) -> Iterator[Scan]:
@@ -171,8 +171,8 @@ def _runs(
     if statement.name in SELDOM or _is_spared(statement.name, function, size):
         return 0.0, 0.0, math.inf
     if statement.is_lookup:
-        made, users = queries(function, size)
-        return made, made / DAYS, users
+        count, users = queries(function, size)
+        return count, count / DAYS, users
     streamed = bool(size.stream_events_a_day)
     on_stream = int(streamed or bool(size.scorings))
     if function in WRITERS:
@@ -354,14 +354,14 @@ def too_low(d: Deployment) -> list[str]:
         has_index=d.settings.lookup_source == "index",
         scorings=int("score" in targets),
     )
-    found = limits(
+    bounds = limits(
         size,
         d.settings,
         run_bytes=int(d.own["DEPLOY_ALERT_RUN_BYTES"]),
         day_bytes=int(d.own["DEPLOY_ALERT_DAY_BYTES"]),
         only=targets,
     )
-    said = f"{users:,} users, {events:,} events a day"
+    size_words = f"{users:,} users, {events:,} events a day"
     if streamed:
-        said += f", {streamed:,} on the stream"
-    return told(found) or [f"no limit on bytes is too low for {said}"]
+        size_words += f", {streamed:,} on the stream"
+    return told(bounds) or [f"no limit on bytes is too low for {size_words}"]

@@ -302,7 +302,7 @@ def _claimed(
     all who look: the other stays a number that was never used.
     """
 
-    def found() -> tuple[int, int] | None:
+    def own_claim() -> tuple[int, int] | None:
         for version in registry.versions():
             name = f"models/{registry.use_case}/{version}/claim.json"
             claim = registry.artifacts.find(name)
@@ -310,14 +310,14 @@ def _claimed(
                 return version, claim.generation
         return None
 
-    if (mine := found()) is not None:
+    if (mine := own_claim()) is not None:
         return mine
     registry.claim(
         run_id=run_id,
         at=datetime.fromisoformat(card["trained_at"]),
         recorded=newest_recorded(warehouse, registry.use_case),
     )
-    mine = found()
+    mine = own_claim()
     assert mine is not None
     return mine
 

@@ -140,27 +140,27 @@ def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
     """
     for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
         warehouse.create(table)
-    there = _loaded(warehouse, transactions)
+    stored = _stored_ids(warehouse, transactions)
     ids = enumerate(transactions.ids)
-    new = [place for place, event_id in ids if event_id not in there]
-    truths = _told(warehouse, transactions)
-    known = [
+    new = [place for place, event_id in ids if event_id not in stored]
+    truths = _stored_truths(warehouse, transactions)
+    with_outcome = [
         int(place)
         for place in np.flatnonzero(transactions.label >= 0)
         if _truth(transactions, int(place)) not in truths
     ]
     with tqdm(
-        desc="loading", total=len(new) + len(known), unit=" rows", disable=None
+        desc="loading", total=len(new) + len(with_outcome), unit=" rows", disable=None
     ) as bar:
         for table, places, rows in (
             (tables.INFERENCE_LOG, new, _inferences),
-            (tables.TRUTH_EVENTS, known, _truths),
+            (tables.TRUTH_EVENTS, with_outcome, _truths),
         ):
             for piece in _pieces(places):
                 job = f"load-{table.name}-{uuid.uuid4().hex}"
                 warehouse.append(table, rows(transactions, piece), job_id=job)
                 bar.update(len(piece))
-    return Loaded(transactions=len(new), truths=len(known))
+    return Loaded(transactions=len(new), truths=len(with_outcome))
 
 
 def _pieces(places: list[int]) -> Iterator[list[int]]:
@@ -168,23 +168,23 @@ def _pieces(places: list[int]) -> Iterator[list[int]]:
         yield places[first : first + PIECE]
 
 
-def _loaded(warehouse: Warehouse, transactions: Transactions) -> set[str]:
+def _stored_ids(warehouse: Warehouse, transactions: Transactions) -> set[str]:
     first, last = transactions.days
-    there = warehouse.table(
+    stored = warehouse.table(
         statement("loaded_events"),
         {"use_case": transactions.use_case.name, "first_day": first, "last_day": last},
     )
-    return set(there["event_id"].to_pylist())
+    return set(stored["event_id"].to_pylist())
 
 
-def _told(
+def _stored_truths(
     warehouse: Warehouse, transactions: Transactions
 ) -> set[tuple[str, int, int]]:
     """Return the truths of the period that are there, by event, label and moment."""
     known = transactions.truth_at[transactions.label >= 0]
     if not len(known):
         return set()
-    there = warehouse.table(
+    stored = warehouse.table(
         statement("known_truths"),
         {
             "use_case": transactions.use_case.name,
@@ -195,9 +195,9 @@ def _told(
     return {
         (event_id, label, microseconds_of(at))
         for event_id, label, at in zip(
-            there["event_id"].to_pylist(),
-            there["label"].to_pylist(),
-            there["truth_time"].to_pylist(),
+            stored["event_id"].to_pylist(),
+            stored["label"].to_pylist(),
+            stored["truth_time"].to_pylist(),
             strict=True,
         )
     }

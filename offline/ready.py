@@ -23,9 +23,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from deploy import configuration
 from deploy.configuration import Deployment, DeploymentError
@@ -77,13 +76,13 @@ def permitted(d: Deployment) -> Iterator[str]:
         Lacking: Something of a deployment could not be created.
     """
     is_managed = d.own["DEPLOY_ENGINE"] == "gcloud"
-    wanted = NEEDED | (OF_INFRA_MANAGER if is_managed else {})
+    needed = NEEDED | (OF_INFRA_MANAGER if is_managed else {})
     try:
-        granted = _granted(d, list(wanted))
+        granted = _granted(d, list(needed))
     except (OSError, ValueError, http.client.HTTPException) as error:
         yield f"not checked: the permissions of the account that deploys ({error})"
         return
-    if missing := {name: role for name, role in wanted.items() if name not in granted}:
+    if missing := {name: role for name, role in needed.items() if name not in granted}:
         lines = [f"    {name}: {role}" for name, role in missing.items()]
         raise Lacking(
             f"the account that deploys lacks permissions in {d.project}; nothing was "
@@ -92,15 +91,15 @@ def permitted(d: Deployment) -> Iterator[str]:
 
 
 def _granted(d: Deployment, names: list[str]) -> set[str]:
-    done = subprocess.run(
+    result = subprocess.run(
         ("gcloud", "auth", "print-access-token"),
         check=False,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    token = done.stdout.strip()
-    if done.returncode or not token:
+    token = result.stdout.strip()
+    if result.returncode or not token:
         raise ValueError("gcloud gives no access token")
     base = os.environ.get(ELSEWHERE, API).rstrip("/")
     request = urllib.request.Request(
@@ -133,19 +132,14 @@ def migrate(d: Deployment) -> Iterator[str]:
             continue
         place = f"{d.project}:{d.settings.dataset}"
         shown = _bq(d, "show", "--format=json", f"{place}.{table.name}")
-        there = json.loads(shown.stdout) if not shown.returncode else {}
-        if not table.is_narrower(_fields(there)):
+        declared = json.loads(shown.stdout) if not shown.returncode else {}
+        if not table.is_narrower(declared.get("schema", {}).get("fields", [])):
             continue
         words = ("query", "--use_legacy_sql=false", f"--dataset_id={place}")
-        done = _bq(d, f"--location={d.settings.location}", *words, table.rewritten())
-        if done.returncode:
-            raise NotRewritten(f"{table.name}: {done.stdout}{done.stderr}")
+        result = _bq(d, f"--location={d.settings.location}", *words, table.rewritten())
+        if result.returncode:
+            raise NotRewritten(f"{table.name}: {result.stdout}{result.stderr}")
         yield f"{table.name}: given the types that functions write"
-
-
-def _fields(there: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = there.get("schema", {}).get("fields", [])
-    return found
 
 
 def _bq(d: Deployment, *words: str) -> subprocess.CompletedProcess[str]:
@@ -163,14 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("verb", nargs="?", choices=("check", "migrate"))
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nobody is asked")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        d = configuration.read(given.settings)
-        if given.verb == "migrate":
+        d = configuration.read(options.settings)
+        if options.verb == "migrate":
             print(*migrate(d), sep="\n", end="")
         else:
             print(*limits.too_low(d), sep="\n", flush=True)
-            for line in () if given.dry_run else permitted(d):
+            for line in () if options.dry_run else permitted(d):
                 print(line, flush=True)
     except (DeploymentError, FunctionsError, Lacking, NotRewritten) as error:
         print(f"deploy: {error}", file=sys.stderr)

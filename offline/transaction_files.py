@@ -106,9 +106,9 @@ def _parquet_table(path: Path, limit: int | None) -> pa.Table:
             return file.read()
         batches: list[pa.RecordBatch] = []
         left = limit
-        # One that is yielded has been decoded: no more are asked for than are used.
-        several = file.iter_batches(batch_size=max(1, min(limit, BATCH_ROWS)))
-        while left > 0 and (batch := next(several, None)) is not None:
+        # No batch is asked for that is not used: each is decoded before it is yielded.
+        decoded = file.iter_batches(batch_size=max(1, min(limit, BATCH_ROWS)))
+        while left > 0 and (batch := next(decoded, None)) is not None:
             batches.append(batch)
             left -= len(batch)
         return pa.Table.from_batches(batches, schema=file.schema_arrow)

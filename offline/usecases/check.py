@@ -218,9 +218,9 @@ def _fit(model: Any, rows: Any, label: Any) -> None:
     Raises:
         ValueError: Its parameters do not go together, or with these rows.
     """
-    given = model.get_params()
-    quick = {key: value for key, value in _QUICK.items() if key in given}
-    if isinstance(given.get("max_samples"), int):
+    parameters = model.get_params()
+    quick = {key: value for key, value in _QUICK.items() if key in parameters}
+    if isinstance(parameters.get("max_samples"), int):
         # As many rows as there are not.
         quick["max_samples"] = 1
     with warnings.catch_warnings():
@@ -256,8 +256,8 @@ def _preprocessor(use_case: UseCase) -> list[Problem]:
     try:
         make = getattr(use_case.model, "preprocessor", None)
         if make is None:
-            said = "has no preprocessor(use_case): training would take the default"
-            return [Problem("model.py", 1, said)]
+            message = "has no preprocessor(use_case): training would take the default"
+            return [Problem("model.py", 1, message)]
         preprocessor = make(use_case)
         check_preprocessor(preprocessor, use_case)
         # As training stores it: not with a lambda in it.
