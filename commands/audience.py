@@ -12,7 +12,6 @@ import click
 from commands import flags
 from commands.answers import show, tell
 from commands.exits import Exit
-from propensity.numbers import real_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,13 +38,6 @@ def _money(text: str) -> Decimal:
     return amount
 
 
-def _probability(text: str) -> float:
-    value = real_of(text, 0, 1)
-    if value is None:
-        raise ValueError(f"{text!r} is not a probability from 0 to 1")
-    return value
-
-
 def _share(text: str) -> float:
     from offline.audience.selection import share_of
 
@@ -70,7 +62,7 @@ def _of_audience(command: F) -> F:
         ),
         click.option(
             "--threshold",
-            type=flags.Read("P", _probability),
+            type=flags.fraction("P", "probability"),
             help="Users with this probability or more.",
         ),
         click.option(

@@ -16,7 +16,16 @@ from typing import Any
 
 import click
 
-from commands import audience, champions, data, deployment, machine, models, usecases
+from commands import (
+    audience,
+    champions,
+    cost,
+    data,
+    deployment,
+    machine,
+    models,
+    usecases,
+)
 from commands.answers import tell
 from commands.exits import Exit
 from propensity.edges.log import apart
@@ -60,7 +69,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "A deployment": (
         deployment.dashboard,
         deployment.doctor,
-        deployment.cost,
+        cost.cost,
         deployment.stage,
     ),
 }

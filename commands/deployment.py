@@ -1,11 +1,11 @@
-"""A deployment as a whole: show it, examine it, say what it costs, stage its code."""
+"""A deployment as a whole: show it, examine it, stage its code."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,49 +180,6 @@ def _served(state: str | None) -> str:
     from commands.machine import state_up
 
     return str(state_up(state).dashboard)
-
-
-def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a size, as ``offline.cost`` lists them."""
-    from offline.cost.command import OPTIONS
-
-    for option in reversed(OPTIONS):
-        default: dict[str, Any] = {"default": option.default, "show_default": True}
-        command = click.option(
-            f"--{option.name}",
-            type=flags.Read("N", option.read),
-            help=f"{option.meaning[0].upper()}{option.meaning[1:]}.",
-            **({"required": True} if option.default is None else default),
-        )(command)
-    return command
-
-
-@click.command
-@_sizes
-@click.option(
-    "--stream-scores-events",
-    is_flag=True,
-    help="Events are scored by their own fields, without a query, online as well.",
-)
-@click.option(
-    "--lookups-by-query",
-    is_flag=True,
-    help="Lookups ask BigQuery (PROPENSITY_LOOKUP_SOURCE=bigquery), not the index.",
-)
-@flags.as_json
-def cost(*, as_json: bool, **options: Any) -> None:
-    """
-    Say what a deployment costs a month, before there is one.
-
-    Where it has to guess, the estimate is on the high side. After the tables it says
-    which default limits are too low for the size, and what to set. It reads no
-    environment and calls no service. `python3 -m offline.cost` does the same before
-    any set-up.
-    """
-    from offline.cost.command import size_of
-    from offline.cost.page import Estimate
-
-    show(Estimate(size_of(options)), as_json=as_json)
 
 
 @click.command

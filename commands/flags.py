@@ -44,6 +44,18 @@ def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
     return Read("N", whole_within(least, most, what=what))
 
 
+def fraction(name: str, what: str) -> Read:
+    """Return the type of a number from 0 to 1; ``what`` is its name in messages."""
+
+    def read(text: str) -> float:
+        value = real_of(text, 0, 1)
+        if value is None:
+            raise ValueError(f"{text!r} is not a {what} from 0 to 1")
+        return value
+
+    return Read(name, read)
+
+
 def _rate(text: str) -> float:
     rate = real_of(text)
     if rate is None or not 0 <= rate < float("inf"):

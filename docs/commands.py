@@ -27,7 +27,6 @@ The same flags mean the same everywhere: `--json` prints the answer for a progra
 The answer is on standard output, and progress and errors are on standard error; a progress bar is drawn on a terminal only.
 
 `make demo`, `make up`, `make down`, `make status` and `make doctor` first set up what they need, then run the command of that name.
-`python3 -m offline.cost` is `propensity cost` for a machine on which nothing is set up.
 
 ## Exit codes
 

@@ -31,9 +31,6 @@ For a size of your own:
 .venv/bin/propensity cost --help
 ```
 
-No set-up is needed: `python3 -m offline.cost`, with Python 3.11 and nothing else, \
-does the same.
-
 Bytes scanned are those of every statement of every function, by \
 [offline/volumes.py](scale.md), times how often the code runs it.
 A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \

@@ -59,7 +59,7 @@ If a statement changes rows, all columns of the partitions that change count as 
 For a size of your own, and what it costs:
 
 ```
-python3 -m offline.cost --users 1000000 --events-a-day 2000000 --stream-events-a-day 2000000
+.venv/bin/propensity cost --users 1000000 --events-a-day 2000000 --stream-events-a-day 2000000
 ```
 
 The deploy says the same in `deploy/setup.sh` and in a dry run, with `DEPLOY_USERS`, `DEPLOY_EVENTS_A_DAY` and `DEPLOY_STREAM_EVENTS_A_DAY` in its [settings](settings.md#for-the-deployment).

@@ -1,12 +1,10 @@
 """
 Estimate the monthly bill of a deployment before it exists.
 
-``page``      the estimate, for a person and for a program; begin here
-``usage``     what a deployment of a size uses in a month
-``lookups``   those from the prediction index
-``prices``    list prices of ``offline/prices.toml``, and the charges
-``command``   the options of a size, and the command of Python alone
-``__main__``  ``python3 -m offline.cost``, where nothing is set up
+``page``     the estimate, for a person and for a program; begin here
+``usage``    what a deployment of a size uses in a month
+``lookups``  those from the prediction index
+``prices``   list prices of ``offline/prices.toml``, and the charges
 
 Scanned bytes follow from ``offline/statements.toml`` and ``offline/limits.py``, storage
 from rows and their retention, computing from the ``deploy.sh`` of each function. Taxes,

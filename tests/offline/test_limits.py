@@ -29,7 +29,7 @@ class TestDeploy:
         return limits.too_low(configuration.of({**self.BASE, **more}))
 
     def test_says_which_limits_a_size_would_exceed(self):
-        """As offline.cost does, of the functions that are deployed."""
+        """As propensity cost does, of the functions that are deployed."""
         size = {
             "DEPLOY_USERS": "5000000",
             "DEPLOY_EVENTS_A_DAY": "10000000",
