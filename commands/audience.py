@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from commands import flags
 from commands.answers import show, tell
 from commands.exits import Exit
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CONTROL = "10%"
 
@@ -44,65 +41,62 @@ def _share(text: str) -> float:
     return share_of(text)
 
 
-def _of_audience(command: F) -> F:
-    """Give a command the options that say who is in an audience, and where it goes."""
-    name = flags.Read("NAME", _name)
-    money = flags.Read("AMOUNT", _money)
-    options: list[Callable[[F], F]] = [
-        click.argument("audience", type=name),
-        click.option(
-            "--top",
-            type=flags.whole(1, 1_000_000_000),
-            help="The N users with the highest probabilities.",
-        ),
-        click.option(
-            "--deciles",
-            type=flags.whole(1, 10),
-            help="Users in the N highest deciles.",
-        ),
-        click.option(
-            "--threshold",
-            type=flags.fraction("P", "probability"),
-            help="Users with this probability or more.",
-        ),
-        click.option(
-            "--budget",
-            type=money,
-            help="As many as this pays for; held-out users cost nothing.",
-        ),
-        click.option("--cost-per-user", type=money, help="Cost of a treated user."),
-        click.option(
-            "--control",
-            type=flags.Read("SHARE", _share),
-            default=CONTROL,
-            show_default=True,
-            help="Share that is held out for comparison, 0% to 90%.",
-        ),
-        click.option(
-            "--control-group",
-            "group",
-            type=name,
-            help="Audiences with the same control group hold out the same users "
-            "(default: the audience's name).",
-        ),
-        click.option(
-            "--as-of",
-            "until",
-            type=flags.DAY,
-            help="The newest publication up to this date (default: today).",
-        ),
-        click.option(
-            "--to",
-            required=True,
-            metavar="DESTINATION",
-            help="The word bucket, or the TOML file of a destination.",
-        ),
-        flags.use_case(),
-        flags.as_json,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+NAME = flags.Read("NAME", _name)
+MONEY = flags.Read("AMOUNT", _money)
+
+# Who is in an audience, and where it goes.
+_of_audience = flags.together(
+    click.argument("audience", type=NAME),
+    click.option(
+        "--top",
+        type=flags.whole(1, 1_000_000_000),
+        help="The N users with the highest probabilities.",
+    ),
+    click.option(
+        "--deciles",
+        type=flags.whole(1, 10),
+        help="Users in the N highest deciles.",
+    ),
+    click.option(
+        "--threshold",
+        type=flags.fraction("P", "probability"),
+        help="Users with this probability or more.",
+    ),
+    click.option(
+        "--budget",
+        type=MONEY,
+        help="As many as this pays for; held-out users cost nothing.",
+    ),
+    click.option("--cost-per-user", type=MONEY, help="Cost of a treated user."),
+    click.option(
+        "--control",
+        type=flags.Read("SHARE", _share),
+        default=CONTROL,
+        show_default=True,
+        help="Share that is held out for comparison, 0% to 90%.",
+    ),
+    click.option(
+        "--control-group",
+        "group",
+        type=NAME,
+        help="Audiences with the same control group hold out the same users "
+        "(default: the audience's name).",
+    ),
+    click.option(
+        "--as-of",
+        "until",
+        type=flags.DAY,
+        help="The newest publication up to this date (default: today).",
+    ),
+    click.option(
+        "--to",
+        required=True,
+        metavar="DESTINATION",
+        help="The word bucket, or the TOML file of a destination.",
+    ),
+    flags.use_case(),
+    flags.as_json,
+)
 
 
 def _plan(
@@ -199,7 +193,7 @@ def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
 
 
 @audience.command
-@click.argument("audience", type=flags.Read("NAME", _name))
+@click.argument("audience", type=NAME)
 @click.option(
     "--to",
     default="",

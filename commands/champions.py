@@ -6,15 +6,12 @@ Functions that serve follow within PROPENSITY_CHAMPION_TTL_S, without a restart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from commands import flags
 from commands.answers import show
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _force = click.option(
     "--force", is_flag=True, help="Also a first version that is no better than chance."
@@ -22,17 +19,19 @@ _force = click.option(
 _version = click.argument("version", type=flags.whole(0))
 
 
-def _changing(command: F) -> F:
-    """Give a command the options that all changes of the champion share."""
-    epoch = click.option(
+# Options that all changes of the champion share.
+_changing = flags.together(
+    flags.use_case(),
+    click.option(
         "--epoch",
         type=flags.whole(0),
         metavar="N",
         help="Do it only if N is above the present epoch, so that an old or repeated "
         "command changes nothing.",
-    )
-    dry = flags.dry_run("Check and say what would be done, and change nothing.")
-    return flags.use_case()(epoch(dry(flags.as_json(command))))
+    ),
+    flags.dry_run("Check and say what would be done, and change nothing."),
+    flags.as_json,
+)
 
 
 def _change(action: str, *, as_json: bool, **chosen: Any) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -14,8 +13,6 @@ from commands import flags
 from commands.answers import show, tell
 from commands.exits import Exit
 from commands.models import STREAMED
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 CARDS = "card_fraud"
 RATE = 1000.0
@@ -251,54 +248,49 @@ def forget(
 # -- replay ----------------------------------------------------------------------------
 
 
-def _sending(command: F) -> F:
-    """Give a command the options of all that send."""
-    options: list[Callable[[F], F]] = [
-        click.option(
-            "--topic",
-            metavar="NAME",
-            help="Topic to send everything to (default: events; for dead letters, the "
-            "topic that each failed on).",
-        ),
-        click.option(
-            "--rate",
-            type=flags.RATE,
-            default=RATE,
-            help="Messages a second, 0 for no limit (default: 1000).",
-        ),
-        click.option("--limit", type=flags.whole(0), help="Stop after N messages."),
-        click.option(
-            "--show",
-            "shown",
-            type=flags.whole(0),
-            default=0,
-            help="Print the first N messages, personal fields included.",
-        ),
-        flags.dry_run("Count what would be sent; send and acknowledge nothing."),
-        flags.as_json,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+# Options of all that send.
+_sending = flags.together(
+    click.option(
+        "--topic",
+        metavar="NAME",
+        help="Topic to send everything to (default: events; for dead letters, the "
+        "topic that each failed on).",
+    ),
+    click.option(
+        "--rate",
+        type=flags.RATE,
+        default=RATE,
+        help="Messages a second, 0 for no limit (default: 1000).",
+    ),
+    click.option("--limit", type=flags.whole(0), help="Stop after N messages."),
+    click.option(
+        "--show",
+        "shown",
+        type=flags.whole(0),
+        default=0,
+        help="Print the first N messages, personal fields included.",
+    ),
+    flags.dry_run("Count what would be sent; send and acknowledge nothing."),
+    flags.as_json,
+)
 
-
-def _of_period(command: F) -> F:
-    """Give a command the period that it is about."""
-    first = click.option(
+# The period that a command is about.
+_of_period = flags.together(
+    click.option(
         "--from",
         "since",
         type=flags.MOMENT,
         required=True,
         help="First moment: a day or a time in ISO 8601, UTC if it names no zone.",
-    )
-    last = click.option(
+    ),
+    click.option(
         "--to",
         "until",
         type=flags.MOMENT,
         required=True,
         help="End of the period, which it does not include; later than --from.",
-    )
-    return first(last(command))
+    ),
+)
 
 
 def _reason(text: str) -> str:

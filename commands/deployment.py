@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,22 @@ if TYPE_CHECKING:
     from offline.doctor.report import Report
 
 
+_state = click.option(
+    "--state", type=flags.STATE, help="Name of the local state, if several are up."
+)
+_as_of = click.option(
+    "--as-of",
+    type=flags.DAY,
+    help="Look as if that day (UTC) had just ended (default: now).",
+)
+
+
 @click.command
 @flags.as_json
 @click.option(
     "--local", "is_local", is_flag=True, help="Look at what `propensity up` started."
 )
-@click.option(
-    "--state", type=flags.STATE, help="Name of the local state, if several are up."
-)
+@_state
 @click.option(
     "--use-case",
     "use_cases",
@@ -36,11 +45,7 @@ if TYPE_CHECKING:
     help="Name of the use case; can be repeated (default: PROPENSITY_USE_CASE and all "
     "that serve).",
 )
-@click.option(
-    "--as-of",
-    type=flags.DAY,
-    help="Look as if that day (UTC) had just ended (default: now).",
-)
+@_as_of
 @click.option(
     "--time-zone",
     "zone",
@@ -130,17 +135,11 @@ def _entered(state: str | None) -> Mapping[str, str]:
     show_default=True,
     help="Weeks to show.",
 )
-@click.option(
-    "--as-of",
-    type=flags.DAY,
-    help="Look as if that day (UTC) had just ended (default: now).",
-)
+@_as_of
 @click.option(
     "--local", "is_local", is_flag=True, help="Read what `propensity up` started."
 )
-@click.option(
-    "--state", type=flags.STATE, help="Name of the local state, if several are up."
-)
+@_state
 @flags.dry_run("Say what would be read and written, and do neither.")
 @flags.as_json
 def dashboard(
@@ -163,23 +162,17 @@ def dashboard(
     bounded by dates; --dry-run says what they would scan. If a table is missing, its
     page says so.
     """
+    from commands.machine import state_up
     from offline.dashboard.run import run
 
     if is_local:
         _entered(state)
-        out = out or _served(state)
+        out = out or str(state_up(state).dashboard)
     if not out:
         raise click.UsageError(
             "--out is missing: where the pages go, a folder or gs://BUCKET/PREFIX"
         )
     show(run(out, is_local=is_local, **chosen), as_json=as_json)
-
-
-def _served(state: str | None) -> str:
-    """Return the folder of the dashboard that a local state serves."""
-    from commands.machine import state_up
-
-    return str(state_up(state).dashboard)
 
 
 @click.command
@@ -222,7 +215,9 @@ def stage(
         lines = [f"{file.stat().st_size:>9,}  {name}" for name, file in files.items()]
         text = "\n".join([*lines, f"{len(files)} files for {target}, SHA-256 {digest}"])
     else:
-        what = {"requirements": requirements, "locked": locked}
+        write = partial(
+            program.stage, function, requirements=requirements, locked=locked
+        )
         if target.suffix == ".zip":
             # Made beside the target, which is whole or is not there.
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -230,11 +225,11 @@ def stage(
                 dir=target.parent, prefix=".staging-"
             ) as folder:
                 place = Path(folder, "staged")
-                program.stage(function, place, **what)  # type: ignore[arg-type]
+                write(place)
                 # Of what is staged, in its order and with its one time.
                 Path(shutil.make_archive(f"{place}", "zip", place)).replace(target)
         else:
-            program.stage(function, target, **what)  # type: ignore[arg-type]
+            write(target)
         text = str(target)
     if as_json:
         sizes = {name: file.stat().st_size for name, file in files.items()}

@@ -120,6 +120,17 @@ STATE = Read("NAME", _state)
 FILE = click.Path(path_type=Path)
 
 
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return several options as one decorator; the help lists them in this order."""
+
+    def give(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
+
+
 def as_json(command: F) -> F:
     """Give a command ``--json``."""
     return click.option(

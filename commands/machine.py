@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -276,22 +276,20 @@ def _chosen(state: str | None, data: str | None) -> list[State]:
 
 def _described(state: State) -> dict[str, Any]:
     """Return the services of a state, for a program."""
+    from local.processes import HOST
+
     record = state.record()
     return {
         "state": state.name,
         "folder": str(state.folder),
-        "services": [*_services(record.processes)] if record else [],
+        "services": [
+            {
+                "service": process.name,
+                "url": f"http://{HOST}:{process.port}",
+                "pid": process.pid,
+                "is_running": process.is_running,
+                "log": process.log,
+            }
+            for process in (record.processes if record else ())
+        ],
     }
-
-
-def _services(processes: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    from local.processes import HOST
-
-    for process in processes:
-        yield {
-            "service": process.name,
-            "url": f"http://{HOST}:{process.port}",
-            "pid": process.pid,
-            "is_running": process.is_running,
-            "log": process.log,
-        }
