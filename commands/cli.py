@@ -92,7 +92,7 @@ def reason(error: Exception) -> str:
         reason = error.strerror or str(error)
         name = error.filename
         if error.errno == errno.ENOSPC and error.filename2:
-            # Of a copy: the disk that is full is the one that is written to.
+            # Of a copy: the full disk is that of the target.
             name = error.filename2
         return f"{name}: {reason}" if name else reason
     text = str(getattr(error, "message", error))
@@ -117,7 +117,7 @@ class Commands(click.Group):
             tell(f"propensity {ctx.invoked_subcommand}: interrupted")
             return Exit.INTERRUPTED
         except BrokenPipeError:
-            # Whoever read the answer has read enough, as `head` does.
+            # The reader has read enough, as `head` does.
             raise
         except failures() as error:
             message = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         code = Exit.INTERRUPTED
     except OSError as error:
-        # Of the help, which no command prints: a disk is full.
+        # The help, which no command prints, met a full disk.
         tell(f"propensity: {reason(error)}")
         code = Exit.FAILED
     try:

@@ -226,7 +226,7 @@ def stage(
             ) as folder:
                 place = Path(folder, "staged")
                 write(place)
-                # Of what is staged, in its order and with its one time.
+                # It keeps the order and the one time of the staged files.
                 Path(shutil.make_archive(f"{place}", "zip", place)).replace(target)
         else:
             write(target)

@@ -40,7 +40,7 @@ class Read(click.ParamType[Any]):
 
 
 def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
-    """Return the type of a whole number: arguments are those of ``whole_within``."""
+    """Return the type of a whole number; takes the arguments of ``whole_within``."""
     return Read("N", whole_within(least, most, what=what))
 
 

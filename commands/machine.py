@@ -205,7 +205,7 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
     Return the variables of a local state that is up, and its functions' addresses.
 
     Args:
-        name: Of the state; None for the one that is up.
+        name: Name of the state; None for the state that is up.
 
     Raises:
         RequestError: None is, or the one named is not, or several are.
@@ -227,7 +227,7 @@ def state_up(name: str | None) -> State:
     Return the local state that is up.
 
     Args:
-        name: Of the state; None for the one that is up.
+        name: Name of the state; None for the state that is up.
 
     Raises:
         RequestError: None is, or the one named is not, or several are.

@@ -23,12 +23,11 @@ from propensity.errors import RequestError
 from propensity.pages.words import plural
 
 # Google knows a request for about fifty days.
-ASKED_FOR = timedelta(days=49)
+REMEMBERED = timedelta(days=49)
 
-# What became of users after the destination has taken them in.
-PROCESSING, DONE, FAILED, WARNED, UNKNOWN = (
-    "waiting", "done", "failed", "warned", "unknown",
-)  # fmt: skip
+# States of users in a request that a destination works on later.
+PROCESSING, DONE, FAILED = "waiting", "done", "failed"
+WARNED, UNKNOWN = "warned", "unknown"
 
 Row = Mapping[str, Any]
 
@@ -39,8 +38,7 @@ class Account:
     The ledger of an audience: members by date, and users by what became of them.
 
     Attributes:
-        outcomes: Of those whom a destination has taken in and works on later, as it
-            answers now.
+        outcomes: What a destination that works on requests later says of them now.
     """
 
     use_case: str
@@ -74,11 +72,10 @@ def account(
     Return what the ledger has of an audience.
 
     Args:
-        name: Of the audience.
+        name: The audience.
         use_case: Its use case; None for the setting's.
-        to: The file of a destination that is asked what it made of requests that it
-            has taken in; empty for none.
-        clock: Requests of long ago are not asked for.
+        to: The file of a destination to ask about its requests; empty for none.
+        clock: Tells the time; old requests are not asked for.
 
     Raises:
         RequestError: There is no audience of this name, or the destination works on
@@ -95,7 +92,7 @@ def account(
             raise RequestError(
                 f"{deployment.use_case.name} has no audience {name}", field="audience"
             )
-        since = clock.now().date() - ASKED_FOR
+        since = clock.now().date() - REMEMBERED
         outcomes = _outcomes(deployment, name, to=to, since=since) if to else []
         return Account(
             use_case=deployment.use_case.name,
@@ -109,7 +106,7 @@ def account(
 def _outcomes(
     deployment: Deployment, name: str, *, to: str, since: date
 ) -> Sequence[Row]:
-    """Ask a destination what it has made of requests; return users, as the ledger."""
+    """Ask a destination about its requests; return counts in the ledger's columns."""
     with (
         Stop() as stop,
         contextlib.closing(opened(to, deployment, stop, audience=name)) as destination,
@@ -129,7 +126,7 @@ def _outcomes(
         users: Counter[tuple[date, str, str, str]] = Counter()
         for row in receipts:
             key = row["as_of"], row["action"]
-            for status, reason, count in _asked(destination, row):
+            for status, reason, count in _outcome(destination, row):
                 users[*key, status, reason] += count
     return [
         {
@@ -145,7 +142,7 @@ def _outcomes(
     ]
 
 
-def _asked(destination: Later, row: Row) -> list[tuple[str, str, int]]:
+def _outcome(destination: Later, row: Row) -> list[tuple[str, str, int]]:
     """Return status, reason and number of the users of a request."""
     try:
         outcome = destination.outcome(row["receipt"], users=row["users"])
@@ -155,6 +152,6 @@ def _asked(destination: Later, row: Row) -> list[tuple[str, str, int]]:
         return [(PROCESSING, "", row["users"])]
     return [
         (DONE, "", outcome.done),
-        *((FAILED, *one) for one in outcome.failed.most_common()),
-        *((WARNED, *one) for one in outcome.warned.most_common()),
+        *((FAILED, why, users) for why, users in outcome.failed.most_common()),
+        *((WARNED, why, users) for why, users in outcome.warned.most_common()),
     ]

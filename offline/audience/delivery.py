@@ -33,9 +33,9 @@ INTERRUPTED = "interrupted"
 
 # A request of so many users who are all refused is a mistake of the request.
 _SUSPICIOUS = 10
-# So many in a row, of requests whose users are all refused: where each user is a
-# request, as of Analytics. Of a receiver that takes one user of ten it is chance once
-# in 40,000 times.
+# So many rejected users in a row end a delivery, also where each user is a request, as
+# for Analytics. A receiver that takes one user of ten does that by chance once in
+# 40,000 times.
 _REFUSED_IN_A_ROW = 100
 
 
@@ -46,10 +46,9 @@ class Delivery:
 
     Attributes:
         tallies: Users who were sent, by action.
-        before: Users of the ledger from earlier deliveries.
-        left: Users who were to be sent, and are in no tally.
-        receipts: What the destination calls the requests that it has taken in, where it
-            works on them later.
+        before: Users in the ledger from earlier deliveries.
+        left: Users who were not sent yet.
+        receipts: The destination's names of requests that it works on later.
     """
 
     use_case: str
@@ -247,8 +246,8 @@ class _Answer:
     A request that was answered.
 
     Attributes:
-        unfit: Its users who could not be sent, with reasons.
-        sent_parts: What the receiver was told of, with those whom it rejected.
+        unfit: Users who could not be sent, with reasons.
+        sent_parts: Requests that reached the receiver, with the users it rejected.
     """
 
     request: Request
@@ -268,7 +267,7 @@ class _Answer:
 
     @property
     def sent(self) -> int:
-        """Users of whom the receiver was told."""
+        """Number of users who were sent to the receiver."""
         return len(self.request.members) - len(self.unfit)
 
     def check(self, destination: Destination) -> None:
@@ -295,7 +294,7 @@ class Streak:
         Args:
             refused: Users whom the receiver rejected, with reasons, which may name the
                 user: so they need not be the same.
-            sent: Users of whom the receiver was told.
+            sent: Number of users who were sent to the receiver.
         """
         if len(refused) < sent:
             self._reasons.clear()
@@ -357,8 +356,8 @@ def _send(
                 failures.append(error)
         if not under_way:
             break
-        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-        for future in done:
+        answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in answered:
             try:
                 record(future.result())
             except Exception as error:  # whatever it is, others were sent
@@ -401,5 +400,5 @@ def as_taken(request: Request, destination: Destination, streak: Streak) -> list
 
 
 def rejected_of(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the users whom a receiver rejected of some requests, with reasons."""
-    return {user: reason for _, found in parts for user, reason in found.items()}
+    """Return the rejected users of some requests, with reasons."""
+    return {user: why for _, rejected in parts for user, why in rejected.items()}

@@ -1,9 +1,9 @@
 """
-Users in doubt: a delivery that did not end may have sent them, and no ledger knows.
+Users in doubt: a delivery that did not end may have sent them without a record.
 
 An object in the bucket has the dates whose delivery to a destination has begun, from
-before anything is sent until all of them are in the ledger. Who is in doubt as of an
-earlier date is taken off the list like those whom the ledger has.
+before anything is sent until all users are in the ledger. Users in doubt of an earlier
+date are taken off the list like users in the ledger.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Doubt:
     """
     The dates of an audience whose delivery to a destination has begun and not ended.
 
-    Each has a reach: how many users such a delivery may have sent beyond the last one
-    that it recorded. One writer at a time: whose turn it is.
+    Each has a reach: how many users a delivery may have sent beyond the last recorded
+    user. Only the delivery whose turn it is writes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Doubt:
         self._artifacts = deployment.artifacts
         name = f"{deployment.use_case.name}/{audience}/{destination.name}"
         self._name = f"{FOLDER}/{name}.json"
-        # What only adds has nobody on its list who could be taken off.
+        # A destination that only adds cannot take users off its list.
         self._is_kept = REMOVE in destination.actions
         self._is_resumed = False
 
@@ -44,7 +44,7 @@ class Doubt:
         self, ledger: Ledger, suppressed: Callable[[], Suppressed], *, before: date
     ) -> set[str]:
         """Return who is in doubt as of dates before one."""
-        reaches, _ = self._noted
+        reaches, _ = self._stored
         return {
             user
             for as_of, reach in reaches.items()
@@ -54,7 +54,7 @@ class Doubt:
 
     def begin(self, as_of: date, *, reach: int) -> None:
         """Note a date before anything of it is sent."""
-        reaches, generation = self._noted
+        reaches, generation = self._stored
         self._is_resumed = as_of in reaches
         if self._is_kept and reaches.get(as_of, 0) < reach:
             self._write(reaches | {as_of: reach}, generation)
@@ -63,19 +63,19 @@ class Doubt:
         """
         Forget a date whose users were all sent, and those before it.
 
-        It stays where a user of an attempt that did not end has been suppressed since:
-        who is not sent again is taken off with the next date. Of a first attempt all
-        who were sent are recorded.
+        The date stays if a user of an earlier, interrupted attempt was suppressed
+        since: that user is not sent again, and is taken off with the next date. A first
+        attempt has recorded all whom it sent.
         """
-        reaches, generation = self._noted
+        reaches, generation = self._stored
         if not reaches:
             return
         left = {
-            noted: reach
-            for noted, reach in reaches.items()
-            if noted > as_of
+            day: reach
+            for day, reach in reaches.items()
+            if day > as_of
             or (
-                noted == as_of
+                day == as_of
                 and self._is_resumed
                 and ledger.unknown(as_of, reach=reach, suppressed=suppressed)
             )
@@ -83,21 +83,22 @@ class Doubt:
         self._write(left, generation)
 
     @cached_property
-    def _noted(self) -> tuple[dict[date, int], int]:
+    def _stored(self) -> tuple[dict[date, int], int]:
         """The reach of each date, and the object's generation."""
         stored = self._artifacts.find(self._name) if self._is_kept else None
         if stored is None:
             return {}, 0
-        noted = json.loads(stored.data)
-        return {
-            date.fromisoformat(as_of): reach for as_of, reach in noted.items()
-        }, stored.generation
+        reaches = {
+            date.fromisoformat(as_of): reach
+            for as_of, reach in json.loads(stored.data).items()
+        }
+        return reaches, stored.generation
 
     def _write(self, reaches: dict[date, int], generation: int) -> None:
         if not reaches:
             self._artifacts.delete(self._name)
             return
-        noted = {as_of.isoformat(): reach for as_of, reach in sorted(reaches.items())}
-        data = json.dumps(noted).encode()
+        days = {as_of.isoformat(): reach for as_of, reach in sorted(reaches.items())}
+        data = json.dumps(days).encode()
         written = self._artifacts.replace(self._name, data, generation=generation)
-        self._noted = reaches, written
+        self._stored = reaches, written

@@ -1,10 +1,10 @@
 """
 The ledger: what became of every user who was sent, to the row.
 
-A request's users are recorded together once it is answered, each under the key of the
-request that was taken: of one that was refused as a whole these are parts of it.
-Whoever is killed in between sends the same request again: its receiver knows it by its
-key, and the ledger has nobody twice.
+The users of a request are recorded together once it is answered, under the key of the
+request that the receiver took. A request that is refused as a whole is taken in parts,
+each with a key of its own. A delivery that was killed in between sends the same request
+again: the receiver knows it by its key, and the ledger has nobody twice.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ ACCEPTED, REJECTED = "accepted", "rejected"
 # A request, and the users of it who were rejected, with reasons.
 Part = tuple[Request, Mapping[str, str]]
 
-# Users who are recorded at once: so many, and those of the requests under way, are sent
-# again at most where a delivery is killed.
+# Users who are recorded at once. After a kill at most so many are sent again, and the
+# users of the requests under way.
 FLUSHED_AT = 1_000
 
 
 @dataclass
 class Tally:
-    """Users who were sent, by what became of them: ``sent`` is always the sum."""
+    """Counts of users by outcome; ``sent`` is always their sum."""
 
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
     @property
     def sent(self) -> int:
-        """Users who were sent, or could not be."""
+        """All users, also those who could not be sent."""
         return self.accepted + self.rejected.total()
 
     def fields(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Ledger:
         """
         Args:
             deployment: Where it is.
-            audience, as_of, destination: Whose rows are read and written.
+            audience, as_of, destination: The rows that are read and written.
             now: Returns the time, in UTC.
             flushed_at: Users who are recorded at once.
             check_turn: Raises where another delivery has begun; None where nothing is
@@ -98,17 +98,16 @@ class Ledger:
 
         A table of before there were receipts has no column for them. It bills nothing.
         """
-        where = {name: one for name, one in self._where.items() if name != "as_of"}
-        self._warehouse.column_types(
-            statement("audience_receipts"), where | {"since": self._where["as_of"]}
-        )
+        where = dict(self._where)
+        where["since"] = where.pop("as_of")
+        self._warehouse.column_types(statement("audience_receipts"), where)
 
     def recorded(self, as_of: date | None = None) -> set[tuple[str, str]]:
-        """Return action and user of all rows of a date, this one's if none is given."""
+        """Return action and user of all rows of a date; the ledger's own by default."""
         where = self._where if as_of is None else self._where | {"as_of": as_of}
         rows = self._warehouse.table(statement("audience_recorded"), where)
-        return set(zip(*(rows[n].to_pylist() for n in ("action", "user_id")),
-                       strict=True))  # fmt: skip
+        actions, users = rows["action"].to_pylist(), rows["user_id"].to_pylist()
+        return {*zip(actions, users, strict=True)}
 
     def listed(self) -> list[str]:
         """Return who was accepted earlier and not removed since, sorted."""
@@ -155,7 +154,7 @@ class Ledger:
         """
         for request, rejected in parts:
             key = request.key
-            # Of all its users: made once, and not for each of them.
+            # The same for all users of the request: computed once.
             same = {
                 **self._where,
                 "action": request.action,

@@ -25,10 +25,10 @@ from propensity.errors import Conflict, MissingTable, RequestError
 from propensity.privacy import consent, suppression
 from propensity.statements import statement
 
-# The key of control groups; made once, by whoever needs it first.
+# The key of control groups; the first command that needs it creates it.
 KEY = "audiences/key.json"
 _KEY_BYTES = 32
-# Columns that each member has for itself, in the order of its fields.
+# Columns that differ by member, in the order of the fields of ``Member``.
 _OF_MEMBER = ("user_id", "probability", "is_control", "place")
 
 
@@ -38,10 +38,10 @@ class Audience:
     An audience of an as-of date.
 
     Attributes:
-        selection: How members were chosen.
-        chosen_at: When they were.
-        suppressed: Users who would be members, and are on the list of suppressed users.
-        is_stored: Whether its members are in the table.
+        selection: How members were chosen, in words.
+        chosen_at: When members were chosen.
+        suppressed: Number of users who are no members because they are suppressed.
+        is_stored: Whether the members are in the table.
     """
 
     name: str
@@ -61,13 +61,13 @@ class Audience:
 
 
 def key_of(deployment: Deployment) -> bytes:
-    """Return the key of control groups, which is made where there is none."""
-    made = json.dumps({"key": secrets.token_hex(_KEY_BYTES)}).encode()
+    """Return the key of control groups; create it if there is none."""
     stored = deployment.artifacts.find(KEY)
     if stored is None:
-        # Somebody else may make one just now.
+        key = json.dumps({"key": secrets.token_hex(_KEY_BYTES)}).encode()
+        # Another command may create a key at the same moment.
         with contextlib.suppress(Conflict):
-            deployment.artifacts.create(KEY, made, content_type="application/json")
+            deployment.artifacts.create(KEY, key, content_type="application/json")
         stored = deployment.artifacts.read(KEY)
     return bytes.fromhex(json.loads(stored.data)["key"])
 

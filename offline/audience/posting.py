@@ -1,12 +1,11 @@
 """
 An HTTP request to a receiver, sent until it is answered.
 
-What a repetition can mend is repeated, with pauses that double and with those that the
-receiver asks for: no answer, 408, 425, 429 and 5xx. A request is the same each time,
-down to its idempotency key: a receiver that has it already cannot tell it from one.
+No answer, 408, 425, 429 and 5xx are tried again, after pauses that double, or that the
+receiver asks for. Every try is the same, down to its idempotency key, so that a
+receiver can tell that it has the request already.
 
-What a receiver answers is read up to a size and a time, and its own words are repeated
-without e-mail addresses.
+Answers are read up to a size and a time, and quoted without e-mail addresses.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
-from offline.replay.sending import SLICE_S, Stop, TokenBucket
+from offline.replay.sending import Stop, TokenBucket, pause
 from propensity.errors import AccessDenied, RequestError, Unavailable
 
 TIMEOUT_S = (10.0, 60.0)
@@ -38,8 +38,7 @@ LONGEST_PAUSE_S = 60.0
 # A receiver that asks for a longer pause is left alone: the delivery ends.
 LONGEST_ASKED_S = 900.0
 
-# Of an answer; one that lists 100,000 rejected users has some 30 MB. What is beyond is
-# not read.
+# No more of an answer is read. One that lists 100,000 rejected users has some 30 MB.
 LARGEST_ANSWER_BYTES = 2**26
 LONGEST_ANSWER_S = 120.0
 _READ_BYTES = 2**16
@@ -54,10 +53,10 @@ _NOTHING = (
 _ENDLESS = (
     f"an answer of over {LARGEST_ANSWER_BYTES:,} bytes or {LONGEST_ANSWER_S:.0f} s"
 )
-# Of a refusal, in the ledger.
+# Length of the reason of a refusal in the ledger.
 REASON_CHARACTERS = 200
 _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
-# What is sent without TLS stays on this machine, whatever proxy the environment names.
+# A request without TLS stays on this machine, whatever proxy the environment names.
 _NO_PROXY: dict[str, Any] = {"http": None, "all": None}
 
 
@@ -95,7 +94,7 @@ class Poster:
             rate: Requests a second, 0 for no limit.
             at_once: Threads that send.
             tries: Of a request, the first one included.
-            sleep: For seconds; until Ctrl-C if not given.
+            sleep: Sleeps for seconds; by default Ctrl-C ends it.
         """
         self._session = requests.Session()
         # A connection for each thread stays open.
@@ -106,7 +105,7 @@ class Poster:
         self._bucket = TokenBucket(rate)
         self._turn = threading.Lock()
         self._tries = tries
-        self._sleep = self._sleep_until_stop if sleep is None else sleep
+        self._sleep = partial(pause, stop=stop) if sleep is None else sleep
 
     def close(self) -> None:
         """Close the connections."""
@@ -127,8 +126,8 @@ class Poster:
 
         Args:
             secrets: Parameters of the address that appear in no message.
-            is_json: Whether an answer with anything but JSON, such as the page of a
-                gateway, is none of the receiver.
+            is_json: Whether the receiver answers JSON only; anything else, such as the
+                page of a gateway, is no answer.
 
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
@@ -138,15 +137,15 @@ class Poster:
             RequestError: The request cannot be written: an address or header is none.
             Stopped: Ctrl-C.
         """
-        # Of an address only the host is named: the rest may be a secret, and so may
-        # the name and password before it.
+        # Messages name only the host of an address: the rest may be a secret, and so
+        # may the name and password before the host.
         host = urlsplit(url).netloc.rpartition("@")[2]
         problem = ""
         for number in range(self._tries):
             with self._turn:
                 if not self._bucket.take(self._stop):
                     raise Stopped
-            asked = 0.0
+            pause_s = 0.0
             try:
                 with self._session.request(
                     method,
@@ -183,27 +182,22 @@ class Poster:
                     if read is not None or is_empty or not is_json:
                         return read
                     problem += " and " + ("no JSON" if is_whole else _ENDLESS)
-                reason = f"{answer.status_code} {said(content)}".strip()
+                reason = f"{answer.status_code} {excerpt(content)}".strip()
                 if answer.status_code in _DENIED:
                     raise AccessDenied(f"{host} answers {problem}: {reason}")
                 if not (is_taken or answer.status_code in _TRANSIENT):
                     raise Refused(reason, read)
-                asked = _retry_after(answer)
-            if asked > LONGEST_ASKED_S:
-                problem += f", asking for a pause of {asked:,.0f} s"
+                pause_s = _retry_after(answer)
+            if pause_s > LONGEST_ASKED_S:
+                problem += f", asking for a pause of {pause_s:,.0f} s"
                 raise Unavailable(_NOTHING.format(host, number + 1, problem))
             if number + 1 < self._tries:
-                pause = FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.0)
-                self._sleep(max(min(pause, LONGEST_PAUSE_S), asked))
+                doubled = FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.0)
+                self._sleep(max(min(doubled, LONGEST_PAUSE_S), pause_s))
         raise Unavailable(_NOTHING.format(host, self._tries, problem))
 
-    def _sleep_until_stop(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._stop.is_asked:
-            time.sleep(min(left, SLICE_S))
 
-
-def said(words: bytes | str) -> str:
+def excerpt(words: bytes | str) -> str:
     """Return the beginning of a receiver's own words, without e-mail addresses."""
     if isinstance(words, bytes):
         words = words[: 4 * REASON_CHARACTERS].decode(errors="replace")

@@ -23,7 +23,7 @@ from offline.audience.doubt import Doubt
 from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.selection import Rule
-from offline.audience.turn import Turn, taken
+from offline.audience.turn import Turn, take_turn
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
@@ -43,9 +43,9 @@ class Plan:
         group: Name of the control group; empty for the audience's.
         until: The newest publication up to this date counts; None for today.
         to: ``bucket``, or the path of a destination's TOML file.
-        cost_per_user: Of a treated user, in any currency; None for unknown.
-        may_be_empty: Where nobody is in the audience, those of earlier dates are taken
-            off the list.
+        cost_per_user: Cost of a treated user, in any currency; None for unknown.
+        may_be_empty: Whether an empty audience takes users of earlier dates off the
+            list.
     """
 
     audience: str
@@ -70,8 +70,8 @@ class Preview:
         unreachable: Treated members whom the destination cannot take, by reason.
         removed: Users of earlier dates whom it would take off the list.
         recorded: Treated members whom the ledger has already.
-        cost: Of those who are reachable; None where no cost per user is known.
-        expected: The treated who would have the ``outcome``, by their probabilities.
+        cost: Cost of reachable users; None where no cost per user is known.
+        expected: Sum of the probabilities of treated users.
     """
 
     use_case: str
@@ -125,14 +125,14 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
     Raises:
         RequestError, SettingsError, MissingTable, Unavailable: As named.
     """
-    with _found(plan, clock) as (deployment, audience, destination):
+    with _opened(plan, clock) as (deployment, audience, destination):
         ledger = _ledger(plan, deployment, audience, destination, clock)
         recorded = ledger.recorded()
         treated = audience.treated
         left_out = destination.problems(ADD, treated)
         unreachable = Counter(left_out.values())
         reachable = len(treated) - unreachable.total()
-        # Those who cannot be reached leave gaps in requests, as those recorded do.
+        # Unreachable users leave gaps in requests, as recorded users do.
         gaps = {(ADD, user) for user in left_out}
         adds = unrecorded(ADD, treated, destination, gaps)
         doubt = Doubt(deployment, audience=audience.name, destination=destination)
@@ -172,8 +172,8 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
     with (
-        _found(plan, clock) as (deployment, audience, destination),
-        taken(deployment, audience.name, clock=clock) as turn,
+        _opened(plan, clock) as (deployment, audience, destination),
+        take_turn(deployment, audience.name, clock=clock) as turn,
     ):
         ledger = _ledger(plan, deployment, audience, destination, clock, turn=turn)
         ledger.check()
@@ -190,7 +190,7 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         doubtful = doubt.users(ledger, listed.now, before=stored.as_of)
         doubt.begin(
             stored.as_of,
-            # Those who wait to be recorded, and those of requests under way.
+            # Users who wait to be recorded, and users of requests under way.
             reach=plan.flushed_at + destination.batch * (destination.at_once + 1),
         )
         delivery = deliver(
@@ -235,7 +235,7 @@ def _check_is_newest(
 
 
 @contextlib.contextmanager
-def _found(
+def _opened(
     plan: Plan, clock: Clock
 ) -> Iterator[tuple[Deployment, Audience, Destination]]:
     with promote.opened(plan.use_case) as deployment, Stop() as stop:

@@ -17,7 +17,7 @@ from decimal import Decimal
 
 _SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
 MOST_HELD_OUT = 0.9
-# Of an audience, at most: a budget that pays for more pays for everybody.
+# The largest audience: a budget for more users pays for everybody.
 MOST_USERS = 1_000_000_000
 
 
@@ -29,7 +29,7 @@ class Control:
     Attributes:
         key: The deployment's.
         group: Name that it is drawn by.
-        share: Of users who are held out, 0 to 0.9.
+        share: Share of users who are held out, 0 to 0.9.
     """
 
     key: bytes
@@ -52,8 +52,8 @@ class Rule:
         top: So many users with the highest probabilities.
         deciles: Users in so many of the highest deciles, 1 to 10.
         threshold: Users with this probability or more.
-        budget: As many as this pays for, at ``cost_per_user``; who is held out costs
-            nothing.
+        budget: As many users as this pays for, at ``cost_per_user``; users who are
+            held out cost nothing.
     """
 
     top: int | None = None
@@ -82,7 +82,7 @@ class Rule:
 
     @property
     def treated(self) -> int | None:
-        """So many users at most may be treated; None for any number."""
+        """The largest number of treated users; None for any number."""
         if self.budget is None or self.cost_per_user is None:
             return None
         if self.budget / MOST_USERS >= self.cost_per_user:
@@ -93,10 +93,10 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Member:
     """
-    A user of an audience, or, without a probability, one to be taken off a list.
+    A user of an audience; without a probability, a user to be taken off a list.
 
-    ``place`` is the one among the treated by user, as they were chosen: it stays,
-    whoever is forgotten or suppressed later. None of who has none.
+    ``place`` is the rank among the treated, ordered by user, when they were chosen. It
+    stays the same if others are forgotten or suppressed later. None if held out.
     """
 
     user_id: str
@@ -120,8 +120,8 @@ def choose(
     ordered = sorted(candidates, key=lambda user: (-user[1], user[0]))
     members, treated = [], 0
     for user_id, probability in ordered[: rule.top]:
-        # Nobody follows the last who is paid for: those held out after it would be too
-        # many for a small budget, and all there are for none.
+        # End at the last user who is paid for: with more held-out users behind, a
+        # small budget would have too large a control group.
         if treated == rule.treated:
             break
         is_control = control.holds_out(user_id)
@@ -129,7 +129,7 @@ def choose(
         members.append(Member(user_id, probability, is_control))
     chosen = sorted(member.user_id for member in members if not member.is_control)
     places = {user: place for place, user in enumerate(chosen)}
-    return [replace(one, place=places.get(one.user_id)) for one in members]
+    return [replace(m, place=places.get(m.user_id)) for m in members]
 
 
 def share_of(text: str) -> float:

@@ -62,7 +62,7 @@ class Turn:
 
 
 @contextlib.contextmanager
-def taken(deployment: Deployment, audience: str, *, clock: Clock) -> Iterator[Turn]:
+def take_turn(deployment: Deployment, audience: str, *, clock: Clock) -> Iterator[Turn]:
     """
     Take the turn of an audience, and keep it until the block is done.
 

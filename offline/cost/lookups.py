@@ -1,6 +1,4 @@
-"""
-What lookups from the prediction index use in a month.
-"""
+"""What lookups from the prediction index use in a month."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from offline.cost.prices import GIB, MIB, Line
 from offline.limits import MONTH_S, WEEKS, instances, requests
 from offline.partitions import PARTITIONS, Size
 
-# Of the prediction index, as docs/benchmarks.md has measured; how often an instance
-# looks for a newer one, and what its memory has room for twice. A test holds the last
-# two against the function.
+# The prediction index: bytes a user, as docs/benchmarks.md has measured; seconds
+# between two looks for a newer index; and the largest index that fits twice into
+# memory. A test holds the last two against the function.
 INDEX_USER_BYTES = 18.1
 INDEX_LOOK_S = 10.0
 INDEX_MEMORY = (512 - 128) * MIB / 2

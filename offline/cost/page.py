@@ -1,6 +1,4 @@
-"""
-The estimate: a page for a person, figures for a program.
-"""
+"""The estimate: a page for a person, figures for a program."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ def summary(size: Size) -> str:
             for charge in charged
         ),
     ]
-    # What comes to less than a cent is left out.
+    # Scans of less than a cent are left out.
     scanned = [
         f"| `{line.function}` | {line.what} | {shown(line.amount * 1024)} |"
         for line in lines

@@ -1,6 +1,4 @@
-"""
-List prices, and what is charged by them.
-"""
+"""List prices, and the charges by them."""
 
 from __future__ import annotations
 
@@ -53,7 +51,7 @@ def prices() -> Mapping[str, Price]:
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
-    """What a month's use of one price comes to."""
+    """The charge of a month for one price."""
 
     price: str
     service: str
@@ -67,7 +65,7 @@ def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
     Return what is charged, one for each price, in the order of ``prices.toml``.
 
     Args:
-        lines: What is used.
+        lines: The usage.
         is_least: Where clusters spare all that they can.
     """
     charged = []

@@ -1,6 +1,4 @@
-"""
-What a deployment of a size uses in a month.
-"""
+"""What a deployment of a size uses in a month."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ RUN_S = 120.0
 TRAINING_S = 600.0
 USERS_A_SECOND = 50_000
 
-# An instance is billed by 100 ms in which it serves somebody.
+# An instance is billed by 100 ms in which it has a request.
 LEAST_BILLED_S = 0.1
 
 # With keeps_cpu an instance is billed as long as it is up: while it starts and ends,
@@ -167,8 +165,8 @@ def pushes() -> int:
 
 def days_retained() -> int:
     """Return the days that a topic keeps messages, as the set-up makes it."""
-    made = (ALERTS.parent.parent / "messages.tf").read_text()
-    [seconds] = set(re.findall(r'message_retention_duration += "([0-9]+)s"', made))
+    text = (ALERTS.parent.parent / "messages.tf").read_text()
+    [seconds] = set(re.findall(r'message_retention_duration += "([0-9]+)s"', text))
     return int(seconds) // (24 * 3600)
 
 
@@ -406,7 +404,7 @@ def conditions(*, is_streaming: bool) -> list[str]:
             for condition in policy["conditions"]
         ]
         if is_streaming or "${subscriptions" not in file.read_text():
-            # Of the runs that the compaction knows the age of, one each.
+            # One for each kind of run whose age the compaction reports.
             kinds_of_all += kinds * (3 if "${field}" in file.read_text() else 1)
     return kinds_of_all
 

@@ -20,7 +20,7 @@ from propensity.pages.words import DASH, compact, decimals, money, plural, prese
 # Days of outcomes of most use cases.
 _WEEK = 7
 
-# Of the tables of weeks, where a use case has amounts.
+# Columns of the table of weeks, where a use case has amounts.
 COLUMNS = ("Promised to be paid", "Paid", "Paid over promised", "Gini of amounts")
 
 
@@ -54,7 +54,7 @@ def sentences(
     Args:
         weeks: Rows of what served, newest first.
         published: Publications, newest first.
-        horizon_days: What a promise is about.
+        horizon_days: Days that a promise covers.
 
     Yields:
         The promise of the newest publication, the newest week with outcomes, and all
@@ -103,7 +103,7 @@ def sentences(
 
 
 def _days(row: Row) -> int:
-    """Return of how many days a row has the outcomes: those of the horizon."""
+    """Return the number of days whose outcomes a row has: the horizon."""
     return int((row["week_end"] - row["week"]).days)
 
 
@@ -215,7 +215,7 @@ def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
             "their expected values"
             + (", the last of which is not paid yet." if further else "."),
             write=compact,
-            told=money,
+            tell=money,
         ),
         over_time(
             "Paid over promised",

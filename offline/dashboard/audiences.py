@@ -56,7 +56,9 @@ def content(readings: Readings) -> dict[str, Any]:
     named = _names(readings)
     return {
         "headline": _headline(readings, newest),
-        "told": [audience_sentence(row, name=named(row)) for row in newest[:DRAWN]],
+        "sentences": [
+            audience_sentence(row, name=named(row)) for row in newest[:DRAWN]
+        ],
         "lifts": _lifts(readings, newest, named),
         "charts": [_chart(readings, row, named) for row in newest[:DRAWN]],
         "no_chart": why_empty(readings, "lift", NO_LIFT),

@@ -1,4 +1,4 @@
-"""What the tables say of a use case: what changed, what it is worth, what to do."""
+"""A use case by its tables: what changed, what it is worth, what to do."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Known:
 
     Attributes:
         outcome: What users or events of label 1 do, as in *those who buy*.
-        currency: Of what alerts save; empty where nobody says.
+        currency: Currency of what alerts save; empty if unknown.
         champion: The version that serves; None where nothing does, or nobody knows.
-        note: Why nobody knows; empty where it is known.
+        note: Why the champion is unknown; empty where it is known.
         reports: Where the report of a week (or day) is, from a page, by its first day.
         has_folder: Whether the project has a folder of it; without, it was removed.
     """
@@ -102,17 +102,17 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """Its title on pages."""
         return self.known.title or self.name
 
     @property
     def span(self) -> str:
-        """What a row of figures is about: a week, or a day of events."""
+        """The span of a row of figures: a week, or a day of events."""
         return "day" if self.known.is_of_events else "week"
 
     @property
     def rows(self) -> str:
-        """What is counted."""
+        """What its rows count: users or events."""
         return "event" if self.known.is_of_events else "user"
 
     @property
@@ -421,7 +421,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
 
     Args:
         readings: Rows by the name of their statement.
-        known: What is known of use cases beside the tables.
+        known: Facts about use cases that no table has.
         as_of: The day by which something is late.
     """
 

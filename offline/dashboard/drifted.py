@@ -1,4 +1,4 @@
-"""What has drifted of a use case: distances of a publication, and all alarms."""
+"""Drift of a use case: distances of the newest publication, and all alarms."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def _saved(readings: Readings, rows: Sequence[Row]) -> Chart:
         caption="Losses that alerts spared, less their reviews. The dashed line is all "
         "losses; below 0 looking cost more than it brought.",
         write=compact,
-        told=money,
+        tell=money,
     )
 
 

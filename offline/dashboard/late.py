@@ -1,4 +1,4 @@
-"""What should have come of a use case and has not: evaluations, and probabilities."""
+"""Evaluations and probabilities of a use case that are late."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sentences(
         evaluations: Of weeks, or of days of events; shadows among them.
         published: As-of dates of publications.
         as_of: The day by which something is late.
-        horizon_days: Of the use case.
+        horizon_days: The horizon of the use case.
         is_of_events: Whether events are scored: nobody publishes these, and a day
             without any is none that 01-Predictions has missed.
     """

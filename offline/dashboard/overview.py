@@ -18,7 +18,7 @@ CARDS, OTHERS = 40, 400
 def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
     """Return what the page reads."""
     cards = [(_card(case), case) for case in cases]
-    # Those that need somebody come first.
+    # Use cases that need somebody come first.
     cards.sort(key=lambda entry: -len(entry[0]["urgent"]))
     whole = [card for card, _ in cards[:CARDS]]
     urgent = sum(bool(card["urgent"]) for card, _ in cards)

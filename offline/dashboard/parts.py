@@ -1,4 +1,4 @@
-"""What several pages have: links to the SQL of a figure, charts, and short tables."""
+"""Parts of several pages: links to the SQL of a figure, charts, and short tables."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Grid:
 
     Attributes:
         texts: Columns of text at its beginning.
-        empty: What stands in its place where it has no rows.
+        empty: The text in place of a table without rows.
         left_out: Rows that are not shown.
     """
 
@@ -91,7 +91,7 @@ def anchored(name: str, text: str) -> Markup:
     Return a statement in which each column of its result is an anchor.
 
     Args:
-        name: Of the statement; ``Tile.source`` is such an anchor.
+        name: Name of the statement; ``Tile.source`` is such an anchor.
         text: Its last SELECT has a column a line, as the dashboard's statements have.
     """
     before, select, rest = text.rpartition("\nSELECT\n")
@@ -100,10 +100,10 @@ def anchored(name: str, text: str) -> Markup:
     return escape(before + select) + Markup(marked) + escape(source + behind)
 
 
-def grid(rows: Sequence[Sequence[Any]], *, most: int = ROWS, **told: Any) -> Grid:
+def grid(rows: Sequence[Sequence[Any]], *, most: int = ROWS, **words: Any) -> Grid:
     """Return a table of the first rows, and how many are left out."""
     left_out = max(len(rows) - most, 0)
-    return Grid(rows=rows[:most], left_out=left_out, **told)
+    return Grid(rows=rows[:most], left_out=left_out, **words)
 
 
 def why_empty(readings: Readings, source: str, otherwise: str) -> str:
@@ -129,14 +129,14 @@ def over_time(
     title: str,
     caption: str,
     write: Format,
-    told: Format | None = None,
+    tell: Format | None = None,
     starts_at_zero: bool = True,
 ) -> Chart:
     """
-    Draw figures over time, the last of which is described.
+    Draw series over time; the last series is described in words.
 
     Args:
-        told: Format of the description; that of the axis if not given.
+        tell: Format of the description; that of the axis by default.
     """
     return Chart(
         heading=heading,
@@ -146,7 +146,7 @@ def over_time(
             series,
             times,
             title=title,
-            description=described(times, series[-1].values, told or write),
+            description=described(times, series[-1].values, tell or write),
             y_label="",
             write=write,
             starts_at_zero=starts_at_zero,

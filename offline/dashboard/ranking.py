@@ -1,4 +1,4 @@
-"""What the ROC AUC of the newest week says beside that of the week before."""
+"""The ROC AUC of the newest week, compared with the week before."""
 
 from __future__ import annotations
 

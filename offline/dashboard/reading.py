@@ -29,13 +29,13 @@ _TRAININGS = timedelta(days=400)
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """
-    What the dashboard is about.
+    The time that the dashboard shows.
 
     Attributes:
-        as_of: The day of the newest runs that there could be; what is late is so by it.
-        weeks: That are shown before it.
-        now: The last moment of the stream; that of a demo runs later than its weeks.
-        is_past: Whether somebody asks for a day that is over, and not for today.
+        as_of: The day of the newest possible runs; by it something is late.
+        weeks: Number of weeks that are shown before it.
+        now: The last moment of the stream; a demo's stream runs later than its weeks.
+        is_past: Whether the day is over, and not today.
     """
 
     as_of: date
@@ -74,7 +74,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What pages know it by."""
+        """Its name in the pages."""
         return self.file.removeprefix("dashboard_")
 
 
@@ -115,12 +115,12 @@ SOURCES = (
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """
-    What a statement gave.
+    The result of a statement.
 
     Attributes:
         text: The statement with its parameters as values.
-        rows: None where the statement could not be run, and ``missing`` says why.
-        bytes_billed: Of the statement; of a dry run what it would scan.
+        rows: Empty where the statement could not be run; ``missing`` says why.
+        bytes_billed: Bytes of the statement; a dry run has the bytes of its scan.
     """
 
     name: str
@@ -143,7 +143,7 @@ def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def users_of(row: Row) -> int | None:
-    """Return the users of a publication, of whom ``ma_drift`` has the logarithm."""
+    """Return the users of a publication; ``ma_drift`` has their logarithm."""
     return round(math.exp(row["value"])) if present(row["value"]) else None
 
 
@@ -155,7 +155,7 @@ def read(
 
     Args:
         warehouse: The edge to BigQuery.
-        window: What to read.
+        window: The time to read.
         is_dry: Whether to ask only what each would scan.
 
     Raises:

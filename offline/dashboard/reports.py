@@ -23,8 +23,7 @@ from propensity.ids import NAME
 from propensity.pages.page import POLICY
 from propensity.registry.reports import report_name
 
-# What comes first in a file counts: nothing within a report can go before it, or take
-# it back.
+# The first policy in a file counts: nothing within a report can precede or revoke it.
 FIRST = f'<!DOCTYPE html><meta charset="utf-8">{POLICY}\n'
 
 

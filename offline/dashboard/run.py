@@ -7,9 +7,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from offline.dashboard.cases import Known
-from offline.dashboard.reading import DAY, Reading, Window, read
+from offline.dashboard.reading import DAY, Reading, Row, Window, read
 from offline.dashboard.reports import Reports, find
 from offline.dashboard.runs import size, usd
 from offline.dashboard.site import PAGES, site
@@ -32,15 +33,16 @@ WEEKS = 26
 @dataclass(frozen=True, kw_only=True)
 class Written:
     """
-    A site that was written, or would be.
+    A site that was written, or that a dry run would write.
 
     Attributes:
-        first: Path or address of the first page; where it would be, of a dry run.
-        pages: Bytes by the name of a page; of a dry run those that are always there.
-        statements: Bytes billed by statement; of a dry run what each would scan.
-        missing: Why a statement could not be run, by statement; of ``reports`` why
-            those of weeks could not be read.
-        reports: Of weeks that were copied beside the pages.
+        first: Path or address of the first page.
+        pages: Bytes by the name of a page; a dry run has the pages that are always
+            there.
+        statements: Bytes billed by statement; a dry run has the bytes of its scan.
+        missing: Why a statement could not be run, by statement; under ``reports`` why
+            the reports of weeks could not be read.
+        reports: Reports of weeks that were copied beside the pages.
     """
 
     first: str
@@ -52,20 +54,12 @@ class Written:
 
     @property
     def bytes_billed(self) -> int:
-        """Of all statements."""
+        """Bytes of all statements."""
         return sum(self.statements.values())
 
     def fields(self) -> dict[str, Any]:
         """Return what a program reads."""
-        return {
-            "first": self.first,
-            "pages": dict(self.pages),
-            "statements": dict(self.statements),
-            "missing": dict(self.missing),
-            "reports": self.reports,
-            "bytes_billed": self.bytes_billed,
-            "is_dry": self.is_dry,
-        }
+        return {**vars(self), "bytes_billed": self.bytes_billed}
 
     def __str__(self) -> str:
         billed = self.bytes_billed
@@ -142,20 +136,18 @@ def run(
             if chosen.bucket:
                 artifacts = open_.enter_context(closing(Artifacts.open(chosen)))
                 beside = find(
-                    [
-                        row
-                        for reading in readings
-                        if reading.name == "evaluations"
-                        for row in reading.rows
-                    ],
+                    _rows(readings, "evaluations"),
                     artifacts,
                     as_of=window.as_of,
                     above=way_up(out, chosen.bucket),
                 )
             names = {
-                str(row["use_case"]) for reading in readings for row in _named(reading)
+                str(row["use_case"])
+                for reading in readings
+                for row in reading.rows
+                if "use_case" in row
             }
-            told = known(
+            facts = known(
                 names,
                 artifacts,
                 settings=chosen,
@@ -164,30 +156,29 @@ def run(
             pages = site(
                 readings,
                 {
-                    name: replace(facts, reports=beside.links.get(name, {}))
-                    for name, facts in told.items()
+                    name: replace(known_of, reports=beside.links.get(name, {}))
+                    for name, known_of in facts.items()
                 },
                 window,
                 place=f"{chosen.project}.{chosen.dataset}",
             )
             first = write({**pages, **beside.copies}, out, chosen)
+    missing = {reading.name: reading.missing for reading in readings if reading.missing}
+    if beside.missing:
+        missing["reports"] = beside.missing
     return Written(
         first=first,
         pages={name: len(text.encode()) for name, text in pages.items()},
         statements={reading.name: reading.bytes_billed for reading in readings},
-        missing={
-            **{
-                reading.name: reading.missing for reading in readings if reading.missing
-            },
-            **({"reports": beside.missing} if beside.missing else {}),
-        },
+        missing=missing,
         reports=len(beside.copies),
         is_dry=is_dry,
     )
 
 
-def _named(reading: Reading) -> Sequence[Mapping[str, Any]]:
-    return [row for row in reading.rows if "use_case" in row]
+def _rows(readings: Iterable[Reading], name: str) -> Sequence[Row]:
+    """Return the rows of a statement."""
+    return next(reading.rows for reading in readings if reading.name == name)
 
 
 def _window(
@@ -211,20 +202,17 @@ def _promoted(readings: Iterable[Reading], as_of: date) -> Mapping[str, int]:
 
     As 01-Predictions takes it for a rerun: rollbacks and pins of the time are not kept.
     """
-    found: dict[str, tuple[date, int]] = {}
-    for reading in readings:
-        for row in reading.rows if reading.name == "versions" else ():
-            day = row["as_of"] or row["training_date"]
-            if row["promoted"] and day <= as_of:
-                name, entry = row["use_case"], (day, row["model_version"])
-                found[name] = max(found.get(name, entry), entry)
-    return {name: version for name, (_, version) in found.items()}
+    newest: dict[str, tuple[date, int]] = {}
+    for row in _rows(readings, "versions"):
+        day = row["as_of"] or row["training_date"]
+        if row["promoted"] and day <= as_of:
+            name, entry = row["use_case"], (day, row["model_version"])
+            newest[name] = max(newest.get(name, entry), entry)
+    return {name: version for name, (_, version) in newest.items()}
 
 
 def _played(settings: Settings, now: datetime) -> date:
     """Return the day that a local state has come to."""
-    from zoneinfo import ZoneInfo
-
     from offline.doctor.examination import Examination
     from offline.doctor.leases import moment_of_play
 
@@ -245,10 +233,10 @@ def known(
     promoted: Mapping[str, int] | None = None,
 ) -> dict[str, Known]:
     """
-    Return what is known of use cases beside the tables.
+    Return the facts about use cases that no table has.
 
     Args:
-        names: That have rows; those of the project's folders are added.
+        names: Use cases with rows; those with a folder are added.
         artifacts: The bucket with the champions; None where none is set.
         settings: Say which event is predicted.
         promoted: What served on a past day; None for what serves now, which the
@@ -262,23 +250,23 @@ def known(
             if promoted is None
             else (None, "")
         )
-        # A name that no folder can have is no removed one: nobody knows what it is.
-        told = Known(has_folder=name in folders or not NAME.fullmatch(name))
+        # A name that no folder can have is not that of a removed folder.
+        case = Known(has_folder=name in folders or not NAME.fullmatch(name))
         if name in folders:
             try:
-                told = _told(name, settings)
+                case = _from_folder(name, settings)
             except PropensityError as error:
                 note = f"The folder of the use case could not be read: {error.message}."
             if promoted is not None:
-                told = replace(told, champion=promoted.get(name))
+                case = replace(case, champion=promoted.get(name))
         if champion is not None:
-            told = replace(
-                told,
+            case = replace(
+                case,
                 champion=champion.version,
                 is_pinned=bool(champion.pinned),
                 shadow=champion.shadow,
             )
-        facts[name] = replace(told, note=note)
+        facts[name] = replace(case, note=note)
     return facts
 
 
@@ -298,7 +286,7 @@ def _champion(
         return None, f"Which version serves could not be read: {error.message}."
 
 
-def _told(name: str, settings: Settings) -> Known:
+def _from_folder(name: str, settings: Settings) -> Known:
     use_case = usecases.load(name).worded(settings)
     return Known(
         title=use_case.title,

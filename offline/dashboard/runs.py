@@ -162,8 +162,7 @@ def _publications(readings: Readings) -> Iterator[Run]:
             seconds=row["seconds"],
             bytes_billed=row["bytes_billed"],
         )
-    # Of before publications were recorded, or of one that could not be, there is what
-    # was watched of it.
+    # A publication that was not recorded may have rows of drift.
     for row in readings["drift"].rows:
         is_known = (row["use_case"], row["as_of"]) in recorded
         if (row["thing"], row["name"]) == ("users", "count") and not is_known:

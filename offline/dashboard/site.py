@@ -26,21 +26,25 @@ PAGES = (
 
 
 def site(
-    found: Sequence[Reading], known: Mapping[str, Known], window: Window, *, place: str
+    results: Sequence[Reading],
+    known: Mapping[str, Known],
+    window: Window,
+    *,
+    place: str,
 ) -> dict[str, str]:
     """
     Write the pages.
 
     Args:
-        found: What each statement gave.
-        known: What is known of use cases beside the tables, by their names.
-        window: What was read.
+        results: The rows of each statement.
+        known: Facts about use cases that no table has, by name.
+        window: The time that was read.
         place: Project and dataset, in words.
 
     Returns:
         HTML documents by the name of their file. They link to each other alone.
     """
-    readings = {reading.name: _cleaned(reading) for reading in found}
+    readings = {reading.name: _cleaned(reading) for reading in results}
     facts = {cleaned(name): _known(entry) for name, entry in known.items()}
     if window.is_past and "drift" in readings:
         readings["drift"] = _then(readings["drift"], facts, as_of=window.as_of)

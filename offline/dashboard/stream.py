@@ -202,7 +202,7 @@ def _columns(
     values: Sequence[Number],
     hours: Sequence[datetime],
     *,
-    told: Format = count,
+    tell: Format = count,
     **drawn: Any,
 ) -> Chart:
     times = [hour(at) for at in hours]
@@ -213,7 +213,7 @@ def _columns(
         values,
         times,
         title=f"{heading}, by hour",
-        description=described(times, values, told),
+        description=described(times, values, tell),
         **written,
     )
 
@@ -316,7 +316,7 @@ def _postcodes(readings: Readings, hours: Sequence[datetime]) -> Chart:
         caption="Share of events with a postcode that has no index.",
         y_label="",
         write=percent,
-        told=percent,
+        tell=percent,
     )
 
 

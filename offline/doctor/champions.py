@@ -1,6 +1,4 @@
-"""
-What serves: its pointer, its files, and what it was trained with.
-"""
+"""Champions and shadows: their pointer, their files, and their training."""
 
 from __future__ import annotations
 

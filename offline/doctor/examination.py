@@ -16,7 +16,6 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud import bigquery
 
-from deploy import functions
 from offline.doctor.report import ERROR, INFORMATION, WARNING, Finding, Report, Unknown
 from propensity import tables, topics
 from propensity.edges.artifacts import Artifacts
@@ -134,10 +133,9 @@ class Examination:
         if not self.addresses:
             self._add(severity, what, advice)
             return
-        finding = Finding(
-            check=self.check, severity=INFORMATION, what=what, advice=locally
+        self.report.information.append(
+            Finding(check=self.check, severity=INFORMATION, what=what, advice=locally)
         )
-        self.report.information.append(finding)
 
     def call(self, target: str, **body: str) -> str:
         """Return the command that calls a function locally; nothing elsewhere."""
@@ -192,7 +190,7 @@ class Examination:
 
 @contextlib.contextmanager
 def reaching(service: str) -> Iterator[None]:
-    """Raise the project's errors for those of a client or a connection."""
+    """Translate errors of a client or a connection into the project's errors."""
     try:
         yield
     except PropensityError:
@@ -214,11 +212,6 @@ def reaching(service: str) -> Iterator[None]:
         ) from error
 
 
-def targets() -> list[str]:
-    """Return the names of the functions."""
-    return [function.target for function in functions.load()]
-
-
 @dataclass(frozen=True)
 class Services:
     """The endpoints that test the rights of an account."""
@@ -234,6 +227,7 @@ GOOGLE = Services()
 
 
 def has_stream(exam: Examination) -> bool:
+    """Tell whether any event of the stream is stored."""
     events = exam.table(tables.STREAM_EVENTS.name)
     return bool(events is not None and events.num_rows)
 

@@ -1,6 +1,4 @@
-"""
-The GA4 export: whether it comes, whole, and with the columns that are read.
-"""
+"""The GA4 export: whether it comes, whole, and with the columns that are read."""
 
 from __future__ import annotations
 

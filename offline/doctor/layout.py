@@ -1,6 +1,4 @@
-"""
-Tables and views: whether they are there, and laid out as they should be.
-"""
+"""Tables and views: whether they are there, and laid out as they should be."""
 
 from __future__ import annotations
 

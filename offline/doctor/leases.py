@@ -1,6 +1,4 @@
-"""
-The leases of runs: what ran when, and how it ended.
-"""
+"""The leases of runs: what ran when, and how it ended."""
 
 from __future__ import annotations
 
@@ -18,6 +16,8 @@ from propensity.timeframe import midnight
 
 # Leases of a kind that are looked at: the newest, and some before it.
 LEASES = 5
+# The date of the lease that all compactions share: it may be stuck as well.
+SHARED = "1970-01-01"
 _LEASE = re.compile(
     r"runs/(?P<scope>[^/]+)/(?P<kind>[^/]+)/(?P<as_of>\d{4}-\d\d-\d\d)\.json"
 )
@@ -33,7 +33,7 @@ CODES = {
 @dataclass(frozen=True, kw_only=True)
 class Lease:
     """
-    What the lease of a run says.
+    The lease of a run.
 
     ``published_until`` is the date that the run went on as of; it is before ``as_of``
     where the export was late.
@@ -49,26 +49,25 @@ class Lease:
 
 def newest_leases(exam: Examination) -> dict[tuple[str, str], list[Lease]]:
     """Return the newest leases of each use case and kind, newest first."""
-    names: dict[tuple[str, str], list[str]] = {}
+    days: dict[tuple[str, str], list[str]] = {}
     for name in exam.artifacts.names("runs/"):
         if match := _LEASE.fullmatch(name):
-            names.setdefault((match["scope"], match["kind"]), []).append(name)
+            days.setdefault((match["scope"], match["kind"]), []).append(match["as_of"])
     leases = {}
-    for key, listed in names.items():
-        newest = sorted(listed)[-LEASES:]
-        # What all compactions share has no date of its own, and may be stuck as well.
-        shared = [name for name in listed[:1] if "1970-01-01" in name]
-        read = (_lease(exam, name) for name in {*newest, *shared})
-        leases[key] = sorted(
+    for (scope, kind), listed in days.items():
+        newest = {*sorted(listed)[-LEASES:], *(day for day in listed if day == SHARED)}
+        read = (_lease(exam, f"runs/{scope}/{kind}", day) for day in newest)
+        leases[scope, kind] = sorted(
             (lease for lease in read if lease is not None),
             key=lambda lease: lease.as_of,
-        )[::-1]
+            reverse=True,
+        )
     return leases
 
 
-def _lease(exam: Examination, name: str) -> Lease | None:
-    match = _LEASE.fullmatch(name)
-    assert match is not None
+def _lease(exam: Examination, folder: str, day: str) -> Lease | None:
+    """Return the lease of a day; None where it was deleted meanwhile."""
+    name = f"{folder}/{day}.json"
     try:
         stored = exam.artifacts.find(name)
         if stored is None:
@@ -78,7 +77,7 @@ def _lease(exam: Examination, name: str) -> Lease | None:
         note = None
     if not isinstance(note, dict):
         note = {}
-    as_of = date.fromisoformat(match["as_of"])
+    as_of = date.fromisoformat(day)
     return Lease(
         name=name,
         as_of=as_of,
@@ -90,11 +89,11 @@ def _lease(exam: Examination, name: str) -> Lease | None:
 
 
 def _data_until(note: dict[str, Any]) -> date | None:
-    """Return up to which date a run says that it has read; None if it does not."""
+    """Return the last date of the data that a run read; None if its lease has none."""
     answer = note.get("answer")
-    told = answer.get("data_until") if isinstance(answer, dict) else None
+    day = answer.get("data_until") if isinstance(answer, dict) else None
     try:
-        return date.fromisoformat(told) if isinstance(told, str) else None
+        return date.fromisoformat(day) if isinstance(day, str) else None
     except ValueError:
         return None
 
@@ -141,5 +140,4 @@ def moment_of_play(exam: Examination) -> datetime:
         if scope == exam.settings.use_case
     ]
     newest = max(days, default=exam.now.date())
-    moment = midnight(newest)
-    return moment if newest < exam.now.date() else exam.now
+    return midnight(newest) if newest < exam.now.date() else exam.now

@@ -1,6 +1,4 @@
-"""
-What an examination found, as text and as JSON.
-"""
+"""The findings of an examination, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ ERROR, WARNING, INFORMATION = "error", "warning", "info"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that is wrong, in plain words, and what to do about it."""
+    """A fault in plain words, and what to do about it."""
 
     check: str
     severity: str
@@ -23,7 +21,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """Something that was not looked at, or could not be, and why."""
+    """A check that was not made, or failed, and why."""
 
     check: str
     why: str
@@ -49,28 +47,26 @@ class Report:
         return 2 if self.failed else 0
 
     def fields(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the report for a program."""
         return {"status": self.status, **asdict(self)}
 
     def __str__(self) -> str:
         lines = [f"{self.place}, {self.as_of}"]
-        for severity in (ERROR, WARNING):
-            for finding in self.findings:
+        for severity in (ERROR, WARNING, INFORMATION):
+            for finding in (*self.findings, *self.information):
                 if finding.severity == severity:
                     lines += [
                         "",
                         f"{severity.upper():8}{finding.check}: {finding.what}",
+                        f"        What to do: {finding.advice}",
                     ]
-                    lines += [f"        What to do: {finding.advice}"]
-        for finding in self.information:
-            lines += ["", f"{INFORMATION.upper():8}{finding.check}: {finding.what}"]
-            lines += [f"        What to do: {finding.advice}"]
-        if self.failed:
-            lines += ["", "Could not be examined:"]
-            lines += [f"  {check.check}: {check.why}" for check in self.failed]
-        if self.not_checked:
-            lines += ["", "Not checked here:"]
-            lines += [f"  {check.check}: {check.why}" for check in self.not_checked]
+        for title, checks in (
+            ("Could not be examined:", self.failed),
+            ("Not checked here:", self.not_checked),
+        ):
+            if checks:
+                lines += ["", title]
+                lines += [f"  {check.check}: {check.why}" for check in checks]
         wrong = sum(finding.severity == ERROR for finding in self.findings)
         summary = f"errors: {wrong}, warnings: {len(self.findings) - wrong}"
         if not self.findings:

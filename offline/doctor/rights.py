@@ -1,6 +1,4 @@
-"""
-Settings that go together, and the rights of the functions.
-"""
+"""Settings that go together, and the rights of the functions."""
 
 from __future__ import annotations
 
@@ -18,7 +16,6 @@ from offline.doctor.examination import (
     Examination,
     Services,
     reaching,
-    targets,
     topic_names,
 )
 from propensity import tables, topics
@@ -39,9 +36,10 @@ def check_settings(exam: Examination) -> None:
             f"PROPENSITY_GA4_DATASET is not set, and {', '.join(reading)} reads it",
             "set it to the dataset of the GA4 export, such as analytics_123456789",
         )
-    if exam.function and exam.function not in targets():
+    targets = [function.target for function in functions.load()]
+    if exam.function and exam.function not in targets:
         raise RequestError(
-            f"there is no function {exam.function}; there are {', '.join(targets())}"
+            f"there is no function {exam.function}; there are {', '.join(targets)}"
         )
 
 
@@ -62,7 +60,7 @@ OBJECTS = {
     "list": ("storage.objects.list",),
 }
 
-# What an examination itself needs.
+# The doctor's own rights on the bucket.
 EXAMINES = {"storage.objects.get", "storage.objects.list", "storage.buckets.get"}
 
 

@@ -51,11 +51,11 @@ def examine(
     exam: Examination, *, tell: Callable[[str], None] = lambda _: None
 ) -> Report:
     """
-    Run every check; one that fails keeps no other from running.
+    Run every check, also after one that failed.
 
     Args:
-        exam: What to look at.
-        tell: Told what is being looked at.
+        exam: The deployment.
+        tell: Called with the name of each check, before it runs.
     """
     report = exam.report
     settings = exam.settings
@@ -70,8 +70,8 @@ def examine(
         except PropensityError as error:
             report.failed.append(Unknown(check=name, why=error.message))
         except Exception as error:
-            # The one place that catches everything: what nobody foresaw in one check
-            # is no reason to keep to oneself what the others find.
+            # The only place that catches everything: an unexpected error in one check
+            # must not hide the findings of the others.
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
             report.failed.append(Unknown(check=name, why=why))
     return report
@@ -79,8 +79,8 @@ def examine(
 
 def use_cases_of(exam: Examination, named: Sequence[str] = ()) -> list[UseCase]:
     """
-    Return the use cases to look at: those named, or the setting's and all that serve,
-    or are to, since a version of theirs was promoted.
+    Return the use cases to look at: those named; or the setting's, and all of which a
+    version serves or was promoted.
 
     Raises:
         RequestError: There is no such use case.
@@ -94,7 +94,7 @@ def use_cases_of(exam: Examination, named: Sequence[str] = ()) -> list[UseCase]:
             try:
                 champion = Registry(exam.artifacts, name).find_champion()
             except ArtifactError:
-                # What has a damaged pointer is to serve as well.
+                # A use case with a damaged pointer should serve as well.
                 serving.add(name)
                 continue
             if champion is not None or _was_promoted(exam, name):
@@ -126,10 +126,10 @@ def run(
         use_cases: Names of those to look at; the setting's and all that serve where
             there are none.
         as_of: Look as if that day had just ended; now by default.
-        zone: Of the schedules.
+        zone: Time zone of the schedules.
         function: Target of the function whose rights are needed; all by default.
-        addresses: Of a local run the address of each function, by its target.
-        tell: Called with what is being looked at.
+        addresses: Addresses of a local run's functions, by target.
+        tell: Called with the name of each check, before it runs.
 
     Raises:
         RequestError: There is no such use case.

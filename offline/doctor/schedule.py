@@ -1,6 +1,4 @@
-"""
-Scheduled runs: whether each came when it was due, and what it published.
-"""
+"""Scheduled runs: whether each came when it was due, and what it published."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ KINDS = {
     "compact_features": "compact",
 }
 
-# Of what publishes: column of newest_runs.sql, table, and the folder of the function.
+# For each kind that publishes: column of newest_runs.sql, table, and the function.
 PUBLISHED = {
     "predict": ("predicted", tables.PREDICTIONS_HISTORY, "01-Predictions"),
     "evaluate": ("evaluated", tables.EVALUATION, "03-ModelEvaluation"),
@@ -65,7 +63,7 @@ def check_runs(exam: Examination) -> None:
                 if not (schedule.skips and getattr(use_case, schedule.skips)):
                     runs = leases.get((use_case.name, kind), [])
                     who = f"{function.target} of {use_case.name}"
-                    # What serves a shipped model need not be trained by the clock.
+                    # A use case with a shipped model need not be trained.
                     if runs or exam.is_scheduled(use_case):
                         published = partial(_published, exam, newest, use_case, kind)
                         call = exam.call_of(function.target, use_case)
@@ -95,12 +93,12 @@ def _check_kind(
     Look at the runs of one kind.
 
     Args:
-        exam: Told what is found.
+        exam: Gets the findings.
         who: The function, and the use case where it has one.
         cron: Its schedule.
         leases: Newest first.
-        published: Returns the newest date, of those since one, that a run is known to
-            have been done for by what it left: a repeat overwrites its lease.
+        published: Returns the newest date since a given date whose results are in the
+            tables. A lease alone does not say it: a repeat overwrites the lease.
         call: The command that runs it locally.
     """
     now = exam.now.isoformat(timespec="microseconds")
@@ -234,20 +232,17 @@ def _check_published(
     If the export was late, 01 has published as of an earlier date. The weeks of 03 are
     counted from there, and may have been evaluated before: no row is expected of it.
     """
-    done = {
-        kind: [
+    for kind, (column, table, folder) in PUBLISHED.items():
+        completed = [
             lease
             for lease in leases.get((use_case.name, kind), ())
             if lease.state == "done"
             and (kind == "predict" or lease.published_until == lease.as_of)
         ]
-        for kind in PUBLISHED
-    }
-    for kind, (_, table, folder) in PUBLISHED.items():
-        if not done[kind]:
+        if not completed:
             continue
-        last = max(done[kind], key=lambda lease: lease.published_until)
-        there = newest(use_case.name)[PUBLISHED[kind][0]]
+        last = max(completed, key=lambda lease: lease.published_until)
+        there = newest(use_case.name)[column]
         if there is None or there < last.published_until:
             exam.error(
                 f"{use_case.name}: the run of {last.as_of} is done, and "

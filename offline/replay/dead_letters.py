@@ -27,20 +27,20 @@ from propensity import topics
 from propensity.errors import Unavailable
 from propensity.settings import Settings
 
-# Pulled at once. What is pulled has to be published within the subscription's deadline
-# for acknowledgements, a minute, at any rate.
+# Messages of a pull. At any rate they have to be published within the subscription's
+# deadline for acknowledgements, a minute.
 PULLED = 500
 PULLED_S = 10.0
 
-# A pull that finds nothing so long has found all.
+# After so long without a message there is none left.
 PATIENCE_S = 10.0
 PULL_S = 5.0
 
-# Between two pulls of which the first failed.
+# Pause after a pull that failed.
 PAUSE_S = 1.0
 
-# The one that is pulled, in a deployment behind its prefix; and how long what was
-# pulled stays hidden from other pulls.
+# The subscription, without the deployment's prefix, and the seconds that a pulled
+# message stays hidden from other pulls.
 [(SUBSCRIPTION, LEASED_S)] = [
     (subscription.name, float(subscription.acknowledge_s))
     for subscription in topics.SUBSCRIPTIONS
@@ -51,7 +51,7 @@ PAUSE_S = 1.0
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
 
-# Of one request.
+# Ids in a request.
 MAXIMUM_IDS = 1_000
 
 
@@ -99,9 +99,9 @@ class DeadLetters:
         Raises:
             PropensityError: They may be delivered again.
         """
-        done = list(message_ids)
+        published = list(message_ids)
         try:
-            for ids in _pieces([self._held[message] for message in done]):
+            for ids in _pieces([self._held[message] for message in published]):
                 self._client.acknowledge(
                     subscription=self._path,
                     ack_ids=ids,
@@ -109,7 +109,7 @@ class DeadLetters:
                 )
         except api.GoogleAPIError as error:
             raise translated(error, f"subscription {self._name}") from error
-        for message in done:
+        for message in published:
             del self._held[message]
 
     def close(self) -> None:
@@ -147,7 +147,7 @@ def send_dead_letters(
     Args:
         letters: The subscription.
         sender: To publish them.
-        bucket: Of the rate.
+        bucket: Limits the rate.
         stop: When to stop.
         topic: Where they go, None for where each was before.
         limit: How many to take, None for all.
@@ -159,7 +159,7 @@ def send_dead_letters(
             acknowledged and will be sent again.
     """
     tally = sender.tally
-    # What is pulled has to be sent well before its deadline for acknowledgement.
+    # Messages have to be sent well before their deadline for acknowledgement.
     most = max(1, min(PULLED, int((rate or PULLED) * PULLED_S)))
     left = limit
     is_due = False
@@ -245,7 +245,7 @@ def returned(
         for subscription in topics.SUBSCRIPTIONS
     }
     origin = message.attributes.get(ORIGIN)
-    # Without an origin somebody put it there by hand.
+    # A message without an origin was published by hand.
     by_hand = topics.topic_name(settings, topics.EVENTS)
     to = topic or (by_hand if origin is None else known.get(origin))
     if to is None:

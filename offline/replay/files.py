@@ -18,7 +18,7 @@ from offline.csv_files import decompressed
 from offline.replay.messages import Outgoing, Source, Tally, head_of, identified
 from propensity.errors import SchemaError
 
-# Of a line: base64 and the attributes make more of a message.
+# The longest line: base64 and the attributes make more of a message.
 MAXIMUM_LINE_BYTES = 16 * 1024**2
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from propensity.errors import PropensityError
 
-# Of a message, by Pub/Sub's limits; a Publish request takes some bytes itself.
+# Pub/Sub's limits of a message; a Publish request takes some bytes itself.
 MAXIMUM_BYTES = 9_990_000
 MAXIMUM_ATTRIBUTES = 100
 MAXIMUM_KEY_BYTES = 256
@@ -147,7 +147,7 @@ class Source:
 
 
 class Head(msgspec.Struct, gc=False):
-    """What is asked of a payload, whatever it is."""
+    """The fields of a payload that are read, whatever their types."""
 
     event_type: Any = None
     event_id: Any = None
@@ -158,7 +158,7 @@ _NO_HEAD = Head()
 
 
 def head_of(data: bytes) -> Head:
-    """Return type and id of an event; of what can not be read, neither."""
+    """Return type and id of an event; neither if it cannot be read."""
     try:
         return _decode_head(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):

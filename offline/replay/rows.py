@@ -75,9 +75,9 @@ def stored_events(
 
     Args:
         rows: As ``replay_events.sql`` returns them.
-        catalogue: Of the event types.
+        catalogue: The event types.
         topic: Where they are to go.
-        tally: Counts those of a type that is not taken any more.
+        tally: Counts events of a type that is no longer accepted.
     """
     for row in rows:
         use_case, event_type = row["use_case"], row["event_type"]
@@ -127,7 +127,7 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
                 event[name] = further[name]
         elif kind not in PERSONAL:
             value = row[name] if name in row else further.get(name)
-            # What the type had no field for at the time is missing, and is not null.
+            # A field that the type did not have yet is left out, and not null.
             if value is not None or kind == "text or null":
                 event[name] = value
         elif row.get(name) is not None:
@@ -150,7 +150,7 @@ def refused_messages(
     Args:
         rows: As ``replay_dead_letters.sql`` returns them.
         topic: Where they are to go.
-        tally: Counts those of which only the beginning was kept.
+        tally: Counts messages of which only the beginning was kept.
     """
     for row in rows:
         data = row["raw"] or b""

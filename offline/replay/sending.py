@@ -45,7 +45,7 @@ BATCH_MESSAGES = 500
 BATCH_BYTES = 4 * 1024**2
 BATCH_S = 0.02
 
-# What one attempt may take behind the last retry.
+# The time of one attempt after the last retry.
 GRACE_S = 60.0
 
 # Names that the client's ``publish`` takes for arguments of its own.
@@ -277,7 +277,7 @@ def send_all(
     Args:
         source: Of messages.
         sender: To publish them; its tally has where to go on if that was not the end.
-        bucket: Of the rate.
+        bucket: Limits the rate.
         stop: When to stop.
         limit: How many messages to take, None for all.
 
@@ -294,8 +294,8 @@ def send_all(
         disable=None,
     ) as bar:
         try:
-            for taken, message in enumerate(source.messages):
-                is_enough = taken == limit or tally.failure is not None
+            for count, message in enumerate(source.messages):
+                is_enough = count == limit or tally.failure is not None
                 if is_enough or not bucket.take(stop):
                     tally.place = tally.place or message.place
                     break

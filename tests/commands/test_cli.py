@@ -35,10 +35,10 @@ def leaves(command: click.Command, name: str = "") -> dict[str, click.Command]:
     """Return the commands that do something, by their whole name."""
     if not isinstance(command, click.Group):
         return {name: command}
-    found = {}
-    for one in command.commands.values():
-        found |= leaves(one, f"{name} {one.name}".strip())
-    return found
+    subcommands = {}
+    for subcommand in command.commands.values():
+        subcommands |= leaves(subcommand, f"{name} {subcommand.name}".strip())
+    return subcommands
 
 
 LEAVES = leaves(cli.root)
@@ -63,31 +63,36 @@ OF_A_USE_CASE = {
 
 def options(command: click.Command) -> set[str]:
     """Return the long options of a command."""
-    return {name for one in command.params for name in one.opts if name[:2] == "--"}
+    return {
+        name
+        for parameter in command.params
+        for name in parameter.opts
+        if name[:2] == "--"
+    }
 
 
 class TestHelp:
     def test_lists_every_command_in_its_group(self, capsys):
         """With one line each, which is not cut short."""
         assert main(["--help"]) == Exit.DONE
-        told = capsys.readouterr().out
-        lines = dict(re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", told, re.MULTILINE))
+        output = capsys.readouterr().out
+        lines = dict(re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", output, re.MULTILINE))
 
         assert {*lines} == {*cli.root.commands}
         assert all(line.endswith(".") for line in lines.values()), lines
         for title, commands in cli.GROUPS.items():
-            assert f"{title}:\n" in told or not commands
+            assert f"{title}:\n" in output or not commands
 
     @pytest.mark.parametrize("name", LEAVES)
     def test_says_what_a_command_and_its_options_do(self, name, capsys):
         """Of every command, on a page of its own."""
         assert main([*name.split(), "--help"]) == Exit.DONE
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
 
-        assert f"Usage: propensity {name} " in told
-        for one in LEAVES[name].params:
-            if isinstance(one, click.Option):
-                assert one.help, f"{name} {one.opts[0]}"
+        assert f"Usage: propensity {name} " in output
+        for parameter in LEAVES[name].params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{name} {parameter.opts[0]}"
 
     def test_comes_without_a_library_that_takes_long(self):
         """Clients and numerical libraries are imported by the command that needs them,
@@ -97,9 +102,9 @@ class TestHelp:
             "import sys; from commands.cli import main; main(['--help']); "
             f"sys.exit(repr({heavy} & {{*sys.modules}}))"
         )
-        done = execute([sys.executable, "-c", program], status=None)
+        process = execute([sys.executable, "-c", program], status=None)
 
-        assert done.stderr.strip() == "set()"
+        assert process.stderr.strip() == "set()"
 
 
 class TestFlags:
@@ -107,24 +112,24 @@ class TestFlags:
     def test_are_the_same_everywhere(self, name):
         """``--json`` always, ``--dry-run`` where something changes, ``--use-case``
         where there may be one."""
-        found = options(LEAVES[name])
+        flags = options(LEAVES[name])
 
-        assert "--json" in found
-        assert ("--dry-run" in found) == (name not in WITHOUT_DRY_RUN)
-        assert ("--use-case" in found) == (name in OF_A_USE_CASE)
+        assert "--json" in flags
+        assert ("--dry-run" in flags) == (name not in WITHOUT_DRY_RUN)
+        assert ("--use-case" in flags) == (name in OF_A_USE_CASE)
 
     def test_mean_the_same_everywhere(self):
         """An option of one name has one kind of value."""
         kinds: dict[str, set[str]] = {}
         for command in LEAVES.values():
-            for one in command.params:
+            for parameter in command.params:
                 # A file of one command, and periods: of days, or of moments.
-                if not isinstance(one, click.Option):
+                if not isinstance(parameter, click.Option):
                     continue
-                if one.opts[0] not in PERIOD + PLACE:
-                    kinds.setdefault(one.opts[0], set()).add(one.type.name)
+                if parameter.opts[0] not in PERIOD + PLACE:
+                    kinds.setdefault(parameter.opts[0], set()).add(parameter.type.name)
 
-        assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+        assert {name: types for name, types in kinds.items() if len(types) > 1} == {}
 
 
 class TestExit:
@@ -243,8 +248,8 @@ class TestExit:
         # Python writes what is in its buffer once more as it ends.
         python = f"env -u PYTHONUNBUFFERED {sys.executable}"
         full = f"{python} -m propensity --help > /dev/full"
-        done = execute(["bash", "-c", full], status=1)
-        assert done.stderr == "propensity: No space left on device\n"
+        process = execute(["bash", "-c", full], status=1)
+        assert process.stderr == "propensity: No space left on device\n"
 
     def test_of_ctrl_c_is_130(self, monkeypatch, capsys):
         """Wherever a command is."""
@@ -325,7 +330,7 @@ class TestScript:
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").symlink_to(sys.executable)
         write_command(folder, python=Path(sys.executable))
-        done = execute(
+        process = execute(
             [
                 folder / "bin" / "propensity",
                 "stage",
@@ -336,14 +341,14 @@ class TestScript:
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"]},
         )
-        assert "main.py" in done.stdout
+        assert "main.py" in process.stdout
 
     def test_is_there_as_a_module(self):
         """``python -m propensity``, where the script is not."""
-        done = execute(
+        process = execute(
             [sys.executable, "-m", "propensity", "cost", "--users=1"], status=2
         )
-        assert "Missing option '--events-a-day'" in done.stderr
+        assert "Missing option '--events-a-day'" in process.stderr
 
     def test_prints_what_a_locale_has_no_letters_for(self):
         """A demo in such a locale ended at its first dots."""
@@ -352,12 +357,12 @@ class TestScript:
             "say = click.Command('say', callback=lambda: print('\\u2026'))\n"
             "cli.root.add_command(say); cli.main(['say'])"
         )
-        done = execute(
+        process = execute(
             [sys.executable, "-c", program],
             cwd=ROOT,
             env={"LC_ALL": "C", "PYTHONUTF8": "0"},
         )
-        assert done.stdout == "\\u2026\n"
+        assert process.stdout == "\\u2026\n"
 
 
 class TestPage:
@@ -377,13 +382,13 @@ class TestPage:
 class TestAdvice:
     def test_names_commands_that_there_are(self):
         """What messages tell somebody to run can be run as it stands there."""
-        told = re.compile(r"\bpropensity ([a-z]+(?:[-_][a-z]+)*)(?: ([a-z_-]+))?")
+        pattern = re.compile(r"\bpropensity ([a-z]+(?:[-_][a-z]+)*)(?: ([a-z_-]+))?")
         advised = set()
         for room in ("propensity", "offline", "commands", "local", "deploy"):
             for file in (ROOT / room).rglob("*.py"):
                 for node in ast.walk(ast.parse(file.read_text())):
                     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                        advised.update(told.findall(node.value))
+                        advised.update(pattern.findall(node.value))
         wrong = {
             (first, second)
             for first, second in advised

@@ -34,7 +34,7 @@ class TestProcesses:
         look_at_processes(after, record)
 
         assert (before.findings, before.status) == ([], 0)
-        assert [found.what for found in after.findings] == [
+        assert [finding.what for finding in after.findings] == [
             "score has ended; its log is logs/score.log"
         ]
         assert after.status == 1

@@ -44,7 +44,7 @@ SMALL = Size(users=50_000, events_a_day=100_000, lookups=30_000)
 
 
 def usd(size: Size) -> float:
-    return sum(one.usd for one in charges(usage(size)))
+    return sum(charge.usd for charge in charges(usage(size)))
 
 
 def scanned(size: Size, function: str) -> float:
@@ -59,10 +59,10 @@ class TestUse:
     def test_scans_are_those_of_the_statements(self):
         """What is scanned is what offline/volumes.py says of each statement."""
         training = [
-            one.bound
-            for one in volumes.readings(SMALL)
-            if one.function == "model_training"
-            and one.statement.name in ("training_rows", "converter_amounts")
+            reading.bound
+            for reading in volumes.readings(SMALL)
+            if reading.function == "model_training"
+            and reading.statement.name in ("training_rows", "converter_amounts")
         ]
         others = 8 * 10 * volumes.MIB
 
@@ -99,7 +99,9 @@ class TestUse:
 
     def test_an_instance_has_room_for_the_index_as_the_function_does(self):
         """The memory of deploy.sh, without what is reserved, for two indexes."""
-        [function] = [one for one in functions.load() if one.target == "get_proba"]
+        [function] = [
+            function for function in functions.load() if function.target == "get_proba"
+        ]
         room = gib_of(function.memory) * 2**30 - indexed.RESERVED_BYTES
 
         assert room / 2 == lookups.INDEX_MEMORY
@@ -108,7 +110,7 @@ class TestUse:
     def test_logs_are_a_line_a_push(self):
         """An event is pushed to three functions, and each push is logged."""
         game = Size(users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000)
-        usd = {one.price: one.usd for one in charges(usage(game))}
+        usd = {charge.price: charge.usd for charge in charges(usage(game))}
 
         assert pushes() == 3
         assert usd["log_gib"] == pytest.approx(485, abs=3)
@@ -116,7 +118,9 @@ class TestUse:
     def test_topics_keep_what_is_published(self):
         """Events, enriched events and scores, for the days that the set-up says."""
         game = Size(users=5, events_a_day=0, stream_events_a_day=20_000_000)
-        [kept] = [one for one in usage(game) if one.price == "kept_message_gib_month"]
+        [kept] = [
+            line for line in usage(game) if line.price == "kept_message_gib_month"
+        ]
 
         assert days_retained() == 7
         assert kept.amount == 20_000_000 * 7 * 3 * 500 / 2**30
@@ -136,12 +140,12 @@ class TestUse:
         """A training, predictions and evaluations of the use case, and the compaction,
         which tells of missed runs where there is no stream, too."""
         used = usage(size)
-        [schedules] = [one.amount for one in used if one.price == "job_month"]
-        clocks = {one.target for one in functions.load() if one.schedule}
+        [schedules] = [line.amount for line in used if line.price == "job_month"]
+        clocks = {function.target for function in functions.load() if function.schedule}
         fraud = replace(size, events_a_day=0, scores_users=False)
 
         assert schedules == len(clocks) == 4
-        assert clocks <= {one.function for one in used if one.price == "vcpu_s"}
+        assert clocks <= {line.function for line in used if line.price == "vcpu_s"}
         assert "predictions" not in clocked(fraud)
 
     def test_alerts_are_those_of_the_set_up(self):
@@ -154,7 +158,7 @@ class TestUse:
 
     def test_images_are_of_every_folder(self):
         """No function is without an image."""
-        assert {*IMAGE_BYTES} == {one.folder for one in functions.load()}
+        assert {*IMAGE_BYTES} == {function.folder for function in functions.load()}
 
 
 class TestCharges:
@@ -173,25 +177,27 @@ class TestCharges:
     def test_leave_out_what_is_free(self):
         """Only what has no free tier costs something, and a fourth schedule."""
         tiny = Size(users=100, events_a_day=100)
-        found = charges(usage(tiny))
+        charged = charges(usage(tiny))
 
         without = {"Cloud Monitoring", "Cloud Storage", "Artifact Registry"}
-        paid = {one.service for one in found if one.usd >= 0.005}
+        paid = {charge.service for charge in charged if charge.usd >= 0.005}
         assert paid <= without | {"Cloud Scheduler"}
-        assert all(one.usd == 0 for one in found if one.amount <= one.free)
+        assert all(
+            charge.usd == 0 for charge in charged if charge.amount <= charge.free
+        )
 
     def test_begin_where_the_free_tier_ends(self):
         """Only what is beyond is charged."""
         line = Line(price="query_tib", what="", amount=3.0)
-        [found] = [one for one in charges([line]) if one.price == "query_tib"]
+        [charge] = [charge for charge in charges([line]) if charge.price == "query_tib"]
 
-        assert (found.free, found.usd) == (1.0, 12.5)
+        assert (charge.free, charge.usd) == (1.0, 12.5)
 
     def test_add_up(self):
         """The services' sum is that of the charges."""
-        found = charges(usage(SMALL))
+        charged = charges(usage(SMALL))
 
-        assert sum(by_service(found).values()) == pytest.approx(usd(SMALL))
+        assert sum(by_service(charged).values()) == pytest.approx(usd(SMALL))
 
     def test_are_of_every_function(self):
         """Each function of a deployment that has all is computed."""
@@ -203,7 +209,7 @@ class TestCharges:
             if line.price in ("vcpu_s", "kept_vcpu_s")
         }
 
-        assert computed == {one.target for one in functions.load()}
+        assert computed == {function.target for function in functions.load()}
 
 
 class TestInstances:
@@ -211,7 +217,7 @@ class TestInstances:
 
     def test_are_billed_while_up_where_they_keep_their_processor(self):
         """What has a processor between requests is charged idle, too."""
-        [score] = [one for one in functions.load() if one.keeps_cpu]
+        [score] = [function for function in functions.load() if function.keeps_cpu]
         used = {
             line.price: line.amount
             for line in usage(self.ONLINE)
@@ -243,7 +249,7 @@ class TestInstances:
         without = replace(self.ONLINE, scorings=0)
 
         assert up_s(without) == {}
-        assert not [one for one in usage(without) if one.function == "score"]
+        assert not [line for line in usage(without) if line.function == "score"]
         assert "is billed while" not in summary(without)
         assert "`score` is billed while an instance of it is up" in summary(self.ONLINE)
         assert "without scorings nothing is up" in summary(self.ONLINE)
@@ -261,30 +267,33 @@ class TestLimits:
 
     def test_are_told_where_a_default_is_too_low(self):
         """A query that is refused, a run and a day that alert, and what to set."""
-        found = {one.setting: one for one in exceeded(self.MIDDLE)}
-        query = found["PROPENSITY_MAXIMUM_BYTES_BILLED"]
+        by_setting = {limit.setting: limit for limit in exceeded(self.MIDDLE)}
+        query = by_setting["PROPENSITY_MAXIMUM_BYTES_BILLED"]
 
         assert query.value == Settings(project="p").maximum_bytes_billed
         assert "`training_rows.sql` of `model_training`" in query.what
-        assert found["DEPLOY_ALERT_RUN_BYTES"].value == limits.RUN_BYTES
-        assert found["DEPLOY_ALERT_DAY_BYTES"].value == limits.DAY_BYTES
+        assert by_setting["DEPLOY_ALERT_RUN_BYTES"].value == limits.RUN_BYTES
+        assert by_setting["DEPLOY_ALERT_DAY_BYTES"].value == limits.DAY_BYTES
         # All that is scheduled, on a first of the month that is a Monday.
-        assert found["DEPLOY_ALERT_DAY_BYTES"].needed > 2 * query.needed
+        assert by_setting["DEPLOY_ALERT_DAY_BYTES"].needed > 2 * query.needed
 
     def test_are_settings_that_would_be_taken(self):
         """What is told can be set as it stands, and is enough."""
-        for one in exceeded(self.MIDDLE):
-            assert one.set_to > one.needed > one.value
-            assert f"| `{one.setting}` |" in summary(self.MIDDLE)
-            assert f"| {one.set_to} |" in summary(self.MIDDLE)
-            if one.setting.startswith("PROPENSITY_"):
+        for limit in exceeded(self.MIDDLE):
+            assert limit.set_to > limit.needed > limit.value
+            assert f"| `{limit.setting}` |" in summary(self.MIDDLE)
+            assert f"| {limit.set_to} |" in summary(self.MIDDLE)
+            if limit.setting.startswith("PROPENSITY_"):
                 settings = Settings.from_environment(
-                    {"GOOGLE_CLOUD_PROJECT": "project", one.setting: str(one.set_to)}
+                    {
+                        "GOOGLE_CLOUD_PROJECT": "project",
+                        limit.setting: str(limit.set_to),
+                    }
                 )
-                assert settings.maximum_bytes_billed == one.set_to
+                assert settings.maximum_bytes_billed == limit.set_to
             else:
                 example = (ROOT / "deploy/settings.env.example").read_text("utf-8")
-                assert f"#{one.setting}={one.value}\n" in example
+                assert f"#{limit.setting}={limit.value}\n" in example
 
     def test_are_none_for_a_small_site(self):
         """Then that is said."""
@@ -333,8 +342,8 @@ class TestCommand:
         """The worked example on the page, computed again from what stands there, is
         what the calculator says of the same size."""
         page = (ROOT / "docs/cost.md").read_text("utf-8")
-        [(_, _, game)] = [one for one in cost_page.SIZES if one[0] == "A large game"]
-        charged = {one.price: one for one in charges(usage(game))}
+        [(_, _, game)] = [size for size in cost_page.SIZES if size[0] == "A large game"]
+        charged = {charge.price: charge for charge in charges(usage(game))}
         by_hand = {name: what for what, _, name in cost_page.BY_HAND if name}
         rows = [
             [cell.strip() for cell in line.strip("|").split("|")]
@@ -366,8 +375,8 @@ class TestCommand:
 
         for users, is_told in ((6_000_000, False), (30_000_000, True)):
             assert main(["cost", f"--users={users}", *few]) == 0
-            told = capsys.readouterr().out
-            assert ("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED" in told) == is_told
+            output = capsys.readouterr().out
+            assert ("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED" in output) == is_told
 
     def test_prints_limits_and_time_up_as_json(self, capsys):
         """What must be raised and what is up, for a program, too."""
@@ -376,9 +385,9 @@ class TestCommand:
         assert main(["cost", *arguments]) == 0
         report = json.loads(capsys.readouterr().out)
         [query] = [
-            one
-            for one in report["limits"]
-            if one["setting"] == "PROPENSITY_MAXIMUM_BYTES_BILLED"
+            limit
+            for limit in report["limits"]
+            if limit["setting"] == "PROPENSITY_MAXIMUM_BYTES_BILLED"
         ]
         assert query["set_to"] > query["needed"]
         assert report["seconds_up"] == {"score": limits.MONTH_S}

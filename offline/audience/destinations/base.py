@@ -15,7 +15,7 @@ from offline.audience.selection import Member
 
 ADD, REMOVE = "add", "remove"
 
-# Of a destination that answers at once.
+# A destination that answers at once has none.
 NO_RECEIPTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -61,8 +61,7 @@ class Destination(Protocol):
         at_once: Requests that may be under way together.
         actions: ``add``, and ``remove`` where it can take users off its list. They are
             never mixed in a request.
-        receipts: What the receiver calls the requests that it has taken in, by their
-            keys, where it works on them later.
+        receipts: The receiver's names of requests that it works on later, by key.
     """
 
     @property
@@ -102,13 +101,13 @@ class Destination(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """
-    What a receiver has made of a request that it took in before.
+    The result of a request that a receiver works on later.
 
     Attributes:
         is_over: Whether it works on the request no more.
-        done: Users whom it has added or removed.
-        failed: Users whom it has not, by reason.
-        warned: Users about whom it says something, by reason.
+        done: Number of users who were added or removed.
+        failed: Number of users who were not, by reason.
+        warned: Number of users with a warning, by reason.
     """
 
     is_over: bool
@@ -126,7 +125,7 @@ class Later(Protocol):
         Return what has become of a request.
 
         Args:
-            receipt: The receiver's name of it.
+            receipt: The receiver's name of the request.
             users: Who are in it, as far as is known; the receiver's own count matters.
 
         Raises:

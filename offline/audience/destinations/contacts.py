@@ -1,7 +1,7 @@
 """
-Whom Google knows users as: hashes of their contact data.
+How Google knows users: by hashes of their contact data.
 
-Who a user is, the data team says in ``audience_contacts``, a table or view of the
+The data team keeps the contact data in ``audience_contacts``, a table or view of the
 dataset: user_id, email, phone, first_name, last_name, country_code, postal_code and
 has_ads_consent. A user without consent, or without an email address, a phone number or
 a whole postal address, is rejected here. Nothing but hashes leaves: SHA-256 of what is
@@ -42,7 +42,7 @@ _SUFFIXES = re.compile(
 )
 
 Contact = Mapping[str, Any]
-# Reads those of some users.
+# Reads the contact data of some users.
 Contacts = Callable[[Sequence[str]], Sequence[Contact]]
 # ``email``, ``phone``, or the four parts of an address.
 Identifier = dict[str, str]
@@ -92,7 +92,7 @@ class People:
 
     def identifiers(self, user: str) -> list[dict[str, Any]]:
         """Return what a user without a problem is known by, as the API writes it."""
-        return [self._written(one) for one in self._known[user]]
+        return [self._written(identifier) for identifier in self._known[user]]
 
     def _read(
         self, action: str, known: Sequence[Contact]
@@ -101,12 +101,11 @@ class People:
         if not known:
             return [], "no contact"
         # A user may have several addresses, once each.
-        each = [
-            one
-            for contact in known
-            for one in identifiers(contact, is_tag_kept=self._is_tag_kept)
-        ]
-        listed = [one for at, one in enumerate(each) if one not in each[:at]]
+        listed: list[Identifier] = []
+        for contact in known:
+            for identifier in identifiers(contact, is_tag_kept=self._is_tag_kept):
+                if identifier not in listed:
+                    listed.append(identifier)
         # Nothing but TRUE is a consent: not a text such as "false". Of several rows
         # the one without it counts.
         if action == ADD and not all(
@@ -158,7 +157,7 @@ def email_of(text: str, *, is_tag_kept: bool = True) -> str:
 
 def phone_of(text: str) -> str:
     """Return a phone number in E.164, with the sign and the country, empty for none."""
-    # What some write in brackets is dialled within the country only: +44 (0)20...
+    # A zero in brackets is dialled within the country only: +44 (0)20...
     phone = re.sub(r"\(0\)|[\s()./\-\u2010-\u2015]", "", text)
     return phone if _PHONE.fullmatch(phone) else ""
 

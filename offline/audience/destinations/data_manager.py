@@ -40,7 +40,7 @@ from typing import Any
 from offline.audience.destinations import templates
 from offline.audience.destinations.base import ADD, REMOVE, Outcome, Request
 from offline.audience.destinations.contacts import Contacts, People
-from offline.audience.posting import Poster, Refused, said
+from offline.audience.posting import Poster, Refused, excerpt
 from offline.audience.selection import Member
 from propensity.errors import RequestError, Unavailable
 from propensity.pages.words import cleaned
@@ -53,9 +53,15 @@ ADS, ACCEPTED = "GOOGLE_ADS", "ACCEPTED"
 ROUNDS = 5
 
 # What the API calls the identifiers of ``contacts``.
-NAMES = {"email": "emailAddress", "phone": "phoneNumber", "address": "address",
-         "first_name": "givenName", "last_name": "familyName",
-         "country_code": "regionCode", "postal_code": "postalCode"}  # fmt: skip
+NAMES = {
+    "email": "emailAddress",
+    "phone": "phoneNumber",
+    "address": "address",
+    "first_name": "givenName",
+    "last_name": "familyName",
+    "country_code": "regionCode",
+    "postal_code": "postalCode",
+}
 # The user of a field, as in "audience_members.audience_members[0].user_data".
 _PLACE = re.compile(r"audience_?members\[([0-9]+)\]", re.IGNORECASE)
 SUCCESS, PARTLY, FAILED = "SUCCESS", "PARTIAL_SUCCESS", ("FAILED", "FAILURE")
@@ -78,7 +84,7 @@ class DataManager:
         contacts: Contacts,
         variables: Mapping[str, str] = os.environ,
     ) -> None:
-        """Check a template; ``contacts`` reads those of some users."""
+        """Check a template; ``contacts`` reads contact data of users."""
         known = {"customer_id": "", "user_list": "", "access_token": "",
                  "terms_of_service": "", "login_customer_id": "", "quota_project": "",
                  "url": URL, "rate": RATE}  # fmt: skip
@@ -229,22 +235,24 @@ def _outcome(status: Mapping[str, Any], users: int) -> Outcome:
 
 
 def _reasons(counts: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for one in counts:
-        reason = cleaned(said(str(one.get("reason", _ANY))))
-        found[reason] += int(one.get("recordCount", 0))
-    return found
+    """Add up the users of each reason."""
+    users: Counter[str] = Counter()
+    for entry in counts:
+        reason = cleaned(excerpt(str(entry.get("reason", _ANY))))
+        users[reason] += int(entry.get("recordCount", 0))
+    return users
 
 
 def _violations(answer: Any) -> list[tuple[str, str]]:
-    """Return fields and reasons of a refusal; those of all of it have no field."""
-    found = []
+    """Return fields and reasons of a refusal; a reason for all of it has no field."""
+    violations = []
     try:
         for detail in answer["error"]["details"]:
-            for one in detail.get("fieldViolations", [detail]):
-                field, reason = one.get("field", ""), one.get("reason", _ANY)
-                found.append((cleaned(str(field)[:200]), cleaned(said(str(reason)))))
+            for entry in detail.get("fieldViolations", [detail]):
+                field = cleaned(str(entry.get("field", ""))[:200])
+                reason = cleaned(excerpt(str(entry.get("reason", _ANY))))
+                violations.append((field, reason))
     except (TypeError, KeyError, AttributeError):
         # No answer of the API, but of something before it.
         return []
-    return found
+    return violations

@@ -70,8 +70,8 @@ _OWN = {
         """,
 }
 _CLIENT = re.compile(r"[!-~]+")
-# What a spreadsheet computes, calls or opens. Ids of server-side tagging are base64 and
-# may begin with a sign, too: nothing comes of these.
+# Texts that a spreadsheet runs as a formula. Ids of server-side tagging are base64 and
+# may begin with a sign, too; they are harmless.
 _FORMULA = re.compile(r"[=+@-].*[^A-Za-z0-9+/=._-]")
 
 

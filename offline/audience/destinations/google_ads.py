@@ -75,7 +75,7 @@ class CustomerMatch:
         contacts: Contacts,
         variables: Mapping[str, str] = os.environ,
     ) -> None:
-        """Check a template; ``contacts`` reads those of some users."""
+        """Check a template; ``contacts`` reads contact data of users."""
         known = {"customer_id": "", "user_list": "", "developer_token": "",
                  "access_token": "", "login_customer_id": "", "url": URL,
                  "rate": RATE}  # fmt: skip
@@ -118,7 +118,7 @@ class CustomerMatch:
     def _job(self, request: Request) -> dict[str, str]:
         metadata: dict[str, Any] = {"userList": self._list}
         if request.action == ADD:
-            # Google wants no consent to remove somebody.
+            # A removal needs no consent.
             metadata["consent"] = {
                 "adUserData": "GRANTED",
                 "adPersonalization": "GRANTED",
@@ -149,7 +149,7 @@ class CustomerMatch:
                 ],
             },
         )
-        # Before the job runs: one that refuses something unknown is left as it is.
+        # Before the job runs: a job with a refusal of nobody in particular never runs.
         refused = _refused(answer, request)
         try:
             self._post(f"{job}:run", {})

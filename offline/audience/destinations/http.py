@@ -52,7 +52,7 @@ from offline.audience.destinations.templates import (
     with_variables,
     without_variables,
 )
-from offline.audience.posting import Poster, said
+from offline.audience.posting import Poster, excerpt
 from offline.audience.selection import Member
 from propensity.errors import Unavailable
 
@@ -61,7 +61,7 @@ KEYS = ("kind", "name", "url", "method", "batch", "rate", "at_once", "headers", 
 OF_REMOVAL = ("url", "method", "body")
 OF_ANSWER = ("rejected", "user", "reason")
 METHODS = ("POST", "PUT", "PATCH", "DELETE")
-# Of an entry of an answer, where the file does not say.
+# Default keys of an entry in an answer.
 USER, REASON = "user_id", "reason"
 # Values that a template may name: of a request, and of a user.
 OF_HEADER = ("use_case", "audience", "as_of", "action", "key")
@@ -110,13 +110,15 @@ class Http:
         self._poster = poster(rate(template.get("rate", RATE)), self.at_once)
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
-        """Return nobody: the endpoint says whom it takes."""
+        """Return nobody: the endpoint itself rejects users."""
         return {}
 
     def send(self, request: Request) -> Mapping[str, str]:
-        """Send users; return the reason of each whom the answer rejects."""
+        """Send users; return the rejected users, with reasons."""
         template = self._template
-        chosen = {**template, **(template["remove"] if _removes(request) else {})}
+        chosen = dict(template)
+        if request.action == REMOVE:
+            chosen |= template["remove"]
         common = {
             "use_case": request.use_case,
             "audience": request.audience,
@@ -148,7 +150,7 @@ class Http:
         return self._rejected(answer, request)
 
     def _rejected(self, answer: Any, request: Request) -> dict[str, str]:
-        """Return the users whom an answer lists as rejected, with reasons."""
+        """Return the rejected users that an answer lists, with reasons."""
         shape = self._template.get("answer")
         if not shape:
             return {}
@@ -185,7 +187,7 @@ class Http:
                     "in the request, so nobody knows who was rejected: see user under "
                     "[answer] in the destination's file"
                 )
-            rejected[str(user)] = said(reason)
+            rejected[str(user)] = excerpt(reason)
         return rejected
 
     def close(self) -> None:
@@ -253,10 +255,6 @@ def _removal(
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the table of removals, if there is one, with the field of a key."""
     return [(f"remove.{key}", template["remove"])] if "remove" in template else []
-
-
-def _removes(request: Request) -> bool:
-    return request.action == REMOVE
 
 
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:

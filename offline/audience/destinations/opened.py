@@ -24,7 +24,7 @@ from propensity.statements import ENCODING, statement
 
 KINDS = ("http", "ga4", "ga4-file", "google-ads", "google-data-manager")
 
-# Of a destination's file, which a person writes.
+# The largest file of a destination: a person writes it.
 _MOST_BYTES = 1_000_000
 
 

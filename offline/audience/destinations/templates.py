@@ -42,7 +42,7 @@ def checked(
             continue
         if key not in known:
             fail(key, f"{key} is unknown; known are {', '.join(('name', *known))}")
-        # What it says may be a secret.
+        # The message leaves out the value: it may be a secret.
         if not isinstance(known[key], float) and type(value) is not type(known[key]):
             fail(key, f"{key} is of another type than {known[key]!r}")
     check_name(template)
@@ -149,7 +149,7 @@ def with_variables(value: Any, variables: Mapping[str, str]) -> Any:
     if not isinstance(value, str):
         return value
 
-    def found(match: re.Match[str]) -> str:
+    def variable(match: re.Match[str]) -> str:
         if not variables.get(match[1]):
             raise SettingsError(
                 f"the destination needs the variable {match[1]}, which is not set",
@@ -158,7 +158,7 @@ def with_variables(value: Any, variables: Mapping[str, str]) -> Any:
             )
         return variables[match[1]]
 
-    return _VARIABLE.sub(found, value)
+    return _VARIABLE.sub(variable, value)
 
 
 def without_variables(text: str) -> str:

@@ -83,11 +83,11 @@ class DataManagerReceiver(Receiver):
         sent = json.loads(body)
         self.bodies.append(sent)
         self.headers.append(dict(headers.items()))
-        if found := [*self._wrong_request(match[1], sent)]:
-            return _refusal(found)
+        if violations := [*self._wrong_request(match[1], sent)]:
+            return _refusal(violations)
         members = [json.dumps(m, sort_keys=True) for m in sent["audienceMembers"]]
-        if found := [*self._wrong_members(sent["audienceMembers"], members)]:
-            return _refusal(found[: self.named])
+        if violations := [*self._wrong_members(sent["audienceMembers"], members)]:
+            return _refusal(violations[: self.named])
         self.requests.append((match[1], members))
         if match[1] == "ingest":
             self.listed.update(members)
@@ -106,7 +106,7 @@ class DataManagerReceiver(Receiver):
         """Say what became of a request; the first has the number 1."""
         verb, members = self.requests[number - 1]
         kind = "Ingestion" if verb == "ingest" else "Removal"
-        found: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "requestStatus": status,
             # Numbers of 64 bits are texts in the API's JSON.
             f"audienceMembers{kind}Status": {
@@ -119,25 +119,25 @@ class DataManagerReceiver(Receiver):
                 for reason, count in (counts or {}).items()
             ]
             if listed:
-                found[f"{name}Info"] = {f"{name}Counts": listed}
-        self._over[f"request-{number}"] = found
+                answer[f"{name}Info"] = {f"{name}Counts": listed}
+        self._over[f"request-{number}"] = answer
 
     def _status(self, name: str) -> Answer:
         if name not in {f"request-{n + 1}" for n in range(len(self.requests))}:
             error = {"code": 400, "message": "No such request.", "details": []}
             return 400, {}, {"error": error | {"status": "INVALID_ARGUMENT"}}
-        found = self._over.get(name, {"requestStatus": "PROCESSING"})
-        return 200, {}, {"requestStatusPerDestination": [found]}
+        status = self._over.get(name, {"requestStatus": "PROCESSING"})
+        return 200, {}, {"requestStatusPerDestination": [status]}
 
     def _wrong_request(self, verb: str, sent: dict[str, Any]) -> Iterator[Violation]:
         if unknown := sent.keys() - _FIELDS[verb]:
             yield min(unknown), "INVALID_ARGUMENT"
-        for at, one in enumerate(sent["destinations"]):
+        for at, destination in enumerate(sent["destinations"]):
             where = f"destinations.destinations[{at}]"
-            account = one["operatingAccount"]
+            account = destination["operatingAccount"]
             if account["accountType"] != "GOOGLE_ADS" or "-" in account["accountId"]:
                 yield f"{where}.operating_account", "INVALID_DESTINATION"
-            if one["productDestinationId"] != LIST:
+            if destination["productDestinationId"] != LIST:
                 yield f"{where}.product_destination_id", "INVALID_USER_LIST_ID"
         if sent["encoding"] != "HEX":
             yield "encoding", "REQUIRED_FIELD_MISSING"

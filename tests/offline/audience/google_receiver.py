@@ -77,8 +77,8 @@ class GoogleReceiver(Receiver):
             ),
             "property": len(sent["user_properties"]) > PROPERTIES
             or any(
-                len(name) > 24 or len(str(given["value"])) > 36
-                for name, given in sent["user_properties"].items()
+                len(name) > 24 or len(str(value["value"])) > 36
+                for name, value in sent["user_properties"].items()
             ),
         }
         wrong = [name for name, is_wrong in problems.items() if is_wrong]
@@ -92,9 +92,9 @@ class GoogleReceiver(Receiver):
         if not (headers.get("developer-token") and headers.get("Authorization")):
             return 401, {}, {"error": "UNAUTHENTICATED"}
         if verb == "create":
-            made = f"{name}/{len(self.jobs) + 1}"
-            self.jobs[made] = {"operations": [], "job": body["job"], "is_run": False}
-            return 200, {}, {"resourceName": made}
+            job = f"{name}/{len(self.jobs) + 1}"
+            self.jobs[job] = {"operations": [], "job": body["job"], "is_run": False}
+            return 200, {}, {"resourceName": job}
         job = self.jobs.get(name)
         if job is None or job["is_run"]:
             return 400, {}, {"error": "no such job, or it runs"}

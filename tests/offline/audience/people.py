@@ -41,9 +41,9 @@ def contacts_of(*contacts):
     return lambda users: [row for row in contacts if row["user_id"] in users]
 
 
-def deliver(made, request):
-    problems = made.problems(request.action, request.members)
+def deliver(destination, request):
+    problems = destination.problems(request.action, request.members)
     left = [m for m in request.members if m.user_id not in problems]
     if not left:
         return problems
-    return problems | made.send(Request(**vars(request) | {"members": left}))
+    return problems | destination.send(Request(**vars(request) | {"members": left}))

@@ -37,8 +37,8 @@ def to(site, tmp_path, monkeypatch):
 
 
 def outcomes(site, path):
-    found = account("winback", to=path, clock=site.clock).outcomes
-    return {(r["action"], r["status"], r["reason"]): r["users"] for r in found}
+    rows = account("winback", to=path, clock=site.clock).outcomes
+    return {(r["action"], r["status"], r["reason"]): r["users"] for r in rows}
 
 
 class TestWhatGoogleMadeOfRequests:
@@ -86,10 +86,10 @@ class TestWhatGoogleMadeOfRequests:
             for number in range(1, len(receiver.requests) + 1):
                 receiver.finish(number)
             receiver.finish(removals[0], "FAILURE")
-            found = outcomes(site, path)
+            counts = outcomes(site, path)
 
         size = len(receiver.requests[removals[0] - 1][1])
-        assert found["remove", "failed", "FAILURE"] == size
+        assert counts["remove", "failed", "FAILURE"] == size
 
     def test_of_users_who_were_rejected_is_nothing(self, site, to):
         """They were in no request that was taken in."""
@@ -108,18 +108,18 @@ class TestWhatGoogleMadeOfRequests:
             path = to(receiver)
             send(site, path)
             site.clock.advance(50 * 24 * 3600)
-            asked = receiver.taken.requests
+            requests = receiver.taken.requests
             assert outcomes(site, path) == {}
-            assert receiver.taken.requests == asked
+            assert receiver.taken.requests == requests
 
     def test_is_unknown_where_it_does_not_know_the_request(self, site, to):
         with DataManagerReceiver() as receiver:
             path = to(receiver)
             send(site, path)
             receiver.requests.clear()
-            found = outcomes(site, path)
+            counts = outcomes(site, path)
 
-        assert {status for _, status, _ in found} == {"unknown"}
+        assert {status for _, status, _ in counts} == {"unknown"}
 
     def test_is_printed_below_the_ledger(self, site, to, capsys):
         with DataManagerReceiver() as receiver:
@@ -209,9 +209,9 @@ def ads_answering(answer):
         def send(self, *args, **kwargs):
             return answer
 
-    made = ads(_Nowhere())
-    made._poster = Answering(Stop(), rate=0)
-    return made
+    destination = ads(_Nowhere())
+    destination._poster = Answering(Stop(), rate=0)
+    return destination
 
 
 class _Nowhere:

@@ -71,9 +71,9 @@ class TestNormalised:
             postal_code="SW1A 1AA",
         )  # fmt: skip
 
-        [found] = contacts.identifiers(row)
+        [identifier] = contacts.identifiers(row)
 
-        assert found == {
+        assert identifier == {
             "first_name": hashlib.sha256(b"anna").hexdigest(),
             "last_name": hashlib.sha256(b"smith").hexdigest(),
             "country_code": "GB",
@@ -108,8 +108,8 @@ class TestNormalised:
             "a", first_name=first, last_name=last, country_code="GB",
             postal_code="SW1A 1AA",
         )  # fmt: skip
-        [found] = contacts.identifiers(row)
-        return found["first_name"], found["last_name"]
+        [identifier] = contacts.identifiers(row)
+        return identifier["first_name"], identifier["last_name"]
 
     def hashes(self, *names):
         return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
@@ -121,9 +121,9 @@ class TestNormalised:
             postal_code=number,
         )  # fmt: skip
 
-        [found] = contacts.identifiers(row)
+        [identifier] = contacts.identifiers(row)
 
-        assert found["postal_code"] == "80331"
+        assert identifier["postal_code"] == "80331"
 
     def test_address_without_a_part_is_none(self):
         assert contacts.identifiers(contact("a", first_name="Anna")) == []

@@ -91,8 +91,8 @@ class TestARequest:
 
     def test_to_remove_says_nothing_of_consent(self):
         with DataManagerReceiver() as receiver:
-            made = ads(receiver, *known("a", "b"))
-            deliver(made, request_of("a", "b"))
+            client = ads(receiver, *known("a", "b"))
+            deliver(client, request_of("a", "b"))
             gone = {**known("b")[0], "has_ads_consent": False}
             other = ads(receiver, gone)
             assert deliver(other, request_of("b", action="remove")) == {}
@@ -107,10 +107,10 @@ class TestARequest:
 
     def test_names_the_manager_account_and_the_project_of_the_quota(self):
         with DataManagerReceiver() as receiver:
-            made = ads(
+            client = ads(
                 receiver, *known("a"), login_customer_id="77", quota_project="${SECRET}"
             )
-            deliver(made, request_of("a"))
+            deliver(client, request_of("a"))
 
         [destination] = receiver.bodies[0]["destinations"]
         account = {"accountType": "GOOGLE_ADS", "accountId": "77"}
@@ -121,12 +121,12 @@ class TestARequest:
         users = [f"u{n}" for n in range(DataManager.batch)]
         many = [contact("u0", email=f"{n}@a.io") for n in range(15)]
         with DataManagerReceiver() as receiver:
-            made = ads(receiver, *many, *known(*users[1:]))
-            made._people._contacts = lambda chunk: [
+            client = ads(receiver, *many, *known(*users[1:]))
+            client._people._contacts = lambda chunk: [
                 *(many if "u0" in chunk else []),
                 *known(*(user for user in chunk if user != "u0")),
             ]
-            assert deliver(made, request_of(*users)) == {}
+            assert deliver(client, request_of(*users)) == {}
 
         assert DataManager.batch == MEMBERS
         [(_, members)] = receiver.requests
@@ -137,9 +137,9 @@ class TestARequest:
     def test_that_is_sent_again_leaves_the_list_as_it_is(self):
         faults = Faults(lost=0.4, unavailable=0.2, slow=0.2, seed=3)
         with DataManagerReceiver(faults) as receiver:
-            made = ads(receiver, *known(*"abc"))
+            client = ads(receiver, *known(*"abc"))
             for _ in range(5):
-                assert deliver(made, request_of(*"abc")) == {}
+                assert deliver(client, request_of(*"abc")) == {}
 
         assert receiver.taken.requests > 5
         assert len(receiver.listed) == 3
@@ -172,18 +172,18 @@ class TestARequest:
 class TestARefusal:
     def test_costs_nobody_but_the_users_whom_it_names(self):
         with DataManagerReceiver(rejecting("b", "d")) as receiver:
-            made = ads(receiver, *known(*"abcd"))
-            rejected = deliver(made, request_of(*"abcd"))
+            client = ads(receiver, *known(*"abcd"))
+            rejected = deliver(client, request_of(*"abcd"))
 
         assert rejected == dict.fromkeys("bd", "INVALID_POSTAL_CODE")
         assert len(receiver.listed) == 2
         assert receiver.taken.requests == 2
-        assert [*made.receipts.values()] == ["request-1"]
+        assert [*client.receipts.values()] == ["request-1"]
 
     def test_of_everybody_sends_no_request_without_users(self):
         with DataManagerReceiver(rejecting(*"ab")) as receiver:
-            made = ads(receiver, *known(*"ab"))
-            rejected = deliver(made, request_of(*"ab"))
+            client = ads(receiver, *known(*"ab"))
+            rejected = deliver(client, request_of(*"ab"))
 
         assert rejected.keys() == {"a", "b"}
         assert receiver.taken.requests == 1
@@ -193,19 +193,19 @@ class TestARefusal:
         users = [f"u{n}" for n in range(60)]
         bad = users[3:50:4]
         with DataManagerReceiver(rejecting(*bad), named=named) as receiver:
-            made = ads(receiver, *known(*users))
+            client = ads(receiver, *known(*users))
             request = request_of(*users)
-            made.problems("add", request.members)
-            parts = as_taken(request, made, Streak("ads"))
+            client.problems("add", request.members)
+            parts = as_taken(request, client, Streak("ads"))
 
         assert rejected_of(parts).keys() == set(bad)
         assert len(receiver.listed) == 60 - len(bad)
 
     def test_of_the_list_is_nobodys_fault(self):
         with DataManagerReceiver() as receiver:
-            made = ads(receiver, *known(*"ab"), user_list="1")
+            client = ads(receiver, *known(*"ab"), user_list="1")
             with pytest.raises(RequestError, match="INVALID_USER_LIST_ID"):
-                deliver(made, request_of(*"ab"))
+                deliver(client, request_of(*"ab"))
 
         assert receiver.taken.requests == 1
 
@@ -229,9 +229,9 @@ class TestARefusal:
 
     def test_of_the_token_has_no_token_in_it(self):
         with DataManagerReceiver() as receiver:
-            made = ads(receiver, *known("a"), access_token="a-secret-token")
+            client = ads(receiver, *known("a"), access_token="a-secret-token")
             with pytest.raises(AccessDenied) as raised:
-                deliver(made, request_of("a"))
+                deliver(client, request_of("a"))
 
         assert "secret" not in str(raised.value)
 
@@ -243,12 +243,12 @@ def test_an_answer_that_names_no_request_accepts_nobody(answer):
             return 200, {}, answer
 
     with Vague() as receiver:
-        made = ads(receiver, *known("a"))
-        made._poster = Poster(Stop(), rate=0, tries=2, sleep=lambda seconds: None)
+        client = ads(receiver, *known("a"))
+        client._poster = Poster(Stop(), rate=0, tries=2, sleep=lambda seconds: None)
         with pytest.raises(Unavailable):
-            deliver(made, request_of("a"))
+            deliver(client, request_of("a"))
 
-    assert not made.receipts
+    assert not client.receipts
 
 
 @pytest.mark.parametrize(
@@ -283,8 +283,10 @@ def on_list(receiver, users):
     """Say whether these users are on a receiver's list, and nobody else."""
     hashes = {sha256(email_of(user)) for user in users}
     listed = [json.loads(member) for member in receiver.listed]
-    found = [one["userData"]["userIdentifiers"][0]["emailAddress"] for one in listed]
-    return len(found) == len(users) and set(found) == hashes
+    emails = [
+        member["userData"]["userIdentifiers"][0]["emailAddress"] for member in listed
+    ]
+    return len(emails) == len(users) and set(emails) == hashes
 
 
 class TestADelivery:

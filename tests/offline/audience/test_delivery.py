@@ -244,28 +244,28 @@ class TestReason:
 class TestKey:
     def test_is_made_once_for_all_users_of_a_request(self, monkeypatch):
         """A file has a hundred thousand users: a key for each would take hours."""
-        made: list[int] = []
+        sizes: list[int] = []
         key = Request.key.fget
 
         def counted(request: Request) -> str:
-            made.append(len(request.members))
+            sizes.append(len(request.members))
             return key(request)
 
         monkeypatch.setattr(Request, "key", property(counted))
         users = [f"u{n:02}" for n in range(60)]
         delivered(Crm(batch=20), users, warehouse=Warehouse())
 
-        assert sum(made) <= 60
+        assert sum(sizes) <= 60
 
     def test_in_the_ledger_is_that_of_the_request_that_was_taken(self):
         """Of one that was refused as a whole these are parts of it."""
-        taken: dict[str, str] = {}
+        keys: dict[str, str] = {}
 
         def answer(request: Request) -> Mapping[str, str]:
             users = [member.user_id for member in request.members]
             if "u3" in users:
                 raise Refused("400 no such user")
-            taken.update(dict.fromkeys(users, request.key))
+            keys.update(dict.fromkeys(users, request.key))
             return {}
 
         warehouse = Warehouse()
@@ -278,7 +278,7 @@ class TestKey:
             for row in warehouse.rows
             if row["status"] == "accepted"
         }
-        assert accepted == taken
+        assert accepted == keys
 
 
 class TestFailure:
@@ -423,6 +423,8 @@ def test_requests_keep_their_users_whoever_is_gone(count, batch, gone, known):
         [u for u in request if u.place not in gone and u.place not in known]
         for request in first
     ]
-    assert [*unrecorded(ADD, left, crm, recorded)] == [one for one in expected if one]
+    assert [*unrecorded(ADD, left, crm, recorded)] == [
+        request for request in expected if request
+    ]
     assert [user for request in first for user in request] == users
     assert all(len(request) <= batch for request in first)

@@ -50,10 +50,10 @@ def analytics(receiver, *, later=timedelta(0), audience="winback", **changed):
 class TestMeasurementProtocol:
     def test_gives_a_user_a_property_within_all_limits(self):
         with GoogleReceiver(now=CHOSEN + timedelta(hours=1)) as receiver:
-            made = analytics(receiver)
-            assert made.send(request_of("1.2")) == {}
-            made.send(request_of("3.4"))
-            made.send(request_of("3.4", action="remove"))
+            client = analytics(receiver)
+            assert client.send(request_of("1.2")) == {}
+            client.send(request_of("3.4"))
+            client.send(request_of("3.4", action="remove"))
 
         assert receiver.dropped == {}
         assert receiver.properties == {
@@ -149,10 +149,10 @@ def test_an_import_file_is_refused_before_anybody_is_chosen(tmp_path, changed, f
 
 
 def test_an_import_file_has_each_user_once(tmp_path):
-    made = import_file(tmp_path)
+    client = import_file(tmp_path)
 
-    made.send(request_of("1.2", "3.4"))
-    made.send(request_of("1.2", "3.4"))
+    client.send(request_of("1.2", "3.4"))
+    client.send(request_of("1.2", "3.4"))
 
     [file] = tmp_path.iterdir()
     assert file.name.startswith("winback-2026-03-02-in-")
@@ -174,9 +174,9 @@ def test_an_import_file_has_no_formula(tmp_path):
         "@SUM(1)",
     ]
     harmless = ["1.2", "+ab/c=.16", "-ab_c.16", "=.1", "GA1.2", "(1)"]
-    made = import_file(tmp_path)
+    client = import_file(tmp_path)
 
-    problems = made.problems("add", [Member(user) for user in harmful + harmless])
+    problems = client.problems("add", [Member(user) for user in harmful + harmless])
 
     assert [*problems] == harmful
 
@@ -195,11 +195,11 @@ def test_an_import_file_is_its_owners(tmp_path):
 
 def test_an_import_file_of_its_own_has_who_has_left(tmp_path):
     """An import leaves users as they are who are not in it."""
-    made = import_file(tmp_path)
+    client = import_file(tmp_path)
 
-    made.send(request_of("1.2", action="remove"))
+    client.send(request_of("1.2", action="remove"))
 
-    assert "remove" in made.actions
+    assert "remove" in client.actions
     [file] = tmp_path.iterdir()
     assert file.name.startswith("winback-2026-03-02-out-")
     assert file.read_text() == "client_id,stream_id,winback\n1.2,77,out\n"
@@ -227,9 +227,9 @@ class TestCustomerMatch:
     def test_adds_and_removes_in_jobs_of_their_own(self):
         contacts = [contact(user, email=f"{user}@a.io") for user in ("a", "b")]
         with GoogleReceiver() as receiver:
-            made = ads(receiver, *contacts)
-            assert deliver(made, request_of("a", "b")) == {}
-            assert deliver(made, request_of("b", action="remove")) == {}
+            client = ads(receiver, *contacts)
+            assert deliver(client, request_of("a", "b")) == {}
+            assert deliver(client, request_of("b", action="remove")) == {}
 
         kinds = [
             {kind for kind, _ in job["operations"]} for job in receiver.jobs.values()
@@ -239,9 +239,9 @@ class TestCustomerMatch:
 
     def test_that_is_sent_again_leaves_the_list_as_it_is(self):
         with GoogleReceiver(Faults(lost=0.3, seed=3)) as receiver:
-            made = ads(receiver, contact("a", email="a@a.io"))
+            client = ads(receiver, contact("a", email="a@a.io"))
             for _ in range(3):
-                deliver(made, request_of("a"))
+                deliver(client, request_of("a"))
 
         assert len(receiver.listed) == 1
 
@@ -282,7 +282,7 @@ class TestCustomerMatch:
             rejected = deliver(ads(receiver, *contacts), request_of("a", "b"))
 
         assert rejected == {"b": "no consent to ads"}
-        assert [set(one) for one in receiver.sent] == [
+        assert [set(body) for body in receiver.sent] == [
             {"hashedEmail"},
             {"hashedPhoneNumber"},
         ]
@@ -316,9 +316,9 @@ class TestCustomerMatch:
                 return 200, {}, {"partialFailureError": failure}
 
         with Failing() as receiver:
-            made = ads(receiver, *[contact(user, email="a@a.io") for user in "ab"])
-            made.problems("add", request_of(*"ab").members)
-            parts = as_taken(request_of(*"ab"), made, Streak("ads"))
+            client = ads(receiver, *[contact(user, email="a@a.io") for user in "ab"])
+            client.problems("add", request_of(*"ab").members)
+            parts = as_taken(request_of(*"ab"), client, Streak("ads"))
 
         assert rejected_of(parts) == {"a": "INTERNAL", "b": "INTERNAL"}
         assert not any(job["is_run"] for job in receiver.jobs.values())

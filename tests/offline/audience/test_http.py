@@ -86,9 +86,9 @@ class TestFile:
         text = '\ufeffkind = "http"\r\nname = "crm"\r\nurl = "http://127.0.0.1/"\r\n'
         path.write_bytes(f'{text}[user]\r\nid = "{{user_id}}"\r\n'.encode())
 
-        made = opened(str(path), Mock(), Stop(), audience="winback")
+        client = opened(str(path), Mock(), Stop(), audience="winback")
 
-        assert made.name == "crm"
+        assert client.name == "crm"
 
 
 class TestRequest:
@@ -113,10 +113,10 @@ class TestRequest:
 
     def test_of_a_removal_is_its_own(self):
         with Receiver() as receiver:
-            made = destination(receiver, remove={"method": "DELETE"})
-            made.send(request_of(1, action="remove"))
+            client = destination(receiver, remove={"method": "DELETE"})
+            client.send(request_of(1, action="remove"))
 
-        assert made.actions == ("remove", "add")
+        assert client.actions == ("remove", "add")
         assert receiver.taken.users == {("remove", "u0"): 1}
 
     def test_has_its_values_in_headers_too(self):
@@ -126,8 +126,8 @@ class TestRequest:
                 return super().take(method, path, headers, body)
 
         with Noting() as receiver:
-            made = destination(receiver, headers={"X-List": "{audience}/{as_of}"})
-            made.send(request_of(1))
+            client = destination(receiver, headers={"X-List": "{audience}/{as_of}"})
+            client.send(request_of(1))
 
         assert receiver.heard == "winback/2026-03-02"
 
@@ -158,14 +158,14 @@ class TestAnswer:
         assert sum(receiver.taken.users.values()) == 8
         assert set(receiver.taken.users.values()) == {1}
         # Each under the key that the receiver has it by.
-        taken = {request.key for request, found in parts if not found}
-        assert taken == receiver.taken.bodies.keys()
+        keys = {request.key for request, reasons in parts if not reasons}
+        assert keys == receiver.taken.bodies.keys()
 
     def test_that_was_lost_is_got_by_the_same_request(self):
         with Receiver(faults=Faults(lost=0.6, seed=1)) as receiver:
-            made = destination(receiver, tries=30)
+            client = destination(receiver, tries=30)
             for first in range(0, 100, 10):
-                made.send(request_of(first=first))
+                client.send(request_of(first=first))
 
         assert receiver.taken.requests > 10
         assert len(receiver.taken.users) == 100
@@ -175,10 +175,10 @@ class TestAnswer:
     def test_of_a_busy_receiver_is_waited_for_as_it_demands(self):
         pauses = Pauses()
         with Receiver(Limits(rate=1)) as receiver:
-            made = destination(receiver, pauses=pauses, tries=2)
-            made.send(request_of())
+            client = destination(receiver, pauses=pauses, tries=2)
+            client.send(request_of())
             with pytest.raises(Unavailable, match="status 429"):
-                made.send(request_of(first=10))
+                client.send(request_of(first=10))
 
         assert pauses == [1.0]
 
@@ -327,15 +327,15 @@ class TestAnswer:
                 return status, {}, {"errors": rejected} if status == 200 else words
 
         with Echoing() as receiver:
-            made = destination(receiver)
+            client = destination(receiver)
             try:
-                told = str(made.send(request_of()))
+                text = str(client.send(request_of()))
             except (Refused, AccessDenied) as error:
-                told = str(error)
+                text = str(error)
 
-        assert "no user (an address), nor (an address)" in told
-        assert "ann" not in told
-        assert "bob" not in told
+        assert "no user (an address), nor (an address)" in text
+        assert "ann" not in text
+        assert "bob" not in text
 
 
 def test_takes_variables_anywhere_and_names_none():

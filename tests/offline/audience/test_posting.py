@@ -28,8 +28,8 @@ class TestSecrets:
 
         with Asking() as receiver:
             url = receiver.url.replace("//", "//us:${CRM_TOKEN}@")
-            made = destination(receiver, url=url, headers={}, tries=1)
-            assert made.send(request_of(1)) == {}
+            client = destination(receiver, url=url, headers={}, tries=1)
+            assert client.send(request_of(1)) == {}
 
     def test_do_not_leave_the_machine_without_tls(self, monkeypatch):
         with Receiver() as receiver, Receiver() as proxy:

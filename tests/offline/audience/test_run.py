@@ -42,16 +42,18 @@ class TestPreview:
     def test_counts_and_writes_no_member(self, site):
         site.suppress("u199")
 
-        found = run.preview(plan(cost_per_user=Decimal("0.25")), clock=site.clock)
+        preview = run.preview(plan(cost_per_user=Decimal("0.25")), clock=site.clock)
 
-        assert found.members == 100
-        assert found.held_out + found.treated == 100
-        assert 0 < found.held_out < 30
-        assert found.suppressed == 1
-        assert found.reachable == found.treated
-        assert found.cost == found.treated * Decimal("0.25")
-        assert f"of whom {found.expected:,.1f} would buy as things are" in str(found)
-        assert found.requests == 1
+        assert preview.members == 100
+        assert preview.held_out + preview.treated == 100
+        assert 0 < preview.held_out < 30
+        assert preview.suppressed == 1
+        assert preview.reachable == preview.treated
+        assert preview.cost == preview.treated * Decimal("0.25")
+        assert f"of whom {preview.expected:,.1f} would buy as things are" in str(
+            preview
+        )
+        assert preview.requests == 1
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
     def test_counts_the_requests_that_are_sent(self, site, crm, monkeypatch):
@@ -65,27 +67,27 @@ class TestPreview:
         )
         with Receiver() as receiver:
             to = crm(receiver)
-            found = run.preview(plan(to, control=0.0), clock=site.clock)
+            preview = run.preview(plan(to, control=0.0), clock=site.clock)
             send(site, to, control=0.0)
 
-        assert found.reachable == 50
-        assert found.requests == receiver.taken.requests == 15
+        assert preview.reachable == 50
+        assert preview.requests == receiver.taken.requests == 15
 
     def test_names_the_event_that_a_setting_has_predicted(self, site, monkeypatch):
         """And not the use case's own outcome."""
         monkeypatch.setenv("PROPENSITY_LABEL_EVENT", "sign_up")
 
-        found = run.preview(plan(), clock=site.clock)
+        preview = run.preview(plan(), clock=site.clock)
 
-        assert "would have the event sign_up as things are" in str(found)
+        assert "would have the event sign_up as things are" in str(preview)
 
     @pytest.mark.long
     def test_is_what_is_sent(self, site):
-        found = run.preview(plan(), clock=site.clock)
+        preview = run.preview(plan(), clock=site.clock)
         delivery = send(site)
 
-        assert delivery.tallies["add"].sent == found.treated
-        assert delivery.held_out == found.held_out
+        assert delivery.tallies["add"].sent == preview.treated
+        assert delivery.held_out == preview.held_out
 
     @pytest.mark.long
     @pytest.mark.parametrize(
@@ -98,11 +100,11 @@ class TestPreview:
         ],
     )
     def test_has_the_best_users(self, site, rule, members):
-        found = run.preview(plan(rule=rule, control=0.0), clock=site.clock)
+        preview = run.preview(plan(rule=rule, control=0.0), clock=site.clock)
 
-        assert found.members == found.treated == members
+        assert preview.members == preview.treated == members
         best = [(n + 1) / 400 for n in range(USERS)][-members:]
-        assert found.expected == pytest.approx(sum(best))
+        assert preview.expected == pytest.approx(sum(best))
 
     @pytest.mark.long
     def test_names_what_is_missing(self, site):
@@ -161,11 +163,11 @@ class TestLedger:
             to = crm(receiver, remove=True)
             send(site, to)
             assert send(site, to).is_complete
-            taken = receiver.taken.requests
+            requests = receiver.taken.requests
             with pytest.raises(RequestError, match="have left since"):
                 send(site, to, until=MONDAY)
 
-        assert receiver.taken.requests == taken
+        assert receiver.taken.requests == requests
 
     def test_takes_users_off_a_list_before_it_adds_others(self, site, crm):
         with Receiver() as receiver:

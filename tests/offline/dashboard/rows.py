@@ -373,14 +373,14 @@ def full() -> dict[str, Sequence[Row]]:
     }
 
 
-def readings(found: Mapping[str, Sequence[Row]], **missing: str) -> list[Reading]:
+def readings(rows: Mapping[str, Sequence[Row]], **missing: str) -> list[Reading]:
     """What the statements gave, all of them: no rows where a test names none."""
     return [
         Reading(
             name=source.name,
             title=source.title,
             text=statement(source.file),
-            rows=found.get(source.name, ()),
+            rows=rows.get(source.name, ()),
             missing=missing.get(source.name, ""),
         )
         for source in SOURCES

@@ -26,13 +26,13 @@ from tests.shop import DAY
 PAGE = "use-case-ga4_purchase.html"
 
 
-def told(*weeks, published=()) -> str:
+def sentences_of(*weeks, published=()) -> str:
     return " ".join(text for text, _ in sentences(weeks, published))
 
 
 def pages(*weeks, published=()) -> dict[str, str]:
-    found = {"evaluations": weeks, "publications": published}
-    return site(readings(found), KNOWN, WINDOW, place="p.d")
+    rows = {"evaluations": weeks, "publications": published}
+    return site(readings(rows), KNOWN, WINDOW, place="p.d")
 
 
 class TestSentences:
@@ -48,12 +48,12 @@ class TestSentences:
         """By whether the interval of paid over promised has 1 in it."""
         week = evaluation(**VALUE | {"value_ratio_low": low, "value_ratio_high": high})
 
-        said = told(week)
+        text = sentences_of(week)
         assert (
             "In the week of 2026-02-24 users were promised to pay 12,000.50 in all, "
             f"and paid 13,050.50, 1.09 of it (95% interval {low:.2f} to {high:.2f})"
-        ) in said
-        assert f"{why} the difference." in said
+        ) in text
+        assert f"{why} the difference." in text
 
     def test_add_up_final_weeks(self):
         """A week's sum says little; a provisional one is left out of the sum."""
@@ -63,7 +63,7 @@ class TestSentences:
             evaluation(3, **VALUE),
         ]
 
-        assert told(*weeks).endswith(
+        assert sentences_of(*weeks).endswith(
             "Over 2 final weeks 24,001.00 were promised, and 23,049.50 came: 0.96 of "
             "it."
         )
@@ -78,7 +78,7 @@ class TestSentences:
             for week in (AS_OF - 2 * WEEK - n * DAY for n in range(8))
         ]
 
-        assert "Over 2 final weeks 24,001.00 were promised" in told(*days)
+        assert "Over 2 final weeks 24,001.00 were promised" in sentences_of(*days)
 
     def test_add_up_a_promise_once(self):
         """Defect: where 01 runs every second week, the week between is measured by the
@@ -89,7 +89,7 @@ class TestSentences:
             for n in range(1, 7)
         ]
 
-        assert told(*weeks).endswith(
+        assert sentences_of(*weeks).endswith(
             "Over 3 final weeks 36,001.50 were promised, and 39,151.50 came: 1.09 of "
             "it."
         )
@@ -101,14 +101,16 @@ class TestSentences:
             for n in range(4)
         ]
 
-        said = told(*fortnights)
-        assert "In the 14 days from 2026-02-24 on users were promised" in said
-        assert "Over 2 final spans of 14 days 24,001.00 were promised" in said
-        assert "week" not in said
+        text = sentences_of(*fortnights)
+        assert "In the 14 days from 2026-02-24 on users were promised" in text
+        assert "Over 2 final spans of 14 days 24,001.00 were promised" in text
+        assert "week" not in text
 
     def test_are_about_the_newest_week_with_sums(self):
         """A version of before there were amounts has none."""
-        assert "the week of 2026-02-17" in told(evaluation(1), evaluation(2, **VALUE))
+        assert "the week of 2026-02-17" in sentences_of(
+            evaluation(1), evaluation(2, **VALUE)
+        )
 
     @pytest.mark.parametrize("promised", [Decimal(0), Decimal("5")])
     def test_make_up_no_interval(self, promised):
@@ -118,13 +120,13 @@ class TestSentences:
             "value_observed": Decimal(7),
         }
 
-        said = told(evaluation(1, **changed), evaluation(2, **changed))
-        assert "and paid 7.00." in said
-        assert "interval" not in said
+        text = sentences_of(evaluation(1, **changed), evaluation(2, **changed))
+        assert "and paid 7.00." in text
+        assert "interval" not in text
 
     def test_are_none_without_amounts(self):
         """Nor is there a tile or a chart."""
-        assert told(evaluation(1), evaluation(2)) == ""
+        assert sentences_of(evaluation(1), evaluation(2)) == ""
         assert tiles([evaluation()]) == []
         assert charts([evaluation()]) == []
 
@@ -134,7 +136,7 @@ class TestPromise:
 
     def test_is_told_with_the_interval_of_what_will_be_paid(self):
         """On the overview, and on the use case's page as a tile and in the chart."""
-        made = pages(
+        files = pages(
             evaluation(1, **VALUE),
             evaluation(2, **VALUE),
             published=[publication(**PROMISE), publication(1, **PROMISE)],
@@ -145,10 +147,10 @@ class TestPromise:
                 "In the 7 days from 2026-03-03 on users are promised to pay 14,000.25 "
                 "in all; what they will pay lies between 9,100.00 and 21,500.00 with "
                 "95%."
-            ) in words(made[name])
-        said = words(made[PAGE])
-        assert "Promised from 2026-03-03 on 14k 9,100 to 21.5k with 95%" in said
-        assert "the last of which is not paid yet" in said
+            ) in words(files[name])
+        text = words(files[PAGE])
+        assert "Promised from 2026-03-03 on 14k 9,100 to 21.5k with 95%" in text
+        assert "the last of which is not paid yet" in text
 
     def test_without_an_interval_has_none(self):
         """A sentence has no dash for a number."""
@@ -162,7 +164,9 @@ class TestPromise:
 
     def test_comes_before_any_week_has_outcomes(self):
         """The first publication of all has a promise, too."""
-        assert told(published=[publication(**PROMISE)]).startswith("In the 7 days")
+        assert sentences_of(published=[publication(**PROMISE)]).startswith(
+            "In the 7 days"
+        )
         [tile] = tiles([], [publication(**PROMISE)])
         assert tile.source == "publications.value_promised"
 
@@ -180,7 +184,7 @@ class TestPromise:
     def test_is_none_where_nothing_is_open(self, published):
         weeks = [evaluation(1, **VALUE), evaluation(2, **VALUE)]
 
-        assert told(*weeks, published=published) == told(*weeks)
+        assert sentences_of(*weeks, published=published) == sentences_of(*weeks)
         assert tiles(weeks, published) == tiles(weeks)
         assert charts(weeks, published) == charts(weeks)
 
@@ -188,21 +192,21 @@ class TestPromise:
 class TestPages:
     def test_have_sums_and_intervals_of_each_week(self):
         """The overview what it is worth; the use case a tile, two charts, columns."""
-        made = pages(evaluation(1, **VALUE), evaluation(2, **VALUE))
+        files = pages(evaluation(1, **VALUE), evaluation(2, **VALUE))
 
-        assert "users were promised to pay 12,000.50" in words(made["index.html"])
-        said = words(made[PAGE])
-        assert "12k / 13.1k" in said
-        assert "12,000.50 13,050.50 1.09 (0.81 to 1.46) 0.710 (0.620 to 0.800)" in said
+        assert "users were promised to pay 12,000.50" in words(files["index.html"])
+        text = words(files[PAGE])
+        assert "12k / 13.1k" in text
+        assert "12,000.50 13,050.50 1.09 (0.81 to 1.46) 0.710 (0.620 to 0.800)" in text
         for heading in ("Promised and paid by week", "Paid over promised by week"):
-            assert heading in said
+            assert heading in text
 
     def test_keep_their_columns_where_one_week_has_no_sums(self):
         """Those of the others stand where they belong."""
         (case,) = cases(
             {
-                one.name: one
-                for one in readings(
+                reading.name: reading
+                for reading in readings(
                     {"evaluations": [evaluation(1), evaluation(2, **VALUE)]}
                 )
             },
@@ -210,14 +214,14 @@ class TestPages:
             as_of=AS_OF,
         )
         assert len(case.weeks) == 2
-        made = pages(*case.weeks)[PAGE]
+        files = pages(*case.weeks)[PAGE]
 
-        assert "— — — —" in words(made)
+        assert "— — — —" in words(files)
 
     def test_have_no_word_of_it_without_amounts(self):
         """Neither a column nor an empty chart."""
-        made = pages(evaluation(1), evaluation(2))
+        files = pages(evaluation(1), evaluation(2))
 
         for name in ("index.html", PAGE):
             for word in ("were promised", "Promised", "Paid", "Gini"):
-                assert word not in words(made[name])
+                assert word not in words(files[name])

@@ -27,10 +27,10 @@ FILES = (
 TAB, ENTER = "\ue004", "\ue007"
 
 
-def written(folder: Path, found, known) -> Path:
+def written(folder: Path, rows, known) -> Path:
     """A site in a folder."""
     folder.mkdir()
-    for name, page in site(readings(found), known, WINDOW, place="p.d").items():
+    for name, page in site(readings(rows), known, WINDOW, place="p.d").items():
         (folder / name).write_text(page, "utf-8")
     return folder
 

@@ -31,53 +31,57 @@ from tests.offline.dashboard.rows import (
 )
 
 
-def case(known=KNOWN, **found):
+def case(known=KNOWN, **rows):
     """The only use case of a deployment with some rows."""
-    (one,) = cases({r.name: r for r in readings(found)}, known, as_of=AS_OF)
-    return one
+    (shop,) = cases({r.name: r for r in readings(rows)}, known, as_of=AS_OF)
+    return shop
 
 
-def told(pairs) -> str:
+def text_of(pairs) -> str:
     return " ".join(text for text, _ in pairs)
 
 
 class TestChanges:
     def test_within_the_intervals_are_chance(self):
         """A ROC AUC whose interval has the one before has not changed."""
-        one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=0.79)])
+        shop = case(evaluations=[evaluation(1), evaluation(2, roc_auc=0.79)])
 
-        assert "0.800 (95% interval 0.780 to 0.820), after 0.790" in told(one.changes())
-        assert "chance explains that" in told(one.changes())
+        assert "0.800 (95% interval 0.780 to 0.820), after 0.790" in text_of(
+            shop.changes()
+        )
+        assert "chance explains that" in text_of(shop.changes())
 
     @pytest.mark.parametrize("before", [0.775, 0.825])
     def test_of_two_weeks_have_the_chance_of_both(self, before):
         """Beyond one interval, and not beyond what both of them allow: 0.028."""
         ends = {"roc_auc_low": before - 0.02, "roc_auc_high": before + 0.02}
-        one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=before, **ends)])
+        shop = case(evaluations=[evaluation(1), evaluation(2, roc_auc=before, **ends)])
 
-        assert f"after {before}: chance explains that" in told(one.changes())
+        assert f"after {before}: chance explains that" in text_of(shop.changes())
 
     def test_without_an_interval_are_only_said(self):
-        one = case(
+        shop = case(
             evaluations=[evaluation(1), evaluation(2, roc_auc=0.7, roc_auc_high=None)]
         )
 
-        assert "after 0.700." in told(one.changes())
+        assert "after 0.700." in text_of(shop.changes())
 
     def test_name_the_version_before_where_it_was_another(self):
         """What has changed is then the model."""
         weeks = [evaluation(1), evaluation(2, roc_auc=0.7, model_version=2)]
 
-        assert "after 0.700 by version 2: " in told(case(evaluations=weeks).changes())
+        assert "after 0.700 by version 2: " in text_of(
+            case(evaluations=weeks).changes()
+        )
 
     def test_beyond_the_intervals_are_more_than_chance(self):
         """It is said, whichever way it went."""
         for before in (0.7, 0.9):
             ends = {"roc_auc_low": before - 0.02, "roc_auc_high": before + 0.02}
             weeks = [evaluation(1), evaluation(2, roc_auc=before, **ends)]
-            one = case(evaluations=weeks)
+            shop = case(evaluations=weeks)
 
-            assert "more than chance explains" in told(one.changes())
+            assert "more than chance explains" in text_of(shop.changes())
 
     def test_compare_with_the_newest_week_that_ranks(self):
         """A week of one class between them has no ROC AUC to compare with."""
@@ -87,7 +91,7 @@ class TestChanges:
             evaluation(3, roc_auc=0.81),
         ]
 
-        assert "after 0.810" in told(case(evaluations=weeks).changes())
+        assert "after 0.810" in text_of(case(evaluations=weeks).changes())
 
     @pytest.mark.parametrize(
         ("users", "why"),
@@ -97,15 +101,15 @@ class TestChanges:
         """Outcomes of one class are another thing than none."""
         week = evaluation(1, outcome="one_class", roc_auc=None, users=users)
 
-        assert why in told(case(evaluations=[week]).changes())
+        assert why in text_of(case(evaluations=[week]).changes())
 
     def test_leave_shadows_out(self):
         """What was scored to compare alone is not what was published."""
         shadow = evaluation(1, is_shadow=True, roc_auc=0.99, users=9_999)
-        one = case(evaluations=[shadow, evaluation(1)])
+        shop = case(evaluations=[shadow, evaluation(1)])
 
-        assert "0.800" in told(one.changes())
-        assert "0.990" not in told(one.changes())
+        assert "0.800" in text_of(shop.changes())
+        assert "0.990" not in text_of(shop.changes())
 
     def test_say_how_many_users_more(self):
         """The table has the logarithm of their number."""
@@ -114,8 +118,9 @@ class TestChanges:
             drift("users", "count", value=7.5, users=None, as_of=AS_OF - WEEK),
         ]
 
-        assert "1,998 users got a probability on 2026-03-03, 10.5% more than" in told(
-            case(drift=rows).changes()
+        assert (
+            "1,998 users got a probability on 2026-03-03, 10.5% more than"
+            in text_of(case(drift=rows).changes())
         )
 
     def test_name_a_version_while_it_is_new(self):
@@ -125,9 +130,9 @@ class TestChanges:
 
         assert (
             "Version 4 was trained as of 2026-03-03 and kept aside: log loss"
-            in told(case(versions=[new, old]).changes())
+            in text_of(case(versions=[new, old]).changes())
         )
-        assert "Version" not in told(case(versions=[old]).changes())
+        assert "Version" not in text_of(case(versions=[old]).changes())
 
     def test_say_of_a_training_that_was_cut_off_what_is_known(self):
         """It is neither promoted nor kept aside: the pointer says which one serves."""
@@ -135,17 +140,19 @@ class TestChanges:
 
         assert (
             "Version 4 was trained as of 2026-03-03 and left undecided: its training"
-            in told(case(versions=[row]).changes())
+            in text_of(case(versions=[row]).changes())
         )
 
 
 class TestWorth:
     def test_is_what_the_budget_reaches_beyond_chance(self):
         """Of 200 users 90 bought, where 17 were to be expected."""
-        one = case(evaluations=[evaluation(1)])
+        shop = case(evaluations=[evaluation(1)])
 
-        assert "The best 10% (200 users) held 90 of those who buy" in told(one.worth())
-        assert "at random would have held 17" in told(one.worth())
+        assert "The best 10% (200 users) held 90 of those who buy" in text_of(
+            shop.worth()
+        )
+        assert "at random would have held 17" in text_of(shop.worth())
 
     @pytest.mark.parametrize(
         ("changed", "words"),
@@ -159,17 +166,17 @@ class TestWorth:
     )
     def test_is_a_sentence_for_one_user_and_for_no_buyer(self, changed, words):
         """A share of nobody is no share."""
-        assert words in told(case(evaluations=[evaluation(1, **changed)]).worth())
+        assert words in text_of(case(evaluations=[evaluation(1, **changed)]).worth())
 
     def test_of_alerts_that_cost_more_is_said_so(self):
         """A negative saving is none."""
         known = {"card_fraud": Known(outcome="are fraud", is_of_events=True)}
-        one = case(known, evaluations=[fraud_day(1, saved=Decimal(-100))])
+        shop = case(known, evaluations=[fraud_day(1, saved=Decimal(-100))])
 
-        said = "Alerts cost 100.00 more than they saved over 1 day"
-        assert said in told(one.worth())
+        sentence = "Alerts cost 100.00 more than they saved over 1 day"
+        assert sentence in text_of(shop.worth())
         empty = {reading.name: reading for reading in readings({})}
-        assert fraud.content(empty, [one])["headline"].startswith(said)
+        assert fraud.content(empty, [shop])["headline"].startswith(sentence)
 
     def test_of_alerts_is_what_they_saved_by_all_versions(self):
         """Two versions may serve on one day: both count, and it is one day."""
@@ -181,7 +188,7 @@ class TestWorth:
             fraud_day(2),
         ]
 
-        text = told(case(known, evaluations=rows).worth())
+        text = text_of(case(known, evaluations=rows).worth())
         assert "Alerts saved 1,700.00 of 3,000.00 in losses over 2 days" in text
 
     def test_of_alerts_adds_up_within_a_currency_alone(self):
@@ -193,13 +200,15 @@ class TestWorth:
             rows = [fraud_day(1, use_case=name, saved=Decimal(100))]
             return case({name: known}, evaluations=rows)
 
-        def headline(*found):
+        def headline(*use_cases):
             empty = {reading.name: reading for reading in readings({})}
-            return fraud.content(empty, found)["headline"]
+            return fraud.content(empty, use_cases)["headline"]
 
         ours, theirs = event("cards", "EUR"), event("wires", "EUR")
         assert headline(ours, theirs).startswith("Alerts saved 200.00 EUR over 1 day")
-        assert "Alerts saved 100.00 EUR of 1,000.00 EUR in losses" in told(ours.worth())
+        assert "Alerts saved 100.00 EUR of 1,000.00 EUR in losses" in text_of(
+            ours.worth()
+        )
         assert headline(ours, event("cash", "USD"), event("gifts"), event("coins")) == (
             "Alerts saved 100.00 EUR (cards); saved 100.00 USD (cash); "
             "saved 100.00 (gifts); saved 100.00 (coins), "
@@ -216,7 +225,7 @@ class TestWorth:
     )
     def test_of_an_audience_has_its_interval(self, verdict, words):
         """The newest week alone speaks for an audience."""
-        one = case(
+        shop = case(
             evaluations=[evaluation()],
             lift=[lift(2, verdict=verdict), lift(3, conversion_difference=0.9)],
         )
@@ -224,8 +233,8 @@ class TestWorth:
         assert (
             f"Audience winback: {words}; conversions of the treated less those of the "
             "held out are 2.0 percentage points (95% interval −1.0 to 5.0, "
-        ) in told(one.worth())
-        assert "90.0" not in told(one.worth())
+        ) in text_of(shop.worth())
+        assert "90.0" not in text_of(shop.worth())
 
     def test_of_an_audience_where_few_convert_has_two_decimals(self):
         """Beside a verdict no interval may look like nothing."""
@@ -250,8 +259,8 @@ class TestWorth:
 
 
 class TestDeeds:
-    def deeds(self, known=KNOWN, **found):
-        return [*case(known, **found).deeds()]
+    def deeds(self, known=KNOWN, **rows):
+        return [*case(known, **rows).deeds()]
 
     def test_are_none_where_all_is_well(self):
         """Fresh figures, a champion, no alarm."""
@@ -288,9 +297,9 @@ class TestDeeds:
             alarm(name="medium", distance=0.2, message="b"),
             alarm(name="source", distance=0.7, message="a"),
         ]
-        found = self.deeds(evaluations=[evaluation()], drift=rows)
+        deeds = self.deeds(evaluations=[evaluation()], drift=rows)
 
-        assert [deed.text[-2] for deed in found] == ["a", "b", "c"]
+        assert [deed.text[-2] for deed in deeds] == ["a", "b", "c"]
 
     @pytest.mark.parametrize("turn", [1, -1])
     def test_that_moved_alike_come_in_the_answer_s_order(self, turn):
@@ -317,7 +326,7 @@ class TestDeeds:
 
         assert (
             [row["name"] for row in case(drift=rows).alarms]
-            == [one.name for one in answer.alarms]
+            == [alarm.name for alarm in answer.alarms]
             == sorted(names)
         )
 
@@ -330,10 +339,10 @@ class TestDeeds:
     def test_count_alarms_beyond_a_few(self):
         """Forty broken features are not forty lines."""
         rows = [alarm(name=f"feature_{n}") for n in range(40)]
-        found = self.deeds(evaluations=[evaluation()], drift=rows)
+        deeds = self.deeds(evaluations=[evaluation()], drift=rows)
 
-        assert len(found) == 4
-        assert found[-1].text == "See 37 more alarms on its page."
+        assert len(deeds) == 4
+        assert deeds[-1].text == "See 37 more alarms on its page."
 
     def test_are_to_look_where_figures_stopped(self):
         """Two horizons without an evaluation are late; one is not."""
@@ -420,10 +429,10 @@ class TestDeeds:
 def test_words_are_of_the_event_that_a_setting_has_predicted():
     """And not the use case's own, which are of another event."""
     settings = Settings(project="p", label_event="sign_up")
-    found = run.known([], None, settings=settings)["ga4_purchase"]
+    facts = run.known([], None, settings=settings)["ga4_purchase"]
 
-    assert found.title == "sign_up within the horizon"
-    assert found.outcome == "have the event sign_up"
+    assert facts.title == "sign_up within the horizon"
+    assert facts.outcome == "have the event sign_up"
 
 
 class TestClipped:

@@ -54,12 +54,12 @@ class TestFilled:
     @given(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
     def test_lets_no_text_out_of_its_quotes(self, value):
         """Whatever is in a text stays one text."""
-        (found,) = sqlglot.parse_one(
+        (parsed,) = sqlglot.parse_one(
             f"SELECT {literal(value)}", read="bigquery"
         ).selects
 
-        assert found.is_string
-        assert found.this == value
+        assert parsed.is_string
+        assert parsed.this == value
 
     def test_takes_no_value_of_another_type(self):
         """A mistake is not written as if it were SQL."""

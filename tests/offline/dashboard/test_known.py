@@ -14,10 +14,10 @@ def test_a_removed_use_case_has_no_champion(site):
     registry = Registry(site.artifacts, "of_last_year")
     registry.promote(0, model_sha256="0" * 64, at=NOW, instead_of=None)
 
-    told = known(
+    facts = known(
         ["of_last_year", "ga4_purchase"], site.artifacts, settings=site.settings
     )
 
-    removed = told["of_last_year"]
+    removed = facts["of_last_year"]
     assert (removed.has_folder, removed.champion) == (False, None)
-    assert told["ga4_purchase"].has_folder
+    assert facts["ga4_purchase"].has_folder

@@ -52,10 +52,10 @@ def test_has_no_row_of_the_day_after(site):
 def test_has_no_alarm_of_outcomes_that_came_later():
     """Rows of drift are of the publication; those of its outcomes come a week later."""
     of_outcomes = alarm(thing="outcome", name="roc_auc", message="ranks are off")
-    found = readings({"drift": [alarm(message="a tag is lost"), of_outcomes]})
+    results = readings({"drift": [alarm(message="a tag is lost"), of_outcomes]})
 
     def shown(window):
-        return words(site_of(found, KNOWN, window, place="p")["index.html"])
+        return words(site_of(results, KNOWN, window, place="p")["index.html"])
 
     today, then = shown(rows.WINDOW), shown(replace(rows.WINDOW, is_past=True))
     assert "tag is lost" in today

@@ -34,15 +34,18 @@ FOLDER = st.text("abcdefgh-._0123456789", min_size=1).filter(
 @pytest.fixture(scope="module")
 def site(module_workplace) -> Iterator[Site]:
     """Two evaluated weeks, the newest with a report; and one of no week at all."""
-    made = Site(module_workplace)
-    made.fill()
+    deployment = Site(module_workplace)
+    deployment.fill()
     for week in (NEWEST, DAY - 9 * WEEK):
         write_report(
-            made.artifacts, "ga4_purchase", week=week, page=f"<p>the week of {week}</p>"
+            deployment.artifacts,
+            "ga4_purchase",
+            week=week,
+            page=f"<p>the week of {week}</p>",
         )
-    yield made
-    made.warehouse.close()
-    made.artifacts.close()
+    yield deployment
+    deployment.warehouse.close()
+    deployment.artifacts.close()
 
 
 def links(page: str) -> list[str]:
@@ -103,11 +106,11 @@ class TestFind:
         days = [fraud_day(n) for n in range(1, ROWS + 4)]
         for row in days:
             write_report(site.artifacts, "card_fraud", week=row["week"], page="x")
-        found = reports.find(days, site.artifacts, as_of=DAY)
+        result = reports.find(days, site.artifacts, as_of=DAY)
 
         newest = {row["week"] for row in days[:ROWS]}
-        assert {*found.links["card_fraud"]} == newest
-        assert len(found.copies) == ROWS
+        assert {*result.links["card_fraud"]} == newest
+        assert len(result.copies) == ROWS
 
     def test_leaves_names_alone_that_no_folder_has(self, site):
         """A row may hold anything as the name of its use case."""
@@ -139,20 +142,20 @@ class TestPages:
                 reports={row["week"]: f"reports/{row['week']}.html" for row in rows},
             )
         }
-        made = pages_of(readings({"evaluations": rows}), known, WINDOW, place="p.d")
+        files = pages_of(readings({"evaluations": rows}), known, WINDOW, place="p.d")
 
         expected = [f"reports/{row['week']}.html" for row in rows]
-        assert links(made["use-case-card_fraud.html"]) == expected
-        assert links(made["fraud.html"]) == expected[:7]
+        assert links(files["use-case-card_fraud.html"]) == expected
+        assert links(files["fraud.html"]) == expected[:7]
 
     def test_have_no_link_where_there_is_no_report(self):
         """Of a week that was evaluated before there were reports."""
         known = {"ga4_purchase": Known(champion=3)}
         rows = [evaluation(1), evaluation(2)]
-        made = pages_of(readings({"evaluations": rows}), known, WINDOW, place="p.d")
+        files = pages_of(readings({"evaluations": rows}), known, WINDOW, place="p.d")
 
-        assert links(made[PAGE]) == []
-        assert "leads to its report" not in made[PAGE]
+        assert links(files[PAGE]) == []
+        assert "leads to its report" not in files[PAGE]
 
 
 def test_copies_are_written_before_what_leads_to_them():

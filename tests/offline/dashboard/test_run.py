@@ -66,8 +66,8 @@ class Site:
 
     def rows(self, name: str, window: Window = WINDOW) -> list[dict[str, Any]]:
         """What a statement gives."""
-        found = {one.name: one for one in self.read(window)}
-        return [dict(row) for row in found[name].rows]
+        [reading] = [r for r in self.read(window) if r.name == name]
+        return [dict(row) for row in reading.rows]
 
     def run(self, *arguments: str) -> int:
         with entered(self.environment):
@@ -259,11 +259,11 @@ class Site:
 @pytest.fixture(scope="module")
 def site(module_workplace) -> Iterator[Site]:
     """A deployment with rows; tests read it, and write elsewhere."""
-    made = Site(module_workplace)
-    made.fill()
-    yield made
-    made.warehouse.close()
-    made.artifacts.close()
+    deployment = Site(module_workplace)
+    deployment.fill()
+    yield deployment
+    deployment.warehouse.close()
+    deployment.artifacts.close()
 
 
 class TestStatements:
@@ -277,10 +277,8 @@ class TestStatements:
 
     def test_read_trainings_of_a_year_more(self, site):
         """A champion may be older than the weeks that are shown."""
-        assert [row["use_case"] for row in site.rows("versions")] == [
-            "card_fraud",
-            "ga4_purchase",
-        ]
+        names = [row["use_case"] for row in site.rows("versions")]
+        assert names == ["card_fraud", "ga4_purchase"]
 
     def test_read_publications_of_the_window(self, site):
         """With what each promised and billed."""
@@ -315,12 +313,8 @@ class TestStatements:
 
         assert (scored["scores"], scored["latency_p99_ms"]) == (2, 120.0)
         assert (alerted["scored"], alerted["alerts"]) == (2, 1)
-        assert [
-            (row["reason"], row["messages"]) for row in site.rows("dead_letters")
-        ] == [
-            ("bad_value", 1),
-            ("malformed_json", 1),
-        ]
+        letters = {row["reason"]: row["messages"] for row in site.rows("dead_letters")}
+        assert letters == {"bad_value": 1, "malformed_json": 1}
 
     def test_count_members_and_what_arrived(self, site):
         """By group, and by status."""
@@ -335,12 +329,14 @@ class TestStatements:
     def test_give_the_same_by_the_text_that_is_shown(self, site):
         """With its parameters as values. Where tables are is what the emulator is told
         beside it: it has no system variables."""
-        for one in site.read():
-            lines = one.text.splitlines()
+        for reading in site.read():
+            lines = reading.text.splitlines()
             assert lines[1] == f"SET @@dataset_id = '{site.settings.dataset}';"
             shown = "\n".join(lines[2:])
 
-            assert site.warehouse.table(shown).to_pylist() == list(one.rows), one.name
+            assert site.warehouse.table(shown).to_pylist() == list(reading.rows), (
+                reading.name
+            )
 
     def test_are_bounded_by_dates(self):
         """Each names a first day and a last one, or moments."""
@@ -358,12 +354,12 @@ class TestCommand:
         folder = tmp_path / "new" / "site"
         for _ in range(2):
             assert site.run("--out", str(folder), "--as-of", str(DAY)) == Exit.DONE
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
 
         names = {file.name for file in folder.iterdir()}
         assert "use-case-ga4_purchase.html" in names
-        assert f"Open {folder / 'index.html'}" in told
-        assert f"{len(names)} pages" in told
+        assert f"Open {folder / 'index.html'}" in output
+        assert f"{len(names)} pages" in output
         for file in folder.iterdir():
             assert SOMEBODY not in file.read_text(), file.name
 
@@ -377,19 +373,19 @@ class TestCommand:
         names = site.artifacts.names("shown/here/")
         assert "shown/here/sql.html" in names
         with site.workplace.storage.client() as client:
-            found = client.bucket(site.settings.bucket).get_blob(names[0])
-            assert found.content_type.startswith("text/html")
+            blob = client.bucket(site.settings.bucket).get_blob(names[0])
+            assert blob.content_type.startswith("text/html")
 
     def test_says_what_a_dry_run_would_read_and_write(self, site, tmp_path, capsys):
         """And does neither."""
         folder = tmp_path / "site"
         assert site.run("--out", str(folder), "--dry-run") == Exit.DONE
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
 
         for source in SOURCES:
-            assert source.file in told
-        assert f"{folder}/index.html" in told
-        assert "Nothing was read or written." in told
+            assert source.file in output
+        assert f"{folder}/index.html" in output
+        assert "Nothing was read or written." in output
         assert not folder.exists()
 
     def test_answers_a_program(self, site, tmp_path, capsys):

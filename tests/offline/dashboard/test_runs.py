@@ -12,7 +12,7 @@ def test_bills_are_of_the_weeks_that_are_shown():
     """Defect: versions are read of a year more, as one of them may serve, and what
     these had billed was in the sum beside half a year of the other runs."""
     before = WINDOW.days["since"] - timedelta(days=1)
-    found = {
+    rows = {
         "publications": [publication(bytes_billed=3 * 2**30)],
         "versions": [
             version(bytes_billed=2**30),
@@ -20,4 +20,4 @@ def test_bills_are_of_the_weeks_that_are_shown():
         ],
     }
 
-    assert "2 runs in this time, 4.0 GiB billed." in words(pages(found)["runs.html"])
+    assert "2 runs in this time, 4.0 GiB billed." in words(pages(rows)["runs.html"])

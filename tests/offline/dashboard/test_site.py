@@ -72,8 +72,8 @@ class Read(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def pages(found, known=KNOWN, **missing) -> dict[str, str]:
-    return site(readings(found, **missing), known, WINDOW, place="p.propensity")
+def pages(rows, known=KNOWN, **missing) -> dict[str, str]:
+    return site(readings(rows, **missing), known, WINDOW, place="p.propensity")
 
 
 def words(page: str) -> str:
@@ -120,11 +120,9 @@ class TestPages:
             if name == "sql.html":
                 continue
             for part in ("figure", r'li class="tile"', r"p class=\"note\""):
-                for found in re.findall(
-                    rf"<{part}>.*?</{part.split()[0]}>", page, re.S
-                ):
-                    if re.search(r"\d", words(found)) and "Written" not in found:
-                        assert "sql.html#" in found, (name, found[:300])
+                for html in re.findall(rf"<{part}>.*?</{part.split()[0]}>", page, re.S):
+                    if re.search(r"\d", words(html)) and "Written" not in html:
+                        assert "sql.html#" in html, (name, html[:300])
             tables = page.count("<table>")
             assert (
                 len(
@@ -153,11 +151,11 @@ class TestPages:
             ("index", "ROC AUC"),
             ("use-case-ga4_purchase", "ROC AUC"),
         ):
-            found = re.search(
+            link = re.search(
                 rf"<span>{number}.*?href=\"([^\"]*)", whole[f"{name}.html"]
             )
-            assert found
-            assert found[1] == "sql.html#evaluations.roc_auc"
+            assert link
+            assert link[1] == "sql.html#evaluations.roc_auc"
 
     def test_say_what_they_are_about(self, whole):
         """Of what the demo shows too: figures of every table arrive on its page."""
@@ -200,8 +198,8 @@ class TestNothing:
     @pytest.mark.parametrize("name", [source.name for source in SOURCES])
     def test_of_a_missing_table_is_said_where_it_is_missed(self, name):
         """The other pages are as they were, and no page fails."""
-        found = {**full(), name: ()}
-        there = pages(found, {**KNOWN, **CARDS}, **{name: "no table of that name"})
+        rows = {**full(), name: ()}
+        there = pages(rows, {**KNOWN, **CARDS}, **{name: "no table of that name"})
 
         assert "no table of that name" in words(there["index.html"])
         assert "no table of that name" in words(there["sql.html"])
@@ -266,7 +264,7 @@ class TestNames:
         of the pages are those of an ordinary name."""
 
         def named(word: str) -> dict[str, str]:
-            found = {
+            rows = {
                 "evaluations": [
                     evaluation(use_case=word),
                     evaluation(2, use_case=word),
@@ -281,15 +279,15 @@ class TestNames:
                 "lift": [lift(use_case=word, audience=word, verdict=word)],
             }
             known = {word: Known(title=word, outcome=word, champion=3)}
-            return pages(found, known, alerts=word)
+            return pages(rows, known, alerts=word)
 
-        def shape(found: dict[str, str]) -> list[tuple[list[str], list[str]]]:
-            read = [Read(page) for _, page in sorted(found.items())]
-            return sorted((one.tags, one.handlers) for one in read)
+        def shape(files: dict[str, str]) -> list[tuple[list[str], list[str]]]:
+            pages = [Read(page) for _, page in sorted(files.items())]
+            return sorted((page.tags, page.handlers) for page in pages)
 
-        found = named(name)
-        assert shape(found) == shape(named("ordinary"))
-        for file, page in found.items():
+        files = named(name)
+        assert shape(files) == shape(named("ordinary"))
+        for file, page in files.items():
             assert re.fullmatch(r"[a-z0-9_-]+\.html", file)
             page.encode()
 
@@ -337,9 +335,9 @@ class TestSize:
     def test_is_at_most_500_kb_a_page(self, use_cases, weeks, reasons):
         """However many use cases, weeks, reasons and audiences there are, and however
         long their names: a hundred and fifty use cases, and two years of weeks, too."""
-        found = many(use_cases, weeks, reasons)
+        rows = many(use_cases, weeks, reasons)
 
-        sizes = {name: len(page.encode()) for name, page in pages(found).items()}
+        sizes = {name: len(page.encode()) for name, page in pages(rows).items()}
         assert max(sizes.values()) <= LARGEST, sizes
 
 
@@ -354,11 +352,11 @@ class TestStream:
     def test_of_dead_letters_alone_is_not_one_that_nothing_came_by(
         self, messages, headline
     ):
-        found = pages({"dead_letters": [letters(messages=messages)]})
+        files = pages({"dead_letters": [letters(messages=messages)]})
 
-        assert headline in words(found["stream.html"])
+        assert headline in words(files["stream.html"])
         became = "became dead letters" if messages > 1 else "became a dead letter"
-        assert became in words(found["index.html"])
+        assert became in words(files["index.html"])
 
     def test_begins_with_its_first_hour(self):
         """Half a day at least, a week at most."""
@@ -369,7 +367,7 @@ class TestStream:
 
     def test_adds_up_use_cases_and_leaves_other_sources_out(self):
         """Scores that somebody asked for are no lag of the stream."""
-        found = {
+        rows = {
             "stream": [hour_of(), hour_of(use_case="card_fraud", received=50)],
             "latency": [
                 {
@@ -382,7 +380,7 @@ class TestStream:
                 }
             ],
         }
-        page = words(pages(found)["stream.html"])
+        page = words(pages(rows)["stream.html"])
 
         assert "150 messages in the last 7 days" in page
         assert "No event got a score" in page
@@ -391,11 +389,11 @@ class TestStream:
 class TestRuns:
     def test_have_what_a_publication_billed(self):
         """Beside trainings and evaluations; all of them are in the sum."""
-        found = {
+        rows = {
             "publications": [publication(bytes_billed=3 * 2**30, seconds=48.0)],
             "versions": [version(bytes_billed=2**30)],
         }
-        page = words(pages(found)["runs.html"])
+        page = words(pages(rows)["runs.html"])
 
         assert (
             "2026-03-03 08:30 publication ga4_purchase 2026-03-03, version 3 2,000 "
@@ -432,19 +430,19 @@ class TestDrift:
 class TestUseCase:
     def test_of_a_name_that_no_file_should_have_has_a_page_all_the_same(self):
         """By its hash."""
-        found = pages({"evaluations": [evaluation(use_case="a/b")]}, {})
+        files = pages({"evaluations": [evaluation(use_case="a/b")]}, {})
 
-        (file,) = [name for name in found if name.startswith("use-case-")]
+        (file,) = [name for name in files if name.startswith("use-case-")]
         assert re.fullmatch(r"use-case-[0-9a-f]{16}\.html", file)
-        assert "a/b" in words(found[file])
+        assert "a/b" in words(files[file])
 
     def test_shows_what_serves_and_its_shadow(self):
         """And that a person has pinned it."""
         known = {
             USE_CASE: Known(title="P", champion=3, is_pinned=True, shadow=2),
         }
-        found = {"versions": [version(3), version(2, promoted=False)]}
-        page = words(pages(found, known)["use-case-ga4_purchase.html"])
+        rows = {"versions": [version(3), version(2, promoted=False)]}
+        page = words(pages(rows, known)["use-case-ga4_purchase.html"])
 
         assert "Version 3 serves, pinned, version 2 in its shadow" in page
         assert "2, shadow" in page

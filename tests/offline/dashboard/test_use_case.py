@@ -10,9 +10,9 @@ def test_expects_of_a_week_what_was_said_of_that_week():
     """As the week's report does: a publication that was in force for a later week, too,
     said nothing of the users who came back in that."""
     before = evaluation(2)
-    said = drift("score", "roc_auc", as_of=before["week"], estimated_roc_auc=0.4321)
+    estimate = drift("score", "roc_auc", as_of=before["week"], estimated_roc_auc=0.4321)
     drawn = [
-        pages({"evaluations": [week, before], "drift": [said]})[
+        pages({"evaluations": [week, before], "drift": [estimate]})[
             "use-case-ga4_purchase.html"
         ]
         for week in (evaluation(), evaluation(prediction_as_of=before["week"]))

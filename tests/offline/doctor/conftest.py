@@ -129,7 +129,7 @@ class Place:
 
     def create_topics(self) -> None:
         """Create topics and subscriptions, whose names all places share."""
-        names = {one.target: "http://127.0.0.1:9" for one in functions.load()}
+        names = {function.target: "http://127.0.0.1:9" for function in functions.load()}
         local_topics.create(
             self.settings.project, self.settings.pubsub_endpoint, endpoints=names
         )
@@ -255,24 +255,24 @@ def prepared(emulators: Any, workplace: Workplace, ga4_dataset: str) -> Iterator
     environment = {**workplace.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
     place = replace(workplace, environment=environment)
     storage = emulators.state.folder / "storage"
-    made = Place(place, emulators.address("pubsub"), storage)
-    made.prepare()
-    yield made
-    made.close()
-    with subscriber_of(made) as subscriber, contextlib.suppress(NotFound):
+    deployment = Place(place, emulators.address("pubsub"), storage)
+    deployment.prepare()
+    yield deployment
+    deployment.close()
+    with subscriber_of(deployment) as subscriber, contextlib.suppress(NotFound):
         # What waits there would be found by the next test.
         subscriber.delete_subscription(
-            subscription=subscription_path(made, "dead-letters-replay")
+            subscription=subscription_path(deployment, "dead-letters-replay")
         )
-    made.create_topics()
+    deployment.create_topics()
 
 
 @pytest.fixture(scope="session")
 def healthy(emulators, bigquery_emulator) -> Iterator[Place]:
     """A healthy deployment that no test changes, or that is put back."""
     workplace = new_workplace(emulators, bigquery_emulator)
-    with prepared(emulators, workplace, export(workplace)) as made:
-        yield made
+    with prepared(emulators, workplace, export(workplace)) as deployment:
+        yield deployment
 
 
 @pytest.fixture
@@ -282,15 +282,15 @@ def place(healthy) -> Iterator[Place]:
     healthy.put_back()
 
 
-def told(report: Report) -> list[tuple[str, str]]:
+def findings_of(report: Report) -> list[tuple[str, str]]:
     """Return what was found, and that nothing failed."""
     assert report.failed == []
-    return [(one.check, one.what) for one in report.findings]
+    return [(finding.check, finding.what) for finding in report.findings]
 
 
 LOCAL = {
-    one.target: f"http://127.0.0.1:{9000 + number}"
-    for number, one in enumerate(functions.load())
+    function.target: f"http://127.0.0.1:{9000 + number}"
+    for number, function in enumerate(functions.load())
 }
 
 

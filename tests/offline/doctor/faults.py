@@ -150,10 +150,10 @@ def changed_export(place: Place) -> str:
         table = client.get_table(name)
         schema = [
             bigquery.SchemaField("user_first_touch_timestamp", "STRING")
-            if one.name == "user_first_touch_timestamp"
-            else one
-            for one in table.schema
-            if one.name != "traffic_source"
+            if field.name == "user_first_touch_timestamp"
+            else field
+            for field in table.schema
+            if field.name != "traffic_source"
         ]
         client.delete_table(name)
         client.create_table(bigquery.Table(f"{place.settings.project}.{name}", schema))

@@ -35,10 +35,10 @@ def examined(place: Place, *, setting: str = USE_CASE) -> set[str]:
     with entered(place.environment):
         exam = place.examination(settings=replace(place.settings, use_case=setting))
         try:
-            found = use_cases_of(exam)
+            use_cases = use_cases_of(exam)
         finally:
             exam.close()
-    return {one.name for one in found}
+    return {use_case.name for use_case in use_cases}
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ class TestAdvice:
         fault(place)
 
         [finding] = place.checked(check_champions)
-        told = f"propensity promote N --use-case {USE_CASE} --epoch $(date +%s)"
-        assert finding.advice.endswith(told)
+        command = f"propensity promote N --use-case {USE_CASE} --epoch $(date +%s)"
+        assert finding.advice.endswith(command)
 
 
 class TestUseCases:

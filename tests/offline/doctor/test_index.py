@@ -18,15 +18,15 @@ pytestmark = pytest.mark.runs
 
 
 def findings(place) -> list[tuple[str, str]]:
-    return [(one.severity, one.what) for one in place.checked(check_runs)]
+    return [(finding.severity, finding.what) for finding in place.checked(check_runs)]
 
 
 class TestIndex:
     def test_that_is_older_than_the_table_is_named(self, place):
         """As after a run of code from before there were indexes."""
-        told = stale_index(place).removeprefix("runs: ")
+        message = stale_index(place).removeprefix("runs: ")
 
-        assert findings(place) == [(WARNING, told)]
+        assert findings(place) == [(WARNING, message)]
 
     @pytest.mark.parametrize("later", [timedelta(0), timedelta(days=1)])
     def test_of_the_newest_publication_is_none(self, place, later):
@@ -55,15 +55,15 @@ class TestIndex:
         stale_index(place)
         place.failed("predict", MONDAY, "SchemaError")
         place.ran("evaluate", MONDAY)
-        asked = []
+        statements = []
         rows = Warehouse.rows
 
         def counted(self, text, parameters=None):
-            asked.append(text)
+            statements.append(text)
             return rows(self, text, parameters)
 
         monkeypatch.setattr(Warehouse, "rows", counted)
         place.checked(check_runs)
 
-        assert asked.count(statement("newest_runs")) == 1
+        assert statements.count(statement("newest_runs")) == 1
         assert statement("newest_runs").count("ma_predictions_history\n") == 1

@@ -26,15 +26,15 @@ class TestSchedules:
     )
     def test_came_due_last(self, cron, zone, due):
         """By the schedule's own clock, and never after now."""
-        found = last_due(cron, NOW, ZoneInfo(zone))
+        last = last_due(cron, NOW, ZoneInfo(zone))
 
-        assert found.astimezone(UTC) == due
+        assert last.astimezone(UTC) == due
 
     def test_of_every_function_can_be_told(self):
         """What functions.toml says is of the form that is understood."""
-        for one in functions.load():
-            if one.schedule:
-                assert last_due(one.schedule.cron, NOW, ZoneInfo("UTC")) <= NOW
+        for function in functions.load():
+            if function.schedule:
+                assert last_due(function.schedule.cron, NOW, ZoneInfo("UTC")) <= NOW
 
     def test_of_another_form_is_refused(self):
         """A schedule that is not understood is no reason to say that all is well."""

@@ -26,28 +26,34 @@ class Google:
 
     def __init__(self) -> None:
         self.denied: set[tuple[str, str]] = set()
-        self.asked: dict[str, list[str]] = {}
+        self.requests: dict[str, list[str]] = {}
         self.server = answering(self.answer)
 
     @property
     def services(self) -> Services:
         return Services(*[f"{self.server.url}/{n}" for n in "pbsum"])
 
-    def answer(self, asked: Asked) -> tuple[int, bytes]:
-        url = urlsplit(asked.path)
-        query = parse_qs(url.query) if asked.method == "GET" else json.loads(asked.body)
-        self.asked[url.path] = wanted = query["permissions"]
+    def answer(self, request: Asked) -> tuple[int, bytes]:
+        url = urlsplit(request.path)
+        query = (
+            parse_qs(url.query) if request.method == "GET" else json.loads(request.body)
+        )
+        self.requests[url.path] = permissions = query["permissions"]
         resource = url.path.removesuffix("/iam/testPermissions").rpartition("/")[2]
         resource = resource.partition(":")[0]
-        given = [one for one in wanted if (resource, one) not in self.denied]
-        return 200, json.dumps({"permissions": given} if given else {}).encode()
+        allowed = [
+            permission
+            for permission in permissions
+            if (resource, permission) not in self.denied
+        ]
+        return 200, json.dumps({"permissions": allowed} if allowed else {}).encode()
 
 
 @pytest.fixture
 def google() -> Iterator[Google]:
-    made = Google()
-    with made.server:
-        yield made
+    service = Google()
+    with service.server:
+        yield service
 
 
 def _examined(function: str, google: Google) -> Examination:
@@ -66,14 +72,14 @@ def _examined(function: str, google: Google) -> Examination:
 class TestPermissions:
     def test_that_are_there_are_no_finding(self, google):
         """Every function's rights are asked for, on what functions.toml names."""
-        for one in functions.load():
-            assert _examined(one.target, google).report.findings == []
-        asked = google.asked[
+        for function in functions.load():
+            assert _examined(function.target, google).report.findings == []
+        permissions = google.requests[
             "/b/p/datasets/propensity/tables/inference_log:testIamPermissions"
         ]
 
-        assert set(asked) == {*READS_TABLE}
-        assert google.asked["/u/p/topics/scores:testIamPermissions"] == [
+        assert set(permissions) == {*READS_TABLE}
+        assert google.requests["/u/p/topics/scores:testIamPermissions"] == [
             "pubsub.topics.publish"
         ]
 
@@ -83,9 +89,11 @@ class TestPermissions:
             ("ma_predictions_table", "bigquery.tables.getData"),
             ("p", "bigquery.jobs.create"),
         }
-        found = [one.what for one in _examined("get_proba", google).report.findings]
+        messages = [
+            finding.what for finding in _examined("get_proba", google).report.findings
+        ]
 
-        assert found == [
+        assert messages == [
             "the account of get_proba lacks bigquery.jobs.create on project p",
             "the account of get_proba lacks bigquery.tables.getData on table "
             "ma_predictions_table",
@@ -94,9 +102,9 @@ class TestPermissions:
     def test_of_an_examination_are_asked_for_without_a_function(self, google):
         """Whoever examines needs to read tables, objects and topics."""
         google.denied = {("the-bucket", "storage.objects.list")}
-        [found] = _examined("", google).report.findings
+        [finding] = _examined("", google).report.findings
 
-        assert found.what == (
+        assert finding.what == (
             "this account lacks storage.objects.list on bucket the-bucket"
         )
 
@@ -109,7 +117,7 @@ class TestPermissions:
 
 def test_what_is_not_asked_for_lack_of_credentials_says_what_to_do():
     """In sentences, whatever Google's own ends with."""
-    said = r"no credentials: not found\. Run `gcloud auth"
+    message = r"no credentials: not found\. Run `gcloud auth"
 
-    with pytest.raises(Unavailable, match=said), reaching("BigQuery"):
+    with pytest.raises(Unavailable, match=message), reaching("BigQuery"):
         raise GoogleAuthError("not found.")

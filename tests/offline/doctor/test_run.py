@@ -13,14 +13,13 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pytest
 
 from commands.cli import main
 from offline.doctor import layout
 from offline.doctor.champions import check_champions
-from offline.doctor.export import check_export
 from offline.doctor.layout import check_tables
 from offline.doctor.report import ERROR, WARNING, Finding, Report
 from offline.doctor.rights import check_settings
@@ -40,8 +39,8 @@ from tests.offline.doctor.conftest import (
     NOW,
     Place,
     export,
+    findings_of,
     prepared,
-    told,
 )
 from tests.offline.doctor.faults import (
     CHANGE_EXPORT,
@@ -69,8 +68,8 @@ def faulty(emulators, bigquery_emulator, shared_export, faults) -> Iterator[Plac
     workplace = new_workplace(emulators, bigquery_emulator)
     is_changed = CHANGE_EXPORT & {*faults}
     source = export(workplace) if is_changed else shared_export
-    with prepared(emulators, workplace, source) as made:
-        yield made
+    with prepared(emulators, workplace, source) as place:
+        yield place
 
 
 class TestHealthy:
@@ -78,10 +77,10 @@ class TestHealthy:
         """Every check ran, found nothing, and says what it cannot see here."""
         report = healthy.examine()
 
-        assert told(report) == []
+        assert findings_of(report) == []
         assert report.checks == [*CHECKS]
         assert report.status == 0
-        assert {one.check for one in report.not_checked} == {
+        assert {check.check for check in report.not_checked} == {
             "permissions",
             "tables",
             "export",
@@ -102,7 +101,7 @@ class TestHealthy:
         scored(place, NOW - timedelta(minutes=9))
         compacted(place, NOW - timedelta(hours=11))
 
-        assert told(place.examine()) == []
+        assert findings_of(place.examine()) == []
 
 
 class TestLocally:
@@ -112,13 +111,15 @@ class TestLocally:
         """Every run would fail; without an export there is none yet."""
         no_export = replace(place.settings, ga4_dataset="begins_tomorrow")
         place.warehouse.drop(consent.VIEW)
-        found, early = (
+        findings, early = (
             place.checked(layout.check_views, addresses=LOCAL, settings=settings)
             for settings in (place.settings, no_export)
         )
         setup.prepare(place.warehouse, place.artifacts, place.settings)
 
-        assert [(one.severity, one.advice) for one in found] == [(ERROR, layout.SET_UP)]
+        assert [(finding.severity, finding.advice) for finding in findings] == [
+            (ERROR, layout.SET_UP)
+        ]
         assert early == []
 
     def test_what_was_not_run_is_information(self, place):
@@ -131,7 +132,9 @@ class TestLocally:
         checks = (check_runs, check_champions, check_stream)
 
         scheduled = [
-            one.what for each in checks for one in place.checked(each, now=later)
+            finding.what
+            for each in checks
+            for finding in place.checked(each, now=later)
         ]
         reports = []
         for each in checks:
@@ -143,12 +146,14 @@ class TestLocally:
 
         assert [report.findings for report in reports] == [[], [], []]
         assert [report.status for report in reports] == [0, 0, 0]
-        told = [one for report in reports for one in report.information]
-        assert {one.severity for one in told} == {"info"}
+        information = [finding for report in reports for finding in report.information]
+        assert {finding.severity for finding in information} == {"info"}
         assert "Scheduler" not in str([*map(str, reports)])
-        assert sum("was missed" in one for one in scheduled) == 3
+        assert sum("was missed" in finding for finding in scheduled) == 3
         calls = {
-            one.what.partition(" ")[0]: one.advice for one in told if "run" in one.what
+            finding.what.partition(" ")[0]: finding.advice
+            for finding in information
+            if "run" in finding.what
         }
         body = json.dumps({"use_case": USE_CASE, "as_of": str(later.date())})
         for target in ("model_training", "predictions", "model_evaluation"):
@@ -157,52 +162,56 @@ class TestLocally:
                 f"-H 'Content-Type: application/json' -d '{body}'"
             )
         assert calls["compact_features"] == f"curl -X POST {LOCAL['compact_features']}"
-        assert [one.what for one in told if "never run" in one.what] == [
-            f"model_evaluation of {USE_CASE} has never run"
-        ]
+        assert [
+            finding.what for finding in information if "never run" in finding.what
+        ] == [f"model_evaluation of {USE_CASE} has never run"]
 
     def test_what_failed_is_a_fault_all_the_same(self, place):
         """Somebody ran it, and has to know."""
         place.failed("predict", NOW.date(), "MissingTable")
 
-        found = place.checked(check_runs, addresses=LOCAL)
+        findings = place.checked(check_runs, addresses=LOCAL)
 
-        assert [(one.severity, "missing_table" in one.what) for one in found] == [
-            ("error", True)
-        ]
+        assert [
+            (finding.severity, "missing_table" in finding.what) for finding in findings
+        ] == [("error", True)]
 
     def test_information_is_told_and_is_no_failure(self):
         """In words and as JSON, with exit status 0."""
-        one = Finding(
+        finding = Finding(
             check="runs",
             severity="info",
             what="predictions has never run",
             advice="curl -X POST http://127.0.0.1:9001",
         )
-        report = Report(place="p", as_of="d", checks=["runs"], information=[one])
+        report = Report(place="p", as_of="d", checks=["runs"], information=[finding])
 
         assert report.status == 0
         assert "INFO    runs: predictions has never run\n" in str(report)
         assert "What to do: curl -X POST http://127.0.0.1:9001" in str(report)
         assert str(report).endswith("runs: nothing is wrong.")
-        assert report.fields()["information"] == [asdict(one)]
+        assert report.fields()["information"] == [asdict(finding)]
 
 
 @pytest.mark.long
 class TestFaults:
     @pytest.mark.parametrize(
-        "faults", TOGETHER, ids=lambda faults: "-".join(one.__name__ for one in faults)
+        "faults",
+        TOGETHER,
+        ids=lambda faults: "-".join(fault.__name__ for fault in faults),
     )
     def test_are_named_each(self, faulty, faults):
         """Whatever is wrong is found, with what to do, and nothing else is."""
-        wanted = [fault(faulty) for fault in faults]
+        patterns = [fault(faulty) for fault in faults]
         report = faulty.examine()
-        found = [f"{check}: {what}" for check, what in told(report)]
+        messages = [f"{check}: {what}" for check, what in findings_of(report)]
 
-        assert [one for one in wanted if not any(re.match(one, f) for f in found)] == []
-        assert [f for f in found if not any(re.match(one, f) for one in wanted)] == []
+        for pattern in patterns:
+            assert any(re.match(pattern, message) for message in messages), pattern
+        for message in messages:
+            assert any(re.match(pattern, message) for pattern in patterns), message
         assert report.status == 1
-        assert all(len(one.advice) > 10 for one in report.findings)
+        assert all(len(finding.advice) > 10 for finding in report.findings)
         assert "secret-user" not in json.dumps(report.fields())
 
 
@@ -227,12 +236,12 @@ class TestTables:
         job = uuid.uuid4().hex
         place.warehouse.append(tables.PREDICTIONS_HISTORY, rows, job_id=job)
 
-        assert told(place.examine()) == []
-        [found] = place.warehouse.rows(
+        assert findings_of(place.examine()) == []
+        [stored] = place.warehouse.rows(
             "SELECT * FROM ma_predictions_history"
             " WHERE as_of >= '2026-01-01' AND user_id = 'bo'"
         )
-        assert {name: found[name] for name in row} == row
+        assert {name: stored[name] for name in row} == row
 
     def test_get_advice_by_what_set_up_adds(self, place):
         """Set-up adds a column that may be null, and no required one."""
@@ -242,16 +251,16 @@ class TestTables:
             columns="* EXCEPT (percentile, model_version)",
             layout=PREDICTIONS,
         )
-        found = place.checked(check_tables)
-        advice = {one.what.split()[4]: one.advice for one in found}
+        findings = place.checked(check_tables)
+        advice = {finding.what.split()[4]: finding.advice for finding in findings}
 
         assert advice["percentile"].startswith("run deploy/setup.sh")
         assert "`make down && make up`" in advice["percentile"]
         assert advice["model_version"].startswith("copy the rows")
 
         setup.prepare(place.warehouse, place.artifacts, place.settings)
-        found = place.checked(check_tables)
-        assert [one.what.split()[4] for one in found] == ["model_version"]
+        findings = place.checked(check_tables)
+        assert [finding.what.split()[4] for finding in findings] == ["model_version"]
 
     def test_need_postcodes_where_they_are_read(self, place):
         """A use case that reads no postcode is not told of their table."""
@@ -282,7 +291,11 @@ class TestRuns:
         assert (repeat.severity, others) == (WARNING, [])
 
         later = place.checked(check_runs, now=NOW + timedelta(days=7))
-        [missed] = [one for one in later if "predictions" in one.what and one != repeat]
+        [missed] = [
+            finding
+            for finding in later
+            if "predictions" in finding.what and finding != repeat
+        ]
         assert missed.what.endswith("and the last that succeeded is 2026-03-02")
 
     def test_that_wait_for_the_export_have_not_failed(self, place):
@@ -306,8 +319,8 @@ class TestRuns:
 
         later = place.checked(check_runs, now=NOW + timedelta(days=7))
         assert any(
-            one.what.endswith("and the last that succeeded is 2026-02-23")
-            for one in later
+            finding.what.endswith("and the last that succeeded is 2026-02-23")
+            for finding in later
         )
 
 
@@ -319,7 +332,7 @@ class TestUnforeseen:
         monkeypatch.setattr(layout, "read_watermark", lambda _: 1 // 0)
         assert place.run("--json") == 2
         report = json.loads(capsys.readouterr().out)
-        assert [one["check"] for one in report["failed"]] == ["views"]
+        assert [finding["check"] for finding in report["failed"]] == ["views"]
         assert report["failed"][0]["why"].startswith("ZeroDivisionError: integer")
         assert report["checks"] == [*CHECKS]
 
@@ -350,13 +363,13 @@ class TestCommand:
         text = consent.events_view(export, require="true")
         place.warehouse.replace_view(consent.VIEW, text)
 
-        found = {}
+        checks = {}
         for require in ("true", "false"):
             place.run("--json", PROPENSITY_REQUIRE_CONSENT=require)
             report = json.loads(capsys.readouterr().out)
-            found[require] = [one["check"] for one in report["findings"]]
+            checks[require] = [finding["check"] for finding in report["findings"]]
 
-        assert found == {"true": [], "false": ["views"]}
+        assert checks == {"true": [], "false": ["views"]}
 
     def test_says_what_is_wrong_with_the_settings(self, healthy, capsys):
         """A setting that stops every function is found without asking anybody."""
@@ -392,7 +405,7 @@ class TestCommand:
 
         assert status == 2
         assert {"tables", "views", "export"} <= {
-            one["check"] for one in report["failed"]
+            finding["check"] for finding in report["failed"]
         }
         assert "Traceback" not in json.dumps(report)
 
@@ -408,42 +421,5 @@ class TestCommand:
         exam = healthy.examination(settings=settings, use_cases=[ga4])
         check_settings(exam)
 
-        [found] = exam.report.findings
-        assert "PROPENSITY_GA4_DATASET is not set, and ga4_purchase" in found.what
-
-
-class TestExport:
-    def test_looks_back_as_far_as_what_reads_it(self, place):
-        """A use case that lives on the stream alone has no say in it."""
-        place.drop_export(date(2026, 2, 27))
-        names = ("ga4_purchase", "card_fraud")
-        found = place.checked(
-            check_export, use_cases=[usecases.load(name) for name in names]
-        )
-
-        [missing] = [one for one in found if "missing" in one.what]
-        assert "1 within the lookback of 60 days: 2026-02-27" in missing.what
-
-    def test_takes_a_streamed_day_for_a_day(self, place):
-        """A day that has an intraday table alone is no gap, and is looked at."""
-        export = place.workplace.ga4_dataset
-        with place.workplace.bigquery.client() as client:
-            client.query_and_wait(
-                f"CREATE TABLE {export}.events_intraday_20260227 AS "
-                f"SELECT * EXCEPT (geo) FROM {export}.events_20260227"
-            )
-            place.drop_export(date(2026, 2, 27))
-            found = place.checked(check_export)
-            client.delete_table(f"{export}.events_intraday_20260227")
-
-        [changed] = found
-        assert "geo.country is missing in the tables of 2026-02-27" in changed.what
-
-    def test_in_another_location_is_an_error_that_names_both(self, healthy):
-        """Whoever runs doctor learns it before a run does."""
-        settings = replace(healthy.settings, location="europe-west2")
-        [found] = healthy.checked(check_export, settings=settings)
-
-        assert found.severity == ERROR
-        assert "is in US" in found.what
-        assert "europe-west2" in found.what
+        [finding] = exam.report.findings
+        assert "PROPENSITY_GA4_DATASET is not set, and ga4_purchase" in finding.what

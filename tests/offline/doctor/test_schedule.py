@@ -12,8 +12,8 @@ WEEK = timedelta(days=7)
 
 def losses(place: Place) -> list[str]:
     """Return what is told of runs that are done, a week on."""
-    found = place.checked(check_runs, now=NOW + WEEK)
-    return [one.what for one in found if " is done, and " in one.what]
+    findings = place.checked(check_runs, now=NOW + WEEK)
+    return [finding.what for finding in findings if " is done, and " in finding.what]
 
 
 class TestRunsOfALateExport:
@@ -29,7 +29,7 @@ class TestRunsOfALateExport:
         place.ran("predict", MONDAY + WEEK, data_until=MONDAY.isoformat())
         place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
 
-        assert [one.partition(": ")[2] for one in losses(place)] == [
+        assert [message.partition(": ")[2] for message in losses(place)] == [
             f"the run of {MONDAY + WEEK} is done, and ma_predictions_history ends with "
             "nothing"
         ]
@@ -40,6 +40,6 @@ class TestRunsOfALateExport:
             day = MONDAY + WEEK
             place.ran(kind, day, data_until=day.isoformat())
 
-        assert [one.rpartition(" ends with ")[2] for one in losses(place)] == [
+        assert [message.rpartition(" ends with ")[2] for message in losses(place)] == [
             MONDAY.isoformat()
         ] * 2

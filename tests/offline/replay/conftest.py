@@ -69,11 +69,11 @@ def messages_of(games: Games) -> list[Message]:
 
 def facts(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """Rows of ``stream_events`` without what is of their delivery, in a fixed order."""
-    found = [
+    events = [
         {name: value for name, value in row.items() if name not in OF_DELIVERY}
         for row in rows.to_pylist()
     ]
-    return sorted(found, key=lambda row: (row["event_time"], row["event_id"]))
+    return sorted(events, key=lambda row: (row["event_time"], row["event_id"]))
 
 
 def again(
@@ -81,8 +81,8 @@ def again(
 ) -> tuple[list[Message], Tally]:
     """Rows of ``stream_events`` as the messages that they are replayed as."""
     tally = Tally()
-    found = stored_events(rows, known, topic="events", tally=tally)
-    return [Message(one.data, "other", one.attributes) for one in found], tally
+    events = stored_events(rows, known, topic="events", tally=tally)
+    return [Message(event.data, "other", event.attributes) for event in events], tally
 
 
 @dataclass
@@ -96,12 +96,12 @@ class Bus:
 
     def topic(self, name: str = "") -> str:
         """Make a topic with a subscription of the same name, and return the name."""
-        made = name or f"replay-{uuid.uuid4().hex[:10]}"
-        path = f"projects/{self.project}/topics/{made}"
+        short_name = name or f"replay-{uuid.uuid4().hex[:10]}"
+        path = f"projects/{self.project}/topics/{short_name}"
         if not name:
             self.publisher.create_topic(name=path)
-        self.subscriber.create_subscription(name=self.path(made), topic=path)
-        return made
+        self.subscriber.create_subscription(name=self.path(short_name), topic=path)
+        return short_name
 
     def path(self, subscription: str) -> str:
         return f"projects/{self.project}/subscriptions/{subscription}"
@@ -123,23 +123,26 @@ class Bus:
             return []
         return list(answer.received_messages)
 
-    def taken(self, name: str, count: int) -> list[Message]:
+    def receive(self, name: str, count: int) -> list[Message]:
         """So many messages or, where they do not come, fewer; and no more follow."""
-        found: list[Message] = []
-        while len(found) < count and (pulled := self.pull(name)):
-            found += self.acknowledged(name, pulled)
-        return found + self.acknowledged(name, self.pull(name, within=1.2))
+        messages: list[Message] = []
+        while len(messages) < count and (pulled := self.pull(name)):
+            messages += self.acknowledged(name, pulled)
+        return messages + self.acknowledged(name, self.pull(name, within=1.2))
 
     def acknowledged(self, name: str, pulled: Sequence[Any]) -> list[Message]:
         if pulled:
             self.subscriber.acknowledge(
-                subscription=self.path(name), ack_ids=[one.ack_id for one in pulled]
+                subscription=self.path(name),
+                ack_ids=[delivery.ack_id for delivery in pulled],
             )
         return [
             Message(
-                one.message.data, one.message.message_id, dict(one.message.attributes)
+                delivery.message.data,
+                delivery.message.message_id,
+                dict(delivery.message.attributes),
             )
-            for one in pulled
+            for delivery in pulled
         ]
 
 
@@ -155,11 +158,11 @@ def opened(project: str) -> Bus:
 @pytest.fixture
 def bus(environment) -> Iterator[Bus]:
     """Pub/Sub in the project of the workplace."""
-    found = opened(environment["GOOGLE_CLOUD_PROJECT"])
-    yield found
-    found.publisher.stop()
-    found.publisher.transport.close()
-    found.subscriber.close()
+    bus = opened(environment["GOOGLE_CLOUD_PROJECT"])
+    yield bus
+    bus.publisher.stop()
+    bus.publisher.transport.close()
+    bus.subscriber.close()
 
 
 def lines(path: Path, events: Iterable[bytes]) -> str:

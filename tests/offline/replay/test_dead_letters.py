@@ -27,11 +27,11 @@ def own_project(environment, monkeypatch) -> Iterator[Bus]:
     project = f"replay-{uuid.uuid4().hex[:10]}"
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
     topics.create(project, environment["PUBSUB_EMULATOR_HOST"], endpoints={})
-    found = opened(project)
-    yield found
-    found.publisher.stop()
-    found.publisher.transport.close()
-    found.subscriber.close()
+    bus = opened(project)
+    yield bus
+    bus.publisher.stop()
+    bus.publisher.transport.close()
+    bus.subscriber.close()
 
 
 class Unsteady(GrpcProxy):
@@ -104,7 +104,7 @@ class TestDeadLetters:
             pulled = bus.pull(subscription)
             bus.subscriber.modify_ack_deadline(
                 subscription=path,
-                ack_ids=[one.ack_id for one in pulled],
+                ack_ids=[delivery.ack_id for delivery in pulled],
                 ack_deadline_seconds=0,
             )
             failures += len(pulled)
@@ -115,9 +115,9 @@ class TestDeadLetters:
         come, and no more follow."""
         ids: set[str] = set()
         while len(ids) < count and (pulled := bus.pull(SUBSCRIPTION)):
-            ids |= {one.message.message_id for one in pulled}
+            ids |= {delivery.message.message_id for delivery in pulled}
         pulled = bus.pull(SUBSCRIPTION, within=1.2)
-        return len(ids | {one.message.message_id for one in pulled})
+        return len(ids | {delivery.message.message_id for delivery in pulled})
 
     def test_go_back_to_where_they_failed(self, own_project, capsys):
         """As they were, less what Pub/Sub added, each to its topic; then they are
@@ -130,17 +130,19 @@ class TestDeadLetters:
             bus.topic(name)
         status = main(["replay", "dead-letters", "--wait", "1"])
 
-        found = {one.data: one.attributes for one in bus.taken("events", 2)}
-        told = capsys.readouterr().out
+        by_data = {
+            message.data: message.attributes for message in bus.receive("events", 2)
+        }
+        output = capsys.readouterr().out
         assert status == 0
-        assert found.pop(b'{"a":1}') == event
-        assert found.pop(b"broken").keys() == {"event_id"}
-        assert found == {}
-        assert [(one.data, one.attributes) for one in bus.taken("enriched", 1)] == [
-            (b'{"event_id":"e-2"}', {})
-        ]
+        assert by_data.pop(b'{"a":1}') == event
+        assert by_data.pop(b"broken").keys() == {"event_id"}
+        assert by_data == {}
+        assert [
+            (message.data, message.attributes) for message in bus.receive("enriched", 1)
+        ] == [(b'{"event_id":"e-2"}', {})]
         assert self.waiting(bus, 0) == 0
-        assert "3 messages sent" in told
+        assert "3 messages sent" in output
 
     def test_are_kept_until_they_are_published(self, own_project, capsys):
         """Where nothing can be published nothing is acknowledged; all of it is there
@@ -150,14 +152,18 @@ class TestDeadLetters:
             bus.publish("dead-letters", b"%d" % number)
         status = main(["replay", "dead-letters", "--wait", "1", "--topic", "no-such"])
 
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         assert status == 1
-        assert "does not find topic no-such" in said.err
-        assert "0 messages sent" in said.out
+        assert "does not find topic no-such" in output.err
+        assert "0 messages sent" in output.out
         bus.topic("events")
         # What is given back comes again after a second.
         assert main(["replay", "dead-letters", "--wait", "3"]) == 0
-        assert {one.data for one in bus.taken("events", 3)} == {b"0", b"1", b"2"}
+        assert {message.data for message in bus.receive("events", 3)} == {
+            b"0",
+            b"1",
+            b"2",
+        }
 
     def test_of_an_unknown_subscription_stay(self, own_project, capsys):
         """Nobody knows where they belong, until a topic is named."""
@@ -169,7 +175,7 @@ class TestDeadLetters:
         assert main(["replay", "dead-letters", "--wait", "1"]) == 1
         assert "1 left out: of somebody-s" in capsys.readouterr().out
         assert main(["replay", "dead-letters", "--wait", "1", "--topic", "scores"]) == 0
-        assert [one.data for one in bus.taken("scores", 1)] == [b"mine"]
+        assert [message.data for message in bus.receive("scores", 1)] == [b"mine"]
         assert bus.pull("events", within=1.2) == []
 
     def test_are_only_counted_on_a_dry_run(self, own_project, capsys):
@@ -194,7 +200,7 @@ class TestDeadLetters:
         status = main(["replay", "dead-letters", "--limit", "2"])
 
         assert status == 0
-        assert len(bus.taken("events", 2)) == 2
+        assert len(bus.receive("events", 2)) == 2
         assert "There may be more. Run the same again." in capsys.readouterr().out
         assert self.waiting(bus, 3) == 3
 
@@ -224,7 +230,11 @@ class TestDeadLetters:
             ended = main(["replay", "dead-letters", "--wait", "1"])
 
         assert ended == 0
-        assert {one.data for one in bus.taken("events", 3)} == {b"0", b"1", b"2"}
+        assert {message.data for message in bus.receive("events", 3)} == {
+            b"0",
+            b"1",
+            b"2",
+        }
         assert self.waiting(bus, 0) == 0
 
     @pytest.mark.long
@@ -254,7 +264,7 @@ class TestDeadLetters:
 
         assert ended == 0
         assert "1 messages sent" in capsys.readouterr().out
-        assert [one.data for one in bus.taken("events", 1)] == [b"mine"]
+        assert [message.data for message in bus.receive("events", 1)] == [b"mine"]
 
     def test_of_a_subscription_that_stays_away_are_left(
         self, own_project, monkeypatch, capsys
@@ -272,10 +282,12 @@ class TestDeadLetters:
             changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
             ended = main(["replay", "dead-letters", "--wait", "1"])
 
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         assert ended == 1
-        assert "Pub/Sub did not answer for subscription dead-letters-replay" in said.err
-        assert "There may be more. Run the same again." in said.out
+        assert (
+            "Pub/Sub did not answer for subscription dead-letters-replay" in output.err
+        )
+        assert "There may be more. Run the same again." in output.out
         assert self.waiting(bus, 1) == 1
 
     def test_that_another_replay_holds_are_spoken_of(self, own_project, capsys):
@@ -286,20 +298,20 @@ class TestDeadLetters:
         assert bus.pull(SUBSCRIPTION)
         ended = main(["replay", "dead-letters", "--wait", "1"])
 
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert ended == 0
-        assert "0 messages sent" in told
+        assert "0 messages sent" in output
         assert (
             "Letters that an interrupted replay holds come again after 60 s; --wait 70 "
             "waits for them."
-        ) in told
+        ) in output
 
     def test_keep_their_identity_when_they_come_twice(self):
         """One that was sent and could not be acknowledged is sent again as the same
         event, whether or not it had an id of its own."""
         settings = Settings(project="p")
         for data in (b'{"event_id":"e"}', b"{}", b"broken"):
-            one, other = (
+            first, second = (
                 returned(
                     pubsub_v1.types.PubsubMessage(data=data, message_id="7"),
                     settings,
@@ -307,8 +319,8 @@ class TestDeadLetters:
                 )
                 for _ in range(2)
             )
-            assert one == other
-            assert b"event_id" in data or one.attributes == {"event_id": "7"}
+            assert first == second
+            assert b"event_id" in data or first.attributes == {"event_id": "7"}
 
     def test_need_their_subscription(self, environment, monkeypatch, capsys):
         """One that is not set up is named."""

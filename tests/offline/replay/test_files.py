@@ -31,13 +31,15 @@ class TestFile:
         topic = bus.topic()
         status = main(["replay", "file", str(path), "--topic", topic, "--rate", "0"])
 
-        found = bus.taken(topic, 205)
-        told = capsys.readouterr().out
+        messages = bus.receive(topic, 205)
+        output = capsys.readouterr().out
         assert status == 0
-        assert Counter(one.data for one in found) == Counter([*sent, *broken, b"end"])
-        assert "205 messages sent" in told
-        assert "5 other" in told
-        assert "5 without an event_id" in told
+        assert Counter(message.data for message in messages) == Counter(
+            [*sent, *broken, b"end"]
+        )
+        assert "205 messages sent" in output
+        assert "5 other" in output
+        assert "5 without an event_id" in output
 
     @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
     def test_may_be_packed(self, bus, tmp_path, pack):
@@ -47,7 +49,10 @@ class TestFile:
         topic = bus.topic()
 
         assert main(["replay", "file", str(path), "--topic", topic]) == 0
-        assert {one.data for one in bus.taken(topic, 2)} == {b'{"a":1}', b'{"a":2}'}
+        assert {message.data for message in bus.receive(topic, 2)} == {
+            b'{"a":1}',
+            b'{"a":2}',
+        }
 
     def test_may_hold_whole_messages(self, bus, tmp_path):
         """What the generator writes with its faults is what it delivers: payload and
@@ -63,16 +68,16 @@ class TestFile:
         topic = bus.topic()
         status = main(["replay", "file", str(path), "--topic", topic, "--rate", "0"])
 
-        wanted = Counter(
-            (one.data, tuple(sorted(one.attributes.items())))
-            for one in games.deliveries()
+        expected = Counter(
+            (message.data, tuple(sorted(message.attributes.items())))
+            for message in games.deliveries()
         )
-        found = Counter(
-            (one.data, tuple(sorted(one.attributes.items())))
-            for one in bus.taken(topic, wanted.total())
+        messages = Counter(
+            (message.data, tuple(sorted(message.attributes.items())))
+            for message in bus.receive(topic, expected.total())
         )
         assert status == 0
-        assert found == wanted
+        assert messages == expected
 
     def test_is_skipped_into(self, bus, tmp_path):
         """Lines are counted as they stand in the file, empty ones too."""
@@ -80,7 +85,7 @@ class TestFile:
         topic = bus.topic()
         main(["replay", "file", path, "--topic", topic, "--skip", "2", "--limit", "1"])
 
-        assert [one.data for one in bus.taken(topic, 1)] == [b"3"]
+        assert [message.data for message in bus.receive(topic, 1)] == [b"3"]
 
     def test_leaves_out_what_no_message_can_hold(
         self, bus, tmp_path, monkeypatch, capsys
@@ -100,13 +105,16 @@ class TestFile:
         topic = bus.topic()
         status = main(["replay", "file", path, "--topic", topic])
 
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert status == 1
-        assert {one.data for one in bus.taken(topic, 2)} == {b"first", b"last"}
-        assert "1 left out: larger than a message may be" in told
-        assert "1 left out: longer than a line may be" in told
-        assert "1 left out: empty" in told
-        assert "1 left out: with attributes" in told
+        assert {message.data for message in bus.receive(topic, 2)} == {
+            b"first",
+            b"last",
+        }
+        assert "1 left out: larger than a message may be" in output
+        assert "1 left out: longer than a line may be" in output
+        assert "1 left out: empty" in output
+        assert "1 left out: with attributes" in output
 
     def test_keeps_attributes_of_any_name(self, bus, tmp_path):
         """Names that the client takes for its own arguments are attributes as well."""
@@ -117,9 +125,12 @@ class TestFile:
             ["replay", "file", lines(tmp_path / "e", [line.encode()]), "--topic", topic]
         )
 
-        (found,) = bus.taken(topic, 1)
+        (message,) = bus.receive(topic, 1)
         assert status == 0
-        assert (json.loads(found.data), found.attributes) == ({"event_id": "e"}, named)
+        assert (json.loads(message.data), message.attributes) == (
+            {"event_id": "e"},
+            named,
+        )
 
     def test_that_is_cut_says_how_far_it_came(self, bus, tmp_path, capsys):
         """What could be read is sent; where it ends is told."""
@@ -128,10 +139,10 @@ class TestFile:
         path.write_bytes(gzip.compress(many)[:-20])
         status = main(["replay", "file", str(path), "--dry-run"])
 
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         assert status == 1
-        assert "Truncated compressed stream" in said.err
-        assert "messages would be sent" in said.out
+        assert "Truncated compressed stream" in output.err
+        assert "messages would be sent" in output.out
 
     def test_has_to_be_there(self, environment, tmp_path, capsys):
         """One that is not is named."""
@@ -141,7 +152,7 @@ class TestFile:
 
 class TestMessagesInLines:
     @pytest.mark.parametrize(
-        ("line", "found"),
+        ("line", "parts"),
         [
             (b'{"data": "e30="}', (b"{}", {}, "")),
             (b'{"data": {"a": 1.10}}', (b'{"a": 1.10}', {}, "")),
@@ -151,9 +162,9 @@ class TestMessagesInLines:
             ),
         ],
     )
-    def test_are_unwrapped(self, line, found):
+    def test_are_unwrapped(self, line, parts):
         """Payload, attributes and id; numbers keep their digits."""
-        assert unwrapped(line) == found
+        assert unwrapped(line) == parts
 
     @pytest.mark.parametrize(
         "line",
@@ -178,5 +189,5 @@ class TestMessagesInLines:
         path = lines(tmp_path / "e", [json.dumps(wrapped).encode()])
         main(["replay", "file", path, "--topic", topic])
 
-        (found,) = bus.taken(topic, 1)
-        assert found.attributes == {"event_id": "77"}
+        (message,) = bus.receive(topic, 1)
+        assert message.attributes == {"event_id": "77"}

@@ -74,11 +74,11 @@ label = "label"
 
 @pytest.fixture
 def warehouse(environment) -> Iterator[Warehouse]:
-    found = Warehouse.open(Settings.from_environment())
-    found.create(tables.STREAM_EVENTS)
-    found.create(tables.DEAD_LETTERS)
-    yield found
-    found.close()
+    warehouse = Warehouse.open(Settings.from_environment())
+    warehouse.create(tables.STREAM_EVENTS)
+    warehouse.create(tables.DEAD_LETTERS)
+    yield warehouse
+    warehouse.close()
 
 
 def store(warehouse: Warehouse, table: Table, rows: pa.RecordBatch) -> None:
@@ -103,8 +103,8 @@ class TestStoredEvents:
         """A registration carries the age, and neither name, street nor birthday."""
         first = accepted(messages_of(GAMES))
         resent, _ = again(first.rows.to_pylist(), catalogue())
-        events = [json.loads(one.data) for one in resent]
-        registrations = [one for one in events if "postcode" in one]
+        events = [json.loads(message.data) for message in resent]
+        registrations = [event for event in events if "postcode" in event]
 
         assert len(registrations) == GAMES.users
         for event in registrations:
@@ -152,7 +152,7 @@ class TestStoredEvents:
             json.dumps({**common, **contact}),
             json.dumps(common | member | {"event_type": "new_member", "label": label}),
         ]
-        messages = [Message(one.encode(), f"m{at}") for at, one in enumerate(sent)]
+        messages = [Message(event.encode(), f"m{at}") for at, event in enumerate(sent)]
         first = accepted(messages, known=known)
         resent, _ = again(first.rows.to_pylist(), known)
 
@@ -185,7 +185,7 @@ class TestStoredEvents:
         resent, _ = again(first.rows.to_pylist(), known)
         refused = accepted(resent, known=known).refused
 
-        assert [(one.reason, one.field) for one in refused.values()] == (
+        assert [(letter.reason, letter.field) for letter in refused.values()] == (
             [] if added == "voucher" else [("missing_field", added)]
         )
 
@@ -203,7 +203,7 @@ class TestStoredEvents:
             )
         ]
         messages = [
-            Message(written(one), f"m{number}") for number, one in enumerate(sent)
+            Message(written(event), f"m{number}") for number, event in enumerate(sent)
         ]
         first = accepted(messages)
         resent, tally = again(first.rows.to_pylist(), catalogue())
@@ -221,7 +221,9 @@ class TestStoredEvents:
         resent, _ = again(first.rows.to_pylist(), catalogue())
 
         assert accepted(resent).rows["event_id"].to_pylist() == ["the-message-id"]
-        assert [one.attributes["event_id"] for one in resent] == ["the-message-id"]
+        assert [message.attributes["event_id"] for message in resent] == [
+            "the-message-id"
+        ]
 
     def test_are_what_readers_of_enriched_events_expect(self):
         """They hold the index that they were enriched with, so that they may be sent
@@ -258,23 +260,23 @@ class TestEvents:
     def rows(self, warehouse) -> pa.RecordBatch:
         """Events that are stored, half of them twice."""
         messages = messages_of(GAMES)
-        found = accepted(messages).rows
-        store(warehouse, tables.STREAM_EVENTS, found)
+        stored = accepted(messages).rows
+        store(warehouse, tables.STREAM_EVENTS, stored)
         later = accepted(messages[::2], at=NOW + timedelta(days=1)).rows
         store(warehouse, tables.STREAM_EVENTS, later)
-        return found
+        return stored
 
     def test_come_back_each_once(self, bus, rows, capsys):
         """From the table through Pub/Sub to the stream: the same rows as before."""
         topic = bus.topic()
         status = main(["replay", "events", *EVER, "--topic", topic, "--rate", "0"])
 
-        found = accepted(bus.taken(topic, rows.num_rows))
-        told = capsys.readouterr().out
+        again = accepted(bus.receive(topic, rows.num_rows))
+        output = capsys.readouterr().out
         assert status == 0
-        assert facts(found.rows) == facts(rows)
-        assert f"{rows.num_rows:,} messages sent" in told
-        assert "30 new_registration" in told
+        assert facts(again.rows) == facts(rows)
+        assert f"{rows.num_rows:,} messages sent" in output
+        assert "30 new_registration" in output
 
     def test_are_those_of_the_period(self, bus, rows):
         """From the first moment on, and before the last; each event is in one of two
@@ -283,18 +285,18 @@ class TestEvents:
         start, middle, end = (
             moments[len(moments) * at // 10].isoformat() for at in (1, 4, 8)
         )
-        wanted = [
-            sum(one <= at.isoformat() < other for at in moments)
-            for one, other in ((start, middle), (middle, end))
+        expected = [
+            sum(since <= at.isoformat() < until for at in moments)
+            for since, until in ((start, middle), (middle, end))
         ]
         topic = bus.topic()
         counts = []
         for since, until in ((start, middle), (middle, end)):
             options = ["--from", since, "--to", until, "--topic", topic, "--rate", "0"]
             assert main(["replay", "events", *options]) == 0
-            counts.append(len(bus.taken(topic, wanted[len(counts)])))
+            counts.append(len(bus.receive(topic, expected[len(counts)])))
 
-        assert counts == wanted
+        assert counts == expected
 
     def test_may_be_those_of_one_user_or_use_case(self, bus, rows):
         """And of nobody else."""
@@ -305,8 +307,8 @@ class TestEvents:
         main(["replay", *options, "--use-case", "ga4_purchase"])
 
         count = rows["user_id"].to_pylist().count(user)
-        found = accepted(bus.taken(topic, count)).rows
-        assert found["user_id"].to_pylist() == [user] * count
+        again = accepted(bus.receive(topic, count)).rows
+        assert again["user_id"].to_pylist() == [user] * count
 
     def test_go_on_where_a_limit_ended_them(self, bus, rows, capsys):
         """What the command says to go on with sends the rest, and events of the very
@@ -314,17 +316,17 @@ class TestEvents:
         topic = bus.topic()
         options = ["events", "--to", "2030-01-01", "--topic", topic, "--rate", "0"]
         assert main(["replay", *options, "--from", "2020-01-01", "--limit", "50"]) == 0
-        told = capsys.readouterr().out
-        since = told.rpartition("--from ")[2].strip().rstrip(".")
-        assert "50 messages sent" in told
+        output = capsys.readouterr().out
+        since = output.rpartition("--from ")[2].strip().rstrip(".")
+        assert "50 messages sent" in output
         assert main(["replay", *options, "--from", since]) == 0
 
-        found = accepted(bus.taken(topic, rows.num_rows)).rows
-        assert Counter(found["event_id"].to_pylist()).keys() == set(
+        again = accepted(bus.receive(topic, rows.num_rows)).rows
+        assert Counter(again["event_id"].to_pylist()).keys() == set(
             rows["event_id"].to_pylist()
         )
         assert "There may be more" not in capsys.readouterr().out
-        assert found.num_rows < rows.num_rows + 5
+        assert again.num_rows < rows.num_rows + 5
 
     def test_are_only_counted_on_a_dry_run(self, bus, rows, capsys):
         """Nothing is sent; what would be is counted, and shown where asked for."""
@@ -333,10 +335,10 @@ class TestEvents:
             ["replay", "events", *EVER, "--topic", topic, "--dry-run", "--show", "2"]
         )
 
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         assert status == 0
-        assert f"{rows.num_rows:,} messages would be sent" in told
-        assert told.count('"event_time":') == 2
+        assert f"{rows.num_rows:,} messages would be sent" in output
+        assert output.count('"event_time":') == 2
         assert bus.pull(topic, within=1.2) == []
 
     def test_are_copied_before_they_are_sent(self, rows, warehouse):
@@ -344,11 +346,11 @@ class TestEvents:
         and never more than are wanted."""
         for most, count in ((None, rows.num_rows), (7, 7), (10**6, rows.num_rows)):
             copied = iter([rows.slice(0, 5), rows.slice(5)])
-            with spooled(copied, most=most) as (found, total):
+            with spooled(copied, most=most) as (copies, total):
                 assert total == count
                 if most is None:
                     assert next(copied, None) is None
-                assert list(found) == rows.slice(0, count).to_pylist()
+                assert list(copies) == rows.slice(0, count).to_pylist()
 
     def test_are_of_a_use_case_that_there_is(self, bus, rows, capsys):
         """A misspelt one has no events, and silence would look like success."""
@@ -391,17 +393,18 @@ class TestRefused:
         topic = bus.topic()
         status = main(["replay", "refused", *EVER, "--topic", topic])
 
-        found = {
-            (one.data, *sorted(one.attributes.items())) for one in bus.taken(topic, 3)
+        messages = {
+            (message.data, *sorted(message.attributes.items()))
+            for message in bus.receive(topic, 3)
         }
-        told = capsys.readouterr().out
-        assert found == {
+        output = capsys.readouterr().out
+        assert messages == {
             (b'{"user_id":', ("event_id", "e-1"), ("from", "shop")),
             (b"\xff\x00", ("event_id", "m-2")),
             (b"{}", ("event_id", "m-3")),
         }
         assert status == 1
-        assert "1 left out: only the beginning" in told
+        assert "1 left out: only the beginning" in output
 
     def test_come_back_without_their_personal_fields(self):
         """A registration is shorter as it is stored, and whole: once the cause is
@@ -421,7 +424,7 @@ class TestRefused:
         [sent] = refused_messages(stored.to_pylist(), topic="events", tally=tally)
         mended = {**sent.attributes, "use_case": "first_day_churn"}
 
-        assert [one.reason for one in refused.values()] == ["unknown_use_case"]
+        assert [letter.reason for letter in refused.values()] == ["unknown_use_case"]
         assert (len(sent.data) < len(came.data), tally.is_complete) == (True, True)
         assert facts(accepted([Message(sent.data, "m-2", mended)]).rows) == facts(
             accepted([Message(came.data, "m-1")]).rows
@@ -434,4 +437,4 @@ class TestRefused:
         main(["replay", *options, *EVER, "--reason", "wrong_encoding"])
         main(["replay", *options, "--from", "2020-01-01", "--to", NOW.isoformat()])
 
-        assert [one.data for one in bus.taken(topic, 1)] == [b"\xff\x00"]
+        assert [message.data for message in bus.receive(topic, 1)] == [b"\xff\x00"]

@@ -33,20 +33,20 @@ class TestTheCommand:
             stderr=subprocess.PIPE,
             text=True,
         )
-        found = bus.acknowledged(topic, bus.pull(topic, within=60.0))
+        messages = bus.acknowledged(topic, bus.pull(topic, within=60.0))
         running.send_signal(signal.SIGINT)
-        told, errors = running.communicate(timeout=60)
+        output, errors = running.communicate(timeout=60)
         assert running.returncode == Exit.INTERRUPTED, errors
-        skip = told.rpartition("--skip ")[2].strip().rstrip(".")
-        assert f"{skip} messages sent" in told
+        skip = output.rpartition("--skip ")[2].strip().rstrip(".")
+        assert f"{skip} messages sent" in output
         assert 0 < int(skip) < len(sent)
         status = main(
             ["replay", "file", path, "--topic", topic, "--rate", "0", "--skip", skip]
         )
 
-        found += bus.taken(topic, len(sent) - len(found))
+        messages += bus.receive(topic, len(sent) - len(messages))
         assert status == 0
-        assert Counter(one.data for one in found) == Counter(sent)
+        assert Counter(message.data for message in messages) == Counter(sent)
 
     def test_stops_where_publishing_fails(self, environment, tmp_path, capsys):
         """A topic that is not there is named, with where to go on, and the exit
@@ -54,11 +54,11 @@ class TestTheCommand:
         path = lines(tmp_path / "events", [b"", *[b"{}"] * 100])
         status = main(["replay", "file", path, "--topic", "no-such-topic"])
 
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         assert status == 1
-        assert "Pub/Sub does not find topic no-such-topic" in said.err
-        assert "0 messages sent" in said.out
-        assert "with --skip 1." in said.out
+        assert "Pub/Sub does not find topic no-such-topic" in output.err
+        assert "0 messages sent" in output.out
+        assert "with --skip 1." in output.out
 
     def test_gives_up_where_nobody_answers(
         self, environment, monkeypatch, tmp_path, capsys

@@ -69,11 +69,11 @@ class TestTokenBucket:
         bucket = TokenBucket(1 / 60, clock=clock, sleep=clock.sleep)
         bucket.take(stop)
 
-        def asked(seconds: float) -> None:
+        def sleep(seconds: float) -> None:
             clock.sleep(seconds)
             stop.is_asked = True
 
-        bucket._sleep = asked
+        bucket._sleep = sleep
         assert not bucket.take(stop)
         assert clock.now <= 100.0 + SLICE_S
 
