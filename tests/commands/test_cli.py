@@ -181,8 +181,6 @@ class TestExit:
             ["load-transactions", "x.csv", "--limit", "9" * 5000],
             ["replay", "dead-letters", "--rate", "1_0"],
             ["audience", "preview", "a", "--to", "bucket", "--threshold", "٠.٥"],
-            ["cost", "--users", "1_0", "--events-a-day", "1"],
-            ["cost", "--users=1", "--events-a-day=1", "--days-kept=999999999999"],
             ["ship-model", "--users", "1000001"],
             # A folder of time zones.
             ["doctor", "--time-zone", "America"],
