@@ -19,7 +19,6 @@ from propensity import tables
 from propensity.drift.sketch import Sketches
 from propensity.errors import (
     NotEnoughData,
-    PropensityError,
     RequestError,
     SchemaError,
     ScoreShift,
@@ -292,27 +291,6 @@ def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
         },
     )
     run.warehouse.execute(statement("clear_staged_predictions"), run.staging_key)
-    _remove_old_features(run)
     run.log_fields.update(
         model_version=model.version, rows_in=staged.users, rows_out=staged.users
     )
-
-
-def _remove_old_features(run: Run) -> None:
-    """
-    Delete features that were replaced or are kept long enough.
-
-    A failure leaves them to the next run, or to the lifecycle of the bucket: what was
-    published stays published.
-    """
-    days = run.settings.feature_retention_days
-    try:
-        feature_sets.remove_old(
-            run.registry.artifacts,
-            run.use_case.name,
-            as_of=run.as_of,
-            published_at=run.began_at,
-            keep_since=run.began_at - timedelta(days=days),
-        )
-    except PropensityError as error:
-        run.warn(f"old features not removed: {error}")

@@ -10,12 +10,14 @@ run of the date writes it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from propensity.errors import PropensityError
 from propensity.learning import cost
+from propensity.registry import feature_sets
 from propensity.runs import drift, predict, value
 from propensity.statements import statement
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from propensity.runs.drift import Watched
     from propensity.runs.predict import Staged
     from propensity.runs.run import Run
-
 
 _NOTHING = {"sum": 0.0, "low": 0.0, "high": 0.0}
 
@@ -74,7 +75,7 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
     Write the row of a publication, in the place of an earlier one of its date.
 
     A run that has lost its lease writes none: the row would be of what another run has
-    replaced, or is about to.
+    replaced, or is about to. Features that no publication names are deleted at last.
 
     Args:
         run: The run, whose publication is done.
@@ -106,3 +107,23 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
         )
     except PropensityError as error:
         run.warn(f"publication not recorded: {error}")
+    _remove_old_features(run)
+
+
+def _remove_old_features(run: Run) -> None:
+    """
+    Delete features that were replaced or are kept long enough.
+
+    A failure leaves them to the next run, or to the lifecycle of the bucket.
+    """
+    try:
+        feature_sets.remove_old(
+            run.registry.artifacts,
+            run.use_case.name,
+            as_of=run.as_of,
+            published_at=run.began_at,
+            keep_since=run.began_at
+            - timedelta(days=run.settings.feature_retention_days),
+        )
+    except PropensityError as error:
+        run.warn(f"old features not removed: {error}")

@@ -157,7 +157,6 @@ def run(
     kind: str,
     once: bool,
     clock: Clock,
-    threads: DaemonThreads = THREADS,
     scope: str | None = None,
     can_be_full: bool = False,
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
@@ -171,7 +170,6 @@ def run(
         once: Whether a finished run is answered from its lease, unless forced. If
             false it runs again, and must have the same result.
         clock: The time for the run.
-        threads: Its threads.
         scope: Folder of its lease, for a run about all use cases; None for the use
             case's.
         can_be_full: Whether a request may have ``full``.
@@ -185,17 +183,11 @@ def run(
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
             try:
-                answer = _do(
-                    request,
-                    body,
-                    line,
-                    kind=kind,
-                    once=once,
-                    clock=clock,
-                    threads=threads,
-                    scope=scope,
-                    can_be_full=can_be_full,
+                current = _run_of(
+                    request, line, clock=clock, scope=scope, can_be_full=can_be_full
                 )
+                again = current.force or not once
+                answer = _under_lease(current, body, line, kind=kind, again=again)
                 line |= {"outcome": "ok", "status": 200}
                 line.setdefault("severity", "INFO")
             except Exception as raised:  # the last place before the caller
@@ -217,18 +209,15 @@ def run(
     return decorate
 
 
-def _do(
+def _run_of(
     request: flask.Request,
-    body: Callable[[Run], Answer],
     line: dict[str, Any],
     *,
-    kind: str,
-    once: bool,
     clock: Clock,
-    threads: DaemonThreads,
     scope: str | None,
     can_be_full: bool,
-) -> Answer:
+) -> Run:
+    """Parse a request, and add to the log line what it asks for."""
     clients = edges()
     now = clock.now()
     parsed = parse(
@@ -241,7 +230,7 @@ def _do(
         usecases.require_default(clients.settings)
     use_case = usecases.load(parsed.use_case).worded(clients.settings)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
-    current = Run(
+    return Run(
         function=line["function"],
         run_id=uuid.uuid4().hex,
         settings=clients.settings,
@@ -252,16 +241,29 @@ def _do(
         began_at=now,
         warehouse=clients.warehouse.for_run(),
         clock=clock,
-        threads=threads,
         registry=Registry(clients.artifacts, scope or use_case.name),
     )
-    lease = current.registry.begin(
+
+
+def _under_lease(
+    current: Run,
+    body: Callable[[Run], Answer],
+    line: dict[str, Any],
+    *,
+    kind: str,
+    again: bool,
+) -> Answer:
+    """Do a run while it has its lease; ``again`` repeats a finished one."""
+    registry = current.registry
+    # The request's date is in the answer and the lease; the run may be cut short.
+    as_of = current.as_of
+    lease = registry.begin(
         kind,
-        parsed.as_of,
+        as_of,
         run_id=current.run_id,
-        now=now,
-        duration=timedelta(minutes=clients.settings.lease_minutes),
-        again=parsed.force or not once,
+        now=current.began_at,
+        duration=timedelta(minutes=current.settings.lease_minutes),
+        again=again,
     )
     if isinstance(lease, Finished):
         line["message"] = "done before; answered from its lease"
@@ -269,17 +271,17 @@ def _do(
         return {**lease.answer, "repeated": True}
     current.lease = lease
     try:
-        with current.registry.kept(lease, clock=current.now, threads=threads):
+        with registry.kept(lease, clock=current.now, threads=current.threads):
             result = body(current)
         answer = plain(
             {
-                "use_case": use_case.name,
-                "as_of": parsed.as_of,
+                "use_case": current.use_case.name,
+                "as_of": as_of,
                 **result,
                 "bytes_billed": current.warehouse.bytes_billed,
             }
         )
-        current.registry.finish(lease, answer, at=clock.now())
+        registry.finish(lease, answer, at=current.now())
     except BaseException as error:
         _release(current, lease, error)
         raise
