@@ -248,17 +248,17 @@ class Settings:
                 field="GOOGLE_CLOUD_PROJECT",
                 is_missing=True,
             )
-        made = cls(**values)
-        if made.minimum_training_rows > made.maximum_training_rows:
+        settings = cls(**values)
+        if settings.minimum_training_rows > settings.maximum_training_rows:
             # However long one waits for more, so many are never read.
             least = _variable("minimum_training_rows")
             most = _variable("maximum_training_rows")
             raise SettingsError(
-                f"{least} is {made.minimum_training_rows}, but it must not be above "
-                f"{most}, which is {made.maximum_training_rows}",
+                f"{least} is {settings.minimum_training_rows}, but it must not be "
+                f"above {most}, which is {settings.maximum_training_rows}",
                 field=least,
             )
-        return made
+        return settings
 
     @property
     def export(self) -> str:

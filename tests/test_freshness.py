@@ -45,7 +45,7 @@ def look(
 class TestShards:
     def test_are_known_by_their_names(self):
         """Daily and streamed tables of a day; copies, users and what is no day not."""
-        found = Shards.of(
+        shards = Shards.of(
             [
                 "events_20260301",
                 "events_intraday_20260302",
@@ -57,8 +57,8 @@ class TestShards:
             ]
         )
 
-        assert found.daily == {date(2026, 3, 1)}
-        assert found.intraday == {date(2026, 3, 2)}
+        assert shards.daily == {date(2026, 3, 1)}
+        assert shards.intraday == {date(2026, 3, 2)}
 
 
 class TestLook:
@@ -67,17 +67,17 @@ class TestLook:
 
     def test_waits_for_the_newest_day(self):
         """It may still come; the newest whole as-of date is a day before."""
-        found = look(days(AS_OF - DAY))
+        state = look(days(AS_OF - DAY))
 
-        assert found == Freshness(
+        assert state == Freshness(
             data_until=AS_OF - DAY, late=(AS_OF - DAY,), is_awaited=True
         )
 
     def test_waits_for_no_day_that_will_not_come(self):
         """A daily table comes within three days, or never."""
-        found = look(days(AS_OF - DAY), now=LONG_AFTER)
+        state = look(days(AS_OF - DAY), now=LONG_AFTER)
 
-        assert found == Freshness(data_until=AS_OF - DAY, late=(AS_OF - DAY,))
+        assert state == Freshness(data_until=AS_OF - DAY, late=(AS_OF - DAY,))
 
     def test_waits_for_no_day_that_is_not_over(self):
         """In a zone behind UTC the newest day goes on past midnight UTC."""
@@ -88,17 +88,17 @@ class TestLook:
 
     def test_ends_before_the_first_of_several_days_that_are_late(self):
         """What comes after a missing day is no use to a window that has it."""
-        found = look(days(AS_OF - DAY, AS_OF - 2 * DAY))
+        state = look(days(AS_OF - DAY, AS_OF - 2 * DAY))
 
-        assert found.data_until == AS_OF - 2 * DAY
-        assert found.late == (AS_OF - 2 * DAY, AS_OF - DAY)
+        assert state.data_until == AS_OF - 2 * DAY
+        assert state.late == (AS_OF - 2 * DAY, AS_OF - DAY)
 
     def test_tells_of_older_days_and_does_not_wait_for_them(self):
         """A day that never came is a gap for as long as the lookback has it."""
         gap = AS_OF - 20 * DAY
-        found = look(days(gap, AS_OF - 90 * DAY))
+        state = look(days(gap, AS_OF - 90 * DAY))
 
-        assert found == Freshness(data_until=AS_OF, missing=(gap,))
+        assert state == Freshness(data_until=AS_OF, missing=(gap,))
 
     def test_expects_no_table_of_a_weekday_on_which_nothing_happens(self):
         """A shop that is closed on Sundays has none: of no Sunday is it missing."""
@@ -139,9 +139,9 @@ class TestAHalfLoadedDay:
 
     def test_is_taken_for_a_quiet_day_after_three(self):
         """What GA4 does not write any more is what happened."""
-        found = look(days(), rows={AS_OF - DAY: 0}, now=LONG_AFTER)
+        state = look(days(), rows={AS_OF - DAY: 0}, now=LONG_AFTER)
 
-        assert found == Freshness(data_until=AS_OF)
+        assert state == Freshness(data_until=AS_OF)
 
     def test_is_compared_with_its_own_weekday(self):
         """A Sunday has the tenth of a Monday, as Sundays have."""
@@ -151,10 +151,10 @@ class TestAHalfLoadedDay:
 
     def test_is_looked_at_among_the_newest_days_only(self):
         """Of a settled day nobody asks for the rows: each look is a request."""
-        asked = []
+        counted = []
 
         def rows(day: date) -> int:
-            asked.append(day)
+            counted.append(day)
             return 100
 
         window = Window(
@@ -163,7 +163,7 @@ class TestAHalfLoadedDay:
         shards = Shards(daily=frozenset(days()), intraday=frozenset())
         freshness.look(shards, window, rows=rows)
 
-        assert set(asked) == {AS_OF - DAY - 7 * n * DAY for n in range(5)}
+        assert set(counted) == {AS_OF - DAY - 7 * n * DAY for n in range(5)}
 
 
 class TestAStreamedDay:
@@ -171,13 +171,13 @@ class TestAStreamedDay:
 
     def test_is_there_once_it_is_over(self):
         """Of a property that only streams, three hours after its end."""
-        found = look(set(), intraday=self.streaming)
+        state = look(set(), intraday=self.streaming)
         early = look(set(), intraday=self.streaming, now=THEN.replace(hour=2))
 
-        assert found.data_until == AS_OF
-        assert not found.late
-        assert not found.is_awaited
-        assert len(found.streamed) == 60
+        assert state.data_until == AS_OF
+        assert not state.late
+        assert not state.is_awaited
+        assert len(state.streamed) == 60
         assert early.data_until == AS_OF - DAY
         assert early.late == (AS_OF - DAY,)
 
@@ -199,10 +199,10 @@ class TestAStreamedDay:
 class TestAPropertysZone:
     def test_ahead_of_utc_needs_the_local_day_of_the_as_of_date(self):
         """The last hours before midnight UTC are of the next local day."""
-        found = look(days(), zone=9, now=LONG_AFTER)
+        state = look(days(), zone=9, now=LONG_AFTER)
 
-        assert found.data_until == AS_OF - DAY
-        assert found.late == (AS_OF,)
+        assert state.data_until == AS_OF - DAY
+        assert state.late == (AS_OF,)
         assert look(days(until=AS_OF + DAY), zone=9, now=LONG_AFTER) == Freshness(
             data_until=AS_OF
         )
@@ -236,21 +236,21 @@ def test_what_is_read_is_there(missing, streamed, half, hours, zone):
     rows = {AS_OF - n * DAY: 1 for n in half}
     midnight = datetime(2026, 3, 2, tzinfo=UTC)
     arguments: dict[str, Any] = {"intraday": intraday, "zone": zone, "rows": rows}
-    found = look(daily, now=midnight + timedelta(hours=hours), **arguments)
+    state = look(daily, now=midnight + timedelta(hours=hours), **arguments)
 
-    assert found.data_until <= AS_OF
-    last = found.data_until - (DAY if zone <= 0 else 0 * DAY)
-    assert all(day > last for day in found.late) or found.data_until == AS_OF
+    assert state.data_until <= AS_OF
+    last = state.data_until - (DAY if zone <= 0 else 0 * DAY)
+    assert all(day > last for day in state.late) or state.data_until == AS_OF
     read = {day for day in daily | intraday if AS_OF - 61 * DAY <= day <= last}
     gaps = {
         min(read, default=last) + n * DAY
         for n in range((last - min(read, default=last)).days + 1)
     } - read
-    told = set(found.missing)
+    known = set(state.missing)
     busy = {
         day for day in gaps if sum(day - 7 * n * DAY in daily for n in range(1, 9)) >= 7
     }
-    assert busy <= told | set(found.late)
+    assert busy <= known | set(state.late)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +260,6 @@ def test_a_run_waits_as_long_as_is_set(waited, again):
     """Ten minutes from look to look, less at the end, and no more once it is over."""
     settings = Settings(project="p")
 
-    found = freshness.retry_after_s(timedelta(minutes=waited), settings)
+    wait_s = freshness.retry_after_s(timedelta(minutes=waited), settings)
 
-    assert found == again
+    assert wait_s == again

@@ -56,7 +56,7 @@ class TestFromEnvironment:
 
     def test_reads_text_whole_and_real_numbers(self):
         """Each variable arrives in its setting, in the setting's type."""
-        found = read(
+        settings = read(
             PROPENSITY_BUCKET="my-bucket",
             PROPENSITY_GA4_DATASET="analytics_123456",
             PROPENSITY_USER_COLUMN="user_id",
@@ -65,12 +65,12 @@ class TestFromEnvironment:
             BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9050",
         )
 
-        assert found.bucket == "my-bucket"
-        assert found.ga4_dataset == "analytics_123456"
-        assert found.user_column == "user_id"
-        assert found.settle_days == 0
-        assert found.maximum_score_shift == 1.5
-        assert found.bigquery_endpoint == "http://127.0.0.1:9050"
+        assert settings.bucket == "my-bucket"
+        assert settings.ga4_dataset == "analytics_123456"
+        assert settings.user_column == "user_id"
+        assert settings.settle_days == 0
+        assert settings.maximum_score_shift == 1.5
+        assert settings.bigquery_endpoint == "http://127.0.0.1:9050"
 
     @pytest.mark.parametrize(
         ("text", "budget"), [("1000", "1000"), ("5%", "5%"), ("7.50 %", "7.5%")]
@@ -90,9 +90,9 @@ class TestFromEnvironment:
     def test_ignores_what_the_tests_and_local_mode_read(self):
         """The folder of real data and local ports are no setting of a function."""
         ports = {f"PROPENSITY_PORT_{name.upper()}": "8081" for name in PORT_OFFSETS}
-        found = read(PROPENSITY_DATA="/data", PROPENSITY_PORT_BASE="9080", **ports)
+        settings = read(PROPENSITY_DATA="/data", PROPENSITY_PORT_BASE="9080", **ports)
 
-        assert found == read()
+        assert settings == read()
 
     @pytest.mark.parametrize(
         "name", ["PROPENSITY_DATASETS", "PROPENSITY_PORT", "PROPENSITY_DATA_"]
@@ -194,15 +194,15 @@ class TestFromEnvironment:
 
     def test_takes_addresses_as_people_write_them(self):
         """By name or number, and with a slash at the end, behind which paths go."""
-        found = read(
+        settings = read(
             BIGQUERY_EMULATOR_HOST="http://localhost:9050/",
             STORAGE_EMULATOR_HOST="https://storage.internal",
             PUBSUB_EMULATOR_HOST="[::1]:8432",
         )
 
-        assert found.bigquery_endpoint == "http://localhost:9050"
-        assert found.storage_endpoint == "https://storage.internal"
-        assert found.pubsub_endpoint == "[::1]:8432"
+        assert settings.bigquery_endpoint == "http://localhost:9050"
+        assert settings.storage_endpoint == "https://storage.internal"
+        assert settings.pubsub_endpoint == "[::1]:8432"
 
     def test_needs_a_key_that_is_text(self):
         """Bytes of no text could be hashed by no function: each would fail later."""
@@ -250,10 +250,10 @@ class TestFromEnvironment:
         """Whatever is in a variable, the answer is settings or a SettingsError."""
         for variable in ("PROPENSITY_SEED", "PROPENSITY_MAXIMUM_SCORE_SHIFT"):
             with contextlib.suppress(SettingsError):
-                found = read(**{variable: text})
+                settings = read(**{variable: text})
 
-                assert 0 <= found.seed < 2**31
-                assert 0 <= found.maximum_score_shift <= 1e6
+                assert 0 <= settings.seed < 2**31
+                assert 0 <= settings.maximum_score_shift <= 1e6
 
 
 class TestSettings:

@@ -125,17 +125,17 @@ class TestStatement:
 @cache
 def every_statement() -> dict[str, str]:
     """All that are complete, by use case and name; those of no use case once."""
-    found = {}
+    statements = {}
     for use_case in usecases.names():
         own = resources.files(usecases) / use_case
         names = {file.name for file in own.iterdir() if file.name.endswith(".sql")}
         for name in {*FILES, *(name.removesuffix(".sql") for name in names)}:
             with suppress(FileNotFoundError):
-                found[f"{use_case}/{name}"] = statement(name, own=own)
+                statements[f"{use_case}/{name}"] = statement(name, own=own)
     return {
         # A part of a statement is none; what it is a part of has it.
         name: text
-        for name, text in found.items()
+        for name, text in statements.items()
         if re.match(r"(--.*\n|\s)*(SELECT|WITH|MERGE|DELETE|BEGIN|CREATE)\b", text)
     }
 
@@ -180,7 +180,7 @@ class TestPartitionFilter:
         assert "t.month IN UNNEST(@months)" in every["compact_days"]
 
     @pytest.mark.parametrize(
-        ("sql", "found"),
+        ("sql", "tables_"),
         [
             ("SELECT 1 FROM stream_events", ["stream_events"]),
             ("SELECT 1 FROM stream_events WHERE user_id = @u", ["stream_events"]),
@@ -204,9 +204,9 @@ class TestPartitionFilter:
             ("SELECT 1 FROM postcode_index", []),
         ],
     )
-    def test_is_found_out(self, sql, found):
+    def test_is_found_out(self, sql, tables_):
         """What is looked for above is seen where it is missing."""
-        assert unfiltered(sql) == found
+        assert unfiltered(sql) == tables_
 
     def test_is_asked_for_by_what_grows_with_events_and_weeks(self):
         """Streams, their logs, and the history of all predictions."""

@@ -138,16 +138,16 @@ class TestTables:
         is what it is."""
         current = [*tables.PREDICTIONS.columns]
         history = [*tables.PREDICTIONS_HISTORY.columns]
-        shared = [one for one in current if one in history]
-        further = [one for one in current + history if one not in shared]
+        shared = [column for column in current if column in history]
+        further = [column for column in current + history if column not in shared]
 
-        assert shared == [one for one in history if one in current]
-        assert [one.name for one in further] == [
+        assert shared == [column for column in history if column in current]
+        assert [column.name for column in further] == [
             "base_log_odds",
             "reasons",
             "feature_row",
         ]
-        assert not any(one.required for one in further)
+        assert not any(column.required for column in further)
 
     def test_forget_what_is_staged_or_summed_up_alone(self):
         """Staged rows of a run that died expire, and sums that no window needs any
@@ -190,17 +190,17 @@ class TestBuckets:
 
     def test_have_about_as_many_users_each(self):
         """Of 200,000 users no bucket of 1,000 has twice its share, or half of it."""
-        found = Counter(tables.user_bucket(f"player-{n:06d}") for n in range(200_000))
+        counts = Counter(tables.user_bucket(f"player-{n:06d}") for n in range(200_000))
 
-        assert len(found) == 1_000
-        assert 100 < min(found.values()) < max(found.values()) < 400
+        assert len(counts) == 1_000
+        assert 100 < min(counts.values()) < max(counts.values()) < 400
 
 
 class TestRetention:
     def test_is_days_by_table(self):
         """Between spaces or commas; all others are kept as they are declared."""
         text = "stream_events=400, dead_letters=90 ma_predictions_staging=0"
-        days = {one.name: one.expiration_days for one in tables.retained(text)}
+        days = {table.name: table.expiration_days for table in tables.retained(text)}
 
         assert days["stream_events"] == 400
         assert days["dead_letters"] == 90
@@ -210,13 +210,15 @@ class TestRetention:
 
     def test_is_in_the_statement_that_creates_a_table(self):
         """The table expires from its first day on, and one for ever never does."""
-        kept = {one.name: one.ddl() for one in tables.retained("stream_events=400")}
+        kept = {
+            table.name: table.ddl() for table in tables.retained("stream_events=400")
+        }
 
         assert "partition_expiration_days = 400" in kept["stream_events"]
         assert "partition_expiration_days" not in kept["dead_letters"]
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "message"),
         [
             ("strem_events=4", "strem_events"),
             ("stream_events", "400"),
@@ -228,8 +230,8 @@ class TestRetention:
             ("stream_users=30", "stream_users"),
         ],
     )
-    def test_refuses_what_it_does_not_understand(self, text, told):
+    def test_refuses_what_it_does_not_understand(self, text, message):
         """A word for a table that there is not would keep it for ever; the list of
         suppressed users must be kept."""
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             tables.retention(text)

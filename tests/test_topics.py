@@ -56,7 +56,9 @@ class TestTopics:
 class TestSubscriptions:
     def test_have_names_of_their_own(self):
         """Two of a name would be one."""
-        assert len({one.name for one in SUBSCRIPTIONS}) == len(SUBSCRIPTIONS)
+        assert len({subscription.name for subscription in SUBSCRIPTIONS}) == len(
+            SUBSCRIPTIONS
+        )
 
     @pytest.mark.parametrize("subscription", SUBSCRIPTIONS, ids=named)
     def test_are_of_topics_that_are_made(self, subscription):
@@ -82,7 +84,11 @@ class TestSubscriptions:
         """What comes in is pushed, what is enriched has several readers, and what was
         given up waits to be pulled: a topic without a subscription loses it."""
         readers = {
-            topic: [one.function for one in SUBSCRIPTIONS if one.topic == topic]
+            topic: [
+                subscription.function
+                for subscription in SUBSCRIPTIONS
+                if subscription.topic == topic
+            ]
             for topic in TOPICS
         }
 

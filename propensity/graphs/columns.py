@@ -111,9 +111,9 @@ def raw_thresholds(
     most = max((len(column) for column in thresholds), default=0)
     if not most:
         return [np.empty(0) for _ in thresholds]
-    wanted = np.full((most, block.width), np.inf)
+    edges = np.full((most, block.width), np.inf)
     for place, column in enumerate(thresholds):
-        wanted[: len(column), place] = column
+        edges[: len(column), place] = column
 
     def goes_left(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):
@@ -121,9 +121,9 @@ def raw_thresholds(
             if is_single:
                 encoded = encoded.astype(np.float32)
             # What is not a number is so on the left: below the domain of a function.
-            return np.asarray(~(encoded > wanted))
+            return np.asarray(~(encoded > edges))
 
-    shape = wanted.shape
+    shape = edges.shape
     low = np.full(shape, _key(np.array(-np.inf)))
     high = np.full(shape, _key(np.array(np.inf)))
     while (high - low > 1).any() or (high - low < 0).any():

@@ -61,13 +61,13 @@ class Index:
 
     def find(self, user_id: str) -> Entry | None:
         """Return a user's entry, None for a user who has none."""
-        [wanted] = _NUMBER(self._hash(user_id.encode()).digest())
+        [user_hash] = _NUMBER(self._hash(user_id.encode()).digest())
         words = self._words
-        start = self._offsets[wanted >> self._shift] // WORD
+        start = self._offsets[user_hash >> self._shift] // WORD
         users = words[start] >> 32
         first = start + 1
-        at = bisect_left(words, wanted, first, first + users)
-        if at == first + users or words[at] != wanted:
+        at = bisect_left(words, user_hash, first, first + users)
+        if at == first + users or words[at] != user_hash:
             return None
         octets = self._octets
         place = (first + 2 * users) * WORD + at - first

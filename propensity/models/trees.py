@@ -69,11 +69,17 @@ def boosted(model: Any) -> list[Nodes]:
         compared = np.flatnonzero(inner & (nodes["is_categorical"] > 0)).tolist()
         trees.append(
             Nodes(
-                *(nodes["feature_idx"], nodes["num_threshold"]),
-                *(nodes["missing_go_to_left"] > 0, inner * left, inner * right),
-                nodes["value"],
-                {at: np.flatnonzero(known[nodes["bitset_idx"][at]]) for at in compared},
-                nodes["count"],
+                feature=nodes["feature_idx"],
+                threshold=nodes["num_threshold"],
+                gap_left=nodes["missing_go_to_left"] > 0,
+                left=inner * left,
+                right=inner * right,
+                value=nodes["value"],
+                categories={
+                    at: np.flatnonzero(known[nodes["bitset_idx"][at]])
+                    for at in compared
+                },
+                cover=nodes["count"],
             )
         )
     return trees
@@ -83,13 +89,16 @@ def grown(model: Any) -> list[Nodes]:
     """Return the trees of a binary forest."""
     return [
         Nodes(
-            *(tree.feature, tree.threshold, tree.missing_go_to_left > 0),
-            *(np.maximum(tree.children_left, 0), np.maximum(tree.children_right, 0)),
+            feature=tree.feature,
+            threshold=tree.threshold,
+            gap_left=tree.missing_go_to_left > 0,
+            left=np.maximum(tree.children_left, 0),
+            right=np.maximum(tree.children_right, 0),
             value=tree.value[:, 0, 1],
             categories={},
             cover=tree.weighted_n_node_samples,
         )
-        for tree in (each.tree_ for each in model.estimators_)
+        for tree in (estimator.tree_ for estimator in model.estimators_)
     ]
 
 

@@ -383,9 +383,9 @@ def _without(
     version: int, earlier: tuple[int, ...], *, served_by: int
 ) -> tuple[int, ...]:
     """Return earlier champions without one that is rolled back, whenever it served."""
-    others = [one for one in earlier if one != version]
+    others = [number for number in earlier if number != version]
     # What served between two turns of it is now one turn.
-    return tuple(itertools.dropwhile(lambda one: one == served_by, others))
+    return tuple(itertools.dropwhile(lambda number: number == served_by, others))
 
 
 def _is_sound(champion: Champion) -> bool:

@@ -38,6 +38,14 @@ Floats = NDArray[np.float64]
 STAGED_ROWS = 1_000_000
 STAGED_EXPLAINED_ROWS = 100_000
 
+_STAGED_COLUMNS = [
+    "user_id",
+    "probability",
+    "feature_row",
+    *reasons.COLUMNS,
+    *value.COLUMNS,
+]
+
 PERCENTILES = 100
 
 
@@ -179,19 +187,14 @@ def _staged(
         if has_features:
             numbers = pa.array(np.arange(numbered, numbered + len(probability)))
             numbered += len(probability)
-        waiting.append(
-            pa.RecordBatch.from_arrays(
-                [
-                    *(batch["user_id"].cast(pa.string()), pa.array(probability)),
-                    *(numbers, *why.columns(batch, probability)),
-                    *worth.columns(batch, probability, unshifted=unshifted),
-                ],
-                names=[
-                    *("user_id", "probability", "feature_row"),
-                    *(*reasons.COLUMNS, *value.COLUMNS),
-                ],
-            )
-        )
+        columns = [
+            batch["user_id"].cast(pa.string()),
+            pa.array(probability),
+            numbers,
+            *why.columns(batch, probability),
+            *worth.columns(batch, probability, unshifted=unshifted),
+        ]
+        waiting.append(pa.RecordBatch.from_arrays(columns, names=_STAGED_COLUMNS))
         rows += len(probability)
         if rows >= (STAGED_EXPLAINED_ROWS if why.explainer else STAGED_ROWS):
             yield _with_run(run, waiting)

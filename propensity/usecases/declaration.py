@@ -407,8 +407,8 @@ def _values(table: str, named: Any) -> _Problems:
             )
 
 
-def _one_column(one: str, other: str) -> str:
-    return f"{one} and {other} would be one column: BigQuery's have no case"
+def _one_column(name: str, other: str) -> str:
+    return f"{name} and {other} would be one column: BigQuery's have no case"
 
 
 def _entries(table: Mapping[str, Any], keys: Collection[str], name: str) -> _Problems:

@@ -61,9 +61,9 @@ class Log:
             **changed,
         }
         sql = USE_CASE.statement("event_training_rows")
-        found = self.warehouse.table(sql, parameters).to_pylist()
-        by_event = {row["event_id"]: row for row in found}
-        assert len(by_event) == len(found)
+        events = self.warehouse.table(sql, parameters).to_pylist()
+        by_event = {row["event_id"]: row for row in events}
+        assert len(by_event) == len(events)
         return by_event
 
     def label(self, *truths: Row) -> tuple[Any, bool, str]:
@@ -85,12 +85,12 @@ def opened(emulators, bigquery_emulator) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def log(opened) -> Log:
-    made = Log(opened)
-    made.clear()
-    return made
+    opened_log = Log(opened)
+    opened_log.clear()
+    return opened_log
 
 
-def told(label: int, day: float, **changed: Any) -> Row:
+def truth_of_a(label: int, day: float, **changed: Any) -> Row:
     """Return a truth about event "a", found so many days after the start."""
     return truth("a", START + day * DAY, label, **changed)
 
@@ -98,29 +98,33 @@ def told(label: int, day: float, **changed: Any) -> Row:
 class TestTruth:
     def test_is_joined_by_the_event(self, log):
         """A truth is of its event and of no other."""
-        log.add(inference("a", START), inference("b", START), told(1, 1))
-        found = log.rows()
+        log.add(inference("a", START), inference("b", START), truth_of_a(1, 1))
+        rows = log.rows()
 
-        assert (found["a"]["label"], found["b"]["label"]) == (1, None)
+        assert (rows["a"]["label"], rows["b"]["label"]) == (1, None)
 
     @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["as found", "reversed"])
     def test_that_is_the_latest_counts_in_any_order(self, log, order):
         """What arrives last is not what was found last."""
-        both = [told(1, 1), told(0, 2)]
+        both = [truth_of_a(1, 1), truth_of_a(0, 2)]
 
         assert log.label(*(both[place] for place in order)) == (0, True, "known")
 
     def test_of_one_moment_counts_as_fraud(self, log):
         """Where two of one moment disagree, label 1 does, in whatever order."""
-        assert log.label(told(1, 1), told(0, 1)) == (1, True, "known")
+        assert log.label(truth_of_a(1, 1), truth_of_a(0, 1)) == (1, True, "known")
 
     def test_that_is_repeated_is_no_conflict(self, log):
         """The same said twice, or again later, is said once."""
-        assert log.label(told(1, 1), told(1, 1), told(1, 3)) == (1, False, "known")
+        assert log.label(truth_of_a(1, 1), truth_of_a(1, 1), truth_of_a(1, 3)) == (
+            1,
+            False,
+            "known",
+        )
 
     def test_of_another_use_case_is_another(self, log):
         """Ids are of a use case."""
-        assert log.label(told(1, 1, use_case="other")) == (None, False, "unknown")
+        assert log.label(truth_of_a(1, 1, use_case="other")) == (None, False, "unknown")
 
     def test_that_never_comes_is_not_taken_for_no(self, log):
         """After the delay the event is unknown; before it, it is pending."""
@@ -129,20 +133,20 @@ class TestTruth:
             inference("old", MIDNIGHT - delay),
             inference("young", MIDNIGHT - delay + SECOND),
         )
-        found = log.rows()
+        rows = log.rows()
 
-        assert {key: (row["state"], row["label"]) for key, row in found.items()} == {
+        assert {key: (row["state"], row["label"]) for key, row in rows.items()} == {
             "old": ("unknown", None),
             "young": ("pending", None),
         }
 
     def test_that_comes_late_makes_an_event_known_after_all(self, log):
         """Unknown is what is so on a day, and not for ever."""
-        assert log.label(told(1, 15)) == (1, False, "known")
+        assert log.label(truth_of_a(1, 15)) == (1, False, "known")
 
     def test_may_be_found_before_its_event_is_logged(self, log):
         """A truth that overtakes its transaction waits for it."""
-        log.add(told(1, 1))
+        log.add(truth_of_a(1, 1))
         assert log.rows() == {}
 
         assert log.label() == (1, False, "known")
@@ -158,7 +162,7 @@ class TestPointInTime:
     def test_leaves_out_what_is_found_later(self, log):
         """Of truths likewise: what the day did not know does not count, nor does it
         make a conflict."""
-        assert log.label(told(0, 2), told(1, 20)) == (0, False, "known")
+        assert log.label(truth_of_a(0, 2), truth_of_a(1, 20)) == (0, False, "known")
         assert log.rows(as_of=AS_OF + DAY)["a"]["label"] == 1
 
     def test_leaves_out_what_is_logged_later(self, log):
@@ -207,9 +211,9 @@ class TestRow:
         than half of them; the others weigh what they stand for."""
         log.add(*(inference(f"t{n}", START) for n in range(400)))
         log.add(*(truth(f"t{n}", START + DAY, int(n < 20)) for n in range(200)))
-        found = log.rows(maximum_rows=120).values()
-        frauds = [row for row in found if row["label"] == 1]
-        others = [row for row in found if row["label"] != 1]
+        rows = log.rows(maximum_rows=120).values()
+        frauds = [row for row in rows if row["label"] == 1]
+        others = [row for row in rows if row["label"] != 1]
 
         assert len(frauds) == 20
         assert {row["weight"] for row in frauds} == {1.0}
@@ -217,7 +221,7 @@ class TestRow:
         for label, count in ((0, 180), (None, 200)):
             weights = [row["weight"] for row in others if row["label"] == label]
             assert sum(weights) == pytest.approx(count)
-        assert set(log.rows(maximum_rows=120)) == {row["event_id"] for row in found}
+        assert set(log.rows(maximum_rows=120)) == {row["event_id"] for row in rows}
 
 
 @st.composite
@@ -226,15 +230,15 @@ def histories(draw: Any) -> tuple[list[Row], list[Row]]:
     days = st.sampled_from([0.0, 1.0, 12.5, 13.0, 19.9, 20.0, 21.0])
     ids = st.sampled_from("abcd")
     scored = [
-        inference(one, START + day * DAY, scored_at=START + (day + late) * DAY)
-        for one, day, late in draw(
+        inference(event_id, START + day * DAY, scored_at=START + (day + late) * DAY)
+        for event_id, day, late in draw(
             st.lists(st.tuples(ids, days, st.sampled_from([0.0, 1.0, 9.0])), max_size=6)
         )
     ]
     truths = [
-        truth(one, START + day * DAY, label, received_at=START + 30 * DAY,
+        truth(event_id, START + day * DAY, label, received_at=START + 30 * DAY,
               received_on=(START + 30 * DAY).date())
-        for one, day, label in draw(
+        for event_id, day, label in draw(
             st.lists(st.tuples(ids, days, st.integers(0, 1)), max_size=10)
         )
     ]  # fmt: skip
@@ -256,7 +260,7 @@ def together(histories: Iterable[tuple[list[Row], list[Row]]]) -> tuple[list[Row
 
 def plainly(scored: Iterable[Row], truths: Iterable[Row]) -> dict[str, tuple]:
     """Return state, label and conflict by event, as a person would say them."""
-    found: dict[str, tuple] = {}
+    states: dict[str, tuple] = {}
     first: dict[str, Row] = {}
     for row in scored:
         if row["event_time"] >= MIDNIGHT or row["scored_on"] > AS_OF:
@@ -266,19 +270,19 @@ def plainly(scored: Iterable[Row], truths: Iterable[Row]) -> dict[str, tuple]:
         if best is None or key < (best["scored_at"], best["inference_id"]):
             first[row["event_id"]] = row
     for event_id, row in first.items():
-        told = [
-            (one["truth_time"], one["label"])
-            for one in truths
-            if one["event_id"] == event_id and one["truth_time"] < MIDNIGHT
+        known = [
+            (row["truth_time"], row["label"])
+            for row in truths
+            if row["event_id"] == event_id and row["truth_time"] < MIDNIGHT
         ]
-        if told:
-            label, labels = max(told)[1], {label for _, label in told}
-            found[event_id] = ("known", label, len(labels) == 2)
+        if known:
+            label, labels = max(known)[1], {label for _, label in known}
+            states[event_id] = ("known", label, len(labels) == 2)
         elif row["event_time"] + DELAY * DAY <= MIDNIGHT:
-            found[event_id] = ("unknown", None, False)
+            states[event_id] = ("unknown", None, False)
         else:
-            found[event_id] = ("pending", None, False)
-    return found
+            states[event_id] = ("pending", None, False)
+    return states
 
 
 class TestJoin:
@@ -290,11 +294,11 @@ class TestJoin:
         log.clear()
         log.add(*scored, *truths)
 
-        found = {
+        states = {
             key: (row["state"], row["label"], row["is_conflicting"])
             for key, row in log.rows().items()
         }
-        assert found == plainly(scored, truths)
+        assert states == plainly(scored, truths)
 
 
 class TestUseCase:
@@ -355,28 +359,28 @@ class TestRealCards:
         """Half-Space Trees, 60 % of the rows learned, on the newest fifth and its 22
         frauds: a ROC AUC of 0.98, where the amount alone has 0.14."""
         rows = data.dataset(real("creditcard_day1.parquet", 6_942), USE_CASE)
-        found = fit.train(
+        trained = fit.train(
             data.of_events(rows, settings=Settings(project="p")),
             USE_CASE,
             preprocessor=None,
             settings=Settings(project="p"),
         )
 
-        assert found.chosen.algorithm == "HalfSpaceTrees"
-        assert (found.quality["users"], found.quality["conversions"]) == (1_389, 22)
-        assert found.quality["roc_auc"] > 0.95
-        assert found.quality["roc_auc_low"] > 0.9
+        assert trained.chosen.algorithm == "HalfSpaceTrees"
+        assert (trained.quality["users"], trained.quality["conversions"]) == (1_389, 22)
+        assert trained.quality["roc_auc"] > 0.95
+        assert trained.quality["roc_auc_low"] > 0.9
 
     def test_of_one_class_have_no_figure(self, real):
         """The first 3,972 have two frauds, and none among the newest fifth."""
         rows = data.dataset(real("creditcard_first3972.parquet", 3_972), USE_CASE)
-        found = fit.train(
+        trained = fit.train(
             data.of_events(rows, settings=Settings(project="p")),
             USE_CASE,
             preprocessor=None,
             settings=Settings(project="p"),
         )
 
-        assert found.is_warm
-        assert found.quality["roc_auc"] is None
-        assert {one["recall"] for one in found.alerts} == {None}
+        assert trained.is_warm
+        assert trained.quality["roc_auc"] is None
+        assert {entry["recall"] for entry in trained.alerts} == {None}

@@ -140,7 +140,7 @@ MISTAKES = [
 ]
 
 
-def found(old: str, new: str) -> list[Problem]:
+def problems_of(old: str, new: str) -> list[Problem]:
     """The problems where a line is replaced."""
     assert TOML.count(f"{old}\n") == 1
     return declaration.problems(TOML.replace(f"{old}\n", f"{new}\n"))
@@ -151,22 +151,23 @@ class TestProblems:
         """Neither here nor in any use case of the project."""
         assert declaration.problems(TOML) == []
 
-    @pytest.mark.parametrize(("old", "new", "said"), MISTAKES)
-    def test_name_the_line(self, old, new, said):
+    @pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
+    def test_name_the_line(self, old, new, message):
         """Each mistake is told, and where it stands."""
         place = TOML[: TOML.index(f"{old}\n")].count("\n") + 1 + new.count("\n")
-        problems = found(old, new)
+        problems = problems_of(old, new)
 
         assert any(
-            said in one.message and (one.file, one.line) == ("usecase.toml", place)
-            for one in problems
+            message in problem.message
+            and (problem.file, problem.line) == ("usecase.toml", place)
+            for problem in problems
         ), problems
 
     def test_are_found_all_at_once(self):
         """A second mistake is not hidden by the first."""
         text = TOML.replace('"category"', '"text"').replace("= 60", "= 0")
 
-        assert [one.line for one in declaration.problems(text)] == [4, 19]
+        assert [problem.line for problem in declaration.problems(text)] == [4, 19]
 
     @pytest.mark.parametrize(
         "key",
@@ -184,7 +185,9 @@ class TestProblems:
         text = TOML.replace(f"[{table}]", "[title_of_nothing]")
         problems = declaration.problems(f'{table} = "x"\n{text}')
 
-        assert f"{table} is a table: [{table}]" in {one.message for one in problems}
+        assert f"{table} is a table: [{table}]" in {
+            problem.message for problem in problems
+        }
 
     @pytest.mark.parametrize(
         ("text", "line"),
@@ -205,7 +208,9 @@ class TestProblems:
 
     def test_take_one_name_in_two_cases_for_one_column(self):
         """BigQuery tells columns apart without case, and GA4's names with it."""
-        [problem] = found('coupon = "STRING"', 'coupon = "STRING"\nCoupon = "STRING"')
+        [problem] = problems_of(
+            'coupon = "STRING"', 'coupon = "STRING"\nCoupon = "STRING"'
+        )
 
         assert "coupon and Coupon would be one column" in problem.message
         assert problem.line == 13

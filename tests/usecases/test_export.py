@@ -107,10 +107,15 @@ class TestColumns:
             f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"
         ).schema
         kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
-        found = {one.name: kinds.get(one.field_type, one.field_type) for one in schema}
+        types = {
+            column.name: kinds.get(column.field_type, column.field_type)
+            for column in schema
+        }
         named = export.columns([*VALUES, PLAN])
 
-        assert found == {one.name: one.type for one in [*tables.GA_EVENTS, *named]}
+        assert types == {
+            column.name: column.type for column in [*tables.GA_EVENTS, *named]
+        }
         assert named[-1].description == "Property plan"
 
 
@@ -153,7 +158,7 @@ class TestText:
             "p.d", values=usecases.export_values()
         )
 
-    @pytest.mark.parametrize("value", [*VALUES, PLAN], ids=lambda one: one.column)
+    @pytest.mark.parametrize("value", [*VALUES, PLAN], ids=lambda value: value.column)
     def test_holds_no_mark_of_a_part(self, value):
         """Name, list and column are in the place of their marks."""
         text = export.text("p.d", values=[value])

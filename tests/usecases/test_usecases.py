@@ -60,14 +60,14 @@ class TestLoad:
     @pytest.mark.parametrize("name", usecases.names())
     def test_reads_each_use_case(self, name):
         """Every folder describes a use case, with the statements it needs."""
-        found = usecases.load(name)
+        use_case = usecases.load(name)
 
-        assert found.name == name
-        assert found.features
+        assert use_case.name == name
+        assert use_case.features
         of_users = ("features", "labels", "first_day")
         of_events = ("event_training_rows", "event_evaluation_rows")
-        for statement in of_events if found.scores_events else of_users:
-            assert found.statement(statement).startswith("--")
+        for statement in of_events if use_case.scores_events else of_users:
+            assert use_case.statement(statement).startswith("--")
 
     @pytest.mark.parametrize(
         "name", ["", "no_such_case", "../secrets", "ga4_purchase/", "GA4_PURCHASE"]
@@ -112,12 +112,14 @@ class TestLoad:
 class TestParse:
     def test_reads_what_is_particular(self):
         """Spans, features in their order, baseline and candidates."""
-        found = parsed()
+        use_case = parsed()
 
-        assert list(found.features) == ["recency_days", "country"]
-        assert found.candidates == [Candidate("lr", "LogisticRegression", {"C": 0.5})]
-        assert found.baseline.ascending
-        assert (found.lookback_days, found.horizon_days, found.threshold) == (
+        assert list(use_case.features) == ["recency_days", "country"]
+        assert use_case.candidates == [
+            Candidate("lr", "LogisticRegression", {"C": 0.5})
+        ]
+        assert use_case.baseline.ascending
+        assert (use_case.lookback_days, use_case.horizon_days, use_case.threshold) == (
             60,
             7,
             0.5,
@@ -179,11 +181,11 @@ class TestParse:
 class TestStatement:
     def test_takes_in_the_use_case_s_own(self):
         """A shared statement includes features.sql and labels.sql of the use case."""
-        found = usecases.load("ga4_purchase").statement("training_rows")
+        text = usecases.load("ga4_purchase").statement("training_rows")
 
-        assert "-- include:" not in found
-        assert usecases.load("ga4_purchase").statement("features").strip() in found
-        assert usecases.load("ga4_purchase").statement("labels").strip() in found
+        assert "-- include:" not in text
+        assert usecases.load("ga4_purchase").statement("features").strip() in text
+        assert usecases.load("ga4_purchase").statement("labels").strip() in text
 
     def test_says_which_statement_there_is_not(self):
         """A use case that lacks a statement is named by the file that is missing."""
@@ -195,16 +197,16 @@ class TestStatement:
         """Every @name in a statement is given by the window or by the run."""
         use_case = usecases.load(name)
         if use_case.scores_events:
-            given = {"use_case", "as_of", "since", "truth_delay_days"}
+            parameters = {"use_case", "as_of", "since", "truth_delay_days"}
             for statement, more in (
                 ("event_training_rows", {"maximum_rows"}),
                 ("event_evaluation_rows", {"days", "amount"}),
             ):
                 sql = re.sub("--.*", "", use_case.statement(statement))
 
-                assert set(re.findall(r"@(\w+)", sql)) == given | more
+                assert set(re.findall(r"@(\w+)", sql)) == parameters | more
             return
-        given = set(use_case.window(Settings(project="p"), [date(2026, 3, 1)]))
+        parameters = set(use_case.window(Settings(project="p"), [date(2026, 3, 1)]))
         for statement, more in (
             ("features", set()),
             ("labels", set()),
@@ -213,73 +215,73 @@ class TestStatement:
         ):
             sql = re.sub("--.*", "", use_case.statement(statement))
 
-            assert set(re.findall(r"@(\w+)", sql)) <= given | more
+            assert set(re.findall(r"@(\w+)", sql)) <= parameters | more
 
 
 class TestWindow:
     def test_bounds_the_shards_by_one_day_on_each_side(self):
         """A shop's local date differs from UTC's by one day at most: features of
         [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of."""
-        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
+        window = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
-        assert found["first_suffix"] == "20251231"
-        assert found["last_suffix"] == "20260302"
+        assert window["first_suffix"] == "20251231"
+        assert window["last_suffix"] == "20260302"
 
     def test_reaches_over_the_horizon_for_labels(self):
         """Labels of [as_of, as_of + 7) may lie in the shards up to as_of + 7."""
-        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
+        window = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
-        assert found["first_label_suffix"] == "20260301"
-        assert found["last_label_suffix"] == "20260309"
+        assert window["first_label_suffix"] == "20260301"
+        assert window["last_label_suffix"] == "20260309"
 
     def test_spans_all_as_of_dates(self):
         """Several snapshots are read in one scan, from the oldest to the newest."""
         as_ofs = [date(2026, 3, 9), date(2026, 3, 2)]
-        found = parsed().window(Settings(project="p"), as_ofs)
+        window = parsed().window(Settings(project="p"), as_ofs)
 
-        assert found["as_ofs"] == sorted(as_ofs)
-        assert found["first_suffix"] == "20251231"
-        assert found["last_suffix"] == "20260309"
+        assert window["as_ofs"] == sorted(as_ofs)
+        assert window["first_suffix"] == "20251231"
+        assert window["last_suffix"] == "20260309"
 
     def test_takes_the_default_of_a_parameter(self):
         """Without a setting the use case's own user column and label event count."""
-        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
+        window = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
-        assert found["user_column"] == "user_pseudo_id"
-        assert found["label_event"] == "purchase"
+        assert window["user_column"] == "user_pseudo_id"
+        assert window["label_event"] == "purchase"
 
     def test_lets_a_setting_override_it(self):
         """A deployment chooses another user column or label event by a setting."""
         settings = Settings(project="p", user_column="user_id", label_event="sign_up")
-        found = parsed().window(settings, [date(2026, 3, 2)])
+        window = parsed().window(settings, [date(2026, 3, 2)])
 
-        assert found["user_column"] == "user_id"
-        assert found["label_event"] == "sign_up"
+        assert window["user_column"] == "user_id"
+        assert window["label_event"] == "sign_up"
 
     def test_says_what_a_setting_has_it_predict(self):
         """Pages say of nobody who signs up that they buy."""
         own = parsed()
         same = Settings(project="p", label_event=own.parameters["label_event"])
-        found = own.worded(Settings(project="p", label_event="sign_up"))
+        worded = own.worded(Settings(project="p", label_event="sign_up"))
 
         assert own.worded(Settings(project="p")) == own.worded(same) == own
-        assert found.title == "sign_up within the horizon"
-        assert found.outcome == "have the event sign_up"
+        assert worded.title == "sign_up within the horizon"
+        assert worded.outcome == "have the event sign_up"
 
     def test_waits_for_the_truth_where_a_row_is_an_event(self):
         """Figures of a day are final once its last event without a truth is unknown."""
         text = TOML.replace("[features]", '[stream]\nscored = ["payment"]\n[features]')
-        found = usecases.parse("toy", text)
+        use_case = usecases.parse("toy", text)
         settings = Settings(project="p", truth_delay_days=0, settle_days=3)
 
-        assert found.scores_events
-        assert found.timeframe(settings).settle_days == 0
+        assert use_case.scores_events
+        assert use_case.timeframe(settings).settle_days == 0
 
     def test_measures_time_by_the_use_case_and_the_settings(self):
         """Lookback and horizon are the use case's, the wait is the deployment's."""
-        found = parsed().timeframe(Settings(project="p", settle_days=1))
+        timeframe = parsed().timeframe(Settings(project="p", settle_days=1))
 
-        assert found == Timeframe(lookback_days=60, horizon_days=7, settle_days=1)
+        assert timeframe == Timeframe(lookback_days=60, horizon_days=7, settle_days=1)
 
 
 class TestModel:

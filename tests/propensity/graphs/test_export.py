@@ -68,16 +68,19 @@ class TestParity:
     )
     def test_a_graph_gives_the_scorer_s_probabilities(self, number):
         """Of every row, with gaps and texts that are new, within 1e-12; ranks too."""
-        made = generated(number)
+        pipeline = generated(number)
 
-        data = export.exported(made.preprocessor, made.model, features=made.features)
-        found = parity.compare(
-            parity.run(data, made.rows, features=made.features), made.expected
+        data = export.exported(
+            pipeline.preprocessor, pipeline.model, features=pipeline.features
+        )
+        difference = parity.compare(
+            parity.run(data, pipeline.rows, features=pipeline.features),
+            pipeline.expected,
         )
 
-        assert found.rows == len(made.rows)
-        assert found.largest_difference <= 1e-12
-        assert found.moved_ranks == 0
+        assert difference.rows == len(pipeline.rows)
+        assert difference.largest_difference <= 1e-12
+        assert difference.moved_ranks == 0
 
     def test_texts_are_compared_to_the_last_zero_byte(self):
         """Such a text is another category, of training as of the graph: held-out rows
@@ -141,9 +144,9 @@ class TestParity:
         rows_above = pa.table({"x": [1.0 + unit + 2.0**-30, 1.0 + 1.6 * unit]})
 
         data = export.exported(preprocessor, model, features={"x": "number"})
-        found = parity.run(data, rows_above, features={"x": "number"})
+        probability = parity.run(data, rows_above, features={"x": "number"})
 
-        assert found.tolist() == [0.0, 1.0]
+        assert probability.tolist() == [0.0, 1.0]
 
     @pytest.mark.parametrize(
         "model", [LogisticRegression(), RandomForestClassifier(5, random_state=0)]
@@ -161,11 +164,11 @@ class TestParity:
         takes_gaps = model.__sklearn_tags__().input_tags.allow_nan
 
         data = export.exported(preprocessor, model, features=FEATURES)
-        found = parity.run(
+        probability = parity.run(
             data, pa.table({"x": [None, 1.0, 1e39], "t": ["a"] * 3}), features=FEATURES
         )
 
-        assert np.isnan(found).tolist() == [not takes_gaps, False, takes_gaps]
+        assert np.isnan(probability).tolist() == [not takes_gaps, False, takes_gaps]
 
     @pytest.mark.parametrize(
         ("transformer", "refused"),
@@ -193,9 +196,9 @@ class TestParity:
 
         data = export.exported(preprocessor, model, features=FEATURES)
         table = pa.table({"x": values, "t": ["a"] * len(values)})
-        found = parity.run(data, table, features=FEATURES)
+        probability = parity.run(data, table, features=FEATURES)
 
-        assert [values[at] for at in np.flatnonzero(np.isnan(found))] == refused
+        assert [values[at] for at in np.flatnonzero(np.isnan(probability))] == refused
 
     @pytest.mark.parametrize("method", ["sigmoid", "temperature"])
     def test_a_factor_of_nearly_one_is_applied(self, method):
@@ -221,18 +224,18 @@ class TestParity:
 class TestThresholds:
     def test_a_raw_threshold_is_the_last_number_on_the_left(self):
         """It goes left as the encoded one does, and the next number does not."""
-        made = generated(1)
-        encoder = Encoder.compile(made.preprocessor, made.features)
+        pipeline = generated(1)
+        encoder = Encoder.compile(pipeline.preprocessor, pipeline.features)
         columns = Columns(builder.Graph(), encoder)
         for block, _ in columns.slices():
-            wanted = [np.array([-0.7, 0.0, 0.31])] * block.width
-            found = raw_thresholds(block, wanted, is_single=False)
-            at = np.array(found).T
+            edges = [np.array([-0.7, 0.0, 0.31])] * block.width
+            thresholds = raw_thresholds(block, edges, is_single=False)
+            at = np.array(thresholds).T
             is_finite = np.isfinite(at)
 
-            assert (~(block.forward(at) > np.array(wanted).T) | ~is_finite).all()
+            assert (~(block.forward(at) > np.array(edges).T) | ~is_finite).all()
             assert (
-                (block.forward(np.nextafter(at, np.inf)) > np.array(wanted).T)
+                (block.forward(np.nextafter(at, np.inf)) > np.array(edges).T)
                 | ~is_finite
                 | (at == np.finfo(float).max)
             ).all()
@@ -288,10 +291,12 @@ class TestUnsupported:
     @pytest.mark.parametrize("name", ["probability", "Probability"])
     def test_a_feature_named_like_the_output(self, name):
         """BigQuery would have two columns of one name, which it reads in any case."""
-        made = generated(0)
+        pipeline = generated(0)
 
         with pytest.raises(Unsupported, match="as the graph's output is"):
-            export.exported(made.preprocessor, made.model, features={name: "number"})
+            export.exported(
+                pipeline.preprocessor, pipeline.model, features={name: "number"}
+            )
 
     def test_trees_that_are_too_large_are_not_written_first(self, monkeypatch):
         """To write a forest takes ten times its size: more than a training has. No
@@ -315,67 +320,69 @@ class TestUnsupported:
         """450 MB, of a thousand KB each: the emulator has the same limit."""
         assert builder.LARGEST_BYTES == models.LARGEST_BYTES == 450 * 10**6
         monkeypatch.setattr(builder, "LARGEST_BYTES", 100)
-        made = generated(0)
+        pipeline = generated(0)
 
         with pytest.raises(Unsupported, match="BigQuery imports models"):
-            export.exported(made.preprocessor, made.model, features=made.features)
+            export.exported(
+                pipeline.preprocessor, pipeline.model, features=pipeline.features
+            )
 
 
 class TestChecked:
     def test_keeps_a_graph_that_equals_the_model(self):
         """The note of the record has the figures."""
-        made = generated(1)
+        pipeline = generated(1)
 
-        found = checked.checked(
-            made.preprocessor,
-            made.model,
-            rows=made.rows,
-            expected=made.expected,
-            features=made.features,
+        result = checked.checked(
+            pipeline.preprocessor,
+            pipeline.model,
+            rows=pipeline.rows,
+            expected=pipeline.expected,
+            features=pipeline.features,
         )
 
-        assert found.data is not None
-        assert f"0 moved ranks on {len(made.rows)} held-out rows" in found.note
+        assert result.data is not None
+        assert f"0 moved ranks on {len(pipeline.rows)} held-out rows" in result.note
 
     @pytest.mark.parametrize("apart", [1e-9, -0.4])
     def test_keeps_none_that_differs(self, apart):
         """One row of thousands that is further off than 1e-10, or another rank."""
-        made = generated(1)
-        expected = made.expected.copy()
+        pipeline = generated(1)
+        expected = pipeline.expected.copy()
         expected[7] += apart
 
-        found = checked.checked(
-            made.preprocessor,
-            made.model,
-            rows=made.rows,
+        result = checked.checked(
+            pipeline.preprocessor,
+            pipeline.model,
+            rows=pipeline.rows,
             expected=expected,
-            features=made.features,
+            features=pipeline.features,
         )
 
-        assert found.data is None
-        assert found.note.startswith("no graph: it differs")
+        assert result.data is None
+        assert result.note.startswith("no graph: it differs")
 
     def test_proves_nothing_without_rows(self):
-        made = generated(1)
+        pipeline = generated(1)
 
-        found = checked.checked(
-            made.preprocessor,
-            made.model,
-            rows=made.rows.slice(0, 0),
+        result = checked.checked(
+            pipeline.preprocessor,
+            pipeline.model,
+            rows=pipeline.rows.slice(0, 0),
             expected=np.empty(0),
-            features=made.features,
+            features=pipeline.features,
         )
 
-        assert found.data is None
+        assert result.data is None
 
     def test_ranks_may_not_move(self):
         """Two rows in another order are one moved rank, however close they are."""
-        found = parity.compare(np.array([0.1, 0.2 - 1e-12]), np.array([0.1, 0.2]))
+        result = parity.compare(np.array([0.1, 0.2 - 1e-12]), np.array([0.1, 0.2]))
         moved = parity.compare(
             np.array([0.2, 0.2 - 2e-12]), np.array([0.2, 0.2 + 2e-12])
         )
 
-        assert found.holds
+        assert result.holds
         assert moved.moved_ranks == 1
         assert not moved.holds
 
@@ -383,20 +390,26 @@ class TestChecked:
 class TestGraph:
     def test_is_of_the_opsets_that_bigquery_runs(self):
         """ONNX Runtime 1.12 knows opset 17, ai.onnx.ml 3 and IR version 8."""
-        made = generated(4)
+        pipeline = generated(4)
         model = onnx.load_model_from_string(
-            export.exported(made.preprocessor, made.model, features=made.features)
+            export.exported(
+                pipeline.preprocessor, pipeline.model, features=pipeline.features
+            )
         )
         opsets = {opset.domain: opset.version for opset in model.opset_import}
 
         assert opsets == {"": 15, "ai.onnx.ml": 3}
         assert model.ir_version == 8
-        assert {value.name for value in model.graph.input} == {*made.features}
+        assert {value.name for value in model.graph.input} == {*pipeline.features}
         assert [value.name for value in model.graph.output] == ["probability"]
 
     def test_scorer_and_graph_agree_that_features_do_not_fit(self):
-        made = generated(1)
+        pipeline = generated(1)
         with pytest.raises(Exception, match="n0"):
-            Scorer.compile(made.preprocessor, made.model, features={"y": "number"})
+            Scorer.compile(
+                pipeline.preprocessor, pipeline.model, features={"y": "number"}
+            )
         with pytest.raises(Exception, match="n0"):
-            export.exported(made.preprocessor, made.model, features={"y": "number"})
+            export.exported(
+                pipeline.preprocessor, pipeline.model, features={"y": "number"}
+            )

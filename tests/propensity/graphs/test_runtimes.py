@@ -44,24 +44,29 @@ print(onnxruntime.__version__)
 
 def exported(number: int) -> tuple[Generated, np.ndarray, parity.Exported]:
     """A generated model, the scorer's probabilities, and its graph."""
-    made = generated(number, rows=500)
-    expected = made.expected
+    pipeline = generated(number, rows=500)
+    expected = pipeline.expected
     graph = checked.checked(
-        made.preprocessor,
-        made.model,
-        rows=made.rows,
+        pipeline.preprocessor,
+        pipeline.model,
+        rows=pipeline.rows,
         expected=expected,
-        features=made.features,
+        features=pipeline.features,
     )
-    return made, expected, graph
+    return pipeline, expected, graph
 
 
 def runtimes() -> list[tuple[str, list[str]]]:
     """The runtime to install by the Python for it, the wanted one first."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    older = [str(one / "bin" / "python") for one in sorted(versions.glob("3.10.*"))]
+    older = [
+        str(folder / "bin" / "python") for folder in sorted(versions.glob("3.10.*"))
+    ]
     return [
-        *((one, ["onnxruntime==1.12.0", "numpy==1.26.4"]) for one in [*older, "3.10"]),
+        *(
+            (folder, ["onnxruntime==1.12.0", "numpy==1.26.4"])
+            for folder in [*older, "3.10"]
+        ),
         # No wheel of 1.12 is for a newer Python.
         (sys.executable, ["onnxruntime==1.15.0", "numpy==1.26.4"]),
     ]
@@ -74,11 +79,11 @@ def oldest_runtime(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("runtime")
     for number, (python, packages) in enumerate(runtimes()):
         place = folder / str(number)
-        made = subprocess.run(
+        created = subprocess.run(
             [uv, "venv", "--quiet", "--no-python-downloads", "--python", python, place],
             check=False,
         )
-        if made.returncode:
+        if created.returncode:
             continue
         at = str(place / "bin" / "python")
         installed = subprocess.run(
@@ -92,8 +97,8 @@ def oldest_runtime(tmp_path_factory) -> str:
 def table(results: dict[tuple[str, str], list[float]], runtime: str) -> None:
     """Print the largest difference by model and calibration."""
     print(f"\nONNX Runtime {runtime}: model, calibration, models, largest difference")
-    for (kind, calibration), found in sorted(results.items()):
-        print(f"{kind:10} {calibration:12} {len(found):4} {max(found):.1e}")
+    for (kind, calibration), differences in sorted(results.items()):
+        print(f"{kind:10} {calibration:12} {len(differences):4} {max(differences):.1e}")
 
 
 @pytest.mark.installs
@@ -108,31 +113,31 @@ def test_they_are_equal_on_the_runtime_that_bigquery_has(
     kept = {}
     results, without = defaultdict(list), Counter()
     for number in range(part, MODELS, PARTS):
-        made, expected, graph = exported(number)
+        pipeline, expected, graph = exported(number)
         if graph.data is None:
-            without[made.calibration] += 1
+            without[pipeline.calibration] += 1
             assert "it differs" in graph.note
             continue
-        found = parity.run(graph.data, made.rows, features=made.features)
-        apart = parity.compare(found, expected)
-        results[made.kind, made.calibration].append(apart.largest_difference)
+        scores = parity.run(graph.data, pipeline.rows, features=pipeline.features)
+        apart = parity.compare(scores, expected)
+        results[pipeline.kind, pipeline.calibration].append(apart.largest_difference)
         assert apart.holds
         folder = tmp_path / f"{number:03}"
         folder.mkdir()
         (folder / "graph.onnx").write_bytes(graph.data)
-        given = parity.inputs(made.rows, made.features).items()
-        plain = {n: v.astype(str) if v.dtype.kind == "O" else v for n, v in given}
+        inputs = parity.inputs(pipeline.rows, pipeline.features).items()
+        plain = {n: v.astype(str) if v.dtype.kind == "O" else v for n, v in inputs}
         np.savez(folder / "inputs.npz", **plain)
-        kept[folder] = (made.kind, made.calibration), expected
+        kept[folder] = (pipeline.kind, pipeline.calibration), expected
     (tmp_path.parent / f"runner{part}.py").write_text(RUNNER)
-    done = execute([oldest_runtime, tmp_path.parent / f"runner{part}.py", tmp_path])
+    output = execute([oldest_runtime, tmp_path.parent / f"runner{part}.py", tmp_path])
     table(results, onnxruntime.__version__)
     results = defaultdict(list)
     for folder, (kind, expected) in kept.items():
         apart = parity.compare(np.load(folder / "out.npy"), expected)
         results[kind].append(apart.largest_difference)
         assert apart.holds, (folder.name, kind, apart)
-    table(results, done.stdout.strip())
+    table(results, output.stdout.strip())
 
     assert set(without) <= {"isotonic"}
     assert len(kept) >= MODELS // PARTS * 48 // 50

@@ -28,9 +28,12 @@ class TestScoring:
     def test_gives_a_graph_no_null(self):
         """A number is NaN, a truth value 1, 0 or NaN, and a text has a mark."""
         select = sqlglot.parse_one(filled(), dialect="bigquery")
-        found = {one.alias: one.this.sql("bigquery") for one in select.expressions[:3]}
+        inputs = {
+            column.alias: column.this.sql("bigquery")
+            for column in select.expressions[:3]
+        }
 
-        assert found == {
+        assert inputs == {
             "visits": "IFNULL(CAST(`visits` AS FLOAT64), CAST('NaN' AS FLOAT64))",
             "is_new": "IFNULL(CAST(CAST(`is_new` AS INT64) AS FLOAT64), "
             "CAST('NaN' AS FLOAT64))",
@@ -41,7 +44,7 @@ class TestScoring:
     def test_is_one_insert_that_every_use_case_of_users_can_have(self, name):
         """ML.PREDICT over the use case's own features, and no MERGE."""
         use_case = usecases.load(name)
-        [found] = sqlglot.parse(
+        [insert] = sqlglot.parse(
             sql.scoring_statement(
                 statement("score_by_model"),
                 model="m",
@@ -52,9 +55,9 @@ class TestScoring:
             dialect="bigquery",
         )
 
-        assert isinstance(found, exp.Insert)
-        assert len([*found.find_all(exp.Predict)]) == 1
-        assert not found.find(exp.Merge)
+        assert isinstance(insert, exp.Insert)
+        assert len([*insert.find_all(exp.Predict)]) == 1
+        assert not insert.find(exp.Merge)
 
 
 # Features with the names of all placeholders: a car has a model, a visit a source.
@@ -83,7 +86,10 @@ class TestFeatures:
         for text, model in ((weekly, "m"), (of_table, "d.m")):
             parsed = sqlglot.parse_one(text, dialect="bigquery")
             [predicted] = parsed.find_all(exp.Predict)
-            inputs = {one.alias: one for one in predicted.find(exp.Select).expressions}
+            inputs = {
+                column.alias: column
+                for column in predicted.find(exp.Select).expressions
+            }
 
             assert predicted.this.sql("bigquery").replace("`", "") == model
             assert {*PLACEHOLDERS} < {*inputs}
@@ -93,7 +99,7 @@ class TestFeatures:
 
         columns = called.find_all(exp.Column, bfs=False)
 
-        assert [one.name for one in columns] == [
+        assert [column.name for column in columns] == [
             "user_id",
             *PLACEHOLDERS,
         ]
@@ -110,7 +116,9 @@ class TestFeatures:
         )
         arguments = created[created.index("(") + 1 : created.index(")")]
 
-        assert [one.split("`")[1] for one in arguments.split(",")] == [*PLACEHOLDERS]
+        assert [argument.split("`")[1] for argument in arguments.split(",")] == [
+            *PLACEHOLDERS
+        ]
 
 
 class TestNames:
@@ -130,14 +138,14 @@ class TestNames:
         assert "FROM\n  `d.t`\n" in by_function
 
     def test_of_an_import_are_quoted(self):
-        found = sql.import_statement("m", uri="gs://b/models/u/3/model.onnx")
-        created = sqlglot.parse_one(found, dialect="bigquery")
+        text = sql.import_statement("m", uri="gs://b/models/u/3/model.onnx")
+        created = sqlglot.parse_one(text, dialect="bigquery")
 
         assert created.args["exists"]
         assert created.args["kind"] == "MODEL"
-        assert "model_path = 'gs://b/models/u/3/model.onnx'" in found
+        assert "model_path = 'gs://b/models/u/3/model.onnx'" in text
         # Not with words about placeholders, which somebody would read who runs it.
-        assert found.startswith("CREATE MODEL IF NOT EXISTS `m`\n")
+        assert text.startswith("CREATE MODEL IF NOT EXISTS `m`\n")
 
 
 def test_packages_of_a_function_are_those_of_the_project():

@@ -46,8 +46,8 @@ def batch(rows) -> pa.RecordBatch:
     }
     return pa.RecordBatch.from_arrays(
         [
-            pa.array(one, kind)
-            for one, kind in zip(columns, types.values(), strict=True)
+            pa.array(values_of, kind)
+            for values_of, kind in zip(columns, types.values(), strict=True)
         ],
         names=list(types),
     )
@@ -130,10 +130,12 @@ class TestIndex:
     def test_has_no_ids_and_other_hashes_under_another_key(self):
         """Whoever does not know the key cannot choose ids that collide."""
         rows = batch(many(100))
-        one, other = built(rows), built(rows, key=b"another 16 bytes")
+        data, rekeyed = built(rows), built(rows, key=b"another 16 bytes")
 
-        assert b"user." not in one
-        assert row_of(Index(other).find("user.7")) == row_of(Index(one).find("user.7"))
+        assert b"user." not in data
+        assert row_of(Index(rekeyed).find("user.7")) == row_of(
+            Index(data).find("user.7")
+        )
         assert hash_of("user.7", key=KEY) != hash_of("user.7", key=b"another 16 bytes")
 
     def test_refuses_two_rows_of_one_hash(self):
@@ -154,10 +156,10 @@ class TestDamage:
         data[at % len(data)] ^= 1 << bit
         for user_id in list(rows)[:50]:
             try:
-                found = row_of(in_block(bytes(data), user_id))
+                row = row_of(in_block(bytes(data), user_id))
             except DamagedIndex:
                 continue
-            assert found == rows[user_id]
+            assert row == rows[user_id]
 
     @pytest.mark.parametrize("size", [0, 7, FIXED.size, FIXED.size + 8, -1])
     def test_by_a_lost_end_is_noticed(self, size):

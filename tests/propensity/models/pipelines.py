@@ -222,7 +222,9 @@ class Averaged(BaseEstimator):
 
     def fit(self, encoded, label):
         members = [LogisticRegression(max_iter=50), boosted(), forest()]
-        return MeanOfModels([one.fit(encoded, label) for one in members], self.weights)
+        return MeanOfModels(
+            [member.fit(encoded, label) for member in members], self.weights
+        )
 
 
 class Stacked(Averaged):

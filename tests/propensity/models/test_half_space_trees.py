@@ -221,7 +221,7 @@ class TestEstimator:
         """They can be read, set and cloned; learning changes none."""
         limits = {0: (0.0, 2.0)}
         trees = HalfSpaceTrees(5, 4, 10, limits=limits, random_state=3)
-        wanted = {
+        expected = {
             "n_trees": 5,
             "height": 4,
             "window_size": 10,
@@ -232,8 +232,8 @@ class TestEstimator:
         }
         trees.fit(numbers(50, seed=1))
 
-        assert trees.get_params() == wanted
-        assert clone(trees).get_params() == wanted
+        assert trees.get_params() == expected
+        assert clone(trees).get_params() == expected
         assert not hasattr(clone(trees), "limits_")
 
     def test_scores_as_the_isolation_forest_does(self, payments):

@@ -65,7 +65,7 @@ class River:
 
     def __call__(self, rows, labels=None, *, is_scaled=False, **options):
         """Return river's scores, and its own ROC AUC after each row."""
-        labels = [0] * len(rows) if labels is None else [int(one) for one in labels]
+        labels = [0] * len(rows) if labels is None else [int(value) for value in labels]
         pickle.dump((rows, labels, is_scaled, options), self.process.stdin)
         self.process.stdin.flush()
         scores, areas = pickle.load(self.process.stdout)
@@ -96,7 +96,7 @@ def cards(folder: Path, file: str, n: int) -> tuple[list[dict[str, float]], np.n
     table = pq.read_table(path).slice(0, n)
     label = table["Class"].to_numpy().astype(int)
     rows = table.drop_columns(["Class"]).to_pylist()
-    return [{key: float(one) for key, one in row.items()} for row in rows], label
+    return [{key: float(value) for key, value in row.items()} for row in rows], label
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ class TestRiver:
             by_number = {NAMES.index(name): pair for name, pair in LIMITS.items()}
         for n_trees, height, seed in sizes:
             options = {"n_trees": n_trees, "height": height, "window_size": window_size}
-            wanted, _ = river(
+            expected, _ = river(
                 by_name,
                 is_scaled=limits == "minmax",
                 limits=limits if limits is LIMITS else None,
@@ -162,7 +162,7 @@ class TestRiver:
                     trees = HalfSpaceTrees(**options, limits=own)
                     scores = streamed(trees, x, chunk=chunk)
 
-                    np.testing.assert_array_equal(scores, wanted)
+                    np.testing.assert_array_equal(scores, expected)
 
     @pytest.mark.long
     @pytest.mark.parametrize("limits", ["minmax", None, "quantiles"])
@@ -171,11 +171,11 @@ class TestRiver:
         """As above, on real transactions in their order, at usual sizes."""
         rows, _ = request.getfixturevalue(file)
         if limits == "quantiles":
-            found = pd.DataFrame(rows).quantile([0.01, 0.99])
-            limits = {name: tuple(pair) for name, pair in found.items()}
+            limits = pd.DataFrame(rows).quantile([0.01, 0.99])
+            limits = {name: tuple(pair) for name, pair in limits.items()}
         is_given = isinstance(limits, dict)
         for n_trees, seed in ((10, 42), (25, 7)):
-            wanted, _ = river(
+            expected, _ = river(
                 rows,
                 is_scaled=limits == "minmax",
                 n_trees=n_trees,
@@ -187,7 +187,7 @@ class TestRiver:
                     n_trees, limits=limits, warm_up_score=0.0, random_state=seed
                 )
 
-                assert np.array_equal(streamed(trees, rows, chunk=chunk), wanted)
+                assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
 
     def test_has_the_published_area_under_the_curve(self, river, first_cards):
         """
@@ -199,9 +199,9 @@ class TestRiver:
         rows, label = first_cards
         trees = HalfSpaceTrees(10, limits="minmax", warm_up_score=0.0, random_state=42)
         scores = trees.score_and_learn(rows)
-        wanted, areas = river(rows, label, is_scaled=True, seed=42)
+        expected, areas = river(rows, label, is_scaled=True, seed=42)
 
-        assert np.array_equal(scores, wanted)
+        assert np.array_equal(scores, expected)
         assert round(areas[2_499], 4) == 0.9115
         assert round(areas[-1], 4) == 0.9427
         assert round(roc_auc_score(label[:2_500], scores[:2_500]), 4) == 0.9560
@@ -210,24 +210,24 @@ class TestRiver:
         """Features that come later are in no tree; in river, neither."""
         rows = named(numbers(300, seed=3))
         later = [row | {"V4": 0.5} if n else row for n, row in enumerate(rows)]
-        wanted, _ = river(later, is_scaled=True, window_size=50, seed=1)
+        expected, _ = river(later, is_scaled=True, window_size=50, seed=1)
         trees = HalfSpaceTrees(
             10, window_size=50, limits="minmax", warm_up_score=0.0, random_state=1
         )
 
-        assert np.array_equal(streamed(trees, later, chunk=90), wanted)
+        assert np.array_equal(streamed(trees, later, chunk=90), expected)
         assert "V4" not in trees.feature_names_in_
 
     @pytest.mark.parametrize("chunk", [1, 90])
     def test_splits_a_single_feature(self, river, chunk):
         """One feature is drawn every time."""
         rows = [{"Amount": row["Amount"] / 90} for row in named(numbers(300, seed=3))]
-        wanted, _ = river(rows, window_size=50, seed=1)
+        expected, _ = river(rows, window_size=50, seed=1)
         trees = HalfSpaceTrees(
             10, window_size=50, limits=None, warm_up_score=0.0, random_state=1
         )
 
-        assert np.array_equal(streamed(trees, rows, chunk=chunk), wanted)
+        assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
 
     @pytest.mark.parametrize("chunk", [1, 90])
     def test_takes_a_value_at_the_threshold_for_above(self, river, chunk):
@@ -237,11 +237,11 @@ class TestRiver:
         threshold = generator.uniform(0.15, 0.85)
         below = math.nextafter(threshold, 0)
         rows = [{"x": below if n % 3 else threshold} for n in range(180)]
-        wanted, _ = river(rows, n_trees=1, height=1, window_size=50, seed=5)
+        expected, _ = river(rows, n_trees=1, height=1, window_size=50, seed=5)
         trees = HalfSpaceTrees(1, 1, 50, limits=None, warm_up_score=0.0, random_state=5)
 
-        assert len(set(wanted[50:100])) == 2
-        assert np.array_equal(streamed(trees, rows, chunk=chunk), wanted)
+        assert len(set(expected[50:100])) == 2
+        assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
 
     @pytest.mark.parametrize("chunk", [1, 90])
     def test_is_not_lost_where_numbers_end(self, river, chunk):
@@ -249,12 +249,12 @@ class TestRiver:
         rows = numbers(300, seed=3, gaps=0.1)
         rows[120, 1] = -1.7e308
         rows[121::3, 1] = 1.7e308
-        wanted, _ = river(named(rows), is_scaled=True, window_size=50, seed=1)
+        expected, _ = river(named(rows), is_scaled=True, window_size=50, seed=1)
         trees = HalfSpaceTrees(
             10, window_size=50, limits="minmax", warm_up_score=0.0, random_state=1
         )
 
-        assert np.array_equal(streamed(trees, rows, chunk=chunk), wanted)
+        assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
 
     def test_takes_nan_for_missing_where_river_does_not(self, river):
         """The one deviation in scores: there, NaN is above every threshold."""
@@ -385,9 +385,9 @@ class TestRobustLimits:
         scaled = [
             dict(enumerate(row)) for row in ((rows - low) / (high - low)).tolist()
         ]
-        wanted, _ = river(scaled, n_trees=8, window_size=100, seed=3)
+        expected, _ = river(scaled, n_trees=8, window_size=100, seed=3)
 
-        assert np.array_equal(scores, wanted)
+        assert np.array_equal(scores, expected)
 
     def test_weigh_features_alike_whatever_their_units(self):
         """Cents or euros: trees are the same, only their thresholds are moved."""

@@ -57,7 +57,7 @@ class TestMeanOfModels:
         encoded = np.random.default_rng(1).normal(size=(200, 3))
         label = (encoded[:, 0] > 0).astype(int)
         plain, stacked = Averaged().fit(encoded, label), Stacked().fit(encoded, label)
-        each = [one.predict_proba(encoded) for one in stacked.members]
+        each = [member.predict_proba(encoded) for member in stacked.members]
         even = MeanOfModels(plain.members, [1 / 3] * 3)
         expected = np.tensordot(Stacked.weights, each, axes=1)
 
@@ -100,7 +100,7 @@ class TestProbabilities:
             warnings.simplefilter("ignore")
             fitted = fit(preprocessor, model)
         batch = users(count, seed=seed)
-        wanted = expected(batch, *fitted)
+        probability = expected(batch, *fitted)
         scorer = Scorer.compile(*fitted, features=FEATURES)
 
         alone = [
@@ -108,12 +108,12 @@ class TestProbabilities:
             for row in range(count)
         ]
 
-        for found in (
+        for scores in (
             scorer.probabilities(rows_of(batch)),
             scorer.probabilities(batch),
             alone,
         ):
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(scores, probability, rtol=0, atol=1e-9)
 
     def test_of_no_rows(self):
         """No rows, no scores, no error."""

@@ -124,8 +124,8 @@ def explained(
     scorer = Scorer.compile(preprocessor, model, features=features)
     probability = season.apply(scorer.probabilities(batch), shift)
     explainer = Explainer.compile(preprocessor, model, features=features)
-    found = explainer.contributions(batch, probability, log_odds_shift=shift)
-    return explainer.base + (shift or 0.0), found, probability
+    contributions = explainer.contributions(batch, probability, log_odds_shift=shift)
+    return explainer.base + (shift or 0.0), contributions, probability
 
 
 def log_odds(probability):
@@ -182,8 +182,8 @@ def test_have_the_log_odds_of_the_least_and_the_greatest_probability(shift):
 def test_have_a_sum_where_there_are_no_log_odds():
     """Of 0 and 1 those of 1e-9 and of 1 - 1e-9."""
     explainer = Explainer.compile(ENCODER, LINEAR, features=FEATURES)
-    found = explainer.contributions(LATER.slice(0, 2), np.array([0.0, 1.0]))
-    total = explainer.base + found.sum(axis=1)
+    contributions = explainer.contributions(LATER.slice(0, 2), np.array([0.0, 1.0]))
+    total = explainer.base + contributions.sum(axis=1)
 
     np.testing.assert_allclose(total, log_odds(np.array([0.0, 1.0])), atol=1e-9)
 
@@ -238,7 +238,7 @@ class TestTrees:
 
         total = base + contributions.sum(axis=1)
         np.testing.assert_allclose(total, log_odds(probability), atol=1e-9)
-        by_mail = np.array([one == "mail" for one in LATER["source"].to_pylist()])
+        by_mail = np.array([source == "mail" for source in LATER["source"].to_pylist()])
         assert contributions[by_mail, 2].min() > contributions[~by_mail, 2].mean()
 
 
@@ -279,20 +279,20 @@ class TestCalibrations:
     def test_by_a_line_scale_all_numbers_alike(self, method):
         """The base moves along the line, too; its slope is read off probabilities."""
         base, plain, probability = explained(BOOSTED)
-        found, contributions, calibrated_to = explained(calibrated(BOOSTED, method))
+        predicted, contributions, calibrated_to = explained(calibrated(BOOSTED, method))
 
         slope, start = np.polyfit(log_odds(probability), log_odds(calibrated_to), 1)
         np.testing.assert_allclose(contributions, slope * plain, atol=1e-9)
-        assert found == pytest.approx(slope * base + start)
+        assert predicted == pytest.approx(slope * base + start)
 
     def test_of_a_forest_are_of_its_probability(self):
         """A forest has no decision: a loaded model's sigmoid is a line of that."""
         base, _, probability = explained(FOREST)
         model = CalibratedClassifierCV(FrozenEstimator(FOREST), method="sigmoid")
-        found, _, calibrated_to = explained(model.fit(ENCODED, PART.label))
+        predicted, _, calibrated_to = explained(model.fit(ENCODED, PART.label))
 
         slope, start = np.polyfit(probability, log_odds(calibrated_to), 1)
-        assert found == pytest.approx(slope / (1 + np.exp(-base)) + start)
+        assert predicted == pytest.approx(slope / (1 + np.exp(-base)) + start)
 
     def test_by_steps_change_no_sign(self):
         """However steep a step is, positive numbers stay so, and negative ones too."""
@@ -308,9 +308,9 @@ class TestCalibrations:
     )
     def test_have_any_sum(self, parts, target):
         """Also if every number has the other sign, or is zero."""
-        found = reasons._balanced(np.array(parts)[:, np.newaxis], np.array([target]))
+        balanced = reasons._balanced(np.array(parts)[:, np.newaxis], np.array([target]))
 
-        assert found.sum() == pytest.approx(target, abs=1e-9)
+        assert balanced.sum() == pytest.approx(target, abs=1e-9)
 
     @given(
         parts=st.lists(st.floats(0.01, 20), min_size=2, max_size=8),
@@ -319,12 +319,12 @@ class TestCalibrations:
     def test_keep_order_and_sign(self, parts, target):
         """Of numbers of one sign the greater stays the greater."""
         signed = np.array([*parts, -1.0])[:, np.newaxis]
-        found = reasons._balanced(signed, np.array([target]))[:, 0]
+        balanced = reasons._balanced(signed, np.array([target]))[:, 0]
 
-        assert (found[:-1] >= 0).all()
-        assert found[-1] <= 0
+        assert (balanced[:-1] >= 0).all()
+        assert balanced[-1] <= 0
         order = np.argsort(parts, kind="stable")
-        assert (np.diff(found[:-1][order]) >= -1e-12).all()
+        assert (np.diff(balanced[:-1][order]) >= -1e-12).all()
 
 
 class TestRefusals:

@@ -282,8 +282,8 @@ class TestSchema:
     )
     def test_names_the_feature_of_another_type(self, fitted, name, values):
         """Text where numbers were trained on is refused, and the reverse."""
-        one = TRAINING.slice(0, 1)
-        changed = one.set_column(one.schema.get_field_index(name), name, values)
+        row = TRAINING.slice(0, 1)
+        changed = row.set_column(row.schema.get_field_index(name), name, values)
 
         with pytest.raises(SchemaError, match=re.escape(f"'{name}' is {values.type}")):
             scored([changed], *fitted)
@@ -360,8 +360,8 @@ class TestToFrame:
             pa.RecordBatch.from_arrays([numeric], ["balance"]), {"balance": "number"}
         )
 
-        wanted = [np.nan if value is None else float(value) for value in decimals]
-        np.testing.assert_array_equal(frame["balance"], wanted)
+        expected = [np.nan if value is None else float(value) for value in decimals]
+        np.testing.assert_array_equal(frame["balance"], expected)
 
     def test_scores_like_plain_pandas(self):
         """Frames of Arrow's own to_pandas give the same scores where types allow."""
@@ -380,11 +380,11 @@ class TestToFrame:
         encoded = preprocessor.fit_transform(frame[list(plain)])
         model = LogisticRegression(max_iter=1_000).fit(encoded, LABEL)
         batch = users(100, seed=6)
-        wanted = model.predict_proba(preprocessor.transform(batch.to_pandas()))[:, 1]
+        expected = model.predict_proba(preprocessor.transform(batch.to_pandas()))[:, 1]
 
         np.testing.assert_allclose(
             scored([batch], preprocessor, model, features=plain),
-            wanted,
+            expected,
             rtol=0,
             atol=1e-9,
         )

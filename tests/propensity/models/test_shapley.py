@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from propensity.models import shapley
 from propensity.models.shapley import Shapley
 from propensity.models.trees import Nodes
-from tests.propensity.models.test_trees import grown, rows_of
+from tests.propensity.models.test_trees import grown, rows_of, stump
 
 COLUMNS = range(3)
 
@@ -93,12 +93,7 @@ class TestShapley:
 
     def test_go_through_rows_by_blocks(self, monkeypatch):
         """The last block is what remains."""
-        tree = Nodes(
-            *(np.array([0, 0, 0]), np.array([0.5, 0, 0])),
-            *(np.array([True, False, False]), np.array([1, 0, 0])),
-            *(np.array([2, 0, 0]), np.array([0.0, 1.0, 2.0]), {}),
-            np.array([4, 3, 1]),
-        )
+        tree = stump()
         monkeypatch.setattr(shapley, "_BLOCK_ROWS", 3)
         rows = np.repeat(np.arange(7)[:, np.newaxis] % 2.0, 3, axis=1)
 

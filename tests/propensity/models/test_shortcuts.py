@@ -131,8 +131,8 @@ class TestTransforms:
             np.testing.assert_array_equal(shortcut(row.copy()), expected)
 
     @pytest.mark.parametrize("name", STEPS)
-    @pytest.mark.parametrize("made", [np.asarray, sparse.csr_array])
-    def test_leave_what_a_step_before_makes_to_the_transformer(self, name, made):
+    @pytest.mark.parametrize("container", [np.asarray, sparse.csr_array])
+    def test_leave_what_a_step_before_makes_to_the_transformer(self, name, container):
         """Marks of gaps are truth values, and encoded numbers may be sparse: neither is
         scaled in place. Whoever sends one row gets what a publication gives."""
         step = STEPS[name].fit(drawn(50, seed=7, gaps=0.2))
@@ -140,11 +140,11 @@ class TestTransforms:
 
         assert shortcut is not None
         try:
-            expected = step.transform(made(marks))
+            expected = step.transform(container(marks))
         except (TypeError, ValueError):
             return  # no pipeline can be fitted with it
         np.testing.assert_array_equal(
-            encoder_parts.as_array(shortcut(made(marks))),
+            encoder_parts.as_array(shortcut(container(marks))),
             encoder_parts.as_array(expected),
         )
 

@@ -37,6 +37,20 @@ def walked(tree: Nodes, row: np.ndarray) -> float:
     return tree.value[node]
 
 
+def stump() -> Nodes:
+    """Return a tree whose first column decides between 1 and 2."""
+    return Nodes(
+        feature=np.array([0, 0, 0]),
+        threshold=np.array([0.5, 0, 0]),
+        gap_left=np.array([True, False, False]),
+        left=np.array([1, 0, 0]),
+        right=np.array([2, 0, 0]),
+        value=np.array([0.0, 1.0, 2.0]),
+        categories={},
+        cover=np.array([4, 3, 1]),
+    )
+
+
 @st.composite
 def grown(draw, *, leaves: int, thresholds=THRESHOLDS) -> Nodes:
     """Draw a tree of three columns: leaves of it are split until it has as many."""
@@ -96,16 +110,7 @@ class TestTables:
 
     def test_go_through_rows_by_blocks(self):
         """The last block is what remains."""
-        tree = Nodes(
-            *(
-                np.array([0, 0, 0]),
-                np.array([0.5, 0, 0]),
-                np.array([True, False, False]),
-            ),
-            *(np.array([1, 0, 0]), np.array([2, 0, 0]), np.array([0.0, 1.0, 2.0]), {}),
-            np.ones(3),
-        )
-        tables = Tables([tree])
+        tables = Tables([stump()])
         count = 2 * tables._rows + 1
         rows = np.arange(count)[:, np.newaxis] % 2.0
 
@@ -132,10 +137,10 @@ class TestRanges:
         rows = np.repeat(values[:, np.newaxis], len(of), axis=1)
         ranges = Ranges(of)
 
-        found = ranges.places(rows) - np.array(ranges.shifts)[:, np.newaxis]
+        places = ranges.places(rows) - np.array(ranges.shifts)[:, np.newaxis]
 
         for at, feature in enumerate(ranges.features):
-            np.testing.assert_array_equal(found[at], of[feature].searchsorted(values))
+            np.testing.assert_array_equal(places[at], of[feature].searchsorted(values))
 
 
 class TestBranches:
@@ -151,9 +156,7 @@ class TestBranches:
 
     def test_are_of_numbers_only(self):
         """Trees that compare categories are refused."""
-        tree = Nodes(
-            *(np.zeros(1, int),) * 5, np.ones(1), {0: np.array([1])}, np.ones(1)
-        )
+        tree = stump()._replace(categories={0: np.array([1])})
 
         with pytest.raises(ValueError, match="numbers"):
             Branches([tree])

@@ -43,9 +43,9 @@ def model(uncertainty: Uncertainty = NONE, *, level: float = 1.0) -> ValueModel:
 
 class TestAmounts:
     def test_are_the_regressor_s_at_the_level(self):
-        found = model(level=2.0).amounts(batch(4.0, 5.0))
+        amounts = model(level=2.0).amounts(batch(4.0, 5.0))
 
-        assert found == pytest.approx([18.0, 22.0])
+        assert amounts == pytest.approx([18.0, 22.0])
 
     def test_without_a_regressor_are_the_mean(self):
         plain = ValueModel(
@@ -56,10 +56,10 @@ class TestAmounts:
 
     def test_are_the_same_after_unpickling(self):
         """Also of a model that has scored before."""
-        made = model()
-        before = made.amounts(batch(1.0))
+        value_model = model()
+        before = value_model.amounts(batch(1.0))
 
-        assert pickle.loads(pickle.dumps(made)).amounts(batch(1.0)) == before
+        assert pickle.loads(pickle.dumps(value_model)).amounts(batch(1.0)) == before
 
     def test_need_the_features_of_the_training(self):
         with pytest.raises(SchemaError, match="spent"):
@@ -72,14 +72,14 @@ class TestAmounts:
 class TestInterval:
     @given(st.floats(0, 1e12), st.floats(0, 3) | st.floats(3, 1e9))
     def test_holds_the_value_and_nothing_negative(self, value, error):
-        made = model(Uncertainty(spread=1.0, error=error, week_error=0.0))
-        low, high = made.interval(np.array([value]))
+        value_model = model(Uncertainty(spread=1.0, error=error, week_error=0.0))
+        low, high = value_model.interval(np.array([value]))
 
         assert 0 <= low[0] <= value <= high[0]
 
     def test_is_of_the_error_as_a_share(self):
-        made = model(Uncertainty(spread=1.0, error=0.1, week_error=0.0))
-        low, high = made.interval(np.array([100.0]))
+        value_model = model(Uncertainty(spread=1.0, error=0.1, week_error=0.0))
+        low, high = value_model.interval(np.array([100.0]))
 
         assert (low[0], high[0]) == pytest.approx((82.2, 121.7), abs=0.1)
 
@@ -87,12 +87,13 @@ class TestInterval:
 class TestSum:
     def test_of_parts_is_that_of_all(self):
         """Batches are added up as they come."""
-        made = model(Uncertainty(spread=0.5, error=0.0, week_error=0.1))
+        value_model = model(Uncertainty(spread=0.5, error=0.0, week_error=0.1))
         probability, amount = np.random.default_rng(1).random((2, 50))
 
-        whole = made.total(probability, amount)
+        whole = value_model.total(probability, amount)
         parts = sum(
-            (made.total(probability[n::5], amount[n::5]) for n in range(5)), Total()
+            (value_model.total(probability[n::5], amount[n::5]) for n in range(5)),
+            Total(),
         )
 
         assert vars(parts) == pytest.approx(vars(whole))
@@ -102,8 +103,10 @@ class TestSum:
         generator = np.random.default_rng(3)
         probability, amount = generator.beta(1, 9, 1_000), generator.gamma(2, 20, 1_000)
         spread, week_error = 0.5, 0.15
-        made = model(Uncertainty(spread=spread, error=0.0, week_error=week_error))
-        low, high = made.sum_interval(made.total(probability, amount))
+        value_model = model(
+            Uncertainty(spread=spread, error=0.0, week_error=week_error)
+        )
+        low, high = value_model.sum_interval(value_model.total(probability, amount))
 
         sigma = np.sqrt(np.log1p(spread))
         paid = [
@@ -116,7 +119,7 @@ class TestSum:
             for _ in range(1_000)
         ]
 
-        inside = np.mean([low <= one <= high for one in paid])
+        inside = np.mean([low <= total <= high for total in paid])
         assert inside == pytest.approx(0.95, abs=0.03)
 
     def test_interval_of_nothing_is_nothing(self):

@@ -20,21 +20,23 @@ from tests import shop
 
 AS_OF = date(2026, 3, 2)
 USE_CASE = usecases.load("ga4_purchase")
-SAID = ("Yes", "No", None)
-USERS = [f"analytics {one}, ads {two}" for one in SAID for two in SAID]
+ANSWERS = ("Yes", "No", None)
+USERS = [
+    f"analytics {analytics}, ads {ads}" for analytics in ANSWERS for ads in ANSWERS
+]
 
 
 def events() -> list[shop.Row]:
     """Of users who agreed to this and that: a visit before the date, a sale after."""
     rows = []
-    for analytics in SAID:
-        for ads in SAID:
+    for analytics in ANSWERS:
+        for ads in ANSWERS:
             user = f"analytics {analytics}, ads {ads}"
-            said = {
+            choice = {
                 "privacy_info": {"analytics_storage": analytics, "ads_storage": ads}
             }
-            rows.append(shop.event(user, AS_OF - timedelta(days=3), **said))
-            rows.append(shop.purchase(user, AS_OF + timedelta(days=3), **said))
+            rows.append(shop.event(user, AS_OF - timedelta(days=3), **choice))
+            rows.append(shop.purchase(user, AS_OF + timedelta(days=3), **choice))
     rows.append(shop.event("says nothing", AS_OF - timedelta(days=3)))
     # A user may change their mind: each event counts by what was said of it.
     changed = {"privacy_info": {"analytics_storage": "No", "ads_storage": "No"}}
@@ -43,7 +45,7 @@ def events() -> list[shop.Row]:
 
 
 @pytest.fixture(scope="module")
-def made(module_workplace) -> Iterator[Callable[..., Warehouse]]:
+def warehouse_of(module_workplace) -> Iterator[Callable[..., Warehouse]]:
     """Have the view of some setting, over events of all kinds of consent."""
     shop.load(module_workplace, events())
     with contextlib.ExitStack() as stack:
@@ -67,42 +69,42 @@ def made(module_workplace) -> Iterator[Callable[..., Warehouse]]:
 def rows(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
     """Events in the lookback, and label, by user."""
     window = USE_CASE.window(warehouse.settings, [AS_OF])
-    found = warehouse.rows(
+    users = warehouse.rows(
         USE_CASE.statement("training_rows"), {**window, "maximum_rows": 1_000}
     )
-    return {row["user_id"]: (row["events"], row["label"]) for row in found}
+    return {row["user_id"]: (row["events"], row["label"]) for row in users}
 
 
 class TestView:
-    def test_reads_all_events_where_nothing_is_required(self, made):
+    def test_reads_all_events_where_nothing_is_required(self, warehouse_of):
         """As it was before there was a setting."""
-        found = rows(made("false"))
+        users = rows(warehouse_of("false"))
 
-        assert set(found) == {*USERS, "says nothing"}
-        assert found[USERS[0]] == (2, 1)
+        assert set(users) == {*USERS, "says nothing"}
+        assert users[USERS[0]] == (2, 1)
 
-    def test_reads_those_with_analytics_storage(self, made):
+    def test_reads_those_with_analytics_storage(self, warehouse_of):
         """Yes is consent; No is none, and nor is silence. "true" means the same."""
-        found = rows(made("analytics_storage"))
+        users = rows(warehouse_of("analytics_storage"))
         texts = {
-            consent.events_view("p.d", require=one)
-            for one in ("true", "analytics_storage")
+            consent.events_view("p.d", require=require)
+            for require in ("true", "analytics_storage")
         }
 
         assert len(texts) == 1
 
-        assert set(found) == {user for user in USERS if "analytics Yes" in user}
-        assert found[USERS[0]] == (1, 1)
+        assert set(users) == {user for user in USERS if "analytics Yes" in user}
+        assert users[USERS[0]] == (1, 1)
 
-    def test_reads_those_with_ads_storage(self, made):
+    def test_reads_those_with_ads_storage(self, warehouse_of):
         """Likewise of the other consent."""
-        assert set(rows(made("ads_storage"))) == {
+        assert set(rows(warehouse_of("ads_storage"))) == {
             user for user in USERS if "ads Yes" in user
         }
 
-    def test_reads_those_with_both(self, made):
+    def test_reads_those_with_both(self, warehouse_of):
         """One alone is not enough where both are asked for."""
-        assert set(rows(made("both"))) == {"analytics Yes, ads Yes"}
+        assert set(rows(warehouse_of("both"))) == {"analytics Yes, ads Yes"}
 
     @pytest.mark.parametrize("require", CONSENTS)
     def test_has_a_text_for_every_setting(self, require):
@@ -114,16 +116,16 @@ class TestView:
 
 
 class TestCheck:
-    def test_refuses_a_view_of_another_time(self, made):
+    def test_refuses_a_view_of_another_time(self, warehouse_of):
         """A setting alone changes no view: nothing is read before set-up has run."""
-        warehouse = made("false")
+        warehouse = warehouse_of("false")
         settings = replace(warehouse.settings, require_consent="both")
         stricter = Warehouse(settings, client=warehouse.client)
 
         with pytest.raises(SettingsError, match="run the set-up"):
             consent.check_view(stricter, USE_CASE)
         consent.check_view(warehouse, USE_CASE)
-        made("both")
+        warehouse_of("both")
         consent.check_view(stricter, USE_CASE)
 
     def test_says_that_there_is_no_view(self, workplace):

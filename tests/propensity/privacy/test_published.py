@@ -51,9 +51,18 @@ class TestPublishedList:
     @pytest.mark.parametrize(
         "answer",
         [
-            *(None, Unavailable("503"), AccessDenied("403")),
-            *(b"", b"\xff", b"[", b"[" * 100_000, b"[]", b"{}"),
-            *(b'{"users": 3}', b'{"users": [3]}', b'{"users": [["", "00"]]}'),
+            None,
+            Unavailable("503"),
+            AccessDenied("403"),
+            b"",
+            b"\xff",
+            b"[",
+            b"[" * 100_000,
+            b"[]",
+            b"{}",
+            b'{"users": 3}',
+            b'{"users": [3]}',
+            b'{"users": [["", "00"]]}',
             # A hash that is none, under the right key.
             json.dumps({"users": [["", "no hash", key_id(KEY)]]}).encode(),
         ],

@@ -62,10 +62,10 @@ class TestCovers:
 
     def test_in_one_use_case_where_it_names_one(self):
         """An entry of one use case leaves the others as they are."""
-        one = listed("anna", use_case=CHURN)
+        in_churn = listed("anna", use_case=CHURN)
 
-        assert one.covers("anna", CHURN)
-        assert not one.covers("anna", SHOP)
+        assert in_churn.covers("anna", CHURN)
+        assert not in_churn.covers("anna", SHOP)
 
     def test_nobody_where_it_is_empty(self):
         """An empty list is false, so that nothing need be hashed."""
@@ -235,8 +235,8 @@ def add(warehouse: Warehouse, *users: str) -> None:
         for user in users
     ]
     table = tables.SUPPRESSED_USERS
-    given = pa.Table.from_pylist(rows, schema=table.arrow_schema())
-    warehouse.append(table, given, job_id=f"s{uuid.uuid4().hex}")
+    entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
+    warehouse.append(table, entries, job_id=f"s{uuid.uuid4().hex}")
 
 
 class TestRead:
@@ -245,11 +245,11 @@ class TestRead:
         warehouse.create(tables.SUPPRESSED_USERS)
         empty = suppression.read(warehouse)
         add(warehouse, "anna", "björn")
-        found = suppression.read(warehouse)
+        suppressed = suppression.read(warehouse)
 
         assert not empty
-        assert len(found) == 2
-        assert found.covers("björn", SHOP)
+        assert len(suppressed) == 2
+        assert suppressed.covers("björn", SHOP)
         assert warehouse.bytes_billed == 0
 
     def test_refuses_a_list_under_another_key(self, warehouse):

@@ -51,8 +51,8 @@ def test_are_unpacked_and_packed_again(pack):
 )
 def test_may_wrap_nothing(data):
     """What is packed in no such way, or not at all."""
-    found = unwrapped(data)
-    assert found is None or found[0] == b""
+    wrapped = unwrapped(data)
+    assert wrapped is None or wrapped[0] == b""
 
 
 def test_give_what_is_left_of_them():
@@ -90,9 +90,9 @@ def test_of_gzip_are_read_up_to_their_damage(at):
     packed[at] ^= 1
 
     for damaged in (packed, gzip.compress(b"") + packed, gzip.compress(EVENT) + b"!"):
-        found = unwrapped(bytes(damaged)) or pytest.fail("it wraps an event")
-        assert found.inner == EVENT
-        assert not found.is_whole
+        wrapped = unwrapped(bytes(damaged)) or pytest.fail("it wraps an event")
+        assert wrapped.inner == EVENT
+        assert not wrapped.is_whole
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])

@@ -32,7 +32,7 @@ from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
 from tests.functions.conftest import entered
 from tests.propensity.registry.versions import overwrite, store
-from tests.proxy import Proxy, forward
+from tests.proxy import Asked, Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
@@ -124,10 +124,10 @@ class Place:
     ) -> int:
         """Store a model as training does; return its version."""
         preprocessor, encoded = fitted_preprocessor()
-        given = pickled(model.fit(encoded, labels)) if model else classifier(labels)
+        fitted = pickled(model.fit(encoded, labels)) if model else classifier(labels)
         version, row = store(
             self.registry,
-            model=given,
+            model=fitted,
             preprocessor=preprocessor,
             features={"bet_count": "number", "country": "category"},
         )
@@ -160,7 +160,18 @@ class Place:
 
     def asked_of(self, name: str) -> int:
         """Return how often an object was asked for by name."""
-        return sum(name in unquote(one.path) for one in self.proxy.asked)
+        return sum(name in unquote(request.path) for request in self.proxy.asked)
+
+    def hold(self) -> tuple[threading.Event, threading.Event]:
+        """Let the bucket say by one event that it is asked, and wait for the other."""
+        asking, go_on = threading.Event(), threading.Event()
+
+        def wait(_: Asked) -> None:
+            asking.set()
+            assert go_on.wait(60)
+
+        self.proxy.rule = wait
+        return asking, go_on
 
     def grow_old(self) -> None:
         """Let what is known of the champion be too old."""
@@ -177,9 +188,9 @@ def shared(module_workplace, storage_emulator) -> Iterator[Place]:
                 storage_emulator.client() as direct,
                 replace(storage_emulator, url=proxy.url).client() as client,
             ):
-                made = Place(proxy, settings, direct=direct, client=client)
-                yield made
-        made.warehouse.close()
+                served = Place(proxy, settings, direct=direct, client=client)
+                yield served
+        served.warehouse.close()
 
 
 @pytest.fixture
@@ -190,9 +201,22 @@ def place(shared) -> Iterator[Place]:
     shared.end()
 
 
+@pytest.fixture
+def hasty(place) -> Iterator[Artifacts]:
+    """The bucket for whoever gives up after a second."""
+    artifacts = Artifacts.open(replace(place.settings, retry_deadline_s=1))
+    yield artifacts
+    artifacts.close()
+
+
 def probabilities(serving: Serving | None) -> list[float]:
     assert serving is not None
     return serving.scorer.probabilities(PLAYERS).tolist()
+
+
+def labels_of(serving: Serving | None) -> list[int]:
+    """Return the likelier label of each player."""
+    return [round(probability) for probability in probabilities(serving)]
 
 
 def settled() -> None:

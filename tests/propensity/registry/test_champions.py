@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import pytest
@@ -33,6 +31,7 @@ from tests.propensity.registry.versions import (
     NOW,
     RACERS,
     SHA,
+    at_once,
     overwrite,
     pin,
     promote,
@@ -69,9 +68,9 @@ class TestChampion:
         second = registry.promote(3, model_sha256=SHA, at=NOW, instead_of=0)
         back = registry.promote(second.previous, model_sha256=SHA, at=NOW, instead_of=3)
 
-        assert [one.version for one in (first, second, back)] == [0, 3, 0]
-        assert [one.epoch for one in (first, second, back)] == [0, 1, 2]
-        assert [one.previous for one in (first, second, back)] == [None, 0, 3]
+        assert [champion.version for champion in (first, second, back)] == [0, 3, 0]
+        assert [champion.epoch for champion in (first, second, back)] == [0, 1, 2]
+        assert [champion.previous for champion in (first, second, back)] == [None, 0, 3]
         assert registry.champion() == back
 
     def test_is_promoted_once(self, registry):
@@ -92,49 +91,33 @@ class TestChampion:
 
     def test_is_one_of_many_that_race(self, registry):
         """Of sixteen promotions at once one wins, and the pointer is whole."""
-        barrier = threading.Barrier(RACERS)
+        winners = []
 
-        def promote(version: int) -> int | None:
-            barrier.wait()
-            try:
+        def promote(version: int) -> None:
+            with contextlib.suppress(Conflict):
                 registry.promote(version, model_sha256=SHA, at=NOW, instead_of=None)
-            except Conflict:
-                return None
-            return version
+                winners.append(version)
 
-        with ThreadPoolExecutor(RACERS) as pool:
-            won = [one for one in pool.map(promote, range(RACERS)) if one is not None]
+        at_once(promote)
 
-        assert won == [registry.champion().version]
+        assert winners == [registry.champion().version]
         assert registry.champion().epoch == 0
 
     @pytest.mark.parametrize(
-        "text",
-        ["", "[]", "{}", '{"version": 1}', "\x00"],
+        ("text", "message"),
+        [
+            ("", "not JSON"),
+            ("\x00", "not JSON"),
+            ("[]", "not a JSON object"),
+            ("{}", "lacks version, epoch"),
+            ('{"version": 1}', "lacks epoch, model_sha256, promoted_"),
+        ],
     )
-    def test_that_is_no_champion_is_an_artifact_error(self, registry, text):
-        """A damaged pointer is a clear error."""
+    def test_that_is_damaged_is_an_artifact_error(self, registry, text, message):
+        """It names the pointer, and the fields that it lacks."""
         overwrite(registry, "models/ga4_purchase/champion.json", text.encode())
 
-        with pytest.raises(ArtifactError, match=r"champion\.json"):
-            registry.champion()
-
-    def test_says_what_it_lacks(self, registry):
-        """By the names of its fields."""
-        overwrite(registry, "models/ga4_purchase/champion.json", b'{"version": 1}')
-
-        with pytest.raises(ArtifactError, match="lacks epoch, model_sha256, promoted_"):
-            registry.champion()
-
-    def test_names_a_number(self, registry):
-        """A pointer to something that is no version is refused."""
-        champion = registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
-        forged = {**vars(champion), "version": "0 OR TRUE"}
-        overwrite(
-            registry, "models/ga4_purchase/champion.json", json.dumps(forged).encode()
-        )
-
-        with pytest.raises(ArtifactError, match="names no version"):
+        with pytest.raises(ArtifactError, match=rf"champion\.json.*{message}"):
             registry.champion()
 
     def test_of_an_earlier_deploy_is_read(self, registry):
@@ -149,17 +132,22 @@ class TestChampion:
         }
         pointer = "models/ga4_purchase/champion.json"
         overwrite(registry, pointer, json.dumps(old).encode())
-        found = registry.champion()
+        champion = registry.champion()
         overwrite(registry, pointer, json.dumps({**old, "later": 1}).encode())
 
-        assert (found.pinned, found.shadow, found.earlier) == (False, None, (1,))
-        assert registry.champion() == found
+        assert (champion.pinned, champion.shadow, champion.earlier) == (
+            False,
+            None,
+            (1,),
+        )
+        assert registry.champion() == champion
 
     @pytest.mark.parametrize(
         "damage",
         [
             {"epoch": True},
             {"version": -1},
+            {"version": "0 OR TRUE"},
             {"pinned": "yes"},
             {"shadow": "1"},
             {"previous": 1.5},
@@ -176,7 +164,7 @@ class TestChampion:
             json.dumps({**vars(champion), **damage}).encode(),
         )
 
-        with pytest.raises(ArtifactError):
+        with pytest.raises(ArtifactError, match="names no version"):
             registry.champion()
 
     def test_is_read_only_when_it_has_changed(self, registry):
@@ -184,13 +172,13 @@ class TestChampion:
         more; where there is none, that is told."""
         assert registry.champion_since(0) == (None, 0)
         first = registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
-        found, generation = registry.champion_since(0)
+        champion, generation = registry.champion_since(0)
 
-        assert found == first
+        assert champion == first
         assert registry.champion_since(generation) is None
         second = registry.promote(1, model_sha256=SHA, at=NOW, instead_of=0)
-        found, newer = registry.champion_since(generation)
-        assert found == second
+        champion, newer = registry.champion_since(generation)
+        assert champion == second
         registry.artifacts.delete("models/ga4_purchase/champion.json")
         assert registry.champion_since(newer) == (None, 0)
 
@@ -200,9 +188,9 @@ class TestPromotionByHand:
         """It is compared with nothing, and raises the epoch by one."""
         promoted = [promote(registry, version) for version in (4, 2, 7)]
 
-        assert [one.version for one in promoted] == [4, 2, 7]
-        assert [one.epoch for one in promoted] == [0, 1, 2]
-        assert [one.previous for one in promoted] == [None, 4, 2]
+        assert [champion.version for champion in promoted] == [4, 2, 7]
+        assert [champion.epoch for champion in promoted] == [0, 1, 2]
+        assert [champion.previous for champion in promoted] == [None, 4, 2]
         assert promoted[-1].earlier == (2, 4)
 
     def test_remembers_only_so_many(self, registry):
@@ -214,15 +202,9 @@ class TestPromotionByHand:
 
     def test_of_many_at_once_are_all_made(self, registry):
         """None is lost: each is one epoch."""
-        barrier = threading.Barrier(RACERS)
+        champions = at_once(lambda version: promote(registry, version))
 
-        def race(version: int) -> int:
-            barrier.wait()
-            return promote(registry, version).epoch
-
-        with ThreadPoolExecutor(RACERS) as pool:
-            epochs = sorted(pool.map(race, range(RACERS)))
-
+        epochs = sorted(champion.epoch for champion in champions)
         assert epochs == list(range(RACERS))
         assert registry.champion().epoch == RACERS - 1
 
@@ -371,7 +353,7 @@ class TestEpochs:
     def test_of_commands_decide_and_not_their_order(self, emulators, commands, data):
         """The same messages in two orders, some of them twice, leave the same version
         champion, at the same epoch."""
-        numbered = [(*one, 10 * place) for place, one in enumerate(commands, 1)]
+        numbered = [(*command, 10 * place) for place, command in enumerate(commands, 1)]
         ends = []
         for _ in range(2):
             registry = Registry(self.bucket(emulators), f"u{uuid.uuid4().hex[:10]}")

@@ -11,7 +11,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.errors import Conflict
 from propensity.registry import feature_removals, feature_sets
 from tests.propensity.registry.test_feature_sets import (
-    found,
+    find_manifest,
     place_with_versions,
     rows,
     store,
@@ -23,7 +23,7 @@ __all__ = ["place_with_versions"]
 
 def users_of(artifacts: Artifacts) -> list[str | None]:
     """The users of all parts in their order, whose checksums are held."""
-    manifest = found(artifacts)
+    manifest = find_manifest(artifacts)
     assert manifest is not None
     parts = [feature_sets.read(artifacts, part) for part in manifest.parts]
     return pa.chunked_array([part["user_id"] for part in parts]).to_pylist()
@@ -38,8 +38,8 @@ class TestRemoval:
         folder = manifest.name.rpartition("/")[0] + "/"
         feature_removals.remove_users(artifacts, folder, ["u3", "u24", "nobody"])
 
-        wanted = [None if n in (3, 24) else f"u{n}" for n in range(25)]
-        assert users_of(artifacts) == wanted
+        expected = [None if n in (3, 24) else f"u{n}" for n in range(25)]
+        assert users_of(artifacts) == expected
         parts = [
             entry
             for entry in artifacts.generations(folder)

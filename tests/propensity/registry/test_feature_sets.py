@@ -78,10 +78,10 @@ def store(
     return writer.finish(model_version=4)
 
 
-def found(artifacts: Artifacts, **changed) -> Manifest | None:
+def find_manifest(artifacts: Artifacts, **changed) -> Manifest | None:
     """The manifest of the publication."""
-    asked = {"use_case": "ga4_purchase", "as_of": AS_OF, "scored_at": NOW}
-    return feature_sets.find(artifacts, **{**asked, **changed})
+    publication = {"use_case": "ga4_purchase", "as_of": AS_OF, "scored_at": NOW}
+    return feature_sets.find(artifacts, **{**publication, **changed})
 
 
 class Held:
@@ -143,7 +143,7 @@ class TestSets:
         one part is read for a user."""
         batch = rows(33)
         stored = store(artifacts, batch)
-        manifest = found(artifacts)
+        manifest = find_manifest(artifacts)
 
         assert manifest == stored
         assert [part.rows for part in manifest.parts] == [10, 10, 10, 3]
@@ -164,17 +164,19 @@ class TestSets:
             | {"ratio": pa.array(values, pa.float64())}
         )
         store(artifacts, batch)
-        [part] = found(artifacts).parts
+        [part] = find_manifest(artifacts).parts
         read = feature_sets.read(artifacts, part)["ratio"]
 
         assert read.null_count == 1
         bits = read.drop_null().to_numpy().tobytes()
-        assert bits == np.array([one for one in values if one is not None]).tobytes()
+        assert (
+            bits == np.array([value for value in values if value is not None]).tobytes()
+        )
 
     def test_are_parquet_that_others_can_search(self, artifacts):
         """Compressed by Zstandard, with bounds of the users in each part."""
         store(artifacts, rows(12))
-        data = artifacts.read(found(artifacts).parts[1].name).data
+        data = artifacts.read(find_manifest(artifacts).parts[1].name).data
         column = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0)
 
         assert column.path_in_schema == "user_id"
@@ -197,17 +199,17 @@ class TestSets:
         manifest = store(artifacts, rows(12))
         artifacts.delete(manifest.name)
 
-        assert found(artifacts) is None
+        assert find_manifest(artifacts) is None
 
     def test_are_of_one_publication(self, artifacts):
         """Of a date that was published twice each run has its own."""
         store(artifacts, rows(3))
         store(artifacts, rows(4), at=NOW + DAY)
 
-        assert found(artifacts).rows == 3
-        assert found(artifacts, scored_at=NOW + DAY).rows == 4
-        assert found(artifacts, as_of=AS_OF + DAY) is None
-        assert found(artifacts, use_case="ga4") is None
+        assert find_manifest(artifacts).rows == 3
+        assert find_manifest(artifacts, scored_at=NOW + DAY).rows == 4
+        assert find_manifest(artifacts, as_of=AS_OF + DAY) is None
+        assert find_manifest(artifacts, use_case="ga4") is None
 
     def test_of_other_bytes_are_refused(self, artifacts):
         """A part must have the checksum of the manifest."""
@@ -227,11 +229,13 @@ class TestSets:
         artifacts.replace(manifest.name, content, generation=stored.generation)
 
         with pytest.raises(ArtifactError, match="manifest.json"):
-            found(artifacts)
+            find_manifest(artifacts)
 
     def test_with_a_sound_manifest_are_as_they_were_written(self):
         """Nothing is lost of it."""
-        assert found(Held(MANIFEST.content())) == replace(MANIFEST, name=Held.NAME)
+        assert find_manifest(Held(MANIFEST.content())) == replace(
+            MANIFEST, name=Held.NAME
+        )
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -251,7 +255,7 @@ class TestSets:
         changed = json.loads(MANIFEST.content()) | {field: value}
 
         with pytest.raises(ArtifactError, match=rf"manifest\.json .*\b{field}\b"):
-            found(Held(json.dumps(changed).encode()))
+            find_manifest(Held(json.dumps(changed).encode()))
 
     @given(st.data())
     def test_have_their_rows_or_are_refused(self, data):
@@ -270,7 +274,7 @@ class TestSets:
             | st.dictionaries(st.text(max_size=1), st.integers(), max_size=1)
         )
         try:
-            kept = found(Held(json.dumps(values).encode()))
+            kept = find_manifest(Held(json.dumps(values).encode()))
         except ArtifactError:
             return
 
@@ -330,7 +334,7 @@ class TestForgetting:
         before = store(artifacts, rows(12))
         data = b"other bytes"
         feature_sets.record_part(artifacts, before.parts[1].name, data)
-        after = found(artifacts)
+        after = find_manifest(artifacts)
 
         assert after.parts[0] == before.parts[0]
         assert after.parts[1].sha256 == sha256(data)
@@ -373,8 +377,10 @@ class TestRemoval:
         ]
         removed = self.remove(artifacts)
 
-        assert removed == sum(len(one.parts) + 1 for one in (replaced, old))
-        assert self.names(artifacts) == {one.name.rpartition("/")[0] for one in kept}
+        assert removed == sum(len(manifest.parts) + 1 for manifest in (replaced, old))
+        assert self.names(artifacts) == {
+            manifest.name.rpartition("/")[0] for manifest in kept
+        }
 
     def test_is_of_all_where_none_are_kept(self, artifacts):
         """Days of 0: what is there goes with the next run."""
@@ -410,7 +416,7 @@ class TestRemoval:
         store(artifacts, rows(3), at=NOW + DAY)
         self.remove(artifacts)
 
-        assert found(artifacts, scored_at=NOW + DAY) is not None
+        assert find_manifest(artifacts, scored_at=NOW + DAY) is not None
 
 
 @pytest.fixture

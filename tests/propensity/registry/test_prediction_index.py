@@ -36,7 +36,12 @@ class TestIndexPointer:
     @pytest.mark.parametrize(
         "content",
         [
-            *(b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"newest": 3}'),
+            b"",
+            b"\xff",
+            b"[]",
+            b"{}",
+            b"[" * 100_000,
+            b'{"newest": 3}',
             b'{"newest": {}, "previous": null}',
             pointer().replace(b"null", b"3"),
             pointer().replace(b"4096", b"1e999"),

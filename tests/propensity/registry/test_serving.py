@@ -19,7 +19,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.artifacts import sha256
 from propensity.errors import (
     ArtifactError,
     OldEpoch,
@@ -38,15 +38,18 @@ from tests.propensity.registry.serving import (
     TTL_S,
     USE_CASE,
     after_a_while,
+    hasty,
+    labels_of,
     place,
     probabilities,
     settled,
     shared,
 )
+from tests.propensity.registry.versions import at_once
 from tests.proxy import Asked
 
 # Fixtures.
-__all__ = ["place", "shared"]
+__all__ = ["hasty", "place", "shared"]
 
 
 class TestRecorded:
@@ -77,22 +80,22 @@ class TestLoaded:
         serving = loaded(place.registry, USE_CASE, row)
 
         assert (serving.version, serving.metadata) == (0, row)
-        assert [round(one) for one in probabilities(serving)] == [0, 0, 1, 1]
+        assert labels_of(serving) == [0, 0, 1, 1]
 
     @pytest.mark.parametrize(
-        ("features", "told"),
+        ("features", "name"),
         [
             ({"bet_count": "number"}, "country"),
             ({"bet_count": "category", "country": "category"}, "bet_count"),
             ({**FEATURES, "age": "number"}, "age"),
         ],
     )
-    def test_has_the_features_of_the_use_case(self, place, features, told):
+    def test_has_the_features_of_the_use_case(self, place, features, name):
         """A model of other features would score nonsense: it is refused, and what has
         changed is named."""
         row = recorded(place.warehouse, USE_CASE, place.publish())
 
-        with pytest.raises(SchemaError, match=told):
+        with pytest.raises(SchemaError, match=name):
             loaded(place.registry, replace(USE_CASE, features=features), row)
 
     def test_has_them_in_any_order(self, place):
@@ -118,7 +121,10 @@ class TestLoaded:
         cold = serving(AnomalyModel(HalfSpaceTrees(window_size=100, **small)))
         warm = serving(AnomalyModel(HalfSpaceTrees(window_size=2, **small)))
 
-        assert [(one.is_anomaly, one.is_warm) for one in (classifier, cold, warm)] == [
+        assert [
+            (version.is_anomaly, version.is_warm)
+            for version in (classifier, cold, warm)
+        ] == [
             (False, True),
             (True, False),
             (True, True),
@@ -156,9 +162,9 @@ class TestChampions:
         settled()
 
         assert champions.state(USE_CASE) is first
-        [asked] = [one.path for one in place.proxy.asked[reads:]]
-        assert "champion.json" in asked
-        assert "ifGenerationNotMatch=" in asked
+        [path] = [request.path for request in place.proxy.asked[reads:]]
+        assert "champion.json" in path
+        assert "ifGenerationNotMatch=" in path
 
     def test_give_way_to_a_new_one(self, place):
         """A promotion is seen after the time to live, and changes the scores; whoever
@@ -172,20 +178,20 @@ class TestChampions:
 
         assert (before.champion.version, before.epoch) == (0, 0)
         assert (after.champion.version, after.epoch) == (1, 1)
-        assert [round(one) for one in probabilities(before.champion)] == [0, 0, 1, 1]
-        assert [round(one) for one in probabilities(after.champion)] == [1, 1, 0, 0]
+        assert labels_of(before.champion) == [0, 0, 1, 1]
+        assert labels_of(after.champion) == [1, 1, 0, 0]
 
     def test_are_ready_to_score(self, place, monkeypatch):
         """Defect: the first answer by a new version made its shortcut, which took a
         second for a forest of 150 trees, and every request waited."""
-        made = Mock(wraps=probability_of)
-        monkeypatch.setattr("propensity.models.scoring.probability_of", made)
+        prepared = Mock(wraps=probability_of)
+        monkeypatch.setattr("propensity.models.scoring.probability_of", prepared)
         place.enthrone()
         state = place.champions().state(USE_CASE)
-        ready = made.call_count
+        ready = prepared.call_count
         probabilities(state.champion)
 
-        assert (ready, made.call_count) == (1, 1)
+        assert (ready, prepared.call_count) == (1, 1)
 
     def test_never_wait_once_something_is_known(self, place):
         """A bucket that hangs holds up nobody: one thread asks it behind the others,
@@ -194,13 +200,7 @@ class TestChampions:
         champions = place.champions()
         before = champions.state(USE_CASE)
         place.enthrone(labels=(1, 1, 0, 0))
-        asking, go_on = threading.Event(), threading.Event()
-
-        def hold(_: Asked) -> None:
-            asking.set()
-            assert go_on.wait(60)
-
-        place.proxy.rule = hold
+        asking, go_on = place.hold()
         place.grow_old()
         reads = len(place.proxy.asked)
         assert champions.state(USE_CASE) is before
@@ -216,13 +216,7 @@ class TestChampions:
         """A first load runs in a thread: the loop goes on. Later nothing is awaited."""
         place.enthrone()
         champions = place.champions()
-        asking, go_on = threading.Event(), threading.Event()
-
-        def hold(_: Asked) -> None:
-            asking.set()
-            assert go_on.wait(60)
-
-        place.proxy.rule = hold
+        asking, go_on = place.hold()
 
         async def first() -> ServingState:
             waiting = asyncio.create_task(champions.ready(USE_CASE))
@@ -239,19 +233,19 @@ class TestChampions:
     def test_go_on_when_the_new_one_is_corrupt(self, place):
         """Bytes that are not those recorded take nobody's place. It is told once,
         however often it is tried, and what is put right serves after another while."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(tell=told.append)
+        champions = place.champions(tell=errors.append)
         before = champions.state(USE_CASE).champion
         version = place.enthrone(labels=(1, 1, 0, 0))
         right = place.corrupt(version)
         reads = place.asked_of(place.model(version))
         after = [after_a_while(place, champions) for _ in range(3)]
 
-        assert all(one.champion is before for one in after)
-        assert [one.refused for one in after] == [version] * 3
+        assert all(state.champion is before for state in after)
+        assert [state.refused for state in after] == [version] * 3
         assert place.asked_of(place.model(version)) == reads + 3
-        [error] = told
+        [error] = errors
         assert isinstance(error, ArtifactError)
         assert "version 1 is refused" in error.message
         assert "version 0 serves in its place" in error.message
@@ -262,9 +256,9 @@ class TestChampions:
     def test_of_which_one_cannot_be_read_today_go_on(self, place):
         """Bytes that are those recorded, and that today's libraries cannot read, are
         refused like others."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(tell=told.append)
+        champions = place.champions(tell=errors.append)
         before = champions.state(USE_CASE).champion
         version = place.publish()
         place.overwrite(place.model(version), b"as recorded, but no pickle")
@@ -276,57 +270,55 @@ class TestChampions:
         place.promote(version)
 
         assert after_a_while(place, champions).champion is before
-        [error] = told
+        [error] = errors
         assert "libraries" in error.message
 
     @pytest.mark.parametrize("pointer", [b"", b"[]", b'{"version": "0 OR TRUE"}'])
     def test_go_on_when_the_pointer_is_damaged(self, place, pointer):
         """Whoever writes nonsense there stops nothing."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(tell=told.append)
+        champions = place.champions(tell=errors.append)
         before = champions.state(USE_CASE)
         place.overwrite(f"models/{USE_CASE.name}/champion.json", pointer)
 
         assert after_a_while(place, champions) is before
-        [error] = told
+        [error] = errors
         assert isinstance(error, ArtifactError)
 
     def test_follow_no_pointer_of_a_lower_epoch(self, place):
         """An old pointer, put back by whatever means, or none at all, changes nothing
         until there is one of a higher epoch."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         place.enthrone()
         pointer = f"models/{USE_CASE.name}/champion.json"
         old = place.artifacts.read(pointer).data
         place.enthrone()
-        champions = place.champions(tell=told.append)
+        champions = place.champions(tell=errors.append)
         before = champions.state(USE_CASE)
         newest = place.artifacts.read(pointer).data
         place.overwrite(pointer, old)
         assert [after_a_while(place, champions) for _ in range(2)] == [before] * 2
         place.artifacts.delete(pointer)
         assert [after_a_while(place, champions) for _ in range(2)] == [before] * 2
-        assert [type(one) for one in told] == [OldEpoch, OldEpoch]
+        assert [type(error) for error in errors] == [OldEpoch, OldEpoch]
         place.overwrite(pointer, newest)
         assert after_a_while(place, champions).champion is before.champion
         place.promote(0)
 
         assert after_a_while(place, champions).champion.version == 0
 
-    def test_go_on_when_the_bucket_fails(self, place):
+    def test_go_on_when_the_bucket_fails(self, place, hasty):
         """A service that is down does not stop who has a model."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         place.enthrone()
-        hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
-        champions = place.champions(artifacts=hasty, tell=told.append)
+        champions = place.champions(artifacts=hasty, tell=errors.append)
         before = champions.state(USE_CASE)
         place.proxy.rule = lambda _: 503
 
         assert after_a_while(place, champions) is before
-        [error] = told
+        [error] = errors
         assert isinstance(error, Unavailable)
-        hasty.close()
 
     def test_that_cannot_be_loaded_at_first_are_an_error(self, place):
         """With none to go on with the caller is told, and told again without a load of
@@ -360,36 +352,36 @@ class TestChampions:
     def test_fall_back_at_first_to_what_served_before(self, place):
         """A fresh instance whose champion is corrupt serves the newest version that
         served before and is sound, and says so; it goes on to try."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         for _ in range(4):
             place.enthrone()
         right = place.corrupt(3)
         place.corrupt(2)
-        champions = place.champions(tell=told.append)
+        champions = place.champions(tell=errors.append)
         first = champions.state(USE_CASE)
 
         assert (first.champion.version, first.refused, first.epoch) == (1, 3, 3)
-        [error] = told
+        [error] = errors
         assert "version 3 is refused as champion" in error.message
         assert "version 1 serves in its place" in error.message
         place.overwrite(place.model(3), right)
         assert after_a_while(place, champions).champion.version == 3
 
-    def test_do_not_fall_back_while_a_service_fails(self, place):
+    def test_do_not_fall_back_while_a_service_fails(self, place, hasty):
         """Where BigQuery or the bucket is down the champion may be sound: callers are
         told to try again, by one load for all who wait, and get no old version."""
         versions = [place.enthrone() for _ in range(2)]
-        hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
         champions = place.champions(artifacts=hasty)
-        place.proxy.rule = lambda asked: 503 if "joblib" in asked.path else None
+        place.proxy.rule = lambda request: 503 if "joblib" in request.path else None
         place.proxy.asked.clear()
         with ThreadPoolExecutor(4) as callers:
-            told = [callers.submit(champions.state, USE_CASE) for _ in range(4)]
-        assert {type(one.exception()) for one in told} == {Unavailable}
-        [_] = [asked for asked in place.proxy.asked if "champion.json" in asked.path]
+            calls = [callers.submit(champions.state, USE_CASE) for _ in range(4)]
+        assert {type(call.exception()) for call in calls} == {Unavailable}
+        [_] = [
+            request for request in place.proxy.asked if "champion.json" in request.path
+        ]
         place.proxy.rule = lambda _: None
         assert champions.state(USE_CASE).champion.version == versions[-1]
-        hasty.close()
 
     def test_of_use_cases_are_apart(self, place):
         """One use case's champion is none of another's."""
@@ -404,19 +396,13 @@ class TestChampions:
         place.enthrone()
         champions = place.champions()
         place.proxy.asked.clear()
-        barrier = threading.Barrier(16)
         assert place.champions().state(USE_CASE).champion
         for_one = len(place.proxy.asked)
 
-        def current(_: int) -> Serving | None:
-            barrier.wait()
-            return champions.state(USE_CASE).champion
-
         place.proxy.asked.clear()
-        with ThreadPoolExecutor(16) as pool:
-            found = list(pool.map(current, range(16)))
+        servings = at_once(lambda _: champions.state(USE_CASE).champion)
 
-        assert len({id(one) for one in found}) == 1
+        assert len({id(serving) for serving in servings}) == 1
         assert len(place.proxy.asked) == for_one
 
     def test_fail_once_for_many(self, place):
@@ -427,8 +413,8 @@ class TestChampions:
         waiting = threading.Semaphore(0)
         place.proxy.asked.clear()
 
-        def hold(asked: Asked) -> None:
-            if asked.number == 0:
+        def hold(request: Asked) -> None:
+            if request.number == 0:
                 for _ in range(16):
                     assert waiting.acquire(timeout=60)
 

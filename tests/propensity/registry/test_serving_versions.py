@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError, PropensityError, UnknownVersion
-from propensity.registry.loading import Serving
 from propensity.registry.serving import KEPT_VERSIONS, REFUSED_S
 from tests.propensity.registry.serving import (
     NOW,
     TTL_S,
     USE_CASE,
     after_a_while,
+    hasty,
+    labels_of,
     place,
-    probabilities,
     settled,
     shared,
 )
+from tests.propensity.registry.versions import at_once
 from tests.proxy import Asked
 
 # Fixtures.
-__all__ = ["place", "shared"]
+__all__ = ["hasty", "place", "shared"]
 
 
 class TestShadow:
@@ -49,7 +47,7 @@ class TestShadow:
         assert (first.shadow, alone.shadow) == (None, None)
         assert both.champion is first.champion is alone.champion
         assert both.shadow.version == version
-        assert [one.epoch for one in (first, both, alone)] == [0, 1, 2]
+        assert [state.epoch for state in (first, both, alone)] == [0, 1, 2]
 
     def test_becomes_the_champion_as_it_is(self, place):
         """A shadow that is promoted need not be loaded again, and shadows nobody."""
@@ -69,18 +67,18 @@ class TestShadow:
     def test_that_is_corrupt_stops_nobody(self, place):
         """The champion serves and none scores beside it; it is told once, and tried
         again, also by an instance that has just begun."""
-        told: list[PropensityError] = []
+        errors: list[PropensityError] = []
         place.enthrone()
         version = place.publish()
         right = place.corrupt(version)
         place.registry.shadow(version)
-        champions = place.champions(tell=told.append)
+        champions = place.champions(tell=errors.append)
         first = champions.state(USE_CASE)
         again = after_a_while(place, champions)
 
         assert first.champion.version == again.champion.version == 0
         assert (first.shadow, again.shadow, again.refused) == (None, None, None)
-        [error] = told
+        [error] = errors
         assert "version 1 is refused as shadow" in error.message
         place.overwrite(place.model(version), right)
         assert after_a_while(place, champions).shadow.version == version
@@ -92,11 +90,11 @@ class TestVersion:
         place.enthrone()
         version = place.publish(labels=(1, 1, 0, 0))
         champions = place.champions()
-        found = champions.version(USE_CASE, version)
+        serving = champions.version(USE_CASE, version)
 
-        assert [round(one) for one in probabilities(found)] == [1, 1, 0, 0]
-        assert champions.version(USE_CASE, version) is found
-        assert champions.find_loaded(USE_CASE, version) is found
+        assert labels_of(serving) == [1, 1, 0, 0]
+        assert champions.version(USE_CASE, version) is serving
+        assert champions.find_loaded(USE_CASE, version) is serving
 
     def test_that_serves_is_that_very_one(self, place):
         """Champion and shadow are not loaded a second time."""
@@ -115,10 +113,10 @@ class TestVersion:
         champions = place.champions()
         champions.state(USE_CASE)
         version = place.publish()
-        found = champions.version(USE_CASE, version)
+        serving = champions.version(USE_CASE, version)
         place.promote(version)
 
-        assert after_a_while(place, champions).champion is found
+        assert after_a_while(place, champions).champion is serving
 
     @pytest.mark.parametrize("number", [7, -1, 2**63, 10**30])
     def test_that_was_never_recorded_is_unknown(self, place, number):
@@ -194,17 +192,10 @@ class TestVersion:
         """Sixteen threads at once wait for one load."""
         version = place.publish()
         champions = place.champions()
-        barrier = threading.Barrier(16)
         place.proxy.asked.clear()
+        servings = at_once(lambda _: champions.version(USE_CASE, version))
 
-        def ask(_: int) -> Serving:
-            barrier.wait()
-            return champions.version(USE_CASE, version)
-
-        with ThreadPoolExecutor(16) as pool:
-            found = list(pool.map(ask, range(16)))
-
-        assert len({id(one) for one in found}) == 1
+        assert len({id(serving) for serving in servings}) == 1
         assert place.asked_of(place.model(version)) == 1
 
 
@@ -285,20 +276,18 @@ class TestAfterAPause:
 
         assert ended.value.value is before
 
-    def test_is_what_served_if_the_bucket_fails(self, place):
+    def test_is_what_served_if_the_bucket_fails(self, place, hasty):
         """And the next call does not wait for the bucket again."""
         place.enthrone()
-        hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
         champions = place.champions(artifacts=hasty)
         before = champions.state(USE_CASE)
         place.proxy.rule = lambda _: 503
         place.clock.advance(60 * TTL_S)
 
         assert champions.state(USE_CASE) is before
-        asked = len(place.proxy.asked)
+        reads = len(place.proxy.asked)
         assert champions.state(USE_CASE) is before
-        assert len(place.proxy.asked) == asked
-        hasty.close()
+        assert len(place.proxy.asked) == reads
 
     def test_is_not_a_read_that_takes_long(self, place):
         """While calls come nobody waits, though a new version takes longer to load
@@ -306,13 +295,7 @@ class TestAfterAPause:
         place.enthrone()
         champions = place.champions()
         before = champions.state(USE_CASE)
-        asking, go_on = threading.Event(), threading.Event()
-
-        def hold(_: Asked) -> None:
-            asking.set()
-            assert go_on.wait(60)
-
-        place.proxy.rule = hold
+        asking, go_on = place.hold()
         place.grow_old()
         assert champions.state(USE_CASE) is before
         assert asking.wait(60)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -30,6 +29,7 @@ from tests.propensity.registry.versions import (
     RACERS,
     SHA,
     Malicious,
+    at_once,
     overwrite,
     pin,
     promote,
@@ -54,14 +54,9 @@ class TestVersions:
 
     def test_are_claimed_once(self, registry):
         """Sixteen trainers at once get sixteen versions."""
-        barrier = threading.Barrier(RACERS)
+        versions = at_once(lambda n: registry.claim(run_id=f"r{n}", at=NOW))
 
-        def claim(number: int) -> int:
-            barrier.wait()
-            return registry.claim(run_id=f"r{number}", at=NOW)
-
-        with ThreadPoolExecutor(RACERS) as pool:
-            assert sorted(pool.map(claim, range(RACERS))) == list(range(RACERS))
+        assert sorted(versions) == list(range(RACERS))
 
     def test_are_not_reused(self, registry):
         """A version whose training died is passed over; so is what is no version."""
@@ -173,8 +168,8 @@ class TestPreprocessors:
 
         assert registry.upload_preprocessor(StandardScaler()) == (name, checksum)
         assert checksum in name
-        found = registry.preprocessor({"object": name, "sha256": checksum})
-        assert isinstance(found, StandardScaler)
+        preprocessor = registry.preprocessor({"object": name, "sha256": checksum})
+        assert isinstance(preprocessor, StandardScaler)
 
     def test_run_no_code_of_tampered_bytes(self, registry, tmp_path):
         """An uploaded preprocessor is verified like a model."""
@@ -241,7 +236,8 @@ class TestShadow:
         assert registry.shadow(0).shadow is None
 
     @pytest.mark.parametrize(
-        "command", [Registry.unpin, Registry.unshadow, lambda one: one.shadow(1)]
+        "command",
+        [Registry.unpin, Registry.unshadow, lambda pointer: pointer.shadow(1)],
     )
     def test_needs_something_that_serves(self, registry, command):
         """Where nothing was promoted none of it means anything."""
@@ -276,18 +272,15 @@ class TestLeases:
 
     def test_are_won_by_one(self, registry):
         """Of sixteen that begin at once, one runs."""
-        barrier = threading.Barrier(RACERS)
+        leases = []
 
-        def begin(number: int) -> bool:
-            barrier.wait()
-            try:
-                self.begin(registry, f"r{number}")
-            except RunInProgress:
-                return False
-            return True
+        def begin(number: int) -> None:
+            with contextlib.suppress(RunInProgress):
+                leases.append(self.begin(registry, f"r{number}"))
 
-        with ThreadPoolExecutor(RACERS) as pool:
-            assert sum(pool.map(begin, range(RACERS))) == 1
+        at_once(begin)
+
+        assert len(leases) == 1
 
     def test_are_taken_over_when_they_end(self, registry):
         """A run that died blocks until then; if it lives, it publishes nothing."""
@@ -367,10 +360,10 @@ class TestLeases:
         """The retry of a finished run gets its answer, unless it is to run again."""
         registry.finish(self.begin(registry), {"model_version": 4}, at=NOW)
 
-        found = self.begin(registry, "two")
+        finished = self.begin(registry, "two")
         again = self.begin(registry, "three", again=True)
 
-        assert found == Finished({"model_version": 4}, "one")
+        assert finished == Finished({"model_version": 4}, "one")
         assert isinstance(again, Lease)
 
     def test_are_free_after_a_failure(self, registry):

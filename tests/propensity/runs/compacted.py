@@ -24,7 +24,12 @@ NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 REGISTERED = (
-    *("age", "city", "country", "affiliate_url", "campaign", "socioeconomic_idx"),
+    "age",
+    "city",
+    "country",
+    "affiliate_url",
+    "campaign",
+    "socioeconomic_idx",
 )
 # Open for ever: these tests are about tiles, and exports take time.
 LONG_AGO = date(1971, 1, 1)
@@ -33,8 +38,8 @@ LONG_AGO = date(1971, 1, 1)
 @pytest.fixture(scope="module")
 def shared(emulators) -> Iterator[Site]:
     """Tables that are emptied before each test."""
-    with new_site(emulators) as made:
-        yield made
+    with new_site(emulators) as site:
+        yield site
 
 
 @pytest.fixture
@@ -45,33 +50,37 @@ def empty(shared) -> Site:
 
 def expected(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return what the features must be, by the textbook."""
-    found = expected_features(events)
-    for user, row in found.items():
+    features = expected_features(events)
+    for user, row in features.items():
         row.update(
             use_case="first_day_churn",
             user_id=user,
             **dict.fromkeys(("registration_time", *REGISTERED)),
         )
-    registrations = [one for one in events if one["event_type"] == "new_registration"]
-    for one in sorted(registrations, key=_text, reverse=True):
-        moment = datetime.fromisoformat(one["event_time"])
-        row = found[one["user_id"]]
+    registrations = [
+        event for event in events if event["event_type"] == "new_registration"
+    ]
+    for event in sorted(registrations, key=_text, reverse=True):
+        moment = datetime.fromisoformat(event["event_time"])
+        row = features[event["user_id"]]
         if row["registration_time"] is None or moment <= row["registration_time"]:
             row["registration_time"] = moment
-            row.update({name: one.get(name) for name in REGISTERED})
-    return found
+            row.update({name: event.get(name) for name in REGISTERED})
+    return features
 
 
-def _text(one: Mapping[str, Any]) -> str:
+def _text(event: Mapping[str, Any]) -> str:
     """Return what tells which of two registrations at one moment is taken."""
-    fields = {name: one.get(name) for name in REGISTERED}
+    fields = {name: event.get(name) for name in REGISTERED}
     return json.dumps(fields, separators=(",", ":"))
 
 
-def of_users(found: Mapping[str, Any], events: list[dict[str, Any]]) -> dict[str, Any]:
+def of_users(
+    features: Mapping[str, Any], events: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the rows of the users of some events."""
-    users = {one["user_id"] for one in events}
-    return {user: row for user, row in found.items() if user in users}
+    users = {event["user_id"] for event in events}
+    return {user: row for user, row in features.items() if user in users}
 
 
 cents = st.one_of(
@@ -124,7 +133,7 @@ class Story:
     view_of_watermark: str
 
     def tiles_of(self, user: str) -> list[Mapping[str, Any]]:
-        return [one for one in self.tiles if one["user_id"] == user]
+        return [tile for tile in self.tiles if tile["user_id"] == user]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +163,8 @@ def story(shared) -> Story:
                 registration(user_id="first", event_id="r2", event_time=evening),
                 *(of(user, "e", "2026-03-01") for user in NAMES),
                 of("on its way", "e1", "2026-03-01"),
-                *(*first_two, months),
+                *first_two,
+                months,
             ],
             received_at=NOW - HOUR,
         )
@@ -166,14 +176,16 @@ def story(shared) -> Story:
     later = [
         bet(user_id="late", event_id="late", event_time="2026-02-28T23:59:59Z"),
         *played,
-        *(old, old),
+        old,
+        old,
         twin("twins", "r2"),
         twin("turned twins", "r1"),
         registration(user_id="first", event_id="r1", event_time=noon, city="Zwolle"),
         bet(**differs, bet_amount=10),
         bet(user_id="differs", event_id="e2", event_time=evening, bet_amount=5),
         *(of(user, "same", day) for user in ("one", "two") for day in days),
-        *(months, of("months", "e2", "2026-03-04", bet_amount=2.5)),
+        months,
+        of("months", "e2", "2026-03-04", bet_amount=2.5),
     ]
     site.append(rows_of([bet(**differs, bet_amount=99)], received_at=NOW + 2 * HOUR))
     site.append(rows_of(later, received_at=NOW + HOUR))
@@ -192,7 +204,7 @@ def story(shared) -> Story:
         after=site.features(),
         clean=site.clean_features(),
         earlier=site.clean_features(as_of=datetime(2026, 3, 1, 18, tzinfo=UTC)),
-        users={one["user_id"]: one for one in site.users()},
+        users={row["user_id"]: row for row in site.users()},
         watermark=watermark,
         view=site.warehouse.view_text("stream_features"),
         view_of_watermark=compact.view_of(site.warehouse, watermark),

@@ -110,8 +110,8 @@ class Site:
         run = self.run(as_of, **fields)
         rows = [row for batch in user_days.features(run) for row in batch.to_pylist()]
         assert len({row["user_id"] for row in rows}) == len(rows)
-        found = {row["user_id"]: repr(row) for row in rows}
-        return found, run.log_fields.get("export_days_read")
+        features = {row["user_id"]: repr(row) for row in rows}
+        return features, run.log_fields.get("export_days_read")
 
     def full(self, as_of: date = AS_OF) -> dict[str, str]:
         """Return features by user, computed over the whole export."""
@@ -169,10 +169,10 @@ def weeks(since: date, until: date, *, step: int, zone: int = 0) -> list[Row]:
 @pytest.fixture(scope="module")
 def site(make_site) -> Site:
     """Ten weeks of an export, summed up for the week before."""
-    made = make_site(weeks(FIRST, AS_OF - WEEK, step=7))
-    made.incremental(AS_OF - WEEK)
-    made.load(weeks(AS_OF - WEEK, AS_OF, step=2))
-    return made
+    weekly = make_site(weeks(FIRST, AS_OF - WEEK, step=7))
+    weekly.incremental(AS_OF - WEEK)
+    weekly.load(weeks(AS_OF - WEEK, AS_OF, step=2))
+    return weekly
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +185,9 @@ def strictly(make_site: Callable[..., Site]) -> SimpleNamespace:
     """Sum up a day of three users before and after consent was required."""
     yes, no = ({"privacy_info": {"analytics_storage": text}} for text in ("Yes", "No"))
     users = {"gone": yes, "stays": yes, "denies": no}
-    rows = [event(user, AS_OF - 3 * DAY, **said) for user, said in users.items()]
-    made = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
-    before, _ = made.incremental()
-    site = made.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
+    rows = [event(user, AS_OF - 3 * DAY, **consent) for user, consent in users.items()]
+    first = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
+    before, _ = first.incremental()
+    site = first.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
     after, days_read = site.incremental()
     return SimpleNamespace(site=site, before=before, after=after, days_read=days_read)

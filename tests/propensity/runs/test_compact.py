@@ -80,12 +80,12 @@ class TestUsers:
         empty.append(rows_of(events, received_at=NOW))
         empty.compact(NOW)
         empty.warehouse.execute("DELETE FROM stream_users WHERE TRUE")
-        found = empty.artifacts.read(WATERMARK)
-        note = {"watermark": json.loads(found.data)["watermark"], "open_days": {}}
+        stored = empty.artifacts.read(WATERMARK)
+        note = {"watermark": json.loads(stored.data)["watermark"], "open_days": {}}
         empty.artifacts.replace(
             WATERMARK,
             json.dumps(note).encode(),
-            generation=found.generation,
+            generation=stored.generation,
         )
 
         if by == "set-up":
@@ -135,9 +135,9 @@ class TestSteps:
 
         assert len(steps) == 58
         assert steps[0].since == since
-        assert [one.until for one in steps[:-1]] == [one.since for one in steps[1:]]
+        assert [step.until for step in steps[:-1]] == [step.since for step in steps[1:]]
         assert steps[-1].until == compact.FOREVER
-        assert max(len(one.months) for one in steps) <= 3
+        assert max(len(step.months) for step in steps) <= 3
 
     def test_are_of_half_a_year_of_tiles_each(self):
         """A clock that is anywhere costs small steps, and no large one."""
@@ -147,9 +147,9 @@ class TestSteps:
             [(arrived, day) for day in days], since=NOW, first_month=LONG_AGO
         )
 
-        assert [len(one.months) for one in steps] == [6] * 16 + [4]
-        assert {one.since for one in steps} == {NOW}
-        assert {month for one in steps for month in one.months} == {
+        assert [len(step.months) for step in steps] == [6] * 16 + [4]
+        assert {step.since for step in steps} == {NOW}
+        assert {month for step in steps for month in step.months} == {
             day.replace(day=1) for day in days
         }
 
@@ -165,8 +165,8 @@ class TestSteps:
 class TestTiles:
     def test_change_where_late_events_belong_and_nowhere_else(self, story):
         """A late event changes the tile of its user's day; others are not written."""
-        new = [one for one in story.tiles if one not in story.tiles_before]
-        changed = [one for one in new if one["user_id"] in ("late", "in time")]
+        new = [tile for tile in story.tiles if tile not in story.tiles_before]
+        changed = [tile for tile in new if tile["user_id"] in ("late", "in time")]
 
         assert [(row["user_id"], str(row["day"])) for row in changed] == [
             ("late", "2026-02-28")
@@ -262,11 +262,11 @@ class TestWatermark:
         class Meddled(Warehouse):
             def replace_view(self, name: str, sql: str) -> None:
                 super().replace_view(name, sql)
-                found = run.registry.artifacts.find(WATERMARK)
+                stored = run.registry.artifacts.find(WATERMARK)
                 run.registry.artifacts.replace(
                     WATERMARK,
                     b'{"watermark": "2026-03-20T00:00:00+00:00"}',
-                    generation=found.generation if found else 0,
+                    generation=stored.generation if stored else 0,
                 )
 
         run.warehouse = Meddled(empty.settings, client=empty.warehouse.client)
@@ -337,13 +337,13 @@ class TestRun:
 
         class Overtaken(Warehouse):
             def rows(self, sql: str, parameters: Any = None) -> list[Any]:
-                found = super().rows(sql, parameters)
+                result = super().rows(sql, parameters)
                 if sql == statement("stream_events_days"):
-                    taken = run.registry.artifacts.read(lease)
+                    stored = run.registry.artifacts.read(lease)
                     run.registry.artifacts.replace(
-                        lease, b'{"run_id": "another"}', generation=taken.generation
+                        lease, b'{"run_id": "another"}', generation=stored.generation
                     )
-                return found
+                return result
 
         run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
         with pytest.raises(Conflict, match="taken over"):

@@ -51,8 +51,8 @@ BOUNDED = {"PROPENSITY_MAXIMUM_LATENESS_DAYS": "30"}
 @pytest.fixture
 def strict(empty) -> Iterator[Site]:
     """The same, where an event may be thirty days late."""
-    with changed(empty, **BOUNDED) as made:
-        yield made
+    with changed(empty, **BOUNDED) as site:
+        yield site
 
 
 kinds = st.sampled_from(["new_purchases", "new_bet", "new_win"])
@@ -91,7 +91,7 @@ def histories(draw) -> list[dict[str, Any]]:
     events = []
     for user in range(draw(st.integers(2, 6))):
         count = itertools.count()
-        for one in draw(st.lists(plays() | registered(), min_size=1, max_size=12)):
+        for play in draw(st.lists(plays() | registered(), min_size=1, max_size=12)):
             moment = date(2026, 2, 27) + draw(days) * DAY
             clock = timedelta(seconds=draw(seconds))
             events.append(
@@ -101,7 +101,7 @@ def histories(draw) -> list[dict[str, Any]]:
                     "use_case": "first_day_churn",
                     "user_id": f"user {user}",
                     "event_time": f"{moment}T{clock!s:0>8}Z",
-                    **one,
+                    **play,
                 }
             )
     return events
@@ -117,7 +117,7 @@ def deliveries(draw) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
     """
     events = draw(histories())
     chance = random.Random(draw(st.integers(0, 2**32)))
-    copies = [one for one in events for _ in range(chance.choice([1, 1, 2, 3]))]
+    copies = [event for event in events for _ in range(chance.choice([1, 1, 2, 3]))]
     chance.shuffle(copies)
     steps = []
     parts = draw(st.integers(1, 4))
@@ -179,10 +179,10 @@ class TestAnyHistory:
         seen: dict[tuple[str, str], dict[str, Any]] = {}
         for batch, ago, wait, follows in steps:
             cls.clock += wait
-            mine = [{**one, "user_id": prefix + one["user_id"]} for one in batch]
-            seen |= {(one["user_id"], one["event_id"]): one for one in mine}
+            mine = [{**event, "user_id": prefix + event["user_id"]} for event in batch]
+            seen |= {(event["user_id"], event["event_id"]): event for event in mine}
             if mine:
-                lines = [encode(one) for one in mine]
+                lines = [encode(event) for event in mine]
                 site.append(rows_of(lines, received_at=cls.clock - ago))
             if follows:
                 force = follows == "force"
@@ -214,7 +214,7 @@ class TestAnyHistory:
             }
             for n, amount in enumerate(amounts)
         ]
-        lines = [encode(one) for one in events]
+        lines = [encode(event) for event in events]
         empty.append(rows_of(lines[:200], received_at=NOW))
         empty.compact(NOW + HOUR)
         empty.append(rows_of(lines[100:], received_at=NOW + 2 * HOUR))
@@ -294,18 +294,18 @@ class TestLateEvents:
         for batch, ago, wait, follows in steps:
             cls.clock += wait
             received_at = cls.clock - ago
-            events = [self.event(prefix, *one, received_at) for one in batch]
+            events = [self.event(prefix, *drawn, received_at) for drawn in batch]
             # Some of what was sent before comes again, however old it is by now.
             events += chance.sample(list(sent.values()), min(3, len(sent)))
-            for one in events:
-                key = (one["user_id"], one["event_time"][:10], one["event_id"])
-                sent.setdefault(key, one)
+            for event in events:
+                key = (event["user_id"], event["event_time"][:10], event["event_id"])
+                sent.setdefault(key, event)
                 day = date.fromisoformat(key[1])
                 if day >= received_at.date() - BOUND:
                     counted.add(key)
             if events:
                 rows = rows_of(
-                    [encode(one) for one in events],
+                    [encode(event) for event in events],
                     received_at=received_at,
                     lateness=BOUND,
                 )
@@ -322,10 +322,10 @@ class TestLateEvents:
                 force = follows == "force"
                 site.compact(cls.clock, as_of=LONG_AGO, force=force)
                 counted, unsure = set(sent), set()
-            sure = {k: one for k, one in sent.items() if k[0] not in unsure}
-            must = [one for key, one in sure.items() if key in counted]
-            found = of_users(site.features(), list(sure.values()))
-            assert found == expected(must)
+            sure = {k: event for k, event in sent.items() if k[0] not in unsure}
+            must = [event for key, event in sure.items() if key in counted]
+            features = of_users(site.features(), list(sure.values()))
+            assert features == expected(must)
         site.compact(cls.clock, as_of=LONG_AGO)
         every = list(sent.values())
         assert of_users(site.features(), every) == expected(every)

@@ -50,7 +50,7 @@ class TestOutcomes:
 
 
 class TestSeason:
-    def told(self, *missing: date) -> dict[str, Any]:
+    def columns_of(self, *missing: date) -> dict[str, Any]:
         """What a week in which half as many bought as expected says of the season."""
         run: Any = SimpleNamespace(
             settings=Settings(project="p"),
@@ -65,13 +65,13 @@ class TestSeason:
 
     def test_is_what_the_odds_of_all_users_lacked(self):
         """A day that is missing before or after the week is nothing to it."""
-        told = self.told(WEEK - timedelta(days=1), WEEK + timedelta(days=7))
+        columns = self.columns_of(WEEK - timedelta(days=1), WEEK + timedelta(days=7))
 
-        assert told["residual_log_odds"] == pytest.approx(-0.81, abs=0.01)
-        assert told["provisional_log_odds"] == pytest.approx(-0.71, abs=0.01)
+        assert columns["residual_log_odds"] == pytest.approx(-0.81, abs=0.01)
+        assert columns["provisional_log_odds"] == pytest.approx(-0.71, abs=0.01)
 
     @pytest.mark.parametrize("day", [0, 6])
     def test_is_not_what_never_came(self, day):
         """Where the export lacks a day of the week, 01 has nothing to follow: the next
         publication would promise too little of everybody."""
-        assert self.told(WEEK + timedelta(days=day)) == {"log_odds_shift": 0.1}
+        assert self.columns_of(WEEK + timedelta(days=day)) == {"log_odds_shift": 0.1}

@@ -26,9 +26,9 @@ def parsed(body: str) -> RunRequest:
 
 def test_names_its_fields():
     """In any order, with defaults for what is left out."""
-    found = parsed('{"force": true, "as_of": "2026-02-23"}')
+    request = parsed('{"force": true, "as_of": "2026-02-23"}')
 
-    assert found == RunRequest(
+    assert request == RunRequest(
         use_case="ga4_purchase", as_of=date(2026, 2, 23), force=True
     )
 

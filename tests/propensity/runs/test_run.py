@@ -118,14 +118,14 @@ class TestRequests:
         """Where the setting names none that is the setting's fault, not a field's."""
         function.set(PROPENSITY_USE_CASE="ga4_purchases")
         refused = function.post({}).json
-        taken = function.post({"use_case": "ga4_purchase"})
+        accepted = function.post({"use_case": "ga4_purchase"})
 
         assert (refused["error"], refused["field"]) == (
             "settings",
             "PROPENSITY_USE_CASE",
         )
         assert "ga4_purchase" in refused["message"]
-        assert taken.status_code == 200
+        assert accepted.status_code == 200
 
     @pytest.mark.parametrize(
         ("body", "field"),
@@ -256,10 +256,10 @@ class TestLine:
     def test_of_what_nobody_foresaw_tells_the_caller_nothing(self, function):
         """It is 500; where it happened goes to the log, and not what was said, which
         may name a user; and the lease is free."""
-        said = "".join(["password=", "secret"])
+        secret = "".join(["password=", "secret"])
 
         def fail(run):
-            raise RuntimeError(said)
+            raise RuntimeError(secret)
 
         function.body = fail
         answer = function.post({"as_of": "2026-03-02"})
@@ -286,7 +286,7 @@ class TestLeases:
         other = function.post({"as_of": "2026-03-03"}).json
 
         assert second == {**first, "repeated": True}
-        assert [one["repeated"] for one in (first, forced, other)] == [False] * 3
+        assert [answer["repeated"] for answer in (first, forced, other)] == [False] * 3
         assert len(function.runs) == 3
         assert len(function.lines()) == 4
 

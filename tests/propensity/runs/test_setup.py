@@ -72,13 +72,13 @@ def deployment(module_workplace) -> Iterator[Deployment]:
     with module_workplace.storage.client() as client:
         bucket = client.bucket(module_workplace.bucket)
         artifacts = Artifacts(bucket, deadline_s=30.0)
-        made = Deployment(environment, warehouse, artifacts)
-        made.set_up()
+        deployed = Deployment(environment, warehouse, artifacts)
+        deployed.set_up()
         row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
         staging = tables.PREDICTIONS_STAGING
         rows = pa.Table.from_pylist([row], staging.arrow_schema())
         warehouse.append(staging, rows, job_id="prepared")
-        yield made
+        yield deployed
     warehouse.close()
 
 
@@ -128,21 +128,21 @@ class TestPrepare:
     def test_adds_columns_that_are_missing(self, again):
         """A table of an earlier version gets them at its end, and keeps its rows."""
         deployment, name = again.deployment, "ma_model_evaluation"
-        found = deployment.table(name)
+        definition = deployment.table(name)
         [row] = deployment.warehouse.rows(f"SELECT * FROM {name}")
 
-        assert {field.name for field in found.schema} == {
+        assert {field.name for field in definition.schema} == {
             column.name for column in tables.EVALUATION.columns
         }
         assert (row["model_version"], row["roc_auc"], row["lift"]) == (1, None, [])
 
     def test_has_tables_ask_which_days_are_meant(self, again):
         """Those that were made by an earlier version as well, from this set-up on."""
-        wanted = {one.name for one in tables.TABLES if one.requires_filter}
+        expected = {table.name for table in tables.TABLES if table.requires_filter}
         first, broken, last = again.asking
 
-        assert first == last == wanted
-        assert broken != wanted
+        assert first == last == expected
+        assert broken != expected
 
     def test_makes_tables_and_views_and_keeps_what_is_there(self, again):
         """Twice equals once; tables that hold rows are left alone."""
@@ -152,7 +152,7 @@ class TestPrepare:
         views = {"ga_events", "stream_features"}
 
         assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
-        assert [found["user_pseudo_id"] for found in users] == ["u"]
+        assert [row["user_pseudo_id"] for row in users] == ["u"]
         assert {table.table_id for table in listed} == views | {
             table.name for table in tables.TABLES
         }
@@ -168,23 +168,23 @@ class TestPrepare:
         def kinds(fields) -> list[object]:
             return [(f.name, f.field_type, f.mode, kinds(f.fields)) for f in fields]
 
-        def like(found: bigquery.Table) -> tuple[object, ...]:
-            days, buckets = found.time_partitioning, found.range_partitioning
+        def like(created: bigquery.Table) -> tuple[object, ...]:
+            days, buckets = created.time_partitioning, created.range_partitioning
             return (
-                found.description,
-                [field.description for field in found.schema],
-                kinds(found.schema),
-                found.clustering_fields,
-                bool(found.require_partition_filter),
+                created.description,
+                [field.description for field in created.schema],
+                kinds(created.schema),
+                created.clustering_fields,
+                bool(created.require_partition_filter),
                 days and days.field,
                 repr(buckets),
             )
 
-        told, stated = (replace(table, name=name) for name in ("told", "stated"))
-        deployment.warehouse.create(told)
-        deployment.warehouse.execute(stated.ddl())
-        made = [like(deployment.table(one.name)) for one in (told, stated)]
-        for one in (told, stated):
-            deployment.warehouse.drop(one.name)
+        by_api, by_ddl = (replace(table, name=name) for name in ("told", "stated"))
+        deployment.warehouse.create(by_api)
+        deployment.warehouse.execute(by_ddl.ddl())
+        definitions = [like(deployment.table(copy.name)) for copy in (by_api, by_ddl)]
+        for copy in (by_api, by_ddl):
+            deployment.warehouse.drop(copy.name)
 
-        assert made[0] == made[1]
+        assert definitions[0] == definitions[1]

@@ -97,12 +97,12 @@ class TestAffordable:
     def test_are_the_newest_that_the_limit_allows(self, limit):
         """A training that would be refused as a whole learns from fewer weeks; the log
         says how many."""
-        found, logged = self.chosen(limit_gib=limit)
+        snapshots, logged = self.chosen(limit_gib=limit)
 
-        assert found == ALL[-len(found) :]
-        assert 60 + 7 * (len(found) - 1) <= limit
-        assert len(found) >= 3
-        assert logged == {"snapshots_limited": len(found)}
+        assert snapshots == ALL[-len(snapshots) :]
+        assert 60 + 7 * (len(snapshots) - 1) <= limit
+        assert len(snapshots) >= 3
+        assert logged == {"snapshots_limited": len(snapshots)}
 
     def test_are_three_at_least(self):
         """Fewer can train nothing: then the query is refused, and says why."""

@@ -55,9 +55,9 @@ class TestFeatures:
     def test_read_nothing_again_where_nothing_changed(self, site):
         """The second run of a date sums up no day."""
         site.incremental()
-        found, days_read = site.incremental()
+        features, days_read = site.incremental()
 
-        assert (found, days_read) == (site.full(), 0)
+        assert (features, days_read) == (site.full(), 0)
 
     @pytest.mark.long
     def test_have_what_came_late_and_what_was_rewritten(self, site):
@@ -70,10 +70,10 @@ class TestFeatures:
             "UPDATE {ga4}.events_20260315 SET event_name = 'view_item' WHERE TRUE"
         )
         site.export("DROP TABLE {ga4}.events_20260311")
-        found, days_read = site.incremental()
+        features, days_read = site.incremental()
 
-        assert found == site.full()
-        assert "late" in found
+        assert features == site.full()
+        assert "late" in features
         assert days_read == 2
 
     @pytest.mark.long
@@ -90,20 +90,20 @@ class TestFeatures:
     def test_of_an_earlier_date_do_not_see_what_came_then(self, site):
         """Sums of later days are there, and outside of the window."""
         site.incremental()
-        found, _ = site.incremental(AS_OF - 3 * DAY)
+        features, _ = site.incremental(AS_OF - 3 * DAY)
 
-        assert found == site.full(AS_OF - 3 * DAY)
+        assert features == site.full(AS_OF - 3 * DAY)
 
     @pytest.mark.long
     def test_of_a_property_far_from_utc_are_the_same(self, make_site):
         """A UTC day is in the tables of two local days, of which one is new."""
         since = AS_OF - 4 * DAY
-        made = make_site(weeks(since, AS_OF - 2 * DAY, step=1, zone=-11))
-        made.incremental(AS_OF - 2 * DAY)
-        made.load(weeks(AS_OF - 2 * DAY, AS_OF, step=1, zone=-11))
-        found, days_read = made.incremental()
+        site = make_site(weeks(since, AS_OF - 2 * DAY, step=1, zone=-11))
+        site.incremental(AS_OF - 2 * DAY)
+        site.load(weeks(AS_OF - 2 * DAY, AS_OF, step=1, zone=-11))
+        features, days_read = site.incremental()
 
-        assert found == made.full()
+        assert features == site.full()
         assert days_read == 2
 
 
@@ -116,9 +116,9 @@ class TestDefinition:
     @pytest.mark.long
     def test_of_another_user_column_sums_up_anew(self, make_site):
         """Users by login are others than those by browser."""
-        made = make_site([event("browser", AS_OF - DAY, user_id="login")])
-        made.incremental()
-        login = made.with_settings(PROPENSITY_USER_COLUMN="user_id")
+        site = make_site([event("browser", AS_OF - DAY, user_id="login")])
+        site.incremental()
+        login = site.with_settings(PROPENSITY_USER_COLUMN="user_id")
 
         assert set(login.incremental()[0]) == {"login"}
         assert login.incremental()[0] == login.full()
@@ -132,42 +132,42 @@ class TestSuppressed:
         and published whoever was forgotten meanwhile, after the time that the report of
         `propensity forget` names."""
         rows = [event(user, AS_OF - DAY) for user in ("a", "b", "c")]
-        made = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
-        batches, clock = type(made.warehouse).batches, ManualClock(BEGAN)
+        site = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
+        batches, clock = type(site.warehouse).batches, ManualClock(BEGAN)
 
-        def slowly(self: Any, *given: Any) -> Iterator[pa.RecordBatch]:
-            table = pa.Table.from_batches(batches(self, *given)).combine_chunks()
+        def slowly(self: Any, *arguments: Any) -> Iterator[pa.RecordBatch]:
+            table = pa.Table.from_batches(batches(self, *arguments)).combine_chunks()
             for place in range(len(table)):
                 yield from table.slice(place, 1).to_batches()
-                suppress(made, "a", "b", "c")
-                clock.advance(made.settings.suppression_ttl_s / 2)
+                suppress(site, "a", "b", "c")
+                clock.advance(site.settings.suppression_ttl_s / 2)
 
-        monkeypatch.setattr(type(made.warehouse), "batches", slowly)
-        found, _ = made.incremental(clock=clock)
+        monkeypatch.setattr(type(site.warehouse), "batches", slowly)
+        features, _ = site.incremental(clock=clock)
 
-        assert len(found) == 2
+        assert len(features) == 2
 
     def test_who_are_allowed_again_have_all_their_days(self, make_site, monkeypatch):
         """Defect: runs had removed their sums, and no day's table was another one, so
         that they were scored by what came from then on, or not at all."""
         rows = [event(user, AS_OF - n * DAY) for user in ("a", "b") for n in (2, 9)]
-        made = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
-        suppress(made, "a")
-        assert set(made.incremental()[0]) == {"b"}
+        site = make_site(rows, PROPENSITY_SUPPRESSION_KEY=KEY)
+        suppress(site, "a")
+        assert set(site.incremental()[0]) == {"b"}
         with monkeypatch.context() as patch:
-            for name, value in made.environment.items():
+            for name, value in site.environment.items():
                 patch.setenv(name, value)
-            allow_again(made.settings, ["a"], use_case=USE_CASE.name)
-            assert set(made.incremental()[0]) == {"b"}
-            allow_again(made.settings, ["a"], use_case="")
-        found, days_read = made.incremental()
+            allow_again(site.settings, ["a"], use_case=USE_CASE.name)
+            assert set(site.incremental()[0]) == {"b"}
+            allow_again(site.settings, ["a"], use_case="")
+        features, days_read = site.incremental()
 
-        assert found == made.full()
-        assert set(found) == {"a", "b"}
+        assert features == site.full()
+        assert set(features) == {"a", "b"}
         assert days_read == 2
 
 
-def suppress(made: Site, *users: str) -> None:
+def suppress(site: Site, *users: str) -> None:
     """Put users on the list."""
     table = tables.SUPPRESSED_USERS
     entries = [
@@ -180,7 +180,7 @@ def suppress(made: Site, *users: str) -> None:
         }
         for user in users
     ]
-    made.warehouse.write(table, pa.Table.from_pylist(entries, table.arrow_schema()))
+    site.warehouse.write(table, pa.Table.from_pylist(entries, table.arrow_schema()))
 
 
 class TestTwoRuns:
@@ -202,10 +202,10 @@ class TestTwoRuns:
                 return billed
 
         warehouse = Overtaken(site.settings, client=site.warehouse.client)
-        found, days_read = site.incremental(warehouse=warehouse)
+        features, days_read = site.incremental(warehouse=warehouse)
 
-        assert found == site.full()
-        assert (site.incremental(), days_read) == ((found, 0), 2)
+        assert features == site.full()
+        assert (site.incremental(), days_read) == ((features, 0), 2)
 
     def test_of_which_the_other_was_later_are_mended_by_the_next(self, make_site):
         """Days that are in the sums twice are summed up anew."""
@@ -234,18 +234,18 @@ class TestFullRuns:
         """All days are summed up anew: what is in the sums by whatever mistake is gone,
         and so are users whose suppression came later."""
         strict = strictly(make_site)
-        made = strict.site
-        made.warehouse.execute(
+        site = strict.site
+        site.warehouse.execute(
             "UPDATE export_user_days SET n_events = 99 "
             "WHERE shard >= '2026-01-20' AND user_id IS NOT NULL"
         )
-        suppress(made, "gone")
-        wrong, unread = made.incremental()
-        found, days_read = made.incremental(full=True)
-        left = made.rows("SELECT DISTINCT user_id FROM export_user_days")
+        suppress(site, "gone")
+        wrong, unread = site.incremental()
+        features, days_read = site.incremental(full=True)
+        left = site.rows("SELECT DISTINCT user_id FROM export_user_days")
 
         assert wrong["stays"] != strict.after["stays"]
-        assert found == {"stays": strict.after["stays"]}
+        assert features == {"stays": strict.after["stays"]}
         assert (unread, days_read) == (0, 1)
         assert {row["user_id"] for row in left} == {"stays", None}
 
@@ -266,37 +266,37 @@ class TestDeployments:
     @pytest.mark.long
     def test_may_turn_it_off(self, make_site):
         """Then the export is read, and nothing is kept of it."""
-        made = make_site(
+        site = make_site(
             of_day(AS_OF - DAY, 1), PROPENSITY_INCREMENTAL_FEATURES="false"
         )
-        found, days_read = made.incremental()
+        features, days_read = site.incremental()
 
-        assert (found, days_read) == (made.full(), None)
-        assert made.rows("SELECT * FROM export_user_days") == []
+        assert (features, days_read) == (site.full(), None)
+        assert site.rows("SELECT * FROM export_user_days") == []
 
     def test_without_the_table_read_the_export(self, make_site, capfd):
         """An older deployment, whose set-up has not run since: the log says so."""
-        made = make_site(of_day(AS_OF - DAY, 2))
-        made.warehouse.drop("export_user_days")
-        found, days_read = made.incremental()
+        site = make_site(of_day(AS_OF - DAY, 2))
+        site.warehouse.drop("export_user_days")
+        features, days_read = site.incremental()
 
-        assert found == made.full()
-        assert (len(found), days_read) == (4, None)
+        assert features == site.full()
+        assert (len(features), days_read) == (4, None)
         assert "user-day sums not used" in capfd.readouterr().out
 
     @pytest.mark.long
     def test_read_the_export_where_sums_would_expire_at_once(self, make_site):
         """BigQuery drops what is written to an expired partition: days that old are
         summed up by nobody."""
-        made = make_site(
+        site = make_site(
             of_day(AS_OF - DAY, 1), PROPENSITY_RETENTION_DAYS="export_user_days=70"
         )
-        old, _ = made.incremental(began_at=BEGAN + timedelta(days=10))
-        rows = made.rows("SELECT * FROM export_user_days")
-        made.incremental()
+        old, _ = site.incremental(began_at=BEGAN + timedelta(days=10))
+        rows = site.rows("SELECT * FROM export_user_days")
+        site.incremental()
 
-        assert (old, rows) == (made.full(), [])
-        assert made.rows("SELECT * FROM export_user_days")
+        assert (old, rows) == (site.full(), [])
+        assert site.rows("SELECT * FROM export_user_days")
 
     def test_keep_a_use_case_without_sums_as_it_is(self, strict):
         """It has a features.sql alone, which reads the export."""
@@ -339,22 +339,22 @@ CHANGES = st.lists(
 HISTORIES = st.lists(st.tuples(CHANGES, st.integers(0, 8)), min_size=2, max_size=4)
 
 
-def change(made: Site, kind: str, day: date, seed: int, zone: int) -> None:
+def change(site: Site, kind: str, day: date, seed: int, zone: int) -> None:
     """Let something become of a day of the export."""
     name, rows = f"{day:%Y%m%d}", of_day(day, seed, zone=zone)
     if kind == "gone":
-        made.export("DROP TABLE IF EXISTS {ga4}.events_{name}", name=name)
+        site.export("DROP TABLE IF EXISTS {ga4}.events_{name}", name=name)
     elif kind == "rewritten":
         # With as many rows as before.
         with contextlib.suppress(NotFound):
-            made.export(
+            site.export(
                 "UPDATE {ga4}.events_{name} SET event_name = 'view_item' WHERE TRUE",
                 name=name,
             )
     elif kind == "streamed" and rows:
-        made.stream(day, rows)
+        site.stream(day, rows)
     elif kind == "late" or rows:
-        made.load([*rows, event(f"late.{seed}", day)] if kind == "late" else rows)
+        site.load([*rows, event(f"late.{seed}", day)] if kind == "late" else rows)
 
 
 def holds_for(make_site: Callable[..., Site], history: Any, zone: int) -> list[int]:
@@ -364,14 +364,14 @@ def holds_for(make_site: Callable[..., Site], history: Any, zone: int) -> list[i
     Return how many days the sums read each time.
     """
     read = []
-    made = make_site(weeks(FIRST, FIRST + 2 * WEEK, step=5, zone=zone))
+    site = make_site(weeks(FIRST, FIRST + 2 * WEEK, step=5, zone=zone))
     as_of = FIRST + 3 * WEEK
     for changes, days in history:
         for kind, back, seed in changes:
-            change(made, kind, as_of - back * DAY, seed, zone)
-        found, days_read = made.incremental(as_of)
+            change(site, kind, as_of - back * DAY, seed, zone)
+        features, days_read = site.incremental(as_of)
 
-        assert found == made.full(as_of)
+        assert features == site.full(as_of)
         # By the sums, and not because they could not be used.
         assert days_read is not None
         read.append(days_read)
@@ -387,8 +387,11 @@ class TestAnyHistory:
             ([("streamed", 1, 1), ("new", 3, 1)], 7),
             (
                 [
-                    *(("daily", 8, 1), ("late", 7, 2), ("new", 2, 1)),
-                    *(("rewritten", 23, 1), ("gone", 28, 1)),
+                    ("daily", 8, 1),
+                    ("late", 7, 2),
+                    ("new", 2, 1),
+                    ("rewritten", 23, 1),
+                    ("gone", 28, 1),
                 ],
                 1,
             ),

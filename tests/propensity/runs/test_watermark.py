@@ -25,8 +25,8 @@ class TestWatermark:
     def test_is_what_was_written(self, artifacts):
         written = write_watermark(artifacts, Watermark(NOW, 0))
 
-        found = read_watermark(artifacts)
-        assert (found.moment, found.generation) == (NOW, written.generation)
+        watermark = read_watermark(artifacts)
+        assert (watermark.moment, watermark.generation) == (NOW, written.generation)
 
     def test_is_1970_where_nothing_was_compacted(self, artifacts):
         assert read_watermark(artifacts) == Watermark(EPOCH, 0)
@@ -34,7 +34,12 @@ class TestWatermark:
     @pytest.mark.parametrize(
         "data",
         [
-            *(b"", b"{", b"[]", b"null", b"{}", b"\xff"),
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"{}",
+            b"\xff",
             *(
                 json.dumps({"watermark": NOW.isoformat(), **wrong}).encode()
                 for wrong in (

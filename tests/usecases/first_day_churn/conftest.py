@@ -35,12 +35,12 @@ def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., S
         def make(place: Workplace | None = None, **extra: str) -> Stream:
             is_new = place is None
             place = place or new_workplace(emulators, bigquery_emulator)
-            made = Stream(place, emulators.address("pubsub"), extra)
-            stack.callback(made.close)
+            stream = Stream(place, emulators.address("pubsub"), extra)
+            stack.callback(stream.close)
             if is_new:
-                made.warehouse.create(tables.STREAM_EVENTS)
-                made.warehouse.create(tables.STREAM_USERS)
-            return made
+                stream.warehouse.create(tables.STREAM_EVENTS)
+                stream.warehouse.create(tables.STREAM_USERS)
+            return stream
 
         yield make
 
@@ -48,9 +48,9 @@ def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., S
 @pytest.fixture(scope="module")
 def spare(opened) -> Stream:
     """A stream that tests have one after the other."""
-    made = opened()
-    made.warehouse.create(tables.STREAM_FEATURES_DAILY)
-    return made
+    stream = opened()
+    stream.warehouse.create(tables.STREAM_FEATURES_DAILY)
+    return stream
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def trapped(opened) -> Stream:
     """Everybody's events, each as it came."""
     place = opened()
     place.store(
-        *(accepted([one], received_at=received) for one, received in traps()),
+        *(accepted([row], received_at=received) for row, received in traps()),
         accepted(large_amounts(), received_at=MIDNIGHT),
     )
     return place

@@ -52,7 +52,7 @@ def event(
     user: str, at: datetime, kind: str = "new_bet", amount: object = None, **fields: Any
 ) -> Row:
     """Return an event; one of money is of 1 unless told, an id of its own is made."""
-    made: Row = {
+    row: Row = {
         "event_id": uuid.uuid4().hex,
         "use_case": USE_CASE.name,
         "user_id": user,
@@ -60,8 +60,8 @@ def event(
         "event_time": at.isoformat(),
     }
     if kind in AMOUNT_FIELDS:
-        made[AMOUNT_FIELDS[kind]] = Decimal(str(1 if amount is None else amount))
-    return made | fields
+        row[AMOUNT_FIELDS[kind]] = Decimal(str(1 if amount is None else amount))
+    return row | fields
 
 
 def registration(user: str, at: datetime, **fields: Any) -> Row:
@@ -94,13 +94,13 @@ POSTCODES = index_of_postcodes()
 def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
     """Return the rows of stream_events that events become."""
     messages = [
-        Message(encode(one), uuid.uuid4().hex, attributes_of(one)) for one in events
+        Message(encode(row), uuid.uuid4().hex, attributes_of(row)) for row in events
     ]
-    found = stream.accept(
+    result = stream.accept(
         messages, CATALOGUE, POSTCODES, received_at=received_at, rules=RULES
     )
-    assert not found.refused, found.reasons
-    return found.rows
+    assert not result.refused, result.reasons
+    return result.rows
 
 
 class Stream(Site):
@@ -131,15 +131,15 @@ class Stream(Site):
             USE_CASE.statement("stream_rows"),
             USE_CASE.serving(self.settings, {*users}, first_event_day=since),
         )[0]
-        found = {row["user_id"]: dict(row.items()) for row in rows}
-        assert len(found) == len(rows)
-        return found
+        features = {row["user_id"]: dict(row.items()) for row in rows}
+        assert len(features) == len(rows)
+        return features
 
     def post(self, target: str, as_of: date, **body: object) -> Row:
         """Call a function in this process, which must succeed; return its answer."""
-        asked = {"use_case": USE_CASE.name, "as_of": str(as_of), **body}
+        request = {"use_case": USE_CASE.name, "as_of": str(as_of), **body}
         with entered(self.environment), application(target).test_client() as caller:
-            answer = caller.post("/", json=asked)
+            answer = caller.post("/", json=request)
         assert answer.status_code == 200, answer.text
         return dict(answer.json)
 
@@ -171,9 +171,9 @@ def traps() -> list[tuple[Row, datetime]]:
     rows: list[tuple[Row, datetime]] = []
 
     def add(*events: Row, after: timedelta = soon) -> None:
-        for one in events:
-            at = datetime.fromisoformat(one["event_time"])
-            rows.append((one, at + after))
+        for row in events:
+            at = datetime.fromisoformat(row["event_time"])
+            rows.append((row, at + after))
 
     def player(user: str, at: datetime = REGISTERED, **fields: Any) -> str:
         add(registration(user, at, **fields))
@@ -256,13 +256,13 @@ WEEKS = [AS_OF - week * WEEK for week in range(5)]
 
 def before(events: Iterable[Row], moment: datetime) -> list[Row]:
     """Return the events that had happened by a moment."""
-    return [one for one in events if datetime.fromisoformat(one["event_time"]) < moment]
+    return [row for row in events if datetime.fromisoformat(row["event_time"]) < moment]
 
 
 def flipped(events: Iterable[Row]) -> Iterator[Row]:
     """Yield events whose labels say the opposite."""
-    for one in events:
-        yield one | {"label": 1 - one["label"]} if "label" in one else one
+    for row in events:
+        yield row | {"label": 1 - row["label"]} if "label" in row else row
 
 
 def served_by_the_shipped_model(place: Stream) -> Stream:

@@ -34,18 +34,18 @@ def place(opened) -> Stream:
 
     Labels are known a fortnight after the registration: a week after the outcomes.
     """
-    made = opened(PROPENSITY_LABEL_KNOWN_DAYS="14")
-    setup.prepare(made.warehouse, made.artifacts, made.settings)
+    site = opened(PROPENSITY_LABEL_KNOWN_DAYS="14")
+    setup.prepare(site.warehouse, site.artifacts, site.settings)
     step = WEEK / PLAYERS
-    made.add(
+    site.add(
         *(
             registration(f"p{n}", MIDNIGHT - DAY - n * step, label=int(n % 4 == 0))
             for n in range(PLAYERS)
         )
     )
     scores = {f"p{n}": (n % 4 + 1) / 8 for n in range(PLAYERS)}
-    published(made, AS_OF, scores, use_case=USE_CASE.name)
-    return made
+    published(site, AS_OF, scores, use_case=USE_CASE.name)
+    return site
 
 
 def evaluation(place: Stream, as_of: date) -> Row:

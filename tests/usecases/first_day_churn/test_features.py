@@ -63,8 +63,8 @@ class TestCohort:
     def test_has_everyone_once_over_all_snapshots(self, trapped):
         """Weekly as-of dates share nobody, and leave nobody out."""
         weeks = [AS_OF + week * WEEK for week in range(-3, 3)]
-        events = [*(one for one, _ in traps()), *large_amounts()]
-        everyone = {one["user_id"] for one in events} - {"never registered"}
+        events = [*(row for row, _ in traps()), *large_amounts()]
+        everyone = {row["user_id"] for row in events} - {"never registered"}
         alone = [trapped.first_days(week) for week in weeks]
 
         assert set(trapped.first_days(*weeks)) == everyone
@@ -82,8 +82,8 @@ class TestCohort:
         for row in features.values():
             assert set(row) == {"as_of", "user_id", *USE_CASE.features}
             for name, kind in USE_CASE.features.items():
-                wanted = float if kind == "number" else str
-                assert row[name] is None or type(row[name]) is wanted, name
+                types = float if kind == "number" else str
+                assert row[name] is None or type(row[name]) is types, name
 
 
 class TestFirstDay:
@@ -168,7 +168,7 @@ class TestFigures:
 
 class TestHours:
     @pytest.mark.parametrize(
-        "hours", [24, *(pytest.param(one, marks=pytest.mark.long) for one in (6, 48))]
+        "hours", [24, *(pytest.param(hour, marks=pytest.mark.long) for hour in (6, 48))]
     )
     def test_are_the_same_in_training_and_serving(self, opened, generated, hours):
         """Both read the same events of everybody, and sum them to the same bits."""
@@ -191,9 +191,9 @@ class TestHours:
         place, last = empty, MIDNIGHT - WEEK
         began = {hours: last - hours * HOUR + MICROSECOND for hours in (1, 24, 25, 71)}
         events = [
-            one
+            row
             for hours, moment in began.items()
-            for one in (
+            for row in (
                 registration(f"edge {hours}", moment),
                 event(f"edge {hours}", moment),
                 event(f"edge {hours}", last),
@@ -231,8 +231,8 @@ class TestLongAgo:
             },
         )
         for user in ("old", "new"):
-            for one in (registration(user, REGISTERED), event(user, REGISTERED)):
-                place.add(one, received_at=REGISTERED)
+            for row in (registration(user, REGISTERED), event(user, REGISTERED)):
+                place.add(row, received_at=REGISTERED)
 
         assert set(place.first_days()) == {"new"}
         assert set(place.served(["old", "new"], since=REGISTERED.date())) == {"new"}
@@ -251,9 +251,9 @@ class TestTime:
         then = place.first_days(as_of)
         place.add(
             *(
-                one
+                row
                 for user in then
-                for one in (
+                for row in (
                     registration(user, moment, campaign="later", label=1),
                     *(event(user, moment, kind, 1e9) for kind in EVERYTHING),
                 )
@@ -267,7 +267,7 @@ class TestTime:
 
 class TestLabel:
     @pytest.mark.parametrize(
-        "days", [7, *(pytest.param(one, marks=pytest.mark.long) for one in (1, 30))]
+        "days", [7, *(pytest.param(day, marks=pytest.mark.long) for day in (1, 30))]
     )
     def test_is_known_some_days_after_the_registration(self, opened, trapped, days):
         """Not on the day before, whatever the stream has said by then."""
@@ -322,16 +322,18 @@ class TestSample:
         window = USE_CASE.window(generated.settings, WEEKS, today=LATER)
 
         def rows(most: int) -> dict[str, Row]:
-            found = generated.warehouse.table(
+            table = generated.warehouse.table(
                 USE_CASE.statement("training_rows"), {**window, "maximum_rows": most}
             )
-            return {row["user_id"]: row for row in found.to_pylist()}
+            return {row["user_id"]: row for row in table.to_pylist()}
 
         most = len(GAMES.user_ids) // 2
         whole, some = rows(100_000), rows(most)
 
-        def weighed(found: dict[str, Row], label: int) -> float:
-            return sum(row["weight"] for row in found.values() if row["label"] == label)
+        def weighed(sample: dict[str, Row], label: int) -> float:
+            return sum(
+                row["weight"] for row in sample.values() if row["label"] == label
+            )
 
         assert {row["weight"] for row in whole.values()} == {1.0}
         assert some == rows(most)

@@ -25,7 +25,7 @@ from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.events import reading as stream
 from propensity.events.messages import Message
-from propensity.registry import serving
+from propensity.registry.loading import Serving, loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.stream.consumers import Edges
@@ -65,20 +65,20 @@ class TestLeak:
         """Only known_labels.sql does; others may join what it returns, as k.label."""
         folder = resources.files(usecases) / USE_CASE.name
         statements = [
-            *(one for one in folder.iterdir() if one.name.endswith(".sql")),
+            *(file for file in folder.iterdir() if file.name.endswith(".sql")),
             *(resources.files("propensity") / "sql").iterdir(),
         ]
         reading = set()
-        for one in statements:
-            sql = re.sub("--.*", "", one.read_text("utf-8"))
+        for file in statements:
+            text = file.read_text("utf-8")
+            sql = re.sub("--.*", "", text)
             if re.search(r"(?<!\bk\.)\blabel\b", sql):
-                reading.add(one.name)
+                reading.add(file.name)
             if re.search(r"\bk\.label\b", sql):
                 assert re.search(
-                    r"include: known_labels\.sql\n *\)( AS k|,.*\bknown AS k\n)",
-                    one.read_text("utf-8"),
-                    re.DOTALL,
-                ), one.name
+                    r"(?s)include: known_labels\.sql\n *\)( AS k|,.*\bknown AS k\n)",
+                    text,
+                ), file.name
 
         # The shared training_rows.sql, which makes labels of events, is not used here.
         # A sample reads the labels of rows that have one. A replay reads whole events,
@@ -117,16 +117,16 @@ class TestLeak:
 
     def test_no_other_column_of_an_event_depends_on_it(self):
         """Stored, and published on, an event says the same but for the label itself."""
-        events = [one for one in GAMES.events() if "label" in one]
+        events = [row for row in GAMES.events() if "label" in row]
 
-        def taken(found: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-            messages = [Message(encode(one), one["event_id"]) for one in found]
-            made = stream.accept(
+        def decoded(drawn: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+            messages = [Message(encode(row), row["event_id"]) for row in drawn]
+            result = stream.accept(
                 messages, CATALOGUE, POSTCODES, received_at=MIDNIGHT, rules=RULES
             )
-            return made.rows.to_pylist(), [json.loads(one) for one in made.enriched]
+            return result.rows.to_pylist(), [*map(json.loads, result.enriched)]
 
-        for ours, theirs in zip(taken(events), taken(flipped(events)), strict=True):
+        for ours, theirs in zip(decoded(events), decoded(flipped(events)), strict=True):
             assert len(ours) == len(events)
             for mine, other in zip(ours, theirs, strict=True):
                 assert mine.pop("label") == 1 - other.pop("label")
@@ -154,24 +154,26 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     async def consume() -> None:
         edges = Edges.open(place.settings, SYSTEM, threads=DaemonThreads())
         features, scores = StreamFeatures(edges), ScoreStream(edges)
-        done = 0
-        while done < len(deliveries):
-            chosen = deliveries[done : done + int(random.integers(1, 80))]
+        sent = 0
+        while sent < len(deliveries):
+            chosen = deliveries[sent : sent + int(random.integers(1, 80))]
             messages = [
-                Message(one.data, str(done + place), one.attributes)
-                for place, one in enumerate(chosen)
+                Message(delivery.data, str(sent + place), delivery.attributes)
+                for place, delivery in enumerate(chosen)
             ]
-            done += len(chosen)
+            sent += len(chosen)
             refused = await features.consume(messages)
             count = len(chosen) - len(refused)
             pulled = await asyncio.to_thread(place.pull, subscription, count)
             # Pub/Sub promises no order; with one the last bit of a score is the same.
-            pulled.sort(key=lambda one: (one.attributes["event_id"], one.message_id))
+            pulled.sort(
+                key=lambda message: (message.attributes["event_id"], message.message_id)
+            )
             groups.append(Group(chosen, datetime.now(UTC)))
             await scores.consume(
                 [
-                    Message(one.data, one.message_id, dict(one.attributes))
-                    for one in pulled
+                    Message(message.data, message.message_id, dict(message.attributes))
+                    for message in pulled
                 ]
             )
 
@@ -181,10 +183,16 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     return groups
 
 
+def shipped(place: Stream) -> Serving:
+    """Return the shipped model, loaded as functions load it."""
+    metadata = recorded(place.warehouse, USE_CASE, 0)
+    return loaded(Registry(place.artifacts, USE_CASE.name), USE_CASE, metadata)
+
+
 def inferences(place: Stream) -> list[Row]:
     """Return all that was scored, in order, with what the model was given."""
-    found = place.rows("SELECT * FROM inference_log ORDER BY scored_at")
-    return [row | {"features": json.loads(row["features"])} for row in found]
+    rows = place.rows("SELECT * FROM inference_log ORDER BY scored_at")
+    return [row | {"features": json.loads(row["features"])} for row in rows]
 
 
 PLAYED = Games(seed=11, users=40, maximum_events=30, days=10, end=MIDNIGHT)
@@ -204,14 +212,14 @@ def relabelled(opened) -> Relabelled:
     """A small generated stream, played as it is and with other labels."""
     games = replace(PLAYED, users=20, maximum_events=10)
     deliveries = games.deliveries(broken=0)
-    told = [
-        replace(one, data=encode(next(flipped([one.event]))))
-        for one in deliveries
-        if one.event is not None
+    turned = [
+        replace(delivery, data=encode(next(flipped([delivery.event]))))
+        for delivery in deliveries
+        if delivery.event is not None
     ]
     scores = []
     place = served_by_the_shipped_model(opened())
-    for stream_of in (deliveries, told):
+    for stream_of in (deliveries, turned):
         play(place, stream_of, seed=2)
         scores.append(
             sorted(
@@ -250,44 +258,42 @@ class TestScores:
         """
         place, groups = played
         scored = inferences(place)
-        wanted: Counter[tuple[int, str]] = Counter()
+        expected: Counter[tuple[int, str]] = Counter()
         known: list[Row] = []
         exact: list[dict[str, Row]] = []
         for number, group in enumerate(groups):
-            came = [one.event for one in group.deliveries if one.event is not None]
+            events = [delivery.event for delivery in group.deliveries]
+            came = [row for row in events if row is not None]
             known += came
             ends = {
-                one["user_id"]: datetime.fromisoformat(one["event_time"]) + DAY
-                for one in known
-                if one["event_type"] == "new_registration"
+                row["user_id"]: datetime.fromisoformat(row["event_time"]) + DAY
+                for row in known
+                if row["event_type"] == "new_registration"
             }
             exact.append(expected_features(known, cut_off=DAY))
-            wanted.update(
-                (number, one["event_id"])
-                for one in came
-                if one["user_id"] in ends
-                and datetime.fromisoformat(one["event_time"]) < ends[one["user_id"]]
+            expected.update(
+                (number, row["event_id"])
+                for row in came
+                if row["user_id"] in ends
+                and datetime.fromisoformat(row["event_time"]) < ends[row["user_id"]]
             )
-        found: Counter[tuple[int, str]] = Counter()
+        counts: Counter[tuple[int, str]] = Counter()
         for row in scored:
             number = sum(group.since <= row["scored_at"] for group in groups) - 1
-            found[number, row["event_id"]] += 1
-            given = {name: row["features"][name] for name in TWELVE}
-            assert given == as_numbers(exact[number][row["user_id"]])
+            counts[number, row["event_id"]] += 1
+            features = {name: row["features"][name] for name in TWELVE}
+            assert features == as_numbers(exact[number][row["user_id"]])
 
         assert len(groups) > 10
-        assert found == wanted
-        assert len(found) < sum(len(group.deliveries) for group in groups)
+        assert counts == expected
+        assert len(counts) < sum(len(group.deliveries) for group in groups)
 
     def test_are_those_of_the_model(self, played):
         """The probability logged is what the champion gives for the features logged."""
         place, _ = played
         scored = inferences(place)
-        metadata = serving.recorded(place.warehouse, USE_CASE, 0)
-        registry = Registry(place.artifacts, USE_CASE.name)
-        scorer = serving.loaded(registry, USE_CASE, metadata).scorer
-        given = [row["features"] for row in scored]
-        probability = scorer.probabilities(batch_of(given))
+        features = batch_of([row["features"] for row in scored])
+        probability = shipped(place).scorer.probabilities(features)
 
         assert {row["model_version"] for row in scored} == {0}
         # What is added up in another batch may differ in the last bit.
@@ -331,16 +337,14 @@ def trained(collected) -> tuple[Stream, Row]:
 class TestShippedModel:
     def test_ranks_players_it_has_never_seen(self, collected):
         """Loaded as functions load it, on players of another seed."""
-        metadata = serving.recorded(collected.warehouse, USE_CASE, 0)
-        registry = Registry(collected.artifacts, USE_CASE.name)
-        scorer = serving.loaded(registry, USE_CASE, metadata).scorer
+        model = shipped(collected)
         rows = collected.training(*(AS_OF - week * WEEK for week in range(1, 8)))
-        probability = scorer.probabilities(
+        probability = model.scorer.probabilities(
             batch_of([model_input(row) for row in rows.values()])
         )
         area = roc_auc_score([row["label"] for row in rows.values()], probability)
 
-        assert metadata["as_of"] < COLLECTED.first_date
+        assert model.metadata["as_of"] < COLLECTED.first_date
         assert len(rows) > 800
         assert area > 0.8
 
@@ -368,15 +372,16 @@ class TestTraining:
         users = place.training(*row["holdout_as_ofs"])
         truth = COLLECTED.true_probabilities()
         possible = roc_auc_score(
-            [one["label"] for one in users.values()], [truth[user] for user in users]
+            [player["label"] for player in users.values()],
+            [truth[user] for user in users],
         )
 
         assert row["users"] == len(users)
         # Of two hundred users: a ROC AUC has a standard deviation of some 0.03.
         assert row["roc_auc"] > baseline["roc_auc"] + 0.1
         assert row["roc_auc"] > possible - 0.05
-        assert {one["name"] for one in card["candidates"]} == {
-            one.name for one in USE_CASE.candidates
+        assert {candidate["name"] for candidate in card["candidates"]} == {
+            candidate.name for candidate in USE_CASE.candidates
         }
 
     def test_reads_everybody_once(self, trained):
@@ -401,7 +406,7 @@ class TestTraining:
             assert any(name in title for title in titles), name
         assert "Rank correlations of the numeric features" in titles
         assert {"What it looks at", "Correlations"} <= set(headings)
-        assert {one["feature"] for one in json.loads(row["importance"])} == set(
+        assert {entry["feature"] for entry in json.loads(row["importance"])} == set(
             USE_CASE.features
         )
 
@@ -411,13 +416,13 @@ class TestPredictions:
         """01 scores everyone whose first day has ended since the week before."""
         place, _ = trained
         answer = place.post("predictions", AS_OF)
-        found = place.rows(
+        rows = place.rows(
             "SELECT user_id FROM ma_predictions_table WHERE as_of = @day", day=AS_OF
         )
 
         assert answer["model_version"] == 1
-        assert answer["users"] == len(found) > 100
-        assert {row["user_id"] for row in found} == set(place.first_days(AS_OF))
+        assert answer["users"] == len(rows) > 100
+        assert {row["user_id"] for row in rows} == set(place.first_days(AS_OF))
 
     def test_are_evaluated(self, trained):
         """03 compares them with the labels that are known when it runs; a week of the

@@ -19,9 +19,9 @@ def over() -> Iterator[Callable[..., Export]]:
     with contextlib.ExitStack() as stack:
 
         def opened(place: Any, **extra: str) -> Export:
-            made = Export(place, **extra)
-            stack.callback(made.warehouse.close)
-            return made
+            export = Export(place, **extra)
+            stack.callback(export.warehouse.close)
+            return export
 
         yield opened
 

@@ -50,12 +50,12 @@ class Export:
             USE_CASE.window(self.settings, as_ofs or [AS_OF]),
         ).to_pylist()
         several = len(as_ofs) > 1
-        found = {
+        features = {
             (row["as_of"], row["user_id"]) if several else row["user_id"]: row
             for row in rows
         }
-        assert len(found) == len(rows)
-        return found
+        assert len(features) == len(rows)
+        return features
 
     def labels(self, *as_ofs: date) -> dict[tuple[date, str], int]:
         """Return labels of the cohort by as-of date and user."""

@@ -103,12 +103,16 @@ class TestPointInTime:
                     st.lists(st.tuples(LATER_MOMENTS, PARTS), min_size=1, max_size=4),
                 )
             )
-            inside = [one for one in past if one[0] >= -60 * DAY_US]
-            outside = [one for one in past if one[0] < -60 * DAY_US]
-            variants = [inside, inside + outside, *(inside + one for one in futures)]
+            inside = [pair for pair in past if pair[0] >= -60 * DAY_US]
+            outside = [pair for pair in past if pair[0] < -60 * DAY_US]
+            variants = [
+                inside,
+                inside + outside,
+                *(inside + future for future in futures),
+            ]
             for name, history in enumerate(variants):
                 user = f"{name}/{number}"
-                rows += [happening(user, *one) for one in history]
+                rows += [happening(user, *pair) for pair in history]
         tables = shop.shards(rows)
         tables += [
             (name.replace("events_", "events_intraday_"), table)
@@ -119,9 +123,9 @@ class TestPointInTime:
                 client.delete_table(table.reference)
         shop.load_shards(empty.place, tables)
 
-        found = empty.features()
+        features = empty.features()
         for number in range(users):
-            seen = [found.get(f"{name}/{number}") for name in range(4)]
+            seen = [features.get(f"{name}/{number}") for name in range(4)]
             same = [row and {**row, "user_id": None} for row in seen]
             assert same[1:] == same[:1] * 3, number
 
@@ -166,11 +170,11 @@ class TestTimes:
         table = pa.Table.from_pylist(rows, SCHEMA)
         load_day(workplace, AS_OF - 3 * DAY, table)
 
-        found = over(workplace).prepare().features()
+        features = over(workplace).prepare().features()
 
-        assert {*found} == {"kept"}
-        assert (found["kept"]["events"], found["kept"]["recency_days"]) == (1, 3)
-        assert found["kept"]["days_since_first_seen"] == 90
+        assert {*features} == {"kept"}
+        assert (features["kept"]["events"], features["kept"]["recency_days"]) == (1, 3)
+        assert features["kept"]["days_since_first_seen"] == 90
 
 
 class TestSchemas:
@@ -228,7 +232,7 @@ def expected(
         if row.get(user_column) and begin <= row["event_timestamp"] < end:
             # Equal rows are one.
             histories[row[user_column]][json.dumps(row, sort_keys=True)] = row
-    found = {}
+    features = {}
     for user, unique in histories.items():
         history = sorted(unique.values(), key=lambda row: row["event_timestamp"])
 
@@ -252,7 +256,7 @@ def expected(
             orders.setdefault(key, row["event_timestamp"])
         days = {row["event_timestamp"] // DAY_US for row in history}
         cents = sum(key[1] for key in orders)
-        found[user] = {
+        features[user] = {
             "recency_days": (end - history[-1]["event_timestamp"]) / DAY_US,
             "purchase_recency_days": (
                 (end - max(orders.values())) / DAY_US if orders else None
@@ -294,7 +298,7 @@ def expected(
             "items": sum(key[2] for key in orders),
             "distinct_items": sum(key[3] for key in orders),
         }
-    return found
+    return features
 
 
 @pytest.mark.long
@@ -317,14 +321,16 @@ class TestRealData:
         )
         several = export.prepare().features(*as_ofs)
         for as_of in as_ofs:
-            wanted = expected(rows, as_of, user_column)
-            found = {user: row for (day, user), row in several.items() if day == as_of}
-            assert len(wanted) > 50
-            assert set(found) == set(wanted)
-            for user, row in wanted.items():
+            exact = expected(rows, as_of, user_column)
+            features = {
+                user: row for (day, user), row in several.items() if day == as_of
+            }
+            assert len(exact) > 50
+            assert set(features) == set(exact)
+            for user, row in exact.items():
                 for name, value in row.items():
                     same = pytest.approx(value, rel=1e-12) if value else value
-                    assert found[user][name] == same, (user, name)
+                    assert features[user][name] == same, (user, name)
 
     def test_of_browsing(self, workplace, over, data_folder):
         """The Google Merchandise Store's sample, as it was published."""

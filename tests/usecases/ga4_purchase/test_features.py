@@ -60,8 +60,8 @@ class TestCohort:
         for row in features.values():
             assert set(row) == {"as_of", "user_id", *USE_CASE.features}
             for name, kind in USE_CASE.features.items():
-                wanted = (int, float) if kind == "number" else str
-                assert row[name] is None or isinstance(row[name], wanted), name
+                types = (int, float) if kind == "number" else str
+                assert row[name] is None or isinstance(row[name], types), name
                 assert row[name] == row[name], (name, row)  # no NaN  # noqa: PLR0124
 
 
@@ -224,10 +224,10 @@ class TestSeenInTheWild:
         path.write_text("".join(json.dumps(shop.extracted(row)) + "\n" for row in rows))
         with workplace.bigquery.client() as client:
             ga4_export.load_export(client, workplace.ga4_dataset, path, progress=False)
-        found = over(workplace).prepare().features()
+        again = over(workplace).prepare().features()
 
-        assert {*found} == {"wild", "travels"}
-        assert all(found[user] == features[user] for user in found)
+        assert {*again} == {"wild", "travels"}
+        assert all(again[user] == features[user] for user in again)
 
 
 class TestFirstSeen:
@@ -270,8 +270,8 @@ class TestLabels:
 class TestUserColumn:
     def test_may_be_the_login(self, export, over):
         """By user_id a user is one on all devices, also where no cookie was allowed."""
-        found = over(export.place, PROPENSITY_USER_COLUMN="user_id")
-        features, labels = found.features(), found.labels()
+        login = over(export.place, PROPENSITY_USER_COLUMN="user_id")
+        features, labels = login.features(), login.labels()
 
         assert set(features) == {"login.1"}
         assert features["login.1"]["events"] == 3
