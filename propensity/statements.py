@@ -28,7 +28,8 @@ def statement(name: str, *, own: Any = None) -> str:
         FileNotFoundError: There is no such file.
         UnicodeDecodeError: It is not UTF-8.
     """
-    shared = resources.files("propensity") / "sql" / f"{name}.sql"
-    file = shared if own is None or not (own / f"{name}.sql").is_file() else None
-    text = (file or own / f"{name}.sql").read_text(ENCODING)
+    file = resources.files("propensity") / "sql" / f"{name}.sql"
+    if own is not None and (own / f"{name}.sql").is_file():
+        file = own / f"{name}.sql"
+    text = file.read_text(ENCODING)
     return _INCLUDE.sub(lambda include: statement(include[1], own=own), text)

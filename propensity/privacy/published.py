@@ -1,9 +1,9 @@
 """
 The list of suppressed users as an object of the bucket, for lookups without BigQuery.
 
-Whoever changes the table publishes the list: ``propensity forget``. 01-Predictions
-publishes it, too, before its index: so where there is an index there is a list. It has
-what the table has: keyed hashes, and no id.
+``propensity forget`` changes the table and publishes the list. 01-Predictions publishes
+it, too, before its index: so where there is an index there is a list. It has what the
+table has: keyed hashes, and no id.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """

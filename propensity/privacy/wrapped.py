@@ -1,8 +1,9 @@
 """
 Payloads that wrap another: gzip, Zstandard or base64 around what a producer meant.
 
-None is an event, so the message becomes a dead letter; but whoever unpacks it reads
-what the event says of whom. Lookups import this, so nothing heavy may be imported here.
+Such a payload is no event, so the message becomes a dead letter. But anybody can unpack
+it, and read which user it names. Lookups import this, so nothing heavy may be imported
+here.
 """
 
 from __future__ import annotations

@@ -99,9 +99,9 @@ def remove_old(artifacts: Artifacts, use_case: str) -> None:
     """
     Delete files that are older than those that the pointer names.
 
-    Generations are deleted for good. A file that another run has just written, however
-    long ago that began, is to replace this pointer or a later one, and so its name is
-    behind those that this one names; or it is to replace an earlier one, and is lost.
+    Generations are deleted for good. A file's name begins with the generation of the
+    pointer that it is to replace. So a file that another run has just written sorts
+    behind the files that this pointer names, unless that run has lost its race already.
     """
     pointer, _ = find_pointer(artifacts, use_case)
     if pointer is None:

@@ -9,7 +9,6 @@ champion is. It reads leases, pointers and model cards: no table, and nothing is
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import usecases
 from propensity.errors import ArtifactError
+from propensity.registry.objects import object_of
 from propensity.registry.versions import Registry
 
 if TYPE_CHECKING:
@@ -70,31 +70,22 @@ def _dates(artifacts: Artifacts, use_case: str) -> Iterator[tuple[str, date]]:
     champion = Registry(artifacts, use_case).find_champion()
     if champion is not None:
         name = f"models/{use_case}/{champion.version}/card.json"
-        as_of = _json(artifacts, name).get("as_of")
+        as_of = _content(artifacts, name).get("as_of")
         if not isinstance(as_of, str) or not _DATE.fullmatch(as_of):
             raise ArtifactError(f"{name} has no as-of date")
         yield CHAMPION, date.fromisoformat(as_of)
     for kind, field in FIELDS.items():
         folder = f"runs/{use_case}/{kind}/"
-        names = [
-            name
-            for name in artifacts.names(folder)
-            if _DATE.fullmatch(name.removeprefix(folder).removesuffix(".json"))
-        ]
-        for name in sorted(names)[: -LEASES_READ - 1 : -1]:
-            if _json(artifacts, name).get("state") == "done":
-                day = name.removeprefix(folder).removesuffix(".json")
+        names = artifacts.names(folder)
+        days = {name.removeprefix(folder).removesuffix(".json") for name in names}
+        dates = sorted(day for day in days if _DATE.fullmatch(day))
+        for day in dates[: -LEASES_READ - 1 : -1]:
+            if _content(artifacts, f"{folder}{day}.json").get("state") == "done":
                 yield field, date.fromisoformat(day)
                 break
 
 
-def _json(artifacts: Artifacts, name: str) -> dict[str, Any]:
+def _content(artifacts: Artifacts, name: str) -> dict[str, Any]:
     """Return the JSON object in a file of the bucket; empty where there is none."""
     stored = artifacts.find(name)
-    if stored is None:
-        return {}
-    try:
-        content = json.loads(stored.data)
-    except ValueError as error:
-        raise ArtifactError(f"{name} is not JSON") from error
-    return content if isinstance(content, dict) else {}
+    return {} if stored is None else object_of(stored, name)

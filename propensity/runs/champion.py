@@ -129,8 +129,8 @@ def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats
     A champion that has learned from these rows, as in a second training of the same
     day, would look better than it is. In its place the version's measured model scores
     them: the one behind its figures, which was fitted without the holdout. In a
-    training as of an earlier day that one, too, may have learned from the rows; the
-    log line then says so.
+    training as of an earlier day the measured model may have learned from the rows as
+    well; the log line then says so.
     """
     if champion is None:
         return None

@@ -93,7 +93,7 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
     things = alarms.publication(sketches, scores, users=staged.users)
     earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
     a_year_ago = run.as_of - _YEAR
-    # One at least of those that are published once a week, on whatever weekday.
+    # At least one publication of those that come once a week, on whatever weekday.
     last_year = _earlier(run, since=a_year_ago - _NEAR, until=a_year_ago + _NEAR + DAY)
     things = alarms.watched(
         things,

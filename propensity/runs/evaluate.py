@@ -34,8 +34,8 @@ class Evaluated:
     """
     Rows of ``ma_model_evaluation``, in time order.
 
-    ``republished`` are weeks that had figures of probabilities that are not there any
-    more: none of those stays.
+    ``republished`` are weeks whose figures are of probabilities that were replaced
+    since: these figures are removed.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -89,7 +89,7 @@ def _newest(run: Run) -> date:
 
 
 def _oldest(run: Run) -> date:
-    """Return the oldest one that is still evaluated."""
+    """Return the oldest week, or day, that is still evaluated."""
     return _newest(run) - CATCH_UP
 
 
@@ -99,11 +99,10 @@ def _unfinished(
     """
     Return the weeks that are over and have no final figures of what is published.
 
-    Beside them those among them that were published again since they had figures.
-
-    The week that ends with the as-of date is always among them: without predictions it
-    gets a row that says so. If the export ends before that date, the week waits until
-    its days are there.
+    The second list has those of them that were published again since they were
+    evaluated. The week that ends with the as-of date is always in the first: without
+    predictions it gets a row that says so. If the export ends before that date, the
+    week waits until its days are there.
 
     Args:
         query: The statement that lists weeks by predictions, or days by scores.
@@ -133,8 +132,10 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
         }
     version = in_force[0]["model_version"]
     was_final = earlier.is_final(week, version)
+    # Final labels are known to a run for an earlier date, too.
+    known_at = run.timeframe.matured_at(week) if was_final else run.as_of
     parameters = {
-        **use_case.window(settings, [week], today=_known_at(run, week, was_final)),
+        **use_case.window(settings, [week], today=max(run.as_of, known_at)),
         "use_case": use_case.name,
         "prediction_as_of": in_force[0]["as_of"],
     }
@@ -169,12 +170,6 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
         ),
         **value.evaluated(run, parameters),
     }
-
-
-def _known_at(run: Run, week: date, was_final: bool) -> date:
-    """Return the date whose knowledge of labels counts: final ones are all known."""
-    matured = run.timeframe.matured_at(week)
-    return max(run.as_of, matured) if was_final else run.as_of
 
 
 def _season(

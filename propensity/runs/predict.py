@@ -54,7 +54,7 @@ class Staged:
     """
     Scores in the staging table: how many, and their 101 percentiles.
 
-    ``log_odds_shift`` is the season's, which all scores have in them; None for none.
+    ``log_odds_shift`` is the season's, which is in all scores; None without one.
     ``features_in`` is the folder in the bucket that has their features; empty without.
     ``sketches`` count the values of scores and features; None where BigQuery scored.
     ``expected_value`` is the sum over all users, with its interval; None without

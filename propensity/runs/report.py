@@ -42,24 +42,22 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     weeks = sorted(
         {row["week"] for row in rows if row["outcome"] in _MEASURED and row["users"]}
     )
+    if not weeks:
+        return {}
     names = []
+    artifacts, use_case = run.registry.artifacts, run.use_case.name
     try:
-        known = _Known(run, weeks) if weeks else None
+        known = _Known(run, weeks)
         for week in weeks:
-            assert known is not None
             if known.is_settled(week, rows):
                 continue
             page = evaluation_page(known.report(week, rows))
             run.check_lease()
-            names.append(
-                write_report(
-                    run.registry.artifacts, run.use_case.name, week=week, page=page
-                )
-            )
+            names.append(write_report(artifacts, use_case, week=week, page=page))
     except Exception as error:  # an evaluation is worth more than its page
         run.warn(
             f"reports not written: {type(error).__name__}: {error}",
-            use_case=run.use_case.name,
+            use_case=use_case,
             weeks=weeks[len(names) :],
         )
     return {"reports": names} if names else {}

@@ -18,7 +18,7 @@ def log_odds_shift(run: Run, version: int) -> float | None:
     Return the shift of log-odds for the run's week, and put it into the log line.
 
     Only what was known on the as-of date counts, so that a rerun has the same shift:
-    weeks that had ended, and as final only such as were mature.
+    weeks that had ended, with final figures only where labels were mature by then.
 
     Args:
         version: The model that scores.
@@ -29,9 +29,10 @@ def log_odds_shift(run: Run, version: int) -> float | None:
     bound = run.settings.maximum_log_odds_shift
     if not bound:
         return None
-    weeks = season.of_version(
-        _evaluated_weeks(run), _level_differences(run), version=version
-    )
+    differences = [
+        LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
+    ]
+    weeks = season.of_version(_evaluated_weeks(run), differences, version=version)
     shift = season.shift(
         weeks,
         week=run.as_of,
@@ -64,10 +65,4 @@ def _evaluated_weeks(run: Run) -> list[EvaluatedWeek]:
             late=row["late"],
         )
         for row in rows
-    ]
-
-
-def _level_differences(run: Run) -> list[LevelDifference]:
-    return [
-        LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
     ]

@@ -95,9 +95,9 @@ def _without_forgotten(run: Run, staged: Staged) -> Staged:
     """
     Take out users who were put on the list while the run had their rows in memory.
 
-    Whoever forgot them could not find those rows. From now on all are where they are
-    found: in the staging table, in the sums and in the bucket. Sums and sketches of
-    all users are left as they are.
+    ``propensity forget`` could not find those rows. Now they are where it looks: in the
+    staging table, in the sums and in the bucket. Sums and sketches of all users are
+    left as they are.
 
     Raises:
         NotEnoughData: No other user is left.

@@ -66,8 +66,8 @@ class Values:
 
     Attributes:
         model: Of the version; None for none.
-        total: Of the users whose columns were made.
-        promised: The sum of these columns' expected values.
+        total: Of the users so far.
+        promised: The sum of their expected values, as they are published.
     """
 
     model: ValueModel | None

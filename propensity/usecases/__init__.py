@@ -268,8 +268,7 @@ def load(name: str) -> UseCase:
 
 
 def require_default(settings: Settings) -> None:
-    """Raise SettingsError where the use case of the settings is none: no request can
-    mend that."""
+    """Raise SettingsError if PROPENSITY_USE_CASE names no use case of this deploy."""
     if settings.use_case not in names():
         raise SettingsError(
             f"PROPENSITY_USE_CASE is {settings.use_case!r}, but it must be one of "

@@ -103,24 +103,20 @@ class TestTruth:
 
         assert (rows["a"]["label"], rows["b"]["label"]) == (1, None)
 
-    @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["as found", "reversed"])
-    def test_that_is_the_latest_counts_in_any_order(self, log, order):
-        """What arrives last is not what was found last."""
-        both = [truth_of_a(1, 1), truth_of_a(0, 2)]
-
-        assert log.label(*(both[place] for place in order)) == (0, True, "known")
-
-    def test_of_one_moment_counts_as_fraud(self, log):
-        """Where two of one moment disagree, label 1 does, in whatever order."""
-        assert log.label(truth_of_a(1, 1), truth_of_a(0, 1)) == (1, True, "known")
-
-    def test_that_is_repeated_is_no_conflict(self, log):
-        """The same said twice, or again later, is said once."""
-        assert log.label(truth_of_a(1, 1), truth_of_a(1, 1), truth_of_a(1, 3)) == (
-            1,
-            False,
-            "known",
-        )
+    @pytest.mark.parametrize(
+        ("truths", "expected"),
+        [
+            pytest.param([(1, 1), (0, 2)], (0, True, "known"), id="the latest"),
+            pytest.param([(0, 2), (1, 1)], (0, True, "known"), id="in any order"),
+            pytest.param([(1, 1), (0, 1)], (1, True, "known"), id="of one moment"),
+            pytest.param([(1, 1), (1, 1), (1, 3)], (1, False, "known"), id="repeated"),
+            pytest.param([(1, 15)], (1, False, "known"), id="late"),
+        ],
+    )
+    def test_that_is_the_latest_counts(self, log, truths, expected):
+        """In whatever order they arrive; of one moment a fraud counts. The same said
+        twice is no conflict, and an event is unknown only until it is said."""
+        assert log.label(*(truth_of_a(*finding) for finding in truths)) == expected
 
     def test_of_another_use_case_is_another(self, log):
         """Ids are of a use case."""
@@ -139,10 +135,6 @@ class TestTruth:
             "old": ("unknown", None),
             "young": ("pending", None),
         }
-
-    def test_that_comes_late_makes_an_event_known_after_all(self, log):
-        """Unknown is what is so on a day, and not for ever."""
-        assert log.label(truth_of_a(1, 15)) == (1, False, "known")
 
     def test_may_be_found_before_its_event_is_logged(self, log):
         """A truth that overtakes its transaction waits for it."""

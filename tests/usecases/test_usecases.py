@@ -221,16 +221,12 @@ class TestStatement:
 class TestWindow:
     def test_bounds_the_shards_by_one_day_on_each_side(self):
         """A shop's local date differs from UTC's by one day at most: features of
-        [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of."""
+        [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of, and labels
+        of [as_of, as_of + 7) in those from as_of - 1 to as_of + 7."""
         window = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
         assert window["first_suffix"] == "20251231"
         assert window["last_suffix"] == "20260302"
-
-    def test_reaches_over_the_horizon_for_labels(self):
-        """Labels of [as_of, as_of + 7) may lie in the shards up to as_of + 7."""
-        window = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
-
         assert window["first_label_suffix"] == "20260301"
         assert window["last_label_suffix"] == "20260309"
 
@@ -243,20 +239,17 @@ class TestWindow:
         assert window["first_suffix"] == "20251231"
         assert window["last_suffix"] == "20260309"
 
-    def test_takes_the_default_of_a_parameter(self):
-        """Without a setting the use case's own user column and label event count."""
-        window = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
+    @pytest.mark.parametrize(
+        "chosen",
+        [{}, {"user_column": "user_id", "label_event": "sign_up"}],
+        ids=["by default", "by settings"],
+    )
+    def test_has_the_use_case_s_own_parameters(self, chosen):
+        """A deployment may choose another user column or label event by a setting."""
+        window = parsed().window(Settings(project="p", **chosen), [date(2026, 3, 2)])
 
-        assert window["user_column"] == "user_pseudo_id"
-        assert window["label_event"] == "purchase"
-
-    def test_lets_a_setting_override_it(self):
-        """A deployment chooses another user column or label event by a setting."""
-        settings = Settings(project="p", user_column="user_id", label_event="sign_up")
-        window = parsed().window(settings, [date(2026, 3, 2)])
-
-        assert window["user_column"] == "user_id"
-        assert window["label_event"] == "sign_up"
+        defaults = {"user_column": "user_pseudo_id", "label_event": "purchase"}
+        assert {name: window[name] for name in defaults} == {**defaults, **chosen}
 
     def test_says_what_a_setting_has_it_predict(self):
         """Pages say of nobody who signs up that they buy."""

@@ -106,6 +106,13 @@ def scored(batches, preprocessor, model, **options):
     return np.concatenate([scores for _, scores in pairs]) if pairs else np.empty(0)
 
 
+def assert_scores(batch, preprocessor, model):
+    """Compare the scores of a batch with those of the pipeline, to the last bit."""
+    np.testing.assert_array_equal(
+        scored([batch], preprocessor, model), expected(batch, preprocessor, model)
+    )
+
+
 def one_hot(**options):
     return OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=20, **options

@@ -26,6 +26,7 @@ from tests.propensity.models.pipelines import (
     LABEL,
     TRAINING,
     Doubled,
+    assert_scores,
     boosted,
     columns,
     expected,
@@ -73,9 +74,7 @@ class TestEncoder:
         batch = users(40, seed=4)
 
         assert Encoder.compile(preprocessor, FEATURES).fallbacks
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
+        assert_scores(batch, *fitted)
 
     @pytest.mark.parametrize(
         "selection",
@@ -97,9 +96,7 @@ class TestEncoder:
         fitted = fit(preprocessor, boosted())
         batch = users(40, seed=4)
 
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
+        assert_scores(batch, *fitted)
 
     def test_hands_a_single_name_over_as_a_series(self):
         """As scikit-learn does for transformers of one dimension."""
@@ -107,9 +104,7 @@ class TestEncoder:
         preprocessor = ColumnTransformer([("one", to_column, "spend")])
         fitted = fit(preprocessor, boosted())
 
-        np.testing.assert_array_equal(
-            scored([TRAINING], *fitted), expected(TRAINING, *fitted)
-        )
+        assert_scores(TRAINING, *fitted)
 
     def test_refuses_an_unseen_category_if_the_transformer_does(self):
         """And only then: values it knows are never refused for want of others."""

@@ -38,6 +38,7 @@ from tests.propensity.models.pipelines import (
     TRAINING,
     Calibrated,
     Doubled,
+    assert_scores,
     boosted,
     columns,
     expected,
@@ -100,9 +101,7 @@ class TestScore:
         fitted = fit(columns(numbers, ordinal()), model)
         batch = users(200, seed=3)
 
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
+        assert_scores(batch, *fitted)
 
     @pytest.mark.parametrize("is_mean", [False, True])
     def test_gives_a_row_the_same_bits_wherever_it_is(self, is_mean):
@@ -219,9 +218,7 @@ class TestScore:
         fitted = fit(preprocessor, boosted())
         batch = users(50, seed=2)
 
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
+        assert_scores(batch, *fitted)
 
     def test_leaves_model_and_preprocessor_as_they_were(self):
         """What is scored with can be scored with again, by pandas too."""
@@ -303,9 +300,7 @@ class TestSchema:
             index = batch.schema.get_field_index(name)
             batch = batch.set_column(index, name, empty)
 
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
+        assert_scores(batch, *fitted)
 
     def test_refuses_a_preprocessor_of_other_features(self, fitted):
         """A feature removed from the use case since training is named."""

@@ -96,6 +96,12 @@ def model_of(name):
     return MODELS[name]().fit(ROWS, LABEL)
 
 
+def assert_equal(shortcut, model, rows):
+    """Compare a shortcut with its model, to the last bit."""
+    expected = model.predict_proba(rows)[:, 1]
+    np.testing.assert_array_equal(shortcut(rows.copy()), expected)
+
+
 class TestTransforms:
     @pytest.mark.parametrize("name", STEPS)
     @settings(max_examples=20, deadline=None)
@@ -177,9 +183,7 @@ class TestProbabilities:
         assert shortcut is not None
         for count in (1, 5, 60, 1_100):
             rows = drawn(count, seed=count, gaps=gaps)
-            np.testing.assert_array_equal(
-                shortcut(rows.copy()), model.predict_proba(rows)[:, 1]
-            )
+            assert_equal(shortcut, model, rows)
 
     @pytest.mark.parametrize("weights", [None, [0.2, 0.5, 0.3]])
     @pytest.mark.parametrize("method", [None, "temperature"])
@@ -192,9 +196,7 @@ class TestProbabilities:
 
         assert shortcut is not None
         for some in (rows[:1], rows):
-            np.testing.assert_array_equal(
-                shortcut(some.copy()), model.predict_proba(some)[:, 1]
-            )
+            assert_equal(shortcut, model, some)
 
     def test_of_categories_equal_the_model(self):
         """Categories that boosted trees compare themselves are ranges: known ones, new
@@ -209,9 +211,7 @@ class TestProbabilities:
 
         assert shortcut is not None
         for some in (rows[:6], rows):
-            np.testing.assert_array_equal(
-                shortcut(some.copy()), model.predict_proba(some)[:, 1]
-            )
+            assert_equal(shortcut, model, some)
 
     @pytest.mark.parametrize("name", ["forest", "many leaves"])
     def test_of_trees_too_large_for_tables_are_quick_for_a_few_rows(
@@ -226,9 +226,7 @@ class TestProbabilities:
         assert shortcut is not None
         for count in (1, 50, 51):
             rows = drawn(count, gaps=0.2)
-            np.testing.assert_array_equal(
-                shortcut(rows.copy()), model.predict_proba(rows)[:, 1]
-            )
+            assert_equal(shortcut, model, rows)
 
     def test_of_wide_tables_are_the_models_own_for_many_rows(self, monkeypatch):
         """Where a table costs more than the branches, they are followed."""
