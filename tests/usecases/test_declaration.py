@@ -90,6 +90,9 @@ MISTAKES = [
     ('country = "category"', 'country = "text"', "a number or a category each"),
     ('country = "category"', "country = 1", "a number or a category each"),
     ('country = "category"', 'label = "number"', "label can be no feature"),
+    ('country = "category"', 'weight = "number"', "weight can be no feature"),
+    ('country = "category"', 'user_id = "number"', "user_id can be no feature"),
+    ('country = "category"', 'as_of = "number"', "as_of can be no feature"),
     ('country = "category"', 'Label = "number"', "Label can be no feature"),
     (
         'country = "category"',
@@ -123,6 +126,11 @@ MISTAKES = [
     ),
     ('events = ["spin"]', 'events = "spin"', "a list of types of events"),
     ('events = ["spin"]', 'takes = ["spin"]', "takes is unknown"),
+    (
+        'events = ["spin"]',
+        'events = ["spin"]\namount = "country"',
+        "amount country is not a numeric feature",
+    ),
     (
         'events = ["spin"]',
         'events = ["spin"]\ncurrency = "EUR"',
@@ -178,6 +186,25 @@ class TestProblems:
         [problem] = declaration.problems(re.sub(rf"(?m)^{key} = .*\n", "", TOML))
 
         assert problem.message == f"{key} is missing"
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ('recency_days = "number"', "baseline recency_days is not a numeric"),
+            ("ascending = true", "baseline has no ascending"),
+            ('algorithm = "LogisticRegression"', "algorithm is missing"),
+            ('name = "lr"', "each differently"),
+        ],
+    )
+    def test_name_what_a_table_lacks(self, line, message):
+        assert message in str(problems_of(line, ""))
+
+    def test_name_a_use_case_without_candidates(self):
+        """There is nothing to train."""
+        text = TOML[: TOML.index("[[candidates]]")]
+        [problem] = declaration.problems(f"candidates = []\n{text}")
+
+        assert problem.message.startswith("candidates are tables, one or more")
 
     @pytest.mark.parametrize("table", ["features", "baseline", "parameters", "stream"])
     def test_name_what_is_no_table(self, table):
