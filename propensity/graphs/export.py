@@ -29,8 +29,8 @@ from propensity.graphs.builder import OUTPUT, Graph, Unsupported
 from propensity.graphs.columns import Columns
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import Kind
+from propensity.models.nodes import grown
 from propensity.models.scoring import NEVER, MeanOfModels
-from propensity.models.trees import grown
 
 Floats = NDArray[np.float64]
 

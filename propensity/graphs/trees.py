@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from propensity.graphs.builder import ML, Graph, Unsupported, check_size
 from propensity.graphs.columns import Columns
-from propensity.models import trees as read
-from propensity.models.trees import Nodes
+from propensity.models import nodes
+from propensity.models.nodes import Nodes
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def boosted(model: Any) -> list[Nodes]:
     Raises:
         Unsupported: It encodes categories itself.
     """
-    trees = read.boosted(model)
+    trees = nodes.boosted(model)
     if getattr(model, "_preprocessor", None) is not None or any(
         tree.categories for tree in trees
     ):

@@ -8,6 +8,7 @@ Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 - ``encoding``: features as a frame, floats or texts, out of Arrow columns
 - ``encoder``, ``encoder_parts``: a fitted preprocessor on Arrow batches
 - ``shortcuts``: rows through a model without scikit-learn's overhead
+- ``nodes``: the trees of fitted models as arrays
 - ``trees``: sums of the leaves of trees, by tables of bits
 - ``branches``: the same for a few rows of trees that are too large for tables
 - ``reasons``: what each feature adds to the log-odds of a probability

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from propensity.models.trees import Array, Nodes
+from propensity.models.nodes import Array, Nodes
 
 
 class Branches:

@@ -38,7 +38,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 
 from propensity.errors import Unexplained
-from propensity.models import trees
+from propensity.models import nodes
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoder import Encoder, is_elementwise
 from propensity.models.encoder_parts import Categories, Frame, Numbers
@@ -267,7 +267,7 @@ def _boosted(model: HistGradientBoostingClassifier, owners: _Owners) -> _Sum:
     if encoder is not None:  # of categories, which it puts first
         chosen = [places[selection] for _, _, selection in encoder.transformers_]
         places = np.concatenate(chosen)
-    shapley = Shapley(trees.boosted(model))
+    shapley = Shapley(nodes.boosted(model))
     base = float(model._baseline_prediction.ravel()[0]) + shapley.base
 
     def parts(rows: Array) -> Floats:
@@ -289,7 +289,7 @@ def _is_forest(model: Any) -> bool:
 
 def _forest(model: Any, owners: _Owners) -> _Sum:
     count = len(model.estimators_)
-    shapley = Shapley(trees.grown(model))
+    shapley = Shapley(nodes.grown(model))
 
     def parts(rows: Array) -> Floats:
         total = owners.zeros(len(rows))

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.models.trees import Array, Nodes
+from propensity.models.nodes import Array, Nodes
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

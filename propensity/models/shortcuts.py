@@ -29,7 +29,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
-from propensity.models import trees
+from propensity.models import nodes, trees
 from propensity.models.branches import Branches
 
 Array = NDArray[Any]
@@ -262,7 +262,7 @@ def _calibrated(model: CalibratedClassifierCV) -> Shortcut | None:
 
 
 def _boosted(model: HistGradientBoostingClassifier) -> Shortcut | None:
-    first, *others = trees.boosted(model)
+    first, *others = nodes.boosted(model)
     start = float(model._baseline_prediction.ravel()[0])
     quick, most = _sums([first._replace(value=first.value + start), *others])
     encoder = model._preprocessor  # of categories
@@ -276,7 +276,7 @@ def _boosted(model: HistGradientBoostingClassifier) -> Shortcut | None:
 
 
 def _forest(model: Any) -> Shortcut:
-    quick, most = _sums(trees.grown(model))
+    quick, most = _sums(nodes.grown(model))
     count = len(model.estimators_)
     takes_gaps = model.estimators_[0].__sklearn_tags__().input_tags.allow_nan
 
@@ -292,7 +292,7 @@ def _forest(model: Any) -> Shortcut:
     return probability
 
 
-def _sums(grown: Sequence[trees.Nodes]) -> tuple[Shortcut, float]:
+def _sums(grown: Sequence[nodes.Nodes]) -> tuple[Shortcut, float]:
     """Return the sums of rows' leaves, and up to how many rows they are quick."""
     try:
         tables = trees.Tables(grown)

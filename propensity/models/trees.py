@@ -18,12 +18,12 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from propensity.models.nodes import Array, Nodes
+
 Edges = Mapping[int, Array]
 
 # The bits of a block of rows, twice, and a table fit into a processor's second cache.
@@ -43,63 +43,6 @@ _SEQUENCES: Mapping[int, Any] = {
     32: np.uint32(0x077CB531),
     64: np.uint64(0x022FDD63CC95386D),
 }
-
-
-class Nodes(NamedTuple):
-    """A tree: arrays of its nodes, each before its children, from the root on."""
-
-    feature: Array  # that a node compares
-    threshold: Array  # the greatest value that goes left
-    gap_left: Array  # whether a missing value does
-    left: Array  # child; 0 for leaves
-    right: Array
-    value: Array  # of leaves
-    categories: Mapping[int, Array]  # that go left, by node that compares one
-    cover: Array  # rows of the training that a node has seen, weighted or not
-
-
-def boosted(model: Any) -> list[Nodes]:
-    """Return the trees of a binary HistGradientBoostingClassifier."""
-    trees = []
-    for [tree] in model._predictors:
-        nodes = tree.nodes
-        inner, left, right = ~(nodes["is_leaf"] > 0), nodes["left"], nodes["right"]
-        sets = np.ascontiguousarray(tree.raw_left_cat_bitsets).view(np.uint8)
-        known = np.unpackbits(sets, axis=-1, bitorder="little")
-        compared = np.flatnonzero(inner & (nodes["is_categorical"] > 0)).tolist()
-        trees.append(
-            Nodes(
-                feature=nodes["feature_idx"],
-                threshold=nodes["num_threshold"],
-                gap_left=nodes["missing_go_to_left"] > 0,
-                left=inner * left,
-                right=inner * right,
-                value=nodes["value"],
-                categories={
-                    at: np.flatnonzero(known[nodes["bitset_idx"][at]])
-                    for at in compared
-                },
-                cover=nodes["count"],
-            )
-        )
-    return trees
-
-
-def grown(model: Any) -> list[Nodes]:
-    """Return the trees of a binary forest."""
-    return [
-        Nodes(
-            feature=tree.feature,
-            threshold=tree.threshold,
-            gap_left=tree.missing_go_to_left > 0,
-            left=np.maximum(tree.children_left, 0),
-            right=np.maximum(tree.children_right, 0),
-            value=tree.value[:, 0, 1],
-            categories={},
-            cover=tree.weighted_n_node_samples,
-        )
-        for tree in (estimator.tree_ for estimator in model.estimators_)
-    ]
 
 
 class Ranges:

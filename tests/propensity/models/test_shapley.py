@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity.models import shapley
+from propensity.models.nodes import Nodes
 from propensity.models.shapley import Shapley
-from propensity.models.trees import Nodes
 from tests.propensity.models.test_trees import grown, rows_of, stump
 
 COLUMNS = range(3)

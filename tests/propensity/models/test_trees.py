@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.models.branches import Branches
-from propensity.models.trees import Nodes, Ranges, Tables
+from propensity.models.nodes import Nodes
+from propensity.models.trees import Ranges, Tables
 
 FLOATS = st.one_of(
     st.floats(width=64),
