@@ -249,6 +249,13 @@ class TestExit:
         process = execute(["bash", "-c", full], status=1)
         assert process.stderr == "propensity: No space left on device\n"
 
+    def test_of_a_reader_that_has_read_enough_is_no_traceback(self):
+        """Defect: `| head` left a traceback behind."""
+        python = f"env -u PYTHONUNBUFFERED {sys.executable}"
+        cost = f"{python} -m propensity cost --users 1000000 --events-a-day 1000000"
+        process = execute(["bash", "-c", f"{cost} | head -n 0"])
+        assert process.stderr == ""
+
     def test_of_ctrl_c_is_130(self, monkeypatch, capsys):
         """Wherever a command is."""
 

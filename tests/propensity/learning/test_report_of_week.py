@@ -33,6 +33,9 @@ def words(of: Report) -> str:
 
 
 class TestPage:
+    def test_is_the_same_each_time(self):
+        assert evaluation_page(report()) == evaluation_page(report())
+
     def test_begins_with_what_was_promised_and_what_came(self):
         week = row(2)
         text = words(report(newest=week))
