@@ -178,6 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_missed |= _report_made_up(options.shops, options.calm)
         for source in shops.sources(options.data, users=options.users):
             use_case, weeks = play(source, count=options.weeks)
+            if len(weeks) <= WARM_UP:
+                parser.error(
+                    f"{source.name}: {len(weeks)} weeks were published, and more than "
+                    f"{WARM_UP} are needed: give more --users or --weeks"
+                )
             say(f"\n{source.name}: {len(weeks)} weeks from {weeks[0].as_of}")
             is_missed |= report_shop(use_case, weeks, options.calm)
     return int(is_missed)
