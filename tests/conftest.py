@@ -33,7 +33,6 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 )
 from hypothesis import settings
 
-from local.errors import LocalError
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
@@ -206,15 +205,16 @@ def start_emulators() -> Future[Stack]:
 
 def pytest_sessionfinish() -> None:
     """Kill the emulators. On a signal they would first put their data in order."""
-    if start_emulators.cache_info().currsize:
-        with contextlib.suppress(LocalError):
-            stack = start_emulators().result()
-            record = stack.state.record()
-            for process in record.processes if record else ():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            stack.stop()
-            shutil.rmtree(stack.state.home)
+    if not start_emulators.cache_info().currsize or start_emulators().exception():
+        # A test that needed them has said why they did not start.
+        return
+    stack = start_emulators().result()
+    record = stack.state.record()
+    for process in record.processes if record else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    stack.stop()
+    shutil.rmtree(stack.state.home)
 
 
 @pytest.fixture(scope="session")

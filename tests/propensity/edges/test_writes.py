@@ -44,6 +44,11 @@ def counted(warehouse: Warehouse) -> tuple[int, int]:
     return row["n"], row["users"]
 
 
+def failing(method, status):
+    """A rule of the proxy: each call of a method fails, and never reaches BigQuery."""
+    return lambda name, _: (status, False) if name == method else None
+
+
 class Faulty(GrpcProxy):
     """
     Stands before the emulator, and fails as it is told.
@@ -203,12 +208,7 @@ class TestFailures:
         """After some tries; nothing was committed."""
         with (
             Faulty(
-                settings,
-                lambda name, _: (
-                    (grpc.StatusCode.UNAVAILABLE, False)
-                    if name == "AppendRows"
-                    else None
-                ),
+                settings, failing("AppendRows", grpc.StatusCode.UNAVAILABLE)
             ) as proxy,
             pytest.raises(Unavailable, match="did not take rows"),
         ):
@@ -222,12 +222,7 @@ class TestFailures:
         """The first run of an account without it says what to grant."""
         with (
             Faulty(
-                settings,
-                lambda name, _: (
-                    (grpc.StatusCode.PERMISSION_DENIED, False)
-                    if name == method
-                    else None
-                ),
+                settings, failing(method, grpc.StatusCode.PERMISSION_DENIED)
             ) as proxy,
             pytest.raises(AccessDenied) as caught,
         ):
