@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -28,9 +29,26 @@ USE_CASE = usecases.load("ga4_purchase")
 
 
 @pytest.fixture(scope="module")
-def publication(new_place, with_champion) -> tuple[Place, dict[str, Any], list[int]]:
-    """A place with a published week, the answer, and the sizes of the staged parts."""
-    place = with_champion(new_place())
+def untrained(new_place) -> tuple[Place, Any]:
+    """A place before its first training, and what predictions answered there."""
+    place = new_place()
+    return place, place.post("predictions", {"as_of": LATER})
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A published week: its answer, and what was staged while and after it ran."""
+
+    place: Place
+    answer: dict[str, Any]
+    parts: list[int]
+    left_in_staging: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def publication(untrained, with_champion) -> Publication:
+    """The place, trained and with a published week."""
+    place = with_champion(untrained[0])
     add(place, tables.PREDICTIONS, user_id="gone.1")
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
     other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
@@ -51,13 +69,14 @@ def publication(new_place, with_champion) -> tuple[Place, dict[str, Any], list[i
         patch.setattr(predict, "STAGED_ROWS", 40)
         patch.setattr(feature_sets, "PART_ROWS", 20)
         answer = place.run("predictions", TRAINED)
-    return place, answer, parts
+    left = place.rows("SELECT * FROM ma_predictions_staging")
+    return Publication(place, answer, parts, left)
 
 
 @pytest.fixture(scope="module")
 def published(publication) -> Place:
     """The place of the publication."""
-    return publication[0]
+    return publication.place
 
 
 class TestPublishing:
@@ -67,7 +86,7 @@ class TestPublishing:
 
         They are staged in parts, so that memory is needed for one part only.
         """
-        place, answer, parts = publication
+        place, answer = publication.place, publication.answer
         table = place.warehouse.table(
             USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
         ).combine_chunks()
@@ -84,7 +103,7 @@ class TestPublishing:
         probabilities = {row["user_id"]: row["probability"] for row in rows}
 
         assert probabilities == pytest.approx(expected, abs=1e-9)
-        assert parts == [40, 40, 40, 40]
+        assert publication.parts == [40, 40, 40, 40]
         assert answer["users"] == len(expected) == 160
         assert answer["model_version"] == 0
         assert answer["mean_probability"] == pytest.approx(scores.mean())
@@ -127,9 +146,9 @@ class TestPublishing:
         assert (percentiles[0], percentiles[-1]) == (1, 100)
         assert percentiles == sorted(percentiles)
 
-    def test_leaves_nothing_in_staging(self, published):
+    def test_leaves_nothing_in_staging(self, publication):
         """What was staged is removed once it is published."""
-        assert published.rows("SELECT * FROM ma_predictions_staging") == []
+        assert publication.left_in_staging == []
 
 
 class TestUserDays:
@@ -197,23 +216,14 @@ class TestReruns:
         assert current == [{"as_of": LATER}]
 
 
-@pytest.fixture(scope="module")
-def serving(new_place, with_champion) -> Place:
-    """A place with a champion and the predictions of a week."""
-    place = with_champion(new_place())
-    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED)
-    add(place, tables.PREDICTIONS_HISTORY, user_id="user.001", as_of=TRAINED)
-    return place
-
-
 class TestRefusals:
     """Each leaves the tables as they were, and the lease free for the next try."""
 
     @pytest.fixture(autouse=True)
-    def unchanged(self, serving):
-        before = state(serving)
+    def unchanged(self, published):
+        before = state(published)
         yield
-        assert state(serving) == before
+        assert state(published) == before
 
     def refused(self, place: Place, *, status: int, error: str, **body) -> dict:
         answer = place.post("predictions", {"as_of": LATER, **body})
@@ -225,45 +235,45 @@ class TestRefusals:
         return answer.json
 
     @pytest.mark.parametrize("part", ["model", "preprocessor"])
-    def test_tampered_files(self, serving, part, tmp_path):
+    def test_tampered_files(self, published, part, tmp_path):
         """A file of other bytes than were recorded is not unpickled: no code runs."""
         name = f"models/ga4_purchase/0/{part}.joblib"
-        original = serving.registry.artifacts.read(name).data
-        overwrite(serving.registry, name, pickled(Malicious(tmp_path / "was_here")))
+        original = published.registry.artifacts.read(name).data
+        overwrite(published.registry, name, pickled(Malicious(tmp_path / "was_here")))
 
-        refusal = self.refused(serving, status=500, error="artifact")
-        overwrite(serving.registry, name, original)
+        refusal = self.refused(published, status=500, error="artifact")
+        overwrite(published.registry, name, original)
 
         assert name in refusal["message"]
         assert not (tmp_path / "was_here").exists()
 
-    def test_a_champion_that_nobody_recorded(self, serving):
+    def test_a_champion_that_nobody_recorded(self, published):
         """A pointer to a version without metadata can not be verified."""
         name = "models/ga4_purchase/champion.json"
-        original = serving.registry.artifacts.read(name).data
+        original = published.registry.artifacts.read(name).data
         forged = {**json.loads(original), "version": 9}
-        overwrite(serving.registry, name, json.dumps(forged).encode())
+        overwrite(published.registry, name, json.dumps(forged).encode())
 
-        refusal = self.refused(serving, status=500, error="artifact")
-        overwrite(serving.registry, name, original)
+        refusal = self.refused(published, status=500, error="artifact")
+        overwrite(published.registry, name, original)
 
         assert "version 9" in refusal["message"]
 
-    def test_other_features_than_the_model_was_trained_on(self, serving):
+    def test_other_features_than_the_model_was_trained_on(self, published):
         """The difference is named; force does not help."""
-        [row] = serving.rows("SELECT features FROM ma_model_training_metadata")
+        [row] = published.rows("SELECT features FROM ma_model_training_metadata")
         features = json.loads(row["features"])
         features["shoe_size"] = features.pop("recency_days")
         update = "UPDATE ma_model_training_metadata SET features = @features WHERE TRUE"
-        serving.warehouse.execute(update, {"features": json.dumps(features)})
+        published.warehouse.execute(update, {"features": json.dumps(features)})
 
-        refusal = self.refused(serving, status=409, error="schema", force=True)
-        serving.warehouse.execute(update, {"features": row["features"]})
+        refusal = self.refused(published, status=409, error="schema", force=True)
+        published.warehouse.execute(update, {"features": row["features"]})
 
         assert "recency_days" in refusal["message"]
         assert "shoe_size" in refusal["message"]
 
-    def test_a_value_that_the_model_refuses(self, serving, monkeypatch):
+    def test_a_value_that_the_model_refuses(self, published, monkeypatch):
         """A division by zero in a statement: the feature is named, the user is not."""
         features = user_days.features
 
@@ -275,40 +285,42 @@ class TestRefusals:
                 yield batch.set_column(place, "revenue", values)
 
         monkeypatch.setattr(user_days, "features", divided)
-        refusal = self.refused(serving, status=409, error="schema", force=True)
+        refusal = self.refused(published, status=409, error="schema", force=True)
 
         assert refusal["field"] == "revenue"
         assert "infinite" in refusal["message"]
         assert "user." not in refusal["message"]
 
-    def test_scores_that_jumped(self, serving):
+    def test_scores_that_jumped(self, published):
         """Beyond the bound nothing is published."""
-        strict = serving.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
+        strict = published.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
 
         refusal = self.refused(strict, status=409, error="score_shift")
 
         assert refusal["detail"]["score_shift"] > 0.0001
         assert "force" in refusal["message"]
 
-    def test_a_date_without_users(self, serving):
+    def test_a_date_without_users(self, published):
         """Nobody in the lookback is an error, not an empty table."""
-        answer = serving.post("predictions", {"as_of": "2024-01-01"})
+        answer = published.post("predictions", {"as_of": "2024-01-01"})
 
         assert (answer.status_code, answer.json["error"]) == (422, "not_enough_data")
 
-    def test_to_score_without_a_champion(self, place):
+    def test_to_score_without_a_champion(self, untrained):
         """409 says what to run first."""
-        answer = place.post("predictions", {"as_of": LATER})
+        answer = untrained[1]
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "00-ModelTraining" in answer.json["message"]
 
-    def test_to_score_where_the_pointer_was_deleted(self, champion_place):
+    def test_to_score_where_the_pointer_was_deleted(self, published):
         """Defect: 409 said that the champion had not been promoted, and to wait for a
         later training."""
         pointer = "models/ga4_purchase/champion.json"
-        champion_place.registry.artifacts.delete(pointer)
-        answer = champion_place.post("predictions", {"as_of": LATER})
+        original = published.registry.artifacts.read(pointer).data
+        published.registry.artifacts.delete(pointer)
+        answer = published.post("predictions", {"as_of": LATER})
+        published.registry.artifacts.create(pointer, original)
         message = answer.json["message"]
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
@@ -344,21 +356,20 @@ class TestRefusals:
         with entered(place.environment):
             without = main(["promote", "0"])
             forced = main(["promote", "0", "--force"])
-        published = place.run("predictions", TRAINED)
+        serving = place.run("predictions", TRAINED)
 
         assert (without, forced) == (1, 0)
-        assert (published["model_version"], published["users"]) == (0, 160)
+        assert (serving["model_version"], serving["users"]) == (0, 160)
 
-    def test_a_missing_export(self, serving):
+    def test_a_missing_export(self, published):
         """The view's missing tables are named."""
-        view = serving.settings
-        steps_view = "ga_events"
-        serving.warehouse.replace_view(
-            steps_view, f"SELECT * FROM `{view.project}.nobody_made_this.events_*`"
-        )
+        client, view = published.warehouse.client, "ga_events"
+        original = client.get_table(f"{published.workplace.dataset}.{view}").view_query
+        export = f"`{published.settings.project}.nobody_made_this.events_*`"
+        published.warehouse.replace_view(view, f"SELECT * FROM {export}")
 
-        refusal = self.refused(serving, status=424, error="missing_table")
-        serving.prepare()
+        refusal = self.refused(published, status=424, error="missing_table")
+        published.warehouse.replace_view(view, original)
 
         assert "nobody_made_this" in refusal["message"]
 
