@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from local.generators.games.games import Games
 from propensity.learning import lift
 from propensity.learning.lift import Sums
 
@@ -48,23 +49,50 @@ NARROWER = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shop:
-    """Users by probability, and by how much a treatment multiplies it."""
+class Population:
+    """
+    A population by probability, and by how much a treatment multiplies it.
 
-    base_rate: float
-    spread: float = _SPREAD
+    Attributes:
+        name: What it is of.
+        probabilities: The distinct ones, each of as many users.
+        effect: Of the treatment; 0.1 adds a tenth.
+    """
+
+    name: str
+    probabilities: Floats
     effect: float = 0.0
 
-    @property
-    def probabilities(self) -> Floats:
-        """The distinct probabilities, each of as many users."""
-        at = norm.ppf((np.arange(_GROUPS) + 0.5) / _GROUPS) * self.spread
+    @classmethod
+    def of_shop(
+        cls, base_rate: float, *, spread: float = _SPREAD, effect: float = 0.0
+    ) -> Population:
+        """Return visitors of a population, whose log-odds are normal."""
+        at = norm.ppf((np.arange(_GROUPS) + 0.5) / _GROUPS) * spread
         low, high = -20.0, 20.0
         for _ in range(60):
             middle = (low + high) / 2
-            is_more = _logistic(middle + at).mean() > self.base_rate
+            is_more = _logistic(middle + at).mean() > base_rate
             low, high = (low, middle) if is_more else (middle, high)
-        return _logistic(low + at)
+        return cls(name="shop", probabilities=_logistic(low + at), effect=effect)
+
+    @classmethod
+    def of_games(cls, *, effect: float = 0.0) -> Population:
+        """Return players of the gaming stream, with their true probability to leave."""
+        players = Games(users=_GROUPS * 100, seed=SEED).true_probabilities()
+        groups = np.sort(np.array(list(players.values()))).reshape(_GROUPS, -1)
+        return cls(name="games", probabilities=groups.mean(axis=1), effect=effect)
+
+    @property
+    def base_rate(self) -> float:
+        """The share of conversions without a treatment."""
+        return float(self.probabilities.mean())
+
+    @property
+    def explained(self) -> float:
+        """The share of the variance of outcomes that the probabilities explain."""
+        p = self.probabilities
+        return float(p.var() / (p.mean() * (1 - p.mean())))
 
     @property
     def roc_auc(self) -> float:
@@ -85,17 +113,17 @@ class Sample:
 
 def draw(
     generator: np.random.Generator,
-    shop: Shop,
+    population: Population,
     users: int,
     *,
     count: int,
     share: float = SHARE,
 ) -> tuple[Sample, Sample]:
     """Return the treated and the control group of so many campaigns."""
-    p = shop.probabilities
+    p = population.probabilities
     members = generator.multinomial(users, np.full(_GROUPS, 1 / _GROUPS), size=count)
     held_out = np.asarray(generator.binomial(members, share))
-    treated = _played(generator, p, members - held_out, effect=shop.effect)
+    treated = _played(generator, p, members - held_out, effect=population.effect)
     return treated, _played(generator, p, held_out, effect=0.0)
 
 
@@ -124,10 +152,10 @@ def _played(
     )
 
 
-def true_effect(shop: Shop, outcome: str) -> float:
+def true_effect(population: Population, outcome: str) -> float:
     """Return the true difference of an outcome's mean by user."""
-    p = shop.probabilities
-    difference = float((np.minimum(p * (1 + shop.effect), 1) - p).mean())
+    p = population.probabilities
+    difference = float((np.minimum(p * (1 + population.effect), 1) - p).mean())
     return difference * (1 if outcome == "conversions" else np.exp(3 + _AMOUNTS**2 / 2))
 
 
@@ -151,10 +179,12 @@ class Looks:
     alarms: float = 0.0
 
 
-def once(shop: Shop, users: int, outcome: str, *, count: int, seed: int) -> Looks:
+def once(
+    population: Population, users: int, outcome: str, *, count: int, seed: int
+) -> Looks:
     """Look at campaigns once."""
     generator = np.random.default_rng(seed)
-    groups = draw(generator, shop, users, count=count)
+    groups = draw(generator, population, users, count=count)
     treated, control = (getattr(group, outcome) for group in groups)
     adjusted, plain = (
         lift.compare(
@@ -172,7 +202,7 @@ def once(shop: Shop, users: int, outcome: str, *, count: int, seed: int) -> Look
         quantile=lift.always(users, users),
         is_binary=outcome == "conversions",
     ).difference
-    truth = true_effect(shop, outcome)
+    truth = true_effect(population, outcome)
     ratio = (adjusted.high - adjusted.low) / (plain.high - plain.low)
     return Looks(
         covered=float(np.mean((adjusted.low <= truth) & (truth <= adjusted.high))),
@@ -183,7 +213,7 @@ def once(shop: Shop, users: int, outcome: str, *, count: int, seed: int) -> Look
 
 
 def weekly(
-    shop: Shop,
+    population: Population,
     sizes: Sequence[int],
     outcome: str,
     *,
@@ -199,12 +229,12 @@ def weekly(
         share: That is truly held out; ``SHARE`` is meant to be.
     """
     generator = np.random.default_rng(seed)
-    truth = true_effect(shop, outcome)
+    truth = true_effect(population, outcome)
     covered, helps = np.ones(count, bool), np.zeros(count, bool)
     totals: list[Sums] = []
     sizes_seen: list[tuple[Floats, Floats]] = []
     for users in sizes:
-        groups = draw(generator, shop, users, count=count, share=share)
+        groups = draw(generator, population, users, count=count, share=share)
         new = [getattr(group, outcome) for group in groups]
         totals = (
             [_added(*pair) for pair in zip(totals or new, new, strict=True)]
@@ -244,24 +274,33 @@ def _logistic(x: Floats | float) -> Floats:
 def single_looks(count: int) -> Iterator[tuple[str, bool]]:
     """Yield lines of campaigns that are looked at once, and whether targets are met."""
     yield (
-        "| outcome | users | base rate | effect | covered | above 0 | it helps | "
+        "| of | outcome | users | base rate | effect | covered | above 0 | it helps | "
         "narrower | target |",
         True,
     )
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|---|", True
-    for outcome in ("conversions", "revenue"):
-        for users, base_rate in ((5_000, 0.08), (20_000, 0.03), (20_000, 0.08)):
-            for effect in (0.0, 0.1):
-                shop = Shop(base_rate=base_rate, effect=effect)
-                looks = once(shop, users, outcome, count=count, seed=SEED)
-                is_met = COVERS[0] <= looks.covered <= COVERS[1]
-                is_met &= bool(effect) or looks.helps <= FALSE_HELP
-                yield (
-                    f"| {outcome} | {users:,} | {base_rate:.0%} | {effect:+.0%} | "
-                    f"{looks.covered:.1%} | {looks.above:.1%} | {looks.helps:.1%} | "
-                    f"{looks.narrower:.1%} | {_target(is_met)} |",
-                    is_met,
-                )
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|---|", True
+    shop, games = Population.of_shop, Population.of_games
+    sizes = ((5_000, 0.08), (20_000, 0.03), (20_000, 0.08))
+    campaigns = [
+        (outcome, users, shop(base_rate, effect=effect))
+        for outcome in ("conversions", "revenue")
+        for users, base_rate in sizes
+        for effect in (0.0, 0.1)
+    ]
+    campaigns += [
+        ("conversions", 5_000, games(effect=effect)) for effect in (0.0, -0.1)
+    ]
+    for outcome, users, population in campaigns:
+        looks = once(population, users, outcome, count=count, seed=SEED)
+        is_met = COVERS[0] <= looks.covered <= COVERS[1]
+        is_met &= bool(population.effect) or looks.helps <= FALSE_HELP
+        yield (
+            f"| {population.name} | {outcome} | {users:,} | "
+            f"{population.base_rate:.0%} | "
+            f"{population.effect:+.0%} | {looks.covered:.1%} | {looks.above:.1%} | "
+            f"{looks.helps:.1%} | {looks.narrower:.1%} | {_target(is_met)} |",
+            is_met,
+        )
 
 
 def weekly_looks(count: int) -> Iterator[tuple[str, bool]]:
@@ -280,7 +319,7 @@ def weekly_looks(count: int) -> Iterator[tuple[str, bool]]:
     ]  # fmt: skip
     for name, sizes in growths.items():
         for outcome, effect, share in scenarios:
-            shop = Shop(base_rate=0.08, effect=effect)
+            shop = Population.of_shop(0.08, effect=effect)
             looks = weekly(shop, sizes, outcome, count=count, seed=SEED, share=share)
             is_met = looks.covered >= COVERS_ALWAYS
             is_met &= bool(effect) or looks.helps <= FALSE_HELP
@@ -302,22 +341,22 @@ def widths(count: int) -> Iterator[tuple[str, bool]]:
     """Yield lines of how much narrower the covariate makes intervals."""
     yield "| ROC AUC | base rate | explained | narrower | | target |", True
     yield "|--:|--:|--:|--:|---|---|", True
-    for spread, base_rate, note in (
-        (_SPREAD, 0.08, "as the demo's shop ranks"),
-        (2.0, 0.08, ""),
-        (3.0, 0.08, ""),
-        (_SPREAD, 0.3, ""),
-        (2.0, 0.3, ""),
-        (3.0, 0.3, ""),
+    shop = Population.of_shop
+    for population, note, is_gated in (
+        (shop(0.08), "as the demo's shop ranks", False),
+        (shop(0.08, spread=2.0), "", False),
+        (shop(0.08, spread=3.0), "", False),
+        (shop(0.3), "", False),
+        (shop(0.3, spread=2.0), "", False),
+        (shop(0.3, spread=3.0), "", False),
+        (Population.of_games(), "who leaves the demo's games", True),
     ):
-        shop = Shop(base_rate=base_rate, spread=spread)
-        p = shop.probabilities
-        explained = p.var() / (p.mean() * (1 - p.mean()))
-        looks = once(shop, 20_000, "conversions", count=count, seed=SEED)
-        is_met = not note or looks.narrower >= NARROWER
+        looks = once(population, 20_000, "conversions", count=count, seed=SEED)
+        is_met = not is_gated or looks.narrower >= NARROWER
         yield (
-            f"| {shop.roc_auc:.2f} | {base_rate:.0%} | {explained:.1%} | "
-            f"{looks.narrower:.1%} | {note} | {_target(is_met)} |",
+            f"| {population.roc_auc:.2f} | {population.base_rate:.0%} | "
+            f"{population.explained:.1%} | {looks.narrower:.1%} | {note} | "
+            f"{_target(is_met)} |",
             is_met,
         )
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from benchmarks.lift import Shop, draw, once, weekly
+from benchmarks.lift import Population, draw, once, weekly
 from propensity.learning import lift
 from propensity.learning.lift import Sums
 
@@ -30,7 +30,7 @@ class TestIntervals:
     @pytest.mark.parametrize("effect", [0.0, 0.1])
     def test_cover_the_truth_in_95_of_100_campaigns(self, outcome, effect):
         """Three standard errors of 1,000 campaigns are 2.1 percentage points."""
-        shop = Shop(base_rate=0.08, effect=effect)
+        shop = Population.of_shop(0.08, effect=effect)
 
         looks = once(shop, 20_000, outcome, count=CAMPAIGNS, seed=1)
 
@@ -40,7 +40,9 @@ class TestIntervals:
         "outcome", ["conversions", pytest.param("revenue", marks=pytest.mark.long)]
     )
     def test_seldom_say_that_nothing_helps_though_looked_at_weekly(self, outcome):
-        looks = weekly(Shop(base_rate=0.03), [2_000] * 26, outcome, count=200, seed=2)
+        looks = weekly(
+            Population.of_shop(0.03), [2_000] * 26, outcome, count=200, seed=2
+        )
 
         assert looks.helps <= 0.025
         assert looks.covered >= 0.95
@@ -48,12 +50,14 @@ class TestIntervals:
 
     def test_do_not_flatter_a_campaign_by_a_lucky_control_group(self):
         """With 14 conversions in the control group a normal interval errs in 4%."""
-        looks = once(Shop(base_rate=0.03), 5_000, "conversions", count=1_500, seed=3)
+        looks = once(
+            Population.of_shop(0.03), 5_000, "conversions", count=1_500, seed=3
+        )
 
         assert looks.above <= 0.035
 
     def test_find_an_effect(self):
-        shop = Shop(base_rate=0.1, effect=0.3)
+        shop = Population.of_shop(0.1, effect=0.3)
 
         looks = weekly(shop, [5_000] * 12, "conversions", count=200, seed=4)
 
@@ -62,7 +66,7 @@ class TestIntervals:
     @pytest.mark.parametrize("spread", [1.0, 2.0, 3.0])
     def test_are_narrower_by_what_the_probability_explains(self, spread):
         """By the standard result: a width falls by one less sqrt(1 - r2)."""
-        shop = Shop(base_rate=0.3, spread=spread)
+        shop = Population.of_shop(0.3, spread=spread)
         p = shop.probabilities
         explained = p.var() / (p.mean() * (1 - p.mean()))
 
@@ -72,7 +76,7 @@ class TestIntervals:
 
     def test_are_at_least_a_fifth_narrower_where_the_probability_ranks_well(self):
         looks = once(
-            Shop(base_rate=0.3, spread=2.0), 5_000, "conversions", count=300, seed=6
+            Population.of_shop(0.3, spread=2.0), 5_000, "conversions", count=300, seed=6
         )
 
         assert looks.narrower >= 0.2
@@ -137,7 +141,7 @@ class TestAdjustment:
 
     def test_treats_many_campaigns_at_once_as_one_by_one(self):
         generator = np.random.default_rng(0)
-        groups = draw(generator, Shop(base_rate=0.2), 2_000, count=3)
+        groups = draw(generator, Population.of_shop(0.2), 2_000, count=3)
         many = compared(*(group.conversions for group in groups))
 
         for at in range(3):
@@ -154,7 +158,7 @@ class TestAdjustment:
 class TestRatio:
     def test_agrees_with_the_difference_about_its_sign(self):
         generator = np.random.default_rng(1)
-        groups = draw(generator, Shop(base_rate=0.1, effect=0.2), 20_000, count=500)
+        groups = draw(generator, Population.of_shop(0.1, effect=0.2), 20_000, count=500)
         result = compared(*(group.conversions for group in groups))
 
         differ = (result.ratio.low > 0) != (result.difference.low > 0)
@@ -164,7 +168,7 @@ class TestRatio:
     def test_covers_the_truth(self):
         generator = np.random.default_rng(2)
         groups = draw(
-            generator, Shop(base_rate=0.1, effect=0.2), 20_000, count=CAMPAIGNS
+            generator, Population.of_shop(0.1, effect=0.2), 20_000, count=CAMPAIGNS
         )
         ratio = compared(*(group.conversions for group in groups)).ratio
 
