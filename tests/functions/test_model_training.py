@@ -16,10 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from google.cloud import bigquery
 from sklearn.compose import ColumnTransformer
 
-from local.exports import ga4_schema
 from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
 from propensity.edges.columns import record
@@ -28,6 +26,7 @@ from propensity.statements import statement
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
 from tests.shop import WEEK
+from tests.usecases.ga4_purchase.exports import load_day
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
@@ -349,44 +348,26 @@ class TestFailures:
         assert "60 days" in message
         assert str(FIRST) in message
 
-    def test_of_a_missing_export(self, serving):
-        """424 names the dataset that is not there."""
-        source = f"{serving.settings.project}.nobody_made_this.events_*"
-        with view_of(serving, f"SELECT * FROM `{source}`"):
+    @pytest.mark.parametrize(
+        ("sql", "missing"),
+        [
+            ("SELECT * FROM `PROJECT.nobody_made_this.events_*`", "nobody_made_this"),
+            (None, "ga_events"),
+        ],
+        ids=["export", "view"],
+    )
+    def test_of_what_is_not_there(self, serving, sql, missing):
+        """424 names the export's dataset, or the view that set-up makes."""
+        text = sql and sql.replace("PROJECT", serving.settings.project)
+        with view_of(serving, text):
             message = self.failed(serving, status=424, error="missing_table")
 
-        assert "nobody_made_this" in message
-
-    def test_of_a_missing_view(self, serving):
-        """424 names the view that set-up makes."""
-        with view_of(serving, None):
-            message = self.failed(serving, status=424, error="missing_table")
-
-        assert "ga_events" in message
+        assert missing in message
 
     def test_of_a_changed_export(self, serving, workplace):
         """A column that the export no longer has is 409, and named."""
-        [(name, rows), *_] = shop.shards(shop.weekly(FIRST, 1, users=3))
-        rows = rows.drop_columns(["geo"])
-        file = io.BytesIO()
-        pq.write_table(rows, file)
-        file.seek(0)
-        options = bigquery.ParquetOptions()
-        options.enable_list_inference = True
-        with workplace.bigquery.client() as client:
-            client.load_table_from_file(
-                file,
-                f"{workplace.ga4_dataset}.{name}",
-                job_config=bigquery.LoadJobConfig(
-                    source_format="PARQUET",
-                    parquet_options=options,
-                    schema=[
-                        column
-                        for column in ga4_schema.bigquery_schema()
-                        if column.name != "geo"
-                    ],
-                ),
-            ).result()
+        [(_, rows), *_] = shop.shards(shop.weekly(FIRST, 1, users=3))
+        load_day(workplace, FIRST, rows.drop_columns(["geo"]))
         project = serving.settings.project
         view = statement("ga_events").replace(
             "`events_*`", f"`{project}.{workplace.ga4_dataset}.events_*`"

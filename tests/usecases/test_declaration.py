@@ -26,6 +26,7 @@ threshold = 0.5
 
 [parameters]
 label_event = "purchase"
+user_column = "user_pseudo_id"
 
 [event_params]
 coupon = "STRING"
@@ -175,7 +176,7 @@ class TestProblems:
         """A second mistake is not hidden by the first."""
         text = TOML.replace('"category"', '"text"').replace("= 60", "= 0")
 
-        assert [problem.line for problem in declaration.problems(text)] == [4, 19]
+        assert [problem.line for problem in declaration.problems(text)] == [4, 20]
 
     @pytest.mark.parametrize(
         "key",
@@ -240,7 +241,7 @@ class TestProblems:
         )
 
         assert "coupon and Coupon would be one column" in problem.message
-        assert problem.line == 13
+        assert problem.line == 14
 
     def test_take_trees_that_need_no_truth_where_events_are_scored(self):
         """And nowhere else: of users they would know nothing."""

@@ -15,32 +15,7 @@ from propensity.errors import RequestError, UseCaseError
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.usecases import Candidate, UseCase
-
-TOML = """
-title = "t"
-outcome = "o"
-entity = "user_id"
-lookback_days = 60
-horizon_days = 7
-threshold = 0.5
-
-[parameters]
-user_column = "user_pseudo_id"
-label_event = "purchase"
-
-[features]
-recency_days = "number"
-country = "category"
-
-[baseline]
-feature = "recency_days"
-ascending = true
-
-[[candidates]]
-name = "lr"
-algorithm = "LogisticRegression"
-parameters = {C = 0.5}
-"""
+from tests.usecases.test_declaration import TOML
 
 
 def parsed() -> UseCase:
@@ -110,9 +85,9 @@ class TestParse:
         use_case = parsed()
 
         assert list(use_case.features) == ["recency_days", "country"]
-        assert use_case.candidates == [
-            Candidate("lr", "LogisticRegression", {"C": 0.5})
-        ]
+        assert use_case.candidates[0] == Candidate(
+            "lr", "LogisticRegression", {"C": 0.5}
+        )
         assert use_case.baseline.ascending
         assert (use_case.lookback_days, use_case.horizon_days, use_case.threshold) == (
             60,
@@ -122,10 +97,12 @@ class TestParse:
 
     def test_names_every_mistake_by_file_and_line(self):
         """What is wrong is refused when it is read, not in training."""
-        text = TOML.replace("= 0.5", "= 1.5").replace('"category"', '"text"')
+        text = TOML.replace("threshold = 0.5", "threshold = 1.5").replace(
+            '"category"', '"text"'
+        )
         place = r"propensity/usecases/toy/usecase\.toml"
 
-        with pytest.raises(UseCaseError, match=rf"(?s){place}:7: .*{place}:15: "):
+        with pytest.raises(UseCaseError, match=rf"(?s){place}:6: .*{place}:20: "):
             usecases.parse("toy", text)
 
 
@@ -211,15 +188,6 @@ class TestWindow:
         assert own.worded(Settings(project="p")) == own.worded(same) == own
         assert worded.title == "sign_up within the horizon"
         assert worded.outcome == "have the event sign_up"
-
-    def test_waits_for_the_truth_where_a_row_is_an_event(self):
-        """Figures of a day are final once its last event without a truth is unknown."""
-        text = TOML.replace("[features]", '[stream]\nscored = ["payment"]\n[features]')
-        use_case = usecases.parse("toy", text)
-        settings = Settings(project="p", truth_delay_days=0, settle_days=3)
-
-        assert use_case.scores_events
-        assert use_case.timeframe(settings).settle_days == 0
 
     def test_measures_time_by_the_use_case_and_the_settings(self):
         """Lookback and horizon are the use case's, the wait is the deployment's."""

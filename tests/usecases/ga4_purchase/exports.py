@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from datetime import date
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.cloud import bigquery
 
 from local.exports import ga4_schema
 from propensity import usecases
@@ -68,6 +72,29 @@ class Export:
         ).to_pylist()
         assert {row["weight"] for row in rows} <= {1.0}
         return {(row["as_of"], row["user_id"]): row["label"] for row in rows}
+
+
+def load_day(place: Any, day: date, table: pa.Table) -> None:
+    """Load a day's table as it is, whatever its rows and columns are."""
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    file.seek(0)
+    known = {column.name: column for column in ga4_schema.bigquery_schema()}
+    options = bigquery.ParquetOptions()
+    options.enable_list_inference = True
+    with place.bigquery.client() as client:
+        client.load_table_from_file(
+            file,
+            f"{place.ga4_dataset}.events_{day:%Y%m%d}",
+            job_config=bigquery.LoadJobConfig(
+                source_format="PARQUET",
+                parquet_options=options,
+                schema=[
+                    known.get(name, bigquery.SchemaField(name, "STRING"))
+                    for name in table.column_names
+                ],
+            ),
+        ).result()
 
 
 def typed(kind: str, value: object) -> dict[str, Any]:

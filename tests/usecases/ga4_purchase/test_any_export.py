@@ -5,7 +5,6 @@ what pandas makes of them.
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -13,14 +12,12 @@ from datetime import date
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
-from google.cloud import bigquery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.exports import ga4_rows, ga4_schema
+from local.exports import ga4_rows
 from tests import shop
 from tests.conftest import new_workplace
 from tests.shop import DAY, event, microseconds, purchase
@@ -32,6 +29,7 @@ from tests.usecases.ga4_purchase.exports import (
     SCHEMA,
     Export,
     ago,
+    load_day,
 )
 
 MOMENTS = st.one_of(
@@ -128,29 +126,6 @@ class TestPointInTime:
             seen = [features.get(f"{name}/{number}") for name in range(4)]
             same = [row and {**row, "user_id": None} for row in seen]
             assert same[1:] == same[:1] * 3, number
-
-
-def load_day(place: Any, day: date, table: pa.Table) -> None:
-    """Load a day's table as it is, whatever its rows and columns are."""
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    file.seek(0)
-    known = {column.name: column for column in ga4_schema.bigquery_schema()}
-    options = bigquery.ParquetOptions()
-    options.enable_list_inference = True
-    with place.bigquery.client() as client:
-        client.load_table_from_file(
-            file,
-            f"{place.ga4_dataset}.events_{day:%Y%m%d}",
-            job_config=bigquery.LoadJobConfig(
-                source_format="PARQUET",
-                parquet_options=options,
-                schema=[
-                    known.get(name, bigquery.SchemaField(name, "STRING"))
-                    for name in table.column_names
-                ],
-            ),
-        ).result()
 
 
 class TestTimes:

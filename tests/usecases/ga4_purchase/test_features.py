@@ -109,109 +109,79 @@ class TestCategories:
         assert {features["moved"][name] for name in CATEGORIES} == {"new"}
 
 
+# What purchases come to, by user: each is one trap.
+PURCHASES = {
+    # Rows equal in every field are one event.
+    "exported twice": {
+        "events": 2, "view_items": 1, "purchases": 1, "revenue": 12.5, "items": 1,
+    },
+    # A reloaded thank-you page is no purchase, even on another day.
+    "reloads": {
+        "purchases": 1, "purchase_days": 1, "purchases_7d": 0, "revenue": 20,
+        "items": 1, "purchase_recency_days": 30, "active_days": 3,
+    },
+    # One transaction in two events of different amounts is one, worth both.
+    "split": {"purchases": 1, "revenue": 25.25, "items": 5, "distinct_items": 2},
+    # Two purchases that share Google's placeholder are told apart by time.
+    "no id": {"purchases": 2, "revenue": 6},
+    "empty id": {"purchases": 2, "revenue": 6},
+    "unset": {"purchases": 2, "revenue": 6},
+    # A refund counts by its size, whatever its sign, and lessens no revenue.
+    "refunded": {"purchases": 1, "revenue": 100, "refunds": 3, "refund_value": 50},
+    # Money is decimal: a tenth and two tenths are three.
+    "cents": {"revenue": 0.3, "mean_order_value": 0.15},
+    # An unknown amount is not nothing, and a refund makes no amount known.
+    **dict.fromkeys(
+        ("no ecommerce", "no ecommerce, refunded"),
+        {"purchases": 1, "mean_order_value": None, "revenue": 0,
+         "largest_day_revenue": 0},
+    ),
+    # A revenue that is no amount of money is left out; the purchase counts.
+    "negative": {"purchases": 1, "revenue": -5},
+    "nan": {"purchases": 1, "revenue": 0},
+    "huge": {"purchases": 1, "revenue": 0},
+    "nearly huge": {"purchases": 2, "revenue": 0},
+    # A purchase without items is a purchase; of absurd quantities none is added.
+    "no items": {"purchases": 1, "items": 0},
+    "many items": {"items": 2, "distinct_items": 3},
+}  # fmt: skip
+
+
 class TestPurchases:
-    def test_exported_twice_count_once(self, features):
-        """Rows equal in every field are one event."""
-        row = features["exported twice"]
+    @pytest.mark.parametrize("user", PURCHASES)
+    def test_come_to_what_was_bought(self, features, user):
+        """Whatever is sent twice, split, refunded, absurd or missing."""
+        expected = PURCHASES[user]
 
-        assert (row["events"], row["view_items"], row["purchases"]) == (2, 1, 1)
-        assert (row["revenue"], row["items"]) == (12.5, 1)
+        assert {name: features[user][name] for name in expected} == expected
 
-    def test_count_once_however_often_the_page_is_reloaded(self, features):
-        """A reloaded thank-you page is no purchase, even on another day."""
-        row = features["reloads"]
 
-        assert (row["purchases"], row["purchase_days"], row["purchases_7d"]) == (
-            1,
-            1,
-            0,
-        )
-        assert (row["revenue"], row["items"]) == (20, 1)
-        assert row["purchase_recency_days"] == 30
-        assert row["active_days"] == 3
-
-    def test_split_over_several_events_count_all_parts(self, features):
-        """One transaction in two events of different amounts is one, worth both."""
-        row = features["split"]
-
-        assert (row["purchases"], row["revenue"]) == (1, 25.25)
-        assert (row["items"], row["distinct_items"]) == (5, 2)
-
-    @pytest.mark.parametrize("user", ["no id", "empty id", "unset"])
-    def test_without_an_id_are_told_apart_by_time(self, features, user):
-        """Two purchases that share Google's placeholder are two."""
-        assert features[user]["purchases"] == 2
-        assert features[user]["revenue"] == 6
-
-    def test_are_apart_from_refunds(self, features):
-        """A refund counts by its size, whatever its sign, and lessens no revenue."""
-        row = features["refunded"]
-
-        assert (row["purchases"], row["revenue"]) == (1, 100)
-        assert (row["refunds"], row["refund_value"]) == (3, 50)
-
-    def test_have_exact_revenue(self, features):
-        """Money is decimal: a tenth and two tenths are three."""
-        assert features["cents"]["revenue"] == 0.3
-        assert features["cents"]["mean_order_value"] == 0.15
-
-    @pytest.mark.parametrize("user", ["no ecommerce", "no ecommerce, refunded"])
-    def test_of_unknown_amounts_alone_have_no_mean(self, features, user):
-        """Unknown is not nothing, and a refund makes no amount known."""
-        assert features[user]["purchases"] == 1
-        assert features[user]["mean_order_value"] is None
-        assert features[user]["revenue"] == features[user]["largest_day_revenue"] == 0
-
-    @pytest.mark.parametrize(
-        ("user", "revenue"),
-        [("negative", -5), ("nan", 0), ("huge", 0), ("nearly huge", 0)],
-    )
-    def test_of_absurd_revenue_break_nothing(self, features, user, revenue):
-        """A revenue that is no amount of money is left out; the purchase counts."""
-        assert features[user]["revenue"] == revenue
-        assert features[user]["purchases"] >= 1
-
-    def test_may_lack_ecommerce_and_items(self, features):
-        """A purchase without money or items is a purchase."""
-        assert features["no ecommerce"]["purchases"] == 1
-        assert features["no ecommerce"]["revenue"] == 0
-        assert features["no items"]["items"] == 0
-        assert features["many items"]["items"] == 2
-        assert features["many items"]["distinct_items"] == 3
+# The same of events in the shapes of Google's public samples.
+WILD = {
+    # Empty parameters, records and items change no figure.
+    "wild": {"events": 9, "sessions": 2, "purchases": 1, "revenue": 30, "items": 0},
+    # A euro, a pound and a dollar are no three of anything: they add up in dollars.
+    "travels": {"purchases": 3, "revenue": 125 + 150 + 100},
+    "refunds abroad": {"refund_value": 12.5},
+    # A reload on another day is worth other dollars: the first count.
+    "rate moved": {"purchases": 1, "revenue": 125},
+    # An amount without dollars is taken as it is.
+    "no rate": {"revenue": 100},
+}
 
 
 class TestSeenInTheWild:
-    def test_nobody_is_no_user(self, features):
-        """Events without consent, or with a placeholder, are of no user, not of one."""
+    def test_nobody_is_no_user(self, features, labels):
+        """Events without consent, or with a placeholder, are of no user, not of one;
+        a purchase of nobody is nobody's label."""
         assert not {None, "", "None", "(not set)", "(data deleted)"} & {*features}
-
-    def test_nobody_converts(self, labels):
-        """A purchase of nobody is nobody's label."""
         assert labels
         assert all(labels.keys())
 
-    def test_shapes_of_the_samples_are_read(self, features):
-        """Empty parameters, records and items change no figure."""
-        row = features["wild"]
-
-        assert (row["events"], row["sessions"], row["purchases"]) == (9, 2, 1)
-        assert (row["revenue"], row["items"]) == (30, 0)
-
-    def test_several_currencies_add_up_in_dollars(self, features):
-        """A euro, a pound and a dollar are no three of anything."""
-        row = features["travels"]
-
-        assert (row["purchases"], row["revenue"]) == (3, 125 + 150 + 100)
-        assert features["refunds abroad"]["refund_value"] == 12.5
-
-    def test_a_reload_at_another_rate_counts_once(self, features):
-        """The same charge on another day is worth other dollars: the first count."""
-        row = features["rate moved"]
-
-        assert (row["purchases"], row["revenue"]) == (1, 125)
-
-    def test_an_amount_without_dollars_is_taken_as_it_is(self, features):
-        assert features["no rate"]["revenue"] == 100
+    @pytest.mark.parametrize("user", WILD)
+    def test_shapes_of_the_samples_are_read(self, features, user):
+        """Whatever they lack, and in whichever currency they pay."""
+        assert {name: features[user][name] for name in WILD[user]} == WILD[user]
 
     def test_an_extract_with_integers_as_texts_gives_the_same(
         self, workplace, over, features, tmp_path
