@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 
@@ -121,24 +121,17 @@ class ChampionPointer:
         if stored is None:
             return None, 0
         content = object_of(stored, self.pointer)
-        # A later deploy may have added fields.
-        known = fields(Champion)
-        needed = (field.name for field in known if field.default is MISSING)
-        if lacking := [name for name in needed if name not in content]:
+        names = [field.name for field in fields(Champion)]
+        if lacking := [name for name in names if name not in content]:
             raise ArtifactError(
                 f"{self.pointer} is not a champion pointer: it lacks "
                 f"{', '.join(lacking)}"
             )
-        names = {field.name for field in known} & set(content)
+        # A later deploy may have added fields.
         champion = Champion(**{name: content[name] for name in names})
         if not _is_sound(champion):
             raise ArtifactError(f"{self.pointer} names no version: {content}")
-        # Old pointers have no `earlier`, only the previous version.
-        earlier = champion.earlier or (champion.previous,)
-        champion = replace(
-            champion,
-            earlier=tuple(number for number in earlier if number is not None),
-        )
+        champion = replace(champion, earlier=tuple(champion.earlier))
         return champion, stored.generation
 
     def promote(

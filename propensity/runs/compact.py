@@ -21,7 +21,6 @@ from propensity.registry.versions import Registry
 from propensity.runs.watermark import (
     EPOCH,
     Step,
-    Watermark,
     read_watermark,
     write_watermark,
 )
@@ -107,25 +106,8 @@ def first_kept_month(settings: Settings, today: date) -> date:
 
 
 def prepare_view(warehouse: Warehouse, artifacts: Artifacts) -> None:
-    """
-    Create the view of the features, or replace its text with this version's.
-
-    After a compaction of a version without ``stream_users``, that table is built first.
-    """
-    watermark = read_watermark(artifacts)
-    if watermark.moment > EPOCH and watermark.users_since is None:
-        watermark = _rebuild_users(warehouse, watermark, at=watermark.moment)
-        write_watermark(artifacts, watermark)
-    warehouse.replace_view(VIEW, view_of(warehouse, watermark.moment))
-
-
-def _rebuild_users(
-    warehouse: Warehouse, watermark: Watermark, *, at: datetime
-) -> Watermark:
-    """Rebuild ``stream_users``, and return the watermark with its first month."""
-    first = first_kept_month(warehouse.settings, at.date())
-    warehouse.execute(statement("rebuild_users"), {"first_month": first, "now": at})
-    return replace(watermark, users_since=first)
+    """Create the view of the features, or replace its text with this version's."""
+    warehouse.replace_view(VIEW, view_of(warehouse, read_watermark(artifacts).moment))
 
 
 def compact(run: Run) -> dict[str, Any]:
@@ -234,9 +216,10 @@ class _Compaction:
         first = first_kept_month(run.settings, run.began_at.date())
         if begins_forced or self.watermark.users_since != first:
             self._begin_step()
-            self.watermark = _rebuild_users(
-                run.warehouse, self.watermark, at=run.began_at
+            run.warehouse.execute(
+                statement("rebuild_users"), {"first_month": first, "now": run.began_at}
             )
+            self.watermark = replace(self.watermark, users_since=first)
             if not self.watermark.steps:
                 self._look(EPOCH if begins_forced else self.watermark.moment)
             self._store()

@@ -109,28 +109,6 @@ class TestServed:
             "publication_age_days": 9,
         }
 
-    def test_refuses_to_run_beside_another(self, served):
-        """A second run at the same time is answered 409."""
-        site, instance = served
-        now = datetime.now(UTC)
-        lease = Registry(site.artifacts, "stream").begin(
-            "compact",
-            date(1970, 1, 1),
-            run_id="other",
-            now=now,
-            duration=HOUR,
-            again=True,
-        )
-        try:
-            answer = requests.post(instance.url, json={}, timeout=DEADLINE_S)
-        finally:
-            Registry(site.artifacts, "stream").finish(lease, {}, at=now)
-
-        assert answer.status_code == 409
-        assert answer.json()["error"] == "run_in_progress"
-        assert answer.json()["retryable"] is True
-        assert run(instance)["repeated"] is False
-
     def test_does_what_is_asked_once_of_several_at_a_time(self, served):
         """Of several requests at once one runs, or they run one after another."""
         site, instance = served
@@ -156,16 +134,6 @@ class TestServed:
             row["bet_count"] for row in site.tiles() if row["user_id"] == "racing"
         ] == [5]
         assert view(site)["racing"] == features(events)["racing"]
-
-    @pytest.mark.parametrize(
-        ("body", "field"),
-        [(b"{", "body"), (b'{"days": 3}', "days"), (b'{"force": 1}', "force")],
-    )
-    def test_refuses_what_it_does_not_know(self, served, body, field):
-        """A request that cannot be understood names its field."""
-        answer = requests.post(served[1].url, data=body, timeout=DEADLINE_S)
-
-        assert (answer.status_code, answer.json()["field"]) == (400, field)
 
 
 class TestExports:
@@ -203,15 +171,6 @@ class TestExports:
             data = pq.read_table(io.BytesIO(site.artifacts.read(name).data))
             assert "Muster" not in str(data.to_pylist())
 
-    def test_hold_once_what_was_delivered_twice(self, site):
-        """Unlike the archive, which holds an event as often as it came."""
-        event = bet(event_time="2026-03-01T08:00:00Z")
-        for received in (NOW, NOW + DAY):
-            site.append(rows_of([event, event], received_at=received))
-            site.compact(received + HOUR)
-
-        assert exported(site) == identities([event])
-
     def test_come_once_a_day_is_over_though_nothing_came_since(self, site):
         """A day that was open when it was last looked at is exported later."""
         event = bet(event_time="2026-03-20T08:00:00Z")
@@ -240,7 +199,8 @@ class TestExports:
         assert exported(site) == identities(events)
 
     def test_are_made_anew_of_a_day_that_late_events_come_to(self, site):
-        """A day's files are replaced as a whole; other days' stay as they are."""
+        """A day's files are replaced as a whole; other days' stay as they are. Unlike
+        the archive they hold an event once, whenever it is delivered again."""
         events = [
             bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
         ]
@@ -249,7 +209,7 @@ class TestExports:
         names = site.artifacts.names("exports/")
         late = bet(event_id="late", event_time="2026-03-01T09:00:00Z")
 
-        site.append(rows_of([late], received_at=NOW + DAY))
+        site.append(rows_of([late, events[0]], received_at=NOW + DAY))
         site.compact(NOW + DAY)
 
         assert exported(site) == identities([*events, late])

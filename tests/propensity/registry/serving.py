@@ -21,6 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import PropensityError
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.loading import Serving
@@ -99,6 +100,7 @@ class Place:
             self.client.get_bucket(bucket.name), deadline_s=deadline_s
         )
         self.clock = ManualClock()
+        self.errors: list[PropensityError] = []
         self.proxy.asked.clear()
 
     def end(self) -> None:
@@ -107,6 +109,7 @@ class Place:
         self.proxy.rule = forward
 
     def champions(self, **changed: Any) -> Champions:
+        """Return what reads champions, and leaves what it tells in ``errors``."""
         artifacts = changed.pop("artifacts", self.artifacts)
         return Champions(
             artifacts,
@@ -115,6 +118,7 @@ class Place:
                 "ttl_s": TTL_S,
                 "clock": self.clock,
                 "threads": DaemonThreads("champion"),
+                "tell": self.errors.append,
                 **changed,
             },
         )

@@ -23,7 +23,6 @@ from propensity.edges.artifacts import sha256
 from propensity.errors import (
     ArtifactError,
     OldEpoch,
-    PropensityError,
     SchemaError,
     Unavailable,
 )
@@ -233,9 +232,8 @@ class TestChampions:
     def test_go_on_when_the_new_one_is_corrupt(self, place):
         """Bytes that are not those recorded take nobody's place. It is told once,
         however often it is tried, and what is put right serves after another while."""
-        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(tell=errors.append)
+        champions = place.champions()
         before = champions.state(USE_CASE).champion
         version = place.enthrone(labels=(1, 1, 0, 0))
         right = place.corrupt(version)
@@ -245,7 +243,7 @@ class TestChampions:
         assert all(state.champion is before for state in after)
         assert [state.refused for state in after] == [version] * 3
         assert place.asked_of(place.model(version)) == reads + 3
-        [error] = errors
+        [error] = place.errors
         assert isinstance(error, ArtifactError)
         assert "version 1 is refused" in error.message
         assert "version 0 serves in its place" in error.message
@@ -256,9 +254,8 @@ class TestChampions:
     def test_of_which_one_cannot_be_read_today_go_on(self, place):
         """Bytes that are those recorded, and that today's libraries cannot read, are
         refused like others."""
-        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(tell=errors.append)
+        champions = place.champions()
         before = champions.state(USE_CASE).champion
         version = place.publish()
         place.overwrite(place.model(version), b"as recorded, but no pickle")
@@ -270,38 +267,36 @@ class TestChampions:
         place.promote(version)
 
         assert after_a_while(place, champions).champion is before
-        [error] = errors
+        [error] = place.errors
         assert "libraries" in error.message
 
     @pytest.mark.parametrize("pointer", [b"", b"[]", b'{"version": "0 OR TRUE"}'])
     def test_go_on_when_the_pointer_is_damaged(self, place, pointer):
         """Whoever writes nonsense there stops nothing."""
-        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(tell=errors.append)
+        champions = place.champions()
         before = champions.state(USE_CASE)
-        place.overwrite(f"models/{USE_CASE.name}/champion.json", pointer)
+        place.overwrite(place.registry.pointer, pointer)
 
         assert after_a_while(place, champions) is before
-        [error] = errors
+        [error] = place.errors
         assert isinstance(error, ArtifactError)
 
     def test_follow_no_pointer_of_a_lower_epoch(self, place):
         """An old pointer, put back by whatever means, or none at all, changes nothing
         until there is one of a higher epoch."""
-        errors: list[PropensityError] = []
         place.enthrone()
-        pointer = f"models/{USE_CASE.name}/champion.json"
+        pointer = place.registry.pointer
         old = place.artifacts.read(pointer).data
         place.enthrone()
-        champions = place.champions(tell=errors.append)
+        champions = place.champions()
         before = champions.state(USE_CASE)
         newest = place.artifacts.read(pointer).data
         place.overwrite(pointer, old)
         assert [after_a_while(place, champions) for _ in range(2)] == [before] * 2
         place.artifacts.delete(pointer)
         assert [after_a_while(place, champions) for _ in range(2)] == [before] * 2
-        assert [type(error) for error in errors] == [OldEpoch, OldEpoch]
+        assert [type(error) for error in place.errors] == [OldEpoch, OldEpoch]
         place.overwrite(pointer, newest)
         assert after_a_while(place, champions).champion is before.champion
         place.promote(0)
@@ -310,14 +305,13 @@ class TestChampions:
 
     def test_go_on_when_the_bucket_fails(self, place, hasty):
         """A service that is down does not stop who has a model."""
-        errors: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions(artifacts=hasty, tell=errors.append)
+        champions = place.champions(artifacts=hasty)
         before = champions.state(USE_CASE)
         place.proxy.rule = lambda _: 503
 
         assert after_a_while(place, champions) is before
-        [error] = errors
+        [error] = place.errors
         assert isinstance(error, Unavailable)
 
     def test_that_cannot_be_loaded_at_first_are_an_error(self, place):
@@ -352,16 +346,15 @@ class TestChampions:
     def test_fall_back_at_first_to_what_served_before(self, place):
         """A fresh instance whose champion is corrupt serves the newest version that
         served before and is sound, and says so; it goes on to try."""
-        errors: list[PropensityError] = []
         for _ in range(4):
             place.enthrone()
         right = place.corrupt(3)
         place.corrupt(2)
-        champions = place.champions(tell=errors.append)
+        champions = place.champions()
         first = champions.state(USE_CASE)
 
         assert (first.champion.version, first.refused, first.epoch) == (1, 3, 3)
-        [error] = errors
+        [error] = place.errors
         assert "version 3 is refused as champion" in error.message
         assert "version 1 serves in its place" in error.message
         place.overwrite(place.model(3), right)

@@ -9,7 +9,6 @@ what one clean SQL computation says.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -71,32 +70,6 @@ class TestUsers:
         assert empty.users() == users
         assert empty.features() == expected(events)
 
-    @pytest.mark.parametrize(
-        "by", ["set-up", pytest.param("compaction", marks=pytest.mark.long)]
-    )
-    def test_are_made_of_the_tiles_of_an_earlier_version(self, empty, by):
-        """A deployment that has compacted before there were such rows loses nothing."""
-        events = [bet(user_id=f"u{n}") for n in range(3)]
-        empty.append(rows_of(events, received_at=NOW))
-        empty.compact(NOW)
-        empty.warehouse.execute("DELETE FROM stream_users WHERE TRUE")
-        stored = empty.artifacts.read(WATERMARK)
-        note = {"watermark": json.loads(stored.data)["watermark"], "open_days": {}}
-        empty.artifacts.replace(
-            WATERMARK,
-            json.dumps(note).encode(),
-            generation=stored.generation,
-        )
-
-        if by == "set-up":
-            compact.prepare_view(empty.warehouse, empty.artifacts)
-        else:
-            empty.compact(NOW + DAY)
-
-        assert empty.features() == expected(events)
-        empty.compact(NOW + 2 * DAY)
-        assert empty.features() == expected(events)
-
     def test_forget_what_tiles_are_not_kept_of(self, empty):
         """A month whose tiles have expired leaves the sums, and never comes back."""
         kept = {"PROPENSITY_RETENTION_DAYS": "stream_features_daily=60"}
@@ -115,13 +88,6 @@ class TestUsers:
 
         assert first == 2  # January's have expired on the second of March
         assert then == 1
-
-    def test_of_a_fresh_deployment_are_none(self, empty):
-        """Set-up computes nothing where nothing was compacted."""
-        compact.prepare_view(empty.warehouse, empty.artifacts)
-
-        assert empty.users() == []
-        assert empty.artifacts.find(WATERMARK) is None
 
 
 class TestSteps:

@@ -162,6 +162,9 @@ class TestRequests:
             ({"force": "yes"}, "force"),
             ({"force": 1}, "force"),
             ({"as_off": "2026-03-02"}, "as_off"),
+            # Of two nobody knows which one was meant.
+            (b'{"as_of": "2026-02-16", "force": true, "as_of": "2026-02-23"}', "as_of"),
+            (b'{"force": true, "force": true}', "force"),
         ],
     )
     def test_that_cannot_be_understood_are_refused(self, function, body, field):
