@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from propensity import tables
@@ -23,8 +26,9 @@ def published(
     version: int = 0,
     use_case: str = "ga4_purchase",
     scored_at: datetime = datetime(2026, 3, 2, tzinfo=UTC),
+    values: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    """Add a publication to the history."""
+    """Add a publication to the history; ``values`` are what users are worth."""
     rows = [
         {
             "use_case": use_case,
@@ -34,6 +38,7 @@ def published(
             "percentile": 50,
             "model_version": version,
             "scored_at": scored_at,
+            "expected_value": Decimal(str(values[user])) if user in values else None,
         }
         for user, probability in probabilities.items()
     ]

@@ -14,12 +14,12 @@ from propensity.learning import campaign
 from propensity.learning.campaign import Week
 from tests import shop
 from tests.functions.conftest import Place
+from tests.functions.evaluated import MONDAY
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
 
-MONDAY = date(2026, 3, 2)
 SECOND = MONDAY + WEEK
 TREATED = [f"t{n}" for n in range(30)]
 HELD_OUT = [f"c{n}" for n in range(30)]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -115,12 +114,6 @@ class TestVersion:
         assert b"card_fraud" in page
         assert b"alert" in page
 
-    def test_is_answered_from_its_lease(self, trained):
-        """The same as-of date trains nothing anew unless it is forced."""
-        shop, answer = trained
-
-        assert shop.train() == {**answer, "repeated": True}
-
 
 class TestWithoutTruths:
     def test_trains_what_needs_none(self, shop, cards):
@@ -227,23 +220,6 @@ class TestGate:
         assert not answer["promoted"]
         assert "pinned" in answer["verdict"]
         assert shop.champion() == 0
-
-    @pytest.mark.long
-    def test_gives_each_of_two_trainers_its_version(self, shop):
-        """Two at once, of two as-of dates: two versions, each whole, one serves."""
-        # With frauds so many that no fold lacks them: a warning that is caught in one
-        # thread is not in another.
-        stored(shop.warehouse, drawn(1_500, share=0.3))
-        with ThreadPoolExecutor(2) as pool:
-            futures = [
-                pool.submit(shop.place.run, "model_training", as_of, use_case=NAME)
-                for as_of in (FIRST, FIRST + DAY)
-            ]
-        versions = sorted(future.result()["model_version"] for future in futures)
-
-        assert versions == [0, 1]
-        assert [row["model_version"] for row in shop.recorded()] == [0, 1]
-        assert shop.champion() in versions
 
 
 class TestPointInTime:

@@ -176,14 +176,26 @@ class TestMaturity:
         }
 
     @pytest.mark.runs
-    @pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.long)])
-    def test_is_of_the_publication_that_stands(self, monday, scores, version):
+    @pytest.mark.parametrize(
+        ("version", "began"),
+        [
+            (0, DAY),
+            (0, -timedelta(minutes=1)),
+            pytest.param(1, DAY, marks=pytest.mark.long),
+        ],
+        ids=["the same version", "begun before", "another version"],
+    )
+    def test_is_of_the_publication_that_stands(self, monday, scores, version, began):
         """A week that was repaired and published again is evaluated again, once, and
-        nothing stays of the probabilities that were replaced."""
+        nothing stays of the probabilities that were replaced.
+
+        Defect: 03 made a week final while a run of 01 that had begun before it was
+        still to replace the publication; no run looked again."""
         for day in (MONDAY + WEEK, MONDAY + 2 * WEEK):
             monday.run("model_evaluation", day)
         [before, *_] = evaluations(monday)
-        republish(monday, MONDAY, scores, version=version, scored_at=datetime.now(UTC))
+        scored_at = before["evaluated_at"] + began
+        republish(monday, MONDAY, scores, version=version, scored_at=scored_at)
         again = monday.run("model_evaluation", MONDAY + 2 * WEEK)
         once_more = monday.run("model_evaluation", MONDAY + 2 * WEEK)
 
@@ -194,28 +206,8 @@ class TestMaturity:
         [after] = [row for row in evaluations(monday) if row["week"] == MONDAY]
         assert (after["status"], after["model_version"]) == ("final", version)
         assert after["mean_probability"] == before["mean_probability"] / 2
+        assert after["prediction_scored_at"] == scored_at
         assert after["provisional_log_odds"] is None
-
-    @pytest.mark.runs
-    def test_is_of_what_was_published_by_a_run_that_had_begun_before(
-        self, monday, scores
-    ):
-        """Defect: 03 read a publication and made its week final, while a run of 01 that
-        had begun before it was still to replace it; no run looked again. It is
-        evaluated again, once."""
-        late = MONDAY + 2 * WEEK
-        monday.run("model_evaluation", late)
-        [before, *_] = evaluations(monday)
-        began_at = before["evaluated_at"] - timedelta(minutes=1)
-        republish(monday, MONDAY, scores, scored_at=began_at)
-        monday.run("model_evaluation", late)
-        once_more = monday.run("model_evaluation", late)
-
-        [after] = [row for row in evaluations(monday) if row["week"] == MONDAY]
-        assert (before["status"], after["status"]) == ("final", "final")
-        assert after["mean_probability"] == before["mean_probability"] / 2
-        assert after["prediction_scored_at"] == began_at
-        assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
     @pytest.mark.long
     def test_is_of_one_publication_where_01_was_missed(

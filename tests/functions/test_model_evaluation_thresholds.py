@@ -157,26 +157,6 @@ class TestThresholds:
         assert rows[0]["f1_at_best"] is not None
 
     @pytest.mark.long
-    @pytest.mark.parametrize("status", ["final", "provisional"])
-    def test_do_without_rows_from_before_them(self, place, scores, status):
-        """Rows of an older release have no counts by threshold: final ones are passed
-        over, and provisional ones get them as they are evaluated again."""
-        place.run("model_evaluation", self.WEEKS[0] + WEEK)
-        [old] = evaluations(place)
-        place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
-        append_rows(
-            place.warehouse,
-            tables.EVALUATION,
-            [{**old, "thresholds": [], "status": status}],
-        )
-        row = place.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"][-1]
-        again = self.best_of(scores, self.WEEKS[0])
-
-        assert row["week"] == str(self.WEEKS[1])
-        assert row["best_threshold"] == (again if status == "provisional" else None)
-        assert row["precision_at_budget"] is not None
-
-    @pytest.mark.long
     def test_and_the_budget_are_in_the_answer(self, place, scores):
         """All figures; counts by threshold are in the table alone."""
         place.run("model_evaluation", self.WEEKS[0] + WEEK)

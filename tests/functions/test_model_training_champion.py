@@ -4,17 +4,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from propensity.registry.loading import find_promoted
 from propensity.runs import train
-from tests.functions.conftest import TRAINED
+from tests.functions.conftest import TRAINED, Place
 from tests.proxy import Asked, Proxy
 from tests.shop import WEEK
 
 pytestmark = pytest.mark.runs
 
 ROWS = "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
+
+
+class Killed(BaseException):
+    """What no code of the run catches."""
+
+
+def killed(place: Place, monkeypatch, owner: object, name: str) -> list[dict[str, Any]]:
+    """Have a training die where it calls something; return what it has recorded."""
+
+    def kill(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr(owner, name, kill)
+    with pytest.raises(Killed):
+        place.post("model_training", {"as_of": TRAINED})
+    monkeypatch.undo()
+    return place.rows(ROWS)
 
 
 class TestVerdict:
@@ -45,7 +64,7 @@ class TestPointer:
                 STORAGE_EMULATOR_HOST=proxy.url, PROPENSITY_RETRY_DEADLINE_S="5"
             )
             answer = through.post("model_training", {"as_of": TRAINED})
-        [row] = place.rows("SELECT * FROM ma_model_training_metadata")
+        [row] = place.rows(ROWS)
 
         assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
         assert row["promoted"] is None
@@ -57,18 +76,7 @@ class TestPointer:
         self, place, monkeypatch
     ):
         """Defect: the record said "promoted", and no process was left to correct it."""
-
-        class Killed(BaseException):
-            """What no code of the run catches."""
-
-        def kill(*_, **__):
-            raise Killed
-
-        monkeypatch.setattr(type(place.registry), "promote", kill)
-        with pytest.raises(Killed):
-            place.post("model_training", {"as_of": TRAINED})
-        monkeypatch.undo()
-        [row] = place.rows("SELECT * FROM ma_model_training_metadata")
+        [row] = killed(place, monkeypatch, type(place.registry), "promote")
 
         assert row["promoted"] is None
         assert " ROC AUC " in row["verdict"]
@@ -80,18 +88,7 @@ class TestPointer:
     ):
         """Defect: the version that served was never recorded as promoted: reruns of
         the weeks in which it served took the version before it."""
-
-        class Killed(BaseException):
-            """What no code of the run catches."""
-
-        def kill(*_, **__):
-            raise Killed
-
-        monkeypatch.setattr(train, "_revise", kill)
-        with pytest.raises(Killed):
-            place.post("model_training", {"as_of": TRAINED})
-        monkeypatch.undo()
-        [before] = place.rows(ROWS)
+        [before] = killed(place, monkeypatch, train, "_revise")
         champion = place.registry.find_champion()
         place.run("model_training", TRAINED, force=True)
         after, _ = place.rows(ROWS)

@@ -24,12 +24,13 @@ SUMS = ("value_promised", "value_promised_low", "value_promised_high")
 class TestRow:
     def test_is_what_the_run_answers(self, published_once):
         """Users, version and mean; the sum, with the interval of what will be paid.
-        It is the exact sum of the users' values."""
+        It is the exact sum of the users' values, and of the rows of this very run."""
         place, answer = published_once
         [row] = place.rows(ROWS)
         [users] = place.rows(
             "SELECT SUM(expected_value) AS v FROM ma_predictions_table"
         )
+        history = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
         promised = answer["expected_value"]
 
         assert (row["use_case"], row["as_of"]) == ("ga4_purchase", TRAINED)
@@ -42,15 +43,9 @@ class TestRow:
             [promised["sum"], promised["low"], promised["high"]], abs=1e-6
         )
         assert row["value_promised"] == users["v"]
+        assert 0 < promised["low"] < promised["sum"] < promised["high"]
+        assert history == [{"scored_at": row["scored_at"]}]
         assert row["seconds"] > 0
-
-    def test_says_of_which_run_it_is(self, published_once):
-        """``scored_at`` equals that of the run's rows in the history."""
-        place, _ = published_once
-        [row] = place.rows(ROWS)
-        history = place.rows("SELECT DISTINCT scored_at FROM ma_predictions_history")
-
-        assert [row["scored_at"] for row in history] == [row["scored_at"]]
 
     def test_is_replaced_by_a_repeated_run(self, champion_place, monkeypatch):
         """
