@@ -141,30 +141,40 @@ class TestCatalogue:
 
 
 class TestIdentity:
-    def test_is_the_field(self):
-        """Field before attribute before the id of the message."""
-        sent = message(bet(), "m1", event_id="a1", use_case="no_such_case")
+    @pytest.mark.parametrize(
+        ("field", "attribute", "event_id"),
+        [
+            ("e1", "a1", "e1"),
+            (..., "a1", "a1"),
+            (None, "a1", "a1"),
+            (..., "", "m1"),
+            (..., None, "m1"),
+        ],
+    )
+    def test_is_the_event_s_then_the_attribute_s_then_the_message_s(
+        self, field, attribute, event_id
+    ):
+        """Without the first two a redelivery is the same event, a twin another."""
+        attributes = {} if attribute is None else {"event_id": attribute}
+        sent = message(bet(event_id=field), "m1", **attributes)
 
-        assert accept(sent).rows["event_id"].to_pylist() == ["e1"]
+        assert accept(sent).rows["event_id"].to_pylist() == [event_id]
+
+    @pytest.mark.parametrize(
+        ("field", "attribute"),
+        [
+            ("first_day_churn", "no_such_case"),
+            (..., "first_day_churn"),
+            (None, "first_day_churn"),
+        ],
+    )
+    def test_is_of_the_use_case_of_the_field_before_the_attribute_s(
+        self, field, attribute
+    ):
+        """Another that an attribute names is not looked at then."""
+        sent = message(bet(use_case=field), use_case=attribute)
+
         assert accept(sent).rows["use_case"].to_pylist() == ["first_day_churn"]
-
-    @pytest.mark.parametrize("absent", [..., None])
-    def test_may_be_an_attribute(self, absent):
-        """Where the event has no such field, or null there."""
-        event = bet(event_id=absent, use_case=absent)
-        sent = message(event, "m1", event_id="a1", use_case="first_day_churn")
-
-        assert accept(sent).rows["event_id"].to_pylist() == ["a1"]
-
-    @pytest.mark.parametrize("attributes", [{}, {"event_id": ""}])
-    def test_is_that_of_the_message_otherwise(self, attributes):
-        """Without either, a redelivery is the same event, and a twin is another."""
-        twins = [
-            message(bet(event_id=...), name, **attributes)
-            for name in ("m1", "m2", "m1")
-        ]
-
-        assert accept(*twins).rows["event_id"].to_pylist() == ["m1", "m2", "m1"]
 
     @pytest.mark.parametrize(
         ("attributes", "refused"),

@@ -47,36 +47,20 @@ class TestBatches:
         however broken, changes its row, its refusal or what is published of it."""
         assert fates(messages) == [fates([one])[0] for one in messages]
 
-    @given(BATCHES, st.data())
-    def test_may_be_split_and_shuffled(self, messages, data):
-        """In any order, and in batches of any sizes, the same comes out."""
-        order = data.draw(st.permutations(range(len(messages))))
-        cut = data.draw(st.integers(0, len(messages)))
-        shuffled = [messages[place] for place in order]
-        outcomes = fates(shuffled[:cut]) + fates(shuffled[cut:])
-        whole = fates(messages)
-
-        assert outcomes == [whole[place] for place in order]
-
     @given(BATCHES)
     def test_lose_nothing(self, messages):
-        """Every message is an event, a truth or refused, and none is two of them."""
+        """Every message is an event, a truth or refused, and none is two of them; rows
+        come in the order of their messages."""
         accepted = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
 
         every = [*accepted.places, *accepted.truth_places, *accepted.refused]
         assert sorted(every) == [*range(len(messages))]
+        for places in (accepted.places, accepted.truth_places):
+            assert list(places) == sorted(places)
         assert accepted.truths.num_rows == len(accepted.truth_places)
         assert accepted.rows.num_rows == len(accepted.enriched)
         assert accepted.reasons.total() == len(accepted.refused)
         assert set(accepted.reasons) <= set(REASONS)
-
-    @given(BATCHES)
-    def test_keep_the_order(self, messages):
-        """Rows come in the order of their messages."""
-        accepted = accept(*messages, catalogue=BOTH)
-
-        assert list(accepted.places) == sorted(accepted.places)
-        assert list(accepted.truth_places) == sorted(accepted.truth_places)
 
     def test_may_be_empty(self):
         """Nothing gives no rows, of the table's columns."""
@@ -294,13 +278,9 @@ class TestPostcodes:
     @pytest.mark.parametrize(
         ("postcode", "index"),
         [
-            ("AB10 1AB", 3.25),
-            ("ab101ab", 3.25),
-            (" AB10-1AB ", 3.25),
+            (" ab10-1AB ", 3.25),
             ("AB10 9ZZ", 2.5),
-            ("M1 1AA", 7.0),
             ("M1 1AB", None),
-            ("〒100-0001", None),
             ("", None),
         ],
     )
@@ -354,16 +334,3 @@ class TestLateness:
 
         assert row(last, **bound)["is_late"] is False
         assert row(beyond, **bound)["is_late"] is True
-
-
-class TestIdentity:
-    def test_is_the_event_s_then_the_attribute_s_then_the_message_s(self):
-        """Each where what comes before it is missing."""
-        own, bare = bet(), bet(event_id=...)
-        rows = accept(
-            message(own, "m1", event_id="a1"),
-            message(bare, "m2", event_id="a2"),
-            message(bare, "m3"),
-        ).rows
-
-        assert rows.column("event_id").to_pylist() == ["e1", "a2", "m3"]

@@ -50,6 +50,8 @@ AMOUNTS = {
     "1.10": "1.1",
     "1.0": "1",
     "1.5000000": "1.5",
+    # The nine decimals of NUMERIC, as a stored amount is sent again.
+    "12.300000000": "12.3",
     "1e2": "100",
     "1E2": "100",
     "1e+2": "100",
