@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from propensity.errors import Conflict, Unavailable
+from propensity.errors import Unavailable
 from propensity.waiting.groups import GroupCommit
 from tests.propensity.waiting.written_table import BOUNDS, Table, settle
 
@@ -35,8 +35,7 @@ class TestGroups:
 
     async def test_hold_what_arrives_during_a_write(self):
         """Nobody waits for more; what came while the last was written goes next."""
-        table = Table()
-        table.is_held = True
+        table = Table(is_held=True)
         tasks = [table.submit(0)]
         await settle()
         for item in range(1, 8):
@@ -51,8 +50,7 @@ class TestGroups:
 
     async def test_answer_nobody_before_they_are_written(self):
         """A write under way has told nobody anything; once it is over, its own."""
-        table = Table(writers=2, items=2)
-        table.is_held = True
+        table = Table(is_held=True, writers=2, items=2)
         tasks = [table.submit(item) for item in range(4)]
         await settle()
         assert not any(task.done() for task in tasks)
@@ -66,14 +64,11 @@ class TestGroups:
     @pytest.mark.parametrize("writers", [1, 2, 5])
     async def test_are_so_many_at_once(self, writers):
         """No more groups are under way than there are writers."""
-        table = Table(writers=writers, items=1)
-        table.is_held = True
+        table = Table(is_held=True, writers=writers, items=1)
         tasks = [table.submit(item) for item in range(9)]
         await settle()
         assert table.commit.running == len(table.under_way) == writers
-        while table.under_way:
-            table.end()
-            await settle()
+        await table.end_all()
         await asyncio.gather(*tasks)
 
         assert table.most_at_once == writers
@@ -100,25 +95,9 @@ class TestGroups:
 
 
 class TestFailures:
-    async def test_reach_their_group_and_no_other(self):
-        """Whoever was in it is told what happened; the others are written."""
-        table = Table(writers=2, items=2)
-        table.is_held = True
-        tasks = [table.submit(item) for item in range(6)]
-        await settle()
-        table.end(0, Conflict("lost"))
-        await settle()
-        while table.under_way:
-            table.end()
-            await settle()
-
-        assert errors(tasks) == [Conflict, Conflict, None, None, None, None]
-        assert table.written == [2, 3, 4, 5]
-
     async def test_leave_nobody_waiting_when_a_write_is_cancelled(self):
         """A write that is given up did not happen, and may be tried again."""
-        table = Table(items=2)
-        table.is_held = True
+        table = Table(is_held=True, items=2)
         tasks = [table.submit(item) for item in range(3)]
         await settle()
         table.cancel()
@@ -142,8 +121,7 @@ class TestFailures:
 class TestBounds:
     async def test_are_on_what_waits(self):
         """Items under way do not count; one too many is refused, and not written."""
-        table = Table(items=2, waiting=3)
-        table.is_held = True
+        table = Table(is_held=True, items=2, waiting=3)
         tasks = [table.submit(item) for item in range(2)]
         await settle()
         tasks += [table.submit(item) for item in range(2, 5)]
@@ -152,9 +130,7 @@ class TestBounds:
         with pytest.raises(Unavailable) as caught:
             await table.commit.submit(5, size=1)
         assert caught.value.retryable
-        while table.under_way:
-            table.end()
-            await settle()
+        await table.end_all()
 
         assert table.written == [0, 1, 2, 3, 4]
         assert await asyncio.gather(*tasks)
@@ -163,17 +139,14 @@ class TestBounds:
 
     async def test_are_on_bytes_that_wait(self):
         """Large items fill them sooner; one that is larger alone is still taken."""
-        table = Table(waiting_size=100)
-        table.is_held = True
+        table = Table(is_held=True, waiting_size=100)
         first = table.submit("under way", size=90)
         await settle()
         huge = table.submit("huge", size=500)
         await settle()
         with pytest.raises(Unavailable):
             await table.commit.submit("small", size=1)
-        while table.under_way:
-            table.end()
-            await settle()
+        await table.end_all()
         await asyncio.gather(first, huge)
 
         assert table.written == ["under way", "huge"]
@@ -182,8 +155,7 @@ class TestBounds:
 class TestCancelledWaiters:
     async def test_are_not_written_for(self):
         """A request that has gone before its group began is left out."""
-        table = Table(items=2)
-        table.is_held = True
+        table = Table(is_held=True, items=2)
         first = table.submit("first")
         await settle()
         tasks = [table.submit(item, size=300) for item in range(4)]
@@ -196,39 +168,6 @@ class TestCancelledWaiters:
         await asyncio.gather(first, tasks[1], tasks[3])
 
         assert table.begun == [["first"], [1, 3]]
-
-    async def test_begin_no_group(self):
-        """Where all have gone there is nothing to write, and what follows goes on."""
-        table = Table(items=2)
-        table.is_held = True
-        first = table.submit("first")
-        await settle()
-        tasks = [table.submit(item) for item in range(2)]
-        last = table.submit("last")
-        await settle()
-        for task in tasks:
-            task.cancel()
-        table.end()
-        await settle()
-        table.end()
-        await asyncio.gather(first, last)
-
-        assert table.begun == [["first"], ["last"]]
-        assert table.commit.waiting == table.commit.running == 0
-
-    async def test_are_written_once_they_are_under_way(self):
-        """The others of the group get their own results."""
-        table = Table()
-        table.is_held = True
-        tasks = [table.submit(item) for item in range(3)]
-        await settle()
-        tasks[1].cancel()
-        table.end()
-        await settle()
-
-        assert table.written == [0, 1, 2]
-        assert tasks[1].cancelled()
-        assert [tasks[0].result(), tasks[2].result()] == ["stored 0", "stored 2"]
 
 
 class TestResults:

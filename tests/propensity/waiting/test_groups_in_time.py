@@ -100,8 +100,7 @@ class TestLinger:
         """Whoever waited for a writer that long need not wait again."""
 
         async def scenario(loop: Clockwork) -> None:
-            table = Table(linger_s=LINGER_S)
-            table.is_held = True
+            table = Table(is_held=True, linger_s=LINGER_S)
             first = table.submit("first")
             await loop.wait(LINGER_S)
             second = table.submit("second")
@@ -149,8 +148,7 @@ class Story:
 
     def __init__(self, **bounds: int) -> None:
         self.bounds = {"size": 20, "waiting_size": 30, **bounds}
-        self.table = Table(**self.bounds)
-        self.table.is_held = True
+        self.table = Table(is_held=True, **self.bounds)
         self.tasks: list[asyncio.Task[Any]] = []
         self.sizes: list[int] = []
         self.failed: set[int] = set()
@@ -213,52 +211,43 @@ LIMITS = st.fixed_dictionaries(
 )
 
 
-class TestAnyOrderOfThings:
-    @given(STORIES, LIMITS)
-    def test_writes_everything_once(self, steps, bounds):
-        """What begins to be written does so once and in order, in groups within their
-        bounds, none of them empty; and in the end nobody waits."""
+@given(STORIES, LIMITS)
+def test_writes_everything_once_and_tells_everybody_the_truth(steps, bounds):
+    """
+    What begins to be written does so once and in order, in groups within their bounds,
+    none of them empty; and in the end nobody waits.
 
-        async def scenario() -> None:
-            story = Story(**bounds)
-            await story.tell(steps)
-            table = story.table
-            begun = [item for group in table.begun for item in group]
+    Who is answered was written; who is refused was not, and is nowhere; who is told of
+    a failure was in a group that failed.
+    """
 
-            assert begun == sorted(set(begun))
-            assert set(table.written) == set(begun) - story.failed
-            assert all(0 < len(group) <= bounds["items"] for group in table.begun)
-            assert all(
-                len(group) == 1
-                or sum(story.sizes[item] for item in group) <= story.bounds["size"]
-                for group in table.begun
-            )
-            assert all(task.done() for task in story.tasks)
-            assert table.commit.waiting == table.commit.running == 0
+    async def scenario() -> None:
+        story = Story(**bounds)
+        await story.tell(steps)
+        table = story.table
+        begun = [item for group in table.begun for item in group]
 
-        asyncio.run(scenario())
+        assert begun == sorted(set(begun))
+        assert set(table.written) == set(begun) - story.failed
+        assert all(0 < len(group) <= bounds["items"] for group in table.begun)
+        assert all(
+            len(group) == 1
+            or sum(story.sizes[item] for item in group) <= story.bounds["size"]
+            for group in table.begun
+        )
+        assert all(task.done() for task in story.tasks)
+        assert table.commit.waiting == table.commit.running == 0
+        for item, task in enumerate(story.tasks):
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                assert item in table.written
+                assert task.result() == f"stored {item}"
+            elif isinstance(error, Conflict):
+                assert item in story.failed
+            else:
+                assert isinstance(error, Unavailable)
+                assert item not in begun
 
-    @given(STORIES, LIMITS)
-    def test_tells_everybody_the_truth(self, steps, bounds):
-        """Who is answered was written; who is refused was not, and is nowhere; who is
-        told of a failure was in a group that failed."""
-
-        async def scenario() -> None:
-            story = Story(**bounds)
-            await story.tell(steps)
-            begun = {item for group in story.table.begun for item in group}
-            refused, lost, stored = set(), set(), set()
-            for item, task in enumerate(story.tasks):
-                if not task.cancelled():
-                    error = task.exception()
-                    kinds = {Unavailable: refused, Conflict: lost, type(None): stored}
-                    kinds[type(error)].add(item)
-
-            assert not refused & begun
-            assert lost <= story.failed
-            assert stored <= set(story.table.written)
-            assert all(
-                story.tasks[item].result() == f"stored {item}" for item in stored
-            )
-
-        asyncio.run(scenario())
+    asyncio.run(scenario())

@@ -28,31 +28,33 @@ class Source:
             raise self.error
         return self.reads
 
-    def value(self, *, ttl_s: float = 10, grace_s: float = 5) -> Refreshed[int]:
-        return Refreshed(
-            self.read,
-            ttl_s=ttl_s,
-            grace_s=grace_s,
-            clock=lambda: self.now,
-            tell=self.errors.append,
-        )
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
 
 
-async def test_is_read_once_for_all_who_ask_within_its_time():
+@pytest.fixture
+def value(source) -> Refreshed[int]:
+    """A value of ten seconds, with five of grace."""
+    return Refreshed(
+        source.read,
+        ttl_s=10,
+        grace_s=5,
+        clock=lambda: source.now,
+        tell=source.errors.append,
+    )
+
+
+async def test_is_read_once_for_all_who_ask_within_its_time(source, value):
     """Those who ask first wait for one reading together."""
-    source = Source()
-
-    value = source.value()
     first = await asyncio.gather(*(value.current() for _ in range(9)))
     source.now += 9.9
     assert [*first, await value.current()] == [1] * 10
 
 
-async def test_is_used_while_the_next_is_read():
+async def test_is_used_while_the_next_is_read(source, value):
     """Within the grace nobody waits; whoever asks later has the new one."""
-    source = Source()
-
-    value = source.value()
     values = [await value.current()]
     source.now += 11
     values.append(await value.current())
@@ -62,11 +64,8 @@ async def test_is_used_while_the_next_is_read():
     assert [*values, await value.current()] == [1, 1, 2]
 
 
-async def test_is_waited_for_where_the_old_one_is_too_old():
+async def test_is_waited_for_where_the_old_one_is_too_old(source, value):
     """After a night without requests the first one does not see yesterday's value."""
-    source = Source()
-
-    value = source.value()
     values = [await value.current()]
     source.now += 3600
     assert [*values, await value.current()] == [1, 2]
@@ -99,11 +98,10 @@ async def test_is_read_again_where_the_process_paused_within_a_read():
 
 
 @pytest.mark.timeout(20)
-async def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_ends():
+async def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_ends(
+    source, value
+):
     """The next one is waited for, and others get their turn meanwhile."""
-    source = Source()
-
-    value = source.value()
     await value.current()
     source.now += 11
     before = asyncio.all_tasks()
@@ -116,11 +114,10 @@ async def test_is_read_again_for_whoever_asks_as_a_reading_from_before_a_pause_e
     assert await value.current() == 3
 
 
-async def test_that_is_to_be_read_again_at_once_pauses_after_a_failure_all_the_same():
+async def test_that_is_to_be_read_again_at_once_pauses_after_a_failure_all_the_same(
+    source, value
+):
     """Else each call in a row would read, for as long as reads fail."""
-    source = Source()
-
-    value = source.value()
     values = [await value.current()]
     source.error = OSError("no")
     for _ in range(9):
@@ -135,11 +132,10 @@ async def test_that_is_to_be_read_again_at_once_pauses_after_a_failure_all_the_s
     assert [*values, await value.current()] == [1] * 11 + [3]
 
 
-async def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
+async def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause(
+    source, value
+):
     """What cannot be read is told; within the grace the old value serves on."""
-    source = Source()
-
-    value = source.value()
     await value.current()
     source.error = OSError("down")
     source.now += 12
@@ -156,11 +152,10 @@ async def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause()
     assert [str(error) for error in source.errors] == ["down", "down"]
 
 
-async def test_that_is_too_old_is_not_fresh_in_the_pause_after_a_failed_read():
+async def test_that_is_too_old_is_not_fresh_in_the_pause_after_a_failed_read(
+    source, value
+):
     """A pause before the next read makes no old value young."""
-    source = Source()
-
-    value = source.value()
     await value.current()
     values = [value.fresh()]
     source.error = OSError("down")
@@ -174,14 +169,12 @@ async def test_that_is_too_old_is_not_fresh_in_the_pause_after_a_failed_read():
     assert [*values, value.fresh()] == [1, None, source.reads]
 
 
-async def test_that_fails_keeps_none_who_asked_in_memory():
+async def test_that_fails_keeps_none_who_asked_in_memory(source, value):
     """One error that all callers raise would have all of them, and what they came
     with, in its traceback."""
-    source = Source()
     source.error = OSError("down")
     frames: list[int] = []
 
-    value = source.value()
     for _ in range(5):
         try:
             await value.current()

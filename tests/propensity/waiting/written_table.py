@@ -18,14 +18,14 @@ BOUNDS: dict[str, Any] = {
 
 
 class Table:
-    """Takes groups, each until it is end how it ends."""
+    """Takes groups; while it is held each waits to be told how it ends."""
 
-    def __init__(self, **bounds: Any) -> None:
+    def __init__(self, *, is_held: bool = False, **bounds: Any) -> None:
         self.begun: list[list[Any]] = []
         self.written: list[Any] = []
         self.under_way: list[tuple[list[Any], asyncio.Future[None]]] = []
         self.most_at_once = 0
-        self.is_held = False
+        self.is_held = is_held
         self.commit: GroupCommit[Any, Any] = GroupCommit(
             self.write, **{**BOUNDS, **bounds}
         )
@@ -55,6 +55,12 @@ class Table:
     def cancel(self, place: int = 0) -> None:
         """Cancel what a write under way waits for."""
         self.under_way[place][1].cancel()
+
+    async def end_all(self) -> None:
+        """End what is under way, and what follows on it, until all is written."""
+        while self.under_way:
+            self.end()
+            await settle()
 
     def submit(self, item: Any, size: int = 1) -> asyncio.Task[Any]:
         """Submit an item; it is in the queue once the loop has turned."""
