@@ -19,12 +19,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from deploy import stage
 from local.stack.state import ROOT
-from tests.events import bet, registration
+from tests.events import NO_MOMENTS, bet, registration
 from tests.functions.instances import python_of
 from tests.functions.scored import (
     FEATURES,
@@ -59,30 +58,6 @@ ORIGINAL = b"""{"V1": "-1.36", "V2": "-0.0728", "V3": "2.536", "V4": "1.378",
  "V25": "0.129", "V26": "-0.189", "V27": "0.134", "V28": "-0.0211",
  "Amount": "149.62", "ingest_ts": 1, "version": 20}"""
 ORIGINAL_IN_NUMBERS = re.sub(rb'": "([^"]*)"', rb'": \1', ORIGINAL)
-
-# Moments in JSON from which no latency can be computed.
-SENSELESS = (
-    "1",
-    "0",
-    "-1",
-    "-1e300",
-    "1e400",
-    "9" * 5_000,
-    "4e9",
-    "1e18",
-    "NaN",
-    "-Infinity",
-    "null",
-    "true",
-    "[1]",
-    "{}",
-    '""',
-    '"soon"',
-    '"nan"',
-    '"1970-01-01"',
-    '"\\ud800"',
-    '"2999-01-01T00:00:00Z"',
-)
 
 
 class TestAnswers:
@@ -152,28 +127,10 @@ class TestAnswers:
         assert row["latency_ms"] is None
         assert row["event_time"] == row["scored_at"]
 
-    def test_the_first_rows_of_real_transactions_as_texts(self, instance, data_folder):
-        """As the original reads them from its file, with its moment and version."""
-        file = data_folder / "creditcard_first3972.parquet"
-        if not file.is_file():
-            pytest.skip(f"{file} is not in PROPENSITY_DATA")
-        for row in pq.read_table(file).slice(0, 5).to_pylist():
-            texts = {name: str(row[name]) for name in NAMES}
-            for features in (texts, {name: row[name] for name in NAMES}):
-                body = {**features, "ingest_ts": 1}
-                answer = ask(instance, body)
-                refused = post(instance, {**body, "version": 20})
-
-                assert answer["latency_ms"] is None
-                assert (refused.status_code, refused.json()["field"]) == (
-                    404,
-                    "version",
-                )
-
     @pytest.mark.parametrize(
         ("way", "literal"),
         [
-            *(("flat", literal) for literal in SENSELESS),
+            *product(("flat",), (*NO_MOMENTS, "NaN", "-Infinity", '"\\ud800"')),
             *product(("features", "beside", "instances"), ("1", "NaN", '"soon"')),
         ],
     )

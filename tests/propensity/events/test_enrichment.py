@@ -93,19 +93,6 @@ class TestEnriched:
         assert again.rows.to_pylist() == first.rows.to_pylist()
         assert [*map(json.loads, again.enriched)] == [*map(json.loads, first.enriched)]
 
-    def test_keeps_every_field_that_was_sent(self):
-        """Names that occur within other fields or texts are left alone there."""
-        note = {"event_id": "inner", "age": [{"socioeconomic_idx": 1.10}]}
-        sent = registration(event_id=..., note=note, comment='"age": 7, "event_id"')
-        [enriched] = accept(message(sent), postcodes=POSTCODES).enriched
-
-        assert json.loads(enriched) == {
-            **sent,
-            "event_id": "m1",
-            "socioeconomic_idx": 3.25,
-            "age": 35,
-        }
-
 
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
