@@ -1,4 +1,7 @@
-"""The look of all pages, as a browser lays it out: nothing too small, nothing lost."""
+"""
+The look of all pages, as a browser lays it out: accessible, nothing from outside,
+nothing too small, nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,17 @@ from propensity.learning.report.week import evaluation_page
 from propensity.pages.charts import Bar, bars_svg
 from tests.browser import Browser, needs_chromium
 from tests.propensity.learning.model_cards import CARDS, model_card, rows
-from tests.propensity.learning.weeks import ALARM, EXPECTED, LIFT, quarter, report
+from tests.propensity.learning.test_report_worth import VALUE
+from tests.propensity.learning.weeks import (
+    ALARM,
+    EXPECTED,
+    LIFT,
+    card_row,
+    of_cards,
+    quarter,
+    report,
+    row,
+)
 
 WIDTHS = (360, 390, 768, 1280)
 FURTHER_WIDTHS = (320, 390, 768, 1280, 2200)
@@ -82,6 +95,23 @@ PAGES = {
 }
 
 
+# A page of each kind, with something in every part of it.
+WHOLE = {
+    "week": lambda: evaluation_page(report(alarms=[EXPECTED, ALARM], lifts=[LIFT])),
+    "card": lambda: training_page(model_card(value=VALUE)),
+}
+# They have what those have, or less of it.
+FURTHER = {
+    "first-week": lambda: evaluation_page(
+        report(newest=row(0), weeks=[row(0)], trained={})
+    ),
+    "day": lambda: evaluation_page(of_cards(card_row(2), card_row(3, is_shadow=True))),
+    "card-of-events": lambda: training_page(
+        model_card(use_case="card_fraud", outcomes={"known": 1_500, "unknown": 30})
+    ),
+}
+
+
 @pytest.fixture(scope="module", name="frames", params=PAGES)
 def _frames(browser, request, tmp_path_factory) -> list[Any]:
     """A page of each kind, at each width."""
@@ -115,6 +145,19 @@ class TestCharts:
 
 
 class TestPages:
+    @pytest.mark.parametrize(
+        "name", [*WHOLE, *(pytest.param(n, marks=pytest.mark.long) for n in FURTHER)]
+    )
+    def test_have_no_violation_by_axe_and_fit_every_screen(
+        self, browser, tmp_path, name
+    ):
+        """Light and wide, dark and on a phone: nothing is asked for from outside,
+        no error is in the console, and only tables scroll sideways."""
+        file = tmp_path / "page.html"
+        file.write_text({**WHOLE, **FURTHER}[name](), "utf-8")
+
+        assert browser.faults(file.as_uri()) == []
+
     def test_are_no_wider_than_the_screen(self, frames):
         """Only their tables move sideways."""
         assert [frame["beyond"] for frame in frames] == [[]] * len(WIDTHS)
