@@ -18,7 +18,13 @@ from google.auth.exceptions import RefreshError
 from local.processes import HOST, free_ports
 from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.objects import UNCHANGED, Stored
-from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
+from propensity.errors import (
+    AccessDenied,
+    ArtifactError,
+    Conflict,
+    PropensityError,
+    Unavailable,
+)
 from propensity.settings import Settings
 from tests.proxy import Proxy
 
@@ -187,14 +193,51 @@ def refusal(permission: str) -> tuple[int, bytes]:
     return 403, json.dumps({"error": {"code": 403, "message": text}}).encode()
 
 
+class TestStreamedCreate:
+    def test_writes_parts_of_any_size(self, artifacts):
+        """More than one piece of an upload, of which one is in memory at a time."""
+        parts = [b"x" * 3_000_000, b"", b"y" * 9_000_000, b"z"]
+        artifacts.create_from("large", iter(parts))
+
+        assert artifacts.read("large").data == b"".join(parts)
+
+    def test_leaves_no_object_where_a_part_fails(self, artifacts):
+        """A builder that fails half-way has written nothing."""
+
+        def parts() -> Iterator[bytes]:
+            yield b"x" * 9_000_000
+            raise ValueError("half-way")
+
+        with pytest.raises(ValueError, match="half-way"):
+            artifacts.create_from("large", parts())
+        assert artifacts.find("large") is None
+
+    def test_writes_once(self, artifacts):
+        """An object that exists stays as it is."""
+        artifacts.create("name", b"one")
+
+        with pytest.raises(Conflict):
+            artifacts.create_from("name", [b"two"])
+        assert artifacts.read("name").data == b"one"
+
+    @pytest.mark.parametrize(
+        ("status", "error"), [(403, AccessDenied), (500, Unavailable)]
+    )
+    def test_tells_refusals_from_failures(
+        self, storage_emulator, through, status, error
+    ):
+        """As every other call does."""
+        with (
+            Proxy(
+                storage_emulator.url,
+                lambda request: status if "upload" in request.path else None,
+            ) as proxy,
+            pytest.raises(error),
+        ):
+            through(proxy, deadline_s=1).create_from("name", [b"one"])
+
+
 class TestReplace:
-    def test_changes_what_was_read(self, artifacts):
-        """Whoever read the newest generation may overwrite it."""
-        first = artifacts.create("pointer", b"1")
-        second = artifacts.replace("pointer", b"2", generation=first)
-
-        assert artifacts.read("pointer") == Stored(b"2", second)
-
     def test_loses_no_update(self, artifacts):
         """Writers that each add one to a list, again when they lost, are all in it."""
         artifacts.create("counter", b"[]")
@@ -248,14 +291,6 @@ class TestRead:
 
             assert artifacts.find_newer("pointer", than=second) is None
             assert artifacts.find_newer("pointer", than=0) is None
-
-    def test_reads_what_has_changed_or_fails(self, storage_emulator, through):
-        """A service that is down has not said that nothing changed."""
-        with Proxy(storage_emulator.url, lambda _: 503) as proxy:
-            artifacts = through(proxy, deadline_s=1)
-
-            with pytest.raises(Unavailable):
-                artifacts.find_newer("pointer", than=1)
 
     def test_verifies_bytes(self, artifacts):
         """Bytes that are not those recorded are not returned."""
@@ -322,12 +357,13 @@ class TestFailures:
     def test_are_retryable_while_the_service_fails(
         self, storage_emulator, through, status
     ):
-        """Tried until the deadline, then 503: the caller may try again."""
+        """Tried until the deadline, then 503: the caller may try again. A service that
+        is down has not said that nothing changed."""
         with Proxy(storage_emulator.url, lambda _: status) as proxy:
             artifacts = through(proxy, deadline_s=1)
 
             with pytest.raises(Unavailable):
-                artifacts.find("a")
+                artifacts.find_newer("a", than=1)
 
             assert proxy.asked
 
@@ -343,16 +379,19 @@ class TestFailures:
         with pytest.raises(Unavailable, match="Cloud Storage was not asked"):
             artifacts.find("a")
 
-    def test_leave_no_connection_behind(self, storage_emulator, through):
-        """Refused downloads are closed, not left to the collector, which would say so
-        with the warning that fails this test."""
+    def test_of_permission_are_not_retryable_and_leave_no_connection_behind(
+        self, storage_emulator, through
+    ):
+        """403 is a matter for a person. Refused downloads are closed, not left to the
+        collector, which would say so with the warning that fails this test."""
         with Proxy(
             storage_emulator.url, lambda request: 503 if request.number < 2 else 403
         ) as proxy:
-            with pytest.raises(PropensityError, match="refuses"):
+            with pytest.raises(PropensityError, match="refuses") as caught:
                 through(proxy).find("a")
             gc.collect()
 
+            assert caught.value.retryable is False
             assert len(proxy.asked) >= 3
 
     def test_that_pass_are_not_seen(self, storage_emulator, through):
@@ -362,11 +401,3 @@ class TestFailures:
         ) as proxy:
             assert through(proxy).find("a") is None
             assert len(proxy.asked) >= 2
-
-    def test_of_permission_are_not_retryable(self, storage_emulator, through):
-        """403 is a matter for a person."""
-        with Proxy(storage_emulator.url, lambda _: 403) as proxy:
-            with pytest.raises(PropensityError, match="refuses") as caught:
-                through(proxy).find("a")
-
-            assert caught.value.retryable is False

@@ -243,37 +243,28 @@ CONNECTIONS = (
     ([f"{POST}Expect: 100-continue\r\n\r\n1", "GET / HTTP/1.0\r\n\r\n"], 1),
     ([f"{POST}\r\n?", f"{POST}\r\n1", f"{CLOSING}?"], 2),
 )
-OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
 CHUNKS = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-# Requests of which some offer another protocol, and the same without offers.
+OFFER = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
+WEBSOCKET = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+# Requests of which some offer another protocol.
 OFFERS = (
-    ([f"{POST}{OFFER}\r\n1", f"{CLOSING}2"], [f"{POST}\r\n1", f"{CLOSING}2"]),
-    (
-        [f"{CHUNKS}{OFFER}\r\n1\r\n1\r\n0\r\n\r\n", f"{CLOSING}2"],
-        [f"{CHUNKS}\r\n1\r\n1\r\n0\r\n\r\n", f"{CLOSING}2"],
-    ),
-    (
-        [f"GET / HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n", f"{CLOSING}2"],
-        ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", f"{CLOSING}2"],
-    ),
-    (
-        [f"{POST}{OFFER}\r\n1"] * 1500 + [f"{CLOSING}2"],
-        [f"{POST}\r\n1"] * 1500 + [f"{CLOSING}2"],
-    ),
-    (
-        [f"{POST}{OFFER}\r\n1", f"{CHUNKS}{OFFER}\r\nZZ\r\n"],
-        [f"{POST}\r\n1", f"{CHUNKS}\r\nZZ\r\n"],
-    ),
-    (
-        [f"{POST}Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n1", f"{CLOSING}2"],
-        [f"{POST}\r\n1", f"{CLOSING}2"],
-    ),
+    [f"{POST}{OFFER}\r\n1", f"{CLOSING}2"],
+    [f"{CHUNKS}{OFFER}\r\n1\r\n1\r\n0\r\n\r\n", f"{CLOSING}2"],
+    [f"GET / HTTP/1.1\r\nHost: x\r\n{OFFER}\r\n", f"{CLOSING}2"],
+    [f"{POST}{OFFER}\r\n1"] * 1500 + [f"{CLOSING}2"],
+    [f"{POST}{OFFER}\r\n1", f"{CHUNKS}{OFFER}\r\nZZ\r\n"],
+    [f"{POST}{WEBSOCKET}\r\n1", f"{CLOSING}2"],
 )
+
+
+def without_offers(requests: list[str]) -> list[str]:
+    return [one.replace(OFFER, "").replace(WEBSOCKET, "") for one in requests]
 
 
 @pytest.fixture(scope="module")
 def exchanged(tmp_path_factory) -> list[Any]:
-    """What the requests of each connection are answered, then those of each offer."""
+    """What the requests of each connection are answered, then those of each offer and
+    of the same requests without."""
     source = tmp_path_factory.mktemp("source") / "main.py"
     source.write_text(SOURCE)
     requirements = ROOT / "04-StreamFeatures" / "requirements.txt"
@@ -282,7 +273,7 @@ def exchanged(tmp_path_factory) -> list[Any]:
         [python, "-c", EXCHANGES, source],
         input=json.dumps(
             [requests for requests, _ in CONNECTIONS]
-            + [requests for pair in OFFERS for requests in pair]
+            + [part for offers in OFFERS for part in (offers, without_offers(offers))]
         ),
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         stdout=subprocess.PIPE,

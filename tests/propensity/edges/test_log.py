@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-import pytest
-
-from propensity.edges.log import log, severity_of
+from propensity.edges.log import log
 from tests.programs import execute
 
 THREADS, LINES = 8, 500
@@ -48,13 +46,3 @@ class TestLog:
         lines = [json.loads(line) for line in ran.stdout.splitlines()]
         written = {(line["thread"], line["line"]) for line in lines}
         assert len(lines) == len(written) == THREADS * LINES
-
-
-class TestSeverity:
-    @pytest.mark.parametrize(
-        ("status", "severity"),
-        [(200, "INFO"), (404, "WARNING"), (500, "ERROR"), (503, "ERROR")],
-    )
-    def test_is_that_of_the_answer(self, status, severity):
-        """A caller's fault is a warning, a failure of ours an error."""
-        assert severity_of(status) == severity

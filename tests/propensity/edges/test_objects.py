@@ -4,17 +4,13 @@ Reading of objects without Google's client, specified against the emulator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from google.auth.exceptions import GoogleAuthError, RefreshError
 
-from propensity.edges.artifacts import Artifacts
 from propensity.edges.objects import UNCHANGED, Objects, Stored
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
-    Conflict,
     PropensityError,
     Unavailable,
 )
@@ -122,50 +118,3 @@ class TestObjects:
             objects.find_newer("any")
 
         assert "http://127.0.0.1:9 (STORAGE_EMULATOR_HOST)" in caught.value.message
-
-
-class TestStreamedCreate:
-    def test_writes_parts_of_any_size(self, artifacts):
-        """More than one piece of an upload, of which one is in memory at a time."""
-        parts = [b"x" * 3_000_000, b"", b"y" * 9_000_000, b"z"]
-        artifacts.create_from("large", iter(parts))
-
-        assert artifacts.read("large").data == b"".join(parts)
-
-    def test_leaves_no_object_where_a_part_fails(self, artifacts):
-        """A builder that fails half-way has written nothing."""
-
-        def parts() -> Iterator[bytes]:
-            yield b"x" * 9_000_000
-            raise ValueError("half-way")
-
-        with pytest.raises(ValueError, match="half-way"):
-            artifacts.create_from("large", parts())
-        assert artifacts.find("large") is None
-
-    def test_writes_once(self, artifacts):
-        """An object that exists stays as it is."""
-        artifacts.create("name", b"one")
-
-        with pytest.raises(Conflict):
-            artifacts.create_from("name", [b"two"])
-        assert artifacts.read("name").data == b"one"
-
-    @pytest.mark.parametrize(
-        ("status", "error"), [(403, AccessDenied), (500, Unavailable)]
-    )
-    def test_tells_refusals_from_failures(self, environment, status, error):
-        """As every other call does."""
-        with (
-            Proxy(
-                environment["STORAGE_EMULATOR_HOST"],
-                lambda request: status if "upload" in request.path else None,
-            ) as proxy,
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            patch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-            patch.setenv("PROPENSITY_RETRY_DEADLINE_S", "1")
-            opened = Artifacts.open(Settings.from_environment())
-            with pytest.raises(error):
-                opened.create_from("name", [b"one"])
-            opened.close()

@@ -18,7 +18,6 @@ import propensity
 from propensity.edges.columns import query_parameter, record
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, PropensityError, SchemaError
-from propensity.statements import statement
 from propensity.tables import EVALUATION, PREDICTIONS_HISTORY, PREDICTIONS_STAGING
 from tests.partitions import of_all_days
 from tests.propensity.edges.staging import DAY, VALUES, staged
@@ -67,12 +66,6 @@ class TestStatements:
                     )
                 ), (file.name, argument)
         assert calls >= 15
-
-    def test_are_read_from_the_package(self):
-        """A name is a file; there is no other way to a statement."""
-        assert statement("lookup").startswith("--")
-        with pytest.raises(FileNotFoundError):
-            statement("nothing")
 
     @pytest.mark.parametrize(
         ("value", "kind"),
