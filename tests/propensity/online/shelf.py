@@ -25,7 +25,7 @@ def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):
 class Shelf:
     """A source in memory."""
 
-    def __init__(self, *user_ids: str) -> None:
+    def __init__(self, *user_ids: str, is_held: bool = False) -> None:
         self.rows = {user_id: prediction(user_id) for user_id in user_ids}
         self.reads: list[tuple[str, ...]] = []
         self.failure: PropensityError | None = None
@@ -33,10 +33,8 @@ class Shelf:
         self._at_once = 0
         self._open = threading.Event()
         self._lock = threading.Lock()
-        self._open.set()
-
-    def hold(self) -> None:
-        self._open.clear()
+        if not is_held:
+            self._open.set()
 
     def release(self) -> None:
         self._open.set()

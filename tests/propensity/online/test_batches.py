@@ -43,10 +43,8 @@ def alone(instance: Instance, by: Serving = FIRST) -> float:
 class Groups(MicroBatches):
     """Batches whose groups are looked at: how many instances each had."""
 
-    def __init__(self, *, linger_s: float = 30.0) -> None:
-        super().__init__(
-            Counts("score"), clock=SYSTEM, linger_s=linger_s, threads=THREADS
-        )
+    def __init__(self) -> None:
+        super().__init__(Counts("score"), clock=SYSTEM, linger_s=30.0, threads=THREADS)
 
     @property
     def begun(self) -> int:
@@ -108,14 +106,6 @@ class TestMicroBatches:
         await groups.player(4)
         await first
         assert groups.begun == 2
-
-    async def test_wait_no_longer_than_they_may(self):
-        """Whoever came before may not come again."""
-        groups = Groups(linger_s=0.01)
-        await asyncio.gather(groups.player(1), groups.player(2))
-        await groups.player(3)
-        await groups.player(4)
-        assert groups.begun == 3
 
     async def test_give_each_answer_one_version(self):
         """Questions that meet on the way to another version are scored by their own."""
@@ -237,12 +227,3 @@ class TestMicroBatches:
         )
         np.testing.assert_allclose(of_many.values, expected, rtol=0, atol=1e-12)
         assert of_last.values == [pytest.approx(alone(player(7)), abs=1e-12)]
-
-    async def test_pass_over_who_has_gone(self):
-        """A request that was given up is not scored, and harms no other."""
-        groups = Groups()
-        gone = asyncio.create_task(groups.player(1))
-        other = asyncio.create_task(groups.player(2))
-        await asyncio.sleep(0)
-        gone.cancel()
-        assert (await other).values == [alone(player(2))]

@@ -175,40 +175,6 @@ class TestSources:
 
         asyncio.run(scenario())
 
-    @pytest.mark.long
-    @pytest.mark.parametrize("is_whole", [True, False])
-    async def test_answer_alike_under_two_hundred_switches(
-        self, artifacts, is_whole, record_property
-    ):
-        """A thousand users, looked up while one publication follows another."""
-        states = [
-            {name: (number / 200, *row[1:]) for name, row in many(1_000).items()}
-            for number in range(200)
-        ]
-        users = list(states[0])
-        fit = {"lookup_index_bytes": 0 if is_whole else 1}
-
-        table = Table()
-        by_index = lookups_of(table, **AT_ONCE, **fit)
-        open_table = partial(lookups_of, with_index=False, **AT_ONCE)
-        possible = {await body(open_table(Table(rows)), *users) for rows in states}
-        publish(artifacts, states[0])
-        is_over, answers = asyncio.Event(), []
-
-        async def ask() -> None:
-            while not is_over.is_set():
-                answers.append(await body(by_index, *users))
-
-        asking = [asyncio.create_task(ask()) for _ in range(4)]
-        for rows in states[1:]:
-            await asyncio.to_thread(publish, artifacts, rows)
-        is_over.set()
-        await asyncio.gather(*asking)
-
-        assert table.reads == []
-        assert {*answers} <= possible
-        record_property("answers", len(answers))
-
 
 class TestIndexes:
     async def test_are_loaded_once_for_all_who_wait(self, artifacts, environment):

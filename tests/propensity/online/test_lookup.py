@@ -52,8 +52,7 @@ class TestCoalescing:
 
     async def test_reads_a_user_whom_many_ask_for_once(self):
         """Requests for a user who is being read wait for that read."""
-        shelf = Shelf("u")
-        shelf.hold()
+        shelf = Shelf("u", is_held=True)
         lookups = opened(shelf)
         first = asyncio.create_task(lookups.find("c", ["u"]))
         await until(shelf, 1)
@@ -67,8 +66,7 @@ class TestCoalescing:
 
     async def test_puts_whoever_waits_into_the_next_read(self):
         """With all queries under way, what arrives is read together after them."""
-        shelf = Shelf()
-        shelf.hold()
+        shelf = Shelf(is_held=True)
         lookups = opened(shelf)
         tasks = []
         for number in range(lookup.CONCURRENT_QUERIES):
@@ -124,8 +122,7 @@ class TestCoalescing:
 class TestFailures:
     async def test_fail_only_those_who_wait_for_them(self):
         """A failed read is told to those who wait for it; all others do not notice."""
-        shelf = Shelf("a", "b")
-        shelf.hold()
+        shelf = Shelf("a", "b", is_held=True)
         shelf.failure = MissingTable("gone")
         lookups = opened(shelf)
         failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
@@ -152,8 +149,7 @@ class TestFailures:
 
     async def test_of_a_client_that_goes_away_harm_nobody(self):
         """A cancelled request leaves the read to those who still wait for it."""
-        shelf = Shelf("u")
-        shelf.hold()
+        shelf = Shelf("u", is_held=True)
         lookups = opened(shelf)
         leaving, staying = (
             asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
@@ -169,8 +165,7 @@ class TestFailures:
 
     async def test_that_nobody_waits_for_any_more_are_silent(self):
         """A read that fails after its only client left disturbs nothing."""
-        shelf = Shelf("u")
-        shelf.hold()
+        shelf = Shelf("u", is_held=True)
         shelf.failure = Unavailable("down")
         lookups = opened(shelf)
         complaints = []
@@ -191,8 +186,7 @@ class TestFailures:
 
     async def test_include_a_read_that_takes_too_long(self):
         """Nobody waits longer than the time limit; what is read late is still kept."""
-        shelf = Shelf("u")
-        shelf.hold()
+        shelf = Shelf("u", is_held=True)
         lookups = opened(shelf, replace(SETTINGS, lookup_timeout_s=1))
         with pytest.raises(Unavailable, match="within 1 s"):
             await lookups.find("c", ["u"])
@@ -203,8 +197,7 @@ class TestFailures:
 
     async def test_come_at_once_when_too_many_wait(self):
         """Beyond a bound of waiting users a request is refused, to be tried again."""
-        shelf = Shelf()
-        shelf.hold()
+        shelf = Shelf(is_held=True)
         lookups = opened(shelf)
         waiting = [
             asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
@@ -233,22 +226,9 @@ class TestCache:
 
         assert len(shelf.reads) == 2
 
-    async def test_bounds_how_old_an_answer_is(self):
-        """What a run publishes is seen after the time to live, not before its end."""
-        shelf, clock = Shelf("u"), ManualClock()
-        lookups = opened(shelf, clock=clock)
-        await lookups.find("c", ["u"])
-        shelf.rows["u"] = prediction("u", probability=0.75)
-        clock.advance(150)
-        assert (await lookups.find("c", ["u"]))["u"] == prediction("u")
-        clock.advance(150)
-
-        assert (await lookups.find("c", ["u"]))["u"] == shelf.rows["u"]
-
     async def test_counts_age_from_the_beginning_of_the_read(self):
         """A slow read is as old as its query, not as its answer."""
-        shelf, clock = Shelf("u"), ManualClock()
-        shelf.hold()
+        shelf, clock = Shelf("u", is_held=True), ManualClock()
         lookups = opened(shelf, clock=clock)
         first = asyncio.create_task(lookups.find("c", ["u"]))
         await until(shelf, 1)
