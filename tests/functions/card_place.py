@@ -148,16 +148,6 @@ def name() -> str:
     return f"t-{uuid.uuid4().hex[:8]}"
 
 
-@contextlib.contextmanager
-def pulled(site: Site, topic: str) -> Iterator[Any]:
-    """What comes to a topic from now on."""
-    subscription = site.subscribe(site.topic(topic))
-    try:
-        yield lambda count: site.pull(subscription, count)
-    finally:
-        site.unsubscribe(subscription)
-
-
 def of_event(site: Site, table: str, names: Sequence[str]) -> list[Mapping[str, Any]]:
     return site.rows(
         f"SELECT * FROM {table} WHERE event_id IN UNNEST(@names) ORDER BY event_id",

@@ -24,14 +24,6 @@ from tests.functions.conftest import entered
 
 FOLDER = ROOT / "02-GetProba"
 TODAY = datetime.now(UTC).date()
-KEYS = (
-    "user_id",
-    "probability",
-    "prediction_date",
-    "model_version",
-    "percentile",
-    "stale",
-)
 ANA = {
     "user_id": "ana.1",
     "probability": 0.8125,
@@ -40,6 +32,7 @@ ANA = {
     "percentile": 99,
     "stale": False,
 }
+KEYS = tuple(ANA)
 BEN = {
     "user_id": "ben 2+ü/&=?",
     "probability": 0.1,
@@ -57,11 +50,9 @@ def publish(workplace, predictions, *, use_case: str = "ga4_purchase") -> None:
     rows = [
         {
             "use_case": use_case,
-            "user_id": row["user_id"],
             "as_of": row["prediction_date"],
-            "probability": row["probability"],
-            "percentile": row["percentile"],
-            "model_version": row["model_version"],
+            **{name: row[name] for name in ("user_id", "probability")},
+            **{name: row[name] for name in ("percentile", "model_version")},
         }
         for row in predictions
     ]

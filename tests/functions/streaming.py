@@ -303,6 +303,15 @@ class Site:
     def unsubscribe(self, subscription: str) -> None:
         self.subscriber.delete_subscription(subscription=subscription)
 
+    @contextlib.contextmanager
+    def pulled(self, topic: str) -> Iterator[Callable[[int], list[Any]]]:
+        """What comes to a topic from now on: so many messages."""
+        subscription = self.subscribe(self.topic(topic))
+        try:
+            yield lambda count: self.pull(subscription, count)
+        finally:
+            self.unsubscribe(subscription)
+
     def pull(self, subscription: str, count: int) -> list[Any]:
         """Return this many messages, or those that come within a deadline."""
         pulled: list[Any] = []
@@ -395,44 +404,21 @@ class Life:
             raise Died
 
 
-class MortalWarehouse(Warehouse):
-    """BigQuery, for a process that may die."""
+def mortal(edge: type, *names: str) -> Any:
+    """Return a service, for a process that may die before one of these calls."""
 
-    life: Life
+    def before(name: str) -> Callable[..., Any]:
+        def call(self: Any, *arguments: Any, **named: Any) -> Any:
+            self.life.step()
+            return getattr(edge, name)(self, *arguments, **named)
 
-    def rows(self, *arguments: Any) -> Any:
-        self.life.step()
-        return super().rows(*arguments)
+        return call
 
-    def execute(self, *arguments: Any) -> int:
-        self.life.step()
-        return super().execute(*arguments)
-
-    def replace_view(self, name: str, sql: str) -> None:
-        self.life.step()
-        super().replace_view(name, sql)
+    return type(f"Mortal{edge.__name__}", (edge,), {n: before(n) for n in names})
 
 
-class MortalArtifacts(Artifacts):
-    """Cloud Storage, for a process that may die."""
-
-    life: Life
-
-    def find(self, name: str) -> Any:
-        self.life.step()
-        return super().find(name)
-
-    def _write(self, *arguments: Any, **named: Any) -> int:
-        self.life.step()
-        return super()._write(*arguments, **named)
-
-    def names(self, prefix: str) -> list[str]:
-        self.life.step()
-        return super().names(prefix)
-
-    def delete(self, name: str) -> None:
-        self.life.step()
-        super().delete(name)
+MortalWarehouse = mortal(Warehouse, "rows", "execute", "replace_view")
+MortalArtifacts = mortal(Artifacts, "find", "_write", "names", "delete")
 
 
 def mortal_run(site: Site, began_at: datetime, life: Life, **changed: Any) -> Run:

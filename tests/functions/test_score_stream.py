@@ -23,11 +23,12 @@ from tests.events import bet, registration, written
 from tests.functions.instances import ENVELOPES, Instance, behind_writes
 from tests.functions.outages import WriteProxy, beyond_the_limit
 from tests.functions.scored import instance, site, writes
+from tests.functions.streamed import user
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
 from tests.proxy import Proxy
 
 # Fixtures.
-__all__ = ["instance", "site", "writes"]
+__all__ = ["instance", "site", "user", "writes"]
 
 HOUR = timedelta(hours=1)
 LATENESS = "PROPENSITY_MAXIMUM_LATENESS_DAYS"
@@ -50,17 +51,10 @@ def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WritePr
 
 
 @pytest.fixture
-def user() -> str:
-    """A user of one test alone."""
-    return f"user-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
 def pulled(site) -> Iterator[Any]:
     """What comes to the topic of scores from now on."""
-    subscription = site.subscribe(site.topic("scores"))
-    yield lambda count: site.pull(subscription, count)
-    site.unsubscribe(subscription)
+    with site.pulled("scores") as pull:
+        yield pull
 
 
 def first_day(user: str, **further: Any) -> list[dict[str, Any]]:
@@ -115,11 +109,11 @@ class TestScores:
         """Events of many users that arrive at once are a score each."""
         users = [f"together-{n}-{uuid.uuid4().hex[:6]}" for n in range(20)]
         events = []
-        for n, user in enumerate(users):
-            events.append(registration(user_id=user))
+        for n, who in enumerate(users):
+            events.append(registration(user_id=who))
             for k in range(1 + n % 4):
                 moment = f"2026-03-01T13:00:{k:02}Z"
-                events.append(bet(user_id=user, event_id=f"b{k}", event_time=moment))
+                events.append(bet(user_id=who, event_id=f"b{k}", event_time=moment))
         store(site, events)
 
         answers = instance.post_all(events, threads=32)
@@ -141,18 +135,6 @@ class TestScores:
             json.loads(message.data)["inference_id"] for message in pulled(len(events))
         }
         assert published == ids
-
-    def test_an_event_once_under_its_own_name(self, site, instance, user):
-        """A redelivery has the inference_id of the first delivery."""
-        events = first_day(user)
-        store(site, events)
-
-        for _ in range(2):
-            instance.post(events[1])
-
-        rows = logged(site, user)
-        assert len(rows) == 2
-        assert len({(row["inference_id"], row["probability"]) for row in rows}) == 1
 
     def test_events_that_share_an_id_under_names_of_their_own(
         self, site, instance, user
@@ -207,18 +189,6 @@ class TestScores:
 
         assert len(set(scores)) == 1
 
-    def test_a_user_alike_before_and_after_a_compaction(self, site, instance, user):
-        """What the model is given does not depend on what has been compacted."""
-        events = first_day(user)
-        store(site, events)
-        instance.post(events[2])
-
-        site.compact(datetime.now(UTC))
-        instance.post(events[2])
-
-        rows = logged(site, user)
-        assert len({(row["probability"], row["features"]) for row in rows}) == 1
-
 
 class TestPassesOver:
     @pytest.mark.parametrize("moment", ["2026-03-02T12:00:00Z", "2026-03-20T12:00:00Z"])
@@ -262,16 +232,6 @@ class TestPassesOver:
             "SELECT reason, raw FROM dead_letters WHERE message_id = @id", id=message_id
         )
         assert (letter["reason"], letter["raw"]) == (reason, data)
-
-    def test_a_broken_one_among_others(self, site, instance, user):
-        """It takes nothing from those that came with it."""
-        events = first_day(user)
-        store(site, events)
-
-        answers = instance.post_all([b"{", *events, written(bet(event_time="soon"))])
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert len(logged(site, user)) == 3
 
     def test_an_event_so_late_that_its_query_is_too_expensive(
         self, site, emulators, tmp_path, user

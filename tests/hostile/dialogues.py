@@ -37,10 +37,18 @@ SILENCE_S = 0.5
 GUNICORN_KEEPS_S = 2.0
 
 
-def dialogue(port: int, data: bytes, *, timeout_s: float = TIMEOUT_S) -> bytes:
-    """Send bytes as they are, and return all that is answered until the end."""
+def dialogue(
+    port: int, data: bytes, *, timeout_s: float = TIMEOUT_S, ends: bool = False
+) -> bytes:
+    """
+    Send bytes as they are, and return all that is answered until the end.
+
+    Where the connection ``ends`` the server is told that no more bytes come.
+    """
     with socket.create_connection((HOST, port), timeout=timeout_s) as connection:
         connection.sendall(data)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
         received = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             while part := connection.recv(65_536):
