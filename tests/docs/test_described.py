@@ -14,11 +14,9 @@ from http import HTTPStatus
 import pytest
 
 from commands import cli
-from deploy import functions
-from deploy.render import OWN_ROLES
 from docs import tables as tables_page
 from local.stack.state import READY_VARIABLE, ROOT, ports_from
-from propensity import errors, tables, usecases
+from propensity import errors, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.learning import candidates
 from propensity.settings import Settings
@@ -26,7 +24,6 @@ from tests.docs.pages import (
     CODE,
     ERRORS,
     FUNCTION_PAGES,
-    ROW,
     TODAY,
     blocks,
     described,
@@ -114,64 +111,6 @@ def _read(variable: str, value: int) -> Settings:
     return Settings.from_environment(
         {"GOOGLE_CLOUD_PROJECT": "p", **above, variable: str(value)}
     )
-
-
-class TestTables:
-    def test_every_table_and_column_is_in_it(self):
-        """Each table has a heading, each column and field a row."""
-        page = text("docs/tables.md")
-
-        for table in tables.TABLES:
-            section = page.partition(f"## {table.name}\n")[2].partition("\n## ")[0]
-            named = {row.partition("|")[0].strip(" `") for row in ROW.findall(section)}
-            inner = {f"{c.name}.{f.name}" for c in table.columns for f in c.fields}
-
-            assert {column.name for column in table.columns} | inner <= named
-
-
-class TestSecurity:
-    def test_every_right_is_in_it(self):
-        """Each right of functions.toml is in the row of its resource and the column of
-        its function, and nothing else is."""
-        [columns] = [row for row in rows("docs/security.md") if "`score`" in row]
-        told = {
-            (row[0].removeprefix("topic ").strip("`"), target.strip("`"), right)
-            for row in rows("docs/security.md")
-            if len(row) == len(columns)
-            for target, cell in zip(columns[1:], row[1:], strict=True)
-            for right in filter(None, cell.split(", "))
-            if target.strip("`") != right.strip("`") and set(right) != {"-"}
-        }
-        given = {
-            (name, function.target, right)
-            for function in functions.load()
-            for right, names in (
-                ("read", function.reads),
-                ("append", function.appends),
-                ("change", function.writes),
-                ("replace text", function.views),
-                ("publish", function.publishes),
-                ("run queries", ["project"] * function.runs_queries),
-                ("read streams", ["project"] * function.large_results),
-                ("read", ["the GA4 export"] * function.reads_export),
-                ("run models", ["dataset"] * function.models),
-                *(
-                    ("list names", ["bucket"]) if verb == "list" else (verb, [names])
-                    for verb, names in function.objects
-                ),
-            )
-            for name in names
-        }
-
-        assert told == given
-
-    def test_every_own_role_is_in_it_with_its_permissions(self):
-        """What a right permits is what the deployment's roles are made of."""
-        described_ = described("docs/security.md")
-        for name, (_, permissions) in OWN_ROLES.items():
-            [row] = [r for r in rows("docs/security.md") if f"_{name}`" in r[1]]
-            assert CODE.findall(row[2]) == [*permissions]
-        assert "propensity-scheduler" in described_
 
 
 class TestErrors:
@@ -273,12 +212,13 @@ class TestUseCases:
 
         assert used | {*usecases.load(name).parameters} <= named
 
-    @pytest.mark.parametrize("page", ["docs/use-cases.md", "docs/tables.md"])
-    def test_every_column_of_the_export_is_described(self, page):
+    def test_every_column_of_the_export_is_described(self):
         """As the view has them, in its order, with their types; and what to cast."""
-        assert "\n".join(tables_page.export_rows()) in text(page)
-        assert "`NUMERIC`" in text(page)
-        assert "AS FLOAT64)" in text(page)
+        page = text("docs/use-cases.md")
+
+        assert "\n".join(tables_page.export_rows()) in page
+        assert "`NUMERIC`" in page
+        assert "AS FLOAT64)" in page
 
     def test_says_when_the_shipped_model_must_be_made_again(self):
         """A changed feature makes it another model's input."""

@@ -30,6 +30,7 @@ from propensity.registry.versions import Published
 from propensity.runs.request import MAXIMUM_BODY, parse
 from propensity.settings import Settings
 from tests.described import whole
+from tests.docs.pages import ERRORS
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -161,10 +162,7 @@ class TestErrors:
 
     def test_are_of_their_status(self):
         """A word is described under the status of its class, or as a failure behind."""
-        known = {
-            (str(descendant.status), descendant.code)
-            for descendant in [*_descendants(errors.PropensityError)]
-        }
+        known = {(str(error.status), error.code) for error in ERRORS.values()}
         known |= {("404", "unknown_user")}
         known |= {("500", one.code) for one in openapi.AGAIN}
         described = {
@@ -175,17 +173,6 @@ class TestErrors:
         }
 
         assert described <= known
-
-
-def _descendants(error: type) -> list[type]:
-    return [
-        error,
-        *(
-            descendant
-            for sub in error.__subclasses__()
-            for descendant in _descendants(sub)
-        ),
-    ]
 
 
 class TestFields:
