@@ -18,7 +18,7 @@ import pytest
 from commands.cli import main
 from commands.exits import Exit
 from offline.dashboard.reading import SOURCES, Reading, Window, read
-from offline.dashboard.run import run
+from offline.dashboard.run import known, run
 from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -29,11 +29,10 @@ from propensity.statements import statement
 from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.functions.conftest import entered
+from tests.offline.dashboard import rows
+from tests.offline.dashboard.rows import AS_OF as DAY
+from tests.offline.dashboard.rows import NOW, WEEK, WINDOW
 
-NOW = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
-DAY = NOW.date()
-WEEK = timedelta(days=7)
-WINDOW = Window(as_of=DAY, weeks=26, now=NOW)
 # Whatever a page is about, it is not about one of these.
 SOMEBODY = "somebody-4711"
 
@@ -52,10 +51,10 @@ class Site:
             self.artifacts = Artifacts.open(self.settings)
         self._read: dict[Window, list[Reading]] = {}
 
-    def append(self, table: Any, *rows: dict[str, Any]) -> None:
+    def append(self, table: Any, *added: dict[str, Any]) -> None:
         """Append rows; columns that a test does not name are null."""
         self.warehouse.write(
-            table, pa.Table.from_pylist(list(rows), table.arrow_schema())
+            table, pa.Table.from_pylist(list(added), table.arrow_schema())
         )
 
     def read(self, window: Window = WINDOW) -> list[Reading]:
@@ -75,85 +74,33 @@ class Site:
 
     def fill(self) -> None:
         """Give every table a row or two that the dashboard shows."""
+        # Columns of a statement that its table lacks are left out.
         self.append(
             tables.TRAINING_METADATA,
-            {
-                "use_case": "ga4_purchase",
-                "model_version": 0,
-                "training_date": DAY - 5 * WEEK,
-                "as_of": DAY - 5 * WEEK,
-                "promoted": True,
-                "verdict": "the first model",
-                "roc_auc": 0.79,
-                "bytes_billed": 10,
-            },
-            {
-                "use_case": "card_fraud",
-                "model_version": 1,
-                "training_date": DAY - 60 * WEEK,
-                "alert_threshold": 0.5,
-                "review_cost": Decimal(5),
-            },
+            rows.version(0, training_date=DAY - 5 * WEEK, as_of=DAY - 5 * WEEK),
+            rows.version(
+                1,
+                use_case="card_fraud",
+                training_date=DAY - 60 * WEEK,
+                as_of=None,
+                alert_threshold=0.5,
+                review_cost=Decimal(5),
+            ),
         )
         self.append(
             tables.EVALUATION,
-            *(
-                {
-                    "use_case": "ga4_purchase",
-                    "week": DAY - n * WEEK,
-                    "week_end": DAY - (n - 1) * WEEK,
-                    "model_version": 0,
-                    "status": "final",
-                    "outcome": "evaluated",
-                    "evaluated_at": NOW - (n - 1) * WEEK,
-                    "users": 1_000,
-                    "conversions": 80,
-                    "base_rate": 0.08,
-                    "mean_probability": 0.07,
-                    "roc_auc": 0.8,
-                    "roc_auc_low": 0.7,
-                    "roc_auc_high": 0.9,
-                    "lift": [
-                        {
-                            "decile": 1,
-                            "users": 100.0,
-                            "conversions": 30.0,
-                            "mean_probability": 0.3,
-                            "lift": 3.75,
-                        }
-                    ],
-                }
-                for n in (1, 2, 40)
-            ),
+            *(rows.evaluation(n, model_version=0) for n in (1, 2, 40)),
         )
         self.append(
             tables.PUBLICATIONS,
-            *(
-                {
-                    "use_case": "ga4_purchase",
-                    "as_of": DAY - n * WEEK,
-                    "model_version": 0,
-                    "scored_at": NOW - n * WEEK,
-                    "users": 1_000,
-                    "value_promised": Decimal(500),
-                    "value_promised_low": Decimal(300),
-                    "value_promised_high": Decimal(900),
-                    "bytes_billed": 7,
-                }
-                for n in (0, 40)
-            ),
+            *(rows.publication(n, model_version=0, **rows.PROMISE) for n in (0, 40)),
         )
         counts = [{"value": "0.25", "users": 30}, {"value": "0.5", "users": 10}]
-        old = {"use_case": "ga4_purchase", "as_of": DAY, "thing": "score"}
+        before = [{"value": "0.125", "users": 99}]
         self.append(
             tables.DRIFT,
-            {**old, "name": "probability", "written_at": NOW, "counts": counts},
-            {
-                **old,
-                "name": "probability",
-                "written_at": NOW - WEEK,
-                "counts": [{"value": "0.125", "users": 99}],
-            },
+            rows.drift("score", "probability", counts=counts),
+            rows.drift("score", "probability", written_at=NOW - WEEK, counts=before),
         )
         at = NOW - timedelta(hours=2)
         event = {
@@ -162,28 +109,24 @@ class Site:
             "event_type": "new_registration",
             "event_time": at,
             "event_date": at.date(),
+            "received_at": at,
             "received_on": at.date(),
             "published_at": at - timedelta(seconds=2),
         }
+        older = {"received_at": at - 2 * WEEK, "received_on": at.date() - 2 * WEEK}
         self.append(
             tables.STREAM_EVENTS,
-            {**event, "event_id": "1", "received_at": at, "postcode": "AB1"},
+            {**event, "event_id": "1", "postcode": "AB1"},
             # The same again, an hour later.
             {**event, "event_id": "1", "received_at": at + timedelta(hours=1)},
             {
                 **event,
                 "event_id": "2",
-                "received_at": at,
                 "postcode": "CD2",
                 "socioeconomic_idx": 0.5,
                 "is_late": True,
             },
-            {
-                **event,
-                "event_id": "3",
-                "received_at": at - 2 * WEEK,
-                "received_on": at.date() - 2 * WEEK,
-            },
+            {**event, "event_id": "3", **older},
         )
         scored = {
             "use_case": "card_fraud",
@@ -213,14 +156,7 @@ class Site:
             {**letter, "message_id": "1", "reason": "bad_value"},
             {**letter, "message_id": "2", "reason": "malformed_json"},
         )
-        member = {
-            "use_case": "ga4_purchase",
-            "audience": "winback",
-            "as_of": DAY - 2 * WEEK,
-            "probability": 0.5,
-            "selection": "top 2",
-            "control_share": 0.1,
-        }
+        member = rows.members(probability=0.5)
         self.append(
             tables.AUDIENCE_MEMBERS,
             {**member, "user_id": SOMEBODY, "is_control": False},
@@ -228,32 +164,15 @@ class Site:
         )
         self.append(
             tables.AUDIENCE_LEDGER,
-            {
-                "use_case": "ga4_purchase",
-                "audience": "winback",
-                "as_of": DAY - 2 * WEEK,
-                "destination": "crm",
-                "action": "add",
-                "user_id": SOMEBODY,
-                "request": "r",
-                "status": "rejected",
-                "reason": f"{SOMEBODY} is unknown",
-                "recorded_at": NOW,
-            },
+            rows.delivered(
+                "rejected",
+                user_id=SOMEBODY,
+                request="r",
+                reason=f"{SOMEBODY} is unknown",
+                recorded_at=NOW,
+            ),
         )
-        self.append(
-            tables.AUDIENCE_LIFT,
-            {
-                "use_case": "ga4_purchase",
-                "audience": "winback",
-                "week": DAY - 2 * WEEK,
-                "week_end": DAY - WEEK,
-                "status": "final",
-                "treated_users": 1,
-                "control_users": 1,
-                "verdict": "too_few",
-            },
-        )
+        self.append(tables.AUDIENCE_LIFT, rows.lift(verdict="too_few"))
 
 
 @pytest.fixture(scope="module")
@@ -285,8 +204,8 @@ class TestStatements:
         [row] = site.rows("publications")
 
         assert row["as_of"] == DAY
-        assert row["value_promised"] == Decimal(500)
-        assert row["bytes_billed"] == 7
+        assert row["value_promised"] == rows.PROMISE["value_promised"]
+        assert row["bytes_billed"] == 30 * 1024**2
 
     def test_take_the_newest_run_of_a_publication(self, site):
         """A run that was repeated has left the rows of both for a moment."""
@@ -405,6 +324,19 @@ class TestCommand:
 
         page = (tmp_path / "use-case-ga4_purchase.html").read_text()
         assert "Version 0 serves" in page
+
+    def test_names_no_champion_of_a_use_case_that_was_removed(self, site):
+        """Its pointer is in the bucket still, and serves nobody."""
+        registry = Registry(site.artifacts, "of_last_year")
+        registry.promote(0, model_sha256="0" * 64, at=NOW, instead_of=None)
+
+        facts = known(
+            ["of_last_year", "ga4_purchase"], site.artifacts, settings=site.settings
+        )
+
+        removed = facts["of_last_year"]
+        assert (removed.has_folder, removed.champion) == (False, None)
+        assert facts["ga4_purchase"].has_folder
 
     @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
     def test_refuses_a_place_before_it_reads(self, site, out, tmp_path, capsys):
