@@ -53,9 +53,7 @@ _of_audience = flags.together(
         help="The N users with the highest probabilities.",
     ),
     click.option(
-        "--deciles",
-        type=flags.whole(1, 10),
-        help="Users in the N highest deciles.",
+        "--deciles", type=flags.whole(1, 10), help="Users in the N highest deciles."
     ),
     click.option(
         "--threshold",

@@ -31,12 +31,7 @@ from commands.exits import Exit
 from propensity.edges.log import apart
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
-    "On this machine": (
-        machine.demo,
-        machine.up,
-        machine.down,
-        machine.status,
-    ),
+    "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "What serves": (
         champions.versions,
         champions.promote,
@@ -62,10 +57,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         data.forget,
     ),
     "Acting": (audience.audience,),
-    "Use cases": (
-        usecases.new_usecase,
-        usecases.check_usecase,
-    ),
+    "Use cases": (usecases.new_usecase, usecases.check_usecase),
     "A deployment": (
         deployment.dashboard,
         deployment.doctor,

@@ -98,11 +98,7 @@ _LEAST = Size(users=0, events_a_day=0)
 )
 @flags.as_json
 def cost(
-    *,
-    stream_scores_events: bool,
-    lookups_by_query: bool,
-    as_json: bool,
-    **options: Any,
+    *, stream_scores_events: bool, lookups_by_query: bool, as_json: bool, **options: Any
 ) -> None:
     """
     Say what a deployment costs a month, before there is one.

@@ -143,12 +143,7 @@ def _entered(state: str | None) -> Mapping[str, str]:
 @flags.dry_run("Say what would be read and written, and do neither.")
 @flags.as_json
 def dashboard(
-    *,
-    as_json: bool,
-    out: str | None,
-    is_local: bool,
-    state: str | None,
-    **chosen: Any,
+    *, as_json: bool, out: str | None, is_local: bool, state: str | None, **chosen: Any
 ) -> None:
     """
     Write what the tables say as pages for people.

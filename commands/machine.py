@@ -52,10 +52,7 @@ _which_data = click.option(
     help="Column that says who a user is.",
 )
 @click.option(
-    "--label-event",
-    default="purchase",
-    show_default=True,
-    help="Event to predict.",
+    "--label-event", default="purchase", show_default=True, help="Event to predict."
 )
 @click.option(
     "--weeks",

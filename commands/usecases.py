@@ -12,10 +12,7 @@ from commands.exits import Exit
 @click.command("new-usecase")
 @click.argument("name")
 @click.option(
-    "--label-event",
-    default="purchase",
-    show_default=True,
-    help="Event to predict.",
+    "--label-event", default="purchase", show_default=True, help="Event to predict."
 )
 @click.option(
     "--lookback-days",

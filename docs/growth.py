@@ -91,10 +91,7 @@ def _rows() -> Iterator[list[str]]:
     yield row(
         "01, first run of a month: GiB", lambda size: summed(size, is_monthly=True)
     )
-    yield row(
-        "01, a run: processor seconds",
-        lambda size: SCORED_S * size.users / 1e6,
-    )
+    yield row("01, a run: processor seconds", lambda size: SCORED_S * size.users / 1e6)
     yield row(
         "of an instance, seconds, both processors busy",
         lambda size: SCORED_S * size.users / 1e6 / PROCESSORS,

@@ -251,12 +251,7 @@ def _lookups() -> Schema:
         {"anyOf": [_ref("UnknownUser"), _error([errors.NoSuchPath])]},
     )
     parameters = [
-        {
-            "name": "user_id",
-            "in": "query",
-            "required": True,
-            "schema": _ref("UserId"),
-        },
+        {"name": "user_id", "in": "query", "required": True, "schema": _ref("UserId")},
         {"name": "use_case", "in": "query", "schema": _ref("UseCaseName")},
         {
             "name": "explain",

@@ -392,7 +392,7 @@ def _question(layouts: list[Schema]) -> Schema:
         },
         instances.INGESTED: {
             "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
-            "else, latency_ms is null",
+            "else, latency_ms is null"
         },
     }
     ways: Schema = {

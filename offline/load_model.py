@@ -330,9 +330,7 @@ def _record(warehouse: Warehouse, row: Mapping[str, Any], *, job_id: str) -> Non
         if warehouse.rows(statement("model_metadata"), key):
             return
         warehouse.append(
-            tables.TRAINING_METADATA,
-            record(row, tables.TRAINING_METADATA),
-            job_id=name,
+            tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA), job_id=name
         )
 
 
@@ -351,10 +349,7 @@ def _with_dates(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _promoted(
-    registry: Registry,
-    warehouse: Warehouse,
-    row: Mapping[str, Any],
-    shipped: Shipped,
+    registry: Registry, warehouse: Warehouse, row: Mapping[str, Any], shipped: Shipped
 ) -> Outcome:
     """Let the version serve, unless something else has come to serve meanwhile."""
     version = row["model_version"]

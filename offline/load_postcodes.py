@@ -122,10 +122,7 @@ def run(
         batches = batches_of(path, postcodes, index)
         rows, summary = table_of(batches, loaded_on=datetime.now(UTC).date())
     outcome = Outcome(
-        file=path.name,
-        postcode_column=postcodes,
-        index_column=index,
-        summary=summary,
+        file=path.name, postcode_column=postcodes, index_column=index, summary=summary
     )
     if settings is None:
         return outcome

@@ -17,12 +17,7 @@ from typing import Any
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import (
-    NoChampion,
-    OldEpoch,
-    RequestError,
-    UnknownVersion,
-)
+from propensity.errors import NoChampion, OldEpoch, RequestError, UnknownVersion
 from propensity.registry import announcements
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.loading import Serving, find_recorded, loaded
@@ -245,11 +240,7 @@ def _too_old(champion: Champion, epoch: int) -> Outcome:
 
 
 def _with_version(
-    registry: Registry,
-    action: str,
-    serving: Serving,
-    epoch: int | None,
-    at: datetime,
+    registry: Registry, action: str, serving: Serving, epoch: int | None, at: datetime
 ) -> Champion:
     checksum = serving.metadata["model_sha256"]
     if action == "promote":

@@ -136,8 +136,7 @@ def find_or_choose(
         members = [
             Member(*row)
             for row in zip(
-                *(kept[name].to_pylist() for name in _OF_MEMBER),
-                strict=True,
+                *(kept[name].to_pylist() for name in _OF_MEMBER), strict=True
             )
         ]
     return Audience(

@@ -210,10 +210,7 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
 
 
 def _check_is_newest(
-    deployment: Deployment,
-    audience: Audience,
-    destination: Destination,
-    ledger: Ledger,
+    deployment: Deployment, audience: Audience, destination: Destination, ledger: Ledger
 ) -> None:
     """
     Raise RequestError where users are left to be sent, and a newer date was sent.

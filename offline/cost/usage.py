@@ -435,9 +435,6 @@ def _logged(size: Size) -> Iterator[Line]:
 def exceeded(size: Size) -> list[Limit]:
     """Return the settings that must be raised from their defaults."""
     every = limits(
-        size,
-        Settings(project="p"),
-        run_bytes=RUN_BYTES,
-        day_bytes=DAY_BYTES,
+        size, Settings(project="p"), run_bytes=RUN_BYTES, day_bytes=DAY_BYTES
     )
     return [limit for limit in every if limit.is_exceeded]

@@ -204,12 +204,7 @@ def _members(readings: Readings, named: Name) -> Grid:
 def _deliveries(readings: Readings, named: Name) -> Grid:
     sent: dict[tuple[Any, ...], dict[str, int]] = {}
     for row in readings["deliveries"].rows:
-        key = (
-            row["as_of"],
-            named(row),
-            str(row["destination"]),
-            str(row["action"]),
-        )
+        key = (row["as_of"], named(row), str(row["destination"]), str(row["action"]))
         counts = sent.setdefault(key, {})
         counts[row["status"]] = counts.get(row["status"], 0) + row["users"]
     rows = [

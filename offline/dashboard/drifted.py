@@ -37,9 +37,7 @@ def distances(readings: Readings, case: Case) -> Chart:
     rows.sort(key=beyond, reverse=True)
     bars = [
         Bar(
-            name=clipped(row["name"], 60),
-            value=beyond(row),
-            shown=percent(beyond(row)),
+            name=clipped(row["name"], 60), value=beyond(row), shown=percent(beyond(row))
         )
         for row in rows[:DRIFTED]
     ]

@@ -13,14 +13,7 @@ from markupsafe import Markup, escape
 from offline.dashboard.reading import Readings, Row
 from propensity.pages.charts import Bar, bars_svg
 from propensity.pages.series import Series, columns_svg, series_svg
-from propensity.pages.words import (
-    DASH,
-    Format,
-    Number,
-    bounded,
-    decimals,
-    present,
-)
+from propensity.pages.words import DASH, Format, Number, bounded, decimals, present
 
 # A column of a statement's result, on a line of its own as all statements have it.
 _COLUMN = re.compile(r"^(  (?:.* AS |\w+\.)?)(\w+)(?=,?$)", re.MULTILINE)

@@ -104,8 +104,5 @@ def _cleaned(reading: Reading) -> Reading:
     """Return a reading whose texts can stand in a page."""
     rows: Sequence[Row] = [cleaned(row) for row in reading.rows]
     return replace(
-        reading,
-        text=cleaned(reading.text),
-        rows=rows,
-        missing=cleaned(reading.missing),
+        reading, text=cleaned(reading.text), rows=rows, missing=cleaned(reading.missing)
     )

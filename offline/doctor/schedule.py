@@ -221,10 +221,7 @@ def _compacted(exam: Examination, since: date) -> date | None:
 
 
 def _check_published(
-    exam: Examination,
-    newest: Newest,
-    use_case: UseCase,
-    leases: Leases,
+    exam: Examination, newest: Newest, use_case: UseCase, leases: Leases
 ) -> None:
     """
     Compare the publications of runs with the rows in the tables.

@@ -15,14 +15,7 @@ from google.pubsub_v1.types import PubsubMessage
 from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, identified
-from offline.replay.sending import (
-    Sender,
-    Stop,
-    TokenBucket,
-    patient,
-    pause,
-    translated,
-)
+from offline.replay.sending import Sender, Stop, TokenBucket, patient, pause, translated
 from propensity import topics
 from propensity.errors import Unavailable
 from propensity.settings import Settings
@@ -103,9 +96,7 @@ class DeadLetters:
         try:
             for ids in _pieces([self._held[message] for message in published]):
                 self._client.acknowledge(
-                    subscription=self._path,
-                    ack_ids=ids,
-                    retry=patient(self.settings),
+                    subscription=self._path, ack_ids=ids, retry=patient(self.settings)
                 )
         except api.GoogleAPIError as error:
             raise translated(error, f"subscription {self._name}") from error

@@ -202,12 +202,7 @@ def _candidates(use_case: UseCase) -> Iterator[Problem]:
         except (UseCaseError, ValueError, TypeError) as error:
             message = str(error).split("\n")[0]
             names = [name for name in candidate.parameters if f"'{name}'" in message]
-            path: declaration.Path = (
-                "candidates",
-                number,
-                "parameters",
-                *names[:1],
-            )
+            path: declaration.Path = ("candidates", number, "parameters", *names[:1])
             yield sources.declared_at(use_case.name, path, message)
 
 

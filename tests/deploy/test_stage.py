@@ -10,14 +10,7 @@ import zipfile
 import pytest
 
 from commands.cli import main
-from deploy.stage import (
-    EPOCH_S,
-    ROOT,
-    StageError,
-    digest,
-    sources,
-    stage,
-)
+from deploy.stage import EPOCH_S, ROOT, StageError, digest, sources, stage
 from tests.programs import execute
 
 

@@ -253,11 +253,7 @@ class TestUseCases:
         assert {*use_case.features} <= {*found(features, *as_ofs)[0]}
         assert [
             (row["as_of"].day, row["user_id"]) for row in found(labels, *as_ofs)
-        ] == [
-            (3, "ben"),
-            (3, "cid"),
-            (5, "cid"),
-        ]
+        ] == [(3, "ben"), (3, "cid"), (5, "cid")]
         assert warehouse.rows(first_day)[0]["first_day"] == date(2026, 2, 1)
 
     def test_the_documented_preprocessor_can_be_uploaded(

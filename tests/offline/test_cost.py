@@ -163,8 +163,7 @@ class TestUse:
 
 class TestCharges:
     @pytest.mark.parametrize(
-        "field",
-        ["users", "events_a_day", "lookups", "scorings", "stream_events_a_day"],
+        "field", ["users", "events_a_day", "lookups", "scorings", "stream_events_a_day"]
     )
     def test_never_fall_where_there_is_more(self, field):
         """More of anything costs no less."""

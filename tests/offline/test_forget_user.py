@@ -270,10 +270,7 @@ class TestBucket:
         left = {name: kept_features(site, name) for name in (USE_CASE, OTHER)}
 
         blank = {"user_id": [KEPT, None, "player-2"], "bets": [1.5, None, None]}
-        assert left == {
-            USE_CASE: blank,
-            OTHER: users.to_pydict() if named else blank,
-        }
+        assert left == {USE_CASE: blank, OTHER: users.to_pydict() if named else blank}
         found = {place.name: (place.before, place.after) for place in report.places}
         assert found[f"features/{USE_CASE}/"] == (1, 0)
         assert found[f"features/{OTHER}/"] == (0 if named else 1, 0)

@@ -291,12 +291,7 @@ class TestFile:
     def test_is_of_events_only(self, tmp_path):
         """A use case that scores users has no transactions."""
         with pytest.raises(SchemaError, match="scores users"):
-            read(
-                tmp_path / "x",
-                usecases.load("ga4_purchase"),
-                start=START,
-                now=NOW,
-            )
+            read(tmp_path / "x", usecases.load("ga4_purchase"), start=START, now=NOW)
 
 
 @pytest.fixture

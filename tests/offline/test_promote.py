@@ -186,10 +186,7 @@ class TestCommands:
             "rollback",
         ]  # fmt: skip
         assert {each["use_case"] for each in published} == {USE_CASE}
-        assert published[0]["attributes"] == {
-            "use_case": USE_CASE,
-            "action": "promote",
-        }
+        assert published[0]["attributes"] == {"use_case": USE_CASE, "action": "promote"}
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         lines = capsys.readouterr().out.splitlines()
         assert f"{USE_CASE}: version {first} serves; epoch 1." in lines

@@ -169,9 +169,7 @@ def parameters(statement: volumes.Statement, name: str) -> dict[str, object]:
     as_ofs: tuple[date, ...] = (today,)
     if statement.name in ("training_rows", "converter_amounts"):
         as_ofs = timeframe.snapshots(
-            today=today,
-            earliest=date(1971, 1, 1),
-            at_most=SETTINGS.training_snapshots,
+            today=today, earliest=date(1971, 1, 1), at_most=SETTINGS.training_snapshots
         )
     if statement.name in (
         *("evaluation_rows", "evaluation_amounts"),

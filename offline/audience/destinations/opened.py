@@ -7,13 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from offline.audience.destinations import (
-    bucket,
-    data_manager,
-    ga4,
-    google_ads,
-    http,
-)
+from offline.audience.destinations import bucket, data_manager, ga4, google_ads, http
 from offline.audience.destinations.base import Destination
 from offline.audience.posting import Poster
 from offline.promote import Deployment

@@ -258,8 +258,7 @@ def serve(provider: Provider) -> grpc.Server:
         )
 
     server = grpc.server(
-        futures.ThreadPoolExecutor(8),
-        options=[("grpc.max_send_message_length", -1)],
+        futures.ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)]
     )
     server.add_generic_rpc_handlers(
         [

@@ -41,10 +41,7 @@ class Site:
     """A workplace with a publication, and the commands in it."""
 
     def __init__(self, workplace: Workplace) -> None:
-        self.environment = {
-            **workplace.environment,
-            "PROPENSITY_SUPPRESSION_KEY": KEY,
-        }
+        self.environment = {**workplace.environment, "PROPENSITY_SUPPRESSION_KEY": KEY}
         self.settings = Settings.from_environment(self.environment)
         self.warehouse = Warehouse.open(self.settings)
         self.clock = ManualClock(START)

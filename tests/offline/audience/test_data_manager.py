@@ -29,11 +29,7 @@ from tests.offline.audience.data_manager_receiver import (
     destination_file,
 )
 from tests.offline.audience.killing import Fate, kill_and_resume
-from tests.offline.audience.people import (
-    contact,
-    deliver,
-    request_of,
-)
+from tests.offline.audience.people import contact, deliver, request_of
 
 
 def sha256(text):

@@ -305,10 +305,7 @@ class TestCustomerMatch:
 
     @pytest.mark.parametrize(
         "failure",
-        [
-            {"message": "INTERNAL"},
-            {"details": [{"errors": [{"message": "INTERNAL"}]}]},
-        ],
+        [{"message": "INTERNAL"}, {"details": [{"errors": [{"message": "INTERNAL"}]}]}],
     )
     def test_has_nobody_accepted_of_a_refusal_without_a_user(self, failure):
         class Failing(GoogleReceiver):

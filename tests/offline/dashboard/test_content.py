@@ -140,9 +140,7 @@ class TestUseCase:
 
     def test_shows_what_serves_and_its_shadow(self):
         """And that a person has pinned it."""
-        known = {
-            USE_CASE: Known(title="P", champion=3, is_pinned=True, shadow=2),
-        }
+        known = {USE_CASE: Known(title="P", champion=3, is_pinned=True, shadow=2)}
         rows = {"versions": [version(3), version(2, promoted=False)]}
         page = words(pages(rows, known)["use-case-ga4_purchase.html"])
 

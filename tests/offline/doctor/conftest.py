@@ -197,11 +197,7 @@ class Place:
         self.warehouse.execute(
             "INSERT INTO ma_model_evaluation (use_case, week, week_end, model_version)"
             " VALUES (@use_case, @week, @as_of, 0)",
-            {
-                "use_case": USE_CASE,
-                "as_of": as_of,
-                "week": as_of - timedelta(days=7),
-            },
+            {"use_case": USE_CASE, "as_of": as_of, "week": as_of - timedelta(days=7)},
         )
 
     def examination(self, **changed: Any) -> Examination:

@@ -52,12 +52,7 @@ UNPRUNED = [
     ("features.sql", PRUNED, "table_suffix >= @first_suffix", BEYOND),
     ("features.sql", PRUNED, "table_suffix <= @last_suffix", BEYOND),
     ("features.sql", "AND @last_suffix", "AND @last_label_suffix", BEYOND),
-    (
-        "labels.sql",
-        "BETWEEN @first_label_suffix",
-        "BETWEEN @first_suffix",
-        BEYOND,
-    ),
+    ("labels.sql", "BETWEEN @first_label_suffix", "BETWEEN @first_suffix", BEYOND),
 ]
 # And of features that others change.
 CHANGED = "is another for a user because of what others do"
