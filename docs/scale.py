@@ -347,7 +347,7 @@ def _part(limit: Limit) -> str:
 
 
 def _needed(size: Size) -> list[str]:
-    return [f"- {line}." for line in limits.told(limits_of(size))]
+    return [f"- {line}." for line in limits.advice(limits_of(size))]
 
 
 def _rows() -> list[str]:

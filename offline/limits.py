@@ -315,7 +315,7 @@ def _largest(readings: list[Reading]) -> dict[str, Any]:
     }
 
 
-def told(limits: list[Limit]) -> list[str]:
+def advice(limits: list[Limit]) -> list[str]:
     """Return which limits are exceeded, and what to set, as lines of plain text."""
     lines = []
     for limit in limits:
@@ -364,4 +364,4 @@ def too_low(d: Deployment) -> list[str]:
     size_words = f"{users:,} users, {events:,} events a day"
     if streamed:
         size_words += f", {streamed:,} on the stream"
-    return told(bounds) or [f"no limit on bytes is too low for {size_words}"]
+    return advice(bounds) or [f"no limit on bytes is too low for {size_words}"]

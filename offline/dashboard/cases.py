@@ -426,7 +426,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
     """
 
     def of(source: str) -> dict[str, list[Row]]:
-        return by_use_case(readings[source].rows if source in readings else ())
+        return by_use_case(readings[source].rows)
 
     evaluations, versions, drift = of("evaluations"), of("versions"), of("drift")
     scores, lifts, published = of("scores"), of("lift"), of("publications")

@@ -7,7 +7,7 @@ from typing import Any
 
 from offline.dashboard.cases import Case, clipped
 from offline.dashboard.parts import Tile
-from offline.dashboard.reading import STREAM_DAYS, Readings
+from offline.dashboard.reading import STREAM_DAYS, Readings, total
 from offline.dashboard.stream import reasons_of
 from propensity.pages.words import compact, count, decimals, percent, plural
 
@@ -44,8 +44,7 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
 
 def _stream(readings: Readings) -> tuple[str, str] | None:
     """Say what somebody should do about dead letters; nothing without any."""
-    known = readings.get("dead_letters")
-    reasons = reasons_of(known.rows if known is not None else ())
+    reasons = reasons_of(readings["dead_letters"].rows)
     if not reasons:
         return None
     (reason, most), total = reasons.most_common(1)[0], sum(reasons.values())
@@ -114,12 +113,8 @@ def figures(case: Case) -> list[Tile]:
 
 
 def _tiles(readings: Readings, cases: Sequence[Case]) -> list[Tile]:
-    def total(source: str, column: str) -> int:
-        rows = readings[source].rows if source in readings else ()
-        return sum(row[column] or 0 for row in rows)
-
+    stream, letters = readings["stream"].rows, readings["dead_letters"].rows
     serving = sum(case.known.champion is not None for case in cases)
-    received = total("stream", "received")
     return [
         Tile(
             name="Use cases that serve",
@@ -135,13 +130,13 @@ def _tiles(readings: Readings, cases: Sequence[Case]) -> list[Tile]:
         ),
         Tile(
             name="Events of the last seven days",
-            value=compact(received),
-            note=f"{compact(total('stream', 'duplicates'))} came twice",
+            value=compact(total(stream, "received")),
+            note=f"{compact(total(stream, 'duplicates'))} came twice",
             source="stream.received",
         ),
         Tile(
             name="Dead letters",
-            value=compact(total("dead_letters", "messages")),
+            value=compact(total(letters, "messages")),
             note="in the same days",
             source="dead_letters.messages",
         ),

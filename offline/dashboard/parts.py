@@ -101,10 +101,8 @@ def grid(rows: Sequence[Sequence[Any]], *, most: int = ROWS, **words: Any) -> Gr
 
 def why_empty(readings: Readings, source: str, otherwise: str) -> str:
     """Say why a part has no rows: its table is missing, or what else."""
-    reading = readings.get(source.partition(".")[0])
-    if reading is not None and reading.missing:
-        return f"Could not be read: {reading.missing}."
-    return otherwise
+    missing = readings[source.partition(".")[0]].missing
+    return f"Could not be read: {missing}." if missing else otherwise
 
 
 def no_chart(readings: Readings, source: str, heading: str, otherwise: str) -> Chart:

@@ -142,6 +142,11 @@ def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def total(rows: Iterable[Row], column: str) -> int:
+    """Add up a column of whole numbers; null is nothing."""
+    return sum(row[column] or 0 for row in rows)
+
+
 def users_of(row: Row) -> int | None:
     """Return the users of a publication; ``ma_drift`` has their logarithm."""
     return round(math.exp(row["value"])) if present(row["value"]) else None

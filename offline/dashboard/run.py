@@ -22,7 +22,6 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
 from propensity.ids import NAME
 from propensity.pages.words import plural
-from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.timeframe import midnight
@@ -245,45 +244,43 @@ def known(
     folders = usecases.names()
     facts = {}
     for name in sorted({*names, *folders}):
-        champion, note = (
-            _champion(name, artifacts, is_there=name in folders)
-            if promoted is None
-            else (None, "")
-        )
         # A name that no folder can have is not that of a removed folder.
         case = Known(has_folder=name in folders or not NAME.fullmatch(name))
+        if promoted is None:
+            serving = _serving(name, artifacts, is_there=name in folders)
+        else:
+            serving = {"champion": promoted.get(name) if name in folders else None}
         if name in folders:
             try:
                 case = _from_folder(name, settings)
             except PropensityError as error:
-                note = f"The folder of the use case could not be read: {error.message}."
-            if promoted is not None:
-                case = replace(case, champion=promoted.get(name))
-        if champion is not None:
-            case = replace(
-                case,
-                champion=champion.version,
-                is_pinned=bool(champion.pinned),
-                shadow=champion.shadow,
-            )
-        facts[name] = replace(case, note=note)
+                serving["note"] = (
+                    f"The folder of the use case could not be read: {error.message}."
+                )
+        facts[name] = replace(case, **serving)
     return facts
 
 
-def _champion(
+def _serving(
     name: str, artifacts: Artifacts | None, *, is_there: bool
-) -> tuple[Champion | None, str]:
-    """Return what serves by the pointer, or why nobody knows; nothing of no folder."""
+) -> dict[str, Any]:
+    """Return what ``Known`` has of the pointer, or why nobody knows what it says."""
     if artifacts is None:
-        return None, (
-            "Set PROPENSITY_BUCKET: without it nobody knows which version serves."
-        )
-    if not is_there:
-        return None, ""
+        return {
+            "note": "Set PROPENSITY_BUCKET: without it nobody knows which version "
+            "serves."
+        }
     try:
-        return Registry(artifacts, name).find_champion(), ""
+        champion = Registry(artifacts, name).find_champion() if is_there else None
     except PropensityError as error:
-        return None, f"Which version serves could not be read: {error.message}."
+        return {"note": f"Which version serves could not be read: {error.message}."}
+    if champion is None:
+        return {}
+    return {
+        "champion": champion.version,
+        "is_pinned": bool(champion.pinned),
+        "shadow": champion.shadow,
+    }
 
 
 def _from_folder(name: str, settings: Settings) -> Known:

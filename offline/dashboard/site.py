@@ -46,7 +46,7 @@ def site(
     """
     readings = {reading.name: _cleaned(reading) for reading in results}
     facts = {cleaned(name): _known(entry) for name, entry in known.items()}
-    if window.is_past and "drift" in readings:
+    if window.is_past:
         readings["drift"] = _then(readings["drift"], facts, as_of=window.as_of)
     listed = cases(readings, facts, as_of=window.as_of)
     since = window.days["since"]

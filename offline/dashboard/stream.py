@@ -21,7 +21,7 @@ from offline.dashboard.parts import (
     over_time,
     why_empty,
 )
-from offline.dashboard.reading import STREAM_DAYS, Readings, Row, Window
+from offline.dashboard.reading import STREAM_DAYS, Readings, Row, Window, total
 from propensity.pages.charts import Bar
 from propensity.pages.series import Series
 from propensity.pages.words import (
@@ -50,12 +50,13 @@ def content(readings: Readings, window: Window) -> dict[str, Any]:
     stream, letters = readings["stream"].rows, readings["dead_letters"].rows
     scored = [row for row in readings["latency"].rows if row["source"] == "stream"]
     hours = hours_of(window, [*stream, *letters, *scored])
-    received = sum(row["received"] for row in stream)
     return {
-        "headline": _headline(readings, received),
+        "headline": _headline(readings),
         "since": f"{window.hours['since']:%Y-%m-%d %H:%M} UTC",
         "until": f"{window.hours['until']:%Y-%m-%d %H:%M} UTC",
-        "tiles": _tiles(stream, letters, scored) if received or letters else [],
+        "tiles": _tiles(stream, letters, scored)
+        if total(stream, "received") or letters
+        else [],
         "charts": [
             _received(readings, hours),
             _waits(readings, hours),
@@ -84,11 +85,12 @@ def hours_of(window: Window, rows: Sequence[Row]) -> list[datetime]:
     return [first + i * HOUR for i in range(n)]
 
 
-def _headline(readings: Readings, received: int) -> str:
-    if readings["stream"].missing:
+def _headline(readings: Readings) -> str:
+    stream = readings["stream"]
+    if stream.missing:
         return "The stream's tables are not there."
-    duplicates = sum(row["duplicates"] for row in readings["stream"].rows)
-    letters = sum(row["messages"] for row in readings["dead_letters"].rows)
+    received, duplicates = (total(stream.rows, n) for n in ("received", "duplicates"))
+    letters = total(readings["dead_letters"].rows, "messages")
     became = "became a dead letter" if letters == 1 else "became dead letters"
     if not (received or letters):
         return NOTHING
@@ -108,11 +110,11 @@ def _headline(readings: Readings, received: int) -> str:
 def _tiles(
     stream: Sequence[Row], letters: Sequence[Row], scored: Sequence[Row]
 ) -> list[Tile]:
-    received = sum(row["received"] for row in stream)
-    duplicates = sum(row["duplicates"] for row in stream)
-    postcodes = sum(row["postcodes"] for row in stream)
-    unknown = sum(row["unknown_postcodes"] for row in stream)
-    messages = sum(row["messages"] for row in letters)
+    received, duplicates, postcodes, unknown = (
+        total(stream, name)
+        for name in ("received", "duplicates", "postcodes", "unknown_postcodes")
+    )
+    messages = total(letters, "messages")
     newest = max(scored, key=lambda row: row["hour"], default=None)
     return [
         Tile(
@@ -328,14 +330,14 @@ def _use_cases(readings: Readings, scored: Sequence[Row]) -> Grid:
     for name in names:
         own = [row for row in readings["stream"].rows if row["use_case"] == name]
         scores = [row for row in scored if row["use_case"] == name]
-        received = sum(row["received"] for row in own)
+        received = total(own, "received")
         rows.append(
             (
                 clipped(name, 64),
                 count(received),
-                percent(ratio(sum(row["duplicates"] for row in own), received)),
-                count(sum(row["late"] for row in own)),
-                count(sum(row["scores"] for row in scores)),
+                percent(ratio(total(own, "duplicates"), received)),
+                count(total(own, "late")),
+                count(total(scores, "scores")),
                 _ms(max(_worst(scores, "latency_p99_ms").values(), default=None)),
                 max((f"{row['hour']:%Y-%m-%d %H}:00" for row in own), default=DASH),
             )

@@ -201,7 +201,7 @@ def _unlike(
     lines = sources.lines(use_case.name, name)
 
     def at(column: str, message: str) -> Problem:
-        return sources.at_line(sources.column(lines, column), message)
+        return sources.at_column(lines, column, message)
 
     for column, kind in needs.columns.items():
         if column not in types:

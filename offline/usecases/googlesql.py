@@ -78,12 +78,12 @@ def tables_of(sql: str) -> set[str]:
     from zetasql.core.exceptions import ServerError
 
     try:
-        found = service().extract_table_names_from_statement(
+        names = service().extract_table_names_from_statement(
             sql_statement=sql, options=language()
         )
     except ServerError:  # no SQL, which the analysis says as well
         return set()
-    return {".".join(one.table_name_segment) for one in found.table_name}
+    return {".".join(name.table_name_segment) for name in names.table_name}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -100,14 +100,14 @@ def _columns(sql: str, relations: Any, parameters: Any) -> Columns:
         if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
             return {}
         raise _refused(error.raw_error) from None
-    found = getattr(statement, "output_column_list", ())
-    return {one.name: name_of(one.column.type) for one in found}
+    output = getattr(statement, "output_column_list", ())
+    return {column.name: name_of(column.column.type) for column in output}
 
 
-def _refused(said: str) -> Refused:
+def _refused(text: str) -> Refused:
     """Return an error; the signatures that would do have lines of their own."""
-    place = _PLACE.search(said)
-    lines = _PLACE.sub("", said).partition("Message: ")[2].splitlines()
+    place = _PLACE.search(text)
+    lines = _PLACE.sub("", text).partition("Message: ")[2].splitlines()
     types = [line.strip() for line in lines[1:] if "Argument types:" in line]
     return Refused(", ".join([*lines[:1], *types]), int(place[1]) if place else 0)
 
@@ -215,7 +215,7 @@ def _module(engine: Any, path: str) -> Any:
     """Return the module of a file of WebAssembly; make it where none is kept."""
     import wasmtime
 
-    versions = "-".join(metadata.version(one) for one in ("zetasql", "wasmtime"))
+    versions = "-".join(map(metadata.version, ("zetasql", "wasmtime")))
     name = f"googlesql-{versions}-{sysconfig.get_platform()}.cwasm"
     kept = Path(sys.prefix) / name
     with _one_at_a_time(kept.with_suffix(".lock")):
@@ -224,15 +224,15 @@ def _module(engine: Any, path: str) -> Any:
             with contextlib.suppress(wasmtime.WasmtimeError):
                 return wasmtime.Module.deserialize_file(engine, str(kept))
         if sys.stderr.isatty():
-            said = "Google's analyzer of SQL is made ready, once: some ten seconds …"
-            print(said, file=sys.stderr)
+            message = "Google's analyzer of SQL is made ready, once: some ten seconds …"
+            print(message, file=sys.stderr)
         module = wasmtime.Module.from_file(engine, path)
         # Whoever may not write there makes it each time.
         with contextlib.suppress(OSError):
-            handle, made = tempfile.mkstemp(dir=sys.prefix)
+            handle, unfinished = tempfile.mkstemp(dir=sys.prefix)
             with os.fdopen(handle, "wb") as file:
                 file.write(module.serialize())
-            Path(made).replace(kept)
+            Path(unfinished).replace(kept)
         return module
 
 

@@ -116,42 +116,42 @@ class OverExport:
         if problems:
             return problems, []
         warnings = [*self.empty(both, outcomes["labels"])]
-        alone = _by_key(self.read("features", first))
+        alone = self.rows("features", first)
         problems += self.changes(
             alone,
-            {key: row for key, row in _by_key(both).items() if key[0] == first},
+            _as_of(both, first),
             "is another where a further as-of date is read beside it",
         )
-        came = {name: _by_key(self.read(name, first)) for name in self.outcomes}
-        problems += self.apart(came, outcomes, first)
+        outcomes_alone = {name: self.rows(name, first) for name in self.outcomes}
+        problems += self.apart(outcomes_alone, outcomes, first)
         for events, which in (
             (maker.beyond(first + horizon * DAY), "after its horizon"),
             (maker.older(first), "before its as-of date"),
         ):
             self.load([*history, *events])
             for name, (lines, subject) in self.outcomes.items():
-                if _differ(_by_key(self.read(name, first)), came[name]):
+                if _differ(self.rows(name, first), outcomes_alone[name]):
                     message = f"{subject} sees an event {which}"
                     # The window is bounded there, on both sides.
                     line = _horizon(lines)
                     problems.append(sources.at_line(line, message))
-        problems += self.shards(history, alone, came, problems)
+        problems += self.shards(history, alone, outcomes_alone, problems)
         self.load([*history, *maker.later(first, horizon=horizon)])
         problems += self.changes(
             alone,
-            _by_key(self.read("features", first)),
+            self.rows("features", first),
             "sees an event at or after its as-of date: that is what the model is "
             "asked to foresee",
         )
         self.load([*history, *maker.older(first - lookback * DAY)])
         problems += self.changes(
             alone,
-            _by_key(self.read("features", first)),
+            self.rows("features", first),
             "sees an event before its lookback began",
         )
         # Last, since it replaces all events.
-        warned, found = self.others(history, alone)
-        return [*problems, *found], [*warnings, *warned]
+        of_others, about_others = self.others(history, alone)
+        return [*problems, *about_others], [*warnings, *of_others]
 
     def dry(self, names: Sequence[str]) -> Iterator[Problem]:
         """Yield what is wrong with the first of some statements that is not right."""
@@ -181,24 +181,27 @@ class OverExport:
         with columns.located(self.use_case, name):
             return self.warehouse.table(self.use_case.statement(name), window)
 
+    def rows(self, name: str, as_of: date) -> _Rows:
+        """Return the rows of a statement for one as-of date, by their keys."""
+        return _by_key(self.read(name, as_of))
+
     def keys(self, rows: pa.Table, lines: Sequence[Line]) -> Iterator[Problem]:
         """Yield what is wrong with ``as_of`` and ``user_id`` of a statement's rows."""
         keys = [*zip(*(rows[name].to_pylist() for name in _KEY), strict=True)]
-        line = sources.column(lines, "user_id")
         if any(None in key for key in keys):
-            yield sources.at_line(line, "gives rows without a user")
+            yield sources.at_column(lines, "user_id", "gives rows without a user")
         if len({*keys}) < len(keys):
-            yield sources.at_line(
-                line, "gives a user more than one row of an as-of date"
-            )
+            message = "gives a user more than one row of an as-of date"
+            yield sources.at_column(lines, "user_id", message)
 
     def zeros(self, labels: pa.Table) -> Iterator[Problem]:
         """Yield that rows say label 0 in a column, although each row is a label 1."""
         if "label" in labels.column_names:
             says = labels["label"].to_pylist()
             if any(value in (0, None) for value in says):
-                yield sources.at_line(
-                    sources.column(self.labels, "label"),
+                yield sources.at_column(
+                    self.labels,
+                    "label",
                     "gives rows with label 0: a row is a label 1, whatever its label "
                     "says, so leave the others out",
                 )
@@ -207,17 +210,20 @@ class OverExport:
         """Yield what is wrong with the first day of the source."""
         rows = self.read("first_day", *dates_of(self.use_case))
         lines = sources.lines(self.use_case.name, "first_day")
-        line = sources.column(lines, "first_day")
+        problem = ""
         if len(rows) != 1:
-            yield sources.at_line(line, f"gives {len(rows):,} rows instead of one")
+            problem = f"gives {len(rows):,} rows instead of one"
         elif rows["first_day"].null_count:
-            yield sources.at_line(line, "gives no day, although there are events")
+            problem = "gives no day, although there are events"
+        if problem:
+            yield sources.at_column(lines, "first_day", problem)
 
     def buyers(self, amounts: pa.Table, labels: pa.Table) -> Iterator[Problem]:
         """Yield that other users have amounts than have label 1."""
         if _by_key(amounts).keys() != _by_key(labels).keys():
-            yield sources.at_line(
-                sources.column(self.outcomes[AMOUNTS][0], "user_id"),
+            yield sources.at_column(
+                self.outcomes[AMOUNTS][0],
+                "user_id",
                 "gives other users than labels.sql: everybody with label 1 has a row, "
                 "and nobody else",
             )
@@ -227,10 +233,7 @@ class OverExport:
     ) -> Iterator[Problem]:
         """Yield outcomes of a date that are others where a further date is read."""
         for name, (lines, subject) in self.outcomes.items():
-            beside = {
-                key: row for key, row in _by_key(both[name]).items() if key[0] == first
-            }
-            if _differ(alone[name], beside):
+            if _differ(alone[name], _as_of(both[name], first)):
                 yield sources.at_line(
                     _horizon(lines),
                     f"{subject} is another where a further as-of date is read beside "
@@ -242,7 +245,7 @@ class OverExport:
         self,
         history: Sequence[Row],
         alone: _Rows,
-        came: Mapping[str, _Rows],
+        outcomes: Mapping[str, _Rows],
         known: Sequence[Problem],
     ) -> list[Problem]:
         """
@@ -251,7 +254,7 @@ class OverExport:
         Args:
             history: Events of the windows.
             alone: Features of the first date.
-            came: Outcomes of it, by statement.
+            outcomes: Those of it, by statement.
             known: Problems that were found before.
         """
         first = dates_of(self.use_case)[0]
@@ -270,13 +273,12 @@ class OverExport:
         read = {
             "features": (self.features, alone, bounds[0]),
             **{
-                name: (lines, came[name], bounds[1])
+                name: (lines, outcomes[name], bounds[1])
                 for name, (lines, _) in self.outcomes.items()
             },
         }
         problems = []
         for name, (lines, before, (low, high)) in read.items():
-            line = sources.column(lines, "table_suffix")
             # What reads other events than it should may see these, too.
             is_known = any(problem.file == f"{name}.sql" for problem in known)
             if not is_known and _differ(_by_key(self.read(name, first)), before):
@@ -284,7 +286,7 @@ class OverExport:
                     "reads daily tables that hold no event of its window, and pays for "
                     f"them: table_suffix has to be between @{low} and @{high}"
                 )
-                problems.append(sources.at_line(line, message))
+                problems.append(sources.at_column(lines, "table_suffix", message))
         return problems
 
     def others(
@@ -297,12 +299,13 @@ class OverExport:
         stays has the features of before.
         """
         first = dates_of(self.use_case)[0]
-        gone = {row["user_id"] for row in history if row["user_id"]}
-        gone = {user for user in gone if int(user.rpartition(".")[2]) % 2 == 0}
-        came = self.maker.others(first, lookback=self.use_case.lookback_days)
-        self.load([*(r for r in history if r["user_id"] not in gone), *came])
-        after = _by_key(self.read("features", first))
-        kept = {key: row for key, row in alone.items() if key[1] not in gone}
+        users = {row["user_id"] for row in history if row["user_id"]}
+        leaving = {user for user in users if int(user.rpartition(".")[2]) % 2 == 0}
+        staying = (row for row in history if row["user_id"] not in leaving)
+        others = self.maker.others(first, lookback=self.use_case.lookback_days)
+        self.load([*staying, *others])
+        after = self.rows("features", first)
+        kept = {key: row for key, row in alone.items() if key[1] not in leaving}
         problems = self.changes(
             kept,
             {
@@ -337,44 +340,41 @@ class OverExport:
                 isinstance(value, float) and math.isinf(value)
                 for value in rows[name].to_pylist()
             ):
-                line = sources.column(self.features, name)
-                yield sources.at_line(line, f"{name} is infinite for a made-up user")
+                message = f"{name} is infinite for a made-up user"
+                yield sources.at_column(self.features, name, message)
 
     def empty(self, rows: pa.Table, labels: pa.Table) -> Iterator[Problem]:
         """Yield warnings of labels that nobody has, and of features without values."""
         if not len(labels):
-            line = sources.column(self.labels, "WHERE")
-            yield sources.at_line(
-                line, "no made-up user has label 1: see what is looked for"
-            )
+            message = "no made-up user has label 1: see what is looked for"
+            yield sources.at_column(self.labels, "WHERE", message)
         elif len(rows) and not _by_key(labels).keys() & _by_key(rows).keys():
-            yield sources.at_line(
-                sources.column(self.labels, "user_id"),
+            yield sources.at_column(
+                self.labels,
+                "user_id",
                 "no made-up user with label 1 has features: see whether user_id is the "
                 "same in both",
             )
         if not len(rows):
-            line = sources.column(self.features, "user_id")
-            yield sources.at_line(line, "no made-up user has a row")
+            message = "no made-up user has a row"
+            yield sources.at_column(self.features, "user_id", message)
             return
         for name in self.use_case.features:
             if rows[name].null_count == len(rows):
-                line = sources.column(self.features, name)
-                yield sources.at_line(line, f"{name} is null for every made-up user")
+                message = f"{name} is null for every made-up user"
+                yield sources.at_column(self.features, name, message)
 
     def changes(self, before: _Rows, after: _Rows, change: str) -> Iterator[Problem]:
         """Yield a problem for each feature that changes, and for other users."""
         if before.keys() != after.keys():
-            line = sources.column(self.features, "user_id")
-            yield sources.at_line(line, f"which users have a row {change}")
+            message = f"which users have a row {change}"
+            yield sources.at_column(self.features, "user_id", message)
         for name in self.use_case.features:
             if any(
                 not _same(before[key][name], after[key][name])
                 for key in before.keys() & after.keys()
             ):
-                yield sources.at_line(
-                    sources.column(self.features, name), f"{name} {change}"
-                )
+                yield sources.at_column(self.features, name, f"{name} {change}")
 
 
 def _horizon(lines: Sequence[Line]) -> Line:
@@ -396,6 +396,10 @@ def _shifted(suffix: str, by: timedelta) -> str:
 
 def _by_key(table: pa.Table) -> _Rows:
     return {(row["as_of"], row["user_id"]): row for row in table.to_pylist()}
+
+
+def _as_of(table: pa.Table, day: date) -> _Rows:
+    return {key: row for key, row in _by_key(table).items() if key[0] == day}
 
 
 def _differ(left: _Rows, right: _Rows) -> bool:

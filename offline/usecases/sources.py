@@ -146,3 +146,8 @@ def joined(lines: Sequence[Line]) -> str:
 def at_line(line: Line, message: str) -> Problem:
     """Return a problem of a line of a statement."""
     return Problem(line.file, line.number, message)
+
+
+def at_column(lines: Sequence[Line], name: str, message: str) -> Problem:
+    """Return a problem of the line that ``column`` finds."""
+    return at_line(column(lines, name), message)

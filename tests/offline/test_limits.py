@@ -205,7 +205,7 @@ class TestLimits:
 
     def test_are_told_in_words(self):
         """A line each: the setting, what exceeds it, by how much, and a value."""
-        lines = limits.told(self.all_of(replace(LARGE, lookups=1)))
+        lines = limits.advice(self.all_of(replace(LARGE, lookups=1)))
 
         assert any(
             line.startswith("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED is 1 GiB; ")
