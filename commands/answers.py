@@ -21,8 +21,6 @@ def show(answer: object, *, as_json: bool, **further: Any) -> None:
     Args:
         answer: Text or a mapping; or a dataclass, which says by ``str()`` what a person
             reads. One with ``fields()`` says itself what a program reads.
-        as_json: Whether a program reads it.
-        further: Further fields of the JSON.
     """
     if as_json:
         text = json.dumps(_fields(answer) | further, default=str)

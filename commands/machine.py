@@ -201,9 +201,6 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
     """
     Return the variables of a local state that is up, and its functions' addresses.
 
-    Args:
-        name: Name of the state; None for the state that is up.
-
     Raises:
         RequestError: None is, or the one named is not, or several are.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,12 +46,7 @@ def load_model(*, use_case: str, is_dry: bool, as_json: bool) -> None:
 @flags.dry_run("Check, and upload nothing.")
 @flags.as_json
 def build_preprocessor(
-    *,
-    file: Path | None,
-    is_default: bool,
-    use_case: str | None,
-    is_dry: bool,
-    as_json: bool,
+    *, file: Path | None, is_default: bool, as_json: bool, **chosen: Any
 ) -> None:
     """
     Check and upload a preprocessor of your own.
@@ -67,7 +63,7 @@ def build_preprocessor(
 
     # The file may print.
     with apart(as_json=as_json):
-        outcome = program.run(file, use_case=use_case, is_dry=is_dry)
+        outcome = program.run(file, **chosen)
     show(outcome, as_json=as_json)
 
 
@@ -95,15 +91,7 @@ def build_preprocessor(
 )
 @flags.dry_run("Print, and store no code.")
 @flags.as_json
-def scoring_sql(
-    *,
-    use_case: str | None,
-    version: int | None,
-    source: str,
-    connection: str | None,
-    is_dry: bool,
-    as_json: bool,
-) -> None:
+def scoring_sql(*, use_case: str | None, as_json: bool, **chosen: Any) -> None:
     """
     Print statements that score your table in BigQuery.
 
@@ -116,13 +104,7 @@ def scoring_sql(
     from offline import scoring_sql as program
 
     with champions.opened(use_case) as deployment:
-        answer = program.run(
-            deployment,
-            version=version,
-            source=source,
-            connection=connection,
-            is_dry=is_dry,
-        )
+        answer = program.run(deployment, **chosen)
     show(answer, as_json=as_json)
 
 
@@ -159,15 +141,7 @@ def scoring_sql(
     help="Where it is written (default: offline/models/first_day_churn).",
 )
 @flags.as_json
-def ship_model(
-    *,
-    users: int,
-    maximum_events: int,
-    days: int,
-    seed: int,
-    folder: Path | None,
-    as_json: bool,
-) -> None:
+def ship_model(*, folder: Path | None, as_json: bool, **chosen: Any) -> None:
     """
     Make the model that is shipped with first_day_churn.
 
@@ -178,11 +152,5 @@ def ship_model(
     """
     from local import ship_model as program
 
-    model = program.run(
-        users=users,
-        maximum_events=maximum_events,
-        days=days,
-        seed=seed,
-        folder=folder or program.FOLDER,
-    )
+    model = program.run(folder=folder or program.FOLDER, **chosen)
     show(model, as_json=as_json)

@@ -61,8 +61,6 @@ def run(
 
     Args:
         file: Python file with ``preprocessor(use_case)``; None puts the default back.
-        use_case: By its name; the setting's by default.
-        is_dry: Whether it is only checked.
 
     Raises:
         SchemaError: The file gives no preprocessor that fits the features.

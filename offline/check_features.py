@@ -92,11 +92,6 @@ def run(use_case: str) -> Compared:
 def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
     """
     Compare the view with the clean computation, user by user.
-
-    Args:
-        warehouse: Of the deployment.
-        use_case: Its name.
-        now: Events until this moment are compared.
     """
     view = _by_user(warehouse, "streamed_features", {"use_case": use_case})
     clean = _by_user(

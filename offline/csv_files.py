@@ -131,8 +131,6 @@ def reader(
     Open the rows of a file.
 
     Args:
-        raw: The file, packed or not.
-        dialect: As ``dialect_of`` returns it.
         as_text: The only columns to read, as they are written; empty for all columns,
             with the types that they look like.
     """
@@ -161,7 +159,6 @@ def table_of(path: Path, *, as_text: Sequence[str] = ()) -> pa.Table:
     Read a whole file, with columns of the types that they look like.
 
     Args:
-        path: Packed or not.
         as_text: Columns to read as they are written, if they are there.
 
     Raises:

@@ -29,9 +29,6 @@ def places(
 
     Args:
         warehouse: Has the table, without the users already.
-        artifacts: The bucket.
-        request: Names the users, and perhaps a use case.
-        is_search: Whether to leave everything as it is.
     """
     prefix = folder_of(request.use_case) if request.use_case else INDEXES
     generations_of: dict[str, list[Generation]] = {}

@@ -419,7 +419,6 @@ def about(table: Table, condition: str, text: str) -> str:
     Return a statement on the rows of a table that meet a condition.
 
     Args:
-        table: The table.
         condition: Name of the statement that holds the condition.
         text: The statement, with placeholders for table and condition.
     """

@@ -238,8 +238,6 @@ def limits(
     Return every limit on bytes, with what a size needs of it.
 
     Args:
-        size: Of the deployment.
-        settings: That hold, or the defaults.
         run_bytes, day_bytes: Bounds of the alerts.
         only: The functions that are deployed; all where None.
     """

@@ -136,13 +136,6 @@ def load(
     Where it has one, that is all that is read. May be run any number of times, at once
     or after one that was cut short: all come to one version.
 
-    Args:
-        warehouse: Of the deployment, with its tables.
-        artifacts: Of its bucket.
-        settings: Of the deployment.
-        use_case: The model's use case.
-        folder: Of all shipped models.
-
     Raises:
         ArtifactError: There is no shipped model, its bytes are not those that were
             shipped, or today's libraries cannot load it.

@@ -109,7 +109,6 @@ def run(
         path: CSV or Parquet.
         postcode_column: Its name, None to guess.
         index_column: Its name, None to guess.
-        is_dry: Whether nothing is loaded.
 
     Raises:
         SchemaError: The file is not one of postcodes; names column or row.
@@ -136,9 +135,7 @@ def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
     Replace ``postcode_index`` by postcodes that are in memory.
 
     Args:
-        warehouse: Of the deployment.
         table: Columns ``postcode`` and ``socioeconomic_idx``; others are left out.
-        loaded_on: Today in UTC.
 
     Raises:
         SchemaError: No row has both, or one has what can be neither.
@@ -165,10 +162,6 @@ def table_of(
     Return the rows of ``postcode_index``: postcodes, and their outward codes.
 
     The same for any order of the same rows.
-
-    Args:
-        batches: As ``typed`` yields them.
-        loaded_on: Today in UTC.
 
     Raises:
         SchemaError: No row has both a postcode and an index, or there are more than

@@ -106,11 +106,8 @@ def run(
     Read, check and load a file of transactions.
 
     Args:
-        path: CSV or Parquet.
-        use_case: Whose events they are.
         start: What ``Time`` counts from.
         limit: How many rows from the beginning, None for all.
-        is_dry: Whether nothing is loaded.
 
     Raises:
         SchemaError: The file is not one of transactions; names column or row.
@@ -130,10 +127,6 @@ def run(
 def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
     """
     Append transactions and truths that are not there yet, and show a bar on stderr.
-
-    Args:
-        warehouse: Of the deployment.
-        transactions: What ``read`` has read.
 
     Raises:
         PropensityError: BigQuery did not take all of it; loading again adds the rest.

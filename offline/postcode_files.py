@@ -45,11 +45,6 @@ def columns_of(
     """
     Return the names of a file's columns of postcodes and of the index.
 
-    Args:
-        path: CSV or Parquet.
-        postcode_column: The name that the caller chose, None to guess.
-        index_column: The name that the caller chose, None to guess.
-
     Raises:
         SchemaError: There is no such column, or none or several may be meant.
         pyarrow.ArrowException, OSError: The file can not be read.

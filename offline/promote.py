@@ -90,7 +90,6 @@ def opened(
 
     Args:
         use_case: By its name; the setting's by default.
-        is_dry: Whether nothing is to be written.
     """
     settings = Settings.from_environment()
     chosen = usecases.load(use_case or settings.use_case).worded(settings)
@@ -121,7 +120,6 @@ def run(
     Args:
         action, version, epoch, force: See ``change``.
         use_case: By its name; the setting's by default.
-        is_dry: Whether nothing is to be written.
 
     Raises:
         PropensityError: The version can not serve, or an edge failed.
@@ -154,11 +152,9 @@ def change(
     Change what serves.
 
     Args:
-        deployment: Clients and use case.
         action: One of WITH_VERSION, or rollback, unpin or unshadow.
         version: The version of the action; None for those without.
         epoch: The command's own, or None for the next.
-        at: Now.
         force: Whether a first version may serve that is no better than chance.
 
     Raises:
@@ -261,8 +257,6 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
     Load a version as a function would, to know that it can serve.
 
     Args:
-        deployment: Clients and use case.
-        version: Its number.
         notes: Gets a line where it serves, but has not seen enough to score.
 
     Raises:

@@ -38,7 +38,6 @@ class Statements:
     What to run: once, and then as often as one likes.
 
     Attributes:
-        version: Of the model.
         once: Imports the model or creates the function.
         score: Scores the table.
     """
@@ -66,12 +65,10 @@ def run(
     Return the statements of a version.
 
     Args:
-        deployment: Clients and use case.
         version: Of the model; None for the champion.
         source: Table with the features and a ``user_id``.
         connection: For a Python function, the connection that reads the bucket; None
             for the version's graph.
-        is_dry: Whether to store no bundle.
 
     Raises:
         NoChampion, ArtifactError: There is no such version.

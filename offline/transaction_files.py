@@ -77,10 +77,7 @@ def read(
     Read and check the transactions of a file.
 
     Args:
-        path: CSV or Parquet.
-        use_case: One that scores events.
         start: What Time counts from; None where the file has event_time.
-        limit: Only the first rows; None for all.
         now: No transaction may be later.
 
     Raises:

@@ -197,10 +197,6 @@ LATE = {("score_stream", "first_day"): "first_day_late"}
 def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
     """
     Return what each statement of each function reads that a size has a use for.
-
-    Args:
-        size: Of the deployment.
-        settings: Of the deployment; the defaults where None.
     """
     settings = settings or Settings(project="p")
     spans = days(size, settings)

@@ -11,8 +11,6 @@ def write(file: Path, content: bytes, *, is_private: bool = False) -> None:
     Replace a file by a new one, never by half of one; its folder is made.
 
     Args:
-        file: Its path.
-        content: All of it.
         is_private: Whether nobody else on the machine may read it, at no moment.
 
     Raises:

@@ -72,10 +72,7 @@ def account(
     Return what the ledger has of an audience.
 
     Args:
-        name: The audience.
-        use_case: Its use case; None for the setting's.
         to: The file of a destination to ask about its requests; empty for none.
-        clock: Tells the time; old requests are not asked for.
 
     Raises:
         RequestError: There is no audience of this name, or the destination works on

@@ -121,16 +121,12 @@ def deliver(
     the delivery has its message.
 
     Args:
-        audience: Its members are stored.
         destination: Says how many requests it takes at once.
-        ledger: Of audience and destination.
         suppressed: Returns the list of suppressed users, who are not added; a delivery
             may take days.
         check_turn: Raises where another delivery of the audience has begun.
-        threads: In which requests wait for their answers.
         doubtful: Users of earlier dates who may be on the destination's list, though
             the ledger does not have them there.
-        is_quiet: No progress bar.
 
     Raises:
         MissingTable, Unavailable: The ledger cannot be read, or its last rows not

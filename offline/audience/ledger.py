@@ -72,9 +72,7 @@ class Ledger:
     ) -> None:
         """
         Args:
-            deployment: Where it is.
             audience, as_of, destination: The rows that are read and written.
-            now: Returns the time, in UTC.
             flushed_at: Users who are recorded at once.
             check_turn: Raises where another delivery has begun; None where nothing is
                 recorded.
@@ -119,7 +117,6 @@ class Ledger:
         Return treated members of a date who may have been added and are in no row.
 
         Args:
-            as_of: Of the members.
             reach: Users whom a delivery may have sent after the last one in a row.
             suppressed: They have been sent or left out, so none of them counts.
         """

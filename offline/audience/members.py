@@ -39,9 +39,7 @@ class Audience:
 
     Attributes:
         selection: How members were chosen, in words.
-        chosen_at: When members were chosen.
         suppressed: Number of users who are no members because they are suppressed.
-        is_stored: Whether the members are in the table.
     """
 
     name: str

@@ -90,7 +90,6 @@ class Poster:
     ) -> None:
         """
         Args:
-            stop: Ctrl-C.
             rate: Requests a second, 0 for no limit.
             at_once: Threads that send.
             tries: Of a request, the first one included.

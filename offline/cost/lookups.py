@@ -30,13 +30,13 @@ def is_loaded(size: Size) -> bool:
 def lines(size: Size) -> Iterator[Line]:
     """Yield what the index uses in a month: its files, and how they are read."""
     yield Line(
-        price="object_gib_month",
-        what="prediction index, and the one before",
+        "object_gib_month",
+        "prediction index, and the one before",
         amount=2 * index_bytes(size) * size.publishing / GIB,
     )
     yield Line(
-        price="object_write_thousand",
-        what="indexes and their pointers",
+        "object_write_thousand",
+        "indexes and their pointers",
         amount=2 * WEEKS * size.publishing / 1e3,
         function="predictions",
     )
@@ -46,15 +46,15 @@ def lines(size: Size) -> Iterator[Line]:
     # At most so often while an instance serves, and no more often than it serves.
     looks = min(calls, instances("get_proba", size) * MONTH_S / INDEX_LOOK_S)
     yield Line(
-        price="object_read_thousand",
-        what="looks at the index's pointer",
+        "object_read_thousand",
+        "looks at the index's pointer",
         amount=looks / 1e3,
         function="get_proba",
     )
     if not is_loaded(size):
         yield Line(
-            price="object_read_thousand",
-            what="blocks of the index, one a user",
+            "object_read_thousand",
+            "blocks of the index, one a user",
             amount=size.lookups / 1e3,
             function="get_proba",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ class Price:
     seen_at: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Line:
     """
     One thing that is used in a month: how much of it, and what for.
@@ -37,6 +37,7 @@ class Line:
 
     price: str
     what: str
+    _: KW_ONLY
     amount: float
     function: str = ""
     least: float | None = None
@@ -63,10 +64,6 @@ class Charge:
 def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
     """
     Return what is charged, one for each price, in the order of ``prices.toml``.
-
-    Args:
-        lines: The usage.
-        is_least: Where clusters spare all that they can.
     """
     charged = []
     for name, price in prices().items():

@@ -106,8 +106,8 @@ def _scanned(size: Size) -> Iterator[Line]:
         query = scan.reading.statement
         users = f" for {_counted(scan.users)} users" if query.is_lookup else ""
         yield Line(
-            price="query_tib",
-            what=f"{_counted(scan.runs)} × `{query.name}`{users}",
+            "query_tib",
+            f"{_counted(scan.runs)} × `{query.name}`{users}",
             amount=scan.billed * scan.runs / TIB,
             least=scan.least * scan.runs / TIB,
             function=scan.function,
@@ -132,18 +132,14 @@ def _stored(size: Size) -> Iterator[Line]:
         daily["scores"] = scored * row_bytes("inference_log", (), size)
     for what, added in daily.items():
         young = min(kept, LONG_TERM_DAYS)
-        yield Line(price="table_gib_month", what=what, amount=added * young / GIB)
+        yield Line("table_gib_month", what, amount=added * young / GIB)
         if kept > young:
-            yield Line(
-                price="old_table_gib_month",
-                what=what,
-                amount=added * (kept - young) / GIB,
-            )
+            yield Line("old_table_gib_month", what, amount=added * (kept - young) / GIB)
     if size.events_a_day:
         sums = tables.EXPORT_USER_DAYS
         yield Line(
-            price="table_gib_month",
-            what="sums of users' days",
+            "table_gib_month",
+            "sums of users' days",
             amount=sum(PARTITIONS[sums.name](size, sums.expiration_days))
             * size.use_cases
             * row_bytes(sums.name, (), size)
@@ -152,8 +148,8 @@ def _stored(size: Size) -> Iterator[Line]:
     if size.publishing:
         rows = sum(PARTITIONS["ma_predictions_table"](size, kept))
         yield Line(
-            price="table_gib_month",
-            what="newest probabilities",
+            "table_gib_month",
+            "newest probabilities",
             amount=rows * prediction / size.use_cases / GIB,
         )
 
@@ -183,35 +179,29 @@ def _streamed(size: Size) -> Iterator[Line]:
     for function, appended in rows.items():
         if appended:
             yield Line(
-                price="append_gib",
-                what="rows appended",
-                amount=appended / GIB,
-                function=function,
+                "append_gib", "rows appended", amount=appended / GIB, function=function
             )
     if monthly:
         # Published alone by its producer, and pushed alone.
         alone = (1 + pushes()) * LEAST_REQUEST
         yield Line(
-            price="message_tib",
-            what="published and delivered",
+            "message_tib",
+            "published and delivered",
             amount=monthly * (alone + BATCHED_MESSAGES * BATCHED_MESSAGE) / TIB,
         )
         # The event, enriched, and its score: each topic keeps what was published.
         days = days_retained()
         kept = size.stream_events_a_day * days * (1 + BATCHED_MESSAGES)
         yield Line(
-            price="kept_message_gib_month",
-            what=f"messages that topics keep for {days} days",
+            "kept_message_gib_month",
+            f"messages that topics keep for {days} days",
             amount=kept * BATCHED_MESSAGE / GIB,
         )
     if size.publishing:
         # One row of features for each user, of some forty columns.
         read = size.users * 40 * 8 * WEEKS * size.publishing
         yield Line(
-            price="read_tib",
-            what="features of users",
-            amount=read / TIB,
-            function="predictions",
+            "read_tib", "features of users", amount=read / TIB, function="predictions"
         )
 
 
@@ -283,12 +273,7 @@ def _computed(size: Size) -> Iterator[Line]:
         if not count:
             continue
         yield from _instances(target, busy)
-        yield Line(
-            price="request_million",
-            what="requests",
-            amount=count / 1e6,
-            function=target,
-        )
+        yield Line("request_million", "requests", amount=count / 1e6, function=target)
     for target, up in up_s(size).items():
         # Their requests cost nothing beside.
         yield from _instances(target, up, of="kept_")
@@ -299,14 +284,14 @@ def _instances(target: str, seconds: float, *, of: str = "") -> Iterator[Line]:
         deployed for deployed in functions.load() if deployed.target == target
     ]
     yield Line(
-        price=f"{of}vcpu_s",
-        what=f"{function.cpu} vCPU",
+        f"{of}vcpu_s",
+        f"{function.cpu} vCPU",
         amount=seconds * function.cpu,
         function=target,
     )
     yield Line(
-        price=f"{of}gib_s",
-        what=function.memory,
+        f"{of}gib_s",
+        function.memory,
         amount=seconds * gib_of(function.memory),
         function=target,
     )
@@ -331,41 +316,37 @@ def _others(size: Size) -> Iterator[Line]:
         objects += per_event * size.stream_events_a_day * size.days_kept
         linger = Settings(project="p").archive_linger_s
         yield Line(
-            price="object_write_thousand",
-            what="files of the archive",
+            "object_write_thousand",
+            "files of the archive",
             amount=min(streamed, MONTH_S / linger) / 1e3,
             function="archive_events",
         )
-    yield Line(
-        price="object_gib_month",
-        what="models, archive and exports",
-        amount=objects / GIB,
-    )
+    yield Line("object_gib_month", "models, archive and exports", amount=objects / GIB)
     if size.publishing:
         yield from _features(size)
         if size.has_index:
             yield from lookups.lines(size)
     if streamed or size.scorings:
         yield Line(
-            price="object_read_thousand",
-            what="looks at the champion",
+            "object_read_thousand",
+            "looks at the champion",
             amount=2 * MONTH_S / POINTER_READ_S / 1e3,
         )
     jobs = sum(clocked(size).values())
-    yield Line(price="job_month", what="schedules", amount=jobs)
+    yield Line("job_month", "schedules", amount=jobs)
     yield from _logged(size)
     watched = conditions(is_streaming=bool(streamed))
-    yield Line(price="condition_month", what="alert conditions", amount=len(watched))
+    yield Line("condition_month", "alert conditions", amount=len(watched))
     series = sum(SERIES for condition in watched if condition in METRIC_CONDITIONS)
     yield Line(
-        price="series_million",
-        what="time series that they look at",
+        "series_million",
+        "time series that they look at",
         amount=series * EVALUATIONS / 1e6,
     )
     images = sum(IMAGE_BYTES[function.folder] for function in functions.load())
     yield Line(
-        price="image_gib_month",
-        what=f"images of functions, {REVISIONS} of each",
+        "image_gib_month",
+        f"images of functions, {REVISIONS} of each",
         amount=(BASE_IMAGE_BYTES + REVISIONS * images) / GIB,
     )
 
@@ -382,13 +363,11 @@ def feature_files(users: int) -> int:
 
 def _features(size: Size) -> Iterator[Line]:
     kept = size.users * FEATURE_BYTES * sets_kept() * size.publishing
-    yield Line(
-        price="object_gib_month", what="features of publications", amount=kept / GIB
-    )
+    yield Line("object_gib_month", "features of publications", amount=kept / GIB)
     # A thousand objects are listed by one operation, and deleting them is free.
     yield Line(
-        price="object_write_thousand",
-        what="files of features",
+        "object_write_thousand",
+        "files of features",
         amount=feature_files(size.users) * WEEKS * size.publishing / 1e3,
         function="predictions",
     )
@@ -429,7 +408,7 @@ def _logged(size: Size) -> Iterator[Line]:
     }
     for what, lines in logged.items():
         if lines:
-            yield Line(price="log_gib", what=what, amount=lines * LOG_LINE / GIB)
+            yield Line("log_gib", what, amount=lines * LOG_LINE / GIB)
 
 
 def exceeded(size: Size) -> list[Limit]:

@@ -68,8 +68,6 @@ class Deed:
     What to do, and whether something is wrong.
 
     Attributes:
-        text: A sentence.
-        source: The statement that says so.
         is_urgent: Whether figures or users suffer until it is done.
     """
 
@@ -418,11 +416,6 @@ def _signed(share: float) -> str:
 def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> list[Case]:
     """
     Return the use cases that have rows or are known to serve, by their names.
-
-    Args:
-        readings: Rows by the name of their statement.
-        known: Facts about use cases that no table has.
-        as_of: The day by which something is late.
     """
 
     def of(source: str) -> dict[str, list[Row]]:

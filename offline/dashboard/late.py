@@ -29,9 +29,6 @@ def sentences(
 
     Args:
         evaluations: Of weeks, or of days of events; shadows among them.
-        published: As-of dates of publications.
-        as_of: The day by which something is late.
-        horizon_days: The horizon of the use case.
         is_of_events: Whether events are scored: nobody publishes these, and a day
             without any is none that 01-Predictions has missed.
     """

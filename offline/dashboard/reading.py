@@ -158,11 +158,6 @@ def read(
     """
     Run the statements one after the other; a table that is missing has no rows.
 
-    Args:
-        warehouse: The edge to BigQuery.
-        window: The time to read.
-        is_dry: Whether to ask only what each would scan.
-
     Raises:
         PropensityError: BigQuery did not answer, or refuses.
     """

@@ -54,9 +54,6 @@ def find(
     Find the reports of the weeks that the pages list.
 
     Args:
-        evaluations: Rows of the statement of that name.
-        artifacts: The bucket with the reports.
-        as_of: The day of the dashboard.
         above: What leads from a page to the root of that bucket, as ``../``; None where
             the pages are written elsewhere and need copies.
     """

@@ -109,13 +109,9 @@ def run(
 
     Args:
         out: A folder, or ``gs://BUCKET/PREFIX``.
-        weeks: Weeks to show.
         as_of: Look as if that day had just ended; None for now.
         is_local: Whether it is a local state, which may have been played in another
             year than this.
-        is_dry: Whether to read and write nothing.
-        settings: Those of the environment by default.
-        clock: Tells the time.
 
     Raises:
         RequestError: Nothing can be written there.
@@ -236,8 +232,6 @@ def known(
 
     Args:
         names: Use cases with rows; those with a folder are added.
-        artifacts: The bucket with the champions; None where none is set.
-        settings: Say which event is predicted.
         promoted: What served on a past day; None for what serves now, which the
             pointers say.
     """

@@ -35,12 +35,6 @@ def site(
     """
     Write the pages.
 
-    Args:
-        results: The rows of each statement.
-        known: Facts about use cases that no table has, by name.
-        window: The time that was read.
-        place: Project and dataset, in words.
-
     Returns:
         HTML documents by the name of their file. They link to each other alone.
     """

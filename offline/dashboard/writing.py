@@ -41,10 +41,6 @@ def way_up(out: str, bucket: str) -> str | None:
     """
     Return what leads from a page to the root of a bucket.
 
-    Args:
-        out: Where pages are written.
-        bucket: Name of the bucket.
-
     Returns:
         ``../`` for each folder of the prefix, nothing at the root; None where the pages
         are not in that bucket.
@@ -66,7 +62,6 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
     Args:
         pages: HTML by the name of its file.
         out: A folder, made if it is missing, or ``gs://BUCKET/PREFIX``.
-        settings: How the bucket is reached.
 
     Returns:
         Path or address of the first page.

@@ -123,12 +123,6 @@ class Examination:
 
         In a deployment a schedule should have made it: a fault. Locally there is no
         schedule, and it is only information.
-
-        Args:
-            what: In words.
-            advice: What to do in a deployment.
-            locally: What to do locally.
-            severity: In a deployment.
         """
         if not self.addresses:
             self._add(severity, what, advice)
@@ -165,7 +159,6 @@ class Examination:
         Return the metadata of a table, None if there is no such table.
 
         Args:
-            name: Of the table.
             dataset: With its project; the settings' own where it is empty.
         """
         settings = self.settings

@@ -105,8 +105,6 @@ def last_due(cron: str, now: datetime, zone: ZoneInfo) -> datetime:
     Args:
         cron: Minute, hour, day of month, any month, day of week; each a number or *,
             minute and hour a number.
-        now: No later than this.
-        zone: The schedule's.
 
     Raises:
         ValueError: The schedule is of another form.

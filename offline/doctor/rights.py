@@ -81,9 +81,7 @@ def rights_of(
     Return the rights that a function needs, by ``deploy/functions.toml``.
 
     Args:
-        exam: Its settings name project, dataset and bucket.
         function: The function; None for the rights that the doctor needs.
-        services: Whom to ask.
     """
     settings, project = exam.settings, exam.settings.project
 

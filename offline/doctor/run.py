@@ -54,7 +54,6 @@ def examine(
     Run every check, also after one that failed.
 
     Args:
-        exam: The deployment.
         tell: Called with the name of each check, before it runs.
     """
     report = exam.report
@@ -126,10 +125,8 @@ def run(
         use_cases: Names of those to look at; the setting's and all that serve where
             there are none.
         as_of: Look as if that day had just ended; now by default.
-        zone: Time zone of the schedules.
         function: Target of the function whose rights are needed; all by default.
         addresses: Addresses of a local run's functions, by target.
-        tell: Called with the name of each check, before it runs.
 
     Raises:
         RequestError: There is no such use case.

@@ -93,13 +93,10 @@ def _check_kind(
     Look at the runs of one kind.
 
     Args:
-        exam: Gets the findings.
         who: The function, and the use case where it has one.
-        cron: Its schedule.
         leases: Newest first.
         published: Returns the newest date since a given date whose results are in the
             tables. A lease alone does not say it: a repeat overwrites the lease.
-        call: The command that runs it locally.
     """
     now = exam.now.isoformat(timespec="microseconds")
     for lease in leases:

@@ -136,13 +136,7 @@ def send_dead_letters(
     have been lost with letters in it, so the end then waits for these, too.
 
     Args:
-        letters: The subscription.
-        sender: To publish them.
-        bucket: Limits the rate.
-        stop: When to stop.
         topic: Where they go, None for where each was before.
-        limit: How many to take, None for all.
-        rate: Messages a second, 0 for no limit.
         wait: Seconds without a message before it ends.
 
     Raises:
@@ -222,8 +216,6 @@ def returned(
     Return a dead letter as the message that it was, to the topic that it was on.
 
     Args:
-        message: From the topic of dead letters.
-        settings: Which may name topics otherwise.
         topic: Where it is to go in any case, None for where it was.
 
     Returns:

@@ -43,8 +43,6 @@ def lines_of(path: Path, *, skip: int, topic: str, tally: Tally) -> Iterator[Sou
 
     Args:
         path: One a line; may be packed by gzip or Zstandard.
-        skip: Lines to leave out at the beginning.
-        topic: Where they are to go.
         tally: Counts those that are too long, and those that have no identity.
 
     Raises:

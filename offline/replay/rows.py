@@ -33,10 +33,6 @@ def spooled(
     Copy rows to a file that goes again, and yield them, and how many there are.
 
     A replay may take days, and BigQuery keeps a stream open for minutes.
-
-    Args:
-        batches: Of rows.
-        most: How many to copy, None for all.
     """
     with tempfile.TemporaryFile(prefix="replay-") as file:
         writer = None
@@ -74,9 +70,6 @@ def stored_events(
     Yield rows of ``stream_events`` as the events that they were.
 
     Args:
-        rows: As ``replay_events.sql`` returns them.
-        catalogue: The event types.
-        topic: Where they are to go.
         tally: Counts events of a type that is no longer accepted.
     """
     for row in rows:
@@ -102,10 +95,6 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
 
     A registration has its age in the place of personal fields that were not kept. What
     it was enriched with is there for those who read enriched events.
-
-    Args:
-        row: Values by column.
-        declared: Its type.
     """
     further = json.loads(row["attributes"] or "{}")
     event: dict[str, Any] = {
@@ -148,8 +137,6 @@ def refused_messages(
     Yield rows of ``dead_letters`` as the messages that they were.
 
     Args:
-        rows: As ``replay_dead_letters.sql`` returns them.
-        topic: Where they are to go.
         tally: Counts messages of which only the beginning was kept.
     """
     for row in rows:

@@ -275,11 +275,7 @@ def send_all(
     Send what a source has, until it is asked to stop or sending fails.
 
     Args:
-        source: Of messages.
         sender: To publish them; its tally has where to go on if that was not the end.
-        bucket: Limits the rate.
-        stop: When to stop.
-        limit: How many messages to take, None for all.
 
     Raises:
         SchemaError: The source can not be read further.

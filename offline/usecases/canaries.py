@@ -185,8 +185,6 @@ class Maker:
 
         Args:
             user: ``user_pseudo_id``; ``user_id`` has it as well.
-            time: UTC.
-            name: Of the event.
             size: What its numbers are made of.
             text: What its texts are; by default one of few.
             zone: Hours that the property's own time is ahead of UTC.

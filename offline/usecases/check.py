@@ -107,7 +107,6 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
     Check the files of a use case, then its statements over made-up events.
 
     Args:
-        name: Of its folder.
         sandbox: Opens a ``Sandbox``, as a context; called only if the files are right.
 
     Raises:

@@ -138,13 +138,6 @@ def check(
     Yield what is wrong with the first of some statements that is not right.
 
     Those after it may include it, and would be wrong for the same reason.
-
-    Args:
-        use_case: Whose statements.
-        warehouse: Dry-runs them.
-        as_ofs: Dates that they are about.
-        names: Of the statements.
-        relations: What ``relations`` returns.
     """
     known = wanted(use_case, warehouse.settings, as_ofs)
     for name in names:

@@ -60,9 +60,7 @@ def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     They are empty where the statement has what BigQuery alone knows, such as models.
 
     Args:
-        sql: One statement.
         relations: Types of columns, by the names of tables and views in the statement.
-        parameters: Types by name.
 
     Raises:
         Refused: BigQuery would refuse it.

@@ -252,8 +252,6 @@ class OverExport:
         Return what reads daily tables beyond its window: the whole export, in the end.
 
         Args:
-            history: Events of the windows.
-            alone: Features of the first date.
             outcomes: Those of it, by statement.
             known: Problems that were found before.
         """

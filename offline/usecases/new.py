@@ -69,9 +69,7 @@ def write(
 
     Args:
         name: As requests name it: lower-case letters, digits and underscores.
-        label_event: The event that makes a label 1.
         lookback_days, horizon_days: 1 to ``MAXIMUM_DAYS``.
-        is_dry: Return the files, and write none.
 
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.

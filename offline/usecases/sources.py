@@ -44,8 +44,6 @@ def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]
     Return the lines of a statement, with those of what it includes.
 
     Args:
-        use_case: Its name.
-        name: Of the statement.
         within: Statements that include it, from the outermost on.
 
     Raises:
@@ -86,10 +84,6 @@ def place(lines: Sequence[Line], message: str) -> Line:
 
     By the line that the message names, or else by the first word that it quotes and
     that stands in the statement, or else the first line that is no comment.
-
-    Args:
-        lines: Of the statement; one or more.
-        message: Of the error.
     """
     code = [line for line in lines if line.code.strip()] or list(lines)
     if at := _PLACE.search(message):

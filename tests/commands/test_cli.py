@@ -22,7 +22,6 @@ import pytest
 from commands import answers, cli
 from commands.cli import main
 from commands.exits import MEANINGS, Exit
-from docs import commands as commands_page
 from local.install import write_command
 from local.stack.state import ROOT
 from propensity.edges.log import log
@@ -368,20 +367,6 @@ class TestScript:
             env={"LC_ALL": "C", "PYTHONUTF8": "0"},
         )
         assert process.stdout == "\\u2026\n"
-
-
-class TestPage:
-    def test_has_every_command_option_and_exit_code(self):
-        """Each command a heading, each option a row below it."""
-        page = commands_page.page()
-
-        for name, command in LEAVES.items():
-            section = re.split(rf"^#+ propensity {name}$", page, flags=re.MULTILINE)[1]
-            section = re.split(r"^#", section, flags=re.MULTILINE)[0]
-            for option in options(command):
-                assert f"`{option}" in section, f"{name} {option}"
-        for code in Exit:
-            assert f"| {int(code)} |" in page
 
 
 class TestAdvice:

@@ -15,7 +15,7 @@ from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
 from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
 from propensity.settings import Settings
-from tests.deploy.conftest import ROOT, script_of
+from tests.deploy.conftest import ROOT, SETTINGS, script_of
 
 EVERY = functions.load()
 BY_TARGET = {function.target: function for function in EVERY}
@@ -158,16 +158,10 @@ class TestTogether:
 
     def test_a_wait_that_outlasts_the_attempts_is_refused(self):
         """Every attempt would wait, and the run would never go on."""
-        settings = {
-            "GOOGLE_CLOUD_PROJECT": "p",
-            "PROPENSITY_BUCKET": "bucket",
-            "PROPENSITY_GA4_DATASET": "analytics_1",
-            "DEPLOY_REGION": "us-central1",
-        }
-        configuration.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "129"})
+        configuration.of({**SETTINGS, "PROPENSITY_EXPORT_WAIT_MINUTES": "129"})
 
         with pytest.raises(configuration.DeploymentError, match="less than 130"):
-            configuration.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
+            configuration.of({**SETTINGS, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
 
     @pytest.mark.parametrize(
         "target", ["model_training", "predictions", "model_evaluation"]
@@ -184,12 +178,7 @@ class TestTogether:
         most = training.max_instances * (1 + training.schedule.retries)
         names = [f"case_{number}" for number in range(most + 1)]
         monkeypatch.setattr(configuration.usecases, "names", lambda: names)
-        settings = {
-            "GOOGLE_CLOUD_PROJECT": "p",
-            "PROPENSITY_BUCKET": "bucket",
-            "DEPLOY_REGION": "us-central1",
-            "DEPLOY_FUNCTIONS": "model_training",
-        }
+        settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "model_training"}
         configuration.of({**settings, "DEPLOY_USE_CASES": " ".join(names[:most])})
 
         with pytest.raises(configuration.DeploymentError, match=f"at most {most}"):

@@ -139,13 +139,6 @@ class TestCheck:
         ]
         assert after[:2] == (1, "first_day_churn: 3 users, 1 differ\n")
 
-    def test_shows_no_more_than_it_is_asked_to(self, check, damaged):
-        """Users who differ are counted in any case."""
-        status, out, _ = check("--show", "0")
-
-        assert status == 1
-        assert out == "first_day_churn: 3 users, 1 differ\n"
-
     def test_says_what_is_missing(self, check, own):
         """Without its tables it says so, and that is not a difference."""
         own.warehouse.drop("stream_events")

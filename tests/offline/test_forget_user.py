@@ -166,13 +166,6 @@ class TestTables:
 
         assert site.count("dead_letters") == 0
 
-    def test_may_be_of_many_users(self, site):
-        """All users of a command go by the same statements."""
-        fill(site)
-        forget(site, GONE, KEPT)
-
-        assert set(counts(site).values()) == {0}
-
     def test_may_be_of_more_users_than_one_statement_takes(self, site, monkeypatch):
         """BigQuery takes 10 MB of parameters: users are named in several statements,
         and each row counts once all the same."""

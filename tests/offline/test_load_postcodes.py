@@ -123,10 +123,6 @@ class TestTheCommand:
         assert main(["load-postcodes", written(tmp_path, CSV)]) == 1
         assert "GOOGLE_CLOUD_PROJECT" in capsys.readouterr().err
 
-    def test_leaves_with_2_for_a_wrong_command_line(self, capsys):
-        """As any command does."""
-        assert main(["load-postcodes", "one.csv", "two.csv"]) == 2
-
 
 class TestLoad:
     def test_takes_a_table_in_memory(self, warehouse):

@@ -306,12 +306,18 @@ def rows(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
     return [dict(row.items()) for row in found_]
 
 
+LOADED = ("inference_log", "truth_events")
+
+
+def load(path: Path, *options: str) -> int:
+    return main(["load-transactions", str(path), "--start", "2026-03-01", *options])
+
+
 class TestLoad:
     def test_logs_what_nothing_has_scored(self, warehouse, tmp_path, capsys):
         """As history: source loaded, version -1, and a truth of each."""
-        path = written(public(), tmp_path / "cards.csv")
-        status = main(["load-transactions", str(path), "--start", "2026-03-01"])
-        log, truths = (rows(warehouse, t) for t in ("inference_log", "truth_events"))
+        status = load(written(public(), tmp_path / "cards.csv"))
+        log, truths = (rows(warehouse, table) for table in LOADED)
         said = capsys.readouterr().out
 
         assert status == 0
@@ -330,17 +336,17 @@ class TestLoad:
         """And of a longer file only what is new."""
         short = written(public().slice(0, 12), tmp_path / "a.parquet")
         whole = written(public(), tmp_path / "b.csv")
-        arguments = ["--start", "2026-03-01"]
-        main(["load-transactions", str(short), *arguments])
-        before = rows(warehouse, "inference_log"), rows(warehouse, "truth_events")
-        main(["load-transactions", str(short), *arguments])
-        after = rows(warehouse, "inference_log"), rows(warehouse, "truth_events")
-        main(["load-transactions", str(whole), *arguments])
+        stored = []
+        for path in (short, short, whole):
+            load(path)
+            stored.append(
+                [rows(warehouse, t) for t in ("inference_log", "truth_events")]
+            )
+        before, after, at_last = stored
 
         assert after == before
-        assert len(before[0]) == len(before[1]) == 12
-        assert len(rows(warehouse, "inference_log")) == N
-        assert len(rows(warehouse, "truth_events")) == N
+        assert [len(table) for table in before] == [12, 12]
+        assert [len(table) for table in at_last] == [N, N]
 
     def test_loads_in_pieces(self, warehouse, monkeypatch):
         """As many as fit in a job, and no row is lost between two."""
@@ -353,31 +359,17 @@ class TestLoad:
     def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
         """It reads and checks, and writes nothing."""
         path = written(public(), tmp_path / "cards.csv")
-        status = main(
-            [
-                "load-transactions",
-                str(path),
-                "--start",
-                "2026-03-01",
-                "--dry-run",
-                "--limit",
-                "9",
-            ]
-        )
 
-        assert status == 0
-        said = capsys.readouterr().out
-        assert "9 transactions" in said
-        assert "Nothing was loaded" in said
+        assert load(path, "--dry-run", "--limit", "9") == 0
+        output = capsys.readouterr().out
+        assert "9 transactions" in output
+        assert "Nothing was loaded" in output
 
     def test_failure_is_a_line_and_a_status(self, tmp_path, capsys):
         """No trace: what is wrong, and where."""
         path = written(public(V3=None), tmp_path / "cards.csv")
-        status = main(
-            ["load-transactions", str(path), "--start", "2026-03-01", "--dry-run"]
-        )
 
-        assert status == 1
+        assert load(path, "--dry-run") == 1
         assert "V3" in capsys.readouterr().err
 
 

@@ -312,13 +312,9 @@ class TestVersions:
         """A roll back to a version whose files were altered is refused."""
         place.change("promote", version=place.record())
         before = place.champion
-        model = [
-            name
-            for name in place.site.artifacts.names(f"models/{USE_CASE}/0/")
-            if name.endswith("model.joblib")
-        ][0]
-        stored = place.site.artifacts.read(model)
-        place.site.artifacts.replace(model, b"other", generation=stored.generation)
+        artifacts, model = place.site.artifacts, f"models/{USE_CASE}/0/model.joblib"
+        generation = artifacts.read(model).generation
+        artifacts.replace(model, b"other", generation=generation)
         with pytest.raises(ArtifactError):
             place.change("rollback")
 

@@ -61,7 +61,6 @@ class People:
     ) -> None:
         """
         Args:
-            contacts: Reads contact data.
             names: What the API calls an email address and so on.
             most: Identifiers of a user; the first ones count.
             is_tag_kept: Whether what follows a plus sign is part of a Gmail address.

@@ -96,11 +96,9 @@ class MeasurementProtocol:
         Check a template.
 
         Args:
-            template: Of the file.
             audience: Its name, which is the property's where the file has none.
             poster: Opens one of a rate and a number of requests at once.
             now: Says how old an event is.
-            variables: Of the environment.
 
         Raises:
             RequestError: The template is wrong, or the audience's name no property's.

@@ -90,9 +90,7 @@ class Http:
     ) -> None:
         """
         Args:
-            template: Of the file, checked.
             poster: Opens one of a rate and a number of requests at once.
-            variables: Of the environment.
 
         Raises:
             RequestError: The template is wrong; the message says where.

@@ -30,9 +30,6 @@ def opened(
 
     Args:
         text: ``bucket``, or the path of a TOML file.
-        deployment: Whose bucket.
-        stop: Ctrl-C.
-        audience: Its name.
 
     Raises:
         RequestError: The file is wrong; the message says where.

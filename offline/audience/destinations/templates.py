@@ -30,9 +30,7 @@ def checked(
     Return the values of a file, with defaults.
 
     Args:
-        template: The file.
         known: Default by key, which says the type; ``kind`` and ``name`` besides.
-        required: Keys that must be there.
 
     Raises:
         RequestError: A key is unknown, missing or of another type.

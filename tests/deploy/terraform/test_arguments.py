@@ -4,10 +4,8 @@ deploy/terraform, specified without Terraform: parsed, and held against the sche
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,68 +55,3 @@ def test_what_the_code_knows_is_read_and_not_listed_twice(main):
     for file, _, type_name, name, body in blocks(main):
         listed = re.findall(rf'\\?"(?:{names})\\?"', json.dumps(body))
         assert listed == [], (file, type_name, name)
-
-
-def _topic(files: dict[str, Any]) -> dict[str, Any]:
-    return files["messages.tf"]["resource"]["google_pubsub_topic"]["topic"][0]
-
-
-def _subscription(files: dict[str, Any]) -> dict[str, Any]:
-    one = files["messages.tf"]["resource"]["google_pubsub_subscription"]
-    return one["subscription"][0]
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda f: _topic(f).update(names="x"), "topic.topic: there is no names"),
-        (lambda f: _topic(f).pop("name"), "topic.topic: name is required"),
-        (lambda f: _topic(f).update(labels=["x"]), "labels is ['x'], not"),
-        (
-            lambda f: _subscription(f).update(ack_deadline_seconds="soon"),
-            "ack_deadline_seconds is 'soon', not number",
-        ),
-        (
-            lambda f: _subscription(f)["expiration_policy"].append({"ttl": ""}),
-            "2 of expiration_policy, at most 1",
-        ),
-        (
-            lambda f: _subscription(f)["dynamic"]["push_config"][0]["content"][0].pop(
-                "push_endpoint"
-            ),
-            "push_config: push_endpoint is required",
-        ),
-        (
-            lambda f: _topic(f).update(name="${var.nobody}"),
-            "there is no variable nobody",
-        ),
-        (
-            lambda f: _topic(f).update(name="${google_pubsub_topic.other.name}"),
-            "there is no google_pubsub_topic.other",
-        ),
-        (
-            lambda f: _topic(f).update(
-                name='${google_service_account.helper["push"].mail}'
-            ),
-            "google_service_account has no mail",
-        ),
-    ],
-)
-def test_what_is_otherwise_is_named(main, schema, change, told):
-    """The file, the resource and the argument."""
-    files = copy.deepcopy(main)
-    change(files)
-    found = wrong(files, schema)
-
-    assert len(found) == 1
-    assert told in found[0]
-    assert found[0].startswith("messages.tf: ")
-
-
-def test_what_is_no_hcl_is_named(npm, tmp_path):
-    """By the parser's own words."""
-    file = Path(tmp_path / "broken.tf")
-    file.write_text('resource "google_pubsub_topic" {\n')
-
-    with pytest.raises(ValueError, match=re.escape("broken.tf")):
-        parsed(npm, [file])

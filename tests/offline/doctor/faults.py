@@ -165,14 +165,6 @@ def changed_export(place: Place) -> str:
     )
 
 
-def altered_model(place: Place) -> str:
-    place.overwrite(f"models/{USE_CASE}/0/model.joblib", b"other bytes")
-    return (
-        f"champions: {USE_CASE}: the champion, version 0, has a model whose bytes are "
-        "not those that were recorded"
-    )
-
-
 def flipped_model(place: Place) -> str:
     place.flip(f"models/{USE_CASE}/0/model.joblib")
     return (
@@ -228,20 +220,6 @@ def missed_run(place: Place) -> str:
     return (
         f"runs: predictions of {USE_CASE} was missed: it was due on 2026-03-02 17:00, "
         "and the last that succeeded is 2026-02-23"
-    )
-
-
-def failed_run(place: Place) -> str:
-    place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
-    place.failed("evaluate", MONDAY, "SchemaError")
-    return f"runs: model_evaluation of {USE_CASE} for 2026-03-02 failed: schema$"
-
-
-def failed_repeat(place: Place) -> str:
-    place.failed("predict", MONDAY, "DataCorruption")
-    return (
-        f"runs: predictions of {USE_CASE} for 2026-03-02 failed: DataCorruption; what "
-        "a run for that date has left before is there"
     )
 
 
@@ -346,7 +324,7 @@ TOGETHER = (
         missing_table,
         missing_column,
         another_view,
-        altered_model,
+        flipped_model,
         missed_run,
         missing_subscription,
         dead_letters,
@@ -355,14 +333,12 @@ TOGETHER = (
         wrong_type,
         changed_export,
         lost_preprocessor,
-        failed_run,
-        failed_repeat,
         waiting_dead_letters,
         lagging_scores,
     ),
     (late_export, unpartitioned, other_libraries, stuck_run, old_watermark),
     (unrecorded, lost_predictions, unscored_events, unasked_days, no_postcodes),
-    (flipped_model, damaged_lease, stale_index),
+    (damaged_lease, stale_index),
     (damaged_pointer,),
     (no_champion,),
     (old_champion,),

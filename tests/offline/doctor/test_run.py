@@ -17,7 +17,6 @@ from datetime import timedelta
 
 import pytest
 
-from commands.cli import main
 from offline.doctor import layout
 from offline.doctor.champions import check_champions
 from offline.doctor.layout import check_tables
@@ -388,11 +387,6 @@ class TestCommand:
         place.run(PROPENSITY_USE_CASE="ga4_purchase")
 
         assert "champion.json is damaged: the bytes of gs://" in capsys.readouterr().out
-
-    def test_says_how_a_date_is_written(self, healthy, capsys):
-        """Whoever writes another is told."""
-        assert main(["doctor", "--as-of", "soon"]) == 2
-        assert "'soon' is not a date as YYYY-MM-DD" in capsys.readouterr().err
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""

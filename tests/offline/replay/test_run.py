@@ -74,23 +74,12 @@ class TestTheCommand:
     @pytest.mark.parametrize(
         "arguments",
         [
-            [],
-            ["events", "--from", "2026-01-01"],
             ["events", "--from", "2026-01-01", "--to", "2026-01-01"],
-            ["events", "--from", "yesterday", "--to", "2026-01-01"],
             ["refused", *EVER, "--reason", "no_reason"],
             ["file", "x", "--rate", "-1"],
-            ["file", "x", "--limit", "many"],
         ],
         ids=" ".join,
     )
     def test_leaves_with_2_for_a_wrong_command_line(self, arguments, capsys):
         """As any command does, before anything is done."""
         assert main(["replay", *arguments]) == 2
-
-    def test_says_what_setting_is_missing(self, monkeypatch, capsys):
-        """By the variable's name."""
-        monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
-
-        assert main(["replay", "dead-letters"]) == 1
-        assert "GOOGLE_CLOUD_PROJECT" in capsys.readouterr().err

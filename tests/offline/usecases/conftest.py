@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,15 +35,21 @@ def sandbox(module_workplace) -> Sandbox:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """The folder of a new use case, for this test alone."""
+def use_cases(tmp_path, monkeypatch) -> Iterator[Path]:
+    """The folder of the use cases, for this test alone."""
     copy = tmp_path / "usecases"
     shutil.copytree(str(usecases.FOLDER), copy)
     monkeypatch.setattr(usecases, "FOLDER", copy)
     usecases.load.cache_clear()
-    new.write(NAME, label_event="sign_up", lookback_days=10, horizon_days=7)
-    yield copy / NAME
+    yield copy
     usecases.load.cache_clear()
+
+
+@pytest.fixture
+def folder(use_cases) -> Path:
+    """The folder of a new use case, for this test alone."""
+    new.write(NAME, label_event="sign_up", lookback_days=10, horizon_days=7)
+    return use_cases / NAME
 
 
 @pytest.fixture

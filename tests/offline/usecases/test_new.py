@@ -4,9 +4,6 @@ A new use case, specified: a folder that runs as it is.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from offline.usecases import new
@@ -17,37 +14,26 @@ from propensity.tables import GA_EVENTS
 CHOSEN = {"label_event": "sign_up", "lookback_days": 30, "horizon_days": 14}
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """The folder of the use cases, for this test alone."""
-    copy = tmp_path / "usecases"
-    shutil.copytree(str(usecases.FOLDER), copy)
-    monkeypatch.setattr(usecases, "FOLDER", copy)
-    usecases.load.cache_clear()
-    yield copy
-    usecases.load.cache_clear()
-
-
 class TestWrite:
-    def test_makes_a_use_case_that_loads(self, folder):
+    def test_makes_a_use_case_that_loads(self, use_cases):
         """Its declarations are right, and it has every statement."""
         written = new.write("shop_sign_up", **CHOSEN)
         found = usecases.load("shop_sign_up")
 
-        assert written.folder == folder / "shop_sign_up"
+        assert written.folder == use_cases / "shop_sign_up"
         assert {path.name for path in written.folder.iterdir()} == {*new.FILES}
         assert found.parameters["converting_event"] == "sign_up"
         assert (found.lookback_days, found.horizon_days) == (30, 14)
         assert usecases.missing_statements(found) == []
 
-    def test_takes_an_event_of_any_language(self, folder):
+    def test_takes_an_event_of_any_language(self, use_cases):
         """It is what the site sends."""
         event = "inscri\u00e7\u00e3o conclu\u00edda"
         new.write("leads", **{**CHOSEN, "label_event": event})
 
         assert usecases.load("leads").parameters["converting_event"] == event
 
-    def test_lists_the_columns_of_the_export(self, folder):
+    def test_lists_the_columns_of_the_export(self, use_cases):
         """As comments of features.sql, each with its type and what it is."""
         sql = new.write("shop_sign_up", **CHOSEN).files["features.sql"]
 
@@ -55,28 +41,28 @@ class TestWrite:
             words = ["--", column.name, column.type, *column.description.split()]
             assert words in [line.split() for line in sql.splitlines()]
 
-    def test_leaves_no_mark_of_a_template(self, folder):
+    def test_leaves_no_mark_of_a_template(self, use_cases):
         """All that was to be filled in is."""
         assert "${" not in "".join(new.write("shop_sign_up", **CHOSEN).files.values())
 
-    def test_shows_what_it_would_write(self, folder):
+    def test_shows_what_it_would_write(self, use_cases):
         """A dry run has the same files, and writes none."""
         shown = new.write("shop_sign_up", **CHOSEN, is_dry=True)
 
-        assert not (folder / "shop_sign_up").exists()
+        assert not (use_cases / "shop_sign_up").exists()
         assert "converting_event" in str(shown)
         assert shown.fields()["files"] == shown.files
         assert shown.files == new.write("shop_sign_up", **CHOSEN).files
 
     @pytest.mark.parametrize("name", ["", "Shop", "2nd", "a-b", "../x", "a" * 65])
-    def test_refuses_a_name_that_cannot_be(self, folder, name):
+    def test_refuses_a_name_that_cannot_be(self, use_cases, name):
         """Requests, objects and folders have it."""
         with pytest.raises(RequestError) as refused:
             new.write(name, **CHOSEN)
 
         assert refused.value.field == "name"
 
-    def test_keeps_what_is_there(self, folder):
+    def test_keeps_what_is_there(self, use_cases):
         """Nobody's use case is overwritten."""
         with pytest.raises(RequestError, match="is there already"):
             new.write("ga4_purchase", **CHOSEN)
@@ -90,10 +76,10 @@ class TestWrite:
             ("horizon_days", -1),
         ],
     )
-    def test_refuses_what_its_files_could_not_hold(self, folder, field, value):
+    def test_refuses_what_its_files_could_not_hold(self, use_cases, field, value):
         """The field is named, and nothing is written."""
         with pytest.raises(RequestError) as refused:
             new.write("shop_sign_up", **{**CHOSEN, field: value})
 
         assert refused.value.field == field
-        assert not (folder / "shop_sign_up").exists()
+        assert not (use_cases / "shop_sign_up").exists()
