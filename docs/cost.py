@@ -22,8 +22,7 @@ OPENING = """\
 <!-- Written by `python -m docs.cost > docs/cost.md`; edit docs/cost.py. -->
 
 What a month of a deployment costs at list price, in USD, and what to do about it.
-The figures are computed by `offline/cost/`, not billed: nothing here has run on \
-Google Cloud.
+The figures are computed by `offline/cost/`, not billed: nothing here has run on Google Cloud.
 For a size of your own:
 
 ```
@@ -31,44 +30,24 @@ For a size of your own:
 .venv/bin/propensity cost --help
 ```
 
-Bytes scanned are those of every statement of every function, by \
-[offline/volumes.py](scale.md), times how often the code runs it.
-A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
-is the real figure.
-Lookups are answered from the prediction index and pay for no query, but for its files \
-of {user_bytes} bytes a user, for the requests that look for a newer one and, if it is \
-larger than {index_mib:.0f} MiB, for one read of the bucket a user.
-With `--lookups-by-query` (`PROPENSITY_LOOKUP_SOURCE=bigquery`) each lookup reads the \
-table.
-Such lookups, and scorings by user, pay for queries. A request that comes alone pays \
-for a query of its own; if many come, an instance has {get_proba} (`get_proba`), \
-{score} (`score`) or {score_stream} (`score_stream`) queries under way at once, each \
-of about a second, and all requests that wait share the next one.
-A query for a few users bills the blocks of a clustered table in which they lie: all \
-of it if the table or a partition is under 64 MB, where clusters cannot help; above \
-that, by assumption, since it is not documented, a block of 64 MB for each user and \
-partition.
-So where that matters two sums are given: the lower one takes the least that BigQuery \
-bills, 10 MiB a table.
-Real bills lie between the two; a dry run does not say where, `total_bytes_billed` of \
-a job does.
+Bytes scanned are those of every statement of every function, by [offline/volumes.py](scale.md), times how often the code runs it.
+A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer is the real figure.
+Lookups are answered from the prediction index and pay for no query, but for its files of {user_bytes} bytes a user, for the requests that look for a newer one and, if it is larger than {index_mib:.0f} MiB, for one read of the bucket a user.
+With `--lookups-by-query` (`PROPENSITY_LOOKUP_SOURCE=bigquery`) each lookup reads the table.
+Such lookups, and scorings by user, pay for queries. A request that comes alone pays for a query of its own; if many come, an instance has {get_proba} (`get_proba`), {score} (`score`) or {score_stream} (`score_stream`) queries under way at once, each of about a second, and all requests that wait share the next one.
+A query for a few users bills the blocks of a clustered table in which they lie: all of it if the table or a partition is under 64 MB, where clusters cannot help; above that, by assumption, since it is not documented, a block of 64 MB for each user and partition.
+So where that matters two sums are given: the lower one takes the least that BigQuery bills, 10 MiB a table.
+Real bills lie between the two; a dry run does not say where, `total_bytes_billed` of a job does.
 
-Other estimates are high as well: every request pays for a tenth of a second of an \
-instance of its own, and every event of the stream for four requests of Pub/Sub.
-Every push writes a line of the platform's log, three an event; topics keep what was \
-published for {days} days; each alert condition and the images of functions are counted.
-`score` works on after it has answered, so an instance of it is billed as long as it \
-is up, idle or not: [{idle} minutes at most]({idle_source}) after its last request.
-It is assumed to stay up that long, with requests spread evenly over the month: from \
-{requests:,} a month on one is always up, which alone costs {always:,.0f} USD.
+Other estimates are high as well: every request pays for a tenth of a second of an instance of its own, and every event of the stream for four requests of Pub/Sub.
+Every push writes a line of the platform's log, three an event; topics keep what was published for {days} days; each alert condition and the images of functions are counted.
+`score` works on after it has answered, so an instance of it is billed as long as it is up, idle or not: [{idle} minutes at most]({idle_source}) after its last request.
+It is assumed to stay up that long, with requests spread evenly over the month: from {requests:,} a month on one is always up, which alone costs {always:,.0f} USD.
 You pay that only if you use `score`: without scorings nothing is up.
-The free tiers are those of a billing account: if it has other projects, they may be \
-used up.
-The default limits on bytes are for a small site: each size below lists which of them \
-must be raised, and to what.
-Left out are taxes, discounts, builds, what GA4's export itself stores, and data that \
-leave the region.
-"""
+The free tiers are those of a billing account: if it has other projects, they may be used up.
+The default limits on bytes are for a small site: each size below lists which of them must be raised, and to what.
+Left out are taxes, discounts, builds, what GA4's export itself stores, and data that leave the region.
+"""  # noqa: E501
 
 SIZES = (
     (

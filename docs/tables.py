@@ -19,36 +19,28 @@ OPENING = """\
 
 Every table and view: who writes it, what a row is, and all its columns.
 They are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
-`propensity/tables/` is the only place where a column is typed; this page is written \
-from it.
+`propensity/tables/` is the only place where a column is typed; this page is written from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
 There are two views beside the tables.
-[`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the \
-only statement that names the sharded export (`propensity/sql/ga_events.sql`).
-`stream_features` has the features of the stream, one row per use case and user, as \
-they are now (`propensity/sql/stream_features.sql`).
-"""
+[`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the only statement that names the sharded export (`propensity/sql/ga_events.sql`).
+`stream_features` has the features of the stream, one row per use case and user, as they are now (`propensity/sql/stream_features.sql`).
+"""  # noqa: E501
 
 EXPORT = """\
 ## ga_events
 
 The view of the GA4 export: one row per event.
 
-A day is read from its daily table, or from its intraday table if there is no daily \
-one; never from both.
-Event parameters and user properties that a use case names are further columns, \
-`param_NAME` and `property_NAME` ([use cases](use-cases.md)).
+A day is read from its daily table, or from its intraday table if there is no daily one; never from both.
+Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([use cases](use-cases.md)).
 Bound `table_suffix` by constants in every query, or BigQuery reads all days.
-Google's words for an unknown value, such as `(not set)`, are null here, and so is a \
-value that is not a number or does not fit the type.
-Money is `NUMERIC`, exact in sums: a feature must be cast, as in \
-`CAST(SUM(purchase_revenue) AS FLOAT64)`.
-If a shop takes several currencies, amounts in the event's currency do not add up; \
-those in US dollars do.
+Google's words for an unknown value, such as `(not set)`, are null here, and so is a value that is not a number or does not fit the type.
+Money is `NUMERIC`, exact in sums: a feature must be cast, as in `CAST(SUM(purchase_revenue) AS FLOAT64)`.
+If a shop takes several currencies, amounts in the event's currency do not add up; those in US dollars do.
 
 | column | type | |
 |---|---|---|
-"""
+"""  # noqa: E501
 
 # What a table is for and how it is written, which its columns do not say.
 WRITTEN = {
