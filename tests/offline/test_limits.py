@@ -15,7 +15,7 @@ from offline.partitions import Size
 from offline.volumes import GIB, MIB, readings
 from propensity.settings import Settings
 from tests.deploy.conftest import SETTINGS as DEPLOYED
-from tests.offline.sizes import LARGE, SETTINGS, SMALL
+from tests.offline.sizes import LARGE, SETTINGS, SMALL, reading_of
 
 
 class TestDeploy:
@@ -79,9 +79,7 @@ class TestBilled:
     def test_of_a_lookup_is_the_table_where_clusters_spare_nothing(self, users):
         """Under 64 MB the whole table is read, whomever a query asks for."""
         size = Size(users=users, events_a_day=1, returning=1.0)
-        [lookup] = [
-            reading for reading in readings(size) if reading.statement.name == "lookup"
-        ]
+        lookup = reading_of("lookup", size)
 
         assert users * 144 < 64 * MIB
         assert lookup.billed(1) == max(10 * MIB, users * 72)
@@ -89,9 +87,7 @@ class TestBilled:
     def test_of_a_lookup_is_no_more_than_a_block_a_partition(self):
         """In a large table a user lies in one block of each partition."""
         size = Size(users=50_000_000, events_a_day=1, returning=1.0)
-        [lookup] = [
-            reading for reading in readings(size) if reading.statement.name == "lookup"
-        ]
+        lookup = reading_of("lookup", size)
 
         assert lookup.billed(1) < 64 * MIB < lookup.bound
         # A thousand users lie in all of them.

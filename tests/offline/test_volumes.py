@@ -22,7 +22,7 @@ from offline.volumes import GIB, MIB, readings, statements
 from propensity import tables, usecases
 from propensity.settings import Settings
 from tests.offline.reading import DIALECT, read_by
-from tests.offline.sizes import LARGE, SETTINGS, SMALL
+from tests.offline.sizes import LARGE, SETTINGS, SMALL, reading_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "propensity"
@@ -39,13 +39,7 @@ FILLED = {
 
 
 def bound(size: Size, name: str, function: str) -> float:
-    [found] = [
-        reading.bound
-        for reading in readings(size)
-        if (reading.statement.name, reading.function) == (name, function)
-        and reading.statement.use_case in ("", "ga4_purchase", "first_day_churn")
-    ][:1]
-    return found
+    return reading_of(name, size, function).bound
 
 
 class TestStatements:
@@ -276,11 +270,7 @@ class TestBounds:
     def test_know_columns_and_partitions_and_no_clusters(self):
         """Rows of the days that are left, times the bytes of the columns: by hand."""
         size = Size(users=1_000_000, events_a_day=0, stream_events_a_day=2_000_000)
-        [churn] = [
-            reading
-            for reading in readings(replace(size, late_days=0))
-            if reading.function == "score" and reading.statement.is_lookup
-        ]
+        churn = reading_of("stream_rows", replace(size, late_days=0), "score")
         events, known = sorted(churn.parts, key=lambda part: part.table)
 
         # Today and two days before, by 24 hours of a first day and a wrong clock.
@@ -292,11 +282,7 @@ class TestBounds:
 
     def test_of_users_by_bucket_are_of_those_buckets(self):
         """A query names the buckets of its users: what is billed is a few of them."""
-        [score] = [
-            reading
-            for reading in readings(LARGE)
-            if reading.function == "score" and reading.statement.is_lookup
-        ]
+        score = reading_of("stream_rows", LARGE, "score")
         [known] = [part for part in score.parts if part.table == "stream_users"]
         [events] = [part for part in score.parts if part.table == "stream_events"]
         only = replace(score, parts=(known,))
@@ -309,15 +295,8 @@ class TestBounds:
 
         def events(many: int) -> float:
             size = Size(users=10, events_a_day=0, stream_events_a_day=many, late_days=0)
-            [found] = [
-                part.bytes
-                for reading in readings(size)
-                if reading.function == "score"
-                and reading.statement.name == "stream_rows"
-                for part in reading.parts
-                if part.table == "stream_events"
-            ]
-            return found
+            parts = reading_of("stream_rows", size, "score").parts
+            return sum(p.bytes for p in parts if p.table == "stream_events")
 
         assert events(1_500_000) < GIB < events(2_200_000)
 
@@ -334,16 +313,10 @@ class TestBounds:
 
     def test_say_what_grows_with_the_history(self):
         """Users who were never scored again stay; an expiry ends that."""
-        [lookup] = [
-            reading for reading in readings(SMALL) if reading.statement.name == "lookup"
-        ]
+        lookup = reading_of("lookup", SMALL)
         older = replace(SMALL, days_kept=3 * 365)
         kept = Settings(project="p", retention_days="ma_predictions_table=90")
-        [ended] = [
-            reading
-            for reading in readings(older, kept)
-            if reading.statement.name == "lookup"
-        ]
+        ended = reading_of("lookup", older, settings=kept)
 
         assert lookup.grows
         assert bound(older, "lookup", "get_proba") > 2 * lookup.bound
@@ -369,11 +342,7 @@ class TestUserDays:
     def test_take_a_quarter_of_what_the_export_takes(self):
         """A weekly run sums up eleven days, and reads the sums of sixty-two."""
         off = Settings(project="p", incremental_features=False)
-        [full] = [
-            reading.bound
-            for reading in readings(self.SHOP, off)
-            if reading.statement.name == "features"
-        ]
+        full = reading_of("features", self.SHOP, settings=off).bound
         week = self.bytes_of(*volumes.INCREMENTAL, sums_all_days=False)
         forgotten = self.bytes_of("forget_user_days")
 

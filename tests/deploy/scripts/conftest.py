@@ -89,6 +89,11 @@ class Cloud:
         file = self.folder / "calls"
         return file.read_text().split(RECORD)[:-1] if file.exists() else []
 
+    def changes(self) -> list[str]:
+        """The calls that make, change or remove something."""
+        verbs = (" apply", " create", " delete", " destroy", " enable", "bq ")
+        return [call for call in self.calls() if any(verb in call for verb in verbs)]
+
 
 NONE = ("infra-manager deployments describe", "", 1)
 OUTPUTS = {

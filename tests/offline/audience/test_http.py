@@ -59,6 +59,17 @@ def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
     return Http(template, poster=poster, variables=VARIABLES)
 
 
+class Answering(Receiver):
+    """A receiver that answers everything alike."""
+
+    def __init__(self, status, headers, answer) -> None:
+        super().__init__()
+        self._answer = status, headers, answer
+
+    def take(self, *_):
+        return self._answer
+
+
 def nested(depth: int) -> list:
     """A list in a list, so deep."""
     value: list = []
@@ -193,12 +204,8 @@ class TestAnswer:
         ],
     )
     def test_that_demands_a_long_pause_is_waited_for_or_ends_it(self, asked, paused):
-        class Busy(Receiver):
-            def take(self, *_):
-                return 503, {"Retry-After": asked}, {}
-
-        pauses = Pauses()
-        with Busy() as receiver, pytest.raises(Unavailable, match="goes on from there"):
+        pauses, busy = Pauses(), Answering(503, {"Retry-After": asked}, {})
+        with busy as receiver, pytest.raises(Unavailable, match="goes on from there"):
             destination(receiver, pauses=pauses, tries=2).send(request_of())
 
         if paused is not None:
@@ -214,12 +221,8 @@ class TestAnswer:
         ],
     )
     def test_names_the_rejected_as_receivers_do(self, listed, rejected):
-        class Listing(Receiver):
-            def take(self, *_):
-                return 200, {}, {"errors": listed}
-
         members = [Member(user) for user in "789"]
-        with Listing() as receiver:
+        with Answering(200, {}, {"errors": listed}) as receiver:
             request = replace(request_of(), members=members)
             assert destination(receiver).send(request) == rejected
 
@@ -236,11 +239,7 @@ class TestAnswer:
         ],
     )
     def test_that_is_not_what_the_file_says_is_none(self, answered):
-        class Gateway(Receiver):
-            def take(self, *_):
-                return 200, {}, answered
-
-        with Gateway() as receiver, pytest.raises(Unavailable):
+        with Answering(200, {}, answered) as receiver, pytest.raises(Unavailable):
             destination(receiver, tries=2).send(request_of())
 
     def test_that_never_comes_says_that_the_ledger_knows(self):
@@ -294,13 +293,10 @@ class TestAnswer:
 
         packed = gzip.compress(bytes(2**25))
 
-        class Endless(Receiver):
-            def take(self, *_):
-                return status, {"Content-Encoding": "gzip"}, packed
-
+        endless = Answering(status, {"Content-Encoding": "gzip"}, packed)
         tracemalloc.start()
         try:
-            with Endless() as receiver, pytest.raises((Unavailable, Refused)):
+            with endless as receiver, pytest.raises((Unavailable, Refused)):
                 destination(receiver, tries=1).send(request_of())
             _, most = tracemalloc.get_traced_memory()
         finally:
@@ -321,12 +317,9 @@ class TestAnswer:
         """Which would be in the ledger, and on the terminal, of all who read it."""
         words = "no user ann.lee+x@example.com, nor bob%40example.com."
 
-        class Echoing(Receiver):
-            def take(self, *_):
-                rejected = [{"id": "u0", "message": words}]
-                return status, {}, {"errors": rejected} if status == 200 else words
-
-        with Echoing() as receiver:
+        rejected = {"errors": [{"id": "u0", "message": words}]}
+        answer = rejected if status == 200 else words
+        with Answering(status, {}, answer) as receiver:
             client = destination(receiver)
             try:
                 text = str(client.send(request_of()))

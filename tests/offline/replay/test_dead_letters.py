@@ -76,6 +76,25 @@ def first(count: int, status: grpc.StatusCode) -> Callable[[int], Any]:
     return lambda number: status if number < count else None
 
 
+def replay(*options: str, wait: int = 1) -> int:
+    return main(["replay", "dead-letters", "--wait", f"{wait}", *options])
+
+
+def replay_by(unsteady: Unsteady) -> int:
+    """Replay by a Pub/Sub that fails."""
+    with unsteady, pytest.MonkeyPatch.context() as changed:
+        changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
+        return replay()
+
+
+def bury(bus: Bus, count: int = 3) -> set[bytes]:
+    """Publish dead letters, and return their data."""
+    letters = [b"%d" % number for number in range(count)]
+    for data in letters:
+        bus.publish("dead-letters", data)
+    return set(letters)
+
+
 class TestDeadLetters:
     SOURCES: Mapping[str, str] = {
         "events-stream-features": "events",
@@ -128,7 +147,7 @@ class TestDeadLetters:
         self.fail(bus, "enriched-score-stream", [(b'{"event_id":"e-2"}', {})])
         for name in ("events", "enriched"):
             bus.topic(name)
-        status = main(["replay", "dead-letters", "--wait", "1"])
+        status = replay()
 
         by_data = {
             message.data: message.attributes for message in bus.receive("events", 2)
@@ -148,9 +167,8 @@ class TestDeadLetters:
         """Where nothing can be published nothing is acknowledged; all of it is there
         for the next time."""
         bus = own_project
-        for number in range(3):
-            bus.publish("dead-letters", b"%d" % number)
-        status = main(["replay", "dead-letters", "--wait", "1", "--topic", "no-such"])
+        letters = bury(bus)
+        status = replay("--topic", "no-such")
 
         output = capsys.readouterr()
         assert status == 1
@@ -158,12 +176,8 @@ class TestDeadLetters:
         assert "0 messages sent" in output.out
         bus.topic("events")
         # What is given back comes again after a second.
-        assert main(["replay", "dead-letters", "--wait", "3"]) == 0
-        assert {message.data for message in bus.receive("events", 3)} == {
-            b"0",
-            b"1",
-            b"2",
-        }
+        assert replay(wait=3) == 0
+        assert {message.data for message in bus.receive("events", 3)} == letters
 
     def test_of_an_unknown_subscription_stay(self, own_project, capsys):
         """Nobody knows where they belong, until a topic is named."""
@@ -172,21 +186,19 @@ class TestDeadLetters:
         bus.topic("events")
         bus.topic("scores")
 
-        assert main(["replay", "dead-letters", "--wait", "1"]) == 1
+        assert replay() == 1
         assert "1 left out: of somebody-s" in capsys.readouterr().out
-        assert main(["replay", "dead-letters", "--wait", "1", "--topic", "scores"]) == 0
+        assert replay("--topic", "scores") == 0
         assert [message.data for message in bus.receive("scores", 1)] == [b"mine"]
         assert bus.pull("events", within=1.2) == []
 
     def test_are_only_counted_on_a_dry_run(self, own_project, capsys):
         """None is sent and none acknowledged."""
         bus = own_project
-        for number in range(3):
-            bus.publish("dead-letters", b"%d" % number)
+        bury(bus)
         bus.topic("events")
-        status = main(["replay", "dead-letters", "--wait", "1", "--dry-run"])
 
-        assert status == 0
+        assert replay("--dry-run") == 0
         assert "3 messages would be sent" in capsys.readouterr().out
         assert bus.pull("events", within=1.2) == []
         assert self.waiting(bus, 3) == 3
@@ -194,12 +206,10 @@ class TestDeadLetters:
     def test_may_be_some_of_them(self, own_project, capsys):
         """A limit leaves the others where they are."""
         bus = own_project
-        for number in range(5):
-            bus.publish("dead-letters", b"%d" % number)
+        bury(bus, 5)
         bus.topic("events")
-        status = main(["replay", "dead-letters", "--limit", "2"])
 
-        assert status == 0
+        assert replay("--limit", "2") == 0
         assert len(bus.receive("events", 2)) == 2
         assert "There may be more. Run the same again." in capsys.readouterr().out
         assert self.waiting(bus, 3) == 3
@@ -219,22 +229,12 @@ class TestDeadLetters:
         """A request that may succeed later is repeated, and the replay goes on."""
         bus = own_project
         monkeypatch.setattr(dead_letters, "LEASED_S", 1.0)
-        for number in range(3):
-            bus.publish("dead-letters", b"%d" % number)
+        letters = bury(bus)
         bus.topic("events")
-        with (
-            Unsteady(bus.host, f"Subscriber/{method}", first(2, status)) as unsteady,
-            monkeypatch.context() as changed,
-        ):
-            changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
-            ended = main(["replay", "dead-letters", "--wait", "1"])
+        refuses = first(2, status)
 
-        assert ended == 0
-        assert {message.data for message in bus.receive("events", 3)} == {
-            b"0",
-            b"1",
-            b"2",
-        }
+        assert replay_by(Unsteady(bus.host, f"Subscriber/{method}", refuses)) == 0
+        assert {message.data for message in bus.receive("events", 3)} == letters
         assert self.waiting(bus, 0) == 0
 
     @pytest.mark.long
@@ -255,14 +255,9 @@ class TestDeadLetters:
             }
         )
         lost = first(1, grpc.StatusCode.UNAVAILABLE)
-        with (
-            Unsteady(bus.host, "Subscriber/Pull", lost, is_late=True) as unsteady,
-            monkeypatch.context() as changed,
-        ):
-            changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
-            ended = main(["replay", "dead-letters", "--wait", "1"])
+        late = Unsteady(bus.host, "Subscriber/Pull", lost, is_late=True)
 
-        assert ended == 0
+        assert replay_by(late) == 0
         assert "1 messages sent" in capsys.readouterr().out
         assert [message.data for message in bus.receive("events", 1)] == [b"mine"]
 
@@ -275,15 +270,9 @@ class TestDeadLetters:
         monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "2")
         bus.publish("dead-letters", b"mine")
         always = first(10**6, grpc.StatusCode.UNAVAILABLE)
-        with (
-            Unsteady(bus.host, "Subscriber/Pull", always) as unsteady,
-            monkeypatch.context() as changed,
-        ):
-            changed.setenv("PUBSUB_EMULATOR_HOST", unsteady.address)
-            ended = main(["replay", "dead-letters", "--wait", "1"])
 
+        assert replay_by(Unsteady(bus.host, "Subscriber/Pull", always)) == 1
         output = capsys.readouterr()
-        assert ended == 1
         assert (
             "Pub/Sub did not answer for subscription dead-letters-replay" in output.err
         )
@@ -296,10 +285,9 @@ class TestDeadLetters:
         bus = own_project
         bus.publish("dead-letters", b"mine")
         assert bus.pull(SUBSCRIPTION)
-        ended = main(["replay", "dead-letters", "--wait", "1"])
 
+        assert replay() == 0
         output = capsys.readouterr().out
-        assert ended == 0
         assert "0 messages sent" in output
         assert (
             "Letters that an interrupted replay holds come again after 60 s; --wait 70 "
@@ -326,5 +314,5 @@ class TestDeadLetters:
         """One that is not set up is named."""
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", f"replay-{uuid.uuid4().hex[:10]}")
 
-        assert main(["replay", "dead-letters", "--wait", "1"]) == 1
+        assert replay() == 1
         assert "dead-letters-replay" in capsys.readouterr().err

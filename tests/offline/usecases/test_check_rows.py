@@ -9,40 +9,20 @@ pytestmark = pytest.mark.runs
 NOT_NULL = "  AND IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS NOT NULL"
 
 # File, text, what stands there instead, and what is said of it.
+SESSIONS = "SUM(d.sessions) AS"
 MISTAKES = [
     ("labels.sql", NOT_NULL, "", "gives rows without a user"),
-    (
-        "features.sql",
-        "SUM(d.sessions) AS",
-        "SUM(d.events) / SUM(d.sessions) AS",
-        "division by zero",
-    ),
-    (
-        "labels.sql",
-        "@first_label_suffix AND @last_label_suffix",
-        "@first_suffix AND @last_suffix",
-        "the label is another where a further as-of date is read",
-    ),
+    ("features.sql", SESSIONS, "SUM(d.events) / SUM(d.sessions) AS",
+     "division by zero"),
+    ("labels.sql", "@first_label_suffix AND @last_label_suffix",
+     "@first_suffix AND @last_suffix",
+     "the label is another where a further as-of date is read"),
     ("first_day.sql", "MIN(table_suffix)", "table_suffix", "rows instead of one"),
-    (
-        "first_day.sql",
-        "MIN(",
-        "MIN(CAST(NULL AS STRING) || ",
-        "although there are events",
-    ),
-    (
-        "features.sql",
-        "SUM(d.sessions) AS",
-        "CAST('inf' AS FLOAT64) AS",
-        "sessions is infinite",
-    ),
-    (
-        "features.sql",
-        "SUM(d.sessions) AS",
-        "ARRAY_AGG(d.sessions) AS",
-        "sessions is ARRAY",
-    ),
-]
+    ("first_day.sql", "MIN(", "MIN(CAST(NULL AS STRING) || ",
+     "although there are events"),
+    ("features.sql", SESSIONS, "CAST('inf' AS FLOAT64) AS", "sessions is infinite"),
+    ("features.sql", SESSIONS, "ARRAY_AGG(d.sessions) AS", "sessions is ARRAY"),
+]  # fmt: skip
 
 
 PRUNED = "table_suffix BETWEEN @first_suffix AND @last_suffix"
@@ -57,27 +37,16 @@ UNPRUNED = [
 # And of features that others change.
 CHANGED = "is another for a user because of what others do"
 ACTIVE = "COUNT(*) AS active_days"
+OF_ALL = "OVER (PARTITION BY as_of)"
+RANK = "PERCENT_RANK() OVER (PARTITION BY as_of ORDER BY SUM(d.events))"
 SHARED = [
-    (
-        "features.sql",
-        ACTIVE,
-        f"COUNT(*) / MAX(COUNT(*)) OVER (PARTITION BY as_of) {ACTIVE[9:]}",
-        CHANGED,
-    ),
-    (
-        "features.sql",
-        ACTIVE,
-        f"PERCENT_RANK() OVER (PARTITION BY as_of ORDER BY SUM(d.events)) {ACTIVE[9:]}",
-        CHANGED,
-    ),
-    (
-        "features.sql",
-        "/ 86400e6 AS recency_days",
-        "/ MAX(UNIX_MICROS(TIMESTAMP(as_of)) - MAX(d.last_event)) "
-        "OVER (PARTITION BY as_of) AS recency_days",
-        CHANGED,
-    ),
-]
+    ("features.sql", ACTIVE, f"COUNT(*) / MAX(COUNT(*)) {OF_ALL} {ACTIVE[9:]}",
+     CHANGED),
+    ("features.sql", ACTIVE, f"{RANK} {ACTIVE[9:]}", CHANGED),
+    ("features.sql", "/ 86400e6 AS recency_days",
+     f"/ MAX(UNIX_MICROS(TIMESTAMP(as_of)) - MAX(d.last_event)) {OF_ALL} "
+     "AS recency_days", CHANGED),
+]  # fmt: skip
 
 
 class TestRows:
