@@ -10,11 +10,10 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError
+from google.api_core.exceptions import Conflict, GoogleAPICallError
 from google.cloud import bigquery
 
 from local.emulators.bigquery.rewriting import Rewrite
@@ -144,14 +143,6 @@ class TestTranslations:
 
         assert before == [2, 3, None, 2]
         assert [total(day) for day in days] == [5, 6, 3, 5]
-
-    def test_hold_for_a_type_of_parameters(self, warehouse):
-        """The same text with parameters of other types is another statement."""
-        query = "SELECT @x / 2"
-
-        assert warehouse.rows(query, [Scalar("x", "INT64", 3)]) == [(1.5,)]
-        [(numeric,)] = warehouse.rows(query, [Scalar("x", "NUMERIC", Decimal(3))])
-        assert (type(numeric), numeric) == (Decimal, Decimal("1.5"))
 
 
 @pytest.mark.long
@@ -348,11 +339,6 @@ class TestConcurrency:
 
 
 class TestErrors:
-    def test_are_named(self, warehouse):
-        """A mistake in the SQL is a 400 that says what is wrong."""
-        with pytest.raises(BadRequest, match="Unrecognized name: nope"):
-            warehouse.rows("SELECT nope FROM (SELECT 1 AS yes)")
-
     def test_of_its_own_are_not_retried(self, warehouse):
         """A failure inside the emulator comes back in a moment, as a 501."""
         address = f"/projects/{warehouse.client.project}/queries"

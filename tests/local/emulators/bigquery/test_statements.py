@@ -9,186 +9,40 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound
-from google.cloud import bigquery
 
 from tests.local.emulators.bigquery.conftest import (
     DAY,
-    MOMENT,
-    NEXT_DAY,
     Scalar,
     client,
     emulator,
     read_client,
-    scores,
 )
 
 
 @pytest.mark.long
 class TestStatements:
-    def test_loads_parquet_into_new_and_existing_tables(self, warehouse):
-        """A load makes the table it names; the next one appends or replaces."""
-        warehouse.load(scores(a=0.1), "t")
-        warehouse.load(scores(b=0.2), "t", write_disposition="WRITE_APPEND")
-        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(2,)]
-
-        warehouse.load(scores(c=0.3), "t", write_disposition="WRITE_TRUNCATE")
-
-        assert warehouse.rows("SELECT * FROM t") == [("c", 0.3)]
-
-    def test_replaces_one_day_by_its_partition_decorator(self, warehouse):
+    @pytest.mark.parametrize("way", ["load", "query"])
+    def test_replace_one_day_by_its_partition_decorator(self, warehouse, way):
         """A write to ``t$20260301`` replaces the rows of that day and no other."""
-        warehouse.rows("CREATE TABLE t (day DATE, n INT64) PARTITION BY day")
-        warehouse.rows(
-            "INSERT INTO t VALUES (@day, 1), (@next_day, 2)",
-            [Scalar("day", "DATE", DAY), Scalar("next_day", "DATE", NEXT_DAY)],
-        )
-
-        replacement = pa.table({"day": [DAY], "n": [7]})
-        warehouse.load(replacement, "t$20260301", write_disposition="WRITE_TRUNCATE")
-
-        assert warehouse.rows("SELECT day, n FROM t ORDER BY day") == [
-            (DAY, 7),
-            (NEXT_DAY, 2),
-        ]
-
-    def test_replaces_one_day_by_a_query(self, warehouse):
-        """A query whose destination is ``t$20260301`` replaces that day alone too."""
         warehouse.rows("CREATE TABLE t (day DATE, n INT64) PARTITION BY day")
         warehouse.rows(
             "INSERT INTO t VALUES (DATE '2026-03-01', 1), (DATE '2026-03-02', 2)"
         )
 
-        warehouse.rows(
-            "SELECT DATE '2026-03-01' AS day, 7 AS n",
-            destination=warehouse.default.table("t$20260301"),
-            write_disposition="WRITE_TRUNCATE",
-        )
+        if way == "load":
+            rows = pa.table({"day": [DAY], "n": [7]})
+            warehouse.load(rows, "t$20260301", write_disposition="WRITE_TRUNCATE")
+        else:
+            warehouse.rows(
+                "SELECT DATE '2026-03-01' AS day, 7 AS n",
+                destination=warehouse.default.table("t$20260301"),
+                write_disposition="WRITE_TRUNCATE",
+            )
 
         assert warehouse.rows("SELECT n FROM t ORDER BY day") == [(7,), (2,)]
 
-    def test_writes_a_query_into_a_table(self, warehouse):
-        """A query with a destination leaves its rows there."""
-        warehouse.rows(
-            "SELECT 1 AS n",
-            destination=warehouse.default.table("t"),
-            write_disposition="WRITE_TRUNCATE",
-        )
-
-        assert warehouse.rows("SELECT n FROM t") == [(1,)]
-
 
 class TestLanguage:
-    def test_calls_table_functions(self, warehouse):
-        """A table function takes its arguments as parameters of the query."""
-        warehouse.load(scores(a=0.1, b=0.9), "t")
-        warehouse.rows(
-            "CREATE OR REPLACE TABLE FUNCTION above(least FLOAT64) AS "
-            f"SELECT * FROM `{warehouse.dataset}.t` WHERE probability >= least"
-        )
-
-        rows = warehouse.rows(
-            f"SELECT user_id FROM `{warehouse.dataset}.above`(@least)",
-            [Scalar("least", "FLOAT64", 0.5)],
-        )
-
-        assert rows == [("b",)]
-
-    def test_unnests_an_array_parameter(self, warehouse):
-        """``UNNEST(@as_ofs)`` gives one row a date."""
-        dates = bigquery.ArrayQueryParameter("as_ofs", "DATE", [DAY, NEXT_DAY])
-
-        rows = warehouse.rows("SELECT d FROM UNNEST(@as_ofs) AS d ORDER BY d", [dates])
-
-        assert rows == [(DAY,), (NEXT_DAY,)]
-
-    def test_streams_query_results_as_arrow(self, warehouse):
-        """The Storage Read API reads the result of a query in batches."""
-        result = warehouse.job(
-            "SELECT x, CAST(x AS STRING) AS s FROM UNNEST(GENERATE_ARRAY(1, 5000)) AS x"
-        ).result()
-
-        batches = result.to_arrow_iterable(bqstorage_client=warehouse.read_client())
-
-        table = pa.Table.from_batches(list(batches))
-        assert sorted(table["x"].to_pylist()) == list(range(1, 5001))
-
-    def test_keeps_the_first_row_of_each_group(self, warehouse):
-        """QUALIFY on ROW_NUMBER drops what a group has a row of already."""
-        rows = warehouse.rows(
-            """
-            SELECT user_id, event_id, n
-            FROM UNNEST([
-              STRUCT('u' AS user_id, 'a' AS event_id, 2 AS n),
-              ('u', 'a', 1), ('u', 'b', 3)
-            ])
-            WHERE n > 0
-            QUALIFY ROW_NUMBER() OVER (PARTITION BY user_id, event_id ORDER BY n) = 1
-            ORDER BY event_id
-            """
-        )
-
-        assert rows == [("u", "a", 1), ("u", "b", 3)]
-
-    def test_turns_columns_into_rows_and_back(self, warehouse):
-        """Each row meets structs made of its own columns; MAX(IF()) pivots them."""
-        warehouse.rows("CREATE TABLE t (id STRING, x NUMERIC, y NUMERIC)")
-        warehouse.rows("INSERT INTO t VALUES ('u', 2, 3.5), ('v', 5, NULL)")
-        unpivoted = """
-            SELECT t.id, m.measure, m.n
-            FROM t
-            CROSS JOIN UNNEST([STRUCT('a' AS measure, x AS n), STRUCT('b', y * 2)]) AS m
-        """
-
-        rows = warehouse.rows(
-            "SELECT id, MAX(IF(measure = 'a', n, NULL)), "
-            "MAX(IF(measure = 'b', n, NULL)) "
-            f"FROM ({unpivoted}) GROUP BY id ORDER BY id"
-        )
-
-        assert rows == [("u", 2, 7), ("v", 5, None)]
-
-    def test_reads_values_out_of_json_text(self, warehouse):
-        """JSON_VALUE has the text of a scalar; of anything else, or nothing, null."""
-        rows = warehouse.rows(
-            """
-            SELECT
-              JSON_VALUE(t, '$.V1'), CAST(JSON_VALUE(t, '$.V1') AS FLOAT64),
-              JSON_VALUE(t, '$.deep.er'), JSON_VALUE(t, '$.deep'), JSON_VALUE(t, '$.no')
-            FROM UNNEST([@text, '{}', NULL]) AS t WITH OFFSET AS i
-            ORDER BY i
-            """,
-            [Scalar("text", "STRING", '{"V1": -1.359807, "deep": {"er": "é\\n"}}')],
-        )
-
-        assert rows == [
-            ("-1.359807", -1.359807, "é\n", None, None),
-            (None,) * 5,
-            (None,) * 5,
-        ]
-
-    def test_calculates_with_timestamps(self, warehouse):
-        """Differences are whole units cut off; an interval may be a parameter."""
-        rows = warehouse.rows(
-            """
-            SELECT
-              TIMESTAMP_DIFF(@at, TIMESTAMP '2026-03-01 08:00:30+00', HOUR),
-              TIMESTAMP_DIFF(TIMESTAMP '2026-03-01 08:00:30+00', @at, HOUR),
-              TIMESTAMP_DIFF(@at, TIMESTAMP '2026-03-01', MICROSECOND),
-              TIMESTAMP_ADD(@at, INTERVAL @n HOUR),
-              TIMESTAMP_SUB(@at, INTERVAL @n DAY),
-              DATE_ADD(DATE(@at), INTERVAL @n DAY)
-            """,
-            [Scalar("at", "TIMESTAMP", MOMENT), Scalar("n", "INT64", 26)],
-        )
-
-        assert rows == [
-            (
-                *(1, -1, 36_000_123_456, MOMENT + datetime.timedelta(hours=26)),
-                MOMENT - datetime.timedelta(days=26),
-                DAY + datetime.timedelta(days=26),
-            )
-        ]
-
     def test_keeps_utc_wherever_it_runs(self, tmp_path, monkeypatch):
         """Days begin at midnight UTC, and Arrow says so, in any time zone."""
         monkeypatch.setenv("TZ", "Asia/Tokyo")
@@ -347,9 +201,3 @@ class TestNames:
         rows = warehouse.client.query(sql, job_retry=None).result(job_retry=None)
 
         assert [tuple(row.values()) for row in rows] == [(2,)]
-
-    def test_need_none_within_the_job_s_dataset(self, warehouse):
-        """As it is with all statements of the project."""
-        warehouse.job("CREATE TABLE here AS SELECT 1 AS a").result()
-
-        assert warehouse.rows("SELECT a FROM here") == [(1,)]

@@ -24,34 +24,6 @@ def four_days(module_workplace):
 
 
 class TestSuffixes:
-    def test_views_daily_tables_by_their_suffix(self, warehouse):
-        """A view over ``events_*`` gives each row the suffix of its table."""
-        for day in ("20260301", "20260302", "intraday_20260303"):
-            warehouse.load(pa.table({"event_name": ["purchase"]}), f"events_{day}")
-        warehouse.rows(
-            "CREATE OR REPLACE VIEW ga_events AS SELECT e.*, _TABLE_SUFFIX AS day "
-            f"FROM `{warehouse.dataset}.events_*` AS e"
-        )
-
-        rows = warehouse.rows(
-            "SELECT day FROM ga_events WHERE day BETWEEN @first AND @last ORDER BY day",
-            [Scalar("first", "STRING", "20260301"), Scalar("last", "STRING", "202604")],
-        )
-
-        assert rows == [("20260301",), ("20260302",)]
-
-    def test_sees_a_daily_table_that_came_after_the_view(self, warehouse):
-        """A new daily table is in the view without anything being said."""
-        warehouse.load(pa.table({"n": [1]}), "events_20260301")
-        warehouse.rows(
-            "CREATE OR REPLACE VIEW v AS "
-            f"SELECT e.*, _TABLE_SUFFIX AS day FROM `{warehouse.dataset}.events_*` AS e"
-        )
-
-        warehouse.load(pa.table({"n": [2]}), "events_20260302")
-
-        assert warehouse.rows("SELECT COUNT(*) FROM v") == [(2,)]
-
     def test_keeps_a_view_where_a_daily_table_is_gone(self, warehouse):
         """Its text and its rows: BigQuery reads a view anew each time."""
         for day in ("20260301", "20260302"):
