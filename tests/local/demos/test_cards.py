@@ -34,7 +34,6 @@ from local.demos.cards_tables import (
     training_text,
     version_table,
 )
-from local.errors import LocalError
 from local.generators.cards.cards import Cards
 from local.generators.cards.transactions import Transactions
 from local.stack.state import Options, State
@@ -348,13 +347,6 @@ class TestOptions:
 
         assert play.state_of(options, Options()).name.startswith("cards-")
         assert play.state_of(options, Options()) == State.of_data(str(file))
-
-    def test_a_file_that_is_not_there_is_named(self, tmp_path):
-        """Before anything is started."""
-        options = play.Choice(cards=str(tmp_path / "no.csv"))
-
-        with pytest.raises(LocalError, match=r"no file or folder .*no\.csv"):
-            play.state_of(options, Options())
 
     def test_cards_and_an_export_are_two_demos(self, capsys):
         """One at a time."""
