@@ -25,9 +25,7 @@ class CardsError(Exception):
     """A file is not of card transactions in the public data set's columns."""
 
 
-def read_cards(
-    path: Path, *, end: datetime = DEFAULT_END, seed: int = 0
-) -> Transactions:
+def read_cards(path: Path, *, end: datetime = DEFAULT_END) -> Transactions:
     """
     Read real transactions in the public data set's columns.
 
@@ -38,7 +36,6 @@ def read_cards(
         path: Parquet or CSV with the columns Time (seconds), V1 to V28, Amount, Class
             (1 is fraud); further columns are ignored.
         end: The last transaction is just before.
-        seed: Of all that is sent.
 
     Raises:
         CardsError: It cannot be read, has other columns, or holds no stream.
@@ -68,7 +65,6 @@ def read_cards(
         components=np.column_stack([values[name][:used] for name in COMPONENTS]),
         amounts=values["Amount"][:used],
         is_fraud=is_fraud[:used],
-        seed=seed,
         notes=tuple(notes),
     )
 

@@ -19,7 +19,7 @@ from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.reading import accept
 from propensity.events.rows import Rules
-from tests.local.generators.cards.conftest import DAY, instant, small
+from tests.local.generators.cards.conftest import DAY, small
 
 
 @pytest.fixture(scope="module")
@@ -51,32 +51,6 @@ class TestDeliveries:
         )
         assert Counter(delivery.is_duplicate for delivery in sent)[True] == 50
         assert sum(delivery.is_late for delivery in once) == 20
-
-    def test_are_in_the_order_of_sending(self, cards, sent):
-        """Which is not quite that of the transactions."""
-        moments = [delivery.sent_time for delivery in sent]
-        happened = [
-            instant(delivery.event["event_time"]) for delivery in sent if delivery.event
-        ]
-
-        assert moments == sorted(moments)
-        assert happened != sorted(happened)
-        assert all(
-            delivery.sent_time >= instant(delivery.event["event_time"])
-            for delivery in sent
-            if delivery.event
-        )
-
-    def test_a_repetition_is_of_the_same_bytes(self, sent):
-        """And comes later."""
-        first = {
-            delivery.event["transaction_id"]: delivery
-            for delivery in sent
-            if delivery.event and not delivery.is_duplicate
-        }
-        for again in (delivery for delivery in sent if delivery.is_duplicate):
-            assert again.data == first[again.event["transaction_id"]].data
-            assert again.sent_time > first[again.event["transaction_id"]].sent_time
 
     def test_payloads_are_bare(self, sent):
         """All that is said is in the payload, and that names no type."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from local.generators.games.games import Games
-from local.generators.games.messages import REGISTRATION, Event
+from local.generators.games.messages import Event
 from local.generators.games.towns import postcodes
 
 DAY = timedelta(days=1)
@@ -52,17 +51,3 @@ def age(event: Event) -> int:
     born, day = date.fromisoformat(event["date_of_birth"]), instant(event).date()
     had_birthday = (day.month, day.day) >= (born.month, born.day)
     return day.year - born.year - (not had_birthday)
-
-
-def event(event_type: str, **fields: Any) -> Event:
-    return {
-        "event_id": str(uuid.uuid4()),
-        "use_case": "first_day_churn",
-        "user_id": "a",
-        "event_type": event_type,
-        "event_time": "2026-06-01T10:00:00Z",
-    } | fields
-
-
-def registration(time: str) -> Event:
-    return event(REGISTRATION, event_time=time)
