@@ -35,26 +35,19 @@ def example(kind: type[PropensityError]) -> PropensityError:
 
 class TestTree:
     @pytest.mark.parametrize("kind", CLASSES)
-    def test_has_one_root(self, kind):
-        """An entry point catches everything that goes wrong on purpose by one name."""
+    def test_has_one_root_and_statuses_of_failures(self, kind):
+        """An entry point catches everything that goes wrong on purpose by one name,
+        and answers with a 4xx or a 5xx. The page of errors is the docstrings."""
         assert issubclass(kind, PropensityError)
-
-    @pytest.mark.parametrize("kind", CLASSES)
-    def test_maps_to_a_status_of_a_failure(self, kind):
-        """Every error is answered with a 4xx or a 5xx."""
         assert 400 <= kind.status < 600
+        assert kind.__doc__
+        assert kind is PropensityError or kind.__doc__ != PropensityError.__doc__
 
     def test_has_codes_of_their_own(self):
         """A caller tells errors apart by their code."""
         codes = [kind.code for kind in CLASSES]
 
         assert len(set(codes)) == len(codes)
-
-    @pytest.mark.parametrize("kind", CLASSES)
-    def test_says_what_each_means(self, kind):
-        """Each class has a docstring of its own: the page of errors is the code."""
-        assert kind.__doc__
-        assert kind is PropensityError or kind.__doc__ != PropensityError.__doc__
 
     def test_retries_only_what_may_pass_by_itself(self):
         """The scheduler delivers again where nobody has to do anything first."""
@@ -101,16 +94,12 @@ class TestBody:
         assert body["message"] == str(example(kind))
         assert body["retryable"] is kind.retryable
 
-    def test_leaves_out_a_field_that_there_is_not(self):
-        """``field`` and ``detail`` are there where they apply, and not as null."""
-        assert set(RequestError("m").body()) == {"error", "message", "retryable"}
-
     def test_names_the_field_at_fault(self):
-        """The request's field comes with the error, and so does what is known."""
+        """With what is known; neither is there, as null, where it does not apply."""
         body = RequestError("m", field="as_of", detail={"found": 3}).body()
 
-        assert body["field"] == "as_of"
-        assert body["detail"] == {"found": 3}
+        assert (body["field"], body["detail"]) == ("as_of", {"found": 3})
+        assert set(RequestError("m").body()) == {"error", "message", "retryable"}
 
     def test_lists_the_methods_that_are_served(self):
         """A refused method is answered with those that there are."""

@@ -11,6 +11,18 @@ from propensity import tables
 from propensity.schema import Column, Table, in_sql
 
 
+def table_of(column: Column) -> Table:
+    """Return a table of one column."""
+    return Table(
+        name="t",
+        description='the "newest" \\ one',
+        key=(column.name,),
+        partition=column.name,
+        clustering=(column.name,),
+        columns=(column,),
+    )
+
+
 class TestColumn:
     def test_spells_nested_types(self):
         """A repeated record is an array of structs, in DDL and in Arrow."""
@@ -41,27 +53,13 @@ class TestColumn:
 
     def test_keeps_money_exact(self):
         """NUMERIC has 38 digits, nine of them behind the point."""
-        table = Table(
-            name="t",
-            description="d",
-            key=("a",),
-            partition="a",
-            clustering=("a",),
-            columns=(Column("a", "NUMERIC", "money"),),
-        )
+        table = table_of(Column("a", "NUMERIC", "money"))
 
         assert table.arrow_schema().field("a").type == pa.decimal128(38, 9)
 
     def test_quotes_a_description(self):
         """Quotes and backslashes in a description end no literal."""
-        table = Table(
-            name="t",
-            description='the "newest" \\ one',
-            key=("a",),
-            partition="a",
-            clustering=("a",),
-            columns=(Column("a", "DATE", 'say "when"', required=True),),
-        )
+        table = table_of(Column("a", "DATE", 'say "when"', required=True))
 
         assert table.ddl() == (
             "CREATE TABLE IF NOT EXISTS `t` (\n"

@@ -7,6 +7,7 @@ Settings, specified: read once, whole, frozen, and refused where anything is odd
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from dataclasses import FrozenInstanceError, fields
 
@@ -87,10 +88,18 @@ class TestFromEnvironment:
         assert "is it PROPENSITY_BUCKET?" in refused.value.message
         assert refused.value.field == "PROPENSITY_BUCKIT"
 
-    def test_ignores_what_the_tests_and_local_mode_read(self):
-        """The folder of real data and local ports are no setting of a function."""
+    def test_ignores_variables_of_others(self):
+        """The platform sets many; the folder of real data and local ports are no
+        setting of a function either."""
         ports = {f"PROPENSITY_PORT_{name.upper()}": "8081" for name in PORT_OFFSETS}
-        settings = read(PROPENSITY_DATA="/data", PROPENSITY_PORT_BASE="9080", **ports)
+        settings = read(
+            PROPENSITY_DATA="/data",
+            PROPENSITY_PORT_BASE="9080",
+            **ports,
+            K_SERVICE="f",
+            PORT="8080",
+            PATH="/bin",
+        )
 
         assert settings == read()
 
@@ -102,18 +111,13 @@ class TestFromEnvironment:
         with pytest.raises(SettingsError, match=name):
             read(**{name: "1"})
 
-    def test_ignores_variables_of_others(self):
-        """Only PROPENSITY_ variables are checked: the platform sets many more."""
-        assert read(K_SERVICE="f", PORT="8080", PATH="/bin") == read()
-
-    @pytest.mark.parametrize("empty", ["", "   "])
-    def test_takes_an_empty_variable_as_not_set(self, empty):
-        """An empty variable, as a shell exports it, leaves the default."""
-        assert read(PROPENSITY_DATASET=empty).dataset == "propensity"
-
-    def test_strips_blanks_around_a_value(self):
-        """Blanks that a YAML file or a shell leaves behind are no part of it."""
-        assert read(PROPENSITY_DATASET=" warehouse\n").dataset == "warehouse"
+    @pytest.mark.parametrize(
+        ("text", "dataset"),
+        [("", "propensity"), ("   ", "propensity"), (" warehouse\n", "warehouse")],
+    )
+    def test_takes_blanks_for_nothing(self, text, dataset):
+        """As a YAML file or a shell leaves them; an empty variable is not set."""
+        assert read(PROPENSITY_DATASET=text).dataset == dataset
 
     @pytest.mark.parametrize("event", ["inscri\u00e7\u00e3o", "Form Submit"])
     def test_takes_an_event_by_the_name_that_the_export_has(self, event):
@@ -157,40 +161,33 @@ class TestFromEnvironment:
         assert repr(text) in refused.value.message
 
     @pytest.mark.parametrize(
-        "text",
+        ("variables", "wanted", "texts"),
         [
-            "127.0.0.1:8090",
-            "http://",
-            "http://[::1",
-            "ftp://127.0.0.1:8090",
-            "http://127.0.0.1:99999",
-            "http://127.0.0.1:0",
-            "http://user:word@127.0.0.1:8090",
-            "http://127.0.0.1:٨٠٩٠",
+            (
+                ("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"),
+                "must be a URL, such as",
+                (
+                    *("127.0.0.1:8090", "http://", "http://[::1"),
+                    *("ftp://127.0.0.1:8090", "http://127.0.0.1:99999"),
+                    *("http://127.0.0.1:0", "http://user:word@127.0.0.1:8090"),
+                    "http://127.0.0.1:٨٠٩٠",
+                ),
+            ),
+            # A scheme is none of gRPC's.
+            (
+                ("BIGQUERY_STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"),
+                "must be a host and a port",
+                ("127.0.0.1", "http://127.0.0.1:8091", "[::1:8091", "h:0", "h:65536"),
+            ),
         ],
     )
-    @pytest.mark.parametrize(
-        "variable", ["BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"]
-    )
-    def test_refuses_what_is_no_url(self, variable, text):
+    def test_refuses_what_is_no_address(self, variables, wanted, texts):
         """No request could be sent to it, however often it is tried again."""
-        with pytest.raises(SettingsError, match="must be a URL, such as") as refused:
-            read(**{variable: text})
+        for variable, text in itertools.product(variables, texts):
+            with pytest.raises(SettingsError, match=wanted) as refused:
+                read(**{variable: text})
 
-        assert refused.value.field == variable
-
-    @pytest.mark.parametrize(
-        "text", ["127.0.0.1", "http://127.0.0.1:8091", "[::1:8091", "h:0", "h:65536"]
-    )
-    @pytest.mark.parametrize(
-        "variable", ["BIGQUERY_STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"]
-    )
-    def test_refuses_what_is_no_host_and_port(self, variable, text):
-        """A scheme is none of gRPC's."""
-        with pytest.raises(SettingsError, match="must be a host and a port") as refused:
-            read(**{variable: text})
-
-        assert refused.value.field == variable
+            assert refused.value.field == variable
 
     def test_takes_addresses_as_people_write_them(self):
         """By name or number, and with a slash at the end, behind which paths go."""
@@ -204,13 +201,21 @@ class TestFromEnvironment:
         assert settings.storage_endpoint == "https://storage.internal"
         assert settings.pubsub_endpoint == "[::1]:8432"
 
-    def test_needs_a_key_that_is_text(self):
-        """Bytes of no text could be hashed by no function: each would fail later."""
-        with pytest.raises(SettingsError, match="written in UTF-8") as refused:
-            read(PROPENSITY_SUPPRESSION_KEY="\udcff" * 40)
+    @pytest.mark.parametrize(
+        ("key", "message", "secret"),
+        [
+            ("sesame", "32 characters", "sesame"),
+            # Bytes of no text could be hashed by no function: each would fail later.
+            ("\udcff" * 40, "written in UTF-8", "\\udcff"),
+        ],
+    )
+    def test_repeats_no_secret(self, key, message, secret):
+        """A key that cannot be used is refused, and is not shown."""
+        with pytest.raises(SettingsError, match=message) as refused:
+            read(PROPENSITY_SUPPRESSION_KEY=key)
 
         assert refused.value.field == "PROPENSITY_SUPPRESSION_KEY"
-        assert "\\udcff" not in refused.value.message
+        assert secret not in refused.value.message
 
     def test_refuses_thousands_of_digits_in_its_own_words(self):
         """Not in those of Python, which reads 4,300 of them at most."""
@@ -230,14 +235,6 @@ class TestFromEnvironment:
             PROPENSITY_MINIMUM_TRAINING_ROWS="1000",
             PROPENSITY_MAXIMUM_TRAINING_ROWS="1000",
         )
-
-    def test_repeats_no_secret(self):
-        """A key that is too short is refused, and is not shown."""
-        with pytest.raises(SettingsError, match="32 characters") as refused:
-            read(PROPENSITY_SUPPRESSION_KEY="sesame")
-
-        assert refused.value.field == "PROPENSITY_SUPPRESSION_KEY"
-        assert "sesame" not in refused.value.message
 
     def test_says_what_a_value_must_be(self):
         """The message teaches: bounds and kind, not what a parser stumbled on."""
@@ -262,13 +259,8 @@ class TestSettings:
         with pytest.raises(FrozenInstanceError):
             read().seed = 1  # type: ignore[misc]
 
-    @pytest.mark.parametrize("name", NAMES)
-    def test_have_a_parser_each(self, name):
-        """No setting can be forgotten by the reader."""
-        assert name in module._PARSERS
-
-    def test_have_no_parser_for_nothing(self):
-        """Nor is there a parser of a setting that is gone."""
+    def test_have_a_parser_each(self):
+        """No setting can be forgotten by the reader, nor is there one of none."""
         assert set(module._PARSERS) == set(NAMES)
 
     @pytest.mark.parametrize("name", [n for n in NAMES if n not in EMPTY | {"project"}])
@@ -288,11 +280,8 @@ class TestSettings:
 
 
 class TestRequired:
-    def test_returns_what_is_set(self):
-        """A setting that is there is returned as it is."""
-        assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
-
     def test_names_the_variable_that_is_missing(self):
         """A setting that this function needs and lacks is named by its variable."""
+        assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
         with pytest.raises(SettingsError, match="PROPENSITY_BUCKET is not set"):
             read().required("bucket")

@@ -22,6 +22,8 @@ FILES = sorted(
     for file in (resources.files("propensity") / "sql").iterdir()
     if file.name.endswith(".sql")
 )
+PART = r"'\1 \g<0> \n'"
+MENTIONS = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
 
 
 @pytest.fixture
@@ -59,33 +61,27 @@ class TestStatement:
         assert complete
         assert all("-- include:" not in text for text in complete)
 
-    def test_has_what_it_includes(self, own):
-        """A line stands for a file, and that may include another."""
+    @pytest.mark.parametrize(
+        ("outer", "complete"),
+        [
+            # A line stands for a file, and that may include another.
+            (
+                "SELECT\n  -- include: middle.sql\nFROM t\n",
+                "SELECT\na,\nb,\nc\nFROM t\n",
+            ),
+            # A part that two places share is in both.
+            ("-- include: part.sql\n-- include: part.sql", PART + "\n" + PART),
+            # What only mentions another file is a comment.
+            (MENTIONS, MENTIONS),
+        ],
+    )
+    def test_has_what_it_includes(self, own, outer, complete):
+        """As the part has it: a backslash in it is a backslash."""
         folder = own(
-            outer="SELECT\n  -- include: middle.sql\nFROM t\n",
-            middle="a,\n-- include: inner.sql\nc",
-            inner="b,",
+            outer=outer, middle="a,\n-- include: inner.sql\nc", inner="b,", part=PART
         )
 
-        assert statement("outer", own=folder) == "SELECT\na,\nb,\nc\nFROM t\n"
-
-    def test_includes_the_same_more_than_once(self, own):
-        """A part that two places share is in both."""
-        folder = own(outer="-- include: part.sql\n-- include: part.sql", part="x")
-
-        assert statement("outer", own=folder) == "x\nx"
-
-    def test_takes_what_a_part_says_as_it_is(self, own):
-        """A backslash in a part is a backslash."""
-        folder = own(outer="-- include: part.sql", part=r"'\1 \g<0> \n'")
-
-        assert statement("outer", own=folder) == r"'\1 \g<0> \n'"
-
-    def test_includes_nothing_within_a_line(self, own):
-        """What only mentions another file is a comment."""
-        text = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
-
-        assert statement("outer", own=own(outer=text)) == text
+        assert statement("outer", own=folder) == complete
 
     def test_is_the_use_case_s_own_before_the_shared_one(self, own):
         """Of itself and of what it includes; of others the shared one is taken."""

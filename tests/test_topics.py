@@ -61,23 +61,20 @@ class TestSubscriptions:
         )
 
     @pytest.mark.parametrize("subscription", SUBSCRIPTIONS, ids=named)
-    def test_are_of_topics_that_are_made(self, subscription):
-        """Set-up makes the topics first."""
-        assert subscription.topic in TOPICS
-
-    @pytest.mark.parametrize("subscription", SUBSCRIPTIONS, ids=named)
-    def test_push_to_functions_that_there_are(self, subscription):
-        """An entry point of the function folder, by its name."""
+    def test_lead_from_topics_to_functions(self, subscription):
+        """Topics that set-up makes first, and entry points of the function folder."""
         entries = re.findall(r"^async def (\w+)\(", MAIN.read_text(), re.MULTILINE)
 
+        assert subscription.topic in TOPICS
         assert subscription.function in {*entries, ""}
 
     @pytest.mark.parametrize("subscription", SUBSCRIPTIONS, ids=named)
     def test_are_as_patient_as_pub_sub_allows(self, subscription):
         """Deadline 10 to 600 s, back-off to 600 s, 5 to 100 deliveries."""
         assert 10 <= subscription.acknowledge_s <= 600
-        assert 0 <= subscription.minimum_backoff_s <= subscription.maximum_backoff_s
-        assert subscription.maximum_backoff_s <= 600
+        assert (
+            0 <= subscription.minimum_backoff_s <= subscription.maximum_backoff_s <= 600
+        )
         assert 5 <= subscription.attempts <= 100
 
     def test_leave_nothing_unread(self):
