@@ -26,8 +26,9 @@ class Column:
     fields: tuple[Column, ...] = ()
 
 
-def _leaves(kind: str, *names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, kind) for name in names)
+def _leaves(kind: str, names: str) -> tuple[Column, ...]:
+    """Return columns of one type, whose names stand between blanks."""
+    return tuple(Column(name, kind) for name in names.split())
 
 
 def _record(name: str, *fields: Column, mode: str = "NULLABLE") -> Column:
@@ -39,7 +40,7 @@ def _keyed(name: str, *extra: Column) -> Column:
     value = (
         *_leaves("STRING", "string_value"),
         *_leaves("INTEGER", "int_value"),
-        *_leaves("FLOAT", "float_value", "double_value"),
+        *_leaves("FLOAT", "float_value double_value"),
         *extra,
     )
     return _record(
@@ -56,11 +57,11 @@ SCHEMA: tuple[Column, ...] = (
     _keyed("event_params"),
     *_leaves("INTEGER", "event_previous_timestamp"),
     *_leaves("FLOAT", "event_value_in_usd"),
-    *_leaves("INTEGER", "event_bundle_sequence_id", "event_server_timestamp_offset"),
-    *_leaves("STRING", "user_id", "user_pseudo_id"),
+    *_leaves("INTEGER", "event_bundle_sequence_id event_server_timestamp_offset"),
+    *_leaves("STRING", "user_id user_pseudo_id"),
     _record(
         "privacy_info",
-        *_leaves("STRING", "analytics_storage", "ads_storage", "uses_transient_token"),
+        *_leaves("STRING", "analytics_storage ads_storage uses_transient_token"),
     ),
     _keyed("user_properties", Column("set_timestamp_micros", "INTEGER")),
     *_leaves("INTEGER", "user_first_touch_timestamp"),
@@ -69,57 +70,32 @@ SCHEMA: tuple[Column, ...] = (
         "device",
         *_leaves(
             "STRING",
-            "category",
-            "mobile_brand_name",
-            "mobile_model_name",
-            "mobile_marketing_name",
-            "mobile_os_hardware_model",
-            "operating_system",
-            "operating_system_version",
-            "vendor_id",
-            "advertising_id",
-            "language",
-            "is_limited_ad_tracking",
+            "category mobile_brand_name mobile_model_name mobile_marketing_name "
+            "mobile_os_hardware_model operating_system operating_system_version "
+            "vendor_id advertising_id language is_limited_ad_tracking",
         ),
         Column("time_zone_offset_seconds", "INTEGER"),
-        *_leaves("STRING", "browser", "browser_version"),
-        _record(
-            "web_info", *_leaves("STRING", "browser", "browser_version", "hostname")
-        ),
+        *_leaves("STRING", "browser browser_version"),
+        _record("web_info", *_leaves("STRING", "browser browser_version hostname")),
     ),
     _record(
         "geo",
-        *_leaves(
-            "STRING", "city", "country", "continent", "region", "sub_continent", "metro"
-        ),
+        *_leaves("STRING", "city country continent region sub_continent metro"),
     ),
     _record(
         "app_info",
-        *_leaves(
-            "STRING",
-            "id",
-            "version",
-            "install_store",
-            "firebase_app_id",
-            "install_source",
-        ),
+        *_leaves("STRING", "id version install_store firebase_app_id install_source"),
     ),
-    _record("traffic_source", *_leaves("STRING", "name", "medium", "source")),
-    *_leaves("STRING", "stream_id", "platform"),
+    _record("traffic_source", *_leaves("STRING", "name medium source")),
+    *_leaves("STRING", "stream_id platform"),
     _record("event_dimensions", Column("hostname", "STRING")),
     _record(
         "ecommerce",
         Column("total_item_quantity", "INTEGER"),
         *_leaves(
             "FLOAT",
-            "purchase_revenue_in_usd",
-            "purchase_revenue",
-            "refund_value_in_usd",
-            "refund_value",
-            "shipping_value_in_usd",
-            "shipping_value",
-            "tax_value_in_usd",
-            "tax_value",
+            "purchase_revenue_in_usd purchase_revenue refund_value_in_usd refund_value "
+            "shipping_value_in_usd shipping_value tax_value_in_usd tax_value",
         ),
         Column("unique_items", "INTEGER"),
         Column("transaction_id", "STRING"),
@@ -128,37 +104,19 @@ SCHEMA: tuple[Column, ...] = (
         "items",
         *_leaves(
             "STRING",
-            "item_id",
-            "item_name",
-            "item_brand",
-            "item_variant",
-            "item_category",
-            "item_category2",
-            "item_category3",
-            "item_category4",
-            "item_category5",
+            "item_id item_name item_brand item_variant item_category item_category2 "
+            "item_category3 item_category4 item_category5",
         ),
-        *_leaves("FLOAT", "price_in_usd", "price"),
+        *_leaves("FLOAT", "price_in_usd price"),
         Column("quantity", "INTEGER"),
         *_leaves(
             "FLOAT",
-            "item_revenue_in_usd",
-            "item_revenue",
-            "item_refund_in_usd",
-            "item_refund",
+            "item_revenue_in_usd item_revenue item_refund_in_usd item_refund",
         ),
         *_leaves(
             "STRING",
-            "coupon",
-            "affiliation",
-            "location_id",
-            "item_list_id",
-            "item_list_name",
-            "item_list_index",
-            "promotion_id",
-            "promotion_name",
-            "creative_name",
-            "creative_slot",
+            "coupon affiliation location_id item_list_id item_list_name "
+            "item_list_index promotion_id promotion_name creative_name creative_slot",
         ),
         _keyed("item_params"),
         mode="REPEATED",
@@ -167,22 +125,13 @@ SCHEMA: tuple[Column, ...] = (
         "collected_traffic_source",
         *_leaves(
             "STRING",
-            "manual_campaign_id",
-            "manual_campaign_name",
-            "manual_source",
-            "manual_medium",
-            "manual_term",
-            "manual_content",
-            "manual_source_platform",
-            "manual_creative_format",
-            "manual_marketing_tactic",
-            "gclid",
-            "dclid",
-            "srsltid",
+            "manual_campaign_id manual_campaign_name manual_source manual_medium "
+            "manual_term manual_content manual_source_platform manual_creative_format "
+            "manual_marketing_tactic gclid dclid srsltid",
         ),
     ),
     Column("is_active_user", "BOOLEAN"),
-    *_leaves("INTEGER", "batch_event_index", "batch_page_id", "batch_ordering_id"),
+    *_leaves("INTEGER", "batch_event_index batch_page_id batch_ordering_id"),
 )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.abc
-import importlib.machinery
 import importlib.resources
 import os
 from pathlib import Path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -48,7 +47,7 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
         for condition in _conjuncts(where.this) if where is not None else ():
             bound = _bound(condition, name, source.alias_or_name, context)
             if bound is not None:
-                bounds.append(functools.partial(_of_end, skipped, bound))
+                bounds.append(_of_end(bound, skipped))
         outer, first = _united(query)
         is_plain = isinstance(outer, exp.Subquery) and not any(
             value for key, value in outer.args.items() if key not in ("this", "alias")
@@ -61,8 +60,8 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
     return bounds
 
 
-def _of_end(skipped: int, bound: Bound, values: Mapping[str, Any], suffix: str) -> bool:
-    return bound(values, suffix[skipped:])
+def _of_end(bound: Bound, skipped: int) -> Bound:
+    return lambda values, suffix: bound(values, suffix[skipped:])
 
 
 def _united(query: Any) -> tuple[Any, Any]:
@@ -164,14 +163,10 @@ def _constant(node: Any, context: Any) -> Constant | None:
         text = str(node.this)
         return lambda _: text
     if isinstance(node, exp.Parameter) and isinstance(node.this, exp.Var):
-        declared = context.parameters.get(node.name, "")
-        if declared.endswith(" AS VARCHAR)"):
-            return functools.partial(_value, node.name)
+        name = node.name
+        if context.parameters.get(name, "").endswith(" AS VARCHAR)"):
+            return lambda values: values.get(name)
     return None
-
-
-def _value(name: str, values: Mapping[str, Any]) -> Any:
-    return values.get(name)
 
 
 def _bound(condition: Any, name: str, source: str, context: Any) -> Bound | None:
@@ -180,35 +175,30 @@ def _bound(condition: Any, name: str, source: str, context: Any) -> Bound | None
 
     subject = condition.this
     compare: Callable[..., bool]
-    constants: list[Constant | None]
     if isinstance(condition, exp.Between) and not condition.args.get("symmetric"):
-        ends = (condition.args["low"], condition.args["high"])
-        compare, constants = _is_between, [_constant(end, context) for end in ends]
+        others = [condition.args["low"], condition.args["high"]]
+        compare = _is_between
     elif isinstance(condition, exp.In):
-        items = condition.expressions
-        compare, constants = _is_in, [_constant(item, context) for item in items]
+        others = condition.expressions
+        compare = _is_in
     elif (kind := type(condition).__name__) in _COMPARED:
         other = condition.expression
         if not _is_suffix(subject, name, source):
             subject, other, kind = other, subject, _MIRRORED[kind]
-        compare, constants = _COMPARED[kind], [_constant(other, context)]
+        compare, others = _COMPARED[kind], [other]
     else:
         return None
+    constants = [_constant(other, context) for other in others]
     known = [constant for constant in constants if constant is not None]
     if not known or known != constants or not _is_suffix(subject, name, source):
         return None
-    return functools.partial(_allows, compare, known)
 
+    def allows(values: Mapping[str, Any], suffix: str) -> bool:
+        texts = [constant(values) for constant in known]
+        # A value that is no text passes: NULL is for DuckDB to judge.
+        return not all(isinstance(t, str) for t in texts) or compare(suffix, *texts)
 
-def _allows(
-    compare: Callable[..., bool],
-    constants: list[Constant],
-    values: Mapping[str, Any],
-    suffix: str,
-) -> bool:
-    """Compare, or let pass where a value is no text: NULL is for DuckDB to judge."""
-    texts = [constant(values) for constant in constants]
-    return not all(isinstance(text, str) for text in texts) or compare(suffix, *texts)
+    return allows
 
 
 def _is_between(suffix: str, low: str, high: str) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from local.emulators.pubsub.server import HOST, serve
+from local.emulators.pubsub.server import serve
 from local.processes import stop_with
 
 
@@ -16,14 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "python -m local.emulators.pubsub", description="Pub/Sub, kept in memory."
     )
-    parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parent", type=int, help="stop when this process has gone")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     if options.parent is not None:
         stop_with(options.parent)
-    asyncio.run(serve(options.host, options.port))
+    asyncio.run(serve(options.port))
 
 
 if __name__ == "__main__":

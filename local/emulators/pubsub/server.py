@@ -107,7 +107,7 @@ def handlers(broker: Broker) -> list[Any]:
     ]
 
 
-async def serve(host: str, port: int) -> None:
+async def serve(port: int) -> None:
     """
     Serve until SIGTERM or SIGINT.
 
@@ -116,7 +116,7 @@ async def serve(host: str, port: int) -> None:
     """
     server = grpc.aio.server(options=SERVER_OPTIONS)
     server.add_generic_rpc_handlers(handlers(Broker()))
-    server.add_insecure_port(f"{host}:{port}")
+    server.add_insecure_port(f"{HOST}:{port}")
     await server.start()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

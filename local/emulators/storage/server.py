@@ -32,7 +32,7 @@ import logging
 import re
 import signal
 import sys
-from functools import partial
+from functools import partial, partialmethod
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -88,24 +88,6 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
     # Without this every small answer waits 40 ms for the client's delayed ACK.
     disable_nagle_algorithm = True
 
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_HEAD(self) -> None:
-        self._answer("GET", with_body=False)
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def do_PUT(self) -> None:
-        self._answer("PUT")
-
-    def do_PATCH(self) -> None:
-        self._answer("PATCH")
-
-    def do_DELETE(self) -> None:
-        self._answer("DELETE")
-
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: one line a request would bury what matters."""
 
@@ -149,6 +131,13 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
         if not with_body:
             answer = answer[: answer.index(END_OF_HEADERS) + len(END_OF_HEADERS)]
         self.wfile.write(answer)
+
+    do_GET = partialmethod(_answer, "GET")
+    do_HEAD = partialmethod(_answer, "GET", with_body=False)
+    do_POST = partialmethod(_answer, "POST")
+    do_PUT = partialmethod(_answer, "PUT")
+    do_PATCH = partialmethod(_answer, "PATCH")
+    do_DELETE = partialmethod(_answer, "DELETE")
 
     def _unsaid(self, method: str, answer: bytes) -> RefusedError | None:
         """Return what to say where the emulator refuses without a word."""
