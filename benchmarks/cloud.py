@@ -49,6 +49,11 @@ EXPORT, EXPORT_DAYS = "analytics_1", 90
 BATCH_ROWS = 4_000
 DISTINCT_BATCHES = 16
 NOW = datetime(2026, 3, 2, 15, tzinfo=UTC)
+# Statements that change something, or find nothing.
+UNANSWERED = (
+    *("level_differences", "drift_before", "clear_replaced_drift"),
+    *("publish_predictions", "record_publication", "clear_staged_predictions"),
+)
 
 
 def _export(path: str) -> dict[str, Any]:
@@ -138,52 +143,48 @@ class Cloud(BaseAdapter):
             }
             return None, [{"name": name, "type": kind} for name, kind in kinds.items()]
         if sql == statement("evaluation_exists"):
-            return [["1"]], [{"name": "evaluations", "type": "INTEGER"}]
+            return _row(evaluations=("1", "INTEGER"))
         if sql == statement("model_metadata"):
-            recorded = {
-                "model_version": "0",
-                "as_of": "2026-02-01",
-                "features": json.dumps(dict(use_case.features)),
-                "statement_parameters": json.dumps(
-                    use_case.chosen(Settings(project="benchmark"))
-                ),
-            }
-            types = {"model_version": "INTEGER", "as_of": "DATE"}
-            return [list(recorded.values())], [
-                {"name": name, "type": types.get(name, "STRING")} for name in recorded
-            ]
+            chosen = use_case.chosen(Settings(project="benchmark"))
+            return _row(
+                model_version=("0", "INTEGER"),
+                as_of=("2026-02-01", "DATE"),
+                features=(json.dumps(dict(use_case.features)), "STRING"),
+                statement_parameters=(json.dumps(chosen), "STRING"),
+            )
         if sql == statement("season_weeks"):
-            week = {
-                "week": ("2026-02-23", "DATE"),
-                "model_version": ("0", "INTEGER"),
-                "log_odds": ("0.2", "FLOAT"),
-                "standard_error": ("0.02", "FLOAT"),
-                "conversions": ("3000", "INTEGER"),
-                "users": ("50000", "INTEGER"),
-                "is_final": ("false", "BOOLEAN"),
-                "late": (None, "FLOAT"),
-            }
-            return [[value for value, _ in week.values()]], [
-                {"name": name, "type": kind} for name, (_, kind) in week.items()
-            ]
+            return _row(
+                week=("2026-02-23", "DATE"),
+                model_version=("0", "INTEGER"),
+                log_odds=("0.2", "FLOAT"),
+                standard_error=("0.02", "FLOAT"),
+                conversions=("3000", "INTEGER"),
+                users=("50000", "INTEGER"),
+                is_final=("false", "BOOLEAN"),
+                late=(None, "FLOAT"),
+            )
         if sql in (statement("staged_quantiles"), statement("published_quantiles")):
             values = [{"v": str(value)} for value in np.linspace(0, 1, 101)]
-            return [[values, str(self.users), "2026-02-23", None]], [
-                {"name": "quantiles", "type": "FLOAT", "mode": "REPEATED"},
-                {"name": "users", "type": "INTEGER"},
-                {"name": "as_of", "type": "DATE"},
-                {"name": "log_odds_shift", "type": "FLOAT"},
-            ]
-        if sql in (
-            statement("level_differences"),
-            statement("drift_before"),
-            statement("clear_replaced_drift"),
-            statement("publish_predictions"),
-            statement("record_publication"),
-            statement("clear_staged_predictions"),
-        ):
+            rows, fields = _row(
+                quantiles=(values, "FLOAT"),
+                users=(str(self.users), "INTEGER"),
+                as_of=("2026-02-23", "DATE"),
+                log_odds_shift=(None, "FLOAT"),
+            )
+            fields[0]["mode"] = "REPEATED"
+            return rows, fields
+        if sql in map(statement, UNANSWERED):
             return [], []
         raise LookupError(f"nothing answers: {sql.splitlines()[0]}")
+
+
+def _row(
+    **columns: tuple[Any, str],
+) -> tuple[list[list[Any]], list[dict[str, str]]]:
+    """Return one row, and its columns: by name the value and the type."""
+    return [[value for value, _ in columns.values()]], [
+        {"name": name, "type": kind} for name, (_, kind) in columns.items()
+    ]
 
 
 def _response(request: Any, body: Any, *, status: int = 200) -> requests.Response:

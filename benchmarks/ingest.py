@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from benchmarks.append_service import APPEND_S, append_service, take_counts
+from benchmarks.append_service import APPEND_S, Counts, append_service, take_counts
 from benchmarks.ingest_load import CONNECTIONS, pushes, unstored
 from benchmarks.load import Generator, Load, add_options, generator
 from benchmarks.report import Line, finish
@@ -85,13 +85,12 @@ class Round:
 
     load: Load
     cpu_us: float
-    appends: int
-    rows: int
-    distinct: int
-    in_flight: float
-    most_in_flight: int
-    published: int
-    refused: int
+    counts: Counts
+
+    @property
+    def rows(self) -> int:
+        """Rows of all appends."""
+        return sum(self.counts.rows)
 
 
 # -- the run ---------------------------------------------------------------------------
@@ -134,20 +133,8 @@ def measured(
             spent = cpu_s(process) - began
             # What was under way when the load ended is appended too.
             time.sleep(20 * APPEND_S)
-            counts = take_counts(service)
-            turns[name].append(
-                Round(
-                    load=round_load,
-                    cpu_us=spent / round_load.requests * 1e6,
-                    appends=len(counts.rows),
-                    rows=sum(counts.rows),
-                    distinct=len(counts.event_ids),
-                    in_flight=statistics.fmean(counts.in_flight or [0]),
-                    most_in_flight=max(counts.in_flight, default=0),
-                    published=counts.published,
-                    refused=counts.refused,
-                )
-            )
+            cpu_us = spent / round_load.requests * 1e6
+            turns[name].append(Round(round_load, cpu_us, take_counts(service)))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return turns
 
@@ -167,7 +154,7 @@ def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
             theirs=figures(peer, lambda turn: turn.load.requests_per_s),
             least=least,
         )
-    appends = [turn.rows / turn.appends for turn in own]
+    appends = [turn.rows / len(turn.counts.rows) for turn in own]
     yield Line(what="events an append", ours=appends, least=LEAST_EVENTS)
     yield Line(
         what=f"p50, in appends of {APPEND_S * 1e3:g} ms",
@@ -185,12 +172,12 @@ def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
             )
     yield Line(
         what="appends in flight, on average",
-        ours=figures(OWN, lambda turn: turn.in_flight),
+        ours=figures(OWN, lambda turn: statistics.fmean(turn.counts.in_flight or [0])),
         least=LEAST_IN_FLIGHT,
     )
     yield Line(
         what="appends in flight, at most",
-        ours=figures(OWN, lambda turn: turn.most_in_flight),
+        ours=figures(OWN, lambda turn: max(turn.counts.in_flight, default=0)),
     )
     for peer, most in ((EMPTY_ASYNC, MOST_CPU_OF_EMPTY), (EMPTY, None)):
         yield Line(
@@ -209,13 +196,13 @@ def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
         acknowledged = turn.load.requests - turn.load.failures
         if turn.load.failures:
             yield f"round {number}: {turn.load.failures} pushes failed"
-        if turn.distinct < acknowledged:
-            lost = acknowledged - turn.distinct
+        if (lost := acknowledged - len(turn.counts.event_ids)) > 0:
             yield f"round {number}: {lost} acknowledged, never appended"
-        if turn.published != turn.rows:
-            yield f"round {number}: {turn.rows} appended, {turn.published} published"
-        if turn.refused:
-            yield f"round {number}: {turn.refused} dead letters"
+        if turn.counts.published != turn.rows:
+            published = turn.counts.published
+            yield f"round {number}: {turn.rows} appended, {published} published"
+        if turn.counts.refused:
+            yield f"round {number}: {turn.counts.refused} dead letters"
     for peer in (EMPTY, EMPTY_ASYNC):
         if failures := sum(turn.load.failures for turn in turns[peer]):
             yield f"{peer}: {failures} requests failed"

@@ -19,6 +19,7 @@ Gates: exits with 1 where a target is missed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -27,9 +28,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
 
 from benchmarks.load import Generator, Load, Request, add_options, generator
 from benchmarks.report import Line, finish
@@ -40,6 +38,8 @@ from local.processes import HOST
 from local.stack.stack import Stack
 from local.stack.state import LOCAL, ROOT
 from propensity import tables
+from propensity.edges.warehouse import Warehouse
+from propensity.settings import Settings
 
 FUNCTION = ROOT / "02-GetProba"
 OWN = "02-GetProba"
@@ -121,29 +121,10 @@ def lookups() -> list[Request]:
 
 def publish_users(stack: Stack) -> None:
     """Fill the predictions table with the users that are asked for."""
-    with bigquery.Client(
-        project=stack.options.project,
-        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-        client_options={"api_endpoint": stack.url("bigquery")},
-    ) as client:
-        dataset = f"{stack.options.project}.{stack.options.dataset}"
-        config = bigquery.QueryJobConfig(
-            default_dataset=dataset,
-            query_parameters=[
-                bigquery.ScalarQueryParameter("users", "INT64", USERS),
-                bigquery.ScalarQueryParameter(
-                    "as_of", "DATE", datetime.now(UTC).date()
-                ),
-                bigquery.ScalarQueryParameter(
-                    "use_case", "STRING", stack.options.use_case
-                ),
-            ],
-        )
-        client.query_and_wait(
-            tables.PREDICTIONS.ddl(),
-            job_config=bigquery.QueryJobConfig(default_dataset=dataset),
-        )
-        client.query_and_wait(
+    settings = Settings.from_environment(stack.environment)
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
+        warehouse.create(tables.PREDICTIONS)
+        warehouse.execute(
             """
             INSERT INTO ma_predictions_table
               (use_case, user_id, as_of, probability, percentile, model_version)
@@ -152,7 +133,11 @@ def publish_users(stack: Stack) -> None:
               (n + 0.5) / @users, CAST(CEIL((n + 1) * 100 / @users) AS INT64), 0
             FROM UNNEST(GENERATE_ARRAY(0, @users - 1)) AS n
             """,
-            job_config=config,
+            {
+                "users": USERS,
+                "as_of": datetime.now(UTC).date(),
+                "use_case": stack.options.use_case,
+            },
         )
 
 

@@ -19,13 +19,11 @@ by more than the noise of the comparison: a 95% interval, resampled by user.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,24 +56,14 @@ Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
 
 USE_CASE = "ga4_purchase"
-WEEKS = 13
 PLAIN = "plain boosted trees"
 
 # Columns of the plain model: recency, frequency and money.
 RFM = (
-    "recency_days",
-    "purchase_recency_days",
-    "days_since_first_seen",
-    "mean_gap_days",
-    "purchases",
-    "purchases_7d",
-    "purchases_28d",
-    "purchase_days",
-    "revenue",
-    "revenue_7d",
-    "largest_day_revenue",
-    "mean_order_value",
-)
+    "recency_days", "purchase_recency_days", "days_since_first_seen", "mean_gap_days",
+    "purchases", "purchases_7d", "purchases_28d", "purchase_days", "revenue",
+    "revenue_7d", "largest_day_revenue", "mean_order_value",
+)  # fmt: skip
 
 # As-of dates a query: the emulator's memory grows with them.
 _AS_OFS = 24
@@ -83,12 +71,7 @@ _AS_OFS = 24
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
-    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
-    parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
-    parser.add_argument("--seeds", type=int, default=1, help="generated shops")
-    shops.add_users(parser)
-    options = parser.parse_args(arguments)
+    options = shops.options("quality", arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():

@@ -17,7 +17,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -257,7 +257,7 @@ CHRISTMAS = "Christmas, calibration error of that without a shift"
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """
-    What a scenario came to, as means over its shops.
+    What a scenario came to, in a shop or as means over its shops.
 
     Attributes:
         error: Calibration error of the published probabilities, weeks pooled.
@@ -280,28 +280,27 @@ def measured(
     scenario: Scenario, *, users: int, base_rate: float, seeds: int, bound: float
 ) -> Result:
     """Play a scenario with several seeds, and measure."""
-    figures = []
+    shops = []
     for seed in range(seeds):
         weeks = play(scenario, users=users, base_rate=base_rate, seed=seed, bound=bound)
+        published = [week.published for week in weeks]
+        unshifted = [week.unshifted for week in weeks]
         height = scenario.drift(_STEP_AT + 2)
-        figures.append(
-            [
-                _pooled_error(weeks, [week.published for week in weeks]),
-                _pooled_error(weeks, [week.unshifted for week in weeks]),
-                _distance(weeks, [week.published for week in weeks]),
-                _distance(weeks, [week.unshifted for week in weeks]),
-                (weeks[_STEP_AT + 2].shift or 0.0) / height if height else 0.0,
-                float(weeks[_STEP_AT].conversions.sum()),
-            ]
+        shops.append(
+            Result(
+                error=_pooled_error(weeks, published),
+                unshifted_error=_pooled_error(weeks, unshifted),
+                distance=_distance(weeks, published),
+                unshifted_distance=_distance(weeks, unshifted),
+                followed=(weeks[_STEP_AT + 2].shift or 0.0) / height if height else 0.0,
+                known_conversions=float(weeks[_STEP_AT].conversions.sum()),
+            )
         )
-    means = [statistics.fmean(column) for column in zip(*figures, strict=True)]
     return Result(
-        error=means[0],
-        unshifted_error=means[1],
-        distance=means[2],
-        unshifted_distance=means[3],
-        followed=means[4],
-        known_conversions=means[5],
+        **{
+            field.name: statistics.fmean(getattr(shop, field.name) for shop in shops)
+            for field in fields(Result)
+        }
     )
 
 

@@ -15,6 +15,7 @@ from local.generators.shop.export import Shop
 from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS
 from propensity.edges.warehouse import Warehouse
 
+WEEKS = 13
 REAL = "online_retail_ga4.ndjson.zst"
 
 
@@ -25,6 +26,16 @@ class Source:
     name: str
     load: Callable[[Warehouse], tuple[date, date]]
     shop: Shop | None = None
+
+
+def options(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line of a benchmark that plays weeks of shops."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
+    parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
+    parser.add_argument("--seeds", type=int, default=1, help="generated shops")
+    add_users(parser)
+    return parser.parse_args(arguments)
 
 
 def add_users(parser: argparse.ArgumentParser) -> None:

@@ -14,13 +14,11 @@ Exit code 1 if a target is missed.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 
@@ -62,12 +60,7 @@ class Week:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.value")
-    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
-    parser.add_argument("--weeks", type=int, default=quality.WEEKS)
-    parser.add_argument("--seeds", type=int, default=1, help="generated shops")
-    shops.add_users(parser)
-    options = parser.parse_args(arguments)
+    options = shops.options("value", arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():

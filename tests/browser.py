@@ -150,9 +150,9 @@ class Browser:
             faults += [f"{scheme}, {size[0]} px: {fault}" for fault in page_faults]
         return faults
 
-    def picture(self, file: Path, *, whole: bool = True) -> None:
-        """Save what the page looks like, all of it or what fits on the screen."""
-        shot = self.command("Page.captureScreenshot", captureBeyondViewport=whole)
+    def picture(self, file: Path) -> None:
+        """Save what the whole page looks like."""
+        shot = self.command("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 
     def printed(self) -> bytes:

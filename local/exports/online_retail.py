@@ -57,15 +57,9 @@ WORKBOOK = "Online Retail.xlsx"
 WORKBOOK_SHA256 = "43465a06f2ccf7c8b5bd2892bc7defb52f97487934fe93b16ae4c3936424676d"
 WORKBOOK_ROWS = 541_909
 COLUMNS = (
-    "InvoiceNo",
-    "StockCode",
-    "Description",
-    "Quantity",
-    "InvoiceDate",
-    "UnitPrice",
-    "CustomerID",
-    "Country",
-)
+    "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice",
+    "CustomerID", "Country",
+)  # fmt: skip
 CURRENCY = "GBP"
 TIME_ZONE = ZoneInfo("Europe/London")
 TIMEOUT_S = 30

@@ -6,23 +6,29 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
 
 
 @contextlib.contextmanager
-def ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+def _handled(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
+    """Have a handler called in the block, which only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.signal(number, leave) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for number, usual in before.items():
+            signal.signal(number, usual)
+
+
+def ending_on_signals() -> contextlib.AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+    return _handled(leave, signal.SIGTERM, signal.SIGHUP)
 
 
 def leave(number: int, _: FrameType | None) -> None:
@@ -33,19 +39,9 @@ def leave(number: int, _: FrameType | None) -> None:
 @contextlib.contextmanager
 def deferred_signals() -> Iterator[None]:
     """Hold back Ctrl-C, SIGTERM and SIGHUP until the block has ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     caught: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {
-        number: signal.signal(number, lambda got, _: caught.append(got))
-        for number in numbers
-    }
-    try:
+    with _handled(lambda number, _: caught.append(number), *numbers):
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     if caught:
         signal.raise_signal(caught[0])

@@ -22,15 +22,9 @@ from local.emulators.pubsub.subscription import DEADLINES_S
 HOST = "127.0.0.1"
 PUBLISHER = ("CreateTopic", "GetTopic", "DeleteTopic", "ListTopics", "Publish")
 SUBSCRIBER = (
-    "CreateSubscription",
-    "GetSubscription",
-    "UpdateSubscription",
-    "DeleteSubscription",
-    "ListSubscriptions",
-    "ModifyPushConfig",
-    "Acknowledge",
-    "ModifyAckDeadline",
-)
+    "CreateSubscription", "GetSubscription", "UpdateSubscription", "DeleteSubscription",
+    "ListSubscriptions", "ModifyPushConfig", "Acknowledge", "ModifyAckDeadline",
+)  # fmt: skip
 SERVER_OPTIONS = (
     # Two emulators on one port would each get half of what is published.
     ("grpc.so_reuseport", 0),

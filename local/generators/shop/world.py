@@ -114,27 +114,13 @@ HOSTNAME = "shop.example"
 
 
 EVENTS = (
-    "session_start",
-    "first_visit",
-    "page_view",
-    "view_item",
-    "add_to_cart",
-    "begin_checkout",
-    "purchase",
-    "user_engagement",
-    "refund",
-)
+    "session_start", "first_visit", "page_view", "view_item", "add_to_cart",
+    "begin_checkout", "purchase", "user_engagement", "refund",
+)  # fmt: skip
 (
-    SESSION_START,
-    FIRST_VISIT,
-    PAGE_VIEW,
-    VIEW_ITEM,
-    ADD_TO_CART,
-    BEGIN_CHECKOUT,
-    PURCHASE,
-    USER_ENGAGEMENT,
-    REFUND,
-) = range(len(EVENTS))
+    SESSION_START, FIRST_VISIT, PAGE_VIEW, VIEW_ITEM, ADD_TO_CART, BEGIN_CHECKOUT,
+    PURCHASE, USER_ENGAGEMENT, REFUND,
+) = range(len(EVENTS))  # fmt: skip
 # Where in a visit an event stands: pages and items mix, the rest follows in order.
 STAGE = np.array([0, 1, 2, 2, 3, 4, 5, 6, 0])
 # Expected number a visit, by mood.

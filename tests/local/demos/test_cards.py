@@ -52,7 +52,7 @@ def plan(transactions):
     return planned(transactions, now=NOW)
 
 
-def scored(transactions: Transactions, **changes: Any) -> list[dict[str, Any]]:
+def scored(transactions: Transactions) -> list[dict[str, Any]]:
     """Every transaction's score as first_scores.sql gives it, the truth all known."""
     began = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
     return [
@@ -64,7 +64,6 @@ def scored(transactions: Transactions, **changes: Any) -> list[dict[str, Any]]:
             "is_conflicting": False,
             "scored_at": began + timedelta(seconds=row),
             "latency_ms": 10.0 + row,
-            **changes,
         }
         for row, (which, probability, is_fraud) in enumerate(
             zip(
@@ -75,6 +74,17 @@ def scored(transactions: Transactions, **changes: Any) -> list[dict[str, Any]]:
             )
         )
     ]
+
+
+def figures_of(
+    transactions: Transactions,
+    rows: list[dict[str, Any]] | None = None,
+    *,
+    thresholds: dict[int, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Return figures by version, of all scores or of some; an alert costs 5."""
+    rows = scored(transactions) if rows is None else rows
+    return by_version(rows, transactions, review_cost=5.0, thresholds=thresholds or {})
 
 
 class TestPlan:
@@ -181,7 +191,7 @@ class TestFigures:
         for row in rows[600:]:
             row.update(model_version=1)
         rows[310]["label"] = None
-        none, zero, one = by_version(rows, transactions, review_cost=5.0, thresholds={})
+        none, zero, one = figures_of(transactions, rows)
         label = transactions.is_fraud[600:]
         score = transactions.true_probabilities[600:]
 
@@ -197,8 +207,7 @@ class TestFigures:
 
     def test_say_what_alerts_save(self, transactions):
         """At the threshold that training chose, as money and as a share."""
-        rows = scored(transactions)
-        figures = by_version(rows, transactions, review_cost=5.0, thresholds={0: 0.5})
+        figures = figures_of(transactions, thresholds={0: 0.5})
         policy = figures[0]["policy"]
         alerted = transactions.true_probabilities >= 0.5
         lost = transactions.amounts[transactions.is_fraud & ~alerted].sum()
@@ -212,9 +221,7 @@ class TestFigures:
 
     def test_say_so_where_no_version_has_a_threshold(self, transactions):
         """One that was trained without truths, or before this run."""
-        figures = by_version(
-            scored(transactions), transactions, review_cost=5.0, thresholds={}
-        )
+        figures = figures_of(transactions)
 
         assert figures[0]["policy"] is None
         assert savings_text(figures).endswith("no version has one")
@@ -222,7 +229,7 @@ class TestFigures:
     def test_a_slice_of_one_class_has_none(self, transactions):
         """Neither area, nor optimum, nor alerts; the table has dashes."""
         rows = [row for row in scored(transactions) if row["label"] == 0]
-        [figures] = by_version(rows, transactions, review_cost=5.0, thresholds={})
+        [figures] = figures_of(transactions, rows)
         line = version_table([figures], []).splitlines()[-1].split()
 
         assert (figures["roc_auc"], figures["pr_auc"], figures["optimum"]) == (
@@ -233,14 +240,12 @@ class TestFigures:
 
     def test_nothing_scored_gives_an_empty_table(self, transactions):
         """And no error."""
-        assert by_version([], transactions, review_cost=5.0, thresholds={}) == []
+        assert figures_of(transactions, []) == []
         assert version_table([], []).splitlines()[0].split()[0] == "version"
 
     def test_the_table_names_algorithms(self, transactions):
         """Of what was trained now; of a version from before, that it is earlier."""
-        figures = by_version(
-            scored(transactions), transactions, review_cost=5.0, thresholds={}
-        )
+        figures = figures_of(transactions)
         trained = [{"model_version": 0, "algorithm": "HalfSpaceTrees"}]
         row = version_table(figures, trained).splitlines()[-1].split()
         optimum = f"{transactions.optimum_roc_auc():.3f}"

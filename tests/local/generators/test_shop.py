@@ -26,6 +26,7 @@ from local.generators.shop.process import Process
 from local.generators.shop.world import DAY, LATEST_ARRIVAL_DAYS
 
 LAST = date(2025, 6, 30)
+EVERY_TYPE = {"int_value", "double_value", "float_value", "string_value"}
 
 
 def small(**parameters: Any) -> Shop:
@@ -300,16 +301,17 @@ class TestExport:
 
 
 class TestTraps:
-    def test_session_engaged_is_an_integer_here_and_a_string_there(self, rows):
-        """As in real exports, by event."""
-        assert types(rows, "session_engaged") == {"int_value", "string_value"}
-
-    def test_numbers_come_in_every_type(self, rows):
-        """The same parameter is int, double, float or text."""
-        every = {"int_value", "double_value", "float_value", "string_value"}
-
-        assert types(rows, "engagement_time_msec") == every
-        assert types(rows, "value") == every
+    @pytest.mark.parametrize(
+        ("key", "kinds"),
+        [
+            ("session_engaged", {"int_value", "string_value"}),
+            ("engagement_time_msec", EVERY_TYPE),
+            ("value", EVERY_TYPE),
+        ],
+    )
+    def test_a_parameter_comes_in_several_types(self, rows, key, kinds):
+        """As in real exports: int, double, float or text, by event and by chance."""
+        assert types(rows, key) == kinds
 
     @pytest.mark.parametrize(
         ("column", "inner", "marks"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
-from local.processes import Process, free_ports
+from local.processes import Process, free_ports, spawn
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, LOCAL, PORT_OFFSETS, ROOT, Function, State
 
@@ -77,3 +78,15 @@ def project_stack(project: Path, *functions: Function, **options) -> Stack:
 
 def processes_of(state: State) -> list[Process]:
     return state.record().processes
+
+
+def started(folder: Path, name: str, command: list[str], *, port: int = 1) -> Process:
+    """Start a program that finds others by PATH; its log is in the folder."""
+    return spawn(
+        name,
+        command,
+        environment={"PATH": os.environ["PATH"]},
+        folder=folder,
+        port=port,
+        log=folder / f"{name}.log",
+    )

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from local.errors import LocalError
-from local.processes import free_ports, is_free, myself, spawn, stop
+from local.processes import free_ports, is_free, myself, stop
 from local.stack import commands, pages
 from local.stack.stack import Stack
 from local.stack.starting import answers
@@ -24,6 +24,7 @@ from tests.local.stack.projects import (
     make_project,
     processes_of,
     project_stack,
+    started,
 )
 from tests.local.waiting import wait_until
 from tests.programs import execute
@@ -58,14 +59,7 @@ class TestStatus:
         state = State(name, home=tmp_path)
         scripts = {"get_proba": "sleep 600", "storage": SLOW}
         running = [
-            spawn(
-                service,
-                ["bash", "-c", script],
-                environment={"PATH": os.environ["PATH"]},
-                folder=tmp_path,
-                port=port,
-                log=tmp_path / f"{service}.log",
-            )
+            started(tmp_path, service, ["bash", "-c", script], port=port)
             for port, (service, script) in enumerate(scripts.items(), start=1)
         ]
         owner = replace(running[0], pid=os.getpid()) if name == "demo" else None
@@ -231,20 +225,20 @@ class TestCommandLine:
         first = command("up")
         assert first.returncode == 0, first.stderr
         assert "State 'demo' is up." in first.stdout
-        started = processes_of(self.state(home))
-        for process in started:
+        processes = processes_of(self.state(home))
+        for process in processes:
             assert f"http://127.0.0.1:{process.port}" in first.stdout
 
         second = command("up")
         assert second.returncode == 0, second.stderr
         assert "is up already" in second.stdout
         assert second.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
-        assert processes_of(self.state(home)) == started
+        assert processes_of(self.state(home)) == processes
         assert command("status").returncode == 0
 
         down = command("down")
         assert down.returncode == 0
-        for process in started:
+        for process in processes:
             assert f"stopped {process.name} (pid {process.pid}" in down.stdout
             assert not process.is_running
             assert is_free(process.port)
@@ -315,14 +309,7 @@ class TestCommandLine:
 
     def test_down_spares_a_process_with_a_recycled_id(self, home, command, tmp_path):
         """A process that has the id of an ended one of ours is not ours."""
-        stranger = spawn(
-            "stranger",
-            ["sleep", "600"],
-            environment={"PATH": os.environ["PATH"]},
-            folder=tmp_path,
-            port=1,
-            log=tmp_path / "log",
-        )
+        stranger = started(tmp_path, "stranger", ["sleep", "600"])
         state = self.state(home)
         ours = replace(stranger, name="bigquery", started="long ago")
         record = Record(None, Options(), {}, "", [ours])

@@ -167,8 +167,7 @@ class TestStack:
 
     def test_says_why_a_function_did_not_start(self, project, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
-        broken = shutil.copytree(project, tmp_path / "p", ignore=lambda *_: [".local"])
-        (broken / BROKEN_FUNCTION.folder / "main.py").write_text(BROKEN)
+        broken = copied(project, tmp_path, {BROKEN_FUNCTION: BROKEN})
         stack = project_stack(broken, *PLAIN, BROKEN_FUNCTION)
 
         with pytest.raises(LocalError, match="no champion in sight") as caught:
@@ -180,9 +179,8 @@ class TestStack:
 
     def test_waits_for_a_function_that_works(self, project, tmp_path, monkeypatch):
         """However little patience there is, what uses a processor is waited for."""
-        slow = shutil.copytree(project, tmp_path / "p", ignore=lambda *_: [".local"])
-        main = slow / FACTS_FUNCTION.folder / "main.py"
-        main.write_text(SLOW + main.read_text())
+        main = project / FACTS_FUNCTION.folder / "main.py"
+        slow = copied(project, tmp_path, {FACTS_FUNCTION: SLOW + main.read_text()})
         monkeypatch.setenv(READY_VARIABLE, "2")
         lines = []
 
@@ -193,8 +191,7 @@ class TestStack:
 
     def test_gives_up_on_a_function_that_hangs(self, project, tmp_path, monkeypatch):
         """What neither answers nor works is named, with its log and what to do."""
-        stuck = shutil.copytree(project, tmp_path / "p", ignore=lambda *_: [".local"])
-        (stuck / BROKEN_FUNCTION.folder / "main.py").write_text(HANGING)
+        stuck = copied(project, tmp_path, {BROKEN_FUNCTION: HANGING})
         monkeypatch.setenv(READY_VARIABLE, "5")
         stack = project_stack(stuck, *PLAIN, BROKEN_FUNCTION)
 
@@ -254,9 +251,19 @@ class TestStack:
         assert {process.pid for process in now}.isdisjoint({p.pid for p in left})
 
 
+def copied(
+    project: Path, folder: Path, mains: dict[Function, str] | None = None
+) -> Path:
+    """Copy a project, where some functions have another source."""
+    copy = shutil.copytree(project, folder / "p", ignore=lambda *_: [".local"])
+    for function, text in (mains or {}).items():
+        (copy / function.folder / "main.py").write_text(text)
+    return copy
+
+
 def start_program(project: Path, folder: Path) -> tuple[subprocess.Popen, State]:
     """Start a program with a stack, in a project of its own; returns once it is up."""
-    copy = shutil.copytree(project, folder / "p", ignore=lambda *_: [".local"])
+    copy = copied(project, folder)
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(copy)],
         cwd=ROOT,

@@ -4,7 +4,6 @@ What local mode stands on, specified: ports, processes, environments and its fol
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import pytest
 
 from local import processes, venvs
 from local.errors import LocalError
-from local.processes import Process, Work, cpu_s, spawn, start_time, stop
+from local.processes import Process, Work, cpu_s, start_time, stop
 from local.stack.stack import SECRET
 from local.stack.starting import ignored
 from local.stack.state import (
@@ -25,6 +24,7 @@ from local.stack.state import (
     ready_s_from,
     states,
 )
+from tests.local.stack.projects import started
 from tests.local.waiting import wait_until
 
 
@@ -162,30 +162,23 @@ class TestWork:
     """By a clock that is given, on real processes."""
 
     @pytest.fixture
-    def started(self, tmp_path):
+    def start(self, tmp_path):
         """Start a program of Python; it is stopped after the test."""
         processes = []
 
-        def start(program: str) -> Process:
+        def call(program: str) -> Process:
             processes.append(
-                spawn(
-                    "program",
-                    [sys.executable, "-u", "-c", program],
-                    environment={"PATH": os.environ["PATH"]},
-                    folder=tmp_path,
-                    port=1,
-                    log=tmp_path / "log",
-                )
+                started(tmp_path, "program", [sys.executable, "-u", "-c", program])
             )
             return processes[-1]
 
-        yield start
+        yield call
         stop(processes)
 
-    def test_is_seen_by_the_processor(self, started):
+    def test_is_seen_by_the_processor(self, start):
         """Also that of a process which the first has started."""
         program = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
-        process = started(program.format("while True: pass"))
+        process = start(program.format("while True: pass"))
         now = [0.0]
         work = Work(process, clock=lambda: now[0])
         used = cpu_s(process)
@@ -195,9 +188,9 @@ class TestWork:
 
         assert work.idle_s == 0
 
-    def test_is_seen_by_the_log(self, started):
+    def test_is_seen_by_the_log(self, start):
         """Whoever writes works."""
-        process = started("import time\ntime.sleep(600)")
+        process = start("import time\ntime.sleep(600)")
         now = [0.0]
         work = Work(process, clock=lambda: now[0])
         Path(process.log).write_text("half way through")
@@ -206,9 +199,9 @@ class TestWork:
 
         assert work.idle_s == 0
 
-    def test_of_a_process_that_hangs_is_none(self, started):
+    def test_of_a_process_that_hangs_is_none(self, start):
         """The seconds since it last did something are counted."""
-        process = started("print('ready')\nimport time\ntime.sleep(600)")
+        process = start("print('ready')\nimport time\ntime.sleep(600)")
         wait_until(lambda: Path(process.log).read_text())
         wait_until(lambda: "S" in Path(f"/proc/{process.pid}/stat").read_text())
         now = [0.0]
@@ -324,15 +317,9 @@ class TestVirtualEnvironments:
 class TestProcesses:
     def test_are_stopped_with_their_children(self, tmp_path):
         """What a process started goes with it, also when it ignores SIGTERM's cause."""
-        log = tmp_path / "log"
-        process = spawn(
-            "parent",
-            ["bash", "-c", "sleep 600 & echo $!; wait"],
-            environment={"PATH": os.environ["PATH"]},
-            folder=tmp_path,
-            port=1,
-            log=log,
-        )
+        program = ["bash", "-c", "sleep 600 & echo $!; wait"]
+        process = started(tmp_path, "parent", program)
+        log = Path(process.log)
         wait_until(lambda: log.read_text().strip())
         child = int(log.read_text())
 

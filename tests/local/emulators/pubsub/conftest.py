@@ -71,14 +71,11 @@ class Emulator:
             received += answer.received_messages
         return received
 
-    def is_empty(self, subscription, seconds=0.5):
-        """Whether a pull that waits so long finds nothing."""
+    def is_empty(self, subscription):
+        """Whether a pull that waits for half a second finds nothing."""
+        # Both emulators answer a second before the client would give up.
         answer = self.subscriber.pull(
-            subscription=subscription,
-            max_messages=10,
-            # Both emulators answer a second before the client would give up.
-            timeout=1 + seconds,
-            retry=None,
+            subscription=subscription, max_messages=10, timeout=1.5, retry=None
         )
         return not answer.received_messages
 
@@ -145,6 +142,18 @@ def emulator(request, tmp_path_factory):
             pytest.skip("gcloud's pubsub-emulator or Java is not installed")
     with running(command_for) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def topic(emulator):
+    """A topic in a project of its own."""
+    return emulator.topic()
+
+
+@pytest.fixture
+def subscription(emulator, topic):
+    """A subscription of the topic."""
+    return emulator.subscription(topic)
 
 
 @pytest.fixture(scope="module")

@@ -53,10 +53,8 @@ class TestContractOfTopics:
         with pytest.raises(exceptions.NotFound):
             emulator.publisher.get_topic(topic=name)
 
-    def test_leave_their_subscriptions_behind(self, emulator):
+    def test_leave_their_subscriptions_behind(self, emulator, topic, subscription):
         """What was published before a topic was deleted can still be pulled."""
-        topic = emulator.topic()
-        subscription = emulator.subscription(topic)
         emulator.publish(topic, "last")
 
         emulator.publisher.delete_topic(topic=topic)
@@ -66,10 +64,8 @@ class TestContractOfTopics:
         [received] = emulator.pull(subscription)
         assert received.message.data == b"last"
 
-    def test_made_again_have_no_subscriptions(self, emulator):
+    def test_made_again_have_no_subscriptions(self, emulator, topic, subscription):
         """A new topic of an old name does not take over the old one's subscriptions."""
-        topic = emulator.topic()
-        subscription = emulator.subscription(topic)
         emulator.publisher.delete_topic(topic=topic)
 
         emulator.publisher.create_topic(name=topic)
@@ -79,9 +75,8 @@ class TestContractOfTopics:
 
 
 class TestContractOfSubscriptions:
-    def test_say_what_they_are_set_to(self, emulator):
+    def test_say_what_they_are_set_to(self, emulator, topic):
         """Defaults are filled in, and every way to read one shows the same."""
-        topic = emulator.topic()
         name = emulator.subscription(topic, retry_policy=types.RetryPolicy())
         one = emulator.subscriber.get_subscription(subscription=name)
         project = topic.rpartition("/topics/")[0]
@@ -107,9 +102,8 @@ class TestContractOfSubscriptions:
         assert one.ack_deadline_seconds == 33
         assert "retry_policy" not in one
 
-    def test_begin_where_they_are_made(self, emulator):
+    def test_begin_where_they_are_made(self, emulator, topic):
         """A subscription gets what is published after it was made."""
-        topic = emulator.topic()
         emulator.publish(topic, "before")
         subscription = emulator.subscription(topic)
         emulator.publish(topic, "after")
@@ -118,9 +112,8 @@ class TestContractOfSubscriptions:
 
         assert received.message.data == b"after"
 
-    def test_are_gone_once_deleted(self, emulator):
+    def test_are_gone_once_deleted(self, emulator, topic):
         """A deleted subscription is not found, and a new one of its name is empty."""
-        topic = emulator.topic()
         name = emulator.subscription(topic)
         emulator.publish(topic, "old")
 
@@ -135,10 +128,8 @@ class TestContractOfSubscriptions:
 
 
 class TestContractOfPulls:
-    def test_bring_what_was_published(self, emulator):
+    def test_bring_what_was_published(self, emulator, topic, subscription):
         """Data, attributes, id and time arrive; no id is given twice."""
-        topic = emulator.topic()
-        subscription = emulator.subscription(topic)
         ids = emulator.publish(topic, *"abc", use_case="first_day_churn", city="Köln")
 
         received = emulator.pull(subscription, 3)
@@ -154,9 +145,8 @@ class TestContractOfPulls:
             assert abs(delivery.message.publish_time.timestamp() - time.time()) < 3600
             assert delivery.delivery_attempt == 0
 
-    def test_reach_every_subscription(self, emulator):
+    def test_reach_every_subscription(self, emulator, topic):
         """Two subscriptions of a topic each get all of it."""
-        topic = emulator.topic()
         both = [emulator.subscription(topic, name) for name in ("one", "two")]
         emulator.publish(topic, *"abc")
 
@@ -166,9 +156,8 @@ class TestContractOfPulls:
             }
             assert texts == {b"a", b"b", b"c"}
 
-    def test_come_again_after_the_deadline(self, emulator):
+    def test_come_again_after_the_deadline(self, emulator, topic):
         """So does a message that is neither acknowledged nor given more time."""
-        topic = emulator.topic()
         subscription = emulator.subscription(topic, ack_deadline_seconds=1)
         emulator.publish(topic, "done", "slow", "lost")
         done, slow, lost = emulator.pull(subscription, 3)
@@ -182,9 +171,8 @@ class TestContractOfPulls:
         emulator.acknowledge(subscription, [again])
         assert emulator.is_empty(subscription)
 
-    def test_come_again_when_nacked(self, emulator):
+    def test_come_again_when_nacked(self, emulator, topic):
         """A deadline of zero gives a message back."""
-        topic = emulator.topic()
         subscription = emulator.subscription(topic, ack_deadline_seconds=600)
         emulator.publish(topic, "not yet")
         [first] = emulator.pull(subscription)
@@ -194,9 +182,8 @@ class TestContractOfPulls:
         [second] = emulator.pull(subscription)
         assert second.message == first.message
 
-    def test_do_not_acknowledge_by_an_old_id(self, emulator):
+    def test_do_not_acknowledge_by_an_old_id(self, emulator, topic):
         """An ack id ends with its delivery: it does nothing to the next one."""
-        topic = emulator.topic()
         subscription = emulator.subscription(topic, ack_deadline_seconds=600)
         emulator.publish(topic, "again")
         old = emulator.pull(subscription)
@@ -210,10 +197,8 @@ class TestContractOfPulls:
 
 
 class TestContractOfStreams:
-    def test_bring_everything_once(self, emulator):
+    def test_bring_everything_once(self, emulator, topic, subscription):
         """The streaming client gets 500 messages and acknowledges each."""
-        topic = emulator.topic()
-        subscription = emulator.subscription(topic)
         received = Counter()
 
         def receive(message):
@@ -227,10 +212,8 @@ class TestContractOfStreams:
 
         assert received == Counter(texts)
 
-    def test_bring_again_what_is_nacked(self, emulator):
+    def test_bring_again_what_is_nacked(self, emulator, topic, subscription):
         """A message that the callback gives back comes again."""
-        topic = emulator.topic()
-        subscription = emulator.subscription(topic)
         received = []
 
         def receive(message):
@@ -326,9 +309,8 @@ class TestContractOfErrors:
         ):
             emulator.publisher.create_topic(name=name)
 
-    def test_of_a_taken_name(self, emulator):
+    def test_of_a_taken_name(self, emulator, topic):
         """No two topics and no two subscriptions have one name."""
-        topic = emulator.topic()
         emulator.subscription(topic)
 
         with pytest.raises(exceptions.AlreadyExists, match="Topic already exists"):
@@ -415,9 +397,8 @@ class TestContractOfErrors:
                 update_mask={"paths": paths},
             )
 
-    def test_of_acknowledgements(self, emulator):
+    def test_of_acknowledgements(self, emulator, topic):
         """An ack id is one of this subscription."""
-        topic = emulator.topic()
         first, second = (emulator.subscription(topic, name) for name in ("one", "two"))
         emulator.publish(topic, "x")
         [received] = emulator.pull(second)
