@@ -217,7 +217,7 @@ def recent(rows: pa.Table) -> pa.Table:
     return rows.set_column(place, rows.schema.field(place), moments)
 
 
-def made(stack: Stack, days: int) -> History:
+def history_of(stack: Stack, days: int) -> History:
     """Fill tables of their own with so many days, compact them, and add some events."""
     changed = {
         "PROPENSITY_DATASET": f"days_{days}",
@@ -410,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stack = undo.enter_context(sandbox.emulators())
         histories = []
         for days in DAYS:
-            histories.append(made(stack, days))
+            histories.append(history_of(stack, days))
             undo.callback(histories[-1].warehouse.close)
             print(f"{days} days are compacted", file=sys.stderr)
         costs, differences = measured(histories, repeats=options.repeats)

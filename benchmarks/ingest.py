@@ -108,8 +108,8 @@ def load_postcodes(stack: Stack) -> None:
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     warehouse.create(tables.POSTCODE_INDEX)
     schema = tables.POSTCODE_INDEX.arrow_schema()
-    made = pa.Table.from_pydict(rows, schema=schema)
-    warehouse.append(tables.POSTCODE_INDEX, made, job_id=f"postcodes-{os.getpid()}")
+    table = pa.Table.from_pydict(rows, schema=schema)
+    warehouse.append(tables.POSTCODE_INDEX, table, job_id=f"postcodes-{os.getpid()}")
     warehouse.close()
 
 

@@ -56,7 +56,7 @@ from benchmarks.cloud import (
     Writer,
 )
 from benchmarks.report import Line, finish
-from benchmarks.training import made
+from benchmarks.training import labelled_rows
 from deploy import functions
 from propensity import usecases
 from propensity.edges import writes
@@ -85,7 +85,7 @@ TRAINING_ROWS = 20_000
 def train(file: Path) -> None:
     """Fit the candidates on rows of their own, and store their mean."""
     use_case, settings = usecases.load(USE_CASE), Settings(project="benchmark")
-    rows = made(use_case, TRAINING_ROWS)
+    rows = labelled_rows(use_case, TRAINING_ROWS)
     as_ofs = tuple(sorted(set(rows["as_of"].to_pylist())))
     split = temporal_split(as_ofs, use_case.timeframe(settings))
     part = data.slice_of(rows, split.train)

@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def speed(use_case: UseCase, count: int, *, repeats: int) -> Iterator[Line]:
     """Yield the lines of a training beside its bare fits."""
     settings = Settings(project="benchmark")
-    rows = made(use_case, count)
+    rows = labelled_rows(use_case, count)
     whole, bare = [], []
     for _ in range(repeats):
         measured, trained = whole_training(use_case, rows, settings)
@@ -147,7 +147,7 @@ def memory(use_case: UseCase, count: int) -> Iterator[Line]:
 
 def write(name: str, count: int, file: Path) -> None:
     """Write made rows to a file."""
-    rows = made(usecases.load(name), count, snapshots=FEW_SNAPSHOTS)
+    rows = labelled_rows(usecases.load(name), count, snapshots=FEW_SNAPSHOTS)
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as out:
         out.write_table(rows)
 
@@ -164,7 +164,9 @@ def peak(use_case: UseCase, file: Path) -> dict[str, float]:
     }
 
 
-def made(use_case: UseCase, count: int, *, snapshots: int = SNAPSHOTS) -> pa.Table:
+def labelled_rows(
+    use_case: UseCase, count: int, *, snapshots: int = SNAPSHOTS
+) -> pa.Table:
     """Return rows of users whose label depends on their features, a tenth of them 1."""
     random = np.random.default_rng(7)
     columns: dict[str, Any] = {}

@@ -86,8 +86,8 @@ def tree_rows(count: int, *, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
 def report_trees(repeats: int, *, at_most: int = TRAINING_ROWS) -> Iterator[Line]:
     """Yield the lines of trees alone, on one thread; fitted to few rows if asked."""
     with threadpool_limits(1):
-        for title, (made, target) in TREES.items():
-            model = made().fit(*tree_rows(min(TRAINING_ROWS, at_most), seed=8))
+        for title, (new_model, target) in TREES.items():
+            model = new_model().fit(*tree_rows(min(TRAINING_ROWS, at_most), seed=8))
             for batch in TREES_BATCHES:
                 theirs, ours = measure_trees(model, batch=batch, repeats=repeats)
                 is_single = batch == 1 and target is not None

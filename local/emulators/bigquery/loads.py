@@ -83,7 +83,7 @@ def _fetched(endpoint: str, uri: str, folder: Path) -> list[str]:
     for name in sorted(_named(base, bucket, pattern)):
         link = f"{base}/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
         file = folder / str(len(list(folder.iterdir())))
-        with _asked(f"{link}?alt=media") as answer, file.open("wb") as copy:
+        with _answer_of(f"{link}?alt=media") as answer, file.open("wb") as copy:
             shutil.copyfileobj(answer, copy)
         if file.open("rb").read(2) == b"\x1f\x8b":
             file = file.rename(file.with_suffix(".gz"))
@@ -105,7 +105,7 @@ def _named(base: str, bucket: str, pattern: str) -> Iterator[str]:
     )
     while True:
         link = f"{base}/storage/v1/b/{bucket}/o?{urlencode(query)}"
-        with _asked(link) as answer:
+        with _answer_of(link) as answer:
             page = json.load(answer)
         for item in page.get("items", ()):
             if matches.fullmatch(item["name"]):
@@ -116,7 +116,7 @@ def _named(base: str, bucket: str, pattern: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _asked(link: str) -> Iterator[Any]:
+def _answer_of(link: str) -> Iterator[Any]:
     from local_bigquery.errors import BigQueryError
 
     try:

@@ -34,7 +34,7 @@ class Read:
 
         def moved(argument: Any) -> Any:
             if isinstance(argument, list):
-                return [moved(one) for one in argument]
+                return [moved(part) for part in argument]
             return other if argument == dataset else argument
 
         return replace(self, arguments=tuple(map(moved, self.arguments)))
@@ -145,14 +145,14 @@ def watch_catalog() -> Reads:
     reads.watch(
         metadata,
         "list_",
-        lambda found, _, *keys: hash(
-            tuple(settled.of(one, *keys[:3]) for one in found)
+        lambda resources, _, *keys: hash(
+            tuple(settled.of(resource, *keys[:3]) for resource in resources)
         ),
     )
     reads.watch(database, "objects", _names)
     reads.watch(database, "fetch", lambda rows, *_: rows)
     reads.watch(tables, "columns", _typed)
-    reads.watch(row_access, "secured", lambda found: found)
+    reads.watch(row_access, "secured", lambda answer: answer)
     return reads
 
 

@@ -108,7 +108,7 @@ class Translation:
             generation=None,
             reads=tuple(read.of(dataset, other) for read in self.reads),
             sql=self.sql.replace(here, there),
-            wildcards=tuple(one.of(dataset, other) for one in self.wildcards),
+            wildcards=tuple(each.of(dataset, other) for each in self.wildcards),
             referenced=frozenset(
                 (of, other if name == dataset else name, table)
                 for of, name, table in self.referenced
@@ -144,7 +144,7 @@ class Translations:
     def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         """Return what the emulator's ``translate`` does."""
         key = self._key(tree, context)
-        known = self._found(key, context)
+        known = self._translation_for(key, context)
         if known is not None:
             context.used.clear()
             context.used |= known.used
@@ -173,7 +173,7 @@ class Translations:
             self._keep(key, context, translation)
         return put_all(sql, context.wildcards, context.values), bound
 
-    def _found(self, key: Any, context: Any) -> Translation | None:
+    def _translation_for(self, key: Any, context: Any) -> Translation | None:
         """Return a translation that holds, of this dataset or of one like it."""
         dataset = context.dataset_id
         for known in self._known.get((key, dataset), ()):

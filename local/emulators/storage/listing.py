@@ -39,7 +39,7 @@ def ls(request: Any, response: Any, storage: Store, *_: Any, **__: Any) -> None:
         raise NotEnforcedError("the local emulator keeps no soft-deleted objects")
     most, after = _size(options.get("maxResults")), _token(options.get("pageToken"))
     try:
-        entries = _found(storage, request.params["bucket_name"], options)
+        entries = _entries(storage, request.params["bucket_name"], options)
     except NotFound:
         response.status = HTTPStatus.NOT_FOUND
         return
@@ -57,7 +57,7 @@ def ls(request: Any, response: Any, storage: Store, *_: Any, **__: Any) -> None:
     response.json(answer)
 
 
-def _found(
+def _entries(
     storage: Store, bucket: str, options: Mapping[str, str]
 ) -> dict[tuple[str, int], Any]:
     """Return what is asked for, by name and generation; of a folder that is FOLDER."""
