@@ -61,6 +61,9 @@ VALUE_TYPES = ("STRING", "INT64", "NUMERIC", "FLOAT64")
 # Columns of training_rows.sql beside the features. A model with one of them would know
 # the answer, or whose row it is.
 RESERVED = frozenset({"as_of", "user_id", "label", "weight", "label_amount"})
+# Further columns of a training: of users in BigQuery, of events in the data set.
+_OF_USERS = frozenset({"sampled_by", "has_positive", "class", "bucket"})
+_OF_EVENTS = frozenset({"state", "truth_time", "is_conflicting"})
 
 # Parameters that runs set, in all statements or in some.
 RUN_PARAMETERS = frozenset(
@@ -248,7 +251,7 @@ def _features(config: Mapping[str, Any]) -> _Problems:
     features = _table(config, "features")
     if not features:
         yield ("features",), "features are columns of features.sql, one or more"
-    columns: dict[str, str] = {}
+    columns, scored = dict[str, str](), _table(config, "stream").get("scored")
     for name, kind in features.items():
         if kind not in KINDS:
             yield (
@@ -262,6 +265,11 @@ def _features(config: Mapping[str, Any]) -> _Problems:
             yield (
                 ("features", name),
                 f"{name} can be no feature: it is not known when a user is scored",
+            )
+        elif name in _OF_EVENTS if scored else name.lower() in _OF_USERS:
+            yield (
+                ("features", name),
+                f"{name} can be no feature: training has a column of this name",
             )
         elif not _COLUMN.fullmatch(name):
             yield ("features", name), f"{name!r} can be no column of BigQuery"

@@ -95,6 +95,10 @@ MISTAKES = [
     ('country = "category"', 'user_id = "number"', "user_id can be no feature"),
     ('country = "category"', 'as_of = "number"', "as_of can be no feature"),
     ('country = "category"', 'Label = "number"', "Label can be no feature"),
+    *(
+        ('country = "category"', f'{name} = "number"', f"{name} can be no feature")
+        for name in ("sampled_by", "has_positive", "class", "Bucket")
+    ),
     (
         'country = "category"',
         'country = "category"\nCountry = "category"',
@@ -249,6 +253,17 @@ class TestProblems:
         scoring = text.replace("[stream]", '[stream]\nscored = ["spin"]')
 
         assert declaration.problems(scoring) == []
+
+    @pytest.mark.parametrize("name", ["state", "truth_time", "is_conflicting"])
+    def test_name_a_feature_that_an_event_s_training_row_has(self, name):
+        """The data set has a column of this name; of users it may be a feature."""
+        text = TOML.replace("recency_days", name)
+        scoring = text.replace("[stream]", '[stream]\nscored = ["spin"]')
+        [problem] = declaration.problems(scoring)
+
+        assert declaration.problems(text) == []
+        assert f"{name} can be no feature" in problem.message
+        assert problem.line == text[: text.index(f'{name} = "n')].count("\n") + 1
 
 
 class TestLists:
