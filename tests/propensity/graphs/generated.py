@@ -56,9 +56,23 @@ class Generated:
     rows: pa.Table
 
     @property
+    def pipeline(self) -> dict[str, Any]:
+        """What a scorer or a graph is made of, by argument."""
+        return {
+            "preprocessor": self.preprocessor,
+            "model": self.model,
+            "features": self.features,
+        }
+
+    @property
+    def checked(self) -> dict[str, Any]:
+        """The same with what an export is compared on."""
+        return {**self.pipeline, "rows": self.rows, "expected": self.expected}
+
+    @property
     def expected(self) -> np.ndarray:
         """The scorer's probabilities of the rows."""
-        scorer = Scorer.compile(self.preprocessor, self.model, features=self.features)
+        scorer = Scorer.compile(**self.pipeline)
         with np.errstate(all="ignore"):
             parts = [scores for _, scores in scorer.score(self.rows.to_batches())]
         return np.concatenate(parts)

@@ -70,9 +70,7 @@ class TestParity:
         """Of every row, with gaps and texts that are new, within 1e-12; ranks too."""
         pipeline = generated(number)
 
-        data = export.exported(
-            pipeline.preprocessor, pipeline.model, features=pipeline.features
-        )
+        data = export.exported(**pipeline.pipeline)
         difference = parity.compare(
             parity.run(data, pipeline.rows, features=pipeline.features),
             pipeline.expected,
@@ -294,9 +292,7 @@ class TestUnsupported:
         pipeline = generated(0)
 
         with pytest.raises(Unsupported, match="as the graph's output is"):
-            export.exported(
-                pipeline.preprocessor, pipeline.model, features={name: "number"}
-            )
+            export.exported(**pipeline.pipeline | {"features": {name: "number"}})
 
     def test_trees_that_are_too_large_are_not_written_first(self, monkeypatch):
         """To write a forest takes ten times its size: more than a training has. No
@@ -323,9 +319,7 @@ class TestUnsupported:
         pipeline = generated(0)
 
         with pytest.raises(Unsupported, match="BigQuery imports models"):
-            export.exported(
-                pipeline.preprocessor, pipeline.model, features=pipeline.features
-            )
+            export.exported(**pipeline.pipeline)
 
 
 class TestChecked:
@@ -333,13 +327,7 @@ class TestChecked:
         """The note of the record has the figures."""
         pipeline = generated(1)
 
-        result = checked.checked(
-            pipeline.preprocessor,
-            pipeline.model,
-            rows=pipeline.rows,
-            expected=pipeline.expected,
-            features=pipeline.features,
-        )
+        result = checked.checked(**pipeline.checked)
 
         assert result.data is not None
         assert f"0 moved ranks on {len(pipeline.rows)} held-out rows" in result.note
@@ -348,32 +336,19 @@ class TestChecked:
     def test_keeps_none_that_differs(self, apart):
         """One row of thousands that is further off than 1e-10, or another rank."""
         pipeline = generated(1)
-        expected = pipeline.expected.copy()
+        expected = pipeline.expected
         expected[7] += apart
 
-        result = checked.checked(
-            pipeline.preprocessor,
-            pipeline.model,
-            rows=pipeline.rows,
-            expected=expected,
-            features=pipeline.features,
-        )
+        result = checked.checked(**pipeline.checked | {"expected": expected})
 
         assert result.data is None
         assert result.note.startswith("no graph: it differs")
 
     def test_proves_nothing_without_rows(self):
-        pipeline = generated(1)
+        rows = generated(1).rows.slice(0, 0)
+        nothing = {"rows": rows, "expected": np.empty(0)}
 
-        result = checked.checked(
-            pipeline.preprocessor,
-            pipeline.model,
-            rows=pipeline.rows.slice(0, 0),
-            expected=np.empty(0),
-            features=pipeline.features,
-        )
-
-        assert result.data is None
+        assert checked.checked(**generated(1).checked | nothing).data is None
 
     def test_ranks_may_not_move(self):
         """Two rows in another order are one moved rank, however close they are."""
@@ -391,11 +366,7 @@ class TestGraph:
     def test_is_of_the_opsets_that_bigquery_runs(self):
         """ONNX Runtime 1.12 knows opset 17, ai.onnx.ml 3 and IR version 8."""
         pipeline = generated(4)
-        model = onnx.load_model_from_string(
-            export.exported(
-                pipeline.preprocessor, pipeline.model, features=pipeline.features
-            )
-        )
+        model = onnx.load_model_from_string(export.exported(**pipeline.pipeline))
         opsets = {opset.domain: opset.version for opset in model.opset_import}
 
         assert opsets == {"": 15, "ai.onnx.ml": 3}
@@ -404,12 +375,7 @@ class TestGraph:
         assert [value.name for value in model.graph.output] == ["probability"]
 
     def test_scorer_and_graph_agree_that_features_do_not_fit(self):
-        pipeline = generated(1)
-        with pytest.raises(Exception, match="n0"):
-            Scorer.compile(
-                pipeline.preprocessor, pipeline.model, features={"y": "number"}
-            )
-        with pytest.raises(Exception, match="n0"):
-            export.exported(
-                pipeline.preprocessor, pipeline.model, features={"y": "number"}
-            )
+        other = generated(1).pipeline | {"features": {"y": "number"}}
+        for make in (Scorer.compile, export.exported):
+            with pytest.raises(Exception, match="n0"):
+                make(**other)

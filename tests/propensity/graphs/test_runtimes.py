@@ -45,15 +45,8 @@ print(onnxruntime.__version__)
 def exported(number: int) -> tuple[Generated, np.ndarray, parity.Exported]:
     """A generated model, the scorer's probabilities, and its graph."""
     pipeline = generated(number, rows=500)
-    expected = pipeline.expected
-    graph = checked.checked(
-        pipeline.preprocessor,
-        pipeline.model,
-        rows=pipeline.rows,
-        expected=expected,
-        features=pipeline.features,
-    )
-    return pipeline, expected, graph
+    arguments = pipeline.checked
+    return pipeline, arguments["expected"], checked.checked(**arguments)
 
 
 def runtimes() -> list[tuple[str, list[str]]]:

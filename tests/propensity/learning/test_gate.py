@@ -15,17 +15,27 @@ from propensity.learning.gate import Verdict
 from tests.propensity.learning.shops import SHOP, drawn, table, train, trained
 
 
+def distorted(sd: float) -> np.ndarray:
+    """The plain model's probabilities, their log-odds spoilt by noise."""
+    p = np.clip(trained().probability, 1e-6, 1 - 1e-6)
+    noise = np.random.default_rng(2).normal(0, sd, len(p))
+    return 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
+
+
+# Probabilities that are too high keep their order; their log loss tells.
+RIVALS = {
+    "plain": lambda: trained().probability,
+    "noisy": lambda: distorted(2.0),
+    "high": lambda: 0.85 * trained().probability + 0.15,
+    "far too high": lambda: 0.1 * trained().probability + 0.9,
+}
+
+
 class TestCompare:
     """``against`` compares the plain model with a champion's probabilities."""
 
     def against(self, champion: Any, version: int | None = 3) -> Verdict:
         return gate.compare(trained(), champion, version=version, seed=0)
-
-    def distorted(self, sd: float) -> np.ndarray:
-        """The challenger's probabilities, their log-odds spoilt by noise."""
-        p = np.clip(trained().probability, 1e-6, 1 - 1e-6)
-        noise = np.random.default_rng(2).normal(0, sd, len(p))
-        return 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
 
     def test_promotes_a_first_model_that_beats_chance_and_the_baseline(self):
         """By the intervals of both differences; the reason has the figures."""
@@ -82,57 +92,36 @@ class TestCompare:
         assert verdict.compared_version == 3
         assert "cannot score" in verdict.reason
 
-    def test_promotes_what_is_clearly_better(self):
-        """The champion's scores are noise beside the challenger's."""
-        verdict = self.against(self.distorted(2.0))
+    @pytest.mark.parametrize(
+        ("challenger", "champion", "reason", "roc_auc", "log_loss"),
+        [
+            ("plain", "noisy", "not worse", "above", "below"),
+            ("plain", "plain", "not worse", "equal", "equal"),
+            ("noisy", "plain", "worse: ROC AUC -", "below", "above"),
+            ("noisy", "far too high", "worse", "below", "below"),
+            ("high", "plain", "worse", "equal", "above"),
+        ],
+    )
+    def test_promotes_what_is_not_worse(
+        self, challenger, champion, reason, roc_auc, log_loss
+    ):
+        """Unless the interval of either difference lies on the wrong side: what the
+        champion lacks in calibration makes up for no rank, and the reverse."""
+        rival = replace(trained(), probability=RIVALS[challenger]())
+        verdict = gate.compare(rival, RIVALS[champion](), version=3, seed=0)
 
-        assert verdict.promoted
-        assert verdict.differences["roc_auc"].low > 0
-        assert verdict.reason.startswith("not worse")
-
-    def test_refuses_what_is_clearly_worse(self):
-        """The interval of the difference lies wholly on the wrong side."""
-        spoilt = replace(trained(), probability=self.distorted(2.0))
-        verdict = gate.compare(spoilt, trained().probability, version=3, seed=0)
-
-        assert not verdict.promoted
-        assert verdict.differences["roc_auc"].high < 0
-        assert verdict.reason.startswith("worse: ROC AUC -")
-
-    def test_refuses_what_ranks_worse_though_its_log_loss_is_less(self):
-        """What the champion lacks in calibration makes up for no rank."""
-        spoilt = replace(trained(), probability=self.distorted(2.0))
-        high = 0.1 * trained().probability + 0.9
-        verdict = gate.compare(spoilt, high, version=3, seed=0)
-
-        assert not verdict.promoted
-        assert verdict.differences["roc_auc"].high < 0
-        assert verdict.differences["log_loss"].high < 0
-
-    def test_refuses_what_ranks_alike_but_is_miscalibrated(self):
-        """Probabilities too high by 0.15 keep their order; their log loss tells."""
-        high = 0.85 * trained().probability + 0.15
-        verdict = gate.compare(
-            replace(trained(), probability=high),
-            trained().probability,
-            version=3,
-            seed=0,
-        )
-
-        assert not verdict.promoted
-        assert verdict.differences["roc_auc"].estimate == pytest.approx(0)
-        assert verdict.differences["log_loss"].low > 0
-
-    def test_promotes_an_equal(self):
-        """A challenger that scores as the champion does is not worse."""
-        verdict = self.against(trained().probability.copy())
-
-        assert verdict.promoted
-        assert verdict.differences["roc_auc"].estimate == 0
+        assert verdict.promoted == reason.startswith("not")
+        assert verdict.reason.startswith(reason)
+        for name, side in (("roc_auc", roc_auc), ("log_loss", log_loss)):
+            difference = verdict.differences[name]
+            if side == "equal":
+                assert difference.estimate == pytest.approx(0)
+            else:
+                assert difference.low > 0 if side == "above" else difference.high < 0
 
     def test_tells_the_figures(self):
         """The reason names both differences with their intervals, and the rows."""
-        reason = self.against(self.distorted(0.3)).reason
+        reason = self.against(distorted(0.3)).reason
 
         assert "log loss" in reason
         assert "version 3 on the same 500 rows" in reason
@@ -141,7 +130,7 @@ class TestCompare:
         """Rows that stand for many count as many in the comparison."""
         weight = np.where(trained().holdout.label == 1, 1.0, 9.0)
         weighted = replace(trained(), holdout=replace(trained().holdout, weight=weight))
-        champion = self.distorted(0.5)
+        champion = distorted(0.5)
         verdict = gate.compare(weighted, champion, version=3, seed=0)
         own, other = (
             metrics.log_loss(weighted.holdout.outcomes(score))

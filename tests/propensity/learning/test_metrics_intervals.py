@@ -17,6 +17,7 @@ from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import Selection
 from tests.propensity.learning.scored_rows import Rows, calibrated, quality, scored
 
+OF_SCORES = ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_error")
 SELECTION = Selection(budget=Budget.parse("10%"), threshold=0.2, source="evaluations")
 
 
@@ -28,7 +29,8 @@ def width(figures: dict, name: str) -> float:
 class TestQuality:
     def test_of_no_rows_is_empty(self):
         """A week without users has counts of 0 and no figure, but no crash either."""
-        figures = quality(Rows(np.empty(0), np.empty(0, int), np.empty(0)))
+        nothing = Rows(np.empty(0), np.empty(0, int), np.empty(0))
+        figures = quality(nothing, selection=SELECTION)
 
         assert (figures["users"], figures["conversions"], figures["lift"]) == (0, 0, [])
         assert {figures[name] for name in ("base_rate", "roc_auc", "brier", "f1")} == {
@@ -43,7 +45,8 @@ class TestQuality:
     def test_of_one_class_has_no_area(self, label, count):
         """Where everybody or nobody converts, no score can rank."""
         rows = calibrated(count, seed=4)
-        figures = quality(rows._replace(label=np.full(count, label)))
+        alike = rows._replace(label=np.full(count, label))
+        figures = quality(alike, selection=SELECTION)
 
         assert figures["roc_auc"] is figures["roc_auc_low"] is figures["pr_auc"] is None
         assert figures["base_rate"] == label
@@ -57,10 +60,12 @@ class TestQuality:
     def test_intervals_hold_their_figures(self, rows):
         """Every interval is one, in order, with its figure in it, which percentiles of
         resamples do not have by themselves."""
-        figures = quality(rows)
+        figures = quality(rows, selection=SELECTION)
 
-        for name in ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_error"):
-            assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"]
+        for name in (*OF_SCORES, *thresholds.INTERVALS):
+            if figures[name] is not None:
+                low, high = figures[f"{name}_low"], figures[f"{name}_high"]
+                assert low <= figures[name] <= high, name
 
     def test_intervals_of_a_perfect_ranking_hold_its_figures(self):
         """The budget has room for exactly those who convert, and a resample has more of

@@ -4,6 +4,7 @@ Models of events, specified: chosen and judged by cost, with PR AUC beside it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -41,28 +42,25 @@ def drawn(
 
 
 class TestChoose:
-    def test_takes_the_cheapest(self):
-        """Where it is cheaper beyond noise, wherever it stands."""
-        part, at, scores = drawn(4_000, frauds=200, strengths=(1.0, 4.0, 1.0))
-        choice = of_events.choose(scores, part, at, seed=1)
+    @pytest.mark.parametrize(
+        ("n", "frauds", "strengths", "trees", "place"),
+        [
+            pytest.param(4_000, 200, (1.0, 4.0, 1.0), (), 1, id="the cheapest"),
+            pytest.param(4_000, 60, (3.0, 3.0, 3.0), (), 0, id="the simpler one"),
+            # Trees are for the time before truths; they are not the simpler model.
+            pytest.param(4_000, 60, (3.0, 3.0), (0,), 1, id="truths before trees"),
+            pytest.param(4_000, 200, (4.0, 1.0), (0,), 0, id="trees that are cheaper"),
+            pytest.param(1_000, 0, (1.0, 4.0), (), 0, id="without frauds"),
+            pytest.param(1_000, 1_000, (1.0, 4.0), (), 0, id="with frauds alone"),
+        ],
+    )
+    def test_takes_the_cheapest(self, n, frauds, strengths, trees, place):
+        """Wherever it stands, and the simpler one where that is within the noise; the
+        first where rows of one class tell nothing."""
+        part, at, scores = drawn(n, frauds=frauds, strengths=strengths)
 
-        assert choice.place == 1
-        assert choice.costs[1] == min(choice.costs)
-
-    def test_takes_the_simpler_within_noise(self):
-        """Of three that are alike, the first."""
-        part, at, scores = drawn(4_000, frauds=60, strengths=(3.0, 3.0, 3.0))
-
-        assert of_events.choose(scores, part, at, seed=1).place == 0
-
-    def test_takes_what_knows_truths_before_trees_within_noise(self):
-        """Trees are for the time before truths; they are not the simpler model."""
-        part, at, scores = drawn(4_000, frauds=60, strengths=(3.0, 3.0))
-        alike = of_events.choose(scores, part, at, trees=[0], seed=1)
-        part, at, scores = drawn(4_000, frauds=200, strengths=(4.0, 1.0))
-        better = of_events.choose(scores, part, at, trees=[0], seed=1)
-
-        assert (alike.place, better.place) == (1, 0)
+        choice = of_events.choose(scores, part, at, trees=trees, seed=1)
+        assert choice.place == place
 
     def test_goes_by_thresholds_of_other_rows(self):
         """The cost of each is that of alerts that are held back."""
@@ -86,13 +84,6 @@ class TestChoose:
         part, at, [score] = drawn(1_000, frauds=50, strengths=(2.0,))
 
         assert of_events.choose([None, score], part, at, seed=1).place == 1
-
-    @pytest.mark.parametrize("frauds", [0, 1_000])
-    def test_takes_the_first_where_nothing_can_be_judged(self, frauds):
-        """Rows of one class tell nothing."""
-        part, at, scores = drawn(1_000, frauds=frauds, strengths=(1.0, 4.0))
-
-        assert of_events.choose(scores, part, at, seed=1).place == 0
 
 
 def costed(
@@ -130,36 +121,23 @@ def judged(*, frauds: int, strengths: tuple[float, float], seed: int) -> bool:
 
 class TestJudge:
     @pytest.mark.parametrize(
-        ("frauds", "at_most"),
+        ("frauds", "worse", "better"),
         [
-            pytest.param(3, 3, marks=pytest.mark.long),
-            (9, 2),
-            pytest.param(30, 1, marks=pytest.mark.long),
+            pytest.param(3, 3, 12, marks=pytest.mark.long),
+            (9, 2, 15),
+            pytest.param(30, 1, 18, marks=pytest.mark.long),
         ],
     )
-    def test_seldom_lets_a_worse_one_in(self, frauds, at_most):
-        """Of twenty challengers that are worse by more than a deviation."""
-        promoted = [
-            judged(frauds=frauds, strengths=(1.5, 3.0), seed=seed) for seed in range(20)
-        ]
+    def test_lets_most_better_ones_in_and_few_worse(self, frauds, worse, better):
+        """Of twenty challengers each, that are better or worse by over a deviation."""
 
-        assert sum(promoted) <= at_most
+        def promoted(*strengths: float) -> int:
+            return sum(
+                judged(frauds=frauds, strengths=strengths, seed=n) for n in range(20)
+            )
 
-    @pytest.mark.parametrize(
-        ("frauds", "at_least"),
-        [
-            pytest.param(3, 12, marks=pytest.mark.long),
-            (9, 15),
-            pytest.param(30, 18, marks=pytest.mark.long),
-        ],
-    )
-    def test_lets_most_better_ones_in(self, frauds, at_least):
-        """Of twenty that are better by as much."""
-        promoted = [
-            judged(frauds=frauds, strengths=(3.0, 1.5), seed=seed) for seed in range(20)
-        ]
-
-        assert sum(promoted) >= at_least
+        assert promoted(1.5, 3.0) <= worse
+        assert promoted(3.0, 1.5) >= better
 
 
 NOTHING, BETTER, WORSE = (
@@ -206,7 +184,41 @@ class TestRules:
 
 
 class TestWords:
-    def of(self, amounts: list[float], caught: list[int], false: float) -> str:
+    @pytest.mark.parametrize(
+        ("amounts", "caught", "false", "words"),
+        [
+            pytest.param(
+                [100.0, 250.0, 900.0],
+                [0, 1, 0],
+                10,
+                "on 3 frauds its alerts save 195.00 of 1,250.00, between .*: that "
+                "proves little",
+                id="few frauds prove little",
+            ),
+            pytest.param(
+                [1.0] * 9,
+                [1] + [0] * 8,
+                61,
+                "on 9 frauds looking costs 309.00 more than it brings, between .*saved",
+                id="a loss is said plainly",
+            ),
+            pytest.param(
+                [],
+                [],
+                3,
+                "on 0 frauds looking costs 15.00 more than it brings",
+                id="without a fraud there is no interval",
+            ),
+            pytest.param(
+                [10.0, 20.0],
+                [0, 0],
+                0,
+                "on 2 frauds it has no alerts, and saves nothing of 30.00",
+                id="no figure looks like one that was reached",
+            ),
+        ],
+    )
+    def test_say_what_alerts_are_worth(self, amounts, caught, false, words):
         policy = Policy(
             amount=np.array(amounts),
             weight=np.ones(len(amounts)),
@@ -215,35 +227,8 @@ class TestWords:
             review_cost=REVIEW,
         )
         low, high = policy.interval(seed=1) or (None, None)
-        return of_events.savings(policy, low, high)
 
-    def test_say_how_little_three_frauds_are(self):
-        """The number, the bounds, and that they prove little."""
-        words = self.of([100.0, 250.0, 900.0], [0, 1, 0], 10)
-
-        assert words.startswith(
-            "on 3 frauds its alerts save 195.00 of 1,250.00, between"
-        )
-        assert words.endswith(": that proves little")
-
-    def test_say_that_looking_cost_more_than_it_brought(self):
-        """Plainly."""
-        words = self.of([1.0] * 9, [1] + [0] * 8, 61)
-
-        assert "on 9 frauds looking costs 309.00 more than it brings" in words
-        assert "proves" not in words
-
-    def test_say_it_without_a_fraud(self):
-        """There is no interval then."""
-        assert self.of([], [], 3) == (
-            "on 0 frauds looking costs 15.00 more than it brings"
-        )
-
-    def test_say_that_there_are_no_alerts(self):
-        """No figure looks like one that was reached."""
-        assert self.of([10.0, 20.0], [0, 0], 0) == (
-            "on 2 frauds it has no alerts, and saves nothing of 30.00"
-        )
+        assert re.fullmatch(words, of_events.savings(policy, low, high))
 
     def test_say_that_no_alert_pays(self):
         """By how many frauds that was found, which may be none."""

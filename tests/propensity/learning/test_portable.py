@@ -32,16 +32,7 @@ EVERY = [
 
 def checked(version: Generated, **changed) -> Exported:
     """The estimator of a generated model, or of a changed one."""
-    return portable.checked(
-        **{
-            "preprocessor": version.preprocessor,
-            "model": version.model,
-            "rows": version.rows,
-            "expected": version.expected,
-            "features": version.features,
-            **changed,
-        }
-    )
+    return portable.checked(**{**version.checked, **changed})
 
 
 def unchanged(values):

@@ -20,7 +20,6 @@ from tests.propensity.learning.shops import (
     snapshots,
     table,
     train,
-    trained,
 )
 
 
@@ -83,12 +82,6 @@ class TestPreprocessor:
         with pytest.raises(UseCaseError, match="linear cannot be fitted: .*NaN"):
             train(rows, preprocessor=gaps)
 
-    def test_is_the_use_case_s_default_without_one(self):
-        """It reads each feature, and gives numbers only."""
-        model = trained().preprocessor
-
-        assert model.feature_names_in_.tolist() == list(SHOP.features)
-
 
 class TestCheckPreprocessor:
     def test_accepts_the_default_and_one_s_own(self):
@@ -116,10 +109,3 @@ class TestCheckPreprocessor:
         """The upload fails, and not the training of the next month."""
         with pytest.raises(SchemaError, match=message):
             check_preprocessor(wrong, SHOP)
-
-    def test_leaves_the_preprocessor_unfitted(self):
-        """Checking fits a clone."""
-        preprocessor = own(handle_unknown="ignore")
-        check_preprocessor(preprocessor, SHOP)
-
-        assert not hasattr(preprocessor, "transformers_")

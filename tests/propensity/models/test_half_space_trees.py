@@ -26,6 +26,8 @@ from propensity.errors import SchemaError
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.propensity.models.payments import NAMES, named, numbers, streamed
 
+BY_NUMBER = numbers(100, seed=1)
+BY_NAME = named(BY_NUMBER)
 ANY_LIMITS = st.sampled_from(["robust", "minmax", None])
 
 
@@ -121,6 +123,7 @@ class TestStream:
         """A chunk without rows changes nothing, before the first row either."""
         trees = HalfSpaceTrees(3, 3, 10)
         before = trees.score_and_learn([])
+        assert not trees.is_warm
         trees.score_and_learn(numbers(20, seed=1))
 
         assert before.shape == (0,)
@@ -154,25 +157,13 @@ class TestWarmUp:
         assert np.isnan(trees.score_samples(rows)).all()
         assert np.isnan(trees.decision_function(rows)).all()
         assert trees.predict(rows).tolist() == [1] * 30
-
-    def test_is_false_before_any_row(self):
-        """Nothing has been learned."""
-        assert not HalfSpaceTrees().is_warm
+        assert trees.partial_fit(rows[:20]).is_warm
 
     def test_gives_the_score_that_is_asked_for(self):
         """River gives 0; so do we where that is wanted."""
         trees = HalfSpaceTrees(4, 4, 50, warm_up_score=0.0)
 
         assert trees.score_and_learn(numbers(50, seed=1)).tolist() == [0.0] * 50
-
-    def test_with_fit_ends_with_enough_rows(self):
-        """A whole window makes it warm, and so do two halves."""
-        rows = numbers(50, seed=1)
-        whole = HalfSpaceTrees(4, 4, 50).fit(rows)
-        halves = HalfSpaceTrees(4, 4, 50).fit(rows[:25]).partial_fit(rows[25:])
-
-        assert whole.is_warm
-        assert halves.is_warm
 
 
 class TestEstimator:
@@ -327,33 +318,38 @@ class TestRefusal:
                     method(x)
         assert pickle.dumps(trees) == before
 
-    def test_refuses_text_that_is_no_number(self):
-        """What cannot be read as a number is not taken for missing."""
-        rows = named(numbers(100, seed=1))
-        trees = HalfSpaceTrees(3, 3, 40).fit(rows)
+    @pytest.mark.parametrize(
+        ("learned", "rows", "message"),
+        [
+            pytest.param(BY_NAME, [BY_NAME[0] | {"V2": "many"}], "'many'", id="text"),
+            pytest.param(
+                BY_NUMBER, BY_NAME[:1], "6 features by number", id="names for numbers"
+            ),
+            pytest.param(
+                [], [{}, {"V1": 1.0}], "first row names the features", id="no names"
+            ),
+            pytest.param(
+                BY_NUMBER,
+                BY_NUMBER[:1, :5],
+                "5 features.*expecting 6",
+                id="a column less",
+            ),
+            pytest.param(
+                BY_NUMBER,
+                BY_NUMBER[:, :5],
+                "5 features.*expecting 6",
+                id="of many rows",
+            ),
+        ],
+    )
+    def test_refuses_rows_of_another_sort(self, learned, rows, message):
+        """What cannot be read as a number is not taken for missing, nor is it guessed
+        which column a name means."""
+        trees = HalfSpaceTrees(3, 3, 40)
+        trees.score_and_learn(learned)
 
-        with pytest.raises(ValueError, match="'many'"):
-            trees.score_and_learn([rows[0] | {"V2": "many"}])
-
-    def test_refuses_names_where_there_were_none(self):
-        """Which column a name means cannot be known."""
-        trees = HalfSpaceTrees(3, 3, 40).fit(numbers(100, seed=1))
-
-        with pytest.raises(ValueError, match="6 features by number"):
-            trees.score_and_learn(named(numbers(1, seed=1)))
-
-    def test_refuses_a_first_row_without_features(self):
-        """There would be nothing to split."""
-        with pytest.raises(ValueError, match="first row names the features"):
-            HalfSpaceTrees().score_and_learn([{}, {"V1": 1.0}])
-
-    @pytest.mark.parametrize("n", [1, 100])
-    def test_refuses_another_number_of_columns(self, n):
-        """With the message of scikit-learn."""
-        trees = HalfSpaceTrees(3, 3, 40).fit(numbers(100, seed=1))
-
-        with pytest.raises(ValueError, match="5 features.*expecting 6"):
-            trees.score_and_learn(numbers(n, seed=1)[:, :5])
+        with pytest.raises(ValueError, match=message):
+            trees.score_and_learn(rows)
 
 
 class TestPickle:

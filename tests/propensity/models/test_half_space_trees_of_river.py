@@ -210,24 +210,15 @@ class TestRiver:
         """Features that come later are in no tree; in river, neither."""
         rows = named(numbers(300, seed=3))
         later = [row | {"V4": 0.5} if n else row for n, row in enumerate(rows)]
-        expected, _ = river(later, is_scaled=True, window_size=50, seed=1)
-        trees = HalfSpaceTrees(
-            10, window_size=50, limits="minmax", warm_up_score=0.0, random_state=1
-        )
+        trees = self.alike(river, later, later, chunk=90, limits="minmax")
 
-        assert np.array_equal(streamed(trees, later, chunk=90), expected)
         assert "V4" not in trees.feature_names_in_
 
     @pytest.mark.parametrize("chunk", [1, 90])
     def test_splits_a_single_feature(self, river, chunk):
         """One feature is drawn every time."""
         rows = [{"Amount": row["Amount"] / 90} for row in named(numbers(300, seed=3))]
-        expected, _ = river(rows, window_size=50, seed=1)
-        trees = HalfSpaceTrees(
-            10, window_size=50, limits=None, warm_up_score=0.0, random_state=1
-        )
-
-        assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
+        self.alike(river, rows, rows, chunk=chunk)
 
     @pytest.mark.parametrize("chunk", [1, 90])
     def test_takes_a_value_at_the_threshold_for_above(self, river, chunk):
@@ -237,11 +228,9 @@ class TestRiver:
         threshold = generator.uniform(0.15, 0.85)
         below = math.nextafter(threshold, 0)
         rows = [{"x": below if n % 3 else threshold} for n in range(180)]
-        expected, _ = river(rows, n_trees=1, height=1, window_size=50, seed=5)
-        trees = HalfSpaceTrees(1, 1, 50, limits=None, warm_up_score=0.0, random_state=5)
+        trees = self.alike(river, rows, rows, chunk=chunk, trees=1, height=1, seed=5)
 
-        assert len(set(expected[50:100])) == 2
-        assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
+        assert len(set(trees.anomaly_score(rows))) == 2
 
     @pytest.mark.parametrize("chunk", [1, 90])
     def test_is_not_lost_where_numbers_end(self, river, chunk):
@@ -249,12 +238,20 @@ class TestRiver:
         rows = numbers(300, seed=3, gaps=0.1)
         rows[120, 1] = -1.7e308
         rows[121::3, 1] = 1.7e308
-        expected, _ = river(named(rows), is_scaled=True, window_size=50, seed=1)
-        trees = HalfSpaceTrees(
-            10, window_size=50, limits="minmax", warm_up_score=0.0, random_state=1
+        self.alike(river, named(rows), rows, chunk=chunk, limits="minmax")
+
+    def alike(
+        self, river, rows, own, *, chunk, limits=None, trees=10, height=8, seed=1
+    ):
+        """Compare scores of rows with river's, and return the trees."""
+        options = {"n_trees": trees, "height": height, "window_size": 50}
+        expected, _ = river(rows, is_scaled=limits == "minmax", seed=seed, **options)
+        grown = HalfSpaceTrees(
+            **options, limits=limits, warm_up_score=0.0, random_state=seed
         )
 
-        assert np.array_equal(streamed(trees, rows, chunk=chunk), expected)
+        assert np.array_equal(streamed(grown, own, chunk=chunk), expected)
+        return grown
 
     def test_takes_nan_for_missing_where_river_does_not(self, river):
         """The one deviation in scores: there, NaN is above every threshold."""

@@ -127,9 +127,11 @@ class TestScore:
         batches = [users(n, seed=n) for n in (3, 0, 5, 1, 0)]
 
         pairs = list(score(iter(batches), *fitted, features=FEATURES))
+        nothing = list(score([], *fitted, features=FEATURES))
 
         assert [batch for batch, _ in pairs] == batches
         assert [len(scores) for _, scores in pairs] == [3, 0, 5, 1, 0]
+        assert nothing == []
 
     def test_is_the_same_without_threads(self):
         """Chunk by chunk in the caller's own thread: bit for bit, and no read ahead."""
@@ -144,12 +146,6 @@ class TestScore:
         assert next(pulled) is batches[1]
         assert (first[1] == threaded[:150]).all()
         assert (scored(batches, *fitted, pools=None, chunk_rows=64) == threaded).all()
-
-    def test_yields_nothing_for_no_batches(self):
-        """No batches, no scores, no error."""
-        fitted = fit(columns("passthrough", ordinal()), boosted())
-
-        assert list(score([], *fitted, features=FEATURES)) == []
 
     def test_reads_ahead_no_more_batches_than_threads(self):
         """Memory is bounded because batches are pulled as results are taken."""
