@@ -43,7 +43,8 @@ LARGEST_ANSWER_BYTES = 2**26
 LONGEST_ANSWER_S = 120.0
 _READ_BYTES = 2**16
 
-_TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
+# An announcement (1xx) says nothing of the users: the answer is still to come.
+_UNANSWERED = frozenset({*range(100, 200), 408, 425, 429, *range(500, 600)})
 # Nothing will be taken here; a redirection is not followed with users in it.
 _DENIED = frozenset({*range(300, 400), 401, 403, 404, 405, 410})
 _NOTHING = (
@@ -131,7 +132,7 @@ class Poster:
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
             AccessDenied: 3xx, 401, 403, 404, 405 or 410: nothing will be taken.
-            Unavailable: No answer, or none but ``_TRANSIENT``; or the receiver asks for
+            Unavailable: No answer, or none but ``_UNANSWERED``; or the receiver asks for
                 a longer pause than a delivery waits.
             RequestError: The request cannot be written: an address or header is none.
             Stopped: Ctrl-C.
@@ -159,21 +160,22 @@ class Poster:
                     stream=True,
                 ) as answer:
                     content, is_whole = _read(answer)
-            except ValueError as error:
-                # No repetition mends it. The values may be secrets: only the kind is
-                # named.
-                raise RequestError(
-                    f"a request to {host or 'the receiver'} cannot be written: "
-                    f"{type(error).__name__} in its address or headers",
-                    field="to",
-                ) from None
             except (
+                ValueError,
                 requests.exceptions.RequestException,
                 urllib3.exceptions.HTTPError,
             ) as error:
+                if isinstance(error, ValueError) and not _is_of_answer(error):
+                    # No repetition mends it. The values may be secrets: only the kind
+                    # is named.
+                    raise RequestError(
+                        f"a request to {host or 'the receiver'} cannot be written: "
+                        f"{type(error).__name__} in its address or headers",
+                        field="to",
+                    ) from None
                 problem = type(error).__name__
             else:
-                is_taken = answer.ok and answer.status_code < 300
+                is_taken = 200 <= answer.status_code < 300
                 problem = f"status {answer.status_code}"
                 read = _json_of(content) if is_whole else None
                 if is_taken:
@@ -184,7 +186,7 @@ class Poster:
                 reason = f"{answer.status_code} {excerpt(content)}".strip()
                 if answer.status_code in _DENIED:
                     raise AccessDenied(f"{host} answers {problem}: {reason}")
-                if not (is_taken or answer.status_code in _TRANSIENT):
+                if not (is_taken or answer.status_code in _UNANSWERED):
                     raise Refused(reason, read)
                 pause_s = _retry_after(answer)
             if pause_s > LONGEST_ASKED_S:
@@ -202,6 +204,12 @@ def excerpt(words: bytes | str) -> str:
         words = words[: 4 * REASON_CHARACTERS].decode(errors="replace")
     line = " ".join(words[: 2 * REASON_CHARACTERS].split())
     return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]
+
+
+def _is_of_answer(error: ValueError) -> bool:
+    """Tell whether a header of the answer is the fault, and none of the request."""
+    is_of_header = isinstance(error, requests.exceptions.InvalidHeader)
+    return is_of_header and getattr(error, "request", None) is not None
 
 
 def _auth_of(url: str) -> Callable[[requests.PreparedRequest], Any]:

@@ -282,6 +282,22 @@ class TestAnswer:
 
         assert receiver.taken.requests == 1
 
+    @pytest.mark.parametrize(
+        ("status", "headers"),
+        [(103, {"Link": "</a>; rel=preload"}), (200, {"Content-Length": "5, 7"})],
+    )
+    def test_that_is_still_to_come_or_broken_takes_nobody(self, status, headers):
+        """An announcement is no answer, and a broken one no fault of the request."""
+
+        class Announcing(Receiver):
+            def take(self, *_):
+                return status, headers, {}
+
+        with Announcing() as receiver, pytest.raises(Unavailable, match="3 tries"):
+            destination(receiver, tries=3).send(request_of())
+
+        assert receiver.taken.requests == 3
+
     def test_to_too_many_users_is_a_refusal(self):
         with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
             destination(receiver).send(request_of())
