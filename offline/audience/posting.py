@@ -132,8 +132,8 @@ class Poster:
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
             AccessDenied: 3xx, 401, 403, 404, 405 or 410: nothing will be taken.
-            Unavailable: No answer, or none but ``_UNANSWERED``; or the receiver asks for
-                a longer pause than a delivery waits.
+            Unavailable: No answer, or none but ``_UNANSWERED``; or the receiver asks
+                for a longer pause than a delivery waits.
             RequestError: The request cannot be written: an address or header is none.
             Stopped: Ctrl-C.
         """

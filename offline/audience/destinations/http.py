@@ -113,37 +113,25 @@ class Http:
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return the rejected users, with reasons."""
-        template = self._template
-        chosen = dict(template)
-        if request.action == REMOVE:
-            chosen |= template["remove"]
-        common = {
-            "use_case": request.use_case,
-            "audience": request.audience,
-            "as_of": request.as_of.isoformat(),
-            "action": request.action,
-        }
-        users = [
-            _filled(
-                template.get("user", "{user_id}"),
-                common | {"user_id": m.user_id, "probability": m.probability},
-            )
-            for m in request.members
-        ]
-        values = common | {"key": request.key}
-        body = _filled(
-            chosen.get("body", {"users": "{users}"}), values | {"users": users}
+        method, url, body, headers = _written(
+            self._template,
+            request.action,
+            request.members,
+            use_case=request.use_case,
+            audience=request.audience,
+            as_of=request.as_of.isoformat(),
+            key=request.key,
         )
         answer = self._poster.send(
-            chosen.get("method", "POST"),
-            str(_filled(chosen["url"], values)),
-            body=json.dumps(body).encode(),
+            method,
+            url,
+            body=body.encode(),
             headers={
                 "Content-Type": "application/json",
                 "Idempotency-Key": request.key,
-                **_filled(template.get("headers", {}), values),
+                **headers,
             },
-            is_json="answer" in template,
+            is_json="answer" in self._template,
         )
         return self._rejected(answer, request)
 
@@ -214,6 +202,59 @@ def check(template: Mapping[str, Any]) -> None:
     for name in ("url", "body", "remove"):
         _check_places(name, template.get(name, ""), OF_REQUEST)
     _check_places("headers", template.get("headers", ""), OF_HEADER)
+    _check_requests(template)
+
+
+def _written(
+    template: Mapping[str, Any], action: str, members: Sequence[Member], **common: Any
+) -> tuple[str, str, str, Mapping[str, str]]:
+    """Return method, address, body and headers of a request; ``common`` is its own."""
+    chosen = dict(template)
+    if action == REMOVE:
+        chosen |= template["remove"]
+    common |= {"action": action}
+    users = [
+        _filled(
+            template.get("user", "{user_id}"),
+            common | {"user_id": m.user_id, "probability": m.probability},
+        )
+        for m in members
+    ]
+    body = _filled(chosen.get("body", {"users": "{users}"}), common | {"users": users})
+    return (
+        chosen.get("method", "POST"),
+        str(_filled(chosen["url"], common | {"users": users})),
+        json.dumps(body),
+        _filled(template.get("headers", {}), common),
+    )
+
+
+def _check_requests(template: Mapping[str, Any]) -> None:
+    """
+    Raise RequestError unless requests name their users, and removals are their own.
+
+    Of a receiver that hears of nobody the ledger would say that it has accepted all,
+    and one that cannot tell a removal would add the users who are to leave.
+    """
+
+    def written(action: str, user: str) -> tuple[str, str, str, Mapping[str, str]]:
+        values = {name: "" for name in OF_HEADER if name != "action"}
+        return _written(template, action, [Member(user, 0.5)], **values)
+
+    for action in (ADD, REMOVE) if "remove" in template else (ADD,):
+        if written(action, "one") != written(action, "another"):
+            continue
+        shape = {"user_id": "one"}
+        if _filled(template.get("user", "{user_id}"), shape) == template.get("user"):
+            fail("user", "user does not say who it is: {user_id} is missing")
+        field = "body" if action == ADD else "remove"
+        fail(field, f"{field} has no users: {{users}} is missing")
+    if "remove" in template and written(ADD, "one") == written(REMOVE, "one"):
+        fail(
+            "remove",
+            "remove is the same request as an addition: give it a method, url or body "
+            "of its own, or use {action}",
+        )
 
 
 def _check_tables(template: Mapping[str, Any]) -> None:
