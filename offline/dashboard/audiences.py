@@ -34,6 +34,7 @@ from propensity.pages.words import (
     plural,
     present,
     ratio,
+    sentence,
 )
 
 NO_AUDIENCE = (
@@ -154,7 +155,8 @@ def _chart(readings: Readings, newest: Row, named: Name) -> Chart:
     times = [day(row["week"]) for row in rows]
     difference = measured(rows, "conversion_difference", "difference")
     if not any(present(value) for value in difference.values):
-        return Chart(heading=heading, source="lift", why="Too few conversions yet.")
+        why = sentence(VERDICTS.get(newest["verdict"] or "", "nothing can be said yet"))
+        return Chart(heading=heading, source="lift", why=why)
     return over_time(
         heading,
         "lift.conversion_difference",

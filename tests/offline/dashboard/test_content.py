@@ -178,3 +178,12 @@ class TestAudiences:
         assert "winback of ga4_purchase crm add 2026-02-17 880 880 0" in text
         assert "Audience winback of churn: not decided yet" in text
         assert "1,234,567.00" in text
+
+    def test_of_whom_nobody_was_held_out_say_so(self):
+        """However many of its users convert, there is nobody to compare them with."""
+        figures = ("conversion_difference", "conversion_lift", "revenue_difference")
+        ends = [name + end for name in figures for end in ("", "_low", "_high")]
+        alone = lift(control_users=0, verdict="no_control", **dict.fromkeys(ends))
+        text = words(pages({"lift": [alone]})["audiences.html"])
+
+        assert "What acting on winback did Nobody to compare with." in text
