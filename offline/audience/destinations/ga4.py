@@ -69,6 +69,7 @@ _OWN = {
         last_deep_link_referrer user_id
         """,
 }
+_STREAM = re.compile(r"G-[A-Z0-9]+")
 _CLIENT = re.compile(r"[!-~]+")
 # Texts that a spreadsheet runs as a formula. Ids of server-side tagging are base64 and
 # may begin with a sign, too; they are harmless.
@@ -110,6 +111,11 @@ class MeasurementProtocol:
         values = templates.checked(
             template, known, required=("measurement_id", "api_secret")
         )
+        values = templates.with_variables(values, variables)
+        if not _STREAM.fullmatch(values["measurement_id"]):
+            templates.fail(
+                "measurement_id", "measurement_id is that of a web stream: G-XXXXXXXXXX"
+            )
         self.name: str = values["name"]
         self._event: str = values["event"]
         self._property = _property(values, audience)
@@ -119,7 +125,7 @@ class MeasurementProtocol:
         self._consent: str = values["consent"]
         self._secrets = {
             "measurement_id": values["measurement_id"],
-            "api_secret": templates.with_variables(values["api_secret"], variables),
+            "api_secret": values["api_secret"],
         }
         self._url: str = values["url"]
         self._now = now
@@ -186,12 +192,19 @@ class ImportFile:
     actions = (REMOVE, ADD)
     receipts = NO_RECEIPTS
 
-    def __init__(self, template: Mapping[str, Any], *, audience: str) -> None:
+    def __init__(
+        self,
+        template: Mapping[str, Any],
+        *,
+        audience: str,
+        variables: Mapping[str, str] = os.environ,
+    ) -> None:
         """
         Check a template; arguments and errors are those of ``MeasurementProtocol``.
         """
         known = {"stream_id": "", "path": "", "property": ""}
         values = templates.checked(template, known, required=("stream_id", "path"))
+        values = templates.with_variables(values, variables)
         self.name: str = values["name"]
         self._property = _property(values, audience)
         self._stream: str = values["stream_id"]

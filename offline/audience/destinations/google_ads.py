@@ -81,6 +81,7 @@ class CustomerMatch:
                  "rate": RATE}  # fmt: skip
         needed = ("customer_id", "user_list", "developer_token", "access_token")
         values = templates.checked(template, known, required=needed)
+        values = templates.with_variables(values, variables)
         templates.check_digits(values, "customer_id", "user_list")
         self.name: str = values["name"]
         self._customer = f"customers/{values['customer_id']}"
@@ -88,11 +89,8 @@ class CustomerMatch:
         self._url: str = values["url"]
         self._headers = {
             "Content-Type": "application/json",
-            "Authorization": "Bearer "
-            + templates.with_variables(values["access_token"], variables),
-            "developer-token": templates.with_variables(
-                values["developer_token"], variables
-            ),
+            "Authorization": f"Bearer {values['access_token']}",
+            "developer-token": values["developer_token"],
         }
         if values["login_customer_id"]:
             self._headers["login-customer-id"] = values["login_customer_id"]

@@ -111,6 +111,8 @@ class TestMeasurementProtocol:
             ({"url": "http://example.com/mp/collect"}, "url"),
             ({"consent": "yes"}, "consent"),
             ({"measurement_id": ""}, "measurement_id"),
+            ({"measurement_id": "UA-1-1"}, "measurement_id"),
+            ({"measurement_id": "G-1 "}, "measurement_id"),
             ({"colour": "blue"}, "colour"),
             ({"rate": -1}, "rate"),
             ({"at_once": 0}, "at_once"),
@@ -122,6 +124,32 @@ class TestMeasurementProtocol:
             analytics(receiver, **changed)
 
         assert raised.value.field == field
+
+
+def test_variables_stand_in_any_text():
+    """Analytics takes what is sent to no stream, and nothing arrives."""
+    mine = {"SECRET": "s", "TOKEN": "t", "STREAM": "G-7", "PROPERTY": "vip", "ID": "5"}
+    with GoogleReceiver(now=CHOSEN) as receiver:
+        address = {"url": receiver.url + "/mp/collect"}
+        client = MeasurementProtocol(
+            {"name": "analytics", "measurement_id": "${STREAM}", "api_secret": "s"}
+            | {"property": "${PROPERTY}", **address},
+            audience="winback",
+            poster=poster,
+            now=lambda: CHOSEN,
+            variables=mine,
+        )
+        client.send(request_of("1.2"))
+
+    assert receiver.properties == {"1.2": {"vip": "in"}}
+    ids = {"customer_id": "${ID}", "user_list": "${ID}"}
+    tokens = {"developer_token": "${TOKEN}", "access_token": "${TOKEN}"}
+    CustomerMatch(
+        {"name": "ads", **ids, **tokens},
+        poster=poster,
+        contacts=contacts_of(),
+        variables=mine,
+    )
 
 
 def import_file(folder, **changed):
