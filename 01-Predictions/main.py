@@ -41,16 +41,16 @@ def predictions(current: Run) -> Answer:
     log_odds_shift = season.log_odds_shift(current, model.version)
     features = user_days.features(current)
     staged = staging.stage(current, model, features, log_odds_shift=log_odds_shift)
-    published = publications.publish(current, model, staged)
+    watched, score_shift = publications.publish(current, model, staged)
     index_users = index.publish(current)
     publications.record(current, model, staged)
     return {
         "model_version": model.version,
         **staged.answer(),
-        "score_shift": published.score_shift,
+        "score_shift": score_shift,
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,
-        **published.watched.answer(),
+        **watched.answer(),
         **days,
         **user_days.answer(current),
     }

@@ -150,9 +150,7 @@ class ChampionPointer:
         hand changes the pinned version.
 
         Args:
-            version: The new champion.
-            model_sha256: Of its model's bytes.
-            at: Now.
+            model_sha256: Of the bytes of the version's model.
             instead_of: The version that it was compared with; None for no champion;
                 ANYTHING to promote by hand, whatever serves.
             epoch: The command's, which must be above the present one; None for the
@@ -199,10 +197,7 @@ class ChampionPointer:
 
         Args:
             to: The pointer's ``previous``, so that two roll backs at once come to the
-                same version.
-            model_sha256: Of its model's bytes.
-            at: Now.
-            epoch: As in ``promote``.
+                same version. The others are those of ``promote``.
 
         Raises:
             NoChampion: There is no champion, or no earlier one.

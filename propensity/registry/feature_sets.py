@@ -19,9 +19,9 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -145,41 +145,36 @@ def in_parts(
         yield pa.concat_batches(waiting)
 
 
+@dataclass
 class Writer:
     """
     Write the set of a run while its features are scored.
 
-    Args:
-        artifacts: The bucket.
+    Attributes:
         use_case, as_of, run_id: Of the run.
         scored_at: When the run began.
         features: Columns that are kept beside the user's id.
         threads: Store parts while the next one is scored.
     """
 
-    def __init__(
-        self,
-        artifacts: Artifacts,
-        *,
-        use_case: str,
-        as_of: date,
-        run_id: str,
-        scored_at: datetime,
-        features: Iterable[str],
-        threads: DaemonThreads,
-    ) -> None:
-        self._artifacts = artifacts
-        self._threads = threads
-        self._use_case = use_case
-        self._as_of = as_of
-        self._run_id = run_id
-        self._scored_at = scored_at
-        self._names = [USER, *features]
-        self._columns: dict[str, str] = {}
-        self._parts: list[Part] = []
-        # Of the parts as they were stored, by name.
-        self._generations: dict[str, int] = {}
-        self.folder = f"{folder(use_case, as_of)}{_stamp(scored_at)}-{run_id}/"
+    artifacts: Artifacts
+    _: KW_ONLY
+    use_case: str
+    as_of: date
+    run_id: str
+    scored_at: datetime
+    features: Collection[str]
+    threads: DaemonThreads
+    _columns: dict[str, str] = field(default_factory=dict, init=False)
+    _parts: list[Part] = field(default_factory=list, init=False)
+    # Of the parts as they were stored, by name.
+    _generations: dict[str, int] = field(default_factory=dict, init=False)
+
+    @property
+    def folder(self) -> str:
+        """The prefix of the set's objects."""
+        place = folder(self.use_case, self.as_of)
+        return f"{place}{_stamp(self.scored_at)}-{self.run_id}/"
 
     def keeping(
         self, parts: Iterable[pa.RecordBatch]
@@ -196,7 +191,7 @@ class Writer:
             Conflict, AccessDenied, Unavailable: A part could not be stored.
         """
         waiting: deque[Future[Part]] = deque()
-        with self._threads.pool(_UPLOADS, "features") as pool:
+        with self.threads.pool(_UPLOADS, "features") as pool:
             for number, part in enumerate(parts):
                 if len(waiting) == _UPLOADS:
                     self._parts.append(waiting.popleft().result())
@@ -205,12 +200,12 @@ class Writer:
             self._parts += [upload.result() for upload in waiting]
 
     def _store(self, number: int, part: pa.RecordBatch) -> Part:
-        rows = pa.Table.from_batches([part.select(self._names)])
+        rows = pa.Table.from_batches([part.select([USER, *self.features])])
         if not number:
-            self._columns = {field.name: str(field.type) for field in rows.schema}
+            self._columns = {column.name: str(column.type) for column in rows.schema}
         data = written(rows)
         name = f"{self.folder}part-{number:05d}.parquet"
-        self._generations[name] = self._artifacts.create(
+        self._generations[name] = self.artifacts.create(
             name, data, content_type=PARQUET
         )
         return Part(
@@ -225,10 +220,10 @@ class Writer:
         """
         manifest = Manifest(
             name=f"{self.folder}{MANIFEST}",
-            use_case=self._use_case,
-            as_of=self._as_of,
-            run_id=self._run_id,
-            scored_at=self._scored_at,
+            use_case=self.use_case,
+            as_of=self.as_of,
+            run_id=self.run_id,
+            scored_at=self.scored_at,
             model_version=model_version,
             rows=sum(part.rows for part in self._parts),
             part_rows=self._parts[0].rows if self._parts else PART_ROWS,
@@ -236,13 +231,13 @@ class Writer:
             libraries=libraries(),
             parts=self._parts,
         )
-        self._artifacts.create(manifest.name, manifest.content(), content_type=JSON)
+        self.artifacts.create(manifest.name, manifest.content(), content_type=JSON)
         # Behind the manifest: who removes users from now on, finds it.
-        for entry in self._artifacts.generations(self.folder):
+        for entry in self.artifacts.generations(self.folder):
             stored = self._generations.get(entry.name, entry.generation)
             if entry.is_live and entry.generation != stored:
-                data = self._artifacts.read(entry.name).data
-                record_part(self._artifacts, entry.name, data)
+                data = self.artifacts.read(entry.name).data
+                record_part(self.artifacts, entry.name, data)
         return manifest
 
 
@@ -263,7 +258,6 @@ def find(
     Return the manifest of a publication's set; None if there is no complete set.
 
     Args:
-        artifacts: The bucket.
         use_case, as_of, scored_at: As the rows of the history have them.
 
     Raises:
@@ -419,8 +413,6 @@ def remove_old(
     Generations are deleted for good: a bucket with versioning would keep them on.
 
     Args:
-        artifacts: The bucket.
-        use_case: Whose sets.
         as_of, published_at: Of the publication that counts now; sets of its date that
             are older were replaced.
         keep_since: Sets of earlier runs are expired.

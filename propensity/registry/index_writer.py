@@ -48,9 +48,6 @@ def publish(
     the index that is pointed to is never older than the last publication.
 
     Args:
-        warehouse: Has the table.
-        artifacts: The bucket.
-        use_case: Whose predictions.
         run_id: Of the run, for the name of the file.
         at: Start of the run, aware and in UTC.
         keeps_previous: Whether the pointer goes on to name the file before.

@@ -116,7 +116,6 @@ def loaded(
     Load a version and verify its bytes by its training record.
 
     Args:
-        registry: Of the use case.
         use_case: Its features must be those of the training.
         metadata: The training record.
         chosen: The use case's own parameters, by today's settings: with others its
@@ -160,10 +159,7 @@ def loaded_as_trained(
 
     The use case may have other features today: this is for features that were kept.
 
-    Args:
-        registry: Of the use case.
-        metadata: The training record.
-        is_measured, pools: As for ``loaded``.
+    Arguments are those of ``loaded``.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.

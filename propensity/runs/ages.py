@@ -54,11 +54,6 @@ def of(artifacts: Artifacts, use_case: str, *, today: date) -> Mapping[str, int]
     ``champion_age_days`` from the as-of date of the training that made the champion.
     A run that never happened has no age.
 
-    Args:
-        artifacts: The bucket.
-        use_case: Its name.
-        today: The as-of date of the run.
-
     Raises:
         ArtifactError: A pointer or a card is damaged.
     """

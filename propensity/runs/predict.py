@@ -113,7 +113,6 @@ def stage(
     computed again.
 
     Args:
-        model: Scores the users.
         features: Of every user, as ``user_days.features`` gives them.
         log_odds_shift: The season's, to add to their log-odds; None for none.
 
@@ -236,7 +235,6 @@ def score_shift(
     a bound of its own, and must neither stop a publication nor hide broken features.
 
     Args:
-        staged: Its scores.
         causes: What has drifted, for the message.
 
     Raises:

@@ -9,7 +9,6 @@ run of the date writes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -33,17 +32,12 @@ if TYPE_CHECKING:
 _NOTHING = {"sum": 0.0, "low": 0.0, "high": 0.0}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """What has changed since earlier publications, and how far scores moved."""
-
-    watched: Watched
-    score_shift: float | None
-
-
-def publish(run: Run, model: Serving, staged: Staged) -> Published:
+def publish(run: Run, model: Serving, staged: Staged) -> tuple[Watched, float | None]:
     """
     Publish staged scores, and what has changed since earlier publications.
+
+    Returns:
+        What has changed, and how far scores moved; None without an earlier publication.
 
     Raises:
         ScoreShift: They have jumped, and the run is not forced.
@@ -52,7 +46,7 @@ def publish(run: Run, model: Serving, staged: Staged) -> Published:
     score_shift = predict.score_shift(run, staged, causes=watched.messages)
     predict.publish_predictions(run, model, staged)
     drift.publish(run, watched)
-    return Published(watched=watched, score_shift=score_shift)
+    return watched, score_shift
 
 
 def promised(total: Mapping[str, Decimal | float]) -> dict[str, Decimal]:
@@ -78,9 +72,6 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
     replaced, or is about to. Features that no publication names are deleted at last.
 
     Args:
-        run: The run, whose publication is done.
-        model: That scored.
-        staged: Its scores.
         billed_before: Bytes of the run's meter that were billed for others.
     """
     try:

@@ -31,7 +31,6 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
     Write a page for each evaluated week, after all else is published.
 
     Args:
-        run: A run of 03.
         rows: Of ``ma_model_evaluation``; weeks without predictions get no
             page, and neither do days without truths.
 

@@ -45,7 +45,6 @@ def stage(
     Score every user of the lookback into the staging table.
 
     Args:
-        model: Scores the users.
         features: Of every user; read only if the function scores, not BigQuery.
         log_odds_shift: The season's, to add to their log-odds; None for none.
 
@@ -78,7 +77,6 @@ def in_function(
     Score users here into the staging table; nobody on the list is in it at the end.
 
     Args:
-        run, model, log_odds_shift: As of ``stage``.
         features: As of ``stage``. Who was on the list when this began is in none.
 
     Raises:

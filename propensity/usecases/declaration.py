@@ -409,10 +409,7 @@ def _values(table: str, named: Any) -> _Problems:
             )
         same = columns.setdefault(key.lower(), key)
         if same != key:
-            yield (
-                (table, key),
-                _one_column(same, key),
-            )
+            yield (table, key), _one_column(same, key)
 
 
 def _one_column(name: str, other: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -12,18 +11,12 @@ import requests
 from propensity import tables
 from tests.exact import expected_features
 from tests.functions.instances import Instance
-from tests.functions.streaming import DEADLINE_S, Site, emptied, new_site
+from tests.functions.streaming import DEADLINE_S, Site, emptied
+from tests.propensity.runs.compacted import DAY, HOUR, MINUTE, NOW, shared
 from tests.rows import append_rows
 
-NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def shared(emulators) -> Iterator[Site]:
-    """Tables and a bucket that are emptied before each test."""
-    with new_site(emulators) as site:
-        yield site
+# The fixture and the times of all compactions.
+__all__ = ["DAY", "HOUR", "MINUTE", "NOW", "shared"]
 
 
 @pytest.fixture

@@ -322,18 +322,3 @@ class TestAnotherProject:
         assert answer.status_code == 500
         assert answer.json["error"] == "settings"
         assert answer.json["field"] == "PROPENSITY_GA4_DATASET"
-
-
-def test_the_view_has_the_columns_that_are_documented(borrow, daily):
-    """Names, order and types of ``tables.GA_EVENTS``."""
-    place = borrow(daily.ga4_dataset)
-    rows = place.warehouse.client.query_and_wait(
-        f"SELECT * FROM `{place.workplace.dataset}.ga_events` LIMIT 0"
-    )
-    kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
-    columns = [
-        (field.name, kinds.get(field.field_type, field.field_type))
-        for field in rows.schema
-    ]
-
-    assert columns == [(column.name, column.type) for column in tables.GA_EVENTS]

@@ -123,7 +123,8 @@ class TestVersion:
         assert set(answer["objects"]) == FILES
         for name in answer["objects"].values():
             assert place.registry.artifacts.read(name).data
-        for part in ("model", "preprocessor", "measured", "dataset"):
+        assert "0 moved ranks" in row["onnx_note"]
+        for part in ("model", "preprocessor", "measured", "dataset", "onnx", "value"):
             data = place.registry.artifacts.read(row[f"{part}_object"]).data
             assert sha256(data) == row[f"{part}_sha256"]
         card = json.loads(place.registry.artifacts.read(row["card_object"]).data)

@@ -25,8 +25,7 @@ from propensity.errors import RequestError
 from propensity.graphs import sql
 from propensity.learning import season
 from propensity.statements import statement
-from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.predicted import state
+from tests.functions.conftest import TRAINED, Place
 from tests.functions.reproducing import reproduced
 from tests.functions.test_suppression import KEY, suppress
 from tests.propensity.registry.versions import overwrite
@@ -158,18 +157,6 @@ class TestScores:
 
 
 class TestGuards:
-    @pytest.mark.long
-    def test_scores_that_jump_are_not_published(self, champion_place):
-        """The shift has the same bound as in the function."""
-        place = champion_place.with_settings(**IN_BIGQUERY)
-        place.run("predictions", TRAINED)
-        before = state(place)
-        strict = place.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0")
-        answer = strict.post("predictions", {"as_of": LATER})
-
-        assert answer.status_code == 409
-        assert state(place) == before
-
     def test_a_graph_with_other_bytes_is_not_imported(self, champion_place):
         """Write access to the bucket is not enough to change what is computed."""
         place = champion_place.with_settings(**IN_BIGQUERY)
@@ -197,20 +184,6 @@ class TestGuards:
         assert answer["users"] == 160
         assert "no graph: of the test" in warning["message"]
         assert line["scored_with"] == "function"
-
-
-class TestTraining:
-    def test_keeps_the_graph_and_its_parity(self, training):
-        """Beside the other files, with its checksum and figures in the record."""
-        place, answer = training
-        row = metadata(place)
-
-        assert row["onnx_object"] == "models/ga4_purchase/0/model.onnx"
-        assert "0 moved ranks" in row["onnx_note"]
-        assert answer["objects"]["model.onnx"] == row["onnx_object"]
-        assert place.registry.artifacts.read_verified(
-            row["onnx_object"], checksum=row["onnx_sha256"]
-        )
 
 
 class TestAnalyst:

@@ -21,6 +21,7 @@ from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import Instance
+from tests.functions.looked_up import ANA, publish
 from tests.functions.streamed import instance
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site
 from tests.rows import append_rows
@@ -180,29 +181,16 @@ class TestTroubledList:
         assert row_counts(site, FORGOTTEN) == NOTHING
 
 
-def publish(site: Site, *users: str) -> None:
-    """Publish a prediction of each user."""
-    at = datetime.now(UTC)
-    rows = [
-        {
-            "use_case": USE_CASE,
-            "user_id": user,
-            "as_of": at.date(),
-            "probability": 0.5,
-            "percentile": 50,
-            "model_version": 0,
-            "scored_at": at,
-        }
-        for user in users
-    ]
-    append_rows(site.warehouse, tables.PREDICTIONS, rows)
+def publish_prediction(site: Site, user: str) -> None:
+    """Publish what is published of ANA, of a user."""
+    publish(site.workplace, [ANA | {"user_id": user}], use_case=USE_CASE)
 
 
 @pytest.fixture(scope="module")
 def get_proba(site, tmp_path_factory) -> Iterator[Instance]:
     """The function, with predictions of two users, one of them suppressed."""
-    site.warehouse.create(tables.PREDICTIONS)
-    publish(site, "user-seen", FORGOTTEN)
+    for user in ("user-seen", FORGOTTEN):
+        publish_prediction(site, user)
     home = tmp_path_factory.mktemp("get_proba")
     with Instance("get_proba", site.environment, home) as started:
         yield started
@@ -231,12 +219,14 @@ class TestLookups:
             for entry in answer.json()["predictions"]
         }
 
-        assert seen == {"user-seen": 0.5, FORGOTTEN: None, "nobody": None}
+        assert seen == {
+            "user-seen": ANA["probability"], FORGOTTEN: None, "nobody": None,
+        }  # fmt: skip
 
     def test_forget_an_answer_that_was_cached(self, site, get_proba):
         """The list is read before the cache."""
         user = f"u{uuid.uuid4().hex[:6]}"
-        publish(site, user)
+        publish_prediction(site, user)
 
         def status() -> int:
             reply = requests.get(get_proba.url, {"user_id": user}, timeout=60)

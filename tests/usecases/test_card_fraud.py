@@ -2,20 +2,18 @@
 Card fraud, specified: which truth counts, and what reaches a training row.
 
 Rows are written as the stream writes them, and the use case's statement is run on them
-by the emulator. Then the same on any rows: the statement is what plain Python says.
+by the emulator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
@@ -214,83 +212,6 @@ class TestRow:
             weights = [row["weight"] for row in others if row["label"] == label]
             assert sum(weights) == pytest.approx(count)
         assert set(log.rows(maximum_rows=120)) == {row["event_id"] for row in rows}
-
-
-@st.composite
-def histories(draw: Any) -> tuple[list[Row], list[Row]]:
-    """Draw a few events, scored up to three times, and truths about them."""
-    days = st.sampled_from([0.0, 1.0, 12.5, 13.0, 19.9, 20.0, 21.0])
-    ids = st.sampled_from("abcd")
-    scored = [
-        inference(event_id, START + day * DAY, scored_at=START + (day + late) * DAY)
-        for event_id, day, late in draw(
-            st.lists(st.tuples(ids, days, st.sampled_from([0.0, 1.0, 9.0])), max_size=6)
-        )
-    ]
-    truths = [
-        truth(event_id, START + day * DAY, label, received_at=START + 30 * DAY,
-              received_on=(START + 30 * DAY).date())
-        for event_id, day, label in draw(
-            st.lists(st.tuples(ids, days, st.integers(0, 1)), max_size=10)
-        )
-    ]  # fmt: skip
-    return scored, truths
-
-
-def together(histories: Iterable[tuple[list[Row], list[Row]]]) -> tuple[list[Row], ...]:
-    """Return several histories as one; each has events of its own."""
-    both: tuple[list[Row], ...] = ([], [])
-    for number, history in enumerate(histories):
-        for rows, more in zip(both, history, strict=True):
-            for row in more:
-                own = {"event_id": f"{number}/{row['event_id']}"}
-                if "inference_id" in row:
-                    own["inference_id"] = f"{number}/{row['inference_id']}"
-                rows.append({**row, **own})
-    return both
-
-
-def plainly(scored: Iterable[Row], truths: Iterable[Row]) -> dict[str, tuple]:
-    """Return state, label and conflict by event, as a person would say them."""
-    states: dict[str, tuple] = {}
-    first: dict[str, Row] = {}
-    for row in scored:
-        if row["event_time"] >= MIDNIGHT or row["scored_on"] > AS_OF:
-            continue
-        key = (row["scored_at"], row["inference_id"])
-        best = first.get(row["event_id"])
-        if best is None or key < (best["scored_at"], best["inference_id"]):
-            first[row["event_id"]] = row
-    for event_id, row in first.items():
-        known = [
-            (row["truth_time"], row["label"])
-            for row in truths
-            if row["event_id"] == event_id and row["truth_time"] < MIDNIGHT
-        ]
-        if known:
-            label, labels = max(known)[1], {label for _, label in known}
-            states[event_id] = ("known", label, len(labels) == 2)
-        elif row["event_time"] + DELAY * DAY <= MIDNIGHT:
-            states[event_id] = ("unknown", None, False)
-        else:
-            states[event_id] = ("pending", None, False)
-    return states
-
-
-class TestJoin:
-    @given(st.lists(histories(), min_size=8, max_size=8))
-    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-    def test_is_what_plain_python_says(self, log, drawn):
-        """Of any events and truths, in any order, with repeats and contradictions."""
-        scored, truths = together(drawn)
-        log.clear()
-        log.add(*scored, *truths)
-
-        states = {
-            key: (row["state"], row["label"], row["is_conflicting"])
-            for key, row in log.rows().items()
-        }
-        assert states == plainly(scored, truths)
 
 
 class TestUseCase:

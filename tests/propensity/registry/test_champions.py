@@ -35,12 +35,8 @@ from tests.propensity.registry.versions import (
     overwrite,
     pin,
     promote,
-    registry,
     roll_back,
 )
-
-# Fixtures.
-__all__ = ["registry"]
 
 
 @cache
@@ -166,15 +162,6 @@ class TestChampion:
 
 
 class TestPromotionByHand:
-    def test_takes_the_place_of_whatever_serves(self, registry):
-        """It is compared with nothing, and raises the epoch by one."""
-        promoted = [promote(registry, version) for version in (4, 2, 7)]
-
-        assert [champion.version for champion in promoted] == [4, 2, 7]
-        assert [champion.epoch for champion in promoted] == [0, 1, 2]
-        assert [champion.previous for champion in promoted] == [None, 4, 2]
-        assert promoted[-1].earlier == (2, 4)
-
     def test_remembers_only_so_many(self, registry):
         """The pointer stays small."""
         for version in range(EARLIER + 3):
@@ -322,31 +309,6 @@ class TestEpochs:
             if epoch is not None and action != "challenge":
                 with pytest.raises(OldEpoch):
                     self.command(registry, action, version, epoch)
-
-    @settings(max_examples=10, deadline=None)
-    @given(
-        commands=st.lists(
-            st.tuples(st.sampled_from(["promote", "pin"]), VERSIONS),
-            min_size=1,
-            max_size=6,
-        ),
-        data=st.data(),
-    )
-    def test_of_commands_decide_and_not_their_order(self, emulators, commands, data):
-        """The same messages in two orders, some of them twice, leave the same version
-        champion, at the same epoch."""
-        numbered = [(*command, 10 * place) for place, command in enumerate(commands, 1)]
-        ends = []
-        for _ in range(2):
-            registry = Registry(self.bucket(emulators), f"u{uuid.uuid4().hex[:10]}")
-            promote(registry, 0)
-            repeated = numbered + data.draw(st.lists(st.sampled_from(numbered)))
-            for action, version, epoch in data.draw(st.permutations(repeated)):
-                with contextlib.suppress(OldEpoch):
-                    self.command(registry, action, version, epoch)
-            ends.append((registry.champion().version, registry.champion().epoch))
-
-        assert ends == [(numbered[-1][1], numbered[-1][2])] * 2
 
     def bucket(self, emulators) -> Artifacts:
         """A bucket for all examples: each has a use case of its own."""

@@ -37,18 +37,12 @@ from tests.propensity.registry.serving import (
     TTL_S,
     USE_CASE,
     after_a_while,
-    hasty,
     labels_of,
-    place,
     probabilities,
     settled,
-    shared,
 )
 from tests.propensity.registry.versions import at_once
 from tests.proxy import Asked
-
-# Fixtures.
-__all__ = ["hasty", "place", "shared"]
 
 
 class TestRecorded:

@@ -17,17 +17,11 @@ from tests.propensity.registry.serving import (
     TTL_S,
     USE_CASE,
     after_a_while,
-    hasty,
     labels_of,
-    place,
     settled,
-    shared,
 )
 from tests.propensity.registry.versions import at_once
 from tests.proxy import Asked
-
-# Fixtures.
-__all__ = ["hasty", "place", "shared"]
 
 
 class TestShadow:

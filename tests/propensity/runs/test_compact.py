@@ -30,14 +30,8 @@ from tests.propensity.runs.compacted import (
     MINUTE,
     NAMES,
     NOW,
-    empty,
     expected,
-    shared,
-    story,
 )
-
-# Fixtures.
-__all__ = ["empty", "shared", "story"]
 
 
 class TestUsers:

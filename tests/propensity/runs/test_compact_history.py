@@ -29,17 +29,12 @@ from tests.propensity.runs.compacted import (
     PROPERTY,
     cents,
     days,
-    empty,
     expected,
     of,
     of_users,
-    shared,
 )
 
 pytestmark = pytest.mark.runs
-
-# Fixtures.
-__all__ = ["empty", "shared"]
 
 # A lease outlives a run that died; the next run may begin then.
 LEASE = timedelta(minutes=66)

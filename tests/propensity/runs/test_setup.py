@@ -24,8 +24,8 @@ DAY = date(2026, 3, 2)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the tables of a deployment are like."""
+class Options:
+    """Which tables of a deployment expire, and which ask for a filter."""
 
     kept: Mapping[str, float]
     asking: Set[str]
@@ -50,17 +50,17 @@ class Deployment:
         place = f"{settings.project}.{settings.dataset}"
         return self.warehouse.client.get_table(f"{place}.{name}")
 
-    def found(self) -> Found:
+    def options(self) -> Options:
         """Return the days of tables whose rows expire, and which ask for a filter."""
         kept, asking = {}, set()
-        for one in (self.table(table.name) for table in tables.TABLES):
-            partitioning = one.time_partitioning
+        for table in (self.table(known.name) for known in tables.TABLES):
+            partitioning = table.time_partitioning
             if partitioning and partitioning.expiration_ms:
                 days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
-                kept[one.table_id] = days
-            if one.require_partition_filter:
-                asking.add(one.table_id)
-        return Found(kept, asking)
+                kept[table.table_id] = days
+            if table.require_partition_filter:
+                asking.add(table.table_id)
+        return Options(kept, asking)
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,9 @@ def deployment(module_workplace) -> Iterator[Deployment]:
 @pytest.fixture(scope="module")
 def again(deployment) -> SimpleNamespace:
     """Two more set-ups: with another setting, and over tables of an earlier version."""
-    first = deployment.found()
+    first = deployment.options()
     deployment.set_up(PROPENSITY_RETENTION_DAYS="stream_events=400")
-    longer = deployment.found()
+    longer = deployment.options()
     statements = [
         "INSERT INTO ma_model_evaluation (use_case, week, model_version) "
         "VALUES ('ga4_purchase', DATE '2026-03-02', 1)",
@@ -103,9 +103,9 @@ def again(deployment) -> SimpleNamespace:
     ]
     for statement in statements:
         deployment.warehouse.execute(statement)
-    broken = deployment.found()
+    broken = deployment.options()
     deployment.set_up()
-    every = [first, longer, broken, deployment.found()]
+    every = [first, longer, broken, deployment.options()]
     return SimpleNamespace(
         deployment=deployment,
         kept=[every[n].kept for n in (0, 1, 3)],

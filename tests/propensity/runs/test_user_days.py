@@ -35,10 +35,7 @@ from tests.propensity.runs.summed import (
     KEY,
     USE_CASE,
     Site,
-    make_site,
     of_day,
-    site,
-    strict,
     strictly,
     weeks,
 )
@@ -46,36 +43,8 @@ from tests.shop import DAY, WEEK, event
 
 pytestmark = pytest.mark.runs
 
-# Fixtures.
-__all__ = ["make_site", "site", "strict"]
-
 
 class TestFeatures:
-    @pytest.mark.long
-    def test_read_nothing_again_where_nothing_changed(self, site):
-        """The second run of a date sums up no day."""
-        site.incremental()
-        features, days_read = site.incremental()
-
-        assert (features, days_read) == (site.full(), 0)
-
-    @pytest.mark.long
-    def test_have_what_came_late_and_what_was_rewritten(self, site):
-        """A day that was written anew is summed up anew, with as many rows as before
-        or more, however old; and one that is gone is left out."""
-        site.incremental()
-        old, late = AS_OF - 42 * DAY, AS_OF - DAY
-        site.load([*of_day(old, 2), *of_day(late, 1), event("late", late)])
-        site.export(
-            "UPDATE {ga4}.events_20260315 SET event_name = 'view_item' WHERE TRUE"
-        )
-        site.export("DROP TABLE {ga4}.events_20260311")
-        features, days_read = site.incremental()
-
-        assert features == site.full()
-        assert "late" in features
-        assert days_read == 2
-
     @pytest.mark.long
     def test_are_summed_up_anew_in_another_month(self, site):
         """The first run of a month reads all days, and the second none."""
@@ -93,18 +62,6 @@ class TestFeatures:
         features, _ = site.incremental(AS_OF - 3 * DAY)
 
         assert features == site.full(AS_OF - 3 * DAY)
-
-    @pytest.mark.long
-    def test_of_a_property_far_from_utc_are_the_same(self, make_site):
-        """A UTC day is in the tables of two local days, of which one is new."""
-        since = AS_OF - 4 * DAY
-        site = make_site(weeks(since, AS_OF - 2 * DAY, step=1, zone=-11))
-        site.incremental(AS_OF - 2 * DAY)
-        site.load(weeks(AS_OF - 2 * DAY, AS_OF, step=1, zone=-11))
-        features, days_read = site.incremental()
-
-        assert features == site.full()
-        assert days_read == 2
 
 
 class TestDefinition:
@@ -263,17 +220,6 @@ class TestFullRuns:
 
 
 class TestDeployments:
-    @pytest.mark.long
-    def test_may_turn_it_off(self, make_site):
-        """Then the export is read, and nothing is kept of it."""
-        site = make_site(
-            of_day(AS_OF - DAY, 1), PROPENSITY_INCREMENTAL_FEATURES="false"
-        )
-        features, days_read = site.incremental()
-
-        assert (features, days_read) == (site.full(), None)
-        assert site.rows("SELECT * FROM export_user_days") == []
-
     def test_without_the_table_read_the_export(self, make_site, capfd):
         """An older deployment, whose set-up has not run since: the log says so."""
         site = make_site(of_day(AS_OF - DAY, 2))

@@ -394,22 +394,6 @@ class TestTraining:
         assert max(as_ofs) == AS_OF - 10 * DAY
         assert rows == len(place.training(*as_ofs))
 
-    def test_describes_its_data(self, trained):
-        """The report shows a histogram of every number, correlations and importance."""
-        place, row = trained
-        page = place.artifacts.read(row["report_object"]).data.decode()
-        numbers = [name for name, kind in USE_CASE.features.items() if kind == "number"]
-        titles = re.findall(r"<title>(.*?)</title>", page)
-        headings = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page)
-
-        for name in numbers:
-            assert any(name in title for title in titles), name
-        assert "Rank correlations of the numeric features" in titles
-        assert {"What it looks at", "Correlations"} <= set(headings)
-        assert {entry["feature"] for entry in json.loads(row["importance"])} == set(
-            USE_CASE.features
-        )
-
 
 class TestPredictions:
     def test_are_of_the_week_s_new_players(self, trained):
