@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -32,115 +32,93 @@ class Clockwork(asyncio.SelectorEventLoop):
 LINGER_S = 30.0
 
 
-def run_by(scenario: Callable[[Clockwork], Coroutine[object, object, None]]) -> None:
-    with asyncio.Runner(loop_factory=Clockwork) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, Clockwork)
-        runner.run(scenario(loop))
+@pytest.fixture
+def loop() -> Clockwork:
+    return Clockwork()
 
 
 class TestLinger:
-    def test_waits_for_more(self):
+    async def test_waits_for_more(self, loop):
         """Items of several moments are one group, once the first has waited so long."""
+        table = Table(linger_s=LINGER_S)
+        tasks = []
+        for item in range(5):
+            tasks.append(table.submit(item))
+            await loop.wait(5)
+        await loop.wait(4.9)
+        assert table.begun == []
+        await loop.wait(0.1)
 
-        async def scenario(loop: Clockwork) -> None:
-            table = Table(linger_s=LINGER_S)
-            tasks = []
-            for item in range(5):
-                tasks.append(table.submit(item))
-                await loop.wait(5)
-            await loop.wait(4.9)
-            assert table.begun == []
-            await loop.wait(0.1)
+        assert table.begun == [[0, 1, 2, 3, 4]]
+        await asyncio.gather(*tasks)
 
-            assert table.begun == [[0, 1, 2, 3, 4]]
-            await asyncio.gather(*tasks)
-
-        run_by(scenario)
-
-    def test_is_of_every_group(self):
+    async def test_is_of_every_group(self, loop):
         """What comes after a group waits as long as that did."""
+        table = Table(linger_s=LINGER_S)
+        first = table.submit("first")
+        await loop.wait(LINGER_S)
+        second = table.submit("second")
+        await loop.wait(LINGER_S - 1)
+        assert table.begun == [["first"]]
+        await loop.wait(1)
 
-        async def scenario(loop: Clockwork) -> None:
-            table = Table(linger_s=LINGER_S)
-            first = table.submit("first")
-            await loop.wait(LINGER_S)
-            second = table.submit("second")
-            await loop.wait(LINGER_S - 1)
-            assert table.begun == [["first"]]
-            await loop.wait(1)
-
-            assert table.begun == [["first"], ["second"]]
-            await asyncio.gather(first, second)
-
-        run_by(scenario)
+        assert table.begun == [["first"], ["second"]]
+        await asyncio.gather(first, second)
 
     @pytest.mark.parametrize(
         ("sizes", "bounds"), [([1, 1, 1], {"items": 3}), ([500, 500], {})]
     )
-    def test_does_not_wait_when_full(self, sizes, bounds):
+    async def test_does_not_wait_when_full(self, loop, sizes, bounds):
         """As many items, or as many bytes, as a group may hold go at once; the one
         that is left waits for company."""
+        table = Table(linger_s=LINGER_S, **bounds)
+        tasks = [table.submit(place, size) for place, size in enumerate(sizes)]
+        rest = table.submit("rest")
+        await settle()
 
-        async def scenario(loop: Clockwork) -> None:
-            table = Table(linger_s=LINGER_S, **bounds)
-            tasks = [table.submit(place, size) for place, size in enumerate(sizes)]
-            rest = table.submit("rest")
-            await settle()
+        assert table.begun == [[*range(len(sizes))]]
+        assert table.commit.waiting == 1
+        await loop.wait(LINGER_S)
+        assert table.begun[1:] == [["rest"]]
+        await asyncio.gather(*tasks, rest)
 
-            assert table.begun == [[*range(len(sizes))]]
-            assert table.commit.waiting == 1
-            await loop.wait(LINGER_S)
-            assert table.begun[1:] == [["rest"]]
-            await asyncio.gather(*tasks, rest)
-
-        run_by(scenario)
-
-    def test_counts_from_the_first_item(self):
+    async def test_counts_from_the_first_item(self, loop):
         """Whoever waited for a writer that long need not wait again."""
+        table = Table(is_held=True, linger_s=LINGER_S)
+        first = table.submit("first")
+        await loop.wait(LINGER_S)
+        second = table.submit("second")
+        await loop.wait(LINGER_S)
+        assert table.begun == [["first"]]
+        table.end()
+        await settle()
 
-        async def scenario(loop: Clockwork) -> None:
-            table = Table(is_held=True, linger_s=LINGER_S)
-            first = table.submit("first")
-            await loop.wait(LINGER_S)
-            second = table.submit("second")
-            await loop.wait(LINGER_S)
-            assert table.begun == [["first"]]
-            table.end()
-            await settle()
+        assert table.begun == [["first"], ["second"]]
+        table.end()
+        await asyncio.gather(first, second)
 
-            assert table.begun == [["first"], ["second"]]
-            table.end()
-            await asyncio.gather(first, second)
-
-        run_by(scenario)
-
-    def test_of_steady_groups_is_for_as_many_as_came_last(self):
+    async def test_of_steady_groups_is_for_as_many_as_came_last(self, loop):
         """A lone caller waits for nobody. After a group of two the next waits for two,
         and after one that only one came for, for one."""
+        table = Table(linger_s=LINGER_S, is_steady=True)
+        tasks = [table.submit(0)]
+        await settle()
+        assert table.begun == [[0]]
+        tasks += [table.submit(1), table.submit(2)]
+        await settle()
+        tasks.append(table.submit(3))
+        await loop.wait(1)
+        assert table.begun[1:] == [[1, 2]]
+        tasks.append(table.submit(4))
+        await settle()
+        assert table.begun[2:] == [[3, 4]]
+        tasks.append(table.submit(5))
+        await loop.wait(LINGER_S)
+        tasks.append(table.submit(6))
+        await settle()
 
-        async def scenario(loop: Clockwork) -> None:
-            table = Table(linger_s=LINGER_S, is_steady=True)
-            tasks = [table.submit(0)]
-            await settle()
-            assert table.begun == [[0]]
-            tasks += [table.submit(1), table.submit(2)]
-            await settle()
-            tasks.append(table.submit(3))
-            await loop.wait(1)
-            assert table.begun[1:] == [[1, 2]]
-            tasks.append(table.submit(4))
-            await settle()
-            assert table.begun[2:] == [[3, 4]]
-            tasks.append(table.submit(5))
-            await loop.wait(LINGER_S)
-            tasks.append(table.submit(6))
-            await settle()
-
-            assert table.begun[3:] == [[5], [6]]
-            await asyncio.gather(*tasks)
-
-        run_by(scenario)
+        assert table.begun[3:] == [[5], [6]]
+        await asyncio.gather(*tasks)
 
 
 class Story:
