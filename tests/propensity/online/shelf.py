@@ -6,11 +6,14 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
+from typing import Any
 
+from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError
 from propensity.online import lookup
-from propensity.online.lookup import Lookups, Prediction, Reading, Source
+from propensity.online.lookup import Lookups, Prediction, Reading
 from propensity.settings import Settings
 
 TODAY = date(2026, 3, 1)
@@ -25,7 +28,7 @@ def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):
 class Shelf:
     """A source in memory."""
 
-    def __init__(self, *user_ids: str, is_held: bool = False) -> None:
+    def __init__(self, *user_ids: str, is_held: bool) -> None:
         self.rows = {user_id: prediction(user_id) for user_id in user_ids}
         self.reads: list[tuple[str, ...]] = []
         self.failure: PropensityError | None = None
@@ -53,10 +56,15 @@ class Shelf:
         return Reading([self.rows[name] for name in user_ids if name in self.rows])
 
 
-def opened(source: Source, settings: Settings = SETTINGS, **how) -> Lookups:
-    """Lookups with threads of their own, as the function opens them."""
+def open_shelf(
+    *user_ids: str, is_held: bool = False, clock: Clock = SYSTEM, **changed: Any
+) -> tuple[Shelf, Lookups]:
+    """A shelf, and lookups of it with threads of their own, as the function opens them;
+    some settings may be changed."""
+    shelf = Shelf(*user_ids, is_held=is_held)
     threads = ThreadPoolExecutor(lookup.CONCURRENT_QUERIES)
-    return Lookups(source, settings, threads=threads, **how)
+    settings = replace(SETTINGS, **changed)
+    return shelf, Lookups(shelf, settings, threads=threads, clock=clock)
 
 
 async def until(shelf: Shelf, reads: int) -> None:

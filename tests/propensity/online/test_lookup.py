@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -25,11 +24,9 @@ from propensity.online import lookup
 from propensity.online.question import Question, read_question
 from tests.clocks import ManualClock
 from tests.propensity.online.shelf import (
-    SETTINGS,
     TODAY,
-    Shelf,
     names,
-    opened,
+    open_shelf,
     prediction,
     until,
 )
@@ -41,8 +38,7 @@ class TestCoalescing:
     async def test_reads_all_who_arrive_together_at_once(self):
         """Fifty requests of one moment are one read."""
         users = names(50)
-        shelf = Shelf(*users)
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf(*users)
         answers = await asyncio.gather(*(lookups.find("c", [u]) for u in users))
 
         assert [answer[u] for u, answer in zip(users, answers, strict=True)] == [
@@ -52,8 +48,7 @@ class TestCoalescing:
 
     async def test_reads_a_user_whom_many_ask_for_once(self):
         """Requests for a user who is being read wait for that read."""
-        shelf = Shelf("u", is_held=True)
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf("u", is_held=True)
         first = asyncio.create_task(lookups.find("c", ["u"]))
         await until(shelf, 1)
         others = [asyncio.create_task(lookups.find("c", ["u"])) for _ in range(99)]
@@ -66,8 +61,7 @@ class TestCoalescing:
 
     async def test_puts_whoever_waits_into_the_next_read(self):
         """With all queries under way, what arrives is read together after them."""
-        shelf = Shelf(is_held=True)
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf(is_held=True)
         tasks = []
         for number in range(lookup.CONCURRENT_QUERIES):
             tasks.append(asyncio.create_task(lookups.find("c", [f"first.{number}"])))
@@ -83,16 +77,14 @@ class TestCoalescing:
 
     async def test_reads_a_thousand_users_at_most_at_a_time(self):
         """More than fit into one read are spread over several."""
-        shelf = Shelf()
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf()
         await asyncio.gather(*(lookups.find("c", [u]) for u in names(2_500)))
 
         assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
 
     async def test_never_splits_a_request(self):
         """A request for a thousand users is one read, whoever else waits."""
-        shelf = Shelf()
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf()
         await asyncio.gather(
             lookups.find("c", ["alone"]), lookups.find("c", names(1_000))
         )
@@ -101,8 +93,7 @@ class TestCoalescing:
 
     async def test_keeps_use_cases_apart(self):
         """A read is of one use case, and so is a cached answer."""
-        shelf = Shelf("u")
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf("u")
         await asyncio.gather(lookups.find("a", ["u"]), lookups.find("b", ["u"]))
         await lookups.find("c", ["u"])
 
@@ -110,8 +101,7 @@ class TestCoalescing:
 
     async def test_asks_only_for_those_who_are_not_known(self):
         """Of a list, the cached are answered from the cache and the rest are read."""
-        shelf = Shelf("a", "b")
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf("a", "b")
         await lookups.find("c", ["a"])
         answer = await lookups.find("c", ["a", "b", "nobody", "b"])
 
@@ -122,9 +112,8 @@ class TestCoalescing:
 class TestFailures:
     async def test_fail_only_those_who_wait_for_them(self):
         """A failed read is told to those who wait for it; all others do not notice."""
-        shelf = Shelf("a", "b", is_held=True)
+        shelf, lookups = open_shelf("a", "b", is_held=True)
         shelf.failure = MissingTable("gone")
-        lookups = opened(shelf)
         failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
         await until(shelf, 1)
         shelf.failure = None
@@ -138,9 +127,8 @@ class TestFailures:
 
     async def test_are_not_cached(self):
         """The next request after a failure reads again."""
-        shelf = Shelf("u")
+        shelf, lookups = open_shelf("u")
         shelf.failure = Unavailable("down")
-        lookups = opened(shelf)
         with pytest.raises(Unavailable):
             await lookups.find("c", ["u"])
         shelf.failure = None
@@ -149,8 +137,7 @@ class TestFailures:
 
     async def test_of_a_client_that_goes_away_harm_nobody(self):
         """A cancelled request leaves the read to those who still wait for it."""
-        shelf = Shelf("u", is_held=True)
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf("u", is_held=True)
         leaving, staying = (
             asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
         )
@@ -165,9 +152,8 @@ class TestFailures:
 
     async def test_that_nobody_waits_for_any_more_are_silent(self):
         """A read that fails after its only client left disturbs nothing."""
-        shelf = Shelf("u", is_held=True)
+        shelf, lookups = open_shelf("u", is_held=True)
         shelf.failure = Unavailable("down")
-        lookups = opened(shelf)
         complaints = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: complaints.append(context)
@@ -186,8 +172,7 @@ class TestFailures:
 
     async def test_include_a_read_that_takes_too_long(self):
         """Nobody waits longer than the time limit; what is read late is still kept."""
-        shelf = Shelf("u", is_held=True)
-        lookups = opened(shelf, replace(SETTINGS, lookup_timeout_s=1))
+        shelf, lookups = open_shelf("u", is_held=True, lookup_timeout_s=1)
         with pytest.raises(Unavailable, match="within 1 s"):
             await lookups.find("c", ["u"])
         shelf.release()
@@ -197,8 +182,7 @@ class TestFailures:
 
     async def test_come_at_once_when_too_many_wait(self):
         """Beyond a bound of waiting users a request is refused, to be tried again."""
-        shelf = Shelf(is_held=True)
-        lookups = opened(shelf)
+        shelf, lookups = open_shelf(is_held=True)
         waiting = [
             asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
             for group in range(lookup.MAXIMUM_WAITING_USERS // 1_000)
@@ -215,8 +199,8 @@ class TestCache:
     @pytest.mark.parametrize("user_id", ["known", "nobody"])
     async def test_answers_until_its_time_is_over(self, user_id):
         """Known and unknown users alike are read once in the time to live."""
-        shelf, clock = Shelf("known"), ManualClock()
-        lookups = opened(shelf, clock=clock)
+        clock = ManualClock()
+        shelf, lookups = open_shelf("known", clock=clock)
         await lookups.find("c", [user_id])
         clock.advance(299)
         await lookups.find("c", [user_id])
@@ -228,8 +212,8 @@ class TestCache:
 
     async def test_counts_age_from_the_beginning_of_the_read(self):
         """A slow read is as old as its query, not as its answer."""
-        shelf, clock = Shelf("u", is_held=True), ManualClock()
-        lookups = opened(shelf, clock=clock)
+        clock = ManualClock()
+        shelf, lookups = open_shelf("u", is_held=True, clock=clock)
         first = asyncio.create_task(lookups.find("c", ["u"]))
         await until(shelf, 1)
         clock.advance(200)
@@ -255,8 +239,7 @@ class TestCache:
     )
     async def test_can_be_off(self, off):
         """Without a cache every request reads, and those of one moment still share."""
-        shelf = Shelf("u")
-        lookups = opened(shelf, replace(SETTINGS, **off))
+        shelf, lookups = open_shelf("u", **off)
         await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
         await lookups.find("c", ["u"])
 
@@ -285,7 +268,7 @@ class TestRendered:
     async def test_ages_while_it_is_cached(self):
         """Whether it is stale is decided by the day of the request, not of the read:
         once older than the days that are set, and not on the last."""
-        lookups = opened(Shelf("u"))
+        _, lookups = open_shelf("u")
         question = Question(["u"], use_case=None, is_single=True)
         days = [TODAY + age * DAY for age in (0, 8, 9)]
         answers = [await lookups.answer(question, today=day) for day in days]
