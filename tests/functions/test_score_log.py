@@ -14,7 +14,6 @@ from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc
 import pytest
 import requests
 
@@ -215,19 +214,6 @@ class TestRefuses:
 
 
 class TestLog:
-    def test_holds_up_no_answer(self, site, instance, writes, event_id):
-        """While the table takes nothing requests are answered, and logged later."""
-        writes.rule = lambda _: grpc.StatusCode.UNAVAILABLE
-        rows = transactions(30, seed=10)
-        ids = [f"{event_id}-{place}" for place in range(30)]
-
-        for row, name in zip(rows, ids, strict=True):
-            ask(instance, flat(row, transaction_id=name))
-        writes.rule = lambda _: None
-
-        written = logged(site, *ids, rows=60)
-        assert {row["event_id"] for row in written} == set(ids)
-
     def test_is_whole_after_a_stop(self, site, every, writes, tmp_path):
         """After SIGTERM the function logs everything that it answered before it ends,
         also where the table is slow."""

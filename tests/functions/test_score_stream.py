@@ -18,7 +18,6 @@ import grpc
 import pytest
 
 from offline import load_model
-from propensity.registry.versions import Registry
 from tests.events import bet, registration, written
 from tests.functions.instances import ENVELOPES, Instance, behind_writes
 from tests.functions.outages import WriteProxy, beyond_the_limit
@@ -293,77 +292,3 @@ class TestInTrouble:
         assert refused.status_code == 500
         eventually(lambda: instance.post(events[1]).status_code == 200, "it is there")
         assert len({row["inference_id"] for row in logged(site, user)}) == 1
-
-    def test_goes_on_with_its_champion_while_a_new_one_is_corrupt(
-        self, site, instance, user
-    ):
-        """A version whose bytes are not those recorded takes nobody's place."""
-        events = first_day(user)
-        store(site, events)
-        instance.post(events[1])
-        registry = Registry(site.artifacts, USE_CASE)
-        champion = registry.champion()
-        [row] = site.rows("SELECT * FROM ma_model_training_metadata LIMIT 1")
-        version = registry.claim(run_id="corrupt", at=datetime.now(UTC))
-        corrupt = registry.publish(
-            version, {"model.joblib": (b"not a model", "application/octet-stream")}
-        )
-        site.warehouse.execute(
-            "INSERT INTO ma_model_training_metadata "
-            "SELECT * REPLACE (@version AS model_version, @model AS model_object) "
-            "FROM ma_model_training_metadata WHERE model_version = 0",
-            {"version": version, "model": corrupt.objects["model.joblib"]},
-        )
-        checked = {"model_sha256": row["model_sha256"], "at": datetime.now(UTC)}
-        registry.promote(version, **checked, instead_of=champion.version)
-        try:
-            eventually(
-                lambda: (
-                    instance.post(events[1]).status_code != 200
-                    or "is refused as champion" in instance.log()
-                ),
-                "the pointer is read again",
-            )
-            statuses = {instance.post(events[1]).status_code for _ in range(5)}
-        finally:
-            registry.promote(champion.version, **checked, instead_of=version)
-
-        assert statuses == {200}
-        rows = logged(site, user)
-        assert {row["model_version"] for row in rows} == {champion.version}
-        assert len(rows) > 6
-
-
-@pytest.mark.long
-class TestWithoutChampion:
-    def test_acknowledges_and_counts(self, emulators, tmp_path, user):
-        """
-        Nothing is scored, nothing waits; once a model is promoted, scores come.
-
-        No instance has to be started again for it.
-        """
-        with (
-            new_site(emulators, **SETTINGS) as site,
-            Instance("score_stream", site.environment, tmp_path) as instance,
-        ):
-            events = first_day(user)
-            store(site, events)
-
-            answers = instance.post_all(events)
-            before = logged(site, user)
-            promote_shipped(site)
-            eventually(
-                lambda: instance.post(events[1]) and logged(site, user), "it is scored"
-            )
-
-            def counted() -> int:
-                lines = [
-                    line for line in instance.lines() if line["message"] == "counts"
-                ]
-                return sum(line.get("no_champion", 0) for line in lines)
-
-            eventually(lambda: counted() >= 3, "it is counted")
-
-        assert {answer.status_code for answer in answers} == {200}
-        assert before == []
-        assert user not in instance.log()

@@ -181,18 +181,6 @@ class TestInTrouble:
         assert {answer.status_code for answer in answers} == {503}
         assert_exact(troubled.site, bets(user, 8))
 
-    def test_shares_slow_appends(self, troubled, user):
-        """What arrives while appends are under way waits, and goes together."""
-        troubled.writes.rule = lambda _: time.sleep(0.2)
-        before = len(troubled.writes.appended)
-
-        statuses = troubled.deliver(bets(user, 200), threads=64)
-
-        assert all(200 in each for each in statuses)
-        sizes = [append.rows.num_rows for append in troubled.writes.appended[before:]]
-        assert len(sizes) < 60
-        assert_exact(troubled.site, bets(user, 200))
-
     def test_gives_up_an_append_that_is_not_answered(self, troubled, user):
         """A service that does not answer has failed: waiting requests are answered
         503."""

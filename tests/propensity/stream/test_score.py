@@ -18,7 +18,7 @@ from propensity.stream.consumers import Edges
 from propensity.stream.score import ScoreStream
 from propensity.waiting.threads import THREADS
 from tests.clocks import ManualClock
-from tests.events import DEPLOYED, NOW, RULES, transaction, written
+from tests.events import DEPLOYED, NOW, RULES, bet, enriched_card, written
 
 
 class Log:
@@ -41,26 +41,46 @@ class Log:
         """Find no champion."""
 
 
+def stream_of(log: Log) -> ScoreStream:
+    """The consumer, where nothing has ever served."""
+    settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
+    edges: Any = {"warehouse": SimpleNamespace(settings=settings), "artifacts": log}
+    edges |= {"appends": log, "bus": log, "catalogue": DEPLOYED, "threads": THREADS}
+    clock = ManualClock(NOW + timedelta(minutes=1))
+    return ScoreStream(Edges(**edges, settings=settings, rules=RULES, clock=clock))
+
+
+def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
+    """The fields of the one line that the consumer logs of its counts."""
+    consumer.counts.write()
+    [line] = capsys.readouterr().out.splitlines()
+    return json.loads(line)
+
+
 async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     """Defect: events without a score were counted at each delivery of a group that
     could not be stored, and those of suppressed users likewise."""
     log = Log(failures=2)
-    settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
-    edges: Any = {"warehouse": SimpleNamespace(settings=settings), "artifacts": log}
-    edges |= {"appends": log, "bus": log, "catalogue": DEPLOYED, "threads": THREADS}
-    event = transaction(use_case="card_fraud", event_type="card_transaction")
-    message = Message(written(event | {"event_id": "t", "user_id": "t"}), "1")
-
-    rules = {"settings": settings, "rules": RULES}
-    clock = ManualClock(NOW + timedelta(minutes=1))
-    consumer = ScoreStream(Edges(**edges, **rules, clock=clock))
+    message = Message(written(enriched_card("t")), "1")
+    consumer = stream_of(log)
     for _ in range(2):
         with pytest.raises(Unavailable):
             await consumer.consume([message])
     await consumer.consume([message])
-    consumer.counts.write()
 
-    [line] = capsys.readouterr().out.splitlines()
-    counted = json.loads(line)
+    counts = counted(consumer, capsys)
     assert log.rows == 1
-    assert (counted["rows_in"], counted["no_champion"], counted["groups"]) == (1, 1, 1)
+    assert (counts["rows_in"], counts["no_champion"], counts["groups"]) == (1, 1, 1)
+
+
+async def test_of_users_while_nothing_serves_say_so(capsys):
+    """Their events are acknowledged, and wait for nothing; none is scored or logged."""
+    log = Log(failures=0)
+    consumer = stream_of(log)
+    refused = await consumer.consume(
+        [Message(written(bet()), str(n)) for n in range(3)]
+    )
+
+    counts = counted(consumer, capsys)
+    assert (refused, log.rows) == ({}, 0)
+    assert (counts["rows_in"], counts["no_champion"], counts["rows_out"]) == (3, 3, 0)
