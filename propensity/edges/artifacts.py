@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from google.api_core import exceptions as api
-from google.auth import exceptions as auth
 from google.cloud.storage import Bucket, Client
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from propensity.edges.bigquery_errors import TRANSPORT
 from propensity.edges.objects import UNCHANGED, Stored, Unchanged
 from propensity.edges.rights import denied
 from propensity.edges.unanswered import unanswered
@@ -183,7 +183,7 @@ class Artifacts:
         return int(blob.generation)
 
     def _conflict(self, name: str) -> Conflict:
-        return Conflict(f"gs://{self._bucket.name}/{name} was written by somebody else")
+        return Conflict(f"{self.uri(name)} was written by somebody else")
 
     def read(self, name: str) -> Stored:
         """
@@ -194,7 +194,7 @@ class Artifacts:
         """
         stored = self.find(name)
         if stored is None:
-            raise ArtifactError(f"gs://{self._bucket.name}/{name} does not exist")
+            raise ArtifactError(f"{self.uri(name)} does not exist")
         return stored
 
     def find(self, name: str) -> Stored | None:
@@ -240,7 +240,7 @@ class Artifacts:
         data = self.read(name).data
         if sha256(data) != checksum:
             raise ArtifactError(
-                f"gs://{self._bucket.name}/{name} is not what was recorded: SHA-256 "
+                f"{self.uri(name)} is not what was recorded: SHA-256 "
                 f"{sha256(data)} instead of {checksum}. It was not loaded"
             )
         return data
@@ -312,7 +312,7 @@ class Artifacts:
             ) from error
         except DataCorruption as error:
             raise ArtifactError(
-                f"the bytes of gs://{self._bucket.name}/{name} are not those of the "
+                f"the bytes of {self.uri(name)} are not those of the "
                 "checksum that Cloud Storage has of them. They were not loaded"
             ) from error
         except (api.Forbidden, api.Unauthorized) as error:
@@ -320,20 +320,11 @@ class Artifacts:
                 error.message,
                 service="Cloud Storage",
                 credentials=getattr(self._bucket.client, "_credentials", None),
-                on=f"gs://{self._bucket.name}/{name}",
+                on=self.uri(name),
             ) from error
         except api.BadRequest as error:
             raise PropensityError(
-                f"Cloud Storage refuses gs://{self._bucket.name}/{name}: "
-                f"{error.message}"
+                f"Cloud Storage refuses {self.uri(name)}: {error.message}"
             ) from error
-        except (
-            api.GoogleAPICallError,
-            api.RetryError,
-            auth.TransportError,
-            auth.RefreshError,
-            requests.exceptions.RequestException,
-            ConnectionError,
-            TimeoutError,
-        ) as error:
+        except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
             raise unanswered("Cloud Storage", error, emulator=self._emulator) from error

@@ -59,7 +59,8 @@ class BigQuery:
         client = bigquery.Client(
             project=settings.project,
             location=settings.location,
-            credentials=_credentials(endpoint),
+            # An emulator asks for none.
+            credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
             client_options={"api_endpoint": endpoint} if endpoint else None,
         )
         return cls(settings, client=client)
@@ -253,8 +254,3 @@ class BigQuery:
     @property
     def _credentials(self) -> Any:
         return getattr(self.client, "_credentials", None)
-
-
-def _credentials(endpoint: str) -> AnonymousCredentials | None:
-    """Return anonymous credentials for an emulator, None for the environment's own."""
-    return AnonymousCredentials() if endpoint else None  # type: ignore[no-untyped-call]

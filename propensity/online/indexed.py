@@ -15,6 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from propensity.edges.log import log
 from propensity.edges.memory import instance_bytes
@@ -44,57 +45,49 @@ MAXIMUM_USE_CASES = 64
 RESERVED_BYTES = 128 * 1024**2
 
 
+@dataclass(eq=False)
 class Blocks:
-    """An index that is not in memory: each lookup reads one range of the file."""
+    """
+    An index that is not in memory: each lookup reads one range of the file.
 
-    def __init__(
-        self,
-        objects: Objects,
-        file: IndexFile,
-        head: Head,
-        *,
-        instead: Source,
-        threads: Executor,
-        is_loading: bool,
-    ) -> None:
-        """
-        Args:
-            objects: The bucket.
-            file: Of the index.
-            head: Its head, which stays in memory.
-            instead: Read where a block cannot be.
-            threads: Read blocks, several at a time.
-            is_loading: Whether the whole file is to take its place.
-        """
-        self.is_loading = is_loading
-        self._objects = objects
-        self._file = file
-        self._head = head
-        self._instead = instead
-        self._threads = threads
+    Attributes:
+        objects: The bucket.
+        file: Of the index.
+        head: Its head, which stays in memory.
+        instead: Read where a block cannot be.
+        threads: Read blocks, several at a time.
+        is_loading: Whether the whole file is to take its place.
+    """
+
+    objects: Objects
+    file: IndexFile
+    head: Head
+    instead: Source
+    threads: Executor
+    is_loading: bool
 
     def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
         """Read each block with one of the users once; see ``Source``."""
-        head = self._head
+        head = self.head
         by_block: dict[int, list[tuple[str, int]]] = defaultdict(list)
         for user_id in user_ids:
             user_hash = hash_of(user_id, key=head.key)
             by_block[head.block_of(user_hash)].append((user_id, user_hash))
         predictions = []
         try:
-            blocks = self._threads.map(self._block, by_block)
+            blocks = self.threads.map(self._block, by_block)
             for users, block in zip(by_block.values(), blocks, strict=True):
                 for user_id, user_hash in users:
                     entry = find_in_block(block, user_hash, head=head)
                     predictions.append(prediction_of(user_id, entry))
         except (PropensityError, DamagedIndex) as error:
-            _warn(use_case, f"a block of {self._file.name} was not read: {error}")
-            return self._instead.read(use_case, user_ids)
+            _warn(use_case, f"a block of {self.file.name} was not read: {error}")
+            return self.instead.read(use_case, user_ids)
         return Reading([prediction for prediction in predictions if prediction])
 
     def _block(self, number: int) -> bytearray:
-        first, end = self._head.offsets[number : number + 2]
-        return self._objects.read(self._file.name, size=end - first, first=first)
+        first, end = self.head.offsets[number : number + 2]
+        return self.objects.read(self.file.name, size=end - first, first=first)
 
 
 def prediction_of(user_id: str, entry: Entry | None) -> Prediction | None:

@@ -206,7 +206,11 @@ class Online:
         log_rows = answers.log_rows(question.use_case, events, scored, ids=ids)
         if suppressed:
             # An instance's identity may be the id of a user on the list.
-            log_rows = [row for row in log_rows if not _is_suppressed(suppressed, row)]
+            log_rows = [
+                row
+                for row in log_rows
+                if not suppressed.covers(row[_USER], row[_USE_CASE])
+            ]
         self.log.add(log_rows)
         self._counts.add(requests=1, scored=len(instances))
         content = answers.answer(
@@ -292,10 +296,6 @@ def _tell(error: PropensityError) -> None:
 _USE_CASE, _USER = map(
     tables.INFERENCE_LOG.arrow_schema().get_field_index, ("use_case", "user_id")
 )
-
-
-def _is_suppressed(suppressed: Suppressed, row: Sequence[Any]) -> bool:
-    return suppressed.covers(row[_USER], row[_USE_CASE])
 
 
 def _check(request: Request) -> None:

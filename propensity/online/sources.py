@@ -65,11 +65,11 @@ class PredictionsTable:
         )
         predictions = [
             Prediction(
-                user_id=row.user_id,
-                probability=row.probability,
-                as_of=row.as_of,
-                percentile=row.percentile,
-                model_version=row.model_version,
+                row.user_id,
+                row.probability,
+                row.as_of,
+                row.percentile,
+                row.model_version,
             )
             for row in rows
         ]

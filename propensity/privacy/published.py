@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propensity import tables
@@ -65,33 +66,25 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
     raise Conflict(f"{OBJECT} is written again and again")
 
 
+@dataclass(repr=False)  # which would show the key
 class PublishedList:
     """
     Reads the list from the bucket, or from the table if that fails.
 
     Without a list nobody could be answered, since any user might be on it.
+
+    Attributes:
+        objects: The bucket.
+        key: Of the hashes.
+        function: In the log.
+        table: Reads the list from BigQuery.
     """
 
-    def __init__(
-        self,
-        objects: Objects,
-        key: str,
-        function: str,
-        *,
-        table: Callable[[], Suppressed],
-    ) -> None:
-        """
-        Args:
-            objects: The bucket.
-            key: Of the hashes.
-            function: In the log.
-            table: Reads the list from BigQuery.
-        """
-        self._objects = objects
-        self._key = key
-        self._function = function
-        self._table = table
-        self._known: tuple[int, Suppressed] | None = None
+    objects: Objects
+    key: str
+    function: str
+    table: Callable[[], Suppressed]
+    _known: tuple[int, Suppressed] | None = field(default=None, init=False)
 
     def read(self) -> Suppressed:
         """
@@ -103,7 +96,7 @@ class PublishedList:
         """
         than, known = self._known or (0, None)
         try:
-            stored = self._objects.find_newer(OBJECT, than=than)
+            stored = self.objects.find_newer(OBJECT, than=than)
             if stored is UNCHANGED and known is not None:
                 return known
             if stored is not None:
@@ -116,15 +109,15 @@ class PublishedList:
             log(
                 "WARNING",
                 f"{error}; suppressed users are read from the table instead",
-                function=self._function,
+                function=self.function,
             )
-        return self._table()
+        return self.table()
 
     def _listed(self, stored: Stored) -> Suppressed:
         try:
             users = json.loads(stored.data)["users"]
             entries = [Entry(*map(str, user)) for user in users]
-            return recognised(entries, key=self._key)
+            return recognised(entries, key=self.key)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArtifactError(
                 f"{OBJECT} is not a list of suppressed users"

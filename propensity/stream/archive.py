@@ -62,13 +62,8 @@ class ArchiveEvents(Consumer):
         rows = group.filter(pc.equal(group.column("event_date"), pa.scalar(day)))
         # The name is a hash of the events: a group delivered again is the same object.
         digest = hashlib.sha256()
-        keys = zip(
-            rows.column("use_case").to_pylist(),
-            rows.column("user_id").to_pylist(),
-            rows.column("event_id").to_pylist(),
-            strict=True,
-        )
-        for key in sorted(keys):
+        ids = rows.select(["use_case", "user_id", "event_id"]).to_pylist()
+        for key in sorted(tuple(row.values()) for row in ids):
             digest.update(msgspec.json.encode(key))
         file = io.BytesIO()
         pq.write_table(pa.Table.from_batches([rows]), file)

@@ -38,7 +38,7 @@ from propensity.events.reading import Accepted
 from propensity.events.redaction import personal_fields
 from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
 from propensity.events.values import Refused
-from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
+from propensity.privacy.suppression import suppressed_now, suppressed_users
 from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
 
@@ -120,7 +120,7 @@ class Consumer(ABC):
             if edges.settings.keep_personal_fields
             else personal_fields(edges.catalogue.types)
         )
-        self._suppressed = suppressed_users(
+        self.suppressed = suppressed_users(
             edges.warehouse, function=self.name, clock=edges.clock.monotonic
         )
         self._stored = Json(self.stored)
@@ -174,22 +174,13 @@ class Consumer(ABC):
             PropensityError: The whole group is to be delivered again.
         """
 
-    async def suppressed(self) -> Suppressed:
-        """
-        Return the list of suppressed users.
-
-        Raises:
-            PropensityError: It cannot be read.
-        """
-        return await suppressed_now(self._suppressed)
-
     async def unsuppressed(
         self, accepted: Accepted, messages: Sequence[Message]
     ) -> tuple[Accepted, int]:
         """
         Return the accepted batch without suppressed users, and their messages' number.
         """
-        suppressed = await self.suppressed()
+        suppressed = await suppressed_now(self.suppressed)
         if not suppressed:
             return accepted, 0
         return await asyncio.to_thread(

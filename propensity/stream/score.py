@@ -29,6 +29,7 @@ from propensity.events.values import (
     moment_of,
     numerals_of,
 )
+from propensity.privacy.suppression import suppressed_now
 from propensity.registry.inference_log import (
     NO_VERSION,
     STREAM,
@@ -104,7 +105,7 @@ class ScoreStream(Consumer):
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Score a group, the events of each use case together."""
-        suppressed = await self.suppressed()
+        suppressed = await suppressed_now(self.suppressed)
         counts: Counter[str] = Counter()
         refused: dict[int, Refused] = {}
         by_use_case: dict[str, list[ScoredEvent]] = {}
@@ -359,16 +360,8 @@ def score_messages(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, st
     """
     payloads, attributes = [], []
     names = (
-        "use_case",
-        "event_id",
-        "user_id",
-        "event_time",
-        "probability",
-        "anomaly_score",
-        "is_warm",
-        "model_version",
-        "inference_id",
-        "scored_at",
+        *("use_case", "event_id", "user_id", "event_time", "probability"),
+        *("anomaly_score", "is_warm", "model_version", "inference_id", "scored_at"),
     )
     for row in rows.select([*names, "is_shadow"]).to_pylist():
         is_shadow = row.pop("is_shadow")
