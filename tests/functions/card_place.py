@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from sklearn.compose import ColumnTransformer
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
@@ -23,7 +23,6 @@ from tests.events import FEATURES, enriched_card
 from tests.functions.instances import Instance, together
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import Site, eventually, new_site
-from tests.propensity.registry.versions import store
 
 USE_CASE = usecases.load("card_fraud")
 KINDS: dict[str, Any] = dict(USE_CASE.features)
@@ -48,16 +47,12 @@ class Place:
         """Store and record a fitted model, as training does; return its version."""
         passing = ColumnTransformer([("numbers", "passthrough", [*FEATURES])])
         passing.fit(to_frame(batch_of(ROWS), KINDS))
-        version, row = store(
-            self.registry,
+        return self.site.publish_version(
+            USE_CASE.name,
             model=pickled(model),
             preprocessor=pickled(passing),
             features=KINDS,
         )
-        self.site.warehouse.append(
-            tables.TRAINING_METADATA, row, job_id=f"m{uuid.uuid4().hex}"
-        )
-        return version
 
     def promote(self, version: int) -> int:
         """Let a version serve, wait until it does, and return the epoch."""

@@ -26,12 +26,10 @@ from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
-from propensity.tables import TRAINING_METADATA
 from tests.described import check_described
 from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
-from tests.propensity.registry.versions import store
 
 CARDS = usecases.load("card_fraud")
 PLAYERS = "first_day_churn"
@@ -79,15 +77,12 @@ def expected(row: np.ndarray, *, model: Any = None) -> float:
 
 def publish(site: Site, model: Any) -> int:
     """Store a model as training does; return its version."""
-    registry = Registry(site.artifacts, CARDS.name)
-    version, row = store(
-        registry,
+    return site.publish_version(
+        CARDS.name,
         model=pickled(model),
         preprocessor=pickled(fitted()[0]),
         features=CARDS.features,
     )
-    site.warehouse.append(TRAINING_METADATA, row, job_id=uuid.uuid4().hex)
-    return version
 
 
 def promote(site: Site, version: int, *, shadow: int | None = None) -> None:

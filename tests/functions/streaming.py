@@ -38,6 +38,7 @@ from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.emptied import empty_bucket, empty_tables
 from tests.events import CATALOGUE, RULES, written
 from tests.partitions import of_all_days
+from tests.propensity.registry.versions import store
 
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 USE_CASE = "first_day_churn"
@@ -239,6 +240,13 @@ class Site:
         return compact(self.run(began_at, **changed))
 
     # Objects
+
+    def publish_version(self, use_case: str, **files: Any) -> int:
+        """Store and record a fitted model, as training does; return its version."""
+        version, row = store(Registry(self.artifacts, use_case), **files)
+        job = f"m{uuid.uuid4().hex}"
+        self.warehouse.append(tables.TRAINING_METADATA, row, job_id=job)
+        return version
 
     def exported(self, table: str) -> dict[str, list[dict[str, Any]]]:
         """Return what is exported of a table, by its day's folder."""

@@ -13,7 +13,6 @@ import os
 import re
 import time
 import uuid
-from concurrent import futures
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -244,20 +243,6 @@ class TestAnswers:
         answer = ask(instance, {"instances": [FEATURES] * 20})
 
         assert len(answer["predictions"]) == 20
-
-    def test_requests_of_many_at_once(self, instance):
-        """Whatever comes together, each gets its own score."""
-        rows = transactions(60, seed=5)
-
-        with futures.ThreadPoolExecutor(16) as pool:
-            answers = list(
-                pool.map(lambda features: ask(instance, flat(features)), rows)
-            )
-
-        assert [answer["probability"] for answer in answers] == pytest.approx(
-            [expected(features) for features in rows], abs=1e-9
-        )
-        assert len({features["inference_id"] for features in answers}) == len(rows)
 
     def test_a_version_by_its_number(self, instance):
         """That very version scores, as a number or as a text."""

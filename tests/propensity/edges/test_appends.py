@@ -97,16 +97,16 @@ def test_are_each_told_their_own_and_in_time(seed):
         async def append(name: str) -> None:
             await arrive(loop)
             arrived = loop.now
-            told: Any = None
+            outcome: Any = None
             try:
                 await appends.append(row_of(name))
             except (RowsRefused, Unavailable) as error:
-                told = error
+                outcome = error
             assert loop.now <= arrived + SETTINGS.append_timeout_s
-            if told is None:
+            if outcome is None:
                 assert service.taken.count(name) == 1
-            elif isinstance(told, RowsRefused):
-                assert (told.rows, name in service.taken) == ({0: name}, False)
+            elif isinstance(outcome, RowsRefused):
+                assert (outcome.rows, name in service.taken) == ({0: name}, False)
 
         await some_given_up(loop, [append(name) for name in names(40)])
         return appends  # with its connection, which is open

@@ -47,14 +47,14 @@ VALUES = st.recursive(
 )
 
 
-def has_one_twice(value: Any) -> bool:
+def has_a_name_twice(value: Any) -> bool:
     """Whether a name is twice in an object, however deep."""
     if isinstance(value, Pairs):
         names = [name for name, _ in value.pairs]
         return len({*names}) < len(names) or any(
-            has_one_twice(one) for _, one in value.pairs
+            has_a_name_twice(one) for _, one in value.pairs
         )
-    return isinstance(value, list) and any(map(has_one_twice, value))
+    return isinstance(value, list) and any(map(has_a_name_twice, value))
 
 
 def names_of(value: Any) -> int:
@@ -98,12 +98,12 @@ def bodies(draw) -> tuple[Pairs, bytes]:
 @example((Pairs((("a", 1), ("a", 2))), rb'{"a":1,"a":2}'), True)
 @example((Pairs((("a", 1), ("a", 2))), rb'{"a":1,"\u0061" :2}'), True)
 @example((Pairs((("a", "\\:"), ("b", '":'))), rb'{"a":"\\:","b":"\":"}'), True)
-def test_a_name_is_once_in_an_object(made, knows_all):
+def test_a_name_is_once_in_an_object(drawn, knows_all):
     """Refused if and only if one is twice, with any texts, blanks and escapes.
 
     So it is where the reader has counted the names of the outer object alone.
     """
-    value, body = made
+    value, body = drawn
     kept = msgspec.json.decode(body)
 
     is_refused = refuses(
@@ -111,7 +111,7 @@ def test_a_name_is_once_in_an_object(made, knows_all):
     )
     is_refused_at_once = refuses(lambda: json.loads(body, object_pairs_hook=each_once))
 
-    assert is_refused is is_refused_at_once is has_one_twice(value)
+    assert is_refused is is_refused_at_once is has_a_name_twice(value)
 
 
 def test_names_are_compared_in_one_pass():

@@ -5,8 +5,6 @@ their failures are ours.
 
 from __future__ import annotations
 
-import asyncio
-
 import google.auth
 import grpc.aio
 import pytest
@@ -32,7 +30,9 @@ async def kind_of_call(channel: Channel) -> str:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 class TestChannel:
-    def test_is_to_google_where_there_is_no_emulator(self, transport, monkeypatch):
+    async def test_is_to_google_where_there_is_no_emulator(
+        self, transport, monkeypatch
+    ):
         """By TLS, with the credentials of the instance, whom an error can name."""
         credentials, opened = AnonymousCredentials(), []
         secure = grpc.aio.secure_channel
@@ -48,11 +48,8 @@ class TestChannel:
         monkeypatch.setattr(google.auth, "default", default)
         monkeypatch.setattr(grpc.aio, "secure_channel", secure_channel)
 
-        async def calls() -> tuple[Channel, str]:
-            channel = open_channel(transport, endpoint="")
-            return channel, await kind_of_call(channel)
-
-        channel, kind = asyncio.run(calls())
+        channel = open_channel(transport, endpoint="")
+        kind = await kind_of_call(channel)
         [(target, options)] = opened
 
         assert channel.credentials is credentials
@@ -60,17 +57,12 @@ class TestChannel:
         assert options["grpc.max_send_message_length"] == -1
         assert kind == "UnaryUnaryCall"
 
-    def test_is_to_the_emulator_of_the_settings(self, transport):
+    async def test_is_to_the_emulator_of_the_settings(self, transport):
         """No credentials; and no interceptor, which takes as long as the call."""
-
-        async def calls() -> tuple[Channel, str]:
-            channel = open_channel(transport, endpoint="127.0.0.1:1")
-            return channel, await kind_of_call(channel)
-
-        channel, kind = asyncio.run(calls())
+        channel = open_channel(transport, endpoint="127.0.0.1:1")
 
         assert channel.credentials is None
-        assert kind == "UnaryUnaryCall"
+        assert await kind_of_call(channel) == "UnaryUnaryCall"
 
 
 class TestFailure:

@@ -11,6 +11,8 @@ from propensity.edges.failures import OPERATORS, PUBLIC, PUSHES, Policy, failure
 
 POLICIES = [OPERATORS, PUSHES, PUBLIC]
 INSIDE = "the table p.d.secrets has no column x"
+ALLOWED = {"Allow": "GET, POST"}
+WAITS = errors.ExportLate("x", retry_after_s=600, detail={})
 
 
 def raised(error: Exception) -> Exception:
@@ -43,12 +45,6 @@ class TestTheRequest:
 
         assert failure.status == error.status
         assert json.loads(failure.encoded) == error.body()
-
-    def test_names_the_methods_that_are_served(self):
-        """As HTTP asks of a 405."""
-        error = errors.MethodNotAllowed("PUT", allowed=("GET", "POST"))
-
-        assert failure_of(error, PUBLIC).headers == {"Allow": "GET, POST"}
 
 
 class TestBehindTheFunction:
@@ -91,11 +87,10 @@ class TestBehindTheFunction:
         }
 
     def test_says_whether_to_try_again(self):
-        """Where a retry may help the message says so, and a header when."""
+        """Where a retry may help the message says so."""
         failure = failure_of(errors.Unavailable(INSIDE), PUBLIC)
 
         assert failure.body["message"].endswith("; try again")
-        assert failure.headers == {"Retry-After": "1"}
 
     @pytest.mark.parametrize(
         ("error", "status"),
@@ -111,6 +106,21 @@ class TestBehindTheFunction:
         assert failure_of(error, PUSHES).status == status
 
 
+@pytest.mark.parametrize(
+    ("error", "policy", "headers"),
+    [
+        (errors.MethodNotAllowed("PUT", allowed=("GET", "POST")), PUBLIC, ALLOWED),
+        (errors.Unavailable(INSIDE), PUBLIC, {"Retry-After": "1"}),
+        (WAITS, OPERATORS, {"Retry-After": "600"}),
+        (errors.RequestError("no such day"), PUBLIC, {}),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_headers_are_those_that_http_asks_of_an_answer(error, policy, headers):
+    """The methods that are served; when to come again, as the scheduler reads it."""
+    assert failure_of(error, policy).headers == headers
+
+
 class TestTheLog:
     @pytest.mark.parametrize(
         ("error", "severity", "fields"),
@@ -118,11 +128,7 @@ class TestTheLog:
             (errors.RequestError("x"), "WARNING", ("bad_request", 400)),
             (errors.MissingTable("x"), "ERROR", ("missing_table", 500)),
             (RuntimeError("x"), "ERROR", ("internal", 500)),
-            (
-                errors.ExportLate("x", retry_after_s=600, detail={}),
-                "WARNING",
-                ("export_late", 503),
-            ),
+            (WAITS, "WARNING", ("export_late", 503)),
         ],
         ids=lambda one: type(one).__name__,
     )
@@ -140,11 +146,3 @@ class TestTheLog:
         assert message.startswith("unexpected error\nRuntimeError\n")
         assert "test_failures.py" in message
         assert "ana.1" not in message
-
-
-class TestARunThatWaits:
-    def test_says_when_to_come_again(self):
-        """The scheduler reads it in a header."""
-        error = errors.ExportLate("x", retry_after_s=600, detail={})
-
-        assert failure_of(error, OPERATORS).headers == {"Retry-After": "600"}

@@ -19,6 +19,8 @@ from propensity.errors import RequestError
 TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
 NAME = f"projects/p/traces/{TRACE}"
 FIELD = "logging.googleapis.com/"
+IS_SAMPLED = FIELD + "trace_sampled"
+SAMPLED = {FIELD + "trace": NAME, FIELD + "spanId": SPAN, IS_SAMPLED: True}
 
 
 def of(**headers: str) -> dict[str, str | bool]:
@@ -27,34 +29,31 @@ def of(**headers: str) -> dict[str, str | bool]:
 
 
 class TestTrace:
-    def test_is_read_from_the_standard_header(self):
+    @pytest.mark.parametrize(
+        ("headers", "fields"),
+        [
+            ({"Traceparent": f"00-{TRACE}-{SPAN}-01"}, SAMPLED),
+            ({"traceparent": f"00-{TRACE}-{SPAN}-00"}, {**SAMPLED, IS_SAMPLED: False}),
+            # Of the older header the span is a decimal, and may be missing.
+            ({"X_Cloud_Trace_Context": f"{TRACE}/{int(SPAN, 16)};o=1"}, SAMPLED),
+            (
+                {"x_cloud_trace_context": TRACE},
+                {FIELD + "trace": NAME, IS_SAMPLED: False},
+            ),
+            (
+                {
+                    "traceparent": f"00-{TRACE}-{SPAN}-01",
+                    "x_cloud_trace_context": f"{'f' * 32}/1;o=1",
+                },
+                SAMPLED,
+            ),
+        ],
+    )
+    def test_is_read_from_the_standard_header_before_the_platforms_older_one(
+        self, headers, fields
+    ):
         """Trace, span, and whether it is sampled."""
-        assert of(Traceparent=f"00-{TRACE}-{SPAN}-01") == {
-            FIELD + "trace": NAME,
-            FIELD + "spanId": SPAN,
-            FIELD + "trace_sampled": True,
-        }
-        assert of(traceparent=f"00-{TRACE}-{SPAN}-00")[FIELD + "trace_sampled"] is False
-
-    def test_is_read_from_the_platforms_older_header(self):
-        """Its span is a decimal, and may be missing."""
-        assert of(X_Cloud_Trace_Context=f"{TRACE}/{int(SPAN, 16)};o=1") == {
-            FIELD + "trace": NAME,
-            FIELD + "spanId": SPAN,
-            FIELD + "trace_sampled": True,
-        }
-        assert of(x_cloud_trace_context=TRACE) == {
-            FIELD + "trace": NAME,
-            FIELD + "trace_sampled": False,
-        }
-
-    def test_prefers_the_standard_header(self):
-        """Where both are there they may differ."""
-        other = "f" * 32
-        fields = of(
-            traceparent=f"00-{TRACE}-{SPAN}-01", x_cloud_trace_context=f"{other}/1;o=1"
-        )
-        assert fields[FIELD + "trace"] == NAME
+        assert of(**headers) == fields
 
     @pytest.mark.parametrize(
         "value",

@@ -45,7 +45,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def told(call: Callable[[int], None], port: int) -> str:
+def message_of(call: Callable[[int], None], port: int) -> str:
     with pytest.raises(Exception) as caught:  # noqa: PT011 any client's
         call(port)
     return unanswered("It", caught.value, emulator=f"http://{HOST}:{port} (X)").message
@@ -56,7 +56,7 @@ class TestUnanswered:
     def test_says_that_nothing_listens(self, call):
         """A refused connection is no matter of time."""
         [port] = free_ports(1)
-        message = told(call, port)
+        message = message_of(call, port)
 
         assert message.startswith("It did not answer: the connection was refused. ")
         assert f"Nothing listens at http://{HOST}:{port} (X)" in message
@@ -64,7 +64,7 @@ class TestUnanswered:
 
     def test_says_that_it_took_too_long(self, call, silent):
         """Somebody listens there, and does not answer."""
-        message = told(call, silent)
+        message = message_of(call, silent)
 
         assert message.startswith("It did not answer in time: ")
         assert f"The emulator at http://{HOST}:{silent} (X)" in message

@@ -26,6 +26,13 @@ from propensity.errors import (
 from tests.proxy import Proxy
 
 
+def refusal(code: int, message: str, *, reason: str) -> tuple[int, bytes]:
+    """BigQuery's answer to a request that it refuses."""
+    errors = [{"reason": reason, "message": message}]
+    error = {"code": code, "message": message, "errors": errors}
+    return code, json.dumps({"error": error}).encode()
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("sql", "error"),
@@ -131,16 +138,12 @@ class TestErrors:
 class TestTransactions:
     """BigQuery ends one of two transactions that change a table, and queues none."""
 
-    ABORTED = json.dumps(
-        {
-            "error": {
-                "code": 400,
-                "message": "Transaction is aborted due to concurrent update against "
-                "table p.d.ma_predictions_table. Transaction ID: 1",
-                "errors": [{"reason": "invalidQuery", "message": "aborted"}],
-            }
-        }
-    ).encode()
+    ABORTED = refusal(
+        400,
+        "Transaction is aborted due to concurrent update against table "
+        "p.d.ma_predictions_table. Transaction ID: 1",
+        reason="invalidQuery",
+    )
     SCRIPT = (
         "BEGIN TRANSACTION; DELETE FROM ma_predictions_staging WHERE run_id = 'x'; "
         "COMMIT TRANSACTION; SELECT 1 AS one"
@@ -159,7 +162,7 @@ class TestTransactions:
                 if request.method == "POST" and path.endswith("/jobs"):
                     started.append(request.number)
                     if len(started) <= aborted:
-                        return 400, self.ABORTED
+                        return self.ABORTED
                 return None
 
             with Proxy(bigquery_emulator.url, rule) as proxy:
@@ -199,17 +202,13 @@ class TestDenied:
     @pytest.fixture
     def denying(self, opened, bigquery_emulator) -> Iterator[Warehouse]:
         """A warehouse that BigQuery denies everything about datasets."""
-        error = {
-            "error": {
-                "code": 403,
-                "message": "Access Denied: Dataset theirs:analytics_1: Permission "
-                "bigquery.tables.list denied on dataset theirs:analytics_1 (or it may "
-                "not exist).",
-                "errors": [{"reason": "accessDenied", "message": "Access Denied"}],
-                "status": "PERMISSION_DENIED",
-            }
-        }
-        denied = (403, json.dumps(error).encode())
+        denied = refusal(
+            403,
+            "Access Denied: Dataset theirs:analytics_1: Permission "
+            "bigquery.tables.list denied on dataset theirs:analytics_1 (or it may not "
+            "exist).",
+            reason="accessDenied",
+        )
         with Proxy(bigquery_emulator.url, lambda _: denied) as proxy:
             yield opened(bigquery_endpoint=proxy.url, ga4_dataset="theirs.analytics_1")
 
