@@ -1,4 +1,4 @@
-"""What the doctor says of processes of this machine, and where staging ends."""
+"""Processes of this machine as the doctor sees them, local states, and staging."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from commands.cli import main
 from commands.deployment import look_at_processes
 from commands.exits import Exit
+from commands.machine import state_up
 from local.processes import Process, myself, start_time
 from local.stack.state import Options, Record
 from offline.doctor.report import Report
+from propensity.errors import RequestError
 
 
 def process(name: str, pid: int) -> Process:
@@ -69,3 +73,10 @@ class TestStage:
         assert "No space left on device" in capsys.readouterr().err
         assert target.read_bytes() == b"the last one"
         assert [*tmp_path.iterdir()] == [target]
+
+
+class TestStateUp:
+    def test_is_the_one_that_is_named(self):
+        """Others may be up: the message is about this one."""
+        with pytest.raises(RequestError, match="local state nobody-has-this is not up"):
+            state_up("nobody-has-this")

@@ -5,11 +5,8 @@ Lock files, specified: of the requirements as they are, complete, with a hash ea
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,7 @@ import requests
 
 from deploy import functions, stage
 from deploy.functions import ASYNCHRONOUS
-from local.processes import HOST, free_ports, spawn, stop
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import ANSWER_S, ROOT, serving
 from tests.programs import execute
 
 EVERY = functions.load()
@@ -138,41 +134,12 @@ class TestArchives:
             execute(command, cwd=folder)
 
         for function in ours:
-            status, error, server = answer_of(function, venv=venv, folder=folder)
-            assert (status, error) == (405, "method_not_allowed")
+            program, log = venv / "bin" / "functions-framework", tmp_path / "log"
+            with serving(function, program=program, folder=folder, log=log) as url:
+                answer = requests.put(url, timeout=ANSWER_S)
             is_asynchronous = function.serving == ASYNCHRONOUS
-            assert server == ("uvicorn" if is_asynchronous else "gunicorn")
-
-
-def answer_of(function, *, venv: Path, folder: Path) -> tuple[int, str, str]:
-    """Start a function as the platform does, and ask it what it takes not."""
-    [port] = free_ports(1)
-    process = spawn(
-        function.target,
-        [str(venv / "bin" / "functions-framework")],
-        environment={
-            "PATH": os.environ["PATH"],
-            "FUNCTION_TARGET": function.target,
-            "FUNCTION_SIGNATURE_TYPE": "http",
-            "PORT": str(port),
-            "GOOGLE_CLOUD_PROJECT": "p",
-            "PROPENSITY_BUCKET": "bucket",
-            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
-            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
-            "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
-        },
-        folder=folder,
-        port=port,
-        log=folder.parent / f"{function.target}.log",
-    )
-    try:
-        while True:
-            try:
-                found = requests.put(f"http://{HOST}:{port}/", timeout=120)
-                break
-            except requests.ConnectionError:
-                assert process.is_running, Path(process.log).read_text()
-                time.sleep(0.1)
-    finally:
-        stop([process])
-    return found.status_code, json.loads(found.text)["error"], found.headers["server"]
+            assert answer.status_code == 405
+            assert answer.json()["error"] == "method_not_allowed"
+            assert answer.headers["server"] == (
+                "uvicorn" if is_asynchronous else "gunicorn"
+            )

@@ -14,7 +14,6 @@ import json
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,11 @@ import requests
 
 from deploy import functions, stage
 from deploy.functions import ASYNCHRONOUS
-from local.processes import HOST, free_ports, spawn, stop
-from tests.deploy.conftest import ROOT
+from local.processes import HOST
+from tests.deploy.conftest import ANSWER_S, ROOT, serving
 from tests.programs import execute
 
 EVERY = functions.load()
-TIMEOUT_S = 60
 WAITING = 12
 
 HALF = (
@@ -39,49 +37,24 @@ HALF = (
 @pytest.fixture
 def started(request, tmp_path):
     """A function as the platform starts it: its address, its log, and what it is."""
-    function = request.param
-    [port] = free_ports(1)
-    process = spawn(
-        function.target,
-        [str(Path(sys.executable).with_name("functions-framework"))],
-        environment={
-            "PATH": os.environ["PATH"],
-            # What the buildpack and the platform set.
-            "FUNCTION_TARGET": function.target,
-            "FUNCTION_SIGNATURE_TYPE": "http",
-            "PORT": str(port),
-            "K_SERVICE": function.target,
-            "LOG_EXECUTION_ID": "true",
-            "CLOUD_RUN_TIMEOUT_SECONDS": str(function.timeout_s),
-            # What is deployed with it. Nothing listens at these endpoints.
-            "THREADS": "1",
-            "GOOGLE_CLOUD_PROJECT": "p",
-            "PROPENSITY_BUCKET": "bucket",
-            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
-            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
-            "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
-        },
-        folder=stage.stage(
-            ROOT / function.folder,
-            tmp_path / "staged",
-            requirements=function.requirements,
-            locked=True,
-        ),
-        port=port,
-        log=tmp_path / "log",
+    function, log = request.param, tmp_path / "log"
+    staged = stage.stage(
+        ROOT / function.folder,
+        tmp_path / "staged",
+        requirements=function.requirements,
+        locked=True,
     )
-    url = f"http://{HOST}:{port}/"
-    try:
-        while True:
-            try:
-                requests.put(url, timeout=TIMEOUT_S)
-                break
-            except requests.ConnectionError:
-                assert process.is_running, Path(process.log).read_text()
-                time.sleep(0.1)
-        yield function, url, Path(process.log)
-    finally:
-        stop([process])
+    environment = {
+        "K_SERVICE": function.target,
+        "LOG_EXECUTION_ID": "true",
+        "CLOUD_RUN_TIMEOUT_SECONDS": str(function.timeout_s),
+        "THREADS": "1",
+    }
+    program = Path(sys.executable).with_name("functions-framework")
+    with serving(
+        function, program=program, folder=staged, log=log, **environment
+    ) as url:
+        yield function, url, log
 
 
 # One of each kind starts in every run.
@@ -112,7 +85,7 @@ class TestStart:
         try:
             for connection in half:
                 connection.sendall(HALF)
-            answer = requests.put(url, timeout=TIMEOUT_S)
+            answer = requests.put(url, timeout=ANSWER_S)
         finally:
             for connection in half:
                 connection.close()
@@ -127,7 +100,7 @@ class TestStart:
         line of the log stays one of JSON with the platform's execution id in it."""
         function, url, log = started
 
-        answer = requests.put(url, timeout=TIMEOUT_S)
+        answer = requests.put(url, timeout=ANSWER_S)
 
         assert answer.status_code == 405
         assert answer.headers["server"] == "gunicorn"

@@ -38,12 +38,12 @@ class TestSettings:
     def test_every_setting_is_described_with_its_default(self, field):
         """docs/settings.md has each variable, and the default that the code has."""
         row = described("docs/settings.md")[_variable(field.name)]
-        given = row[1].replace("`", "")
+        default = row[1].replace("`", "")
 
         if field.default in ("", None) or field.name == "project":
-            assert given.startswith(("none", "the use case's", "Google's own"))
+            assert default.startswith(("none", "the use case's", "Google's own"))
         else:
-            assert given == str(field.default)
+            assert default == str(field.default)
 
     @pytest.mark.parametrize(
         "field",
@@ -54,8 +54,8 @@ class TestSettings:
         """Both ends are accepted, and nothing beyond them."""
         variable = _variable(field.name)
         kind = int if field.type == "int" else float
-        told = described("docs/settings.md")[variable][2].split(" to ")
-        least, most = map(kind, told)
+        bounds = described("docs/settings.md")[variable][2].split(" to ")
+        least, most = map(kind, bounds)
 
         for number in (least, most):
             assert getattr(_read(variable, number), field.name) == number
@@ -188,16 +188,16 @@ class TestUseCases:
         for algorithm in named:
             if algorithm != averaged.algorithm:
                 candidate = usecases.Candidate("one", algorithm)
-                made = candidates.estimator(candidate, {}, seed=1)
-                assert type(made).__name__ == algorithm
+                estimator = candidates.estimator(candidate, {}, seed=1)
+                assert type(estimator).__name__ == algorithm
 
     def test_every_parameter_of_a_statement_is_described(self):
         """What a use case's statements are given is on the page."""
         use_case = usecases.load("ga4_purchase")
-        given = use_case.window(Settings(project="p"), [TODAY])
+        parameters = use_case.window(Settings(project="p"), [TODAY])
         named = {name.removeprefix("@") for name in described("docs/use-cases.md")}
 
-        assert {*given} <= named
+        assert {*parameters} <= named
 
     @pytest.mark.parametrize("name", ["ga4_purchase", "first_day_churn"])
     def test_every_parameter_of_a_use_case_that_comes_along_is_described(self, name):
@@ -238,21 +238,21 @@ class TestUseCases:
         warehouse.execute(EVENTS)
         as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
 
-        def found(sql: str, *chosen: date) -> list[dict[str, object]]:
-            given = use_case.window(settings, chosen)
-            rows = [dict(row.items()) for row in warehouse.rows(sql, given)]
+        def rows_of(sql: str, *chosen: date) -> list[dict[str, object]]:
+            parameters = use_case.window(settings, chosen)
+            rows = [dict(row.items()) for row in warehouse.rows(sql, parameters)]
             return sorted(rows, key=lambda row: (row["as_of"], row["user_id"]))
 
-        assert found(features, *as_ofs) == [
-            row for as_of in as_ofs for row in found(features, as_of)
+        assert rows_of(features, *as_ofs) == [
+            row for as_of in as_ofs for row in rows_of(features, as_of)
         ]
         assert [
             (row["as_of"].day, row["user_id"], row["recency_days"], row["page_views"])
-            for row in found(features, *as_ofs)
+            for row in rows_of(features, *as_ofs)
         ] == [(3, "ana", 1.5, 1), (5, "ana", 1.5, 2), (5, "ben", 0.25, 0)]
-        assert {*use_case.features} <= {*found(features, *as_ofs)[0]}
+        assert {*use_case.features} <= {*rows_of(features, *as_ofs)[0]}
         assert [
-            (row["as_of"].day, row["user_id"]) for row in found(labels, *as_ofs)
+            (row["as_of"].day, row["user_id"]) for row in rows_of(labels, *as_ofs)
         ] == [(3, "ben"), (3, "cid"), (5, "cid")]
         assert warehouse.rows(first_day)[0]["first_day"] == date(2026, 2, 1)
 
@@ -266,10 +266,10 @@ class TestUseCases:
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
 
         status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
-        told = capsys.readouterr()
+        output = capsys.readouterr()
 
-        assert status == 0, told.err
-        assert "It fits the use case's features." in told.out
+        assert status == 0, output.err
+        assert "It fits the use case's features." in output.out
 
 
 EVENTS = """

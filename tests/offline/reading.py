@@ -53,7 +53,7 @@ def path_of(column: exp.Column) -> str:
 
 def exported(view: str) -> dict[str, frozenset[str]]:
     """Return the columns of the export that each column of the view reads."""
-    found = {}
+    by_column = {}
     for expression in sqlglot.parse_one(view, read=DIALECT).expressions:
         names = {
             unnest.args["alias"].columns[0].name: unnest.expressions[0].sql()
@@ -67,17 +67,17 @@ def exported(view: str) -> dict[str, frozenset[str]]:
                 # A parameter is one of many in a list, which is read as a whole.
                 is_parameter = path.startswith("event_params")
                 paths.add("event_params" if is_parameter else path)
-        found[expression.alias_or_name] = frozenset(paths)
-    return found
+        by_column[expression.alias_or_name] = frozenset(paths)
+    return by_column
 
 
 EXPORTED = exported(statement(VIEW))
 SCHEMA = {
-    **{one.name: one.types for one in tables.TABLES},
+    **{table.name: table.types for table in tables.TABLES},
     VIEW: dict.fromkeys(EXPORTED, "STRING"),
 }
 PARTITIONS = {
-    **{one.name: one.partition for one in tables.TABLES},
+    **{table.name: table.partition for table in tables.TABLES},
     VIEW: "table_suffix",
 }
 
@@ -85,17 +85,17 @@ PARTITIONS = {
 def read_by(name: str, use_case: str = "") -> list[Reads]:
     """Return what a statement reads, complete with what it includes."""
     text = usecases.load(use_case).statement(name) if use_case else statement(name)
-    found: dict[tuple[str, str, bool], set[str]] = {}
+    reads: dict[tuple[str, str, bool], set[str]] = {}
     # What a script has put into tables of its own was read before.
-    made: dict[str, dict[str, str]] = {}
+    temporary: dict[str, dict[str, str]] = {}
     for parsed in sqlglot.parse(text, read=DIALECT):
-        one = exp.expand(parsed, {FEATURES: _features()}) if parsed else None
-        for read in _of_statement(one, made):
-            if read.table in made:
+        query = exp.expand(parsed, {FEATURES: _features()}) if parsed else None
+        for read in _of_statement(query, temporary):
+            if read.table in temporary:
                 continue
             key = (read.table, read.where, read.changes)
-            found.setdefault(key, set()).update(read.columns)
-    return sorted(_named(*key, columns) for key, columns in found.items())
+            reads.setdefault(key, set()).update(read.columns)
+    return sorted(_named(*key, columns) for key, columns in reads.items())
 
 
 @cache
@@ -124,53 +124,53 @@ def _named(table: str, where: str, changes: bool, columns: set[str]) -> Reads:
 
 
 def _of_statement(
-    one: exp.Expression | None, made: dict[str, dict[str, str]]
+    node: exp.Expression | None, temporary: dict[str, dict[str, str]]
 ) -> Iterator[Reads]:
-    match one:
+    match node:
         case exp.Query():
-            yield from _of_query(one, made)
+            yield from _of_query(node, temporary)
         case exp.Export():
-            yield from _of_query(one.this, made)
+            yield from _of_query(node.this, temporary)
         case exp.Create():
-            query = one.expression
-            yield from _of_query(query, made)
-            columns = _qualified(query, made).named_selects
-            made[one.find(exp.Table).name] = dict.fromkeys(columns, "STRING")
+            query = node.expression
+            yield from _of_query(query, temporary)
+            columns = _qualified(query, temporary).named_selects
+            temporary[node.find(exp.Table).name] = dict.fromkeys(columns, "STRING")
         case exp.Insert():
-            yield from _of_query(one.expression, made)
+            yield from _of_query(node.expression, temporary)
         case exp.Merge():
-            yield from _of_query(one.args["using"].this, made)
-            alias = one.this.alias_or_name
+            yield from _of_query(node.args["using"].this, temporary)
+            alias = node.this.alias_or_name
             written = {
                 id(pair.this)
-                for pair in one.find_all(exp.EQ)
+                for pair in node.find_all(exp.EQ)
                 if isinstance(pair.parent, exp.Update)
             }
             used = [
                 column
-                for column in one.find_all(exp.Column)
+                for column in node.find_all(exp.Column)
                 if column.table == alias and id(column) not in written
             ]
-            condition = one.args["on"]
+            condition = node.args["on"]
             if condition.sql() == "FALSE":
                 # Then rows are changed where a clause says so.
                 condition = exp.and_(
                     *(
                         when.args["condition"]
-                        for when in one.find_all(exp.When)
+                        for when in node.find_all(exp.When)
                         if when.args.get("condition")
                     )
                 )
-            yield from _changed(one.this.name, alias, condition, used)
+            yield from _changed(node.this.name, alias, condition, used)
         case exp.Delete() | exp.Update():
-            where = one.args["where"].this
+            where = node.args["where"].this
             yield from _changed(
-                one.this.name, "", where, list(where.find_all(exp.Column))
+                node.this.name, "", where, list(where.find_all(exp.Column))
             )
         case exp.Transaction() | exp.Commit() | None:
             return
         case _:
-            raise AssertionError(f"what does {type(one).__name__} read?")
+            raise AssertionError(f"what does {type(node).__name__} read?")
 
 
 def _changed(
@@ -182,12 +182,12 @@ def _changed(
 
 
 def _qualified(
-    query: exp.Expression, made: dict[str, dict[str, str]]
+    query: exp.Expression, temporary: dict[str, dict[str, str]]
 ) -> exp.Expression:
     return pushdown_projections(
         qualify(
             query.copy(),
-            schema={**SCHEMA, **made},
+            schema={**SCHEMA, **temporary},
             dialect=DIALECT,
             quote_identifiers=False,
             validate_qualify_columns=False,
@@ -196,12 +196,12 @@ def _qualified(
 
 
 def _of_query(
-    query: exp.Expression, made: dict[str, dict[str, str]]
+    query: exp.Expression, temporary: dict[str, dict[str, str]]
 ) -> Iterator[Reads]:
-    query = _qualified(query, made)
+    query = _qualified(query, temporary)
     for scope in traverse_scope(query):
         for alias, source in scope.sources.items():
-            if isinstance(source, exp.Table) and source.name not in made:
+            if isinstance(source, exp.Table) and source.name not in temporary:
                 columns = tuple(
                     path_of(column).removeprefix(f"{alias}.")
                     for column in scope.source_columns(alias)
@@ -219,17 +219,17 @@ def _constant(
     conditions: list[exp.Expression | None], alias: str, partition: str
 ) -> str:
     """Return the conditions on a partition that hold constants alone, as one text."""
-    found = []
+    texts = []
     for condition in conditions:
         if condition is None:
             continue
-        one = condition.this if isinstance(condition, exp.Where) else condition
-        for part in one.flatten() if isinstance(one, exp.And) else [one]:
+        whole = condition.this if isinstance(condition, exp.Where) else condition
+        for part in whole.flatten() if isinstance(whole, exp.And) else [whole]:
             columns = list(part.find_all(exp.Column))
             named = {(column.table, column.name) for column in columns}
             if named == {(alias, partition)}:
                 bare = part.unnest().copy()
                 for column in bare.find_all(exp.Column):
                     column.set("table", None)
-                found.append(bare.sql(DIALECT))
-    return " AND ".join(sorted(found))
+                texts.append(bare.sql(DIALECT))
+    return " AND ".join(sorted(texts))

@@ -23,10 +23,10 @@ PARSE = """
 const { parse } = require("@cdktf/hcl2json");
 const fs = require("fs");
 (async () => {
-  const found = {};
+  const contents = {};
   for (const file of process.argv.slice(1))
-    found[file] = await parse(file, fs.readFileSync(file, "utf8"));
-  fs.writeSync(1, JSON.stringify(found));
+    contents[file] = await parse(file, fs.readFileSync(file, "utf8"));
+  fs.writeSync(1, JSON.stringify(contents));
   process.exit(0);
 })();
 """
@@ -46,7 +46,9 @@ def parsed(npm: Path, files: list[Path]) -> dict[str, Any]:
     done = execute(["node", "-e", PARSE, *files], cwd=npm, status=None)
     if done.returncode:
         raise ValueError(done.stderr)
-    return {Path(name).name: one for name, one in json.loads(done.stdout).items()}
+    return {
+        Path(name).name: content for name, content in json.loads(done.stdout).items()
+    }
 
 
 def wrong(files: dict[str, Any], schema: dict[str, Any]) -> list[str]:
@@ -57,7 +59,7 @@ def wrong(files: dict[str, Any], schema: dict[str, Any]) -> list[str]:
         files: Of one root, as ``parsed`` returns them.
         schema: As ``schema.read`` returns it.
     """
-    found = [
+    problems = [
         problem
         for file, kind, type_name, name, body in blocks(files)
         for problem in _body(
@@ -66,16 +68,16 @@ def wrong(files: dict[str, Any], schema: dict[str, Any]) -> list[str]:
             schema["resources" if kind == "resource" else "data"].get(type_name),
         )
     ]
-    return found + list(_references(files, schema))
+    return problems + list(_references(files, schema))
 
 
 def blocks(files: dict[str, Any]) -> Iterator[tuple[str, str, str, str, Any]]:
     """Yield the provider's resources and data: file, kind, type, name, body."""
     for file, text in files.items():
         for kind in ("resource", "data"):
-            for type_name, every in text.get(kind, {}).items():
+            for type_name, named in text.get(kind, {}).items():
                 if type_name.startswith("google_"):
-                    for name, [body] in every.items():
+                    for name, [body] in named.items():
                         yield file, kind, type_name, name, body
 
 
@@ -85,28 +87,28 @@ def _body(where: str, body: dict[str, Any], block: Any) -> Iterator[str]:
         return
     attributes, blocks = block["attributes"], block["blocks"]
     dynamic = {
-        name: [content for each in every for content in each["content"]]
-        for name, every in body.get("dynamic", {}).items()
+        name: [content for part in parts for content in part["content"]]
+        for name, parts in body.get("dynamic", {}).items()
     }
-    given = {name: value for name, value in body.items() if name != "dynamic"}
-    for name, value in (*given.items(), *dynamic.items()):
+    plain = {name: value for name, value in body.items() if name != "dynamic"}
+    for name, value in (*plain.items(), *dynamic.items()):
         if name in blocks:
             nested = value if isinstance(value, list) else [value]
             most = blocks[name]["max"]
             if most and name not in dynamic and len(nested) > most:
                 yield f"{where}: {len(nested)} of {name}, at most {most}"
-            for one in nested:
-                yield from _body(f"{where}.{name}", one, blocks[name]["block"])
+            for part in nested:
+                yield from _body(f"{where}.{name}", part, blocks[name]["block"])
         elif name in dynamic or name not in attributes:
             yield f"{where}: there is no {name}"
         elif not (attributes[name]["required"] or attributes[name]["optional"]):
             yield f"{where}: {name} is computed"
         elif not _fits(value, attributes[name]["type"]):
             yield f"{where}: {name} is {value!r}, not {attributes[name]['type']}"
-    required = [name for name, one in attributes.items() if one["required"]]
-    required += [name for name, one in blocks.items() if one["min"]]
+    required = [name for name, each in attributes.items() if each["required"]]
+    required += [name for name, each in blocks.items() if each["min"]]
     for name in required:
-        if name not in given and name not in dynamic:
+        if name not in plain and name not in dynamic:
             yield f"{where}: {name} is required"
 
 
@@ -126,17 +128,17 @@ def _fits(value: Any, kind: Any) -> bool:
     shape, inner = kind
     if shape == "map":
         return isinstance(value, dict) and all(_fits(v, inner) for v in value.values())
-    return isinstance(value, list) and all(_fits(one, inner) for one in value)
+    return isinstance(value, list) and all(_fits(part, inner) for part in value)
 
 
 def _references(files: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
     """Yield what expressions name that there is not."""
-    variables = {one for text in files.values() for one in text.get("variable", {})}
+    variables = {name for text in files.values() for name in text.get("variable", {})}
     known = {
         name
         for text in files.values()
-        for one in text.get("locals", [])
-        for name in one
+        for block in text.get("locals", [])
+        for name in block
     }
     there = {(kind, type_name, name) for _, kind, type_name, name, _ in blocks(files)}
     for file, text in files.items():
@@ -156,6 +158,9 @@ def _references(files: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
             if (kind, type_name, name) not in there:
                 yield f"{file}: there is no {data}{type_name}.{name}"
                 continue
-            one = schema[f"{kind}s" if kind == "resource" else kind][type_name]
-            if attribute and attribute not in {**one["attributes"], **one["blocks"]}:
+            block = schema[f"{kind}s" if kind == "resource" else kind][type_name]
+            if attribute and attribute not in {
+                **block["attributes"],
+                **block["blocks"],
+            }:
                 yield f"{file}: {data}{type_name} has no {attribute}"

@@ -77,12 +77,12 @@ def _messages() -> dict[str, Any]:
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, (number, kind, *repeated) in fields.items():
-            made = message.field.add(name=field, number=number)
-            made.label = 3 if repeated else 1
+            added = message.field.add(name=field, number=number)
+            added.label = 3 if repeated else 1
             if isinstance(kind, str):
-                made.type, made.type_name = 11, f".tf.{kind}"
+                added.type, added.type_name = 11, f".tf.{kind}"
             else:
-                made.type = kind
+                added.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
@@ -105,10 +105,10 @@ def packed(value: Any) -> Any:
     return M["DynamicValue"](msgpack=msgpack.packb(value, use_bin_type=True))
 
 
-def block_of(one: dict[str, Any]) -> Any:
+def block_of(schema: dict[str, Any]) -> Any:
     """Return a block of the schema as the protocol has it."""
     block = M["Block"]()
-    for name, each in one["attributes"].items():
+    for name, each in schema["attributes"].items():
         block.attributes.add(
             name=name,
             type=json.dumps(each["type"]).encode(),
@@ -116,7 +116,7 @@ def block_of(one: dict[str, Any]) -> Any:
             optional=each["optional"],
             computed=each["computed"],
         )
-    for name, each in one["blocks"].items():
+    for name, each in schema["blocks"].items():
         block.block_types.add(
             type_name=name,
             block=block_of(each["block"]),
@@ -132,21 +132,21 @@ class Provider:
 
     def __init__(self, schema: dict[str, Any], answers: dict[str, Any]) -> None:
         self.schema, self.answers = schema, answers
-        self.made = 0
+        self.count = 0
 
     def computed(self, kind: str) -> list[str]:
-        every = self.schema["resources"][kind]["attributes"]
-        return [name for name, one in every.items() if one["computed"]]
+        attributes = self.schema["resources"][kind]["attributes"]
+        return [name for name, attribute in attributes.items() if attribute["computed"]]
 
     def filled(self, kind: str, value: dict[str, Any]) -> dict[str, Any]:
         """Return a resource with what Google would fill in, made up."""
-        self.made += 1
+        self.count += 1
         project = value.get("project") or "my-project"
         name = next(
             (value[n] for n in ("name", "topic", "table_id", "dataset_id", "role_id",
              "account_id", "bucket_id", "repository_id")
              if isinstance(value.get(n), str) and value[n]),
-            f"{self.made}",
+            f"{self.count}",
         )  # fmt: skip
         known = {
             "id": f"projects/{project}/{kind.removeprefix('google_')}/{name}",
@@ -161,8 +161,8 @@ class Provider:
         empty = {"string": "", "bool": False, "number": 0}
         for attribute in self.computed(kind):
             if isinstance(value.get(attribute), msgpack.ExtType):
-                one = types[attribute]["type"]
-                plain = empty.get(one) if isinstance(one, str) else None
+                declared = types[attribute]["type"]
+                plain = empty.get(declared) if isinstance(declared, str) else None
                 value[attribute] = known.get(attribute, plain)
         return value
 
@@ -176,13 +176,13 @@ class Provider:
         schemas.provider.block.CopyFrom(
             block_of({"attributes": provider, "blocks": {}})
         )
-        for place, every in (
+        for place, blocks in (
             (schemas.resources, self.schema["resources"]),
             (schemas.data, self.schema["data"]),
         ):
-            for name, one in every.items():
+            for name, block in blocks.items():
                 entry = place.add(key=name)
-                entry.value.block.CopyFrom(block_of(one))
+                entry.value.block.CopyFrom(block_of(block))
         return schemas
 
     def upgrade(self, request: Any) -> Any:
@@ -198,12 +198,12 @@ class Provider:
         """Return a resource of which nothing is known but what it is called."""
         block = self.schema["resources"][request.type_name]
         state: dict[str, Any] = dict.fromkeys(block["attributes"])
-        for name, one in block["blocks"].items():
-            state[name] = None if one["nesting"] == "single" else []
-        told = M["AllImported"]()
-        one = told.resources.add(type_name=request.type_name)
-        one.state.CopyFrom(packed(state | {"id": request.id}))
-        return told
+        for name, nested in block["blocks"].items():
+            state[name] = None if nested["nesting"] == "single" else []
+        answer = M["AllImported"]()
+        resource = answer.resources.add(type_name=request.type_name)
+        resource.state.CopyFrom(packed(state | {"id": request.id}))
+        return answer
 
     def plan(self, request: Any) -> Any:
         wanted, before = unpacked(request.next), unpacked(request.prior)
@@ -220,13 +220,15 @@ class Provider:
         return M["Planned"](value=packed(planned))
 
     def read_data(self, request: Any) -> Any:
-        asked = unpacked(request.config)
+        state = unpacked(request.config)
         types = self.schema["data"][request.type_name]["attributes"]
-        told = self.answers.get(request.type_name, {})
-        for name, one in types.items():
-            if one["computed"] and asked.get(name) is None:
-                asked[name] = told.get(name, "x" if one["type"] == "string" else None)
-        return M["Answer"](value=packed(asked | told))
+        answers = self.answers.get(request.type_name, {})
+        for name, attribute in types.items():
+            if attribute["computed"] and state.get(name) is None:
+                state[name] = answers.get(
+                    name, "x" if attribute["type"] == "string" else None
+                )
+        return M["Answer"](value=packed(state | answers))
 
     def configured(self, request: Any) -> Any:
         return M["Planned"](value=request.value)
@@ -264,7 +266,7 @@ def serve(provider: Provider) -> grpc.Server:
         [
             grpc.method_handlers_generic_handler(
                 "tfplugin5.Provider",
-                {name: handler(*one) for name, one in calls.items()},
+                {name: handler(*call) for name, call in calls.items()},
             )
         ]
     )
@@ -272,17 +274,17 @@ def serve(provider: Provider) -> grpc.Server:
 
 
 def main() -> None:
-    schema, answers = (json.loads(Path(one).read_text()) for one in sys.argv[1:3])
+    schema, answers = (json.loads(Path(file).read_text()) for file in sys.argv[1:3])
     server = serve(Provider(schema, answers))
     with tempfile.TemporaryDirectory() as folder:
         address = f"{folder}/provider"
         server.add_insecure_port(f"unix:{address}")
         server.start()
-        told = {
+        handshake = {
             "Protocol": "grpc", "ProtocolVersion": 5, "Pid": os.getpid(), "Test": True,
             "Addr": {"Network": "unix", "String": address},
         }  # fmt: skip
-        print(json.dumps({SOURCE: told}), flush=True)
+        print(json.dumps({SOURCE: handshake}), flush=True)
         sys.stdin.read()
         server.stop(0)
 

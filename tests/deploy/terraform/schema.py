@@ -157,7 +157,7 @@ def read(
         KeyError: The provider has no such type.
     """
 
-    def one(name: str, prefix: str) -> dict[str, Any]:
+    def block_of(name: str, prefix: str) -> dict[str, Any]:
         folder = (
             package / "lib" / (prefix + name.removeprefix("google_").replace("_", "-"))
         )
@@ -166,6 +166,6 @@ def read(
         return _Module(folder).whole()
 
     return {
-        "resources": {name: one(name, "") for name in resources},
-        "data": {name: one(name, "data-google-") for name in data},
+        "resources": {name: block_of(name, "") for name in resources},
+        "data": {name: block_of(name, "data-google-") for name in data},
     }

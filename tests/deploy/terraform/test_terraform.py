@@ -66,11 +66,11 @@ def terraform(schema, tmp_path_factory) -> Iterator[Callable[..., str]]:
         "CHECKPOINT_DISABLE": "1",
     }
 
-    def ask(*words: str, root: str = "root", told: str = "", status: int = 0) -> str:
+    def ask(*words: str, root: str = "root", stdin: str = "", status: int = 0) -> str:
         done = execute(
             ["terraform", f"-chdir={place / root}", *words],
             status=status,
-            input=told,
+            input=stdin,
             env=environment,
         )
         return done.stderr if status else done.stdout
@@ -86,7 +86,7 @@ def terraform(schema, tmp_path_factory) -> Iterator[Callable[..., str]]:
 def values(tmp_path_factory) -> Callable[..., str]:
     """The option that gives Terraform what settings say; all functions are there."""
 
-    def given(settings: dict[str, str], *words: str, root: str = "main") -> str:
+    def option(settings: dict[str, str], *words: str, root: str = "main") -> str:
         folder = tmp_path_factory.mktemp("values")
         d = configuration.of(settings)
         there = [
@@ -98,22 +98,22 @@ def values(tmp_path_factory) -> Callable[..., str]:
         ]
         (folder / "services.json").write_text(json.dumps(there))
         file = settings_file(folder, settings)
-        told = execute(
+        done = execute(
             [sys.executable, "-m", "deploy", "variables", root, "--settings", file,
              "--services", folder / "services.json", *words],
         )  # fmt: skip
-        (folder / "values.tfvars").write_text(told.stdout)
+        (folder / "values.tfvars").write_text(done.stdout)
         return f"-var-file={folder / 'values.tfvars'}"
 
-    return given
+    return option
 
 
 def changed(plan: str) -> dict[str, set[str]]:
     """What a plan does, by what it does: the resources' addresses."""
-    found: dict[str, set[str]] = {}
+    by_change: dict[str, set[str]] = {}
     for name, what in re.findall(r"^  # (\S.*) (?:will|must) be (\w+)", plan, re.M):
-        found.setdefault(what, set()).add(name)
-    return found
+        by_change.setdefault(what, set()).add(name)
+    return by_change
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +144,10 @@ def test_features_go_after_the_days_of_the_setting(terraform, values, days, age)
 
 
 def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
-    told = json.loads(applied("output", "-json", "scripts"))
+    outputs = json.loads(applied("output", "-json", "scripts"))
 
     assert "No changes" in applied("plan", "-no-color", values(CALLED))
-    assert named(configuration.of(CALLED)).items() <= told.items()
+    assert named(configuration.of(CALLED)).items() <= outputs.items()
 
 
 def test_takes_every_option(terraform, values):
@@ -162,10 +162,12 @@ def test_takes_every_option(terraform, values):
 def test_an_organisations_own_repository_is_not_made(terraform, values):
     """By its whole name; who has it lets the builder write."""
     own = "europe-docker.pkg.dev/shared/images"
-    given = values({**CALLED, "DEPLOY_REPOSITORY": own})
-    plan = terraform("plan", "-no-color", given, root="second")
+    option = values({**CALLED, "DEPLOY_REPOSITORY": own})
+    plan = terraform("plan", "-no-color", option, root="second")
 
-    assert not [one for one in changed(plan)["created"] if "artifact_registry" in one]
+    assert not [
+        name for name in changed(plan)["created"] if "artifact_registry" in name
+    ]
     assert f'"{own}"' in plan
 
 
@@ -175,10 +177,12 @@ def test_a_project_of_a_domain_is_written_as_google_writes_it(terraform, values)
     old = {**CALLED, "GOOGLE_CLOUD_PROJECT": "example.com:my-shop"}
     old["DEPLOY_REPOSITORY"] = "us-docker.pkg.dev/shared/images"
     old["PROPENSITY_GA4_DATASET"] = "example.com:web.analytics_1"
-    given = values(old)
-    plan = terraform("plan", "-no-color", given, root="second")
-    told = "jsonencode(local.adoptable)"
-    adopted = terraform("console", given, "-var=use_cases=[]", root="second", told=told)
+    option = values(old)
+    plan = terraform("plan", "-no-color", option, root="second")
+    stdin = "jsonencode(local.adoptable)"
+    adopted = terraform(
+        "console", option, "-var=use_cases=[]", root="second", stdin=stdin
+    )
 
     assert "buckets/run-sources-example_com_my-shop-" in plan
     assert "`example.com:web.analytics_1.events_*`" in plan
@@ -209,12 +213,12 @@ def test_a_use_case_that_is_taken_out_has_no_schedule(applied, values):
 
 
 def test_a_function_that_is_taken_out_loses_all_its_rights(applied, values):
-    every = [function.target for function in configuration.of(CALLED).functions]
-    less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(every) - {"archive_events"})}
+    targets = [function.target for function in configuration.of(CALLED).functions]
+    less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(targets) - {"archive_events"})}
     gone = changed(applied("plan", "-no-color", values(less)))
 
     assert set(gone) == {"destroyed"}
-    assert all("archive" in one for one in gone["destroyed"])
+    assert all("archive" in name for name in gone["destroyed"])
     assert 'google_service_account.function["archive_events"]' in gone["destroyed"]
     assert len(gone["destroyed"]) == 7
 
@@ -232,41 +236,41 @@ def test_a_teardown_keeps_what_holds_data(applied, values):
     )
 
     assert len(gone) > 100
-    assert not [one for one in gone if any(f"google_{name}" in one for name in data)]
+    assert not [name for name in gone if any(f"google_{kind}" in name for kind in data)]
 
 
 def test_alerts_are_all_planned(terraform, values):
     words = ("plan", "-no-color", values(CALLED, root="watch"))
-    made = changed(terraform(*words, root="root/watch"))["created"]
+    created = changed(terraform(*words, root="root/watch"))["created"]
 
-    assert sum("alert_policy" in one for one in made) == 13
+    assert sum("alert_policy" in name for name in created) == 13
 
 
 def test_what_is_there_already_can_be_adopted(terraform, values):
     """By its address here, what the provider imports it by: deploy/adopt.sh asks for
     them. What was adopted is changed where it differs, and not made again; what is not
     there is said to be absent, in the words that the script looks for."""
-    given = (values(CALLED), "-var=ga4_dataset=", "-var=use_cases=[]")
-    told = "jsonencode(local.adoptable)"
-    quoted = terraform("console", *given, root="second", told=told)
+    options = (values(CALLED), "-var=ga4_dataset=", "-var=use_cases=[]")
+    stdin = "jsonencode(local.adoptable)"
+    quoted = terraform("console", *options, root="second", stdin=stdin)
     adoptable = json.loads(json.loads(quoted))
     plan = ("plan", "-no-color", values(CALLED))
-    made = changed(terraform(*plan, root="second"))["created"]
-    kinds = {one.partition(".")[0]: one for one in sorted(adoptable)}
+    created = changed(terraform(*plan, root="second"))["created"]
+    kinds = {name.partition(".")[0]: name for name in sorted(adoptable)}
     for address in kinds.values():
-        terraform("import", *given, address, adoptable[address], root="second")
+        terraform("import", *options, address, adoptable[address], root="second")
     after = changed(terraform(*plan, root="second"))
     missing = 'google_pubsub_topic.topic["enriched"]'
     absent = terraform(
-        "import", *given, missing, adoptable[missing], root="second", status=1
+        "import", *options, missing, adoptable[missing], root="second", status=1
     )
     again = terraform(
-        "import", *given, kinds["google_storage_bucket"], "x", root="second", status=1
+        "import", *options, kinds["google_storage_bucket"], "x", root="second", status=1
     )
 
-    assert set(adoptable) <= made
+    assert set(adoptable) <= created
     assert len(kinds) == 10
-    assert made - after["created"] == set(kinds.values())
+    assert created - after["created"] == set(kinds.values())
     assert "non-existent remote object" in " ".join(absent.split())
     assert "already managed" in " ".join(again.split())
 

@@ -88,6 +88,15 @@ class Site:
     def ledger(self):
         return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
 
+    def accepted(self, *, but: set[str]) -> set[str]:
+        """Return who was accepted; each treated user is in the ledger once."""
+        treated = members_of(self, is_control=False)
+        rows = self.ledger()
+        assert sorted(row["user_id"] for row in rows) == sorted(treated)
+        accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
+        assert treated - accepted == but & treated
+        return accepted
+
 
 @pytest.fixture(scope="module")
 def shared(module_workplace) -> Iterator[Site]:

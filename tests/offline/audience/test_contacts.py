@@ -12,6 +12,14 @@ from offline.audience.destinations import contacts
 from tests.offline.audience.people import contact
 
 
+def address(first, last, **changed):
+    """Return what Google knows a user by who has an address alone."""
+    place = {"country_code": "GB", "postal_code": "SW1A 1AA", **changed}
+    row = contact("a", first_name=first, last_name=last, **place)
+    [identifier] = contacts.identifiers(row)
+    return identifier
+
+
 class TestNormalised:
     @pytest.mark.parametrize(
         ("text", "email"),
@@ -66,14 +74,7 @@ class TestNormalised:
         assert contacts.phone_of(text) == phone
 
     def test_address_is_hashed_but_for_country_and_postal_code(self):
-        row = contact(
-            "a", first_name=" Anna ", last_name="SMITH", country_code="gb",
-            postal_code="SW1A 1AA",
-        )  # fmt: skip
-
-        [identifier] = contacts.identifiers(row)
-
-        assert identifier == {
+        assert address(" Anna ", "SMITH", country_code="gb") == {
             "first_name": hashlib.sha256(b"anna").hexdigest(),
             "last_name": hashlib.sha256(b"smith").hexdigest(),
             "country_code": "GB",
@@ -104,11 +105,7 @@ class TestNormalised:
         assert self.names(first, last) == self.hashes(first.lower(), last.lower())
 
     def names(self, first, last):
-        row = contact(
-            "a", first_name=first, last_name=last, country_code="GB",
-            postal_code="SW1A 1AA",
-        )  # fmt: skip
-        [identifier] = contacts.identifiers(row)
+        identifier = address(first, last)
         return identifier["first_name"], identifier["last_name"]
 
     def hashes(self, *names):
@@ -116,12 +113,7 @@ class TestNormalised:
 
     @pytest.mark.parametrize("number", [80331, 80331.0])
     def test_takes_a_postal_code_that_is_a_number(self, number):
-        row = contact(
-            "a", first_name="Anna", last_name="Schmidt", country_code="DE",
-            postal_code=number,
-        )  # fmt: skip
-
-        [identifier] = contacts.identifiers(row)
+        identifier = address("Anna", "Schmidt", country_code="DE", postal_code=number)
 
         assert identifier["postal_code"] == "80331"
 
