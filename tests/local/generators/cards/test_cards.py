@@ -16,13 +16,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
-from local.generators.cards.cards import (
-    COMMON,
-    FRAUDS,
-    GENUINE,
-    Cards,
-    shares,
-)
+from local.generators.cards.cards import COMMON, FRAUDS, GENUINE, Cards, shares
 from local.generators.cards.transactions import COMPONENTS, FEATURES, Transactions
 from tests.local.generators.cards.conftest import (
     DAY,
@@ -112,13 +106,6 @@ class TestTransactions:
         assert (np.diff(transactions.time_ms) >= 0).all()
         assert ends - 3 * DAY <= first < ends - 2 * DAY
         assert ends - DAY < last < ends
-
-    def test_have_money_to_the_cent(self, cards):
-        """At least one."""
-        cents = cards.amounts * 100
-
-        assert np.allclose(cents, np.rint(cents), rtol=0, atol=1e-6)
-        assert cards.amounts.min() >= 0.01
 
     def test_are_events_of_all_fields(self, cards):
         """Bare: no type, no use case and no user is among them."""

@@ -13,12 +13,6 @@ from local.generators.games.towns import postcodes
 
 DAY = timedelta(days=1)
 
-REGISTRATION_FIELDS = {
-    *("event_id", "use_case", "user_id", "event_type", "event_time"),
-    *("name", "date_of_birth", "street_address", "city", "country", "postcode"),
-    *("affiliate_url", "campaign", "label"),
-}
-
 
 def small(**parameters: Any) -> Games:
     return Games(**{"users": 200, "maximum_events": 60} | parameters)

@@ -59,10 +59,6 @@ class TestFacts:
         """Seven in ten, to the next whole user."""
         assert sum(small(users=users).labels().values()) == churn
 
-    def test_has_a_thousand_events_a_user_at_most(self, players):
-        """And some users do have as many."""
-        assert max(len(events) for events in players.values()) == 1000
-
     @pytest.mark.parametrize("maximum", [3, 20, 60])
     def test_the_maximum_is_kept(self, maximum):
         """Whatever it is, and with the registration counted."""

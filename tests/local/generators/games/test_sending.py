@@ -6,7 +6,6 @@ import base64
 import json
 from collections import Counter
 from datetime import timedelta
-from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -17,10 +16,7 @@ from local.generators.games.__main__ import main
 from local.generators.games.games import Games
 from local.generators.games.messages import FAULTS
 from local.generators.games.towns import postcodes
-from tests.local.generators.games.players import (
-    DAY,
-    instant,
-)
+from tests.local.generators.games.players import DAY, instant
 
 
 class TestDeliveries:
@@ -78,20 +74,6 @@ class TestDeliveries:
 
         assert times == sorted(times)
         assert 0 < swapped < 0.1 * len(prompt)
-
-    def test_ids_are_in_fields_or_attributes_or_both(self, sent):
-        """Most in both; from the two, id and use case are those of the event."""
-        styles: Counter[tuple[bool, bool]] = Counter()
-        for delivery in sent:
-            if delivery.event is None:
-                continue
-            fields = json.loads(delivery.data, parse_float=Decimal)
-            styles["event_id" in fields, "event_id" in delivery.attributes] += 1
-            named = dict(delivery.attributes) | fields
-            assert named == delivery.event
-
-        assert set(styles) == {(True, True), (True, False), (False, True)}
-        assert styles[True, True] > 0.9 * styles.total()
 
     def test_one_in_a_hundred_is_broken(self, events, sent):
         """Under an id of its own, with every fault among them."""
