@@ -15,11 +15,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import (
-    AsyncIterator,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +24,7 @@ import grpc
 import grpc.aio
 import pyarrow as pa
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
-from google.pubsub_v1.types import (
-    PublishRequest,
-    PublishResponse,
-)
+from google.pubsub_v1.types import PublishRequest, PublishResponse
 
 from local.processes import HOST, free_ports, spawn, stop, stop_with
 from local.stack.state import ROOT
