@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
@@ -70,10 +72,6 @@ def scores(**probabilities):
     )
 
 
-RUNNING: dict[int, subprocess.Popen] = {}
-RUNNING_GRPC: dict[int, int] = {}
-
-
 def command(folder: Path, port: int, grpc_port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "local.emulators.bigquery"),
@@ -82,40 +80,38 @@ def command(folder: Path, port: int, grpc_port: int) -> list[str]:
     ]
 
 
-class emulator:
+class Emulator:
     """An emulator of its own for a test that stops it; gone after the block."""
 
     def __init__(self, folder: Path, *options: str):
         self.folder, self.options = folder, options
 
-    def __enter__(self) -> int:
-        self.port, grpc_port = free_ports(2)
-        RUNNING_GRPC[self.port] = grpc_port
-        process = subprocess.Popen(
-            [*command(self.folder, self.port, grpc_port), *self.options]
+    def __enter__(self):
+        port, grpc_port = free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        self.storage_address = f"{HOST}:{grpc_port}"
+        self.process = subprocess.Popen(
+            [*command(self.folder, port, grpc_port), *self.options]
         )
-        RUNNING[self.port] = process
-        wait_until(lambda: answers(f"http://127.0.0.1:{self.port}/docs"))
-        return self.port
+        wait_until(lambda: answers(f"{self.url}/docs"))
+        return self
 
     def __exit__(self, *_):
-        process = RUNNING.pop(self.port)
-        process.kill()
-        process.wait()
+        self.process.kill()
+        self.process.wait()
 
+    def stop(self, number: signal.Signals):
+        self.process.send_signal(number)
+        self.process.wait(timeout=20)
 
-def client(port: int, project: str) -> bigquery.Client:
-    from google.auth.credentials import AnonymousCredentials
+    def client(self, project: str = "propensity-local") -> bigquery.Client:
+        return bigquery.Client(
+            project=project,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.url},
+        )
 
-    return bigquery.Client(
-        project=project,
-        credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": f"http://127.0.0.1:{port}"},
-    )
-
-
-def read_client(port: int) -> BigQueryReadClient:
-    """Return a client of the Storage API of the emulator with this REST port."""
-    address = f"{HOST}:{RUNNING_GRPC[port]}"
-    channel = grpc.insecure_channel(address)
-    return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+    def read_client(self) -> BigQueryReadClient:
+        """Return a client of the Storage API."""
+        channel = grpc.insecure_channel(self.storage_address)
+        return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))

@@ -15,7 +15,6 @@ import pytest
 from google.api_core.exceptions import InvalidArgument, NotFound
 from google.cloud.bigquery_storage_v1 import types
 
-from local.emulators.bigquery.server import HOST
 from tests.local.emulators.bigquery.appended import (
     ID_AND_N,
     column,
@@ -24,8 +23,7 @@ from tests.local.emulators.bigquery.appended import (
     table,
     write_client,
 )
-from tests.local.emulators.bigquery.conftest import RUNNING_GRPC, client, emulator
-from tests.local.emulators.bigquery.test_server import stop
+from tests.local.emulators.bigquery.conftest import Emulator
 
 # Fixtures.
 __all__ = ["table"]
@@ -152,19 +150,19 @@ class TestRows:
     @pytest.mark.long
     def test_survive_a_kill_after_their_answer(self, tmp_path):
         """What was acknowledged is there after SIGKILL and a new start."""
-        with emulator(tmp_path) as port:
-            warehouse = client(port, "propensity-local")
+        with Emulator(tmp_path) as emulator:
+            warehouse = emulator.client()
             warehouse.create_dataset("d")
             warehouse.query("CREATE TABLE d.t (id STRING)").result()
             stream = "projects/propensity-local/datasets/d/tables/t/streams/_default"
-            writer = write_client(f"{HOST}:{RUNNING_GRPC[port]}")
+            writer = write_client(emulator.storage_address)
             sent = requests(stream, (ids(f"{n}") for n in range(20)))
             for _ in writer.append_rows(sent):
                 pass
-            stop(port, signal.SIGKILL)
+            emulator.stop(signal.SIGKILL)
 
-        with emulator(tmp_path) as port:
-            rows = client(port, "propensity-local").query("SELECT id FROM d.t")
+        with Emulator(tmp_path) as emulator:
+            rows = emulator.client().query("SELECT id FROM d.t")
             assert {row.id for row in rows.result()} == {f"{n}" for n in range(20)}
 
 

@@ -31,31 +31,6 @@ def reads(catalog):
     return watched
 
 
-def test_hold_while_answers_are_the_same(catalog, reads):
-    """Another table may change, and the table may be made anew as it was."""
-    answer, questions = reads.of(lambda: catalog.columns("t"))
-    catalog.known = {"t": ["n"], "u": ["changed"]}
-
-    assert answer == ["n"]
-    assert reads.are_so(questions, 1)
-    catalog.known["t"] = ["n", "word"]
-    assert not reads.are_so(questions, 2)
-
-
-def test_hold_for_what_is_missing(catalog, reads):
-    """That a table is not there is an answer as well."""
-
-    def look():
-        with pytest.raises(KeyError):
-            catalog.columns("missing")
-
-    _, questions = reads.of(look)
-
-    assert reads.are_so(questions, 1)
-    catalog.known["missing"] = ["n"]
-    assert not reads.are_so(questions, 2)
-
-
 def test_are_asked_once_in_a_generation(catalog, reads):
     """Of many translations that read one table; each time while it is changed."""
     several = [reads.of(lambda: catalog.columns("t"))[1] for _ in range(3)]

@@ -22,13 +22,10 @@ from local.stack.starting import answers
 from tests.conftest import new_workplace
 from tests.local.emulators.bigquery.conftest import (
     DAY,
-    RUNNING,
+    Emulator,
     Scalar,
     Warehouse,
-    client,
     command,
-    emulator,
-    read_client,
     scores,
 )
 from tests.local.waiting import wait_until
@@ -298,16 +295,16 @@ class TestConcurrency:
         are dropped by the hundred.
         """
         clients, rounds = 6, 6
-        with emulator(tmp_path, "--keep-results", "20") as port:
-            warehouse = client(port, "propensity-local")
+        with Emulator(tmp_path, "--keep-results", "20") as emulator:
+            warehouse = emulator.client()
             warehouse.create_dataset("d")
             warehouse.query(
                 f"CREATE TABLE d.t (owner STRING, n INT64, round INT64, {self.COLUMNS})"
             ).result()
 
             def write_and_read(owner):
-                own = client(port, "propensity-local")
-                own_reader = read_client(port)
+                own = emulator.client()
+                own_reader = emulator.read_client()
                 seen = []
                 for number in range(rounds):
                     config = bigquery.QueryJobConfig(
@@ -372,19 +369,19 @@ class TestRestart:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_keeps_every_project(self, tmp_path, number):
         """Tables and views of every project are there again, whatever ended it."""
-        with emulator(tmp_path) as port:
+        with Emulator(tmp_path) as emulator:
             for project in ("propensity-local", "other-project"):
-                fill(client(port, project))
-            stop(port, number)
+                fill(emulator.client(project))
+            emulator.stop(number)
 
-        with emulator(tmp_path) as port:
+        with Emulator(tmp_path) as emulator:
             for project in ("propensity-local", "other-project"):
-                rows = client(port, project).query("SELECT n FROM kept.v").result()
+                rows = emulator.client(project).query("SELECT n FROM kept.v").result()
                 assert [row.n for row in rows] == [42]
 
     def test_says_that_its_folder_is_in_use(self, tmp_path):
         """A second emulator on the same folder ends at once and says why."""
-        with emulator(tmp_path):
+        with Emulator(tmp_path):
             ports = free_ports(2)
             second = subprocess.run(
                 command(tmp_path, *ports),
@@ -423,11 +420,6 @@ class TestRewrite:
         """A rewrite that finds nothing to do says so: the release is another one."""
         with pytest.raises(ImportError, match="not that of local-bigquery"):
             Rewrite("old", "new").apply("something else", module="m")
-
-
-def stop(port: int, number: signal.Signals) -> None:
-    RUNNING[port].send_signal(number)
-    RUNNING[port].wait(timeout=20)
 
 
 def fill(warehouse: bigquery.Client) -> None:

@@ -10,13 +10,7 @@ import pyarrow as pa
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound
 
-from tests.local.emulators.bigquery.conftest import (
-    DAY,
-    Scalar,
-    client,
-    emulator,
-    read_client,
-)
+from tests.local.emulators.bigquery.conftest import DAY, Emulator, Scalar
 
 
 @pytest.mark.long
@@ -46,16 +40,16 @@ class TestLanguage:
     def test_keeps_utc_wherever_it_runs(self, tmp_path, monkeypatch):
         """Days begin at midnight UTC, and Arrow says so, in any time zone."""
         monkeypatch.setenv("TZ", "Asia/Tokyo")
-        with emulator(tmp_path) as port:
+        with Emulator(tmp_path) as emulator:
             result = (
-                client(port, "propensity-local")
+                emulator.client()
                 .query(
                     "SELECT TIMESTAMP '2026-03-01 23:30:00' AS at, "
                     "DATE(TIMESTAMP '2026-03-01 23:30:00+00') AS day"
                 )
                 .result()
             )
-            table = result.to_arrow(bqstorage_client=read_client(port))
+            table = result.to_arrow(bqstorage_client=emulator.read_client())
 
         assert table.schema.field("at").type == pa.timestamp("us", "UTC")
         assert table["day"].to_pylist() == [DAY]

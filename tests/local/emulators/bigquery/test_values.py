@@ -17,9 +17,8 @@ from tests.local.emulators.bigquery.conftest import (
     DAY,
     MOMENT,
     NEXT_DAY,
+    Emulator,
     Scalar,
-    client,
-    emulator,
 )
 
 Array = bigquery.ArrayQueryParameter
@@ -150,8 +149,8 @@ class TestExports:
 class TestResults:
     def test_of_old_queries_are_dropped(self, tmp_path):
         """A long-lived emulator keeps the newest results only, and keeps its speed."""
-        with emulator(tmp_path, "--keep-results", "3") as port:
-            warehouse = client(port, "propensity-local")
+        with Emulator(tmp_path, "--keep-results", "3") as emulator:
+            warehouse = emulator.client()
             jobs = []
             for number in range(6):
                 jobs.append(warehouse.query(f"SELECT {number} AS n"))
