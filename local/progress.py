@@ -45,21 +45,24 @@ class Step:
     began: float
     total: int | None = None
     unit: str = ""
-    done: int = 0
-    # A bar of its own is on the screen.
+    n: int = 0
+    # tqdm's bar, if any, and whether it is on the screen.
+    bar: Any = None
     is_drawn: bool = False
 
     def update(self, count: int = 1) -> None:
-        """Say that so much more is done."""
-        self.done += count
+        """Count so many more."""
+        self.n += count
+        if self.bar is not None:
+            self.bar.update(count)
 
     def text(self, now: float) -> str:
         """Return the step's name, its progress, and its duration so far."""
         share = ""
-        if self.done or self.total is not None:
+        if self.n or self.total is not None:
             scale, unit = (1e6, " MB") if self.unit == "B" else (1, self.unit)
             whole = f" of {self.total / scale:,.0f}" if self.total is not None else ""
-            share = f" {self.done / scale:,.0f}{whole}{unit},"
+            share = f" {self.n / scale:,.0f}{whole}{unit},"
         return f"{self.label}{share} {max(now - self.began, 0):.0f} s"
 
 
@@ -193,7 +196,7 @@ def bar(
     unit: str = "",
     is_shown: bool = True,
     **options: Any,
-) -> Iterator[Any]:
+) -> Iterator[Step]:
     """
     Count in the block: by a bar on a terminal, by lines of ``Progress`` elsewhere.
 
@@ -212,11 +215,11 @@ def bar(
     shown = _shown[-1] if _shown else None
     is_bar = is_shown and (shown is None or shown.is_terminal)
     with contextlib.ExitStack() as leaving:
-        step: Step | None = None
+        step = Step(label, 0.0)
         if shown is not None:
             step = leaving.enter_context(shown.step(label, total=total, unit=unit))
-            step.is_drawn = is_bar
-        drawn = leaving.enter_context(
+        step.is_drawn = is_bar
+        step.bar = leaving.enter_context(
             tqdm(
                 desc=label,
                 total=total,
@@ -226,20 +229,4 @@ def bar(
                 **options,
             )
         )
-        yield Counted(drawn, step)
-
-
-class Counted:
-    """A bar, and the step that is counted with it."""
-
-    def __init__(self, drawn: Any, step: Step | None) -> None:
-        self._drawn = drawn
-        self._step = step
-        self.n = 0
-
-    def update(self, count: int = 1) -> None:
-        """Count so many more."""
-        self.n += count
-        self._drawn.update(count)
-        if self._step is not None:
-            self._step.update(count)
+        yield step

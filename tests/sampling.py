@@ -1,19 +1,11 @@
-"""
-Populations to sample from, as counts: who has a row of label 1, and in which bucket.
-
-    python -m tests.sampling    prints what the statements make of each
-"""
+"""Populations to sample from, as counts: who has a row of label 1, in which bucket."""
 
 from __future__ import annotations
 
 import io
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from google.cloud import bigquery
 
-from local.processes import free_ports
-from local.stack.stack import Stack
-from local.stack.state import EMULATOR_PORTS, Options, State
 from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -101,7 +90,7 @@ class Sample:
     kept: dict[int, int]
     weighted: dict[int, float]
     totals: dict[int, int]
-    weights: dict[str, float]
+    largest_weight: float
     worst_date: float
 
     @property
@@ -158,7 +147,6 @@ def sample(
 def _summed(cells: list[dict[str, Any]]) -> Sample:
     kept, totals, weighted = {0: 0, 1: 0}, {0: 0, 1: 0}, {0: 0.0, 1: 0.0}
     by_date: dict[tuple[date, int], list[float]] = {}
-    largest: dict[str, float] = {}
     for cell in cells:
         label = cell["class"]
         kept[label] += cell["kept_sum"]
@@ -167,50 +155,11 @@ def _summed(cells: list[dict[str, Any]]) -> Sample:
         sums = by_date.setdefault((cell["as_of"], label), [0.0, 0.0])
         sums[0] += cell["weighted_sum"]
         sums[1] += cell["row_count_sum"]
-        name = f"{'buyer' if cell['has_positive'] else 'other'} {label}"
-        largest[name] = max(largest.get(name, 0.0), cell["weight_max"] or 0.0)
     return Sample(
         rows=sum(totals.values()),
         kept=kept,
         weighted=weighted,
         totals=totals,
-        weights=largest,
+        largest_weight=max(cell["weight_max"] or 0.0 for cell in cells),
         worst_date=max(abs(got / true - 1) for got, true in by_date.values()),
     )
-
-
-@contextmanager
-def emulated() -> Iterator[Warehouse]:
-    """Start the emulators for a while, with an empty dataset."""
-    with tempfile.TemporaryDirectory() as folder:
-        ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
-        state = State("sampling", Path(folder))
-        with Stack(state, options=Options(), ports=ports, functions=()) as stack:
-            warehouse = Warehouse.open(Settings.from_environment(stack.environment))
-            warehouse.create_dataset(warehouse.settings.dataset)
-            yield warehouse
-            warehouse.close()
-
-
-def main() -> None:
-    """Print a line for every population."""
-    print(
-        "| rows | base rate | label 1 | rows read | of label 1 | of label 0 | "
-        "weighted base rate | largest weight 1 / 0 |\n|---|---|---|---|---|---|---|---|"
-    )
-    with emulated() as warehouse:
-        for rows in ROWS:
-            for base_rate in BASE_RATES:
-                found = sample(warehouse, Population(rows, base_rate))
-                rate = found.weighted[1] / sum(found.weighted.values())
-                negative = max(found.weights["buyer 0"], found.weights["other 0"])
-                print(
-                    f"| {found.rows:,} | {base_rate:.1%} | {found.totals[1]:,} | "
-                    f"{found.kept_rows:,} | {found.kept[1]:,} | {found.kept[0]:,} | "
-                    f"{rate:.4%} of {found.totals[1] / found.rows:.4%} | "
-                    f"{found.weights['buyer 1']:.1f} / {negative:.1f} |"
-                )
-
-
-if __name__ == "__main__":
-    main()

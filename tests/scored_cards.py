@@ -120,11 +120,10 @@ def stored(
     warehouse: Warehouse,
     cards: Cards,
     *,
-    delay: timedelta = DAY,
     known: Iterable[int] | None = None,
     **changed: Any,
 ) -> None:
-    """Append transactions, and after a delay the truth of all or of some of them."""
+    """Append transactions, and after a day the truth of all or of some of them."""
     places = range(len(cards)) if known is None else known
     store(
         warehouse,
@@ -133,7 +132,7 @@ def stored(
             for place in range(len(cards))
         ],
         [
-            truth(cards.ids[place], cards.at[place] + delay, int(cards.is_fraud[place]))
+            truth(cards.ids[place], cards.at[place] + DAY, int(cards.is_fraud[place]))
             for place in places
         ],
     )

@@ -20,7 +20,7 @@ DAYS = 8
 DAY = timedelta(days=1)
 # Days from the last transaction to now: by then truths are in, or never come.
 SINCE_LAST = 8
-PARTS = ("first", "second", "third", "fourth")
+PARTS = 4
 PACED_SHARE = 0.5
 
 
@@ -52,8 +52,8 @@ def planned(transactions: Transactions, *, now: datetime) -> Plan:
         now: Truths that are found out later are not sent.
     """
     stops = [
-        moment_of(transactions, len(transactions) * part // len(PARTS))
-        for part in range(1, len(PARTS))
+        moment_of(transactions, len(transactions) * part // PARTS)
+        for part in range(1, PARTS)
     ]
     truths = transactions.truths().deliveries()
     sent = [

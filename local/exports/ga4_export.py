@@ -246,11 +246,9 @@ def load_tables(
     Load Arrow tables as shards, each replacing the one of its name.
 
     Args:
-        client: BigQuery or an emulator of it.
-        dataset: Name of the GA4 dataset; is created where it is missing.
+        client, dataset, progress: As of ``load_export``.
         shards: Table name (``events_YYYYMMDD`` or ``events_intraday_YYYYMMDD``) and
             rows in ``ARROW_SCHEMA``, all of one ``event_date``, at least one.
-        progress: Show a bar on stderr where that is a terminal.
 
     Returns:
         The summary of the daily shards; intraday ones repeat them and do not count.

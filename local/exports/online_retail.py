@@ -326,10 +326,8 @@ def fetch(
 
     Args:
         folder: Keeps the workbook and its rows.
-        base_url: Scheme, host and port of the repository.
         sha256: Of the workbook; its rows are kept under a name that holds it.
-        rows: Rows that the workbook must have; None for any number.
-        progress: Show bars on stderr where that is a terminal.
+        base_url, rows, progress: As of ``download`` and ``events``.
 
     Returns:
         An NDJSON file, compressed, that ``ga4_export.load_export`` takes.

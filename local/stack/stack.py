@@ -255,7 +255,8 @@ class Stack:
                 ports=self.ports,
                 source=self.source(),
             )
-            self._write_options()
+            options = json.dumps(dataclasses.asdict(self.options), indent=2)
+            whole_files.write(self.state.options_file, options.encode())
             try:
                 self._start_all(pythons, stay=stay)
                 if stay:
@@ -411,14 +412,11 @@ class Stack:
                 f"{end_of(ended[0])}\n`make down` stops the rest; then start again."
             )
         if record.options != self.options:
+            expected = dataclasses.asdict(self.options)
             changed = [
-                f"{name} {now!r} instead of {expected!r}"
-                for (name, now), expected in zip(
-                    dataclasses.asdict(record.options).items(),
-                    dataclasses.asdict(self.options).values(),
-                    strict=True,
-                )
-                if now != expected
+                f"{name} {now!r} instead of {expected[name]!r}"
+                for name, now in dataclasses.asdict(record.options).items()
+                if now != expected[name]
             ]
             raise LocalError(
                 f"state {self.state.name!r} is up with {', '.join(changed)}; "
@@ -429,10 +427,6 @@ class Stack:
             self._say(
                 "the source has changed since: `make down` and `make up` serve it"
             )
-
-    def _write_options(self) -> None:
-        text = json.dumps(dataclasses.asdict(self.options), indent=2)
-        whole_files.write(self.state.options_file, text.encode())
 
     def _write_record(self) -> None:
         assert self._record is not None

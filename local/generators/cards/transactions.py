@@ -298,17 +298,9 @@ class Truths:
         """
         Return the findings as a producer sends them, in the order of sending.
 
-        Some are sent up to a day late, so that a correction may come before what it
-        corrects. A label is true or false, or 1 or 0.
-
-        Args:
-            duplicates: Repetitions, as a share of the findings.
-            late: Share that is sent up to a day late.
-            broken: Messages that can never be accepted, as a share of the findings.
-            seed: With ``self.seed``, of everything that is drawn here.
-
-        Raises:
-            ValueError: A share is negative, or more than all are to be late.
+        As of ``Transactions.deliveries``, in shares of the findings. Some are sent up
+        to a day late, so that a correction may come before what it corrects. A label is
+        true or false, or 1 or 0.
         """
         check_shares(duplicates=duplicates, late=late, broken=broken)
         random = random_of(self.seed, f"truths' deliveries {seed}")
