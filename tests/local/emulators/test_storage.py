@@ -31,10 +31,7 @@ from google.cloud import storage
 
 from local.processes import free_ports
 from local.stack.starting import answers
-from tests.local.emulators.buckets import NEW, bucket, pointer
-
-# Fixtures.
-__all__ = ["bucket", "pointer"]
+from tests.local.emulators.conftest import NEW
 
 THREADS = 16
 

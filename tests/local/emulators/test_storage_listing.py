@@ -6,11 +6,6 @@ import pytest
 import requests
 from google.api_core.exceptions import MethodNotImplemented
 
-from tests.local.emulators.buckets import bucket, pointer
-
-# Fixtures.
-__all__ = ["bucket", "pointer"]
-
 NAMES = sorted(
     [f"l/f{number:02}" for number in range(7)]
     + [f"l/d{number}/x" for number in range(5)]

@@ -13,10 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.emulators.storage.paths import ESCAPE, is_name, path_of
-from tests.local.emulators.buckets import bucket, pointer
-
-# Fixtures.
-__all__ = ["bucket", "pointer"]
 
 TEXT = b"hello " * 1000
 

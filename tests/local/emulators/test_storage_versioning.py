@@ -5,11 +5,6 @@ from __future__ import annotations
 import pytest
 from google.api_core.exceptions import NotFound
 
-from tests.local.emulators.buckets import bucket, pointer
-
-# Fixtures.
-__all__ = ["bucket", "pointer"]
-
 
 class TestVersioning:
     """A bucket with versioning keeps what is overwritten or deleted."""

@@ -9,11 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.local.emulators.buckets import bucket, pointer
-
-# Fixtures.
-__all__ = ["bucket", "pointer"]
-
 
 class TestChunks:
     @pytest.mark.parametrize(

@@ -56,14 +56,24 @@ class Warehouse:
         pq.write_table(table, file)
         file.seek(0)
         config = bigquery.LoadJobConfig(source_format="PARQUET", **options)
-        destination = f"{self.client.project}.{self.dataset}.{name}"
-        job = self.client.load_table_from_file(file, destination, job_config=config)
+        job = self.client.load_table_from_file(
+            file, self.full_name(name), job_config=config
+        )
         return job.result().output_rows
+
+    def full_name(self, table):
+        return f"{self.client.project}.{self.dataset}.{table}"
 
 
 @pytest.fixture
 def warehouse(workplace):
     return Warehouse(workplace)
+
+
+@pytest.fixture(scope="module")
+def shared(module_workplace):
+    """A dataset for all tests of a module: each makes what it writes to."""
+    return Warehouse(module_workplace)
 
 
 def scores(**probabilities):

@@ -7,8 +7,6 @@ from decimal import Decimal
 import pytest
 from google.cloud import bigquery
 
-from tests.local.emulators.bigquery.conftest import Warehouse
-
 Scalar = bigquery.ScalarQueryParameter
 
 # Of an array, an empty one, one that is NULL, and one of elements without a value.
@@ -56,10 +54,9 @@ FILTERED = [
 
 
 @pytest.fixture(scope="module")
-def warehouse(module_workplace):
-    made = Warehouse(module_workplace)
-    made.rows(ROWS)
-    return made
+def warehouse(shared):
+    shared.rows(ROWS)
+    return shared
 
 
 class TestAggregates:

@@ -13,8 +13,6 @@ import pytest
 from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
-from tests.local.emulators.bigquery.conftest import Warehouse
-
 TEXTS = (
     *("12", " 7\n", "+5", "0x1F", "12.5", "1e3", ".5", "5.", "1_000", ""),
     *("true", "TRUE", "t", "yes", " true"),
@@ -33,18 +31,13 @@ READ = {
 APART = {"FLOAT64": {"0x1F"}}
 
 
-@pytest.fixture(scope="module")
-def warehouse(module_workplace):
-    return Warehouse(module_workplace)
-
-
 class TestTexts:
     @pytest.mark.parametrize("kind", READ)
-    def test_are_read_as_one_kind_or_are_null(self, warehouse, kind):
+    def test_are_read_as_one_kind_or_are_null(self, shared, kind):
         """No text is read that BigQuery does not read, whatever DuckDB makes of it."""
         texts = [text for text in TEXTS if text not in APART.get(kind, ())]
 
-        rows = warehouse.rows(
+        rows = shared.rows(
             f"SELECT text, SAFE_CAST(text AS {kind}) FROM UNNEST(@texts) AS text",
             [bigquery.ArrayQueryParameter("texts", "STRING", texts)],
         )
@@ -61,22 +54,22 @@ class TestTexts:
             ("CAST(CONCAT(text, '_0') AS NUMERIC)", "Invalid NUMERIC value: 12.5_0"),
         ],
     )
-    def test_that_cannot_be_read_fail_a_statement(self, warehouse, cast, problem):
+    def test_that_cannot_be_read_fail_a_statement(self, shared, cast, problem):
         """A CAST that is not SAFE says which text, as BigQuery does."""
         with pytest.raises(BadRequest, match=problem):
-            warehouse.rows(f"SELECT {cast} FROM UNNEST(['12.5']) AS text")
+            shared.rows(f"SELECT {cast} FROM UNNEST(['12.5']) AS text")
 
-    def test_are_read_within_structs_and_of_aggregates(self, warehouse):
+    def test_are_read_within_structs_and_of_aggregates(self, shared):
         """Where the kind of a value is known only as the statement runs."""
-        assert warehouse.rows(
+        assert shared.rows(
             "SELECT MAX(SAFE_CAST(one.text AS INT64)),"
             " SAFE_CAST(MAX(one.text) AS INT64)"
             " FROM UNNEST([STRUCT('7' AS text), STRUCT('12.5')]) AS one"
         ) == [(7, 7)]
 
-    def test_are_cut_from_their_first_letter_on(self, warehouse):
+    def test_are_cut_from_their_first_letter_on(self, shared):
         """A place before the first letter is the first letter."""
-        assert warehouse.rows(
+        assert shared.rows(
             "SELECT SUBSTR(text, 0, 2), SUBSTR(text, -5, 2), SUBSTR(text, -2)"
             " FROM UNNEST(['abc']) AS text"
         ) == [("ab", "ab", "bc")]
@@ -84,7 +77,7 @@ class TestTexts:
 
 class TestNumbers:
     @pytest.mark.parametrize("half", [0.5, 1.5, 2.5, -0.5, -2.5])
-    def test_of_any_origin_are_rounded_half_away_from_zero(self, warehouse, half):
+    def test_of_any_origin_are_rounded_half_away_from_zero(self, shared, half):
         """Also those of an array of structs, whose type is known late."""
         away = int(half + (0.5 if half > 0 else -0.5))
         sql = """
@@ -96,17 +89,17 @@ class TestNumbers:
             )
         """
 
-        rows = warehouse.rows(
+        rows = shared.rows(
             sql, [bigquery.ScalarQueryParameter("half", "FLOAT64", half)]
         )
 
         assert rows == [(away, away)]
 
-    def test_with_fractions_become_the_nearest_money(self, warehouse):
+    def test_with_fractions_become_the_nearest_money(self, shared):
         """Of all digits that a FLOAT64 has, beyond those that it is written with."""
         values = [123456789.123456789, 1e15, 9e28, -0.1, 1e30, float("nan")]
 
-        rows = warehouse.rows(
+        rows = shared.rows(
             "SELECT SAFE_CAST(one AS NUMERIC), SAFE_CAST(s.d AS NUMERIC)"
             " FROM UNNEST(@values) AS one WITH OFFSET AS place,"
             " UNNEST([STRUCT(one AS d)]) AS s ORDER BY place",
@@ -119,20 +112,18 @@ class TestNumbers:
 
 
 class TestParts:
-    def test_of_a_second_are_without_the_seconds(self, warehouse):
+    def test_of_a_second_are_without_the_seconds(self, shared):
         """EXTRACT of milli- and microseconds is below a second."""
-        assert warehouse.rows(
+        assert shared.rows(
             "SELECT EXTRACT(MILLISECOND FROM moment), EXTRACT(MICROSECOND FROM moment)"
             " FROM UNNEST([TIMESTAMP '2025-03-30 00:59:59.123456+00']) AS moment"
         ) == [(123, 123456)]
 
 
 class TestSafe:
-    def test_is_null_for_errors_within_arguments_whatever_they_are_named(
-        self, warehouse
-    ):
+    def test_is_null_for_errors_within_arguments_whatever_they_are_named(self, shared):
         """A function that fails is NULL, of a column named s and of another call."""
-        assert warehouse.rows(
+        assert shared.rows(
             "SELECT SAFE.PARSE_TIMESTAMP('%Y-%m-%d', s.s), SAFE.PARSE_DATE('%Y', s.s)"
             " FROM UNNEST([STRUCT('x' AS s)]) AS s"
         ) == [(None, None)]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import pytest
 from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
-from google.cloud import bigquery
 from onnx import TensorProto, helper
 
 
@@ -30,17 +29,6 @@ def doubled(*, opset=15, element=TensorProto.DOUBLE, shape=(None, 1), domain="")
 
 
 @pytest.fixture(scope="module")
-def client(module_workplace):
-    """A client whose statements are of one dataset."""
-    place = module_workplace
-    with place.bigquery.client() as client:
-        client.default_query_job_config = bigquery.QueryJobConfig(
-            default_dataset=f"{place.project}.{place.dataset}"
-        )
-        yield client
-
-
-@pytest.fixture(scope="module")
 def stored(module_workplace):
     """Store bytes in the bucket, and return their URI."""
 
@@ -53,9 +41,9 @@ def stored(module_workplace):
 
 
 @pytest.fixture(scope="module")
-def model(client, stored):
+def model(shared, stored):
     """The name of an imported model."""
-    run(client, create("m", stored("a/m.onnx", doubled().SerializeToString())))
+    shared.rows(create("m", stored("a/m.onnx", doubled().SerializeToString())))
     return "m"
 
 
@@ -63,16 +51,10 @@ def create(name, uri, verb="CREATE MODEL"):
     return f"{verb} `{name}` OPTIONS (model_type = 'ONNX', model_path = '{uri}')"
 
 
-def run(client, sql):
-    job = client.query(sql, job_retry=None)
-    return [tuple(row.values()) for row in job.result(job_retry=None)]
-
-
 class TestPredict:
-    def test_gives_the_columns_of_the_query_and_the_output(self, client, model):
+    def test_gives_the_columns_of_the_query_and_the_output(self, shared, model):
         """Every column stays, and the model's output is one more."""
-        rows = run(
-            client,
+        rows = shared.rows(
             f"SELECT id, y FROM ML.PREDICT(MODEL `{model}`, (SELECT 7 AS id, 1.5 AS x, "
             "'' AS t UNION ALL SELECT 8, CAST('nan' AS FLOAT64), 'b')) ORDER BY id",
         )
@@ -80,52 +62,49 @@ class TestPredict:
         assert rows[0] == (7, 3.0)
         assert str(rows[1]) == "(8, nan)"
 
-    def test_is_where_a_table_may_be(self, client, model):
+    def test_is_where_a_table_may_be(self, shared, model):
         """It is inserted, joined, reads a view, and bills a dry run nothing."""
-        run(client, "CREATE TABLE IF NOT EXISTS doubles (y FLOAT64)")
-        run(client, "CREATE OR REPLACE VIEW v AS SELECT 2.0 AS x, 'a' AS t")
+        shared.rows("CREATE TABLE IF NOT EXISTS doubles (y FLOAT64)")
+        shared.rows("CREATE OR REPLACE VIEW v AS SELECT 2.0 AS x, 'a' AS t")
         predicted = f"SELECT p.y FROM ML.PREDICT(MODEL `{model}`, TABLE v) AS p"
-        job = client.query(
-            predicted, job_config=bigquery.QueryJobConfig(dry_run=True), job_retry=None
-        )
-        run(client, f"INSERT INTO doubles (y) {predicted}")
+        job = shared.job(predicted, dry_run=True)
+        shared.rows(f"INSERT INTO doubles (y) {predicted}")
 
         assert [field.field_type for field in job.schema] == ["FLOAT"]
-        assert run(client, "SELECT y FROM doubles") == [(4.0,)]
+        assert shared.rows("SELECT y FROM doubles") == [(4.0,)]
 
-    def test_refuses_null(self, client, model):
+    def test_refuses_null(self, shared, model):
         """A tensor has no NULL."""
         with pytest.raises(GoogleAPICallError, match="x is NULL"):
-            run(
-                client,
+            shared.rows(
                 f"SELECT y FROM ML.PREDICT(MODEL `{model}`, "
                 "(SELECT CAST(NULL AS FLOAT64) AS x, 'a' AS t))",
             )
 
-    def test_of_a_model_that_is_not_there_is_not_found(self, client):
+    def test_of_a_model_that_is_not_there_is_not_found(self, shared):
         with pytest.raises(NotFound, match="Model"):
-            run(client, "SELECT * FROM ML.PREDICT(MODEL `none`, (SELECT 1.0 AS x))")
+            shared.rows("SELECT * FROM ML.PREDICT(MODEL `none`, (SELECT 1.0 AS x))")
 
 
 class TestCreate:
-    def test_is_once_if_not_exists(self, client, model):
+    def test_is_once_if_not_exists(self, shared, model):
         """A model that is there stays, and its object is not read."""
-        run(client, create(model, "gs://none/none", "CREATE MODEL IF NOT EXISTS"))
+        shared.rows(create(model, "gs://none/none", "CREATE MODEL IF NOT EXISTS"))
 
         [listed] = [
-            m for m in client.list_models(client_dataset(client)) if m.model_id == model
+            m for m in shared.client.list_models(shared.default) if m.model_id == model
         ]
         assert listed.model_type == "ONNX"
 
-    def test_replaces_and_drops(self, client, stored):
+    def test_replaces_and_drops(self, shared, stored):
         """After a replacement the new one runs; after a drop none does."""
         uri = stored("b/m.onnx", doubled().SerializeToString())
-        run(client, create("short", uri))
-        run(client, create("short", uri, "CREATE OR REPLACE MODEL"))
-        run(client, "DROP MODEL short")
+        shared.rows(create("short", uri))
+        shared.rows(create("short", uri, "CREATE OR REPLACE MODEL"))
+        shared.rows("DROP MODEL short")
 
         with pytest.raises(NotFound):
-            run(client, "SELECT * FROM ML.PREDICT(MODEL short, (SELECT 1.0 AS x))")
+            shared.rows("SELECT * FROM ML.PREDICT(MODEL short, (SELECT 1.0 AS x))")
 
     @pytest.mark.parametrize(
         ("changes", "reason"),
@@ -136,22 +115,18 @@ class TestCreate:
             ({"element": TensorProto.COMPLEX64}, "no column"),
         ],
     )
-    def test_refuses_what_bigquery_does(self, client, stored, changes, reason):
+    def test_refuses_what_bigquery_does(self, shared, stored, changes, reason):
         """Opsets that its runtime does not know, and types without a column."""
         data = doubled(**changes).SerializeToString()
 
         with pytest.raises(BadRequest, match=reason):
-            run(client, create("refused", stored("c/m.onnx", data)))
+            shared.rows(create("refused", stored("c/m.onnx", data)))
 
     @pytest.mark.parametrize("uri", ["gs://none/m.onnx", "/etc/passwd", "gs://none"])
-    def test_refuses_a_path_without_an_object(self, client, uri):
+    def test_refuses_a_path_without_an_object(self, shared, uri):
         with pytest.raises(BadRequest, match="URI"):
-            run(client, create("refused", uri))
+            shared.rows(create("refused", uri))
 
-    def test_refuses_what_is_no_model(self, client, stored):
+    def test_refuses_what_is_no_model(self, shared, stored):
         with pytest.raises(BadRequest, match="not a valid ONNX model"):
-            run(client, create("refused", stored("d/m.onnx", b"no model")))
-
-
-def client_dataset(client):
-    return client.default_query_job_config.default_dataset
+            shared.rows(create("refused", stored("d/m.onnx", b"no model")))

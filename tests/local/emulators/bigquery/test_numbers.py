@@ -12,8 +12,6 @@ import pytest
 from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
-from tests.local.emulators.bigquery.conftest import Warehouse
-
 Array = bigquery.ArrayQueryParameter
 Scalar = bigquery.ScalarQueryParameter
 # Numbers of this many digits fit in NUMERIC, counted in billionths.
@@ -24,12 +22,6 @@ EDGES = (
     *(1, 3 * 10**9, 5 * 10**8, 1_000_000_005, 10**9, 10**28, 10**29),
     *(10**DIGITS - 1, 10**DIGITS // 2, 10**DIGITS - 10**9),
 )
-
-
-@pytest.fixture(scope="module")
-def warehouse(module_workplace):
-    """A dataset for all of these tests: each makes what it writes to."""
-    return Warehouse(module_workplace)
 
 
 def random_numeric(rng: random.Random) -> Decimal:
@@ -73,7 +65,7 @@ class TestOperations:
     PAIRS = 500
 
     @pytest.mark.parametrize("operation", EXACTLY)
-    def test_are_exact_over_the_whole_range(self, warehouse, operation):
+    def test_are_exact_over_the_whole_range(self, shared, operation):
         """Every result that fits 29 digits is the exact one, rounded half away."""
         rng = random.Random(operation)
         pairs, expected = [], []
@@ -84,7 +76,7 @@ class TestOperations:
                 pairs.append((a, b))
                 expected.append(exact)
 
-        rows = warehouse.rows(
+        rows = shared.rows(
             f"SELECT {operation} FROM UNNEST(@a) AS a WITH OFFSET AS i "
             "JOIN UNNEST(@b) AS b WITH OFFSET AS j ON i = j ORDER BY i",
             [
@@ -121,9 +113,9 @@ class TestOperations:
             ("SAFE_DIVIDE(NUMERIC '5', 3)", "1.666666667"),
         ],
     )
-    def test_round_half_away_from_zero(self, warehouse, expression, value):
+    def test_round_half_away_from_zero(self, shared, expression, value):
         """NUMERIC with NUMERIC or INT64 has nine decimals; DIV and MOD are whole."""
-        assert warehouse.rows(f"SELECT {expression}") == [(Decimal(value),)]
+        assert shared.rows(f"SELECT {expression}") == [(Decimal(value),)]
 
     @pytest.mark.parametrize(
         ("expression", "message"),
@@ -135,10 +127,10 @@ class TestOperations:
             ("MOD(NUMERIC '5.5', 0)", "division by zero: 5.5 MOD 0"),
         ],
     )
-    def test_say_what_they_cannot_calculate(self, warehouse, expression, message):
+    def test_say_what_they_cannot_calculate(self, shared, expression, message):
         """A result out of range and a division by zero are errors with the operands."""
         with pytest.raises(BadRequest, match=message):
-            warehouse.rows(f"SELECT {expression}")
+            shared.rows(f"SELECT {expression}")
 
     @pytest.mark.parametrize(
         "expression",
@@ -152,13 +144,13 @@ class TestOperations:
             "IF(FALSE, NUMERIC '1' / 0, NULL)",
         ],
     )
-    def test_are_null_where_asked_to(self, warehouse, expression):
+    def test_are_null_where_asked_to(self, shared, expression):
         """A null operand, a safe function and a branch not taken give null."""
-        assert warehouse.rows(f"SELECT {expression}") == [(None,)]
+        assert shared.rows(f"SELECT {expression}") == [(None,)]
 
-    def test_leave_other_types_alone(self, warehouse):
+    def test_leave_other_types_alone(self, shared):
         """INT64 over INT64 is FLOAT64, and FLOAT64 makes FLOAT64 of NUMERIC."""
-        job = warehouse.job(
+        job = shared.job(
             "SELECT 1 / 3, 6 * 7, DIV(7, 2), MOD(7, 2), 0.5 * 0.5, "
             "NUMERIC '1' / CAST(3 AS FLOAT64), SAFE_DIVIDE(1, 4), INTERVAL 2 DAY * 3"
         )
@@ -173,18 +165,18 @@ class TestOperations:
     @pytest.mark.parametrize(
         "rounded", ["ROUND(y, 2)", "ROUND(y)", "TRUNC(y)", "CEIL(y)", "FLOOR(y)"]
     )
-    def test_cut_off_no_decimals_beside_one_that_is_rounded(self, warehouse, rounded):
+    def test_cut_off_no_decimals_beside_one_that_is_rounded(self, shared, rounded):
         """A rounded NUMERIC is one of nine decimals: those beside it keep theirs."""
-        rows = warehouse.rows(
+        rows = shared.rows(
             f"SELECT IF(n > 1, {rounded}, x), SUM({rounded} + x) OVER () FROM "
             "(SELECT NUMERIC '1.123456789' AS x, NUMERIC '3' AS y, 1 AS n)"
         )
 
         assert rows == [(Decimal("1.123456789"), Decimal("4.123456789"))]
 
-    def test_become_text_without_zeros_at_the_end(self, warehouse):
+    def test_become_text_without_zeros_at_the_end(self, shared):
         """CAST to STRING has as many decimals as there are."""
-        rows = warehouse.rows(
+        rows = shared.rows(
             "SELECT CAST(x AS STRING) FROM UNNEST(@x) AS x WITH OFFSET AS i ORDER BY i",
             [Array("x", "NUMERIC", [Decimal("1.50"), Decimal("-100"), Decimal(0)])],
         )
@@ -193,17 +185,17 @@ class TestOperations:
 
 
 class TestAggregates:
-    def test_average_exactly(self, warehouse):
+    def test_average_exactly(self, shared):
         """AVG is the exact mean, rounded once; of no rows it is null."""
         half = numeric(10**DIGITS // 2 - 1)
         values = [Decimal("0.1"), Decimal("0.1"), half]
 
-        rows = warehouse.rows(
+        rows = shared.rows(
             "SELECT AVG(x), AVG(DISTINCT x), AVG(IF(x > @x[OFFSET(2)], x, NULL)) "
             "FROM UNNEST(@x) AS x",
             [Array("x", "NUMERIC", values)],
         )
-        running = warehouse.rows(
+        running = shared.rows(
             "SELECT AVG(x) OVER (ORDER BY i) FROM UNNEST([NUMERIC '1', 1, 2]) AS x "
             "WITH OFFSET AS i ORDER BY i"
         )
@@ -215,11 +207,11 @@ class TestAggregates:
         assert rows[0][2] is None
         assert [value for (value,) in running] == [1, 1, Decimal("1.333333333")]
 
-    def test_give_the_variance_of_large_amounts(self, warehouse):
+    def test_give_the_variance_of_large_amounts(self, shared):
         """1e9+1, 1e9+2 and 1e9+3 vary by 1, from sums of them and of their squares."""
         amounts = [Decimal(10**9 + n) for n in (1, 2, 3)]
 
-        rows = warehouse.rows(
+        rows = shared.rows(
             """
             SELECT (n * squares - s * s) / NULLIF(n * (n - 1), 0), s / n
             FROM (
@@ -237,10 +229,10 @@ class TestStatements:
     """An operation is exact wherever it stands, and its result is NUMERIC."""
 
     @pytest.fixture
-    def sums(self, warehouse):
-        warehouse.rows("CREATE OR REPLACE TABLE t (k STRING, x NUMERIC, n INT64)")
-        warehouse.rows("INSERT INTO t VALUES ('a', 10, 3), ('b', 20.5, 7)")
-        return warehouse
+    def sums(self, shared):
+        shared.rows("CREATE OR REPLACE TABLE t (k STRING, x NUMERIC, n INT64)")
+        shared.rows("INSERT INTO t VALUES ('a', 10, 3), ('b', 20.5, 7)")
+        return shared
 
     TEN_THIRDS, REST = Decimal("3.333333333"), Decimal("2.928571429")
 

@@ -17,8 +17,8 @@ BEFORE = [
 
 @pytest.fixture
 def table(warehouse):
-    name = f"{warehouse.client.project}.{warehouse.dataset}.t"
-    return warehouse.client.create_table(Table(name, schema=BEFORE))
+    table = Table(warehouse.full_name("t"), schema=BEFORE)
+    return warehouse.client.create_table(table)
 
 
 def changed(table, field: SchemaField) -> list[SchemaField]:

@@ -7,13 +7,7 @@ import pytest
 from tests.local.emulators.bigquery.conftest import Warehouse
 
 
-@pytest.fixture(scope="module")
-def warehouse(module_workplace):
-    """A dataset for all of these tests, which write nothing."""
-    return Warehouse(module_workplace)
-
-
-def kind_and_text(warehouse: Warehouse, expression: str) -> tuple[str, str]:
+def kind_and_text(shared: Warehouse, expression: str) -> tuple[str, str]:
     """Return the type of an expression over a few values, and its value as a text."""
     source = (
         "SELECT NUMERIC '4' AS money, 2.0 AS size, "
@@ -21,7 +15,7 @@ def kind_and_text(warehouse: Warehouse, expression: str) -> tuple[str, str]:
         "TIMESTAMP '2026-02-28 20:30:00+00' AS earlier"
     )
     sql = f"SELECT {expression} AS x FROM ({source})"
-    result = warehouse.client.query_and_wait(sql)
+    result = shared.client.query_and_wait(sql)
     [(value,)] = [tuple(row.values()) for row in result]
     return result.schema[0].field_type, str(value)
 
@@ -42,9 +36,9 @@ def kind_and_text(warehouse: Warehouse, expression: str) -> tuple[str, str]:
         "ROUND(EXP(LN(money)), 2)",
     ],
 )
-def test_a_literal_beside_a_numeric_is_one(warehouse, expression):
+def test_a_literal_beside_a_numeric_is_one(shared, expression):
     """And so are roots, powers and logarithms of it: a model reads no NUMERIC."""
-    kind, text = kind_and_text(warehouse, expression)
+    kind, text = kind_and_text(shared, expression)
 
     assert kind == "NUMERIC"
     assert float(text) == 4
@@ -59,9 +53,9 @@ def test_a_literal_beside_a_numeric_is_one(warehouse, expression):
         "SQRT(size * 8)",
     ],
 )
-def test_a_float_beside_a_numeric_makes_a_float(warehouse, expression):
+def test_a_float_beside_a_numeric_makes_a_float(shared, expression):
     """As in BigQuery: NUMERIC becomes FLOAT64, and not the other way about."""
-    assert kind_and_text(warehouse, expression) == ("FLOAT", "4.0")
+    assert kind_and_text(shared, expression) == ("FLOAT", "4.0")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +72,6 @@ def test_a_float_beside_a_numeric_makes_a_float(warehouse, expression):
         ("DATE_ADD(DATE(later), INTERVAL 1 DAY)", "DATE", "2026-03-02"),
     ],
 )
-def test_of_a_moment_functions_of_dates_are_its_own(warehouse, expression, kind, text):
+def test_of_a_moment_functions_of_dates_are_its_own(shared, expression, kind, text):
     """DATE_DIFF of two TIMESTAMPs is TIMESTAMP_DIFF, and so on."""
-    assert kind_and_text(warehouse, expression) == (kind, text)
+    assert kind_and_text(shared, expression) == (kind, text)

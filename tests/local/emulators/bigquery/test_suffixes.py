@@ -7,20 +7,19 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from tests.local.emulators.bigquery.conftest import Scalar, Warehouse
+from tests.local.emulators.bigquery.conftest import Scalar
 
 
 @pytest.fixture(scope="module")
-def four_days(module_workplace):
+def four_days(shared):
     """Four daily tables behind a view, which tests read."""
-    warehouse = Warehouse(module_workplace)
     for day in (1, 2, 3, 4):
-        warehouse.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
-    warehouse.rows(
+        shared.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
+    shared.rows(
         "CREATE VIEW v AS SELECT n, _TABLE_SUFFIX AS day "
-        f"FROM `{warehouse.dataset}.events_*` WHERE n < 9"
+        f"FROM `{shared.dataset}.events_*` WHERE n < 9"
     )
-    return warehouse
+    return shared
 
 
 class TestSuffixes:
@@ -193,15 +192,11 @@ class TestSuffixes:
     def test_tells_when_rows_changed_last(self, warehouse):
         """A load that replaces rows by as many changes the time, a query does not."""
         rows = pa.table({"n": [1, 2]})
+        name = warehouse.full_name("t")
         times = []
-        for replaced in (False, True):
-            if replaced:
-                truncate = {"write_disposition": "WRITE_TRUNCATE"}
-                warehouse.load(rows, "events_20260301", **truncate)
-            else:
-                warehouse.load(rows, "events_20260301")
-            warehouse.rows("SELECT COUNT(*) FROM events_20260301")
-            name = f"{warehouse.client.project}.{warehouse.dataset}.events_20260301"
+        for disposition in ("WRITE_APPEND", "WRITE_TRUNCATE"):
+            warehouse.load(rows, "t", write_disposition=disposition)
+            warehouse.rows("SELECT COUNT(*) FROM t")
             times.append(warehouse.client.get_table(name).modified)
         again = warehouse.client.get_table(name).modified
 
