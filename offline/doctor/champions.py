@@ -14,7 +14,7 @@ from propensity import tables
 from propensity.edges.artifacts import sha256
 from propensity.errors import ArtifactError
 from propensity.registry.champion import Champion
-from propensity.registry.loading import find_promoted, find_recorded
+from propensity.registry.loading import find_promoted, find_recorded, trained_otherwise
 from propensity.registry.versions import Registry
 from propensity.usecases import UseCase
 
@@ -138,12 +138,10 @@ def _check_version(
             f"{name} was trained on other features than usecase.toml has today",
             replaced("run 00-ModelTraining"),
         )
-    trained_with = json.loads(recorded.get("statement_parameters") or "null")
     chosen = use_case.chosen(exam.settings)
-    if trained_with not in (None, chosen):
+    if otherwise := trained_otherwise(recorded, use_case, chosen):
         exam.error(
-            f"{name} was trained with {trained_with}, and the settings say {chosen}",
-            f"{replaced('train again')}, or set them back",
+            f"{name} {otherwise}", f"{replaced('train again')}, or set them back"
         )
     if recorded["is_warm"] is False:
         exam.warn(

@@ -129,11 +129,11 @@ def loaded(
         SchemaError: Its features or parameters are not those of today.
     """
     version = metadata["model_version"]
-    trained_with = json.loads(metadata.get("statement_parameters") or "null")
-    if None not in (chosen, trained_with) and trained_with != dict(chosen or {}):
+    if chosen is not None and (
+        otherwise := trained_otherwise(metadata, use_case, chosen)
+    ):
         raise SchemaError(
-            f"version {version} was trained with {trained_with}, and the settings say "
-            f"{dict(chosen or {})}: its features would mean another thing. "
+            f"version {version} {otherwise}: its features would mean another thing. "
             "Train again, or set them back"
         )
     trained_on = json.loads(metadata["features"])
@@ -145,6 +145,37 @@ def loaded(
             "Train again"
         )
     return loaded_as_trained(registry, metadata, is_measured=is_measured, pools=pools)
+
+
+def trained_otherwise(
+    metadata: Mapping[str, Any], use_case: UseCase, chosen: Mapping[str, Any]
+) -> str:
+    """
+    Say what a version was trained with that is set otherwise today; "" for nothing.
+
+    That is the use case's own parameters and, where features come from the export, the
+    days that features and labels read. Of other sources both are days of the cohort.
+
+    Args:
+        metadata: The training record.
+        use_case: As it is today.
+        chosen: Its own parameters, by today's settings.
+    """
+    trained_with = json.loads(metadata.get("statement_parameters") or "null")
+    if trained_with not in (None, dict(chosen)):
+        return f"was trained with {trained_with}, and the settings say {dict(chosen)}"
+    days = {
+        name: (metadata.get(name), today)
+        for name, today in (
+            ("lookback_days", use_case.lookback_days),
+            ("horizon_days", use_case.horizon_days),
+        )
+        if use_case.reads_export and metadata.get(name) not in (None, today)
+    }
+    if not days:
+        return ""
+    then, now = ({name: pair[n] for name, pair in days.items()} for n in (0, 1))
+    return f"was trained with {then}, and usecase.toml says {now}"
 
 
 def loaded_as_trained(

@@ -19,6 +19,7 @@ SELECT
   onnx_note,
   value_object,
   value_sha256,
+  lookback_days,
   horizon_days,
   holdout_as_ofs,
   trained_until,

@@ -273,6 +273,21 @@ class TestRefusals:
         assert "recency_days" in refusal["message"]
         assert "shoe_size" in refusal["message"]
 
+    @pytest.mark.parametrize(
+        ("column", "today"), [("lookback_days", 60), ("horizon_days", 7)]
+    )
+    def test_other_days_than_the_model_was_trained_with(self, published, column, today):
+        """Sums of 60 days are no features of a model that has learned sums of 30; nor
+        is its probability that of another horizon. Both are named."""
+        update = f"UPDATE ma_model_training_metadata SET {column} = @days WHERE TRUE"
+        published.warehouse.execute(update, {"days": 30})
+
+        refusal = self.refused(published, status=409, error="schema", force=True)
+        published.warehouse.execute(update, {"days": today})
+
+        assert f"{{'{column}': 30}}, and usecase.toml" in refusal["message"]
+        assert f"{{'{column}': {today}}}" in refusal["message"]
+
     def test_a_value_that_the_model_refuses(self, published, monkeypatch):
         """A division by zero in a statement: the feature is named, the user is not."""
         features = user_days.features
