@@ -105,11 +105,6 @@ class Advice:
 def publication(sketches: Sketches, scores: Scores, *, users: int) -> list[Thing]:
     """
     Return what is watched of a publication: each feature, the scores and the users.
-
-    Args:
-        sketches: Of its features and scores.
-        scores: Those of ``sketches``.
-        users: Who were scored.
     """
     things = [
         *(
@@ -213,7 +208,6 @@ def outcome(
     Args:
         name: CALIBRATION, with log-odds that its probabilities lacked; RANKING, with
             its ROC AUC less the estimate.
-        now: Of the week.
         earlier: The same of weeks before it, newest first.
         estimated: The estimate of its ROC AUC.
     """
@@ -239,9 +233,6 @@ def advice(things: Sequence[Thing]) -> Advice:
 
     What is broken is repaired, not learned: a model that is trained on it has to be
     trained again after the repair. So nothing is learned beside a change that is new.
-
-    Args:
-        things: Of one publication, of its outcomes, or of both.
     """
     alarms = [thing for thing in things if thing.is_alarm]
     if not alarms:

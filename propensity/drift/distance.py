@@ -66,7 +66,6 @@ class Comparison:
     Attributes:
         distance: Jensen-Shannon distance, from 0 to 1.
         noise: What chance may add to it, at the chance that was allowed.
-        threshold: The distance that matters.
         bins: Of the comparison, the largest change of a share first.
     """
 
@@ -86,7 +85,6 @@ def compare(now: Sketch, earlier: Sequence[Sketch], *, chance: float) -> Compari
     Compare a sketch with those of earlier publications.
 
     Args:
-        now: Of the publication.
         earlier: Of those before it, newest first; at least one.
         chance: Of noise beyond the bound, in one comparison.
     """

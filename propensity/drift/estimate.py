@@ -66,7 +66,6 @@ def roc_auc(scores: Scores, shift: float | None, *, seed: int) -> Estimate | Non
     Args:
         scores: The probabilities, without the season's shift.
         shift: The season's, in their log-odds.
-        seed: Of the drawn outcomes.
     """
     probability = np.clip(season.apply(scores.mean, shift), 0.0, 1.0)
     users, p = _grouped(scores.users, probability)
@@ -104,12 +103,6 @@ def corrected(
     The best linear prediction of its error from theirs: recent weeks count more, weeks
     of the same version most, and each week by how much its outcomes say. A version that
     is too sure of itself is so in every week, and the next version may not be.
-
-    Args:
-        estimate: As ``roc_auc`` gives it.
-        past: Weeks whose outcomes are known.
-        as_of: Of the estimate.
-        model_version: The version that gave its probabilities.
 
     Source:
         Robinson, "That BLUP Is a Good Thing: The Estimation of Random Effects",

@@ -22,7 +22,6 @@ class Trained:
     When the version was trained that scores.
 
     Attributes:
-        as_of: Of the training.
         snapshot: The newest as-of date whose rows it has learned from.
     """
 
@@ -50,7 +49,6 @@ def expected(earlier: Sequence[Known], trained: Trained | None) -> list[int] | N
 
     Args:
         earlier: A feature in the publications before this one, newest first.
-        trained: The training of the version that scores now.
 
     Returns:
         Places in ``earlier``, newest first; None where nothing was learned.

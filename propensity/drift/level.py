@@ -33,8 +33,6 @@ class Move:
     A number beside what was expected of it.
 
     Attributes:
-        expected: From the weeks before.
-        moved: The number less the expected one.
         noise: What chance and ordinary weeks may add, at the chance that was allowed.
     """
 
@@ -59,7 +57,6 @@ def move(
     Compare a number with what earlier weeks let expect.
 
     Args:
-        now: The number.
         earlier: Of the weeks before, newest first; at least one without a target.
         ordinary: Standard deviation of an ordinary week, before any is known.
         chance: Of noise beyond the bound, in one comparison, both sides together.

@@ -10,15 +10,7 @@ _LONGEST = 60
 
 
 def changed(name: str, now: Sketch, top: Bin, before: Sketch) -> str:
-    """
-    Say what has changed in a sketch.
-
-    Args:
-        name: Of the feature.
-        now: Its sketch.
-        top: The part of it that has changed most.
-        before: What it is compared with.
-    """
+    """Say what has changed in a sketch."""
     shares = f"{100 * top.now:.3g}% of users ({100 * top.before:.3g}% before)"
     if top.is_missing:
         return f"{name} is missing for {shares}"

@@ -172,15 +172,11 @@ class Sketches:
                     )
                 }
             else:
-                counter = self._texts.get(name, Counter())
-                named = {
-                    value: users
-                    for value, users in counter.items()
-                    if users >= NAMED_USERS
-                }
-                rare = sum(counter.values()) - sum(named.values())
-                named[None] = named.get(None, 0) + rare
-                counts = _named(Counter(named), at_most=_NAMED_VALUES)
+                counts = _named(
+                    self._texts.get(name, Counter()),
+                    at_most=_NAMED_VALUES,
+                    fewest=NAMED_USERS,
+                )
             sketches[name] = Sketch(
                 kind=kind,
                 users=self._users,
@@ -221,9 +217,11 @@ def _value(bucket: Counts, bits: int) -> Floats:
     return (bucket.astype(np.int64) << bits).view(np.float64)
 
 
-def _named(counter: Counter[Value], *, at_most: int) -> dict[Value, int]:
+def _named(
+    counter: Counter[Value], *, at_most: int, fewest: int = 1
+) -> dict[Value, int]:
     """Return the most frequent values, and None for all others; no count of 0."""
-    known = Counter({value: n for value, n in counter.items() if value is not None})
+    known = Counter({v: n for v, n in counter.items() if v is not None and n >= fewest})
     named: dict[Value, int] = dict(known.most_common(at_most))
     rest = sum(counter.values()) - sum(named.values())
     return {**named, **({None: rest} if rest else {})}

@@ -38,9 +38,7 @@ def checked(
 
     Args:
         preprocessor, model: As for ``export.exported``.
-        rows: The held-out rows.
         expected: The model's probabilities of them, (rows,).
-        features: Kind of each feature by name.
     """
     try:
         data = export.exported(preprocessor, model, features=features)

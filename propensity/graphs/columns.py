@@ -38,8 +38,8 @@ from propensity.models.encoder_parts import Categories, Numbers
 Floats = NDArray[np.float64]
 
 
-class Functions(Protocol):
-    """Increasing functions, one of each column."""
+class Block(Protocol):
+    """Some of the encoded columns."""
 
     @property
     def width(self) -> int:
@@ -47,10 +47,6 @@ class Functions(Protocol):
 
     def forward(self, raw: Floats) -> Floats:
         """Return what the preprocessor makes of exact values, (rows, width)."""
-
-
-class Block(Functions, Protocol):
-    """Some of the encoded columns."""
 
     def raw(self, graph: Graph) -> str:
         """Return the exact values, (n, width)."""
@@ -94,13 +90,16 @@ def blocks_of(encoder: Encoder) -> list[Block]:
 
 
 def raw_thresholds(
-    block: Functions, thresholds: Sequence[Floats], *, is_single: bool
+    forward: Callable[[Floats], Floats],
+    thresholds: Sequence[Floats],
+    *,
+    is_single: bool,
 ) -> list[Floats]:
     """
     Return for each encoded threshold the raw one that sends the same rows left.
 
     Args:
-        block: Of the columns.
+        forward: Increasing functions of the columns, as a block has them.
         thresholds: Of each column; a row goes left at or below.
         is_single: Whether encoded values are rounded to float32 before they are
             compared, as forests do.
@@ -111,13 +110,13 @@ def raw_thresholds(
     most = max((len(column) for column in thresholds), default=0)
     if not most:
         return [np.empty(0) for _ in thresholds]
-    edges = np.full((most, block.width), np.inf)
+    edges = np.full((most, len(thresholds)), np.inf)
     for place, column in enumerate(thresholds):
         edges[: len(column), place] = column
 
     def goes_left(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):
-            encoded = block.forward(_number(keys))
+            encoded = forward(_number(keys))
             if is_single:
                 encoded = encoded.astype(np.float32)
             # What is not a number is so on the left: below the domain of a function.
@@ -197,10 +196,12 @@ class _NumberBlock:
 
     def _lowest(self) -> Floats:
         """Return the first numbers in the domain of the functions, (width,)."""
-        # No number is above infinity, so only what is not a number goes left.
-        below = raw_thresholds(
-            _Domain(self), [np.zeros(1)] * self.width, is_single=False
-        )
+
+        def is_inside(raw: Floats) -> Floats:
+            return (~np.isnan(self.forward(raw))).astype(np.float64)
+
+        # What is not a number is 0, and goes left.
+        below = raw_thresholds(is_inside, [np.zeros(1)] * self.width, is_single=False)
         ends = np.concatenate(below)
         return np.where(np.isinf(ends), -np.inf, np.nextafter(ends, np.inf))
 
@@ -236,20 +237,6 @@ class _NumberBlock:
         for step in self.steps:
             raw = _applied(step, raw)
         return raw
-
-
-@dataclass(frozen=True)
-class _Domain:
-    """The domain of a block's functions, as a block: 0 below it, 1 inside."""
-
-    block: _NumberBlock
-
-    @property
-    def width(self) -> int:
-        return self.block.width
-
-    def forward(self, raw: Floats) -> Floats:
-        return (~np.isnan(self.block.forward(raw))).astype(np.float64)
 
 
 def _arcsinh(graph: Graph, x: str) -> str:
@@ -388,7 +375,9 @@ class Columns:
         """Return the raw thresholds of all columns; see ``raw_thresholds``."""
         raw: list[Floats] = []
         for block, columns in self.slices():
-            raw += raw_thresholds(block, thresholds[columns], is_single=is_single)
+            raw += raw_thresholds(
+                block.forward, thresholds[columns], is_single=is_single
+            )
         return raw
 
     def slices(self) -> list[tuple[Block, slice]]:

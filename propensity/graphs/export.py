@@ -47,8 +47,6 @@ def exported(
 
     Args:
         preprocessor: As for ``Scorer.compile``.
-        model: Likewise.
-        features: Kind of each feature by name.
         nudge: Added to what an isotonic calibration reads, to see what a last digit
             decides; such a graph is not to be kept.
 

@@ -32,7 +32,6 @@ class Parity:
     How a graph's probabilities compare with the scorer's.
 
     Attributes:
-        rows: That were compared.
         largest_difference: Of two probabilities of a row; NaN where only one is a
             number.
         moved_ranks: Rows that another one overtakes which the scorer puts behind.
@@ -95,11 +94,6 @@ def _overtaken(probability: Floats) -> int:
 def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats:
     """
     Return a graph's probabilities of rows, by ONNX Runtime, (rows,).
-
-    Args:
-        graph: From ``export``.
-        rows: With the features.
-        features: Kind of each by name.
 
     Raises:
         Unsupported: ONNX Runtime cannot run it.

@@ -57,7 +57,6 @@ def scoring_statement(
     Args:
         text: Of ``score_by_model`` or ``score_table``.
         model: Name of the model, with or without a dataset.
-        features: Kind of each by name.
         flags: Features whose columns are truth values.
         rows: For ``score_by_model``: the statement that gives the features.
         source: For ``score_table``: name of the table.

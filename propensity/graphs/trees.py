@@ -53,8 +53,6 @@ def total(columns: Columns, trees: Sequence[Nodes], *, is_single: bool) -> str:
     Add trees to a graph, and return the sums of their leaves, (n,).
 
     Args:
-        columns: That the trees were fitted on.
-        trees: At least one.
         is_single: Whether they compare float32 values.
 
     Raises:

@@ -109,9 +109,6 @@ def quality(
     their closed form. Each interval has its figure in it.
 
     Args:
-        observed: The outcomes.
-        threshold: Probability from which a row counts as positive.
-        seed: Of the resampling.
         expansion: Number of users per sampled row. Fewer rows make wider intervals.
         selection: Adds the figures at its threshold and of its budget.
 
@@ -356,7 +353,6 @@ def paired_differences(
         challenger, champion: Probabilities, (rows,).
         label: 0 or 1, both present, (rows,).
         weight: (rows,); one each when None.
-        seed: Of the resampling.
     """
     generator = np.random.default_rng(seed)
     weights = np.ones(len(label)) if weight is None else weight

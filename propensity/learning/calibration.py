@@ -57,8 +57,6 @@ def cross_fitted(
     Args:
         probability: As the model gives them, (rows,).
         decision: The model's decision or log-odds, (rows,).
-        part: The rows.
-        seed: Of the folds.
     """
     users = pc.unique(part.rows["user_id"])
     place = pc.index_in(part.rows["user_id"], value_set=users).to_numpy()

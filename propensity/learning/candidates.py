@@ -81,7 +81,6 @@ def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> 
     equal weights.
 
     Args:
-        candidate: The candidate.
         fitted: Models of the candidates before it, by name.
         seed: Of the classifier, unless the candidate fixes its own.
 

@@ -77,8 +77,6 @@ class Pick:
     A choice by log loss.
 
     Attributes:
-        name: The chosen one.
-        best: The one with the least loss.
         losses: Mean log loss by name.
         difference: Of the chosen one's loss and the least; None if it is the least.
     """
@@ -96,7 +94,6 @@ def pick(losses: Mapping[str, Floats], judged: Judged) -> Pick:
     Args:
         losses: Log loss of each row by name, the preferred first. Simple before
             complex: within the noise of the comparison the order decides.
-        judged: The rows.
     """
     means = {name: judged.mean(loss) for name, loss in losses.items()}
     best = min(means, key=lambda name: means[name])
@@ -119,7 +116,6 @@ def stacked_weights(probabilities: Sequence[Floats], judged: Judged) -> list[flo
 
     Args:
         probabilities: Of label 1, out of time, (rows,) for each model.
-        judged: The rows.
 
     Source:
         Kraft, "A Software Package for Sequential Quadratic Programming", DFVLR-FB

@@ -62,7 +62,6 @@ def budget(
 
     Args:
         hits: Of label 1 among the best rows.
-        rows: Number of best rows.
         positives, total: Rows of label 1, and of both labels.
         expansion: Number of users per row.
     """

@@ -203,7 +203,6 @@ def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
 
     Args:
         score: (rows,), in [0, 1].
-        stakes: The same rows.
 
     Source:
         Sheng and Ling, "Thresholding for Making Classifiers Cost-sensitive", AAAI 2006.
@@ -258,7 +257,6 @@ def paired_difference(
     Args:
         challenger, champion: Alerts, (rows,).
         stakes: The same rows; at least one is fraud.
-        seed: Of the resampling.
     """
     estimate = float(policy(challenger, stakes).cost - policy(champion, stakes).cost)
     if np.array_equal(challenger, champion):
@@ -317,7 +315,6 @@ def _resampled(
         weight: Of each, (frauds,).
         gain: Of each if it is caught, (frauds,).
         added: Half a fraud each, worth that many gains of a fraud that is drawn.
-        generator: Of the draws.
     """
     total, count = float(weight.sum()), len(worth)
     size = total**2 / float((weight**2).sum())
@@ -349,14 +346,7 @@ def _ends(drawn: Floats) -> tuple[float, float]:
 
 
 def figures(of: Policy, threshold: float, *, seed: int) -> dict[str, object]:
-    """
-    Return the figures of a policy, by column name.
-
-    Args:
-        of: The policy.
-        threshold: Of its alerts.
-        seed: Of the resampling.
-    """
+    """Return the figures of a policy, by column name."""
     interval = of.interval(seed=seed)
     low, high = interval or (None, None)
     return {

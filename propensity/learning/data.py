@@ -26,13 +26,7 @@ from propensity.learning.event_features import parsed
 from propensity.learning.metrics import Outcomes
 from propensity.learning.sufficient import check_enough, suffices
 from propensity.settings import Settings
-from propensity.timeframe import (
-    Block,
-    Split,
-    Timeframe,
-    rolling_blocks,
-    temporal_split,
-)
+from propensity.timeframe import Block, Split, Timeframe, rolling_blocks, temporal_split
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -302,8 +296,7 @@ def sampling(rows: pa.Table) -> dict[int, float]:
     Args:
         rows: ``label`` (0, 1 or null) and ``weight``, the source's rows for each.
     """
-    label = pc.cast(rows["label"], pa.float64()).to_numpy()
-    weight = rows["weight"].to_numpy()
+    label, weight = floats(rows["label"]), rows["weight"].to_numpy()
     shares = {}
     for value in (0, 1):
         weights = weight[label == value]
@@ -347,7 +340,9 @@ def _held(rows: pa.Table, as_ofs: Sequence[date], *, minimum_conversions: int) -
     A week with few purchases says little: then up to a quarter of the snapshots are
     held out, until they have ``minimum_conversions``.
     """
-    conversions = _conversions(rows)
+    converted = rows.filter(pc.equal(rows["label"], 1))
+    counted = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
+    conversions = {row["as_of"]: row["label_count"] for row in counted}
     held = 1
     while (
         sum(conversions.get(as_of, 0) for as_of in as_ofs[-held:]) < minimum_conversions
@@ -355,13 +350,6 @@ def _held(rows: pa.Table, as_ofs: Sequence[date], *, minimum_conversions: int) -
     ):
         held += 1
     return held
-
-
-def _conversions(rows: pa.Table) -> dict[date, int]:
-    """Return the number of rows with label 1 by as-of date."""
-    converted = rows.filter(pc.equal(rows["label"], 1))
-    counts = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
-    return {row["as_of"]: row["label_count"] for row in counts}
 
 
 def _sufficient(
@@ -401,7 +389,7 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     The newest rows seldom have a label yet, so shares are of the labelled rows. Rows
     of the same time stay together.
     """
-    label, at = labels(rows), rows["event_time"].cast(pa.int64()).to_numpy()
+    label, at = floats(rows["label"]), rows["event_time"].cast(pa.int64()).to_numpy()
     known = np.flatnonzero(~np.isnan(label))
     if len(np.unique(label[known])) < 2:
         return len(rows), len(rows)
@@ -424,11 +412,6 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
 def _known(rows: pa.Table) -> Slice:
     """Return the rows with a label."""
     return _slice(rows.filter(pc.is_valid(rows["label"])))
-
-
-def labels(rows: pa.Table) -> Floats:
-    """Return the labels, NaN for none."""
-    return floats(rows["label"])
 
 
 def _days(rows: pa.Table) -> tuple[date, ...]:

@@ -37,12 +37,6 @@ def in_common(
     """
     Return the bands of all features, of each feature the highest lift first.
 
-    Args:
-        rows: Of one user each, with the features.
-        features: ``number`` or ``category`` by name.
-        probability: Of the rows.
-        weight: Of the rows.
-
     Returns:
         ``feature``, ``band``, ``rows`` in the band, ``share_top``, ``share_all``,
         ``lift`` with its 95% interval ``low`` to ``high``. Features come by the highest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,47 +57,42 @@ def compare(
     Decide whether a challenger becomes champion.
 
     Without a champion ``first_verdict`` decides. A model of events is judged by its
-    cost: ``of_events.judge``. Of users, the challenger wins unless it is
-    worse: the 95% interval of the difference in ROC AUC or in log loss lies wholly on
-    the wrong side, or ROC AUC falls by more than a hundredth, however wide the
-    interval. A difference within the noise goes to
-    the challenger, which knows newer data. Both are compared on the same rows, since
-    some weeks are easier than others. If these are of one class, nothing can be
-    compared and the champion stays. A champion that cannot score loses to any
-    challenger that can.
+    cost: ``of_events.judge``. Of users, the challenger wins unless it is worse: the 95%
+    interval of the difference in ROC AUC or in log loss lies wholly on the wrong side,
+    or ROC AUC falls by more than a hundredth, however wide the interval. A difference
+    within the noise goes to the challenger, which knows newer data. Both are compared
+    on the same rows, since some weeks are easier than others. If these are of one
+    class, nothing can be compared and the champion stays. A champion that cannot score
+    loses to any challenger that can.
 
     Args:
-        trained: The challenger.
         champion: The champion's scores of the challenger's holdout rows; None without
             a champion, or for one that cannot score today's features.
         version: Of the champion; None without one.
-        seed: Of the resampling.
         earlier: The champion's scores of the rows that the challenger was chosen on;
             of events only.
     """
     if version is None:
         return first_verdict(trained, seed=seed)
+    verdict = partial(Verdict, compared_version=version)
     if not trained.is_warm:
-        return Verdict(
+        count = trained.rows["train"]
+        return verdict(
             promoted=False,
-            reason=f"it is not warm: {trained.rows['train']} rows fill no window of "
-            "its trees",
-            compared_version=version,
+            reason=f"it is not warm: {count} rows fill no window of its trees",
         )
     if champion is None:
-        return Verdict(
+        return verdict(
             promoted=True,
             reason=f"version {version} {trained.kind.unusable} today's features",
-            compared_version=version,
         )
     holdout = trained.holdout
     if not holdout.has_both_classes:
         of = f"label {1 if holdout.conversions else 0}" if len(holdout) else "no label"
-        return Verdict(
+        return verdict(
             promoted=False,
             reason=f"the {len(holdout)} known rows held out are of {of} alone: nothing "
             f"to compare with version {version} by",
-            compared_version=version,
         )
     if trained.kind.has_alerts:
         return _compare_costs(trained, champion, earlier, version=version, seed=seed)
@@ -165,10 +161,6 @@ def first_verdict(trained: Trained, *, seed: int) -> Verdict:
 
     Alerts of the first model must not cost more than no alerts. Of trees that serve
     unproved, that has to be shown: by the whole 95% interval.
-
-    Args:
-        trained: The model.
-        seed: Of the resampling.
     """
     verdict = _first_by_ranking(trained, seed=seed)
     costed = trained.costed

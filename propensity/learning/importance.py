@@ -41,9 +41,7 @@ def importance(
 
     Args:
         score: Yields the model's scores of each batch, in order.
-        features: Kinds by name.
         holdout: Rows that the model has not seen.
-        seed: Of the shuffles.
 
     Source:
         Breiman, "Random Forests", Machine Learning 45, 2001, section 10.

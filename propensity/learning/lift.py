@@ -62,7 +62,6 @@ class Sums:
     Sums over the users of a group; scalars, or arrays of one shape.
 
     Attributes:
-        users: Number of users.
         x, xx: Of the covariate, and of its squares.
         y, yy: Of the outcome, and of its squares.
         xy: Of the products.
@@ -120,7 +119,6 @@ class Comparison:
 
     Attributes:
         treated, control: Mean of the outcome by user, as adjusted by the covariate.
-        difference: treated less control.
         ratio: treated over control, less 1; its upper limit may be infinite.
         explained: Share of the outcome's variance that the covariate explains.
     """
@@ -166,10 +164,8 @@ def compare(
 
     Args:
         treated: Sums of the users who were to be treated, whatever became of it.
-        control: Sums of the control group.
         quantile: From ``once`` or ``always``.
         is_binary: Whether the outcome is 0 or 1; else it is an amount, 0 or more.
-        is_adjusted: Whether the covariate is used.
 
     Returns:
         All numbers in the shape of the sums; nan where a group has no user.

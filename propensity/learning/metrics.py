@@ -262,9 +262,7 @@ def alerts(
         score: (rows,); the highest is reviewed first.
         label: 0 or 1, (rows,).
         amount: Cost of a missed row of label 1, (rows,).
-        review_cost: Cost of a review.
         weight: (rows,); one each when None.
-        rates: Shares of the rows to review.
 
     Returns:
         By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of

@@ -83,17 +83,10 @@ def card(
     Return the card of a version, JSON-serialisable except for dates.
 
     Args:
-        use_case: The use case.
-        trained: The model and its figures.
-        verdict: Whether it serves.
-        version: Its number.
         rows: All rows of its training and test.
-        as_of: The run's as-of date.
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
         chosen: Values of the use case's own parameters.
-        trained_at: When the run began.
-        bytes_billed: By the run's queries.
         graph, estimator: Of the model that serves; None where none was tried.
     """
     split = trained.split
@@ -297,7 +290,6 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
     Return a version's row of ``ma_model_training_metadata``.
 
     Args:
-        full: Its card.
         published: Where its files are, and their checksums.
         seconds: From the request to now.
     """

@@ -178,7 +178,6 @@ def choose(
         at: What they cost; None where nobody says.
         trees: Places of candidates that learned without truths. They count as the last,
             not the simplest: of two that are alike the one that knows truths is taken.
-        seed: Of the resampling.
     """
     there = {place: score for place, score in enumerate(scores) if score is not None}
     if not there or not choosing.has_both_classes:
@@ -248,14 +247,10 @@ def judge(
         holdout: Of both classes.
         version: Of the champion.
         is_measured: Whether the frauds held out are enough to measure by.
-        seed: Of the resampling.
     """
     areas = holdout.differences(challenger, champion, seed=seed)
     differences = {name: areas[name] for name in ("pr_auc", "roc_auc")}
-    words = [
-        f"PR AUC {signed(areas['pr_auc'])}",
-        f"ROC AUC {signed(areas['roc_auc'])}",
-    ]
+    words = [f"PR AUC {signed(areas['pr_auc'])}", f"ROC AUC {signed(areas['roc_auc'])}"]
     against = _against(costed, challenger, champion, champion_earlier, seed=seed)
     if against is not None:
         differences = {"cost": against.difference, **differences}
@@ -336,7 +331,6 @@ def savings(policy: Policy, low: Decimal | None, high: Decimal | None) -> str:
     Say what a policy saves or loses, and how many frauds that rests on.
 
     Args:
-        policy: The policy.
         low, high: The 95% interval of ``saved``; None where there is none.
     """
     saved, without = policy.saved, written(policy.cost_without)
@@ -355,16 +349,12 @@ def savings(policy: Policy, low: Decimal | None, high: Decimal | None) -> str:
     return f"on {frauds} {claim}, {sure}{proof}"
 
 
-def is_loss(costed: Costed | None, *, is_proved: bool) -> bool:
+def is_loss(costed: Costed, *, is_proved: bool) -> bool:
     """
     Tell whether a model's alerts cost more than none would.
 
-    Args:
-        costed: Of the model; None where nobody says what events cost.
-        is_proved: Whether only the whole 95% interval counts, not the figure.
+    ``is_proved``: only the whole 95% interval counts, not the figure.
     """
-    if costed is None:
-        return False
     if not is_proved:
         return costed.policy.saved < 0
     high: Decimal | None = costed.figures["saved_high"]

@@ -32,7 +32,6 @@ class Recipe:
     What makes a model of any rows.
 
     Attributes:
-        candidate: The chosen one.
         members: Itself, or the members of a mean.
         weights: Of the members of a stacked mean; None for equal weights.
         half_life_weeks: Age at which a row weighs half as much; None for no ageing.

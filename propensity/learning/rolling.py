@@ -65,13 +65,10 @@ class Choice:
     What the forward blocks have shown.
 
     Attributes:
-        recipe: Of the model.
-        picked: Between the candidates.
         candidates: With figures of all judged rows; models are those of the newest
             block, behind ``encoder``.
         half_lives: Log loss of the cheapest candidate by half-life; empty if there was
             nothing to compare.
-        calibration: Name of the chosen one.
         calibrations: Log loss by name: of each block, fitted on the blocks before it;
             of a single block, cross-fitted over users.
         stacks: Weights of the members of each stacked mean, by its name.
@@ -243,7 +240,6 @@ class _Forward:
 
     Attributes:
         learned: The rows to fit on: those of ``part``, or a sample of very many.
-        encoded: ``learned``, encoded.
         bounds: Of each block: the end of its rows to fit on, and the first and the end
             of those to judge on.
         ends: Of each block: the end of its rows to fit on, among ``learned``.

@@ -27,7 +27,6 @@ def places(count: int, *, seed: int) -> NDArray[np.int64]:
     Return the places of the rows to fit on, ascending.
 
     Args:
-        count: Of the rows.
         seed: Of the sample; it decides nothing where all rows are taken.
     """
     if count <= FIT_ROWS:

@@ -193,9 +193,7 @@ def of_version(
     this one, over others or not, are left out.
 
     Args:
-        weeks: Of any versions.
         differences: Of a version and the one that it was compared with.
-        version: The version that scores.
     """
     levels = _levels(differences, version)
     return [

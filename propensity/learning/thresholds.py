@@ -90,7 +90,6 @@ def at_budget(observed: Outcomes, *, rows: float) -> dict[str, float | None]:
     ``lift_by_decile`` does, so that the order of ties has no effect.
 
     Args:
-        observed: The outcomes.
         rows: How many to select; all if there are fewer.
 
     Returns:
@@ -167,10 +166,7 @@ def by_threshold(observed: Outcomes) -> list[dict[str, float]]:
 
 def pooled(weeks: Iterable[Sequence[Mapping[str, Any]]]) -> Outcomes:
     """
-    Return the outcomes of several weeks together.
-
-    Args:
-        weeks: What ``by_threshold`` returned for each.
+    Return the outcomes of several weeks together, each as ``by_threshold`` has it.
 
     Returns:
         Outcomes by threshold: a group's probability is the lowest in it.

@@ -14,7 +14,8 @@ from sklearn.compose import ColumnTransformer
 from propensity.errors import UseCaseError
 from propensity.learning import metrics
 from propensity.learning.candidates import FIGURES, FittedCandidate
-from propensity.learning.data import Slice, labels
+from propensity.learning.cost import floats
+from propensity.learning.data import Slice
 from propensity.learning.preprocessor import fitted, transformed
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -33,11 +34,8 @@ def fitted_trees(
     Fit trees on the numbers of rows in time order.
 
     Args:
-        candidate: Its parameters.
         rows: With and without a label.
         choosing: Labelled rows, of which the figures are.
-        use_case: Its features.
-        seed: Of the trees and of a sample.
 
     Returns:
         The fitted candidate and its preprocessor.
@@ -83,7 +81,7 @@ def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     Trees count rows and ignore weights: if a sample has kept all frauds, they would
     look usual. Rows with at least the median weight of label 0 stay.
     """
-    weight, others = rows["weight"].to_numpy(), labels(rows) != 1
+    weight, others = rows["weight"].to_numpy(), floats(rows["label"]) != 1
     chance = weight / np.median(weight[others]) if others.any() else weight
     if chance.min(initial=1.0) >= 1:
         return rows

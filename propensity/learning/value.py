@@ -95,7 +95,6 @@ def train(
     Args:
         parts: The rows, split by time, with ``AMOUNT`` where any is known.
         trained: The classifier, measured.
-        use_case: Its features.
         seed: Of a sample, where there are very many rows.
 
     Returns:

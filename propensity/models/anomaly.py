@@ -21,9 +21,6 @@ class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     A classifier whose probability of class 1 is an anomaly score.
 
     Pickles of models name this class.
-
-    Args:
-        trees: Half-Space Trees, fitted or not.
     """
 
     def __init__(self, trees: HalfSpaceTrees) -> None:

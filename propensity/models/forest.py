@@ -250,7 +250,6 @@ def _fill_in_turn(
         is_below: Whether a row goes below in a tree, (n, n_trees); written where there
             are ``gaps``.
         gaps: Whether the value is missing, likewise.
-        nodes: The current node, likewise.
         lead: By node, rows already counted below its threshold less those above.
     """
     concerned = np.zeros(len(lead), dtype=np.bool_)

@@ -81,7 +81,6 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     accepts limits that are equal or of unknown features.
 
     Args:
-        n_trees: Number of trees.
         height: Number of splits on the way to a leaf; a tree has 2**height leaves.
         window_size: Rows in a window. Scores refer to the last full window, so that
             ``fit``, too, remembers only its last rows.

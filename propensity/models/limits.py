@@ -36,8 +36,6 @@ def draw_nodes(
         generator: Has the numbers of river's, called in the same order.
         limits: Least and greatest value of each column, (F, 2).
         columns: The columns, in the order for the draw.
-        n_trees: Number of trees.
-        height: Number of splits on the way to a leaf.
     """
     features = np.empty(n_trees * ((1 << height) - 1), dtype=np.intp)
     thresholds = np.empty(len(features))

@@ -32,7 +32,6 @@ def refusal(
 
     Args:
         rows: Of which one or more were refused.
-        features: Kind of each by name.
         unfilled: Returns the numbers that must not be null.
     """
     numbers = [name for name, kind in features.items() if kind == "number"]

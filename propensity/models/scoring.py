@@ -175,7 +175,6 @@ class Scorer:
             preprocessor: Fitted on frames of ``encoding.to_frame``.
             model: Binary classifier, fitted on the output of the preprocessor.
             features: Kind of each feature by name; may name more than were fitted.
-            chunk_rows: Rows per chunk.
             threads: Chunks predicted at once; None for one per processor.
             pools: Opens their threads. Without, chunks are predicted in turn, in the
                 thread of the caller.

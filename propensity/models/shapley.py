@@ -61,7 +61,6 @@ class _Part:
     below have a bit each.
 
     Args:
-        path: Steps to the part.
         leaves: Steps from there to each leaf, and the leaf's value.
     """
 

@@ -76,7 +76,6 @@ def probability_of(model: Any, *, width: int) -> Shortcut | None:
 
     Args:
         model: Fitted, on columns without names.
-        width: Number of columns.
     """
     return _verified(
         _probability(model), lambda rows: model.predict_proba(rows)[:, 1], width

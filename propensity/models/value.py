@@ -75,12 +75,10 @@ class ValueModel:
     The amount that a user pays who buys, and the value that follows from it.
 
     Args:
-        features: Kind of each feature.
         preprocessor: Fitted on frames of these; None with ``regressor``.
         regressor: Gives the amount over ``mean``; None where all have the mean.
         mean: Amount of a buyer, on average.
         level: Factor of all amounts.
-        uncertainty: Of values, and of their sums.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from propensity.learning.report import choice
 from propensity.learning.report.selection import selection
-from propensity.pages.charts import Bar, Line, bars_svg
+from propensity.pages.charts import Bar, Line, bars_svg, line_svg
 from propensity.pages.words import (
     DASH,
     Number,
@@ -33,6 +33,7 @@ from propensity.pages.words import (
 Card = Mapping[str, Any]
 Row = Sequence[Any]
 Curve = Mapping[str, Any]
+Texts = Mapping[str, Any]
 
 UNIT = (0.0, 1.0)
 
@@ -89,6 +90,9 @@ MEASURES = (
     ),
     Measure("f1", "F1", "Harmonic mean of precision and recall."),
 )
+
+# Those that need no threshold.
+OF_SCORES = MEASURES[:5]
 
 
 class Page(ABC):
@@ -177,22 +181,48 @@ class Page(ABC):
         reason = "" if svg else self.why_not("roc_auc")
         return {"heading": heading, "caption": caption, "svg": svg, "reason": reason}
 
+    def ranking_curves(self, roc: Texts, pr: Texts) -> list[Curve]:
+        """Draw ROC and precision-recall, each by its title, description and labels."""
+        rate, curves = self.quality.get("base_rate"), []
+        level = [Line([(0, rate), (1, rate)], "guide")] if present(rate) else []
+        for heading, key, guides, caption, texts in (
+            (
+                "ROC",
+                "roc",
+                [Line([(0, 0), (1, 1)], "guide")],
+                "The further above the dashed line, a coin, the better.",
+                roc,
+            ),
+            (
+                "Precision and recall",
+                "pr",
+                level,
+                f"The dashed line is the base rate, {percent(rate)}.",
+                pr,
+            ),
+        ):
+            points, svg = self.points(key), None
+            if points:
+                lines = [*guides, Line(points)]
+                svg = line_svg(lines, x_range=UNIT, y_range=UNIT, **texts)
+            curves.append(self.curve(heading, f"{caption} Area {self.area(key)}.", svg))
+        return curves
+
+    def area(self, key: str) -> str:
+        """Write the area under a curve, ``roc`` or ``pr``."""
+        return decimals(3)(self.quality.get(f"{key}_auc"))
+
     def points(self, name: str) -> list[tuple[float, float]]:
         """Return the points of a curve of the card."""
         points = (self.card.get("curves") or {}).get(name) or ()
         return [(float(x), float(y)) for x, y in points if present(x) and present(y)]
-
-    def base_rate_line(self) -> list[Line]:
-        """Return the guide of a precision-recall curve."""
-        rate = self.quality.get("base_rate")
-        return [Line([(0, rate), (1, rate)], "guide")] if present(rate) else []
 
     def candidates(self) -> dict[str, Any] | None:
         """Return the candidates as rows of a table."""
         candidates = self.card.get("candidates") or ()
         if not candidates:
             return None
-        figures = ("roc_auc", "pr_auc", "log_loss", "brier")
+        places = {"roc_auc": 3, "pr_auc": 3, "log_loss": 4, "brier": 4}
         chosen = (i for i, entry in enumerate(candidates) if entry.get("chosen"))
         return {
             "rows": [
@@ -202,10 +232,7 @@ class Page(ABC):
                     "algorithm": entry.get("algorithm", ""),
                     "parameters": entry.get("parameters") or {},
                     "figures": [
-                        decimals(3)(entry.get("roc_auc")),
-                        decimals(3)(entry.get("pr_auc")),
-                        decimals(4)(entry.get("log_loss")),
-                        decimals(4)(entry.get("brier")),
+                        *(decimals(n)(entry.get(key)) for key, n in places.items()),
                         f"{decimals(1)(entry.get('fit_seconds'))} s"
                         if present(entry.get("fit_seconds"))
                         else DASH,
@@ -215,7 +242,7 @@ class Page(ABC):
             ],
             "chosen": next(chosen, None),
             "is_lacking": any(
-                not present(entry.get(key)) for entry in candidates for key in figures
+                not present(entry.get(key)) for entry in candidates for key in places
             ),
         }
 
@@ -380,6 +407,14 @@ def alert_costs(
             ),
         ],
     }
+
+
+def tile(
+    name: str, figures: Card, key: str, places: int = 3, *, why: str
+) -> tuple[str, str, str]:
+    """Return a tile of a figure and its interval, or why there is none."""
+    shown = decimals(places)(figures.get(key))
+    return name, shown, written_interval(figures, key, places) or why
 
 
 def written_interval(figures: Card, key: str, places: int = 3) -> str:

@@ -53,7 +53,6 @@ def of_users(card: Card, *, outcome: str) -> Content | None:
     Return what is said of labelled snapshots.
 
     Args:
-        card: The whole card.
         outcome: What users are expected to do, after *who*.
     """
     dataset: Card = card.get("dataset") or {}
@@ -96,8 +95,6 @@ def of_events(card: Card, *, noun: str, outcome: str) -> Content:
     Return the text about scored events and their labels.
 
     Args:
-        card: The whole card.
-        noun: The word for a row.
         outcome: The meaning of label 1, after *that*.
     """
     dataset: Card = card.get("dataset") or {}

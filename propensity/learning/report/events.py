@@ -9,17 +9,16 @@ from typing import Any
 
 from propensity.learning.report.content import (
     MEASURES,
-    UNIT,
     Card,
     Curve,
     Measure,
     Page,
     Row,
+    Texts,
     alert_costs,
-    written_interval,
+    tile,
 )
 from propensity.learning.report.dataset import of_events
-from propensity.pages.charts import Line, line_svg
 from propensity.pages.words import (
     DASH,
     compact,
@@ -117,16 +116,8 @@ class EventsPage(Page):
         right = f"precision {percent(last.get('precision'))}"
         whole = f"{count(quality.get('conversions'))} of {count(quality.get('users'))}"
         return [
-            (
-                "ROC AUC",
-                decimals(3)(quality.get("roc_auc")),
-                written_interval(quality, "roc_auc") or why,
-            ),
-            (
-                "PR AUC",
-                decimals(3)(quality.get("pr_auc")),
-                written_interval(quality, "pr_auc") or why,
-            ),
+            tile("ROC AUC", quality, "roc_auc", why=why),
+            tile("PR AUC", quality, "pr_auc", why=why),
             (
                 f"Recall at {percent(last.get('rate'))} alerts",
                 percent(last.get("recall")),
@@ -199,35 +190,17 @@ class EventsPage(Page):
         )
 
     def _curves(self) -> list[Curve]:
-        quality, drawn = self.quality, []
-        for heading, key, guides, (x_label, y_label), caption in (
-            (
+        def texts(title: str, key: str, *, x_label: str, y_label: str) -> Texts:
+            described = f"{y_label} against {x_label}; area {self.area(key)}."
+            labels = {"x_label": x_label, "y_label": y_label}
+            return {"title": f"{title} curve", "description": described, **labels}
+
+        return self.ranking_curves(
+            texts(
                 "ROC",
                 "roc",
-                [Line([(0, 0), (1, 1)], "guide")],
-                ("Share of label 0 above", "Share of label 1 above"),
-                "The further above the dashed line, a coin, the better.",
+                x_label="Share of label 0 above",
+                y_label="Share of label 1 above",
             ),
-            (
-                "Precision and recall",
-                "pr",
-                self.base_rate_line(),
-                ("Recall", "Precision"),
-                f"The dashed line is the base rate, "
-                f"{percent(quality.get('base_rate'))}.",
-            ),
-        ):
-            points, area = self.points(key), decimals(3)(quality.get(f"{key}_auc"))
-            svg = line_svg(
-                [*guides, Line(points)],
-                title=f"{heading} curve",
-                description=f"{y_label} against {x_label}; area {area}.",
-                x_label=x_label,
-                y_label=y_label,
-                x_range=UNIT,
-                y_range=UNIT,
-            )
-            drawn.append(
-                self.curve(heading, f"{caption} Area {area}.", svg if points else None)
-            )
-        return drawn
+            texts("Precision and recall", "pr", x_label="Recall", y_label="Precision"),
+        )

@@ -9,12 +9,11 @@ from typing import Any
 
 from propensity.learning.report.content import (
     MEASURES,
-    UNIT,
     Card,
     Curve,
     Page,
     Row,
-    written_interval,
+    tile,
 )
 from propensity.learning.report.dataset import of_users
 from propensity.learning.report.decile import in_common
@@ -146,25 +145,16 @@ class UsersPage(Page):
         quality = self.quality
         lift = best.get("lift")
         times = f"{decimals(1)(lift)}×" if present(lift) else DASH
-        error = written_interval(quality, "calibration_error", 4)
         users = plural(quality.get("users"), "user")
         why = self.why_not("roc_auc")
         return [
-            (
-                "ROC AUC",
-                decimals(3)(quality.get("roc_auc")),
-                written_interval(quality, "roc_auc") or why,
-            ),
+            tile("ROC AUC", quality, "roc_auc", why=why),
             (
                 "Lift of the top group",
                 times,
                 f"of {plural(best.get('users'), 'user')}" if best else why,
             ),
-            (
-                "Calibration error",
-                decimals(4)(quality.get("calibration_error")),
-                error or why,
-            ),
+            tile("Calibration error", quality, "calibration_error", 4, why=why),
             (
                 "Base rate",
                 percent(quality.get("base_rate")),
@@ -221,48 +211,28 @@ class UsersPage(Page):
         }
 
     def _curves(self) -> list[Curve]:
-        quality, who = self.quality, f"who {self.outcome}"
-        roc, pr = self.points("roc"), self.points("pr")
+        who = f"who {self.outcome}"
         groups = (self.card.get("curves") or {}).get("calibration") or ()
         pairs = ((c.get("mean_probability"), c.get("rate")) for c in groups)
         promised = [(float(x), float(y)) for x, y in pairs if present(x) and present(y)]
-        area = {name: decimals(3)(quality.get(name)) for name in ("roc_auc", "pr_auc")}
         reach = round_up(max((v for point in promised for v in point), default=1.0))
         listed = (f"{percent(x)} promised, {percent(y)} came" for x, y in promised)
         return [
-            self.curve(
-                "ROC",
-                "The further above the dashed line, a coin, the better. "
-                f"Area {area['roc_auc']}.",
-                line_svg(
-                    [Line([(0, 0), (1, 1)], "guide"), Line(roc)],
-                    title="ROC curve",
-                    description=f"Those {who} against the others, over all "
-                    f"thresholds; area {area['roc_auc']}.",
-                    x_label="Share above, of the others",
-                    y_label=f"Share above, of those {who}",
-                    x_range=UNIT,
-                    y_range=UNIT,
-                )
-                if roc
-                else None,
-            ),
-            self.curve(
-                "Precision and recall",
-                f"The dashed line is the base rate, {percent(quality.get('base_rate'))}"
-                f". Area {area['pr_auc']}.",
-                line_svg(
-                    [*self.base_rate_line(), Line(pr)],
-                    title="Precision against recall",
-                    description=f"Share of those above {who} against share of those "
-                    f"{who} who are above; area {area['pr_auc']}.",
-                    x_label=f"Share of those {who} (recall)",
-                    y_label=f"Share {who} (precision)",
-                    x_range=UNIT,
-                    y_range=UNIT,
-                )
-                if pr
-                else None,
+            *self.ranking_curves(
+                {
+                    "title": "ROC curve",
+                    "description": f"Those {who} against the others, over all "
+                    f"thresholds; area {self.area('roc')}.",
+                    "x_label": "Share above, of the others",
+                    "y_label": f"Share above, of those {who}",
+                },
+                {
+                    "title": "Precision against recall",
+                    "description": f"Share of those above {who} against share of those "
+                    f"{who} who are above; area {self.area('pr')}.",
+                    "x_label": f"Share of those {who} (recall)",
+                    "y_label": f"Share {who} (precision)",
+                },
             ),
             self.curve(
                 "Calibration",

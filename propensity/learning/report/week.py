@@ -14,7 +14,12 @@ from typing import Any
 
 from propensity.learning.metrics import rate_interval
 from propensity.learning.report import promise, weeks
-from propensity.learning.report.content import alert_costs, written_interval
+from propensity.learning.report.content import (
+    OF_SCORES,
+    alert_costs,
+    tile,
+    written_interval,
+)
 from propensity.learning.report.selection import selection
 from propensity.pages.page import filled
 from propensity.pages.words import (
@@ -34,14 +39,6 @@ from propensity.pages.words import (
 
 Row = Mapping[str, Any]
 
-_FIGURES: tuple[tuple[str, str, int], ...] = (
-    ("roc_auc", "ROC AUC", 3),
-    ("pr_auc", "PR AUC", 3),
-    ("calibration_error", "Calibration error", 4),
-    ("brier", "Brier score", 4),
-    ("log_loss", "Log loss", 4),
-)
-
 _VERDICTS = {
     "helps": "it helps",
     "harms": "it harms",
@@ -58,7 +55,6 @@ class Report:
     What a report is made of; nothing of it is about a single user.
 
     Attributes:
-        use_case, title, outcome: Of the use case.
         entity: What a row is: ``user``, or the id's name of events.
         week: First day of the outcomes.
         is_daily: Whether a day is evaluated, and not a week.
@@ -215,6 +211,7 @@ class _Week:
         row = self.row
         low, high = rate_interval(row.get("conversions") or 0, row["users"])
         lift, budget = row.get("lift_at_budget"), row.get("budget")
+        why = "not measured"
         return [
             (
                 "Came",
@@ -226,20 +223,12 @@ class _Week:
                 )
                 + f"{percent(low)} to {percent(high)}",
             ),
-            (
-                "ROC AUC",
-                decimals(3)(row.get("roc_auc")),
-                written_interval(row, "roc_auc") or "not measured",
-            ),
-            (
-                "Calibration error",
-                decimals(4)(row.get("calibration_error")),
-                written_interval(row, "calibration_error", 4) or "not measured",
-            ),
+            tile("ROC AUC", row, "roc_auc", why=why),
+            tile("Calibration error", row, "calibration_error", 4, why=why),
             (
                 f"Lift of the best {budget}" if budget else "Lift",
                 f"{decimals(1)(lift)}×" if present(lift) else DASH,
-                written_interval(row, "lift_at_budget", 1) or "not measured",
+                written_interval(row, "lift_at_budget", 1) or why,
             ),
         ]
 
@@ -268,15 +257,13 @@ class _Week:
         """Return measures with interval, as in training and in earlier weeks."""
         trained = self.report.trained.get(row["model_version"]) or {}
         cells: list[tuple[str, ...]] = []
-        for key, name, places in _FIGURES:
+        for measure in OF_SCORES:
+            key, write = measure.key, decimals(measure.places)
             if not present(row.get(key)):
                 continue
-            write = decimals(places)
             cells.append(
                 (
-                    name,
-                    write(row.get(key)),
-                    written_interval(row, key, places) or DASH,
+                    *tile(measure.name, row, key, measure.places, why=DASH),
                     self._expected() if key == "roc_auc" else DASH,
                     bounded(trained, key, write),
                     weeks.span(self.before, key, write),

@@ -32,7 +32,6 @@ def table(rows: Sequence[Row], *, period: str, of_users: bool) -> dict[str, Any]
 
     Args:
         rows: Of each week and version, the oldest first.
-        period: ``week`` or ``day``.
         of_users: Whether rows are users, and not events.
     """
     lift, auc = decimals(2), decimals(3)
@@ -83,7 +82,6 @@ def charts(
         rows: One of each week, the oldest first.
         trained: The figures of the training of the newest week's version, guides to
             compare with; may be empty.
-        period: ``week`` or ``day``.
         outcome: What those of label 1 do.
     """
     if len(rows) < 2:

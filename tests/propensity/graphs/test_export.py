@@ -227,7 +227,7 @@ class TestThresholds:
         columns = Columns(builder.Graph(), encoder)
         for block, _ in columns.slices():
             edges = [np.array([-0.7, 0.0, 0.31])] * block.width
-            thresholds = raw_thresholds(block, edges, is_single=False)
+            thresholds = raw_thresholds(block.forward, edges, is_single=False)
             at = np.array(thresholds).T
             is_finite = np.isfinite(at)
 
