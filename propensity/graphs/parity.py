@@ -75,20 +75,14 @@ def compare(probability: Floats, expected: Floats) -> Parity:
     """
     both = np.isnan(probability) & np.isnan(expected)
     apart = np.abs(probability - expected)[~both]
-    order = np.argsort(expected, kind="stable")
+    in_order = probability[np.argsort(expected, kind="stable")]
+    known = in_order[~np.isnan(in_order)]
+    is_overtaken = np.maximum.accumulate(known) - known > TIE
     return Parity(
         rows=len(expected),
         largest_difference=float(apart.max(initial=0.0)),
-        moved_ranks=_overtaken(probability[order]) if len(expected) else 0,
+        moved_ranks=int(is_overtaken.sum()),
     )
-
-
-def _overtaken(probability: Floats) -> int:
-    """Return how many numbers are smaller than one before them."""
-    known = probability[~np.isnan(probability)]
-    if not len(known):
-        return 0
-    return int((np.maximum.accumulate(known) - known > TIE).sum())
 
 
 def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats:

@@ -47,11 +47,7 @@ _INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
 }
 
 # Figures by which two scores of the same rows are compared.
-_PAIRED: Mapping[str, Callable[[Outcomes], float | None]] = {
-    "roc_auc": roc_auc,
-    "log_loss": log_loss,
-    "pr_auc": pr_auc,
-}
+_PAIRED = ("roc_auc", "log_loss", "pr_auc")
 
 # Figures of calls, whose intervals are not resampled.
 _CALLS = ("precision", "recall", "f1")
@@ -193,11 +189,9 @@ def _of_few(
         "pr_auc": closed_form.pr_auc(figures["pr_auc"], positives),
     }
     if selection is not None:
-        rows = selection.budget.rows(float(users), dates=selection.dates)
-        best = thresholds.at_budget(observed, rows=rows)
         of_best = closed_form.budget(
-            best["true_positives"] or 0.0,
-            best["users"] or 0.0,
+            figures["true_positives_at_budget"],
+            figures["users_at_budget"],
             float(conversions),
             float(users),
             expansion,
@@ -365,7 +359,7 @@ def paired_differences(
             users = summed(group, drawn, len(distinct))
             conversions = summed(group, np.where(positive, drawn, 0.0), len(distinct))
             observed = Outcomes(distinct, users, np.minimum(conversions, users))
-            each.append([measure(observed) for measure in _PAIRED.values()])
+            each.append([_INTERVALS[name](observed) for name in _PAIRED])
         gaps = [
             figure - other
             for figure, other in zip(*each, strict=True)

@@ -17,9 +17,10 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -283,6 +284,14 @@ def money(value: float | Decimal) -> Decimal:
         context.prec = _DIGITS
         exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
         return exact.quantize(_NUMERIC)
+
+
+def plain(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures as JSON has them: money as floats."""
+    return {
+        name: float(figure) if isinstance(figure, Decimal) else figure
+        for name, figure in figures.items()
+    }
 
 
 def exact(values: Iterable[float], weights: Iterable[float]) -> Decimal:

@@ -51,7 +51,11 @@ def importance(
     # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
     sample = _balanced(holdout.label, count, generator)
     rows = holdout.rows.select(list(features)).take(pa.array(sample)).combine_chunks()
-    label, weight = holdout.label[sample], holdout.weight[sample]
+    part = Slice(rows=rows, label=holdout.label[sample], weight=holdout.weight[sample])
+
+    def area(probability: Floats) -> float:
+        return metrics.roc_auc(part.outcomes(probability)) or 0.0
+
     [repeated] = pa.concat_tables([rows] * _REPEATS).combine_chunks().to_batches()
     varying: list[str] = []
 
@@ -81,12 +85,9 @@ def importance(
     whole, *scores = score(chain([first], together))
     parts = np.concatenate([np.empty(0), *scores])
     changed = np.split(parts, len(varying)) if varying else []
-    best = _area(whole, label, weight)
+    best = area(whole)
     falls: dict[str, list[float]] = {
-        name: [
-            best - _area(part, label, weight)
-            for part in np.split(probability, _REPEATS)
-        ]
+        name: [best - area(turn) for turn in np.split(probability, _REPEATS)]
         for name, probability in zip(varying, changed, strict=True)
     }
     entries = [
@@ -105,10 +106,6 @@ def _balanced(
         rows = np.flatnonzero(label == value)
         parts.append(generator.permutation(rows)[: max(1, count // 2)])
     return np.sort(np.concatenate(parts))
-
-
-def _area(probability: Floats, label: NDArray[Any], weight: Floats) -> float:
-    return metrics.roc_auc(metrics.outcomes(probability, label, weight=weight)) or 0.0
 
 
 def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:

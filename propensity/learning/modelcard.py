@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -160,15 +159,9 @@ def card(
 
 def _cost(trained: Trained) -> Card:
     """Return what alerts cost, for models of events."""
-    if trained.costed is None:
-        return {}
-    figures = trained.costed.figures.items()
-    return {
-        "cost": {
-            name: float(figure) if isinstance(figure, Decimal) else figure
-            for name, figure in figures
-        }
-    }
+    return (
+        {} if trained.costed is None else {"cost": cost.plain(trained.costed.figures)}
+    )
 
 
 def _top_decile(use_case: UseCase, trained: Trained) -> list[Card]:
@@ -293,21 +286,12 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         published: Where its files are, and their checksums.
         seconds: From the request to now.
     """
-    row = _row(full, published, seconds=seconds)
-    return {
-        name: cost.money(value) if name in _MONEY and value is not None else value
-        for name, value in row.items()
-    }
-
-
-def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
-    """Return the row with money as in the card."""
     trained_at = datetime.fromisoformat(full["trained_at"])
     columns = {column.name for column in TRAINING_METADATA.columns}
     verdict = {key: value for key, value in full["verdict"].items() if key in columns}
     objects, checksums = published.objects, published.checksums
     plain = ("use_case", "model_version", "as_of", "lookback_days", "horizon_days")
-    return {
+    row = {
         **{name: full[name] for name in plain},
         # A shipped model was trained on another source.
         "data_until": full.get("data_until"),
@@ -355,6 +339,10 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "libraries": json.dumps(full["libraries"]),
         "bytes_billed": full["bytes_billed"],
         "seconds": seconds,
+    }
+    return {
+        name: cost.money(value) if name in _MONEY and value is not None else value
+        for name, value in row.items()
     }
 
 

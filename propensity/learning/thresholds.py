@@ -82,38 +82,6 @@ def best_threshold(observed: Outcomes) -> float | None:
     return float(observed.probability[::-1][np.argmax(f1)])
 
 
-def at_budget(observed: Outcomes, *, rows: float) -> dict[str, float | None]:
-    """
-    Return the figures of the best rows.
-
-    Rows with the same probability at the border are shared out in proportion, as
-    ``lift_by_decile`` does, so that the order of ties has no effect.
-
-    Args:
-        rows: How many to select; all if there are fewer.
-
-    Returns:
-        ``users`` and ``true_positives``, which may be fractions, ``precision``,
-        ``recall``, ``f1`` and ``lift``, None where they divide by zero.
-    """
-    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
-    count = min(rows, total)
-    caught = share_of_best(observed.users[::-1], observed.conversions[::-1], count)
-    # Rounding in the sums must not give more hits than rows or conversions.
-    hits = min(float(caught), count, positives)
-    precision = ratio(hits, count)
-    return {
-        "users": count,
-        "true_positives": hits,
-        "precision": precision,
-        "recall": ratio(hits, positives),
-        "f1": ratio(2 * hits, count + positives),
-        "lift": None
-        if precision is None or positives <= 0
-        else precision / (positives / total),
-    }
-
-
 def figures(observed: Outcomes, selection: Selection) -> dict[str, float | None]:
     """Return the figures of a selection by column name; counts may be fractions."""
     best: Mapping[str, float | None] = {}
@@ -131,10 +99,29 @@ def figures(observed: Outcomes, selection: Selection) -> dict[str, float | None]
 def figures_at_budget(
     observed: Outcomes, selection: Selection
 ) -> dict[str, float | None]:
-    """Return the figures of the best rows by column name; counts may be fractions."""
-    rows = selection.budget.rows(float(observed.users.sum()), dates=selection.dates)
-    best = at_budget(observed, rows=rows)
-    return {f"{name}_at_budget": figure for name, figure in best.items()}
+    """
+    Return the figures of the best rows by column name; counts may be fractions.
+
+    Rows with the same probability at the border are shared out in proportion, as
+    ``lift_by_decile`` does, so that the order of ties has no effect. Figures that would
+    divide by zero are None.
+    """
+    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
+    count = min(selection.budget.rows(total, dates=selection.dates), total)
+    caught = share_of_best(observed.users[::-1], observed.conversions[::-1], count)
+    # Rounding in the sums must not give more hits than rows or conversions.
+    hits = min(float(caught), count, positives)
+    precision = ratio(hits, count)
+    return {
+        "users_at_budget": count,
+        "true_positives_at_budget": hits,
+        "precision_at_budget": precision,
+        "recall_at_budget": ratio(hits, positives),
+        "f1_at_budget": ratio(2 * hits, count + positives),
+        "lift_at_budget": None
+        if precision is None or positives <= 0
+        else precision / (positives / total),
+    }
 
 
 def by_threshold(observed: Outcomes) -> list[dict[str, float]]:

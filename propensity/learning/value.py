@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.learning import gini, uncertainty
+from propensity.learning import cost, gini, uncertainty
 from propensity.learning.amounts import AMOUNT, capped, paid
 from propensity.learning.bootstrap import rows_per_row
 from propensity.learning.candidates import PARALLEL_ROWS
@@ -153,10 +153,6 @@ def card(valued: Valued | None) -> dict[str, Any]:
     if valued is None:
         return {}
     model, errors = valued.model, valued.model.uncertainty
-    figures = {
-        name: float(figure) if name in _MONEY else figure
-        for name, figure in valued.figures.items()
-    }
     return {
         "value": {
             "algorithm": valued.picked.name,
@@ -170,7 +166,7 @@ def card(valued: Valued | None) -> dict[str, Any]:
             "without_amount": valued.without_amount,
             "coverage": valued.coverage,
             "gini_by_probability": valued.plain,
-            **figures,
+            **cost.plain(valued.figures),
         }
     }
 
@@ -181,9 +177,6 @@ def row(card: Mapping[str, Any]) -> dict[str, Any]:
     figures = {column.name: entry.get(column.name) for column in VALUE}
     described = {name: value for name, value in entry.items() if name not in figures}
     return {**figures, "value": json.dumps(described) if entry else None}
-
-
-_MONEY = ("value_promised", "value_observed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from propensity.learning.decile import strongest
 from propensity.learning.report.content import (
     MEASURES,
     Card,
@@ -16,7 +17,6 @@ from propensity.learning.report.content import (
     tile,
 )
 from propensity.learning.report.dataset import of_users
-from propensity.learning.report.decile import in_common
 from propensity.learning.report.selection import is_out_of_reach
 from propensity.learning.report.worth import worth
 from propensity.pages.charts import Bar, Line, bars_svg, line_svg
@@ -32,7 +32,11 @@ from propensity.pages.words import (
     ratio,
     round_up,
     shared,
+    shown_of,
 )
+
+# Of what the top tenth has in common; the card has all.
+_SHOWN_FEATURES = 12
 
 
 class UsersPage(Page):
@@ -56,7 +60,7 @@ class UsersPage(Page):
             "says_little": is_out_of_reach(self.quality),
             "confusion": self._confusion(),
             "lift": self._lift(),
-            "in_common": in_common(self.card),
+            "in_common": self._in_common(),
             "curves": self._curves(),
             "worth": worth(self.card),
             "dataset": of_users(self.card, outcome=self.outcome),
@@ -209,6 +213,26 @@ class UsersPage(Page):
                 for d in deciles
             ],
         }
+
+    def _in_common(self) -> dict[str, Any] | None:
+        """Return what the top tenth has in common, as a table; None in older cards."""
+        write = decimals(2)
+        bands = strongest(list(self.card.get("top_decile") or ()))
+        if not bands:
+            return None
+        rows = [
+            (
+                str(entry.get("feature")),
+                str(entry.get("band")),
+                count(entry.get("rows")),
+                percent(entry.get("share_top")),
+                percent(entry.get("share_all")),
+                f"{write(entry.get('lift'))}×",
+                f"{write(entry.get('low'))} to {write(entry.get('high'))}",
+            )
+            for entry in bands[:_SHOWN_FEATURES]
+        ]
+        return {"rows": rows, "shown": shown_of(len(rows), len(bands))}
 
     def _curves(self) -> list[Curve]:
         who = f"who {self.outcome}"

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from propensity.learning import thresholds
 from propensity.learning.description import describe
 
 HOSTILE = (
     '<script>alert("1")</script>&amp;\'`]]>-->\x00\x1b\x85\u202e\ud800\uffff${x} $body'
 )
+RANKING = ("roc_auc", "pr_auc", *thresholds.INTERVALS)
 LONG = "a_feature_whose_name_somebody_generated_" * 4
 
 
@@ -55,24 +57,6 @@ def model_card(
     table, features = data or rows()
     dataset = describe(table, features)
     dates = [entry["as_of"] for entry in dataset["as_ofs"]]
-    intervals = {
-        f"{name}_{end}": value
-        for name, (low, high) in {
-            "roc_auc": (0.6903, 0.7466),
-            "pr_auc": (0.2844, 0.3727),
-            "brier": (0.0743, 0.0887),
-            "log_loss": (0.2703, 0.3136),
-            "calibration_error": (0.0083, 0.0217),
-            "precision_at_best": (0.2211, 0.2788),
-            "recall_at_best": (0.3712, 0.4489),
-            "f1_at_best": (0.2812, 0.3421),
-            "precision_at_budget": (0.2713, 0.3617),
-            "recall_at_budget": (0.2634, 0.3433),
-            "f1_at_budget": (0.2705, 0.3511),
-            "lift_at_budget": (2.614, 3.412),
-        }.items()
-        for end, value in (("low", low), ("high", high))
-    }
     lifts = [3.07, 1.73, 1.33, 1.04, 0.87, 0.66, 0.53, 0.41, 0.24, 0.12]
     card = {
         "use_case": "ga4_purchase",
@@ -147,7 +131,6 @@ def model_card(
             "brier": 0.0811,
             "log_loss": 0.2914,
             "calibration_error": 0.0123,
-            **intervals,
             "best_threshold": 0.1432,
             "best_threshold_source": "training",
             "users_at_best": 537,
@@ -219,6 +202,10 @@ def model_card(
         "bytes_billed": 31_457_280,
         "seconds": 41.27,
     }
+    quality: Any = card["quality"]
+    for name in ("brier", "log_loss", "calibration_error", *RANKING):
+        quality |= {f"{name}_low": 0.93 * quality[name]}
+        quality |= {f"{name}_high": 1.06 * quality[name]}
     return card | changes
 
 

@@ -109,12 +109,6 @@ class TestPick:
         assert choice.difference is not None
         assert choice.difference.low <= 0 < choice.difference.estimate
 
-    def test_of_one_is_that_one(self):
-        """There is nothing to compare."""
-        judged, odds = drawn(3)
-
-        assert pick({"only": judged.loss(sigmoid(odds))}, judged).name == "only"
-
 
 class TestStackedWeights:
     @given(st.integers(0, 10_000))

@@ -205,23 +205,17 @@ class TestLevels:
 
 
 class TestFollowing:
-    def test_nothing_known_is_no_shift(self):
-        """Before the first evaluation."""
-        assert shift() is None
-
-    def test_of_few_conversions_is_no_shift(self):
-        """Fewer than the minimum in all remembered weeks, of either label."""
+    def test_of_few_weeks_or_conversions_is_no_shift(self):
+        """Of none before the first evaluation; of one, which may be an odd one; of
+        fewer conversions than the minimum in all remembered weeks, of either label."""
         few = week(1, 0.5, conversions=9), week(2, 0.5, conversions=10)
         many = week(1, 0.5, conversions=9_990, others=5)
 
+        assert shift() is None
+        assert shift(week(1, 0.9)) is None
         assert shift(*few, minimum=20) is None
         assert shift(*few, minimum=19) is not None
         assert shift(many, replace(many, week=many.week - WEEK), minimum=20) is None
-
-    def test_of_a_single_week_is_no_shift(self):
-        """It may be an odd one, whatever it says."""
-        assert shift(week(1, 0.9)) is None
-        assert shift(week(1, 0.9), week(2, 0.9)) is not None
 
     def test_chance_moves_next_to_nothing(self):
         """What noise explains is shrunk to less than a third."""

@@ -75,6 +75,11 @@ def users(n: int, *, seed: int, values: int = 12, nulls: float = 0.1) -> pa.Reco
 TRAINING = users(len(LABEL), seed=1, values=8)
 
 
+def with_column(batch, name, values):
+    """The batch with other values of a column."""
+    return batch.set_column(batch.schema.get_field_index(name), name, values)
+
+
 def fit(preprocessor, model):
     encoded = preprocessor.fit_transform(to_frame(TRAINING, FEATURES), LABEL)
     return preprocessor, model.fit(encoded, LABEL)

@@ -208,25 +208,6 @@ class TestEstimator:
         assert not np.array_equal(scores(4), scores(5))
         assert not np.array_equal(scores(None), scores(None))
 
-    def test_keeps_its_parameters(self):
-        """They can be read, set and cloned; learning changes none."""
-        limits = {0: (0.0, 2.0)}
-        trees = HalfSpaceTrees(5, 4, 10, limits=limits, random_state=3)
-        expected = {
-            "n_trees": 5,
-            "height": 4,
-            "window_size": 10,
-            "limits": limits,
-            "contamination": 0.01,
-            "warm_up_score": pytest.approx(math.nan, nan_ok=True),
-            "random_state": 3,
-        }
-        trees.fit(numbers(50, seed=1))
-
-        assert trees.get_params() == expected
-        assert clone(trees).get_params() == expected
-        assert not hasattr(clone(trees), "limits_")
-
     def test_scores_as_the_isolation_forest_does(self, payments):
         """The lower, the more abnormal, from -1 to 0; the anomaly score turned over."""
         rows = payments.rows

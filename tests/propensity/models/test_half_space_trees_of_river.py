@@ -33,6 +33,8 @@ from tests.propensity.models.payments import (
 )
 
 CHUNKS = (1, 7, 77, 250, 1_000)
+# Trees, height and seed.
+SIZES = ((1, 8, 0), (6, 1, 42), (6, 3, 0), (5, 8, 42))
 
 RIVER = """
 import pickle, sys
@@ -111,35 +113,20 @@ def day_of_cards(data_folder):
 
 class TestRiver:
     @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
-    @pytest.mark.parametrize("limits", SCALES)
-    def test_gives_the_same_scores_to_the_last_bit(self, river, limits, gaps):
+    @pytest.mark.parametrize("scale", SCALES)
+    @pytest.mark.parametrize(
+        ("window_size", "sizes"),
+        [
+            pytest.param(100, SIZES[2:], id="usual"),
+            pytest.param(1, SIZES, marks=pytest.mark.long, id="windows of a row"),
+            pytest.param(100, SIZES, marks=pytest.mark.long, id="every size"),
+        ],
+    )
+    def test_gives_the_same_scores_to_the_last_bit(
+        self, river, scale, gaps, window_size, sizes
+    ):
         """Trees, seeds and limits; chunks of one row and of many; arrays and dicts."""
-        self.compare(
-            river,
-            SCALES[limits],
-            gaps,
-            window_size=100,
-            sizes=((6, 3, 0), (5, 8, 42)),
-            chunks=(1, 77),
-        )
-
-    @pytest.mark.long
-    @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
-    @pytest.mark.parametrize("limits", SCALES)
-    @pytest.mark.parametrize("window_size", [1, 100])
-    def test_gives_them_whatever_the_size(self, river, limits, gaps, window_size):
-        """Every height, window and chunk."""
-        self.compare(
-            river,
-            SCALES[limits],
-            gaps,
-            window_size=window_size,
-            sizes=((1, 8, 0), (6, 1, 42), (6, 3, 0), (5, 8, 42)),
-            chunks=CHUNKS,
-        )
-
-    def compare(self, river, limits, gaps, *, window_size, sizes, chunks):
-        """Score the same rows as river; sizes are trees, height and seed."""
+        limits, chunks = SCALES[scale], CHUNKS if sizes is SIZES else (1, 77)
         rows = numbers(300, seed=1, gaps=gaps)
         by_name = named(rows)
         by_number = limits

@@ -83,6 +83,7 @@ def encoder():
 ENCODER = encoder()
 ENCODED = np.asarray(transformed(ENCODER, ROWS, FEATURES))
 LATER = users(200, seed=1).combine_chunks().to_batches()[0]
+LATER_ENCODED = np.asarray(transformed(ENCODER, pa.table(LATER), FEATURES))
 
 
 def trained(model):
@@ -194,8 +195,7 @@ class TestTrees:
         base, contributions, _ = explained(BOOSTED)
 
         oracle = shap.TreeExplainer(BOOSTED, feature_perturbation="tree_path_dependent")
-        later = np.asarray(transformed(ENCODER, pa.table(LATER), FEATURES))
-        expected = by_feature(oracle.shap_values(later, check_additivity=False))
+        expected = by_feature(oracle.shap_values(LATER_ENCODED, check_additivity=False))
         np.testing.assert_allclose(contributions, expected, atol=1e-9)
         assert base == pytest.approx(float(np.ravel(oracle.expected_value)[0]))
 
@@ -205,8 +205,7 @@ class TestTrees:
         base, contributions, probability = explained(model)
 
         oracle = shap.TreeExplainer(model, feature_perturbation="tree_path_dependent")
-        later = np.asarray(transformed(ENCODER, pa.table(LATER), FEATURES))
-        values = oracle.shap_values(later, check_additivity=False)[..., 1]
+        values = oracle.shap_values(LATER_ENCODED, check_additivity=False)[..., 1]
         mean = float(oracle.expected_value[1])
         slope = (log_odds(probability) - log_odds(mean)) / (probability - mean)
         expected = by_feature(values) * slope[:, np.newaxis]
@@ -247,9 +246,8 @@ class TestLinear:
         """Of the rows that the model was fitted on; a category's columns together."""
         base, contributions, _ = explained(LINEAR)
 
-        later = np.asarray(transformed(ENCODER, pa.table(LATER), FEATURES))
         mean = ENCODED.mean(axis=0)
-        expected = by_feature((later - mean) * LINEAR.coef_[0])
+        expected = by_feature((LATER_ENCODED - mean) * LINEAR.coef_[0])
         np.testing.assert_allclose(contributions, expected, atol=1e-9)
         assert base == pytest.approx(LINEAR.intercept_[0] + mean @ LINEAR.coef_[0])
 

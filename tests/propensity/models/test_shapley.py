@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from propensity.models import shapley
 from propensity.models.nodes import Nodes
 from propensity.models.shapley import Shapley
-from tests.propensity.models.test_trees import grown, rows_of, stump
+from tests.propensity.models.test_trees import following, grown, rows_of, stump
 
 COLUMNS = range(3)
 
@@ -25,16 +25,9 @@ def worth(tree: Nodes, row: np.ndarray, known: Collection[int], node: int = 0) -
     """Return a tree's mean leaf if only some columns are known, node by node."""
     if not tree.left[node]:
         return float(tree.value[node])
-    left, right = tree.left[node], tree.right[node]
-    value = row[tree.feature[node]]
     if tree.feature[node] in known:
-        if np.isnan(value):
-            is_left = tree.gap_left[node]
-        elif node in tree.categories:
-            is_left = value in tree.categories[node]
-        else:
-            is_left = value <= tree.threshold[node]
-        return worth(tree, row, known, left if is_left else right)
+        return worth(tree, row, known, following(tree, row, node))
+    left, right = tree.left[node], tree.right[node]
     sides = [tree.cover[side] * worth(tree, row, known, side) for side in (left, right)]
     return sum(sides) / (tree.cover[left] + tree.cover[right])
 

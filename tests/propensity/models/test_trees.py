@@ -23,18 +23,23 @@ FLOATS = st.one_of(
 THRESHOLDS = FLOATS.filter(lambda value: not math.isnan(value))
 
 
+def following(tree: Nodes, row: np.ndarray, node: int) -> int:
+    """Return the child to which a row goes."""
+    value = row[tree.feature[node]]
+    if np.isnan(value):
+        is_left = tree.gap_left[node]
+    elif node in tree.categories:
+        is_left = value in tree.categories[node]
+    else:
+        is_left = value <= tree.threshold[node]
+    return (tree.left if is_left else tree.right)[node]
+
+
 def walked(tree: Nodes, row: np.ndarray) -> float:
     """Return the value of a row's leaf, node by node."""
     node = 0
     while tree.left[node]:
-        value = row[tree.feature[node]]
-        if np.isnan(value):
-            is_left = tree.gap_left[node]
-        elif node in tree.categories:
-            is_left = value in tree.categories[node]
-        else:
-            is_left = value <= tree.threshold[node]
-        node = (tree.left if is_left else tree.right)[node]
+        node = following(tree, row, node)
     return tree.value[node]
 
 
