@@ -25,8 +25,11 @@ SMALL = replace(USE_CASE, candidates=(FOREST, LINEAR))
 ALONE = replace(USE_CASE, candidates=(FOREST,))
 
 
-def joined(cards: Cards, label: Sequence[int | None] | None = None) -> pa.Table:
-    """Return what the statement gives of transactions; all are known by default."""
+def joined(
+    cards: Cards, label: Sequence[int | None] | None = None, **columns: Any
+) -> pa.Table:
+    """Return what the statement gives of transactions, or other values of a column;
+    all are known by default."""
     labels = cards.is_fraud.astype(int).tolist() if label is None else list(label)
     return pa.table(
         {
@@ -40,6 +43,7 @@ def joined(cards: Cards, label: Sequence[int | None] | None = None) -> pa.Table:
             "is_conflicting": [False] * len(cards),
             "state": ["pending" if value is None else "known" for value in labels],
             "weight": np.ones(len(cards)),
+            **columns,
         }
     )
 

@@ -46,12 +46,11 @@ class TestDataset:
     def test_has_a_column_for_each_feature(self):
         """To the last bit; what is not there is null, what is no feature is not."""
         cards = drawn(3)
-        rows = joined(cards)
-        texts = [*rows["features"].to_pylist()[:2], '{"V1": 1, "odd": "x", "V2": null}']
-        place = rows.column_names.index("features")
-        table = data.dataset(
-            rows.set_column(place, "features", pa.array(texts)), USE_CASE
-        )
+        texts = [
+            *joined(cards)["features"].to_pylist()[:2],
+            '{"V1": 1, "odd": "x", "V2": null}',
+        ]
+        table = data.dataset(joined(cards, features=texts), USE_CASE)
 
         assert table["V2"].to_pylist() == [*cards.features[:2, 1].tolist(), None]
         assert table["V1"].to_pylist()[2] == 1.0
@@ -61,12 +60,8 @@ class TestDataset:
     @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}'])
     def test_refuses_other_features(self, text):
         """What another model was given is not guessed at."""
-        rows = joined(drawn(2))
-        place = rows.column_names.index("features")
-        odd = rows.set_column(place, "features", pa.array([text, text]))
-
         with pytest.raises(SchemaError, match="inference_log holds"):
-            data.dataset(odd, USE_CASE)
+            data.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
 
     def test_needs_a_row(self):
         """Without any, the message says where some come from."""

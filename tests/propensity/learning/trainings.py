@@ -102,10 +102,9 @@ def of_events() -> pa.Table:
     """Draw card transactions, of which the newest have no truth yet."""
     cards = scored_cards.drawn(1_200, share=0.12)
     is_fraud = cards.is_fraud ^ (np.random.default_rng(7).random(len(cards)) < 0.06)
-    rows = joined(cards, [*is_fraud[:1_000].astype(int).tolist(), *[None] * 200])
-    place = rows.column_names.index("is_conflicting")
-    conflicts = pa.array([n % 50 == 0 for n in range(len(cards))])
-    return rows.set_column(place, "is_conflicting", conflicts)
+    labels = [*is_fraud[:1_000].astype(int).tolist(), *[None] * 200]
+    conflicts = [n % 50 == 0 for n in range(len(cards))]
+    return joined(cards, labels, is_conflicting=conflicts)
 
 
 @cache

@@ -33,7 +33,7 @@ from sklearn.preprocessing import (
 )
 
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.encoding import to_frame
+from propensity.models.encoding import Rows, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import MeanOfModels, Scorer
 
@@ -78,6 +78,15 @@ TRAINING = users(len(LABEL), seed=1, values=8)
 def with_column(batch, name, values):
     """The batch with other values of a column."""
     return batch.set_column(batch.schema.get_field_index(name), name, values)
+
+
+def rows_of(batch: pa.RecordBatch) -> Rows:
+    """The same rows as they come with a request: numbers as floats, texts as lists."""
+    return Rows(
+        to_frame(batch, FEATURES)[list(NUMBERS)].to_numpy(np.float64),
+        {name: place for place, name in enumerate(NUMBERS)},
+        {name: batch[name].cast(pa.string()).to_pylist() for name in CATEGORIES},
+    )
 
 
 def fit(preprocessor, model):
@@ -212,16 +221,6 @@ MODELS = (
     ),
 )
 
-# Each of them once: one quick example of every transformer and model.
-ONE_OF_EACH = [
-    (
-        FOR_NUMBERS[number % len(FOR_NUMBERS)],
-        FOR_CATEGORIES[number],
-        MODELS[number % len(MODELS)],
-    )
-    for number in range(len(FOR_CATEGORIES))
-]
-
 
 def trees():
     return AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
@@ -243,3 +242,19 @@ class Stacked(Averaged):
     """The same mean, with weights."""
 
     weights = (0.6, 0.3, 0.1)
+
+
+EVERY_MODEL = (*MODELS, Averaged(), Stacked(), trees())
+# Each of them once: one quick example of every transformer and model.
+ONE_OF_EACH = [
+    *(
+        (
+            FOR_NUMBERS[number % len(FOR_NUMBERS)],
+            FOR_CATEGORIES[number],
+            MODELS[number % len(MODELS)],
+        )
+        for number in range(len(FOR_CATEGORIES))
+    ),
+    (FOR_NUMBERS[0], FOR_CATEGORIES[0], Averaged()),
+    (FOR_NUMBERS[-1], FOR_CATEGORIES[6], trees()),
+]

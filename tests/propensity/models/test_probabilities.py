@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -19,19 +14,14 @@ from propensity.models.scoring import MeanOfModels, Scorer
 from tests.propensity.models.pipelines import (
     CATEGORIES,
     FEATURES,
-    FOR_CATEGORIES,
-    FOR_NUMBERS,
     LABEL,
     LOG,
-    MODELS,
     NUMBERS,
-    ONE_OF_EACH,
     TRAINING,
     Averaged,
     Stacked,
     boosted,
     columns,
-    expected,
     fit,
     imputed,
     one_hot,
@@ -39,16 +29,6 @@ from tests.propensity.models.pipelines import (
     trees,
     users,
 )
-
-
-def rows_of(batch: pa.RecordBatch) -> Rows:
-    """The same rows as they come with a request: numbers as floats, texts as lists."""
-    frame = to_frame(batch, FEATURES)
-    return Rows(
-        frame[list(NUMBERS)].to_numpy(np.float64),
-        {name: place for place, name in enumerate(NUMBERS)},
-        {name: batch[name].cast(pa.string()).to_pylist() for name in CATEGORIES},
-    )
 
 
 class TestMeanOfModels:
@@ -68,53 +48,6 @@ class TestMeanOfModels:
 
 
 class TestProbabilities:
-    @pytest.mark.parametrize(
-        ("numbers", "categories", "model"),
-        [
-            *ONE_OF_EACH,
-            (FOR_NUMBERS[0], FOR_CATEGORIES[0], Averaged()),
-            (FOR_NUMBERS[-1], FOR_CATEGORIES[6], trees()),
-        ],
-    )
-    @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_of_few_rows_equal_the_pipeline(self, numbers, categories, model):
-        """Rows of a request or of a small batch, one alone too."""
-        self.compare(numbers, categories, model, count=4, seed=3)
-
-    @pytest.mark.long
-    @given(
-        numbers=st.sampled_from(FOR_NUMBERS),
-        categories=st.sampled_from(FOR_CATEGORIES),
-        model=st.sampled_from((*MODELS, Averaged(), Stacked(), trees())),
-        count=st.integers(1, 20),
-        seed=st.integers(0, 50),
-    )
-    @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_of_any_rows_equal_the_pipeline(self, **drawn):
-        """Any transformers and any model: each row gets the pipeline's number."""
-        self.compare(**drawn)
-
-    def compare(self, numbers, categories, model, *, count, seed):
-        preprocessor = columns(numbers, categories, sparse_threshold=0.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted = fit(preprocessor, model)
-        batch = users(count, seed=seed)
-        probability = expected(batch, *fitted)
-        scorer = Scorer.compile(*fitted, features=FEATURES)
-
-        alone = [
-            scorer.probabilities(rows_of(batch.slice(row, 1)))[0]
-            for row in range(count)
-        ]
-
-        for scores in (
-            scorer.probabilities(rows_of(batch)),
-            scorer.probabilities(batch),
-            alone,
-        ):
-            np.testing.assert_allclose(scores, probability, rtol=0, atol=1e-9)
-
     def test_of_no_rows(self):
         """No rows, no scores, no error."""
         scorer = Scorer.compile(

@@ -27,6 +27,7 @@ from propensity.models.encoding import to_frame
 from propensity.models.scoring import MeanOfModels, Scorer
 from tests.propensity.models.pipelines import (
     CATEGORIES,
+    EVERY_MODEL,
     FEATURES,
     FOR_CATEGORIES,
     FOR_NUMBERS,
@@ -46,6 +47,7 @@ from tests.propensity.models.pipelines import (
     imputed,
     one_hot,
     ordinal,
+    rows_of,
     score,
     scored,
     users,
@@ -57,7 +59,8 @@ class TestScore:
     @pytest.mark.parametrize(("numbers", "categories", "model"), ONE_OF_EACH)
     @pytest.mark.filterwarnings("ignore:Found unknown categories")
     def test_equals_the_pipeline(self, numbers, categories, model):
-        """Unseen categories and nulls included, in batches and chunks."""
+        """Unseen categories and nulls included: in batches and chunks, as rows of a
+        request, and each row alone."""
         self.compare(
             numbers, categories, model, sparse=0.3, cuts=[7, 7, 40], chunk_rows=7
         )
@@ -66,7 +69,7 @@ class TestScore:
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),
-        model=st.sampled_from(MODELS),
+        model=st.sampled_from(EVERY_MODEL),
         sparse=st.sampled_from([0.0, 0.3, 1.0]),
         cuts=st.lists(st.integers(0, 60), max_size=5),
         chunk_rows=st.sampled_from([1, 7, 1_000]),
@@ -81,8 +84,9 @@ class TestScore:
         self.compare(**drawn)
 
     def compare(self, numbers, categories, model, *, sparse, cuts, chunk_rows, seed=3):
-        dense = sparse if "Hist" not in repr(model) else 0.0
-        preprocessor = columns(numbers, categories, sparse_threshold=dense)
+        if model not in MODELS or "Hist" in repr(model):
+            sparse = 0.0
+        preprocessor = columns(numbers, categories, sparse_threshold=sparse)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fitted = fit(preprocessor, model)
@@ -90,9 +94,18 @@ class TestScore:
         edges = sorted([0, *cuts, 60])
         batches = [batch.slice(start, end - start) for start, end in pairwise(edges)]
 
-        actual = scored(batches, *fitted, chunk_rows=chunk_rows)
+        scorer = Scorer.compile(*fitted, features=FEATURES)
+        alone = [scorer.probabilities(rows_of(batch.slice(row, 1))) for row in range(4)]
 
-        np.testing.assert_allclose(actual, expected(batch, *fitted), rtol=0, atol=1e-9)
+        probability = expected(batch, *fitted)
+        for actual in (
+            scored(batches, *fitted, chunk_rows=chunk_rows),
+            scorer.probabilities(batch),
+            scorer.probabilities(rows_of(batch)),
+            np.concatenate(alone),
+        ):
+            own = probability[: len(actual)]
+            np.testing.assert_allclose(actual, own, rtol=0, atol=1e-9)
 
     @pytest.mark.parametrize("model", [boosted(), forest()], ids=["boosted", "forest"])
     @pytest.mark.parametrize("numbers", ["passthrough", StandardScaler(), Doubled()])
