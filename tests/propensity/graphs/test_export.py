@@ -30,7 +30,7 @@ from propensity.graphs.columns import Columns, raw_thresholds
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
-from tests.propensity.graphs.generated import CALIBRATIONS, MODELS, generated
+from tests.propensity.graphs.generated import generated
 
 FEATURES = {"x": "number", "t": "category"}
 
@@ -100,15 +100,6 @@ class TestParity:
         )
 
         assert graph.data is not None, graph.note
-
-    def test_names_cover_every_model_and_calibration(self):
-        """The numbers of the test above are what it says."""
-        kinds = {generated(n).kind for n in range(6)}
-
-        assert kinds == {*MODELS}
-        assert {generated(n).calibration for n in range(7, 24, 6)} | {"none"} == {
-            *CALIBRATIONS
-        }
 
     def test_neighbouring_floats_go_the_way_of_the_model(self):
         """A threshold between two floats without another one parts them."""

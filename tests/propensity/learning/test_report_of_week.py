@@ -6,8 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from propensity.learning import metrics
 from propensity.learning.report import promise
@@ -355,30 +353,3 @@ class TestPromise:
             named += bool(groups["missed"])
 
         assert named < 20
-
-    @given(
-        st.lists(
-            st.tuples(st.floats(0, 1), st.integers(0, 1), st.floats(0.1, 30.0)),
-            min_size=1,
-            max_size=60,
-        )
-    )
-    def test_no_rate_is_above_all(self, drawn):
-        """Whatever rows and weights there are: no group has a rate over 100%, and each
-        rate is within its interval."""
-        probability, label, weight = map(np.array, zip(*drawn, strict=True))
-        observed = metrics.outcomes(probability, label, weight=weight)
-        groups = promise.groups(
-            {
-                "lift": metrics.lift_by_decile(observed),
-                "base_rate": metrics.ratio(
-                    observed.conversions.sum(), observed.users.sum()
-                ),
-                "mean_probability": float(probability.mean()),
-            }
-        )
-
-        for cells in groups["rows"]:
-            rate = float(cells[4].rstrip("%"))
-            low, high = (float(part.rstrip("%")) for part in cells[5].split(" to "))
-            assert 0 <= low <= rate <= high <= 100

