@@ -88,7 +88,7 @@ def card(
         chosen: Values of the use case's own parameters.
         graph, estimator: Of the model that serves; None where none was tried.
     """
-    split = trained.split
+    split, costed = trained.split, trained.costed
     return {
         "use_case": use_case.name,
         "title": use_case.title,
@@ -138,7 +138,7 @@ def card(
         "trained_until": _trained_until(trained),
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
-        **_cost(trained),
+        **({} if costed is None else {"cost": cost.plain(costed.figures)}),
         **value.card(trained.valued),
         "outcomes": dict(trained.outcomes),
         "curves": dict(trained.curves),
@@ -155,13 +155,6 @@ def card(
         "libraries": libraries(),
         "bytes_billed": bytes_billed,
     }
-
-
-def _cost(trained: Trained) -> Card:
-    """Return what alerts cost, for models of events."""
-    return (
-        {} if trained.costed is None else {"cost": cost.plain(trained.costed.figures)}
-    )
 
 
 def _top_decile(use_case: UseCase, trained: Trained) -> list[Card]:

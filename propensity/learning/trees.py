@@ -12,7 +12,6 @@ import pyarrow as pa
 from sklearn.compose import ColumnTransformer
 
 from propensity.errors import UseCaseError
-from propensity.learning import metrics
 from propensity.learning.candidates import FIGURES, FittedCandidate
 from propensity.learning.cost import floats
 from propensity.learning.data import Slice
@@ -66,8 +65,7 @@ def fitted_trees(
         later = transformed(encoder, choosing.rows, features)
         score = model.predict_proba(np.asarray(later))[:, 1]
         outcomes = choosing.outcomes(score)
-        figures["roc_auc"] = metrics.roc_auc(outcomes)
-        figures["pr_auc"] = metrics.pr_auc(outcomes)
+        figures |= {name: FIGURES[name](outcomes) for name in ("roc_auc", "pr_auc")}
     fit = FittedCandidate(
         candidate=candidate, model=model, figures=figures, fit_s=seconds, score=score
     )

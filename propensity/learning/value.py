@@ -17,8 +17,9 @@ Source:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,10 +109,9 @@ def train(
         or trained.measured is None
     ):
         return None
-    features = dict(use_case.features)
+    fit = partial(_model, features=dict(use_case.features), seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
-        fits = _Fits(features=features, seed=seed)
-        forward = _forward(parts, parts.every, trained.choice.encoder, fits)
+        forward = _forward(parts, parts.every, trained.choice.encoder, fit)
         if forward is None:
             return None
         probability = trained.choice.probability
@@ -123,7 +123,7 @@ def train(
             rows, probability, amount * level, unsure=unsure
         )
         served, measured = (
-            fits.model(picked.name, part, encoder, level=level, errors=errors)
+            fit(picked.name, part, encoder, level=level, errors=errors)
             for part, encoder in (
                 (parts.every, trained.preprocessor),
                 (parts.fitting, trained.measured[0]),
@@ -179,61 +179,54 @@ def row(card: Mapping[str, Any]) -> dict[str, Any]:
     return {**figures, "value": json.dumps(described) if entry else None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fits:
-    """Fits of what buyers pay."""
-
-    features: dict[str, str]
-    seed: int
-
-    def model(
-        self,
-        name: str,
-        part: Slice,
-        encoder: Any,
-        *,
-        level: float = 1.0,
-        errors: Uncertainty | None = None,
-    ) -> ValueModel | None:
-        """Return a model of the buyers among rows; None where they paid nothing."""
-        is_buyer = part.label == 1
-        rows = part.rows.filter(pa.array(is_buyer))
-        weight = part.weight[is_buyer]
-        buyers = sampled(
-            Slice(rows=rows, label=part.label[is_buyer], weight=weight), seed=self.seed
-        )
-        amount = capped(paid(buyers), buyers.weight)
-        total = float((amount * buyers.weight).sum())
-        if not total > 0:
-            return None
-        mean = total / float(buyers.weight.sum())
-        regressor = None
-        if name == TREES:
-            encoded = transformed(encoder, buyers.rows, self.features)
-            regressor = _trees(encoded, amount / mean, buyers, seed=self.seed)
-            # Trees keep the mean of each leaf nearly; a promise keeps the sum.
-            again = regressor.predict(encoded)
-            mean = total / float((again * buyers.weight).sum())
-        kinds: Any = self.features
-        return ValueModel(
-            kinds,
-            preprocessor=None if regressor is None else encoder,
-            regressor=regressor,
-            mean=mean,
-            level=level,
-            uncertainty=errors or Uncertainty(spread=0.0, error=0.0, week_error=0.0),
-        )
-
-
-def _trees(encoded: Any, relative: Floats, buyers: Slice, *, seed: int) -> Any:
-    """Return boosted trees of amounts over their mean."""
-    trees = HistGradientBoostingRegressor(**_TREES, random_state=seed)
-    # Weights make the binning slow, so none are given where all are equal.
-    return trees.fit(encoded, np.maximum(relative, _LEAST), **buyers.sample_weight)
+def _model(
+    name: str,
+    part: Slice,
+    encoder: Any,
+    *,
+    features: dict[str, str],
+    seed: int,
+    level: float = 1.0,
+    errors: Uncertainty | None = None,
+) -> ValueModel | None:
+    """Return a model of the buyers among rows; None where they paid nothing."""
+    is_buyer = part.label == 1
+    rows = part.rows.filter(pa.array(is_buyer))
+    weight = part.weight[is_buyer]
+    buyers = sampled(
+        Slice(rows=rows, label=part.label[is_buyer], weight=weight), seed=seed
+    )
+    amount = capped(paid(buyers), buyers.weight)
+    total = float((amount * buyers.weight).sum())
+    if not total > 0:
+        return None
+    mean = total / float(buyers.weight.sum())
+    regressor = None
+    if name == TREES:
+        encoded = transformed(encoder, buyers.rows, features)
+        regressor = HistGradientBoostingRegressor(**_TREES, random_state=seed)
+        # Weights make the binning slow, so none are given where all are equal.
+        relative = np.maximum(amount / mean, _LEAST)
+        regressor.fit(encoded, relative, **buyers.sample_weight)
+        # Trees keep the mean of each leaf nearly; a promise keeps the sum.
+        again = regressor.predict(encoded)
+        mean = total / float((again * buyers.weight).sum())
+    kinds: Any = features
+    return ValueModel(
+        kinds,
+        preprocessor=None if regressor is None else encoder,
+        regressor=regressor,
+        mean=mean,
+        level=level,
+        uncertainty=errors or Uncertainty(spread=0.0, error=0.0, week_error=0.0),
+    )
 
 
 def _forward(
-    parts: Parts, every: Slice, encoder: Any, fits: _Fits
+    parts: Parts,
+    every: Slice,
+    encoder: Any,
+    fit: Callable[[str, Slice, Any], ValueModel | None],
 ) -> dict[str, Floats] | None:
     """Return the judged rows' amounts by candidate, each fitted before its block."""
     amounts_of: dict[str, list[Floats]] = {MEAN: [], TREES: []}
@@ -241,7 +234,7 @@ def _forward(
         known = slice_of(every.rows, block.fitting)
         judged = slice_of(every.rows, block.judged)
         for name, amounts in amounts_of.items():
-            model = fits.model(name, known, encoder)
+            model = fit(name, known, encoder)
             if model is None:
                 return None
             amounts.append(model.amounts_of(judged.rows))
