@@ -6,11 +6,16 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
@@ -20,10 +25,12 @@ from propensity.models.encoder import Encoder
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 from tests.propensity.models.pipelines import (
+    CATEGORIES,
     FEATURES,
     FOR_CATEGORIES,
     FOR_NUMBERS,
     LABEL,
+    NUMBERS,
     TRAINING,
     Doubled,
     assert_scores,
@@ -133,3 +140,85 @@ class TestEncoder:
         np.testing.assert_array_equal(actual, expected(batch, preprocessor, model))
         _, categories = scorer._encoder.parts[1]
         assert all(len(known) <= 10 for known in categories.known)
+
+
+class TestToFrame:
+    def test_gives_floats_and_strings_with_nan_for_null(self):
+        """The frame that a person would write down for the same rows."""
+        batch = pa.RecordBatch.from_pydict(
+            {
+                "source": pa.array(["a", None]),
+                "visits": pa.array([3, None], pa.int64()),
+                "member": pa.array([True, None]),
+                "balance": pa.array([Decimal("0.1"), None], pa.decimal128(38, 9)),
+            }
+        )
+        features = {name: FEATURES[name] for name in batch.schema.names}
+
+        pd.testing.assert_frame_equal(
+            to_frame(batch, features),
+            pd.DataFrame(
+                {
+                    "source": pd.Series(["a", np.nan], dtype="str"),
+                    "visits": [3.0, np.nan],
+                    "member": [1.0, np.nan],
+                    "balance": [0.1, np.nan],
+                }
+            ),
+        )
+
+    @given(st.lists(st.none() | st.decimals(-(10**28), 10**28, places=9)))
+    def test_rounds_decimals_once(self, decimals):
+        """NUMERIC becomes the nearest float, of any size and on any slice."""
+        numeric = pa.array([Decimal(7), *decimals], pa.decimal128(38, 9)).slice(1)
+        frame = to_frame(
+            pa.RecordBatch.from_arrays([numeric], ["balance"]), {"balance": "number"}
+        )
+
+        expected = [np.nan if value is None else float(value) for value in decimals]
+        np.testing.assert_array_equal(frame["balance"], expected)
+
+    def test_scores_like_plain_pandas(self):
+        """Frames of Arrow's own to_pandas give the same scores where types allow."""
+        plain = {
+            name: kind
+            for name, kind in FEATURES.items()
+            if name not in ("member", "balance")
+        }
+        preprocessor = ColumnTransformer(
+            [
+                ("numbers", imputed(StandardScaler()), list(NUMBERS[:4])),
+                ("categories", one_hot(), list(CATEGORIES)),
+            ]
+        )
+        frame = TRAINING.to_pandas()
+        encoded = preprocessor.fit_transform(frame[list(plain)])
+        model = LogisticRegression(max_iter=1_000).fit(encoded, LABEL)
+        batch = users(100, seed=6)
+        expected = model.predict_proba(preprocessor.transform(batch.to_pandas()))[:, 1]
+
+        np.testing.assert_allclose(
+            scored([batch], preprocessor, model, features=plain),
+            expected,
+            rtol=0,
+            atol=1e-9,
+        )
+
+    def test_keeps_float32_as_scikit_learn_computes_it(self):
+        """Columns of float32 alone are scaled in float32; others widen them."""
+        features = {"amount": "number", "spend": "number"}
+        single = TRAINING.select(["amount", "spend"]).cast(
+            pa.schema([("amount", pa.float32()), ("spend", pa.float32())])
+        )
+        preprocessor = ColumnTransformer(
+            [("numbers", imputed(StandardScaler()), ["amount", "spend"])]
+        )
+        encoded = preprocessor.fit_transform(to_frame(single, features))
+        model = LogisticRegression().fit(encoded.astype(np.float64), LABEL)
+
+        np.testing.assert_allclose(
+            scored([single], preprocessor, model, features=features),
+            expected(single, preprocessor, model, features),
+            rtol=0,
+            atol=1e-9,
+        )

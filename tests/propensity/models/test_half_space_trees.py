@@ -1,9 +1,5 @@
 """
-Half-Space Trees, specified: river's scores to the last bit, and what river lacks.
-
-River runs in a virtual environment of its own, as one process that is sent rows and
-answers with scores. It scores each row, then learns it, one after the other; nothing
-but its answer is what ``score_and_learn`` has to give, however the rows are cut.
+Half-Space Trees, specified: streams, warm-up, scikit-learn's rules, refusals, pickles.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """
 Half-Space Trees beside river's, specified: the same scores to the last bit, and limits
 that no absurd amount moves.
+
+River runs in a virtual environment of its own, as one process that is sent rows and
+answers with scores: of each row, before it learns the row.
 """
 
 from __future__ import annotations

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import SchemaError
-from propensity.models.encoding import to_frame
+from propensity.models.encoding import Rows, to_frame
 from propensity.models.scoring import MeanOfModels, Scorer
 from tests.propensity.models.pipelines import (
     CATEGORIES,
@@ -32,12 +31,15 @@ from tests.propensity.models.pipelines import (
     FOR_CATEGORIES,
     FOR_NUMBERS,
     LABEL,
+    LOG,
     MODELS,
     NUMBERS,
     ONE_OF_EACH,
     TRAINING,
+    Averaged,
     Calibrated,
     Doubled,
+    Stacked,
     assert_scores,
     boosted,
     columns,
@@ -50,6 +52,7 @@ from tests.propensity.models.pipelines import (
     rows_of,
     score,
     scored,
+    trees,
     users,
     with_column,
 )
@@ -314,83 +317,68 @@ class TestSchema:
             Scorer.compile(fitted[0], boosted(), features=FEATURES)
 
 
-class TestToFrame:
-    def test_gives_floats_and_strings_with_nan_for_null(self):
-        """The frame that a person would write down for the same rows."""
-        batch = pa.RecordBatch.from_pydict(
-            {
-                "source": pa.array(["a", None]),
-                "visits": pa.array([3, None], pa.int64()),
-                "member": pa.array([True, None]),
-                "balance": pa.array([Decimal("0.1"), None], pa.decimal128(38, 9)),
-            }
-        )
-        features = {name: FEATURES[name] for name in batch.schema.names}
+class TestProbabilities:
+    """Of a request: without Arrow, threads and scikit-learn's overhead."""
 
-        pd.testing.assert_frame_equal(
-            to_frame(batch, features),
-            pd.DataFrame(
-                {
-                    "source": pd.Series(["a", np.nan], dtype="str"),
-                    "visits": [3.0, np.nan],
-                    "member": [1.0, np.nan],
-                    "balance": [0.1, np.nan],
-                }
-            ),
-        )
+    def test_name_the_missing_feature(self, fitted):
+        """Rows without a feature are refused by the feature's name; of no rows there
+        are no scores, and no error."""
+        scorer = Scorer.compile(*fitted, features=FEATURES)
+        rows = Rows(np.zeros((1, 1)), {"amount": 0}, {"source": [None]})
 
-    @given(st.lists(st.none() | st.decimals(-(10**28), 10**28, places=9)))
-    def test_rounds_decimals_once(self, decimals):
-        """NUMERIC becomes the nearest float, of any size and on any slice."""
-        numeric = pa.array([Decimal(7), *decimals], pa.decimal128(38, 9)).slice(1)
-        frame = to_frame(
-            pa.RecordBatch.from_arrays([numeric], ["balance"]), {"balance": "number"}
-        )
+        with pytest.raises(SchemaError, match="'spend' is missing") as raised:
+            scorer.probabilities(rows)
+        assert raised.value.field == "spend"
+        assert scorer.probabilities(users(0, seed=1)).shape == (0,)
 
-        expected = [np.nan if value is None else float(value) for value in decimals]
-        np.testing.assert_array_equal(frame["balance"], expected)
-
-    def test_scores_like_plain_pandas(self):
-        """Frames of Arrow's own to_pandas give the same scores where types allow."""
-        plain = {
-            name: kind
-            for name, kind in FEATURES.items()
-            if name not in ("member", "balance")
-        }
-        preprocessor = ColumnTransformer(
-            [
-                ("numbers", imputed(StandardScaler()), list(NUMBERS[:4])),
-                ("categories", one_hot(), list(CATEGORIES)),
-            ]
+    def test_leave_the_rows_as_they_were(self):
+        """What a model is given is a copy: the log has what came."""
+        fitted = fit(
+            columns(imputed(StandardScaler()), one_hot()),
+            LogisticRegression(max_iter=1_000),
         )
-        frame = TRAINING.to_pandas()
-        encoded = preprocessor.fit_transform(frame[list(plain)])
-        model = LogisticRegression(max_iter=1_000).fit(encoded, LABEL)
-        batch = users(100, seed=6)
-        expected = model.predict_proba(preprocessor.transform(batch.to_pandas()))[:, 1]
+        numbers = np.arange(12.0).reshape(2, 6)
+        places = {name: place for place, name in enumerate(NUMBERS)}
+        rows = Rows(numbers, places, {name: ["x", None] for name in CATEGORIES})
 
-        np.testing.assert_allclose(
-            scored([batch], preprocessor, model, features=plain),
-            expected,
-            rtol=0,
-            atol=1e-9,
-        )
+        Scorer.compile(*fitted, features=FEATURES).probabilities(rows)
 
-    def test_keeps_float32_as_scikit_learn_computes_it(self):
-        """Columns of float32 alone are scaled in float32; others widen them."""
-        features = {"amount": "number", "spend": "number"}
-        single = TRAINING.select(["amount", "spend"]).cast(
-            pa.schema([("amount", pa.float32()), ("spend", pa.float32())])
-        )
-        preprocessor = ColumnTransformer(
-            [("numbers", imputed(StandardScaler()), ["amount", "spend"])]
-        )
-        encoded = preprocessor.fit_transform(to_frame(single, features))
-        model = LogisticRegression().fit(encoded.astype(np.float64), LABEL)
+        np.testing.assert_array_equal(numbers, np.arange(12.0).reshape(2, 6))
 
-        np.testing.assert_allclose(
-            scored([single], preprocessor, model, features=features),
-            expected(single, preprocessor, model, features),
-            rtol=0,
-            atol=1e-9,
+    @pytest.mark.parametrize(
+        ("numbers", "model", "unfilled"),
+        [
+            (imputed(StandardScaler()), LogisticRegression(max_iter=1_000), set()),
+            ("passthrough", boosted(), set()),
+            ("passthrough", trees(), set()),
+            (LOG, GradientBoostingClassifier(n_estimators=2), set(NUMBERS)),
+        ],
+        ids=["imputed", "boosted", "half-space trees", "no gaps"],
+    )
+    def test_know_which_numbers_may_not_be_null(self, numbers, model, unfilled):
+        """Those whose gaps neither the preprocessor fills nor the model takes."""
+        preprocessor = columns(numbers, ordinal(encoded_missing_value=-2))
+        frame = to_frame(TRAINING, FEATURES)
+        if unfilled:
+            frame[list(NUMBERS)] = frame[list(NUMBERS)].fillna(0)
+        model.fit(preprocessor.fit_transform(frame), LABEL)
+
+        scorer = Scorer.compile(preprocessor, model, features=FEATURES)
+
+        assert scorer.unfilled == unfilled
+
+
+class TestMeanOfModels:
+    def test_weighs_its_members(self):
+        """By their weights; with equal ones it is the plain mean, to the last bits."""
+        encoded = np.random.default_rng(1).normal(size=(200, 3))
+        label = (encoded[:, 0] > 0).astype(int)
+        plain, stacked = Averaged().fit(encoded, label), Stacked().fit(encoded, label)
+        each = [member.predict_proba(encoded) for member in stacked.members]
+        even = MeanOfModels(plain.members, [1 / 3] * 3)
+        expected = np.tensordot(Stacked.weights, each, axes=1)
+
+        assert np.allclose(stacked.predict_proba(encoded), expected, atol=1e-15)
+        assert np.allclose(
+            even.predict_proba(encoded), plain.predict_proba(encoded), atol=1e-15
         )
