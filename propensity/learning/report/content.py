@@ -183,30 +183,25 @@ class Page(ABC):
 
     def ranking_curves(self, roc: Texts, pr: Texts) -> list[Curve]:
         """Draw ROC and precision-recall, each by its title, description and labels."""
-        rate, curves = self.quality.get("base_rate"), []
-        level = [Line([(0, rate), (1, rate)], "guide")] if present(rate) else []
-        for heading, key, guides, caption, texts in (
-            (
-                "ROC",
-                "roc",
-                [Line([(0, 0), (1, 1)], "guide")],
-                "The further above the dashed line, a coin, the better.",
-                roc,
-            ),
-            (
-                "Precision and recall",
-                "pr",
-                level,
-                f"The dashed line is the base rate, {percent(rate)}.",
-                pr,
-            ),
-        ):
+
+        def drawn(
+            heading: str, key: str, guides: Sequence[Line], caption: str, texts: Texts
+        ) -> Curve:
             points, svg = self.points(key), None
             if points:
                 lines = [*guides, Line(points)]
                 svg = line_svg(lines, x_range=UNIT, y_range=UNIT, **texts)
-            curves.append(self.curve(heading, f"{caption} Area {self.area(key)}.", svg))
-        return curves
+            return self.curve(heading, f"{caption} Area {self.area(key)}.", svg)
+
+        rate = self.quality.get("base_rate")
+        coin = [Line([(0, 0), (1, 1)], "guide")]
+        level = [Line([(0, rate), (1, rate)], "guide")] if present(rate) else []
+        better = "The further above the dashed line, a coin, the better."
+        is_level = f"The dashed line is the base rate, {percent(rate)}."
+        return [
+            drawn("ROC", "roc", coin, better, roc),
+            drawn("Precision and recall", "pr", level, is_level, pr),
+        ]
 
     def area(self, key: str) -> str:
         """Write the area under a curve, ``roc`` or ``pr``."""
