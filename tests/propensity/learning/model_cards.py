@@ -19,6 +19,24 @@ RANKING = ("roc_auc", "pr_auc", *thresholds.INTERVALS)
 LONG = "a_feature_whose_name_somebody_generated_" * 4
 
 
+# What users are worth.
+VALUE = {
+    "algorithm": "boosted_trees",
+    "buyers": 2412,
+    "mean_amount": 617.6,
+    "value_promised": 98539.38,
+    "value_observed": 105386.07,
+    "value_ratio": 1.069,
+    "value_ratio_low": 0.746,
+    "value_ratio_high": 1.534,
+    "value_gini": 0.737,
+    "value_gini_low": 0.619,
+    "value_gini_high": 0.856,
+    "gini_by_probability": 0.717,
+    "coverage": 0.95,
+}
+
+
 def rows(
     n: int = 1_600, *, numbers: int = 6, names: Mapping[str, str] | None = None
 ) -> tuple[pa.Table, dict[str, str]]:

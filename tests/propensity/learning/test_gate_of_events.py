@@ -145,30 +145,35 @@ class TestCompare:
         assert "looking costs" in first.reason
         assert "PROPENSITY_ALERT_REVIEW_COST" in first.reason
 
-    @pytest.mark.parametrize("label", [0, 1, None])
-    def test_keeps_the_champion_where_nothing_can_be_compared(self, label):
-        """A slice of one class, or of none, promotes nothing."""
-        cards = drawn(500)
-        labels: list[int | None] = [1 - (label or 0)] + [label] * 499
-        training = train(joined(cards, labels), ALONE)
-        verdict = compare(
-            training, np.full(len(training.holdout), 0.5), version=2, seed=1
-        )
+    @pytest.mark.parametrize(
+        ("labels", "champion", "is_promoted", "reason"),
+        [
+            pytest.param([1] + [0] * 499, 0.5, False, "nothing to compare", id="of 0"),
+            pytest.param([0] + [1] * 499, 0.5, False, "nothing to compare", id="of 1"),
+            pytest.param(
+                [1] + [None] * 499, 0.5, False, "nothing to compare", id="of none"
+            ),
+            pytest.param([None] * 100, None, False, "not warm", id="not warm"),
+            pytest.param(
+                [None] * 400,
+                None,
+                True,
+                "gives no scores",
+                id="no rival",
+            ),
+        ],
+    )
+    def test_keeps_the_champion_where_nothing_can_be_compared(
+        self, labels, champion, is_promoted, reason
+    ):
+        """A slice of one class, or of none, promotes nothing, nor do scores that are
+        unknown; but where the champion gives none either, nothing serves."""
+        training = train(joined(drawn(len(labels)), labels), ALONE)
+        scores = None if champion is None else np.full(len(training.holdout), champion)
+        verdict = compare(training, scores, version=2, seed=1)
 
-        assert not verdict.promoted
-        assert "nothing to compare" in verdict.reason
-
-    def test_keeps_the_champion_before_what_is_not_warm(self):
-        """Scores that are unknown are worse than any."""
-        cold = train(joined(drawn(100)), ALONE)
-
-        assert not compare(cold, None, version=2, seed=1).promoted
-
-    def test_replaces_a_champion_that_gives_no_scores(self):
-        """One that can not be loaded or is not warm: nothing serves there."""
-        training = train(joined(drawn(400), [None] * 400), ALONE)
-
-        assert compare(training, None, version=2, seed=1).promoted
+        assert verdict.promoted == is_promoted
+        assert reason in verdict.reason
 
 
 class TestPage:

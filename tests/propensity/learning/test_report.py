@@ -13,9 +13,11 @@ import pytest
 
 from propensity.learning import thresholds
 from propensity.learning.report.page import training_page
+from propensity.learning.report.worth import worth
 from propensity.pages.words import compact
 from tests.propensity.learning.model_cards import (
     CARDS,
+    VALUE,
     blank,
     hostile_card,
     model_card,
@@ -359,3 +361,25 @@ def test_a_page_stays_small(numbers: int) -> None:
     card = model_card(rows(numbers=numbers))
 
     assert len(training_page(card).encode()) < LARGEST_PAGE
+
+
+def test_what_users_are_worth_has_sums_and_ranking_with_intervals():
+    page = training_page(model_card(value=VALUE))
+
+    assert "What users are worth" in page
+    for shown in ("98,539.38", "105,386.07", "0.75 to 1.53", "0.619 to 0.856", "95.0%"):
+        assert shown in page
+
+
+def test_what_users_are_worth_is_not_on_the_page_of_a_version_without_amounts():
+    assert worth(model_card()) is None
+    assert "What users are worth" not in training_page(model_card())
+
+
+@pytest.mark.parametrize("name", [*VALUE])
+def test_a_figure_of_what_users_are_worth_that_is_missing_is_a_dash(name):
+    """As where nobody of the holdout paid anything."""
+    page = training_page(model_card(value={**VALUE, name: None}))
+
+    assert "What users are worth" in page
+    assert "None" not in page.split("What users are worth")[1].split("</section>")[0]
