@@ -101,8 +101,9 @@ def groups(row: Row) -> dict[str, Any] | None:
 
     Returns:
         ``rows`` of a table; charts ``rates`` and ``lifts``, None where there is nothing
-        to draw; and ``missed``, the groups whose rate was other than promised by more
-        than chance, which all of them share (Bonferroni). None without groups.
+        to draw; ``missed``, the groups whose rate was other than promised by more than
+        chance, which all of them share (Bonferroni); and ``beyond``, other groups whose
+        promise is not in their own interval. None without groups.
     """
     parts = [part for part in row.get("lift") or () if part.get("users")]
     parts = sorted(parts, key=lambda part: ordered(part.get("decile")))
@@ -131,6 +132,7 @@ def groups(row: Row) -> dict[str, Any] | None:
         if base
         else None,
         "missed": [entry["name"] for entry in entries if not entry["is_kept"]],
+        "beyond": [entry["name"] for entry in entries if _is_beyond(entry)],
         "measured": len(entries),
     }
 
@@ -152,6 +154,13 @@ def _entry(part: Row, *, base: Number, mean: Number, apart: float) -> dict[str, 
         "promised_lift": promised / mean if present(promised) and mean else None,
         "lift": rate / base if rate is not None and base else None,
     }
+
+
+def _is_beyond(entry: Row) -> bool:
+    """Tell whether a promise that chance may explain is not in its 95% interval."""
+    if not (entry["is_kept"] and present(entry["promised"])):
+        return False
+    return not entry["rate_low"] <= entry["promised"] <= entry["rate_high"]
 
 
 def _cells(entry: Row) -> tuple[str, ...]:

@@ -334,6 +334,20 @@ class TestPromise:
         assert "chance" in verdict["reason"]
         assert ("Group 1" in groups["missed"]) == bool(moved)
 
+    def test_of_a_group_beyond_its_interval_is_explained(self):
+        """The reader sees the mark outside, and reads that it is chance."""
+        week = row(0)
+        groups = [
+            {"decile": n, "users": 200.0, "conversions": 20.0, "mean_probability": 0.1}
+            for n in range(1, 11)
+        ]
+        groups[2] |= {"conversions": 11.0}
+        text = words(report(newest=week | {"lift": groups}))
+
+        assert "In no group are the two apart by more than chance." in text
+        assert "beyond its interval now and then, as here of Group 3." in text
+        assert "beyond" not in words(report(newest=week | {"lift": groups[:2]}))
+
     def test_of_calibrated_groups_is_seldom_called_broken(self):
         """All groups share one chance of 5%: of 200 weeks in which every promise is
         kept, 10 are expected to name a group, and fewer than 20 do."""
