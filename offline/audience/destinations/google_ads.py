@@ -148,7 +148,13 @@ class CustomerMatch:
             },
         )
         # Before the job runs: a job with a refusal of nobody in particular never runs.
-        refused = _refused(answer, request)
+        try:
+            refused = _refused(answer, request)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise Unavailable(
+                f"{self.name} answers with a failure that cannot be read, so nobody "
+                "knows who was refused"
+            ) from error
         try:
             self._post(f"{job}:run", {})
         except Refused as error:
@@ -161,6 +167,7 @@ class CustomerMatch:
             f"{self._url}/{path}",
             body=json.dumps(body).encode(),
             headers=self._headers,
+            is_json=True,
         )
         return answer if isinstance(answer, dict) else {}
 

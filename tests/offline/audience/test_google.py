@@ -17,7 +17,7 @@ from offline.audience.delivery import Streak, as_taken, rejected_of
 from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
 from offline.audience.destinations.google_ads import CustomerMatch
 from offline.audience.selection import Member
-from propensity.errors import RequestError
+from propensity.errors import RequestError, Unavailable
 from tests.offline.audience.google_receiver import GoogleReceiver
 from tests.offline.audience.people import (
     CHOSEN,
@@ -316,6 +316,27 @@ class TestCustomerMatch:
         gone = contact("a", email="a@a.io", has_ads_consent=False)
         with GoogleReceiver() as receiver:
             assert deliver(ads(receiver, gone), request_of("a", action="remove")) == {}
+
+    @pytest.mark.parametrize(
+        "answered",
+        [
+            b"<html>a gateway</html>",
+            {"partialFailureError": "none"},
+            {"partialFailureError": {"details": None}},
+            {"partialFailureError": {"details": [{"errors": [{"location": None}]}]}},
+        ],
+    )
+    def test_of_an_answer_that_cannot_be_read_nobody_is_accepted(self, answered):
+        """And nothing was run."""
+
+        class Odd(GoogleReceiver):
+            def _fill(self, job, operations):
+                return 200, {}, answered
+
+        with Odd() as receiver, pytest.raises(Unavailable):
+            deliver(ads(receiver, contact("a", email="a@a.io")), request_of("a"))
+
+        assert not any(job["is_run"] for job in receiver.jobs.values())
 
     def test_has_the_reason_of_each_who_is_refused(self):
         contacts = [contact(user, phone=f"+4420794600{user}") for user in ("11", "12")]
