@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
+
+from markupsafe import escape
 
 from offline.dashboard.cases import Case, clipped
 from offline.dashboard.parts import Tile
@@ -11,8 +14,12 @@ from offline.dashboard.reading import STREAM_DAYS, Readings, total
 from offline.dashboard.stream import reasons_of
 from propensity.pages.words import compact, count, decimals, percent, plural
 
-# Use cases with all their sentences; the others have a line.
+# Use cases with all their sentences, as far as the page has room for these; the others
+# have a line.
 CARDS, OTHERS = 40, 400
+ROOM = 380_000
+# Bytes of a sentence beside its words, and of a card beside its sentences.
+_SENTENCE, _CARD = 150, 2_000
 
 
 def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
@@ -20,16 +27,17 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
     cards = [(_card(case), case) for case in cases]
     # Use cases that need somebody come first.
     cards.sort(key=lambda entry: -len(entry[0]["urgent"]))
-    whole = [card for card, _ in cards[:CARDS]]
+    shown = _shown([card for card, _ in cards[:CARDS]])
     urgent = sum(bool(card["urgent"]) for card, _ in cards)
     missing = [reading for reading in readings.values() if reading.missing]
     return {
         "headline": _headline(cases, urgent),
         "tiles": _tiles(readings, cases),
         "stream": _stream(readings),
-        "cards": whole,
+        "cards": [card for card, _ in cards[:shown]],
         "others": [
-            (case.title, case.page) for _, case in cards[CARDS : CARDS + OTHERS]
+            (clipped(case.title, 64), case.page)
+            for _, case in cards[shown : shown + OTHERS]
         ],
         "missing": [
             {
@@ -40,6 +48,20 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
             for reading in missing
         ],
     }
+
+
+def _shown(cards: Sequence[dict[str, Any]]) -> int:
+    """Return how many of the first cards the page has room for, one at least."""
+    ends = accumulate(map(_bytes, cards))
+    return max(sum(end <= ROOM for end in ends), min(len(cards), 1))
+
+
+def _bytes(card: dict[str, Any]) -> int:
+    """Return about how large a card is; a link to SQL repeats its sentence."""
+    deeds = [deed.text for deed in (*card["urgent"], *card["deeds"])]
+    texts = [*deeds, *(text for text, _ in (*card["changes"], *card["worth"]))]
+    words = sum(len(escape(text).encode(errors="replace")) for text in texts)
+    return _CARD + 2 * words + _SENTENCE * len(texts)
 
 
 def _stream(readings: Readings) -> tuple[str, str] | None:
