@@ -269,7 +269,7 @@ def _check_tables(template: Mapping[str, Any]) -> None:
                 fail(f"{table}.{name}", f"{table} has {', '.join(keys)}, not {name}")
             if name != "body" and not isinstance(value, str):
                 fail(f"{table}.{name}", f"{table}.{name} is a text")
-    if "answer" in template and "rejected" not in template["answer"]:
+    if "answer" in template and not template["answer"].get("rejected"):
         fail("answer.rejected", "rejected is missing: where the answer lists users")
 
 

@@ -62,3 +62,11 @@ def test_users_may_be_in_the_address_alone():
     assert opened(
         batch=1, body={}, url=TEMPLATE["url"] + "/{users}", method="PUT"
     ).actions == ("add",)
+
+
+def test_an_answer_lists_the_rejected_somewhere():
+    """Under no name there is nobody: all would be accepted."""
+    with pytest.raises(RequestError, match="where the answer lists users") as refused:
+        opened(answer={"rejected": ""})
+
+    assert refused.value.field == "answer.rejected"
