@@ -15,7 +15,7 @@ from propensity.learning.report.page import training_page
 from propensity.learning.report.week import evaluation_page
 from propensity.pages.charts import Bar, bars_svg
 from tests.browser import Browser, needs_chromium
-from tests.propensity.learning.model_cards import VALUE, CARDS, model_card, rows
+from tests.propensity.learning.model_cards import CARDS, VALUE, model_card, rows
 from tests.propensity.learning.weeks import (
     ALARM,
     EXPECTED,
