@@ -291,7 +291,7 @@ def _newest(readings: Readings, case: Case) -> list[Chart]:
         ] + [_scores(readings, case)]
     return [
         _calibration(row, groups, case),
-        _lift(row, groups),
+        _lift(row, groups, case),
         _scores(readings, case),
     ]
 
@@ -326,7 +326,10 @@ def _calibration(row: Row, groups: Sequence[Row], case: Case) -> Chart:
     )
 
 
-def _lift(row: Row, groups: Sequence[Row]) -> Chart:
+def _lift(row: Row, groups: Sequence[Row], case: Case) -> Chart:
+    if not any(present(group["lift"]) for group in groups):
+        why = f"None of {case.whom} came in the {case.span} of {row['week']}."
+        return Chart(heading="Lift", source="evaluations.lift", why=why)
     bars = [
         Bar(
             name=f"Group {group['decile']}",

@@ -163,6 +163,17 @@ class TestUseCase:
 
         assert drawn[0] == drawn[1]
 
+    def test_without_a_conversion_has_no_lift_to_draw(self):
+        """A tenth of nobody has no lift: it drew ten bars of no length."""
+        lift = [
+            group | {"lift": None, "conversions": 0.0} for group in evaluation()["lift"]
+        ]
+        week = evaluation(conversions=0, base_rate=0.0, lift=lift, lift_at_budget=None)
+        text = words(pages({"evaluations": [week]})["use-case-ga4_purchase.html"])
+
+        assert "None of those who buy came in the week of 2026-02-24." in text
+        assert "—×" not in text
+
 
 class TestAudiences:
     def test_of_one_name_are_told_apart_by_their_use_case(self):
