@@ -62,16 +62,11 @@ class TestBatches:
         assert accepted.reasons.total() == len(accepted.refused)
         assert set(accepted.reasons) <= set(REASONS)
 
-    def test_may_be_empty(self):
-        """Nothing gives no rows, of the table's columns."""
-        accepted = accept()
-
-        assert accepted.rows.schema == EVENT_SCHEMA
-        assert (accepted.rows.num_rows, accepted.enriched) == (0, [])
-
     @given(BATCHES)
     def test_are_rows_of_the_table(self, messages):
-        """Columns, types and order are the table's, and what it requires is there."""
+        """Columns, types and order are the table's, and what it requires is there. A
+        row holds its message's id and times; when it was received is one moment for the
+        batch."""
         accepted = accept(*messages, catalogue=BOTH)
 
         for rows, schema in (
@@ -82,13 +77,6 @@ class TestBatches:
             assert rows.schema == schema
             for one in schema:
                 assert one.nullable or rows.column(one.name).null_count == 0
-
-    @given(BATCHES)
-    def test_tell_who_sent_what(self, messages):
-        """A row holds its message's id and times; when it was received is one moment
-        for the batch."""
-        accepted = accept(*messages, catalogue=BOTH)
-
         for place, one in zip(accepted.places, accepted.rows.to_pylist(), strict=True):
             assert one["message_id"] == messages[place].message_id
             assert (one["received_at"], one["received_on"]) == (NOW, NOW.date())
