@@ -69,10 +69,9 @@ class Place:
     def objects(self) -> list[str]:
         return self.artifacts.names("models/")
 
-    def enthrone(self, version: int | None = None) -> None:
+    def enthrone(self) -> None:
         """Let some model of a training serve."""
-        if version is None:
-            version = self.registry.claim(run_id="training", at=NOW)
+        version = self.registry.claim(run_id="training", at=NOW)
         self.registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=None)
 
 
@@ -177,13 +176,8 @@ class TestLoad:
         assert row["promoted"] is True
         assert row["verdict"].startswith("shipped")
         assert row["roc_auc"] > 0.85
-        for name in (
-            "model_object",
-            "preprocessor_object",
-            "estimator_object",
-            "card_object",
-        ):
-            assert place.artifacts.read(row[name]).data
+        for name in ("model", "preprocessor", "estimator", "card"):
+            assert place.artifacts.read(row[f"{name}_object"]).data
         page = place.artifacts.read(row["report_object"]).data
         assert page.lstrip().lower().startswith(b"<!doctype html")
 
@@ -317,39 +311,30 @@ class TestRaces:
         assert row["verdict"].startswith("shipped")
         assert row["compared_version"] is None
 
-    def test_are_lost_to_a_training(self, place, monkeypatch):
-        """What is promoted meanwhile goes on; the row says that this one does not."""
+    @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
+    def test_are_lost_to_a_training_or_a_pin(
+        self, place, monkeypatch, is_pinned, serves
+    ):
+        """What is promoted meanwhile goes on; the row says that this one does not.
+        Defect: it said that it was promoted, beside a version pinned."""
         publish = Registry.publish
 
         def then_another(registry: Registry, *given: Any) -> Any:
             done = publish(registry, *given)
-            place.enthrone()
+            if is_pinned:
+                registry.pin(serves, model_sha256="0" * 64, at=NOW)
+            else:
+                place.enthrone()
             return done
 
         monkeypatch.setattr(Registry, "publish", then_another)
         outcome = place.load()
         [row] = place.recorded()
 
-        assert (outcome.version, outcome.is_new) == (1, False)
-        assert place.registry.champion().version == 1
+        assert (outcome.version, outcome.is_new) == (serves, False)
+        assert place.registry.champion().version == serves
         assert (row["model_version"], row["promoted"]) == (0, False)
-        assert row["compared_version"] == 1
-
-    def test_are_lost_to_a_pin(self, place, monkeypatch):
-        """Defect: the row said that it was promoted, beside the version pinned."""
-        publish = Registry.publish
-
-        def then_pinned(registry: Registry, *given: Any) -> Any:
-            done = publish(registry, *given)
-            place.registry.pin(7, model_sha256="0" * 64, at=NOW)
-            return done
-
-        monkeypatch.setattr(Registry, "publish", then_pinned)
-        outcome = place.load()
-        [row] = place.recorded()
-
-        assert (outcome.version, outcome.is_new) == (7, False)
-        assert (row["promoted"], row["compared_version"]) == (False, 7)
+        assert row["compared_version"] == serves
 
 
 class TestRefusals:

@@ -41,57 +41,63 @@ def text_of(pairs) -> str:
     return " ".join(text for text, _ in pairs)
 
 
+def changes(*weeks, **rows) -> str:
+    return text_of(case(evaluations=weeks, **rows).changes())
+
+
+def worth(*weeks, known=KNOWN, **rows) -> str:
+    return text_of(case(known, evaluations=weeks, **rows).worth())
+
+
+def headline(*use_cases) -> str:
+    empty = {reading.name: reading for reading in readings({})}
+    return fraud.content(empty, use_cases)["headline"]
+
+
 class TestChanges:
     def test_within_the_intervals_are_chance(self):
         """A ROC AUC whose interval has the one before has not changed."""
-        shop = case(evaluations=[evaluation(1), evaluation(2, roc_auc=0.79)])
+        text = changes(evaluation(1), evaluation(2, roc_auc=0.79))
 
-        assert "0.800 (95% interval 0.780 to 0.820), after 0.790" in text_of(
-            shop.changes()
-        )
-        assert "chance explains that" in text_of(shop.changes())
+        assert "0.800 (95% interval 0.780 to 0.820), after 0.790" in text
+        assert "chance explains that" in text
 
-    @pytest.mark.parametrize("before", [0.775, 0.825])
-    def test_of_two_weeks_have_the_chance_of_both(self, before):
-        """Beyond one interval, and not beyond what both of them allow: 0.028."""
-        ends = {"roc_auc_low": before - 0.02, "roc_auc_high": before + 0.02}
-        shop = case(evaluations=[evaluation(1), evaluation(2, roc_auc=before, **ends)])
+    @pytest.mark.parametrize(
+        ("before", "words"),
+        [
+            ("0.775", "chance explains that"),
+            ("0.825", "chance explains that"),
+            ("0.700", "more than chance explains"),
+            ("0.900", "more than chance explains"),
+        ],
+    )
+    def test_of_two_weeks_have_the_chance_of_both(self, before, words):
+        """Beyond one interval, whichever way it went, and not beyond what both of them
+        allow: 0.028."""
+        roc_auc = float(before)
+        ends = {"roc_auc_low": roc_auc - 0.02, "roc_auc_high": roc_auc + 0.02}
+        text = changes(evaluation(1), evaluation(2, roc_auc=roc_auc, **ends))
 
-        assert f"after {before}: chance explains that" in text_of(shop.changes())
+        assert f"after {before}: {words}" in text
 
     def test_without_an_interval_are_only_said(self):
-        shop = case(
-            evaluations=[evaluation(1), evaluation(2, roc_auc=0.7, roc_auc_high=None)]
-        )
+        text = changes(evaluation(1), evaluation(2, roc_auc=0.7, roc_auc_high=None))
 
-        assert "after 0.700." in text_of(shop.changes())
+        assert "after 0.700." in text
 
     def test_name_the_version_before_where_it_was_another(self):
         """What has changed is then the model."""
         weeks = [evaluation(1), evaluation(2, roc_auc=0.7, model_version=2)]
 
-        assert "after 0.700 by version 2: " in text_of(
-            case(evaluations=weeks).changes()
-        )
-
-    def test_beyond_the_intervals_are_more_than_chance(self):
-        """It is said, whichever way it went."""
-        for before in (0.7, 0.9):
-            ends = {"roc_auc_low": before - 0.02, "roc_auc_high": before + 0.02}
-            weeks = [evaluation(1), evaluation(2, roc_auc=before, **ends)]
-            shop = case(evaluations=weeks)
-
-            assert "more than chance explains" in text_of(shop.changes())
+        assert "after 0.700 by version 2: " in changes(*weeks)
 
     def test_compare_with_the_newest_week_that_ranks(self):
         """A week of one class between them has no ROC AUC to compare with."""
-        weeks = [
-            evaluation(1),
-            evaluation(2, outcome="one_class", roc_auc=None),
-            evaluation(3, roc_auc=0.81),
-        ]
+        unranked = evaluation(2, outcome="one_class", roc_auc=None)
 
-        assert "after 0.810" in text_of(case(evaluations=weeks).changes())
+        assert "after 0.810" in changes(
+            evaluation(1), unranked, evaluation(3, roc_auc=0.81)
+        )
 
     @pytest.mark.parametrize(
         ("users", "why"),
@@ -101,15 +107,15 @@ class TestChanges:
         """Outcomes of one class are another thing than none."""
         week = evaluation(1, outcome="one_class", roc_auc=None, users=users)
 
-        assert why in text_of(case(evaluations=[week]).changes())
+        assert why in changes(week)
 
     def test_leave_shadows_out(self):
         """What was scored to compare alone is not what was published."""
         shadow = evaluation(1, is_shadow=True, roc_auc=0.99, users=9_999)
-        shop = case(evaluations=[shadow, evaluation(1)])
+        text = changes(shadow, evaluation(1))
 
-        assert "0.800" in text_of(shop.changes())
-        assert "0.990" not in text_of(shop.changes())
+        assert "0.800" in text
+        assert "0.990" not in text
 
     def test_say_how_many_users_more(self):
         """The table has the logarithm of their number."""
@@ -118,41 +124,32 @@ class TestChanges:
             drift("users", "count", value=7.5, users=None, as_of=AS_OF - WEEK),
         ]
 
-        assert (
-            "1,998 users got a probability on 2026-03-03, 10.5% more than"
-            in text_of(case(drift=rows).changes())
-        )
+        sentence = "1,998 users got a probability on 2026-03-03, 10.5% more than"
+        assert sentence in changes(drift=rows)
 
     def test_name_a_version_while_it_is_new(self):
         """For a week, with why it serves or does not."""
         new = version(4, as_of=AS_OF, promoted=False, verdict="log loss is worse")
         old = version(3)
 
-        assert (
-            "Version 4 was trained as of 2026-03-03 and kept aside: log loss"
-            in text_of(case(versions=[new, old]).changes())
-        )
-        assert "Version" not in text_of(case(versions=[old]).changes())
+        sentence = "Version 4 was trained as of 2026-03-03 and kept aside: log loss"
+        assert sentence in changes(versions=[new, old])
+        assert "Version" not in changes(versions=[old])
 
     def test_say_of_a_training_that_was_cut_off_what_is_known(self):
         """It is neither promoted nor kept aside: the pointer says which one serves."""
         row = version(4, as_of=AS_OF, promoted=None, verdict="its training ended")
 
-        assert (
-            "Version 4 was trained as of 2026-03-03 and left undecided: its training"
-            in text_of(case(versions=[row]).changes())
-        )
+        assert "2026-03-03 and left undecided: its training" in changes(versions=[row])
 
 
 class TestWorth:
     def test_is_what_the_budget_reaches_beyond_chance(self):
         """Of 200 users 90 bought, where 17 were to be expected."""
-        shop = case(evaluations=[evaluation(1)])
+        text = worth(evaluation(1))
 
-        assert "The best 10% (200 users) held 90 of those who buy" in text_of(
-            shop.worth()
-        )
-        assert "at random would have held 17" in text_of(shop.worth())
+        assert "The best 10% (200 users) held 90 of those who buy" in text
+        assert "at random would have held 17" in text
 
     @pytest.mark.parametrize(
         ("changed", "words"),
@@ -166,7 +163,7 @@ class TestWorth:
     )
     def test_is_a_sentence_for_one_user_and_for_no_buyer(self, changed, words):
         """A share of nobody is no share."""
-        assert words in text_of(case(evaluations=[evaluation(1, **changed)]).worth())
+        assert words in worth(evaluation(1, **changed))
 
     def test_of_alerts_that_cost_more_is_said_so(self):
         """A negative saving is none."""
@@ -175,8 +172,7 @@ class TestWorth:
 
         sentence = "Alerts cost 100.00 more than they saved over 1 day"
         assert sentence in text_of(shop.worth())
-        empty = {reading.name: reading for reading in readings({})}
-        assert fraud.content(empty, [shop])["headline"].startswith(sentence)
+        assert headline(shop).startswith(sentence)
 
     def test_of_alerts_is_what_they_saved_by_all_versions(self):
         """Two versions may serve on one day: both count, and it is one day."""
@@ -188,7 +184,7 @@ class TestWorth:
             fraud_day(2),
         ]
 
-        text = text_of(case(known, evaluations=rows).worth())
+        text = worth(*rows, known=known)
         assert "Alerts saved 1,700.00 of 3,000.00 in losses over 2 days" in text
 
     def test_of_alerts_adds_up_within_a_currency_alone(self):
@@ -199,10 +195,6 @@ class TestWorth:
             known = Known(title=name, is_of_events=True, currency=currency)
             rows = [fraud_day(1, use_case=name, saved=Decimal(100))]
             return case({name: known}, evaluations=rows)
-
-        def headline(*use_cases):
-            empty = {reading.name: reading for reading in readings({})}
-            return fraud.content(empty, use_cases)["headline"]
 
         ours, theirs = event("cards", "EUR"), event("wires", "EUR")
         assert headline(ours, theirs).startswith("Alerts saved 200.00 EUR over 1 day")
@@ -225,16 +217,16 @@ class TestWorth:
     )
     def test_of_an_audience_has_its_interval(self, verdict, words):
         """The newest week alone speaks for an audience."""
-        shop = case(
-            evaluations=[evaluation()],
+        text = worth(
+            evaluation(),
             lift=[lift(2, verdict=verdict), lift(3, conversion_difference=0.9)],
         )
 
         assert (
             f"Audience winback: {words}; conversions of the treated less those of the "
             "held out are 2.0 percentage points (95% interval −1.0 to 5.0, "
-        ) in text_of(shop.worth())
-        assert "90.0" not in text_of(shop.worth())
+        ) in text
+        assert "90.0" not in text
 
     def test_of_an_audience_where_few_convert_has_two_decimals(self):
         """Beside a verdict no interval may look like nothing."""

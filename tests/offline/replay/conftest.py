@@ -15,6 +15,7 @@ import pytest
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud import pubsub_v1
 
+from commands.cli import main
 from local.generators.games import towns
 from local.generators.games.games import Games
 from offline.replay.messages import Tally
@@ -77,11 +78,11 @@ def facts(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
 
 
 def again(
-    rows: Iterable[Mapping[str, Any]], known: Catalogue
+    rows: Iterable[Mapping[str, Any]], known: Catalogue | None = None
 ) -> tuple[list[Message], Tally]:
     """Rows of ``stream_events`` as the messages that they are replayed as."""
     tally = Tally()
-    events = stored_events(rows, known, topic="events", tally=tally)
+    events = stored_events(rows, known or catalogue(), topic="events", tally=tally)
     return [Message(event.data, "other", event.attributes) for event in events], tally
 
 
@@ -109,6 +110,11 @@ class Bus:
     def publish(self, topic: str, data: bytes, **attributes: str) -> str:
         path = f"projects/{self.project}/topics/{topic}"
         return self.publisher.publish(path, data, **attributes).result(timeout=20)
+
+    def replay(self, *arguments: str) -> tuple[str, int]:
+        """Replay to a new topic: its name, and the status of the command."""
+        topic = self.topic()
+        return topic, main(["replay", *arguments, "--topic", topic, "--rate", "0"])
 
     def pull(self, name: str, *, within: float = 20.0) -> list[Any]:
         """Some messages, acknowledged by nobody; none if none comes in time."""

@@ -12,7 +12,6 @@ import zstandard
 
 from commands.cli import main
 from local.generators.games import __main__ as generated
-from local.generators.games.games import Games
 from offline.replay import files
 from offline.replay.files import unwrapped
 from tests.offline.replay.conftest import GAMES, lines
@@ -28,8 +27,7 @@ class TestFile:
         path.write_bytes(
             b"\xef\xbb\xbf" + b"\r\n".join([*sent, b"", *broken, b"  ", b"end"])
         )
-        topic = bus.topic()
-        status = main(["replay", "file", str(path), "--topic", topic, "--rate", "0"])
+        topic, status = bus.replay("file", str(path))
 
         messages = bus.receive(topic, 205)
         output = capsys.readouterr().out
@@ -46,9 +44,9 @@ class TestFile:
         """As gzip or Zstandard, told by its content."""
         path = tmp_path / "events"
         path.write_bytes(pack(b'{"a":1}\n{"a":2}\n'))
-        topic = bus.topic()
+        topic, status = bus.replay("file", str(path))
 
-        assert main(["replay", "file", str(path), "--topic", topic]) == 0
+        assert status == 0
         assert {message.data for message in bus.receive(topic, 2)} == {
             b'{"a":1}',
             b'{"a":2}',
@@ -57,7 +55,6 @@ class TestFile:
     def test_may_hold_whole_messages(self, bus, tmp_path):
         """What the generator writes with its faults is what it delivers: payload and
         attributes as they are; one that is empty with attributes, too."""
-        games = Games(users=30, maximum_events=40, days=20, seed=3)
         path = tmp_path / "messages.ndjson"
         generated.main(
             [
@@ -65,25 +62,22 @@ class TestFile:
                 *("--maximum-events", "40", "--days", "20"),
             ]
         )
-        topic = bus.topic()
-        status = main(["replay", "file", str(path), "--topic", topic, "--rate", "0"])
+        topic, status = bus.replay("file", str(path))
 
-        expected = Counter(
-            (message.data, tuple(sorted(message.attributes.items())))
-            for message in games.deliveries()
-        )
-        messages = Counter(
-            (message.data, tuple(sorted(message.attributes.items())))
-            for message in bus.receive(topic, expected.total())
-        )
+        def counted(messages):
+            return Counter(
+                (message.data, *sorted(message.attributes.items()))
+                for message in messages
+            )
+
+        expected = counted(GAMES.deliveries())
         assert status == 0
-        assert messages == expected
+        assert counted(bus.receive(topic, expected.total())) == expected
 
     def test_is_skipped_into(self, bus, tmp_path):
         """Lines are counted as they stand in the file, empty ones too."""
         path = lines(tmp_path / "events", [b"1", b"", b"3", b"4"])
-        topic = bus.topic()
-        main(["replay", "file", path, "--topic", topic, "--skip", "2", "--limit", "1"])
+        topic, _ = bus.replay("file", path, "--skip", "2", "--limit", "1")
 
         assert [message.data for message in bus.receive(topic, 1)] == [b"3"]
 
@@ -102,8 +96,7 @@ class TestFile:
                 b"last",
             ],
         )
-        topic = bus.topic()
-        status = main(["replay", "file", path, "--topic", topic])
+        topic, status = bus.replay("file", path)
 
         output = capsys.readouterr().out
         assert status == 1
@@ -120,10 +113,7 @@ class TestFile:
         """Names that the client takes for its own arguments are attributes as well."""
         named = dict.fromkeys(("topic", "data", "retry", "timeout", "self"), "x")
         line = json.dumps({"data": {"event_id": "e"}, "attributes": named})
-        topic = bus.topic()
-        status = main(
-            ["replay", "file", lines(tmp_path / "e", [line.encode()]), "--topic", topic]
-        )
+        topic, status = bus.replay("file", lines(tmp_path / "e", [line.encode()]))
 
         (message,) = bus.receive(topic, 1)
         assert status == 0
@@ -185,9 +175,8 @@ class TestMessagesInLines:
     def test_that_have_an_id_are_known_by_it(self, bus, tmp_path):
         """A message without an event_id had its message id for one."""
         wrapped = {"data": base64.b64encode(b"{}").decode(), "messageId": "77"}
-        topic = bus.topic()
         path = lines(tmp_path / "e", [json.dumps(wrapped).encode()])
-        main(["replay", "file", path, "--topic", topic])
+        topic, _ = bus.replay("file", path)
 
         (message,) = bus.receive(topic, 1)
         assert message.attributes == {"event_id": "77"}

@@ -91,7 +91,7 @@ class TestStoredEvents:
         """Every column of every event, personal fields where they are kept, amounts
         to the cent: what is replayed is stored as what was sent."""
         first = accepted(messages_of(GAMES), keeps_personal=keeps_personal)
-        resent, tally = again(first.rows.to_pylist(), catalogue())
+        resent, tally = again(first.rows.to_pylist())
 
         second = accepted(resent, keeps_personal=keeps_personal)
         assert not first.refused
@@ -102,7 +102,7 @@ class TestStoredEvents:
     def test_name_no_one_where_personal_fields_are_not_kept(self):
         """A registration carries the age, and neither name, street nor birthday."""
         first = accepted(messages_of(GAMES))
-        resent, _ = again(first.rows.to_pylist(), catalogue())
+        resent, _ = again(first.rows.to_pylist())
         events = [json.loads(message.data) for message in resent]
         registrations = [event for event in events if "postcode" in event]
 
@@ -120,7 +120,7 @@ class TestStoredEvents:
             for kept in (False, True)
         }
         for kept, other in ((False, True), (True, False)):
-            resent, _ = again(rows[kept].to_pylist(), catalogue())
+            resent, _ = again(rows[kept].to_pylist())
             second = accepted(resent, keeps_personal=other)
             assert not second.refused
             assert facts(second.rows) == facts(rows[False])
@@ -194,19 +194,14 @@ class TestStoredEvents:
         sent = [
             transaction(transaction_id=f"t{number}", V3=number / 7, **times)
             for number, times in enumerate(
-                [
-                    {},
-                    {"ingest_ts": ...},
-                    {"ingest_ts": 1},
-                    {"ingest_ts": 1_772_366_400.25},
-                ]
+                [{}, *({"ingest_ts": at} for at in (..., 1, 1_772_366_400.25))]
             )
         ]
         messages = [
             Message(written(event), f"m{number}") for number, event in enumerate(sent)
         ]
         first = accepted(messages)
-        resent, tally = again(first.rows.to_pylist(), catalogue())
+        resent, tally = again(first.rows.to_pylist())
 
         second = accepted(resent)
         assert not first.refused
@@ -218,7 +213,7 @@ class TestStoredEvents:
         as an attribute."""
         bare = b'{"user_id":"u","event_type":"new_bet","event_time":"2026-01-01T00:00Z"'
         first = accepted([Message(bare + b',"bet_amount":1}', "the-message-id")])
-        resent, _ = again(first.rows.to_pylist(), catalogue())
+        resent, _ = again(first.rows.to_pylist())
 
         assert accepted(resent).rows["event_id"].to_pylist() == ["the-message-id"]
         assert [message.attributes["event_id"] for message in resent] == [
@@ -229,7 +224,7 @@ class TestStoredEvents:
         """They hold the index that they were enriched with, so that they may be sent
         to the topic ``enriched`` as well."""
         first = accepted(messages_of(GAMES))
-        resent, _ = again(first.rows.to_pylist(), catalogue())
+        resent, _ = again(first.rows.to_pylist())
 
         archived = reading.accept(
             resent,
@@ -249,7 +244,7 @@ class TestStoredEvents:
         """What no use case takes any more is left out, and told."""
         rows = accepted(messages_of(GAMES)).rows.to_pylist()
         rows[0] |= {"event_type": "new_fax"}
-        resent, tally = again(rows, catalogue())
+        resent, tally = again(rows)
 
         assert len(resent) == len(rows) - 1
         assert tally.left_out == {"new_fax is not taken by first_day_churn": 1}
@@ -268,8 +263,7 @@ class TestEvents:
 
     def test_come_back_each_once(self, bus, rows, capsys):
         """From the table through Pub/Sub to the stream: the same rows as before."""
-        topic = bus.topic()
-        status = main(["replay", "events", *EVER, "--topic", topic, "--rate", "0"])
+        topic, status = bus.replay("events", *EVER)
 
         again = accepted(bus.receive(topic, rows.num_rows))
         output = capsys.readouterr().out
@@ -289,11 +283,10 @@ class TestEvents:
             sum(since <= at.isoformat() < until for at in moments)
             for since, until in ((start, middle), (middle, end))
         ]
-        topic = bus.topic()
         counts = []
         for since, until in ((start, middle), (middle, end)):
-            options = ["--from", since, "--to", until, "--topic", topic, "--rate", "0"]
-            assert main(["replay", "events", *options]) == 0
+            topic, status = bus.replay("events", "--from", since, "--to", until)
+            assert status == 0
             counts.append(len(bus.receive(topic, expected[len(counts)])))
 
         assert counts == expected
@@ -330,10 +323,7 @@ class TestEvents:
 
     def test_are_only_counted_on_a_dry_run(self, bus, rows, capsys):
         """Nothing is sent; what would be is counted, and shown where asked for."""
-        topic = bus.topic()
-        status = main(
-            ["replay", "events", *EVER, "--topic", topic, "--dry-run", "--show", "2"]
-        )
+        topic, status = bus.replay("events", *EVER, "--dry-run", "--show", "2")
 
         output = capsys.readouterr().out
         assert status == 0
@@ -361,7 +351,7 @@ class TestEvents:
 
     def test_may_be_none(self, bus, warehouse, capsys):
         """An empty period is no error."""
-        assert main(["replay", "events", *EVER, "--topic", bus.topic()]) == 0
+        assert bus.replay("events", *EVER)[1] == 0
         assert "0 messages sent" in capsys.readouterr().out
 
 
@@ -390,8 +380,7 @@ class TestRefused:
         """Payload and attributes, byte for byte, each once. What had no identity but
         its message id has that one still. What was cut when it was stored is not
         sent, and said."""
-        topic = bus.topic()
-        status = main(["replay", "refused", *EVER, "--topic", topic])
+        topic, status = bus.replay("refused", *EVER)
 
         messages = {
             (message.data, *sorted(message.attributes.items()))
