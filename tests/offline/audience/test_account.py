@@ -36,25 +36,36 @@ def to(site, tmp_path, monkeypatch):
     return partial(destination_file, tmp_path)
 
 
+@pytest.fixture
+def receiver():
+    with DataManagerReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def path(site, to, receiver):
+    """The destination file with which an audience was sent to the receiver."""
+    path = to(receiver)
+    send(site, path)
+    return path
+
+
 def outcomes(site, path):
     rows = account("winback", to=path, clock=site.clock).outcomes
     return {(r["action"], r["status"], r["reason"]): r["users"] for r in rows}
 
 
 class TestWhatGoogleMadeOfRequests:
-    def test_waits_at_first_and_is_then_counted_by_reason(self, site, to):
+    def test_waits_at_first_and_is_then_counted_by_reason(self, site, receiver, path):
         """Of three requests one is done, one partly, and one has failed."""
-        with DataManagerReceiver() as receiver:
-            path = to(receiver)
-            send(site, path)
-            sizes = [len(members) for _, members in receiver.requests]
-            at_first = outcomes(site, path)
-            receiver.finish(1)
-            half_way = outcomes(site, path)
-            few = {"PROCESSING_ERROR_REASON_INVALID_PHONE": 3, "OTHER": 1}
-            receiver.finish(2, "PARTIAL_SUCCESS", errors=few, warnings={"KEY": 2})
-            receiver.finish(3, "FAILED", errors={"OTHER": sizes[2]})
-            later = outcomes(site, path)
+        sizes = [len(members) for _, members in receiver.requests]
+        at_first = outcomes(site, path)
+        receiver.finish(1)
+        half_way = outcomes(site, path)
+        few = {"PROCESSING_ERROR_REASON_INVALID_PHONE": 3, "OTHER": 1}
+        receiver.finish(2, "PARTIAL_SUCCESS", errors=few, warnings={"KEY": 2})
+        receiver.finish(3, "FAILED", errors={"OTHER": sizes[2]})
+        later = outcomes(site, path)
 
         treated = len(members_of(site, is_control=False))
         assert len(sizes) == 3
@@ -103,32 +114,23 @@ class TestWhatGoogleMadeOfRequests:
 
         assert receipts == {("accepted", False), ("rejected", True)}
 
-    def test_of_long_ago_is_not_asked_for(self, site, to):
-        with DataManagerReceiver() as receiver:
-            path = to(receiver)
-            send(site, path)
-            site.clock.advance(50 * 24 * 3600)
-            requests = receiver.taken.requests
-            assert outcomes(site, path) == {}
-            assert receiver.taken.requests == requests
+    def test_of_long_ago_is_not_asked_for(self, site, receiver, path):
+        site.clock.advance(50 * 24 * 3600)
+        requests = receiver.taken.requests
+        assert outcomes(site, path) == {}
+        assert receiver.taken.requests == requests
 
-    def test_is_unknown_where_it_does_not_know_the_request(self, site, to):
-        with DataManagerReceiver() as receiver:
-            path = to(receiver)
-            send(site, path)
-            receiver.requests.clear()
-            counts = outcomes(site, path)
+    def test_is_unknown_where_it_does_not_know_the_request(self, site, receiver, path):
+        receiver.requests.clear()
+        counts = outcomes(site, path)
 
         assert {status for _, status, _ in counts} == {"unknown"}
 
-    def test_is_printed_below_the_ledger(self, site, to, capsys):
-        with DataManagerReceiver() as receiver:
-            path = to(receiver)
-            send(site, path)
-            receiver.finish(1)
-            # The account is as of today, and the members of the tests are not.
-            lines = str(account("winback", to=path, clock=site.clock)).splitlines()
-            assert main(["audience", "ledger", "winback", "--json"]) == 0
+    def test_is_printed_below_the_ledger(self, site, receiver, path, capsys):
+        receiver.finish(1)
+        # The account is as of today, and the members of the tests are not.
+        lines = str(account("winback", to=path, clock=site.clock)).splitlines()
+        assert main(["audience", "ledger", "winback", "--json"]) == 0
 
         assert [line.split()[:4] for line in lines[-3:]] == [
             ["ads", "add", "accepted", str(len(members_of(site, is_control=False)))],
