@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sklearn.compose import ColumnTransformer
@@ -76,6 +77,11 @@ def warehouse(settings) -> Warehouse:
     return opened
 
 
+def newest(warehouse: Warehouse) -> Any:
+    sql = statement("newest_preprocessor")
+    return warehouse.rows(sql, {"use_case": "ga4_purchase"})[0]
+
+
 class TestBuildPreprocessor:
     def test_uploads_what_training_will_use(
         self, tmp_path, settings, warehouse, capsys
@@ -85,11 +91,8 @@ class TestBuildPreprocessor:
 
         assert status == 0
         assert "The next training uses it" in capsys.readouterr().out
-        newest = warehouse.rows(
-            statement("newest_preprocessor"), {"use_case": "ga4_purchase"}
-        )[0]
         registry = Registry(Artifacts.open(settings), "ga4_purchase")
-        read = registry.preprocessor(newest)
+        read = registry.preprocessor(newest(warehouse))
         assert isinstance(read, ColumnTransformer)
         assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
 
@@ -105,10 +108,7 @@ class TestBuildPreprocessor:
         main(["build-preprocessor", "--from", written(tmp_path, GOOD)])
         main(["build-preprocessor", "--default"])
 
-        newest = warehouse.rows(
-            statement("newest_preprocessor"), {"use_case": "ga4_purchase"}
-        )[0]
-        assert newest["is_default"]
+        assert newest(warehouse)["is_default"]
 
     def test_uploads_nothing_on_a_dry_run(self, tmp_path, settings, warehouse, capsys):
         """A dry run checks, says so, and writes neither object nor row."""
@@ -143,12 +143,12 @@ class TestBuildPreprocessor:
             ("x = 1", "defines no function preprocessor"),
         ],
         ids=[
-            "unknown column",
-            "no ColumnTransformer",
+            "column",
+            "class",
             "own function",
             "import",
             "exit",
-            "exit of the function",
+            "exits later",
             "none",
         ],
     )
