@@ -223,16 +223,13 @@ def prediction_text(answer: Mapping[str, Any]) -> str:
     """Return a line on a prediction run."""
     missing = answer["evaluation_missing"]
     warning = "; the week's evaluation is missing" if missing else ""
+    shift = answer["log_odds_shift"]
+    shifted = "" if shift is None else f", log-odds shifted by {shift:+.2f}"
     return (
         f"{answer['as_of']}  predict   {answer['users']:,} users by version "
         f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{_shift_text(answer)}{warning}{gaps(answer)}"
+        f"{answer['mean_probability']:.4f}{shifted}{warning}{gaps(answer)}"
     )
-
-
-def _shift_text(answer: Mapping[str, Any]) -> str:
-    shift = answer["log_odds_shift"]
-    return "" if shift is None else f", log-odds shifted by {shift:+.2f}"
 
 
 def show(stack: Stack, played: Played) -> None:

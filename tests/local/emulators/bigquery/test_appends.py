@@ -240,21 +240,6 @@ class TestRefusals:
         assert [error.index for error in response.row_errors] == [60]
         assert table.count() == 0
 
-    def test_do_not_touch_other_requests(self, table):
-        """Good and bad requests of many streams, at once, are told apart."""
-        good = ids("good")
-        bad = pa.RecordBatch.from_pydict({"id": [None]}, ID_AND_N.remove(1))
-
-        def alternate(_):
-            responses = table.append(*[good, bad] * 10)
-            return [bool(response.row_errors) for response in responses]
-
-        with ThreadPoolExecutor(8) as pool:
-            refused = list(pool.map(alternate, range(8)))
-
-        assert refused == [[False, True] * 10] * 8
-        assert table.count() == 80
-
     def test_name_a_table_that_is_not_there(self, table):
         """NOT_FOUND, before the first append and after the table was dropped."""
         with pytest.raises(NotFound, match="nope"):

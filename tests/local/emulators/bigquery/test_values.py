@@ -64,20 +64,6 @@ class TestParameters:
 
         assert warehouse.rows("SELECT n FROM t ORDER BY n") == [(11,), (12,)]
 
-    def test_are_exact_decimals(self, warehouse):
-        """NUMERIC parameters, alone and in an array, keep all their digits."""
-        largest = Decimal("99999999999999999999999999999.999999999")
-
-        rows = warehouse.rows(
-            "SELECT @x, SUM(y), COUNTIF(y < @x) FROM UNNEST(@ys) AS y",
-            [
-                Scalar("x", "NUMERIC", largest),
-                Array("ys", "NUMERIC", [Decimal("0.1")] * 1000),
-            ],
-        )
-
-        assert rows == [(largest, 100, 1000)]
-
     def test_may_be_named_anew_by_a_dynamic_statement(self, warehouse):
         """EXECUTE IMMEDIATE … USING gives a name its own value."""
         rows = warehouse.rows(
