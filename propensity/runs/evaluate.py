@@ -4,9 +4,10 @@ Evaluation as a run: what past scores were worth, week by week or day by day.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from propensity.edges.columns import record
 from propensity.learning import bootstrap, cost, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
+from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export, value
 from propensity.runs.thresholds import EarlierWeeks
 from propensity.statements import statement
@@ -76,10 +78,12 @@ def evaluations(run: Run) -> Evaluated:
     if republished:
         run.log_fields["republished"] = republished
     earlier, rows = EarlierWeeks(run, weeks), []
+    otherwise = cache(partial(_trained_otherwise, run))
     for week in weeks:
-        row = _evaluated_week(run, week, earlier)
-        earlier.add(row)
-        rows.append(row)
+        row = _evaluated_week(run, week, earlier, otherwise)
+        if row is not None:
+            earlier.add(row)
+            rows.append(row)
     return Evaluated(rows=rows, republished=republished)
 
 
@@ -115,8 +119,26 @@ def _unfinished(
     return sorted({row["week"] for row in rows} | ends), sorted(republished)
 
 
-def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, Any]:
-    """Return the week's row of ``ma_model_evaluation``."""
+def _trained_otherwise(run: Run, version: int) -> str:
+    """
+    Say what a version was trained with that is set otherwise today; "" for nothing.
+
+    Its probabilities are then of another outcome, or of other users, than the labels.
+    """
+    recorded = find_recorded(run.warehouse, run.use_case, version)
+    chosen = run.use_case.chosen(run.settings)
+    return trained_otherwise(recorded, run.use_case, chosen) if recorded else ""
+
+
+def _evaluated_week(
+    run: Run, week: date, earlier: EarlierWeeks, otherwise: Callable[[int], str]
+) -> dict[str, Any] | None:
+    """
+    Return the week's row of ``ma_model_evaluation``.
+
+    None where its version was trained with what is set otherwise today: the labels say
+    nothing of it, and what was known of the week stays.
+    """
     export.check_consent(run)
     use_case, settings = run.use_case, run.settings
     in_force = run.rows(
@@ -131,6 +153,10 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
             "outcome": "no_predictions",
         }
     version = in_force[0]["model_version"]
+    if why := otherwise(version):
+        name = use_case.name
+        run.warn(f"{week} is not evaluated: version {version} {why}", use_case=name)
+        return None
     was_final = earlier.is_final(week, version)
     # Final labels are known to a run for an earlier date, too.
     known_at = run.timeframe.matured_at(week) if was_final else run.as_of

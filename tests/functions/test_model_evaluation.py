@@ -6,6 +6,7 @@ No model is needed: tests write the history that 01 would have written.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from propensity.edges.warehouse import Warehouse
 from tests import shop
 from tests.functions.conftest import Place, let_the_lease_end
 from tests.functions.evaluated import MONDAY, USERS, evaluations, published
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 
@@ -313,6 +315,34 @@ class TestWeeksWithout:
         assert row["residual_log_odds"] is row["provisional_log_odds"] is None
         assert row["conversions"] == (USERS if buying else 0)
         assert row["brier"] is not None
+
+    def test_labels_that_were_foretold_are_left_as_they_are(self, monday, log_lines):
+        """Purchases were foretold, and signing up is what is set since: the labels say
+        nothing of these probabilities, and figures of purchases stay."""
+        monday.run("model_evaluation", MONDAY + WEEK)
+        before = evaluations(monday)
+        trained_with = {"user_column": "user_pseudo_id", "label_event": "purchase"}
+        record = {
+            "use_case": "ga4_purchase",
+            "model_version": 0,
+            "training_date": MONDAY,
+            "as_of": MONDAY,
+            "algorithm": "LogisticRegression",
+            "features": "{}",
+            "statement_parameters": json.dumps(trained_with),
+        }
+        append_rows(monday.warehouse, tables.TRAINING_METADATA, [record])
+        log_lines()
+        other = monday.with_settings(PROPENSITY_LABEL_EVENT="sign_up")
+        answer = other.run("model_evaluation", MONDAY + WEEK)
+        warnings = [
+            line["message"] for line in log_lines() if line["severity"] == "WARNING"
+        ]
+
+        assert answer["weeks"] == []
+        assert evaluations(monday) == before
+        assert any("version 0 was trained with" in message for message in warnings)
+        assert monday.run("model_evaluation", MONDAY + WEEK)["weeks"]
 
 
 @pytest.mark.runs
