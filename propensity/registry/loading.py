@@ -8,6 +8,7 @@ So write access to the bucket is not enough to run code in a function.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -148,7 +149,11 @@ def loaded(
 
 
 def trained_otherwise(
-    metadata: Mapping[str, Any], use_case: UseCase, chosen: Mapping[str, Any]
+    metadata: Mapping[str, Any],
+    use_case: UseCase,
+    chosen: Mapping[str, Any],
+    *,
+    statement: str = "",
 ) -> str:
     """
     Say what a version was trained with that is set otherwise today; "" for nothing.
@@ -160,17 +165,29 @@ def trained_otherwise(
         metadata: The training record.
         use_case: As it is today.
         chosen: Its own parameters, by today's settings.
+        statement: Only its parameters count; "" for all.
     """
+
+    def counts(name: str) -> bool:
+        return not statement or re.search(rf"@{name}\b", statement) is not None
+
     trained_with = json.loads(metadata.get("statement_parameters") or "null")
-    if trained_with not in (None, dict(chosen)):
-        return f"was trained with {trained_with}, and the settings say {dict(chosen)}"
+    if trained_with is not None:
+        then, now = (
+            {name: value for name, value in values.items() if counts(name)}
+            for values in (trained_with, chosen)
+        )
+        if then != now:
+            return f"was trained with {then}, and the settings say {now}"
     days = {
         name: (metadata.get(name), today)
         for name, today in (
             ("lookback_days", use_case.lookback_days),
             ("horizon_days", use_case.horizon_days),
         )
-        if use_case.reads_export and metadata.get(name) not in (None, today)
+        if use_case.reads_export
+        and counts(name)
+        and metadata.get(name) not in (None, today)
     }
     if not days:
         return ""

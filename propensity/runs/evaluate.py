@@ -121,13 +121,18 @@ def _unfinished(
 
 def _trained_otherwise(run: Run, version: int) -> str:
     """
-    Say what a version was trained with that is set otherwise today; "" for nothing.
+    Say which labels a version has learned that are others today; "" for the same.
 
     Its probabilities are then of another outcome, or of other users, than the labels.
     """
     recorded = find_recorded(run.warehouse, run.use_case, version)
     chosen = run.use_case.chosen(run.settings)
-    return trained_otherwise(recorded, run.use_case, chosen) if recorded else ""
+    labels = run.use_case.statement("labels")
+    return (
+        trained_otherwise(recorded, run.use_case, chosen, statement=labels)
+        if recorded
+        else ""
+    )
 
 
 def _evaluated_week(
@@ -136,8 +141,8 @@ def _evaluated_week(
     """
     Return the week's row of ``ma_model_evaluation``.
 
-    None where its version was trained with what is set otherwise today: the labels say
-    nothing of it, and what was known of the week stays.
+    None where its version has learned other labels than today's: these say nothing of
+    it, and what was known of the week stays.
     """
     export.check_consent(run)
     use_case, settings = run.use_case, run.settings
