@@ -1,16 +1,16 @@
-"""Arrays: searched by one join, and aggregated where they are."""
+"""Arrays: searched by one join, aggregated where they are, read by their fields."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def search_and_aggregate() -> None:
-    """Have statements search and aggregate arrays as DuckDB is quick to."""
+def read_arrays() -> None:
+    """Have statements read arrays as in BigQuery, and as DuckDB is quick to."""
     from local_bigquery.sql import rules
 
     rules.STATEMENT_RULES.insert(0, _mark)
-    rules.NODE_RULES += [_join, _in_place]
+    rules.NODE_RULES += [_join, _in_place, _with_fields]
 
 
 # x IN UNNEST(@xs) -------------------------------------------------------------------
@@ -143,3 +143,46 @@ def _aggregated(aggregate: Any, elements: Any, name: str) -> Any:
     # Like COUNT, it leaves out NULL.
     number = exp.func("len", exp.func("list_distinct", values))
     return exp.Coalesce(this=number, expressions=[exp.Literal.number(0)])
+
+
+# (SELECT value.int_value FROM UNNEST(event_params) WHERE key = 'x') -------------------
+#
+# In BigQuery the fields of elements are columns of their own, whether the elements have
+# a name or not. In DuckDB they are none.
+
+
+def _with_fields(node: Any, context: Any) -> Any:
+    """Return the elements of a column's array as a table that has their fields, too."""
+    from sqlglot import exp
+
+    is_table = isinstance(node.parent, exp.From | exp.Join)
+    if not isinstance(node, exp.Unnest) or not is_table or node.args.get("offset"):
+        return node
+    [array, *others] = node.expressions
+    alias = node.args.get("alias")
+    names = alias.columns if alias else []
+    if others or not isinstance(array, exp.Column | exp.Dot):
+        return node
+    if names and not (isinstance(node.parent, exp.From) and _reads_others(node, names)):
+        return node
+    if node.parent.args.get("side") == "LEFT":
+        # BigQuery takes it without a condition.
+        node.parent.set("on", node.parent.args.get("on") or exp.true())
+    depth = exp.PropertyEQ(this=exp.var("max_depth"), expression=exp.Literal.number(2))
+    fields = exp.Anonymous(this="UNNEST", expressions=[array.copy(), depth])
+    elements = [
+        exp.alias_(exp.func("UNNEST", array.copy()), name, copy=False) for name in names
+    ]
+    table = exp.TableAlias(this=exp.to_identifier("_elements"))
+    return exp.Subquery(this=exp.select(*elements, fields), alias=table)
+
+
+def _reads_others(unnest: Any, names: Any) -> bool:
+    """Whether a query of elements alone reads columns by other names than theirs."""
+    from sqlglot import exp
+
+    own = {id(column) for column in unnest.find_all(exp.Column)}
+    return any(
+        id(column) not in own and not any(_is_of(column, name.name) for name in names)
+        for column in unnest.find_ancestor(exp.Select).find_all(exp.Column)
+    )

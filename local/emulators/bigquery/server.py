@@ -190,7 +190,7 @@ def serve(
     texts.remember_texts(catalog)
     texts.read_literals()
     lookups.list_tables_at_once()
-    arrays.search_and_aggregate()
+    arrays.read_arrays()
     follow_views()
     union_wildcards()
     merge_in_transactions()

@@ -1,4 +1,4 @@
-"""Scalar subqueries over arrays in the BigQuery emulator: what they are in BigQuery."""
+"""Arrays in the BigQuery emulator: their aggregates and fields are as in BigQuery."""
 
 from __future__ import annotations
 
@@ -101,3 +101,47 @@ class TestAggregates:
         )
 
         assert rows == [(1,)]
+
+
+# "n" is a column of the table as well.
+OF_FIELDS = [
+    ("SELECT value.n FROM UNNEST(params) WHERE key = 'b'", [4, None, None, None]),
+    ("SELECT value.n FROM UNNEST(t.params) WHERE key = t.p", [4, None, None, None]),
+    ("SELECT p.value.n FROM UNNEST(params) AS p WHERE key = 'b'", [4] + [None] * 3),
+    ("SELECT COUNT(*) FROM UNNEST(params) WHERE value.n > n", [4, 0, 0, 0]),
+    ("SELECT MAX(IF(key IS NULL, value.n, n)) FROM UNNEST(params)", [7, None, None, 0]),
+    (
+        "SELECT EXISTS (SELECT 1 FROM UNNEST(params) WHERE key = 'b')",
+        [True] + [False] * 3,
+    ),
+]
+
+
+class TestFields:
+    @pytest.mark.parametrize(("query", "answer"), OF_FIELDS)
+    def test_are_columns_of_the_elements(self, warehouse, query, answer):
+        """Of elements with and without a name, before columns of the row around."""
+        rows = warehouse.rows(f"SELECT ({query}) FROM t ORDER BY id")
+
+        assert [value for (value,) in rows] == answer
+
+    @pytest.mark.parametrize(
+        ("join", "answer"),
+        [
+            (", UNNEST(params)", [(1, 4), (4, 2)]),
+            ("CROSS JOIN UNNEST(t.params)", [(1, 4), (4, 2)]),
+            ("LEFT JOIN UNNEST(params)", [(1, 4), (2, 1), (3, 1), (4, 2)]),
+            (", UNNEST(params) WHERE key = 'a'", [(1, 2), (4, 1)]),
+        ],
+    )
+    def test_are_columns_of_a_join(self, warehouse, join, answer):
+        """A row without elements is left out, or stays by LEFT JOIN."""
+        query = f"SELECT id, COUNT(*) FROM t {join} GROUP BY id ORDER BY id"
+
+        assert warehouse.rows(query) == answer
+
+    def test_of_an_array_of_values_are_none(self, warehouse):
+        """They are counted all the same."""
+        query = "WITH u AS (SELECT [1, 2] AS ns) SELECT COUNT(*) FROM u, UNNEST(ns)"
+
+        assert warehouse.rows(query) == [(2,)]
