@@ -277,7 +277,7 @@ class ScoreStream(Consumer):
                 first_event_day=min(moment for _, moment in events).date(),
             ),
         )[0]
-        features = {row["user_id"]: dict(row.items()) for row in rows}
+        features = {row["user_id"]: _with_floats(use_case, row) for row in rows}
         in_window = []
         for event, moment in events:
             event.features = features.get(event.user_id)
@@ -295,6 +295,15 @@ def _ingested_at(event: Any) -> datetime | None | msgspec.UnsetType:
     """Return the ``ingested_at`` of a decoded event; see ``ScoredEvent``."""
     instants = [*instants_of(event, latest=_LATEST).values()]
     return next(filter(None, instants), None) if instants else msgspec.UNSET
+
+
+def _with_floats(use_case: UseCase, row: Any) -> dict[str, Any]:
+    """Return a row of BigQuery, numbers as floats: Arrow does not round a large one."""
+    values = dict(row.items())
+    for name, kind in use_case.features.items():
+        if kind == usecases.NUMBER and values.get(name) is not None:
+            values[name] = float(values[name])
+    return values
 
 
 def _schema(use_case: UseCase) -> pa.Schema:

@@ -155,19 +155,20 @@ def _with_fields(node: Any, context: Any) -> Any:
     """Return the elements of a column's array as a table that has their fields, too."""
     from sqlglot import exp
 
-    is_table = isinstance(node.parent, exp.From | exp.Join)
-    if not isinstance(node, exp.Unnest) or not is_table or node.args.get("offset"):
+    source = node.parent
+    is_table = isinstance(node, exp.Unnest) and not node.args.get("offset")
+    if not is_table or not isinstance(source, exp.From | exp.Join):
         return node
     [array, *others] = node.expressions
     alias = node.args.get("alias")
     names = alias.columns if alias else []
     if others or not isinstance(array, exp.Column | exp.Dot):
         return node
-    if names and not (isinstance(node.parent, exp.From) and _reads_others(node, names)):
+    if names and not (isinstance(source, exp.From) and _reads_others(node, names)):
         return node
-    if node.parent.args.get("side") == "LEFT":
+    if source.args.get("side") == "LEFT":
         # BigQuery takes it without a condition.
-        node.parent.set("on", node.parent.args.get("on") or exp.true())
+        source.set("on", source.args.get("on") or exp.true())
     depth = exp.PropertyEQ(this=exp.var("max_depth"), expression=exp.Literal.number(2))
     fields = exp.Anonymous(this="UNNEST", expressions=[array.copy(), depth])
     elements = [
