@@ -18,6 +18,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from deploy import stage
@@ -125,6 +126,24 @@ class TestAnswers:
         row = logged(site, answer["event_id"], rows=2)[0]
         assert row["latency_ms"] is None
         assert row["event_time"] == row["scored_at"]
+
+    def test_the_first_rows_of_real_transactions_as_texts(self, instance, data_folder):
+        """As the original reads them from its file, with its moment and version."""
+        file = data_folder / "creditcard_first3972.parquet"
+        if not file.is_file():
+            pytest.skip(f"{file} is not in PROPENSITY_DATA")
+        for row in pq.read_table(file).slice(0, 5).to_pylist():
+            numbers = {name: row[name] for name in NAMES}
+            for features in ({n: str(v) for n, v in numbers.items()}, numbers):
+                body = {**features, "ingest_ts": 1}
+                answer = ask(instance, body)
+                refused = post(instance, {**body, "version": 20})
+
+                assert answer["latency_ms"] is None
+                assert (refused.status_code, refused.json()["field"]) == (
+                    404,
+                    "version",
+                )
 
     @pytest.mark.parametrize(
         ("way", "literal"),
