@@ -9,7 +9,7 @@ def read_arrays() -> None:
     """Have statements read arrays as in BigQuery, and as DuckDB is quick to."""
     from local_bigquery.sql import rules
 
-    rules.STATEMENT_RULES.insert(0, _mark)
+    rules.STATEMENT_RULES[:0] = [_mark, _with_offsets]
     rules.NODE_RULES += [_join, _in_place, _with_fields]
 
 
@@ -148,7 +148,8 @@ def _aggregated(aggregate: Any, elements: Any, name: str) -> Any:
 # (SELECT value.int_value FROM UNNEST(event_params) WHERE key = 'x') -------------------
 #
 # In BigQuery the fields of elements are columns of their own, whether the elements have
-# a name or not. In DuckDB they are none.
+# a name or not, and a name of theirs goes before a column of that name. In DuckDB
+# neither is so.
 
 
 def _with_fields(node: Any, context: Any) -> Any:
@@ -156,34 +157,77 @@ def _with_fields(node: Any, context: Any) -> Any:
     from sqlglot import exp
 
     source = node.parent
-    is_table = isinstance(node, exp.Unnest) and not node.args.get("offset")
-    if not is_table or not isinstance(source, exp.From | exp.Join):
+    is_read = isinstance(node, exp.Unnest) and not node.args.get("offset")
+    if not is_read or not isinstance(source, exp.From | exp.Join):
         return node
     [array, *others] = node.expressions
-    alias = node.args.get("alias")
-    names = alias.columns if alias else []
     if others or not isinstance(array, exp.Column | exp.Dot):
         return node
-    if names and not (isinstance(source, exp.From) and _reads_others(node, names)):
+    alias = node.args.get("alias")
+    [name] = alias.columns if alias else [None]
+    read = _columns_beside(node)
+    if name and name.name.casefold() == array.name.casefold():
+        for column in read:
+            if _is_of(column, name.name):
+                _rename(column, f"_{name.name}")
+        name.set("this", f"_{name.name}")
+    if name and all(column.table or _is_of(column, name.name) for column in read):
         return node
     if source.args.get("side") == "LEFT":
         # BigQuery takes it without a condition.
         source.set("on", source.args.get("on") or exp.true())
-    depth = exp.PropertyEQ(this=exp.var("max_depth"), expression=exp.Literal.number(2))
-    fields = exp.Anonymous(this="UNNEST", expressions=[array.copy(), depth])
-    elements = [
-        exp.alias_(exp.func("UNNEST", array.copy()), name, copy=False) for name in names
-    ]
-    table = exp.TableAlias(this=exp.to_identifier("_elements"))
-    return exp.Subquery(this=exp.select(*elements, fields), alias=table)
+    return _elements(array, name)
 
 
-def _reads_others(unnest: Any, names: Any) -> bool:
-    """Whether a query of elements alone reads columns by other names than theirs."""
+def _with_offsets(tree: Any, context: Any) -> Any:
+    """Have elements without a name that are counted by WITH OFFSET read by fields."""
     from sqlglot import exp
 
-    own = {id(column) for column in unnest.find_all(exp.Column)}
-    return any(
-        id(column) not in own and not any(_is_of(column, name.name) for name in names)
-        for column in unnest.find_ancestor(exp.Select).find_all(exp.Column)
-    )
+    for node in list(tree.find_all(exp.Unnest)):
+        offset, [array, *_] = node.args.get("offset"), node.expressions
+        is_column = isinstance(array, exp.Column | exp.Dot)
+        if (
+            isinstance(offset, exp.Identifier)
+            and is_column
+            and not node.alias_column_names
+        ):
+            number = exp.func(
+                "generate_subscripts", array.copy(), exp.Literal.number(1)
+            )
+            node.replace(_elements(array, None, exp.alias_(number - 1, offset)))
+    return tree
+
+
+def _elements(array: Any, name: Any, *others: Any) -> Any:
+    """Return a table of elements: each by its fields, and whole by its name."""
+    from sqlglot import exp
+
+    depth = exp.PropertyEQ(this=exp.var("max_depth"), expression=exp.Literal.number(2))
+    columns: list[Any] = [
+        exp.Anonymous(this="UNNEST", expressions=[array.copy(), depth])
+    ]
+    if name:
+        columns.append(exp.alias_(exp.func("UNNEST", array.copy()), name))
+    table = exp.to_identifier(f"_of_{name.name if name else array.name}")
+    columns = [*columns, *others]
+    return exp.Subquery(this=exp.select(*columns), alias=exp.TableAlias(this=table))
+
+
+def _columns_beside(unnest: Any) -> list[Any]:
+    """Return the columns of the query that an array is unnested in, but for its own."""
+    from sqlglot import exp
+
+    query = unnest.find_ancestor(exp.Select)
+    others = [unnest, *query.ctes]
+    own = {id(column) for other in others for column in other.find_all(exp.Column)}
+    return [column for column in query.find_all(exp.Column) if id(column) not in own]
+
+
+def _rename(column: Any, name: str) -> None:
+    """Read elements by another name; one that a query answers whole keeps its own."""
+    from sqlglot import exp
+
+    own = column.parts[0].name
+    column.parts[0].set("this", name)
+    if isinstance(column.parent, exp.Select) and len(column.parts) == 1:
+        column.replace(exp.alias_(column.copy(), own))

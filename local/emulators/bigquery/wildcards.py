@@ -96,10 +96,11 @@ def union_wildcards() -> None:
     from local_bigquery.sql.dialect import DuckDBDialect
     from sqlglot import exp
 
-    def star(column: Any) -> Any:
-        """Return the star of ``*`` or ``e.*``, None for any other column."""
-        inner = column.this if isinstance(column, exp.Column) else column
-        return inner if isinstance(inner, exp.Star) else None
+    def star(column: Any, table: str) -> Any:
+        """Return the star of ``*`` or ``table.*``, None for any other column."""
+        if isinstance(column, exp.Column) and column.table in ("", table):
+            column = column.this
+        return column if isinstance(column, exp.Star) else None
 
     def wildcard(node: Any, context: Any) -> Any:
         if not isinstance(node, exp.Table) or not node.name.endswith("*"):
@@ -109,9 +110,9 @@ def union_wildcards() -> None:
         )
         query = node.find_ancestor(exp.Select)
         for column in query.expressions if query is not None else []:
-            every = star(column)
-            if every is not None and not every.args.get("except_"):
-                every.set("except_", [exp.column("_TABLE_SUFFIX")])
+            every = star(column, node.alias_or_name)
+            if every is not None:
+                every.append("except_", exp.column("_TABLE_SUFFIX"))
         if query is not None and isinstance(query.parent, exp.Union):
             # In BigQuery both parts have the columns of the newest table of all.
             query.parent.set("by_name", True)

@@ -132,6 +132,9 @@ class TestFields:
             ("CROSS JOIN UNNEST(t.params)", [(1, 4), (4, 2)]),
             ("LEFT JOIN UNNEST(params)", [(1, 4), (2, 1), (3, 1), (4, 2)]),
             (", UNNEST(params) WHERE key = 'a'", [(1, 2), (4, 1)]),
+            (", UNNEST(params) AS q WHERE key = 'a'", [(1, 2), (4, 1)]),
+            (", UNNEST(params) AS params WHERE params.key = 'a'", [(1, 2), (4, 1)]),
+            (", UNNEST(params) WITH OFFSET AS o WHERE o = 1", [(1, 1), (4, 1)]),
         ],
     )
     def test_are_columns_of_a_join(self, warehouse, join, answer):
@@ -139,6 +142,16 @@ class TestFields:
         query = f"SELECT id, COUNT(*) FROM t {join} GROUP BY id ORDER BY id"
 
         assert warehouse.rows(query) == answer
+
+    def test_of_elements_that_are_called_as_the_column(self, warehouse):
+        """The name is the element's; a query before has the column."""
+        query = (
+            "WITH u AS (SELECT id, params FROM t WHERE id = 1) "
+            "SELECT params FROM u, UNNEST(params) AS params WHERE params.key = 'b'"
+        )
+
+        [(element,)] = warehouse.rows(query)
+        assert element["value"]["n"] == 4
 
     def test_of_an_array_of_values_are_none(self, warehouse):
         """They are counted all the same."""

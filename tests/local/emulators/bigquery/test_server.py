@@ -141,6 +141,24 @@ class TestTranslations:
         assert before == [2, 3, None, 2]
         assert [total(day) for day in days] == [5, 6, 3, 5]
 
+    @pytest.mark.parametrize(
+        ("columns", "row"),
+        [
+            ("*", (1, "a")),
+            ("* EXCEPT (word)", (1,)),
+            ("e.*", (1, "a")),
+            ("e.n, p.*", (1, 7)),
+        ],
+    )
+    def test_of_a_star_leave_the_suffix_out(self, warehouse, columns, row):
+        """As BigQuery does; another table's star has none to leave out."""
+        warehouse.load(pa.table({"n": [1], "word": ["a"]}), "events_20260401")
+        query = f"SELECT {columns} FROM `{warehouse.dataset}.events_202604*` AS e" + (
+            ", (SELECT 7 AS seven) AS p" if "p." in columns else ""
+        )
+
+        assert warehouse.rows(query) == [row]
+
 
 @pytest.mark.long
 class TestTransactions:
