@@ -127,7 +127,7 @@ def _trained_otherwise(run: Run, version: int) -> str:
     """
     recorded = find_recorded(run.warehouse, run.use_case, version)
     chosen = run.use_case.chosen(run.settings)
-    labels = run.use_case.statement("labels")
+    labels = run.use_case.statement("evaluation_rows")
     return (
         trained_otherwise(recorded, run.use_case, chosen, statement=labels)
         if recorded
