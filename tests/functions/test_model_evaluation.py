@@ -316,7 +316,8 @@ class TestWeeksWithout:
         assert row["conversions"] == (USERS if buying else 0)
         assert row["brier"] is not None
 
-    def test_labels_that_were_foretold_are_left_as_they_are(self, monday, log_lines):
+    @pytest.mark.runs
+    def test_labels_that_nobody_foretold_are_not_read(self, monday, log_lines):
         """Purchases were foretold, and signing up is what is set since: the labels say
         nothing of these probabilities, and figures of purchases stay."""
         monday.run("model_evaluation", MONDAY + WEEK)
