@@ -168,30 +168,26 @@ def trained_otherwise(
         statement: Only its parameters count; "" for all.
     """
 
-    def counts(name: str) -> bool:
-        return not statement or re.search(rf"@{name}\b", statement) is not None
+    def counted(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in values.items()
+            if not statement or re.search(rf"@{name}\b", statement)
+        }
 
     trained_with = json.loads(metadata.get("statement_parameters") or "null")
     if trained_with is not None:
-        then, now = (
-            {name: value for name, value in values.items() if counts(name)}
-            for values in (trained_with, chosen)
-        )
+        then, now = counted(trained_with), counted(chosen)
         if then != now:
             return f"was trained with {then}, and the settings say {now}"
-    days = {
-        name: (metadata.get(name), today)
-        for name, today in (
-            ("lookback_days", use_case.lookback_days),
-            ("horizon_days", use_case.horizon_days),
-        )
-        if use_case.reads_export
-        and counts(name)
-        and metadata.get(name) not in (None, today)
-    }
-    if not days:
+    if not use_case.reads_export:
         return ""
-    then, now = ({name: pair[n] for name, pair in days.items()} for n in (0, 1))
+    days = ("lookback_days", "horizon_days")
+    now = counted({name: getattr(use_case, name) for name in days})
+    now = {n: today for n, today in now.items() if metadata.get(n) not in (None, today)}
+    if not now:
+        return ""
+    then = {name: metadata[name] for name in now}
     return f"was trained with {then}, and usecase.toml says {now}"
 
 

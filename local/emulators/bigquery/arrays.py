@@ -164,15 +164,16 @@ def _with_fields(node: Any, context: Any) -> Any:
     if others or not isinstance(array, exp.Column | exp.Dot):
         return node
     alias = node.args.get("alias")
-    [name] = alias.columns if alias else [None]
-    read = _columns_beside(node)
-    if name and name.name.casefold() == array.name.casefold():
-        for column in read:
-            if _is_of(column, name.name):
-                _rename(column, f"_{name.name}")
-        name.set("this", f"_{name.name}")
-    if name and all(column.table or _is_of(column, name.name) for column in read):
-        return node
+    name = next(iter(alias.columns), None) if alias else None
+    if name:
+        read = _columns_beside(node)
+        if name.name.casefold() == array.name.casefold():
+            for column in read:
+                if _is_of(column, name.name):
+                    _rename(column, f"_{name.name}")
+            name.set("this", f"_{name.name}")
+        if all(column.table or _is_of(column, name.name) for column in read):
+            return node
     if source.args.get("side") == "LEFT":
         # BigQuery takes it without a condition.
         source.set("on", source.args.get("on") or exp.true())
@@ -185,15 +186,11 @@ def _with_offsets(tree: Any, context: Any) -> Any:
 
     for node in list(tree.find_all(exp.Unnest)):
         offset, [array, *_] = node.args.get("offset"), node.expressions
-        is_column = isinstance(array, exp.Column | exp.Dot)
-        if (
-            isinstance(offset, exp.Identifier)
-            and is_column
-            and not node.alias_column_names
-        ):
-            number = exp.func(
-                "generate_subscripts", array.copy(), exp.Literal.number(1)
-            )
+        if not isinstance(offset, exp.Identifier) or node.alias_column_names:
+            continue
+        if isinstance(array, exp.Column | exp.Dot):
+            first = exp.Literal.number(1)
+            number = exp.func("generate_subscripts", array.copy(), first)
             node.replace(_elements(array, None, exp.alias_(number - 1, offset)))
     return tree
 
@@ -209,8 +206,8 @@ def _elements(array: Any, name: Any, *others: Any) -> Any:
     if name:
         columns.append(exp.alias_(exp.func("UNNEST", array.copy()), name))
     table = exp.to_identifier(f"_of_{name.name if name else array.name}")
-    columns = [*columns, *others]
-    return exp.Subquery(this=exp.select(*columns), alias=exp.TableAlias(this=table))
+    elements = exp.select(*columns, *others)
+    return exp.Subquery(this=elements, alias=exp.TableAlias(this=table))
 
 
 def _columns_beside(unnest: Any) -> list[Any]:
