@@ -146,16 +146,22 @@ def _with(event: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def written(event: Mapping[str, Any], **literals: str) -> bytes:
+def written(
+    event: Mapping[str, Any],
+    *,
+    separators: tuple[str, str] | None = None,
+    **literals: str,
+) -> bytes:
     """
     Return an event as JSON.
 
     Args:
         event: The event.
+        separators: As ``json.dumps`` has them.
         literals: Fields as they are to be written, whether or not that is JSON.
     """
     held = {name: f"\0{name}" for name in literals}
-    text = json.dumps({**event, **held}, ensure_ascii=False)
+    text = json.dumps({**event, **held}, ensure_ascii=False, separators=separators)
     for name, literal in literals.items():
         text = text.replace(json.dumps(held[name]), literal)
     return text.encode()

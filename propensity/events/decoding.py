@@ -67,7 +67,7 @@ def decode(
     decoded.altered = decoded.sparse
     has_ids = all(decoded.event_ids)
     if not (has_ids and all(decoded.use_cases)):
-        _name(decoded, messages, catalogue)
+        _name(decoded, messages, catalogue, has_ids=has_ids)
     use_cases, event_ids = decoded.use_cases, decoded.event_ids
     if not catalogue.taken.issuperset(product({*use_cases}, met)):
         for row, pair in enumerate(zip(use_cases, decoded.event_types, strict=True)):
@@ -106,7 +106,13 @@ def _read(decoded: Decoded) -> list[Any]:
     return types
 
 
-def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -> None:
+def _name(
+    decoded: Decoded,
+    messages: Sequence[Message],
+    catalogue: Catalogue,
+    *,
+    has_ids: bool,
+) -> None:
     """Set use case and id of events that lack them from the messages' attributes."""
     if len(decoded.sparse) < len(decoded.events):
         pairs = enumerate(zip(decoded.use_cases, decoded.event_ids, strict=True))
@@ -127,7 +133,7 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
             for own, default in zip(decoded.use_cases, use_cases, strict=True)
         ]
     decoded.use_cases = use_cases
-    if None in decoded.event_ids:
+    if not has_ids:
         decoded.event_ids = [
             event_id or own.get("event_id") or message.message_id
             for event_id, own, message in zip(

@@ -2,9 +2,9 @@
 Events whose fields are numbers, a batch at once: their further fields as JSON, and bare
 ones as they are published.
 
-A number that was written as a number needs no parser of its own, and most instants are
-written in one way. An event with a number in a text is left to the parsers of
-``values``.
+A bare event in the usual form keeps its numbers as they were written. A number that was
+written as a number needs no parser of its own, and most instants are written in one
+way. An event with a number in a text is left to the parsers of ``values``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from propensity.events.rows import Decoded
+from propensity.events.usual_form import Parts
 from propensity.events.usual_times import are_within, times_in
 from propensity.events.values import instant_in
 
@@ -27,7 +28,7 @@ _USUAL = b'"0000-00-00T00:00:00.000Z"\n'
 _ADDED = frozenset(
     f'"{name}"'.encode() for name in ("event_id", "use_case", "user_id", "event_type")
 )
-_CLOSED = frozenset(b"}")
+_BRACE = ord("}")
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -48,28 +49,40 @@ def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
         if kind.numeric is None:
             continue
         rows: Sequence[int] = range(len(decoded.events))
-        events: Sequence[Any] = decoded.events
+        sent, event_ids = payloads, decoded.event_ids
         if len(kinds) > 1:
-            rows = [row for row, event in enumerate(events) if type(event) is kind]
-            events = [events[row] for row in rows]
-        if not kind.is_exact:
-            rows, events = _finite(rows, events)
-        are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]
-        if kind.is_exact:
-            # What is unset is not encoded.
-            for name in kind.numeric.others:
-                for event in events:
-                    setattr(event, name, msgspec.UNSET)
-        lines = _encode_lines(events)
-        if len(kinds) == 1 and kind.is_exact:
-            decoded.lines = lines
+            rows = [row for row in rows if type(decoded.events[row]) is kind]
+            sent = [payloads[row] for row in rows]
+            event_ids = [event_ids[row] for row in rows]
+        form = kind.numeric.usual_form if kind.is_bare else None
+        parts = form.parts(event_ids, sent, latest) if form else None
+        if parts is not None and len(kinds) == 1:
+            decoded.attributes, are_usual = parts.column(), True
         else:
-            # Behind the last line feed is nothing.
-            decoded.further.update(zip(rows, lines.split(b"\n"), strict=False))
-        if kind.is_exact and all(are_usual):
-            _publish(decoded, rows, payloads, kind.type_name)
-    if len(kinds) > 1:
-        decoded.further = dict(sorted(decoded.further.items()))
+            usual = form.further(event_ids, sent, latest) if form else {}
+            decoded.further.update((rows[at], text) for at, text in usual.items())
+            others = [row for at, row in enumerate(rows) if at not in usual]
+            are_usual = _write(decoded, others, kind, latest)
+        if kind.is_exact and are_usual:
+            _publish(decoded, rows, payloads, kind, parts)
+
+
+def _write(decoded: Decoded, rows: Sequence[int], kind: Any, latest: datetime) -> bool:
+    """Set the further fields of a kind's events; say if all instants were usual."""
+    events: Sequence[Any] = [decoded.events[row] for row in rows]
+    if not kind.is_exact:
+        rows, events = _finite(rows, events)
+    are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]
+    if kind.is_exact:
+        # What is unset is not encoded.
+        for name in kind.numeric.others:
+            for event in events:
+                setattr(event, name, msgspec.UNSET)
+    # Behind the last line feed is nothing.
+    lines = _encode_lines(events).split(b"\n")
+    decoded.further.update(zip(rows, lines, strict=False))
+    decoded.further = dict(sorted(decoded.further.items()))
+    return all(are_usual)
 
 
 def _finite(rows: Sequence[int], events: Sequence[Any]) -> tuple[list[int], list[Any]]:
@@ -117,7 +130,11 @@ def _usual(raws: Sequence[Any], latest: datetime) -> Sequence[str | None] | None
 
 
 def _publish(
-    decoded: Decoded, rows: Sequence[int], payloads: list[bytes], event_type: str
+    decoded: Decoded,
+    rows: Sequence[int],
+    payloads: list[bytes],
+    kind: Any,
+    parts: Parts | None,
 ) -> None:
     """
     Replace bare events with exactly the fields of their type by what is published.
@@ -135,17 +152,24 @@ def _publish(
         not rows
         or use_cases.count(use_cases[0]) < len(rows)
         or not _ADDED.isdisjoint(ids)
-        or not _CLOSED.issuperset([data[-1] for data in sent])
-        or b"\\" in b"".join(sent)
+        or not (parts or _are_closed(sent))
     ):
         return
+    start, end = b',"event_id":', b',"event_type":%b}' % _encode(kind.type_name)
     middle = b',"use_case":%b,"user_id":' % _encode(use_cases[0])
-    end = b',"event_type":%b}' % _encode(event_type)
     joined = b"".join
-    published = [
-        joined((data[:-1], b',"event_id":', event_id, middle, event_id, end))
-        for data, event_id in zip(sent, ids, strict=True)
-    ]
+    if parts:
+        # A slice of a whole event takes as long as all of these.
+        first = kind.numeric.usual_form.start[:-1]
+        published = [
+            joined((first, one, b",", numbers, times, start, one, middle, one, end))
+            for one, numbers, times in zip(ids, parts.numbers, parts.ends, strict=True)
+        ]
+    else:
+        published = [
+            joined((data[:-1], start, event_id, middle, event_id, end))
+            for data, event_id in zip(sent, ids, strict=True)
+        ]
     if is_all:
         payloads[:] = published
         decoded.altered = []
@@ -153,3 +177,8 @@ def _publish(
     for row, data in zip(rows, published, strict=True):
         payloads[row] = data
     decoded.altered = sorted({*decoded.altered}.difference(rows))
+
+
+def _are_closed(sent: Sequence[bytes]) -> bool:
+    """Say whether events end in their brace, and have no escapes."""
+    return {data[-1] for data in sent} == {_BRACE} and b"\\" not in b"".join(sent)

@@ -17,7 +17,6 @@ from functools import cached_property, lru_cache
 from itertools import accumulate, chain
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -28,7 +27,6 @@ STRING = pa.string()
 Column = tuple[int, tuple[bytes, ...]]
 
 _ALIGNMENT = 8
-_LINE_FEED = ord("\n")
 _PADDING = tuple(bytes(-size % _ALIGNMENT) for size in range(_ALIGNMENT))
 # Rows of the batch whose head is the template: a number that is nothing else's there.
 _TEMPLATE_ROWS = 54_321
@@ -176,7 +174,7 @@ def dense_texts(texts: Sequence[str]) -> Column:
     ends = (
         _even_ends(widths[0], count)
         if widths.count(widths[0]) == count
-        else _offsets(accumulate(widths, initial=0), count)
+        else offsets(accumulate(widths, initial=0), count)
     )
     return 0, (b"", ends, joined.encode())
 
@@ -196,34 +194,26 @@ def _repeated(text: str, count: int) -> Column:
 @lru_cache(maxsize=4096)
 def _even_ends(width: int, count: int) -> bytes:
     """Return the offsets of so many texts of one width."""
-    return _offsets([width * row for row in range(count + 1)], count)
+    return offsets([width * row for row in range(count + 1)], count)
 
 
-def _offsets(ends: Iterable[int], count: int) -> bytes:
+def offsets(ends: Iterable[int], count: int) -> bytes:
+    """Return where so many texts end, behind a first 0, as Arrow has it."""
     return struct.pack(f"<{count + 1}i", *ends)
-
-
-def lines(texts: bytes, count: int) -> Column:
-    """Return a column of so many lines of UTF-8, each of which ends in a line feed."""
-    feeds = np.flatnonzero(np.frombuffer(texts, np.uint8) == _LINE_FEED)
-    ends = np.zeros(count + 1, np.int32)
-    # The column is without line feeds.
-    ends[1:] = feeds - np.arange(count)
-    return 0, (b"", ends.tobytes(), texts.replace(b"\n", b""))
 
 
 def sparse_texts(texts: Mapping[int, bytes], count: int) -> Column:
     """Return a column of texts in UTF-8, by row in ascending order; others are null."""
     if len(texts) == count:
-        ends = _offsets(accumulate(map(len, texts.values()), initial=0), count)
+        ends = offsets(accumulate(map(len, texts.values()), initial=0), count)
         return 0, (b"", ends, b"".join(texts.values()))
-    offsets, end, last = [], 0, -1
+    starts, end, last = [], 0, -1
     for row, text in texts.items():
-        offsets.append(end.to_bytes(4, "little") * (row - last))
+        starts.append(end.to_bytes(4, "little") * (row - last))
         end, last = end + len(text), row
-    offsets.append(end.to_bytes(4, "little") * (count - last))
+    starts.append(end.to_bytes(4, "little") * (count - last))
     valid = bits(texts, count)
-    return count - len(texts), (valid, b"".join(offsets), b"".join(texts.values()))
+    return count - len(texts), (valid, b"".join(starts), b"".join(texts.values()))
 
 
 def sparse_values(values: Mapping[int, Any], count: int, code: str) -> Column:

@@ -28,7 +28,6 @@ from propensity.events.record_batches import (
     STRING,
     Column,
     column_of,
-    lines,
     nulls,
     present,
     sparse_texts,
@@ -99,8 +98,8 @@ class Decoded:
     """The decoded events of a batch, in lists of equal length."""
 
     __slots__ = (
-        *("added", "altered", "event_ids", "event_types", "events", "further"),
-        *("kinds", "lines", "places", "sparse", "use_cases", "user_ids"),
+        *("added", "altered", "attributes", "event_ids", "event_types", "events"),
+        *("further", "kinds", "places", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
@@ -116,9 +115,9 @@ class Decoded:
         # before they are published.
         self.sparse: list[int] = []
         self.altered: list[int] = []
-        # Further fields as JSON: in lines if all events are bare events of numbers, or
-        # by row for those that are events of numbers.
-        self.lines: bytes | None = None
+        # The further fields of events of numbers as JSON: a column, where that was all
+        # at once, or by row.
+        self.attributes: Column | None = None
         self.further: dict[int, bytes] = {}
         # By row, the enrichment of the other events.
         self.added: dict[int, Mapping[str, Any]] = {}
@@ -281,13 +280,13 @@ def sparse_columns(
     Return the columns that few events have, and the number of unknown postcodes.
 
     Events of numbers are ``numeric``'s, and their further fields are in
-    ``decoded.lines`` or ``decoded.further``.
+    ``decoded.attributes`` or ``decoded.further``.
     """
     count = len(decoded.events)
     filled: dict[str, dict[int, Any]] = {}
     unknown = 0
-    if decoded.lines is not None:
-        return {**_absent(count), "attributes": lines(decoded.lines, count)}, 0
+    if decoded.attributes is not None:
+        return {**_absent(count), "attributes": decoded.attributes}, 0
     for row in decoded.sparse:
         if row in decoded.further or decoded.places[row] in refused:
             continue

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from propensity.events.usual_form import UsualForm
 from propensity.events.values import MAXIMUM_TEXT_CHARACTERS
 from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME
 
@@ -102,7 +103,8 @@ class NumericFields:
 
     ``numbers_of`` returns the numerals of an event, ``attributes`` is a struct of
     numerals and instants, in the order of the column ``attributes``; ``others`` are the
-    further fields of an event with exactly the fields of its type.
+    further fields of an event with exactly the fields of its type, and ``usual_form``
+    is how most producers write one that has an identity.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class NumericFields:
         instants: tuple[str, ...],
     ) -> None:
         self.others = ("event_time", identity)
+        self.usual_form = UsualForm(identity, numerals, instants) if identity else None
         getter = attrgetter(*numerals)
         self.numbers_of: Callable[[Any], tuple[Any, ...]] = (
             getter if len(numerals) > 1 else lambda event: (getter(event),)
@@ -212,8 +215,6 @@ class EventType:
         absent = {name: None for name, _, _ in optional} if is_exact else {}
         if is_exact:
             optional = []
-        if not self.truth:
-            required.append(("event_time", str))
         for name, kind in self.fields.items():
             if kind == "amount":
                 required.append(("amount", KINDS[kind].type, msgspec.field(name=name)))
@@ -222,6 +223,10 @@ class EventType:
             else:
                 is_number = is_exact and kind == "numeral"
                 required.append((name, float if is_number else KINDS[kind].type))
+        if not self.truth:
+            # Behind the others: msgspec looks for a field behind the one before it, and
+            # this is where most producers write it.
+            required.append(("event_time", str))
         if self.of_kind("birth date"):
             optional.append(("age", int | _Unset, msgspec.UNSET))
         if "postcode" in self.fields:

@@ -29,7 +29,7 @@ _FORMATS = {
 }
 # Digits to zeros.
 TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-_MICROSECONDS = np.dtype("M8[us]")
+MICROSECONDS = np.dtype("M8[us]")
 
 
 def usual_times(texts: Sequence[str]) -> NDArray[np.int64] | None:
@@ -60,7 +60,7 @@ def times_in(lines: bytes, usual: bytes, count: int) -> NDArray[np.int64] | None
     try:
         times: NDArray[np.int64] = (
             np.frombuffer(lines, _digits_of(usual))["time"]
-            .astype(_MICROSECONDS)
+            .astype(MICROSECONDS)
             .view(np.int64)
         )
     except ValueError:  # the 30th of February

@@ -5,15 +5,12 @@ Events of numbers, specified: the fast ways give what the parsers of values give
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.numeric import complete
-from propensity.events.rows import Decoded
 from propensity.events.values import instants_of, numerals_of
 from tests.events import (
     DEPLOYED,
@@ -72,6 +69,12 @@ FURTHER = st.sampled_from(
         {"event_time": "nonsense"},
     ]
 )
+USUAL_TIMES = {
+    "event_time": "2026-03-01T12:00:00.250Z",
+    "ingest_ts": "2026-03-01T12:00:00.500Z",
+}
+# Most producers write no spaces; ``json`` does.
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
 
 
 @st.composite
@@ -81,8 +84,10 @@ def transactions(draw):
         st.dictionaries(st.sampled_from(FEATURES), NUMBERS, max_size=2)
         | st.fixed_dictionaries({"ingest_ts": INSTANTS})
     )
-    event = transaction(**draw(FURTHER))
-    return written(event, **{n: one for n, one in literals.items() if n in event})
+    times = draw(st.sampled_from([{}, USUAL_TIMES]))
+    event = transaction(**{**times, **draw(FURTHER)})
+    literals = {name: one for name, one in literals.items() if name in event}
+    return written(event, separators=draw(SEPARATORS), **literals)
 
 
 def outcome(accepted):
@@ -196,42 +201,36 @@ class TestExactFields:
         assert accepted.truths["event_id"].to_pylist() == ["t1"]
 
 
-def completed(*payloads):
-    """Events of numbers in a batch, with their further fields."""
-    decoded = Decoded()
-    for data in payloads:
-        try:
-            event = DEPLOYED.read(data, {"event_type": "card_transaction"})
-        except Exception:  # refused before: it has no attributes
-            continue
-        decoded.places.append(len(decoded.events))
-        decoded.events.append(event)
-    decoded.sparse = [row for row, event in enumerate(decoded.events) if event.numeric]
-    decoded.kinds = {*map(type, decoded.events)}
-    complete(decoded, payloads, LATEST)
-    return decoded
-
-
 class TestAttributes:
     @given(st.lists(transactions(), min_size=1, max_size=5))
     def test_are_those_of_the_parsers(self, payloads):
-        """Byte for byte; an event with another value is left to them."""
-        decoded = completed(*payloads)
-        for row, text in decoded.further.items():
-            event = decoded.events[row]
-            instants = instants_of(event, latest=LATEST)
-            texts = {name: at and at.isoformat() for name, at in instants.items()}
+        """The same numbers and the same instants, however they are written."""
+        told = {"event_type": "card_transaction"}
+        messages = [message(data, f"m{n}", **told) for n, data in enumerate(payloads)]
+        accepted = accept(*messages, catalogue=DEPLOYED)
 
-            assert text == msgspec.json.encode({**numerals_of(event), **texts})
+        texts = accepted.rows["attributes"].to_pylist()
+        for place, text in zip(accepted.places, texts, strict=True):
+            event = DEPLOYED.read(payloads[place], told)
+            instants = instants_of(event, latest=LATEST)
+            assert values_in(text) == {**numerals_of(event), **instants}
 
     def test_of_usual_events_need_no_parser(self):
         """Numbers as numbers, an instant to the millisecond in UTC, or none."""
         instants = ("2026-03-01T12:00:00.120Z", "2026-03-01T12:00:00.000Z", ...)
-        usual = [written(transaction(ingest_ts=one)) for one in instants]
-        further = completed(*usual).further
+        sent = [message(transaction(ingest_ts=one), "m") for one in instants]
+        texts = accept(*sent, catalogue=DEPLOYED).rows["attributes"].to_pylist()
 
-        assert [json.loads(further[row]).get("ingest_ts") for row in range(3)] == [
+        assert [json.loads(text).get("ingest_ts") for text in texts] == [
             "2026-03-01T12:00:00.120000+00:00",
             "2026-03-01T12:00:00+00:00",
             None,
         ]
+
+
+def values_in(text):
+    """Numbers and instants of the column ``attributes``."""
+    values = json.loads(text)
+    if values.get("ingest_ts"):
+        values["ingest_ts"] = datetime.fromisoformat(values["ingest_ts"])
+    return values

@@ -17,7 +17,6 @@ from propensity.events.record_batches import (
     column_of,
     dense_texts,
     few_texts,
-    lines,
     nulls,
     present,
     sparse_texts,
@@ -120,15 +119,6 @@ def test_texts_are_the_buffers_of_arrow(texts):
 def test_few_texts_are_texts(texts):
     """Whether they are all the same, also when that was asked before, or not."""
     assert few_texts(texts) == few_texts(texts) == dense_texts(texts)
-
-
-@given(st.lists(st.text(max_size=5).filter(lambda text: "\n" not in text), max_size=6))
-def test_lines_are_texts(texts):
-    """Without their line feeds, and counted in bytes."""
-    written = "".join(f"{text}\n" for text in texts).encode()
-
-    column, expected = lines(written, len(texts)), dense_texts(texts)
-    assert column == (expected if texts else (0, (b"", bytes(4), b"")))
 
 
 @given(st.sets(st.integers(0, 29)))
