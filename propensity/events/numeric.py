@@ -24,10 +24,9 @@ from propensity.events.values import instant_in
 # An instant as JSON in the usual format, to the millisecond in UTC, in a line.
 _USUAL = b'"0000-00-00T00:00:00.000Z"\n'
 
-# The names that a bare event is published with, as JSON.
-_ADDED = frozenset(
-    f'"{name}"'.encode() for name in ("event_id", "use_case", "user_id", "event_type")
-)
+# The names that a bare event is published with.
+_ADDED = frozenset({"event_id", "use_case", "user_id", "event_type"})
+_LONGEST_ADDED = max(map(len, _ADDED))
 _BRACE = ord("}")
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -147,14 +146,17 @@ def _publish(
         one if is_all else [one[row] for row in rows]
         for one in (payloads, decoded.event_ids, decoded.use_cases)
     )
-    ids = _encode_lines(event_ids).split(b"\n")[:-1]
     if (
         not rows
         or use_cases.count(use_cases[0]) < len(rows)
-        or not _ADDED.isdisjoint(ids)
+        or (
+            min(map(len, event_ids)) <= _LONGEST_ADDED
+            and not _ADDED.isdisjoint(event_ids)
+        )
         or not (parts or _are_closed(sent))
     ):
         return
+    ids = _encode_lines(event_ids).split(b"\n")[:-1]
     start, end = b',"event_id":', b',"event_type":%b}' % _encode(kind.type_name)
     middle = b',"use_case":%b,"user_id":' % _encode(use_cases[0])
     joined = b"".join

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +80,9 @@ class UsualForm:
         times = [b',"%b":"%b"' % (name.encode(), _TIME) for name in instants]
         self.start = b'{"%b":"' % identity.encode()
         self._end = b',"event_time":"%b"%b' % (_TIME, b"".join(times))
+        # A slice that is made once takes half the time.
+        self._start_in = itemgetter(slice(len(self.start)))
+        self._end_in = itemgetter(slice(-len(self._end) - 1, -1))
         # Of names, and of the texts that are values.
         self._n_quotes = 2 * (len(numerals) + 2 * (2 + len(instants)))
         # Where in an end the instants are, without the zone, and the zone's quote.
@@ -107,9 +111,9 @@ class UsualForm:
             payloads: What was sent of each.
             latest: A later instant makes no sense.
         """
-        count, size = len(payloads), len(self._end)
+        count = len(payloads)
         # Without the brace: nothing else can be at the end of valid JSON.
-        ends = [data[-size - 1 : -1] for data in payloads]
+        ends = [*map(self._end_in, payloads)]
         all_ends = b"".join(ends)
         if not count or all_ends.translate(TO_ZEROS) != self._end * count:
             return None
@@ -123,11 +127,10 @@ class UsualForm:
             return None
         # Valid JSON of ASCII without spaces and escapes, with as many quotes as the
         # fields of the type have: it has each of them once, and no other.
-        start = len(self.start)
         joined = b"".join(payloads)
         codes = np.frombuffer(joined, np.uint8)
         if (
-            b"".join([data[:start] for data in payloads]) != self.start * count
+            b"".join(map(self._start_in, payloads)) != self.start * count
             or not joined.isascii()
             or np.minimum.reduce(codes) <= _SPACE
             or np.count_nonzero(codes == _QUOTE) != self._n_quotes * count
@@ -135,8 +138,9 @@ class UsualForm:
         ):
             return None
         # Behind an identity are a quote and a comma.
+        start, end = len(self.start) + 2, -len(self._end) - 1
         numbers = [
-            data[start + len(one) + 2 : -size - 1]
+            data[start + len(one) : end]
             for one, data in zip(ids, payloads, strict=True)
         ]
         texts = [one.tolist() for one in instants]
@@ -150,12 +154,11 @@ class UsualForm:
 
         Whether an event is left out depends on itself alone; see ``parts``.
         """
-        size = len(self._end)
         rows = [
             row
             for row, data in enumerate(payloads)
             if data.startswith(self.start)
-            and data[-size - 1 : -1].translate(TO_ZEROS) == self._end
+            and self._end_in(data).translate(TO_ZEROS) == self._end
         ]
         return dict(self._halves(rows, ids, payloads, latest))
 
