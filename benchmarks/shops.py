@@ -28,23 +28,27 @@ class Source:
     shop: Shop | None = None
 
 
-def options(name: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+def options(
+    name: str, arguments: Sequence[str] | None, *, users: int = DEFAULT_USERS
+) -> argparse.Namespace:
     """Read the command line of a benchmark that plays weeks of shops."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
     parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
-    add_users(parser)
+    add_users(parser, default=users)
     return parser.parse_args(arguments)
 
 
-def add_users(parser: argparse.ArgumentParser) -> None:
+def add_users(
+    parser: argparse.ArgumentParser, *, default: int = DEFAULT_USERS
+) -> None:
     """Add the size of generated shops."""
     parser.add_argument(
         "--users",
         type=int,
-        default=DEFAULT_USERS,
-        help=f"of a generated shop, default: {DEFAULT_USERS:,}",
+        default=default,
+        help=f"of a generated shop, default: {default:,}",
     )
 
 
@@ -84,4 +88,6 @@ def _generated(seed: int, users: int) -> Source:
         ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
         return shop.first_date, shop.last_date
 
-    return Source(name=f"generated shop, seed {seed}", load=load, shop=shop)
+    return Source(
+        name=f"generated shop, seed {seed}, {users:,} users", load=load, shop=shop
+    )
