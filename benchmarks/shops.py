@@ -40,9 +40,7 @@ def options(
     return parser.parse_args(arguments)
 
 
-def add_users(
-    parser: argparse.ArgumentParser, *, default: int = DEFAULT_USERS
-) -> None:
+def add_users(parser: argparse.ArgumentParser, *, default: int = DEFAULT_USERS) -> None:
     """Add the size of generated shops."""
     parser.add_argument(
         "--users",
