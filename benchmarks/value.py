@@ -35,8 +35,8 @@ from propensity.models.value import ValueModel
 # Three times the demo's: large enough for the target of the sum.
 USERS = 18_000
 
-# Targets: the sum of all weeks, where chance moves it by no more than ``LARGEST_CHANCE``
-# 19 times in 20; the ranking of users against that by probability; the share of weeks
+# Targets: the sum of all weeks, where chance moves it by ``LARGEST_CHANCE`` at most, 19
+# times in 20; the ranking of users against that by probability; the share of weeks
 # whose sum is in its interval, and of groups of users.
 SUM_WITHIN = 0.05
 LARGEST_CHANCE = 0.035
