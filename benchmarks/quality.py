@@ -169,7 +169,7 @@ def _labelled(
 
 @dataclass(frozen=True, kw_only=True)
 class Week:
-    """A published week: its rows, what scored them, and the season's shift."""
+    """A published week: its rows, what scored them, the season's shift, its error."""
 
     as_of: date
     version: int
@@ -177,6 +177,7 @@ class Week:
     score: Score
     unshifted: Floats
     shift: float | None
+    shift_error: float
 
     @property
     def published(self) -> Floats:
@@ -231,7 +232,8 @@ def weeks_of(
                 part=part,
                 score=score,
                 unshifted=unshifted,
-                shift=shift,
+                shift=shift.log_odds if shift else None,
+                shift_error=shift.error if shift else 0.0,
             )
             followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
 
@@ -307,7 +309,7 @@ class Season:
                 )
             )
 
-    def shift(self, week: date, *, version: int) -> float | None:
+    def shift(self, week: date, *, version: int) -> season.Shift | None:
         """Return the shift of a week's log-odds, as 01-Predictions takes it."""
         return season.shift(
             season.of_version(self._weeks, self._differences, version=version),

@@ -199,7 +199,7 @@ def play(
                 conversions=random.binomial(count, truth).astype(np.float64),
                 truth=truth,
                 unshifted=_sigmoid(log_odds + learned),
-                shift=shift,
+                shift=shift.log_odds if shift else None,
             )
         )
     return weeks

@@ -137,7 +137,7 @@ def published(week: quality.Week, worth: ValueModel, *, mean: float) -> Week:
         worth.amounts_of(part.rows), probability, unshifted=week.unshifted
     )
     total = worth.total(probability, amount)
-    low, high = worth.sum_interval(total)
+    low, high = worth.sum_interval(total, shift_error=week.shift_error)
     paid = amounts.paid(part)
     seen = gini.Paid(probability * amount, paid, np.ones(len(paid)))
     return Week(

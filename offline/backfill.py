@@ -269,7 +269,7 @@ def _published(run: Run, rows: Iterator[pa.RecordBatch]) -> Week:
     model = champion.as_of(run)
     shift = season.log_odds_shift(run, model.version)
     features = _features(run, rows)
-    staged = staging.in_function(run, model, features, log_odds_shift=shift)
+    staged = staging.in_function(run, model, features, shift=shift)
     publications.publish(run, model, staged)
     publications.record(run, model, staged, billed_before=billed_before)
     return Week(

@@ -62,6 +62,14 @@ class Residual:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shift:
+    """What is added to a week's log-odds, and its standard deviation."""
+
+    log_odds: float
+    error: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluatedWeek:
     """
     A week whose outcomes are over, as the season reads it.
@@ -235,16 +243,16 @@ def shift(
     horizon_days: int,
     minimum_conversions: int,
     bound: float,
-) -> float | None:
+) -> Shift | None:
     """
     Return the shift for a week from the newest weeks before it; None without enough.
 
-    The posterior mean of the drift, from ``FEWEST_WEEKS`` to ``MEMORY`` weeks that do
-    not overlap. How much single weeks vary, and whether and since when the odds drift,
-    is not known: every hypothesis counts by how likely it makes the weeks. So chance is
-    shrunk towards none, a shop with odd weeks is followed slowly, and a step that
-    neither explains is followed within two weeks. Late labels are expected to add to
-    weeks that are not final what they added to the others.
+    The posterior mean of the drift, and its deviation, from ``FEWEST_WEEKS`` to
+    ``MEMORY`` weeks that do not overlap. How much single weeks vary, and whether and
+    since when the odds drift, is not known: every hypothesis counts by how likely it
+    makes the weeks. So chance is shrunk towards none, a shop with odd weeks is followed
+    slowly, and a step that neither explains is followed within two weeks. Late labels
+    are expected to add to weeks that are not final what they added to the others.
 
     Args:
         weeks: As ``of_version`` returns them, in any order; all ended by ``week``.
@@ -270,17 +278,25 @@ def shift(
     late = _late(known)
     log_odds = np.array([week.log_odds + (not week.is_final) * late for week in known])
     error = np.array([week.standard_error for week in known])
-    chance, between, ahead = _hypotheses(tuple(age))
-    weight, mean = [], []
+    chance, between, ahead, unknown = _hypotheses(tuple(age))
+    weights, means, variances = [], [], []
     for weekly in _WEEKLY:
         covariance = between + np.diag(error**2 + weekly**2)
         solved = np.linalg.solve(covariance, log_odds[:, None])[..., 0]
+        explained = np.linalg.solve(covariance, ahead[..., None])[..., 0]
         _, determinant = np.linalg.slogdet(covariance)
-        weight.append(np.log(chance) - 0.5 * (solved @ log_odds + determinant))
-        mean.append((ahead * solved).sum(axis=1))
-    likelihood = np.exp(np.concatenate(weight) - np.max(weight))
-    expected = float(likelihood @ np.concatenate(mean) / likelihood.sum())
-    return float(np.clip(expected, -bound, bound))
+        weights.append(np.log(chance) - 0.5 * (solved @ log_odds + determinant))
+        means.append((ahead * solved).sum(axis=1))
+        variances.append(unknown - (ahead * explained).sum(axis=1))
+    likelihood = np.exp(np.concatenate(weights) - np.max(weights))
+    likelihood /= likelihood.sum()
+    mean, variance = np.concatenate(means), np.concatenate(variances)
+    expected = float(likelihood @ mean)
+    # What each hypothesis leaves open, and how far they are apart.
+    spread = float(likelihood @ (np.maximum(variance, 0.0) + (mean - expected) ** 2))
+    return Shift(
+        log_odds=float(np.clip(expected, -bound, bound)), error=float(np.sqrt(spread))
+    )
 
 
 def _late(weeks: Sequence[EvaluatedWeek]) -> float:
@@ -292,7 +308,9 @@ def _late(weeks: Sequence[EvaluatedWeek]) -> float:
 
 
 @lru_cache
-def _hypotheses(ages: tuple[float, ...]) -> tuple[Floats, Floats, Floats]:
+def _hypotheses(
+    ages: tuple[float, ...],
+) -> tuple[Floats, Floats, Floats, Floats]:
     """
     Return what may be behind weeks of these ages, newest first.
 
@@ -301,11 +319,12 @@ def _hypotheses(ages: tuple[float, ...]) -> tuple[Floats, Floats, Floats]:
     Returns:
         Of each hypothesis its chance, and the covariances of the drift: between the
         weeks, (hypotheses, weeks, weeks), and of each with the week to predict,
-        (hypotheses, weeks).
+        (hypotheses, weeks), and the drift's variance in that week.
     """
     age, n = np.array(ages), len(ages)
     fading = _PERSISTENCE ** np.abs(age[:, None] - age)
     chance, between, ahead = [_NO_DRIFT], [np.zeros((n, n))], [np.zeros(n)]
+    unknown = [0.0]
     for since, break_chance in _breaks(n):
         newer = np.arange(n) < since
         together = np.equal.outer(newer, newer) * fading
@@ -319,7 +338,8 @@ def _hypotheses(ages: tuple[float, ...]) -> tuple[Floats, Floats, Floats]:
             ahead.append(
                 level**2 * newer * _PERSISTENCE**age + slope**2 * age[since - 1] * ramp
             )
-    return np.array(chance), np.array(between), np.array(ahead)
+            unknown.append(level**2 + slope**2 * age[since - 1] ** 2)
+    return np.array(chance), np.array(between), np.array(ahead), np.array(unknown)
 
 
 def _breaks(weeks: int) -> Iterator[tuple[int, float]]:

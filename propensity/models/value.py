@@ -59,14 +59,18 @@ class Total:
     Attributes:
         value: The sum of their expected values.
         variance: Of the sum of what they will pay, if all are as expected.
+        slope: How much more the value is for more log-odds of all of them.
     """
 
     value: float = 0.0
     variance: float = 0.0
+    slope: float = 0.0
 
     def __add__(self, other: Total) -> Total:
         return Total(
-            value=self.value + other.value, variance=self.variance + other.variance
+            value=self.value + other.value,
+            variance=self.variance + other.variance,
+            slope=self.slope + other.slope,
         )
 
 
@@ -160,18 +164,26 @@ class ValueModel:
         return Total(
             value=float(value.sum()),
             variance=float(chance(probability, amount, self.uncertainty.spread).sum()),
+            slope=float((value * (1.0 - probability)).sum()),
         )
 
-    def sum_interval(self, total: Total) -> tuple[float, float]:
+    def sum_interval(
+        self, total: Total, *, shift_error: float = 0.0
+    ) -> tuple[float, float]:
         """
         Return the 95% interval of what will be paid in all in the horizon.
 
-        Chance and the error of a week are both in it. It is of a lognormal: a sum of
-        amounts is never negative.
+        Chance, the error of a week, and that of the season's shift are in it. It is of
+        a lognormal: a sum of amounts is never negative.
+
+        Args:
+            shift_error: Standard deviation of the shift of log-odds.
         """
         if not total.value > 0:
             return 0.0, 0.0
-        relative = total.variance / total.value**2 + self.uncertainty.week_error**2
+        by_chance = total.variance / total.value**2
+        by_season = (shift_error * total.slope / total.value) ** 2
+        relative = by_chance + by_season + self.uncertainty.week_error**2
         factor = float(np.exp(Z * np.sqrt(np.log1p(relative))))
         return total.value / factor, total.value * factor
 

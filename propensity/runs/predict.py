@@ -103,7 +103,7 @@ def stage(
     model: Serving,
     *,
     features: Iterable[pa.RecordBatch],
-    log_odds_shift: float | None,
+    shift: season.Shift | None,
 ) -> Staged:
     """
     Score every user of the lookback into the staging table, in bounded memory.
@@ -114,7 +114,7 @@ def stage(
 
     Args:
         features: Of every user, as ``user_days.features`` gives them.
-        log_odds_shift: The season's, to add to their log-odds; None for none.
+        shift: The season's, to add to their log-odds; None for none.
 
     Raises:
         NotEnoughData: There is no user to score.
@@ -134,8 +134,9 @@ def stage(
     users, mass = 0, 0.0
     sketches = Sketches(run.use_case.features)
     scored = sketches.watching(model.scorer.score(parts))
+    log_odds_shift = shift.log_odds if shift else None
     why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
-    worth = value.Values.of(run, model)
+    worth = value.Values.of(run, model, shift_error=shift.error if shift else 0.0)
     # Closed, it waits for what is being stored: nothing outlives a run that fails.
     with contextlib.closing(parts):
         for rows in _staged(run, scored, why, worth, has_features=kept is not None):

@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from propensity.learning import season
-from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.learning.season import EvaluatedWeek, LevelDifference, Shift
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 
-def log_odds_shift(run: Run, version: int) -> float | None:
+def log_odds_shift(run: Run, version: int) -> Shift | None:
     """
     Return the shift of log-odds for the run's week, and put it into the log line.
 
@@ -40,7 +40,7 @@ def log_odds_shift(run: Run, version: int) -> float | None:
         minimum_conversions=run.settings.minimum_conversions,
         bound=bound,
     )
-    run.log_fields["log_odds_shift"] = shift
+    run.log_fields["log_odds_shift"] = shift.log_odds if shift else None
     return shift
 
 

@@ -23,6 +23,7 @@ from propensity.statements import statement
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from propensity.learning import season
     from propensity.models.encoding import Kind
     from propensity.registry.loading import Serving
     from propensity.runs.predict import Staged
@@ -39,14 +40,14 @@ def stage(
     model: Serving,
     features: Iterable[pa.RecordBatch],
     *,
-    log_odds_shift: float | None,
+    shift: season.Shift | None,
 ) -> Staged:
     """
     Score every user of the lookback into the staging table.
 
     Args:
         features: Of every user; read only if the function scores, not BigQuery.
-        log_odds_shift: The season's, to add to their log-odds; None for none.
+        shift: The season's, to add to their log-odds; None for none.
 
     Raises:
         NotEnoughData: There is no user to score.
@@ -61,9 +62,9 @@ def stage(
             run.log_fields["valued"] = False
             if run.settings.explain_predictions:
                 reasons.without(run, model, "features do not leave BigQuery")
-            return _in_bigquery(run, model, log_odds_shift)
+            return _in_bigquery(run, model, shift.log_odds if shift else None)
         run.warn(f"version {model.version} is scored by the function: {reason}")
-    return in_function(run, model, features, log_odds_shift=log_odds_shift)
+    return in_function(run, model, features, shift=shift)
 
 
 def in_function(
@@ -71,7 +72,7 @@ def in_function(
     model: Serving,
     features: Iterable[pa.RecordBatch],
     *,
-    log_odds_shift: float | None,
+    shift: season.Shift | None,
 ) -> Staged:
     """
     Score users here into the staging table; nobody on the list is in it at the end.
@@ -83,7 +84,7 @@ def in_function(
         NotEnoughData, SchemaError: As ``stage``.
     """
     listed = suppression.read(run.warehouse)
-    staged = predict.stage(run, model, features=features, log_odds_shift=log_odds_shift)
+    staged = predict.stage(run, model, features=features, shift=shift)
     if suppression.read(run.warehouse) == listed:
         return staged
     return _without_forgotten(run, staged)

@@ -68,17 +68,19 @@ class Values:
         model: Of the version; None for none.
         total: Of the users so far.
         promised: The sum of their expected values, as they are published.
+        shift_error: Standard deviation of the season's shift; 0 without one.
     """
 
     model: ValueModel | None
+    shift_error: float = 0.0
     total: Total = field(default_factory=Total)
     promised: Decimal = Decimal(0)
 
     @classmethod
-    def of(cls, run: Run, model: Serving) -> Values:
+    def of(cls, run: Run, model: Serving, *, shift_error: float) -> Values:
         """Load a version's model of amounts, if it has one; the log line says so."""
         run.log_fields["valued"] = model.value is not None
-        return cls(model.value() if model.value is not None else None)
+        return cls(model.value() if model.value is not None else None, shift_error)
 
     def columns(
         self, batch: pa.RecordBatch, probability: Floats, *, unshifted: Floats
@@ -110,7 +112,7 @@ class Values:
         """
         if self.model is None:
             return None
-        low, high = self.model.sum_interval(self.total)
+        low, high = self.model.sum_interval(self.total, shift_error=self.shift_error)
         return {"sum": self.promised, "low": low, "high": high}
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from propensity.learning import metrics, season
 from propensity.learning.metrics import grouped
-from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.learning.season import EvaluatedWeek, LevelDifference, Shift
 
 MONDAY = date(2026, 3, 2)
 HORIZON = 7
@@ -49,6 +49,13 @@ def week(
 
 
 def shift(*weeks: EvaluatedWeek, minimum: int = 20, bound: float = 1.0) -> float | None:
+    taken = posterior(*weeks, minimum=minimum, bound=bound)
+    return taken.log_odds if taken else None
+
+
+def posterior(
+    *weeks: EvaluatedWeek, minimum: int = 20, bound: float = 1.0
+) -> Shift | None:
     return season.shift(
         weeks,
         week=MONDAY,
@@ -300,3 +307,47 @@ class TestFollowing:
         assert abs(expected) <= max(abs(y) for y, _ in figures) + 1e-9
         assert shift(*shuffled, bound=3.0) == pytest.approx(expected, abs=1e-12)
         assert shift(*mirrored, bound=3.0) == pytest.approx(-expected, abs=1e-12)
+
+
+class TestError:
+    def test_covers_where_the_odds_are(self):
+        """In 95 ± 3% of 1,000 shops whose odds rise or fall as is expected of them."""
+        generator = np.random.default_rng(7)
+        inside = []
+        for _ in range(1_000):
+            level = generator.normal(0, generator.choice([0.1, 0.2, 0.4]))
+            slope = generator.normal(0, generator.choice([0.0, 0.05, 0.1]))
+            now = level + 12 * slope
+            weeks = [
+                week(ago, now - slope * ago + generator.normal(0, 0.15), error=0.1)
+                for ago in range(1, 13)
+            ]
+            taken = posterior(*weeks, bound=3.0)
+            inside.append(abs(taken.log_odds - now) <= 1.96 * taken.error)
+
+        assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
+
+    def test_is_smaller_the_more_is_known(self):
+        """More weeks, or more conversions in them; and larger where weeks disagree."""
+
+        def error(*log_odds: float, by: float = 0.1) -> float:
+            weeks = [week(n + 1, y, error=by) for n, y in enumerate(log_odds)]
+            return posterior(*weeks).error
+
+        assert error(*[0.3] * 8) < error(*[0.3] * 3)
+        assert error(*[0.3] * 5, by=0.05) < error(*[0.3] * 5, by=0.3)
+        assert error(*[0.0] * 5) < error(0.9, 0.6, 0.3, 0.0, 0.0)
+
+    def test_is_larger_where_it_is_open_what_has_happened(self):
+        """A week that is far off is a step; one that is less so may be odd."""
+        quiet = [week(ago, 0.0, error=0.05) for ago in range(2, 11)]
+        step, may_be_odd = week(1, 0.8, error=0.05), week(1, 0.4, error=0.05)
+
+        assert posterior(step, *quiet).error < posterior(may_be_odd, *quiet).error
+
+    def test_is_the_same_at_the_bound_and_for_both_signs(self):
+        rising = [week(ago, 0.9 - 0.1 * ago) for ago in range(1, 6)]
+        falling = [replace(one, log_odds=-one.log_odds) for one in rising]
+
+        assert posterior(*rising, bound=0.1).error == posterior(*rising).error
+        assert posterior(*falling).error == pytest.approx(posterior(*rising).error)

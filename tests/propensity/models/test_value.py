@@ -15,6 +15,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression
 
 from propensity.errors import SchemaError
+from propensity.learning import season
 from propensity.models.encoding import to_frame
 from propensity.models.value import Total, Uncertainty, ValueModel
 
@@ -98,25 +99,33 @@ class TestSum:
 
         assert vars(parts) == pytest.approx(vars(whole))
 
-    def test_interval_covers_what_is_paid(self):
-        """In 95 ± 3% of 1,000 weeks, with an error of the week, and of each amount."""
+    @pytest.mark.parametrize("shift_error", [0.0, 0.4])
+    def test_interval_covers_what_is_paid(self, shift_error):
+        """
+        In 95 ± 3% of 1,000 weeks, with an error of the week, of each amount, and of the
+        season's shift.
+        """
         generator = np.random.default_rng(3)
         probability, amount = generator.beta(1, 9, 1_000), generator.gamma(2, 20, 1_000)
         spread, week_error = 0.5, 0.15
         value_model = model(
             Uncertainty(spread=spread, error=0.0, week_error=week_error)
         )
-        low, high = value_model.sum_interval(value_model.total(probability, amount))
+        total = value_model.total(probability, amount)
+        low, high = value_model.sum_interval(total, shift_error=shift_error)
 
         sigma = np.sqrt(np.log1p(spread))
         paid = [
             (
                 amount
-                * (generator.random(1_000) < probability)
+                * (generator.random(1_000) < shifted)
                 * np.exp(generator.normal(-(sigma**2) / 2, sigma, 1_000))
             ).sum()
             * np.exp(generator.normal(0, week_error))
-            for _ in range(1_000)
+            for shifted in (
+                season.apply(probability, generator.normal(0, shift_error))
+                for _ in range(1_000)
+            )
         ]
 
         inside = np.mean([low <= total <= high for total in paid])

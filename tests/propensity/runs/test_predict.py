@@ -80,7 +80,7 @@ class TestStaging:
             for n in range(9)
         ]
         with pytest.raises(Unavailable) as raised:
-            predict.stage(run, model, features=rows, log_odds_shift=None)
+            predict.stage(run, model, features=rows, shift=None)
 
         assert str(raised.value) == "BigQuery did not answer"
         assert len(stored) == 3, "of the rows that were to be written"
