@@ -4,7 +4,7 @@ The trees of fitted scikit-learn models, as arrays of their nodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,3 +68,16 @@ def grown(model: Any) -> list[Nodes]:
         )
         for tree in (estimator.tree_ for estimator in model.estimators_)
     ]
+
+
+def narrowed(trees: Sequence[Nodes]) -> list[Nodes]:
+    """Return trees that compare float32 as they compare the same values in float64."""
+    return [tree._replace(threshold=_lowered(tree.threshold)) for tree in trees]
+
+
+def _lowered(threshold: Array) -> Array:
+    """Return the greatest float32 that are at most the thresholds."""
+    with np.errstate(over="ignore"):  # infinity is above, too
+        near = threshold.astype(np.float32)
+    below = np.nextafter(near, np.float32(-np.inf))
+    return np.where(near > threshold, below, near)

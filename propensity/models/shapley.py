@@ -18,8 +18,8 @@ Sources:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, reduce
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,8 @@ _BITS = 10
 _MOST_BITS = 16
 # Tables in memory; more are made again for each call.
 _MOST_BYTES = 32_000_000
-# Rows whose sums stay in a processor's second cache.
-_BLOCK_ROWS = 8_192
+# Fewer rows pay for the calls, more leave a processor's caches.
+_BLOCK_ROWS = 16_384
 # A side that no row of the training went to; a share of 0 would be divided by.
 _LEAST_SHARE = 1e-12
 
@@ -133,7 +133,7 @@ class Shapley:
         Add the values of rows to ``total``.
 
         Args:
-            rows: Of float64, (rows, columns).
+            rows: Of the thresholds' type, (rows, columns).
             owners: For each column the line of ``total`` that it counts for.
             total: (lines, rows).
         """
@@ -143,32 +143,37 @@ class Shapley:
             here = slice(first, first + size)
             # By columns, each together in memory.
             block, sums = np.ascontiguousarray(rows[here].T), total[:, here]
+            values = np.empty(block.shape[1])
             for tree, parts in self._trees:
                 goes_left = {
                     node: _goes_left(tree, node, block)
                     for node in np.flatnonzero(tree.left).tolist()
                 }
                 for part in parts:
-                    values = self._looked_up(part, _bits(part, goes_left))
-                    for column, value in zip(part.columns, values, strict=True):
-                        sums[owners[column]] += value
+                    table, lines = self._lines(part, _bits(part, goes_left))
+                    for column, known in zip(part.columns, table, strict=True):
+                        # All lines exist; a take that clips writes straight there.
+                        known.take(lines, out=values, mode="clip")
+                        own = sums[owners[column]]
+                        own += values
 
-    def _looked_up(self, part: _Part, held: Sequence[Booleans]) -> Floats:
-        """Return the values of rows, (columns, rows)."""
+    def _lines(
+        self, part: _Part, held: Sequence[Booleans]
+    ) -> tuple[Floats, NDArray[np.intp]]:
+        """Return a table of values, (columns, lines), and the line of each row."""
         if part.bits > _MOST_BITS:
-            return part.values(np.array(held))
+            return part.values(np.array(held)), np.arange(len(held[0]))
         codes = _codes(held)
         if self._keeps_tables:
             table = self._tables.get(id(part))
             if table is None:
                 known = np.arange(1 << part.bits)
                 table = self._tables[id(part)] = part.values(_held(known, part.bits))
-            return np.asarray(table.take(codes, axis=1))
+            return table, codes
         known = np.flatnonzero(np.bincount(codes))
         place = np.zeros(1 << part.bits, dtype=np.intp)
         place[known] = np.arange(len(known))
-        table = part.values(_held(known, part.bits))
-        return np.asarray(table.take(place.take(codes), axis=1))
+        return part.values(_held(known, part.bits)), place.take(codes)
 
 
 def _parts(tree: Nodes) -> Iterator[_Part]:
@@ -228,7 +233,7 @@ def _goes_left(tree: Nodes, node: int, block: Array) -> Booleans:
 def _bits(part: _Part, goes_left: Mapping[int, Booleans]) -> list[Booleans]:
     """Return the bits of a part, each of all rows."""
     of_path = [
-        np.logical_and.reduce([goes_left[step.node] == step.is_left for step in steps])
+        reduce(np.logical_and, [goes_left[at.node] == at.is_left for at in steps])
         for steps in part.path.values()
     ]
     return [*of_path, *(goes_left[node] for node in part.inner)]
@@ -236,11 +241,23 @@ def _bits(part: _Part, goes_left: Mapping[int, Booleans]) -> list[Booleans]:
 
 def _codes(held: Sequence[Booleans]) -> NDArray[np.intp]:
     """Return the number of each row's combination of bits."""
-    narrow: Any = np.uint8 if len(held) <= 8 else np.uint16
-    codes: Array = np.zeros(len(held[0]), dtype=narrow)
-    for bit, is_held in enumerate(held):
-        codes |= is_held.astype(narrow) << narrow(bit)
+    codes: Array = _byte(held[:8])
+    if len(held) > 8:
+        more = _byte(held[8:]).astype(np.uint16)
+        more <<= 8
+        more |= codes
+        codes = more
     return codes.astype(np.intp)
+
+
+def _byte(held: Sequence[Booleans]) -> NDArray[np.uint8]:
+    """Return up to eight bits of each row as a number."""
+    number = held[-1].astype(np.uint8)
+    for is_held in held[-2::-1]:
+        # Takes a third of the time of a shift.
+        number += number
+        number |= is_held.view(np.uint8)
+    return number
 
 
 def _held(codes: NDArray[np.intp], bits: int) -> Booleans:
