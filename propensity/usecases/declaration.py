@@ -300,10 +300,12 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
     earlier: list[str] = []
     for number, candidate in enumerate(candidates):
         at: Path = ("candidates", number)
-        for key in sorted(candidate.keys() - {"name", "algorithm", "parameters"}):
+        known = {"name", "algorithm", "parameters", "explained"}
+        for key in sorted(candidate.keys() - known):
             yield (
                 (*at, key),
-                f"{key} is unknown; a candidate has name, algorithm and parameters",
+                f"{key} is unknown; a candidate has name, algorithm, parameters, and "
+                "explained: parameters where reasons are published",
             )
         name, algorithm = candidate.get("name"), candidate.get("algorithm")
         if not isinstance(name, str) or not name or name in earlier:
@@ -320,6 +322,15 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
             yield (*at, "parameters"), "parameters are a table: [candidates.parameters]"
         elif algorithm == MEAN:
             yield from _mean((*at, "parameters"), parameters, earlier)
+        explained = candidate.get("explained", {})
+        if not isinstance(explained, Mapping):
+            yield (*at, "explained"), "explained is a table: [candidates.explained]"
+        elif algorithm == MEAN and explained:
+            key = next(iter(explained))
+            yield (
+                (*at, "explained", key),
+                f"a {MEAN} has no other parameters for reasons: its members may",
+            )
         if isinstance(name, str):
             earlier.append(name)
 

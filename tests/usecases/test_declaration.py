@@ -126,6 +126,12 @@ MISTAKES = [
     ('of = ["lr", "trees"]', 'of = ["lr"]\nC = 1', "no parameter C, only of"),
     (
         'of = ["lr", "trees"]',
+        'of = ["lr"]\n[candidates.explained]\nof = ["trees"]',
+        "a MeanOfModels has no other parameters for reasons",
+    ),
+    ("C = 0.5", "C = 0.5\n[[candidates.explained]]", "explained is a table"),
+    (
+        'of = ["lr", "trees"]',
         'of = ["lr"]\nweights = "even"',
         "weights can be 'stacked'",
     ),
