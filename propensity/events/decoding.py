@@ -121,7 +121,12 @@ def _name(
     is_all = len(decoded.places) == len(messages)
     sources = messages if is_all else [messages[place] for place in decoded.places]
     attributes = [message.attributes for message in sources]
-    use_cases = [*map(catalogue.default.get, decoded.event_types)]
+    types = decoded.event_types
+    use_cases = (
+        [catalogue.default.get(types[0])] * len(types)
+        if len(decoded.kinds) == 1
+        else [*map(catalogue.default.get, types)]
+    )
     if any(attributes):
         use_cases = [
             own.get("use_case") or default

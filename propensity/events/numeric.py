@@ -156,7 +156,6 @@ def _publish(
         or not (parts or _are_closed(sent))
     ):
         return
-    ids = _encode_lines(event_ids).split(b"\n")[:-1]
     start, end = b',"event_id":', b',"event_type":%b}' % _encode(kind.type_name)
     middle = b',"use_case":%b,"user_id":' % _encode(use_cases[0])
     joined = b"".join
@@ -165,9 +164,12 @@ def _publish(
         first = kind.numeric.usual_form.start[:-1]
         published = [
             joined((first, one, b",", numbers, times, start, one, middle, one, end))
-            for one, numbers, times in zip(ids, parts.numbers, parts.ends, strict=True)
+            for one, numbers, times in zip(
+                parts.identities, parts.numbers, parts.ends, strict=True
+            )
         ]
     else:
+        ids = _encode_lines(event_ids).split(b"\n")[:-1]
         published = [
             joined((data[:-1], start, event_id, middle, event_id, end))
             for data, event_id in zip(sent, ids, strict=True)

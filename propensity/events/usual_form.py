@@ -28,12 +28,14 @@ class Parts(NamedTuple):
     What events consist of, in lists of equal length.
 
     Attributes:
+        identities: With their quotes.
         numbers: Behind the identity and its comma.
         ends: Behind the numbers, without the brace.
         instants: Of each field, the texts without the zone.
         between: What is written before, between and behind numbers and instants.
     """
 
+    identities: Sequence[bytes]
     numbers: Sequence[bytes]
     ends: Sequence[bytes]
     instants: Sequence[Sequence[bytes]]
@@ -56,7 +58,8 @@ class Parts(NamedTuple):
         for place, texts in enumerate((self.numbers, *self.instants)):
             pieces[2 * place + 1 :: step] = texts
             fixed += len(texts[0]) if place else 0
-        ends = accumulate([len(one) + fixed for one in self.numbers], initial=0)
+        widths = map(fixed.__add__, map(len, self.numbers))
+        ends = accumulate(widths, initial=0)
         return 0, (b"", offsets(ends, count), b"".join(pieces))
 
 
@@ -65,7 +68,7 @@ class UsualForm:
     How most producers write the bare events of a type.
 
     Attributes:
-        start: What an event begins with, up to its identity.
+        start: What an event begins with, up to its identity and with its quote.
     """
 
     def __init__(
@@ -137,14 +140,27 @@ class UsualForm:
             or b"\\" in joined
         ):
             return None
-        # Behind an identity are a quote and a comma.
-        start, end = len(self.start) + 2, -len(self._end) - 1
-        numbers = [
-            data[start + len(one) : end]
-            for one, data in zip(ids, payloads, strict=True)
-        ]
+        identities, numbers = self._middles([*map(len, ids)], payloads)
         texts = [one.tolist() for one in instants]
-        return Parts(numbers, ends, texts, self._between)
+        return Parts(identities, numbers, ends, texts, self._between)
+
+    def _middles(
+        self, widths: Sequence[int], payloads: Sequence[bytes]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return identities with their quotes, and what is behind their comma."""
+        start, end = len(self.start) - 1, -len(self._end) - 1
+        behind = {width: start + width + 2 for width in {*widths}}
+        if len(behind) == 1:
+            [stop] = behind.values()
+            cuts = slice(start, stop), slice(stop + 1, end)
+            identities, numbers = ([*map(itemgetter(one), payloads)] for one in cuts)
+            return identities, numbers
+        stops = [behind[width] for width in widths]
+        pairs = [*zip(payloads, stops, strict=True)]
+        return (
+            [data[start:stop] for data, stop in pairs],
+            [data[stop + 1 : end] for data, stop in pairs],
+        )
 
     def further(
         self, ids: Sequence[str], payloads: Sequence[bytes], latest: datetime
