@@ -13,6 +13,7 @@ Read in this order. All of it is pure: bytes and Arrow in, Arrow out.
 - ``usual_times``: times in the usual format, for a batch at once
 - ``record_batches``: rows as the bytes that are appended, from buffers
 - ``amounts``: a column of exact decimals from digits
+- ``usual_form``: bare events of numbers as most producers write them
 - ``numeric``: events that hold numbers alone, for a batch at once
 - ``enrichment``: accepted events as they are published
 - ``postcodes``: the socioeconomic index of a postcode

@@ -80,6 +80,7 @@ _REQUIRED = (
     "features", "baseline", "candidates",
 )  # fmt: skip
 _OPTIONAL = ("span", "budget", "parameters", "stream", "events", *VALUES)
+_CANDIDATE = ("name", "algorithm", "parameters", "explained")
 _STREAM = ("events", "scored", "truths", "amount", "currency")
 
 # Of a use case that states none.
@@ -300,13 +301,8 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
     earlier: list[str] = []
     for number, candidate in enumerate(candidates):
         at: Path = ("candidates", number)
-        known = {"name", "algorithm", "parameters", "explained"}
-        for key in sorted(candidate.keys() - known):
-            yield (
-                (*at, key),
-                f"{key} is unknown; a candidate has name, algorithm, parameters, and "
-                "explained: parameters where reasons are published",
-            )
+        for key in sorted(candidate.keys() - {*_CANDIDATE}):
+            yield (*at, key), f"{key} is unknown; known are {', '.join(_CANDIDATE)}"
         name, algorithm = candidate.get("name"), candidate.get("algorithm")
         if not isinstance(name, str) or not name or name in earlier:
             yield (*at, "name"), "candidates must be named, each differently"
@@ -317,20 +313,14 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
                 (*at, "algorithm"),
                 f"unknown algorithm {algorithm!r}; known are {', '.join(allowed)}",
             )
-        parameters = candidate.get("parameters", {})
-        if not isinstance(parameters, Mapping):
-            yield (*at, "parameters"), "parameters are a table: [candidates.parameters]"
-        elif algorithm == MEAN:
-            yield from _mean((*at, "parameters"), parameters, earlier)
-        explained = candidate.get("explained", {})
-        if not isinstance(explained, Mapping):
-            yield (*at, "explained"), "explained is a table: [candidates.explained]"
-        elif algorithm == MEAN and explained:
-            key = next(iter(explained))
-            yield (
-                (*at, "explained", key),
-                f"a {MEAN} has no other parameters for reasons: its members may",
-            )
+        own: dict[str, Any] = {}
+        for table in ("parameters", "explained"):
+            values = candidate.get(table, {})
+            if not isinstance(values, Mapping):
+                yield (*at, table), f"{table} are a table: [candidates.{table}]"
+            elif algorithm == MEAN and (values or table == "parameters"):
+                own |= values
+                yield from _mean((*at, table), own, earlier)
         if isinstance(name, str):
             earlier.append(name)
 
