@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import random
 import re
+import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -56,6 +57,8 @@ _ENDLESS = (
 )
 # Length of the reason of a refusal in the ledger.
 REASON_CHARACTERS = 200
+# A shorter text is no secret, and may stand in any word.
+SECRET_CHARACTERS = 6
 _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
 # A request without TLS stays on this machine, whatever proxy the environment names.
 _NO_PROXY: dict[str, Any] = {"http": None, "all": None}
@@ -77,6 +80,18 @@ class Stopped(Exception):
     """Ctrl-C while a request was to be sent."""
 
 
+class _Session(requests.Session):
+    """A session to which a redirection is an answer like others."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """
+        Return nothing: no redirection is followed.
+
+        To find out where one leads ``requests`` reads its body, however long that is.
+        """
+        return None
+
+
 class Poster:
     """Sends requests at a rate, from any thread."""
 
@@ -87,6 +102,7 @@ class Poster:
         rate: float,
         at_once: int = 1,
         tries: int = TRIES,
+        hidden: Sequence[str] = (),
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         """
@@ -94,9 +110,10 @@ class Poster:
             rate: Requests a second, 0 for no limit.
             at_once: Threads that send.
             tries: Of a request, the first one included.
+            hidden: Secrets that are left out where a receiver's words have them.
             sleep: Sleeps for seconds; by default Ctrl-C ends it.
         """
-        self._session = requests.Session()
+        self._session = _Session()
         # A connection for each thread stays open.
         adapter = HTTPAdapter(pool_maxsize=at_once)
         for scheme in ("http://", "https://"):
@@ -105,6 +122,7 @@ class Poster:
         self._bucket = TokenBucket(rate)
         self._turn = threading.Lock()
         self._tries = tries
+        self.hidden = [text for text in hidden if len(text) >= SECRET_CHARACTERS]
         self._sleep = partial(pause, stop=stop) if sleep is None else sleep
 
     def close(self) -> None:
@@ -131,7 +149,8 @@ class Poster:
 
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
-            AccessDenied: 3xx, 401, 403, 404, 405 or 410: nothing will be taken.
+            AccessDenied: 3xx, 401, 403, 404, 405 or 410, or a certificate that is not
+                trusted: nothing will be taken.
             Unavailable: No answer, or none but ``_UNANSWERED``; or the receiver asks
                 for a longer pause than a delivery waits.
             RequestError: The request cannot be written: an address or header is none.
@@ -173,17 +192,22 @@ class Poster:
                         f"{type(error).__name__} in its address or headers",
                         field="to",
                     ) from None
+                if flaw := _flaw_of_certificate(error):
+                    raise AccessDenied(
+                        f"{host} has a certificate that is not trusted: {flaw}. "
+                        "REQUESTS_CA_BUNDLE names a file of the authorities to trust"
+                    ) from None
                 problem = type(error).__name__
             else:
                 is_taken = 200 <= answer.status_code < 300
                 problem = f"status {answer.status_code}"
                 read = _json_of(content) if is_whole else None
                 if is_taken:
-                    is_empty = is_whole and not content.strip()
+                    is_empty = is_whole and not content.strip() and _has_end(answer)
                     if read is not None or is_empty or not is_json:
                         return read
                     problem += " and " + ("no JSON" if is_whole else _ENDLESS)
-                reason = f"{answer.status_code} {excerpt(content)}".strip()
+                reason = f"{answer.status_code} {excerpt(content, self.hidden)}".strip()
                 if answer.status_code in _DENIED:
                     raise AccessDenied(f"{host} answers {problem}: {reason}")
                 if not (is_taken or answer.status_code in _UNANSWERED):
@@ -198,11 +222,18 @@ class Poster:
         raise Unavailable(_NOTHING.format(host, self._tries, problem))
 
 
-def excerpt(words: bytes | str) -> str:
-    """Return the beginning of a receiver's own words, without e-mail addresses."""
-    if isinstance(words, bytes):
-        words = words[: 4 * REASON_CHARACTERS].decode(errors="replace")
-    line = " ".join(words[: 2 * REASON_CHARACTERS].split())
+def excerpt(words: bytes | str, hidden: Sequence[str] = ()) -> str:
+    """
+    Return the beginning of a receiver's own words, without e-mail addresses.
+
+    Args:
+        words: Of an answer.
+        hidden: Secrets, which some receivers repeat where they refuse them.
+    """
+    text = words.decode(errors="replace") if isinstance(words, bytes) else words
+    for secret in hidden:
+        text = text.replace(secret, "(a secret)")
+    line = " ".join(text[: 2 * REASON_CHARACTERS].split())
     return _EMAIL.sub("(an address)", line)[:REASON_CHARACTERS]
 
 
@@ -225,6 +256,10 @@ def _auth_of(url: str) -> Callable[[requests.PreparedRequest], Any]:
 
 def _read(answer: requests.Response) -> tuple[bytes, bool]:
     """Return an answer as far as it is read, and whether that is all of it."""
+    if answer.status_code in range(100, 200):
+        # The answer follows on this connection, which is closed if nothing is read.
+        # Otherwise the next request would take it for its own.
+        return b"", True
     ends_at, content = time.monotonic() + LONGEST_ANSWER_S, bytearray()
     while len(content) < LARGEST_ANSWER_BYTES and time.monotonic() < ends_at:
         part = answer.raw.read1(_READ_BYTES, decode_content=True)
@@ -232,6 +267,25 @@ def _read(answer: requests.Response) -> tuple[bytes, bool]:
             return bytes(content), True
         content += part
     return bytes(content), False
+
+
+def _has_end(answer: requests.Response) -> bool:
+    """
+    Tell whether an empty answer says that it ends; others may have been cut short.
+
+    A list of rejected users that never came would be taken for an empty one.
+    """
+    raw = answer.raw
+    return bool(raw.length_remaining == 0 or raw.chunked)
+
+
+def _flaw_of_certificate(error: BaseException | None) -> str:
+    """Return what is wrong with a receiver's certificate, empty for nothing."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message.rstrip(".")
+        error = error.__context__
+    return ""
 
 
 def _json_of(content: bytes) -> Any:

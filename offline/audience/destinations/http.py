@@ -173,7 +173,7 @@ class Http:
                     "in the request, so nobody knows who was rejected: see user under "
                     "[answer] in the destination's file"
                 )
-            rejected[str(user)] = excerpt(reason)
+            rejected[str(user)] = excerpt(reason, self._poster.hidden)
         return rejected
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from offline.audience.destinations import bucket, data_manager, ga4, google_ads, http
 from offline.audience.destinations.base import Destination
+from offline.audience.destinations.templates import values_of
 from offline.audience.posting import Poster
 from offline.promote import Deployment
 from offline.replay.sending import Stop
@@ -40,7 +42,8 @@ def opened(
     template = _read(Path(text))
 
     def poster(rate: float, at_once: int) -> Poster:
-        return Poster(stop, rate=rate, at_once=at_once)
+        hidden = values_of(template, os.environ)
+        return Poster(stop, rate=rate, at_once=at_once, hidden=hidden)
 
     def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -157,6 +158,12 @@ def with_variables(value: Any, variables: Mapping[str, str]) -> Any:
         return variables[match[1]]
 
     return _VARIABLE.sub(variable, value)
+
+
+def values_of(value: Any, variables: Mapping[str, str]) -> list[str]:
+    """Return the values of all ``${NAME}`` in a table, which may be secrets."""
+    names = set(_VARIABLE.findall(json.dumps(value, default=str)))
+    return [variables[name] for name in sorted(names) if name in variables]
 
 
 def without_variables(text: str) -> str:

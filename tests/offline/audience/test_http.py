@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -53,6 +54,7 @@ def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
             rate=rate,
             at_once=at_once,
             tries=tries,
+            hidden=VARIABLES.values(),
             sleep=Pauses() if pauses is None else pauses,
         )
 
@@ -302,17 +304,19 @@ class TestAnswer:
         with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
             destination(receiver).send(request_of())
 
-    @pytest.mark.parametrize("status", [200, 400])
+    @pytest.mark.parametrize("status", [200, 302, 400])
     def test_without_an_end_is_read_up_to_a_size(self, status, monkeypatch):
         """Packed it takes a thousandth of that on the way."""
         monkeypatch.setattr(posting, "LARGEST_ANSWER_BYTES", 2**20)
 
         packed = gzip.compress(bytes(2**25))
 
-        endless = Answering(status, {"Content-Encoding": "gzip"}, packed)
+        headers = {"Content-Encoding": "gzip", "Location": "/elsewhere"}
+        endless = Answering(status, headers, packed)
         tracemalloc.start()
         try:
-            with endless as receiver, pytest.raises((Unavailable, Refused)):
+            ended = (Unavailable, AccessDenied, Refused)
+            with endless as receiver, pytest.raises(ended):
                 destination(receiver, tries=1).send(request_of())
             _, most = tracemalloc.get_traced_memory()
         finally:
@@ -327,6 +331,27 @@ class TestAnswer:
             pytest.raises(Unavailable, match="an answer of over"),
         ):
             destination(receiver, tries=2).send(request_of())
+
+    def test_that_leads_nowhere_is_a_redirection_all_the_same(self):
+        """Its address is not looked at, and its words are told."""
+        moved = Answering(302, {"Location": "http://[::1"}, b"moved away")
+        with moved as receiver, pytest.raises(AccessDenied, match="302 moved away"):
+            destination(receiver).send(request_of())
+
+    def test_after_an_announcement_is_of_no_other_request(self):
+        """It comes on the connection of the announcement, which is used no more."""
+        connections = set()
+
+        class Announcing(Receiver):
+            def take(self, *_):
+                # Each connection has a thread.
+                connections.add(threading.current_thread())
+                return 102, {}, b""
+
+        with Announcing() as receiver, pytest.raises(Unavailable, match="status 102"):
+            destination(receiver, tries=3).send(request_of())
+
+        assert len(connections) == 3
 
     @pytest.mark.parametrize("status", [200, 401, 422])
     def test_names_no_email_address(self, status):
