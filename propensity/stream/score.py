@@ -281,8 +281,9 @@ class ScoreStream(Consumer):
         in_window = []
         for event, moment in events:
             event.features = features.get(event.user_id)
-            # From this moment on the use case does not score the user.
-            if event.features and moment < event.features["scored_until"]:
+            # From this moment on the use case does not score the user; null is never.
+            until = event.features["scored_until"] if event.features else None
+            if until is not None and moment < until:
                 in_window.append(event)
         return in_window
 

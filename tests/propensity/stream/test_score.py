@@ -91,6 +91,23 @@ async def test_of_users_while_nothing_serves_say_so(capsys):
     assert (counts["rows_in"], counts["no_champion"], counts["rows_out"]) == (3, 3, 0)
 
 
+def scoring(consumer: ScoreStream, batches: list[pa.RecordBatch]) -> None:
+    """Let a model serve that gives everybody the same, and keeps what it was given."""
+
+    def probabilities(batch: pa.RecordBatch) -> list[float]:
+        batches.append(batch)
+        return [0.5] * batch.num_rows
+
+    champion: Any = SimpleNamespace(
+        version=0,
+        is_anomaly=False,
+        is_warm=True,
+        scorer=SimpleNamespace(probabilities=probabilities),
+    )
+    state: Any = SimpleNamespace(champion=champion, shadow=None, epoch=1)
+    consumer._champions = SimpleNamespace(state=lambda _: state)  # type: ignore[assignment]
+
+
 async def test_takes_integers_that_are_no_floats():
     """Defect: Arrow refuses a whole number above 2**53 as a float, and with one user's
     the group failed at each delivery. 01-Predictions and score round it."""
@@ -104,18 +121,7 @@ async def test_takes_integers_that_are_no_floats():
     log = Log(failures=0)
     consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
 
-    def probabilities(batch: pa.RecordBatch) -> list[float]:
-        batches.append(batch)
-        return [0.5] * batch.num_rows
-
-    champion: Any = SimpleNamespace(
-        version=0,
-        is_anomaly=False,
-        is_warm=True,
-        scorer=SimpleNamespace(probabilities=probabilities),
-    )
-    state = SimpleNamespace(champion=champion, shadow=None, epoch=1)
-    consumer._champions = SimpleNamespace(state=lambda _: state)
+    scoring(consumer, batches)
 
     await consumer.consume(
         [Message(written(bet(user_id=user, event_id=user)), user) for user in users]
@@ -123,3 +129,24 @@ async def test_takes_integers_that_are_no_floats():
 
     assert log.rows == 2
     assert batches[0]["bet_count"].to_pylist() == [float(2**53), 3.0]
+
+
+async def test_passes_over_a_user_without_a_window(capsys):
+    """Such as one whose registration never came: the others of the group are scored."""
+    users = {"u1": None, "u2": NOW + DAY}
+    features = dict.fromkeys(usecases.load("first_day_churn").features)
+    rows = [
+        {"user_id": user, "scored_until": until, **features}
+        for user, until in users.items()
+    ]
+    run = SimpleNamespace(lookup=lambda *_: (rows, 0))
+    log = Log(failures=0)
+    consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
+    scoring(consumer, [])
+
+    await consumer.consume(
+        [Message(written(bet(user_id=user, event_id=user)), user) for user in users]
+    )
+
+    assert log.rows == 1
+    assert counted(consumer, capsys)["outside_window"] == 1
