@@ -94,6 +94,7 @@ def declared(name: str) -> Report:
         for parameter in use_case.parameters
         if not re.search(rf"@{parameter}\b", code) and parameter not in _READ_OTHERWISE
     ]
+    warnings += _untaken(use_case)
     return Report(
         name,
         sorted(set(problems)),
@@ -245,6 +246,16 @@ def _events(use_case: UseCase) -> Iterator[Problem]:
         Catalogue([use_case])
     except UseCaseError as error:
         yield sources.declared_at(use_case.name, ("stream",), error.message)
+
+
+def _untaken(use_case: UseCase) -> Iterator[Problem]:
+    """Yield types of events that it declares, and a statement that none would reach."""
+    for name in sorted(set(use_case.event_types) - set(use_case.events)):
+        message = f"events of {name} are refused: [stream] does not take them"
+        yield sources.declared_at(use_case.name, ("events", name), message)
+    if use_case.has_statement("stream_rows") and not use_case.events:
+        message = "nobody is scored by it: [stream] takes no events"
+        yield Problem("stream_rows.sql", 1, message)
 
 
 def _preprocessor(use_case: UseCase) -> list[Problem]:

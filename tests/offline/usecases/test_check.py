@@ -278,6 +278,20 @@ class TestCheck:
         assert problem.file == "model.py"
         assert "ColumnTransformer" in problem.message
 
+    def test_warns_of_events_that_the_stream_does_not_take(self, folder, edit):
+        """They would be refused, and nobody would be scored."""
+        (folder / "stream_rows.sql").write_text(SERVED.format(features="1 AS one"))
+        line = edit(
+            "usecase.toml", "[features]", '[events.deposit]\ngiven = "text"\n[features]'
+        )
+        report = check.declared(NAME)
+
+        assert report.problems == []
+        assert [(warning.file, warning.line) for warning in report.warnings] == [
+            ("usecase.toml", line - 2),
+            ("stream_rows.sql", 1),
+        ]
+
     def test_warns_of_a_parameter_that_nothing_reads(self, edit):
         """It may be a slip of the pen, and breaks nothing."""
         line = edit("usecase.toml", "[parameters]", "[parameters]\nwindow = 3")
