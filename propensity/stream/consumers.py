@@ -31,6 +31,7 @@ from propensity.edges.collector import spare_the_collector
 from propensity.edges.counts import Counts
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import PropensityError
 from propensity.events import messages, reading
 from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
@@ -52,8 +53,9 @@ GROUP_BYTES = 4 * 1024**2
 WAITING_MESSAGES = 5_000
 WAITING_BYTES = 64 * 1024**2
 
-# What became of a message: None if it was handled, else why it is a dead letter.
-Consumed = Refused | None
+# Why a message is a dead letter, or is to be delivered again; None if it was handled.
+Unhandled = Refused | PropensityError
+Consumed = Unhandled | None
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Consumer(ABC):
 
         Raises:
             RequestError, TooLarge: The request is not a push.
-            PropensityError: The group failed; Pub/Sub delivers the message again.
+            PropensityError: It failed; Pub/Sub delivers the message again.
         """
         body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
         message, size = messages.message(body), len(body)
@@ -148,6 +150,8 @@ class Consumer(ABC):
         refusal = await self._group.submit(message, size=size)
         if refusal is None:
             return self._stored
+        if isinstance(refusal, PropensityError):
+            raise refusal
         summary = {
             "outcome": "dead_letter",
             "reason": refusal.reason,
@@ -163,12 +167,13 @@ class Consumer(ABC):
         return [refused.get(place) for place in range(len(messages))]
 
     @abstractmethod
-    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Unhandled]:
         """
         Handle a group, and count it at the end: if it fails, it comes again.
 
         Returns:
-            Reasons of the dead letters among them, by place.
+            By place, reasons of the dead letters among them, and errors of those that
+            are to be delivered again.
 
         Raises:
             PropensityError: The whole group is to be delivered again.

@@ -40,7 +40,7 @@ from propensity.registry.inference_log import (
 )
 from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
-from propensity.stream.consumers import Consumer, Edges
+from propensity.stream.consumers import Consumer, Edges, Unhandled
 from propensity.usecases import UseCase
 from propensity.waiting.threads import in_thread
 
@@ -79,7 +79,8 @@ class ScoreStream(Consumer):
     The consumer ``scoreStream``.
 
     All events of a use case in a group are scored by one champion, and by its shadow
-    if there is one. Only the champion's scores are published.
+    if there is one. Only the champion's scores are published. A use case that cannot be
+    scored holds up no other one.
     """
 
     name = "scoreStream"
@@ -103,12 +104,12 @@ class ScoreStream(Consumer):
         # A version that does not load replaces nothing, so this is for the log alone.
         log("ERROR", error.message, function=self.name)
 
-    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Unhandled]:
         """Score a group, the events of each use case together."""
         suppressed = await suppressed_now(self.suppressed)
-        counts: Counter[str] = Counter()
+        counts: Counter[str] = Counter(rows_out=0, groups=1)
         refused: dict[int, Refused] = {}
-        by_use_case: dict[str, list[ScoredEvent]] = {}
+        by_use_case: dict[str, dict[int, ScoredEvent]] = {}
         for place, message in enumerate(messages):
             try:
                 event = self._read(message)
@@ -120,7 +121,7 @@ class ScoreStream(Consumer):
                 if suppressed and suppressed.covers(event.user_id, event.use_case):
                     counts["suppressed"] += 1
                 else:
-                    by_use_case.setdefault(event.use_case, []).append(event)
+                    by_use_case.setdefault(event.use_case, {})[place] = event
         if refused and suppressed:
             remaining = await asyncio.to_thread(
                 reading.unmentioned, refused, messages, suppressed
@@ -129,28 +130,41 @@ class ScoreStream(Consumer):
             refused = remaining
         if refused:
             await self.dead_letter(messages, refused)
-        scored = 0
+        failed: dict[int, PropensityError] = {}
         for name, events in by_use_case.items():
-            rows, unscored = await in_thread(
-                self.edges.threads, self._score, usecases.load(name), events
+            try:
+                use_case = usecases.load(name)
+                counts.update(await self._store(use_case, [*events.values()]))
+            except PropensityError as error:
+                failed |= dict.fromkeys(events, error)
+        if len(failed) < len(messages):
+            self.counts.add(
+                Counter(refusal.reason for refusal in refused.values()),
+                rows_in=len(messages) - len(failed),
+                **counts,
             )
-            counts.update(unscored)
-            if rows is None:
-                continue
-            await self.edges.appends.append(tables.INFERENCE_LOG, rows)
-            payloads, attributes = score_messages(rows)
-            await self.edges.bus.publish(
-                self.edges.settings.scores_topic, payloads, attributes
-            )
-            scored += len(payloads)
-        self.counts.add(
-            Counter(refusal.reason for refusal in refused.values()),
-            rows_in=len(messages),
-            rows_out=scored,
-            groups=1,
-            **counts,
+        return {**refused, **failed}
+
+    async def _store(
+        self, use_case: UseCase, events: Sequence[ScoredEvent]
+    ) -> Mapping[str, int]:
+        """
+        Score events of a use case, append the scores and publish them; return counts.
+
+        Raises:
+            PropensityError: Something failed; the events are to be delivered again.
+        """
+        rows, counts = await in_thread(
+            self.edges.threads, self._score, use_case, events
         )
-        return refused
+        if rows is None:
+            return counts
+        await self.edges.appends.append(tables.INFERENCE_LOG, rows)
+        payloads, attributes = score_messages(rows)
+        await self.edges.bus.publish(
+            self.edges.settings.scores_topic, payloads, attributes
+        )
+        return {**counts, "rows_out": len(payloads)}
 
     def _read(self, message: Message) -> ScoredEvent:
         """

@@ -5,15 +5,16 @@ Counts of score_stream, specified: a group counts once it is done, and never bef
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from propensity import usecases
-from propensity.errors import Unavailable
+from propensity.errors import SchemaError, Unavailable
 from propensity.events.messages import Message
 from propensity.settings import Settings
 from propensity.stream.consumers import Edges
@@ -69,9 +70,9 @@ async def test_of_a_group_that_comes_again_are_of_one_time(capsys):
     message = Message(written(enriched_card("t")), "1")
     consumer = stream_of(log)
     for _ in range(2):
-        with pytest.raises(Unavailable):
-            await consumer.consume([message])
-    await consumer.consume([message])
+        [failed] = (await consumer.consume([message])).values()
+        assert isinstance(failed, Unavailable)
+    assert await consumer.consume([message]) == {}
 
     counts = counted(consumer, capsys)
     assert log.rows == 1
@@ -150,3 +151,26 @@ async def test_passes_over_a_user_without_a_window(capsys):
 
     assert log.rows == 1
     assert counted(consumer, capsys)["outside_window"] == 1
+
+
+async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
+    """Its events alone come again: their query fails, and a card needs none."""
+
+    def lookup(*_: object) -> Any:
+        raise SchemaError("division by zero")
+
+    log = Log(failures=0)
+    run = SimpleNamespace(lookup=lookup)
+    consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
+    # A thread of one's own prints its error.
+    consumer.edges = replace(consumer.edges, threads=ThreadPoolExecutor(1))
+    scoring(consumer, [])
+
+    unhandled = await consumer.consume(
+        [Message(written(bet()), "1"), Message(written(enriched_card("t")), "2")]
+    )
+
+    counts = counted(consumer, capsys)
+    assert [*map(str, unhandled.values())] == ["division by zero"]
+    assert [*unhandled] == [0]
+    assert (counts["rows_in"], counts["rows_out"], log.rows) == (1, 1, 1)
