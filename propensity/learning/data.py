@@ -24,7 +24,7 @@ from propensity.learning.bootstrap import Difference, paired_differences
 from propensity.learning.cost import floats
 from propensity.learning.event_features import parsed
 from propensity.learning.metrics import Outcomes
-from propensity.learning.sufficient import check_enough, suffices
+from propensity.learning.sufficient import check_enough, no_users, suffices
 from propensity.settings import Settings
 from propensity.timeframe import Block, Split, Timeframe, rolling_blocks, temporal_split
 from propensity.usecases import UseCase
@@ -161,6 +161,8 @@ def of_users(
     """
     rows = in_order(rows)
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
+    if not as_ofs:
+        raise NotEnoughData(no_users(use_case, timeframe))
     held = _held(rows, as_ofs, minimum_conversions=settings.minimum_conversions)
     earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
     blocks = _sufficient(rolling_blocks(earlier, timeframe), rows, settings)
@@ -376,7 +378,7 @@ def _split_dates(as_ofs: tuple[date, ...], timeframe: Timeframe, *, held: int) -
     except ValueError as error:
         raise NotEnoughData(
             f"{error}; the data give snapshots on "
-            f"{', '.join(map(str, as_ofs)) or 'no day at all'}. Each needs a lookback "
+            f"{', '.join(map(str, as_ofs))}. Each needs a lookback "
             f"of {timeframe.lookback_days} days before it and {timeframe.horizon_days} "
             f"+ {timeframe.settle_days} days after it"
         ) from error

@@ -12,6 +12,7 @@ from propensity.errors import NotEnoughData
 if TYPE_CHECKING:
     from propensity.learning.data import Slice
     from propensity.settings import Settings
+    from propensity.timeframe import Timeframe
     from propensity.usecases import UseCase
 
 
@@ -73,6 +74,19 @@ def _one_class(name: str, part: Slice, use_case: UseCase, *, is_everybody: bool)
     return (
         f"the rows to {name} ({days}) lack one class, label {missing}, {of}: {counts}, "
         f"of {len(part)}. {advice}"
+    )
+
+
+def no_users(use_case: UseCase, timeframe: Timeframe) -> str:
+    """Say that no snapshot has a user, and the likely reason."""
+    advice = (
+        ", and is PROPENSITY_USER_COLUMN the column in which the source has users"
+        if "user_column" in use_case.parameters
+        else ""
+    )
+    return (
+        f"no snapshot has a user: within the {timeframe.lookback_days} days before each "
+        f"no event is anybody's. Do events still come{advice}?"
     )
 
 

@@ -93,8 +93,12 @@ class TestNotEnoughData:
         assert "60 days before" in message
 
     def test_says_that_there_is_no_row(self):
-        """An empty source is too little, not a crash."""
-        assert "no day at all" in self.refused(snapshots(3, 10).slice(0, 0))
+        """Nobody's events are too little, not a crash: perhaps of another column."""
+        of_export = {"user_column": "user_id"}
+        message = self.refused(snapshots(3, 10).slice(0, 0), of_export)
+
+        assert "no snapshot has a user" in message
+        assert "PROPENSITY_USER_COLUMN" in message
 
     @pytest.mark.parametrize(
         ("name", "least"), [("training_rows", 1_000), ("conversions", 90)]
