@@ -85,8 +85,9 @@ def no_users(use_case: UseCase, timeframe: Timeframe) -> str:
         else ""
     )
     return (
-        f"no snapshot has a user: within the {timeframe.lookback_days} days before each "
-        f"no event is anybody's. Do events still come{advice}?"
+        "no snapshot has a user: within the "
+        f"{timeframe.lookback_days} days before each no event is anybody's. Do events "
+        f"still come{advice}?"
     )
 
 
