@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import tracemalloc
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -331,27 +330,6 @@ class TestAnswer:
             pytest.raises(Unavailable, match="an answer of over"),
         ):
             destination(receiver, tries=2).send(request_of())
-
-    def test_that_leads_nowhere_is_a_redirection_all_the_same(self):
-        """Its address is not looked at, and its words are told."""
-        moved = Answering(302, {"Location": "http://[::1"}, b"moved away")
-        with moved as receiver, pytest.raises(AccessDenied, match="302 moved away"):
-            destination(receiver).send(request_of())
-
-    def test_after_an_announcement_is_of_no_other_request(self):
-        """It comes on the connection of the announcement, which is used no more."""
-        connections = set()
-
-        class Announcing(Receiver):
-            def take(self, *_):
-                # Each connection has a thread.
-                connections.add(threading.current_thread())
-                return 102, {}, b""
-
-        with Announcing() as receiver, pytest.raises(Unavailable, match="status 102"):
-            destination(receiver, tries=3).send(request_of())
-
-        assert len(connections) == 3
 
     @pytest.mark.parametrize("status", [200, 401, 422])
     def test_names_no_email_address(self, status):

@@ -1,5 +1,6 @@
 """
-Where the secrets and the users of a request go, specified on the HTTP destination.
+Where the secrets and the users of a request go, and what counts as its answer,
+specified on the HTTP destination.
 """
 
 from __future__ import annotations
@@ -98,6 +99,29 @@ def test_a_certificate_that_is_not_trusted_ends_it_and_says_why(
     url = receiver.url.replace("http:", "https:")
     with pytest.raises(AccessDenied, match="not trusted: self-signed certificate"):
         destination(receiver, url=url, tries=2).send(request_of(1))
+
+
+def test_a_redirection_that_leads_nowhere_is_one_all_the_same():
+    """Its address is not looked at, and its words are told."""
+    moved = Answering(302, {"Location": "http://[::1"}, b"moved away")
+    with moved as receiver, pytest.raises(AccessDenied, match="302 moved away"):
+        destination(receiver).send(request_of())
+
+
+def test_an_answer_after_an_announcement_is_of_no_other_request():
+    """It comes on the connection of the announcement, which is used no more."""
+    connections = set()
+
+    class Announcing(Receiver):
+        def take(self, *_):
+            # Each connection has a thread.
+            connections.add(threading.current_thread())
+            return 102, {}, b""
+
+    with Announcing() as receiver, pytest.raises(Unavailable, match="status 102"):
+        destination(receiver, tries=3).send(request_of())
+
+    assert len(connections) == 3
 
 
 class TestSecrets:
