@@ -168,6 +168,7 @@ class Cloud(BaseAdapter):
             rows, fields = _row(
                 quantiles=(values, "FLOAT"),
                 users=(str(self.users), "INTEGER"),
+                repeated=("0", "INTEGER"),
                 as_of=("2026-02-23", "DATE"),
                 log_odds_shift=(None, "FLOAT"),
             )

@@ -283,6 +283,13 @@ def in_order(rows: pa.Table) -> pa.Table:
     return rows.take(places)
 
 
+def repeated(rows: pa.Table) -> int:
+    """Return how many rows ``in_order`` are of the user and date of the one before."""
+    columns = [rows[name] for name in ("as_of", "user_id")]
+    same = [pc.equal(column[1:], column[:-1]) for column in columns]
+    return pc.sum(pc.and_(*same)).as_py() or 0
+
+
 def _slice(rows: pa.Table) -> Slice:
     return Slice(
         rows=rows,

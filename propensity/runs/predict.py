@@ -24,6 +24,7 @@ from propensity.errors import (
     ScoreShift,
 )
 from propensity.learning import metrics, season
+from propensity.pages.words import plural
 from propensity.registry import feature_sets
 from propensity.runs import reasons, value
 from propensity.statements import statement
@@ -221,8 +222,19 @@ def no_users(run: Run) -> str:
 
 
 def staged_quantiles(run: Run) -> Floats:
-    """Return the 101 percentiles of the run's staged probabilities."""
+    """
+    Return the 101 percentiles of the run's staged probabilities.
+
+    Raises:
+        SchemaError: A user has several.
+    """
     [row] = run.warehouse.rows(statement("staged_quantiles"), run.staging_key)
+    if repeated := row["repeated"]:
+        raise SchemaError(
+            f"features.sql gives {plural(repeated, 'row')} of users who have one "
+            "already, and is to give one row per user and as-of date: does it join "
+            "something that a user has several of? Nothing was published"
+        )
     return np.asarray(row["quantiles"], dtype=np.float64)
 
 

@@ -22,6 +22,7 @@ from propensity.graphs.checked import checked
 from propensity.graphs.parity import Exported
 from propensity.learning import data, fit, gate, modelcard, portable
 from propensity.learning import value as learned_value
+from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
@@ -124,7 +125,14 @@ def _user_rows(run: Run) -> pa.Table:
     run.log_fields["rows_in"] = len(rows)
     check_features(rows, use_case.features)
     # Sorted here, before there are copies: a later sort would hold the rows twice.
-    return value.with_amounts(run, data.in_order(rows), affordable)
+    rows = data.in_order(rows)
+    if repeated := data.repeated(rows):
+        raise SchemaError(
+            f"{plural(repeated, 'row')} to train on are of users who have one of that "
+            "date already: features.sql is to give one row per user and as-of date. "
+            "Does it join something that a user has several of?"
+        )
+    return value.with_amounts(run, rows, affordable)
 
 
 def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:

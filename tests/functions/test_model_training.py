@@ -21,6 +21,7 @@ from sklearn.compose import ColumnTransformer
 from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
 from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.learning.amounts import AMOUNT
 from propensity.statements import statement
 from tests import shop
@@ -377,6 +378,22 @@ class TestFailures:
             message = self.failed(serving, status=409, error="schema")
 
         assert "geo" in message
+
+    def test_of_several_rows_of_a_user(self, serving, monkeypatch):
+        """A user would count as often as a join finds something: 409."""
+        table = Warehouse.table
+
+        def joined(self, sql, parameters):
+            rows = table(self, sql, parameters)
+            is_training = sql == usecases.load("ga4_purchase").statement(
+                "training_rows"
+            )
+            return pa.concat_tables([rows, rows.slice(3, 2)]) if is_training else rows
+
+        monkeypatch.setattr(Warehouse, "table", joined)
+        message = self.failed(serving, status=409, error="schema")
+
+        assert "2 rows to train on are of users who have one" in message
 
     @pytest.mark.runs
     def test_of_a_preprocessor_for_other_features(self, serving):

@@ -311,6 +311,21 @@ class TestRefusals:
         assert "infinite" in refusal["message"]
         assert "user." not in refusal["message"]
 
+    def test_several_rows_of_a_user(self, published, monkeypatch):
+        """As of a join with something that a user has several of; nobody is named."""
+        features = user_days.features
+
+        def joined(run):
+            for batch in features(run):
+                yield batch
+                yield batch.slice(0, 1)
+
+        monkeypatch.setattr(user_days, "features", joined)
+        refusal = self.refused(published, status=409, error="schema", force=True)
+
+        assert "1 row of users who have one already" in refusal["message"]
+        assert "user." not in refusal["message"]
+
     @pytest.mark.runs
     def test_scores_that_jumped(self, published):
         """Beyond the bound nothing is published."""
