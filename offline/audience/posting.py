@@ -47,7 +47,13 @@ _READ_BYTES = 2**16
 # An announcement (1xx) says nothing of the users: the answer is still to come.
 _UNANSWERED = frozenset({*range(100, 200), 408, 425, 429, *range(500, 600)})
 # Nothing will be taken here; a redirection is not followed with users in it.
-_DENIED = frozenset({*range(300, 400), 401, 403, 404, 405, 410})
+_DENIED = frozenset(
+    {
+        *range(300, 400),
+        *(401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 417, 421, 426, 428, 431),
+        451,
+    }
+)
 _NOTHING = (
     "{} took nothing in {} tries, at last {}. What was answered is in the ledger; the "
     "same command goes on from there"
@@ -149,8 +155,8 @@ class Poster:
 
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
-            AccessDenied: 3xx, 401, 403, 404, 405 or 410, or a certificate that is not
-                trusted: nothing will be taken.
+            AccessDenied: 3xx, 401, 403 and others that are about no user, or a
+                certificate that is not trusted: nothing will be taken.
             Unavailable: No answer, or none but ``_UNANSWERED``; or the receiver asks
                 for a longer pause than a delivery waits.
             RequestError: The request cannot be written: an address or header is none.

@@ -108,6 +108,13 @@ def test_a_redirection_that_leads_nowhere_is_one_all_the_same():
         destination(receiver).send(request_of())
 
 
+@pytest.mark.parametrize("status", [402, 407, 415, 451])
+def test_an_answer_that_is_about_no_user_refuses_nobody(status):
+    """A bill that is not paid, a proxy, a type or a law that forbids it."""
+    with Answering(status, {}, b"no") as receiver, pytest.raises(AccessDenied):
+        destination(receiver).send(request_of())
+
+
 def test_an_answer_after_an_announcement_is_of_no_other_request():
     """It comes on the connection of the announcement, which is used no more."""
     connections = set()
