@@ -64,8 +64,7 @@ from propensity.stream.consumers import GROUP_MESSAGES
 HERE = Path(__file__).resolve().parent
 LEAST_OF_STOREY = 10.0
 LEAST_OF_BYTEWAX = 1.0
-# Microseconds of a processor in groups of 64, which are 400,000 events a second; no peer
-# knows such groups.
+# Microseconds of a processor in groups of 64: 400,000 events a second, and for cards.
 MOST_US_AN_EVENT = 2.5
 MOST_US_A_TRANSACTION = 4.0
 SMALL_GROUP = 64

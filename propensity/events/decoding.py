@@ -18,6 +18,7 @@ import numpy as np
 from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue, check_unread
 from propensity.events.messages import Message
 from propensity.events.rows import Decoded, Rules
+from propensity.events.usual_form import Parts, usual_parts
 from propensity.events.values import Refused
 from propensity.ids import MAXIMUM_ID_CHARACTERS, is_text
 
@@ -50,9 +51,10 @@ def decode(
     """
     decoded = Decoded()
     events, places = decoded.events, decoded.places
-    for first, run in _decode_runs(messages, catalogue, rules, refused, first=0):
+    for first, run, parts in _decode_runs(messages, catalogue, rules, refused, first=0):
         events += run
         places += range(first, first + len(run))
+        decoded.parts = parts if len(run) == len(messages) else None
     undecoded = len(refused)
     types = _read(decoded)
     kinds = decoded.kinds
@@ -228,10 +230,10 @@ def _decode_runs(
     refused: dict[int, Refused],
     *,
     first: int,
-) -> Iterator[tuple[int, list[Any]]]:
-    """Yield runs of valid events, each with the place of its first message."""
+) -> Iterator[tuple[int, list[Any], Parts | None]]:
+    """Yield runs of valid events, with the place of the first, and ``_decode_all``."""
     try:
-        yield first, _decode_all(messages, catalogue, rules)
+        yield first, *_decode_all(messages, catalogue, rules)
     except (Refused, msgspec.MsgspecError, ValueError, RecursionError) as error:
         if len(messages) == 1:
             data = messages[0].data
@@ -259,9 +261,9 @@ def _is_nested(joined: bytes, count: int) -> bool:
 
 def _decode_all(
     messages: Sequence[Message], catalogue: Catalogue, rules: Rules
-) -> list[Any]:
+) -> tuple[list[Any], Parts | None]:
     """
-    Return the events of messages.
+    Return the events of messages, and their parts if all are in the usual form.
 
     Raises:
         Refused, MsgspecError, ValueError, RecursionError: One of them is invalid.
@@ -274,6 +276,10 @@ def _decode_all(
     if longest > rules.maximum_bytes:
         raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
     events = catalogue.read_all(messages, payloads)
+    parts = usual_parts(events, payloads)
+    if parts is not None:
+        # There is no more to check: neither a control character nor a nested value.
+        return events, parts
     joined = b"".join(payloads)
     is_ascii = joined.isascii()
     # Short ASCII is valid in undeclared fields, too.
@@ -285,4 +291,4 @@ def _decode_all(
                 check_unread(data)
     if _may_hold_control(joined, is_ascii=is_ascii):
         _check_ids(events)
-    return events
+    return events, None

@@ -54,7 +54,9 @@ def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
             sent = [payloads[row] for row in rows]
             event_ids = [event_ids[row] for row in rows]
         form = kind.numeric.usual_form if kind.is_bare else None
-        parts = form.parts(event_ids, sent, latest) if form else None
+        parts = decoded.parts or (form and form.parts(event_ids, sent))
+        if parts is not None and not parts.are_within(latest):
+            parts = None
         if parts is not None and len(kinds) == 1:
             decoded.attributes, are_usual = parts.column(), True
         else:
@@ -159,21 +161,11 @@ def _publish(
     start, end = b',"event_id":', b',"event_type":%b}' % _encode(kind.type_name)
     middle = b',"use_case":%b,"user_id":' % _encode(use_cases[0])
     joined = b"".join
-    if parts:
-        # A slice of a whole event takes as long as all of these.
-        first = kind.numeric.usual_form.start[:-1]
-        published = [
-            joined((first, one, b",", numbers, times, start, one, middle, one, end))
-            for one, numbers, times in zip(
-                parts.identities, parts.numbers, parts.ends, strict=True
-            )
-        ]
-    else:
-        ids = _encode_lines(event_ids).split(b"\n")[:-1]
-        published = [
-            joined((data[:-1], start, event_id, middle, event_id, end))
-            for data, event_id in zip(sent, ids, strict=True)
-        ]
+    ids = _encode_lines(event_ids).split(b"\n")[:-1]
+    published = [
+        joined((data[:-1], start, event_id, middle, event_id, end))
+        for data, event_id in zip(sent, ids, strict=True)
+    ]
     if is_all:
         payloads[:] = published
         decoded.altered = []

@@ -35,6 +35,7 @@ from propensity.events.record_batches import (
 )
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
+from propensity.events.usual_form import Parts
 from propensity.events.usual_times import are_within, usual_times
 from propensity.events.values import (
     EARLIEST,
@@ -99,7 +100,7 @@ class Decoded:
 
     __slots__ = (
         *("added", "altered", "attributes", "event_ids", "event_types", "events"),
-        *("further", "kinds", "places", "sparse", "use_cases", "user_ids"),
+        *("further", "kinds", "parts", "places", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
@@ -118,6 +119,8 @@ class Decoded:
         # The further fields of events of numbers as JSON: a column, where that was all
         # at once, or by row.
         self.attributes: Column | None = None
+        # If all events are of one type and in its usual form.
+        self.parts: Parts | None = None
         self.further: dict[int, bytes] = {}
         # By row, the enrichment of the other events.
         self.added: dict[int, Mapping[str, Any]] = {}

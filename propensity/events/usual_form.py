@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
-from operator import itemgetter
-from typing import NamedTuple
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from propensity.events.record_batches import Column, offsets
 from propensity.events.usual_times import MICROSECONDS, TO_ZEROS, are_within
 
 _TIME = b"0000-00-00T00:00:00.000Z"
-_QUOTE, _SPACE = b'" '
+_QUOTE, _SPACE, _DELETE = b'" \x7f'
 
 
 class Parts(NamedTuple):
@@ -28,18 +29,20 @@ class Parts(NamedTuple):
     What events consist of, in lists of equal length.
 
     Attributes:
-        identities: With their quotes.
         numbers: Behind the identity and its comma.
-        ends: Behind the numbers, without the brace.
         instants: Of each field, the texts without the zone.
+        times: The same in microseconds since 1970.
         between: What is written before, between and behind numbers and instants.
     """
 
-    identities: Sequence[bytes]
     numbers: Sequence[bytes]
-    ends: Sequence[bytes]
     instants: Sequence[Sequence[bytes]]
+    times: Sequence[NDArray[np.int64]]
     between: Sequence[bytes]
+
+    def are_within(self, latest: datetime) -> bool:
+        """Say whether all instants make sense; a later one does not."""
+        return all(are_within(one, latest) for one in self.times)
 
     def further(self) -> list[bytes]:
         """Return the numbers and instants of each event as JSON."""
@@ -63,13 +66,23 @@ class Parts(NamedTuple):
         return 0, (b"", offsets(ends, count), b"".join(pieces))
 
 
-class UsualForm:
-    """
-    How most producers write the bare events of a type.
+def usual_parts(events: Sequence[Any], payloads: Sequence[bytes]) -> Parts | None:
+    """Return the parts of valid events that all are in the usual form of one type."""
+    kinds: set[Any] = {*map(type, events)}
+    if len(kinds) != 1:
+        return None
+    [kind] = kinds
+    form: UsualForm | None = kind.numeric and kind.numeric.usual_form
+    if form is None or not kind.is_exact:
+        return None
+    ids = [*map(attrgetter(kind.declared.identity), events)]
+    if {*map(type, ids)} != {str}:
+        return None
+    return form.parts(ids, payloads)
 
-    Attributes:
-        start: What an event begins with, up to its identity and with its quote.
-    """
+
+class UsualForm:
+    """How most producers write the bare events of a type."""
 
     def __init__(
         self, identity: str, numerals: Sequence[str], instants: Sequence[str]
@@ -81,10 +94,10 @@ class UsualForm:
             instants: Fields at the end, in this order, behind ``event_time``.
         """
         times = [b',"%b":"%b"' % (name.encode(), _TIME) for name in instants]
-        self.start = b'{"%b":"' % identity.encode()
+        self._start = b'{"%b":"' % identity.encode()
         self._end = b',"event_time":"%b"%b' % (_TIME, b"".join(times))
         # A slice that is made once takes half the time.
-        self._start_in = itemgetter(slice(len(self.start)))
+        self._start_in = itemgetter(slice(len(self._start)))
         self._end_in = itemgetter(slice(-len(self._end) - 1, -1))
         # Of names, and of the texts that are values.
         self._n_quotes = 2 * (len(numerals) + 2 * (2 + len(instants)))
@@ -103,64 +116,50 @@ class UsualForm:
         names[1:] = [zone + name for name in names[1:]]
         self._between = [b"{", *names, (zone if names else b"") + b"}"]
 
-    def parts(
-        self, ids: Sequence[str], payloads: Sequence[bytes], latest: datetime
-    ) -> Parts | None:
+    def parts(self, ids: Sequence[str], payloads: Sequence[bytes]) -> Parts | None:
         """
         Return the parts of events; None if one is written otherwise.
 
         Args:
             ids: The identities of valid events.
             payloads: What was sent of each.
-            latest: A later instant makes no sense.
         """
         count = len(payloads)
         # Without the brace: nothing else can be at the end of valid JSON.
-        ends = [*map(self._end_in, payloads)]
-        all_ends = b"".join(ends)
-        if not count or all_ends.translate(TO_ZEROS) != self._end * count:
+        ends = b"".join(map(self._end_in, payloads))
+        if not count or ends.translate(TO_ZEROS) != self._end * count:
             return None
-        view = np.frombuffer(all_ends, self._instants)
+        view = np.frombuffer(ends, self._instants)
         instants = [view[name] for name in view.dtype.names or ()]
         try:
-            moments = [one.astype(MICROSECONDS).view(np.int64) for one in instants]
+            times = [one.astype(MICROSECONDS).view(np.int64) for one in instants]
         except ValueError:  # the 30th of February
             return None
-        if not all(are_within(one, latest) for one in moments):
-            return None
-        # Valid JSON of ASCII without spaces and escapes, with as many quotes as the
-        # fields of the type have: it has each of them once, and no other.
+        # Valid JSON of printable ASCII without spaces and escapes, with as many quotes
+        # as the fields of the type have: it has each of them once, and no other.
         joined = b"".join(payloads)
         codes = np.frombuffer(joined, np.uint8)
         if (
-            b"".join(map(self._start_in, payloads)) != self.start * count
-            or not joined.isascii()
+            b"".join(map(self._start_in, payloads)) != self._start * count
+            or np.maximum.reduce(codes) >= _DELETE
             or np.minimum.reduce(codes) <= _SPACE
             or np.count_nonzero(codes == _QUOTE) != self._n_quotes * count
             or b"\\" in joined
         ):
             return None
-        identities, numbers = self._middles([*map(len, ids)], payloads)
         texts = [one.tolist() for one in instants]
-        return Parts(identities, numbers, ends, texts, self._between)
+        return Parts(self._numbers(ids, payloads), texts, times, self._between)
 
-    def _middles(
-        self, widths: Sequence[int], payloads: Sequence[bytes]
-    ) -> tuple[list[bytes], list[bytes]]:
-        """Return identities with their quotes, and what is behind their comma."""
-        start, end = len(self.start) - 1, -len(self._end) - 1
-        behind = {width: start + width + 2 for width in {*widths}}
-        if len(behind) == 1:
-            [stop] = behind.values()
-            cuts = slice(start, stop), slice(stop + 1, end)
-            identities, numbers = ([*map(itemgetter(one), payloads)] for one in cuts)
-            return identities, numbers
-        stops = [behind[width] for width in widths]
-        pairs = [*zip(payloads, stops, strict=True)]
-        return (
-            [data[start:stop] for data, stop in pairs],
-            [data[stop + 1 : end] for data, stop in pairs],
-        )
+    def _numbers(
+        self, ids: Sequence[str], payloads: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        """Return what is between identities, with quote and comma, and ends."""
+        start, end = len(self._start) + 2, -len(self._end) - 1
+        widths = [*map(len, ids)]
+        if widths.count(widths[0]) == len(widths):
+            return [*map(itemgetter(slice(start + widths[0], end)), payloads)]
+        pairs = zip(payloads, widths, strict=True)
+        return [data[start + width : end] for data, width in pairs]
 
     def further(
         self, ids: Sequence[str], payloads: Sequence[bytes], latest: datetime
@@ -168,12 +167,13 @@ class UsualForm:
         """
         Return the numbers and instants of events as JSON, by row; others are left out.
 
-        Whether an event is left out depends on itself alone; see ``parts``.
+        Whether an event is left out depends on itself alone; see ``parts``. A later
+        instant than ``latest`` makes no sense.
         """
         rows = [
             row
             for row, data in enumerate(payloads)
-            if data.startswith(self.start)
+            if data.startswith(self._start)
             and self._end_in(data).translate(TO_ZEROS) == self._end
         ]
         return dict(self._halves(rows, ids, payloads, latest))
@@ -186,10 +186,8 @@ class UsualForm:
         latest: datetime,
     ) -> Iterator[tuple[int, bytes]]:
         """Yield the texts of rows; what is written otherwise is found by halving."""
-        parts = self.parts(
-            [ids[row] for row in rows], [payloads[row] for row in rows], latest
-        )
-        if parts is not None:
+        parts = self.parts([ids[row] for row in rows], [payloads[row] for row in rows])
+        if parts is not None and parts.are_within(latest):
             yield from zip(rows, parts.further(), strict=True)
         elif (half := len(rows) // 2) > 0:
             yield from self._halves(rows[:half], ids, payloads, latest)
