@@ -77,7 +77,7 @@ def narrowed(trees: Sequence[Nodes]) -> list[Nodes]:
 
 def _lowered(threshold: Array) -> Array:
     """Return the greatest float32 that are at most the thresholds."""
-    with np.errstate(over="ignore"):  # infinity is above, too
+    with np.errstate(over="ignore"):  # beyond the last is infinity
         near = threshold.astype(np.float32)
-    below = np.nextafter(near, np.float32(-np.inf))
+        below = np.nextafter(near, np.float32(-np.inf))
     return np.where(near > threshold, below, near)

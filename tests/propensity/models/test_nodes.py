@@ -5,7 +5,7 @@ Trees as arrays of nodes, specified: what their narrow thresholds divide.
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from propensity.models.nodes import narrowed
@@ -27,6 +27,7 @@ class TestNarrowed:
         assert narrow.threshold.dtype == np.float32
         assert (np.float32(value) <= narrow.threshold[0]) == (value <= threshold)
 
+    @example(value=float(np.finfo(np.float32).min))
     @given(value=st.floats(width=32, allow_nan=False, allow_infinity=False))
     def test_divide_neighbours_of_a_value(self, value):
         """A threshold just below or above a value of float32 is not rounded to it."""
