@@ -53,13 +53,13 @@ def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
             rows = [row for row in rows if type(decoded.events[row]) is kind]
             sent = [payloads[row] for row in rows]
             event_ids = [event_ids[row] for row in rows]
-        form = kind.numeric.usual_form if kind.is_bare else None
-        parts = decoded.parts or (form and form.parts(event_ids, sent))
+        parts = decoded.parts
         if parts is not None and not parts.are_within(latest):
             parts = None
-        if parts is not None and len(kinds) == 1:
+        if parts is not None:
             decoded.attributes, are_usual = parts.column(), True
         else:
+            form = kind.numeric.usual_form if kind.is_bare else None
             usual = form.further(event_ids, sent, latest) if form else {}
             decoded.further.update((rows[at], text) for at, text in usual.items())
             others = [row for at, row in enumerate(rows) if at not in usual]
