@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-runs test-install test-long imports mutations check bench docs docs-serve clean
+.PHONY: help setup demo up down status doctor test test-runs test-install test-long imports check bench docs docs-serve clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -67,9 +67,6 @@ test-long: setup ## run the tests that take minutes: processes killed, deploys, 
 # Collected, a test is imported, and all that it tests.
 imports: setup ## import every module, and run no test
 	@$(BIN)/python -m pytest --collect-only -q tests >$(VENV)/imports || { cat $(VENV)/imports; exit 1; }
-
-mutations: setup ## break rules of the code one by one, and see a test go red for each
-	@$(BIN)/python -m tests.mutations --only "$${ONLY:-}"
 
 check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/ruff format --check .
