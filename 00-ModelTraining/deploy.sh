@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 choices=(
   --function=model_training
-  --memory=8Gi              # five million rows; docs/scale.md has the sum
+  --memory=8Gi              # five million rows
   --cpu=4                   # fits run side by side, or each on all of them
   --concurrency=1           # a training has its instance for itself
   --timeout=3600            # the most there is; beyond it: deploy/training_job.sh

@@ -9,8 +9,7 @@ own. In the place of Google Cloud answers an HTTP transport in the same process,
 read stream that hands out serialized Arrow batches of users as BigQuery does, and a
 write stream that reads what it gets, and a bucket that takes the features. The model is
 the slowest of ``ga4_purchase``'s candidates: the mean of all, of 37 features. What
-BigQuery computes itself (features, percentiles, the publication) takes no time here:
-``docs/scale.md`` has its bytes.
+BigQuery computes itself (features, percentiles, the publication) takes no time here.
 
 Seconds are from the first request to the answer, without the start of the process;
 those of a processor are what grows or not, whatever else the machine does. Memory is
@@ -74,7 +73,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = (10_000, 100_000, 1_000_000)
 TARGET_USERS = 10_000_000
 MOST_GROWTH = 1.1
-# A run waits for BigQuery, too: the statements of docs/scale.md, within their timeout.
+# A run waits for BigQuery, too: statements, within their timeout.
 SHARE_OF_TIME = 0.5
 TRAINING_ROWS = 20_000
 

@@ -14,7 +14,6 @@ The one command, ``propensity``: read the command line, call, and print the answ
 ``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``
 ``deployment``  a deployment as a whole: ``dashboard``, ``doctor``, ``stage``
-``cost``        ``cost``: what a deployment of a size costs a month
 
 Commands stand above local mode and the programs of ``offline/``, so that neither of
 these has to know the other. Modules here import click and no slow library: a command

@@ -19,7 +19,6 @@ import click
 from commands import (
     audience,
     champions,
-    cost,
     data,
     deployment,
     machine,
@@ -61,7 +60,6 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "A deployment": (
         deployment.dashboard,
         deployment.doctor,
-        cost.cost,
         deployment.stage,
     ),
 }

@@ -17,10 +17,6 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``audience``            a room: audiences, their control groups and deliveries
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment
-``cost``                a room: estimate the bill of a deployment
-``volumes``             bytes of every statement, by the size of a deployment:
-                        ``partitions`` has the rows, ``row_sizes`` their bytes
-``limits``              how often statements run, and which limits a size exceeds
 ``whole_files``         writes a file whole or not at all
 ``ready``               checks that a deployment can be set up; old types of tables
 """

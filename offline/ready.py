@@ -1,8 +1,8 @@
 """
 Whether a deployment can be set up: asked before anything is created.
 
-    python -m offline.ready              limits on bytes; what who deploys may do
-    python -m offline.ready --dry-run    limits on bytes; nobody is asked
+    python -m offline.ready              what who deploys may do
+    python -m offline.ready --dry-run    nobody is asked
     python -m offline.ready migrate      give tables that are there today's types
 
 deploy/setup.sh calls it.
@@ -29,7 +29,6 @@ from pathlib import Path
 from deploy import configuration
 from deploy.configuration import Deployment, DeploymentError
 from deploy.functions import FunctionsError
-from offline import limits
 from propensity import tables
 
 # Where gcloud itself finds the API, unless it is told otherwise.
@@ -163,7 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verb == "migrate":
             print(*migrate(d), sep="\n", end="")
         else:
-            print(*limits.too_low(d), sep="\n", flush=True)
             for line in () if options.dry_run else permitted(d):
                 print(line, flush=True)
     except (DeploymentError, FunctionsError, Lacking, NotRewritten) as error:

@@ -169,8 +169,8 @@ class Settings:
     lease_minutes: int = 5
     query_timeout_s: int = 600
     retry_deadline_s: int = 30
-    maximum_bytes_billed: int = 200 * GIB
-    lookup_maximum_bytes_billed: int = 1 * GIB
+    maximum_bytes_billed: int = 2048 * GIB
+    lookup_maximum_bytes_billed: int = 8 * GIB
     lookup_timeout_s: int = 10
     lookup_ttl_s: int = 300
     lookup_cache_users: int = 100_000

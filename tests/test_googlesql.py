@@ -16,10 +16,10 @@ from offline.usecases.googlesql import Refused, tables_of
 from propensity import tables, usecases
 from propensity.edges.columns import type_of_parameter
 from propensity.privacy import consent
+from propensity.settings import Settings
 from propensity.statements import statement
 from tests import shop
 from tests.googlesql import TABLES, columns, parameters_of, plain, rows
-from tests.offline.sizes import SETTINGS
 from tests.usecases.first_day_churn import players
 from tests.usecases.ga4_purchase import exports
 
@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[1]
 AS_OF = date(2026, 3, 3)
 LATER = date(2026, 5, 1)
+SETTINGS = Settings(project="p")
 # Others are parts, which statements include.
 _STATEMENT = re.compile(
     r"(--[^\n]*\n|\s)*(BEGIN|CREATE|DELETE|EXPORT|INSERT|MERGE|SELECT|UPDATE|WITH)\b"

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import DAY, Reading, Row, Window, read
 from offline.dashboard.reports import Reports, find
-from offline.dashboard.runs import size, usd
+from offline.dashboard.runs import size
 from offline.dashboard.site import PAGES, site
 from offline.dashboard.writing import check, way_up, write
 from propensity import usecases
@@ -62,7 +62,6 @@ class Written:
 
     def __str__(self) -> str:
         billed = self.bytes_billed
-        cost = f"{size(billed)}, {usd(billed)} at list price"
         gaps = [f"  {name}: {why}" for name, why in self.missing.items()]
         if self.is_dry:
             widest = max(map(len, self.statements))
@@ -72,7 +71,7 @@ class Written:
             ]
             return "\n".join(
                 [
-                    f"It would scan {cost}:",
+                    f"It would scan {size(billed)}:",
                     *lines,
                     *(["Could not be read:", *gaps] if gaps else []),
                     f"and write {', '.join(self.pages)} and a page for each use case: "
@@ -87,7 +86,7 @@ class Written:
         return "\n".join(
             [
                 f"{len(self.pages)} pages, {largest / 1000:,.0f} kB the largest"
-                f"{copied}; {len(self.statements)} statements billed {cost}.",
+                f"{copied}; {len(self.statements)} statements billed {size(billed)}.",
                 *(["Could not be read:", *gaps] if gaps else []),
                 f"Open {self.first}",
             ]

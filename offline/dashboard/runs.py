@@ -1,4 +1,4 @@
-"""The pages of runs with their cost, and of the statements that gave the figures."""
+"""The pages of runs with what they billed, and of the statements behind the figures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from offline.cost.prices import TIB, prices
 from offline.dashboard.cases import clipped
 from offline.dashboard.parts import Tile, anchored, fate, grid
 from offline.dashboard.reading import Reading, Readings, Row, Window, users_of
 from propensity.pages.words import DASH, compact, count, decimals, plural
-
-PRICE = "query_tib"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +49,13 @@ def content(readings: Readings, window: Window) -> dict[str, Any]:
             Tile(
                 name="Billed by these runs",
                 value=size(billed),
-                note=f"{usd(billed)} at list price, free share not counted",
+                note=plural(len(runs), "run"),
                 source="publications.bytes_billed",
             ),
             Tile(
                 name="Billed by this dashboard",
                 value=size(own),
-                note=f"{usd(own)} for {len(readings)} statements",
+                note=plural(len(readings), "statement"),
                 source="evaluations",
             ),
         ],
@@ -72,7 +69,6 @@ def content(readings: Readings, window: Window) -> dict[str, Any]:
                     count(run.rows),
                     DASH if run.seconds is None else f"{run.seconds:,.0f} s",
                     DASH if run.bytes_billed is None else size(run.bytes_billed),
-                    DASH if run.bytes_billed is None else usd(run.bytes_billed),
                 )
                 for run in runs
             ],
@@ -86,7 +82,6 @@ def content(readings: Readings, window: Window) -> dict[str, Any]:
                 "Rows",
                 "Took",
                 "Billed",
-                "List price",
             ),
             source="evaluations",
             texts=4,
@@ -103,11 +98,6 @@ def size(n: int) -> str:
         if n >= unit:
             return f"{decimals(1)(n / unit)} {name}"
     return f"{compact(n / 1024)} KiB" if n else "0 bytes"
-
-
-def usd(n: int) -> str:
-    """Write what so many bytes cost at the list price of on-demand queries."""
-    return f"{n / TIB * prices()[PRICE].usd:,.2f} USD"
 
 
 def _minute(value: datetime) -> str:

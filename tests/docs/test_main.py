@@ -38,7 +38,7 @@ class TestPages:
     def test_are_written_as_their_modules_make_them(self, tmp_path, monkeypatch):
         """Those that are named, and no other."""
         page = tmp_path / "tables.md"
-        known = {"tables": page, "cost": tmp_path / "cost.md"}
+        known = {"tables": page, "security": tmp_path / "security.md"}
         monkeypatch.setattr(program, "targets", lambda: known)
 
         assert program.main(["tables"]) == 0

@@ -82,13 +82,6 @@ class TestQuestions:
         assert len(answers) >= 20
         assert [answer for answer in answers if "](" not in answer] == []
 
-    def test_name_the_cost_that_the_page_of_cost_names(self):
-        """Of a small shop; it changes with the code."""
-        cost = text("docs/cost.md").partition("## A small shop")[2]
-        [usd, *_] = re.findall(r"\*\*([\d.]+ USD a month)\*\*", cost)
-
-        assert usd in text("docs/faq.md")
-
 
 class TestPictures:
     def test_are_small(self):

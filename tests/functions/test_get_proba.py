@@ -266,7 +266,7 @@ class TestQueries:
         ask(served, user_id="ana.1")
         [job] = lookups_sent(workplace)
 
-        assert job.maximum_bytes_billed == 1024**3
+        assert job.maximum_bytes_billed == 8 * 1024**3
         assert job.labels == {"application": "propensity"}
         assert [parameter.name for parameter in job.query_parameters] == [
             "use_case",

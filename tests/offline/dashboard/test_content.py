@@ -85,7 +85,7 @@ class TestRuns:
 
         assert (
             "2026-03-03 08:30 publication ga4_purchase 2026-03-03, version 3 2,000 "
-            "48 s 3.0 GiB 0.02 USD"
+            "48 s 3.0 GiB"
         ) in page
         assert "2 runs in this time, 4.0 GiB billed." in page
 
