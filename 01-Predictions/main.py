@@ -3,13 +3,13 @@
 
     features --> champion --> season --> staging --> history and current table --> index
 
-Request   POST {"use_case", "as_of", "force", "full"}, all optional
+Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (bucket)
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
-          export_user_days: sums of the export's days; ma_drift: what has changed;
-          ma_publications: what was promised, and what it cost; in the bucket:
-          features/, indexes/ for lookups, suppressed/, the list beside them
+          ma_drift: what has changed; ma_publications: what was promised, and what
+          it cost; in the bucket: features/, indexes/ for lookups, suppressed/, the list
+          beside them
 Answers   200 version, users, mean, drift; 400 events; 409 no champion, other features,
           scores that jumped (unless forced); 424 no table; 503 try again, or wait
 """
@@ -25,13 +25,12 @@ from propensity.runs import (
     publications,
     season,
     staging,
-    user_days,
 )
 from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
-@run("predictions", kind="predict", once=False, clock=SYSTEM, can_be_full=True)
+@run("predictions", kind="predict", once=False, clock=SYSTEM)
 def predictions(current: Run) -> Answer:
     """Score and publish; after a failure the last published predictions stay."""
     predict.check_scores_users(current)
@@ -39,7 +38,7 @@ def predictions(current: Run) -> Answer:
     days = export.wait_for_days(current)
     model = champion.as_of(current)
     shift = season.log_odds_shift(current, model.version)
-    features = user_days.features(current)
+    features = predict.features(current)
     staged = staging.stage(current, model, features, shift=shift)
     watched, score_shift = publications.publish(current, model, staged)
     index_users = index.publish(current)
@@ -52,5 +51,4 @@ def predictions(current: Run) -> Answer:
         "index_users": index_users,
         **watched.answer(),
         **days,
-        **user_days.answer(current),
     }

@@ -116,8 +116,6 @@ def measured(file: Path, users: int) -> dict[str, float]:
         bucket="benchmark",
         location="US",
         ga4_dataset=EXPORT,
-        # There are no events here whose days could be summed up.
-        incremental_features=False,
         # What an index takes is ``benchmarks.index``'s.
         lookup_source="bigquery",
     )

@@ -66,9 +66,6 @@ class Run(Closed, kw_only=True):
 
 class PredictionRun(Run, kw_only=True):
     use_case: UserUseCase | UnsetType = UNSET
-    full: Annotated[bool, Meta(description="Sum up all days of the export anew")] = (
-        False
-    )
 
 
 class RunAnswer(Closed, kw_only=True):
@@ -138,7 +135,6 @@ class Publication(ExportRunAnswer, kw_only=True):
     estimated_roc_auc: Share | None
     drift: Drift
     index_users: Count | None
-    export_days_read: int | UnsetType = UNSET
 
 
 class Compaction(RunAnswer, kw_only=True):

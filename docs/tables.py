@@ -166,13 +166,6 @@ WRITTEN = {
         "A run's rows take the place of those that an earlier run of the date wrote; "
         "between its two steps both are there, and the newest `written_at` counts.",
     ),
-    "export_user_days": (
-        "01-Predictions sums up the days of the export that are new or that Analytics "
-        "has written anew, and adds up the days of its lookback from here.",
-        "A day is replaced as a whole, by one statement; the row without a user says "
-        "which table its sums are from, and by what they were made.",
-        "It expires after a lookback and four weeks. Training reads the export itself.",
-    ),
     "ma_preprocessors": (
         "`propensity build-preprocessor` appends a row for each upload.",
         "00-ModelTraining takes the newest, and unpickles it only if its bytes have "

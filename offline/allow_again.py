@@ -1,9 +1,5 @@
 """
 Take users off the list of suppressed users, if they come back by their own choice.
-
-While they were on it runs of 01-Predictions removed what users had in the sums of the
-export's days. So the next run sums up all days anew: else it would know of them only
-what comes from now on.
 """
 
 from __future__ import annotations
@@ -14,7 +10,6 @@ from collections.abc import Sequence
 from offline.forget_report import Allowed, pieces
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import MissingTable
 from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, user_hash
 from propensity.settings import Settings
@@ -38,8 +33,5 @@ def allow_again(
             )
             for hashes in pieces([user_hash(key, user) for user in user_ids])
         )
-        # Behind the list, and at a repetition as well: no run removes them any more.
-        with contextlib.suppress(MissingTable):
-            warehouse.execute(statement("sum_days_again"), {"use_case": scope})
         published.publish(warehouse, artifacts)
     return Allowed(removed=removed)

@@ -158,7 +158,6 @@ class Settings:
     user_column: str = ""
     label_event: str = ""
     settle_days: int = 3
-    incremental_features: bool = True
     training_snapshots: int = 65
     maximum_training_rows: int = 500_000
     minimum_training_rows: int = 200
@@ -312,7 +311,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "user_column": _one_of("user_pseudo_id", "user_id"),
     "label_event": _event,
     "settle_days": _whole(0, 30),
-    "incremental_features": _flag,
     "training_snapshots": _whole(3, 520),
     "maximum_training_rows": _whole(1_000, 50_000_000),
     "minimum_training_rows": _whole(10, 10_000_000),

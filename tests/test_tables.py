@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import tables, usecases
+from propensity import tables
 from propensity.schema import Column, Table
 from propensity.tables import TABLES
 
@@ -144,19 +144,15 @@ class TestTables:
         ]
         assert not any(column.required for column in further)
 
-    def test_forget_what_is_staged_or_summed_up_alone(self):
-        """Staged rows of a run that died expire, and sums that no window needs any
-        more; what is published never does."""
+    def test_forget_what_is_staged_alone(self):
+        """Staged rows of a run that died expire; what is published never does."""
         expiring = {table.name for table in TABLES if table.expiration_days}
-        longest = usecases.load("ga4_purchase").lookback_days
 
         assert expiring == {
             "ma_predictions_staging",
             "ma_model_evaluation_staging",
             "ma_audience_lift_staging",
-            "export_user_days",
         }
-        assert tables.EXPORT_USER_DAYS.expiration_days >= longest + 2 + 28
         assert "partition_expiration_days" in tables.PREDICTIONS_STAGING.ddl()
         assert "partition_expiration_days" not in tables.PREDICTIONS_HISTORY.ddl()
 

@@ -130,7 +130,6 @@ class Stack:
             "PROPENSITY_CHAMPION_TTL_S": "1",
             # What is played here happened long ago.
             "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
-            "PROPENSITY_RETENTION_DAYS": "export_user_days=0",
             # The emulator has 256 messages under way, which all wait for that long.
             "PROPENSITY_ARCHIVE_LINGER_S": "0.2",
         }

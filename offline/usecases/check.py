@@ -27,7 +27,6 @@ from offline.usecases.sources import Line
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
-from propensity.runs.user_days import INCREMENTAL
 from propensity.runs.value import STATEMENT as AMOUNTS
 from propensity.settings import Settings
 from propensity.usecases import Problem, UseCase, declaration, export
@@ -46,7 +45,7 @@ _CONSTANT_DAY = re.compile(r"table_suffix.*'\d{6,8}'", re.IGNORECASE)
 _QUICK = {"n_estimators": 2, "max_iter": 2}
 
 # What a statement gives that is the same whenever it runs; the others are of now.
-_REPEATED = (*usecases.STATEMENTS, AMOUNTS, INCREMENTAL)
+_REPEATED = (*usecases.STATEMENTS, AMOUNTS)
 _OF_ITS_MOMENT = (
     *("CURRENT_DATE", "CURRENT_DATETIME", "CURRENT_TIME", "CURRENT_TIMESTAMP"),
     *("RAND", "GENERATE_UUID"),

@@ -11,7 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from offline.usecases import googlesql, sources
@@ -20,17 +20,15 @@ from propensity.edges.columns import type_of_parameter
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
 from propensity.runs.compact import VIEW as STREAM_FEATURES
-from propensity.runs.user_days import INCREMENTAL
 from propensity.runs.value import STATEMENT as AMOUNTS
 from propensity.schema import in_sql
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, Problem, UseCase, export
 
-DAY = timedelta(days=1)
 MAXIMUM_ROWS = 1_000
 
 # Statements that a use case may have beside those that it must have.
-OPTIONAL = (AMOUNTS, INCREMENTAL, "stream_rows")
+OPTIONAL = (AMOUNTS, "stream_rows")
 
 # Statements that include those of a use case, or are in the place of such.
 INCLUDING = (
@@ -89,11 +87,6 @@ def wanted(
     """Return what is wanted of each statement that a use case has, or that uses one."""
     window = use_case.window(settings, as_ofs)
     keys = {"as_of": "DATE", "user_id": "STRING"}
-    shards = {
-        "use_case": use_case.name,
-        "first_shard": min(as_ofs) - (use_case.lookback_days + 1) * DAY,
-        "last_shard": max(as_ofs),
-    }
     including = {
         **window,
         "use_case": use_case.name,
@@ -105,9 +98,6 @@ def wanted(
         "labels": Wanted(parameters=window, columns=keys),
         "first_day": Wanted(parameters=window, columns={"first_day": "DATE"}),
         AMOUNTS: Wanted(parameters=window, columns={**keys, "amount": "NUMERIC"}),
-        INCREMENTAL: Wanted(
-            parameters={**window, **shards}, columns=keys, has_features=True
-        ),
         "stream_rows": Wanted(
             parameters=use_case.serving(
                 settings, ["user.00"], first_event_day=min(as_ofs)

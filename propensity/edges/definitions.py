@@ -118,20 +118,6 @@ class Definitions(BigQuery):
         metadata = self._metadata(dataset, table)
         return int(metadata.num_rows or 0) if metadata else 0
 
-    def table_state(self, dataset: str, table: str) -> str | None:
-        """
-        Return a text that changes whenever the table's rows have changed.
-
-        It bills nothing. None if that cannot be told: there is no such table, or rows
-        are being streamed into it, which counts as a change only later.
-        """
-        metadata = self._metadata(dataset, table)
-        if metadata is None:
-            return None
-        if metadata.streaming_buffer is not None or metadata.modified is None:
-            return None
-        return f"{table} {metadata.modified.isoformat()} {metadata.num_rows}"
-
     def _metadata(self, dataset: str, table: str) -> bigquery.Table | None:
         with self._translated(dataset):
             try:

@@ -110,16 +110,13 @@ class Suppressed:
             return True
         return digest in self._narrow.get(use_case, ())
 
-    def without(
-        self, rows: Rows, use_case: str, *, left_out: set[str] | None = None
-    ) -> Rows:
+    def without(self, rows: Rows, use_case: str) -> Rows:
         """
         Return rows without those of users on the list.
 
         Args:
             rows: With a column ``user_id``; each id is hashed once.
             use_case: Of all rows.
-            left_out: Takes the ids of the users who are left out.
         """
         if not self._any:
             return rows
@@ -130,8 +127,6 @@ class Suppressed:
         covered_ids = [user for user in users if user and self.covers(user, use_case)]
         if not covered_ids:
             return rows
-        if left_out is not None:
-            left_out.update(covered_ids)
         value_set = pa.array(covered_ids, rows["user_id"].type)
         is_covered = pc.is_in(rows["user_id"], value_set=value_set)
         return rows.filter(pc.invert(is_covered))

@@ -7,7 +7,6 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``champion``: the version that serves, or served at an earlier date
 - ``train``: the steps of 00-ModelTraining
 - ``season``: the shift of log-odds that evaluated weeks call for
-- ``user_days``: the features of 01, from sums of the export's days that are kept
 - ``staging``, ``predict``: the steps of 01-Predictions
 - ``drift``: what has changed since earlier publications, and what outcomes say of it
 - ``reasons``: the columns that say why, where a deployment wants them

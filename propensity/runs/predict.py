@@ -25,8 +25,10 @@ from propensity.errors import (
 )
 from propensity.learning import metrics, season
 from propensity.pages.words import plural
+from propensity.privacy import suppression
 from propensity.registry import feature_sets
 from propensity.runs import reasons, value
+from propensity.runs.export import check_consent
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -99,6 +101,21 @@ def is_evaluated(run: Run) -> bool:
     return bool(row["evaluations"])
 
 
+def features(run: Run) -> Iterator[pa.RecordBatch]:
+    """
+    Yield the features of every user as of the run's date, suppressed users left out.
+
+    Raises:
+        SettingsError, SchemaError, MissingTable: As ``check_consent``.
+        QueryTooExpensive, Unavailable: As named.
+    """
+    check_consent(run)
+    listed = suppression.Followed(run.warehouse, clock=run.clock.monotonic)
+    window = run.use_case.window(run.settings, [run.as_of])
+    for batch in run.warehouse.batches(run.use_case.statement("features"), window):
+        yield listed.now().without(batch, run.use_case.name)
+
+
 def stage(
     run: Run,
     model: Serving,
@@ -114,7 +131,7 @@ def stage(
     computed again.
 
     Args:
-        features: Of every user, as ``user_days.features`` gives them.
+        features: Of every user, as ``features`` gives them.
         shift: The season's, to add to their log-odds; None for none.
 
     Raises:

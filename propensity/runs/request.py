@@ -31,7 +31,6 @@ class RunRequest:
     use_case: str
     as_of: date
     force: bool
-    full: bool = False
 
 
 def parse(
@@ -39,7 +38,6 @@ def parse(
     *,
     default_use_case: str,
     today: date,
-    can_be_full: bool = False,
 ) -> RunRequest:
     """
     Read the request of a scheduled function.
@@ -49,7 +47,6 @@ def parse(
             (YYYY-MM-DD, from 1971 on) and ``force``.
         default_use_case: Where the request names none.
         today: UTC; the default of ``as_of``, which may not be later.
-        can_be_full: Whether ``full`` is a field.
 
     Raises:
         MethodNotAllowed, TooLarge, RequestError: As named.
@@ -65,7 +62,7 @@ def parse(
         raise RequestError(f"the body is not JSON: {error}", field="body") from error
     if not isinstance(body, dict):
         raise RequestError("the body must be a JSON object", field="body")
-    known = ("use_case", "as_of", "force", *(["full"] if can_be_full else []))
+    known = ("use_case", "as_of", "force")
     unknown = sorted(str(key)[:64] for key in set(body) - set(known))
     if unknown:
         raise RequestError(
@@ -75,12 +72,11 @@ def parse(
     use_case = body.get("use_case", default_use_case)
     if not isinstance(use_case, str):
         raise RequestError("use_case must be a string", field="use_case")
-    flags = {name: body.get(name, False) for name in ("force", "full")}
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise RequestError(f"{name} must be true or false", field=name)
+    force = body.get("force", False)
+    if not isinstance(force, bool):
+        raise RequestError("force must be true or false", field="force")
     return RunRequest(
-        use_case=use_case, as_of=_as_of(body.get("as_of"), today), **flags
+        use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force
     )
 
 

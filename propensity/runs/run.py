@@ -67,7 +67,7 @@ class Run:
     If the export ends before the date of the request, the run ``is_cut_short`` and
     ``as_of`` is earlier than the request's. The run reads the export before the day
     ``data_until``; of the days before it, ``missing_days`` (local days, by the tables'
-    names) never came. With ``full`` no sums of an earlier run are used. ``log_fields``
+    names) never came. ``log_fields``
     go into the log line: rows in and out, model version.
     """
 
@@ -84,7 +84,6 @@ class Run:
     data_until: date | None = None
     is_cut_short: bool = False
     missing_days: Sequence[date] = ()
-    full: bool = False
     log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
     threads: DaemonThreads = THREADS
@@ -158,7 +157,6 @@ def run(
     once: bool,
     clock: Clock,
     scope: str | None = None,
-    can_be_full: bool = False,
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Turn the body of a run into an HTTP function.
@@ -172,7 +170,6 @@ def run(
         clock: The time for the run.
         scope: Folder of its lease, for a run about all use cases; None for the use
             case's.
-        can_be_full: Whether a request may have ``full``.
     """
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
@@ -183,9 +180,7 @@ def run(
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
             try:
-                current = _run_of(
-                    request, line, clock=clock, scope=scope, can_be_full=can_be_full
-                )
+                current = _run_of(request, line, clock=clock, scope=scope)
                 again = current.force or not once
                 answer = _under_lease(current, body, line, kind=kind, again=again)
                 line |= {"outcome": "ok", "status": 200}
@@ -215,7 +210,6 @@ def _run_of(
     *,
     clock: Clock,
     scope: str | None,
-    can_be_full: bool,
 ) -> Run:
     """Parse a request, and add to the log line what it asks for."""
     clients = edges()
@@ -224,7 +218,6 @@ def _run_of(
         request,
         default_use_case=clients.settings.use_case,
         today=now.date(),
-        can_be_full=can_be_full,
     )
     if parsed.use_case == clients.settings.use_case:
         usecases.require_default(clients.settings)
@@ -237,7 +230,6 @@ def _run_of(
         use_case=use_case,
         as_of=parsed.as_of,
         force=parsed.force,
-        full=parsed.full,
         began_at=now,
         warehouse=clients.warehouse.for_run(),
         clock=clock,

@@ -15,7 +15,7 @@ from propensity.errors import NotEnoughData, SchemaError
 from propensity.graphs import sql
 from propensity.privacy import suppression
 from propensity.registry import feature_removals
-from propensity.runs import predict, reasons, user_days
+from propensity.runs import predict, reasons
 from propensity.runs.export import check_consent
 from propensity.settings import BIGQUERY, FUNCTION
 from propensity.statements import statement
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from propensity.registry.loading import Serving
     from propensity.runs.predict import Staged
     from propensity.runs.run import Run
+
+# Ids in one statement; BigQuery's limit for all parameters is 10 MB.
+UNSTAGED_AT_ONCE = 10_000
 
 # BigQuery's names of types of columns that hold a kind of feature.
 _NUMBERS = frozenset(
@@ -95,8 +98,7 @@ def _without_forgotten(run: Run, staged: Staged) -> Staged:
     Take out users who were put on the list while the run had their rows in memory.
 
     ``propensity forget`` could not find those rows. Now they are where it looks: in the
-    staging table, in the sums and in the bucket. Sums and sketches of all users are
-    left as they are.
+    staging table and in the bucket. Sketches of all users are left as they are.
 
     Raises:
         NotEnoughData: No other user is left.
@@ -104,8 +106,6 @@ def _without_forgotten(run: Run, staged: Staged) -> Staged:
     forgotten = _unstage_suppressed(run)
     if not forgotten:
         return staged
-    if user_days.were_read(run):
-        user_days.forget(run, forgotten)
     if staged.features_in:
         artifacts = run.registry.artifacts
         feature_removals.remove_users(artifacts, staged.features_in, forgotten)
@@ -135,8 +135,8 @@ def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Stag
     """
     check_consent(run)
     name = _imported(run, model)
-    source, window = user_days.source(run)
-    rows = run.use_case.statement(source)
+    window = run.use_case.window(run.settings, [run.as_of])
+    rows = run.use_case.statement("features")
     flags = _flags(run, rows, window)
     shift = {
         "is_shifted": bool(log_odds_shift),
@@ -152,9 +152,7 @@ def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Stag
         ),
         {**window, **run.staging_key, **shift},
     )
-    suppressed = _unstage_suppressed(run)
-    if source == user_days.INCREMENTAL:
-        user_days.forget(run, suppressed)
+    _unstage_suppressed(run)
     [row] = run.warehouse.rows(statement("staged_scores"), run.staging_key)
     if not row["users"]:
         raise NotEnoughData(predict.no_users(run))
@@ -228,9 +226,8 @@ def _unstage_suppressed(run: Run) -> list[str]:
         return waiting
     for batch in run.warehouse.batches(statement("staged_users"), run.staging_key):
         waiting += suppressed.those_of(batch["user_id"].to_pylist(), run.use_case.name)
-    at_once = user_days.REMOVED_AT_ONCE
-    for start in range(0, len(waiting), at_once):
-        users = waiting[start : start + at_once]
+    for start in range(0, len(waiting), UNSTAGED_AT_ONCE):
+        users = waiting[start : start + UNSTAGED_AT_ONCE]
         run.warehouse.execute(
             statement("unstage_users"), {**run.staging_key, "user_ids": users}
         )

@@ -32,7 +32,7 @@ from propensity.tables.audiences import (
 )
 from propensity.tables.drift import DRIFT
 from propensity.tables.evaluation import EVALUATION, EVALUATION_STAGING
-from propensity.tables.export import EXPORT_USER_DAYS, GA_EVENTS
+from propensity.tables.export import GA_EVENTS
 from propensity.tables.figures import COST, VALUE
 from propensity.tables.inference import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.tables.predictions import (
@@ -65,7 +65,6 @@ __all__ = (
     "EVALUATION",
     "EVALUATION_STAGING",
     "EVENT",
-    "EXPORT_USER_DAYS",
     "GA_EVENTS",
     "INFERENCE_LOG",
     "MAXIMUM_RETENTION_DAYS",
@@ -107,7 +106,6 @@ TABLES = (
     AUDIENCE_LIFT,
     AUDIENCE_LIFT_STAGING,
     PREPROCESSORS,
-    EXPORT_USER_DAYS,
     STREAM_EVENTS,
     STREAM_FEATURES_DAILY,
     STREAM_USERS,

@@ -87,5 +87,4 @@ def parsed(target: str, body: bytes) -> RunRequest:
             flask.request,
             default_use_case="ga4_purchase",
             today=TODAY,
-            can_be_full=target == "predictions",
         )

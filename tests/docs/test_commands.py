@@ -115,7 +115,7 @@ class TestEndpoints:
         answered = text("01-Predictions/main.py").partition("return {")[2]
         names = re.findall(r'"(\w+)":', answered)
 
-        of_export = {"data_until", "export_days_read"}
+        of_export = {"data_until"}
         of_drift = {"estimated_roc_auc", "drift"}
         scores = Staged(
             users=1, mean_probability=0.5, quantiles=np.zeros(101), log_odds_shift=None

@@ -189,7 +189,7 @@ class TestFields:
 
         assert [*schema("Run")["properties"]] == known
 
-    @pytest.mark.parametrize("name", ["use_case", "as_of", "force", "full"])
+    @pytest.mark.parametrize("name", ["use_case", "as_of", "force"])
     @pytest.mark.parametrize(
         "value", [None, "", 0, 1.5, True, [], {}, "ga4_purchase", "2026-03-01"]
     )
@@ -204,7 +204,6 @@ class TestFields:
                     flask.request,
                     default_use_case="ga4_purchase",
                     today=date(2026, 3, 2),
-                    can_be_full=True,
                 )
             usecases.load(run.use_case)
 

@@ -248,8 +248,7 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
     topic = f"model-updates-{uuid.uuid4().hex[:8]}"
     with new_site(
         emulators,
-        # Days of long ago are summed up as those of last week are.
-        **SMALL | {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"},
+        **SMALL,
         PROPENSITY_GA4_DATASET=shop_dataset,
         PROPENSITY_SUPPRESSION_KEY=KEY,
         PROPENSITY_MODEL_UPDATES_TOPIC=topic,

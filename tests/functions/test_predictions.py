@@ -18,7 +18,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry import feature_sets
 from propensity.registry.versions import pickled
-from propensity.runs import predict, user_days
+from propensity.runs import predict
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.functions.predicted import add, state
@@ -151,34 +151,6 @@ class TestPublishing:
         assert publication.left_in_staging == []
 
 
-class TestUserDays:
-    @pytest.mark.long
-    def test_give_the_tables_of_the_export(self, champion_place):
-        """A run reads the new days of the export, or all of them if the request says
-        so, and publishes the same as without sums."""
-        kept = {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
-        place = champion_place.with_settings(**kept)
-        first = place.run("predictions", TRAINED, full=True)
-        next_ = place.run("predictions", LATER)
-        incremental = state(place)
-        off = place.with_settings(PROPENSITY_INCREMENTAL_FEATURES="false")
-        export = off.run("predictions", LATER)
-
-        # Events are on Wednesdays alone, of which nine are in 62 days.
-        assert first["export_days_read"] == 9
-        assert next_["export_days_read"] == 1
-        assert "export_days_read" not in export
-        assert state(place) == incremental
-
-    def test_are_asked_for_by_a_flag(self, published):
-        """What is no flag names the field; other functions have none."""
-        wrong = published.post("predictions", {"full": "yes"})
-        other = published.post("model_evaluation", {"full": True})
-
-        assert (wrong.status_code, wrong.json["field"]) == (400, "full")
-        assert (other.status_code, other.json["field"]) == (400, "full")
-
-
 class TestReruns:
     @pytest.mark.runs
     def test_take_the_champion_where_there_was_none(self, champion_place, log_lines):
@@ -295,7 +267,7 @@ class TestRefusals:
 
     def test_a_value_that_the_model_refuses(self, published, monkeypatch):
         """A division by zero in a statement: the feature is named, the user is not."""
-        features = user_days.features
+        features = predict.features
 
         def divided(run):
             for batch in features(run):
@@ -304,7 +276,7 @@ class TestRefusals:
                 values = pa.array([math.inf, *revenue[1:]])
                 yield batch.set_column(place, "revenue", values)
 
-        monkeypatch.setattr(user_days, "features", divided)
+        monkeypatch.setattr(predict, "features", divided)
         refusal = self.refused(published, status=409, error="schema", force=True)
 
         assert refusal["field"] == "revenue"
@@ -313,14 +285,14 @@ class TestRefusals:
 
     def test_several_rows_of_a_user(self, published, monkeypatch):
         """As of a join with something that a user has several of; nobody is named."""
-        features = user_days.features
+        features = predict.features
 
         def joined(run):
             for batch in features(run):
                 yield batch
                 yield batch.slice(0, 1)
 
-        monkeypatch.setattr(user_days, "features", joined)
+        monkeypatch.setattr(predict, "features", joined)
         refusal = self.refused(published, status=409, error="schema", force=True)
 
         assert "1 row of users who have one already" in refusal["message"]

@@ -34,8 +34,6 @@ pytestmark = pytest.mark.runs
 
 USE_CASE = usecases.load("ga4_purchase")
 IN_BIGQUERY = {"PROPENSITY_SCORE_WITH": "bigquery"}
-# Days of so long ago have sums only where these never expire.
-OF_SUMS = {**IN_BIGQUERY, "PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
 PAGE = ROOT / "docs" / "bigquery.md"
 
 
@@ -117,31 +115,14 @@ class TestScores:
     @pytest.mark.long
     def test_without_suppressed_users(self, both, champion_place):
         """BigQuery cannot know them: they are taken out before the publication."""
-        place = champion_place.with_settings(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY)
+        place = champion_place.with_settings(
+            **IN_BIGQUERY, PROPENSITY_SUPPRESSION_KEY=KEY
+        )
         suppress(place, "user.003")
         answer = place.run("predictions", TRAINED)
 
-        kept = place.rows("SELECT DISTINCT user_id FROM export_user_days")
-
         assert answer["users"] == 159
         assert "user.003" not in scores(place)
-        assert len(kept) > 150
-        assert "user.003" not in {row["user_id"] for row in kept}
-
-    @pytest.mark.long
-    def test_are_of_sums_of_days(self, both, champion_place):
-        """The statement reads the sums that are kept, and days that have changed: a
-        user without sums is not scored, until a full run sums up every day."""
-        place = champion_place.with_settings(**OF_SUMS)
-        first = place.run("predictions", TRAINED)
-        place.warehouse.execute("DELETE FROM export_user_days WHERE user_id='user.004'")
-        second = place.run("predictions", TRAINED)
-        full = place.run("predictions", TRAINED, full=True)
-
-        assert first["export_days_read"] == full["export_days_read"] > 0
-        assert second["export_days_read"] < first["export_days_read"]
-        assert [answer["users"] for answer in (first, second, full)] == [160, 159, 160]
-        assert scores(place) == both[2]
 
     def test_keep_no_features(self, both):
         """They never leave BigQuery: rows have no place in a kept set."""

@@ -4,8 +4,450 @@
 --   STRING, the shards that can hold events of the windows (a constant prunes them).
 -- Source: view ga_events.
 -- Many as-of dates scan the export once, and give each the rows that it would have alone.
+-- Windows begin and end at midnight UTC, so they are unions of UTC days, and an as-of
+-- date adds up its days. It reads the tables of its own window alone, as if it were the
+-- only date: an event that lies in the table of a later day was not there on it.
 WITH
-  user_days AS (
--- include: export_user_days.sql
+  -- An event that a table has twice is equal in every field and falls out here. An amount beyond a
+  -- trillion is a mistake of the shop's page, and sums must stay within NUMERIC. Amounts
+  -- add up in US dollars, which the export gives beside the currency of the event; where
+  -- it gives none, as for a shop that sends no currency, they are taken as they are.
+  events AS (
+    SELECT DISTINCT
+      table_suffix,
+      IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
+      EXTRACT(DATE FROM event_time) AS day,
+      event_timestamp,
+      event_name,
+      -- Sessions are numbered by browser, which is the user or one of several.
+      IF(
+        @user_column = 'user_id',
+        CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(ga_session_id AS STRING)),
+        CAST(ga_session_id AS STRING)
+      ) AS session_key,
+      IF(ga_session_number BETWEEN 1 AND 1000000, ga_session_number, NULL)
+        AS session_number,
+      user_first_touch_timestamp,
+      IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
+      CASE event_name
+        WHEN 'refund' THEN COALESCE(refund_value, purchase_revenue, event_value)
+        WHEN 'purchase' THEN COALESCE(purchase_revenue, event_value)
+      END AS charged,
+      CASE event_name
+        WHEN 'refund'
+          THEN COALESCE(refund_value_in_usd, purchase_revenue_in_usd, event_value_in_usd)
+        WHEN 'purchase' THEN COALESCE(purchase_revenue_in_usd, event_value_in_usd)
+      END AS charged_in_usd,
+      -- Shops that send no transaction id still have their purchases told apart by time.
+      IFNULL(transaction_id, CAST(event_timestamp AS STRING)) AS transaction_id,
+      n_items,
+      n_distinct_items,
+      source,
+      medium,
+      device_category,
+      operating_system,
+      country,
+      params_digest
+    FROM
+      ga_events
+    WHERE
+      table_suffix BETWEEN @first_suffix AND @last_suffix
+      AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+      -- Without a time it is of no day.
+      AND event_time IS NOT NULL
   ),
--- include: features_of_days.sql
+  amounts AS (
+    SELECT
+      *,
+      IF(event_name = 'refund', ABS(charged), charged) AS same_charge,
+      CASE
+        WHEN ABS(charged) > NUMERIC '1e12' OR ABS(charged_in_usd) > NUMERIC '1e12'
+          THEN NULL
+        WHEN event_name = 'refund' THEN ABS(COALESCE(charged_in_usd, charged))
+        ELSE COALESCE(charged_in_usd, charged)
+      END AS amount
+    FROM
+      events
+    WHERE
+      event_name IN ('purchase', 'refund')
+  ),
+  table_charges AS (
+    SELECT
+      table_suffix,
+      user_id,
+      day,
+      event_name,
+      transaction_id,
+      same_charge,
+      n_items,
+      n_distinct_items,
+      ARRAY_AGG(amount ORDER BY event_timestamp, amount LIMIT 1)[OFFSET(0)] AS amount,
+      MIN(event_timestamp) AS first_event
+    FROM
+      amounts
+    GROUP BY
+      table_suffix,
+      user_id,
+      day,
+      event_name,
+      transaction_id,
+      same_charge,
+      n_items,
+      n_distinct_items
+  ),
+  charged_days AS (
+    SELECT
+      table_suffix,
+      user_id,
+      day,
+      ARRAY_AGG(
+        STRUCT(
+          event_name AS event_name,
+          transaction_id AS transaction_id,
+          same_charge AS same_charge,
+          n_items AS n_items,
+          n_distinct_items AS n_distinct_items,
+          amount AS amount,
+          first_event AS first_event
+        )
+      ) AS charges
+    FROM
+      table_charges
+    GROUP BY
+      table_suffix,
+      user_id,
+      day
+  ),
+  event_days AS (
+    SELECT
+      table_suffix,
+      user_id,
+      day,
+      MAX(event_timestamp) AS last_event,
+      MIN(event_timestamp) AS first_event,
+      MIN(user_first_touch_timestamp) AS first_touch,
+      COUNT(*) AS n_events,
+      MAX(session_number) AS session_number,
+      SUM(engagement_ms) AS engagement_ms,
+      COUNTIF(event_name = 'page_view') AS n_page_views,
+      COUNTIF(event_name = 'view_item') AS n_view_items,
+      COUNTIF(event_name = 'add_to_cart') AS n_add_to_carts,
+      COUNTIF(event_name = 'begin_checkout') AS n_begin_checkouts,
+      ARRAY_AGG(DISTINCT session_key IGNORE NULLS) AS sessions,
+      -- Of events at the same microsecond the same one, whenever it is summed up.
+      ARRAY_AGG(
+        STRUCT(
+          source AS source,
+          medium AS medium,
+          device_category AS device_category,
+          operating_system AS operating_system,
+          country AS country
+        )
+        ORDER BY
+          event_timestamp DESC,
+          source DESC,
+          medium DESC,
+          device_category DESC,
+          operating_system DESC,
+          country DESC
+        LIMIT 1
+      )[OFFSET(0)] AS visit
+    FROM
+      events
+    GROUP BY
+      table_suffix,
+      user_id,
+      day
+  ),
+  user_days AS (
+    SELECT
+      e.table_suffix,
+      e.user_id,
+      e.day,
+      e.last_event,
+      e.first_event,
+      e.first_touch,
+      e.n_events,
+      e.session_number,
+      e.engagement_ms,
+      e.n_page_views,
+      e.n_view_items,
+      e.n_add_to_carts,
+      e.n_begin_checkouts,
+      e.sessions,
+      e.visit,
+      c.charges
+    FROM
+      event_days AS e
+    LEFT JOIN
+      charged_days AS c
+      ON c.table_suffix = e.table_suffix AND c.user_id = e.user_id AND c.day = e.day
+  ),
+  snapshots AS (
+    SELECT
+      as_of,
+      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS first_day,
+      FORMAT_DATE('%Y%m%d', DATE_SUB(as_of, INTERVAL @lookback_days + 1 DAY))
+        AS oldest_suffix,
+      FORMAT_DATE('%Y%m%d', as_of) AS newest_suffix,
+      UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
+    FROM
+      UNNEST(@as_ofs) AS as_of
+  ),
+  -- A UTC day may lie in the tables of two local days.
+  days AS (
+    SELECT
+      s.as_of,
+      ANY_VALUE(s.as_of_us) AS as_of_us,
+      user_id,
+      day,
+      MAX(last_event) AS last_event,
+      MIN(first_event) AS first_event,
+      MIN(first_touch) AS first_touch,
+      SUM(n_events) AS n_events,
+      MAX(session_number) AS session_number,
+      SUM(engagement_ms) AS engagement_ms,
+      SUM(n_page_views) AS n_page_views,
+      SUM(n_view_items) AS n_view_items,
+      SUM(n_add_to_carts) AS n_add_to_carts,
+      SUM(n_begin_checkouts) AS n_begin_checkouts,
+      ARRAY_AGG(
+        visit
+        ORDER BY
+          last_event DESC,
+          visit.source DESC,
+          visit.medium DESC,
+          visit.device_category DESC,
+          visit.operating_system DESC,
+          visit.country DESC
+        LIMIT 1
+      )[OFFSET(0)] AS visit
+    FROM
+      snapshots AS s
+    INNER JOIN
+      user_days AS d
+      ON
+        d.day >= s.first_day
+        AND d.day < s.as_of
+        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
+    GROUP BY
+      s.as_of,
+      user_id,
+      day
+  ),
+  charges AS (
+    SELECT
+      d.table_suffix,
+      d.user_id,
+      d.day,
+      c.event_name,
+      c.transaction_id,
+      c.same_charge,
+      c.n_items,
+      c.n_distinct_items,
+      c.amount,
+      c.first_event
+    FROM
+      user_days AS d
+    CROSS JOIN
+      UNNEST(d.charges) AS c
+  ),
+  -- A reload of the thank-you page sends the same purchase again, at another time and,
+  -- where a tab was left open, on another day, at another rate of the dollar: the first
+  -- in the window counts.
+  transactions AS (
+    SELECT
+      s.as_of,
+      c.user_id,
+      c.event_name,
+      c.transaction_id,
+      ARRAY_AGG(c.amount ORDER BY c.first_event, c.amount LIMIT 1)[OFFSET(0)] AS amount,
+      c.n_items,
+      c.n_distinct_items,
+      MIN(c.day) AS day,
+      MIN(c.first_event) AS first_event
+    FROM
+      snapshots AS s
+    INNER JOIN
+      charges AS c
+      ON
+        c.day >= s.first_day
+        AND c.day < s.as_of
+        AND c.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
+    GROUP BY
+      s.as_of,
+      c.user_id,
+      c.event_name,
+      c.transaction_id,
+      c.same_charge,
+      c.n_items,
+      c.n_distinct_items
+  ),
+  transaction_days AS (
+    SELECT
+      as_of,
+      user_id,
+      day,
+      MAX(IF(event_name = 'purchase', first_event, NULL)) AS last_purchase,
+      COUNT(DISTINCT IF(event_name = 'purchase', transaction_id, NULL)) AS n_purchases,
+      COUNT(DISTINCT IF(event_name = 'refund', transaction_id, NULL)) AS n_refunds,
+      -- Null where no amount is known: a day of refunds alone would make it 0.
+      SUM(IF(event_name = 'purchase', amount, NULL)) AS revenue,
+      SUM(IF(event_name = 'refund', amount, 0)) AS refund_value,
+      SUM(IF(event_name = 'purchase', n_items, 0)) AS n_items,
+      SUM(IF(event_name = 'purchase', n_distinct_items, 0)) AS n_distinct_items
+    FROM
+      transactions
+    GROUP BY
+      as_of,
+      user_id,
+      day
+  ),
+  session_days AS (
+    SELECT DISTINCT
+      d.table_suffix,
+      d.user_id,
+      d.day,
+      session_key
+    FROM
+      user_days AS d
+    CROSS JOIN
+      UNNEST(d.sessions) AS session_key
+  ),
+  user_sessions AS (
+    SELECT
+      s.as_of,
+      d.user_id,
+      COUNT(DISTINCT d.session_key) AS sessions,
+      COUNT(
+        DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.session_key, NULL)
+      ) AS sessions_7d
+    FROM
+      snapshots AS s
+    INNER JOIN
+      session_days AS d
+      ON
+        d.day >= s.first_day
+        AND d.day < s.as_of
+        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
+    GROUP BY
+      s.as_of,
+      d.user_id
+  ),
+  user_totals AS (
+    SELECT
+      d.as_of,
+      ANY_VALUE(d.as_of_us) AS as_of_us,
+      d.user_id,
+      MAX(d.last_event) AS last_event,
+      MIN(d.first_event) AS first_event,
+      MIN(d.first_touch) AS first_touch,
+      COUNT(*) AS active_days,
+      COUNTIF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY)) AS active_days_7d,
+      SUM(d.n_events) AS events,
+      SUM(IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
+      MAX(d.session_number) AS sessions_ever,
+      SUM(d.engagement_ms) AS engagement_ms,
+      SUM(d.n_page_views) AS page_views,
+      SUM(d.n_view_items) AS view_items,
+      SUM(d.n_add_to_carts) AS add_to_carts,
+      SUM(d.n_begin_checkouts) AS begin_checkouts,
+      SUM(
+        IF(
+          d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY),
+          d.n_view_items + d.n_add_to_carts + d.n_begin_checkouts,
+          0
+        )
+      ) AS funnel_events_7d,
+      MAX(t.last_purchase) AS last_purchase,
+      COUNTIF(t.n_purchases > 0) AS purchase_days,
+      SUM(IFNULL(t.n_purchases, 0)) AS purchases,
+      SUM(
+        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), IFNULL(t.n_purchases, 0), 0)
+      ) AS purchases_7d,
+      SUM(
+        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 28 DAY), IFNULL(t.n_purchases, 0), 0)
+      ) AS purchases_28d,
+      SUM(IFNULL(t.n_refunds, 0)) AS refunds,
+      SUM(t.revenue) AS revenue,
+      SUM(
+        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), t.revenue, NUMERIC '0')
+      ) AS revenue_7d,
+      MAX(t.revenue) AS largest_day_revenue,
+      SUM(t.refund_value) AS refund_value,
+      SUM(t.n_items) AS items,
+      SUM(t.n_distinct_items) AS distinct_items,
+      ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)] AS visit
+    FROM
+      days AS d
+    LEFT JOIN
+      transaction_days AS t
+      ON t.as_of = d.as_of AND t.user_id = d.user_id AND t.day = d.day
+    GROUP BY
+      d.as_of,
+      d.user_id
+  ),
+  users AS (
+    SELECT
+      *,
+      -- A first touch after the first event, or before 1970, is a broken clock.
+      (
+        as_of_us
+        - GREATEST(LEAST(IFNULL(first_touch, first_event), first_event), 0)
+      ) / 86400e6 AS days_known
+    FROM
+      user_totals
+  )
+-- Days since the first visit end at one and a half lookbacks: beyond, they would grow
+-- with the age of the property, and a model would take that drift for loyalty. GA4
+-- numbers the sessions of a browser: the highest number counts those before the lookback
+-- as well, without reading them, and its rate does not grow with the property.
+-- The mean value of an order is the known revenue over all purchases, also those of an
+-- unknown amount, as models have learned it; null if no amount is known.
+SELECT
+  u.as_of,
+  u.user_id,
+  (u.as_of_us - u.last_event) / 86400e6 AS recency_days,
+  (u.as_of_us - u.last_purchase) / 86400e6 AS purchase_recency_days,
+  LEAST(u.days_known, 1.5 * @lookback_days) AS days_since_first_seen,
+  u.active_days,
+  u.active_days_7d,
+  IFNULL(v.sessions, 0) AS sessions,
+  IFNULL(v.sessions_7d, 0) AS sessions_7d,
+  u.sessions_ever,
+  u.sessions_ever / GREATEST(u.days_known, @lookback_days) AS sessions_per_day_ever,
+  u.events,
+  u.events_7d,
+  SAFE_DIVIDE(u.events_7d * @lookback_days, u.events * 7) AS events_trend,
+  IFNULL(u.engagement_ms, 0) / 1e3 AS engagement_s,
+  u.page_views,
+  u.view_items,
+  u.add_to_carts,
+  u.begin_checkouts,
+  u.funnel_events_7d,
+  u.purchases,
+  u.purchases_7d,
+  u.purchases_28d,
+  u.purchase_days,
+  u.purchases / GREATEST(7e0, LEAST(u.days_known, @lookback_days))
+    AS purchases_per_day_known,
+  u.refunds,
+  CAST(IFNULL(u.revenue, 0) AS FLOAT64) AS revenue,
+  CAST(IFNULL(u.revenue_7d, 0) AS FLOAT64) AS revenue_7d,
+  CAST(IFNULL(u.largest_day_revenue, 0) AS FLOAT64) AS largest_day_revenue,
+  CAST(IFNULL(u.refund_value, 0) AS FLOAT64) AS refund_value,
+  SAFE_DIVIDE(CAST(u.revenue AS FLOAT64), u.purchases) AS mean_order_value,
+  IFNULL(u.items, 0) AS items,
+  IFNULL(u.distinct_items, 0) AS distinct_items,
+  (u.last_event - u.first_event) / 86400e6 / NULLIF(u.active_days - 1, 0)
+    AS mean_gap_days,
+  u.visit.source AS source,
+  u.visit.medium AS medium,
+  u.visit.device_category AS device_category,
+  u.visit.operating_system AS operating_system,
+  u.visit.country AS country
+FROM
+  users AS u
+LEFT JOIN
+  user_sessions AS v
+  ON v.as_of = u.as_of AND v.user_id = u.user_id

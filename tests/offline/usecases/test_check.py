@@ -398,20 +398,6 @@ class TestFurther:
 
         assert (problem.file, words in problem.message) == (file, True), problem
 
-    def test_finds_mistakes_of_incremental_features(self, folder, edit, checked):
-        """Their columns are those of the features."""
-        text = (folder / "features.sql").read_text()
-        (folder / "incremental_features.sql").write_text(text)
-        edit(
-            "incremental_features.sql", "COUNT(*) AS active_days", "'1' AS active_days"
-        )
-        [problem] = checked().problems
-
-        assert problem.file == "incremental_features.sql"
-        assert (
-            problem.message == "active_days is STRING, and usecase.toml says a number"
-        )
-
     def serve(self, folder: Path) -> None:
         values = {"number": "1.0", "category": "'a'"}
         features = ",\n  ".join(

@@ -139,31 +139,6 @@ class TestStatements:
         assert run.bytes_billed == 0
 
 
-class TestTableState:
-    def test_is_another_one_once_rows_have_changed(self, warehouse, settings):
-        """Rows that came, that went and that were changed; none of a table that is
-        not there."""
-        warehouse.create(EVALUATION)
-        place = f"{settings.project}.{settings.dataset}"
-        insert = (
-            "INSERT INTO ma_model_evaluation (use_case, week, model_version) "
-            "VALUES ('a', '2026-03-02', 1)"
-        )
-        states = []
-        for sql in (
-            "SELECT 1",
-            insert,
-            "UPDATE ma_model_evaluation SET model_version = 2 WHERE TRUE",
-            "DELETE FROM ma_model_evaluation WHERE TRUE",
-        ):
-            warehouse.execute(sql)
-            states.append(warehouse.table_state(place, "ma_model_evaluation"))
-
-        assert len({*states}) == 4
-        assert warehouse.table_state(place, "nothing") is None
-        assert states[-1] == warehouse.table_state(place, "ma_model_evaluation")
-
-
 class TestAppend:
     @pytest.fixture(autouse=True)
     def emptied(self, warehouse):

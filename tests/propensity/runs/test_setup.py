@@ -120,7 +120,6 @@ class TestPrepare:
             "ma_predictions_staging": 3,
             "ma_model_evaluation_staging": 3,
             "ma_audience_lift_staging": 3,
-            "export_user_days": 90,
         }
 
         assert again.kept == [usual, {**usual, "stream_events": 400}, usual]
