@@ -23,8 +23,7 @@ export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS STATE PUBSUB ONLY OUT
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
-	@echo "make demo DATA=online-retail   a public data set, downloaded"
+	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (JSON, .gz, .zst, Parquet)"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4"
 	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"

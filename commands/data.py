@@ -21,18 +21,20 @@ WAIT_S = 10.0
 
 @click.command("load-postcodes")
 @click.argument("file", type=flags.FILE)
-@click.option("--postcode-column", metavar="NAME", help="Guessed by default.")
-@click.option("--index-column", metavar="NAME", help="Guessed by default.")
+@click.option(
+    "--postcode-column", metavar="NAME", default="postcode", show_default=True
+)
+@click.option(
+    "--index-column", metavar="NAME", default="socioeconomic_idx", show_default=True
+)
 @flags.dry_run("Read and check, and load nothing.")
 @flags.as_json
 def load_postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load postcodes and their socioeconomic index.
 
-    FILE is CSV (separated by commas, semicolons, tabs or bars, with decimal commas
-    where commas do not separate; plain, gzip or Zstandard) or Parquet, with a column of
-    postcodes and one of numbers. The column of postcodes is the one of that name; that
-    of the index is socioeconomic_idx or else the one numeric column. The table
+    FILE is Parquet, or CSV in UTF-8 with a header, commas between columns and points
+    before decimals, plain or packed by gzip or Zstandard. The table
     postcode_index is replaced as a whole: what fails leaves the old one. Running
     functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
     """
@@ -56,7 +58,7 @@ def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load past card transactions, and what came of them.
 
-    FILE is CSV (of any kind that load-postcodes takes) or Parquet, its columns in any
+    FILE is CSV (in the form that load-postcodes takes) or Parquet, its columns in any
     order: Time (seconds since --start), V1 to V28, Amount, and Class (1 is fraud) where
     it is known; or event_time, the same features, and where they are known
     transaction_id, is_fraud and truth_time. Loading a file twice, or a longer one after

@@ -36,8 +36,7 @@ _which_data = click.option(
 @click.option(
     "--data",
     metavar="PATH",
-    help="File or folder of GA4 export rows (NDJSON, .gz, .zst, Parquet), or "
-    "online-retail, which is downloaded.",
+    help="File or folder of GA4 export rows (JSON, plain, .gz or .zst; Parquet).",
 )
 @click.option(
     "--cards",

@@ -17,10 +17,9 @@ from pathlib import Path
 from local.errors import LocalError, UnusableData
 from local.progress import Progress, say, shown, step
 from local.stack.stack import Stack
-from local.stack.state import LOCAL, Options, State
+from local.stack.state import Options, State
 
 WEEKS = 8
-ONLINE_RETAIL = "online-retail"
 
 
 @dataclass(kw_only=True)
@@ -28,9 +27,8 @@ class Choice:
     """
     The options of the demo.
 
-    ``data`` is a file or folder of GA4 export rows, or online-retail; ``cards`` a file
-    of card transactions; with neither, a shop is generated. ``path`` is the checked
-    path of the export.
+    ``data`` is a file or folder of GA4 export rows; ``cards`` a file of card
+    transactions; with neither, a shop is generated. ``path`` is that of the export.
     """
 
     data: str | None = None
@@ -136,12 +134,7 @@ def check(options: Choice) -> None:
         UnusableData: Says what was wanted and what was found.
     """
     options.path = Path(options.data).expanduser() if options.data else None
-    if options.data == ONLINE_RETAIL:
-        from local.exports import online_retail
-
-        with step("fetching online-retail"), refusing(online_retail.DownloadError):
-            options.path = online_retail.fetch(LOCAL / "downloads")
-    elif options.path:
+    if options.path:
         from local.exports import ga4_rows
 
         with refusing(ga4_rows.ExportError):
@@ -170,7 +163,7 @@ def state_of(options: Choice, settings: Options) -> State:
         LocalError: There is no such file or folder.
     """
     data = options.cards or options.data
-    if data and data != ONLINE_RETAIL and not Path(data).expanduser().exists():
+    if data and not Path(data).expanduser().exists():
         raise LocalError(f"there is no file or folder {data}")
     if options.state:
         return State(options.state)

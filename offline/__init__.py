@@ -4,9 +4,9 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``promote``             changes the champion: promote, roll back, pin, shadow
 ``load_model``          loads the model that is shipped with a use case
 ``build_preprocessor``  checks and uploads a preprocessor of your own
-``load_postcodes``      loads the table of postcodes, read by ``postcode_files``
-``load_transactions``   loads past card transactions, read by ``transaction_files``
-``csv_files``           reads CSV files of either as people have them
+``load_postcodes``      loads the table of postcodes
+``load_transactions``   loads past card transactions, checked by ``transactions``
+``table_files``         reads the files of either: Parquet, or CSV in one form
 ``check_features``      compares streamed features with a clean computation
 ``forget_user``         removes users, with the report of ``forget_report``
 ``forget_indexes``      removes them from prediction indexes

@@ -1,9 +1,7 @@
 """
 Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
-A file is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or Zstandard)
-or Parquet, with a column of postcodes and one of numbers. Columns without a name are
-guessed: postcode, and socioeconomic_idx or else the only numeric column. Postcodes are
+A file is CSV or Parquet, with a column of postcodes and one of numbers. Postcodes are
 compared in capitals and without spaces. A postcode with several values gets their lower
 median; every British outward code gets the lower median of its postcodes, for those
 that the table lacks.
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,25 +21,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from offline.csv_files import refusals_of
-from offline.postcode_files import (
-    INDEX,
-    POSTCODE,
-    SCHEMA,
-    batches_of,
-    columns_of,
-    typed,
-)
+from offline import table_files
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
-from propensity.events.postcodes import outward
+from propensity.events.postcodes import normalised, outward
 from propensity.settings import Settings
 
-# The largest directories have some millions. A Parquet file of 400 kB can hold fifty
-# million equal rows, which would fill the memory.
-MAXIMUM_ROWS = 20_000_000
+POSTCODE, INDEX = "postcode", "socioeconomic_idx"
+
+# The longest postcodes of the world have ten. The functions keep the table in memory,
+# every row as wide as the widest.
+MAXIMUM_CHARACTERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,17 +90,15 @@ class Outcome:
 def run(
     path: Path,
     *,
-    postcode_column: str | None = None,
-    index_column: str | None = None,
+    postcode_column: str = POSTCODE,
+    index_column: str = INDEX,
     is_dry: bool = False,
 ) -> Outcome:
     """
     Read, check and load a file of postcodes.
 
     Args:
-        path: CSV or Parquet.
-        postcode_column: Its name, None to guess.
-        index_column: Its name, None to guess.
+        path: CSV or Parquet, as ``table_files`` reads it.
 
     Raises:
         SchemaError: The file is not one of postcodes; names column or row.
@@ -116,12 +106,17 @@ def run(
     """
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
-    with refusals_of(path):
-        postcodes, index = columns_of(path, postcode_column, index_column)
-        batches = batches_of(path, postcodes, index)
-        rows, summary = table_of(batches, loaded_on=datetime.now(UTC).date())
+    columns = [postcode_column, index_column]
+    table = table_files.read(path, columns, texts=[postcode_column])
+    try:
+        rows, summary = table_of(table, *columns, loaded_on=datetime.now(UTC).date())
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}") from error
     outcome = Outcome(
-        file=path.name, postcode_column=postcodes, index_column=index, summary=summary
+        file=path.name,
+        postcode_column=postcode_column,
+        index_column=index_column,
+        summary=summary,
     )
     if settings is None:
         return outcome
@@ -141,8 +136,7 @@ def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
         SchemaError: No row has both, or one has what can be neither.
         PropensityError: BigQuery did not take it. The old table is still there.
     """
-    batches = typed(table.select([POSTCODE, INDEX]).to_batches(), POSTCODE, INDEX)
-    rows, summary = table_of(batches, loaded_on=loaded_on)
+    rows, summary = table_of(table, loaded_on=loaded_on)
     put(warehouse, rows)
     return summary
 
@@ -156,7 +150,11 @@ def put(warehouse: Warehouse, rows: pa.Table) -> None:
 
 
 def table_of(
-    batches: Iterable[pa.RecordBatch], *, loaded_on: date
+    table: pa.Table,
+    postcode_column: str = POSTCODE,
+    index_column: str = INDEX,
+    *,
+    loaded_on: date,
 ) -> tuple[pa.Table, Summary]:
     """
     Return the rows of ``postcode_index``: postcodes, and their outward codes.
@@ -164,21 +162,16 @@ def table_of(
     The same for any order of the same rows.
 
     Raises:
-        SchemaError: No row has both a postcode and an index, or there are more than
-            ``MAXIMUM_ROWS``.
+        SchemaError: No row has both a postcode and an index, or one has what can be
+            neither; rows are counted from 1, without a header.
     """
-    rows = without_postcode = 0
-    kept = []
-    for batch in batches:
-        rows += batch.num_rows
-        if rows > MAXIMUM_ROWS:
-            raise SchemaError(
-                f"there are more than {MAXIMUM_ROWS:,} rows; a directory of postcodes "
-                "has one for each. Leave out what is repeated"
-            )
-        without_postcode += batch.column(POSTCODE).null_count
-        kept.append(batch.drop_null())
-    complete = pa.Table.from_batches(kept, schema=SCHEMA)
+    rows = len(table)
+    codes = _codes(table[postcode_column], postcode_column)
+    given = pa.table(
+        {POSTCODE: codes, INDEX: _values(table[index_column], index_column)}
+    )
+    complete = given.drop_null()
+    without_postcode = given[POSTCODE].null_count
     if not complete.num_rows:
         raise SchemaError(f"none of {rows:,} rows has both a postcode and an index")
     # By Arrow: a file of equal rows becomes small before pandas copies it.
@@ -210,3 +203,31 @@ def table_of(
         highest=float(values.max()),
     )
     return table, summary
+
+
+def _codes(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """Return postcodes, normalised; null where a row has none."""
+    texts = table_files.identities(column, name).to_pylist()
+    codes = [normalised(text or "") or None for text in texts]
+    for row, code in enumerate(codes):
+        if code and len(code) > MAXIMUM_CHARACTERS:
+            raise SchemaError(
+                f"row {row + 1}: {texts[row][:40]!r} in column {name!r} is no "
+                f"postcode, it has more than {MAXIMUM_CHARACTERS} letters and digits"
+            )
+    return pa.array(codes, pa.string())
+
+
+def _values(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return finite numbers; null where a row has none."""
+    try:
+        values = column.cast(pa.float64())
+    except pa.ArrowException as error:
+        raise SchemaError(f"column {name!r} holds no numbers: {error}") from error
+    # Data frames write NaN for a missing number.
+    values = pc.if_else(pc.is_nan(values), None, values)
+    row = pc.index(pc.is_inf(values), True).as_py()
+    if row >= 0:
+        raise SchemaError(f"row {row + 1}: the index in column {name!r} is infinite")
+    # Minus zero is no other value.
+    return pc.add(values, 0.0)

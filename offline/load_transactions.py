@@ -1,7 +1,7 @@
 """
 Load past card transactions with their outcomes, as the first data to train on.
 
-A file is CSV or Parquet, in one of two forms:
+A file is CSV (as ``table_files`` reads it) or Parquet, in one of two forms:
 
 - the public data set's: Time (seconds since a start), V1 to V28, Amount, and Class
   (1 is fraud) where it is known;
@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from offline.transaction_files import Transactions, read, utc_of
+from offline.transactions import Transactions, read, utc_of
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.events.values import microseconds_of

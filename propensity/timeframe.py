@@ -22,6 +22,20 @@ BLOCK_SNAPSHOTS = 4
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
+# A calendar date of ISO 8601, which may have a time of day, which may have an offset.
+# Python's own parser accepts more, depending on its version.
+_MOMENT = re.compile(
+    r"""
+    ( [0-9]{4} -? [0-9]{2} -? [0-9]{2} )
+    (?:
+      ( [T ] (?: [01][0-9] | 2[0-3] )
+        (?: :? [0-5][0-9] (?: :? [0-5][0-9] (?: [.,] [0-9]+ )? )? )? )
+      (?: \ ? (?P<utc> Z | UTC ) | ( [+-] [0-9]{2} (?: :? [0-5][0-9] )? ) )?
+    )?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+
 
 def day_of(text: str) -> date:
     """
@@ -41,14 +55,21 @@ def moment_of(text: str) -> datetime:
     """
     Read a day, or a time in ISO 8601; in UTC if it has no zone.
 
+    ``2026-11-20 10:00:00 UTC``, as BigQuery writes times, is one as well.
+
     Raises:
         ValueError: The text is neither.
     """
+    wrong = ValueError(f"{text[:64]!r} is neither a day nor a time in ISO 8601")
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
+        raise wrong
+    day, time, _, offset = match.groups()
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is neither a day nor a time in ISO 8601") from None
+        raise wrong from None
 
 
 def midnight(day: date) -> datetime:

@@ -3,5 +3,4 @@
 ga4_schema.py     its columns
 ga4_rows.py       reads rows and fits them to the columns
 ga4_export.py     loads them, day by day; start here
-online_retail.py  a public data set, downloaded and written as GA4 events
 """

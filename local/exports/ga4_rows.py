@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from local.exports.ga4_schema import SCHEMA, Column
 from local.progress import bar as progress_bar
-from offline.csv_files import decompressed
+from offline.table_files import decompressed
 
 Row = dict[str, Any]
 MICROSECONDS_PER_SECOND = 1_000_000

@@ -14,8 +14,8 @@ from typing import IO
 
 import msgspec
 
-from offline.csv_files import decompressed
 from offline.replay.messages import Outgoing, Source, Tally, head_of, identified
+from offline.table_files import decompressed
 from propensity.errors import SchemaError
 
 # The longest line: base64 and the attributes make more of a message.

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from propensity import timeframe
+
 MAXIMUM_TEXT_CHARACTERS = 4096
 MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
@@ -41,20 +43,6 @@ NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 _TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
-
-# A calendar date of ISO 8601, which may have a time of day, which may have an offset.
-# Python's own parser accepts more, depending on its version.
-_MOMENT = re.compile(
-    r"""
-    ( [0-9]{4} -? [0-9]{2} -? [0-9]{2} )
-    (?:
-      ( [T ] (?: [01][0-9] | 2[0-3] )
-        (?: :? [0-5][0-9] (?: :? [0-5][0-9] (?: [.,] [0-9]+ )? )? )? )
-      (?: \ ? (?P<utc> Z | UTC ) | ( [+-] [0-9]{2} (?: :? [0-5][0-9] )? ) )?
-    )?
-    """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
-)
 
 # Why an event can never succeed; docs/errors.md says what each means.
 REASONS = (
@@ -270,16 +258,10 @@ def moment_of(text: str, *, field: str = "event_time") -> datetime:
     Raises:
         Refused: Not a time in ISO 8601.
     """
-    wrong = Refused("bad_time", "not a moment in ISO 8601", field=field)
-    match = _MOMENT.fullmatch(text.strip())
-    if match is None:
-        raise wrong
-    day, time, _, offset = match.groups()
     try:
-        moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise wrong from None
+        return timeframe.moment_of(text)
+    except ValueError:
+        raise Refused("bad_time", "not a moment in ISO 8601", field=field) from None
 
 
 def microseconds_of(moment: datetime) -> int:

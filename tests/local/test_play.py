@@ -69,7 +69,7 @@ class TestRefusals:
                 lambda folder: folder / "missing.ndjson",
                 "there is no file or folder",
             ),
-            ("CARDS", written("a,b\n1,2\n", "cards.csv"), "lacks Time"),
+            ("CARDS", written("a,b\n1,2\n", "cards.csv"), "it lacks Time"),
         ],
         ids=["empty", "missing", "cards"],
     )

@@ -16,7 +16,7 @@ import pytest
 
 from commands.cli import main
 from local.generators.games.towns import postcodes
-from offline import load_postcodes, postcode_files
+from offline import load_postcodes
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.events.postcodes import PostcodeIndex, normalised, outward
@@ -66,7 +66,12 @@ class TestTheCommand:
         """Nothing of what was loaded before is left, and twice equals once."""
         main(["load-postcodes", written(tmp_path, CSV)])
         for _ in range(2):
-            main(["load-postcodes", written(tmp_path, "postcode,index\nQA12BD,7\n")])
+            main(
+                [
+                    "load-postcodes",
+                    written(tmp_path, "postcode,socioeconomic_idx\nQA12BD,7\n"),
+                ]
+            )
 
         assert stored(warehouse).to_pylist() == [
             {"postcode": "QA12BD", "socioeconomic_idx": 7.0},
@@ -94,7 +99,10 @@ class TestTheCommand:
         with Proxy(warehouse.settings.bigquery_endpoint, refuse_uploads) as proxy:
             monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", proxy.url)
             status = main(
-                ["load-postcodes", written(tmp_path, "postcode,x\nQA12BD,7\n")]
+                [
+                    "load-postcodes",
+                    written(tmp_path, "postcode,socioeconomic_idx\nQA12BD,7\n"),
+                ]
             )
             assert any(request.path.startswith("/upload") for request in proxy.asked)
 
@@ -137,30 +145,6 @@ class TestLoad:
             assert index.find(row["postcode"].lower()) == row["socioeconomic_idx"]
         assert index.find("QA1 9ZZ") is not None
         assert index.find("ZZ1 9ZZ") is None
-
-    def test_refuses_more_rows_than_any_directory_has(
-        self, tmp_path, monkeypatch, capsys
-    ):
-        """A small file may unpack into more than fits into memory. It is read no
-        further than to the first row too many."""
-        rows = pa.table({"postcode": ["AB1"] * 500_000, "index": [1.0] * 500_000})
-        pq.write_table(rows, tmp_path / "many.parquet")
-        read = []
-        typed = postcode_files.typed
-
-        def counted(batches, *columns):
-            for batch in typed(batches, *columns):
-                read.append(len(batch))
-                yield batch
-
-        monkeypatch.setattr(postcode_files, "typed", counted)
-        monkeypatch.setattr(load_postcodes, "MAXIMUM_ROWS", 100_000)
-
-        assert (
-            main(["load-postcodes", str(tmp_path / "many.parquet"), "--dry-run"]) == 1
-        )
-        assert "more than 100,000 rows" in capsys.readouterr().err
-        assert sum(read) < 200_000
 
 
 @pytest.mark.long
@@ -209,15 +193,6 @@ class TestRealPostcodes:
             for row in real.select(["postcode", "outward"]).to_pylist()
             if outward(normalised(row["postcode"])) != row["outward"]
         } == {"NPT"}
-
-    def test_are_asked_for_by_column(self, data_folder, capsys):
-        """There are four numbers, of which nobody can guess one."""
-        status = main(
-            ["load-postcodes", str(data_folder / "postcode_imd.parquet"), "--dry-run"]
-        )
-
-        assert status == 1
-        assert "UK_IMD_E_score, UK_IMD_E_rank" in capsys.readouterr().err
 
 
 def test_today_is_a_day_in_utc(tmp_path, warehouse):

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from local.generators.cards.cards import DEFAULT_END
 from local.generators.cards.transactions import COLUMNS, COMPONENTS, Transactions
 from local.generators.drawing import SECOND_MS, Flags, Floats, milliseconds
-from offline import csv_files
+from offline import table_files
 from propensity.errors import SchemaError
 
 # A final run of so many frauds is no stream: at the rate of the public data set one of
@@ -72,19 +71,9 @@ def read_cards(path: Path, *, end: datetime = DEFAULT_END) -> Transactions:
 def _columns(path: Path) -> pa.Table:
     """Return the columns of a file as finite numbers."""
     try:
-        is_table = csv_files.is_parquet(path)
-        table = pq.read_table(path) if is_table else csv_files.table_of(path)
-        csv_files.one_of_each(table.column_names, COLUMNS)
-    except (OSError, pa.ArrowException) as error:
-        raise CardsError(f"{path} cannot be read as Parquet or CSV: {error}") from error
+        table = table_files.read(path, COLUMNS)
     except SchemaError as error:
-        raise CardsError(f"{path} cannot be read: {error.message}") from error
-    if missing := [name for name in COLUMNS if name not in table.column_names]:
-        names = ", ".join(table.column_names[:40]) or "none"
-        raise CardsError(
-            f"{path} lacks {', '.join(missing)}. Wanted are the columns Time, V1 to "
-            f"V28, Amount and Class; found {names}"
-        )
+        raise CardsError(error.message) from error
     if not table.num_rows:
         raise CardsError(f"{path} holds no transactions")
     try:

@@ -234,11 +234,6 @@ class TestState:
         assert names[0] == names[1] != names[2]
         assert names[0].startswith("export-")
 
-    def test_of_a_named_data_set_has_its_name(self):
-        """A data set that is no file is its name; none is the default."""
-        assert State.of_data("online-retail").name == "online-retail"
-        assert State.of_data(None).name == State.of_data("").name == "demo"
-
     @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
     def test_has_a_name_that_a_folder_can_have(self, name):
         """A name that would lead out of the folder of states is refused."""

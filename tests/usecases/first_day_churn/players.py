@@ -15,7 +15,7 @@ import pyarrow as pa
 from local.generators.games.games import Games
 from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
 from local.generators.games.towns import postcodes
-from offline import load_model, load_postcodes, postcode_files
+from offline import load_model, load_postcodes
 from propensity import tables, usecases
 from propensity.events import reading as stream
 from propensity.events.messages import Message
@@ -82,10 +82,7 @@ def registration(user: str, at: datetime, **fields: Any) -> Row:
 
 def index_of_postcodes() -> PostcodeIndex:
     """Return the generator's postcodes as they are loaded."""
-    typed = postcode_files.typed(
-        postcodes().to_batches(), "postcode", "socioeconomic_idx"
-    )
-    return PostcodeIndex.of(load_postcodes.table_of(typed, loaded_on=AS_OF)[0])
+    return PostcodeIndex.of(load_postcodes.table_of(postcodes(), loaded_on=AS_OF)[0])
 
 
 POSTCODES = index_of_postcodes()

@@ -1,5 +1,5 @@
 """
-Files of card transactions: CSV or Parquet, in the public form or the events' own.
+Past card transactions of a table, in the public form or the events' own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from offline import csv_files
+from offline import table_files
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST, EPOCH, microseconds_of
 from propensity.ids import problem_of
@@ -27,7 +26,6 @@ from propensity.usecases import UseCase
 TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
 _ID_CHARACTERS = 24
-BATCH_ROWS = 2**16
 # A hundred years: what is later than now is refused by its moment.
 _LONGEST_S = 36525 * 86400
 
@@ -86,29 +84,17 @@ def read(
     """
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
-    with csv_files.refusals_of(path):
-        if csv_files.is_parquet(path):
-            table = _parquet_table(path, limit)
-        else:
-            # As it is written: an id may look like a number.
-            identity = _field(use_case, use_case.scored, "identity")
-            table = csv_files.table_of(path, as_text=[identity])
+    # As they are written: an id may look like a number.
+    texts = [
+        _field(use_case, use_case.scored, "identity"),
+        _field(use_case, use_case.truths, "truth time"),
+        EVENT_TIME,
+    ]
+    table = table_files.read(path, list(use_case.features), texts=texts)
+    try:
         return transactions(table.slice(0, limit), use_case, start=start, latest=now)
-
-
-def _parquet_table(path: Path, limit: int | None) -> pa.Table:
-    """Return the first rows of a file, all for None, and read no further than those."""
-    with pq.ParquetFile(path) as file:
-        if limit is None:
-            return file.read()
-        batches: list[pa.RecordBatch] = []
-        left = limit
-        # No batch is asked for that is not used: each is decoded before it is yielded.
-        decoded = file.iter_batches(batch_size=max(1, min(limit, BATCH_ROWS)))
-        while left > 0 and (batch := next(decoded, None)) is not None:
-            batches.append(batch)
-            left -= len(batch)
-        return pa.Table.from_batches(batches, schema=file.schema_arrow)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}") from error
 
 
 def transactions(
@@ -122,19 +108,9 @@ def transactions(
     """
     if not len(table):
         raise SchemaError("it holds no transaction")
-    missing = [name for name in use_case.features if name not in table.column_names]
-    if missing:
-        raise SchemaError(
-            f"there is no column {', '.join(missing)}; found are "
-            f"{', '.join(table.column_names)}"
-        )
     truth = _field(use_case, use_case.truths, "truth")
     known_at = _field(use_case, use_case.truths, "truth time")
     identity = _field(use_case, use_case.scored, "identity")
-    csv_files.one_of_each(
-        table.column_names,
-        [*use_case.features, TIME, CLASS, EVENT_TIME, truth, known_at, identity],
-    )
     # Filled column by column: a file may have tens of millions of rows.
     features = np.empty((len(table), len(use_case.features)))
     for place, name in enumerate(use_case.features):
@@ -149,7 +125,7 @@ def transactions(
         truth_at = np.where(_is_null(table[known_at]), at, times)
         _check_period(truth_at, f"has its {known_at} at", latest=latest)
     ids = (
-        _texts(table[identity], identity)
+        _ids(table[identity], identity)
         if identity in table.column_names
         else _identities(at, features)
     )
@@ -247,19 +223,27 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
         if pa.types.is_date(column.type) or pa.types.is_null(column.type):
             column = column.cast(pa.timestamp("us"))
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            moments = [
-                None if text is None else moment_of(text) for text in column.to_pylist()
-            ]
-            column = pa.chunked_array([pa.array(moments, _MICROSECONDS)])
-        elif not pa.types.is_timestamp(column.type):
+            return _moments_of(column.to_pylist(), name)
+        if not pa.types.is_timestamp(column.type):
             raise SchemaError(f"column {name!r} holds no moments: {column.type}")
-        elif column.type.tz is None:
+        if column.type.tz is None:
             column = pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
         whole = column.cast(_MICROSECONDS, safe=False).cast(pa.int64())
-    except (ValueError, pa.ArrowException) as error:
+    except pa.ArrowException as error:
         raise SchemaError(f"column {name!r} holds no moments: {error}") from error
     counted: NDArray[np.int64] = pc.fill_null(whole, 0).to_numpy()
     return counted
+
+
+def _moments_of(texts: Sequence[str | None], name: str) -> NDArray[np.int64]:
+    at = np.zeros(len(texts), np.int64)
+    for row, text in enumerate(texts):
+        if text is not None:
+            try:
+                at[row] = microseconds_of(moment_of(text))
+            except ValueError as error:
+                raise SchemaError(f"row {row + 1}: {name}: {error}") from error
+    return at
 
 
 def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
@@ -291,8 +275,8 @@ def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
     return labels
 
 
-def _texts(column: pa.ChunkedArray, name: str) -> list[str]:
-    texts = column.cast(pa.string()).to_pylist()
+def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
+    texts = table_files.identities(column, name).to_pylist()
     for place, text in enumerate(texts):
         if not text:
             raise SchemaError(f"row {place + 1} has no {name}")
