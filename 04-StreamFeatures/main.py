@@ -2,7 +2,7 @@
 04-StreamFeatures: events in at least once, features out exactly once.
 
     events --> stream_features --> stream_events, enriched --> score_stream --> scores
-                             '--> truth_events           '--> archive_events
+                             '--> truth_events
 
 Request   a push of Pub/Sub from topic events or enriched; compact_features: a POST
 Reads     postcode_index, stream_events, stream_users, the champion (verified)
@@ -23,7 +23,7 @@ from propensity.edges.asgi import answers_pushes
 from propensity.runs import ages, compact
 from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings
-from propensity.stream import archive, consumers, ingest, score
+from propensity.stream import consumers, ingest, score
 from propensity.waiting.threads import THREADS
 
 
@@ -44,12 +44,6 @@ async def stream_features(request: Request) -> Response:
 @answers_pushes("scoreStream")
 async def score_stream(request: Request) -> Response:
     return await consumer(score.ScoreStream).take(request)
-
-
-@functions_framework.aio.http
-@answers_pushes("archiveEvents")
-async def archive_events(request: Request) -> Response:
-    return await consumer(archive.ArchiveEvents).take(request)
 
 
 @functions_framework.http

@@ -332,7 +332,7 @@ def replay() -> None:
     once, however often it comes. Two kinds may count twice: a line of a file that has
     no event_id and is not a message with an id (these are counted); and a dead letter
     without an event_id that was stored before it failed. Every subscription of a topic
-    gets what is sent to it: what returns to enriched is scored and archived anew.
+    gets what is sent to it: what returns to enriched is scored anew.
 
     A replayed event is received anew, now. If its day is further back than
     PROPENSITY_MAXIMUM_LATENESS_DAYS it counts as late: if it is stored already,

@@ -45,7 +45,6 @@ MAXIMUM_BODIES = {
     "score": score.MAXIMUM_BODY_BYTES,
     "stream_features": messages.MAXIMUM_BODY_BYTES,
     "score_stream": messages.MAXIMUM_BODY_BYTES,
-    "archive_events": messages.MAXIMUM_BODY_BYTES,
 }
 
 # Errors of every request, of what is behind a function, and of every run.
@@ -88,7 +87,7 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
         errors.Unavailable,
     ),
 }  # fmt: skip
-CONSUMERS = ("stream_features", "score_stream", "archive_events")
+CONSUMERS = ("stream_features", "score_stream")
 # A consumer tells Pub/Sub to come again, whatever is wrong behind it.
 AGAIN = (
     errors.PropensityError,
@@ -106,7 +105,6 @@ TITLES = {
     "compact_features": "Bring tiles and exports of the stream up to date",
     "stream_features": "Take an event of Pub/Sub's topic events",
     "score_stream": "Score an enriched event",
-    "archive_events": "Archive an enriched event",
 }
 
 

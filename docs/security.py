@@ -69,7 +69,7 @@ PROOF = """\
 ## How rights are proved
 
 `tests/functions/test_rights.py` serves every function from its staged source, behind endpoints of its own that record what it asks of BigQuery, Cloud Storage and Pub/Sub, over HTTP and gRPC.
-The functions do everything that they can do, for all three use cases: train twice and promote, score, publish, evaluate, be refused, look up, score online, take events and truths, store dead letters, archive, compact, export twice, each with a user on the list of suppressed users.
+The functions do everything that they can do, for all three use cases: train twice and promote, score, publish, evaluate, be refused, look up, score online, take events and truths, store dead letters, compact, export twice, each with a user on the list of suppressed users.
 `tests/rights.py` turns every call into the permissions that Google's documentation asks for it, each on one resource: SQL is parsed for the tables that it reads and writes, a view is read as the tables behind it, an upload that must not overwrite creates, any other overwrites.
 A call that no rule knows fails the test.
 What is granted is read from the JSON that Terraform reads (`deploy/terraform/generated/functions.json`); another test compares what Terraform plans with it.

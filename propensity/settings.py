@@ -190,7 +190,6 @@ class Settings:
     score_linger_ms: float = 2.0
     maximum_instances: int = 1_000
     append_timeout_s: int = 30
-    archive_linger_s: float = 2.0
     first_day_hours: int = 24
     label_known_days: int = 7
     truth_delay_days: int = 7
@@ -343,7 +342,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "score_linger_ms": _real(0.0, 100.0),
     "maximum_instances": _whole(1, 10_000),
     "append_timeout_s": _whole(1, 300),
-    "archive_linger_s": _real(0.0, 300.0),
     "first_day_hours": _whole(1, 24 * 90),
     "label_known_days": _whole(1, 3650),
     "truth_delay_days": _whole(0, 3650),

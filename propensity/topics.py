@@ -46,9 +46,6 @@ SUBSCRIPTIONS = (
         name="events-stream-features", topic=EVENTS, function="stream_features"
     ),
     Subscription(name="enriched-score-stream", topic=ENRICHED, function="score_stream"),
-    Subscription(
-        name="enriched-archive-events", topic=ENRICHED, function="archive_events"
-    ),
     Subscription(name="dead-letters-replay", topic=DEAD_LETTERS),
 )
 

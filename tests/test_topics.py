@@ -78,7 +78,7 @@ class TestSubscriptions:
         assert 5 <= subscription.attempts <= 100
 
     def test_leave_nothing_unread(self):
-        """What comes in is pushed, what is enriched has several readers, and what was
+        """What comes in is pushed, what is enriched is scored, and what was
         given up waits to be pulled: a topic without a subscription loses it."""
         readers = {
             topic: [
@@ -90,5 +90,5 @@ class TestSubscriptions:
         }
 
         assert readers[EVENTS] == ["stream_features"]
-        assert sorted(readers[ENRICHED]) == ["archive_events", "score_stream"]
+        assert sorted(readers[ENRICHED]) == ["score_stream"]
         assert readers[DEAD_LETTERS] == [""]

@@ -1,4 +1,4 @@
-# Models, leases, the features of publications, the archive of events, exports.
+# Models, leases, the features of publications, exports.
 
 resource "google_storage_bucket" "this" {
   project                     = var.project
@@ -50,7 +50,7 @@ resource "google_storage_bucket" "this" {
     }
     condition {
       age            = 60
-      matches_prefix = ["archive/", "exports/"]
+      matches_prefix = ["exports/"]
     }
   }
   lifecycle_rule {

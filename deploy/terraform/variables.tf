@@ -47,7 +47,7 @@ variable "dataset" {
 }
 
 variable "bucket" {
-  description = "Bucket of models, leases, archive and exports. Nobody else may have one of this name."
+  description = "Bucket of models, leases and exports. Nobody else may have one of this name."
   type        = string
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))

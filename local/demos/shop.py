@@ -55,9 +55,6 @@ def run(stack: Stack, options: Choice) -> None:
             stream.play(stack, warehouse)
         if not options.data:
             cards.play(stack, warehouse, cards=options.cards)
-            with step("waiting for the archive"):
-                summary = stream.archived(stack, warehouse)
-            say(f"\n{summary}")
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import requests
 from sklearn.metrics import roc_auc_score
 
@@ -29,7 +26,6 @@ from local.generators.games.towns import postcodes
 from local.progress import bar, say, step
 from local.stack.stack import Stack
 from offline import check_features, load_postcodes
-from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.statements import statement
 
@@ -171,38 +167,6 @@ def counts_text(
         f"{counts['scores']:>9,} scores\n"
         f"{seconds:>9,.0f} s from the first message to the last score"
     )
-
-
-def archived(stack: Stack, warehouse: Warehouse) -> str:
-    """
-    Wait until the archive has every event that is stored; return a line on it.
-
-    Raises:
-        LocalError: It takes too long.
-    """
-    first = datetime(1970, 1, 1, tzinfo=UTC)
-    window = {"since": first, "since_day": first.date()}
-    [row] = warehouse.rows(statement("stream_counts"), window)
-    folder = stack.bucket_folder / "archive" / "events"
-    deadline = time.monotonic() + TIMEOUT_S
-    key = [*tables.STREAM_EVENTS.key]
-    events = tables.STREAM_EVENTS.arrow_schema().empty_table().select(key)
-    read: set[Path] = set()
-    while True:
-        # A file of the archive is written once.
-        new = set(folder.rglob("*.parquet")) - read
-        parts = (pq.read_table(file, columns=key, partitioning=None) for file in new)
-        events = pa.concat_tables([events, *parts])
-        read |= new
-        count = events.group_by(key).aggregate([]).num_rows
-        if count >= row["events"]:
-            return f"{count:,} events are archived in {len(read):,} Parquet files"
-        if time.monotonic() > deadline:
-            raise LocalError(
-                f"after {TIMEOUT_S:.0f} s {count:,} of {row['events']:,} events are in "
-                "the archive"
-            )
-        time.sleep(POLL_S)
 
 
 def user_text(warehouse: Warehouse, games: Games) -> str:

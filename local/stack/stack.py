@@ -130,8 +130,6 @@ class Stack:
             "PROPENSITY_CHAMPION_TTL_S": "1",
             # What is played here happened long ago.
             "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
-            # The emulator has 256 messages under way, which all wait for that long.
-            "PROPENSITY_ARCHIVE_LINGER_S": "0.2",
         }
 
     def url(self, service: str) -> str:

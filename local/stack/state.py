@@ -61,10 +61,9 @@ FUNCTIONS = (
         requirements="requirements-score_stream.txt",
     ),
     Function("04-StreamFeatures", "compact_features"),
-    Function("04-StreamFeatures", "archive_events", is_asynchronous=True),
 )
-# Distance of every service's port from the base. 9 and 15 on are left for functions and
-# emulators to come.
+# Distance of every service's port from the base. 7, 9 and 15 on are left for functions
+# and emulators to come.
 PORT_OFFSETS = {
     "model_training": 0,
     "predictions": 1,
@@ -73,7 +72,6 @@ PORT_OFFSETS = {
     "stream_features": 4,
     "score_stream": 5,
     "compact_features": 6,
-    "archive_events": 7,
     "score": 8,
     "bigquery": 10,
     "bigquery_storage": 11,

@@ -6,5 +6,4 @@ Read in this order.
 - ``consumers``: their base class: a push in, a group of messages handled, an answer out
 - ``ingest``: events to rows of tables and, enriched, to the next topic
 - ``score``: enriched events to scores
-- ``archive``: enriched events to Parquet files
 """

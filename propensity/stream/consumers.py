@@ -112,7 +112,7 @@ class Consumer(ABC):
     writers = WRITERS
     stored = b'{"outcome":"stored"}\n'
 
-    def __init__(self, edges: Edges, *, linger_s: float = 0.0) -> None:
+    def __init__(self, edges: Edges) -> None:
         spare_the_collector()
         self.edges = edges
         self.counts = Counts(self.name)
@@ -133,7 +133,6 @@ class Consumer(ABC):
             size=GROUP_BYTES,
             waiting=WAITING_MESSAGES,
             waiting_size=WAITING_BYTES,
-            linger_s=linger_s,
         )
 
     async def take(self, request: Request) -> Response:

@@ -53,7 +53,7 @@ OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")
 RUN_BY_OTHERS = ("docs.", "benchmarks.")
 
 # What Pub/Sub pushes to, and nobody else calls.
-CONSUMERS = {"score_stream", "archive_events"}
+CONSUMERS = {"score_stream"}
 
 
 def programs() -> list[str]:

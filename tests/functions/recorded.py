@@ -43,7 +43,6 @@ FUNCTIONS = (
     "model_evaluation",
     "stream_features",
     "score_stream",
-    "archive_events",
     "compact_features",
 )
 # 01-Predictions as it is set to score in BigQuery.
@@ -118,9 +117,6 @@ def stream(run: Run) -> None:
         run.push("stream_features", *events[:2], transaction(transaction_id="t2"))
         run.push("stream_features", truth(transaction_id="t2"), b"{")
         run.push("score_stream", *events, b"{")
-        run.push("archive_events", *events, b"{")
-        # Delivered again it is found to be there.
-        run.push("archive_events", events[1])
     # There is no index yet, and no list beside it: the tables are read.
     run.ask("get_proba", use_case="ga4_purchase", user_ids=["nobody"])
     run.ask("score", 409, use_case="card_fraud", features=features())
@@ -253,7 +249,6 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
         PROPENSITY_SUPPRESSION_KEY=KEY,
         PROPENSITY_MODEL_UPDATES_TOPIC=topic,
         PROPENSITY_CHAMPION_TTL_S="1",
-        PROPENSITY_ARCHIVE_LINGER_S="0.01",
         PROPENSITY_LOOKUP_TIMEOUT_S="60",
         PROPENSITY_LOOKUP_TTL_S="1",
     ) as site:

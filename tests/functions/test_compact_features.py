@@ -199,8 +199,8 @@ class TestExports:
         assert exported(site) == identities(events)
 
     def test_are_made_anew_of_a_day_that_late_events_come_to(self, site):
-        """A day's files are replaced as a whole; other days' stay as they are. Unlike
-        the archive they hold an event once, whenever it is delivered again."""
+        """A day's files are replaced as a whole; other days' stay as they are.
+        They hold an event once, whenever it is delivered again."""
         events = [
             bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
         ]

@@ -2,7 +2,7 @@
 Privacy, specified end to end: nobody is named where nobody need be.
 
 A registration of somebody with a remarkable name goes through all functions, right and
-wrong, with events, scores, compaction, archive and exports, and the same user shops in
+wrong, with events, scores, compaction and exports, and the same user shops in
 a GA4 export, is trained on, scored and looked up. Then everything that was written is
 searched: every column of every table, every object, every line of every log.
 """
@@ -34,7 +34,7 @@ PERSONAL = {
     "street_address": "77 Xylophone Crescent",
     "date_of_birth": "1987-11-23",
 }
-FUNCTIONS = ("stream_features", "score_stream", "archive_events", "get_proba", "score")
+FUNCTIONS = ("stream_features", "score_stream", "get_proba", "score")
 
 
 @dataclass
@@ -70,7 +70,7 @@ def wrong_registrations() -> list[bytes]:
 @pytest.fixture(scope="module")
 def site(emulators) -> Iterator[Site]:
     """Tables, topics and a bucket."""
-    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.1") as site:
+    with new_site(emulators) as site:
         setup.prepare(site.warehouse, site.artifacts, site.settings)
         yield site
 
@@ -86,7 +86,6 @@ def searched(site, tmp_path_factory) -> Searched:
         name: Instance(name, site.environment, home / name) for name in FUNCTIONS
     }
     with together([*instances.values()]):
-        site.subscribe(site.topic("enriched"), endpoint=instances["archive_events"].url)
         site.subscribe(site.topic("enriched"), endpoint=instances["score_stream"].url)
         at = f"{now - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
         right = registration(user_id=USER, event_time=at, **PERSONAL)
@@ -95,8 +94,6 @@ def searched(site, tmp_path_factory) -> Searched:
         for data in wrong_registrations():
             assert instances["stream_features"].post(data).status_code == 200
             assert instances["score_stream"].post(data).status_code == 200
-            assert instances["archive_events"].post(data).status_code == 200
-        eventually(lambda: site.artifacts.names("archive/"), "the archive is written")
         eventually(lambda: site.count("inference_log"), "the bet is scored")
         site.compact(now + timedelta(days=2), force=True)
         for question in ({"user_id": USER}, {"user_id": "nobody"}):
@@ -135,7 +132,7 @@ def texts(data: bytes) -> str:
 @pytest.mark.long
 class TestStream:
     def test_was_searched_where_it_all_is(self, searched):
-        """The search would find: the user's id is in tables, archive and exports."""
+        """The search would find: the user's id is in tables and exports."""
         holding = {name for name, text in searched.tables.items() if USER in text}
         files = {
             name.split("/")[0]
@@ -151,7 +148,7 @@ class TestStream:
             "dead_letters.raw",
             "stream_features.user_id",
         } <= holding
-        assert files == {"archive", "exports"}
+        assert files == {"exports"}
         assert set(searched.logs) == set(FUNCTIONS)
         assert sum('"function"' in text for text in searched.logs.values()) > 1
 
@@ -169,7 +166,7 @@ class TestStream:
 
     @pytest.mark.parametrize("field", PERSONAL)
     def test_stores_no_personal_field_in_any_object(self, searched, field):
-        """Archive, exports, models and their files, leases."""
+        """Exports, models and their files, leases."""
         names = [
             name
             for name, data in searched.objects.items()

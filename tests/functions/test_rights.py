@@ -189,13 +189,22 @@ class TestTheProof:
 
     def test_finds_what_could_be_less(self, recorded):
         """A weaker role, a longer prefix."""
-        target, changed = "archive_events", {"objects": (("create", "archive/"),)}
-        granted = recorded.granted(**{target: changed})[target]
+        target = "compact_features"
+        [entry] = [
+            function
+            for function in recorded.deployment.functions
+            if function.target == target
+        ]
+        objects = tuple(
+            ("replace", "ex") if object_ == ("replace", "exports/") else object_
+            for object_ in entry.objects
+        )
+        granted = recorded.granted(**{target: {"objects": objects}})[target]
         [longer] = wider(recorded.needed[target], granted)
 
         target, changed = "score", {"appends": (), "writes": ("inference_log",)}
         granted = recorded.granted(**{target: changed})[target]
         [weaker] = wider(recorded.needed[target], granted)
 
-        assert longer.endswith("objects archive/: only archive/events/ was touched")
+        assert longer.endswith("objects ex: only exports/ was touched")
         assert weaker.endswith("may change inference_log: table_appender would do")

@@ -42,7 +42,7 @@ Serve = Callable[[str], Instance]
 def site(emulators) -> Iterator[Site]:
     """Tables, bucket and topics, with some rows."""
     # Requests come one by one: nobody would come while another is waited for.
-    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0") as site:
+    with new_site(emulators) as site:
         setup.prepare(site.warehouse, site.artifacts, site.settings)
         load_model.load(site.warehouse, site.artifacts, site.settings)
         site.warehouse.execute(

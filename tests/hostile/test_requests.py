@@ -309,7 +309,7 @@ LONG = [
         (target, "POST")
         for target in (
             *("stream_features", "model_training", "predictions", "compact_features"),
-            *("score_stream", "archive_events"),
+            "score_stream",
         )
     ),
 ]

@@ -195,25 +195,25 @@ class TestTables:
 @pytest.mark.long
 class TestBucket:
     EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
-    ARCHIVE = "archive/events/date=2026-03-01/abc.parquet"
+    SCORES = "exports/inference_log/date=2026-03-01/run=a/part-000000000000.parquet"
 
     def test_has_files_without_the_user(self, site):
-        """Exports and archive are written again; a file of nobody else is deleted."""
-        alone = self.ARCHIVE.replace("abc", "alone")
+        """Exports are written again; a file of nobody else is deleted."""
+        alone = self.SCORES.replace("run=a", "run=b")
         site.artifacts.create(self.EXPORT, parquet(GONE, KEPT, GONE))
-        site.artifacts.create(self.ARCHIVE, parquet(KEPT, GONE))
+        site.artifacts.create(self.SCORES, parquet(KEPT, GONE))
         site.artifacts.create(alone, parquet(GONE))
         report = forget(site)
 
         assert users_in(site.artifacts.read(self.EXPORT).data) == [KEPT]
-        assert users_in(site.artifacts.read(self.ARCHIVE).data) == [KEPT]
+        assert users_in(site.artifacts.read(self.SCORES).data) == [KEPT]
         assert site.artifacts.find(alone) is None
         found = {
             (place.what, place.name): (place.before, place.after)
             for place in report.places
         }
         assert found["objects", "exports/stream_events/"] == (1, 0)
-        assert found["objects", "archive/events/"] == (2, 0)
+        assert found["objects", "exports/inference_log/"] == (2, 0)
 
     def test_has_no_generation_with_the_user(self, site):
         """A bucket with versioning keeps what is overwritten and deleted: not this."""
@@ -222,15 +222,14 @@ class TestBucket:
         site.artifacts.replace(
             self.EXPORT, parquet(KEPT, GONE), generation=first.generation
         )
-        site.artifacts.create(self.ARCHIVE, parquet(GONE))
-        site.artifacts.delete(self.ARCHIVE)
-        assert len(site.artifacts.generations("archive/")) == 1
+        site.artifacts.create(self.SCORES, parquet(GONE))
+        site.artifacts.delete(self.SCORES)
+        assert len(site.artifacts.generations("exports/inference_log/")) == 1
         forget(site)
 
         left = [
             site.artifacts.read_generation(generation)
-            for folder in ("exports/", "archive/")
-            for generation in site.artifacts.generations(folder)
+            for generation in site.artifacts.generations("exports/")
         ]
         assert [users_in(data) for data in left] == [[KEPT]]
 

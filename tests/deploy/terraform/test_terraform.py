@@ -214,12 +214,12 @@ def test_a_use_case_that_is_taken_out_has_no_schedule(applied, values):
 
 def test_a_function_that_is_taken_out_loses_all_its_rights(applied, values):
     targets = [function.target for function in configuration.of(CALLED).functions]
-    less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(targets) - {"archive_events"})}
+    less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(targets) - {"score_stream"})}
     gone = changed(applied("plan", "-no-color", values(less)))
 
     assert set(gone) == {"destroyed"}
-    assert all("archive" in name for name in gone["destroyed"])
-    assert 'google_service_account.function["archive_events"]' in gone["destroyed"]
+    assert all("score" in name for name in gone["destroyed"])
+    assert 'google_service_account.function["score_stream"]' in gone["destroyed"]
     assert len(gone["destroyed"]) == 7
 
 

@@ -226,7 +226,7 @@ class TestStoredEvents:
         first = accepted(messages_of(GAMES))
         resent, _ = again(first.rows.to_pylist())
 
-        archived = reading.accept(
+        accepted_again = reading.accept(
             resent,
             catalogue(),
             None,
@@ -238,7 +238,7 @@ class TestStoredEvents:
                 keeps_personal=False,
             ),
         )
-        assert facts(archived.rows) == facts(first.rows)
+        assert facts(accepted_again.rows) == facts(first.rows)
 
     def test_of_a_type_that_is_gone_are_counted(self):
         """What no use case takes any more is left out, and told."""

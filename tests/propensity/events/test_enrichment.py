@@ -76,8 +76,8 @@ class TestEnriched:
 
     @given(BATCHES, st.booleans())
     def test_says_what_the_row_says(self, messages, keeps):
-        """Taken in again, as the archive does and a replay may, it gives the same row
-        and is published unchanged."""
+        """Taken in again, as a replay may, it gives the same row and is
+        published unchanged."""
         first = accept(
             *messages, catalogue=BOTH, postcodes=POSTCODES, keeps_personal=keeps
         )
