@@ -8,8 +8,7 @@ Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (b
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
           ma_drift: what has changed; ma_publications: what was promised, and what
-          it cost; in the bucket: features/, indexes/ for lookups, suppressed/, the list
-          beside them
+          it cost; in the bucket: indexes/ for lookups, suppressed/ beside them
 Answers   200 version, users, mean, drift; 400 events; 409 no champion, other features,
           scores that jumped (unless forced); 424 no table; 503 try again, or wait
 """

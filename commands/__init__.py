@@ -9,8 +9,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
 ``champions``   the champion: ``versions``, ``promote``, ``rollback``, ``pin``, …
 ``models``      models and preprocessors: ``load-model``, ``ship-model``,
                 ``build-preprocessor``, ``scoring-sql``
-``data``        data in and out: the loaders, ``replay``, ``forget``,
-                ``check-features``, ``reproduce``, ``backfill``
+``data``        data in and out: the loaders, ``replay``, ``forget``
 ``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``
 ``deployment``  a deployment as a whole: ``dashboard``, ``doctor``, ``stage``

@@ -1,9 +1,8 @@
-"""Data that come in, are sent again, are checked, or go for good."""
+"""Data that come in, are sent again, or go for good."""
 
 from __future__ import annotations
 
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import click
 from commands import flags
 from commands.answers import show, tell
 from commands.exits import Exit
-from commands.models import STREAMED
 
 CARDS = "card_fraud"
 RATE = 1000.0
@@ -67,119 +65,6 @@ def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     from offline import load_transactions as program
 
     show(program.run(file, **chosen), as_json=as_json)
-
-
-@click.command("check-features")
-@flags.use_case(STREAMED)
-@click.option(
-    "--show",
-    "shown",
-    type=flags.whole(0),
-    default=10,
-    show_default=True,
-    help="How many of the users who differ to show.",
-)
-@flags.as_json
-def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
-    """
-    Compare streamed features with a clean computation.
-
-    Computes every user anew from stream_events, each event once, and compares all
-    columns with the view stream_features: they must be the same to the last digit.
-    Users whose late event waits for the next compaction are counted apart. Fails where
-    another differs. Reads all events of the use case, which is billed.
-    """
-    from offline import check_features as program
-    from propensity.errors import PropensityError
-
-    try:
-        compared = program.run(use_case)
-    except PropensityError as error:
-        tell(f"propensity check-features: {error.message}")
-        return Exit.UNKNOWN
-    show(compared if as_json else compared.summary(shown=shown), as_json=as_json)
-    return Exit.FAILED if compared.differing else Exit.DONE
-
-
-@click.command
-@click.argument("user_id", type=flags.USER, metavar="USER")
-@click.argument("as_of", type=flags.DAY, metavar="AS_OF")
-@flags.use_case()
-@flags.as_json
-def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool) -> int:
-    """
-    Show why a user got a probability, and compute it again.
-
-    Prints the features of USER as they were scored for the publication as of AS_OF
-    (YYYY-MM-DD), the probability that was published, and the one that the same model
-    makes of them today; the same of the expected value, where the version has a model
-    of amounts. Reads what 01-Predictions kept in the bucket, and not the
-    export, which may have changed. Features and model are verified by their checksums.
-
-    Features are kept for PROPENSITY_FEATURE_RETENTION_DAYS. For a use case that scores
-    events, AS_OF is the day of the event (UTC), and the features are those in
-    inference_log; the user's newest event of that day counts.
-
-    Fails if the probabilities or the expected values differ. On a processor of another
-    make the last digits may differ (1e-12 at most): it says so, and does not fail.
-    """
-    from offline import promote as champions
-    from offline.reproduce import Audit
-
-    with champions.opened(use_case) as deployment:
-        audit = Audit(deployment).reproduce(user_id, as_of)
-    show(audit, as_json=as_json)
-    return Exit.DONE if audit.is_reproduced else Exit.FAILED
-
-
-@click.command
-@flags.use_case()
-@click.option(
-    "--from",
-    "since",
-    type=flags.DAY,
-    required=True,
-    help="First as-of date (YYYY-MM-DD, UTC); the others follow a horizon apart.",
-)
-@click.option(
-    "--to", "until", type=flags.DAY, required=True, help="Last as-of date at most."
-)
-@click.option(
-    "--maximum-bytes",
-    type=flags.whole(1),
-    help="Refuse to begin if the query may read more "
-    "(default: PROPENSITY_MAXIMUM_BYTES_BILLED).",
-)
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Publish a week even if scores jumped, and do not wait for the export.",
-)
-@flags.dry_run("Say which weeks, and what the query may read; read and write nothing.")
-@flags.as_json
-def backfill(*, as_json: bool, **chosen: Any) -> int:
-    """
-    Publish the predictions of past weeks.
-
-    One query computes the features of all weeks, and reads each day of the source once.
-    Each week is scored by the version that had been promoted by then, shifted by the
-    season as it was known then, and published as 01-Predictions would: the rows of its
-    as-of date in ma_predictions_history are replaced, and ma_predictions_table keeps
-    the row of a user who has a newer one. Then the index that lookups read is published
-    anew. It first says what the query may read, and can be run again.
-
-    Fails if a week could not be published, for example because its scores jumped; that
-    week stays as it was, and the others are published. Weeks before the first promotion
-    are scored by today's champion, and the answer says so. BigQuery keeps at most 10 GB
-    of the features, compressed: if they are more, choose fewer weeks at once.
-    """
-    from offline import backfill as program
-
-    if chosen["since"] > chosen["until"]:
-        raise click.UsageError("the period is empty: --to is before --from")
-    report = program.run(program.Request(**chosen, is_quiet=as_json))
-    show(report, as_json=as_json)
-    return Exit.FAILED if report.failed else Exit.DONE
 
 
 @click.command

@@ -22,8 +22,7 @@ MEANINGS = {
     Exit.FAILED: "It failed, or what was looked at is wrong. "
     "The reason is on standard error, the findings are the answer.",
     Exit.UNKNOWN: "The command line is wrong; nothing was begun. "
-    "Of `doctor` and `check-features` also: nothing wrong was found, and something "
-    "could not be examined.",
+    "Of `doctor` also: nothing wrong was found, and something could not be examined.",
     Exit.LEFT_OVER: "Of `forget`: something is left. Run it again.",
     Exit.HANG_UP: "The terminal was closed (SIGHUP). "
     "What a command of local mode had started is stopped.",

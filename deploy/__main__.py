@@ -140,7 +140,6 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
             for table in tables.retained(settings.retention_days)
             if table.expiration_days != kept[table.name]
         },
-        "feature_retention_days": settings.feature_retention_days,
         "callers": d.listed("DEPLOY_CALLERS"),
         "producers": d.listed("DEPLOY_PRODUCERS"),
         "keep_only_data": options.keep_only_data,

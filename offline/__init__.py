@@ -7,13 +7,10 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``load_postcodes``      loads the table of postcodes
 ``load_transactions``   loads past card transactions, checked by ``transactions``
 ``table_files``         reads the files of either: Parquet, or CSV in one form
-``check_features``      compares streamed features with a clean computation
 ``forget_user``         removes users, with the report of ``forget_report``
 ``forget_indexes``      removes them from prediction indexes
 ``allow_again``         takes users off the list of suppressed ones
 ``scoring_sql``         prints the statements that score a table in BigQuery
-``reproduce``           computes a published probability again, from kept features
-``backfill``            publishes the predictions of past weeks by one query
 ``audience``            a room: audiences, their control groups and deliveries
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment

@@ -35,14 +35,12 @@ from tqdm import tqdm
 from offline import forget_indexes
 from offline.forget_report import Place, Report, Request, pieces
 from propensity import tables
-from propensity.edges.artifacts import Artifacts, Generation, sha256
+from propensity.edges.artifacts import Artifacts, Generation
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
-from propensity.learning import modelcard
 from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
-from propensity.registry import feature_removals, feature_sets
-from propensity.registry.feature_sets import FEATURES, written
+from propensity.registry.objects import parquet_of
 from propensity.registry.versions import PARQUET, Registry
 from propensity.runs import compact
 from propensity.schema import Table
@@ -52,9 +50,6 @@ from propensity.tables import EVENT, RAW, USER
 from propensity.waiting.threads import THREADS
 
 ENDING = ".parquet"
-MODELS = "models/"
-# Folders with a folder for each use case, whose files do not name it.
-OF_USE_CASES = frozenset({"models", "features"})
 
 # Attempts at an object that others change meanwhile.
 TRIES = 5
@@ -294,7 +289,7 @@ class Work:
         for _ in range(TRIES):
             data = self.artifacts.read_generation(generation)
             try:
-                rows = None if data is None else self._with_users(data, generation.name)
+                rows = None if data is None else self._with_users(data)
             except (pa.ArrowException, OSError):
                 self.report.unreadable.add(generation.name)
                 return False
@@ -315,18 +310,15 @@ class Work:
             f"{self.artifacts.uri(generation.name)} is written again and again"
         )
 
-    def _with_users(self, data: bytes, name: str) -> pa.Table | None:
+    def _with_users(self, data: bytes) -> pa.Table | None:
         """Return the rows of a file if some of them are about users."""
         file = pq.ParquetFile(io.BytesIO(data))
         names = file.schema_arrow.names
         if USER not in names:
             return None
-        # Snapshots of versions before this one had ids; now they have numbers.
+        # Snapshots of trainings have numbers in the place of ids.
         kind = file.schema_arrow.field(USER).type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            return None
-        folder, use_case = [*name.split("/"), ""][:2]
-        if folder in OF_USE_CASES and self.request.use_case not in ("", use_case):
             return None
         column = file.read(columns=[USER])[USER]
         if not pc.any(self._about(column)).as_py():
@@ -347,30 +339,15 @@ class Work:
     def _rewrite(self, generation: Generation, rows: pa.Table) -> None:
         """Replace a generation by a file without the users, and delete it."""
         if generation.is_live:
-            if generation.name.startswith(MODELS):
-                data = written(modelcard.nameless(rows))
-                # Before the object: after an interruption the ids are still there.
-                self.warehouse.execute(
-                    statement("record_dataset"),
-                    {"object": generation.name, "checksum": sha256(data)},
+            left = rows.filter(pc.invert(self._is_named(rows)))
+            if len(left):
+                self.artifacts.replace(
+                    generation.name,
+                    parquet_of(left),
+                    generation=generation.generation,
+                    content_type=PARQUET,
                 )
-                self._replace(generation, data)
-            elif generation.name.startswith(FEATURES):
-                blank = feature_sets.blanked(rows, self._is_named(rows))
-                feature_removals.replace_part(self.artifacts, generation, blank)
-            else:
-                left = rows.filter(pc.invert(self._is_named(rows)))
-                if len(left):
-                    self._replace(generation, written(left))
         self.artifacts.delete_generation(generation)
-
-    def _replace(self, generation: Generation, data: bytes) -> None:
-        self.artifacts.replace(
-            generation.name,
-            data,
-            generation=generation.generation,
-            content_type=PARQUET,
-        )
 
     # The GA4 export, which its owner changes
 

@@ -199,7 +199,6 @@ class Settings:
     suppression_ttl_s: int = 300
     require_consent: str = "false"
     retention_days: str = ""
-    feature_retention_days: int = 90
     score_with: str = FUNCTION
     explain_predictions: bool = False
     pubsub_endpoint: str = ""
@@ -351,7 +350,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "suppression_ttl_s": _whole(1, 24 * 3600),
     "require_consent": _one_of(*CONSENTS),
     "retention_days": _retention,
-    "feature_retention_days": _whole(0, tables.MAXIMUM_RETENTION_DAYS),
     "score_with": _one_of(FUNCTION, BIGQUERY),
     "explain_predictions": _flag,
     "pubsub_endpoint": _address,

@@ -140,7 +140,6 @@ class TestTables:
         assert [column.name for column in further] == [
             "base_log_odds",
             "reasons",
-            "feature_row",
         ]
         assert not any(column.required for column in further)
 

@@ -31,18 +31,6 @@ resource "google_storage_bucket" "this" {
       matches_prefix = ["runs/"]
     }
   }
-  # 01-Predictions deletes them itself; this holds where it does not run any more. First
-  # the object becomes noncurrent, then it is deleted for good.
-  lifecycle_rule {
-    action {
-      type = "Delete"
-    }
-    condition {
-      age            = max(var.feature_retention_days, 1)
-      with_state     = "ANY"
-      matches_prefix = ["features/"]
-    }
-  }
   lifecycle_rule {
     action {
       type          = "SetStorageClass"

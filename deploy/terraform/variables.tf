@@ -105,16 +105,6 @@ variable "retention_days" {
   default     = {}
 }
 
-variable "feature_retention_days" {
-  description = "Days that the features of a publication are kept in the bucket; 0: none are."
-  type        = number
-  default     = 90
-  validation {
-    condition     = var.feature_retention_days >= 0 && floor(var.feature_retention_days) == var.feature_retention_days
-    error_message = "A whole number of days, 0 or more."
-  }
-}
-
 # -- who may -------------------------------------------------------------------------------
 
 variable "callers" {

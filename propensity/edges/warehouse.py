@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as api
@@ -22,8 +21,6 @@ from propensity.edges.columns import conforming, schema_of
 from propensity.edges.definitions import Definitions
 
 if TYPE_CHECKING:
-    from datetime import date
-
     import pyarrow as pa
 
     from propensity.schema import Table
@@ -78,38 +75,6 @@ class Warehouse(Definitions):
             yield from result.to_arrow_iterable(
                 bqstorage_client=self._read_client, max_queue_size=1, max_stream_count=1
             )
-
-    def parts(
-        self, sql: str, parameters: Parameters | None = None, *, column: str
-    ) -> Parts:
-        """
-        Run a statement once, and return its rows to be streamed by the dates in one of
-        their columns.
-
-        BigQuery keeps them for a day, up to 10 GB compressed, and bills no reading.
-        """
-        with self._translated():
-            job, _ = self._run(sql, parameters)
-        return Parts(self, job.destination.path.lstrip("/"), column)
-
-    def _part(self, table: str, restriction: str) -> Iterator[pa.RecordBatch]:
-        from google.cloud.bigquery_storage_v1 import types
-
-        with self._translated():
-            session = self._read_client.create_read_session(
-                parent=f"projects/{self.settings.project}",
-                read_session=types.ReadSession(
-                    table=table,
-                    data_format=types.DataFormat.ARROW,
-                    read_options={"row_restriction": restriction},
-                ),
-                max_stream_count=1,
-            )
-            client: Any = self._read_client
-            for stream in session.streams:
-                reader = client.read_rows(stream.name)
-                for page in reader.rows(session).pages:
-                    yield page.to_arrow()
 
     def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """Run a statement and return all its rows, which must fit in memory."""
@@ -284,16 +249,3 @@ class Warehouse(Definitions):
             rows = list(result)
         processed = int(result.total_bytes_processed or 0)
         return rows, max(10, -(-processed // 1024**2)) * 1024**2 if processed else 0
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The rows of a statement, as BigQuery keeps them."""
-
-    warehouse: Warehouse
-    table: str
-    column: str
-
-    def of(self, day: date) -> Iterator[pa.RecordBatch]:
-        """Stream the rows of a date."""
-        return self.warehouse._part(self.table, f"{self.column} = '{day}'")

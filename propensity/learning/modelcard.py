@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from propensity.learning import cost, decile, description, value
 from propensity.learning.bootstrap import Difference
 from propensity.learning.report.page import training_page
-from propensity.registry.feature_sets import written
+from propensity.registry.objects import parquet_of
 from propensity.registry.versions import (
     HTML,
     JSON,
@@ -255,7 +255,7 @@ def files(
     contents = {
         MODEL: (pickled(trained.model), binary),
         PREPROCESSOR: (pickled(trained.preprocessor), binary),
-        DATASET: (written(nameless(rows)), PARQUET),
+        DATASET: (parquet_of(nameless(rows)), PARQUET),
     }
     if trained.measured is not None:
         contents[MEASURED] = (pickled(trained.measured), binary)

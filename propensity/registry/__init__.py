@@ -4,10 +4,8 @@ The registry: model versions, the champion, and leases of runs.
 - ``versions``: claims and stores versions; ``Registry`` is all of the room
 - ``champion``: the pointer to the version that serves: promote, roll back, pin, shadow
 - ``leases``: one run at a time for each kind and as-of date
-- ``objects``: JSON objects of ``champion`` and ``leases`` in the bucket
+- ``objects``: objects in the bucket as bytes: JSON and Parquet
 - ``loading``: loads a version and verifies its bytes
-- ``feature_sets``: the features of each publication, to compute it again
-- ``feature_removals``: takes users out of kept features
 - ``serving``: the champion in an instance's memory, refreshed in the background
 - ``prediction_index``: the pointer to the index that answers lookups
 - ``index_writer``: builds and publishes that index

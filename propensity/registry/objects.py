@@ -1,14 +1,18 @@
-"""JSON objects of the registry in the bucket, and times in them."""
+"""Objects of the registry in the bucket, as bytes, and times in them."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from propensity.edges.objects import Stored
 from propensity.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Tries of a writer that loses each race for an object, before it gives up.
 CLAIMS = 100
@@ -17,6 +21,16 @@ CLAIMS = 100
 def json_of(value: Mapping[str, Any]) -> bytes:
     """Return an object's content as bytes."""
     return json.dumps(value, indent=1, sort_keys=True).encode()
+
+
+def parquet_of(rows: pa.Table) -> bytes:
+    """Return rows as a Parquet file."""
+    # Lookups have no pyarrow.
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(rows, file, compression="zstd")
+    return file.getvalue()
 
 
 def instant_of(moment: datetime) -> str:

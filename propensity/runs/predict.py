@@ -4,7 +4,6 @@ Prediction as a run: score every user into the staging table, check, publish.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +25,6 @@ from propensity.errors import (
 from propensity.learning import metrics, season
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.registry import feature_sets
 from propensity.runs import reasons, value
 from propensity.runs.export import check_consent
 from propensity.statements import statement
@@ -44,7 +42,6 @@ STAGED_EXPLAINED_ROWS = 100_000
 _STAGED_COLUMNS = [
     "user_id",
     "probability",
-    "feature_row",
     *reasons.COLUMNS,
     *value.COLUMNS,
 ]
@@ -58,7 +55,6 @@ class Staged:
     Scores in the staging table: how many, and their 101 percentiles.
 
     ``log_odds_shift`` is the season's, which is in all scores; None without one.
-    ``features_in`` is the folder in the bucket that has their features; empty without.
     ``sketches`` count the values of scores and features; None where BigQuery scored.
     ``expected_value`` is the sum over all users, with its interval; None without
     amounts.
@@ -68,7 +64,6 @@ class Staged:
     mean_probability: float | None
     quantiles: Floats
     log_odds_shift: float | None
-    features_in: str = ""
     sketches: Sketches | None = None
     expected_value: Mapping[str, Decimal | float] | None = None
 
@@ -126,10 +121,6 @@ def stage(
     """
     Score every user of the lookback into the staging table, in bounded memory.
 
-    The features are kept while they are scored, unless the settings keep them for 0
-    days. If that fails, so does the run: nothing is published that could not be
-    computed again.
-
     Args:
         features: Of every user, as ``features`` gives them.
         shift: The season's, to add to their log-odds; None for none.
@@ -137,42 +128,25 @@ def stage(
     Raises:
         NotEnoughData: There is no user to score.
     """
-    parts, kept = feature_sets.in_parts(features, rows=feature_sets.PART_ROWS), None
-    if run.settings.feature_retention_days:
-        kept = feature_sets.Writer(
-            run.registry.artifacts,
-            use_case=run.use_case.name,
-            as_of=run.as_of,
-            run_id=run.run_id,
-            scored_at=run.began_at,
-            features=run.use_case.features,
-            threads=run.threads,
-        )
-        parts = kept.keeping(parts)
     users, mass = 0, 0.0
     sketches = Sketches(run.use_case.features)
-    scored = sketches.watching(model.scorer.score(parts))
+    scored = sketches.watching(model.scorer.score(features))
     log_odds_shift = shift.log_odds if shift else None
     why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
     worth = value.Values.of(run, model, shift_error=shift.error if shift else 0.0)
-    # Closed, it waits for what is being stored: nothing outlives a run that fails.
-    with contextlib.closing(parts):
-        for rows in _staged(run, scored, why, worth, has_features=kept is not None):
-            users += len(rows)
-            mass += float(np.sum(rows["probability"].to_numpy()))
-            run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
-            # Free these rows before the next million is gathered.
-            del rows
+    for rows in _staged(run, scored, why, worth):
+        users += len(rows)
+        mass += float(np.sum(rows["probability"].to_numpy()))
+        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
+        # Free these rows before the next million is gathered.
+        del rows
     if not users:
         raise NotEnoughData(no_users(run))
-    if kept is not None:
-        kept.finish(model_version=model.version)
     return Staged(
         users=users,
         mean_probability=mass / users,
         quantiles=staged_quantiles(run),
         log_odds_shift=log_odds_shift,
-        features_in="" if kept is None else kept.folder,
         sketches=sketches,
         expected_value=worth.summary(),
     )
@@ -183,8 +157,6 @@ def _staged(
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
     why: reasons.Reasons,
     worth: value.Values,
-    *,
-    has_features: bool,
 ) -> Iterator[pa.Table]:
     """
     Gather scored batches, shifted, into tables of about ``STAGED_ROWS`` rows.
@@ -193,22 +165,16 @@ def _staged(
         scored: Batches with a probability for each row.
         why: Gives the columns of reasons, and the season's shift for all scores.
         worth: Gives the columns of expected values, of the shifted probabilities.
-        has_features: Whether features are kept, so that rows are numbered.
     """
     waiting: list[pa.RecordBatch] = []
-    rows = numbered = 0
+    rows = 0
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise SchemaError("the model gives values that are not probabilities")
         probability = season.apply(unshifted, why.log_odds_shift)
-        numbers = pa.nulls(len(probability), pa.int64())
-        if has_features:
-            numbers = pa.array(np.arange(numbered, numbered + len(probability)))
-            numbered += len(probability)
         columns = [
             batch["user_id"].cast(pa.string()),
             pa.array(probability),
-            numbers,
             *why.columns(batch, probability),
             *worth.columns(batch, probability, unshifted=unshifted),
         ]

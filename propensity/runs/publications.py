@@ -9,14 +9,12 @@ run of the date writes it.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from propensity.errors import PropensityError
 from propensity.learning import cost
-from propensity.registry import feature_sets
 from propensity.runs import drift, predict, value
 from propensity.statements import statement
 
@@ -64,15 +62,12 @@ def promised(total: Mapping[str, Decimal | float]) -> dict[str, Decimal]:
     }
 
 
-def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) -> None:
+def record(run: Run, model: Serving, staged: Staged) -> None:
     """
     Write the row of a publication, in the place of an earlier one of its date.
 
     A run that has lost its lease writes none: the row would be of what another run has
-    replaced, or is about to. Features that no publication names are deleted at last.
-
-    Args:
-        billed_before: Bytes of the run's meter that were billed for others.
+    replaced, or is about to.
     """
     try:
         run.check_lease()
@@ -92,29 +87,9 @@ def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) 
                 "log_odds_shift": staged.log_odds_shift or 0.0,
                 "has_value": staged.expected_value is not None,
                 **promised(staged.expected_value or _NOTHING),
-                "bytes_billed": run.warehouse.bytes_billed - billed_before,
+                "bytes_billed": run.warehouse.bytes_billed,
                 "seconds": run.elapsed_s(),
             },
         )
     except PropensityError as error:
         run.warn(f"publication not recorded: {error}")
-    _remove_old_features(run)
-
-
-def _remove_old_features(run: Run) -> None:
-    """
-    Delete features that were replaced or are kept long enough.
-
-    A failure leaves them to the next run, or to the lifecycle of the bucket.
-    """
-    try:
-        feature_sets.remove_old(
-            run.registry.artifacts,
-            run.use_case.name,
-            as_of=run.as_of,
-            published_at=run.began_at,
-            keep_since=run.began_at
-            - timedelta(days=run.settings.feature_retention_days),
-        )
-    except PropensityError as error:
-        run.warn(f"old features not removed: {error}")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.graphs import sql
 from propensity.privacy import suppression
-from propensity.registry import feature_removals
 from propensity.runs import predict, reasons
 from propensity.runs.export import check_consent
 from propensity.settings import BIGQUERY, FUNCTION
@@ -98,7 +97,7 @@ def _without_forgotten(run: Run, staged: Staged) -> Staged:
     Take out users who were put on the list while the run had their rows in memory.
 
     ``propensity forget`` could not find those rows. Now they are where it looks: in the
-    staging table and in the bucket. Sketches of all users are left as they are.
+    staging table. Sketches of all users are left as they are.
 
     Raises:
         NotEnoughData: No other user is left.
@@ -106,9 +105,6 @@ def _without_forgotten(run: Run, staged: Staged) -> Staged:
     forgotten = _unstage_suppressed(run)
     if not forgotten:
         return staged
-    if staged.features_in:
-        artifacts = run.registry.artifacts
-        feature_removals.remove_users(artifacts, staged.features_in, forgotten)
     [row] = run.warehouse.rows(statement("staged_scores"), run.staging_key)
     if not row["users"]:
         raise NotEnoughData(predict.no_users(run))
@@ -128,11 +124,7 @@ def _why_not(model: Serving) -> str:
 
 
 def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Staged:
-    """
-    Have BigQuery score all users in one statement, then take out suppressed ones.
-
-    Features are not kept: they never leave BigQuery.
-    """
+    """Have BigQuery score all users in one statement, then take out suppressed ones."""
     check_consent(run)
     name = _imported(run, model)
     window = run.use_case.window(run.settings, [run.as_of])

@@ -53,8 +53,6 @@ _REASONS = (
     ),
 )
 
-_FEATURE_ROW = Column("feature_row", "INT64", "In the features kept; null without any")
-
 PREDICTIONS = Table(
     name="ma_predictions_table",
     description="One row per user: the newest probability",
@@ -71,7 +69,7 @@ PREDICTIONS_HISTORY = Table(
     partition="as_of",
     clustering=("use_case", "user_id"),
     requires_filter=True,
-    columns=(*_PREDICTION, _FEATURE_ROW, *_VALUE),
+    columns=(*_PREDICTION, *_VALUE),
 )
 
 # Rows that a run has not published yet. Those of a run that died expire.
@@ -86,7 +84,6 @@ PREDICTIONS_STAGING = Table(
         *STAGED,
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
-        _FEATURE_ROW,
         *_REASONS,
         *_VALUE,
     ),
@@ -123,12 +120,7 @@ PUBLICATIONS = Table(
             "NUMERIC",
             "What they will pay: upper end of its 95% interval",
         ),
-        Column(
-            "bytes_billed",
-            "INT64",
-            "Bytes that the run's queries billed; of a backfill without its one query "
-            "for the features of all dates",
-        ),
+        Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
         Column("seconds", "FLOAT64", "Seconds from request to this row"),
     ),
 )

@@ -44,8 +44,8 @@ LEAVES = leaves(cli.root)
 # What changes nothing that a dry run could spare: they read, or start and stop
 # processes of this machine, or write files where they are told to.
 WITHOUT_DRY_RUN = {
-    *("demo", "up", "down", "status", "versions", "check-features", "doctor"),
-    *("ship-model", "check-usecase", "reproduce"),
+    *("demo", "up", "down", "status", "versions", "doctor"),
+    *("ship-model", "check-usecase"),
     # A delivery has a preview in its place.
     *("audience preview", "audience send", "audience ledger"),
 }
@@ -54,8 +54,8 @@ PERIOD = ("--from", "--to")
 PLACE = ("--out",)
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
-    *("load-model", "build-preprocessor", "load-transactions", "check-features"),
-    *("forget", "replay events", "doctor", "reproduce", "backfill", "scoring-sql"),
+    *("load-model", "build-preprocessor", "load-transactions"),
+    *("forget", "replay events", "doctor", "scoring-sql"),
     *("audience preview", "audience send", "audience ledger"),
 }
 
@@ -157,9 +157,7 @@ class TestExit:
             # Modules of the package, beside the folders of the use cases.
             ["new-usecase", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
-            ["backfill", "--from", "2026-03-09", "--to", "2026-03-02"],
             # What a shell makes of bytes that are no UTF-8.
-            ["reproduce", "r\udce9my", "2026-03-02"],
             [
                 "replay",
                 "events",

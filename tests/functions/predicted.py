@@ -13,11 +13,10 @@ PUBLISHED = ("ma_predictions_table", "ma_predictions_history")
 
 
 def state(place: Place) -> dict[str, list]:
-    """Return all that is published, without run times and rows of kept features."""
-    own = {"scored_at", "feature_row"}
+    """Return all that is published, without run times."""
     return {
         name: sorted(
-            tuple(str(value) for column, value in row.items() if column not in own)
+            tuple(str(value) for column, value in row.items() if column != "scored_at")
             for row in place.rows(f"SELECT * FROM {name}")
         )
         for name in PUBLISHED

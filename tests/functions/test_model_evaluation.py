@@ -216,7 +216,7 @@ class TestMaturity:
         self, shop_of, scores, converters
     ):
         """A week without a publication of its own is one of those before, and of that
-        alone: a backfill of another version leaves no row of what was in force."""
+        alone: a rerun by another version leaves no row of what was in force."""
         place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
         published(place, MONDAY - WEEK, scores)
         place.run("model_evaluation", MONDAY + WEEK)
@@ -231,7 +231,7 @@ class TestMaturity:
     def test_is_of_what_stands_where_01_was_missed(self, shop_of, scores, converters):
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once; so is one that had
-        no probabilities at all, once a backfill has brought some."""
+        no probabilities at all, once a rerun has brought some."""
         place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
         late = MONDAY + 2 * WEEK
         place.run("model_evaluation", MONDAY + WEEK)

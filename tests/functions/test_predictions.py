@@ -14,9 +14,7 @@ import pytest
 
 from commands.cli import main
 from propensity import tables, usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
-from propensity.registry import feature_sets
 from propensity.registry.versions import pickled
 from propensity.runs import predict
 from tests import shop
@@ -37,11 +35,10 @@ def untrained(new_place) -> tuple[Place, Any]:
 
 @dataclass(frozen=True)
 class Publication:
-    """A published week: its answer, and what was staged while and after it ran."""
+    """A published week: its answer, and what is staged after it ran."""
 
     place: Place
     answer: dict[str, Any]
-    parts: list[int]
     left_in_staging: list[dict[str, Any]]
 
 
@@ -56,21 +53,9 @@ def publication(untrained, with_champion) -> Publication:
     add(place, tables.PREDICTIONS_HISTORY, **other)
     earlier_try = {"user_id": "of an earlier try", "as_of": TRAINED}
     add(place, tables.PREDICTIONS_HISTORY, **earlier_try)
-    parts = []
-    write = Warehouse.write
-
-    def counting(self, table, rows):
-        if table is tables.PREDICTIONS_STAGING:
-            parts.append(len(rows))
-        return write(self, table, rows)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Warehouse, "write", counting)
-        patch.setattr(predict, "STAGED_ROWS", 40)
-        patch.setattr(feature_sets, "PART_ROWS", 20)
-        answer = place.run("predictions", TRAINED)
+    answer = place.run("predictions", TRAINED)
     left = place.rows("SELECT * FROM ma_predictions_staging")
-    return Publication(place, answer, parts, left)
+    return Publication(place, answer, left)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +66,7 @@ def published(publication) -> Place:
 
 class TestPublishing:
     def test_scores_every_user_of_the_lookback_as_the_model_would(self, publication):
-        """
-        Probabilities are the pipeline's; the answer says how many.
-
-        They are staged in parts, so that memory is needed for one part only.
-        """
+        """Probabilities are the pipeline's; the answer says how many."""
         place, answer = publication.place, publication.answer
         table = place.warehouse.table(
             USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
@@ -103,7 +84,6 @@ class TestPublishing:
         probabilities = {row["user_id"]: row["probability"] for row in rows}
 
         assert probabilities == pytest.approx(expected, abs=1e-9)
-        assert publication.parts == [40, 40, 40, 40]
         assert answer["users"] == len(expected) == 160
         assert answer["model_version"] == 0
         assert answer["mean_probability"] == pytest.approx(scores.mean())

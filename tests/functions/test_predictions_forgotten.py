@@ -6,19 +6,16 @@ No publication has a user who was forgotten while the run had the user's rows in
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from offline import backfill, forget_user
+from offline import forget_user
 from offline.forget_report import Report, Request
 from propensity import tables
-from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from tests.functions.conftest import TRAINED, Place, entered
+from tests.functions.conftest import TRAINED, Place
 
 pytestmark = pytest.mark.runs
 
@@ -51,20 +48,13 @@ def forgetting_before(
 
 
 def rows_of(place: Place, user: str) -> dict[str, int]:
-    """How many rows name a user where 01 writes, kept features among them."""
-    counts = {
+    """How many rows name a user where 01 writes."""
+    return {
         table: place.rows(
             f"SELECT COUNT(*) AS n FROM {table} WHERE user_id = @u", u=user
         )[0]["n"]
         for table in HOLDERS
     }
-    artifacts = place.registry.artifacts
-    parts = [name for name in artifacts.names("features/") if name.endswith(".parquet")]
-    users = [
-        pq.read_table(io.BytesIO(artifacts.read(name).data))["user_id"].to_pylist()
-        for name in parts
-    ]
-    return counts | {"features": sum(user_ids.count(user) for user_ids in users)}
 
 
 class TestUserForgottenMeanwhile:
@@ -72,10 +62,9 @@ class TestUserForgottenMeanwhile:
         ("owner", "name", "is_it"),
         [
             (Warehouse, "write", lambda table, _: table is tables.PREDICTIONS_STAGING),
-            (Artifacts, "create", lambda name, _: name.startswith("features/")),
             (Warehouse, "execute", lambda sql, *_: "BEGIN TRANSACTION" in sql),
         ],
-        ids=["before the scores", "before the features", "before the publication"],
+        ids=["before the scores", "before the publication"],
     )
     def test_is_in_no_publication(self, shop_place, monkeypatch, owner, name, is_it):
         """Defect: rows that were gathered in memory while the user was forgotten were
@@ -88,26 +77,8 @@ class TestUserForgottenMeanwhile:
         )
 
         assert [report.left for report in reports] == [0]
-        assert rows_of(shop_place, USER) == dict.fromkeys([*HOLDERS, "features"], 0)
+        assert rows_of(shop_place, USER) == dict.fromkeys(HOLDERS, 0)
         assert history["users"] == 159
         if name != "execute":
             assert (answer["users"], answer["index_users"]) == (159, 159)
             assert answer["mean_probability"] == pytest.approx(history["mean"])
-
-    def test_is_in_no_week_of_a_backfill(self, shop_place, monkeypatch):
-        """Defect: the command had the same rows in memory, and a list from before its
-        week began."""
-        reports = forgetting_before(
-            shop_place,
-            monkeypatch,
-            Warehouse,
-            "write",
-            lambda table, _: table is tables.PREDICTIONS_STAGING,
-        )
-        request = backfill.Request(since=TRAINED, until=TRAINED, is_quiet=True)
-        with entered(shop_place.environment):
-            [week] = backfill.run(request).weeks
-
-        assert [report.left for report in reports] == [0]
-        assert rows_of(shop_place, USER) == dict.fromkeys([*HOLDERS, "features"], 0)
-        assert week.users == 159

@@ -26,7 +26,6 @@ from propensity.graphs import sql
 from propensity.learning import season
 from propensity.statements import statement
 from tests.functions.conftest import TRAINED, Place
-from tests.functions.reproducing import reproduced
 from tests.functions.test_suppression import KEY, suppress
 from tests.propensity.registry.versions import overwrite
 
@@ -123,18 +122,6 @@ class TestScores:
 
         assert answer["users"] == 159
         assert "user.003" not in scores(place)
-
-    def test_keep_no_features(self, both):
-        """They never leave BigQuery: rows have no place in a kept set."""
-        place, _, _ = both
-        rows = place.rows(
-            "SELECT feature_row FROM ma_predictions_history WHERE as_of = @day",
-            day=TRAINED,
-        )
-
-        assert {row["feature_row"] for row in rows} == {None}
-        with pytest.raises(RequestError, match="SCORE_WITH=bigquery"):
-            reproduced(place, "user.004", as_of=TRAINED)
 
 
 class TestGuards:

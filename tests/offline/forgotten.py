@@ -16,11 +16,8 @@ from offline import forget_user
 from offline.forget_report import Report, Request
 from propensity import tables
 from propensity.edges.appends import Appends
-from propensity.registry import feature_sets
-from propensity.registry.feature_sets import Writer
 from propensity.schema import Table
 from propensity.tables import TABLES
-from propensity.waiting.threads import DaemonThreads
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_deployment
 
@@ -87,27 +84,6 @@ def forget(site: Site, *users: str, **how: Any) -> Report:
     """Run the command."""
     asked = Request(user_ids=users or (GONE,), is_quiet=True, **how)
     return forget_user.forget(site.settings, asked)
-
-
-def features_writer(site: Site, use_case: str = USE_CASE) -> Writer:
-    """What a run keeps features by."""
-    return Writer(
-        site.artifacts,
-        use_case=use_case,
-        as_of=NOW.date(),
-        run_id="r",
-        scored_at=NOW,
-        features=["bets"],
-        threads=DaemonThreads(),
-    )
-
-
-def kept_features(site: Site, use_case: str = USE_CASE) -> dict[str, list[Any]]:
-    """The columns of the set's one part, whose checksum is held."""
-    [part] = feature_sets.find(
-        site.artifacts, use_case=use_case, as_of=NOW.date(), scored_at=NOW
-    ).parts
-    return feature_sets.read(site.artifacts, part).to_pydict()
 
 
 def users_in(data: bytes) -> list[str]:

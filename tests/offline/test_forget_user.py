@@ -6,7 +6,6 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +15,6 @@ from commands.cli import main
 from offline import forget_report, forget_user
 from offline.forget_report import Request
 from propensity import tables
-from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.bigquery import BigQuery
 from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
@@ -33,10 +31,8 @@ from tests.offline.forgotten import (
     USE_CASE,
     append,
     counts,
-    features_writer,
     fill,
     forget,
-    kept_features,
     parquet,
     row_of,
     shared,
@@ -247,81 +243,15 @@ class TestBucket:
 
         assert users_in(site.artifacts.read(self.EXPORT).data) == [GONE]
 
-    @pytest.mark.parametrize("named", ["", USE_CASE])
-    def test_has_features_of_publications_without_the_user(self, site, named):
-        """The rows are blank, those of others are in their places, and the manifest has
-        the new checksum; another use case's stay where one is named."""
-        users = pa.RecordBatch.from_pydict(
-            {"user_id": [KEPT, GONE, "player-2"], "bets": [1.5, 2.5, None]}
-        )
-        for name in (USE_CASE, OTHER):
-            writer = features_writer(site, name)
-            list(writer.keeping([users]))
-            writer.finish(model_version=0)
-        report = forget(site, use_case=named)
-        left = {name: kept_features(site, name) for name in (USE_CASE, OTHER)}
-
-        blank = {"user_id": [KEPT, None, "player-2"], "bets": [1.5, None, None]}
-        assert left == {USE_CASE: blank, OTHER: users.to_pydict() if named else blank}
-        found = {place.name: (place.before, place.after) for place in report.places}
-        assert found[f"features/{USE_CASE}/"] == (1, 0)
-        assert found[f"features/{OTHER}/"] == (0 if named else 1, 0)
-        # A bucket with versioning has kept no generation with the user either.
-        kept = site.artifacts.generations(f"features/{USE_CASE}/")
-        assert [
-            users_in(site.artifacts.read_generation(one))
-            for one in kept
-            if one.name.endswith(".parquet")
-        ] == [[KEPT, None, "player-2"]]
-
-    @pytest.mark.parametrize("is_written", [False, True])
-    def test_is_not_half_done_in_features(self, site, monkeypatch, is_written):
-        """Interrupted before the part or behind it, the next run ends it: the manifest
-        has the new checksum by then."""
-        users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
-        writer = features_writer(site)
-        list(writer.keeping([users]))
-        writer.finish(model_version=0)
-        with monkeypatch.context() as patch:
-            write = Artifacts.replace
-
-            def interrupted(self: Artifacts, name: str, *args: Any, **of: Any) -> int:
-                is_part = name.endswith(".parquet")
-                generation = 0
-                if is_written or not is_part:
-                    generation = write(self, name, *args, **of)
-                if is_part:
-                    raise KeyboardInterrupt
-                return generation
-
-            patch.setattr(Artifacts, "replace", interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                forget(site)
-        forget(site)
-
-        assert kept_features(site)["user_id"] == [KEPT, None]
-
     def test_has_snapshots_of_numbers(self, site):
-        """A snapshot of an earlier version loses its ids, and its new checksum is
-        recorded; one with numbers is left alone."""
+        """The rows of a training have no ids, and are left alone."""
         rows = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
-        old, new = "models/x/0/dataset/rows.parquet", "models/x/1/dataset/rows.parquet"
-        file = io.BytesIO()
-        pq.write_table(rows, file)
-        site.artifacts.create(old, file.getvalue())
-        file = io.BytesIO()
+        name, file = "models/x/0/dataset/rows.parquet", io.BytesIO()
         pq.write_table(modelcard.nameless(rows), file)
-        generation = site.artifacts.create(new, file.getvalue())
-        table = tables.TRAINING_METADATA
-        append(site, table, row_of(table, GONE, dataset_object=old))
+        generation = site.artifacts.create(name, file.getvalue())
         forget(site)
 
-        stored = site.artifacts.read(old).data
-        [row] = site.rows("SELECT dataset_sha256 FROM ma_model_training_metadata")
-        assert users_in(stored) == [0, 1, 0]
-        assert row["dataset_sha256"] == sha256(stored)
-        assert site.artifacts.read(new).generation == generation
-        assert len(site.artifacts.generations("models/")) == 2
+        assert site.artifacts.read(name).generation == generation
 
 
 class TestCommand:

@@ -6,22 +6,15 @@ from __future__ import annotations
 
 import json
 
-import pyarrow as pa
 import pytest
 
 from commands.cli import main
 from commands.exits import Exit
-from propensity.edges.artifacts import Artifacts
 from tests.offline.forgotten import (
     GONE,
     KEPT,
-    NOW,
-    USE_CASE,
     counts,
-    features_writer,
     fill,
-    forget,
-    kept_features,
     parquet,
     shared,
     site,
@@ -64,44 +57,3 @@ class TestUnreadable:
 
         site.artifacts.delete_generation(site.artifacts.generations(NAME)[0])
         assert main(["forget", GONE]) == Exit.DONE
-
-
-class TestFeatures:
-    @pytest.mark.parametrize("until", ["scored", "searched", "told"])
-    def test_of_a_run_that_is_under_way_can_still_be_read(
-        self, site, monkeypatch, until
-    ):
-        """Defect: a part without the user got the manifest's checksum from before, so
-        that nobody's probability in it could be computed again. The run writes its
-        manifest when the command is done, while it rewrites the part, or before."""
-        writer = features_writer(site)
-        users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
-        list(writer.keeping([users]))
-        replace = Artifacts.replace
-
-        def replaced(self, name, data, **named):
-            is_part = name.endswith(".parquet")
-            if is_part and until == "searched":
-                writer.finish(model_version=0)
-            generation = replace(self, name, data, **named)
-            if is_part and until == "told":
-                writer.finish(model_version=0)
-            return generation
-
-        monkeypatch.setattr(Artifacts, "replace", replaced)
-        forget(site)
-        if until == "scored":
-            writer.finish(model_version=0)
-
-        assert kept_features(site) == {"user_id": [KEPT, None], "bets": [1, None]}
-
-    def test_of_a_damaged_set_lose_the_user_as_well(self, site):
-        """Defect: the manifest's error ended the command at each try, before it had
-        come to the files behind, to the indexes and to the second search."""
-        folder = f"features/{USE_CASE}/as_of={NOW.date()}/20260302T060000.000000Z-r/"
-        site.artifacts.create(f"{folder}manifest.json", b"{")
-        site.artifacts.create(f"{folder}part-00000.parquet", parquet(KEPT, GONE))
-
-        assert main(["forget", GONE]) == Exit.DONE
-        data = site.artifacts.read(f"{folder}part-00000.parquet").data
-        assert users_in(data) == [KEPT, None]

@@ -16,7 +16,7 @@ from offline.audience.destinations import templates
 from offline.audience.destinations.base import ADD, NO_RECEIPTS, Request
 from offline.audience.selection import Member
 from propensity.edges.artifacts import Artifacts
-from propensity.registry.feature_sets import written
+from propensity.registry.objects import parquet_of
 
 NAME = templates.RESERVED
 
@@ -59,7 +59,7 @@ class Bucket:
             schema=SCHEMA,
         )
         folder = f"audiences/{request.use_case}/{request.audience}/{request.as_of}"
-        self._artifacts.create(f"{folder}/{request.key}.parquet", written(rows))
+        self._artifacts.create(f"{folder}/{request.key}.parquet", parquet_of(rows))
         return {}
 
     def close(self) -> None:

@@ -128,21 +128,6 @@ def test_is_valid_by_the_providers_schema(terraform, root):
     assert "is valid" in terraform("validate", "-no-color", root=root)
 
 
-@pytest.mark.parametrize(("days", "age"), [("30", "30"), ("0", "1"), ("", "90")])
-def test_features_go_after_the_days_of_the_setting(terraform, values, days, age):
-    """Live ones first, then their generations; with 0 days what is left from before."""
-    settings = {**CALLED, "PROPENSITY_FEATURE_RETENTION_DAYS": days}
-    plan = terraform("plan", "-no-color", values(settings))
-    [rule] = [
-        condition
-        for condition in re.findall(r"condition \{[^}]*\}", plan)
-        if '"features/"' in condition
-    ]
-
-    assert re.search(rf"age += {age}$", rule, re.M)
-    assert re.search(r'with_state += "ANY"', rule)
-
-
 def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
     outputs = json.loads(applied("output", "-json", "scripts"))
 

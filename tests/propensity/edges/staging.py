@@ -22,7 +22,6 @@ def staged(**users: float) -> pa.Table:
             "probability": list(users.values()),
             "run_id": ["r"] * len(users),
             "staged_on": pa.array([DAY] * len(users), pa.date32()),
-            "feature_row": pa.array(range(len(users)), pa.int64()),
             "base_log_odds": pa.nulls(len(users), pa.float64()),
             "reasons": pa.array([[]] * len(users), REASONS),
             **{name: pa.nulls(len(users), VALUE) for name in VALUES},

@@ -109,22 +109,6 @@ class TestStatements:
         assert iter(batches) is batches
         assert sum(len(batch) for batch in batches) == 300_000
 
-    def test_run_once_and_are_read_by_date(self, warehouse):
-        """The rows of each date are streamed by themselves, of a date without any
-        none."""
-        days = [DAY + timedelta(days=n) for n in range(3)]
-        sql = (
-            "SELECT day, n FROM UNNEST(@days) AS day, UNNEST(GENERATE_ARRAY(1, 9)) AS n"
-        )
-        parts = warehouse.parts(sql, {"days": days[:2]}, column="day")
-        rows_by_day = [
-            [row for batch in parts.of(day) for row in batch.to_pylist()]
-            for day in days
-        ]
-
-        assert [len(rows) for rows in rows_by_day] == [9, 9, 0]
-        assert {row["day"] for row in rows_by_day[1]} == {days[1]}
-
     def test_that_only_cost_are_not_run(self, warehouse):
         """A dry run of a write writes nothing."""
         warehouse.dry_run("DELETE FROM ma_predictions_staging WHERE TRUE")
@@ -162,7 +146,7 @@ class TestAppend:
         [row] = warehouse.rows("SELECT * FROM ma_predictions_staging")
         assert dict(row.items()) == {
             "run_id": "r", "staged_on": DAY, "user_id": INJECTION, "probability": 0.5,
-            "feature_row": 0, "base_log_odds": None, "reasons": [],
+            "base_log_odds": None, "reasons": [],
             **dict.fromkeys(VALUES),
         }  # fmt: skip
 

@@ -53,7 +53,7 @@ class TestAges:
         assert ages.of(artifacts, NAME, today=TODAY) == {}
 
     def test_are_of_the_newest_run_of_each_kind_that_is_done(self, artifacts):
-        """In days from its as-of date; a backfill of an older date changes none."""
+        """In days from its as-of date; a run for an older date changes none."""
         for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
             ran(artifacts, kind, days + 30)
             ran(artifacts, kind, days)
