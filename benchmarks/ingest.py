@@ -3,12 +3,11 @@ Speed of the stream through HTTP: stream_features against a function that does n
 
     python -m benchmarks.ingest
 
-Three servers run from one virtual environment, which holds only the requirements of
+Two servers run from one virtual environment, which holds only the requirements of
 04-StreamFeatures, each as functions-framework deploys it: stream_features from its
-staged source, an empty CloudEvent function under the default, threaded server, and an
-empty asynchronous handler. They are asked in turn, several rounds long, with the same
-requests: pushes of Pub/Sub as binary CloudEvents, every one a distinct event. Only
-ratios within a run mean anything.
+staged source, and an empty asynchronous handler. They take turns, several rounds long,
+with the same requests: pushes of Pub/Sub, every one a distinct event. Only ratios
+within a run mean anything.
 
 What stream_features appends to and publishes to is a service of its own process, which
 speaks the Storage Write API and Pub/Sub's Publish on Google's own types. It answers an
@@ -53,9 +52,7 @@ from propensity.settings import Settings
 
 FUNCTION = ROOT / "04-StreamFeatures"
 OWN = "stream_features"
-EMPTY = "empty CloudEvent, threaded"
-EMPTY_ASYNC = "empty asynchronous"
-LEAST_OF_EMPTY = 3.0
+EMPTY = "empty asynchronous"
 LEAST_EVENTS = 20.0
 MOST_APPENDS_OF_P50 = 3.0
 LEAST_IN_FLIGHT = 1.0
@@ -68,15 +65,6 @@ WARM_UP_S = 1.0
 # The table is read with the answer of its query: what the Storage Read API would stream
 # is none of this benchmark's.
 POSTCODES = 900
-
-EMPTY_CLOUD_EVENT = """
-import functions_framework
-
-
-@functions_framework.cloud_event
-def empty(event):
-    pass
-"""
 
 
 @dataclass(frozen=True)
@@ -146,14 +134,12 @@ def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
         return [what(turn) for turn in turns[name]]
 
     own = turns[OWN]
-    for peer, least in ((EMPTY, LEAST_OF_EMPTY), (EMPTY_ASYNC, None)):
-        yield Line(
-            what="requests a second",
-            ours=figures(OWN, lambda turn: turn.load.requests_per_s),
-            peer=peer,
-            theirs=figures(peer, lambda turn: turn.load.requests_per_s),
-            least=least,
-        )
+    yield Line(
+        what="requests a second",
+        ours=figures(OWN, lambda turn: turn.load.requests_per_s),
+        peer=EMPTY,
+        theirs=figures(EMPTY, lambda turn: turn.load.requests_per_s),
+    )
     appends = [turn.rows / len(turn.counts.rows) for turn in own]
     yield Line(what="events an append", ours=appends, least=LEAST_EVENTS)
     yield Line(
@@ -162,14 +148,13 @@ def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
         most=MOST_APPENDS_OF_P50,
     )
     for name, of in (("p50", "p50_ms"), ("p99", "p99_ms")):
-        for peer in (EMPTY, EMPTY_ASYNC):
-            yield Line(
-                what=name,
-                unit="ms",
-                ours=[getattr(turn.load, of) for turn in own],
-                peer=peer,
-                theirs=[getattr(turn.load, of) for turn in turns[peer]],
-            )
+        yield Line(
+            what=name,
+            unit="ms",
+            ours=[getattr(turn.load, of) for turn in own],
+            peer=EMPTY,
+            theirs=[getattr(turn.load, of) for turn in turns[EMPTY]],
+        )
     yield Line(
         what="appends in flight, on average",
         ours=figures(OWN, lambda turn: statistics.fmean(turn.counts.in_flight or [0])),
@@ -179,15 +164,14 @@ def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
         what="appends in flight, at most",
         ours=figures(OWN, lambda turn: max(turn.counts.in_flight, default=0)),
     )
-    for peer, most in ((EMPTY_ASYNC, MOST_CPU_OF_EMPTY), (EMPTY, None)):
-        yield Line(
-            what="processor time of a push",
-            unit="µs",
-            ours=figures(OWN, lambda turn: turn.cpu_us),
-            peer=peer,
-            theirs=figures(peer, lambda turn: turn.cpu_us),
-            most=most,
-        )
+    yield Line(
+        what="processor time of a push",
+        unit="µs",
+        ours=figures(OWN, lambda turn: turn.cpu_us),
+        peer=EMPTY,
+        theirs=figures(EMPTY, lambda turn: turn.cpu_us),
+        most=MOST_CPU_OF_EMPTY,
+    )
 
 
 def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
@@ -203,9 +187,8 @@ def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
             yield f"round {number}: {turn.rows} appended, {published} published"
         if turn.counts.refused:
             yield f"round {number}: {turn.counts.refused} dead letters"
-    for peer in (EMPTY, EMPTY_ASYNC):
-        if failures := sum(turn.load.failures for turn in turns[peer]):
-            yield f"{peer}: {failures} requests failed"
+    if failures := sum(turn.load.failures for turn in turns[EMPTY]):
+        yield f"{EMPTY}: {failures} requests failed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -231,8 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         sources = {
             OWN: Source(folder=stage.stage(FUNCTION, folder / OWN), target=OWN),
-            EMPTY: empty(folder / "threaded", EMPTY_CLOUD_EVENT, is_asynchronous=False),
-            EMPTY_ASYNC: empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
+            EMPTY: empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
         }
         processes = undo.enter_context(servers(sources, python, environment))
         turns = measured(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
-from urllib.parse import quote
 
 from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
@@ -22,10 +21,8 @@ EVENTS_PER_USER = 25
 
 
 def pushes(count: int) -> list[Request]:
-    """Return pushes of distinct events to topic ``events``, as binary CloudEvents."""
-    topic = "projects/benchmark/topics/events"
-    mode = quote(f"CUSTOM_PUBSUB_{topic}", safe="")
-    endpoint = Endpoint.of(f"http://{HOST}/?__GCP_CloudEventsMode={mode}")
+    """Return pushes of distinct events to topic ``events``."""
+    endpoint = Endpoint.of(f"http://{HOST}/")
     subscription = Subscription.pb()(
         name="projects/benchmark/subscriptions/events-stream-features",
         dead_letter_policy=DeadLetterPolicy.pb()(max_delivery_attempts=20),

@@ -37,7 +37,6 @@ ABOUT = (
     "On its own address (Cloud Run's, or local mode's) a function is served at `/`."
 )
 JSON = "application/json"
-CLOUD_EVENT = "application/cloudevents+json"
 
 # What a body may hold at most; of scheduled functions where none is named.
 MAXIMUM_BODIES = {
@@ -352,10 +351,7 @@ def _push(target: str) -> Schema:
         **_limit(target),
         "requestBody": {
             "required": True,
-            "content": {
-                JSON: {"schema": _ref("Push")},
-                CLOUD_EVENT: {"schema": _ref("CloudEvent")},
-            },
+            "content": {JSON: {"schema": _ref("Push")}},
         },
         "responses": {
             "200": _json("Stored, or a dead letter", _ref("Taken")),

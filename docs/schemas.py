@@ -272,14 +272,6 @@ class Push(Struct, kw_only=True):
     subscription: str | UnsetType = UNSET
 
 
-class CloudEvent(Struct, kw_only=True):
-    data: Push
-    specversion: str | UnsetType = UNSET
-    id: str | UnsetType = UNSET
-    type: str | UnsetType = UNSET
-    source: str | UnsetType = UNSET
-
-
 class Taken(Closed, kw_only=True):
     outcome: Literal["stored", "scored", "dead_letter"]
     reason: str | UnsetType = UNSET
@@ -425,7 +417,7 @@ def schemas() -> Schema:
         Error, Run, PredictionRun, Training, Publication, evaluation(), Compaction,
         Lookup, Prediction, ExplainedPrediction, ValuedPrediction, UnpredictedUser,
         UnknownUser, Predictions, *layouts, Score, Scores, UnfeaturedUser, Push,
-        CloudEvent, Taken,
+        Taken,
     ]  # fmt: skip
     references, components = msgspec.json.schema_components(
         structs, ref_template=REFERENCE

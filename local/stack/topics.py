@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from google.api_core.exceptions import AlreadyExists
 from google.protobuf.duration_pb2 import Duration
@@ -79,12 +78,8 @@ def message(
             maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
         )
     if subscription.function:
-        # As Eventarc's subscriptions say it: deliver as a CloudEvent.
-        mode = quote(f"CUSTOM_PUBSUB_{topic}", safe="")
         url = endpoints[subscription.function]
-        request.push_config = PushConfig(
-            push_endpoint=f"{url}/?__GCP_CloudEventsMode={mode}"
-        )
+        request.push_config = PushConfig(push_endpoint=f"{url}/")
     if subscription.topic != DEAD_LETTERS:
         request.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=f"projects/{project}/topics/{DEAD_LETTERS}",

@@ -1,17 +1,11 @@
 """
-Messages from the pushes of Pub/Sub.
+Messages from the pushes of a Pub/Sub subscription.
 
-A message comes in one of three envelopes: a CloudEvent in binary mode or in structured
-mode, as Eventarc delivers them, or the plain push of a subscription. They are parsed
-here, since the CloudEvents library takes ten times as long as the event itself.
-
-Sources: https://cloud.google.com/pubsub/docs/push and
-https://cloud.google.com/eventarc/docs/cloudevents
+Source: https://cloud.google.com/pubsub/docs/push
 """
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Mapping
@@ -50,11 +44,7 @@ class _Pushed(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Body(msgspec.Struct, gc=False):
-    """A push, or a structured CloudEvent around one."""
-
     message: _Pushed | None = None
-    data: msgspec.Raw = msgspec.Raw()
-    data_base64: str | None = None
 
 
 _PLACE = re.compile(r"at `\$\.([^`]*)`$")
@@ -66,14 +56,22 @@ def message(body: bytes) -> Message:
     Return the message in the body of a push.
 
     Args:
-        body: Of the request, in any of the three envelopes. The ``ce-`` headers of the
-            binary mode are not needed.
+        body: Of the request.
 
     Raises:
         RequestError: It is not a push; the error names the field at fault. For a
             payload that is not base64, ``problem`` is set instead.
     """
-    pushed = _pushed(body)
+    try:
+        pushed = _decode_body(body).message
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        place = _PLACE.search(str(error))
+        raise RequestError(
+            f"the body is not a push of Pub/Sub: {error}",
+            field=place[1] if place else "body",
+        ) from error
+    if pushed is None:
+        raise RequestError("the body holds no message of Pub/Sub", field="message")
     message_id = pushed.message_id or pushed.snake_id
     if not message_id:
         raise RequestError("the message has no id", field="message.messageId")
@@ -90,36 +88,4 @@ def message(body: bytes) -> Message:
         pushed.attributes or {},
         pushed.publish_time or pushed.snake_time or "",
         problem,
-    )
-
-
-def _pushed(body: bytes, *, within: str = "") -> _Pushed:
-    """
-    Return the push in a body, or in the field ``within`` of a CloudEvent.
-
-    Raises:
-        RequestError: There is none.
-    """
-    field = within
-    try:
-        envelope = _decode_body(body)
-        if envelope.message is not None:
-            return envelope.message
-        data = bytes(envelope.data)
-        if not within and data not in {b"", b"null"}:
-            return _pushed(data, within="data")
-        if not within and envelope.data_base64 is not None:
-            field = "data_base64"
-            inner = base64.b64decode(envelope.data_base64, validate=True)
-            return _pushed(inner, within=field)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        place = _PLACE.search(str(error))
-        parts = (field, place[1] if place else "")
-        raise RequestError(
-            f"the body is not a push of Pub/Sub: {error}",
-            field=".".join(part for part in parts if part) or "body",
-        ) from error
-    raise RequestError(
-        "the body holds no message: it is neither a push of Pub/Sub nor a CloudEvent",
-        field=f"{within}.message" if within else "message",
     )

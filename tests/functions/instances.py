@@ -1,5 +1,5 @@
 """
-Instances of functions as the platform runs them, and requests in every form of a push.
+Instances of functions as the platform runs them, and pushes to them.
 
 An ``Instance`` is one process of a function, served from its staged source as it is
 deployed, which can be killed and started again.
@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,13 +158,11 @@ class Instance:
         *,
         message_id: str | None = None,
         attributes: Mapping[str, str] | None = None,
-        envelope: str = "binary",
     ) -> requests.Response:
-        """Push one message in an envelope, and return the answer."""
+        """Push one message, and return the answer."""
         data = data if isinstance(data, bytes) else written(data)
         pushed = push(data, message_id or uuid.uuid4().hex, attributes or {})
-        body, headers = ENVELOPES[envelope](pushed)
-        answer = requests.post(self.url, data=body, headers=headers, timeout=DEADLINE_S)
+        answer = requests.post(self.url, json=pushed, timeout=DEADLINE_S)
         return check_described(self.target, answer)
 
     def post_all(
@@ -215,42 +213,3 @@ def push(data: bytes, message_id: str, attributes: Mapping[str, str]) -> dict[st
         },
         "subscription": "projects/p/subscriptions/events-stream-features",
     }
-
-
-Posted = tuple[bytes, dict[str, str]]
-_CLOUD_EVENT = {
-    "specversion": "1.0",
-    "type": "google.cloud.pubsub.topic.v1.messagePublished",
-    "source": "//pubsub.googleapis.com/projects/p/topics/events",
-    "time": "2026-07-01T12:00:01.234Z",
-}
-
-
-def plain(pushed: Mapping[str, Any]) -> Posted:
-    """As a subscription pushes."""
-    return json.dumps(pushed).encode(), {"content-type": "application/json"}
-
-
-def binary(pushed: Mapping[str, Any]) -> Posted:
-    """As Eventarc delivers: a CloudEvent whose attributes are headers."""
-    body, headers = plain(pushed)
-    identity = {**_CLOUD_EVENT, "id": pushed["message"]["messageId"]}
-    return body, headers | {f"ce-{name}": value for name, value in identity.items()}
-
-
-def structured(pushed: Mapping[str, Any]) -> Posted:
-    """As a CloudEvent whose attributes are beside its data."""
-    whole = {
-        **_CLOUD_EVENT,
-        "id": pushed["message"]["messageId"],
-        "datacontenttype": "application/json",
-        "data": pushed,
-    }
-    return json.dumps(whole).encode(), {"content-type": "application/cloudevents+json"}
-
-
-ENVELOPES: Mapping[str, Callable[[Mapping[str, Any]], Posted]] = {
-    "binary": binary,
-    "structured": structured,
-    "plain": plain,
-}

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
 
 import grpc
 import pyarrow as pa
@@ -292,14 +291,12 @@ class Site:
         """Subscribe to a topic, for pushes or to pull; return the subscription."""
         name = f"s{uuid.uuid4().hex[:10]}"
         path = f"projects/{self.workplace.project}/subscriptions/{name}"
-        mode = quote(f"CUSTOM_PUBSUB_{self.path(topic)}", safe="")
-        push = f"{endpoint}?__GCP_CloudEventsMode={mode}"
         self.subscriber.create_subscription(
             Subscription(
                 name=path,
                 topic=self.path(topic),
                 ack_deadline_seconds=60,
-                push_config=PushConfig(push_endpoint=push) if endpoint else None,
+                push_config=PushConfig(push_endpoint=endpoint) if endpoint else None,
                 retry_policy=RetryPolicy(
                     minimum_backoff=Duration(nanos=100_000_000),
                     maximum_backoff=Duration(seconds=2),

@@ -19,7 +19,7 @@ import pytest
 
 from offline import load_model
 from tests.events import bet, registration, written
-from tests.functions.instances import ENVELOPES, Instance, behind_writes
+from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import WriteProxy, beyond_the_limit
 from tests.functions.scored import instance, site, writes
 from tests.functions.streamed import user
@@ -79,13 +79,12 @@ def logged(site: Site, user: str) -> list[dict[str, Any]]:
 
 
 class TestScores:
-    @pytest.mark.parametrize("envelope", ENVELOPES)
-    def test_an_event_of_the_first_day(self, site, instance, pulled, user, envelope):
+    def test_an_event_of_the_first_day(self, site, instance, pulled, user):
         """It is logged with what the model was given, and published."""
         events = first_day(user)
         store(site, events)
 
-        answer = instance.post(events[1], envelope=envelope)
+        answer = instance.post(events[1])
 
         assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
         [row] = logged(site, user)

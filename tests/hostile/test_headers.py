@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 from datetime import UTC, datetime
@@ -200,19 +199,3 @@ class TestHeaders:
 
         assert answer.status_code == 200, answer.text
         assert answer.json()["as_of"] == str(datetime.now(UTC).date())
-
-    def test_of_a_cloud_event_prove_nothing(self, serve, site):
-        """A source that is named is not believed: the event is checked all the same."""
-        forged = {
-            "ce-specversion": "1.0",
-            "ce-id": "1",
-            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-            "ce-source": "//pubsub.googleapis.com/projects/p/topics/events",
-            **JSON,
-        }
-        data = base64.b64encode(b'{"user_id": "a", "event_type": "grant"}').decode()
-        pushed = {"message": {"messageId": "forged", "data": data}}
-        answer = post(serve, "stream_features", json.dumps(pushed), headers=forged)
-
-        assert answer.json()["outcome"] == "dead_letter"
-        assert site.count("stream_events") == 0

@@ -7,7 +7,7 @@ import base64
 import logging
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -22,8 +22,6 @@ MAX_PAUSE_S = 1.0
 MAX_IDLE_S = 1.0
 MAX_HEAD_BYTES = 65_536
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
-EVENTS_MODE = "__GCP_CloudEventsMode"
-EVENT_TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 
 
 logger = logging.getLogger("pubsub_emulator")
@@ -31,13 +29,12 @@ logger = logging.getLogger("pubsub_emulator")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a subscription is pushed to; with a source, as CloudEvents."""
+    """Where a subscription is pushed to."""
 
     host: str
     port: int
     is_secure: bool
     head: str
-    source: str | None
 
     @classmethod
     def of(cls, url: str) -> Endpoint:
@@ -45,7 +42,7 @@ class Endpoint:
         Read the URL of an endpoint.
 
         Raises:
-            RefusedError: It is not one, or has another mode of CloudEvents.
+            RefusedError: It is not one.
         """
         try:
             parts = urlsplit(url)
@@ -55,18 +52,12 @@ class Endpoint:
             raise RefusedError("Unsupported push_endpoint") from error
         if not parts.hostname or not re.fullmatch(r"[!-~]+", url):
             raise RefusedError("Unsupported push_endpoint")
-        mode = parse_qs(parts.query).get(EVENTS_MODE, [""])[-1]
-        topic = re.fullmatch(r"CUSTOM_PUBSUB_(projects/[^/\s]+/topics/[^/\s]+)", mode)
-        if mode and not topic:
-            message = f"The local emulator has no {EVENTS_MODE} {mode!r}"
-            raise RefusedError(message, "UNIMPLEMENTED")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
             "Content-Type: application/json\r\nUser-Agent: CloudPubSub-Google\r\n"
         )
-        source = f"//pubsub.googleapis.com/{topic[1]}" if topic else None
-        return cls(parts.hostname, port, parts.scheme == "https", head, source)
+        return cls(parts.hostname, port, parts.scheme == "https", head)
 
     def request(self, config: Proto, delivery: Delivery) -> bytes:
         """Return the HTTP request that pushes a message; empty fields are left out."""
@@ -85,12 +76,7 @@ class Endpoint:
         if config.HasField("dead_letter_policy"):
             whole["deliveryAttempt"] = delivery.attempts
         body = orjson.dumps(whole)
-        event = (
-            f"ce-id: {message.message_id}\r\nce-specversion: 1.0\r\n"
-            f"ce-type: {EVENT_TYPE}\r\nce-source: {self.source}\r\n"
-            f"ce-time: {publish_time}\r\n"
-        )
-        head = f"{self.head}{event if self.source else ''}Content-Length: {len(body)}"
+        head = f"{self.head}Content-Length: {len(body)}"
         return head.encode() + b"\r\n\r\n" + body
 
 

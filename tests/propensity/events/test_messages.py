@@ -1,5 +1,5 @@
 """
-Pushes, specified: three envelopes, one message; and what is no push says where.
+Pushes, specified: a message comes as it was sent, and what is no push says where.
 
 Bodies are written here as Google documents them. That the functions answer by what is
 read is theirs to say.
@@ -37,46 +37,21 @@ def encoded(value: Any) -> bytes:
 
 
 def plain(pushed: Any) -> bytes:
-    """A push as a subscription sends it; the body of a binary CloudEvent is the same,
-    its attributes are headers."""
+    """A push as a subscription sends it."""
     return encoded(
         {"message": pushed, "subscription": SUBSCRIPTION, "deliveryAttempt": 1}
     )
 
 
-def structured(pushed: Any) -> bytes:
-    """A CloudEvent whose attributes and data are one JSON object."""
-    return encoded(_event(data={"message": pushed, "subscription": SUBSCRIPTION}))
-
-
-def structured_in_base64(pushed: Any) -> bytes:
-    """The same, its data in base64."""
-    return encoded(_event(data_base64=base64.b64encode(plain(pushed)).decode()))
-
-
-def _event(**data: Any) -> dict[str, Any]:
-    return {
-        "specversion": "1.0",
-        "id": "136969346945",
-        "source": "//pubsub.googleapis.com/projects/p/topics/events",
-        "type": "google.cloud.pubsub.topic.v1.messagePublished",
-        "datacontenttype": "application/json",
-        "time": "2026-03-01T12:00:00.123Z",
-        **data,
-    }
-
-
-ENVELOPES = [plain, structured, structured_in_base64]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@pytest.mark.parametrize("envelope", ENVELOPES)
 class TestMessage:
-    def test_is_read_out_of_every_envelope(self, envelope):
-        """What was published arrives, however it is wrapped."""
-        assert messages.message(envelope(SENT)) == EXPECTED
+    def test_is_as_it_was_sent(self):
+        """Payload, id, attributes and time of publication."""
+        assert messages.message(plain(SENT)) == EXPECTED
 
-    def test_may_have_both_spellings(self, envelope):
+    def test_may_have_both_spellings(self):
         """Pub/Sub writes ids and times twice, for older readers; either will do."""
         snake = {
             "data": SENT["data"],
@@ -85,8 +60,8 @@ class TestMessage:
             "attributes": SENT["attributes"],
         }
 
-        assert messages.message(envelope(snake)) == EXPECTED
-        assert messages.message(envelope({**snake, **SENT})) == EXPECTED
+        assert messages.message(plain(snake)) == EXPECTED
+        assert messages.message(plain({**snake, **SENT})) == EXPECTED
 
     @pytest.mark.parametrize("absent", [None, ...])
     @pytest.mark.parametrize(
@@ -97,11 +72,11 @@ class TestMessage:
             ("publishTime", {"published_at": ""}),
         ],
     )
-    def test_may_leave_out_what_is_empty(self, envelope, absent, field, read):
+    def test_may_leave_out_what_is_empty(self, absent, field, read):
         """A field that is not there, or null, is empty."""
         sent = {**SENT, field: absent}
         parsed = messages.message(
-            envelope({k: v for k, v in sent.items() if v is not ...})
+            plain({k: v for k, v in sent.items() if v is not ...})
         )
 
         assert {name: getattr(parsed, name) for name in read} == read
@@ -111,9 +86,9 @@ class TestMessage:
     @pytest.mark.parametrize(
         "data", ["%%%", "YQ", "YWI=Yw", "YW\nJj", "-_-_", "é", " "]
     )
-    def test_that_is_not_base64_is_a_dead_letter(self, envelope, data):
+    def test_that_is_not_base64_is_a_dead_letter(self, data):
         """The push itself is right: what stood there is kept, and the reason told."""
-        parsed = messages.message(envelope({**SENT, "data": data}))
+        parsed = messages.message(plain({**SENT, "data": data}))
 
         assert (parsed.data, parsed.message_id) == (data.encode(), EXPECTED.message_id)
         assert parsed.problem is not None
@@ -133,10 +108,10 @@ class TestMessage:
         ],
         ids=str,
     )
-    def test_has_fields_of_their_types(self, envelope, wrong, field):
+    def test_has_fields_of_their_types(self, wrong, field):
         """What Pub/Sub does not send is no push; the field is named, where it is."""
         with pytest.raises(RequestError) as caught:
-            messages.message(envelope({**SENT, **wrong}))
+            messages.message(plain({**SENT, **wrong}))
 
         assert caught.value.field is not None
         assert caught.value.field.endswith(field)
@@ -147,10 +122,8 @@ class TestMessage:
         attributes=st.dictionaries(TEXT, TEXT, max_size=3),
         published_at=TEXT,
     )
-    def test_is_any_message(
-        self, envelope, payload, message_id, attributes, published_at
-    ):
-        """Whatever is published, every envelope gives it unchanged."""
+    def test_is_any_message(self, payload, message_id, attributes, published_at):
+        """Whatever is published comes unchanged."""
         sent = {
             "data": base64.b64encode(payload).decode(),
             "messageId": message_id,
@@ -158,45 +131,9 @@ class TestMessage:
             "attributes": attributes,
         }
 
-        assert messages.message(envelope(sent)) == Message(
+        assert messages.message(plain(sent)) == Message(
             payload, message_id, attributes, published_at
         )
-
-
-class TestCloudEvents:
-    def test_may_have_data_that_is_null(self):
-        """The half that is not used may be written as null."""
-        inner = base64.b64encode(plain(SENT)).decode()
-
-        assert (
-            messages.message(encoded(_event(data=None, data_base64=inner))) == EXPECTED
-        )
-        whole = json.loads(structured(SENT))
-        assert messages.message(encoded({**whole, "data_base64": None})) == EXPECTED
-
-    @pytest.mark.parametrize(
-        ("data", "field"),
-        [
-            ({"data": "text"}, "data"),
-            ({"data": [SENT]}, "data"),
-            ({"data": {}}, "data.message"),
-            ({"data": SENT}, "data.message"),
-            ({"data": {"message": {**SENT, "data": 5}}}, "data.message.data"),
-            ({"data": {"data": {"message": SENT}}}, "data.message"),
-            ({"data_base64": "%%%"}, "data_base64"),
-            ({"data_base64": 5}, "data_base64"),
-            ({"data_base64": "e30="}, "data_base64.message"),
-            ({"data_base64": "/w=="}, "data_base64"),
-            ({}, "message"),
-        ],
-        ids=str,
-    )
-    def test_hold_a_push(self, data, field):
-        """A CloudEvent of something else is refused, and it is said where."""
-        with pytest.raises(RequestError) as caught:
-            messages.message(encoded(_event(**data)))
-
-        assert caught.value.field == field
 
 
 class TestOtherBodies:
@@ -237,9 +174,7 @@ class TestOtherBodies:
             lambda inner: (
                 st.lists(inner, max_size=2)
                 | st.dictionaries(
-                    st.sampled_from(
-                        ["message", "data", "data_base64", "messageId", "attributes"]
-                    ),
+                    st.sampled_from(["message", "data", "messageId", "attributes"]),
                     inner,
                     max_size=4,
                 )

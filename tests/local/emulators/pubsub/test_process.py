@@ -47,11 +47,6 @@ class TestRefusals:
                     no_wrapper=types.PushConfig.NoWrapper(),
                 )
             },
-            {
-                "push_config": push_to(
-                    "http://127.0.0.1:9?__GCP_CloudEventsMode=CE_PUBSUB_BINDING"
-                )
-            },
         ],
     )
     def test_of_settings(self, ours, settings):

@@ -147,35 +147,6 @@ class TestBackOff:
 
 
 class TestPushes:
-    def test_are_cloud_events_where_the_endpoint_says_so(self, ours):
-        """Eventarc's mark on an endpoint adds the headers of a binary CloudEvent."""
-        topic = ours.topic()
-        mark = f"__GCP_CloudEventsMode=CUSTOM_PUBSUB_{topic.replace('/', '%2F')}"
-        with Endpoint() as endpoint:
-            marked = push_to(f"{endpoint.url}/?{mark}")
-            ours.subscription(topic, "event", push_config=marked)
-            ours.subscription(topic, "plain", push_config=push_to(endpoint.url))
-            ours.publish(topic, "x")
-            pushes = endpoint.wait_for(2)
-
-        event, plain = sorted(pushes, key=lambda push: push.body["subscription"])
-        message = event.body["message"]
-        headers = {
-            name: value
-            for name, value in event.headers.items()
-            if "ce-" in name.lower()
-        }
-        assert event.path == f"/?{mark}"
-        assert headers == {
-            "ce-id": message["messageId"],
-            "ce-specversion": "1.0",
-            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-            "ce-source": f"//pubsub.googleapis.com/{topic}",
-            "ce-time": message["publishTime"],
-        }
-        assert not [name for name in plain.headers if name.lower().startswith("ce-")]
-        assert plain.body["message"] == message
-
     def test_leave_out_what_is_empty(self, ours):
         """Without attributes there is no field for them, and the same for data."""
         topic = ours.topic()
