@@ -17,6 +17,7 @@ from propensity.edges import protocol
 from propensity.edges.direct import Function, answers_itself
 from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
 from propensity.edges.log import log
+from propensity.edges.server import disable_worker_timeout
 from propensity.edges.tracing import trace_of
 from propensity.errors import (
     MethodNotAllowed,
@@ -137,6 +138,7 @@ def answers_failures(
         log_fields: Returns further fields of the line, from the request.
     """
     protocol.install()
+    disable_worker_timeout()
 
     def decorate(function: Function) -> Function:
         @answers_itself

@@ -27,6 +27,7 @@ from propensity.clock import SYSTEM, Clock
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.failures import OPERATORS, failure_of
 from propensity.edges.log import log
+from propensity.edges.server import disable_worker_timeout
 from propensity.edges.tracing import trace_of
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
@@ -171,6 +172,7 @@ def run(
         scope: Folder of its lease, for a run about all use cases; None for the use
             case's.
     """
+    disable_worker_timeout()
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
