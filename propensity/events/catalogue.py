@@ -241,6 +241,8 @@ class Catalogue:
             return self.no_taker(None, None)
         if missing := _MISSING.match(text):
             return Refused("missing_field", "the field is missing", field=missing[1])
+        if place is None and text.startswith("Expected `object`"):
+            return Refused("malformed_json", "the event is not one JSON object")
         problem = text.partition(" - at")[0]
         for start, (reason, detail) in _SAID.items():
             if problem.startswith(start):

@@ -132,7 +132,7 @@ class TestJson:
     )
     def test_that_is_no_object_is_refused(self, data):
         """JSON, but not an event; nor are many of them one."""
-        assert refusal(data) == ("wrong_type", None)
+        assert refusal(data) == ("malformed_json", None)
 
     @pytest.mark.parametrize("field", ["user_id", "city", "note"])
     @pytest.mark.parametrize(
@@ -178,9 +178,8 @@ class TestJson:
     @pytest.mark.parametrize("depth", [100_000, 1_000_000])
     def test_of_nothing_but_brackets_is_refused(self, depth):
         """Opened and never closed."""
-        assert refusal(b"[" * depth, maximum_bytes=10**6) == ("wrong_type", None)
-        reason, _ = refusal(b'{"a":' * (depth // 5), maximum_bytes=10**6)
-        assert reason == "malformed_json"
+        for data in (b"[" * depth, b'{"a":' * (depth // 5)):
+            assert refusal(data, maximum_bytes=10**6) == ("malformed_json", None)
 
     def test_nested_as_deep_as_may_be_is_taken(self):
         """The bound is exact, and brackets in texts and beside each other are none."""
