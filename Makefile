@@ -53,7 +53,7 @@ doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -m "not runs and not long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
-test-runs: setup ## run the tests of whole runs: weeks, deliveries, set-ups, pages in a browser
+test-runs: setup ## run the tests of whole runs: weeks, deliveries, set-ups
 	@$(BIN)/python -m pytest -m "runs and not long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-install: setup ## run the tests that install packages, from the package index

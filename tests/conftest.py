@@ -39,7 +39,6 @@ from local.stack.state import EMULATOR_PORTS, Options, State
 from propensity.edges.artifacts import Artifacts
 from propensity.settings import Settings
 from tests import shared
-from tests.browser import Browser, browsing
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
 # would wait for one another: small fits took twice the processor's time.
@@ -61,10 +60,8 @@ settings.load_profile("quick")
 # waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
     "long",
-    "benchmarks",
     "graphs",
     "functions",
-    "hostile",
     "local",
     "offline",
     "usecases",
@@ -73,7 +70,6 @@ LONGEST_FIRST = (
     "learning",
     "deploy",
     "test_sampling.py",
-    "test_architecture.py",
 )
 
 
@@ -296,13 +292,6 @@ def artifacts(environment: Mapping[str, str]) -> Iterator[Artifacts]:
     opened = Artifacts.open(Settings.from_environment(environment))
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """The browser of this test process, for tests that are ``needs_chromium``."""
-    with browsing(tmp_path_factory.mktemp("browser")) as made:
-        yield made
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,17 @@ from pathlib import Path
 import flask
 
 from local.stack.state import FUNCTIONS, ROOT
-from propensity import errors
 from propensity.runs.request import RunRequest, parse
 
 SKIPPED = {"node_modules", "__pycache__"}
 TODAY = date(2026, 3, 1)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 PROGRAM = ".venv/bin/propensity"
+FUNCTION_PAGES = {
+    function.target: f"{function.folder}/README.md" for function in FUNCTIONS
+}
 
 
 @cache
@@ -43,16 +44,12 @@ def blocks(page: str, language: str = "") -> list[str]:
     return [body for kind, body in FENCE.findall(text(page)) if kind == language]
 
 
-def rows(page: str) -> list[list[str]]:
-    """Return the cells of every table's rows."""
-    return [
-        [cell.strip() for cell in row.split("|")] for row in ROW.findall(text(page))
-    ]
-
-
 def described(page: str) -> dict[str, list[str]]:
     """Return rows by the names that their first cell has in code."""
-    return {name: row for row in rows(page) for name in CODE.findall(row[0])}
+    rows = [
+        [cell.strip() for cell in row.split("|")] for row in ROW.findall(text(page))
+    ]
+    return {name: row for row in rows for name in CODE.findall(row[0])}
 
 
 def commands(page: str) -> list[str]:
@@ -60,25 +57,6 @@ def commands(page: str) -> list[str]:
     lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
     words = ("make", "curl", "python", ".venv/bin/python", PROGRAM)
     return [line for line in lines if line.split(" ")[0] in words]
-
-
-def descendants(error: type) -> list[type]:
-    found = [error]
-    for below in error.__subclasses__():
-        found += descendants(below)
-    return found
-
-
-ERRORS = {
-    error.__name__: error
-    for error in descendants(errors.PropensityError)
-    if error.__module__.startswith("propensity.")
-}
-SCHEDULED = [one.target for one in FUNCTIONS if not one.is_asynchronous]
-
-FUNCTION_PAGES = {
-    function.target: f"{function.folder}/README.md" for function in FUNCTIONS
-}
 
 
 def parsed(target: str, body: bytes) -> RunRequest:

@@ -1,21 +1,44 @@
-"""Every page, specified: its links, blocks, tables and pictures are what they say."""
+"""The pages, specified: links lead somewhere, examples work, settings and errors are
+described as they are, and what is generated is up to date."""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
 import re
-import tomllib
+import shlex
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
-from xml.etree import ElementTree
 
 import pytest
 import sqlglot
+from starlette.requests import Request
 
-from local.stack.state import ROOT
-from offline.audience.destinations import data_manager, ga4, google_ads, http
-from propensity import usecases
-from tests.docs.pages import FENCE, blocks, pages, text
+from commands import cli
+from docs import __main__ as program
+from local.stack.state import FUNCTIONS, ROOT, ports_from
+from propensity import errors, usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.events import messages
+from propensity.events.catalogue import Catalogue
+from propensity.online.question import read_question
+from propensity.online.score_request import Reader
+from propensity.settings import Settings
+from tests.docs.pages import (
+    FENCE,
+    FUNCTION_PAGES,
+    PROGRAM,
+    TODAY,
+    blocks,
+    commands,
+    described,
+    pages,
+    parsed,
+    text,
+)
 
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 
@@ -28,7 +51,6 @@ class TestPages:
         for link in LINK.findall(FENCE.sub("", text(page))):
             target = urlsplit(link)
             if target.scheme:
-                assert target.scheme == "https"
                 continue
             file = (ROOT / page).parent / target.path if target.path else ROOT / page
             if not file.exists() or (target.fragment and not _has(file, target)):
@@ -37,62 +59,19 @@ class TestPages:
         assert missing == []
 
     @pytest.mark.parametrize("page", pages())
-    def test_nothing_is_left_open_or_of_one_machine(self, page):
-        """No page has a placeholder, or a path of the machine it was written on."""
-        found = re.findall(
-            r"\b(?:TODO|FIXME|XXX|TBD|DEMO_\w+)\b|/(?:home|root|work|Users|tmp)/\S*",
-            text(page),
-        )
-
-        assert found == []
-
-    @pytest.mark.parametrize("page", pages())
-    def test_json_and_code_blocks_are_what_they_say(self, page):
-        """JSON parses, TOML is a use case or a destination, SQL is BigQuery's."""
+    def test_json_and_sql_can_be_read(self, page):
+        """JSON parses, and SQL is BigQuery's."""
         for block in blocks(page, "json"):
             json.loads(block)
-        for block in blocks(page, "toml"):
-            if block.startswith("kind"):
-                check_destination(block)
-            else:
-                usecases.parse("documented", block)
         for block in blocks(page, "sql"):
             sqlglot.parse_one(block, dialect="bigquery")
 
-    @pytest.mark.parametrize("page", pages())
-    def test_tables_are_tables(self, page):
-        """Each has its line of dashes, and as many cells in every row."""
-        prose = FENCE.sub("", text(page))
-        for table in re.findall(r"(?:^\|.*\n)+", prose + "\n", re.MULTILINE):
-            rows = table.splitlines()
-            cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+    @pytest.mark.parametrize("name", sorted(program.targets()))
+    def test_generated_are_up_to_date(self, name):
+        """What is kept is what ``python -m docs NAME`` would write."""
+        page = importlib.import_module(f"docs.{name}").page()
 
-            assert re.fullmatch(r"(\|[ :-]+)+\|", rows[1]), rows[0]
-            assert set(cells) == {cells[0]}, rows[0]
-
-    def test_the_licence_is_apache_2(self):
-        """LICENSE holds the whole standard text."""
-        licence = text("LICENSE")
-
-        assert "Version 2.0, January 2004" in licence
-        assert "END OF TERMS AND CONDITIONS" in licence
-        assert "Copyright [yyyy] [name of copyright owner]" in licence
-
-
-def check_destination(block: str) -> None:
-    """Read the file of a destination as ``propensity audience`` does."""
-    template = tomllib.loads(block)
-    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "set")
-    given = {"poster": lambda rate, at_once: None, "variables": variables}
-    if template["kind"] == "http":
-        http.Http(template, **given)
-    elif template["kind"] == "ga4":
-        ga4.MeasurementProtocol(template, audience="winback", now=None, **given)
-    elif template["kind"] == "google-ads":
-        google_ads.CustomerMatch(template, contacts=None, **given)
-    else:
-        assert template["kind"] == "google-data-manager"
-        data_manager.DataManager(template, contacts=None, **given)
+        assert program.targets()[name].read_text("utf-8") == page
 
 
 def _has(file: Path, target) -> bool:
@@ -104,72 +83,232 @@ def _has(file: Path, target) -> bool:
     return target.fragment in anchors
 
 
-class TestReadme:
-    def test_is_read_in_a_few_minutes(self):
-        """150 lines at most; the rest is in docs/."""
-        assert len(text("README.md").splitlines()) <= 150
+class TestSettings:
+    @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
+    def test_are_described_with_their_defaults_and_bounds(self, field):
+        """docs/settings.md has the default, and both ends of what is accepted."""
+        variable = _variable(field.name)
+        _, default, bounds, *_ = described("docs/settings.md")[variable]
 
-    def test_opens_with_a_picture_and_two_commands(self):
-        """Before the first heading: what it is, what comes out, and how to try it."""
-        first = text("README.md").partition("\n## ")[0]
+        if field.default not in ("", None) and field.name != "project":
+            assert default.replace("`", "") == str(field.default)
+        if field.type in ("int", "float"):
+            least, most = map(
+                int if field.type == "int" else float, bounds.split(" to ")
+            )
+            assert getattr(_read(variable, least), field.name) == least
+            assert getattr(_read(variable, most), field.name) == most
+            for beyond in (least - 1, most + 1):
+                with pytest.raises(errors.SettingsError, match=variable):
+                    _read(variable, beyond)
 
-        assert "![" in first
-        assert [line.partition("#")[0].strip() for line in _typed(first)] == [
-            "make demo",
-            "make test",
+    def test_of_a_deployment_are_described(self):
+        """docs/settings.md has the variables that deploy/ reads, and no others."""
+        read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/configuration.py")))
+        page = described("docs/settings.md")
+
+        assert {name for name in page if name.startswith("DEPLOY_")} == read
+
+
+def _variable(name: str) -> str:
+    return {
+        "project": "GOOGLE_CLOUD_PROJECT",
+        "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
+        "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
+        "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
+        "storage_endpoint": "STORAGE_EMULATOR_HOST",
+    }.get(name, f"PROPENSITY_{name.upper()}")
+
+
+def _read(variable: str, value: float) -> Settings:
+    # What bounds another setting is at its own bound, so that it does not.
+    above = {"PROPENSITY_MAXIMUM_TRAINING_ROWS": "50000000"}
+    return Settings.from_environment(
+        {"GOOGLE_CLOUD_PROJECT": "p", **above, variable: str(value)}
+    )
+
+
+def _descendants(error: type) -> list[type]:
+    return [
+        error,
+        *(one for below in error.__subclasses__() for one in _descendants(below)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        error
+        for error in _descendants(errors.PropensityError)
+        if error.__module__.startswith("propensity.")
+    ],
+    ids=lambda error: error.__name__,
+)
+def test_every_error_is_described_as_it_is(error):
+    """docs/errors.md has each class with its status, code and retry."""
+    row = described("docs/errors.md")[error.__name__]
+
+    retry = "yes" if error.retryable else "no"
+    assert row[1:4] == [str(error.status), f"`{error.code}`", retry]
+
+
+@dataclass(frozen=True)
+class Curl:
+    """A curl command, as far as the documents use it."""
+
+    url: str
+    method: str
+    content_type: str
+    body: bytes
+
+    @classmethod
+    def of(cls, command: str, base: str) -> Curl:
+        words = shlex.split(command.replace("$URL", base))[1:]
+        url, method, content_type, body = "", "", "", b""
+        while words:
+            word = words.pop(0)
+            if word == "-X":
+                method = words.pop(0)
+            elif word == "-H":
+                name, _, value = words.pop(0).partition(": ")
+                content_type = value if name == "Content-Type" else content_type
+            elif word == "-d":
+                body = words.pop(0).encode()
+            else:
+                url = word
+        return cls(url, method or ("POST" if body else "GET"), content_type, body)
+
+
+def _users(curl: Curl) -> list[str]:
+    parts = urlsplit(curl.url)
+
+    async def receive():
+        return {"type": "http.request", "body": curl.body, "more_body": False}
+
+    scope = {
+        "type": "http",
+        "method": curl.method,
+        "path": parts.path or "/",
+        "query_string": parts.query.encode(),
+        "headers": [(b"content-type", curl.content_type.encode())],
+    }
+    return asyncio.run(read_question(Request(scope, receive))).user_ids
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("page", "command"),
+        [
+            (page, command)
+            for page in pages()
+            for command in commands(page)
+            if command.startswith("curl")
+        ],
+    )
+    def test_of_curl_are_understood_by_their_function(self, page, command):
+        """The port is the function's, and the function reads the request."""
+        # The page about a deploy ends with a lookup.
+        own = {path: target for target, path in reversed(FUNCTION_PAGES.items())}
+        own["docs/deploy.md"] = "get_proba"
+        ports = ports_from({})
+        base = f"http://127.0.0.1:{ports[own[page]]}" if page in own else ""
+        curl = Curl.of(command, base)
+        by_port = {ports[function.target]: function.target for function in FUNCTIONS}
+        target = by_port[urlsplit(curl.url).port]
+        loaded = [usecases.load(name) for name in usecases.names()]
+
+        if target == "get_proba":
+            assert _users(curl)
+        elif target == "score":
+            reader = Reader(loaded, default="ga4_purchase", maximum_instances=9)
+            latest = datetime.max.replace(tzinfo=UTC)
+            assert reader.question(curl.body, latest=latest).instances
+        elif target == "stream_features":
+            assert Catalogue(loaded).decode(messages.message(curl.body).data).user_id
+        else:
+            assert (curl.method, curl.content_type) == ("POST", "application/json")
+            assert parsed(target, curl.body).as_of <= TODAY
+
+    @pytest.mark.parametrize(
+        ("page", "command"),
+        [
+            (page, command)
+            for page in pages()
+            for command in commands(page)
+            if command.startswith(PROGRAM)
+        ],
+    )
+    def test_of_propensity_are_taken(self, page, command):
+        """Name, options and arguments are read without a complaint."""
+        _, name, *arguments = shlex.split(command, comments=True)
+
+        if "--help" not in arguments:
+            cli.root.commands[name].make_context(name, arguments)
+
+
+class TestUseCases:
+    """docs/use-cases.md has statements and a preprocessor that a reader copies."""
+
+    def test_the_documented_statements_give_the_documented_columns(
+        self, workplace, environment
+    ):
+        """Run as they are, they give each date the rows that it would have alone."""
+        [toml] = blocks("docs/use-cases.md", "toml")
+        use_case = usecases.parse("documented", toml)
+        features, labels, first_day = blocks("docs/use-cases.md", "sql")
+        settings = Settings.from_environment(environment)
+        warehouse = Warehouse.open(settings)
+        warehouse.execute(EVENTS)
+        as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
+
+        def rows_of(sql: str, *chosen: date) -> list[dict[str, object]]:
+            parameters = use_case.window(settings, chosen)
+            rows = [dict(row.items()) for row in warehouse.rows(sql, parameters)]
+            return sorted(rows, key=lambda row: (row["as_of"], row["user_id"]))
+
+        assert rows_of(features, *as_ofs) == [
+            row for as_of in as_ofs for row in rows_of(features, as_of)
         ]
+        assert [
+            (row["as_of"].day, row["user_id"], row["recency_days"], row["page_views"])
+            for row in rows_of(features, *as_ofs)
+        ] == [(3, "ana", 1.5, 1), (5, "ana", 1.5, 2), (5, "ben", 0.25, 0)]
+        assert {*use_case.features} <= {*rows_of(features, *as_ofs)[0]}
+        assert [
+            (row["as_of"].day, row["user_id"]) for row in rows_of(labels, *as_ofs)
+        ] == [(3, "ben"), (3, "cid"), (5, "cid")]
+        assert warehouse.rows(first_day)[0]["first_day"] == date(2026, 2, 1)
 
-    def test_leads_to_every_page(self):
-        """Every page of docs/ is one link away."""
-        links = LINK.findall(text("README.md"))
-        pages_ = {page for page in pages() if page.startswith("docs/")}
+    def test_the_documented_preprocessor_can_be_uploaded(
+        self, tmp_path, monkeypatch, capsys
+    ):
+        """It passes the check of the command that uploads it."""
+        [source] = blocks("docs/use-cases.md", "python")
+        file = tmp_path / "my_preprocessor.py"
+        file.write_text(source)
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
 
-        assert pages_ <= {*links}
+        status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
 
-
-class TestPicture:
-    def test_says_in_words_what_it_shows(self):
-        """Title and description are there for whoever does not see it."""
-        picture = ElementTree.fromstring(text("docs/picture.svg"))
-        names = [child.tag.rpartition("}")[2] for child in picture]
-
-        assert names[:2] == ["title", "desc"]
-
-    def test_is_for_light_and_dark_pages(self):
-        """Every colour has another one for dark pages."""
-        style = text("docs/picture.svg").partition("</style>")[0]
-        light, _, dark = style.partition("@media (prefers-color-scheme: dark)")
-        selectors = [
-            {name.strip() for name in re.findall(r"([.\w, ]+) \{[^}]*#\w{6}", part)}
-            for part in (light, dark)
-        ]
-
-        assert selectors[0]
-        assert selectors[0] == selectors[1]
-
-    def test_has_the_figures_of_a_week_of_the_tour(self):
-        """Users, ROC AUC, calibration error and lift of its week are those printed."""
-        drawn = text("docs/picture.svg")
-        tour = "".join(blocks("docs/tour.md", "text"))
-        week, chosen = (
-            re.split(r"\s{2,}", line)
-            for line in tour.splitlines()
-            if re.match(r"2025-06-17  +[\d.]+  ", line)
-        )
-        _, _, users, rate, mean, _, roc_auc, error, _ = week
-        *_, lift = chosen
-
-        assert "Week of 17 June 2025" in drawn
-        for shown in (
-            f"{users} users",
-            f"ROC AUC {roc_auc}",
-            f"calibration error {error}",
-            f"mean probability {float(mean):.1%}",
-            f"{float(rate):.1%} bought",
-            f"{float(lift):.1f} times",
-        ):
-            assert shown in drawn, shown
+        assert status == 0, capsys.readouterr().err
 
 
-def _typed(prose: str) -> list[str]:
-    return [line for _, body in FENCE.findall(prose) for line in body.splitlines()]
+EVENTS = """
+CREATE TABLE ga_events AS
+SELECT
+  FORMAT_TIMESTAMP('%Y%m%d', event_time) AS table_suffix,
+  UNIX_MICROS(event_time) AS event_timestamp,
+  *,
+  'Malta' AS country
+FROM
+  UNNEST([
+    STRUCT(
+      'ana' AS user_pseudo_id,
+      'page_view' AS event_name,
+      TIMESTAMP '2026-02-01 12:00:00' AS event_time
+    ),
+    STRUCT('ana', 'page_view', TIMESTAMP '2026-02-03 12:00:00'),
+    STRUCT('ben', 'begin_checkout', TIMESTAMP '2026-02-04 18:00:00'),
+    STRUCT('cid', 'begin_checkout', TIMESTAMP '2026-02-09 23:59:59')
+  ])
+"""

@@ -9,14 +9,12 @@ need on Google Cloud is compared with what the deployment's commands grant.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from deploy import functions
-from local.stack.state import ROOT
 from tests import rights
 from tests.functions.recorded import FUNCTIONS, Recorded, recorded, site
 from tests.grants import narrower, unused, wider
@@ -78,19 +76,6 @@ class TestRights:
 
         assert not [name for name in permissions if name.endswith("tables.create")]
         assert permissions["bigquery.tables.update"] == 1
-
-    def test_are_as_many_as_the_page_says(self, recorded):
-        """docs/security.md has their number, and how many calls need them, about: some
-        are repeated until something has happened."""
-        needed = sum(map(len, recorded.needed.values()))
-        calls = sum(map(len, recorded.calls.values()))
-        page = (ROOT / "docs" / "security.md").read_text("utf-8")
-        [(about, single)] = re.findall(
-            r"some (\d+) calls, which need (\d+) permissions", page
-        )
-
-        assert int(single) == needed
-        assert int(about) == pytest.approx(calls, rel=0.1)
 
 
 class TestCost:

@@ -16,9 +16,8 @@ from packaging.requirements import Requirement
 from local import install, venvs
 from local.stack.state import ROOT
 
-# The emulator runs on an older Python and an older DuckDB than it asks for; of axe's
-# package only a file is read.
-WITHOUT_DEPENDENCIES = {"axe-playwright-python", "local-bigquery"}
+# The emulator runs on an older Python and an older DuckDB than it asks for.
+WITHOUT_DEPENDENCIES = {"local-bigquery"}
 
 
 def pins(file: Path) -> dict[str, str]:
