@@ -52,7 +52,7 @@ def test_is_openapi_of_every_function():
     assert {*whole()["paths"]} == {openapi.path_of(name) for name in FOLDERS}
 
 
-@pytest.mark.parametrize("name", ["use_case", "as_of", "force", "full"])
+@pytest.mark.parametrize("name", ["use_case", "as_of", "force"])
 @pytest.mark.parametrize(
     "value", [None, "", 0, 1.5, True, [], {}, "ga4_purchase", "2026-03-01"]
 )
@@ -67,7 +67,6 @@ def test_fields_of_a_run_have_the_values_that_are_taken(name, value):
                 flask.request,
                 default_use_case="ga4_purchase",
                 today=date(2026, 3, 2),
-                can_be_full=True,
             )
         usecases.load(run.use_case)
 
