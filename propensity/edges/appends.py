@@ -115,22 +115,35 @@ class TableAppends:
 
     async def append(self, rows: pa.RecordBatch) -> None:
         """Append rows; see ``Appends.append``."""
-        connection = self._connection
-        is_first = connection is None or connection.is_closed
-        if connection is None or connection.is_closed:
-            connection = self._connection = Connection(self._channel, self._stream)
+        batch = bytes(rows.serialize())
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._send(batch)
+        except TimeoutError:
+            error = Unavailable("BigQuery did not acknowledge rows in time")
+            # Answers come in order: a late answer holds up all behind it.
+            if self._connection is not None:
+                self._connection.close(error)
+            raise error from None
+        check(answer, on=self._stream.partition("/streams/")[0])
+
+    async def _send(self, batch: bytes) -> Any:
+        """
+        Send a batch, and return its answer.
+
+        BigQuery closes a stream that is idle for minutes. An instance that had no
+        processor meanwhile finds out by its next rows: they go by a new one.
+        """
         request = AppendRowsRequest.pb()()
-        if is_first:
+        request.arrow_rows.rows.serialized_record_batch = batch
+        if self._connection is not None and not self._connection.is_closed:
+            with contextlib.suppress(Unavailable):
+                return await self._connection.send(request)
+        if self._connection is None or self._connection.is_closed:
+            self._connection = Connection(self._channel, self._stream)
             request.write_stream = self._stream
             request.arrow_rows.writer_schema.serialized_schema = self._schema
-        request.arrow_rows.rows.serialized_record_batch = bytes(rows.serialize())
-        try:
-            answer = await asyncio.wait_for(connection.send(request), self._timeout)
-        except TimeoutError:
-            # Answers come in order: a late answer holds up all behind it.
-            connection.close(Unavailable("BigQuery did not acknowledge rows in time"))
-            raise Unavailable("BigQuery did not acknowledge rows in time") from None
-        check(answer, on=self._stream.partition("/streams/")[0])
+        return await self._connection.send(request)
 
 
 def check(answer: Any, *, on: str = "") -> None:

@@ -114,6 +114,31 @@ def test_are_each_told_their_own_and_in_time(seed):
     interleaved(scenario, seed)
 
 
+def test_go_by_a_new_stream_where_bigquery_has_closed_an_idle_one():
+    """Who sends the first rows after a pause does not notice."""
+    streams: list[int] = []
+
+    async def answers(requests: AsyncIterator[Any], **_: Any) -> Any:
+        streams.append(0)
+        async for _request in requests:
+            if streams == [1]:
+                raise grpc.RpcError
+            streams[-1] += 1
+            yield AppendRowsResponse.pb()()
+
+    async def scenario() -> None:
+        service: Any = SimpleNamespace(
+            grpc=SimpleNamespace(stream_stream=lambda *_, **__: answers),
+            failure=lambda *_, **__: Unavailable("closed"),
+        )
+        appends = TableAppends(service, SETTINGS, TABLE)
+        await appends.append(row_of("a"))
+        await appends.append(row_of("b"))
+
+    asyncio.run(scenario())
+    assert streams == [1, 1]
+
+
 @pytest.mark.timeout(120)
 @given(seed=st.integers(0, 2**32))
 def test_break_off_after_an_answer_to_nothing(seed):
