@@ -22,7 +22,7 @@ from typing import Any
 FILE_VARIABLE = "BENCHMARK_LINES"
 
 LIBRARIES = (
-    "numpy", "pandas", "pyarrow", "scikit-learn", "onnxruntime",
+    "numpy", "pandas", "pyarrow", "scikit-learn",
     "functions-framework", "google-cloud-bigquery",
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ from propensity.learning.candidates import estimator, is_mean
 from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import NO_HALF_LIFE
-from propensity.runs.train import checked_estimator, checked_graph
+from propensity.runs.train import checked_estimator
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, Candidate, UseCase
 from propensity.waiting.threads import THREADS
@@ -208,7 +208,6 @@ def whole_training(
         pools=THREADS.pool,
     )
     verdict = gate.compare(trained, trained.probability, version=0, seed=settings.seed)
-    graph = checked_graph(trained, use_case)
     estimator = checked_estimator(trained, use_case)
     card = modelcard.card(
         use_case,
@@ -221,11 +220,10 @@ def whole_training(
         settle_days=settings.settle_days,
         chosen=use_case.chosen(settings),
         trained_at=datetime(2026, 3, 12, tzinfo=UTC),
-        graph=graph,
         estimator=estimator,
         bytes_billed=0,
     )
-    modelcard.files(card, trained, rows, graph=graph, estimator=estimator)
+    modelcard.files(card, trained, rows, estimator=estimator)
     ended = time.perf_counter(), time.process_time()
     return (ended[0] - began[0], ended[1] - began[1]), trained
 

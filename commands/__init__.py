@@ -8,7 +8,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
 ``machine``     this machine: ``demo``, ``up``, ``down``, ``status``
 ``champions``   the champion: ``versions``, ``promote``, ``rollback``, ``pin``, …
 ``models``      models and preprocessors: ``load-model``, ``ship-model``,
-                ``build-preprocessor``, ``scoring-sql``
+                ``build-preprocessor``
 ``data``        data in and out: the loaders, ``replay``, ``forget``
 ``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``

@@ -44,7 +44,6 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         models.load_model,
         models.build_preprocessor,
         models.ship_model,
-        models.scoring_sql,
     ),
     "Data": (
         data.load_postcodes,

@@ -67,47 +67,6 @@ def build_preprocessor(
     show(outcome, as_json=as_json)
 
 
-@click.command("scoring-sql")
-@flags.use_case()
-@click.option(
-    "--version",
-    type=flags.whole(0),
-    default=None,
-    help="Version of the model (default: the champion).",
-)
-@click.option(
-    "--source",
-    default="propensity.visitors",
-    show_default=True,
-    metavar="TABLE",
-    help="Table with the features and a user_id.",
-)
-@click.option(
-    "--python",
-    "connection",
-    default=None,
-    metavar="CONNECTION",
-    help="Score by a Python function, with a connection that may read the bucket.",
-)
-@flags.dry_run("Print, and store no code.")
-@flags.as_json
-def scoring_sql(*, use_case: str | None, as_json: bool, **chosen: Any) -> None:
-    """
-    Print statements that score your table in BigQuery.
-
-    The first is run once: it imports the version's graph as a model, or with --python
-    creates a function with the scorer's own code, for a version that no graph can hold.
-    That code is stored beside the version's files. The second scores the table, each
-    time.
-    """
-    from offline import promote as champions
-    from offline import scoring_sql as program
-
-    with champions.opened(use_case) as deployment:
-        answer = program.run(deployment, **chosen)
-    show(answer, as_json=as_json)
-
-
 @click.command("ship-model")
 @click.option(
     "--users",

@@ -80,7 +80,6 @@ class Function:
     schedule: Schedule | None = None
     large_results: bool = False
     reads_export: bool = False
-    models: bool = False
     reads: tuple[str, ...] = ()
     appends: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()

@@ -75,8 +75,6 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         yield from (right("table", role, name) for name in names)
     if function.reads_export:
         yield right("export", READER)
-    if function.models:
-        yield right("dataset", "model_runner")
     for verb, names_of in function.objects:
         if verb == "list":
             # Names are listed of a bucket: no condition on an object's name holds.

@@ -10,7 +10,6 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``forget_user``         removes users, with the report of ``forget_report``
 ``forget_indexes``      removes them from prediction indexes
 ``allow_again``         takes users off the list of suppressed ones
-``scoring_sql``         prints the statements that score a table in BigQuery
 ``audience``            a room: audiences, their control groups and deliveries
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment

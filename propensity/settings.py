@@ -35,7 +35,6 @@ MINIMUM_KEY_CHARACTERS = 32
 CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
 
 # Where 01-Predictions scores.
-FUNCTION, BIGQUERY = "function", "bigquery"
 
 # Settings whose values appear in no message.
 _SECRETS = frozenset({"suppression_key"})
@@ -199,7 +198,6 @@ class Settings:
     suppression_ttl_s: int = 300
     require_consent: str = "false"
     retention_days: str = ""
-    score_with: str = FUNCTION
     explain_predictions: bool = False
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
@@ -350,7 +348,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "suppression_ttl_s": _whole(1, 24 * 3600),
     "require_consent": _one_of(*CONSENTS),
     "retention_days": _retention,
-    "score_with": _one_of(FUNCTION, BIGQUERY),
     "explain_predictions": _flag,
     "pubsub_endpoint": _address,
     "bigquery_endpoint": _url,

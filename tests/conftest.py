@@ -60,7 +60,6 @@ settings.load_profile("quick")
 # waited for at the end by a worker that has nothing else to do.
 LONGEST_FIRST = (
     "long",
-    "graphs",
     "functions",
     "local",
     "offline",

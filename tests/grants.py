@@ -65,10 +65,6 @@ LINES = {
     "bigquery.readsessions.create": "large_results",
     "bigquery.readsessions.getData": "large_results",
     "bigquery.datasets.get": "reads_export",
-    "bigquery.models.create": "models",
-    "bigquery.models.getData": "models",
-    "bigquery.models.getMetadata": "models",
-    "bigquery.models.updateData": "models",
     "bigquery.routines.get": "reads_export",
     "bigquery.routines.list": "reads_export",
     "bigquery.tables.export": "reads",
@@ -147,7 +143,6 @@ _TOLD = {
     PROJECT: "is {role} in the project",
     TABLE: "may {verb} {name}",
     "export": "has {role} on dataset {name}",
-    DATASET: "may import and run models in {name}",
     "objects": "may {verb} objects {name}",
     BUCKET: "may list the names in the bucket",
     TOPIC: "may publish to {name}",
@@ -165,7 +160,6 @@ def _granted(d: Deployment, target: str, right: Mapping[str, str]) -> Grant:
         PROJECT: (PROJECT,),
         TABLE: (TABLE, f"{d.settings.dataset}.{right['name']}"),
         "export": (DATASET, d.settings.export.rpartition(".")[2]),
-        DATASET: (DATASET, d.settings.dataset),
         "objects": (OBJECT, prefix, suffix),
         BUCKET: (BUCKET,),
         TOPIC: (TOPIC, topics.topic_name(d.settings, right["name"] or topics.EVENTS)),
@@ -174,7 +168,7 @@ def _granted(d: Deployment, target: str, right: Mapping[str, str]) -> Grant:
         role=right["role"].rpartition("/")[2],
         verb=right["verb"] or _VERBS.get(right["role"]),
         name=place[0]
-        if on in ("export", DATASET, TOPIC)
+        if on in ("export", TOPIC)
         else right["name"] or prefix + ("*" + suffix if suffix else ""),
     )
     return Grant(f"{d.name(target)} {what}", role, kind, *place)

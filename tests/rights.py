@@ -158,8 +158,6 @@ def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:  # noqa: PLR0912
             yield from _data(site, dataset, name)
         case "GET", ["datasets", dataset, "tables", name]:
             yield Need("bigquery.tables.get", *site.table(dataset, name))
-        case "GET", ["datasets", dataset, "models", _]:
-            yield Need("bigquery.models.getMetadata", DATASET, dataset)
         case "PATCH", ["datasets", dataset, "tables", name]:
             yield Need("bigquery.tables.get", *site.table(dataset, name))
             yield Need("bigquery.tables.update", *site.table(dataset, name))
@@ -227,17 +225,11 @@ def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:  # noqa: PLR0
             yield Need("bigquery.tables.updateData", *site.table(*place))
             if not isinstance(one, exp.Insert):
                 yield Need("bigquery.tables.getData", *site.table(*place))
-        elif isinstance(one, exp.Create) and one.args["kind"] == "MODEL":
-            yield from _imported(one, dataset, site)
-            continue
         elif isinstance(one, exp.Export):
             yield from _exported(one, site)
         elif not isinstance(one, exp.Query):
             raise NoRule(f"the statement {type(one).__name__.upper()}")
         for table in one.find_all(exp.Table):
-            if isinstance(table.parent, exp.Predict) and table.arg_key == "this":
-                yield Need("bigquery.models.getData", DATASET, table.db or dataset)
-                continue
             if table is target or _is_of_with(table) or not table.name:
                 continue
             if not table.db and table.name in temporary:
@@ -267,21 +259,6 @@ def _is_of_with(table: exp.Table) -> bool:
             return True
         above = above.parent
     return False
-
-
-def _imported(one: exp.Create, dataset: str, site: Site) -> Iterator[Need]:
-    [path] = [
-        option.args["value"].name
-        for option in one.find_all(exp.Property)
-        if option.name == "model_path"
-    ]
-    bucket, _, name = path.removeprefix("gs://").partition("/")
-    if bucket != site.bucket:
-        raise NoRule(f"a model from {bucket}")
-    yield Need("storage.objects.get", OBJECT, name)
-    # https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create
-    for permission in ("create", "getData", "updateData"):
-        yield Need(f"bigquery.models.{permission}", DATASET, one.this.db or dataset)
 
 
 def _exported(one: exp.Export, site: Site) -> Iterator[Need]:

@@ -31,7 +31,7 @@ FLOORS = (
         *("schema", "statements", "timeframe"),
     },
     {"index", "settings", "models", "pages", "tables", "waiting"},
-    {"freshness", "graphs", "topics", "usecases"},
+    {"freshness", "topics", "usecases"},
     {"edges"},
     {"privacy"},
     {"events"},

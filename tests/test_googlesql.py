@@ -34,11 +34,6 @@ _STATEMENT = re.compile(
     r"(--[^\n]*\n|\s)*(BEGIN|CREATE|DELETE|EXPORT|INSERT|MERGE|SELECT|UPDATE|WITH)\b"
 )
 VIEWS = ("ga_events", "stream_features")
-# Names of models and functions are filled in, and ML.PREDICT is BigQuery's alone.
-IN_BIGQUERY = {
-    *("create_scoring_function", "import_model", "score_by_model"),
-    *("score_table", "score_table_by_function"),
-}
 # The end of another statement, or of a table that is named when it runs.
 IN_PART = {
     *("audience_sums", "export_day", "features_of_totals"),
@@ -61,9 +56,7 @@ def texts(name: str) -> dict[str, str]:
     names = {file.stem for file in (usecases.FOLDER / name).glob("*.sql")}
     if use_case.reads_export:
         names |= {file.stem for file in (ROOT / "propensity" / "sql").glob("*.sql")}
-    found = {
-        one: use_case.statement(one) for one in names - {*VIEWS} - IN_BIGQUERY - IN_PART
-    }
+    found = {one: use_case.statement(one) for one in names - {*VIEWS} - IN_PART}
     return {one: text for one, text in found.items() if _STATEMENT.match(text)}
 
 

@@ -28,15 +28,6 @@ resource "google_bigquery_dataset_iam_member" "export" {
   member     = each.value.member
 }
 
-# On the dataset, since a model comes with every version.
-resource "google_bigquery_dataset_iam_member" "right" {
-  for_each   = { for key, one in local.rights : key => one if one.on == "dataset" }
-  project    = var.project
-  dataset_id = google_bigquery_dataset.this.dataset_id
-  role       = each.value.role
-  member     = each.value.member
-}
-
 resource "google_storage_bucket_iam_member" "names" {
   for_each = { for key, one in local.rights : key => one if one.on == "bucket" }
   bucket   = google_storage_bucket.this.name

@@ -104,15 +104,6 @@ class Definitions(BigQuery):
             )
             return [str(table.table_id) for table in tables]
 
-    def has_model(self, name: str) -> bool:
-        """Tell whether the dataset has a model of BigQuery ML; it bills nothing."""
-        with self._translated():
-            try:
-                self.client.get_model(self._table_id(name), **self._limits)
-            except api.NotFound:
-                return False
-            return True
-
     def row_count(self, dataset: str, table: str) -> int:
         """Return the number of rows of a table, 0 without one; it bills nothing."""
         metadata = self._metadata(dataset, table)

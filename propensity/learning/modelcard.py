@@ -30,15 +30,14 @@ from propensity.registry.versions import (
 from propensity.tables import EVENT, TRAINING_METADATA, USER
 
 if TYPE_CHECKING:
-    from propensity.graphs.parity import Exported
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
+    from propensity.learning.portable import Exported
     from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
 PREPROCESSOR = "preprocessor.joblib"
 MEASURED = "measured.joblib"
-GRAPH = "model.onnx"
 ESTIMATOR = "estimator.joblib"
 VALUE = "value.joblib"
 DATASET = "dataset/rows.parquet"
@@ -49,7 +48,6 @@ REPORT = "report.html"
 # has no data set.
 _OPTIONAL = {
     "measured": MEASURED,
-    "onnx": GRAPH,
     "estimator": ESTIMATOR,
     "value": VALUE,
     "dataset": DATASET,
@@ -75,7 +73,6 @@ def card(
     chosen: Mapping[str, Any],
     trained_at: datetime,
     bytes_billed: int,
-    graph: Exported | None = None,
     estimator: Exported | None = None,
 ) -> Card:
     """
@@ -86,7 +83,7 @@ def card(
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
         chosen: Values of the use case's own parameters.
-        graph, estimator: Of the model that serves; None where none was tried.
+        estimator: Of the model that serves; None where none was tried.
     """
     split, costed = trained.split, trained.costed
     return {
@@ -148,7 +145,6 @@ def card(
         "importance": list(trained.importance),
         "top_decile": _top_decile(use_case, trained),
         "verdict": _verdict(verdict),
-        **({} if graph is None else {"graph": graph.note}),
         **({} if estimator is None else {"estimator": estimator.note}),
         "features": dict(use_case.features),
         "dataset": description.describe(rows, use_case.features),
@@ -247,7 +243,6 @@ def files(
     trained: Trained,
     rows: pa.Table,
     *,
-    graph: Exported | None = None,
     estimator: Exported | None = None,
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
@@ -261,9 +256,8 @@ def files(
         contents[MEASURED] = (pickled(trained.measured), binary)
     if trained.valued is not None:
         contents[VALUE] = (pickled(trained.valued.model), binary)
-    for name, exported in ((GRAPH, graph), (ESTIMATOR, estimator)):
-        if exported is not None and exported.data is not None:
-            contents[name] = (exported.data, binary)
+    if estimator is not None and estimator.data is not None:
+        contents[ESTIMATOR] = (estimator.data, binary)
     text = json.dumps(full, indent=1, default=str)
     contents[CARD] = (text.encode(), JSON)
     page = training_page(json.loads(text))
@@ -326,7 +320,6 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "preprocessor_sha256": checksums[PREPROCESSOR],
         **{f"{kind}_object": objects.get(name) for kind, name in _OPTIONAL.items()},
         **{f"{kind}_sha256": checksums.get(name) for kind, name in _OPTIONAL.items()},
-        "onnx_note": full.get("graph"),
         "card_object": objects[CARD],
         "report_object": objects[REPORT],
         "libraries": json.dumps(full["libraries"]),

@@ -13,6 +13,7 @@ import copy
 import io
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from propensity.errors import SchemaError
-from propensity.graphs import parity
-from propensity.graphs.parity import Exported
 from propensity.models.encoding import Kind, to_frame
 from propensity.models.scoring import NEVER, MeanOfModels
 from propensity.registry.versions import pickled
@@ -47,6 +46,20 @@ COMPARED_ROWS = 16_384
 LIBRARIES = frozenset(
     {"builtins", "copyreg", "functools", "numpy", "pandas", "scipy", "sklearn"}
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """
+    A version in another form, which may stand for it.
+
+    Attributes:
+        data: Its bytes; None where there is none.
+        note: How equal it is to what serves, or why there is none.
+    """
+
+    data: bytes | None
+    note: str
 
 
 def checked(
@@ -85,7 +98,7 @@ def checked(
         return _none(str(error))
     if not probabilities:
         return _none("there are no held-out rows to compare")
-    apart = parity.compare(np.concatenate(probabilities), expected).largest_difference
+    apart = np.abs(np.concatenate(probabilities) - expected).max()
     text = f"largest difference {apart:.2g} on {len(expected)} held-out rows"
     if not apart <= TOLERANCE:  # nor where it is NaN
         return _none(f"it differs, {text}")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from propensity import tables
@@ -20,9 +19,8 @@ from propensity.drift.alarms import Advice, Earlier, Thing
 from propensity.drift.estimate import Estimate, Past
 from propensity.drift.learned import Trained
 from propensity.drift.level import Level
-from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value
+from propensity.drift.sketch import NUMBER, Sketch, Value
 from propensity.errors import PropensityError
-from propensity.learning import season
 from propensity.statements import statement
 from propensity.timeframe import DAY
 
@@ -87,7 +85,7 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
         model: That scored.
         staged: Its scores, with the sketches of their features.
     """
-    sketches = staged.sketches or _of_quantiles(staged)
+    sketches = staged.sketches
     scores = sketches.scores()
     raw = estimate.roc_auc(scores, staged.log_odds_shift, seed=run.settings.seed)
     things = alarms.publication(sketches, scores, users=staged.users)
@@ -241,16 +239,6 @@ def _outcomes(
             )
         )
     return things
-
-
-def _of_quantiles(staged: Staged) -> Sketches:
-    """Return the scores that BigQuery computed; their features never left it."""
-    sketches = Sketches({})
-    middle = (staged.quantiles[:-1] + staged.quantiles[1:]) / 2
-    probability = season.apply(middle, -(staged.log_odds_shift or 0.0))
-    each = np.full(len(middle), staged.users / len(middle))
-    sketches.add_scores(np.clip(probability, 0.0, 1.0), each)
-    return sketches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ class Staged:
     Scores in the staging table: how many, and their 101 percentiles.
 
     ``log_odds_shift`` is the season's, which is in all scores; None without one.
-    ``sketches`` count the values of scores and features; None where BigQuery scored.
+    ``sketches`` count the values of scores and features.
     ``expected_value`` is the sum over all users, with its interval; None without
     amounts.
     """
@@ -64,7 +64,7 @@ class Staged:
     mean_probability: float | None
     quantiles: Floats
     log_odds_shift: float | None
-    sketches: Sketches | None = None
+    sketches: Sketches
     expected_value: Mapping[str, Decimal | float] | None = None
 
     def answer(self) -> dict[str, Any]:

@@ -18,8 +18,6 @@ from propensity.errors import (
     Pinned,
     SchemaError,
 )
-from propensity.graphs.checked import checked
-from propensity.graphs.parity import Exported
 from propensity.learning import data, fit, gate, modelcard, portable
 from propensity.learning import value as learned_value
 from propensity.pages.words import plural
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
 
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
+    from propensity.learning.portable import Exported
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
 
@@ -263,9 +262,8 @@ def publish_model(
         at=run.began_at,
         recorded=newest_recorded(run.warehouse, run.use_case.name),
     )
-    graph = checked_graph(trained, run.use_case)
     estimator = checked_estimator(trained, run.use_case)
-    run.log_fields.update(graph=graph.note, estimator=estimator.note)
+    run.log_fields["estimator"] = estimator.note
     card = modelcard.card(
         run.use_case,
         trained,
@@ -277,13 +275,12 @@ def publish_model(
         settle_days=run.timeframe.settle_days,
         chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
-        graph=graph,
         estimator=estimator,
         bytes_billed=run.warehouse.bytes_billed,
     )
     published = run.registry.publish(
         version,
-        modelcard.files(card, trained, rows, graph=graph, estimator=estimator),
+        modelcard.files(card, trained, rows, estimator=estimator),
     )
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
     first = modelcard.undecided(row) if verdict.promoted else row
@@ -301,26 +298,17 @@ def publish_model(
     }
 
 
-def checked_graph(trained: Trained, use_case: UseCase) -> Exported:
-    """Return the graph of the model that serves, if it equals it on held-out rows."""
-    return checked(trained.preprocessor, trained.model, **_served(trained, use_case))
-
-
 def checked_estimator(trained: Trained, use_case: UseCase) -> Exported:
-    """Return the same model for notebooks, if it equals it on held-out rows."""
-    return portable.checked(
-        trained.preprocessor, trained.model, **_served(trained, use_case)
-    )
-
-
-def _served(trained: Trained, use_case: UseCase) -> dict[str, Any]:
-    """Return the held-out rows, and their probabilities by the model that serves."""
+    """Return the model that serves for notebooks, if it equals it on held-out rows."""
+    features: Any = dict(use_case.features)
     probability = trained.served_probability
-    return {
-        "rows": trained.holdout.rows,
-        "expected": trained.probability if probability is None else probability,
-        "features": dict(use_case.features),
-    }
+    return portable.checked(
+        trained.preprocessor,
+        trained.model,
+        rows=trained.holdout.rows,
+        expected=trained.probability if probability is None else probability,
+        features=features,
+    )
 
 
 def _promoted(

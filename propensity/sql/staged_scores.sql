@@ -1,9 +1,8 @@
--- One row: how many scores a run has staged, their mean, and how many are none.
+-- One row: how many scores a run has staged, and their mean.
 -- Parameters: @run_id STRING; @staged_on DATE. Source: ma_predictions_staging.
 SELECT
   COUNT(*) AS users,
-  AVG(probability) AS mean_probability,
-  COUNTIF(NOT (probability >= 0 AND probability <= 1)) AS not_probabilities
+  AVG(probability) AS mean_probability
 FROM
   ma_predictions_staging
 WHERE

@@ -81,9 +81,6 @@ TRAINING_METADATA = Table(
             "measured_object", "STRING", "Object name of the model behind the figures"
         ),
         Column("measured_sha256", "STRING", "SHA-256 of its bytes"),
-        Column("onnx_object", "STRING", "Object name of the graph for BigQuery"),
-        Column("onnx_sha256", "STRING", "SHA-256 of its bytes"),
-        Column("onnx_note", "STRING", "How equal the graph is, or why there is none"),
         Column("estimator_object", "STRING", "Object name of the model for notebooks"),
         Column("estimator_sha256", "STRING", "SHA-256 of its bytes"),
         Column("dataset_object", "STRING", "Object name of the dataset snapshot"),

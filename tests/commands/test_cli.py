@@ -55,7 +55,7 @@ PLACE = ("--out",)
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions"),
-    *("forget", "replay events", "doctor", "scoring-sql"),
+    *("forget", "replay events", "doctor"),
     *("audience preview", "audience send", "audience ledger"),
 }
 

@@ -46,7 +46,6 @@ FUNCTIONS = (
     "compact_features",
 )
 # 01-Predictions as it is set to score in BigQuery.
-IN_BIGQUERY = "predictions in BigQuery"
 CARDS_KNOWN = date(2026, 3, 14)
 # More than are read with the answer to a query, of everything that is read whole.
 MANY = 1_200
@@ -183,7 +182,6 @@ def batch(run: Run) -> None:
     run.ask("model_training", use_case="card_fraud", as_of=CARDS_KNOWN, force=True)
     assert first["promoted"]
     run.ask("predictions", use_case="ga4_purchase", as_of=TRAINED, force=True)
-    run.ask(IN_BIGQUERY, use_case="ga4_purchase", as_of=TRAINED, force=True)
     # The week before is scored to be evaluated: by a model that was trained later.
     for as_of in (played - timedelta(days=7), played):
         run.ask("predictions", use_case="first_day_churn", as_of=as_of)
@@ -282,14 +280,6 @@ def recorded(site, tmp_path_factory) -> Recorded:
             )
             for target, recorder in recorders.items()
         }
-        instances[IN_BIGQUERY] = Instance(
-            "predictions",
-            {
-                **recorders["predictions"].environment,
-                "PROPENSITY_SCORE_WITH": "bigquery",
-            },
-            tmp_path_factory.mktemp("in_bigquery"),
-        )
         run = Run(site, instances)
         with together([*instances.values()]):
             for part in (stream, compaction, history, batch, aged, serving):

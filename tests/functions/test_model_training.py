@@ -32,7 +32,7 @@ from tests.usecases.ga4_purchase.exports import load_day
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
     "model.joblib", "preprocessor.joblib", "measured.joblib", "dataset/rows.parquet",
-    "card.json", "report.html", "model.onnx", "estimator.joblib", "value.joblib",
+    "card.json", "report.html", "estimator.joblib", "value.joblib",
 }  # fmt: skip
 
 
@@ -124,8 +124,7 @@ class TestVersion:
         assert set(answer["objects"]) == FILES
         for name in answer["objects"].values():
             assert place.registry.artifacts.read(name).data
-        assert "0 moved ranks" in row["onnx_note"]
-        for part in ("model", "preprocessor", "measured", "dataset", "onnx", "value"):
+        for part in ("model", "preprocessor", "measured", "dataset", "value"):
             data = place.registry.artifacts.read(row[f"{part}_object"]).data
             assert sha256(data) == row[f"{part}_sha256"]
         card = json.loads(place.registry.artifacts.read(row["card_object"]).data)

@@ -153,18 +153,6 @@ class TestPublishing:
         assert answer.json["error"] == "artifact"
         assert not champion_place.rows(HISTORY)
 
-    @pytest.mark.long
-    def test_bigquery_scores_without_values_and_says_so(
-        self, published_once, log_lines, champion_place
-    ):
-        place = champion_place.with_settings(PROPENSITY_SCORE_WITH="bigquery")
-        answer = place.run("predictions", TRAINED)
-        line = log_lines()[-1]
-
-        assert answer["expected_value"] is None
-        assert {row["expected_value"] for row in place.rows(HISTORY)} == {None}
-        assert (line["scored_with"], line["valued"]) == ("bigquery", False)
-
 
 class TestLookup:
     @pytest.fixture(scope="class")

@@ -198,7 +198,7 @@ class TestLoad:
         assert unknown == younger | of_events | of_amounts | {
             "data_until", "dataset_object", "dataset_sha256", "level_difference",
             "measured_object", "measured_sha256", "compared_version",
-            "onnx_object", "onnx_sha256", "onnx_note", *(
+            *(
                 f"{name}_difference{end}"
                 for name in ("roc_auc", "log_loss", "pr_auc", "cost")
                 for end in ("", "_low", "_high")

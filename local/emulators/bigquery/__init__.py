@@ -15,7 +15,6 @@
     modified.py    says when a table's rows changed last
     statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them,
                    and names what is in no dataset
-    models.py      imports ONNX models, and runs them for ML.PREDICT
     signatures.py  settles by its operands what a call, a literal or GROUP BY means
     numbers.py     calculates with NUMERIC exactly
     casts.py       reads texts as BigQuery does, where DuckDB reads more

@@ -27,7 +27,6 @@ from local.emulators.bigquery import (
 )
 from local.emulators.bigquery.addresses import Addresses
 from local.emulators.bigquery.files import connect_plainly
-from local.emulators.bigquery.models import import_models
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
     bind_inner_parameters,
@@ -195,7 +194,6 @@ def serve(
     union_wildcards()
     merge_in_transactions()
     translate_as_bigquery()
-    import_models(database, data_dir, storage)
     write_partitions(runner)
     modified.follow_changes(database)
     appends.append_directly(catalog, queue_writes(runner, catalog))

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity.edges.columns import record
-from propensity.graphs.parity import Exported
 from propensity.learning import fit, modelcard
 from propensity.learning.bootstrap import Difference
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
 from propensity.learning.modelcard import ESTIMATOR
+from propensity.learning.portable import Exported
 from propensity.models.scoring import Scorer
 from propensity.registry.versions import Published
 from propensity.tables import TRAINING_METADATA
@@ -158,23 +158,18 @@ class TestFiles:
         }
 
     @pytest.mark.parametrize("data", [b"exported", None], ids=["equal", "none"])
-    @pytest.mark.parametrize(
-        ("kind", "column", "file"),
-        [("graph", "onnx", "model.onnx"), ("estimator", "estimator", ESTIMATOR)],
-    )
-    def test_have_an_export_if_it_equals_the_model(self, kind, column, file, data):
+    def test_have_an_estimator_if_it_equals_the_model(self, data):
         """The row has its object, and the card says how equal it is, or why it is not
         there."""
-        export = {kind: Exported(data=data, note="of the test")}
-        full = card(**export)
-        contents = modelcard.files(full, trained(), rows(), **export)
+        estimator = Exported(data=data, note="of the test")
+        full = card(estimator=estimator)
+        contents = modelcard.files(full, trained(), rows(), estimator=estimator)
         row = modelcard.metadata(full, published(contents), seconds=1.0)
 
-        assert contents.get(file, (None,))[0] == data
-        assert full[kind] == "of the test"
-        assert row["onnx_note"] == full.get("graph")
+        assert contents.get(ESTIMATOR, (None,))[0] == data
+        assert full["estimator"] == "of the test"
         for end in ("object", "sha256"):
-            assert (row[f"{column}_{end}"] is None) == (data is None)
+            assert (row[f"estimator_{end}"] is None) == (data is None)
 
     def test_load_into_what_was_measured(self):
         """Read back, the model that was measured gives the holdout's probabilities, and

@@ -13,13 +13,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from propensity.graphs.parity import Exported
 from propensity.learning import portable
+from propensity.learning.portable import Exported
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import MeanOfModels, log_odds
-from tests.propensity.graphs.generated import Generated, generated
+from tests.propensity.learning.generated import Generated, generated
 
 # Every kind of model with every calibration, as ``generated`` numbers them; in a quick
 # run a plain one, and means and a forest, whose classes are replaced.

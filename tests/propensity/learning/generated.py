@@ -57,7 +57,7 @@ class Generated:
 
     @property
     def pipeline(self) -> dict[str, Any]:
-        """What a scorer or a graph is made of, by argument."""
+        """What a scorer is made of, by argument."""
         return {
             "preprocessor": self.preprocessor,
             "model": self.model,
