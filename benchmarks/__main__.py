@@ -26,7 +26,7 @@ DEFAULT_OUT = ROOT / ".local" / "bench.md"
 
 # In the order in which they run; quick ones first.
 NAMES = (
-    "half_space_trees", "scoring", "reasons", "training", "lookup", "index",
+    "half_space_trees", "scoring", "training", "lookup", "index",
     "predictions", "stream", "ingest", "online", "features", "season", "lift",
     "quality", "value", "drift",
 )  # fmt: skip

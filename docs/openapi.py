@@ -251,17 +251,9 @@ def _lookups() -> Schema:
         {"name": "user_id", "in": "query", "required": True, "schema": _ref("UserId")},
         {"name": "use_case", "in": "query", "schema": _ref("UseCaseName")},
         {
-            "name": "explain",
-            "in": "query",
-            "description": "1 for reasons beside the probability; "
-            "not together with value=1",
-            "schema": {"type": "string", "enum": ["0", "1"]},
-        },
-        {
             "name": "value",
             "in": "query",
-            "description": "1 for the expected value beside the probability; "
-            "not together with explain=1",
+            "description": "1 for the expected value beside the probability",
             "schema": {"type": "string", "enum": ["0", "1"]},
         },
     ]
@@ -270,22 +262,16 @@ def _lookups() -> Schema:
         error
         for error in failures
         if error not in (errors.UnsupportedType, errors.TooLarge)
-    ] + [errors.Unexplained]
+    ]
     get = {
         "operationId": "get_proba",
         "summary": "The newest probability of a user, and its date",
         "parameters": parameters,
         "responses": {
             "200": _json(
-                "The prediction, with reasons or value if they are asked for",
+                "The prediction, with its value if that is asked for",
                 # Generated clients take the first that has its fields.
-                {
-                    "anyOf": [
-                        _ref("ExplainedPrediction"),
-                        _ref("ValuedPrediction"),
-                        _ref("Prediction"),
-                    ]
-                },
+                {"anyOf": [_ref("ValuedPrediction"), _ref("Prediction")]},
             ),
             **_failures(of_get),
             "404": unknown,

@@ -163,16 +163,6 @@ class Prediction(Closed, kw_only=True):
     stale: bool
 
 
-class Reason(Closed, kw_only=True):
-    feature: str
-    contribution: float
-
-
-class ExplainedPrediction(Prediction, kw_only=True):
-    base_log_odds: float
-    reasons: list[Reason]
-
-
 class ValuedPrediction(Prediction, kw_only=True):
     """All three are null where outcomes have no amounts."""
 
@@ -415,7 +405,7 @@ def schemas() -> Schema:
     layouts = [_features(usecases.load(name)) for name in usecases.names()]
     structs = [
         Error, Run, PredictionRun, Training, Publication, evaluation(), Compaction,
-        Lookup, Prediction, ExplainedPrediction, ValuedPrediction, UnpredictedUser,
+        Lookup, Prediction, ValuedPrediction, UnpredictedUser,
         UnknownUser, Predictions, *layouts, Score, Scores, UnfeaturedUser, Push,
         Taken,
     ]  # fmt: skip

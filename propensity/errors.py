@@ -156,14 +156,6 @@ class ArtifactError(PropensityError):
     code = "artifact"
 
 
-class Unexplained(PropensityError):
-    """A probability has no reasons: none were published, or its model has none."""
-
-    status = 409
-    code = "unexplained"
-    is_public = True
-
-
 class UnknownVersion(PropensityError):
     """There is no record of this version."""
 

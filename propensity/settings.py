@@ -198,7 +198,6 @@ class Settings:
     suppression_ttl_s: int = 300
     require_consent: str = "false"
     retention_days: str = ""
-    explain_predictions: bool = False
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -348,7 +347,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "suppression_ttl_s": _whole(1, 24 * 3600),
     "require_consent": _one_of(*CONSENTS),
     "retention_days": _retention,
-    "explain_predictions": _flag,
     "pubsub_endpoint": _address,
     "bigquery_endpoint": _url,
     "bigquery_storage_endpoint": _address,

@@ -128,20 +128,8 @@ class TestTables:
         assert staged == ["run_id", "staged_on", *columns(tables.EVALUATION)]
 
     def test_publish_the_same_columns_as_history(self):
-        """What is current and what was published are one row in two places; the
-        history also says which features it came from, and the current table why it
-        is what it is."""
-        current = [*tables.PREDICTIONS.columns]
-        history = [*tables.PREDICTIONS_HISTORY.columns]
-        shared = [column for column in current if column in history]
-        further = [column for column in current + history if column not in shared]
-
-        assert shared == [column for column in history if column in current]
-        assert [column.name for column in further] == [
-            "base_log_odds",
-            "reasons",
-        ]
-        assert not any(column.required for column in further)
+        """What is current and what was published are one row in two places."""
+        assert tables.PREDICTIONS.columns == tables.PREDICTIONS_HISTORY.columns
 
     def test_forget_what_is_staged_alone(self):
         """Staged rows of a run that died expire; what is published never does."""

@@ -193,23 +193,16 @@ def _candidates(use_case: UseCase) -> Iterator[Problem]:
     for number, candidate in enumerate(use_case.candidates):
         if candidate.algorithm in (declaration.MEAN, declaration.FOREST):
             continue
-        tried = {"parameters": candidate}
-        if candidate.explained:
-            tried["explained"] = candidate.quickly_explained
-        for table, one in tried.items():
-            try:
-                model = candidates.estimator(one, {}, seed=1)
-                # Before some are replaced, and the others tried.
-                model._validate_params()
-                _fit(model, rows, label)
-            except (UseCaseError, ValueError, TypeError) as error:
-                message = str(error).split("\n")[0]
-                names = [
-                    name for name in getattr(candidate, table) if f"'{name}'" in message
-                ]
-                path: declaration.Path = ("candidates", number, table, *names[:1])
-                yield sources.declared_at(use_case.name, path, message)
-                break
+        try:
+            model = candidates.estimator(candidate, {}, seed=1)
+            # Before some are replaced, and the others tried.
+            model._validate_params()
+            _fit(model, rows, label)
+        except (UseCaseError, ValueError, TypeError) as error:
+            message = str(error).split("\n")[0]
+            names = [name for name in candidate.parameters if f"'{name}'" in message]
+            path: declaration.Path = ("candidates", number, "parameters", *names[:1])
+            yield sources.declared_at(use_case.name, path, message)
 
 
 def _fit(model: Any, rows: Any, label: Any) -> None:

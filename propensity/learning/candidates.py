@@ -212,9 +212,6 @@ def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
         model.set_params(n_jobs=None)
     if has_share:
         model.set_params(max_samples=share)
-    if isinstance(model, LogisticRegression):
-        # What reasons for its probabilities are measured from (``models.reasons``).
-        model.column_means_ = np.average(encoded, axis=0, weights=part.weight)
     return model
 
 

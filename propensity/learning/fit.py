@@ -161,7 +161,6 @@ def train(
         SchemaError: The rows or the preprocessor do not fit the use case.
         UseCaseError: A candidate is wrong.
     """
-    use_case = replace(use_case, candidates=use_case.tried(settings))
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
     if parts.every is not None:

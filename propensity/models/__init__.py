@@ -11,8 +11,6 @@ Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 - ``nodes``: the trees of fitted models as arrays
 - ``trees``: sums of the leaves of trees, by tables of bits
 - ``branches``: the same for a few rows of trees that are too large for tables
-- ``reasons``: what each feature adds to the log-odds of a probability
-- ``shapley``: the same of trees, by tables of bits
 - ``value``: what a buyer pays, and what a user is worth
 - ``half_space_trees``: an anomaly detector that learns row by row
 - ``forest``: its trees: leaves of rows, and masses of nodes

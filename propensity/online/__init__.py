@@ -5,7 +5,7 @@ A lookup, ``get_proba``:
 
 - ``question``: parses the request
 - ``lookup``: a user's published probability, from an index, a cache or a source
-- ``explained``: a lookup with reasons or the expected value, from the table
+- ``values``: a lookup with the expected value, from the table
 - ``indexed``: the prediction indexes, in memory or read block by block
 - ``sources``: where lookups read: what a source is, and the predictions table
 

@@ -30,7 +30,6 @@ from propensity.edges.log import log
 from propensity.edges.objects import Objects
 from propensity.errors import MissingTable, Unavailable
 from propensity.index.reader import Index
-from propensity.online.explained import Explanations
 from propensity.online.indexed import Indexes, prediction_of
 from propensity.online.question import MAXIMUM_USERS, Question
 from propensity.online.sources import (
@@ -40,6 +39,7 @@ from propensity.online.sources import (
     Reading,
     Source,
 )
+from propensity.online.values import Values
 from propensity.privacy import suppression
 from propensity.privacy.published import PublishedList
 from propensity.privacy.suppression import Suppressed, suppressed_now
@@ -120,7 +120,7 @@ class Lookups:
         *,
         indexes: Indexes | None = None,
         suppressed: Refreshed[Suppressed] | None = None,
-        explanations: Explanations | None = None,
+        values: Values | None = None,
         threads: Executor,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -130,14 +130,14 @@ class Lookups:
             settings: Of the deployment.
             indexes: Answer before the source does; None to read the source alone.
             suppressed: Users without an answer; None if there is no list.
-            explanations: Answer with reasons; None for none.
+            values: Answer with the expected value; None for none.
             threads: ``Source.read`` runs in them.
             clock: Measures the age of cache entries and the time of reads.
         """
         self._source = source
         self._indexes = indexes
         self._suppressed = suppressed
-        self._explanations = explanations
+        self._values = values
         self._settings = settings
         self._clock = clock.monotonic
         self._cache = Cache(
@@ -183,7 +183,7 @@ class Lookups:
             suppressed=suppression.kept_fresh(
                 listed, settings, function=FUNCTION, clock=clock.monotonic
             ),
-            explanations=Explanations(warehouse, settings, threads=threads),
+            values=Values(warehouse, settings, threads=threads),
             threads=threads.pool(CONCURRENT_QUERIES, FUNCTION),
             clock=clock,
         )
@@ -197,8 +197,8 @@ class Lookups:
         """
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
-        if question.explains or question.values:
-            return await self._explained(use_case, question, oldest=oldest)
+        if question.values:
+            return await self._with_value(use_case, question, oldest=oldest)
         predictions = await self._predictions(use_case, question.user_ids)
         if question.is_single:
             return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
@@ -208,15 +208,15 @@ class Lookups:
         ]
         return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
 
-    async def _explained(
+    async def _with_value(
         self, use_case: str, question: Question, *, oldest: int
     ) -> Response:
-        """Answer for one user with reasons, or with the expected value."""
+        """Answer for one user with the expected value."""
         suppressed = await suppressed_now(self._suppressed)
         [user_id], answer = question.user_ids, None
         is_suppressed = suppressed and suppressed.covers(user_id, use_case)
-        if self._explanations and not is_suppressed:
-            answer = await self._explanations.answer(use_case, question, oldest=oldest)
+        if self._values and not is_suppressed:
+            answer = await self._values.answer(use_case, question, oldest=oldest)
         return answer or _answer_of_one(user_id, None, oldest=oldest)
 
     def answer_at_once(self, user_id: str, *, today: date) -> Response | None:

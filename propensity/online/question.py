@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -40,15 +40,14 @@ class Question(NamedTuple):
     """
     A parsed lookup request.
 
-    With ``is_single`` the answer is one object, not a list; with ``explains`` it has
-    reasons as well, with ``values`` the expected value. A tuple, since one is made for
-    every lookup, and that takes a third of the time.
+    With ``is_single`` the answer is one object, not a list; with ``values`` it has the
+    expected value as well. A tuple, since one is made for every lookup, and that takes
+    a third of the time.
     """
 
     user_ids: Sequence[str]
     use_case: str | None
     is_single: bool
-    explains: bool = False
     values: bool = False
 
 
@@ -110,10 +109,9 @@ def _in_query_string(encoded: bytes) -> Question:
         ) from None
     parameters: dict[str, str] = {}
     for name, value in pairs:
-        if name not in {"user_id", "use_case", "explain", "value"}:
+        if name not in {"user_id", "use_case", "value"}:
             raise RequestError(
-                "unknown query parameter; known are user_id, use_case, explain and "
-                "value",
+                "unknown query parameter; known are user_id, use_case and value",
                 field=name[:64],
             )
         if name in parameters:
@@ -125,19 +123,10 @@ def _in_query_string(encoded: bytes) -> Question:
     use_case = parameters.get("use_case")
     if use_case is not None:
         _check_use_case(use_case)
-    explains, values = (_flag(parameters, name) for name in ("explain", "value"))
-    if explains and values:
-        raise RequestError("ask for explain or for value, not for both", field="value")
-    return Question(
-        (user_id,), use_case, is_single=True, explains=explains, values=values
-    )
-
-
-def _flag(parameters: Mapping[str, str], name: str) -> bool:
-    flag = parameters.get(name, "0")
-    if flag not in _FLAGS:
-        raise RequestError(f"{name} must be 1 or 0", field=name)
-    return _FLAGS[flag]
+    value = parameters.get("value", "0")
+    if value not in _FLAGS:
+        raise RequestError("value must be 1 or 0", field="value")
+    return Question((user_id,), use_case, is_single=True, values=_FLAGS[value])
 
 
 def _in_body(body: bytes) -> Question:

@@ -21,7 +21,6 @@ from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
-    from propensity.models.reasons import Explainer
     from propensity.models.scoring import Pools, Scorer
     from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry
@@ -40,7 +39,6 @@ class Serving:
         metadata: Its row of ``ma_model_training_metadata``.
         is_anomaly: Whether it gives anomaly scores and no probabilities.
         is_warm: Whether it has seen enough data to score; else all scores are NaN.
-        explainer: Prepares to explain its probabilities, or raises Unexplained.
         value: Loads its model of amounts; None for one without.
     """
 
@@ -49,7 +47,6 @@ class Serving:
     metadata: Mapping[str, Any]
     is_anomaly: bool = False
     is_warm: bool = True
-    explainer: Callable[[], Explainer] | None = None
     value: Callable[[], ValueModel] | None = None
 
 
@@ -216,18 +213,12 @@ def loaded_as_trained(
     is_anomaly = isinstance(model, AnomalyModel)
     features = json.loads(metadata["features"])
 
-    def explainer() -> Explainer:
-        from propensity.models.reasons import Explainer  # most runs need none
-
-        return Explainer.compile(preprocessor, model, features=features)
-
     return Serving(
         version=metadata["model_version"],
         scorer=Scorer.compile(preprocessor, model, features=features, pools=pools),
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
-        explainer=explainer,
         # The records of older versions, from before there were amounts, lack it.
         value=partial(registry.load_value, metadata)
         if metadata.get("value_object")

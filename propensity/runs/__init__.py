@@ -9,7 +9,6 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``season``: the shift of log-odds that evaluated weeks call for
 - ``staging``, ``predict``: the steps of 01-Predictions
 - ``drift``: what has changed since earlier publications, and what outcomes say of it
-- ``reasons``: the columns that say why, where a deployment wants them
 - ``publications``: staged scores compared with earlier ones and published; at the end
   a row of what was promised and what it cost
 - ``index``: the prediction index

@@ -25,7 +25,7 @@ from propensity.errors import (
 from propensity.learning import metrics, season
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.runs import reasons, value
+from propensity.runs import value
 from propensity.runs.export import check_consent
 from propensity.statements import statement
 
@@ -37,14 +37,8 @@ Floats = NDArray[np.float64]
 
 # Rows that are staged at once; they are gathered in memory.
 STAGED_ROWS = 1_000_000
-STAGED_EXPLAINED_ROWS = 100_000
 
-_STAGED_COLUMNS = [
-    "user_id",
-    "probability",
-    *reasons.COLUMNS,
-    *value.COLUMNS,
-]
+_STAGED_COLUMNS = ["user_id", "probability", *value.COLUMNS]
 
 PERCENTILES = 100
 
@@ -132,9 +126,8 @@ def stage(
     sketches = Sketches(run.use_case.features)
     scored = sketches.watching(model.scorer.score(features))
     log_odds_shift = shift.log_odds if shift else None
-    why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
     worth = value.Values.of(run, model, shift_error=shift.error if shift else 0.0)
-    for rows in _staged(run, scored, why, worth):
+    for rows in _staged(run, scored, log_odds_shift, worth):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
@@ -155,7 +148,7 @@ def stage(
 def _staged(
     run: Run,
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
-    why: reasons.Reasons,
+    log_odds_shift: float | None,
     worth: value.Values,
 ) -> Iterator[pa.Table]:
     """
@@ -163,7 +156,7 @@ def _staged(
 
     Args:
         scored: Batches with a probability for each row.
-        why: Gives the columns of reasons, and the season's shift for all scores.
+        log_odds_shift: The season's, for all scores; None for none.
         worth: Gives the columns of expected values, of the shifted probabilities.
     """
     waiting: list[pa.RecordBatch] = []
@@ -171,16 +164,15 @@ def _staged(
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise SchemaError("the model gives values that are not probabilities")
-        probability = season.apply(unshifted, why.log_odds_shift)
+        probability = season.apply(unshifted, log_odds_shift)
         columns = [
             batch["user_id"].cast(pa.string()),
             pa.array(probability),
-            *why.columns(batch, probability),
             *worth.columns(batch, probability, unshifted=unshifted),
         ]
         waiting.append(pa.RecordBatch.from_arrays(columns, names=_STAGED_COLUMNS))
         rows += len(probability)
-        if rows >= (STAGED_EXPLAINED_ROWS if why.explainer else STAGED_ROWS):
+        if rows >= STAGED_ROWS:
             yield _with_run(run, waiting)
             waiting, rows = [], 0
     if rows:

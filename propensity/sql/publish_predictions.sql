@@ -7,7 +7,7 @@
 -- Source: ma_predictions_staging.
 -- The week's history is replaced as a whole. In the current table re-scored users are
 -- overwritten, new ones added and the others kept; a rerun of an older week takes the
--- row of no user who has a newer one. Reasons are of the current table alone.
+-- row of no user who has a newer one.
 BEGIN TRANSACTION;
 
 DELETE FROM
@@ -56,31 +56,23 @@ MERGE
 USING
   (
     SELECT
-      h.use_case,
-      h.user_id,
-      h.as_of,
-      h.probability,
-      h.percentile,
-      h.model_version,
-      h.scored_at,
-      h.data_until,
-      h.log_odds_shift,
-      h.expected_value,
-      h.expected_value_low,
-      h.expected_value_high,
-      r.base_log_odds,
-      r.reasons
+      use_case,
+      user_id,
+      as_of,
+      probability,
+      percentile,
+      model_version,
+      scored_at,
+      data_until,
+      log_odds_shift,
+      expected_value,
+      expected_value_low,
+      expected_value_high
     FROM
-      ma_predictions_history AS h
-    INNER JOIN
-      ma_predictions_staging AS r
-    ON
-      r.user_id = h.user_id
-      AND r.staged_on = @staged_on
-      AND r.run_id = @run_id
+      ma_predictions_history
     WHERE
-      h.use_case = @use_case
-      AND h.as_of = @as_of
+      use_case = @use_case
+      AND as_of = @as_of
   ) AS s
 ON
   t.use_case = s.use_case AND t.user_id = s.user_id
@@ -95,9 +87,7 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     log_odds_shift = s.log_odds_shift,
     expected_value = s.expected_value,
     expected_value_low = s.expected_value_low,
-    expected_value_high = s.expected_value_high,
-    base_log_odds = s.base_log_odds,
-    reasons = s.reasons
+    expected_value_high = s.expected_value_high
 WHEN NOT MATCHED THEN
   INSERT (
     use_case,
@@ -111,9 +101,7 @@ WHEN NOT MATCHED THEN
     log_odds_shift,
     expected_value,
     expected_value_low,
-    expected_value_high,
-    base_log_odds,
-    reasons
+    expected_value_high
   )
   VALUES (
     s.use_case,
@@ -127,9 +115,7 @@ WHEN NOT MATCHED THEN
     s.log_odds_shift,
     s.expected_value,
     s.expected_value_low,
-    s.expected_value_high,
-    s.base_log_odds,
-    s.reasons
+    s.expected_value_high
   );
 
 COMMIT TRANSACTION;

@@ -36,30 +36,13 @@ _VALUE = (
     ),
 )
 
-# Why a probability is what it is; too much to keep of every week.
-_REASONS = (
-    Column(
-        "base_log_odds", "FLOAT64", "Log-odds without any feature; null without reasons"
-    ),
-    Column(
-        "reasons",
-        "STRUCT",
-        "By feature; with base_log_odds their sum is the probability's log-odds",
-        repeated=True,
-        fields=(
-            Column("feature", "STRING", "The feature, as usecase.toml names it"),
-            Column("contribution", "FLOAT64", "What it adds to the log-odds"),
-        ),
-    ),
-)
-
 PREDICTIONS = Table(
     name="ma_predictions_table",
     description="One row per user: the newest probability",
     key=("use_case", "user_id"),
     partition="as_of",
     clustering=("use_case", "user_id"),
-    columns=(*_PREDICTION, *_REASONS, *_VALUE),
+    columns=(*_PREDICTION, *_VALUE),
 )
 
 PREDICTIONS_HISTORY = Table(
@@ -84,7 +67,6 @@ PREDICTIONS_STAGING = Table(
         *STAGED,
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
-        *_REASONS,
         *_VALUE,
     ),
 )

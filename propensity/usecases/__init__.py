@@ -47,23 +47,11 @@ STATEMENTS = ("features", "labels", "first_day")
 
 @dataclass(frozen=True)
 class Candidate:
-    """
-    An algorithm with its parameters, for training to try.
-
-    Attributes:
-        explained: Parameters in their place in a deployment that publishes reasons.
-    """
+    """An algorithm with its parameters, for training to try."""
 
     name: str
     algorithm: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    explained: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def quickly_explained(self) -> Candidate:
-        """The candidate of a deployment that publishes reasons."""
-        parameters = {**self.parameters, **self.explained}
-        return replace(self, parameters=parameters, explained={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,12 +206,6 @@ class UseCase:
             title=f"{event} within the horizon",
             outcome=f"have the event {event}",
         )
-
-    def tried(self, settings: Settings) -> Sequence[Candidate]:
-        """Return the candidates that a deployment's trainings try."""
-        if not settings.explain_predictions:
-            return self.candidates
-        return [candidate.quickly_explained for candidate in self.candidates]
 
     def chosen_budget(self, settings: Settings) -> Budget:
         """Return the budget of the settings, or the use case's own."""

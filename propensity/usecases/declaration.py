@@ -79,7 +79,7 @@ _REQUIRED = (
     "features", "baseline", "candidates",
 )  # fmt: skip
 _OPTIONAL = ("span", "budget", "parameters", "stream", "events", *VALUES)
-_CANDIDATE = ("name", "algorithm", "parameters", "explained")
+_CANDIDATE = ("name", "algorithm", "parameters")
 _STREAM = ("events", "scored", "truths", "amount", "currency")
 
 # Of a use case that states none.
@@ -312,14 +312,14 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
                 (*at, "algorithm"),
                 f"unknown algorithm {algorithm!r}; known are {', '.join(allowed)}",
             )
-        own: dict[str, Any] = {}
-        for table in ("parameters", "explained"):
-            values = candidate.get(table, {})
-            if not isinstance(values, Mapping):
-                yield (*at, table), f"{table} are a table: [candidates.{table}]"
-            elif algorithm == MEAN and (values or table == "parameters"):
-                own |= values
-                yield from _mean((*at, table), own, earlier)
+        parameters = candidate.get("parameters", {})
+        if not isinstance(parameters, Mapping):
+            yield (
+                (*at, "parameters"),
+                "parameters are a table: [candidates.parameters]",
+            )
+        elif algorithm == MEAN:
+            yield from _mean((*at, "parameters"), parameters, earlier)
         if isinstance(name, str):
             earlier.append(name)
 

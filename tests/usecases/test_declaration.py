@@ -126,12 +126,6 @@ MISTAKES = [
     ('of = ["lr", "trees"]', 'of = ["lr"]\nC = 1', "no parameter C, only of"),
     (
         'of = ["lr", "trees"]',
-        'of = ["lr"]\n[candidates.explained]\nof = ["tree"]',
-        "of names candidates before it",
-    ),
-    ("C = 0.5", "C = 0.5\n[[candidates.explained]]", "explained are a table"),
-    (
-        'of = ["lr", "trees"]',
         'of = ["lr"]\nweights = "even"',
         "weights can be 'stacked'",
     ),

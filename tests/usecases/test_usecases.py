@@ -95,20 +95,6 @@ class TestParse:
             0.5,
         )
 
-    def test_reads_other_parameters_for_reasons(self):
-        """A deployment that publishes reasons tries these, and no other does."""
-        text = TOML.replace("C = 0.5", "C = 0.5\n[candidates.explained]\nC = 0.1")
-        use_case = usecases.parse("toy", text)
-        tried = [
-            use_case.tried(Settings(project="p", explain_predictions=explains))[0]
-            for explains in (False, True)
-        ]
-
-        assert [dict(candidate.parameters) for candidate in tried] == [
-            {"C": 0.5},
-            {"C": 0.1},
-        ]
-
     def test_names_every_mistake_by_file_and_line(self):
         """What is wrong is refused when it is read, not in training."""
         text = TOML.replace("threshold = 0.5", "threshold = 1.5").replace(

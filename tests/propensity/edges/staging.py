@@ -9,7 +9,6 @@ import pyarrow as pa
 from propensity.tables import PREDICTIONS_STAGING
 
 DAY = date(2026, 3, 2)
-REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
 VALUES = ("expected_value", "expected_value_low", "expected_value_high")
 VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
 
@@ -22,8 +21,6 @@ def staged(**users: float) -> pa.Table:
             "probability": list(users.values()),
             "run_id": ["r"] * len(users),
             "staged_on": pa.array([DAY] * len(users), pa.date32()),
-            "base_log_odds": pa.nulls(len(users), pa.float64()),
-            "reasons": pa.array([[]] * len(users), REASONS),
             **{name: pa.nulls(len(users), VALUE) for name in VALUES},
         }
     )

@@ -229,15 +229,6 @@ class TestCandidates:
         with pytest.raises(UseCaseError, match=message):
             train(snapshots(users=80), candidates=(LINEAR, candidate))
 
-    def test_are_others_where_reasons_are_published(self):
-        """The card and the model have the parameters that were tried."""
-        quick = replace(FOREST, explained={"n_estimators": 3})
-        explains = {"explain_predictions": True}
-        training = train(snapshots(users=80), candidates=(quick,), settings=explains)
-
-        assert training.chosen.parameters["n_estimators"] == 3
-        assert len(training.candidates[0].model.estimators_) == 3
-
     def test_may_fix_their_own_random_state(self):
         """A parameter in usecase.toml comes before the deployment's seed."""
         own_seed = replace(FOREST, parameters={**FOREST.parameters, "random_state": 7})

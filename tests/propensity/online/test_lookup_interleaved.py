@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import Unavailable
-from propensity.online import explained
 from propensity.online.lookup import Lookups
 from propensity.online.question import Question
 from propensity.online.sources import Reading
+from propensity.online.values import Values
 from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 from tests.propensity.online.shelf import SETTINGS, TODAY, names, prediction
 
@@ -105,7 +105,7 @@ def test_with_values_are_each_of_their_own_user_and_leave_nobody_waiting(seed, s
         threads: Any = SimpleNamespace(pool=lambda *_: THREADS)
         table: Any = Table(loop)
         settings = replace(HASTY, lookup_timeout_s=2)
-        answers = explained.Explanations(lambda: table, settings, threads=threads)
+        answers = Values(lambda: table, settings, threads=threads)
 
         async def ask() -> bool:
             await arrive(loop)

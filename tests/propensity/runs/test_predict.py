@@ -13,7 +13,6 @@ import pytest
 
 from propensity.errors import SchemaError
 from propensity.runs import predict
-from propensity.runs.reasons import Reasons
 from propensity.runs.value import Values
 
 RUN = SimpleNamespace(staging_key={"run_id": "r", "staged_on": date(2026, 3, 2)})
@@ -25,7 +24,7 @@ class TestStaging:
         monkeypatch.setattr(predict, "STAGED_ROWS", 4)
         batch = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
         scored = 5 * [(batch, np.array([0.5, 0.5]))]
-        tables = predict._staged(RUN, scored, Reasons(None, None), Values(None))
+        tables = predict._staged(RUN, scored, None, Values(None))
 
         assert [len(table) for table in tables] == [4, 4, 2]
 
@@ -36,4 +35,4 @@ class TestStaging:
         scored = [(batch, np.array([0.5, wrong]))]
 
         with pytest.raises(SchemaError, match="not probabilities"):
-            list(predict._staged(RUN, scored, Reasons(None, None), Values(None)))
+            list(predict._staged(RUN, scored, None, Values(None)))
