@@ -19,6 +19,7 @@ from typing import Any
 from deploy import functions
 from deploy.functions import Function
 from propensity import tables, topics, usecases
+from propensity.freshness import KINDS
 from propensity.privacy import consent
 from propensity.schema import Column, Table
 from propensity.settings import CONSENTS
@@ -129,9 +130,15 @@ def _views() -> dict[str, Any]:
     features = statement("stream_features").replace("`stream_", f"`{DATASET}.stream_")
     return {
         "stream_features": features.strip(),
+        # By the kinds of tables that the export has, and the consent that is required.
         "ga_events": {
-            consents: consent.events_view(EXPORT, require=consents).strip()
-            for consents in CONSENTS
+            " ".join(kinds): {
+                consents: consent.events_view(
+                    EXPORT, require=consents, kinds=kinds
+                ).strip()
+                for consents in CONSENTS
+            }
+            for kinds in (KINDS[:1], KINDS[1:], KINDS)
         },
     }
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import median
@@ -55,6 +55,9 @@ STREAMS = 3
 
 WEEK = 7 * DAY
 
+# Of the tables of a day.
+KINDS = ("daily", "intraday")
+
 _SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
 
 
@@ -62,8 +65,8 @@ _SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
 class Shards:
     """The days with a daily table, and the days with a streamed table."""
 
-    daily: frozenset[date]
-    intraday: frozenset[date]
+    daily: frozenset[date] = frozenset()
+    intraday: frozenset[date] = frozenset()
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Shards:
@@ -84,6 +87,15 @@ class Shards:
     def days(self) -> frozenset[date]:
         """The days with a table of either kind."""
         return self.daily | self.intraday
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of tables that are there: ``daily``, ``intraday``."""
+        return [kind for kind in KINDS if getattr(self, kind)]
+
+    def of_kinds(self, kinds: Collection[str]) -> Shards:
+        """Return those of some kinds alone."""
+        return Shards(**{kind: getattr(self, kind) for kind in KINDS if kind in kinds})
 
     def only_streams(self, day: date) -> bool:
         """Tell whether the days before have no daily table, so that this gets none."""

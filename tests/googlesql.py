@@ -226,7 +226,7 @@ def _exported(column: ga4_schema.Column) -> Column:
 TABLES = {
     **{one.name: one.types for one in tables.TABLES},
     # What people and Google have: the export, names of tables, addresses.
-    "events_*": {
+    "events_2*": {
         **{one.name: _exported(one).sql_type for one in ga4_schema.SCHEMA},
         "_TABLE_SUFFIX": "STRING",
     },

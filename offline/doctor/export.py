@@ -64,7 +64,8 @@ def check_export(exam: Examination) -> None:
     with reaching("BigQuery"):
         try:
             exam.warehouse.check_location(settings.export)
-            shards = Shards.of(exam.warehouse.table_names(settings.export))
+            listed = exam.warehouse.table_list(settings.export)
+            shards = Shards.of(one["tableReference"]["tableId"] for one in listed)
         except MissingTable:
             exam.error(
                 f"there is no dataset {settings.ga4_dataset}",
@@ -78,6 +79,12 @@ def check_export(exam: Examination) -> None:
         except AccessDenied as error:
             exam.error(error.message, "have its owner grant the role on the dataset")
             return
+    for what in exported.obstacles(listed):
+        exam.error(
+            f"in {settings.ga4_dataset}, {what}",
+            "move it to another dataset: it begins as the days of the export do, and "
+            "BigQuery's wildcards take all of one kind or fail",
+        )
     days = sorted(shards.days)
     if not days:
         exam.lack(

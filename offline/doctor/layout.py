@@ -200,24 +200,31 @@ def check_views(exam: Examination) -> None:
     if not settings.ga4_dataset:
         return
     events = exam.table(consent.VIEW)
-    expected = consent.events_view(settings.export, require=settings.require_consent)
+    kinds = _kinds(exam)
+    expected = consent.events_view(
+        settings.export, require=settings.require_consent, kinds=kinds
+    )
     if events is None or events.view_query is None:
         what = f"the view {consent.VIEW} is missing"
-        if _has_begun(exam):
+        if kinds:
             exam.error(what, SET_UP)
         else:
             exam.lack(what, f"once the export began, {SET_UP}", locally=DATA)
     elif _text(settings, expected) != _text(settings, events.view_query):
-        exam.error("the view ga_events is not that of this version", SET_UP)
+        exam.error(
+            "the view ga_events is not that of this version, or not of the kinds of "
+            f"tables that the export has now: {' and '.join(kinds) or 'none'}",
+            SET_UP,
+        )
 
 
-def _has_begun(exam: Examination) -> bool:
-    """Tell whether there are days of the export; where it is missing, another check
-    says so."""
+def _kinds(exam: Examination) -> list[str]:
+    """Return the kinds of tables that the export has; where it is missing, another
+    check says so."""
     try:
-        return bool(Shards.of(exam.warehouse.table_names(exam.settings.export)).days)
+        return Shards.of(exam.warehouse.table_names(exam.settings.export)).kinds
     except (MissingTable, AccessDenied):
-        return False
+        return []
 
 
 def _text(settings: Settings, query: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions as api
 from google.cloud import bigquery
@@ -98,11 +98,15 @@ class Definitions(BigQuery):
 
     def table_names(self, dataset: str) -> list[str]:
         """Return the names of the tables of ``project.dataset``; it bills nothing."""
+        return [one["tableReference"]["tableId"] for one in self.table_list(dataset)]
+
+    def table_list(self, dataset: str) -> list[dict[str, Any]]:
+        """Return the tables of ``project.dataset`` as the API lists them."""
         with self._translated(dataset):
             tables = self.client.list_tables(
                 dataset, page_size=_TABLES_PAGE, **self._limits
             )
-            return [str(table.table_id) for table in tables]
+            return [table.to_api_repr() for table in tables]
 
     def row_count(self, dataset: str, table: str) -> int:
         """Return the number of rows of a table, 0 without one; it bills nothing."""

@@ -13,6 +13,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from propensity import usecases
@@ -35,19 +36,25 @@ _CONDITIONS = {
 }
 
 
-def events_view(dataset: str, *, require: str) -> str:
+def events_view(
+    dataset: str, *, require: str, kinds: Sequence[str] = (export.DAILY,)
+) -> str:
     """
     Return the text of the view of the export, for all use cases of this deploy.
 
     Args:
         dataset: Project and dataset of the export.
         require: The setting ``require_consent``.
+        kinds: Of the export's tables, as ``export.text`` takes them.
 
     Raises:
         UseCaseError: A use case is wrong, or two name a column with different types.
     """
     return export.text(
-        dataset, values=usecases.export_values(), conditions=_conditions(require)
+        dataset,
+        kinds=kinds,
+        values=usecases.export_values(),
+        conditions=_conditions(require),
     )
 
 

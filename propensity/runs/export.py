@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from propensity import freshness
 from propensity.errors import ExportLate
 from propensity.privacy import consent
+from propensity.usecases.export import VIEW, kinds_read
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -58,8 +59,12 @@ def wait_for_days(
     export = run.settings.export
     until = until or run.as_of
     run.warehouse.check_location(export)
+    shards = freshness.Shards.of(run.warehouse.table_names(export))
+    # A kind of tables that came after the set-up is not in the view.
+    if kinds := kinds_read(run.warehouse.view_text(VIEW)):
+        shards = shards.of_kinds(kinds)
     state = freshness.look(
-        freshness.Shards.of(run.warehouse.table_names(export)),
+        shards,
         freshness.Window(
             since=since or run.as_of - timedelta(days=run.use_case.lookback_days),
             until=until,

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from propensity import tables
+from propensity.freshness import KINDS, Shards
 from propensity.privacy import consent
 from propensity.runs import compact
 
@@ -38,5 +39,10 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     if not settings.ga4_dataset:
         return
     warehouse.check_location(settings.export)
-    text = consent.events_view(settings.export, require=settings.require_consent)
+    shards = Shards.of(warehouse.table_names(settings.export))
+    text = consent.events_view(
+        settings.export,
+        require=settings.require_consent,
+        kinds=shards.kinds or KINDS,
+    )
     warehouse.replace_view(consent.VIEW, text)

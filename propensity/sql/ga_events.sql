@@ -1,13 +1,10 @@
 -- View ga_events: one row per event of the GA4 export, in the types that the use cases
--- read. The only statement that names the sharded tables.
--- Source: events_YYYYMMDD of the property's export, and events_intraday_YYYYMMDD of the
--- days that have no daily table: a property that only streams has no other, and a
--- standard property's daily export stops at a million events a day. Never both.
--- Copies that people make, such as events_20260301_backup, and events_fresh_* are out.
+-- read. It and its two parts are the only statements that name the sharded tables.
+-- Source: `shards`, which is ga_events_daily or ga_events_intraday; a property with both
+-- has the union of two such SELECTs, each with columns of its own: the tables of today
+-- may have one that yesterday's lack.
 -- Readers bound table_suffix, the day, by constants, so that BigQuery prunes the days
--- unread: each part of the union compares its own suffix with constants, and only the
--- second, of few tables where there is a daily export, has a condition of names beside.
--- Both name events_*, since a wildcard that matches no table is an error.
+-- unread: each part compares an expression of its own suffix with constants.
 -- Numbers arrive in any of four fields of a parameter, and as text in some; what is no
 -- number, or out of its type's range, is null. Google's words for a value that it does
 -- not know are null, too; <Other>, its pool of rare values, is a value. So is a time
@@ -139,30 +136,6 @@ SELECT
   -- columns that use cases name
   TO_HEX(MD5(TO_JSON_STRING(event_params))) AS params_digest
 FROM
-  (
-    SELECT
-      _TABLE_SUFFIX AS table_suffix,
-      daily.*
-    FROM
-      `events_*` AS daily
-    WHERE
-      _TABLE_SUFFIX BETWEEN '00000000' AND '99999999'
-      AND LENGTH(_TABLE_SUFFIX) = 8
-    UNION ALL
-    SELECT
-      SUBSTR(_TABLE_SUFFIX, 10) AS table_suffix,
-      streamed.*
-    FROM
-      `events_*` AS streamed
-    WHERE
-      _TABLE_SUFFIX BETWEEN 'intraday_00000000' AND 'intraday_99999999'
-      AND LENGTH(_TABLE_SUFFIX) = 17
-      AND CONCAT('events_', SUBSTR(_TABLE_SUFFIX, 10)) NOT IN (
-        SELECT
-          table_name
-        FROM
-          `INFORMATION_SCHEMA.TABLES`
-      )
-  ) AS e
+  `shards` AS e
 WHERE
   TRUE

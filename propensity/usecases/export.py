@@ -11,8 +11,11 @@ Pure: set-up and the doctor, which create and compare the view, take its text he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from propensity.errors import UseCaseError
 from propensity.schema import Column
@@ -20,6 +23,15 @@ from propensity.statements import statement
 from propensity.usecases.declaration import VALUES
 
 VIEW = "ga_events"
+
+# By the kind of the export's tables, the wildcard that matches them and little else,
+# and the part of the view that reads it.
+DAILY, INTRADAY = "daily", "intraday"
+WILDCARDS = {DAILY: "events_2*", INTRADAY: "events_intraday_2*"}
+_PARTS = {DAILY: "ga_events_daily", INTRADAY: "ga_events_intraday"}
+
+_MATCHED = re.compile(r"events_(intraday_)?2")
+_DAY = re.compile(r"events_(intraday_)?[0-9]{8}")
 
 # The line of the view that these columns replace.
 _NAMED = "  -- columns that use cases name\n"
@@ -86,20 +98,61 @@ def merged(values_by_use_case: Mapping[str, Sequence[Value]]) -> tuple[Value, ..
 
 
 def text(
-    dataset: str, *, values: Iterable[Value] = (), conditions: Iterable[str] = ()
+    dataset: str,
+    *,
+    kinds: Sequence[str] = (DAILY,),
+    values: Iterable[Value] = (),
+    conditions: Iterable[str] = (),
 ) -> str:
     """
     Return the text of the view.
 
     Args:
         dataset: Project and dataset of the export.
+        kinds: Of the tables that it has, DAILY, INTRADAY or both: BigQuery refuses a
+            wildcard that matches none.
         values: Of all use cases; ``declaration`` has checked their names.
         conditions: Lines beginning with ``AND``, which go to the end of the view.
     """
     view = statement(VIEW).replace(_NAMED, "".join(map(_selected, values)))
-    for name in ("events_*", "INFORMATION_SCHEMA.TABLES"):
-        view = view.replace(f"`{name}`", f"`{dataset}.{name}`")
-    return "\n".join(part.rstrip("\n") for part in (view, *conditions)) + "\n"
+    view = "\n".join(part.rstrip("\n") for part in (view, *conditions)) + "\n"
+    parts = []
+    for kind in kinds:
+        shards = textwrap.indent(_uncommented(statement(_PARTS[kind])), "    ")
+        part = _uncommented(view) if parts else view
+        parts.append(part.replace("`shards` AS e", f"(\n{shards}  ) AS e"))
+    united = "UNION ALL\n".join(parts)
+    for name in (*WILDCARDS.values(), "INFORMATION_SCHEMA.TABLES"):
+        united = united.replace(f"`{name}`", f"`{dataset}.{name}`")
+    return united
+
+
+def kinds_read(view: str) -> list[str]:
+    """Return the kinds of tables that the text of a view reads."""
+    return [kind for kind, name in WILDCARDS.items() if f".{name}`" in view]
+
+
+def obstacles(listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """
+    Yield what a wildcard of the view matches beside days, and how it would break it.
+
+    Args:
+        listed: The tables of the export, as BigQuery's API lists them.
+
+    Source:
+        https://docs.cloud.google.com/bigquery/docs/querying-wildcard-tables
+    """
+    for table in listed:
+        name = table["tableReference"]["tableId"]
+        kind = table.get("type", "TABLE")
+        if not _MATCHED.match(name):
+            continue
+        if kind != "TABLE":
+            yield f"{name} is a {kind.lower().replace('_', ' ')}: no wildcard reads it"
+        elif {"timePartitioning", "rangePartitioning", "clustering"} & set(table):
+            yield f"{name} is partitioned or clustered, as the others are not"
+        elif not _DAY.fullmatch(name):
+            yield f"{name} is no day: runs fail where it has another schema or tags"
 
 
 def missing(view: str, values: Iterable[Value]) -> list[str]:
@@ -132,11 +185,15 @@ def read_columns(values: Iterable[Value]) -> dict[str, str]:
 
 def _selected(value: Value) -> str:
     """Return the SQL of a value's column in the view."""
-    sql = statement(_READERS[value.type])
-    lines = [line for line in sql.splitlines() if not line.startswith("--")]
-    template = "\n".join(lines) + "\n"
     return (
-        template.replace("`record`", value.record)
+        _uncommented(statement(_READERS[value.type]))
+        .replace("`record`", value.record)
         .replace("`key`", f"'{value.key}'")
         .replace("`column`", value.column)
+    )
+
+
+def _uncommented(sql: str) -> str:
+    return "".join(
+        line for line in sql.splitlines(keepends=True) if not line.startswith("--")
     )

@@ -23,7 +23,6 @@ from propensity.edges.artifacts import sha256
 from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
 from propensity.learning.amounts import AMOUNT
-from propensity.statements import statement
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
 from tests.shop import WEEK
@@ -370,9 +369,7 @@ class TestFailures:
         [(_, rows), *_] = shop.shards(shop.weekly(FIRST, 1, users=3))
         load_day(workplace, FIRST, rows.drop_columns(["geo"]))
         project = serving.settings.project
-        view = statement("ga_events").replace(
-            "`events_*`", f"`{project}.{workplace.ga4_dataset}.events_*`"
-        )
+        view = usecases.export.text(f"{project}.{workplace.ga4_dataset}")
         with view_of(serving, view):
             message = self.failed(serving, status=409, error="schema")
 

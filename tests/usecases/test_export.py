@@ -127,8 +127,19 @@ class TestText:
         text = export.text("p.d")
 
         assert "user_properties" not in text
-        assert "`p.d.events_*`" in text
-        assert "`p.d.INFORMATION_SCHEMA.TABLES`" in text
+        assert "`p.d.events_2*`" in text
+        assert "events_intraday_2*" not in text
+
+    def test_reads_the_kinds_of_tables_that_there_are(self):
+        """A wildcard that matches no table is an error: a property may have either."""
+        streamed = export.text("p.d", kinds=["intraday"])
+        both = export.text("p.d", kinds=["daily", "intraday"], conditions=["AND a\n"])
+
+        assert export.kinds_read(export.text("p.d")) == ["daily"]
+        assert export.kinds_read(streamed) == ["intraday"]
+        assert "`p.d.INFORMATION_SCHEMA.TABLES`" in streamed
+        assert export.kinds_read(both) == ["daily", "intraday"]
+        assert both.count("AND a\n") == 2
 
     def test_reads_no_other_column_for_a_parameter(self):
         """A parameter is in a list that the view reads anyway; a property is in one
@@ -170,6 +181,32 @@ class TestText:
         assert not {"`key`", "`record`", "`column`"} & {*text.split()}
         assert export.missing(text, [value]) == []
         assert export.missing(export.text("p.d"), [value]) == [value.column]
+
+
+class TestObstacles:
+    @pytest.mark.parametrize(
+        ("name", "more", "what"),
+        [
+            ("events_2026_flat", {"type": "VIEW"}, "is a view"),
+            ("events_20260301", {"type": "MATERIALIZED_VIEW"}, "a materialized view"),
+            ("events_20260301", {"clustering": {"fields": ["a"]}}, "or clustered"),
+            ("events_intraday_2x", {"timePartitioning": {"type": "DAY"}}, "partition"),
+            ("events_20260301_backup", {"type": "TABLE"}, "is no day"),
+        ],
+    )
+    def test_are_named(self, name, more, what):
+        """As BigQuery's API lists tables, by ``bq ls`` or by its client."""
+        [told] = export.obstacles([{"tableReference": {"tableId": name}, **more}])
+
+        assert told.startswith(f"{name} ")
+        assert what in told
+
+    @pytest.mark.parametrize(
+        "name", ["events_20260301", "events_intraday_20260301", "events_flat", "users"]
+    )
+    def test_are_no_days_and_nothing_that_begins_otherwise(self, name):
+        listed = [{"tableReference": {"tableId": name}, "type": "TABLE"}]
+        assert [*export.obstacles(listed)] == []
 
 
 class TestMerged:

@@ -26,8 +26,8 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
 
     Conditions are those conjuncts of WHERE that compare ``_TABLE_SUFFIX`` with string
     constants or parameters: of the query that reads the wildcard, and of queries around
-    it that get the suffix under some name, or the end of it, from a subquery which only
-    selects, or from a UNION ALL of such.
+    it that get the suffix under some name, or with a constant before it, from a
+    subquery which only selects, or from a UNION ALL of such.
 
     Args:
         table: The wildcard, in a statement whose parameters still stand.
@@ -38,7 +38,7 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
     bounds: list[Bound] = []
     name: str | None = _SUFFIX
     source = table
-    skipped = 0
+    before = ""
     query = table.find_ancestor(exp.Select)
     while query is not None and name is not None:
         if not _reads(query, source):
@@ -47,7 +47,7 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
         for condition in _conjuncts(where.this) if where is not None else ():
             bound = _bound(condition, name, source.alias_or_name, context)
             if bound is not None:
-                bounds.append(_of_end(bound, skipped))
+                bounds.append(_with(bound, before))
         outer, first = _united(query)
         is_plain = isinstance(outer, exp.Subquery) and not any(
             value for key, value in outer.args.items() if key not in ("this", "alias")
@@ -55,13 +55,13 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
         if not is_plain or not _only_selects(query):
             break
         name, more = _passed_on(query, first, name, source.alias_or_name)
-        skipped += more
+        before = more + before
         source, query = outer, outer.find_ancestor(exp.Select)
     return bounds
 
 
-def _of_end(bound: Bound, skipped: int) -> Bound:
-    return lambda values, suffix: bound(values, suffix[skipped:])
+def _with(bound: Bound, before: str) -> Bound:
+    return lambda values, suffix: bound(values, before + suffix)
 
 
 def _united(query: Any) -> tuple[Any, Any]:
@@ -126,10 +126,10 @@ def _is_suffix(node: Any, name: str, source: str) -> bool:
 
 def _passed_on(
     query: Any, first: Any, name: str, source: str
-) -> tuple[str | None, int]:
+) -> tuple[str | None, str]:
     """
     Return the name under which ``query`` selects the suffix, None if it does not, and
-    how many characters of it are left out at the beginning.
+    the constant that it puts before it.
 
     Args:
         query: A SELECT.
@@ -143,16 +143,16 @@ def _passed_on(
         if column.is_star and first is not query:
             break
         inner = column.this if isinstance(column, exp.Alias) else column
-        begin = 1
-        if isinstance(inner, exp.Substring) and not inner.args.get("length"):
-            start = inner.args.get("start")
-            if not (isinstance(start, exp.Literal) and start.is_int):
+        before = ""
+        if isinstance(inner, exp.Concat) and len(inner.expressions) == 2:
+            constant, inner = inner.expressions
+            if not constant.is_string:
                 continue
-            begin, inner = int(start.this), inner.this
-        if begin >= 1 and _is_suffix(inner, name, source):
+            before = str(constant.this)
+        if _is_suffix(inner, name, source):
             named = first.expressions[position]
-            return str(named.alias_or_name).casefold(), begin - 1
-    return None, 0
+            return str(named.alias_or_name).casefold(), before
+    return None, ""
 
 
 def _constant(node: Any, context: Any) -> Constant | None:

@@ -51,11 +51,18 @@ class Wildcard:
         from local_bigquery.errors import BigQueryError
 
         prefix = self.name.rstrip("*")
-        tables = [
-            name
+        matched = [
+            (name, kind)
             for name, kind, _ in database.objects(self.project, self.dataset)
-            if kind == "TABLE" and name.startswith(prefix)
+            if name.startswith(prefix)
         ]
+        tables = [name for name, _ in matched]
+        if views := [name for name, kind in matched if kind != "TABLE"]:
+            label = names.label(self.project, self.dataset, views[0])
+            raise BigQueryError(
+                "invalidQuery",
+                f"Views cannot be queried through prefix. Matched views are: {label}",
+            )
         if not tables:
             label = names.label(self.project, self.dataset, self.name)
             raise BigQueryError("invalid", f"{label} does not match any table.")
@@ -113,9 +120,6 @@ def union_wildcards() -> None:
             every = star(column, node.alias_or_name)
             if every is not None:
                 every.append("except_", exp.column("_TABLE_SUFFIX"))
-        if query is not None and isinstance(query.parent, exp.Union):
-            # In BigQuery both parts have the columns of the newest table of all.
-            query.parent.set("by_name", True)
 
         mark = f"*{len(context.wildcards)}"
         suffix = exp.Alias(

@@ -27,7 +27,6 @@ class TestColumns:
             head, *rest = column.sql(dialect="bigquery").split(".")
             columns.add(".".join([lists.get(head, head), *rest]))
         columns -= {"_TABLE_SUFFIX", "table_suffix", "table_name"}
-        columns -= {"daily.*", "streamed.*"}
         columns -= {*lists.values()}
 
         assert columns == {*EXPORT_COLUMNS}
@@ -60,6 +59,25 @@ class TestExport:
 
         [changed] = findings
         assert "geo.country is missing in the tables of 2026-02-27" in changed.what
+
+    def test_names_what_would_break_the_wildcards(self, place):
+        """Beside days: views, tables with clusters, copies; nothing that begins
+        otherwise."""
+        export = place.workplace.ga4_dataset
+        names = ("events_2026_flat", "events_20260227_backup", "events_flat")
+        with place.workplace.bigquery.client() as client:
+            client.query_and_wait(
+                f"CREATE VIEW {export}.events_flat AS SELECT 1 AS n;"
+                f"CREATE VIEW {export}.events_2026_flat AS SELECT 1 AS n;"
+                f"CREATE TABLE {export}.events_20260227_backup AS SELECT 1 AS n"
+            )
+            findings = place.checked(check_export)
+            for name in names:
+                client.delete_table(f"{export}.{name}")
+        flat, backup = sorted((one.what for one in findings), reverse=True)
+
+        assert "events_2026_flat is a view" in flat
+        assert "events_20260227_backup is no day" in backup
 
     def test_in_another_location_is_an_error_that_names_both(self, healthy):
         """Whoever runs doctor learns it before a run does."""

@@ -110,7 +110,7 @@ class TestView:
         text = consent.events_view("p.d", require=require)
 
         assert text.count("privacy_info") == {"false": 0, "both": 2}.get(require, 1)
-        assert "`p.d.events_*`" in text
+        assert "`p.d.events_2*`" in text
 
 
 class TestCheck:

@@ -15,6 +15,7 @@ from google.cloud import bigquery
 from local.exports import ga4_schema
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
+from propensity.freshness import KINDS, Shards
 from propensity.privacy import consent
 from propensity.settings import Settings
 from tests import shop
@@ -43,7 +44,10 @@ class Export:
 
     def prepare(self) -> Export:
         """Make the view, which is all that the statements read."""
-        text = consent.events_view(self.settings.export, require="false")
+        kinds = Shards.of(self.warehouse.table_names(self.settings.export)).kinds
+        text = consent.events_view(
+            self.settings.export, require="false", kinds=kinds or KINDS[:1]
+        )
         self.warehouse.replace_view(consent.VIEW, text)
         return self
 

@@ -121,7 +121,7 @@ class TestPointInTime:
                 client.delete_table(table.reference)
         shop.load_shards(empty.place, tables)
 
-        features = empty.features()
+        features = empty.prepare().features()
         for number in range(users):
             seen = [features.get(f"{name}/{number}") for name in range(4)]
             same = [row and {**row, "user_id": None} for row in seen]

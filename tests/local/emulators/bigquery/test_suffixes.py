@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from google.api_core.exceptions import BadRequest
 
 from tests.local.emulators.bigquery.conftest import Scalar
 
@@ -142,17 +143,16 @@ class TestSuffixes:
 
     UNITED = (
         "SELECT CAST(n AS INT64) AS n, day FROM ("
-        "SELECT _TABLE_SUFFIX AS day, d.* FROM `{0}.events_*` AS d "
-        "WHERE _TABLE_SUFFIX BETWEEN '0' AND '9' UNION ALL "
-        "SELECT SUBSTR(_TABLE_SUFFIX, 10) AS day, i.* FROM `{0}.events_*` AS i "
-        "WHERE _TABLE_SUFFIX BETWEEN 'intraday_0' AND 'intraday_9' "
-        "AND CONCAT('events_', SUBSTR(_TABLE_SUFFIX, 10)) NOT IN "
+        "SELECT CONCAT('2', _TABLE_SUFFIX) AS day, d.* FROM `{0}.events_2*` AS d) "
+        "UNION ALL SELECT CAST(n AS INT64) AS n, day FROM ("
+        "SELECT CONCAT('2', _TABLE_SUFFIX) AS day, i.* FROM `{0}.events_intraday_2*` "
+        "AS i WHERE CONCAT('events_2', _TABLE_SUFFIX) NOT IN "
         "(SELECT table_name FROM `{0}.INFORMATION_SCHEMA.TABLES`))"
     )
 
-    def test_bounds_both_parts_of_a_union_by_the_end_of_the_suffix(self, warehouse):
-        """Tables that the bounds exclude may hold what the query cannot read: daily
-        ones, and others by what their suffix ends with."""
+    def test_bounds_both_parts_of_a_union_by_what_they_make_of_it(self, warehouse):
+        """Tables that the bounds exclude may hold what the query cannot read; each part
+        has the columns of its own tables."""
         unread = pa.table({"n": [{"not": "a number"}]})
         for name in ("20260301", "intraday_20260301"):
             warehouse.load(unread, f"events_{name}")
@@ -170,6 +170,16 @@ class TestSuffixes:
         )
 
         assert rows == [("20260302", 2), ("20260303", 3)]
+
+    def test_refuses_a_wildcard_that_matches_a_view(self, warehouse):
+        """Whatever conditions leave out: BigQuery's first limitation of wildcards."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        warehouse.rows("CREATE VIEW events_flat AS SELECT 1 AS n")
+        sql = "SELECT n FROM `{}.events_{}*` WHERE _TABLE_SUFFIX BETWEEN '0' AND '3'"
+
+        assert warehouse.rows(sql.format(warehouse.dataset, "2")) == [(1,)]
+        with pytest.raises(BadRequest, match="Matched views are"):
+            warehouse.rows(sql.format(warehouse.dataset, ""))
 
     def test_lists_tables_by_name(self, warehouse):
         """INFORMATION_SCHEMA has every table and view of a dataset, as they are now."""
