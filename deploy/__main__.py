@@ -4,6 +4,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     python -m deploy environment        the settings as functions have them
     python -m deploy shell              the names that scripts use
     python -m deploy variables main     the values of Terraform's variables, as .tfvars
+    bq ls --format=json EXPORT | python -m deploy obstacles
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from deploy.configuration import SEPARATOR, Deployment, DeploymentError
 from deploy.functions import ROOT, FunctionsError
 from deploy.render import TERRAFORM
 from propensity import tables, topics
+from propensity.usecases import export
 
 # In the words of Cloud Run and Terraform for what settings say.
 INGRESS = {"all": "all", "internal-and-gclb": "internal-and-cloud-load-balancing"}
@@ -34,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "python -m deploy", description="What the scripts of deploy/ ask."
     )
-    parser.add_argument("verb", choices=("environment", "shell", "variables"))
+    parser.add_argument(
+        "verb", choices=("environment", "shell", "variables", "obstacles")
+    )
     parser.add_argument("root", nargs="?", choices=("main", "watch"), default="main")
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
@@ -48,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verb == "environment":
             for name, value in d.variables.items():
                 print(f"export {name}={shlex.quote(value)}")
+        elif options.verb == "obstacles":
+            for what in export.obstacles(json.loads(sys.stdin.read() or "[]")):
+                print(f"deploy: in the export {d.settings.export}, {what}")
         else:
             lines = shell if options.verb == "shell" else variables
             print(*lines(d, options), sep="\n")
@@ -70,6 +77,9 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         **{name.lower(): value for name, value in d.plain().items()},
         "project": d.project,
         "location": d.settings.location,
+        "export": ":".join(d.settings.export.rsplit(".", 1))
+        if d.settings.ga4_dataset
+        else "",
         "environment": f"^{SEPARATOR}^{assigned}",
         "ingress": INGRESS[d.own["DEPLOY_INGRESS"]],
         "vpc_egress": EGRESS[d.own["DEPLOY_VPC_EGRESS"]],

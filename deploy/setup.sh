@@ -21,7 +21,7 @@ if [[ -n "$postcodes" ]]; then
   [[ "$postcodes" == /* ]] || postcodes="$started/$postcodes"
   [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
 fi
-"$python" -m offline.ready --settings "$settings" ${dry_run:+--dry-run}
+look_into_export
 enable_first
 values main
 values watch
@@ -30,8 +30,6 @@ if [[ -n "$dry_run" ]]; then
   preview watch
   exit 0
 fi
-# A type that Terraform would make a table anew for is cast first.
-"$python" -m offline.ready migrate --settings "$settings"
 apply_patiently main
 date +%s >"$root/$work/granted"
 keep_outputs

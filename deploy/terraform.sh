@@ -40,6 +40,14 @@ enable_first() {
   done
 }
 
+# Name what lies in the export and would break the wildcards that its days are read by.
+look_into_export() {
+  [[ -n "$export" ]] || return 0
+  bq --project_id="$project" --format=json ls --max_results=100000 "$export" |
+    "$python" -m deploy obstacles --settings "$settings" >&2 ||
+    echo "deploy: $export could not be looked into; propensity doctor does it later" >&2
+}
+
 # Write the values of a root's variables; more options of `python -m deploy variables`.
 values() {
   mkdir -p "$work"
@@ -144,8 +152,7 @@ apply_patiently() {
   if [[ $status != 0 ]] && grep -qiE 'Error 409|already exists' "$refusal"; then
     cat >&2 <<END
 deploy: what "already exists" is in no state of this deployment, and is left as it is.
-  It is somebody else's:  set another DEPLOY_PREFIX and another PROPENSITY_BUCKET
-  It is this one's own:   deploy/adopt.sh takes it into the state; then deploy/setup.sh
+  Set another DEPLOY_PREFIX and another PROPENSITY_BUCKET, or remove it first.
 END
   fi
   return "$status"

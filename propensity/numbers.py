@@ -3,7 +3,7 @@ Numbers as people write them: in settings, and after options of commands.
 
 Python's own ``int`` and ``float`` also read the digits of other scripts and
 underscores, and ``int`` fails in words of its own on thousands of digits.
-``offline.ready`` imports this, so only the standard library may be imported here.
+``deploy`` imports this, so only the standard library may be imported here.
 """
 
 from __future__ import annotations

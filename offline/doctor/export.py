@@ -64,8 +64,8 @@ def check_export(exam: Examination) -> None:
     with reaching("BigQuery"):
         try:
             exam.warehouse.check_location(settings.export)
-            listed = exam.warehouse.table_list(settings.export)
-            shards = Shards.of(one["tableReference"]["tableId"] for one in listed)
+            there = exam.warehouse.table_list(settings.export)
+            shards = Shards.of(one["tableReference"]["tableId"] for one in there)
         except MissingTable:
             exam.error(
                 f"there is no dataset {settings.ga4_dataset}",
@@ -79,7 +79,7 @@ def check_export(exam: Examination) -> None:
         except AccessDenied as error:
             exam.error(error.message, "have its owner grant the role on the dataset")
             return
-    for what in exported.obstacles(listed):
+    for what in exported.obstacles(there):
         exam.error(
             f"in {settings.ga4_dataset}, {what}",
             "move it to another dataset: it begins as the days of the export do, and "

@@ -10,7 +10,7 @@
                    own catalog, takes 0.24 s a load job
     writes.py      queues writers, knows ``table$20260301``, MERGE in a transaction
     views.py       reads views anew, by their own text
-    wildcards.py   reads ``events_*`` anew, by the names of columns
+    wildcards.py   reads ``events_2*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
     modified.py    says when a table's rows changed last
     statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them,

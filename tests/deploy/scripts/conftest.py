@@ -91,7 +91,7 @@ class Cloud:
 
     def changes(self) -> list[str]:
         """The calls that make, change or remove something."""
-        verbs = (" apply", " create", " delete", " destroy", " enable", "bq ")
+        verbs = (" apply", " create", " delete", " destroy", " enable")
         return [call for call in self.calls() if any(verb in call for verb in verbs)]
 
 

@@ -207,68 +207,6 @@ class TestDryRun:
             assert json.loads(options["message-body"]) is not None
 
 
-class TestAdopt:
-    """What is there already comes into the state, and nothing else is changed."""
-
-    GONE = "Error: Cannot import non-existent remote object"
-    HELD = "Error: Resource already managed by Terraform"
-    THINGS = {
-        "google_bigquery_dataset.this": "projects/my-project/datasets/propensity",
-        'google_bigquery_table.table["dead_letters"]': "projects/p/datasets/d/tables/t",
-        'google_pubsub_topic.topic["events"]': "projects/p/topics/propensity-events",
-        "google_storage_bucket.this": "my-bucket",
-    }
-
-    @pytest.fixture
-    def populated(self, cloud):
-        answer = json.dumps(json.dumps(self.THINGS))
-        cloud.rules[:0] = [
-            ("terraform console", answer, 0),
-            ("state list", "google_bigquery_dataset.this", 0),
-            ("google_pubsub_topic", self.GONE, 1),
-            ("google_storage_bucket", self.HELD, 1),
-        ]
-        return cloud
-
-    def test_imports_what_is_there_and_not_in_the_state(self, populated):
-        result = populated.run("deploy/adopt.sh", stdin="my-project\n")
-        imported = [call for call in populated.calls() if " import " in call]
-
-        assert result.returncode == 0, result.stderr
-        assert len(imported) == 3
-        assert "adopted projects/p/datasets/d/tables/t" in result.stdout
-        assert "not there: projects/p/topics/propensity-events" in result.stdout
-        assert "my-bucket" not in result.stdout
-        assert not [call for call in populated.calls() if " apply" in call]
-
-    def test_asks_and_does_nothing_in_a_dry_run(self, populated):
-        refused = populated.run("deploy/adopt.sh", stdin="yes\n")
-        assert refused.returncode == 1
-        assert "nothing was adopted" in refused.stdout
-        dry = populated.run("deploy/adopt.sh", "--dry-run")
-
-        assert dry.returncode == 0, dry.stderr
-        assert "would look for projects/p/topics/propensity-events" in dry.stdout
-        assert not [call for call in populated.calls() if " import " in call]
-
-    def test_stops_where_it_is_refused(self, populated):
-        """With what Terraform says; what was adopted stays so."""
-        populated.rules.insert(0, ("google_bigquery_table", "Error: 403", 1))
-        result = populated.run("deploy/adopt.sh", "--yes")
-
-        assert result.returncode == 1
-        assert "Error: 403" in result.stderr
-
-    def test_is_terraforms(self, populated):
-        """Infrastructure Manager takes a state as a file, and the message says so."""
-        populated.settings |= {"DEPLOY_ENGINE": "gcloud", "DEPLOY_INFRA_ACCOUNT": (
-            "infra@my-project.iam.gserviceaccount.com")}  # fmt: skip
-        result = populated.run("deploy/adopt.sh", "--yes", engine="gcloud")
-
-        assert result.returncode == 1
-        assert "import-statefile" in result.stderr
-
-
 class TestTeardown:
     def test_asks_and_does_nothing_unless_answered(self, cloud):
         for stdin in ("yes\n", ""):

@@ -133,14 +133,13 @@ class TestSetup:
         ],
     )
     def test_says_what_to_do_about_what_is_there_already(self, cloud, refusal):
-        """It is not taken over: another name, or deploy/adopt.sh; once is enough."""
+        """It is not taken over, and tried once."""
         cloud.rules.insert(0, ("deploy/terraform apply", f"Error: {refusal}", 1))
         result = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
 
         assert result.returncode == 1
         assert refusal in result.stderr
-        assert "set another DEPLOY_PREFIX" in result.stderr
-        assert "deploy/adopt.sh" in result.stderr
+        assert "Set another DEPLOY_PREFIX" in result.stderr
         assert sum("deploy/terraform apply" in call for call in cloud.calls()) == 1
 
     def test_has_apis_make_the_accounts_that_are_given_rights(self, refused, ran):
@@ -325,15 +324,21 @@ class TestSetup:
         assert "DEPLOY_ENGINE=" in result.stderr
         assert not [call for call in cloud.calls() if " apply" in call]
 
-    def test_casts_types_before_terraform_sees_them(self, ran):
-        """Which would make the table anew: the rows are kept."""
-        calls = ran.calls
-        [place, *_] = [n for n, call in enumerate(calls) if "_before" in call]
-
-        assert "CAST(part.users AS FLOAT64)" in calls[place]
-        assert place < next(
-            n for n, call in enumerate(calls) if "deploy/terraform apply" in call
+    def test_names_what_would_break_the_wildcards_of_the_export(self, cloud):
+        """Before a plan, in a dry run as well; a refusal to list stops nothing."""
+        views = [{"tableReference": {"tableId": "events_2x"}, "type": "VIEW"}]
+        assert (
+            "could not be looked into" in cloud.run("deploy/setup.sh", "--yes").stderr
         )
+        cloud.rules.insert(0, ("bq ", json.dumps(views), 0))
+        result = cloud.run("deploy/setup.sh", "--dry-run")
+        [call] = [call for call in cloud.calls() if call.startswith("bq ")]
+
+        assert result.returncode == 0
+        assert "in the export my-project.analytics_1, events_2x is a view" in (
+            result.stderr
+        )
+        assert call.endswith("ls --max_results=100000 my-project:analytics_1")
 
     def test_looks_for_files_before_anything_is_called(self, cloud):
         """The postcode index is loaded at the end: it is looked for at the start."""

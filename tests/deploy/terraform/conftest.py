@@ -1,5 +1,5 @@
 """
-The Google provider's published schema, and a parser of HCL: both by npm.
+The Google provider's published schema, by npm.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from deploy.render import TERRAFORM
 from tests.deploy.terraform import schema as published
 from tests.programs import execute
 
-PACKAGES = ("@cdktf/provider-google@16.12.1", "@cdktf/hcl2json@0.21.0")
+PACKAGES = ("@cdktf/provider-google@16.12.1",)
 
 
 @pytest.fixture(scope="session")
 def npm(tmp_path_factory) -> Path:
-    """A folder with both packages; skips where npm or its index is not there."""
+    """A folder with the package; skips where npm or its index is not there."""
     if not shutil.which("npm") or not shutil.which("node"):
-        pytest.skip("npm has the schema and the parser, and is not installed")
+        pytest.skip("npm has the schema, and is not installed")
     place = tmp_path_factory.mktemp("npm")
     install = ["npm", "install", "--prefix", place, "--ignore-scripts"]
     quiet = ["--legacy-peer-deps", "--no-audit", "--no-fund", *PACKAGES]

@@ -6,8 +6,7 @@ A provider for Terraform with the Google provider's schema, and nothing behind i
 Terraform talks to it as to any provider, by its plugin protocol, version 5: it checks
 types, names and what is required, evaluates every expression, plans and applies. What
 is created lives in Terraform's state only, and what Google would fill in is made up.
-ANSWERS is a JSON file: what data sources return, by type, and as "absent" what there
-is not to import. Prints the value of
+ANSWERS is a JSON file: what data sources return, by type. Prints the value of
 TF_REATTACH_PROVIDERS and serves until its standard input is closed.
 
 Source:
@@ -63,9 +62,6 @@ MESSAGES: dict[str, dict[str, tuple[Any, ...]]] = {
     "Answer": {"value": (1, "DynamicValue"), "diagnostics": (2, "Diagnostic", True)},
     "Planned": {"value": (1, "DynamicValue")},
     "Checked": {"diagnostics": (1, "Diagnostic", True)},
-    "Import": {"type_name": (1, STRING), "id": (2, STRING)},
-    "Imported": {"type_name": (1, STRING), "state": (2, "DynamicValue")},
-    "AllImported": {"resources": (1, "Imported", True)},
 }  # fmt: skip
 NESTING = {"single": 1, "list": 2, "set": 3}
 
@@ -189,21 +185,7 @@ class Provider:
         return M["Answer"](value=packed(json.loads(request.raw_state.json)))
 
     def read(self, request: Any) -> Any:
-        state = unpacked(request.config)
-        if state and state.get("id") in self.answers.get("absent", []):
-            return M["Planned"](value=packed(None))
         return M["Planned"](value=request.config)
-
-    def imported(self, request: Any) -> Any:
-        """Return a resource of which nothing is known but what it is called."""
-        block = self.schema["resources"][request.type_name]
-        state: dict[str, Any] = dict.fromkeys(block["attributes"])
-        for name, nested in block["blocks"].items():
-            state[name] = None if nested["nesting"] == "single" else []
-        answer = M["AllImported"]()
-        resource = answer.resources.add(type_name=request.type_name)
-        resource.state.CopyFrom(packed(state | {"id": request.id}))
-        return answer
 
     def plan(self, request: Any) -> Any:
         wanted, before = unpacked(request.next), unpacked(request.prior)
@@ -247,7 +229,6 @@ def serve(provider: Provider) -> grpc.Server:
         "ReadResource": (M["Named"], provider.read),
         "PlanResourceChange": (M["Change"], provider.plan),
         "ApplyResourceChange": (M["Change"], provider.apply),
-        "ImportResourceState": (M["Import"], provider.imported),
         "ReadDataSource": (M["Named"], provider.read_data),
         "Stop": (M["Checked"], lambda _: nothing()),
     }

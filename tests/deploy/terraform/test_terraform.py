@@ -28,7 +28,6 @@ ANSWERS = {
     "google_bigquery_dataset": {"location": "US"},
     "google_bigquery_tables": {"tables": [{"table_id": "events_20250101"}]},
     "google_project": {"number": "123456789"},
-    "absent": ["projects/my-project/topics/propensity-enriched"],
 }
 CALLED = {**SETTINGS, "DEPLOY_USE_CASES": WHOLE["DEPLOY_USE_CASES"]}
 CALLED["DEPLOY_CALLERS"] = WHOLE["DEPLOY_CALLERS"]
@@ -164,15 +163,12 @@ def test_a_project_of_a_domain_is_written_as_google_writes_it(terraform, values)
     old["PROPENSITY_GA4_DATASET"] = "example.com:web.analytics_1"
     option = values(old)
     plan = terraform("plan", "-no-color", option, root="second")
-    stdin = "jsonencode(local.adoptable)"
-    adopted = terraform(
-        "console", option, "-var=use_cases=[]", root="second", stdin=stdin
-    )
+    stdin = "local.accounts"
+    accounts = terraform("console", option, root="second", stdin=stdin)
 
     assert "buckets/run-sources-example_com_my-shop-" in plan
-    assert "`example.com:web.analytics_1.events_*`" in plan
-    assert "propensity-build@my-shop.example.com.iam.gserviceaccount.com" in adopted
-    assert "example.com:my-shop.iam" not in adopted
+    assert "`example.com:web.analytics_1.events_2*`" in plan
+    assert accounts == '"my-shop.example.com.iam.gserviceaccount.com"\n'
 
 
 def test_a_caller_that_is_taken_out_is_out(applied, values):
@@ -205,7 +201,7 @@ def test_a_function_that_is_taken_out_loses_all_its_rights(applied, values):
     assert set(gone) == {"destroyed"}
     assert all("score" in name for name in gone["destroyed"])
     assert 'google_service_account.function["score_stream"]' in gone["destroyed"]
-    assert len(gone["destroyed"]) == 7
+    assert len(gone["destroyed"]) == 14
 
 
 def test_a_teardown_keeps_what_holds_data(applied, values):
@@ -229,35 +225,6 @@ def test_alerts_are_all_planned(terraform, values):
     created = changed(terraform(*words, root="root/watch"))["created"]
 
     assert sum("alert_policy" in name for name in created) == 13
-
-
-def test_what_is_there_already_can_be_adopted(terraform, values):
-    """By its address here, what the provider imports it by: deploy/adopt.sh asks for
-    them. What was adopted is changed where it differs, and not made again; what is not
-    there is said to be absent, in the words that the script looks for."""
-    options = (values(CALLED), "-var=ga4_dataset=", "-var=use_cases=[]")
-    stdin = "jsonencode(local.adoptable)"
-    quoted = terraform("console", *options, root="second", stdin=stdin)
-    adoptable = json.loads(json.loads(quoted))
-    plan = ("plan", "-no-color", values(CALLED))
-    created = changed(terraform(*plan, root="second"))["created"]
-    kinds = {name.partition(".")[0]: name for name in sorted(adoptable)}
-    for address in kinds.values():
-        terraform("import", *options, address, adoptable[address], root="second")
-    after = changed(terraform(*plan, root="second"))
-    missing = 'google_pubsub_topic.topic["enriched"]'
-    absent = terraform(
-        "import", *options, missing, adoptable[missing], root="second", status=1
-    )
-    again = terraform(
-        "import", *options, kinds["google_storage_bucket"], "x", root="second", status=1
-    )
-
-    assert set(adoptable) <= created
-    assert len(kinds) == 10
-    assert created - after["created"] == set(kinds.values())
-    assert "non-existent remote object" in " ".join(absent.split())
-    assert "already managed" in " ".join(again.split())
 
 
 def test_settings_that_cannot_be_are_refused_with_what_to_set(terraform, values):
