@@ -116,7 +116,7 @@ def text(
     """
     view = statement(VIEW).replace(_NAMED, "".join(map(_selected, values)))
     view = "\n".join(part.rstrip("\n") for part in (view, *conditions)) + "\n"
-    parts = []
+    parts: list[str] = []
     for kind in kinds:
         shards = textwrap.indent(_uncommented(statement(_PARTS[kind])), "    ")
         part = _uncommented(view) if parts else view
