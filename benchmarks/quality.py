@@ -44,7 +44,6 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import NotEnoughData
 from propensity.learning import amounts, cost, data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
-from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.learning.recipe import Recipe
 from propensity.models.scoring import Scorer
@@ -248,7 +247,7 @@ def _published(shop: Loaded) -> Played:
         week: date, known: data.Slice, trained: fit.Trained, verdict: gate.Verdict
     ) -> bool:
         trainings.append(_line(week, trained, verdict))
-        scorers.update(rivals(known, shop.use_case, shop.settings, trained))
+        scorers.update(rivals(known, shop.use_case, shop.settings))
         return True
 
     weeks = []
@@ -337,39 +336,25 @@ def trained_on(
 
 
 def _line(week: date, trained: fit.Trained, verdict: gate.Verdict) -> str:
-    choice = trained.choice
-    assert choice is not None
-    half_life = choice.recipe.half_life_weeks
     return (
-        f"{week}: {trained.chosen.name}, {trained.calibration} calibration, half-life "
-        f"{'none' if half_life is None else f'{half_life:g} weeks'}, "
+        f"{week}: {trained.chosen.name}, {trained.calibration} calibration, "
         f"{len(trained.blocks)} blocks, {trained.fits} fits, {trained.rows} rows; "
         f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}"
     )
 
 
 def rivals(
-    known: data.Slice, use_case: UseCase, settings: Settings, trained: fit.Trained
+    known: data.Slice, use_case: UseCase, settings: Settings
 ) -> dict[str, Score]:
     """Return what scores rows by each candidate alone, and by the plain model."""
     preprocessor = default_preprocessor(use_case)
     alone: dict[str, Score] = {}
     for candidate in use_case.candidates:
         if is_mean(candidate):
-            assert trained.choice is not None
             names = members(candidate, alone)
-            weights = trained.choice.stacks.get(candidate.name)
-            alone[candidate.name] = _mean_scorer(
-                [alone[name] for name in names], weights
-            )
+            alone[candidate.name] = _mean_scorer([alone[name] for name in names])
             continue
-        recipe = Recipe(
-            candidate=candidate,
-            members=[candidate],
-            weights=None,
-            half_life_weeks=None,
-            calibrator=None,
-        )
+        recipe = Recipe(candidate=candidate, members=[candidate], calibrator=None)
         [(encoder, model)] = recipe.models(
             [known], use_case, preprocessor=preprocessor, seed=settings.seed, pools=None
         )
@@ -383,8 +368,8 @@ def scorer_of(use_case: UseCase, encoder: Any, model: Any) -> Score:
     return lambda rows: fit.scores(scorer, rows)
 
 
-def _mean_scorer(each: Sequence[Score], weights: Sequence[float] | None) -> Score:
-    return lambda rows: mean_of([scorer(rows) for scorer in each], weights)
+def _mean_scorer(each: Sequence[Score]) -> Score:
+    return lambda rows: np.asarray(np.mean([score(rows) for score in each], axis=0))
 
 
 def _plain(known: data.Slice, settings: Settings) -> Score:

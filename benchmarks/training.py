@@ -7,8 +7,8 @@ Both in one run, in turn, on the same rows: the whole of a training from rows in
 to the files of the version (encode, fit, choose, calibrate, measure with intervals,
 importance, description, report, pickles), against the bare ``fit`` of each candidate
 that is fitted, on arrays that are encoded already, at the faster of one thread and all:
-on every block that judges it, by every half-life that is compared, and the two last
-fits of the chosen ones, on the rows that are measured without the holdout and on all.
+on every block that judges it, and the two last fits of the chosen ones, on the rows
+that are measured without the holdout and on all.
 A training fits few rows side by side, the bare fits follow each other: so processor
 seconds stand beside, those of the bare fits on one thread.
 
@@ -43,11 +43,10 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Line, finish
 from propensity import usecases
-from propensity.learning import data, fit, gate, modelcard, recipe
+from propensity.learning import data, fit, gate, modelcard
 from propensity.learning.candidates import estimator, is_mean
 from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
-from propensity.learning.rolling import NO_HALF_LIFE
 from propensity.runs.train import checked_estimator
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, Candidate, UseCase
@@ -240,24 +239,20 @@ def bare_fits(
     encoder = fitted(default_preprocessor(use_case), parts.fitting, features)
     choice = trained.choice
     assert choice is not None
-    half_lives = [float(weeks) for weeks in choice.half_lives if weeks != NO_HALF_LIFE]
-    # Of each fit its candidate, its rows and the half-life of their weights.
-    fits: list[tuple[Candidate, data.Slice, float | None]] = []
+    fits: list[tuple[Candidate, data.Slice]] = []
     alone = [candidate for candidate in use_case.candidates if not is_mean(candidate)]
     for block in parts.blocks:
         part = data.slice_of(rows, block.fitting)
-        fits += [(candidate, part, None) for candidate in alone]
-        fits += [(alone[0], part, weeks) for weeks in half_lives]
+        fits += [(candidate, part) for candidate in alone]
     fits += [
-        (member, part, choice.recipe.half_life_weeks)
+        (member, part)
         for member in choice.recipe.members
         for part in (parts.fitting, parts.every)
     ]
     assert len(fits) == trained.fits
     seconds = processor = 0.0
-    for candidate, part, weeks in fits:
+    for candidate, part in fits:
         encoded = transformed(encoder, part.rows, features)
-        weighted = recipe.aged(part, weeks)
         seconds_taken = []
         for threads in (1, None):
             model = estimator(candidate, {}, seed=settings.seed)
@@ -265,7 +260,7 @@ def bare_fits(
                 model.set_params(n_jobs=threads or -1)
             with threadpool_limits(threads):
                 began = time.perf_counter(), time.process_time()
-                model.fit(encoded, part.label, **weighted.sample_weight)
+                model.fit(encoded, part.label, **part.sample_weight)
                 seconds_taken.append(time.perf_counter() - began[0])
                 processor += (time.process_time() - began[1]) * (threads == 1)
         seconds += min(seconds_taken)

@@ -124,7 +124,7 @@ def note(week: date, valued: value.Valued | None) -> str:
         return f"{week}: no amounts"
     model = valued.model
     return (
-        f"{week}: {valued.picked.name}, mean {model.mean:.2f}, level "
+        f"{week}: {valued.algorithm}, mean {model.mean:.2f}, level "
         f"{model.level:.3f}, error {model.uncertainty.error:.2f}, "
         f"{valued.buyers} buyers"
     )

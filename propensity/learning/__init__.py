@@ -9,7 +9,6 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``fit``: choose, calibrate, measure, and fit again on all rows
 - ``rolling``: candidates on blocks of weeks; ``recipe``: what follows, and its fits;
   ``sample``: the rows that a fit reads
-- ``choice``: log loss of the same rows, and the noise of its differences
 - ``candidates``: from a declaration to a fitted classifier; ``trees``: Half-Space
   Trees, which need no label
 - ``calibration``: from scores to probabilities

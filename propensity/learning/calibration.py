@@ -22,7 +22,7 @@ from propensity.models.scoring import MeanOfModels
 
 Floats = NDArray[np.float64]
 
-CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
+CALIBRATIONS = ("none", "sigmoid", "isotonic")
 
 _FOLDS = 5
 

@@ -25,7 +25,7 @@ from propensity.learning import metrics
 from propensity.learning.data import Slice
 from propensity.models.scoring import MeanOfModels, Pools, native_threads
 from propensity.usecases import Candidate
-from propensity.usecases.declaration import MEAN, STACKED
+from propensity.usecases.declaration import MEAN
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -110,11 +110,6 @@ def is_mean(candidate: Candidate) -> bool:
     return candidate.algorithm == MEAN
 
 
-def is_stacked(candidate: Candidate) -> bool:
-    """Tell whether the weights of a mean are learned."""
-    return is_mean(candidate) and "weights" in candidate.parameters
-
-
 def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
     """
     Return the names of a mean's members.
@@ -123,16 +118,11 @@ def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
         UseCaseError: A parameter is unknown, or a member is not among ``earlier``.
     """
     parameters = candidate.parameters
-    odd = sorted(set(parameters) - {"of", "weights"})
+    odd = sorted(set(parameters) - {"of"})
     if odd:
         raise UseCaseError(
             f"candidate {candidate.name}: a {candidate.algorithm} has no parameter "
-            f"{', '.join(odd)}, only of and weights"
-        )
-    if parameters.get("weights", STACKED) != STACKED:
-        raise UseCaseError(
-            f"candidate {candidate.name}: weights can be {STACKED!r} or left out, not "
-            f"{parameters['weights']!r}"
+            f"{', '.join(odd)}, only of"
         )
     names = list(parameters.get("of", ()))
     unknown = sorted(set(names) - set(earlier))

@@ -179,32 +179,13 @@ def _choice(trained: Trained) -> Card | None:
     choice = trained.choice
     if choice is None:
         return None
-    picked, recipe = choice.picked, choice.recipe
-    difference = picked.difference
     return {
         "blocks": [
             {"fitted_until": block.fitting[-1], "judged": list(block.judged)}
             for block in trained.blocks
         ],
         "rows": len(choice.rows),
-        "best": picked.best,
-        "best_log_loss": picked.losses[picked.best],
-        "log_loss": picked.losses[picked.name],
-        **({} if difference is None else difference.columns("difference")),
-        "members": [
-            {
-                "name": member.name,
-                "weight": recipe.weights[place]
-                if recipe.weights is not None
-                else 1 / len(recipe.members),
-            }
-            for place, member in enumerate(recipe.members)
-        ],
-        "half_life_weeks": recipe.half_life_weeks,
-        "half_lives": [
-            {"weeks": weeks, "log_loss": loss}
-            for weeks, loss in choice.half_lives.items()
-        ],
+        "members": [member.name for member in choice.recipe.members],
         "is_refitted": trained.measured is not None,
     }
 

@@ -5,11 +5,9 @@ A recipe: what makes a model of any rows, and how it is fitted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from propensity.learning import calibration
 from propensity.learning.candidates import (
@@ -33,15 +31,11 @@ class Recipe:
 
     Attributes:
         members: Itself, or the members of a mean.
-        weights: Of the members of a stacked mean; None for equal weights.
-        half_life_weeks: Age at which a row weighs half as much; None for no ageing.
         calibrator: Calibration of out-of-time scores; None for none.
     """
 
     candidate: Candidate
     members: Sequence[Candidate]
-    weights: Sequence[float] | None
-    half_life_weeks: float | None
     calibrator: Any | None
 
     def models(
@@ -71,13 +65,12 @@ class Recipe:
             learned = sampled(part, seed=seed)
             encoders.append(fitted(preprocessor, learned, features))
             encoded = transformed(encoders[-1], learned.rows, features)
-            rows = aged(learned, self.half_life_weeks)
             fits += [
                 partial(
                     fit_on,
                     estimator(member, {}, seed=seed),
                     encoded,
-                    rows,
+                    learned,
                     name=member.name,
                 )
                 for member in self.members
@@ -91,14 +84,5 @@ class Recipe:
     def _assembled(self, models: list[Any]) -> Any:
         """Return the model of fitted members."""
         is_one = not is_mean(self.candidate)
-        model = models[0] if is_one else MeanOfModels(models, self.weights)
+        model = models[0] if is_one else MeanOfModels(models)
         return calibration.attached(self.calibrator, model)
-
-
-def aged(part: Slice, half_life_weeks: float | None) -> Slice:
-    """Return rows that weigh half as much for each half-life before the newest."""
-    if half_life_weeks is None:
-        return part
-    as_of = part.rows["as_of"].to_numpy().astype("datetime64[D]")
-    weeks = (as_of.max() - as_of).astype(np.float64) / 7
-    return replace(part, weight=part.weight * 0.5 ** (weeks / half_life_weeks))

@@ -32,7 +32,6 @@ from propensity.learning import cost, gini, uncertainty
 from propensity.learning.amounts import AMOUNT, capped, paid
 from propensity.learning.bootstrap import rows_per_row
 from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.choice import Judged, Pick, pick
 from propensity.learning.data import Parts, Slice, slice_of
 from propensity.learning.preprocessor import transformed
 from propensity.learning.sample import sampled
@@ -69,7 +68,7 @@ class Valued:
 
     Attributes:
         model: It serves: fitted on all rows.
-        picked: Between the candidates, by gamma deviance of the buyers' amounts.
+        losses: Gamma deviance of the buyers' amounts, by candidate.
         figures: Of the holdout rows, by a model that has not seen them, by column name.
         coverage: Share of the holdout's groups of users whose amounts were within what
             their intervals and chance allow; None without any.
@@ -79,7 +78,8 @@ class Valued:
     """
 
     model: ValueModel
-    picked: Pick
+    algorithm: str
+    losses: Mapping[str, float]
     figures: Mapping[str, Any]
     coverage: float | None
     plain: float | None
@@ -116,14 +116,15 @@ def train(
             return None
         probability = trained.choice.probability
         rows = parts.choosing
-        picked = _picked(forward, rows)
-        amount = forward[picked.name]
+        losses = _losses(forward, rows)
+        algorithm = min(losses, key=lambda name: losses[name])
+        amount = forward[algorithm]
         level, unsure = uncertainty.level(rows, probability, amount)
         errors = uncertainty.uncertainty(
             rows, probability, amount * level, unsure=unsure
         )
         served, measured = (
-            fit(picked.name, part, encoder, level=level, errors=errors)
+            fit(algorithm, part, encoder, level=level, errors=errors)
             for part, encoder in (
                 (parts.every, trained.preprocessor),
                 (parts.fitting, trained.measured[0]),
@@ -137,7 +138,8 @@ def train(
     bought = parts.every.label == 1
     return Valued(
         model=served,
-        picked=picked,
+        algorithm=algorithm,
+        losses=losses,
         figures=gini.figures(_paid(held, trained.probability * expected)),
         coverage=uncertainty.coverage(
             held, trained.probability, expected, errors=errors
@@ -155,8 +157,8 @@ def card(valued: Valued | None) -> dict[str, Any]:
     model, errors = valued.model, valued.model.uncertainty
     return {
         "value": {
-            "algorithm": valued.picked.name,
-            "losses": dict(valued.picked.losses),
+            "algorithm": valued.algorithm,
+            "losses": dict(valued.losses),
             "mean_amount": model.mean,
             "level": model.level,
             "spread": errors.spread,
@@ -241,20 +243,19 @@ def _forward(
     return {name: np.concatenate(amounts) for name, amounts in amounts_of.items()}
 
 
-def _picked(forward: Mapping[str, Floats], rows: Slice) -> Pick:
-    """Choose the mean of all, unless trees are shown to be better."""
+def _losses(forward: Mapping[str, Floats], rows: Slice) -> dict[str, float]:
+    """Return the mean gamma deviance of the buyers' amounts, by candidate."""
     is_buyer = rows.label == 1
     amount = paid(rows)[is_buyer]
-    judged = Judged(
-        label=rows.label[is_buyer],
-        weight=rows.weight[is_buyer],
-        user=rows.users[is_buyer],
-    )
-    losses = {
-        name: np.log(expected[is_buyer]) + amount / expected[is_buyer]
+    weight = rows.weight[is_buyer]
+    return {
+        name: float(
+            np.average(
+                np.log(expected[is_buyer]) + amount / expected[is_buyer], weights=weight
+            )
+        )
         for name, expected in forward.items()
     }
-    return pick(losses, judged)
 
 
 def _paid(rows: Slice, value: Floats) -> gini.Paid:

@@ -23,8 +23,6 @@ KINDS = (NUMBER, CATEGORY)
 
 # The mean probability of candidates listed before it.
 MEAN = "MeanOfModels"
-# The weights of a mean that training learns; without, they are equal.
-STACKED = "stacked"
 # Needs no labels, and scores single events.
 FOREST = "HalfSpaceTrees"
 ALGORITHMS = (
@@ -325,8 +323,8 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
 
 
 def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Problems:
-    for key in sorted(parameters.keys() - {"of", "weights"}):
-        yield (*at, key), f"a {MEAN} has no parameter {key}, only of and weights"
+    for key in sorted(parameters.keys() - {"of"}):
+        yield (*at, key), f"a {MEAN} has no parameter {key}, only of"
     of = parameters.get("of", [])
     if not _is_list(of, str) or not of or not {*of} <= {*earlier}:
         yield (
@@ -336,11 +334,6 @@ def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Probl
         )
     elif len({*of}) < len(of):
         yield (*at, "of"), f"of names a candidate more than once: {of!r}"
-    if parameters.get("weights", STACKED) != STACKED:
-        yield (
-            (*at, "weights"),
-            f"weights can be {STACKED!r} or left out, not {parameters['weights']!r}",
-        )
 
 
 def _parameters(config: Mapping[str, Any]) -> _Problems:

@@ -124,11 +124,6 @@ MISTAKES = [
     ('of = ["lr", "trees"]', "of = []", "of names candidates before it"),
     ('of = ["lr", "trees"]', 'of = ["average"]', "of names candidates before it"),
     ('of = ["lr", "trees"]', 'of = ["lr"]\nC = 1', "no parameter C, only of"),
-    (
-        'of = ["lr", "trees"]',
-        'of = ["lr"]\nweights = "even"',
-        "weights can be 'stacked'",
-    ),
     ('events = ["spin"]', 'events = "spin"', "a list of types of events"),
     ('events = ["spin"]', 'takes = ["spin"]', "takes is unknown"),
     (

@@ -114,21 +114,7 @@ def model_card(
         "choice": {
             "blocks": [{"fitted_until": dates[3], "judged": dates[5:6]}],
             "rows": 6_204,
-            "best": "stacked",
-            "best_log_loss": 0.3381,
-            "log_loss": 0.3384,
-            "difference": 0.0003,
-            "difference_low": -0.0007,
-            "difference_high": 0.0013,
-            "members": [
-                {"name": "logistic", "weight": 0.413},
-                {"name": "forest", "weight": 0.587},
-            ],
-            "half_life_weeks": 53.0,
-            "half_lives": [
-                {"weeks": "none", "log_loss": 0.3412},
-                {"weeks": "53", "log_loss": 0.3393},
-            ],
+            "members": ["logistic", "forest"],
             "is_refitted": True,
         },
         "quality": {

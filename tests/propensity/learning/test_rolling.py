@@ -6,7 +6,6 @@ The shop is that of ``shops``: users with a known propensity in each week.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,34 +13,24 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from propensity.learning import data
-from propensity.learning.choice import mean_of
 from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import default_preprocessor, transformed
-from propensity.learning.recipe import Recipe, aged
+from propensity.learning.recipe import Recipe
 from propensity.models.scoring import MeanOfModels
 from propensity.registry.versions import pickled
-from propensity.usecases import Candidate
 from tests.propensity.learning.shops import (
     BOOSTED,
     FOREST,
     LINEAR,
     MEAN,
     SHOP,
-    drawn,
     fit_sizes,
     part,
-    propensity,
     snapshots,
-    table,
     train,
 )
 
 FEATURES = dict(SHOP.features)
-STACKED = replace(
-    MEAN,
-    name="stacked",
-    parameters={"of": ["linear", "boosted", "forest"], "weights": "stacked"},
-)
 
 
 @cache
@@ -109,98 +98,37 @@ class TestRecipe:
 
     @pytest.mark.parametrize(
         "candidates",
-        [(LINEAR,), (LINEAR, FOREST), (LINEAR, BOOSTED, FOREST, MEAN, STACKED)],
+        [(LINEAR,), (LINEAR, FOREST), (LINEAR, BOOSTED, FOREST, MEAN)],
         ids=["one", "two", "means"],
     )
     def test_counts_its_fits(self, candidates, monkeypatch):
-        """Candidates on every block, half-lives of the quickest, and twice the chosen
-        ones: as many as there were."""
+        """Candidates on every block, and twice the chosen ones: as many as there
+        were."""
         sizes = fit_sizes(monkeypatch)
 
         assert train(snapshots(26, 60), candidates=candidates).fits == len(sizes)
 
 
-class TestHalfLife:
-    def test_is_none_where_nothing_changes(self):
-        """Old rows are worth as much as new ones, and a half-life must be shown to be
-        better."""
-        training = train(snapshots(30, 100), candidates=(LINEAR,))
-
-        assert set(training.choice.half_lives) == {"none", "13"}
-        assert training.choice.recipe.half_life_weeks is None
-
-    def test_forgets_what_has_changed(self):
-        """Half a year ago users bought for another reason: old rows weigh less, and
-        the probabilities are the better for it."""
-        columns = drawn(40, 150, seed=2)
-        is_old = columns["week"] < 18
-        swapped = {**columns, "recency_days": 60 - columns["recency_days"]}
-        chance = np.where(is_old, propensity(swapped), propensity(columns))
-        training = train(table(columns, chance), candidates=(LINEAR,))
-        losses = training.choice.half_lives
-
-        assert training.choice.recipe.half_life_weeks == 13
-        assert losses["13"] < losses["26"] < losses["none"]
-
-    def test_halves_weights_by_age(self):
-        """A row a half-life older than the newest weighs half as much as it."""
-        rows = data.slice_of(
-            snapshots(5, 20), sorted(set(snapshots(5, 20)["as_of"].to_pylist()))
-        )
-        training = aged(rows, 2.0).weight.reshape(5, 20)
-
-        assert training[:, 0].tolist() == pytest.approx(
-            [0.25, 2**-1.5, 0.5, 2**-0.5, 1]
-        )
-        assert aged(rows, None) is rows
-
-
-class TestMeans:
+class TestChoice:
     @pytest.mark.parametrize(("weeks", "blocks"), [(16, 2), (8, 1)])
-    def test_are_judged_like_the_others(self, weeks, blocks):
-        """Each has figures of the same rows. A stack knows no weights before its first
-        block: there it is the plain mean."""
+    def test_is_the_least_log_loss(self, weeks, blocks):
+        """Candidates and their mean have figures of the same rows."""
         training = train(
-            snapshots(weeks, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
+            snapshots(weeks, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN)
         )
-        figures = {
-            fit.candidate.name: fit.figures for fit in training.choice.candidates
+        losses = {
+            fit.candidate.name: fit.figures["log_loss"]
+            for fit in training.choice.candidates
         }
 
         assert len(training.blocks) == blocks
-        assert set(figures) == {"linear", "boosted", "forest", "mean", "stacked"}
-        assert all(None not in each.values() for each in figures.values())
-        assert (figures["mean"] == figures["stacked"]) == (blocks == 1)
+        assert set(losses) == {"linear", "boosted", "forest", "mean"}
+        assert losses[training.chosen.name] == min(losses.values())
 
-    def test_that_are_stacked_leave_out_members_without_weight(self):
-        """What knows nothing beside a model that knows all costs no fit in the end."""
-        useless = Candidate(
-            "forest",
-            "RandomForestClassifier",
-            {"max_depth": 1, "n_estimators": 1, "max_features": 1},
-        )
-        both = replace(
-            STACKED, parameters={"of": ["linear", "forest"], "weights": "stacked"}
-        )
-        training = train(snapshots(16, 300), candidates=(LINEAR, useless, both))
-        weights = training.choice.stacks["stacked"]
-        recipe = training.choice.recipe
-
-        assert sum(weights) == pytest.approx(1)
-        assert weights[0] > 0.8
-        assert all(recipe.weights or [1])
-        assert len(recipe.members) == len(recipe.weights or [1])
-
-    def test_serve_with_their_weights(self):
-        """The model is the weighted mean of its members, each fitted on the rows."""
+    def test_serves_the_plain_mean_of_members(self):
+        """Each member is fitted on the rows."""
         rows = snapshots(5, 200)
-        recipe = Recipe(
-            candidate=STACKED,
-            members=[LINEAR, BOOSTED],
-            weights=[0.7, 0.3],
-            half_life_weeks=None,
-            calibrator=None,
-        )
+        recipe = Recipe(candidate=MEAN, members=[LINEAR, BOOSTED], calibrator=None)
         part_of = data.slice_of(rows, sorted(set(rows["as_of"].to_pylist())))
         [(encoder, model)] = recipe.models(
             [part_of], SHOP, preprocessor=default_preprocessor(SHOP), seed=1, pools=None
@@ -210,5 +138,5 @@ class TestMeans:
 
         assert isinstance(model, MeanOfModels)
         assert model.predict_proba(encoded)[:, 1] == pytest.approx(
-            mean_of(each, [0.7, 0.3]), abs=1e-15
+            np.mean(each, axis=0), abs=1e-15
         )

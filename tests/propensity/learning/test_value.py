@@ -135,13 +135,13 @@ class TestTraining:
         assert figures["value_ratio_low"] < 1.0 < figures["value_ratio_high"]
 
     def test_knows_who_pays_more(self, valued):
-        assert valued.picked.name == value.TREES
+        assert valued.algorithm == value.TREES
         assert valued.figures["value_gini"] > valued.plain + 0.1
 
     def test_takes_the_mean_where_nothing_tells_more(self):
         value_model = learned(*drawn(slope=0.0))
 
-        assert value_model.picked.name == value.MEAN
+        assert value_model.algorithm == value.MEAN
         assert value_model.model.preprocessor is None
         assert value_model.model.mean == pytest.approx(20.0, rel=0.05)
 
@@ -164,7 +164,7 @@ class TestTraining:
 
         other = learned(with_column(rows, amounts(rows) * rate), probability)
 
-        assert other.picked.name == valued.picked.name
+        assert other.algorithm == valued.algorithm
         assert other.model.level == pytest.approx(valued.model.level)
         assert other.figures["value_gini"] == pytest.approx(
             valued.figures["value_gini"], abs=1e-6
@@ -258,7 +258,7 @@ class TestTraining:
 
         value_model = learned(with_column(rows, np.full(len(rows), 12.0)), probability)
 
-        assert value_model.picked.name == value.MEAN
+        assert value_model.algorithm == value.MEAN
         assert value_model.model.mean == 12.0
         assert value_model.figures["value_ratio"] is None
 

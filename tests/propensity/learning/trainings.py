@@ -4,20 +4,14 @@ One small training of each use case, on rows that are drawn here with a fixed se
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from propensity import usecases
 from propensity.learning import data, fit, gate, modelcard
@@ -42,32 +36,6 @@ class Training:
     card: Mapping[str, Any]
     probability: np.ndarray
     champion: Mapping[str, Any]
-
-    def digest(self) -> str:
-        """Return a hash of all figures and probabilities, to the last bit."""
-        text = json.dumps([self.card, self.champion], sort_keys=True)
-        return hashlib.sha256(text.encode() + self.probability.tobytes()).hexdigest()
-
-
-def arithmetic() -> str:
-    """
-    Return a hash of what this processor and these libraries make of fixed numbers.
-
-    Where two machines have the same, a training is the same to the last bit.
-    """
-    random = np.random.default_rng(7)
-    rows = random.normal(size=(2_000, 30))
-    label = rows[:, 0] + random.normal(size=len(rows)) > 0
-    models = (
-        LogisticRegression(solver="newton-cholesky", tol=1e-6),
-        HistGradientBoostingClassifier(max_iter=10, random_state=7),
-    )
-    # The number of processors would change the sums of several threads.
-    with threadpool_limits(1):
-        arrays = [np.exp(rows), np.log(rows**2), np.log1p(rows**2), expit(rows)]
-        arrays += [rows.T @ rows, rows @ rows[0], rows.sum(), rows.mean(0), rows.std(1)]
-        arrays += [model.fit(rows, label).predict_proba(rows) for model in models]
-    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def of_users(use_case: UseCase) -> pa.Table:
@@ -107,7 +75,6 @@ def of_events() -> pa.Table:
     return joined(cards, labels, is_conflicting=conflicts)
 
 
-@cache
 def train_use_case(name: str, **changed: Any) -> Training:
     """Train a use case as 00-ModelTraining does, and compare it with a champion."""
     use_case = usecases.load(name)
