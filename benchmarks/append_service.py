@@ -42,9 +42,7 @@ class Counts:
     """What the service was sent since it was last asked: a number for each append."""
 
     rows: Sequence[int]
-    in_flight: Sequence[int]
     event_ids: frozenset[str]
-    published: int
     refused: int
 
 
@@ -55,7 +53,6 @@ class Appended:
     schema: bytes
     batch: bytes
     is_events: bool
-    in_flight: int
 
     def rows(self) -> pa.RecordBatch:
         schema = pa.ipc.read_schema(pa.py_buffer(self.schema))
@@ -67,8 +64,6 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self._appended: list[Appended] = []
-        self._published = 0
-        self._under_way = 0
         self._message_ids = 0
 
     def service(self, call: Any) -> Any:
@@ -102,21 +97,17 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
             schema, is_events = b"", False
             async for request in requests:
                 due.put_nowait(loop.time() + APPEND_S)
-                self._under_way += 1
                 if request.write_stream:
                     schema = request.arrow_rows.writer_schema.serialized_schema
                     is_events = f"/{tables.STREAM_EVENTS.name}/" in request.write_stream
                 batch = request.arrow_rows.rows.serialized_record_batch
-                self._appended.append(
-                    Appended(schema, batch, is_events, self._under_way)
-                )
+                self._appended.append(Appended(schema, batch, is_events))
             due.put_nowait(None)
 
         reading = asyncio.create_task(read())
         try:
             while (moment := await due.get()) is not None:
                 await asyncio.sleep(max(0.0, moment - loop.time()))
-                self._under_way -= 1
                 yield AppendRowsResponse.pb()(
                     append_result=AppendRowsResponse.AppendResult.pb()()
                 )
@@ -125,7 +116,6 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _publish(self, request: Any, _: grpc.aio.ServicerContext) -> Any:
         count = len(request.messages)
-        self._published += count
         first = self._message_ids
         self._message_ids += count
         return PublishResponse.pb()(
@@ -134,16 +124,13 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _take(self, _: bytes, __: grpc.aio.ServicerContext) -> bytes:
         appended, self._appended = self._appended, []
-        published, self._published = self._published, 0
         events = [append for append in appended if append.is_events]
         rows = [append.rows() for append in events]
         ids = {event_id for batch in rows for event_id in batch["event_id"].to_pylist()}
         others = [append for append in appended if not append.is_events]
         counts = {
             "rows": [batch.num_rows for batch in rows],
-            "in_flight": [append.in_flight for append in events],
             "event_ids": sorted(ids),
-            "published": published,
             "refused": sum(append.rows().num_rows for append in others),
         }
         return json.dumps(counts).encode()

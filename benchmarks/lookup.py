@@ -1,56 +1,52 @@
 """
-Speed of a cached lookup of the table: 02-GetProba against handlers that do nothing.
+Speed of a lookup: 02-GetProba against handlers that do nothing. Gates.
 
     python -m benchmarks.lookup
 
 Three servers run from one virtual environment, which holds only 02-GetProba's
 requirements, each as functions-framework deploys it: 02-GetProba from its staged
-source, an empty asynchronous handler and an empty one under the default, threaded
-server. They are asked in turn, several rounds long, for the same addresses; every
-figure is the median of the rounds, and only ratios within a run mean anything.
-
-The load comes from ``wrk`` where it is installed (package ``wrk`` of Debian), which is
-written in C and far from its limit here. Without it a client in Python takes its place;
-it costs about as much as a fast server, so that ratios then come out closer to 1.
-
-Gates: exits with 1 where a target is missed.
+source, with an index of a million users; an empty asynchronous handler; and an empty
+one under the default, threaded server. They are asked in turn for the same addresses,
+several rounds long. A cold start is the time from the start of a process to its first
+answer, beside that of a handler that imports the framework and BigQuery's client.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import subprocess
+import os
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from benchmarks.load import Generator, Load, Request, add_options, generator
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.load import Load, generator
 from benchmarks.report import Line, finish
-from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
+from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers, started
 from deploy import stage
 from local import sandbox, venvs
-from local.processes import HOST
-from local.stack.stack import Stack
+from local.processes import HOST, free_ports, stop
 from local.stack.state import LOCAL, ROOT
-from propensity import tables
-from propensity.edges.warehouse import Warehouse
+from propensity.edges.artifacts import Artifacts
+from propensity.registry import index_writer
 from propensity.settings import Settings
 
 FUNCTION = ROOT / "02-GetProba"
-OWN = "02-GetProba"
+OWN, ASYNCHRONOUS, THREADED = "02-GetProba", "empty asynchronous", "empty threaded"
+BASE = "framework and client"
+LEAST = {ASYNCHRONOUS: 0.6, THREADED: 4.0}
+MOST_OF_COLD_START = 1.3
+USERS, ASKED = 1_000_000, 1_000
 CONNECTIONS = (8, 32, 128)
-LEAST_OF_ASYNCHRONOUS = 0.6
-LEAST_OF_THREADED = 3.0
-MOST_OF_THREADED_P99 = 0.5
-MOST_OF_IMPORT = 1.3
-IMPORT_ROUNDS = 9
-WARM_UP_S = 0.5
-
+ROUNDS, SECONDS, STARTS = 5, 2.0, 7
 EMPTY_THREADED = """
 import functions_framework
 
@@ -59,208 +55,129 @@ import functions_framework
 def empty(request):
     return "OK"
 """
-TIMED_IMPORT = (
-    "import time; began = time.perf_counter(); import {}; "
-    "print(time.perf_counter() - began)"
-)
-BASE_IMPORT = "functions_framework, google.cloud.bigquery"
-OWN_IMPORT = "main"
-
-USERS = 1_000
-# The rounds of a server at a number of connections.
-Loads = Mapping[tuple[str, int], Sequence[Load]]
 
 
-def load_lines(
-    loads: Loads,
-    peer: str,
-    *,
-    least: float | None = None,
-    most_p99: float | None = None,
-) -> Iterator[Line]:
-    """Yield our requests a second and p99 beside those of another server."""
-    for connections in sorted({connections for _, connections in loads}):
-        ours, theirs = loads[OWN, connections], loads[peer, connections]
-        yield Line(
-            what=f"lookups at {connections} connections",
-            unit="/s",
-            ours=[load.requests_per_s for load in ours],
-            peer=peer,
-            theirs=[load.requests_per_s for load in theirs],
-            least=least,
-        )
-        yield Line(
-            what=f"p99 at {connections} connections",
-            unit="ms",
-            ours=[load.p99_ms for load in ours],
-            peer=peer,
-            theirs=[load.p99_ms for load in theirs],
-            most=most_p99,
-        )
+class Made:
+    """A warehouse whose predictions table is made up."""
 
-
-def failed(loads: Loads) -> list[str]:
-    """Return how many of our lookups failed, by connections."""
-    counts = {
-        connections: sum(load.failures for load in rounds)
-        for (name, connections), rounds in loads.items()
-        if name == OWN
-    }
-    return [
-        f"{count} lookups at {connections} connections failed"
-        for connections, count in counts.items()
-        if count
-    ]
-
-
-def lookups() -> list[Request]:
-    """Return a request for each of the users."""
-    head = "GET /?user_id=user.{} HTTP/1.1\r\nHost: {}\r\n\r\n"
-    return [Request(head.format(user, HOST).encode()) for user in range(USERS)]
-
-
-def publish_users(stack: Stack) -> None:
-    """Fill the predictions table with the users that are asked for."""
-    settings = Settings.from_environment(stack.environment)
-    with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        warehouse.create(tables.PREDICTIONS)
-        warehouse.execute(
-            """
-            INSERT INTO ma_predictions_table
-              (use_case, user_id, as_of, probability, percentile, model_version)
-            SELECT
-              @use_case, CONCAT('user.', CAST(n AS STRING)), @as_of,
-              (n + 0.5) / @users, CAST(CEIL((n + 1) * 100 / @users) AS INT64), 0
-            FROM UNNEST(GENERATE_ARRAY(0, @users - 1)) AS n
-            """,
-            {
-                "users": USERS,
-                "as_of": datetime.now(UTC).date(),
-                "use_case": stack.options.use_case,
-            },
-        )
-
-
-def fill_cache(port: int) -> None:
-    """Ask for every user once, so that every later answer is cached."""
-    body = json.dumps({"user_ids": [f"user.{user}" for user in range(USERS)]})
-    request = urllib.request.Request(
-        f"http://{HOST}:{port}/",
-        data=body.encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        predictions = json.load(answer)["predictions"]
-    if len(predictions) != USERS or any(
-        user["probability"] is None for user in predictions
-    ):
-        raise RuntimeError("02-GetProba does not find the users it is asked for")
-
-
-def import_seconds(
-    python: Path, folder: Path
-) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the seconds of the base's import and of 02-GetProba's own."""
-    seconds_of: dict[str, list[float]] = {BASE_IMPORT: [], OWN_IMPORT: []}
-    for _ in range(IMPORT_ROUNDS + 1):
-        for what, seconds in seconds_of.items():
-            process = subprocess.run(
-                [str(python), "-c", TIMED_IMPORT.format(what)],
-                cwd=folder,
-                check=True,
-                capture_output=True,
-                text=True,
+    def batches(self, sql: str, parameters: object = None) -> Iterator[pa.RecordBatch]:
+        """Yield a million users, as BigQuery streams them."""
+        draws, count = np.random.default_rng(1), 20_000
+        today = pa.array([datetime.now(UTC).date()] * count, pa.date32())
+        for first in range(0, USERS, count):
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "user_id": [f"user.{first + n}" for n in range(count)],
+                    "probability": draws.random(count),
+                    "as_of": today,
+                    "percentile": draws.integers(1, 101, count),
+                    "model_version": draws.integers(0, 3, count),
+                }
             )
-            seconds.append(float(process.stdout))
-    # The first of each reads files that the system does not hold yet.
-    return seconds_of[BASE_IMPORT][1:], seconds_of[OWN_IMPORT][1:]
 
 
-def measured(
-    load: Generator, ports: Mapping[str, int], *, rounds: int, seconds: float
-) -> dict[tuple[str, int], list[Load]]:
-    """Return the rounds of every server at every number of connections."""
-    loads: dict[tuple[str, int], list[Load]] = {
-        (name, connections): [] for connections in CONNECTIONS for name in ports
-    }
-    for port in ports.values():
-        load(port, WARM_UP_S, CONNECTIONS[0])
-    for number in range(rounds):
-        for (name, connections), rounds_ in loads.items():
-            rounds_.append(load(ports[name], seconds, connections))
-        print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return loads
+def publish(environment: Mapping[str, str]) -> None:
+    """Publish the index of the made-up users in the emulator's bucket."""
+    settings = Settings.from_environment(environment)
+    # Google's client reads it there.
+    os.environ["STORAGE_EMULATOR_HOST"] = environment["STORAGE_EMULATOR_HOST"]
+    table: Any = Made()
+    with contextlib.closing(Artifacts.open(settings)) as artifacts:
+        now, run_id = datetime.now(UTC), uuid.uuid4().hex
+        index_writer.publish(table, artifacts, settings.use_case, run_id=run_id, at=now)
 
 
-def report(
-    loads: Loads, imports: tuple[Sequence[float], Sequence[float]]
-) -> tuple[list[Line], list[str]]:
-    """Return the lines, and how many lookups failed where some did."""
-    lines = [
-        *load_lines(loads, "empty asynchronous", least=LEAST_OF_ASYNCHRONOUS),
-        *load_lines(
-            loads,
-            "empty threaded",
-            least=LEAST_OF_THREADED,
-            most_p99=MOST_OF_THREADED_P99,
-        ),
-        Line(
-            what="import",
-            unit="s",
-            ours=imports[1],
-            peer=BASE_IMPORT,
-            theirs=imports[0],
-            most=MOST_OF_IMPORT,
-        ),
-    ]
-    return lines, failed(loads)
+def cold_start(
+    name: str, source: Source, python: Path, environment: Mapping[str, str]
+) -> float:
+    """Return the seconds from the start of a process to its first answer."""
+    [port] = free_ports(1)
+    url = f"http://{HOST}:{port}/?user_id=user.7"
+    began = time.perf_counter()
+    process = started(name, source, python, environment, port)
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    assert b"null" not in answer.read()
+                return time.perf_counter() - began
+            except urllib.error.HTTPError:
+                raise
+            except OSError:
+                time.sleep(0.002)
+    finally:
+        stop([process])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def lines(
+    loads: Mapping[tuple[str, int], list[Load]], starts: Mapping[str, list[float]]
+) -> Iterator[Line]:
+    """Yield requests a second beside those of each other server, and cold starts."""
+    for peer, least in LEAST.items():
+        for connections in CONNECTIONS:
+            ours, theirs = loads[OWN, connections], loads[peer, connections]
+            yield Line(
+                what=f"lookups at {connections} connections",
+                unit="/s",
+                ours=[load.requests_per_s for load in ours],
+                peer=peer,
+                theirs=[load.requests_per_s for load in theirs],
+                least=least,
+            )
+    yield Line(
+        what="cold start",
+        unit="s",
+        ours=starts[OWN],
+        peer=BASE,
+        theirs=starts[BASE],
+        most=MOST_OF_COLD_START,
+    )
+
+
+def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    parser = argparse.ArgumentParser("python -m benchmarks.lookup")
-    add_options(parser, rounds=5, seconds=2.0)
-    options = parser.parse_args(arguments)
-    say = print if sys.stderr.isatty() else lambda _: None
     python = venvs.python_of(
-        FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
+        FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=print
     )
     with sandbox.emulators() as stack:
         folder = stack.state.home
-        publish_users(stack)
         environment = stack.environment | {
             "PATH": "/usr/bin:/bin",
             "PYTHONUNBUFFERED": "1",
-            # The table and its cache; ``benchmarks.index`` measures the index.
-            "PROPENSITY_LOOKUP_SOURCE": "bigquery",
-            # Longer than this runs: all lookups are to be cached ones.
-            "PROPENSITY_LOOKUP_TTL_S": "86400",
         }
+        publish(environment)
+        own = stage.stage(FUNCTION, folder / "get_proba")
+        client = f"from google.cloud import bigquery\n{EMPTY_ASYNCHRONOUS}"
         sources = {
-            OWN: Source(
-                folder=stage.stage(FUNCTION, folder / "get_proba"),
-                target="get_proba",
-            ),
-            "empty asynchronous": empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
-            "empty threaded": empty(
-                folder / "threaded", EMPTY_THREADED, is_asynchronous=False
-            ),
+            OWN: Source(folder=own, target="get_proba"),
+            ASYNCHRONOUS: empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
+            THREADED: empty(folder / "threaded", EMPTY_THREADED, is_asynchronous=False),
+            BASE: empty(folder / "base", client),
         }
+        starts: dict[str, list[float]] = {OWN: [], BASE: []}
+        # The first of each reads files that the system does not hold yet.
+        for number in range(STARTS + 1):
+            for name, seconds in starts.items():
+                took = cold_start(name, sources[name], python, environment)
+                if number:
+                    seconds.append(took)
+        address = "GET /?user_id=user.{} HTTP/1.1\r\nHost: f\r\n\r\n"
+        load = generator([address.format(n).encode() for n in range(ASKED)], folder)
+        loads: dict[tuple[str, int], list[Load]] = {}
         with servers(sources, python, environment) as processes:
-            fill_cache(processes[OWN].port)
-            loads = measured(
-                generator(options.client, lookups(), folder),
-                {name: process.port for name, process in processes.items()},
-                rounds=options.rounds,
-                seconds=options.seconds,
-            )
-        imports = import_seconds(python, folder / "get_proba")
-    print(
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s, {USERS} users, "
-        f"load by {options.client}, one process a server."
-    )
-    lines, problems = report(loads, imports)
-    return finish(lines, problems=problems)
+            for process in processes.values():
+                load(process.port, 1.0, CONNECTIONS[0])
+            for _ in range(ROUNDS):
+                for connections in CONNECTIONS:
+                    for name in (OWN, *LEAST):
+                        took_load = load(processes[name].port, SECONDS, connections)
+                        loads.setdefault((name, connections), []).append(took_load)
+    own_loads = [
+        load for key, rounds in loads.items() if key[0] == OWN for load in rounds
+    ]
+    failures = sum(load.failures for load in own_loads)
+    problems = [f"{failures} lookups failed"] if failures else []
+    return finish(lines(loads, starts), problems=problems)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """
 What published probabilities are worth, forward in time. Gates.
 
-    python -m benchmarks.quality [--data FILE]... [--weeks 13] [--seeds 1] [--users N]
+    python -m benchmarks.quality
 
 Plays months of a shop: features and labels by the use case's own statements on the
 emulator, a training each month on what was final then, with its gate, and a publication
@@ -10,8 +10,7 @@ are compared, on the same users and labels, with each candidate of the use case,
 on the same rows, and with a plain model: trees that scikit-learn boosts on twelve
 columns of recency, frequency and money.
 
-Without ``--data`` it plays generated shops and, with PROPENSITY_DATA, the real shop of
-that folder. A file is what ``make demo DATA=`` takes.
+It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
 
 Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than a rival's
 by more than the noise of the comparison: a 95% interval, resampled by user.
@@ -21,7 +20,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -41,8 +40,7 @@ from local.progress import Progress, say, step
 from local.progress import bar as progress_bar
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import NotEnoughData
-from propensity.learning import amounts, cost, data, fit, gate, metrics, season
+from propensity.learning import cost, data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.learning.recipe import Recipe
@@ -55,6 +53,7 @@ Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
 
 USE_CASE = "ga4_purchase"
+WEEKS = 13
 PLAIN = "plain boosted trees"
 
 # Columns of the plain model: recency, frequency and money.
@@ -68,16 +67,13 @@ RFM = (
 _AS_OFS = 24
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the benchmark; return the exit status."""
-    options = shops.options("quality", arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():
-        for source in shops.sources(
-            options.data, seeds=options.seeds, users=options.users
-        ):
-            played = play(source, count=options.weeks)
+        for source in shops.sources():
+            played = _published(loaded(source, count=WEEKS))
             text, judged = report(source.name, played)
             say(text)
             lines += judged
@@ -93,11 +89,6 @@ class Loaded:
     weeks: Sequence[date]
     snapshots: Mapping[date, Sequence[date]]
     rows: pa.Table
-
-
-def play(source: shops.Source, *, count: int) -> Played:
-    """Load a shop, and train and publish over its last weeks."""
-    return _published(loaded(source, count=count))
 
 
 def loaded(source: shops.Source, *, count: int) -> Loaded:
@@ -145,9 +136,8 @@ def months(weeks: Sequence[date]) -> list[date]:
 def _labelled(
     warehouse: Warehouse, use_case: UseCase, as_ofs: Sequence[date]
 ) -> pa.Table:
-    """Return features, labels and amounts of all users, as training reads them."""
+    """Return features and labels of all users, as training reads them."""
     parts: list[pa.Table] = []
-    paid: list[pa.RecordBatch] = []
     with progress_bar("features", total=len(as_ofs), unit=" dates") as bar:
         for start in range(0, len(as_ofs), _AS_OFS):
             some = as_ofs[start : start + _AS_OFS]
@@ -158,115 +148,58 @@ def _labelled(
                     {**window, "maximum_rows": 10**9},
                 )
             )
-            paid += warehouse.batches(use_case.statement("converter_amounts"), window)
             bar.update(len(some))
-    rows = pa.concat_tables(parts).sort_by(
+    return pa.concat_tables(parts).sort_by(
         [("as_of", "ascending"), ("user_id", "ascending")]
     )
-    return amounts.with_amounts(rows, paid)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Week:
-    """A published week: its rows, what scored them, the season's shift, its error."""
-
-    as_of: date
-    version: int
-    part: data.Slice
-    score: Score
-    unshifted: Floats
-    shift: float | None
-    shift_error: float
-
-    @property
-    def published(self) -> Floats:
-        """The probabilities with the season's shift."""
-        return season.apply(self.unshifted, self.shift)
-
-
-def weeks_of(
-    shop: Loaded,
-    notes: list[str],
-    *,
-    learn: Callable[[date, data.Slice, fit.Trained, gate.Verdict], bool],
-) -> Iterator[Week]:
-    """
-    Train each month, and publish each week by what serves then.
-
-    Args:
-        shop: With rows and labels.
-        notes: Gets a line on each month without a training.
-        learn: Called after each training; whether its model may serve if it is
-            promoted.
-    """
-    use_case, settings = shop.use_case, shop.settings
-    followed = Season(settings, use_case.horizon_days)
-    score: Score | None = None
-    champion, versions = None, 0
-    with progress_bar("trainings", total=len(shop.snapshots), unit="") as bar:
-        for as_of in shop.weeks:
-            if as_of in shop.snapshots:
-                known = data.slice_of(shop.rows, shop.snapshots[as_of])
-                try:
-                    trained, verdict = trained_on(
-                        known.rows, use_case, settings, score, champion
-                    )
-                except NotEnoughData as error:
-                    notes.append(f"{as_of}: no training: {error.message}")
-                else:
-                    versions += 1
-                    followed.compare(versions, verdict)
-                    if learn(as_of, known, trained, verdict) and verdict.promoted:
-                        champion = versions
-                        score = scorer_of(use_case, trained.preprocessor, trained.model)
-                bar.update()
-            if champion is None or score is None:
-                continue
-            part = data.slice_of(shop.rows, [as_of])
-            unshifted = score(part.rows)
-            shift = followed.shift(as_of, version=champion)
-            yield Week(
-                as_of=as_of,
-                version=champion,
-                part=part,
-                score=score,
-                unshifted=unshifted,
-                shift=shift.log_odds if shift else None,
-                shift_error=shift.error if shift else 0.0,
-            )
-            followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
 
 
 def _published(shop: Loaded) -> Played:
     """Train each month, score each week by what serves then and by its rivals."""
+    use_case, settings = shop.use_case, shop.settings
+    followed = Season(settings, use_case.horizon_days)
+    score: Score | None = None
+    champion, versions = None, 0
     scorers: dict[str, Score] = {}
     scores: dict[str, list[Floats]] = {}
     trainings: list[str] = []
-
-    def learn(
-        week: date, known: data.Slice, trained: fit.Trained, verdict: gate.Verdict
-    ) -> bool:
-        trainings.append(_line(week, trained, verdict))
-        scorers.update(rivals(known, shop.use_case, shop.settings))
-        return True
-
-    weeks = []
-    for week in weeks_of(shop, trainings, learn=learn):
-        weeks.append(week)
-        scores.setdefault(PUBLISHED, []).append(week.published)
-        scores.setdefault(UNSHIFTED, []).append(week.unshifted)
+    weeks: list[date] = []
+    parts: list[data.Slice] = []
+    for as_of in shop.weeks:
+        if as_of in shop.snapshots:
+            known = data.slice_of(shop.rows, shop.snapshots[as_of])
+            trained, verdict = trained_on(
+                known.rows, use_case, settings, score, champion
+            )
+            versions += 1
+            followed.compare(versions, verdict)
+            promoted = "promoted" if verdict.promoted else "not promoted"
+            trainings.append(f"{as_of}: {trained.chosen.name}, {promoted}")
+            scorers.update(rivals(known, use_case, settings))
+            if verdict.promoted:
+                champion = versions
+                score = scorer_of(use_case, trained.preprocessor, trained.model)
+        if champion is None or score is None:
+            continue
+        part = data.slice_of(shop.rows, [as_of])
+        unshifted = score(part.rows)
+        shift = followed.shift(as_of, version=champion)
+        published = season.apply(unshifted, shift.log_odds if shift else None)
+        followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
+        weeks.append(as_of)
+        parts.append(part)
+        scores.setdefault(PUBLISHED, []).append(published)
+        scores.setdefault(UNSHIFTED, []).append(unshifted)
         for name, scorer in scorers.items():
-            scores.setdefault(name, []).append(scorer(week.part.rows))
-    if not weeks:
-        raise SystemExit("nothing was promoted:\n" + "\n".join(trainings))
+            scores.setdefault(name, []).append(scorer(part.rows))
     users = pa.chunked_array(
-        [chunk for week in weeks for chunk in week.part.rows["user_id"].chunks]
+        [chunk for part in parts for chunk in part.rows["user_id"].chunks]
     )
     return Played(
-        weeks=[week.as_of for week in weeks],
-        label=np.concatenate([week.part.label for week in weeks]),
+        weeks=weeks,
+        label=np.concatenate([part.label for part in parts]),
         user=pc.dictionary_encode(users.combine_chunks()).indices.to_numpy(),
-        scores={name: np.concatenate(parts) for name, parts in scores.items()},
+        scores={name: np.concatenate(each) for name, each in scores.items()},
         trainings=trainings,
     )
 
@@ -333,14 +266,6 @@ def trained_on(
     served = None if score is None else score(trained.holdout.rows)
     verdict = gate.compare(trained, served, version=champion, seed=settings.seed)
     return trained, verdict
-
-
-def _line(week: date, trained: fit.Trained, verdict: gate.Verdict) -> str:
-    return (
-        f"{week}: {trained.chosen.name}, {trained.calibration} calibration, "
-        f"{len(trained.blocks)} blocks, {trained.fits} fits, {trained.rows} rows; "
-        f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}"
-    )
 
 
 def rivals(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from local.generators.shop.export import Shop
 from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS
 from propensity.edges.warehouse import Warehouse
 
-WEEKS = 13
 REAL = "online_retail_ga4.ndjson.zst"
 
 
@@ -28,38 +26,9 @@ class Source:
     shop: Shop | None = None
 
 
-def options(
-    name: str, arguments: Sequence[str] | None, *, users: int = DEFAULT_USERS
-) -> argparse.Namespace:
-    """Read the command line of a benchmark that plays weeks of shops."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
-    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
-    parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
-    parser.add_argument("--seeds", type=int, default=1, help="generated shops")
-    add_users(parser, default=users)
-    return parser.parse_args(arguments)
-
-
-def add_users(parser: argparse.ArgumentParser, *, default: int = DEFAULT_USERS) -> None:
-    """Add the size of generated shops."""
-    parser.add_argument(
-        "--users",
-        type=int,
-        default=default,
-        help=f"of a generated shop, default: {default:,}",
-    )
-
-
-def sources(
-    files: Sequence[Path] | None, *, seeds: int = 1, users: int = DEFAULT_USERS
-) -> Iterator[Source]:
+def sources() -> Iterator[Source]:
     """Yield the shops to play."""
-    for path in files or ():
-        yield _of_file(path)
-    if files:
-        return
-    for seed in range(DEFAULT_SEED, DEFAULT_SEED + seeds):
-        yield _generated(seed, users)
+    yield _generated(DEFAULT_SEED, DEFAULT_USERS)
     if folder := os.environ.get("PROPENSITY_DATA"):
         yield _of_file(Path(folder) / REAL)
 

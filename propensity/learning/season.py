@@ -30,8 +30,8 @@ Floats = NDArray[np.float64]
 # Weeks that are remembered: a quarter, as far as 03 goes back.
 MEMORY = 13
 
-# What is expected before a week is known, chosen by benchmarks/season.py and on the
-# weeks of a real shop. Either there is no drift, or it has a level and a slope, whose
+# What is expected before a week is known, chosen on simulated shops and on the
+# weeks of a real one. Either there is no drift, or it has a level and a slope, whose
 # standard deviations in log-odds are one of these, since a break some weeks ago.
 _NO_DRIFT = 0.2
 _LEVELS = {0.1: 0.3, 0.2: 0.3, 0.4: 0.3, 0.8: 0.1}

@@ -1,8 +1,7 @@
 """
 The lift, specified: intervals that hold the truth, at one look and at every look.
 
-Simulations are small here, with tolerances to match; ``benchmarks/lift.py`` has those
-of ten thousand campaigns.
+Simulations are small, with tolerances to match.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from benchmarks.lift import Population, draw, once, weekly
 from propensity.learning import lift
 from propensity.learning.lift import Sums
+from tests.propensity.learning.campaigns import Population, draw, once, weekly
 
 CAMPAIGNS = 1_000
 

@@ -1,38 +1,21 @@
-"""
-Whether a campaign's interval holds the truth, and how narrow the probability makes it.
-
-    python -m benchmarks.lift
-
-Campaigns whose true effect is known are played: users with a calibrated probability, a
-tenth of them held out. Each is looked at once, and every week for half a year. Beside
-``propensity.learning.lift`` stands the same without the covariate, the difference of
-means. Everything is seeded, and no time is measured.
-
-Exit code 1 if a target is missed.
-"""
+"""Simulated campaigns: visitors with a probability, and the lift of acting on it."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from local.generators.games.games import Games
 from propensity.learning import lift
 from propensity.learning.lift import Sums
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-CAMPAIGNS = 10_000
 SHARE = 0.1
-WEEKS = 26
-SEED = 42
 
 # Distinct probabilities. Log-odds are normal: with a spread of 1 the ROC AUC is 0.76,
 # as in the demo's shop.
@@ -40,12 +23,6 @@ _GROUPS = 100
 _SPREAD = 1.0
 # Spread of the logarithm of what a converter pays.
 _AMOUNTS = 0.8
-
-# Targets.
-COVERS = (0.94, 0.96)
-COVERS_ALWAYS = 0.95
-FALSE_HELP = 0.025
-NARROWER = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,32 +52,6 @@ class Population:
             is_more = _logistic(middle + at).mean() > base_rate
             low, high = (low, middle) if is_more else (middle, high)
         return cls(name="shop", probabilities=_logistic(low + at), effect=effect)
-
-    @classmethod
-    def of_games(cls, *, effect: float = 0.0) -> Population:
-        """Return players of the gaming stream, with their true probability to leave."""
-        players = Games(users=_GROUPS * 100, seed=SEED).true_probabilities()
-        groups = np.sort(np.array(list(players.values()))).reshape(_GROUPS, -1)
-        return cls(name="games", probabilities=groups.mean(axis=1), effect=effect)
-
-    @property
-    def base_rate(self) -> float:
-        """The share of conversions without a treatment."""
-        return float(self.probabilities.mean())
-
-    @property
-    def explained(self) -> float:
-        """The share of the variance of outcomes that the probabilities explain."""
-        p = self.probabilities
-        return float(p.var() / (p.mean() * (1 - p.mean())))
-
-    @property
-    def roc_auc(self) -> float:
-        """How well the probabilities rank."""
-        p = self.probabilities
-        cases, others = p / p.sum(), (1 - p) / (1 - p).sum()
-        below = np.concatenate([[0], np.cumsum(others)[:-1]])
-        return float((cases * (below + others / 2)).sum())
 
 
 @dataclass(frozen=True)
@@ -269,124 +220,3 @@ def _logistic(x: Floats | float) -> Floats:
 
 
 # -- the report ------------------------------------------------------------------------
-
-
-def single_looks(count: int) -> Iterator[tuple[str, bool]]:
-    """Yield lines of campaigns that are looked at once, and whether targets are met."""
-    yield (
-        "| of | outcome | users | base rate | effect | covered | above 0 | it helps | "
-        "narrower | target |",
-        True,
-    )
-    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|---|", True
-    shop, games = Population.of_shop, Population.of_games
-    sizes = ((5_000, 0.08), (20_000, 0.03), (20_000, 0.08))
-    campaigns = [
-        (outcome, users, shop(base_rate, effect=effect))
-        for outcome in ("conversions", "revenue")
-        for users, base_rate in sizes
-        for effect in (0.0, 0.1)
-    ]
-    campaigns += [
-        ("conversions", 5_000, games(effect=effect)) for effect in (0.0, -0.1)
-    ]
-    for outcome, users, population in campaigns:
-        looks = once(population, users, outcome, count=count, seed=SEED)
-        is_met = COVERS[0] <= looks.covered <= COVERS[1]
-        is_met &= bool(population.effect) or looks.helps <= FALSE_HELP
-        yield (
-            f"| {population.name} | {outcome} | {users:,} | "
-            f"{population.base_rate:.0%} | "
-            f"{population.effect:+.0%} | {looks.covered:.1%} | {looks.above:.1%} | "
-            f"{looks.helps:.1%} | {looks.narrower:.1%} | {_target(is_met)} |",
-            is_met,
-        )
-
-
-def weekly_looks(count: int) -> Iterator[tuple[str, bool]]:
-    """Yield lines of campaigns that are looked at every week."""
-    yield (
-        "| outcome | new users | effect | held out | covered | it helps | alarms | "
-        "target |",
-        True,
-    )
-    yield "|---|---|--:|--:|--:|--:|--:|---|", True
-    growths = {"5,000, then 1,000": [5_000] + [1_000] * (WEEKS - 1)}
-    growths["1,000 a week"] = [1_000] * WEEKS
-    scenarios = [
-        ("conversions", 0.0, SHARE), ("conversions", 0.2, SHARE),
-        ("revenue", 0.0, SHARE), ("conversions", 0.0, 0.08),
-    ]  # fmt: skip
-    for name, sizes in growths.items():
-        for outcome, effect, share in scenarios:
-            shop = Population.of_shop(0.08, effect=effect)
-            looks = weekly(shop, sizes, outcome, count=count, seed=SEED, share=share)
-            is_met = looks.covered >= COVERS_ALWAYS
-            is_met &= bool(effect) or looks.helps <= FALSE_HELP
-            is_met &= share != SHARE or looks.alarms <= lift.ALARM * 2
-            yield (
-                f"| {outcome} | {name} | {effect:+.0%} | {share:.0%} | "
-                f"{looks.covered:.1%} | {looks.helps:.1%} | {looks.alarms:.2%} | "
-                f"{_target(is_met)} |",
-                is_met,
-            )
-
-
-def _target(is_met: bool) -> str:
-    """Return what the last cell of a line says."""
-    return "" if is_met else "missed"
-
-
-def widths(count: int) -> Iterator[tuple[str, bool]]:
-    """Yield lines of how much narrower the covariate makes intervals."""
-    yield "| ROC AUC | base rate | explained | narrower | | target |", True
-    yield "|--:|--:|--:|--:|---|---|", True
-    shop = Population.of_shop
-    for population, note, is_gated in (
-        (shop(0.08), "as the demo's shop ranks", False),
-        (shop(0.08, spread=2.0), "", False),
-        (shop(0.08, spread=3.0), "", False),
-        (shop(0.3), "", False),
-        (shop(0.3, spread=2.0), "", False),
-        (shop(0.3, spread=3.0), "", False),
-        (Population.of_games(), "who leaves the demo's games", True),
-    ):
-        looks = once(population, 20_000, "conversions", count=count, seed=SEED)
-        is_met = not is_gated or looks.narrower >= NARROWER
-        yield (
-            f"| {population.roc_auc:.2f} | {population.base_rate:.0%} | "
-            f"{population.explained:.1%} | {looks.narrower:.1%} | {note} | "
-            f"{_target(is_met)} |",
-            is_met,
-        )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return the exit status."""
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.lift",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--campaigns", type=int, default=CAMPAIGNS, help=f"default: {CAMPAIGNS}"
-    )
-    count = parser.parse_args(arguments).campaigns
-    if count < 1:
-        parser.error("--campaigns is 1 or more")
-    missed = 0
-    # A campaign that is looked at 26 times costs as much as 26.
-    for title, lines in (
-        ("Looked at once", single_looks(count)),
-        ("Looked at every week for half a year", weekly_looks(max(count // 5, 1))),
-        ("Narrower than the difference of means", widths(max(count // 10, 1))),
-    ):
-        print(f"\n{title}\n")
-        for line, is_met in lines:
-            print(line, flush=True)
-            missed += not is_met
-    return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
