@@ -167,10 +167,4 @@ def state_of(options: Choice, settings: Options) -> State:
         raise LocalError(f"there is no file or folder {data}")
     if options.state:
         return State(options.state)
-    name = State.of_data(data).name
-    for value, usual in (
-        (settings.user_column, Options.user_column),
-        (settings.label_event, Options.label_event),
-    ):
-        name += "" if value == usual else f"-{value}"
-    return State(name[:64])
+    return State.of_data(data, settings.user_column, settings.label_event)

@@ -54,9 +54,6 @@ def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
         f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
         f"{summary.first_date} to {summary.last_date}"
     )
-    if summary.ignored:
-        names = ", ".join(list(summary.ignored)[:8])
-        say(f"Fields that the export's schema does not know were left out: {names}")
     if summary.is_cut_short:
         say(
             f"The last event is of {summary.last_time:%Y-%m-%d %H:%M} UTC, earlier in "

@@ -1,251 +1,127 @@
-"""Anyone's export rows, read and fitted into the schema."""
+"""
+Anyone's rows of a GA4 export, read by DuckDB.
+
+A file is JSON (a row a line, or an array of rows, plain or packed) or Parquet. Ids are
+texts: as a number an id may have lost digits, and is refused.
+"""
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import itertools
-import math
 import re
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from datetime import UTC, date, datetime
-from decimal import Decimal
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import duckdb
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from local.exports.ga4_schema import SCHEMA, Column
+from local.exports.ga4_schema import ARROW_SCHEMA, SCHEMA, Column, duckdb_type
 from local.progress import bar as progress_bar
-from offline.table_files import decompressed
+from offline.table_files import EXACT, decompressed, is_utf16
 
-Row = dict[str, Any]
-MICROSECONDS_PER_SECOND = 1_000_000
-
-
-NDJSON = (".ndjson", ".jsonl", ".json")
+JSON = (".ndjson", ".jsonl", ".json")
 COMPRESSED = (".gz", ".zst")
 PARQUET = ".parquet"
-
-
 PARQUET_BATCH = 2_000
 CHECKED_ROWS = 100
-# The first moment of 2000, which no site's analytics are older than: a clock may be
-# wrong once, and of all first rows it is not the clock.
-OLDEST = 946_684_800 * MICROSECONDS_PER_SECOND
-_WHOLE = re.compile(r"[+-]?\d{1,19}")
-INT64 = range(-(2**63), 2**63)
+# The first moments of 2000, which no site's analytics are older than, and of 10000.
+OLDEST, LATEST = 946_684_800_000_000, 253_402_300_800_000_000
+# Fields of a session of Universal Analytics, GA4's forerunner, that no event has.
+_SESSION = {"fullVisitorId", "visitId", "visitStartTime", "hits", "totals"}
+
+_IDS = (
+    Column("user_pseudo_id", "JSON"),
+    Column("user_id", "JSON"),
+    Column("ecommerce", "RECORD", fields=(Column("transaction_id", "JSON"),)),
+    Column("items", "RECORD", "REPEATED", fields=(Column("item_id", "JSON"),)),
+    Column(
+        "event_params",
+        "RECORD",
+        "REPEATED",
+        fields=(Column("key", "STRING"), Column("value", "JSON")),
+    ),
+)
+_NUMBERS_AS_IDS = f"""
+WITH
+  given AS (SELECT ROW_NUMBER() OVER () AS row, * FROM {{rows}}),
+  ids AS (
+    SELECT row, 'user_pseudo_id' AS field, user_pseudo_id AS id FROM given
+    UNION ALL SELECT row, 'user_id', user_id FROM given
+    UNION ALL
+    SELECT row, 'ecommerce.transaction_id', ecommerce.transaction_id FROM given
+    UNION ALL
+    SELECT row, 'items.item_id', UNNEST(items).item_id FROM given
+    UNION ALL
+    SELECT
+      row,
+      'event_params.transaction_id',
+      UNNEST(JSON_EXTRACT(
+        value,
+        ['$.string_value', '$.int_value', '$.float_value', '$.double_value']
+      ))
+    FROM (SELECT row, UNNEST(event_params, recursive := TRUE) FROM given)
+    WHERE key = 'transaction_id'
+  )
+SELECT row, field, id
+FROM ids
+WHERE
+  JSON_TYPE(id) NOT IN ('VARCHAR', 'NULL')
+  AND NOT (
+    JSON_TYPE(id) IN ('BIGINT', 'UBIGINT')
+    AND ABS(TRY_CAST(id AS HUGEINT)) < {EXACT}
+  )
+ORDER BY row
+LIMIT 1
+"""
+_WRONG_ROWS = f"""
+SELECT
+  row,
+  CASE
+    WHEN event_timestamp IS NULL THEN 'event_timestamp: wanted a value, found none'
+    WHEN event_name IS NULL THEN 'event_name: wanted a value, found none'
+    WHEN event_timestamp NOT BETWEEN 0 AND {LATEST - 1}
+      THEN 'event_timestamp: wanted microseconds since 1970, found ' || event_timestamp
+    ELSE 'event_date: wanted a date as YYYYMMDD, found ' || event_date
+  END
+FROM given
+WHERE
+  event_timestamp IS NULL
+  OR event_name IS NULL
+  OR event_timestamp NOT BETWEEN 0 AND {LATEST - 1}
+  OR (event_date IS NOT NULL AND TRY_STRPTIME(event_date, '%Y%m%d') IS NULL)
+ORDER BY row
+LIMIT 1
+"""
+# Of a day's files, those with rows of which most are in another file as well.
+_REPEATED = """
+SELECT file, event_date
+FROM (
+  SELECT file, event_date, MIN(file) OVER same < MAX(file) OVER same AS is_elsewhere
+  FROM events
+  WINDOW same AS (
+    PARTITION BY event_date, event_timestamp, event_name, user_pseudo_id, user_id
+  )
+)
+GROUP BY file, event_date
+HAVING COUNT_IF(is_elsewhere) * 2 > COUNT(*)
+ORDER BY event_date, file
+LIMIT 1
+"""
 
 
 class ExportError(ValueError):
     """Rows that are not a GA4 export's, with where, what was wanted and what found."""
 
 
-class _Mismatch(Exception):
-    """A value that its column cannot hold, on its way up to the row that has it."""
-
-    def __init__(self, expected: str, actual: object) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.actual = actual
-        self.path: list[str] = []
-
-    def within(self, name: str) -> _Mismatch:
-        self.path.insert(0, name)
-        return self
-
-    def sentence(self) -> str:
-        actual = repr(self.actual)
-        shown = actual if len(actual) <= 80 else f"{actual[:77]}..."
-        return (
-            f"{'.'.join(self.path) or 'the row'}: wanted {self.expected}, found {shown}"
-        )
-
-
-# Fields of a session of Universal Analytics, GA4's forerunner, that no event has.
-_SESSION = frozenset({"fullVisitorId", "visitId", "visitStartTime", "hits", "totals"})
-
-
-class _Session(_Mismatch):
-    """A row that is a session of Universal Analytics, and no event."""
-
-    def sentence(self) -> str:
-        return (
-            "these are sessions of Universal Analytics (ga_sessions_YYYYMMDD, with "
-            f"{', '.join(sorted(self.actual))}), and not the GA4 export, which "  # type: ignore[call-overload]
-            "has one row per event. Export the tables events_YYYYMMDD of the dataset "
-            "analytics_PROPERTY, which a GA4 property fills (Admin, BigQuery links); "
-            "sessions cannot be made into events"
-        )
-
-
-def _whole_number(value: object) -> int:
-    """Accept 7, "7" and 7.0: extracts write strings, data frames write floats."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif (isinstance(value, str) and _WHOLE.fullmatch(value)) or (
-        isinstance(value, float) and value.is_integer()
-    ):
-        number = int(value)
-    elif isinstance(value, datetime) and value.tzinfo is not None:
-        number = round(value.timestamp() * MICROSECONDS_PER_SECOND)
-    else:
-        raise _Mismatch("a whole number", value)
-    if number not in INT64:
-        raise _Mismatch("a whole number of 64 bits", value)
-    return number
-
-
-def _decimal_number(value: object) -> float:
-    if isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    raise _Mismatch("a number", value)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, date):
-        return value.strftime("%Y%m%d")
-    raise _Mismatch("a string", value)
-
-
-def _truth_value(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise _Mismatch("true or false", value)
-
-
-_LEAF: dict[str, Callable[[Any], object]] = {
-    "STRING": _text,
-    "INTEGER": _whole_number,
-    "FLOAT": _decimal_number,
-    "BOOLEAN": _truth_value,
-}
-
-
-def _is_nothing(value: object) -> bool:
-    """Tell null, and the NaN that data frames write for it."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _fits(
-    columns: Iterable[Column], ignored: Counter[str], prefix: str = ""
-) -> Callable[[Any], Row]:
-    """Compile columns into a function that fits one object into them."""
-    known = {column.name: _fit(column, ignored, prefix) for column in columns}
-
-    def fit(value: Any) -> Row:
-        if not isinstance(value, dict):
-            raise _Mismatch("an object", value)
-        fitted = {}
-        for name, inner in value.items():
-            if name not in known:
-                ignored[prefix + name] += 1
-            elif not _is_nothing(inner):
-                try:
-                    fitted[name] = known[name](inner)
-                except _Mismatch as mismatch:
-                    raise mismatch.within(name) from None
-        return fitted
-
-    return fit
-
-
-def _fit(column: Column, ignored: Counter[str], prefix: str) -> Callable[[Any], object]:
-    fit: Callable[[Any], object] = (
-        _fits(column.fields, ignored, f"{prefix}{column.name}.")
-        if column.field_type == "RECORD"
-        else _LEAF[column.field_type]
-    )
-    if column.mode != "REPEATED":
-        return fit
-
-    def many(value: Any) -> list[object]:
-        return [fit(inner) for inner in _elements(value) if inner is not None]
-
-    return many
-
-
-def _elements(value: Any) -> list[Any]:
-    """Return the list, also out of the ``list.element`` of BigQuery's own Parquet."""
-    if isinstance(value, dict) and set(value) == {"list"}:
-        return [
-            next(iter(inner.values()))
-            if isinstance(inner, dict) and set(inner) in ({"element"}, {"item"})
-            else inner
-            for inner in value["list"] or []
-        ]
-    if not isinstance(value, list):
-        raise _Mismatch("a list", value)
-    return value
-
-
-def row_fitter(ignored: Counter[str]) -> Callable[[Any], Row]:
-    """
-    Make the function that fits one object into ``SCHEMA``.
-
-    Args:
-        ignored: Is counted up by the dotted name of every unknown field.
-
-    Returns:
-        A function from an object to a row: columns in their types, absent ones left
-        out, ``event_date`` from ``event_timestamp`` in UTC where it is missing.
-    """
-    fit = _fits(SCHEMA, ignored)
-
-    def fit_row(value: Any) -> Row:
-        if isinstance(value, dict) and "event_timestamp" not in value:
-            session = _SESSION.intersection(value)
-            if len(session) > 1:
-                raise _Session("an event", session)
-        row = fit(value)
-        for name in ("event_timestamp", "event_name"):
-            if name not in row:
-                raise _Mismatch("a value, since every GA4 event has one", None).within(
-                    name
-                )
-        moment = row["event_timestamp"]
-        try:
-            day = datetime.fromtimestamp(moment // MICROSECONDS_PER_SECOND, UTC)
-        except (ValueError, OverflowError, OSError):
-            # Of nanoseconds, as some pipelines have them, the years have five digits.
-            raise _Mismatch("microseconds since 1970", moment).within(
-                "event_timestamp"
-            ) from None
-        row.setdefault("event_date", f"{day:%Y%m%d}")
-        try:
-            row["event_date"] = f"{date_of(row['event_date']):%Y%m%d}"
-        except ValueError:
-            raise _Mismatch("a date as YYYYMMDD", row["event_date"]).within(
-                "event_date"
-            ) from None
-        return row
-
-    return fit_row
-
-
-def date_of(text: str) -> date:
-    return date.fromisoformat(text)
-
-
 def export_files(source: Path) -> list[Path]:
     """
-    List the files that hold rows, in the order in which they are read.
+    List the files that hold rows, in the order of their names.
 
     Raises:
         ExportError: There is no such file, or none in the folder that can be read.
@@ -256,108 +132,224 @@ def export_files(source: Path) -> list[Path]:
         files = sorted(
             path
             for path in source.rglob("*")
-            if path.is_file() and not path.name.startswith(".") and _kind(path)
+            if path.is_file() and not path.name.startswith(".") and _is_known(path)
         )
     else:
         raise ExportError(f"{source}: no such file or folder")
-    if not files or not all(map(_kind, files)):
+    if not files or not all(map(_is_known, files)):
         raise ExportError(
-            f"{source}: wanted {', '.join(NDJSON)} (plain, .gz or .zst) or {PARQUET}, "
+            f"{source}: wanted {', '.join(JSON)} (plain, .gz or .zst) or {PARQUET}, "
             f"found {'none of these in the folder' if not files else source.name}"
         )
     return files
 
 
-def _kind(path: Path) -> str | None:
+def _is_known(path: Path) -> bool:
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes[-1:] == [PARQUET]:
-        return PARQUET
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
-    return "ndjson" if suffixes and suffixes[-1] in NDJSON else None
+    return suffixes[-1:] == [PARQUET] or bool(suffixes and suffixes[-1] in JSON)
 
 
-def _lines(raw: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of an open file, packed or not, whatever its name says."""
-    lines = decompressed(raw)
-    # Editors on Windows put a mark before the first.
-    yield lines.readline().removeprefix(codecs.BOM_UTF8)
-    yield from lines
-
-
-def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]:
-    """Yield (line number, object) of one NDJSON file; blank lines are skipped."""
-    with path.open("rb") as raw:
-        read_bytes = number = 0
-        try:
-            for number, line in enumerate(_lines(raw), start=1):
-                if number % 1000 == 0:
-                    advance(raw.tell() - read_bytes)
-                    read_bytes = raw.tell()
-                if not line.strip():
-                    continue
-                try:
-                    yield f"line {number}", orjson.loads(line)
-                except orjson.JSONDecodeError as error:
-                    start = line[:60].decode(errors="replace").strip()
-                    raise ExportError(
-                        f"{path}, line {number}: wanted one JSON object a line "
-                        f"(NDJSON), found {start!r}: {error}"
-                    ) from error
-        except OSError as error:
-            raise ExportError(
-                f"{path}, after line {number}: wanted a whole file, found one that "
-                f"cannot be decompressed: {error}"
-            ) from error
-        advance(path.stat().st_size - read_bytes)
-
-
-def _parquet_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]:
-    try:
-        file = pq.ParquetFile(path)
-        rows = max(file.metadata.num_rows, 1)
-        size, number = path.stat().st_size, 0
-        for batch in file.iter_batches(batch_size=PARQUET_BATCH):
-            for value in batch.to_pylist():
-                number += 1
-                yield f"row {number}", value
-            advance(size * batch.num_rows // rows)
-    except pa.ArrowException as error:
-        raise ExportError(f"{path}: wanted a Parquet file: {error}") from error
-
-
-def read_rows(
-    source: Path, *, ignored: Counter[str], progress: bool = True
-) -> Generator[Row]:
+@contextlib.contextmanager
+def opened(
+    source: Path, *, limit: int | None = None, progress: bool = True
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """
-    Read anyone's export rows, one at a time, fitted into ``SCHEMA``.
+    Read rows into the table ``events`` of a database on disk.
+
+    The rows of an intraday table do not count on days that the daily table has.
 
     Args:
-        source: A file, or a folder whose files are read in the order of their names.
-        ignored: Is counted up by the name of every unknown field.
+        source: A file, or a folder.
+        limit: Rows of the first file to read, and no others; None for all.
         progress: Show a bar on stderr where that is a terminal.
 
     Raises:
-        ExportError: A row is not an export's; names file, line, wanted and found.
+        ExportError: A row is not an export's; names file, row, wanted and found.
     """
-    fit = row_fitter(ignored)
-    files = export_files(source)
-    with progress_bar(
-        "reading",
-        total=sum(path.stat().st_size for path in files),
-        unit="B",
-        unit_scale=True,
-        is_shown=progress,
-    ) as bar:
-        for path in files:
-            objects = _parquet_objects if _kind(path) == PARQUET else _ndjson_objects
-            for where, value in objects(path, bar.update):
+    files = export_files(source)[: 1 if limit else None]
+    with (
+        tempfile.TemporaryDirectory(prefix="ga4-export-") as folder,
+        duckdb.connect(f"{folder}/events.duckdb") as database,
+        progress_bar("reading", total=len(files), is_shown=progress) as bar,
+    ):
+        # In one thread rows keep their order, so that an error names its row.
+        database.execute("SET threads = 1")
+        columns = ", ".join(f"{one.name} {duckdb_type(one)}" for one in SCHEMA)
+        database.execute(f"CREATE TABLE events (file INT, is_intraday BOOL, {columns})")
+        for number, path in enumerate(files):
+            content = Path(folder, "rows.json")
+            name = f"{source.name}/{path.relative_to(source)}"
+            try:
+                _write_json(path, content, limit)
+                _read(
+                    database,
+                    path,
+                    content=content,
+                    number=number,
+                    is_intraday="intraday" in name,
+                )
+            except (OSError, pa.ArrowException, duckdb.Error) as error:
+                raise ExportError(f"{path} cannot be read: {error}") from error
+            bar.update()
+        database.execute(
+            "DELETE FROM events WHERE is_intraday AND event_date IN "
+            "(SELECT event_date FROM events WHERE NOT is_intraday)"
+        )
+        if repeated := database.execute(_REPEATED).fetchone():
+            raise ExportError(
+                f"{files[repeated[0]]}: most of its events of {repeated[1]} are in "
+                "another file as well. Of the tables events_YYYYMMDD and "
+                "events_intraday_YYYYMMDD of a day, leave the second one out"
+            )
+        yield database
+
+
+def _write_json(path: Path, target: Path, limit: int | None) -> None:
+    """Write the rows of a file as JSON."""
+    with path.open("rb") as raw, target.open("wb") as file:
+        start = raw.read(4)
+        raw.seek(0)
+        if path.suffix.lower() == PARQUET or start == b"PAR1":
+            batches = pq.ParquetFile(raw).iter_batches(
+                batch_size=limit or PARQUET_BATCH
+            )
+            for batch in itertools.islice(batches, 1 if limit else None):
+                for row in batch.to_pylist():
+                    file.write(orjson.dumps(_plain(row), default=float) + b"\n")
+            return
+        content = decompressed(raw)
+        first = content.readline()
+        if is_utf16(first):
+            raise ExportError(f"{path} is written in UTF-16; save it as UTF-8")
+        file.write(first)
+        if limit and not first.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"["):
+            file.writelines(itertools.islice(content, limit - 1))
+        else:
+            shutil.copyfileobj(content, file)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of Parquet without the ``list.element`` of BigQuery's own."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"list"}:
+        return [_plain(next(iter(one.values()))) for one in value["list"] or []]
+    return {name: _plain(inner) for name, inner in value.items()}
+
+
+def _rows(content: Path, columns: tuple[Column, ...]) -> str:
+    fields = ", ".join(f"'{one.name}': '{duckdb_type(one)}'" for one in columns)
+    return f"READ_JSON('{content}', columns = {{{fields}}})"
+
+
+def _read(
+    database: duckdb.DuckDBPyConnection,
+    path: Path,
+    *,
+    content: Path,
+    number: int,
+    is_intraday: bool,
+) -> None:
+    """Check the rows of a file, and add them to ``events``."""
+    try:
+        wrong = database.execute(
+            _NUMBERS_AS_IDS.format(rows=_rows(content, _IDS))
+        ).fetchone()
+        if wrong:
+            row, field, found = wrong
+            raise ExportError(
+                f"{path}, row {row}: {field}: wanted an id as a text, found {found}; "
+                "a number may have lost digits, so write ids as texts"
+            )
+        database.execute(
+            "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row, "
+            "* REPLACE (REPLACE(event_date, '-', '') AS event_date) "
+            f"FROM {_rows(content, SCHEMA)}"
+        )
+    except duckdb.InvalidInputException as error:
+        raise ExportError(f"{path}{_problem(database, content, error)}") from error
+    if wrong := database.execute(_WRONG_ROWS).fetchone():
+        raise ExportError(
+            f"{path}, row {wrong[0]}: {wrong[1]}{_session(database, content)}"
+        )
+    database.execute(
+        "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE (COALESCE("
+        "event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
+        f"AS event_date), {number} AS file, {is_intraday} AS is_intraday FROM given"
+    )
+
+
+def _problem(
+    database: duckdb.DuckDBPyConnection, content: Path, error: duckdb.Error
+) -> str:
+    """Return where and what DuckDB could not read."""
+    text = str(error).splitlines()[0].rstrip(". ")
+    if "Malformed JSON" in text:
+        with content.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
                 try:
-                    yield fit(value)
-                except _Mismatch as mismatch:
-                    raise ExportError(
-                        f"{path}, {where}: {mismatch.sentence()}"
-                    ) from None
+                    orjson.loads(line.strip() or b"{}")
+                except orjson.JSONDecodeError:
+                    return (
+                        f", line {number}: wanted JSON, a row a line or an array of "
+                        f"rows, found {line[:60].decode(errors='replace')!r}"
+                    )
+    for column in SCHEMA:
+        # A field alone: which it is, and in which row if it is not a nested one.
+        try:
+            database.execute(
+                f"SELECT COUNT({column.name}) FROM {_rows(content, (column,))}"
+            ).fetchall()
+        except duckdb.InvalidInputException as alone:
+            text = str(alone).splitlines()[0]
+            where = re.search(r", in \S+ (\d+)", text)
+            row = f", row {where[1]}" if where and not column.fields else ""
+            reason = text.rpartition(f"{where[0]}: ")[2] if where else text
+            return f"{row}: {column.name}: wanted {_wanted(column)}: {reason}"
+    return f": {text}"
+
+
+def _wanted(column: Column) -> str:
+    if column.mode == "REPEATED":
+        return "a list of objects"
+    return {
+        "RECORD": "an object",
+        "INTEGER": "a whole number of 64 bits",
+        "FLOAT": "a number",
+        "BOOLEAN": "true or false",
+    }.get(column.field_type, "a text")
+
+
+def _session(database: duckdb.DuckDBPyConnection, content: Path) -> str:
+    """Return what to do about sessions of Universal Analytics, if these are some."""
+    keys = database.execute(
+        f"SELECT JSON_KEYS(json) FROM READ_JSON_OBJECTS('{content}') LIMIT 1"
+    ).fetchone()
+    if not keys or len(_SESSION.intersection(keys[0])) < 2:
+        return ""
+    return (
+        ". These are sessions of Universal Analytics and not the GA4 export, which has "
+        "one row per event. Export the tables events_YYYYMMDD of the dataset "
+        "analytics_PROPERTY, which a GA4 property fills (Admin, BigQuery links)"
+    )
+
+
+def days(database: duckdb.DuckDBPyConnection) -> list[str]:
+    """List the days that have rows, as YYYYMMDD, oldest first."""
+    found = database.execute("SELECT DISTINCT event_date FROM events ORDER BY ALL")
+    return [day for (day,) in found.fetchall()]
+
+
+def rows_of(database: duckdb.DuckDBPyConnection, day: str) -> pa.Table:
+    """Return the rows of a day in ``ARROW_SCHEMA``; threads may do so at once."""
+    found = database.cursor().execute(
+        "SELECT * EXCLUDE (file, is_intraday) FROM events WHERE event_date = ?", [day]
+    )
+    return found.to_arrow_table().cast(ARROW_SCHEMA)
 
 
 def check(source: Path) -> None:
@@ -368,19 +360,15 @@ def check(source: Path) -> None:
         ExportError: A row is not an export's, there is none, or the times of all are
             of another unit.
     """
-    rows = read_rows(source, ignored=Counter(), progress=False)
-    with contextlib.closing(rows):
-        first = list(itertools.islice(rows, CHECKED_ROWS))
-    if not first:
+    with opened(source, limit=CHECKED_ROWS, progress=False) as database:
+        (newest,) = database.execute(
+            "SELECT MAX(event_timestamp) FROM events"
+        ).fetchone() or (None,)
+    if newest is None:
         raise ExportError(f"{source}: wanted rows of a GA4 export, found none")
-    newest = max(row["event_timestamp"] for row in first)
     if newest < OLDEST:
         raise ExportError(
             f"{source}: event_timestamp: wanted microseconds since 1970, found "
-            f"{newest} at most in the first rows, which is in {_year(newest)}; convert "
+            f"{newest} at most in the first rows, which is before 2000; convert "
             "seconds and milliseconds"
         )
-
-
-def _year(microseconds: int) -> int:
-    return datetime.fromtimestamp(microseconds // MICROSECONDS_PER_SECOND, UTC).year

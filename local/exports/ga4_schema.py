@@ -135,6 +135,13 @@ SCHEMA: tuple[Column, ...] = (
 )
 
 
+_DUCKDB_LEAF = {
+    "STRING": "VARCHAR",
+    "INTEGER": "BIGINT",
+    "FLOAT": "DOUBLE",
+    "BOOLEAN": "BOOLEAN",
+    "JSON": "JSON",
+}
 _ARROW_LEAF = {
     "STRING": pa.string(),
     "INTEGER": pa.int64(),
@@ -149,6 +156,16 @@ def _arrow_type(column: Column) -> pa.DataType:
     else:
         kind = _ARROW_LEAF[column.field_type]
     return pa.list_(kind) if column.mode == "REPEATED" else kind
+
+
+def duckdb_type(column: Column) -> str:
+    """Return the type of a column in DuckDB, which may be ``JSON`` as well."""
+    if column.field_type == "RECORD":
+        fields = (f'"{inner.name}" {duckdb_type(inner)}' for inner in column.fields)
+        kind = f"STRUCT({', '.join(fields)})"
+    else:
+        kind = _DUCKDB_LEAF[column.field_type]
+    return f"{kind}[]" if column.mode == "REPEATED" else kind
 
 
 def bigquery_schema(columns: Iterable[Column] = SCHEMA) -> list[bigquery.SchemaField]:

@@ -111,21 +111,29 @@ class State:
             )
 
     @classmethod
-    def of_data(cls, data: str | None) -> State:
+    def of_data(
+        cls,
+        data: str | None,
+        user_column: str = Options.user_column,
+        label_event: str = Options.label_event,
+    ) -> State:
         """
-        Return the state that holds a data set: the same one whenever it is named.
+        Return the state of a question: the same one whenever it is asked.
 
         Args:
-            data: File, folder or name of a data set; None or empty for the default.
+            data: File or folder of a data set; None or empty for the generated one.
+            user_column: Who a user is.
+            label_event: What is predicted.
         """
-        if not data:
+        path = Path(data).expanduser() if data else Path(DEFAULT_STATE)
+        question = [str(path.resolve()) if data else "", user_column, label_event]
+        if question == ["", Options.user_column, Options.label_event]:
             return cls()
-        path = Path(data).expanduser()
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.partition(".")[0]).strip("-")
-        if path.exists():
-            place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
-            name = f"{name or 'data'}-{place}"
-        return cls(name[:64] or DEFAULT_STATE)
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0])[:40].strip(
+            "-"
+        )
+        digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
+        return cls(f"{stem or 'data'}-{digest}")
 
     @property
     def folder(self) -> Path:

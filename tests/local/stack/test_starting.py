@@ -234,6 +234,20 @@ class TestState:
         assert names[0] == names[1] != names[2]
         assert names[0].startswith("export-")
 
+    def test_is_of_one_question(self, tmp_path):
+        """Defect: names that agreed in 64 characters shared a state and its models, and
+        a label event with a blank or an umlaut could name none."""
+        places = [tmp_path / ("export-" * 12 + end) for end in "ab"]
+        names = {
+            State.of_data(str(place), column, label).name
+            for place in (None, *places)
+            for column in ("user_pseudo_id", "user_id")
+            for label in ("purchase", "generate lead", "generate-lead", "k\u00e4ufe")
+        }
+
+        assert len(names) == 24
+        assert State.of_data(None) == State.of_data("") == State()
+
     @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
     def test_has_a_name_that_a_folder_can_have(self, name):
         """A name that would lead out of the folder of states is refused."""
