@@ -192,28 +192,14 @@ def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
 
 @audience.command
 @click.argument("audience", type=NAME)
-@click.option(
-    "--to",
-    default="",
-    metavar="DESTINATION",
-    help="The TOML file of a destination that works on requests later: ask it what "
-    "became of those that it has taken in.",
-)
 @flags.use_case()
 @flags.as_json
-def ledger(*, audience: str, use_case: str | None, to: str, as_json: bool) -> int:
+def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
     """
     Print what became of an audience's users.
 
-    By date, destination and action: how many were accepted and rejected, and why. With
-    --to also what Google's Data Manager API made of those it accepted: waiting, done or
-    failed, and why; warned are among those that are done or failed.
+    By date, destination and action: how many were accepted and rejected, and why.
     """
     from offline.audience.account import account
-    from offline.audience.posting import Stopped
 
-    try:
-        show(account(audience, use_case=use_case, to=to), as_json=as_json)
-    except Stopped:
-        return Exit.INTERRUPTED
-    return Exit.DONE
+    show(account(audience, use_case=use_case), as_json=as_json)

@@ -231,12 +231,4 @@ TABLES = {
         "_TABLE_SUFFIX": "STRING",
     },
     "INFORMATION_SCHEMA.TABLES": {"table_name": "STRING", "table_type": "STRING"},
-    "audience_contacts": dict.fromkeys(
-        (
-            *("user_id", "email", "phone", "first_name", "last_name"),
-            *("country_code", "postal_code"),
-        ),
-        "STRING",
-    )
-    | {"has_ads_consent": "BOOL"},
 }

@@ -8,9 +8,7 @@ Read in this order:
 - ``destinations``: how users are written for each receiver
 - ``posting``: an HTTP request, retried until it is answered
 - ``ledger``: what became of every user, to the row
-- ``doubt``: who may have been sent without a record
 - ``delivery``: requests under way, and what became of their users
-- ``turn``: one delivery of an audience at a time
-- ``run``: the preview, and the delivery in its turn
-- ``account``: what became of users, and of requests that are worked on later
+- ``run``: the preview, and the delivery, one at a time
+- ``account``: what became of users
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from datetime import date
@@ -25,7 +25,7 @@ from offline.audience.members import Audience
 from offline.audience.posting import Refused, Stopped
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
-from propensity.pages.words import cleaned, plural
+from propensity.pages.words import plural
 from propensity.privacy.suppression import Suppressed
 from propensity.waiting.threads import DaemonThreads
 
@@ -48,7 +48,6 @@ class Delivery:
         tallies: Users who were sent, by action.
         before: Users in the ledger from earlier deliveries.
         left: Users who were not sent yet.
-        receipts: The destination's names of requests that it works on later.
     """
 
     use_case: str
@@ -62,7 +61,6 @@ class Delivery:
     left: int
     is_complete: bool
     failure: str = ""
-    receipts: Sequence[str] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return all of it for a program."""
@@ -86,12 +84,6 @@ class Delivery:
                 f"        {count:,} {reason}"
                 for reason, count in tally.rejected.most_common(10)
             ]
-        if self.receipts:
-            lines.append(
-                f"taken in as {plural(len(self.receipts), 'request')}, on which "
-                f"{self.destination} works later: `propensity audience ledger "
-                f"{self.audience} --to FILE` asks what became of them"
-            )
         if self.before:
             lines.append(f"{self.before:,} were sent before")
         if not self.is_complete:
@@ -109,9 +101,7 @@ def deliver(
     destination: Destination,
     ledger: Ledger,
     suppressed: Callable[[], Suppressed],
-    check_turn: Callable[[], None],
     threads: DaemonThreads,
-    doubtful: Collection[str] = (),
     is_quiet: bool = False,
 ) -> Delivery:
     """
@@ -124,9 +114,6 @@ def deliver(
         destination: Says how many requests it takes at once.
         suppressed: Returns the list of suppressed users, who are not added; a delivery
             may take days.
-        check_turn: Raises where another delivery of the audience has begun.
-        doubtful: Users of earlier dates who may be on the destination's list, though
-            the ledger does not have them there.
 
     Raises:
         MissingTable, Unavailable: The ledger cannot be read, or its last rows not
@@ -134,7 +121,7 @@ def deliver(
     """
     recorded = ledger.recorded()
     work = {
-        REMOVE: removals(audience, destination, ledger, doubtful),
+        REMOVE: removals(audience, destination, ledger),
         ADD: audience.treated,
     }
     failure = ""
@@ -156,14 +143,13 @@ def deliver(
     ):
 
         def record(answer: _Answer) -> None:
-            ledger.add(answer.parts, destination.receipts)
+            ledger.add(answer.parts)
             bar.update(len(answer.request.members))
             answer.check(destination)
             streak.extend(answer.refused, sent=answer.sent)
 
         def allowed(action: str, members: list[Member]) -> list[Member]:
             nonlocal left_out
-            check_turn()
             if action != ADD:
                 return members
             listed = suppressed()
@@ -212,15 +198,11 @@ def deliver(
         left=total - left_out - sum(tally.sent for tally in ledger.tallies.values()),
         is_complete=not failure,
         failure=failure,
-        receipts=[cleaned(receipt) for receipt in destination.receipts.values()],
     )
 
 
 def removals(
-    audience: Audience,
-    destination: Destination,
-    ledger: Ledger,
-    doubtful: Collection[str],
+    audience: Audience, destination: Destination, ledger: Ledger
 ) -> list[Member]:
     """
     Return the users who are on the destination's list and may be no more: they are not
@@ -228,7 +210,7 @@ def removals(
     """
     if REMOVE not in destination.actions:
         return []
-    listed = sorted({*ledger.listed(), *doubtful})
+    listed = ledger.listed()
     if not listed:
         return []
     left_out = destination.problems(ADD, audience.treated)

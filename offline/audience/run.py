@@ -7,30 +7,32 @@ A delivery that was killed goes on where the ledger ends.
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
-from functools import partial
 from math import ceil
 
 from offline import promote
 from offline.audience.delivery import Delivery, deliver, removals, unrecorded
 from offline.audience.destinations.base import ADD, REMOVE, Destination
 from offline.audience.destinations.opened import opened
-from offline.audience.doubt import Doubt
 from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
 from offline.audience.selection import Rule
-from offline.audience.turn import Turn, take_turn
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import RequestError
+from propensity.errors import PropensityError, RequestError, RunInProgress
 from propensity.pages.words import plural
 from propensity.privacy import suppression
+from propensity.registry.leases import Finished, Leases
 from propensity.waiting.threads import THREADS
+
+# All dates of an audience share a lease, as all compactions do.
+ANY_DATE = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +137,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         # Unreachable users leave gaps in requests, as recorded users do.
         gaps = {(ADD, user) for user in left_out}
         adds = unrecorded(ADD, treated, destination, gaps)
-        doubt = Doubt(deployment, audience=audience.name, destination=destination)
-        read = partial(suppression.read, deployment.warehouse)
-        doubtful = doubt.users(ledger, read, before=audience.as_of)
-        removed = removals(audience, destination, ledger, doubtful)
+        removed = removals(audience, destination, ledger)
         cost = plan.cost_per_user
         return Preview(
             use_case=deployment.use_case.name,
@@ -168,45 +167,65 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
 
     Raises:
         RunInProgress: Another delivery of the audience is under way.
-        Conflict: Another one has begun, while this one stood still.
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
     with (
         _opened(plan, clock) as (deployment, audience, destination),
-        take_turn(deployment, audience.name, clock=clock) as turn,
+        _alone(deployment, audience.name, clock),
     ):
-        ledger = _ledger(plan, deployment, audience, destination, clock, turn=turn)
-        ledger.check()
+        ledger = _ledger(plan, deployment, audience, destination, clock)
         _check_is_newest(deployment, audience, destination, ledger)
-        # In its turn: nobody else stores other members meanwhile.
+        # Alone: nobody else stores other members meanwhile.
         stored = (
             audience
             if audience.is_stored
             else _stored(plan, deployment, destination, clock)
         )
         listed = suppression.Followed(deployment.warehouse, clock=clock.monotonic)
-        ledger = _ledger(plan, deployment, stored, destination, clock, turn=turn)
-        doubt = Doubt(deployment, audience=audience.name, destination=destination)
-        doubtful = doubt.users(ledger, listed.now, before=stored.as_of)
-        doubt.begin(
-            stored.as_of,
-            # Users who wait to be recorded, and users of requests under way.
-            reach=plan.flushed_at + destination.batch * (destination.at_once + 1),
-        )
-        delivery = deliver(
+        return deliver(
             stored,
             use_case=deployment.use_case.name,
             destination=destination,
-            ledger=ledger,
+            ledger=_ledger(plan, deployment, stored, destination, clock),
             suppressed=listed.now,
-            check_turn=turn.check,
             threads=THREADS,
-            doubtful=doubtful,
             is_quiet=plan.is_quiet,
         )
-        if delivery.is_complete:
-            doubt.end(ledger, stored.as_of, listed.now())
-        return delivery
+
+
+@contextlib.contextmanager
+def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None]:
+    """
+    Keep a lease of an audience's deliveries, whatever their date, for a block.
+
+    Raises:
+        RunInProgress: Another delivery of the audience is under way.
+    """
+    leases = Leases(deployment.artifacts, deployment.use_case.name)
+    try:
+        lease = leases.begin(
+            f"audience-{audience}",
+            ANY_DATE,
+            run_id=uuid.uuid4().hex,
+            now=clock.now(),
+            duration=timedelta(minutes=deployment.settings.lease_minutes),
+            again=True,
+        )
+    except RunInProgress as error:
+        raise RunInProgress(
+            f"another delivery of {audience} is under way, or was killed just now: "
+            "wait until it ends, or for PROPENSITY_LEASE_MINUTES if it was killed"
+        ) from error
+    assert not isinstance(lease, Finished)
+    with leases.kept(lease, clock=clock.now, threads=THREADS):
+        try:
+            yield
+        except Exception as error:
+            # The error of the block matters more than this one; the lease expires.
+            with contextlib.suppress(PropensityError):
+                leases.release(lease, error=type(error).__name__, at=clock.now())
+            raise
+    leases.finish(lease, {}, at=clock.now())
 
 
 def _check_is_newest(
@@ -279,8 +298,6 @@ def _ledger(
     audience: Audience,
     destination: Destination,
     clock: Clock,
-    *,
-    turn: Turn | None = None,
 ) -> Ledger:
     return Ledger(
         deployment,
@@ -289,5 +306,4 @@ def _ledger(
         destination=destination.name,
         now=clock.now,
         flushed_at=plan.flushed_at,
-        check_turn=None if turn is None else turn.check,
     )

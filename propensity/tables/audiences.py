@@ -47,9 +47,6 @@ AUDIENCE_LEDGER = Table(
         Column("action", "STRING", "add or remove", required=True),
         Column("user_id", "STRING", "The user", required=True),
         Column("request", "STRING", "Idempotency key of the request", required=True),
-        Column(
-            "receipt", "STRING", "The receiver's name of it, if it works on it later"
-        ),
         Column("status", "STRING", "accepted or rejected", required=True),
         Column("reason", "STRING", "Why it was rejected, by us or the receiver"),
         Column("recorded_at", "TIMESTAMP", "When the row was written", required=True),

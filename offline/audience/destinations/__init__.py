@@ -8,9 +8,6 @@ needs no file.
 - ``http``: any endpoint, by a template
 - ``bucket``: Parquet files in the bucket
 - ``ga4``: events of Google Analytics, and a file for its data import
-- ``contacts``: whom Google knows users as, for the two that follow
-- ``google_ads``: customer match, for whom Google Ads still takes it from
-- ``data_manager``: customer match, by Google's Data Manager API
 - ``templates``: what the files of all have in common
 - ``opened``: the destination of a file
 """

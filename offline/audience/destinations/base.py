@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
-from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from offline.audience.selection import Member
 
 ADD, REMOVE = "add", "remove"
-
-# A destination that answers at once has none.
-NO_RECEIPTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +56,6 @@ class Destination(Protocol):
         at_once: Requests that may be under way together.
         actions: ``add``, and ``remove`` where it can take users off its list. They are
             never mixed in a request.
-        receipts: The receiver's names of requests that it works on later, by key.
     """
 
     @property
@@ -75,9 +69,6 @@ class Destination(Protocol):
 
     @property
     def actions(self) -> Sequence[str]: ...  # noqa: D102
-
-    @property
-    def receipts(self) -> Mapping[str, str]: ...  # noqa: D102
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return the users who cannot be sent there, with reasons."""
@@ -95,41 +86,4 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """
-    The result of a request that a receiver works on later.
-
-    Attributes:
-        is_over: Whether it works on the request no more.
-        done: Number of users who were added or removed.
-        failed: Number of users who were not, by reason.
-        warned: Number of users with a warning, by reason.
-    """
-
-    is_over: bool
-    done: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    warned: Counter[str] = field(default_factory=Counter)
-
-
-@runtime_checkable
-class Later(Protocol):
-    """A destination that works on requests later, and can be asked."""
-
-    def outcome(self, receipt: str, *, users: int) -> Outcome:
-        """
-        Return what has become of a request.
-
-        Args:
-            receipt: The receiver's name of the request.
-            users: Who are in it, as far as is known; the receiver's own count matters.
-
-        Raises:
-            Refused: The receiver does not know it, or not any more.
-            AccessDenied, Unavailable: As of a delivery.
-        """
         ...

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from offline.audience.destinations import templates
-from offline.audience.destinations.base import ADD, NO_RECEIPTS, Request
+from offline.audience.destinations.base import ADD, Request
 from offline.audience.selection import Member
 from propensity.edges.artifacts import Artifacts
 from propensity.registry.objects import parquet_of
@@ -37,7 +37,6 @@ class Bucket:
     batch = 100_000
     at_once = 1
     actions = (ADD,)
-    receipts = NO_RECEIPTS
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts

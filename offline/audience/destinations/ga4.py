@@ -33,7 +33,7 @@ from typing import Any
 
 from offline import whole_files
 from offline.audience.destinations import templates
-from offline.audience.destinations.base import ADD, NO_RECEIPTS, REMOVE, Request
+from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.posting import Poster
 from offline.audience.selection import Member
 from propensity.errors import RequestError
@@ -82,7 +82,6 @@ class MeasurementProtocol:
     # All events of a request are of one browser.
     batch = 1
     actions = (REMOVE, ADD)
-    receipts = NO_RECEIPTS
 
     def __init__(
         self,
@@ -190,7 +189,6 @@ class ImportFile:
     at_once = 1
     # An import changes the users who are in it, and leaves all others as they are.
     actions = (REMOVE, ADD)
-    receipts = NO_RECEIPTS
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from offline.audience.destinations.base import ADD, NO_RECEIPTS, REMOVE, Request
+from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.destinations.templates import (
     at_once,
     check_name,
@@ -78,8 +78,6 @@ _PLACE = re.compile(r"\{(\w+)\}")
 
 class Http:
     """An endpoint that a template describes."""
-
-    receipts = NO_RECEIPTS
 
     def __init__(
         self,

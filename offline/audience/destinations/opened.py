@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from offline.audience.destinations import bucket, data_manager, ga4, google_ads, http
+from offline.audience.destinations import bucket, ga4, http
 from offline.audience.destinations.base import Destination
 from offline.audience.destinations.templates import values_of
 from offline.audience.posting import Poster
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM
-from propensity.errors import MissingTable, RequestError, SchemaError
-from propensity.statements import ENCODING, statement
+from propensity.errors import RequestError
+from propensity.statements import ENCODING
 
-KINDS = ("http", "ga4", "ga4-file", "google-ads", "google-data-manager")
+KINDS = ("http", "ga4", "ga4-file")
 
 # The largest file of a destination: a person writes it.
 _MOST_BYTES = 1_000_000
@@ -45,20 +44,6 @@ def opened(
         hidden = values_of(template, os.environ)
         return Poster(stop, rate=rate, at_once=at_once, hidden=hidden)
 
-    def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        try:
-            rows = deployment.warehouse.table(
-                statement("audience_contacts"), {"user_ids": list(user_ids)}
-            )
-        except (MissingTable, SchemaError) as error:
-            raise RequestError(
-                "customer match reads audience_contacts, a table or view that your "
-                "data team keeps in the dataset (docs/audiences.md has its columns): "
-                f"{error.message.split('. Run ')[0]}",
-                field="to",
-            ) from error
-        return list(rows.to_pylist())
-
     kind = template.get("kind")
     if kind in ("ga4", "ga4-file"):
         _check_user(deployment)
@@ -68,10 +53,6 @@ def opened(
         )
     if kind == "ga4-file":
         return ga4.ImportFile(template, audience=audience)
-    if kind == "google-ads":
-        return google_ads.CustomerMatch(template, poster=poster, contacts=contacts)
-    if kind == "google-data-manager":
-        return data_manager.DataManager(template, poster=poster, contacts=contacts)
     if kind == "http":
         return http.Http(template, poster=poster)
     raise RequestError(

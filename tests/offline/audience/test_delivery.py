@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -38,7 +38,6 @@ class Crm:
 
     name = "crm"
     actions: Sequence[str] = (REMOVE, ADD)
-    receipts: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -121,7 +120,6 @@ def delivered(
         destination=crm,
         ledger=ledger,
         suppressed=suppressed,
-        check_turn=lambda: None,
         threads=THREADS,
         is_quiet=True,
     )

@@ -113,19 +113,6 @@ class TestPreview:
 
         assert raised.value.field == "as_of"
 
-    def test_names_the_contacts_that_the_data_team_keeps(self, site, tmp_path):
-        """Which no set-up makes."""
-        path = tmp_path / "ads.toml"
-        path.write_text(
-            'kind = "google-ads"\nname = "ads"\ncustomer_id = "1"\nuser_list = "2"\n'
-            'developer_token = "d"\naccess_token = "a"\n'
-        )
-
-        with pytest.raises(RequestError, match="your data team keeps") as raised:
-            run.preview(plan(str(path)), clock=site.clock)
-
-        assert "set-up" not in raised.value.message
-
 
 class TestBucket:
     def test_has_the_treated_and_nobody_else(self, site):

@@ -7,23 +7,19 @@ Of two that meet the other one does its work once the first has written to its l
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
 
 import pytest
 
 from local.receiver import Receiver
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import Conflict, RunInProgress
-from tests.offline.audience.conftest import MONDAY, WEEK, Site, members_of, send
+from propensity.errors import RunInProgress
+from tests.offline.audience.conftest import MONDAY, WEEK, members_of, send
 
 pytestmark = pytest.mark.runs
 
 # Users of another week, of whom half were in the audience before.
 OTHERS = {f"u{n:03}": 0.5 - n / 1000 for n in range(150)}
-LEASE_S = 5 * 60
-# Users in a request of the receiver's file.
-BATCH = 7
 
 
 class Meanwhile:
@@ -41,48 +37,6 @@ class Meanwhile:
                 what()
 
         monkeypatch.setattr(Warehouse, "write", called)
-
-
-def check_each_once(site: Site, receiver: Receiver) -> None:
-    """Each treated user is in the ledger once, and no receiver was told of more."""
-    rows = site.ledger()
-    treated = members_of(site, is_control=False)
-    assert sorted(row["user_id"] for row in rows) == sorted(treated)
-    assert {user for _, user in receiver.taken.users} == treated
-    assert set(receiver.taken.users.values()) == {1}
-
-
-class TestALostLease:
-    """As of a machine that was asleep for longer than the lease."""
-
-    @pytest.mark.parametrize("at_once", [1, 3])
-    def test_ends_a_delivery_whose_turn_another_has_taken(
-        self, site, crm, monkeypatch, at_once
-    ):
-        """With requests that are under way while it stands still, or without any."""
-        meanwhile = Meanwhile(monkeypatch)
-        with Receiver() as receiver:
-            to = crm(receiver, at_once=at_once)
-
-            def another():
-                site.clock.advance(LEASE_S + 60)
-                assert send(site, to).is_complete
-
-            meanwhile.what = another
-            with pytest.raises(Conflict, match="another delivery of winback"):
-                send(site, to, flushed_at=14)
-
-        check_each_once(site, receiver)
-        needed = ceil(len(site.ledger()) / BATCH)
-        assert receiver.taken.requests <= needed + at_once - 1
-
-    def test_that_nobody_took_goes_on(self, site, crm, monkeypatch):
-        meanwhile = Meanwhile(monkeypatch)
-        meanwhile.what = lambda: site.clock.advance(LEASE_S + 60)
-        with Receiver() as receiver:
-            assert send(site, crm(receiver), flushed_at=14).is_complete
-
-        check_each_once(site, receiver)
 
 
 class TestTwoDates:
