@@ -19,19 +19,11 @@ done
 watched=0
 "$here/deploy/setup.sh" "$@" || watched=$?
 [[ $watched == 0 || $watched == 3 ]] || exit "$watched"
-# Functions are built beside each other; each line says whose it is.
-building=() failed=""
+# One after the other: gcloud keeps its credentials in one database, and calls beside
+# each other find it locked.
+failed=""
 for script in "$here"/0*/deploy*.sh; do
-  if [[ " $* " == *" --dry-run "* ]]; then
-    "$script" ${shared[@]+"${shared[@]}"}
-    continue
-  fi
-  name="${script#"$here"/}"
-  "$script" ${shared[@]+"${shared[@]}"} 2>&1 | sed -u "s|^|$name: |" &
-  building+=("$! $name")
-done
-for one in ${building[@]+"${building[@]}"}; do
-  wait "${one%% *}" || failed+=" ${one#* }"
+  "$script" ${shared[@]+"${shared[@]}"} || failed+=" ${script#"$here"/}"
 done
 if [[ -n "$failed" ]]; then
   echo "deploy: not all was deployed of$failed; the others are" >&2

@@ -175,7 +175,8 @@ def files() -> dict[Path, Any]:
             "use_cases": known,
             "functions": {
                 function.target: {
-                    "skips_events": bool(function.schedule and function.schedule.skips)
+                    "is_scheduled": function.schedule is not None,
+                    "skips_events": bool(function.schedule and function.schedule.skips),
                 }
                 for function in every
             },

@@ -37,8 +37,9 @@ class Subscription:
     function: str = ""
     acknowledge_s: int = 60
     minimum_backoff_s: int = 1
-    maximum_backoff_s: int = 60
-    attempts: int = 20
+    # The most that Pub/Sub takes of both: over fifteen hours.
+    maximum_backoff_s: int = 600
+    attempts: int = 100
 
 
 SUBSCRIPTIONS = (

@@ -22,6 +22,23 @@ resource "google_storage_bucket" "this" {
       days_since_noncurrent_time = 30
     }
   }
+  # The compaction writes a day's export again while its events still come: the
+  # generations before are personal data that nobody reads.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      with_state                 = "ARCHIVED"
+      days_since_noncurrent_time = 1
+      matches_prefix             = ["exports/"]
+    }
+  }
+  # What is deleted is deleted: a user who is forgotten, a day that is written again.
+  # What was replaced by mistake is among the generations above.
+  soft_delete_policy {
+    retention_duration_seconds = 0
+  }
   lifecycle_rule {
     action {
       type = "Delete"

@@ -60,6 +60,8 @@ resource "google_pubsub_subscription" "subscription" {
       max_delivery_attempts = dead_letter_policy.value.attempts
     }
   }
+  # Else pushes are refused until who pushes is let in, and each refusal is an attempt.
+  depends_on = [google_cloud_run_v2_service_iam_binding.invoker]
 }
 
 resource "google_pubsub_topic_iam_member" "dead_letters" {

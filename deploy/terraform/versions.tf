@@ -2,9 +2,10 @@
 terraform {
   required_version = ">= 1.5.0"
   required_providers {
+    # Older ones remove authorized views of a dataset when they let in a reader.
     google = {
       source  = "hashicorp/google"
-      version = ">= 6.12, < 8"
+      version = ">= 6.39, < 8"
     }
   }
 }

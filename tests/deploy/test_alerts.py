@@ -32,6 +32,7 @@ WORDS = {
     ),
     "subscriptions_of_letters": "propensity-dead-letters-replay",
     "letters": "propensity-dead-letters",
+    "services_scheduled": r"\"propensity-predictions\"",
     "compactions": "propensity-compactions",
     "use_cases": r"\"card_fraud\" OR \"ga4_purchase\"",
 }
@@ -147,6 +148,18 @@ class TestFilters:
                 first, *others = function.target.split("_")
                 name = first + "".join(word.title() for word in others)
                 assert f'"{name}"' in filters()["run_failed"]
+
+    def test_mail_nobody_for_what_is_expected(self):
+        """An export that comes later, a run under way, a use case before its first
+        training: the scheduler logs an ERROR for each, as for every 409 and 503."""
+        asked = filters()["run_failed"]
+        own, scheduler, platform = asked.split(") OR (resource.type=")
+
+        for outcome in ("export_late", "run_in_progress", "no_champion"):
+            assert outcome in own.partition("NOT jsonPayload.outcome=")[2]
+        assert "NOT httpRequest.status=(409 OR 503)" in scheduler
+        # Killed for its memory, a function answers 503 and writes nothing.
+        assert "run.googleapis.com/varlog/system" in platform
 
     def test_watch_every_subscription(self):
         """Those that push for their lag, the one of dead letters for being empty."""

@@ -33,6 +33,7 @@ locals {
     subscriptions_pushed     = join("|", local.pushed)
     subscriptions_of_letters = join("|", local.letters)
     letters                  = "${var.prefix}-dead-letters"
+    services_scheduled       = join(" OR ", [for name, one in local.watched.functions : "\\\"${var.prefix}-${replace(name, "_", "-")}\\\"" if one.is_scheduled])
     compactions              = google_logging_metric.compactions.name
     use_cases                = join(" OR ", [for one in sort(var.use_cases) : "\\\"${one}\\\""])
   }

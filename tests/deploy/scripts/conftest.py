@@ -24,6 +24,10 @@ SHIM = """#!/bin/bash
 call="${0##*/} $*"
 folder="${0%/*/*}"
 printf '%s\\036' "$call" >>"$folder/calls"
+if [[ "${0##*/}" == gcloud ]]; then
+  mkdir "$folder/running" || touch "$folder/beside"
+  trap 'rmdir "$folder/running"' EXIT
+fi
 # Answer a call that holds a part; the number is how often, if not always.
 rule() {
   local part="$1" answer="$2" status="$3" times="${4:-}" asked one

@@ -127,6 +127,27 @@ def test_is_valid_by_the_providers_schema(terraform, root):
     assert "is valid" in terraform("validate", "-no-color", root=root)
 
 
+def test_what_must_be_forgotten_is_not_kept_by_the_bucket(terraform, values):
+    """Neither as a generation that was written again nor by soft delete."""
+    plan = terraform("plan", "-no-color", values(CALLED))
+    rules = re.findall(r"condition \{[^}]*\}", plan)
+
+    assert any(
+        re.search(r"days_since_noncurrent_time += 1$", rule, re.M)
+        for rule in rules
+        if '"exports/"' in rule
+    )
+    assert re.search(r"retention_duration_seconds += 0$", plan, re.M)
+
+
+def test_nobody_is_pushed_to_before_pushes_are_let_in(terraform):
+    """Each refusal would be one of a message's attempts."""
+    assert re.search(
+        r'subscription" -> "google_cloud_run_v2_service_iam_binding.invoker',
+        terraform("graph"),
+    )
+
+
 def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
     outputs = json.loads(applied("output", "-json", "scripts"))
 
