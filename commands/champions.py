@@ -1,5 +1,5 @@
 """
-What serves: the champion, and the version in its shadow.
+What serves: the champion.
 
 Functions that serve follow within PROPENSITY_CHAMPION_TTL_S, without a restart.
 """
@@ -101,22 +101,3 @@ def pin(**chosen: Any) -> None:
 def unpin(**chosen: Any) -> None:
     """Let training promote again."""
     _change("unpin", **chosen)
-
-
-@click.command
-@_version
-@_changing
-def shadow(**chosen: Any) -> None:
-    """
-    Let VERSION score beside the champion, for the log only.
-
-    The champion answers; the scores of both are logged.
-    """
-    _change("shadow", **chosen)
-
-
-@click.command
-@_changing
-def unshadow(**chosen: Any) -> None:
-    """Let no version score beside the champion."""
-    _change("unshadow", **chosen)

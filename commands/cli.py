@@ -37,8 +37,6 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         champions.rollback,
         champions.pin,
         champions.unpin,
-        champions.shadow,
-        champions.unshadow,
     ),
     "Models": (
         models.load_model,

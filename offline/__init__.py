@@ -1,7 +1,7 @@
 """
 Programs that a person runs on a deployment; ``commands/`` reads their command lines.
 
-``promote``             changes the champion: promote, roll back, pin, shadow
+``promote``             changes the champion: promote, roll back, pin
 ``load_model``          loads the model that is shipped with a use case
 ``build_preprocessor``  checks and uploads a preprocessor of your own
 ``load_postcodes``      loads the table of postcodes

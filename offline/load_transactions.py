@@ -226,7 +226,6 @@ def _inferences(transactions: Transactions, places: Sequence[int]) -> pa.Table:
         "event_date": days,
         "model_version": [NO_VERSION] * n,
         "is_warm": [False] * n,
-        "is_shadow": [False] * n,
         "source": [SOURCE] * n,
         "features": texts,
         "scored_at": moments,

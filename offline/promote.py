@@ -1,5 +1,5 @@
 """
-Change the champion: promote, roll back, pin, or let a version score in the shadow.
+Change the champion: promote, roll back, or pin.
 
 Every change raises the epoch of the pointer ``champion.json``. A version must have been
 recorded by training, and its files must be those that were recorded; it is loaded here
@@ -26,9 +26,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
 
-WITH_VERSION = ("promote", "pin", "shadow")
-# Actions that make a version the champion.
-SERVING = ("promote", "pin")
+WITH_VERSION = ("promote", "pin")
 
 # Versions in the list.
 SHOWN = 50
@@ -152,7 +150,7 @@ def change(
     Change what serves.
 
     Args:
-        action: One of WITH_VERSION, or rollback, unpin or unshadow.
+        action: One of WITH_VERSION, or rollback or unpin.
         version: The version of the action; None for those without.
         epoch: The command's own, or None for the next.
         force: Whether a first version may serve that is no better than chance.
@@ -161,7 +159,7 @@ def change(
         UnknownVersion, ArtifactError, SchemaError: The version can not serve.
         NoChampion: There is nothing to change, or nothing to go back to.
         Conflict: Another command was quicker.
-        RequestError: The champion is to be its own shadow, or the version takes force.
+        RequestError: The version takes force.
     """
     registry = deployment.registry
     before = registry.find_champion()
@@ -172,14 +170,8 @@ def change(
     try:
         if action in WITH_VERSION:
             assert version is not None
-            if action == "shadow" and before and before.version == version:
-                raise RequestError(
-                    f"version {version} serves, and would score twice as its own "
-                    "shadow",
-                    field="version",
-                )
             serving = verified(deployment, version, notes)
-            if action in SERVING and not force:
+            if not force:
                 _check_proved(serving, before)
             champion = _with_version(registry, action, serving, epoch, at)
         elif action == "rollback":
@@ -197,10 +189,8 @@ def change(
             )
             if not champion.pinned:
                 notes.append("Training may promote again; to keep it there, pin it.")
-        elif action == "unpin":
-            champion = registry.unpin(epoch=epoch)
         else:
-            champion = registry.unshadow(epoch=epoch)
+            champion = registry.unpin(epoch=epoch)
     except OldEpoch:
         assert epoch is not None
         return _too_old(registry.champion(), epoch)
@@ -247,9 +237,7 @@ def _with_version(
             instead_of=ANYTHING,
             epoch=epoch,
         )
-    if action == "pin":
-        return registry.pin(serving.version, model_sha256=checksum, at=at, epoch=epoch)
-    return registry.shadow(serving.version, epoch=epoch)
+    return registry.pin(serving.version, model_sha256=checksum, at=at, epoch=epoch)
 
 
 def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
@@ -286,12 +274,10 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
 
 
 def described(use_case: str, champion: Champion) -> str:
-    """Return a line on the champion and its shadow."""
+    """Return a line on the champion."""
     parts = [f"version {champion.version} serves"]
     if champion.pinned:
         parts.append("pinned")
-    if champion.shadow is not None:
-        parts.append(f"with version {champion.shadow} in its shadow")
     return f"{use_case}: {', '.join(parts)}; epoch {champion.epoch}."
 
 
@@ -344,7 +330,6 @@ def _row(row: Mapping[str, Any], champion: Champion | None) -> list[str]:
     version = row["model_version"]
     marks = {}
     if champion is not None:
-        marks[champion.shadow] = "shadow"
         marks[champion.version] = "pinned" if champion.pinned else "champion"
     is_cold = row["is_warm"] is False
     return [

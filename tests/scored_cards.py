@@ -71,7 +71,7 @@ def inference(
 ) -> Row:
     """Return a row of ``inference_log``, by default of its own moment, by nothing."""
     version = changed.get("model_version", -1)
-    identity = f"{event_id}/{at}/{version}/{changed.get('is_shadow', False)}"
+    identity = f"{event_id}/{at}/{version}"
     scored_at = changed.pop("scored_at", at)
     given = dict.fromkeys(USE_CASE.features, 0.0) if features is None else features
     return {
@@ -83,7 +83,6 @@ def inference(
         "event_date": at.date(),
         "model_version": version,
         "is_warm": version >= 0,
-        "is_shadow": False,
         "epoch": 0,
         "source": "stream",
         "features": json.dumps(given),

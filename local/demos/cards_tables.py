@@ -334,9 +334,8 @@ def day_table(rows: Sequence[Mapping[str, Any]]) -> str:
     }
     cells = [list(names)]
     for row in rows:
-        if not row.get("is_shadow"):
-            values = (row.get(name) for name in names.values())
-            cells.append([_cell(value) for value in values])
+        values = (row.get(name) for name in names.values())
+        cells.append([_cell(value) for value in values])
     return "As 03-ModelEvaluation has it, each score as it was given:\n" + aligned(
         cells
     )

@@ -56,7 +56,6 @@ class Known:
     horizon_days: int = 7
     champion: int | None = None
     is_pinned: bool = False
-    shadow: int | None = None
     note: str = ""
     reports: Mapping[date, str] = field(default_factory=dict)
     has_folder: bool = True
@@ -124,7 +123,7 @@ class Case:
         """Figures that have outcomes, newest first: of what served, one a week."""
         best: dict[date, Row] = {}
         for row in self.evaluations:
-            if row["is_shadow"] or row["outcome"] == "no_predictions":
+            if row["outcome"] == "no_predictions":
                 continue
             before = best.get(row["week"])
             if before is None or (row["users"] or 0) > (before["users"] or 0):
@@ -134,11 +133,7 @@ class Case:
     @cached_property
     def saving(self) -> list[Row]:
         """Figures with costs of what served, newest first, several versions a day."""
-        return [
-            row
-            for row in self.evaluations
-            if row["saved"] is not None and not row["is_shadow"]
-        ]
+        return [row for row in self.evaluations if row["saved"] is not None]
 
     @cached_property
     def publications(self) -> list[date]:

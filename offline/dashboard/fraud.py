@@ -52,7 +52,7 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def _costs(case: Case) -> list[Row]:
-    """Return the days with costs, newest first: of all versions, shadows too."""
+    """Return the days with costs, newest first: of all versions."""
     return [row for row in case.evaluations if row["saved"] is not None]
 
 
@@ -113,7 +113,7 @@ def _sum(rows: Sequence[Row], column: str) -> float:
 def _tiles(readings: Readings, case: Case, rows: Sequence[Row]) -> list[Tile]:
     without, saved = _sum(rows, "cost_without"), _sum(rows, "saved")
     alerted, right = _sum(rows, "alerted"), _sum(rows, "alerted_conversions")
-    serving = [row for row in _alerting(readings, case) if not row["is_shadow"]]
+    serving = _alerting(readings, case)
     return [
         Tile(
             name="Saved",
@@ -200,16 +200,16 @@ def _alerts(readings: Readings, rows: Sequence[Row]) -> Chart:
 
 
 def _versions(readings: Readings, case: Case) -> Grid:
-    by_version: dict[tuple[int, bool], list[Row]] = {}
+    by_version: dict[int, list[Row]] = {}
     for row in _costs(case):
-        by_version.setdefault((row["model_version"], row["is_shadow"]), []).append(row)
+        by_version.setdefault(row["model_version"], []).append(row)
     rows = []
-    for (version, is_shadow), own in sorted(by_version.items(), reverse=True):
+    for version, own in sorted(by_version.items(), reverse=True):
         alerted, right = _sum(own, "alerted"), _sum(own, "alerted_conversions")
         without, saved = _sum(own, "cost_without"), _sum(own, "saved")
         rows.append(
             (
-                f"{version}{' (shadow)' if is_shadow else ''}",
+                str(version),
                 str(len(own)),
                 count(_sum(own, "users")),
                 count(alerted),
@@ -246,7 +246,7 @@ def _now(readings: Readings, case: Case) -> Grid:
     trained = {row["model_version"]: row for row in case.versions}
     rows = [
         (
-            f"{row['model_version']}{' (shadow)' if row['is_shadow'] else ''}",
+            str(row["model_version"]),
             count(row["scored"]),
             count(row["alerts"]),
             percent(ratio(row["alerts"], row["scored"])),

@@ -28,13 +28,12 @@ def sentences(
     Yield what to do about what is late, each with the statement that says so.
 
     Args:
-        evaluations: Of weeks, or of days of events; shadows among them.
+        evaluations: Of weeks, or of days of events.
         is_of_events: Whether events are scored: nobody publishes these, and a day
             without any is none that 01-Predictions has missed.
     """
-    served = [row for row in evaluations if not row["is_shadow"]]
-    measured = [row for row in served if row["outcome"] != "no_predictions"]
-    looked_at = measured if is_of_events else served
+    measured = [row for row in evaluations if row["outcome"] != "no_predictions"]
+    looked_at = measured if is_of_events else evaluations
     newest = max((row["week_end"] for row in looked_at), default=None)
     if newest is not None and is_late(newest, as_of=as_of, horizon_days=horizon_days):
         yield (
@@ -51,7 +50,7 @@ def sentences(
         )
         return
     missed = max(
-        (row["week"] for row in served if row["week_end"] == newest), default=None
+        (row["week"] for row in evaluations if row["week_end"] == newest), default=None
     )
     has_figures = any(row["week_end"] == newest for row in measured)
     # A later publication waits for its outcomes.

@@ -272,7 +272,6 @@ def _serving(
     return {
         "champion": champion.version,
         "is_pinned": bool(champion.pinned),
-        "shadow": champion.shadow,
     }
 
 

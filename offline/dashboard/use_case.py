@@ -113,7 +113,7 @@ def _champions(readings: Readings, case: Case) -> Grid:
     def mark(version: int) -> str:
         if version == known.champion:
             return ", serves, pinned" if known.is_pinned else ", serves"
-        return ", shadow" if version == known.shadow else ""
+        return ""
 
     rows = [
         (

@@ -1,4 +1,4 @@
-"""Champions and shadows: their pointer, their files, and their training."""
+"""Champions: their pointer, their files, and their training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from propensity.usecases import UseCase
 # A champion that is older knows little of today's users; as the alert champion_age.
 CHAMPION_OLD = timedelta(days=45)
 
-CHAMPION, SHADOW = "the champion", "the shadow"
 # Running instances ignore a lower epoch than they have seen.
 PROMOTE = (
     "promote by an epoch above the last: "
@@ -46,11 +45,7 @@ def check_champions(exam: Examination) -> None:
         if champion is None:
             _check_nothing(exam, use_case, registry.pointer)
             continue
-        serving = [(CHAMPION, champion.version)]
-        if champion.shadow is not None:
-            serving.append((SHADOW, champion.shadow))
-        for role, version in serving:
-            _check_version(exam, use_case, role, version)
+        _check_version(exam, use_case, champion.version)
         _check_pointer(exam, use_case, champion)
 
 
@@ -94,25 +89,15 @@ def _check_pointer(exam: Examination, use_case: UseCase, champion: Champion) -> 
             )
 
 
-def _check_version(
-    exam: Examination, use_case: UseCase, role: str, version: int
-) -> None:
-    name = f"{use_case.name}: {role}, version {version},"
-
-    def replaced(advice: str) -> str:
-        """Return how another version takes its place; a shadow outlives promotions."""
-        unshadow = f"end its shadow: propensity unshadow --use-case {use_case.name}"
-        return unshadow if role == SHADOW else advice
-
+def _check_version(exam: Examination, use_case: UseCase, version: int) -> None:
+    name = f"{use_case.name}: the champion, version {version},"
     recorded = find_recorded(exam.warehouse, use_case, version)
     if recorded is None:
         exam.error(
             f"{name} is not recorded in {tables.TRAINING_METADATA.name}: no function "
             "loads it",
-            replaced(
-                "promote a recorded version (propensity versions "
-                f"--use-case {use_case.name}), or train"
-            ),
+            "promote a recorded version (propensity versions "
+            f"--use-case {use_case.name}), or train",
         )
         return
     for part in ("model", "preprocessor"):
@@ -125,36 +110,33 @@ def _check_version(
         if not checksum:
             exam.error(
                 f"{name} has lost its {part}: {recorded[f'{part}_object']} is gone",
-                f"{RESTORE}, or {replaced(ANOTHER)}",
+                f"{RESTORE}, or {ANOTHER}",
             )
         elif checksum != recorded[f"{part}_sha256"]:
             exam.error(
                 f"{name} has a {part} whose bytes are not those that were recorded; "
                 "no function loads it",
-                f"find out who wrote to the bucket; {RESTORE}, or {replaced(ANOTHER)}",
+                f"find out who wrote to the bucket; {RESTORE}, or {ANOTHER}",
             )
     if json.loads(recorded["features"]) != dict(use_case.features):
         exam.error(
             f"{name} was trained on other features than usecase.toml has today",
-            replaced("run 00-ModelTraining"),
+            "run 00-ModelTraining",
         )
     chosen = use_case.chosen(exam.settings)
     if otherwise := trained_otherwise(recorded, use_case, chosen):
-        exam.error(
-            f"{name} {otherwise}", f"{replaced('train again')}, or set them back"
-        )
+        exam.error(f"{name} {otherwise}", "train again, or set them back")
     if recorded["is_warm"] is False:
         exam.warn(
             f"{name} has not seen enough to score",
-            replaced("train again once more events have come"),
+            "train again once more events have come",
         )
     others = _other_libraries(json.loads(recorded["libraries"] or "{}"))
     if others:
         exam.warn(
             f"{name} was written with other libraries than are installed here: "
             f"{', '.join(others)}",
-            "if functions run with these, too, "
-            f"{replaced('train again')} before they are deployed",
+            "if functions run with these, too, train again before they are deployed",
         )
 
 

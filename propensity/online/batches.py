@@ -16,9 +16,8 @@ import msgspec
 
 from propensity.clock import Clock
 from propensity.edges.counts import Counts
-from propensity.edges.log import log
 from propensity.errors import RequestError
-from propensity.online.instances import FUNCTION, Instance, Layout
+from propensity.online.instances import Instance, Layout
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 from propensity.waiting.groups import GroupCommit
@@ -37,15 +36,13 @@ class Scores(msgspec.Struct, frozen=True):
     Scores of a question, all by one version.
 
     Attributes:
-        state: The versions that scored: its champion and its shadow.
-        values: The champion's score of each instance; NaN while it is not warm.
-        shadow: Likewise the shadow's; None without a shadow.
+        state: Its champion scored.
+        values: The score of each instance; NaN while the champion is not warm.
         at: Time of scoring, in UTC.
     """
 
     state: ServingState
     values: Sequence[float]
-    shadow: Sequence[float] | None
     at: datetime
 
 
@@ -136,10 +133,9 @@ class MicroBatches:
 
 def _scores_of(group: Sequence[_Waiting], clock: Clock) -> Results:
     """Score a group by one call for each version; return results in its order."""
-    parts: dict[tuple[int, int], list[int]] = {}
+    parts: dict[int, list[int]] = {}
     for place, waiting in enumerate(group):
-        key = (id(waiting.state.champion), id(waiting.state.shadow))
-        parts.setdefault(key, []).append(place)
+        parts.setdefault(id(waiting.state.champion), []).append(place)
     results: list[Any] = [None] * len(group)
     for places in parts.values():
         part = [group[place] for place in places]
@@ -154,7 +150,7 @@ def _scores_of(group: Sequence[_Waiting], clock: Clock) -> Results:
 
 def _scores_of_version(group: Sequence[_Waiting], clock: Clock) -> Results:
     layout, state = group[0].layout, group[0].state
-    champion, shadow = state.champion, state.shadow
+    champion = state.champion
     assert champion is not None
     instances = [instance for waiting in group for instance in waiting.instances]
     try:
@@ -169,22 +165,12 @@ def _scores_of_version(group: Sequence[_Waiting], clock: Clock) -> Results:
         if isinstance(error, RequestError) or len(instances) > 1:
             return [_culprit(group[0], error, clock)]
         return [_out_of_range(group[0])]
-    shadow_values = (
-        None if shadow is None else _shadow_values(layout, shadow, instances)
-    )
     at = clock.now()
     results: Results = []
     start = 0
     for waiting in group:
         stop = start + len(waiting.instances)
-        results.append(
-            Scores(
-                waiting.state,
-                values[start:stop],
-                None if shadow_values is None else shadow_values[start:stop],
-                at,
-            )
-        )
+        results.append(Scores(waiting.state, values[start:stop], at))
         start = stop
     return results
 
@@ -231,22 +217,3 @@ def _out_of_range(waiting: _Waiting) -> RequestError:
         f"values; {prefix}{name} is the farthest from 0",
         field=prefix + name,
     )
-
-
-def _shadow_values(
-    layout: Layout, shadow: Serving, instances: Sequence[Instance]
-) -> list[float] | None:
-    """Return the scores of a shadow; None if it fails, which fails no answer."""
-    try:
-        values: list[float] = shadow.scorer.probabilities(
-            layout.rows(instances)
-        ).tolist()
-    except Exception as error:  # the answer does not need the shadow
-        log(
-            "ERROR",
-            f"version {shadow.version} did not score as shadow: {type(error).__name__}",
-            function=FUNCTION,
-            use_case=layout.use_case.name,
-        )
-        return None
-    return values

@@ -181,12 +181,11 @@ class Online:
                 return answers.unknown_user(question)
             timed = structs.replace(instance, ingested_at=question.ingested_at)
             instances, prefixes = (timed,), ("",)
-        rows = len(instances) * (1 if state.shadow is None else 2)
-        self.log.reserve(rows)
+        self.log.reserve(len(instances))
         try:
             scored = await self._batches.score(layout, state, instances, prefixes)
         finally:
-            self.log.release(rows)
+            self.log.release(len(instances))
         event_ids = answers.event_ids_of(question, instances)
         request_ms = (self._clock.monotonic() - began) * 1e3
         latencies = [
@@ -227,14 +226,14 @@ class Online:
         return answer
 
     async def _state(self, question: Question) -> ServingState:
-        """Return the versions to score by; the champion is the requested version."""
+        """Return what scores; its champion is the requested version."""
         use_case, version = question.use_case, question.version
         try:
             state = await self._champions.ready(use_case)
         except (ArtifactError, SchemaError):
             if version is None:
                 raise
-            state = ServingState(champion=None, shadow=None, epoch=-1)
+            state = ServingState(champion=None, epoch=-1)
         champion = state.champion
         if version is None:
             if champion is None:
@@ -246,7 +245,7 @@ class Online:
         if champion is not None and champion.version == version:
             return state
         serving = await self._named.find(use_case, version)
-        return ServingState(champion=serving, shadow=None, epoch=state.epoch)
+        return ServingState(champion=serving, epoch=state.epoch)
 
     async def _user(self, question: Question, layout: Layout) -> Instance | None:
         """Return the features of a user as of now, None without features."""

@@ -70,29 +70,19 @@ def log_rows(
     use_case: UseCase, events: Events, scored: Scores, *, ids: Sequence[str]
 ) -> list[Row]:
     """
-    Return rows of ``inference_log``: the champion's scores, then the shadow's.
+    Return rows of ``inference_log``.
 
     Args:
         use_case: Of the events.
         events: Of the question.
         scored: Their scores.
-        ids: Inference ids of the champion's scores.
+        ids: Inference ids of the scores.
     """
     state, at = scored.state, scored.at
-    champion, shadow = state.champion, state.shadow
-    rows: list[Row] = [
-        *zip(
-            *columns(use_case, state, champion, events, scored.values, ids=ids, at=at),
-            strict=True,
-        )
-    ]
-    if shadow is not None and scored.shadow is not None:
-        ids = events.inference_ids(use_case, shadow.version)
-        rows += zip(
-            *columns(use_case, state, shadow, events, scored.shadow, ids=ids, at=at),
-            strict=True,
-        )
-    return rows
+    values = columns(
+        use_case, state, state.champion, events, scored.values, ids=ids, at=at
+    )
+    return [*zip(*values, strict=True)]
 
 
 def event_ids_of(question: Question, instances: Sequence[Instance]) -> list[str]:

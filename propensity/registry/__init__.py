@@ -2,7 +2,7 @@
 The registry: model versions, the champion, and leases of runs.
 
 - ``versions``: claims and stores versions; ``Registry`` is all of the room
-- ``champion``: the pointer to the version that serves: promote, roll back, pin, shadow
+- ``champion``: the pointer to the version that serves: promote, roll back, pin
 - ``leases``: one run at a time for each kind and as-of date
 - ``objects``: objects in the bucket as bytes: JSON and Parquet
 - ``loading``: loads a version and verifies its bytes

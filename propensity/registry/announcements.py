@@ -26,7 +26,7 @@ def update(
 
     Args:
         use_case: Its name.
-        action: promote, rollback, pin, unpin, shadow or unshadow.
+        action: promote, rollback, pin or unpin.
         champion: The pointer after the change.
         at: Time of the change.
     """
@@ -34,7 +34,6 @@ def update(
         "use_case": use_case,
         "action": action,
         "version": champion.version,
-        "shadow": champion.shadow,
         "pinned": champion.pinned,
         "epoch": champion.epoch,
         "at": at.isoformat(),

@@ -1,5 +1,5 @@
 """
-The champion's pointer: the version that serves, its shadow, and earlier champions.
+The champion's pointer: the version that serves, and earlier champions.
 
 ``models/<use case>/champion.json`` changes by compare-and-set on its generation, and
 its epoch rises with every change.
@@ -56,7 +56,6 @@ class Champion:
         promoted_at: Start of its service.
         previous: The target of a roll back, the first of ``earlier``; None for none.
         pinned: Whether training may not promote.
-        shadow: The version that scores beside it, for the log; None for none.
         earlier: Earlier champions, newest first, without those that were rolled back.
     """
 
@@ -66,7 +65,6 @@ class Champion:
     promoted_at: str
     previous: int | None
     pinned: bool = False
-    shadow: int | None = None
     earlier: tuple[int, ...] = ()
 
 
@@ -146,8 +144,7 @@ class ChampionPointer:
         """
         Make a version the champion, if the champion is still the expected one.
 
-        A shadow that is promoted is no shadow any more. A pin stays: a promotion by
-        hand changes the pinned version.
+        A pin stays: a promotion by hand changes the pinned version.
 
         Args:
             model_sha256: Of the bytes of the version's model.
@@ -228,7 +225,6 @@ class ChampionPointer:
                 promoted_at=instant_of(at),
                 previous=earlier[0] if earlier else None,
                 earlier=earlier,
-                shadow=None if current.shadow == to else current.shadow,
             )
 
         return self._change(rolled_back, epoch=epoch)
@@ -266,30 +262,6 @@ class ChampionPointer:
         """
         return self._change(
             lambda champion: replace(self._existing(champion), pinned=False),
-            epoch=epoch,
-        )
-
-    def shadow(self, version: int, *, epoch: int | None = None) -> Champion:
-        """
-        Let a version score beside the champion, for the log; the champion is no shadow.
-
-        Raises:
-            NoChampion: There is no champion.
-            OldEpoch: The epoch is not above the present one.
-        """
-
-        def shadowed(champion: Champion | None) -> Champion:
-            current = self._existing(champion)
-            return replace(
-                current, shadow=None if current.version == version else version
-            )
-
-        return self._change(shadowed, epoch=epoch)
-
-    def unshadow(self, *, epoch: int | None = None) -> Champion:
-        """Remove the shadow. Raises as ``shadow``."""
-        return self._change(
-            lambda champion: replace(self._existing(champion), shadow=None),
             epoch=epoch,
         )
 
@@ -362,7 +334,6 @@ def _with_version(
         model_sha256=model_sha256,
         promoted_at=instant_of(at),
         previous=champion.version,
-        shadow=None if champion.shadow == version else champion.shadow,
         earlier=(champion.version, *champion.earlier)[:EARLIER],
     )
 
@@ -382,11 +353,10 @@ def _is_sound(champion: Champion) -> bool:
     def is_number(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
-    optional = (champion.previous, champion.shadow)
     return (
         is_number(champion.version)
         and is_number(champion.epoch)
-        and all(number is None or is_number(number) for number in optional)
+        and (champion.previous is None or is_number(champion.previous))
         and isinstance(champion.pinned, bool)
         and isinstance(champion.earlier, list | tuple)
         and all(map(is_number, champion.earlier))

@@ -151,7 +151,6 @@ def columns(
         nothing if is_anomaly else values,
         values if is_anomaly else nothing,
         [serving is not None and serving.is_warm] * n,
-        [serving is not None and serving is state.shadow] * n,
         [state.epoch] * n,
         [events.source] * n,
         events.features,

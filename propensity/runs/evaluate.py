@@ -63,7 +63,7 @@ def evaluations(run: Run) -> Evaluated:
     Evaluate all weeks without final figures.
 
     A use case of events has days in their place, with a row for each version that
-    scored on the day, and another for its shadow scores.
+    scored on the day.
     """
     if run.use_case.scores_events:
         days, _ = _unfinished(run, "days_to_evaluate")
@@ -274,22 +274,17 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
             "amount": f"$.{run.use_case.amount}" if run.use_case.amount else "$",
         },
     )
-    key = ["day", "model_version", "is_shadow"]
+    key = ["day", "model_version"]
     series = groups.group_by(key).aggregate([])
     series = series.sort_by([(name, "ascending") for name in key])
     rows = []
     for values in series.to_pylist():
         is_of_series = pc.and_(
             pc.equal(groups["day"], values["day"]),
-            pc.and_(
-                pc.equal(groups["model_version"], values["model_version"]),
-                pc.equal(groups["is_shadow"], values["is_shadow"]),
-            ),
+            pc.equal(groups["model_version"], values["model_version"]),
         )
         day = values.pop("day")
-        of_series = (day, values["model_version"])
-        is_shadow = values["is_shadow"]
-        selection = earlier.selection(*of_series, is_shadow=is_shadow)
+        selection = earlier.selection(day, values["model_version"])
         row = {
             **_evaluation(run, day),
             **values,
@@ -302,7 +297,6 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
         {
             **_evaluation(run, day),
             "model_version": -1,
-            "is_shadow": False,
             "outcome": "no_predictions",
         }
         for day in unscored_days
@@ -418,7 +412,7 @@ def publish_evaluations(run: Run, evaluated: Evaluated) -> None:
         },
     )
     run.warehouse.execute(statement("clear_staged_evaluations"), run.staging_key)
-    aucs = [row.get("roc_auc") for row in rows if not row.get("is_shadow")]
+    aucs = [row.get("roc_auc") for row in rows]
     run.log_fields.update(
         model_version=rows[-1]["model_version"],
         roc_auc=next((value for value in reversed(aucs) if value is not None), None),

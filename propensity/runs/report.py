@@ -108,7 +108,7 @@ class _Known:
         return any(
             row["status"] != "final" and (week, row["model_version"]) in final
             for row in rows
-            if row["week"] == week and not row.get("is_shadow")
+            if row["week"] == week
         )
 
     def report(self, week: date, rows: Sequence[Row]) -> Report:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # of events. Longer is more certain, shorter follows a season.
 MEMORY = timedelta(days=28)
 
-_Key = tuple[date, int, bool]
+_Key = tuple[date, int]
 
 
 class EarlierWeeks:
@@ -62,7 +62,7 @@ class EarlierWeeks:
 
     def is_final(self, week: date, version: int) -> bool:
         """Tell whether an earlier run had a week's labels when they were mature."""
-        known = self._rows.get((week, version, False))
+        known = self._rows.get((week, version))
         return known is not None and known["status"] == "final"
 
     def has_final(self, day: date) -> bool:
@@ -71,11 +71,9 @@ class EarlierWeeks:
             row["status"] == "final" for key, row in self._rows.items() if key[0] == day
         )
 
-    def selection(
-        self, week: date, version: int, *, is_shadow: bool = False
-    ) -> Selection:
+    def selection(self, week: date, version: int) -> Selection:
         """Return the threshold and the budget of a week's probabilities."""
-        threshold, source = self._threshold((week, version, is_shadow))
+        threshold, source = self._threshold((week, version))
         return Selection(
             budget=self._run.use_case.chosen_budget(self._run.settings),
             threshold=threshold,
@@ -83,7 +81,7 @@ class EarlierWeeks:
         )
 
     def _threshold(self, key: _Key) -> tuple[float | None, str | None]:
-        week, version, _ = key
+        week, version = key
         known = self._rows.get(key)
         if known and known["best_threshold"] is not None:
             return known["best_threshold"], known["best_threshold_source"]
@@ -105,7 +103,7 @@ class EarlierWeeks:
                 continue
             if not self._run.use_case.scores_events:
                 # A week that was published again counts once, by the later version.
-                newest[(row["week"], 0, False)] = row
+                newest[(row["week"], 0)] = row
             elif row["model_version"] == version:
                 newest[key] = row
         for row in newest.values():
@@ -119,4 +117,4 @@ class EarlierWeeks:
 
 
 def _key(row: Mapping[str, Any]) -> _Key:
-    return row["week"], row["model_version"], bool(row.get("is_shadow"))
+    return row["week"], row["model_version"]

@@ -6,7 +6,6 @@
 SELECT
   s.use_case,
   s.model_version,
-  s.is_shadow,
   v.alert_threshold,
   COUNT(*) AS scored,
   COUNTIF(s.probability >= v.alert_threshold) AS alerts,
@@ -17,7 +16,6 @@ FROM
     SELECT
       use_case,
       model_version,
-      COALESCE(is_shadow, FALSE) AS is_shadow,
       inference_id,
       MAX(COALESCE(probability, anomaly_score)) AS probability,
       MIN(scored_at) AS scored_at
@@ -31,7 +29,6 @@ FROM
     GROUP BY
       use_case,
       model_version,
-      is_shadow,
       inference_id
   ) AS s
 INNER JOIN
@@ -51,7 +48,6 @@ INNER JOIN
 GROUP BY
   s.use_case,
   s.model_version,
-  s.is_shadow,
   v.alert_threshold
 ORDER BY
   s.use_case,

@@ -6,7 +6,6 @@ SELECT
   week,
   week_end,
   model_version,
-  COALESCE(is_shadow, FALSE) AS is_shadow,
   prediction_as_of,
   status,
   outcome,

@@ -1,5 +1,5 @@
--- One row per evaluated week, model version, shadow or not: its status and threshold, and
--- how many users were at or above each of many thresholds.
+-- One row per evaluated week and model version: its status and threshold, and how many
+-- users were at or above each of many thresholds.
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
 --   the newest.
 -- Source: ma_model_evaluation.
@@ -8,7 +8,6 @@ SELECT
   week_end,
   model_version,
   status,
-  COALESCE(is_shadow, FALSE) AS is_shadow,
   best_threshold,
   best_threshold_source,
   thresholds

@@ -1,11 +1,11 @@
--- One row per day, model version, shadow or not, distinct score, and amount of a known
--- label 1: how many events had it, and what is known of them by the as-of date. Each row
--- has the version's alert threshold.
+-- One row per day, model version, distinct score, and amount of a known label 1: how many
+-- events had it, and what is known of them by the as-of date. Each row has the version's
+-- alert threshold.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the first of the days; @days
 --   ARRAY<DATE>; @truth_delay_days INT64; @amount STRING, the JSONPath of the amount in
 --   the features.
 -- Source: inference_log, truth_events, ma_model_training_metadata.
--- Prequential: a score counts as it was given, once for each event, version and role. It
+-- Prequential: a score counts as it was given, once for each event and version. It
 -- does not count where the model may have learned from the event: if the event is before
 -- the model's as-of date, and had been logged when its training began.
 -- Above two million rows scores are rounded, which bounds what is returned.
@@ -16,7 +16,6 @@ WITH
       event_time,
       event_date,
       model_version,
-      COALESCE(is_shadow, FALSE) AS is_shadow,
       COALESCE(probability, anomaly_score) AS score,
       probability IS NULL AND anomaly_score IS NOT NULL AS is_anomaly,
       COALESCE(source, 'stream') AS source,
@@ -39,7 +38,7 @@ WITH
       AND event_date IN UNNEST(@days)
     QUALIFY
       ROW_NUMBER() OVER (
-        PARTITION BY event_id, model_version, is_shadow
+        PARTITION BY event_id, model_version
         ORDER BY scored_at, inference_id
       ) = 1
   ),
@@ -60,7 +59,6 @@ WITH
     SELECT
       o.event_date AS day,
       o.model_version,
-      o.is_shadow,
       o.is_anomaly,
       IF(COUNT(*) OVER () > 2000000, ROUND(o.score, 6), o.score) AS score,
       m.alert_threshold,
@@ -88,7 +86,6 @@ WITH
 SELECT
   day,
   model_version,
-  is_shadow,
   is_anomaly,
   score,
   alert_threshold,
@@ -102,7 +99,6 @@ FROM
 GROUP BY
   day,
   model_version,
-  is_shadow,
   is_anomaly,
   score,
   alert_threshold,

@@ -2,7 +2,7 @@
 -- Parameters: @use_case STRING; @as_of DATE, truths before it count; @since DATE, the
 --   first day of the events; @since_day DATE, the first day of scoring; @prefix STRING,
 --   how the events' ids begin.
--- Source: inference_log, with repeats and scores by shadows, and truth_events.
+-- Source: inference_log, with repeats, and truth_events.
 -- An event of which nothing is known has a null label; of one that was not scored, since
 -- nothing served, the score is null.
 SELECT
@@ -27,7 +27,6 @@ FROM
       use_case = @use_case
       AND scored_on >= @since_day
       AND source = 'stream'
-      AND NOT COALESCE(is_shadow, FALSE)
       AND STARTS_WITH(event_id, @prefix)
     QUALIFY
       ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY scored_at, inference_id) = 1

@@ -62,7 +62,6 @@ ON
   AND t.week = s.week
   AND t.model_version = s.model_version
   AND t.status = s.yields_to
-  AND COALESCE(t.is_shadow, FALSE) = COALESCE(s.is_shadow, FALSE)
   AND COALESCE(t.prediction_scored_at, TIMESTAMP '1970-01-01 00:00:00+00:00')
     = COALESCE(s.prediction_scored_at, TIMESTAMP '1970-01-01 00:00:00+00:00')
 WHEN NOT MATCHED BY SOURCE
@@ -177,7 +176,6 @@ WHEN NOT MATCHED THEN
     unscored_converters,
     unknown_outcomes,
     conflicting_outcomes,
-    is_shadow,
     bytes_billed
   )
   VALUES (
@@ -281,6 +279,5 @@ WHEN NOT MATCHED THEN
     s.unscored_converters,
     s.unknown_outcomes,
     s.conflicting_outcomes,
-    s.is_shadow,
     s.bytes_billed
   );

@@ -35,7 +35,6 @@ FROM
       use_case = @use_case
       AND week BETWEEN @since AND @until
       AND model_version >= 0
-      AND NOT COALESCE(is_shadow, FALSE)
       AND residual_log_odds IS NOT NULL
       AND prediction_as_of > DATE_SUB(week, INTERVAL @horizon_days DAY)
     QUALIFY

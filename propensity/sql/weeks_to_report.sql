@@ -1,5 +1,5 @@
--- One row per evaluated week (or day) and model version, without shadows: the figures
--- that a report compares week over week, the oldest first.
+-- One row per evaluated week (or day) and model version: the figures that a report
+-- compares week over week, the oldest first.
 -- Parameters: @use_case STRING; @since DATE, the oldest week; @until DATE, the newest.
 -- Source: ma_model_evaluation.
 SELECT
@@ -27,7 +27,6 @@ WHERE
   use_case = @use_case
   AND week BETWEEN @since AND @until
   AND model_version >= 0
-  AND NOT COALESCE(is_shadow, FALSE)
 ORDER BY
   week,
   model_version

@@ -78,9 +78,8 @@ class ScoreStream(Consumer):
     """
     The consumer ``scoreStream``.
 
-    All events of a use case in a group are scored by one champion, and by its shadow
-    if there is one. Only the champion's scores are published. A use case that cannot be
-    scored holds up no other one.
+    All events of a use case in a group are scored by one champion. A use case that
+    cannot be scored holds up no other one.
     """
 
     name = "scoreStream"
@@ -221,29 +220,17 @@ class ScoreStream(Consumer):
             # The log has the model's floats, not BigQuery's NUMERIC as texts.
             for event, row in zip(to_score, features.to_pylist(), strict=True):
                 event.features = row
-        versions = [serving for serving in (state.champion, state.shadow) if serving]
-        parts = []
-        for serving in versions:
-            with self._scoring:
-                scores = serving.scorer.probabilities(features)
-            parts.append(
-                inferences(
-                    use_case,
-                    state,
-                    serving,
-                    to_score,
-                    scores,
-                    at=self.edges.clock.now(),
-                )
-            )
-        if state.champion is None:
+        champion = state.champion
+        scores: Iterable[float | None] = [None] * len(to_score)
+        if champion is None:
             counts["no_champion"] = len(to_score)
-            nothing = [None] * len(to_score)
-            at = self.edges.clock.now()
-            parts.append(inferences(use_case, state, None, to_score, nothing, at=at))
-        elif not state.champion.is_warm:
-            counts["not_warm"] = len(to_score)
-        return pa.concat_batches(parts), counts
+        else:
+            with self._scoring:
+                scores = champion.scorer.probabilities(features)
+            if not champion.is_warm:
+                counts["not_warm"] = len(to_score)
+        at = self.edges.clock.now()
+        return inferences(use_case, state, champion, to_score, scores, at=at), counts
 
     def _with_user_features(
         self, use_case: UseCase, events: Sequence[ScoredEvent]
@@ -375,9 +362,7 @@ def inferences(
 
 def score_messages(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
     """
-    Return the messages for topic ``scores``: the scores of the champion.
-
-    Scores of a shadow are left out, and rows without a score.
+    Return the messages for topic ``scores``; rows without a score are left out.
 
     Returns:
         Payloads, and the attributes of each.
@@ -387,9 +372,8 @@ def score_messages(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, st
         *("use_case", "event_id", "user_id", "event_time", "probability"),
         *("anomaly_score", "is_warm", "model_version", "inference_id", "scored_at"),
     )
-    for row in rows.select([*names, "is_shadow"]).to_pylist():
-        is_shadow = row.pop("is_shadow")
-        if is_shadow or (row["probability"], row["anomaly_score"]) == (None, None):
+    for row in rows.select(names).to_pylist():
+        if (row["probability"], row["anomaly_score"]) == (None, None):
             continue
         payloads.append(msgspec.json.encode(row))
         attributes.append({"use_case": row["use_case"], "event_id": row["event_id"]})

@@ -63,7 +63,6 @@ EVALUATION = Table(
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),
-        Column("is_shadow", "BOOL", "Whether the model was scored to compare only"),
         Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
     ),
 )

@@ -22,7 +22,6 @@ INFERENCE_LOG = Table(
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]"),
         Column("anomaly_score", "FLOAT64", "0 to 1, of models that know no outcomes"),
         Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
-        Column("is_shadow", "BOOL", "Scored to compare, and not to answer"),
         Column("epoch", "INT64", "Of the champion pointer that was in force"),
         Column("source", "STRING", "stream, online or loaded"),
         Column("features", "STRING", "What the model was given, JSON"),

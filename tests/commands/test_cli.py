@@ -53,7 +53,7 @@ PERIOD = ("--from", "--to")
 # A file, and for pages a folder or a bucket.
 PLACE = ("--out",)
 OF_A_USE_CASE = {
-    *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
+    *("promote", "rollback", "pin", "unpin", "versions"),
     *("load-model", "build-preprocessor", "load-transactions"),
     *("forget", "replay events", "doctor"),
     *("audience preview", "audience send", "audience ledger"),

@@ -78,10 +78,10 @@ class Place:
         return epoch
 
     def logged(self, *names: str) -> list[dict[str, Any]]:
-        """Return what was inferred of transactions, champions before shadows."""
+        """Return what was inferred of transactions."""
         return self.site.rows(
             "SELECT * FROM inference_log WHERE event_id IN UNNEST(@names) "
-            "ORDER BY event_id, is_shadow, scored_at",
+            "ORDER BY event_id, scored_at",
             names=[*names],
         )
 

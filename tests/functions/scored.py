@@ -85,24 +85,20 @@ def publish(site: Site, model: Any) -> int:
     )
 
 
-def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
-    """Let a version serve, and another score in its shadow."""
+def promote(site: Site, version: int) -> None:
+    """Let a version serve."""
     registry = Registry(site.artifacts, CARDS.name)
     registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING)
-    if shadow is None:
-        registry.unshadow()
-    else:
-        registry.shadow(shadow)
 
 
 @pytest.fixture(scope="module")
 def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
-    """A site whose champion is version 0, its shadow 1, and the function."""
+    """A site whose champion is version 0, version 1 beside it, and the function."""
     with new_site(emulators, **SETTINGS) as site:
         _, classifier, trees = fitted()
         publish(site, classifier)
         publish(site, trees)
-        promote(site, 0, shadow=1)
+        promote(site, 0)
         load_model.load(site.warehouse, site.artifacts, site.settings)
         home = tmp_path_factory.mktemp("score")
         with behind_writes("score", site, emulators, home) as (instance, writes):
@@ -168,13 +164,13 @@ def flat(row: np.ndarray, **further: Any) -> dict[str, Any]:
 def logged(
     site: Site, *event_ids: str, rows: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return what was logged of events, once it is there; shadows last."""
+    """Return what was logged of events, once it is there."""
     count = len(event_ids) if rows is None else rows
 
     def stored() -> list[dict[str, Any]]:
         return site.rows(
             "SELECT * FROM inference_log WHERE event_id IN UNNEST(@ids) "
-            "ORDER BY is_shadow, event_id",
+            "ORDER BY event_id",
             ids=list(event_ids),
         )
 

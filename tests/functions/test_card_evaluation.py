@@ -49,9 +49,7 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 def evaluate(place: Place, as_of: date) -> list[dict[str, Any]]:
     """Run 03; return its rows as they stand in the table."""
     place.run("model_evaluation", as_of, use_case=NAME)
-    return place.rows(
-        "SELECT * FROM ma_model_evaluation ORDER BY week, model_version, is_shadow"
-    )
+    return place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
 
 
 def trained(
@@ -126,7 +124,6 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         *scored(score, "anomaly_score", day=RANKED, model_version=1),
         *shared[:half],
         *({**row, "model_version": 3} for row in shared[half:]),
-        *scored(1 - score, day=SHARED, model_version=4, is_shadow=True),
         *scored(score, day=NO_FRAUD, model_version=5),
         *scored(score, day=ALL_FRAUD, model_version=6),
         *scored([None] * 4, day=UNSCORED, model_version=-1),
@@ -137,9 +134,7 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
             row
             for day in (BEFORE, AFTER)
             for row in scored(score, day=day, model_version=10)
-            + scored(
-                1 - score**2, "anomaly_score", day=day, model_version=11, is_shadow=True
-            )
+            + scored(1 - score**2, "anomaly_score", day=day, model_version=11)
         ),
         *scored(score, day=UNKNOWN, model_version=12),
     ]
@@ -190,7 +185,6 @@ class TestFigures:
             metrics.brier_score_loss(latest, score[known])
         )
         assert row["roc_auc_low"] <= row["roc_auc"] <= row["roc_auc_high"]
-        assert row["is_shadow"] is False
 
     def test_of_anomaly_scores_are_those_of_a_ranking(self, rows_of, drawn):
         """An anomaly score is no probability: what reads it as one is null."""
@@ -203,19 +197,14 @@ class TestFigures:
         )
         assert {row[name] for name in PROBABILITY_FIGURES} == {None}
 
-    def test_are_of_each_version_and_of_each_shadow(self, rows_of, drawn):
-        """Of one day, two champions and a shadow have a row each."""
-        score, label = drawn
+    def test_are_of_each_version(self, rows_of):
+        """Of one day, two champions have a row each."""
         rows = rows_of(SHARED)
 
-        assert [(r["model_version"], r["is_shadow"], r["users"]) for r in rows] == [
-            (2, False, 100),
-            (3, False, 100),
-            (4, True, N),
+        assert [(row["model_version"], row["users"]) for row in rows] == [
+            (2, 100),
+            (3, 100),
         ]
-        assert rows[2]["roc_auc"] == pytest.approx(
-            metrics.roc_auc_score(label, 1 - score)
-        )
 
     def test_are_the_same_when_run_again(self, place, drawn):
         """Twice equals once, whatever came in between that is of no matter."""

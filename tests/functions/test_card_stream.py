@@ -169,7 +169,7 @@ class TestScores:
         [row] = unserved.logged(name)
         assert (row["model_version"], row["epoch"], row["source"]) == (-1, -1, "stream")
         assert (row["probability"], row["anomaly_score"]) == (None, None)
-        assert (row["is_warm"], row["is_shadow"]) == (False, False)
+        assert row["is_warm"] is False
         assert json.loads(row["features"]) == features_of(0)
         assert name not in {message["event_id"] for message in scores}
 
@@ -223,38 +223,6 @@ class TestScores:
         assert (row["model_version"], row["is_warm"]) == (version, False)
         assert (row["probability"], row["anomaly_score"]) == (None, None)
         assert name not in event_ids
-
-    def test_of_a_shadow_are_logged_and_told_to_nobody(self, place, name):
-        """Both versions score, the champion answers."""
-        champion = place.publish(regression())
-        place.promote(champion)
-        shadow = place.publish(forest(400))
-        epoch = place.followed(place.registry.shadow(shadow).epoch)
-        eventually(
-            lambda: (
-                place.scoring.post(enriched(f"{name}-probe"))
-                and len(place.logged(f"{name}-probe")) > 1
-            ),
-            "the shadow scores",
-        )
-        with place.site.pulled("scores") as pull:
-            assert place.scoring.post(enriched(name)).status_code == 200
-            assert place.scoring.post(enriched(f"{name}-last")).status_code == 200
-            scores = [json.loads(message.data) for message in pull(2)]
-
-        first, second = place.logged(name)
-        assert (first["model_version"], first["is_shadow"]) == (champion, False)
-        assert (second["model_version"], second["is_shadow"]) == (shadow, True)
-        assert (first["anomaly_score"], second["probability"]) == (None, None)
-        assert 0 <= second["anomaly_score"] <= 1
-        assert {row["epoch"] for row in (first, second)} == {epoch}
-        assert first["inference_id"] != second["inference_id"]
-        of_both = [name, f"{name}-last"]
-        assert [
-            (message["event_id"], message["model_version"]) for message in scores
-        ] == [(name, champion) for name in of_both]
-        assert scores[0]["probability"] == first["probability"]
-        place.followed(place.registry.unshadow().epoch)
 
     @pytest.mark.long
     def test_are_of_one_version_each_while_versions_change(self, place, name):

@@ -168,7 +168,6 @@ class TestThresholds:
 
         assert {*row} - {*week} == {
             "thresholds",
-            "is_shadow",
             "bytes_billed",
             "unknown_outcomes",
             "conflicting_outcomes",

@@ -143,7 +143,6 @@ class TestPublishing:
         [
             {"outcome": "one_class", "residual_log_odds": None},
             {"outcome": "no_predictions", "model_version": -1},
-            {"is_shadow": True},
             {"use_case": "first_day_churn"},
             {"prediction_as_of": TRAINED - WEEK},
             {"week": LATER, "week_end": LATER + WEEK, "prediction_as_of": LATER},
@@ -152,7 +151,6 @@ class TestPublishing:
         ids=[
             "one class",
             "nothing published",
-            "a shadow",
             "another use case",
             "probabilities of a week before",
             "a week that is not over",

@@ -241,7 +241,6 @@ class TestTraining:
             "use_case": "ga4_purchase",
             "action": "promote",
             "version": answer["model_version"],
-            "shadow": None,
             "pinned": False,
             "epoch": champion.epoch,
             "at": update["at"],

@@ -140,10 +140,6 @@ class TestForce:
 
         assert place.change("promote", version=lost).champion.version == lost
 
-    def test_is_no_part_of_the_other_commands(self, place, capsys):
-        """A shadow does not answer, and what served before has served."""
-        assert place.run("shadow", "0", "--force") == 2
-
 
 class TestCommands:
     def test_change_what_serves(self, place, capsys):
@@ -152,55 +148,45 @@ class TestCommands:
         states = []
         for command in (
             ("promote", str(first)),
-            ("shadow", str(second)),
             ("pin", str(second)),
             ("rollback",),
             ("unpin",),
-            ("shadow", str(second)),
-            ("unshadow",),
             ("rollback",),
         ):
             assert place.run(*command, "--use-case", USE_CASE) == 0
             champion = place.champion
-            states.append(
-                (champion.version, champion.pinned, champion.shadow, champion.epoch)
-            )
-        published = place.published(8)
+            states.append((champion.version, champion.pinned, champion.epoch))
+        published = place.published(5)
 
         assert states == [
-            (first, False, None, 1),
-            (first, False, second, 2),
-            (second, True, None, 3),
-            (first, True, None, 4),
-            (first, False, None, 5),
-            (first, False, second, 6),
-            (first, False, None, 7),
-            (0, False, None, 8),
+            (first, False, 1),
+            (second, True, 2),
+            (first, True, 3),
+            (first, False, 4),
+            (0, False, 5),
         ]
         assert [
-            (each["version"], each["pinned"], each["shadow"], each["epoch"])
-            for each in published
+            (each["version"], each["pinned"], each["epoch"]) for each in published
         ] == states
         assert [each["action"] for each in published] == [
-            "promote", "shadow", "pin", "rollback", "unpin", "shadow", "unshadow",
-            "rollback",
+            "promote", "pin", "rollback", "unpin", "rollback",
         ]  # fmt: skip
         assert {each["use_case"] for each in published} == {USE_CASE}
         assert published[0]["attributes"] == {"use_case": USE_CASE, "action": "promote"}
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
         lines = capsys.readouterr().out.splitlines()
         assert f"{USE_CASE}: version {first} serves; epoch 1." in lines
-        assert f"{USE_CASE}: version {second} serves, pinned; epoch 3." in lines
+        assert f"{USE_CASE}: version {second} serves, pinned; epoch 2." in lines
         assert "Training may promote again; to keep it there, pin it." in lines
 
     def test_that_find_their_work_done_change_nothing(self, place, capsys):
         """And nobody is told of it."""
         before = place.champion
-        for command in (("promote", "0"), ("unpin",), ("unshadow",)):
+        for command in (("promote", "0"), ("unpin",)):
             assert place.run(*command) == 0
 
         assert place.champion == before
-        assert capsys.readouterr().out.count("Nothing to change") == 3
+        assert capsys.readouterr().out.count("Nothing to change") == 2
         place.run("pin", "0")
         assert [message["action"] for message in place.published(1)] == ["pin"]
 
@@ -278,7 +264,6 @@ class TestVersions:
             ("promote", -1),
             ("promote", 2**64),
             ("pin", 7),
-            ("shadow", 7),
         ],
     )
     def test_that_were_never_recorded_are_unknown(self, place, action, version):
@@ -297,7 +282,6 @@ class TestVersions:
             ("promote", {"model_object": "models/gone.joblib"}, ArtifactError),
             ("promote", {"features": '{"age": "number"}'}, SchemaError),
             ("pin", {"model_sha256": "0" * 64}, ArtifactError),
-            ("shadow", {"model_sha256": "0" * 64}, ArtifactError),
         ],
     )
     def test_that_cannot_serve_are_refused(self, place, action, changed, error):
@@ -320,11 +304,6 @@ class TestVersions:
 
         assert place.champion == before
 
-    def test_that_serve_are_no_shadow(self, place):
-        """The champion would score twice."""
-        with pytest.raises(RequestError, match="its own shadow"):
-            place.change("shadow", version=0)
-
     def test_are_needed_to_roll_back(self, place, capsys):
         """The first that serves has none before it."""
         assert place.run("rollback") == 1
@@ -335,7 +314,7 @@ class TestVersions:
 
 class TestStatus:
     def test_lists_versions_with_their_figures(self, place, capsys):
-        """Newest first, with what serves, what is pinned and what is in its shadow."""
+        """Newest first, with what serves and what is pinned."""
         first, second = place.record(), place.record()
         place.site.warehouse.execute(
             "UPDATE ma_model_training_metadata SET roc_auc = NULL "
@@ -343,26 +322,22 @@ class TestStatus:
             {"version": second},
         )
         place.change("pin", version=first)
-        place.change("shadow", version=second)
         assert place.run("versions", "--use-case", USE_CASE) == 0
         lines = capsys.readouterr().out.splitlines()
         [row] = place.site.rows(
             "SELECT roc_auc FROM ma_model_training_metadata WHERE model_version = 0"
         )
 
-        assert lines[0] == (
-            f"{USE_CASE}: version {first} serves, pinned, "
-            f"with version {second} in its shadow; epoch 2."
-        )
+        assert lines[0] == (f"{USE_CASE}: version {first} serves, pinned; epoch 1.")
         assert "served before: 0." in lines[1]
         assert lines[2].split()[:3] == ["version", "as", "of"]
         assert [line.split()[:2] for line in lines[3:]] == [
-            ["shadow", str(second)],
+            [str(second), lines[3].split()[1]],
             ["pinned", str(first)],
             ["0", lines[5].split()[1]],
         ]
         assert f"{row['roc_auc']:.4f}" in lines[-1]
-        assert lines[3].split()[4] == "-"
+        assert lines[3].split()[3] == "-"
 
     def test_says_where_nothing_serves(self, place, capsys):
         """A use case without a version has no table, nor its head."""

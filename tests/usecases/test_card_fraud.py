@@ -175,14 +175,12 @@ class TestPointInTime:
 
 class TestRow:
     def test_is_one_however_often_an_event_was_scored(self, log):
-        """By redelivery, by another version, by a shadow, online: the first counts."""
+        """By redelivery, by another version, online: the first counts."""
         again = inference("a", START, {"V1": 1.0})
         log.add(
             again,
             again,
             inference("a", START, {"V1": 2.0}, scored_at=START + DAY, model_version=1),
-            inference("a", START, {"V1": 3.0}, model_version=2, is_shadow=True,
-                      scored_at=START + 2 * DAY),
             inference("a", START, source="online", scored_at=START + 3 * DAY),
         )  # fmt: skip
         [row] = log.rows().values()

@@ -109,9 +109,7 @@ class _Week:
         if not rows:
             raise ValueError(f"no row of {report.week} has figures")
         # A day may have several versions: the one that scored most is the headline's.
-        self.rows = sorted(
-            rows, key=lambda row: (bool(row.get("is_shadow")), -row["users"])
-        )
+        self.rows = sorted(rows, key=lambda row: -row["users"])
         self.row = self.rows[0]
         self.period = "day" if report.is_daily else "week"
         self.noun = report.entity.removesuffix("_id")
@@ -235,8 +233,6 @@ class _Week:
     def _block(self, row: Row) -> dict[str, Any]:
         """Return what is said of the scores of one version."""
         name = f"Version {row['model_version']}"
-        if row.get("is_shadow"):
-            name += ", a shadow: scored to compare only"
         return {
             "name": name if len(self.rows) > 1 else "",
             "users": plural(row.get("users"), self.noun),

@@ -304,7 +304,7 @@ class TestWords:
             "outcome": "evaluated",
             "status": "final",
         }
-        lines = day_table([row, row | {"is_shadow": True}]).splitlines()
+        lines = day_table([row]).splitlines()
 
         assert len(lines) == 4
         assert lines[-1].split() == [

@@ -61,7 +61,6 @@ def evaluation(weeks_ago: int = 1, **changed: Any) -> Row:
         "week": week,
         "week_end": week + WEEK,
         "model_version": 3,
-        "is_shadow": False,
         "prediction_as_of": week,
         "status": "final",
         "outcome": "evaluated",
@@ -317,7 +316,6 @@ def alerts(number: int = 3, **changed: Any) -> Row:
     return {
         "use_case": "card_fraud",
         "model_version": number,
-        "is_shadow": False,
         "alert_threshold": 0.2,
         "scored": 5_000,
         "alerts": 100,

@@ -109,14 +109,6 @@ class TestChanges:
 
         assert why in changes(week)
 
-    def test_leave_shadows_out(self):
-        """What was scored to compare alone is not what was published."""
-        shadow = evaluation(1, is_shadow=True, roc_auc=0.99, users=9_999)
-        text = changes(shadow, evaluation(1))
-
-        assert "0.800" in text
-        assert "0.990" not in text
-
     def test_say_how_many_users_more(self):
         """The table has the logarithm of their number."""
         rows = [
@@ -180,7 +172,6 @@ class TestWorth:
         rows = [
             fraud_day(1),
             fraud_day(1, model_version=2, saved=Decimal(100)),
-            fraud_day(1, model_version=9, saved=Decimal(5000), is_shadow=True),
             fraud_day(2),
         ]
 

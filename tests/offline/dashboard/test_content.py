@@ -138,14 +138,13 @@ class TestUseCase:
         assert re.fullmatch(r"use-case-[0-9a-f]{16}\.html", file)
         assert "a/b" in words(files[file])
 
-    def test_shows_what_serves_and_its_shadow(self):
+    def test_shows_what_serves(self):
         """And that a person has pinned it."""
-        known = {USE_CASE: Known(title="P", champion=3, is_pinned=True, shadow=2)}
+        known = {USE_CASE: Known(title="P", champion=3, is_pinned=True)}
         rows = {"versions": [version(3), version(2, promoted=False)]}
         page = words(pages(rows, known)["use-case-ga4_purchase.html"])
 
-        assert "Version 3 serves, pinned, version 2 in its shadow" in page
-        assert "2, shadow" in page
+        assert "Version 3 serves, pinned." in page
 
     def test_expects_of_a_week_what_was_said_of_that_week(self):
         """As the week's report does: a publication that was in force for a later week,

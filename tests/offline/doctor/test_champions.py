@@ -10,7 +10,6 @@ import pytest
 from offline.doctor.champions import check_champions
 from offline.doctor.run import use_cases_of
 from propensity import usecases
-from propensity.registry.versions import Registry
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE
 from tests.offline.doctor.conftest import Place
@@ -56,23 +55,6 @@ def recorded(place) -> Iterator[Callable[[str], None]]:
         "DELETE FROM ma_model_training_metadata"
         " WHERE as_of > DATE '1970-01-01' AND model_version > 0"
     )
-
-
-class TestShadow:
-    @pytest.mark.parametrize("what", SPOILED)
-    def test_that_is_at_fault_is_taken_away(self, place, recorded, what):
-        """Promoting or training leaves the shadow: only unshadow ends its finding."""
-        recorded(SPOILED[what])
-        place.change(POINTER, lambda pointer: {**pointer, "shadow": 1})
-
-        [finding] = place.checked(check_champions)
-        assert finding.what.startswith(f"{USE_CASE}: the shadow, version 1, ")
-        assert what in finding.what
-        assert f"propensity unshadow --use-case {USE_CASE}" in finding.advice
-        assert "promote" not in finding.advice
-
-        Registry(place.artifacts, USE_CASE).unshadow()
-        assert place.checked(check_champions) == []
 
 
 class TestAdvice:

@@ -146,7 +146,6 @@ def card_row(version: int = 2, **changes: Any) -> dict[str, Any]:
             "week_end": MONDAY + timedelta(days=1),
             "model_version": version,
             "prediction_as_of": None,
-            "is_shadow": False,
             "review_cost": Decimal(5),
             "alert_threshold": 0.4321,
             "alerted": 76,

@@ -63,4 +63,4 @@ def serving(
 
 
 FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
-STATE = ServingState(champion=FIRST, shadow=None, epoch=5)
+STATE = ServingState(champion=FIRST, epoch=5)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import math
 import threading
 import weakref
@@ -109,7 +108,7 @@ class TestMicroBatches:
 
     async def test_give_each_answer_one_version(self):
         """Questions that meet on the way to another version are scored by their own."""
-        other = ServingState(champion=SECOND, shadow=FIRST, epoch=6)
+        other = ServingState(champion=SECOND, epoch=6)
 
         groups = Groups()
         states = [STATE, other] * 2
@@ -125,15 +124,11 @@ class TestMicroBatches:
             assert scored.values == pytest.approx(
                 [alone(player(bets), state.champion) for bets in (1, 9)], abs=1e-12
             )
-        assert scores[0].shadow is None
-        assert scores[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
 
     async def test_fail_for_one_version_alone(self):
         """A version that breaks fails those that asked for it, and leaves nobody
         waiting."""
-        broken = ServingState(
-            champion=replace(FIRST, version=9, scorer=None), shadow=None, epoch=9
-        )
+        broken = ServingState(champion=replace(FIRST, version=9, scorer=None), epoch=9)
 
         groups = Groups()
         failed, other = await asyncio.gather(
@@ -187,7 +182,7 @@ class TestMicroBatches:
         """Only the question that has it; its number farthest from 0 is named."""
         # Trees of this kind read single precision, in which this is infinite.
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
-        state = ServingState(champion=trees, shadow=None, epoch=7)
+        state = ServingState(champion=trees, epoch=7)
 
         groups = Groups()
         huge = [player(1), player(2, age=1e300), player(3)]
@@ -200,17 +195,6 @@ class TestMicroBatches:
         assert isinstance(refused, RequestError)
         assert refused.field == "b.age"
         assert other.values == [alone(player(1), trees)]
-
-    async def test_answer_although_a_shadow_fails(self, capsys):
-        """A shadow that takes no such value is told of in the log, and in no answer."""
-        trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
-        state = ServingState(champion=FIRST, shadow=trees, epoch=7)
-
-        scored = await Groups().score(LAYOUT, state, [player(2, age=1e300)], [""])
-
-        assert scored.shadow is None
-        assert scored.values == [alone(player(2, age=1e300))]
-        assert json.loads(capsys.readouterr().out)["severity"] == "ERROR"
 
     async def test_score_many_instances_off_the_event_loop(self, monkeypatch):
         """A long list holds nobody up; those behind it are answered after it."""

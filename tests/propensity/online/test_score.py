@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +36,6 @@ from tests.propensity.online.champions import (
     PLAYER,
     PLAYERS,
     READER,
-    SECOND,
     STATE,
     read,
 )
@@ -113,12 +111,9 @@ class Table:
         self.rows += rows.to_pylist()
 
 
-def scored_rows(
-    ids: Sequence[str], *, shadow: bool = False, value: float = 0.25
-) -> list[Row]:
+def scored_rows(ids: Sequence[str], *, value: float = 0.25) -> list[Row]:
     """Return rows of the log of players with these identities."""
     question = read({"features": PLAYER | {"event_id": ids[0]}})
-    state = replace(STATE, shadow=SECOND if shadow else None)
     values = [value] * len(ids)
     events = events_of(
         question,
@@ -131,7 +126,7 @@ def scored_rows(
     return log_rows(
         PLAYERS,
         events,
-        Scores(state, values, values if shadow else None, NOW),
+        Scores(STATE, values, NOW),
         ids=events.inference_ids(PLAYERS, 1),
     )
 

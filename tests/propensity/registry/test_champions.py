@@ -131,7 +131,6 @@ class TestChampion:
             {"version": -1},
             {"version": "0 OR TRUE"},
             {"pinned": "yes"},
-            {"shadow": "1"},
             {"previous": 1.5},
             {"earlier": 7},
             {"earlier": ["x"]},
@@ -271,7 +270,7 @@ class TestEpochs:
 
     VERSIONS = st.integers(0, 4)
     COMMANDS = st.tuples(
-        st.sampled_from(["promote", "pin", "shadow", "unpin", "unshadow", "challenge"]),
+        st.sampled_from(["promote", "pin", "unpin", "challenge"]),
         VERSIONS,
         st.one_of(st.none(), st.integers(0, 60)),
     )
@@ -328,9 +327,7 @@ class TestEpochs:
         return {
             "promote": lambda: promote(registry, version, epoch=epoch),
             "pin": lambda: pin(registry, version, epoch=epoch),
-            "shadow": lambda: registry.shadow(version, epoch=epoch),
             "unpin": lambda: registry.unpin(epoch=epoch),
-            "unshadow": lambda: registry.unshadow(epoch=epoch),
         }[action]()
 
     def assert_holds(self, champion: Champion, action: str, version: int) -> None:
@@ -338,7 +335,5 @@ class TestEpochs:
         assert {
             "promote": champion.version == version,
             "pin": champion.version == version and champion.pinned,
-            "shadow": version in {champion.shadow, champion.version},
             "unpin": not champion.pinned,
-            "unshadow": champion.shadow is None,
         }[action]

@@ -1,18 +1,16 @@
 """
-Versions beside the champion, specified: a shadow, one that is named, and the champion
-after a pause.
+Versions that are named, specified, and the champion after a pause.
 """
 
 from __future__ import annotations
 
 import asyncio
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from propensity.errors import ArtifactError, UnknownVersion
-from propensity.registry.serving import KEPT_VERSIONS, REFUSED_S
+from propensity.errors import UnknownVersion
+from propensity.registry.serving import KEPT_VERSIONS
 from tests.propensity.registry.serving import (
     TTL_S,
     USE_CASE,
@@ -20,59 +18,7 @@ from tests.propensity.registry.serving import (
     labels_of,
     settled,
 )
-from tests.propensity.registry.versions import at_once
 from tests.proxy import Asked
-
-
-class TestShadow:
-    def test_scores_beside_the_champion(self, place):
-        """Both are there in one value; the end of a shadow is followed as well."""
-        place.enthrone()
-        champions = place.champions()
-        first = champions.state(USE_CASE)
-        version = place.publish(labels=(1, 1, 0, 0))
-        place.registry.shadow(version)
-        both = after_a_while(place, champions)
-        place.registry.unshadow()
-        alone = after_a_while(place, champions)
-
-        assert (first.shadow, alone.shadow) == (None, None)
-        assert both.champion is first.champion is alone.champion
-        assert both.shadow.version == version
-        assert [state.epoch for state in (first, both, alone)] == [0, 1, 2]
-
-    def test_becomes_the_champion_as_it_is(self, place):
-        """A shadow that is promoted need not be loaded again, and shadows nobody."""
-        place.enthrone()
-        version = place.publish()
-        place.registry.shadow(version)
-        champions = place.champions()
-        before = champions.state(USE_CASE)
-        reads = place.asked_of(place.model(version))
-        place.promote(version)
-        after = after_a_while(place, champions)
-
-        assert after.champion is before.shadow
-        assert after.shadow is None
-        assert place.asked_of(place.model(version)) == reads
-
-    def test_that_is_corrupt_stops_nobody(self, place):
-        """The champion serves and none scores beside it; it is told once, and tried
-        again, also by an instance that has just begun."""
-        place.enthrone()
-        version = place.publish()
-        right = place.corrupt(version)
-        place.registry.shadow(version)
-        champions = place.champions()
-        first = champions.state(USE_CASE)
-        again = after_a_while(place, champions)
-
-        assert first.champion.version == again.champion.version == 0
-        assert (first.shadow, again.shadow, again.refused) == (None, None, None)
-        [error] = place.errors
-        assert "version 1 is refused as shadow" in error.message
-        place.overwrite(place.model(version), right)
-        assert after_a_while(place, champions).shadow.version == version
 
 
 class TestVersion:
@@ -88,15 +34,12 @@ class TestVersion:
         assert champions.find_loaded(USE_CASE, version) is serving
 
     def test_that_serves_is_that_very_one(self, place):
-        """Champion and shadow are not loaded a second time."""
+        """The champion is not loaded a second time."""
         place.enthrone()
-        shadow = place.publish()
-        place.registry.shadow(shadow)
         champions = place.champions()
         state = champions.state(USE_CASE)
 
         assert champions.version(USE_CASE, 0) is state.champion
-        assert champions.version(USE_CASE, shadow) is state.shadow
 
     def test_that_was_kept_serves_as_it_is(self, place):
         """A version that was asked for and is then promoted is not loaded again."""
@@ -119,40 +62,6 @@ class TestVersion:
 
         assert (error.value.status, error.value.field) == (404, "version")
 
-    def test_that_is_refused_keeps_no_request_in_memory(self, place):
-        """One error that all requests raise would have them all in its traceback, and
-        the bytes that were not those of the version."""
-        champions, version = place.champions(), place.publish()
-        place.corrupt(version)
-
-        def frames() -> int:
-            try:
-                champions.version(USE_CASE, version)
-            except ArtifactError as error:
-                return len([*traceback.walk_tb(error.__traceback__)])
-            return 0
-
-        _, second, *others = [frames() for _ in range(5)]
-
-        assert second > 0
-        assert {*others} == {second}
-
-    def test_that_is_unknown_is_not_asked_for_at_each_call(self, place):
-        """What is missing is remembered for a moment; then it may have been recorded
-        meanwhile."""
-        champions = place.champions()
-        with pytest.raises(UnknownVersion) as first:
-            champions.version(USE_CASE, 0)
-        assert place.publish() == 0
-        for ask in (champions.version, champions.find_loaded):
-            with pytest.raises(UnknownVersion) as again:
-                ask(USE_CASE, 0)
-            assert again.value.body() == first.value.body()
-        place.clock.advance(REFUSED_S)
-
-        assert champions.find_loaded(USE_CASE, 0) is None
-        assert champions.version(USE_CASE, 0).version == 0
-
     def test_is_forgotten_when_others_are_asked_for(self, place):
         """Only the few that were asked for last are kept."""
         for _ in range(KEPT_VERSIONS + 1):
@@ -169,16 +78,6 @@ class TestVersion:
         ]
 
         assert kept == [0, 2, 3, 4]
-
-    def test_is_loaded_once_by_many(self, place):
-        """Sixteen threads at once wait for one load."""
-        version = place.publish()
-        champions = place.champions()
-        place.proxy.asked.clear()
-        servings = at_once(lambda _: champions.version(USE_CASE, version))
-
-        assert len({id(serving) for serving in servings}) == 1
-        assert place.asked_of(place.model(version)) == 1
 
 
 class TestAfterAPause:

@@ -191,39 +191,12 @@ class TestPin:
         assert promote(registry, 1).pinned
         assert roll_back(registry, 0).pinned
 
-    def test_is_no_end_of_a_shadow(self, registry):
-        """Only a version that becomes the champion is no shadow any more."""
-        promote(registry, 0)
-        registry.shadow(2)
 
-        assert pin(registry, 1).shadow == 2
-        assert pin(registry, 2).shadow is None
-
-
-class TestShadow:
-    def test_is_beside_the_champion(self, registry):
-        """It changes nothing of what serves, and ends when it is told to."""
-        promote(registry, 0)
-        shadowed = registry.shadow(1)
-
-        assert (shadowed.version, shadowed.shadow, shadowed.epoch) == (0, 1, 1)
-        assert registry.shadow(1) == shadowed
-        assert registry.unshadow().shadow is None
-
-    def test_is_another_version_than_the_champion(self, registry):
-        """A champion would only score twice."""
-        promote(registry, 0)
-
-        assert registry.shadow(0).shadow is None
-
-    @pytest.mark.parametrize(
-        "command",
-        [Registry.unpin, Registry.unshadow, lambda pointer: pointer.shadow(1)],
-    )
-    def test_needs_something_that_serves(self, registry, command):
-        """Where nothing was promoted none of it means anything."""
+class TestUnpin:
+    def test_needs_something_that_serves(self, registry):
+        """Where nothing was promoted it means nothing."""
         with pytest.raises(NoChampion):
-            command(registry)
+            registry.unpin()
 
 
 class TestLeases:

@@ -105,7 +105,7 @@ def scoring(consumer: ScoreStream, batches: list[pa.RecordBatch]) -> None:
         is_warm=True,
         scorer=SimpleNamespace(probabilities=probabilities),
     )
-    state: Any = SimpleNamespace(champion=champion, shadow=None, epoch=1)
+    state: Any = SimpleNamespace(champion=champion, epoch=1)
     consumer._champions = SimpleNamespace(state=lambda _: state)  # type: ignore[assignment]
 
 
