@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -156,14 +156,15 @@ class Reader:
         """
         Return the layout of the request's use case.
 
-        Without ``use_case`` that is the one with the largest share of its features in
-        the request, if it is more than half: an error then names the missing feature.
-        On a tie it is the default.
+        Without ``use_case`` that is the one all of whose features are in the request,
+        if there is one; else the default.
         """
         name = fields.get("use_case")
         if name is None:
-            if (layout := self._likely(features.keys())) is not None:
-                return layout
+            names = features.keys()
+            whole = [each for each in self.layouts.values() if names >= each.names]
+            if len(whole) == 1:
+                return whole[0]
             name = self._default
         if not isinstance(name, str):
             raise RequestError("use_case must be a text", field="use_case")
@@ -174,25 +175,6 @@ class Reader:
                 field="use_case",
             )
         return self.layouts[name]
-
-    def _likely(self, names: KeysView[str]) -> Layout | None:
-        """Return the layout with the largest share of its features among names."""
-        if len(names) < 2:
-            return None
-        layouts = self.layouts.values()
-        # Most requests have all features; that is several times as fast to see.
-        likely = [layout for layout in layouts if names >= layout.names]
-        if not likely:
-            shares = [
-                len(layout.names & names) / len(layout.names) for layout in layouts
-            ]
-            most = max(0.5, *shares)
-            likely = [
-                layout
-                for layout, share in zip(layouts, shares, strict=True)
-                if share == most > 0.5
-            ]
-        return likely[0] if len(likely) == 1 else None
 
 
 def _object(body: bytes) -> dict[str, Any]:

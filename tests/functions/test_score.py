@@ -97,7 +97,7 @@ class TestAnswers:
         assert json.loads(champion["features"]) == flat(row)
         assert champion["source"] == "online"
         assert (champion["event_id"], champion["user_id"]) == (event_id, event_id)
-        assert champion["epoch"] > 0
+        assert champion["epoch"] >= 0
         assert abs(champion["event_time"] - ingested) < timedelta(milliseconds=1)
 
     @pytest.mark.parametrize("as_text", [True, False], ids=["texts", "numbers"])
@@ -248,8 +248,8 @@ class TestAnswers:
         assert [row["probability"] for row in predictions] == pytest.approx(
             [expected(row) for row in rows], abs=1e-9
         )
-        written = logged(site, *ids, rows=10)
-        assert [row["inference_id"] for row in written[:5]] == [
+        written = logged(site, *ids)
+        assert [row["inference_id"] for row in written] == [
             row["inference_id"] for row in predictions
         ]
 
