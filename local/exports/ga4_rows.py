@@ -7,12 +7,14 @@ texts: as a number an id may have lost digits, and is refused.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import pyarrow.parquet as pq
 from local.exports.ga4_schema import ARROW_SCHEMA, SCHEMA, Column, duckdb_type
 from local.progress import bar as progress_bar
 from offline.table_files import EXACT, decompressed, is_utf16
+from propensity.events.values import microseconds_of
 
 JSON = (".ndjson", ".jsonl", ".json")
 COMPRESSED = (".gz", ".zst")
@@ -190,7 +193,7 @@ def opened(
                     number=number,
                     is_intraday="intraday" in name,
                 )
-            except (OSError, pa.ArrowException, duckdb.Error) as error:
+            except (OSError, TypeError, pa.ArrowException, duckdb.Error) as error:
                 raise ExportError(f"{path} cannot be read: {error}") from error
             bar.update()
         database.execute(
@@ -217,21 +220,30 @@ def _write_json(path: Path, target: Path, limit: int | None) -> None:
             )
             for batch in itertools.islice(batches, 1 if limit else None):
                 for row in batch.to_pylist():
-                    file.write(orjson.dumps(_plain(row), default=float) + b"\n")
+                    file.write(
+                        orjson.dumps(_plain(row), default=_text_or_number) + b"\n"
+                    )
             return
         content = decompressed(raw)
-        first = content.readline()
+        # Editors on Windows put a mark before the first line.
+        first = content.readline().removeprefix(codecs.BOM_UTF8)
         if is_utf16(first):
             raise ExportError(f"{path} is written in UTF-16; save it as UTF-8")
         file.write(first)
-        if limit and not first.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"["):
+        if limit and not first.lstrip().startswith(b"["):
             file.writelines(itertools.islice(content, limit - 1))
         else:
             shutil.copyfileobj(content, file)
 
 
+def _text_or_number(value: Any) -> str | float:
+    return value.decode() if isinstance(value, bytes) else float(value)
+
+
 def _plain(value: Any) -> Any:
     """Return a value of Parquet without the ``list.element`` of BigQuery's own."""
+    if isinstance(value, datetime) and value.tzinfo:
+        return microseconds_of(value)
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if not isinstance(value, dict):

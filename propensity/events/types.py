@@ -24,6 +24,8 @@ from propensity.events.values import MAXIMUM_TEXT_CHARACTERS
 from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_ID_CHARACTERS)]
+# A larger number may have lost digits on its way.
+_WholeId = Annotated[int, msgspec.Meta(gt=-(2**53), lt=2**53)]
 _Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT_CHARACTERS)]
 _Unset = msgspec.UnsetType
 
@@ -56,7 +58,7 @@ KINDS: Mapping[str, Kind] = {
     "amount": Kind(msgspec.Raw, is_single=True),
     "number": Kind(msgspec.Raw),
     "label": Kind(int | bool | _Unset | None, is_optional=True, is_single=True),
-    "identity": Kind(_Id | int, is_single=True),
+    "identity": Kind(_Id | _WholeId, is_single=True),
     "numeral": Kind(float | str),
     "instant": Kind(msgspec.Raw, is_optional=True),
     "truth": Kind(bool | int | str, is_single=True),

@@ -95,7 +95,10 @@ class TestReading:
 
         assert [row["event_name"] for row in read(tmp_path)] == ["first", "second"]
 
-    @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+    @pytest.mark.parametrize(
+        "pack",
+        [bytes, gzip.compress, zstandard.compress, b"\xef\xbb\xbf".__add__],
+    )
     @pytest.mark.parametrize("option", [None, orjson.OPT_INDENT_2])
     def test_reads_an_array_of_rows(self, tmp_path, pack, option):
         """As `bq query --format=json` and `prettyjson` write rows. Defect: refused."""
