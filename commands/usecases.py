@@ -42,7 +42,7 @@ def new_usecase(
     """
     Write the folder of a new use case.
 
-    On the GA4 export: usecase.toml, features.sql, labels.sql and first_day.sql in
+    On the GA4 export: usecase.toml, features.sql, labels.sql and days.sql in
     propensity/usecases/NAME, which run as they are and say what can be changed. NAME is
     lower-case letters, digits and underscores.
     """

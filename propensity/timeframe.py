@@ -10,6 +10,8 @@ to three days. Nothing here reads a clock.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -109,24 +111,47 @@ class Timeframe:
         """Return the newest as-of date whose labels are final on ``today``."""
         return today - self.horizon - timedelta(days=self.settle_days)
 
+    def lacks(self, as_of: date, days: Collection[date]) -> int:
+        """
+        Return how many days of the lookback of ``as_of`` have no data.
+
+        A weekday that has data half as often as the busiest, or less, is one on which
+        nothing happens, as in a shop that closes on Saturdays: its days lack nothing.
+
+        Args:
+            days: All days of the source that have data.
+        """
+        return len(self._open_days(as_of, days) - {*days})
+
+    def is_covered(self, as_of: date, days: Collection[date]) -> bool:
+        """Tell whether nine tenths of the days of a lookback have data."""
+        return 10 * self.lacks(as_of, days) <= len(self._open_days(as_of, days))
+
+    def _open_days(self, as_of: date, days: Collection[date]) -> set[date]:
+        """Return the days of a lookback on whose weekday something usually happens."""
+        counts = Counter(day.weekday() for day in days)
+        most = max(counts.values(), default=0)
+        lookback = (as_of - DAY * n for n in range(1, self.lookback_days + 1))
+        return {day for day in lookback if 2 * counts[day.weekday()] > most}
+
     def snapshots(
-        self, *, today: date, earliest: date, at_most: int
+        self, *, today: date, days: Collection[date], at_most: int
     ) -> tuple[date, ...]:
         """
         Choose the as-of dates that training reads, oldest first.
 
-        One horizon apart, so that the label windows neither overlap nor leave gaps,
-        ending with the newest matured one.
+        One horizon apart, so that the label windows do not overlap, ending with the
+        newest matured one.
 
         Args:
             today: The run's as-of date; no label at or after it is read.
-            earliest: First day of the data: a snapshot needs its whole lookback.
+            days: All days of the source that have data: a snapshot needs nine tenths
+                of its lookback, else users would look inactive.
             at_most: Number of snapshots.
         """
         newest = self.newest_matured(today=today)
-        first = earliest + timedelta(days=self.lookback_days)
-        as_ofs = (newest - n * self.horizon for n in range(at_most))
-        return tuple(sorted(as_of for as_of in as_ofs if as_of >= first))
+        as_ofs = (newest - n * self.horizon for n in reversed(range(at_most)))
+        return tuple(as_of for as_of in as_ofs if self.is_covered(as_of, days))
 
     def first_read(self, *, today: date, at_most: int) -> date:
         """Return the first day that ``at_most`` snapshots can read, less two days."""

@@ -23,7 +23,7 @@ from propensity.timeframe import (
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
 TODAY = date(2026, 3, 1)
-LONG_AGO = date(2020, 1, 1)
+
 
 spans = st.builds(
     Timeframe,
@@ -61,6 +61,14 @@ def weekly(count: int) -> tuple[date, ...]:
     return tuple(TODAY + 7 * n * DAY for n in range(count))
 
 
+def until(today: date, length: int) -> list[date]:
+    """Return so many days before a day."""
+    return [today - (1 + n) * DAY for n in range(length)]
+
+
+LONG = until(TODAY + 7 * DAY, 400)
+
+
 class TestTimeframe:
     @pytest.mark.parametrize(
         "wrong", [{"lookback_days": 0}, {"horizon_days": 0}, {"settle_days": -1}]
@@ -87,38 +95,62 @@ class TestTimeframe:
 
 
 class TestSnapshots:
-    @given(spans, days, days, st.integers(1, 60))
-    def test_have_whole_windows_and_final_labels(
-        self, timeframe, today, earliest, at_most
+    @given(spans, days, st.integers(0, 400), st.integers(1, 60))
+    def test_have_covered_windows_and_final_labels(
+        self, timeframe, today, length, at_most
     ):
         """Label windows neither overlap nor leave gaps, no label may still change, and
-        no lookback begins before the data: users would look inactive."""
-        snapshots = timeframe.snapshots(today=today, earliest=earliest, at_most=at_most)
-        lookback = timedelta(days=timeframe.lookback_days)
+        nine tenths of a lookback have data: users would look inactive."""
+        there = until(today, length)
+        snapshots = timeframe.snapshots(today=today, days=there, at_most=at_most)
+        lookback = timeframe.lookback_days
 
         assert {b - a for a, b in pairwise(snapshots)} <= {timeframe.horizon}
         assert len(snapshots) <= at_most
         assert all(timeframe.is_matured(as_of, today=today) for as_of in snapshots)
-        assert all(as_of - lookback >= earliest for as_of in snapshots)
+        if length >= 7:
+            assert all(
+                10 * timeframe.lacks(as_of, there) <= lookback for as_of in snapshots
+            )
 
     def test_end_with_the_newest_matured_one(self):
         """The newest labels that can be known are used."""
-        snapshots = WEEK.snapshots(today=TODAY, earliest=LONG_AGO, at_most=3)
+        snapshots = WEEK.snapshots(today=TODAY, days=LONG, at_most=3)
 
         assert snapshots == (date(2026, 2, 5), date(2026, 2, 12), date(2026, 2, 19))
 
-    def test_use_the_first_whole_lookback(self):
-        """Data that begin exactly a lookback before a snapshot are enough for it."""
+    @pytest.mark.parametrize(("lacking", "is_used"), [(6, True), (7, False)])
+    @pytest.mark.parametrize("first", [0, 20])
+    def test_need_nine_tenths_of_a_lookback(self, first, lacking, is_used):
+        """Wherever days are missing: at the beginning, or where a property paused."""
         newest = WEEK.newest_matured(today=TODAY)
-        earliest = newest - 60 * DAY
+        begin = newest - (60 - first) * DAY
+        gap = {begin + n * DAY for n in range(lacking)}
+        there = {*until(newest, 60 if not first else 200)} - gap
 
-        assert WEEK.snapshots(today=TODAY, earliest=earliest, at_most=9) == (newest,)
-        assert WEEK.snapshots(today=TODAY, earliest=earliest + DAY, at_most=9) == ()
+        assert WEEK.lacks(newest, there) == lacking
+        used = WEEK.snapshots(today=TODAY, days=there, at_most=1)
+        assert used == ((newest,) if is_used else ())
+
+    def test_do_not_begin_with_a_stray_day(self):
+        """A test of the link a year before 75 days of data is no beginning."""
+        newest = WEEK.newest_matured(today=TODAY)
+        there = {newest - 365 * DAY, *until(TODAY, 75)}
+
+        used = WEEK.snapshots(today=TODAY, days=there, at_most=9)
+        assert used == (newest - 7 * DAY, newest)
+
+    def test_lack_no_weekday_on_which_a_shop_is_closed(self):
+        """A shop without Saturdays has all of its days."""
+        there = {day for day in LONG if day.weekday() != 5}
+        newest = WEEK.newest_matured(today=TODAY)
+
+        assert WEEK.lacks(newest, there) == 0
 
     def test_of_a_past_day_are_those_of_that_day(self):
         """A rerun for a past date chooses what the run of that date chose."""
-        then = WEEK.snapshots(today=TODAY, earliest=LONG_AGO, at_most=5)
-        later = WEEK.snapshots(today=TODAY + 7 * DAY, earliest=LONG_AGO, at_most=5)
+        then = WEEK.snapshots(today=TODAY, days=LONG, at_most=5)
+        later = WEEK.snapshots(today=TODAY + 7 * DAY, days=LONG, at_most=5)
 
         assert later[:-1] == then[1:]
 
@@ -128,20 +160,22 @@ class TestFirstRead:
     def test_is_two_days_before_the_oldest_lookback(self, timeframe, today, at_most):
         """Data from then on are as good as all data, for as many snapshots."""
         first = timeframe.first_read(today=today, at_most=at_most)
-        chosen = timeframe.snapshots(today=today, earliest=first, at_most=at_most)
+        there = until(today, (today - first).days)
+        chosen = timeframe.snapshots(today=today, days=there, at_most=at_most)
 
         assert len(chosen) == at_most
         assert chosen[0] - timedelta(days=timeframe.lookback_days + 2) == first
 
 
 class TestTemporalSplit:
-    @given(spans, days, days, st.integers(3, 60), st.integers(1, 4))
+    @given(spans, days, st.integers(0, 400), st.integers(3, 60), st.integers(1, 4))
     def test_keeps_every_label_before_what_follows(
-        self, timeframe, today, earliest, at_most, held
+        self, timeframe, today, length, at_most, held
     ):
         """Training labels end before calibration begins, and its labels before the
         holdout begins: nothing that is fitted has seen what it is measured on."""
-        snapshots = timeframe.snapshots(today=today, earliest=earliest, at_most=at_most)
+        there = until(today, length)
+        snapshots = timeframe.snapshots(today=today, days=there, at_most=at_most)
         if len(snapshots) < 2 + held:
             with pytest.raises(ValueError, match="snapshots or more are needed"):
                 temporal_split(snapshots, timeframe, held=held)

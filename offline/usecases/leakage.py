@@ -207,16 +207,16 @@ class OverExport:
                 )
 
     def start(self) -> Iterator[Problem]:
-        """Yield what is wrong with the first day of the source."""
-        rows = self.read("first_day", *dates_of(self.use_case))
-        lines = sources.lines(self.use_case.name, "first_day")
+        """Yield what is wrong with the days of the source."""
+        days = self.read("days", *dates_of(self.use_case))["day"].to_pylist()
         problem = ""
-        if len(rows) != 1:
-            problem = f"gives {len(rows):,} rows instead of one"
-        elif rows["first_day"].null_count:
+        if not any(days):
             problem = "gives no day, although there are events"
+        elif len({*days} - {None}) < len(days):
+            problem = "gives a day that is null, or more than once"
         if problem:
-            yield sources.at_column(lines, "first_day", problem)
+            lines = sources.lines(self.use_case.name, "days")
+            yield sources.at_column(lines, "day", problem)
 
     def buyers(self, amounts: pa.Table, labels: pa.Table) -> Iterator[Problem]:
         """Yield that other users have amounts than have label 1."""

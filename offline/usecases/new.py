@@ -20,7 +20,7 @@ from propensity.tables import GA_EVENTS
 from propensity.usecases.declaration import MAXIMUM_DAYS
 
 TEMPLATES = Path(__file__).parent / "templates"
-FILES = ("usecase.toml", "features.sql", "labels.sql", "first_day.sql")
+FILES = ("usecase.toml", "features.sql", "labels.sql", "days.sql")
 
 
 @dataclass(frozen=True)

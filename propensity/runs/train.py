@@ -94,27 +94,33 @@ def _user_rows(run: Run) -> pa.Table:
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
     at_most = settings.training_snapshots
-    first_days = run.warehouse.rows(
-        use_case.statement("first_day"),
-        {"earliest": timeframe.first_read(today=run.as_of, at_most=at_most)},
-    )
-    first_day = first_days[0]["first_day"] if first_days else None
-    if first_day is None:
+    days = {
+        row["day"]
+        for row in run.warehouse.rows(
+            use_case.statement("days"),
+            {"earliest": timeframe.first_read(today=run.as_of, at_most=at_most)},
+        )
+    }
+    if not days:
         raise NotEnoughData(
             f"the source of {use_case.name} has no events at all: check that the GA4 "
             "export, or the stream, has begun"
         )
     snapshots = timeframe.snapshots(
         today=run.as_of,
-        earliest=first_day,
+        days=days,
         at_most=at_most,
     )
-    if not snapshots:
+    if len(snapshots) < FEWEST_SNAPSHOTS:
+        newest = timeframe.newest_matured(today=run.as_of)
+        oldest = newest - (FEWEST_SNAPSHOTS - 1) * timeframe.horizon
         raise NotEnoughData(
-            f"events begin on {first_day}: a first snapshot needs "
-            f"{timeframe.lookback_days} days before it, and "
-            f"{timeframe.horizon_days + timeframe.settle_days} days after it that end "
-            f"by {run.as_of}"
+            f"{len(snapshots)} snapshots can be used of {FEWEST_SNAPSHOTS} that are "
+            f"needed: nine tenths of the {timeframe.lookback_days} days before each "
+            f"must have data, and the data are of {plural(len(days), 'day')} from "
+            f"{min(days)} to {max(days)}. Of the {timeframe.lookback_days} days before "
+            f"{oldest}, {timeframe.lacks(oldest, days)} are missing, and before "
+            f"{newest} {timeframe.lacks(newest, days)}"
         )
     affordable = _affordable(run, _with_outcomes(run, snapshots))
     rows = run.warehouse.table(

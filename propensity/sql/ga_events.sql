@@ -10,6 +10,7 @@
 -- not know are null, too; <Other>, its pool of rare values, is a value. So is a time
 -- beyond the years 1 to 9999, as of rows that somebody wrote in nanoseconds: such an
 -- event is in no window, and the others are read.
+-- Ids that mean nothing, which pages and servers send where they have none, are null.
 SELECT
   table_suffix,
   event_timestamp,
@@ -19,9 +20,22 @@ SELECT
     NULL
   ) AS event_time,
   event_name,
-  IF(user_pseudo_id IN ('', '(not set)', '(data deleted)'), NULL, user_pseudo_id)
-    AS user_pseudo_id,
-  IF(user_id IN ('', '(not set)', '(data deleted)'), NULL, user_id) AS user_id,
+  IF(
+    LOWER(TRIM(user_pseudo_id)) IN (
+      '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
+      '(data deleted)'
+    ),
+    NULL,
+    user_pseudo_id
+  ) AS user_pseudo_id,
+  IF(
+    LOWER(TRIM(user_id)) IN (
+      '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
+      '(data deleted)'
+    ),
+    NULL,
+    user_id
+  ) AS user_id,
   user_first_touch_timestamp,
   (
     SELECT
@@ -96,14 +110,44 @@ SELECT
   SAFE_CAST(ecommerce.purchase_revenue_in_usd AS NUMERIC) AS purchase_revenue_in_usd,
   SAFE_CAST(ecommerce.refund_value AS NUMERIC) AS refund_value,
   SAFE_CAST(ecommerce.refund_value_in_usd AS NUMERIC) AS refund_value_in_usd,
-  IF(
-    ecommerce.transaction_id IN ('', '(not set)', '(data deleted)'),
-    NULL,
-    ecommerce.transaction_id
+  COALESCE(
+    IF(
+      LOWER(TRIM(ecommerce.transaction_id)) IN (
+        '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
+        '(data deleted)'
+      ),
+      NULL,
+      ecommerce.transaction_id
+    ),
+    (
+      SELECT
+        MAX(IF(
+          LOWER(TRIM(id)) IN (
+            '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
+            '(data deleted)'
+          ),
+          NULL,
+          id
+        ))
+      FROM
+        (
+          SELECT
+            COALESCE(
+              p.value.string_value,
+              CAST(p.value.int_value AS STRING),
+              CAST(SAFE_CAST(p.value.double_value AS NUMERIC) AS STRING),
+              CAST(SAFE_CAST(p.value.float_value AS NUMERIC) AS STRING)
+            ) AS id
+          FROM
+            UNNEST(event_params) AS p
+          WHERE
+            p.key = 'transaction_id'
+        )
+    )
   ) AS transaction_id,
   (
     SELECT
-      SUM(IF(i.quantity BETWEEN 0 AND 1000000, i.quantity, NULL))
+      SUM(IF(IFNULL(i.quantity, 1) BETWEEN 0 AND 1000000, IFNULL(i.quantity, 1), NULL))
     FROM
       UNNEST(items) AS i
   ) AS n_items,
@@ -134,7 +178,7 @@ SELECT
     geo.country
   ) AS country,
   -- columns that use cases name
-  TO_HEX(MD5(TO_JSON_STRING(event_params))) AS params_digest
+  TO_HEX(MD5(TO_JSON_STRING(e))) AS event_digest
 FROM
   `shards` AS e
 WHERE

@@ -25,14 +25,12 @@ GA_EVENTS = (
     Column("refund_value", "NUMERIC", "Of a refund, in the event's currency"),
     Column("refund_value_in_usd", "NUMERIC", "The same in US dollars"),
     Column("transaction_id", "STRING", "Of a purchase or refund, as the shop sends it"),
-    Column("n_items", "INT64", "Sum of the items' quantities; null without items"),
+    Column("n_items", "INT64", "Sum of the items' quantities; none is 1"),
     Column("n_distinct_items", "INT64", "Different item ids among the items"),
     Column("source", "STRING", "Where the user first came from; null if streamed"),
     Column("medium", "STRING", "How the user first came; null if streamed"),
     Column("device_category", "STRING", "desktop, mobile or tablet"),
     Column("operating_system", "STRING", "Such as Android"),
     Column("country", "STRING", "By the user's address"),
-    Column(
-        "params_digest", "STRING", "MD5 of all parameters: tells equal events apart"
-    ),
+    Column("event_digest", "STRING", "MD5 of the whole row of the export"),
 )

@@ -42,7 +42,7 @@ EXPORT_VIEW = export.VIEW
 FOLDER = resources.files(__name__)
 
 # Statements of a use case whose rows are users; use cases of events have none.
-STATEMENTS = ("features", "labels", "first_day")
+STATEMENTS = ("features", "labels", "days")
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,9 @@ class UseCase:
             "lookback_days": self.lookback_days,
             "horizon_days": self.horizon_days,
             "first_suffix": first_suffix(min(as_ofs), days=self.lookback_days),
+            "first_repeat_suffix": first_suffix(
+                min(as_ofs), days=2 * self.lookback_days
+            ),
             "last_suffix": first_suffix(max(as_ofs), days=-1),
             "first_label_suffix": first_suffix(min(as_ofs), days=0),
             "last_label_suffix": first_suffix(max(as_ofs), days=-self.horizon_days - 1),

@@ -67,8 +67,9 @@ _OF_EVENTS = frozenset({"state", "truth_time", "is_conflicting"})
 RUN_PARAMETERS = frozenset(
     {
         "as_ofs", "today", "earliest", "lookback_days", "horizon_days", "first_suffix",
-        "last_suffix", "first_label_suffix", "last_label_suffix", "maximum_rows",
-        "use_case", "prediction_as_of", "user_ids", "user_buckets", "first_event_day",
+        "first_repeat_suffix", "last_suffix", "first_label_suffix", "last_label_suffix",
+        "maximum_rows", "use_case", "prediction_as_of", "user_ids", "user_buckets",
+        "first_event_day",
     }
 )  # fmt: skip
 

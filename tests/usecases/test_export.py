@@ -40,7 +40,7 @@ SENT = {
     "unset": ({"string_value": "(not set)"}, (None, None, None, None)),
     "empty": ({"string_value": ""}, (None, None, None, None)),
     "nothing": ({}, (None, None, None, None)),
-    "nan": ({"string_value": "NaN"}, ("NaN", None, None, None)),
+    "no number": ({"string_value": "NaN"}, ("NaN", None, None, None)),
     "endless": ({"string_value": "inf"}, ("inf", None, None, None)),
     "huge": ({"string_value": "1e39"}, ("1e39", None, None, 1e39)),
 }

@@ -34,7 +34,7 @@ class TestLoad:
 
         assert use_case.name == name
         assert use_case.features
-        of_users = ("features", "labels", "first_day")
+        of_users = ("features", "labels", "days")
         of_events = ("event_training_rows", "event_evaluation_rows")
         for statement in of_events if use_case.scores_events else of_users:
             assert use_case.statement(statement).startswith("--")

@@ -1,9 +1,11 @@
 -- One row per user and as-of date: every user with an event in the lookback.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
 --   @user_column, @converting_event STRING; @first_suffix and @last_suffix STRING, the
---   daily tables that can hold events of the lookbacks (constants prune the others).
+--   daily tables that can hold events of the lookbacks (constants prune the others);
+--   @first_repeat_suffix STRING, the first daily table of the lookbacks before these.
 -- Source: view ga_events.
--- A feature of a date reads events in [as_of - @lookback_days, as_of) and no other.
+-- A feature of a date reads events in [as_of - @lookback_days, as_of) and no other, but
+-- to tell that an event with a transaction id is the repetition of an earlier one.
 --
 -- Columns of ga_events:
 ${columns}
@@ -11,8 +13,8 @@ ${columns}
 -- [user_properties].
 WITH
   -- Windows begin and end at midnight UTC, so they are unions of days: events are summed
-  -- once per user and day, and a date adds up its days. An event that the export has
-  -- twice is equal in every column, and counts once.
+  -- once per user and day, and a date adds up its days. A row that the export has twice
+  -- is one event.
   user_days AS (
     SELECT
       user_id,
@@ -23,11 +25,9 @@ WITH
       SUM(engagement_ms) AS engagement_ms,
       COUNTIF(event_name = 'view_item') AS view_items,
       COUNTIF(event_name = 'add_to_cart') AS add_to_carts,
-      COUNTIF(event_name = @converting_event) AS conversions,
-      SUM(IF(event_name = 'purchase', revenue, NULL)) AS revenue,
       ARRAY_AGG(
         STRUCT(device_category AS device_category, country AS country)
-        ORDER BY event_timestamp DESC, params_digest DESC
+        ORDER BY event_timestamp DESC, event_digest DESC
         LIMIT 1
       )[OFFSET(0)] AS visit
     FROM
@@ -40,10 +40,9 @@ WITH
           ga_session_id,
           IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL)
             AS engagement_ms,
-          COALESCE(purchase_revenue_in_usd, purchase_revenue) AS revenue,
           device_category,
           country,
-          params_digest
+          event_digest
         FROM
           ga_events
         WHERE
@@ -53,6 +52,45 @@ WITH
     GROUP BY
       user_id,
       day
+  ),
+  windows AS (
+    SELECT
+      as_of,
+      event_name,
+      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS since,
+      as_of AS until
+    FROM
+      UNNEST(@as_ofs) AS as_of
+    CROSS JOIN
+      (
+        SELECT DISTINCT
+          event_name
+        FROM
+          UNNEST([@converting_event, 'purchase']) AS event_name
+      )
+  ),
+  candidates AS (
+    SELECT
+      *
+    FROM
+      ga_events
+    WHERE
+      table_suffix BETWEEN @first_repeat_suffix AND @last_suffix
+      AND event_name IN (@converting_event, 'purchase')
+  ),
+-- include: transactions.sql
+  ,
+  totals AS (
+    SELECT
+      as_of AS snapshot,
+      user_id AS buyer,
+      COUNTIF(event_name = @converting_event) AS conversions,
+      SUM(IF(event_name = 'purchase', amount, NULL)) AS revenue
+    FROM
+      transactions
+    GROUP BY
+      as_of,
+      user_id
   )
 SELECT
   as_of,
@@ -65,9 +103,9 @@ SELECT
   IFNULL(SUM(d.engagement_ms), 0) / 1e3 AS engagement_s,
   SUM(d.view_items) AS view_items,
   SUM(d.add_to_carts) AS add_to_carts,
-  SUM(d.conversions) AS conversions,
+  IFNULL(MAX(t.conversions), 0) AS conversions,
   -- Money is NUMERIC, exact in sums; a model reads floats.
-  CAST(IFNULL(SUM(d.revenue), 0) AS FLOAT64) AS revenue,
+  CAST(IFNULL(MAX(t.revenue), 0) AS FLOAT64) AS revenue,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].device_category
     AS device_category,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country
@@ -76,6 +114,9 @@ FROM
 INNER JOIN
   user_days AS d
   ON d.day >= DATE_SUB(as_of, INTERVAL @lookback_days DAY) AND d.day < as_of
+LEFT JOIN
+  totals AS t
+  ON t.snapshot = as_of AND t.buyer = d.user_id
 GROUP BY
   as_of,
   d.user_id

@@ -1,17 +1,14 @@
 -- One row per user and as-of date: every user with an event in the lookback.
 -- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
 --   @user_column STRING, user_pseudo_id or user_id; @first_suffix and @last_suffix
---   STRING, the shards that can hold events of the windows (a constant prunes them).
+--   STRING, the shards that can hold events of the windows (a constant prunes them);
+--   @first_repeat_suffix STRING, the first shard of the lookback before these.
 -- Source: view ga_events.
 -- Many as-of dates scan the export once, and give each the rows that it would have alone.
 -- Windows begin and end at midnight UTC, so they are unions of UTC days, and an as-of
 -- date adds up its days. It reads the tables of its own window alone, as if it were the
 -- only date: an event that lies in the table of a later day was not there on it.
 WITH
-  -- An event that a table has twice is equal in every field and falls out here. An amount beyond a
-  -- trillion is a mistake of the shop's page, and sums must stay within NUMERIC. Amounts
-  -- add up in US dollars, which the export gives beside the currency of the event; where
-  -- it gives none, as for a shop that sends no currency, they are taken as they are.
   events AS (
     SELECT DISTINCT
       table_suffix,
@@ -29,25 +26,12 @@ WITH
         AS session_number,
       user_first_touch_timestamp,
       IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
-      CASE event_name
-        WHEN 'refund' THEN COALESCE(refund_value, purchase_revenue, event_value)
-        WHEN 'purchase' THEN COALESCE(purchase_revenue, event_value)
-      END AS charged,
-      CASE event_name
-        WHEN 'refund'
-          THEN COALESCE(refund_value_in_usd, purchase_revenue_in_usd, event_value_in_usd)
-        WHEN 'purchase' THEN COALESCE(purchase_revenue_in_usd, event_value_in_usd)
-      END AS charged_in_usd,
-      -- Shops that send no transaction id still have their purchases told apart by time.
-      IFNULL(transaction_id, CAST(event_timestamp AS STRING)) AS transaction_id,
-      n_items,
-      n_distinct_items,
       source,
       medium,
       device_category,
       operating_system,
       country,
-      params_digest
+      event_digest
     FROM
       ga_events
     WHERE
@@ -56,69 +40,7 @@ WITH
       -- Without a time it is of no day.
       AND event_time IS NOT NULL
   ),
-  amounts AS (
-    SELECT
-      *,
-      IF(event_name = 'refund', ABS(charged), charged) AS same_charge,
-      CASE
-        WHEN ABS(charged) > NUMERIC '1e12' OR ABS(charged_in_usd) > NUMERIC '1e12'
-          THEN NULL
-        WHEN event_name = 'refund' THEN ABS(COALESCE(charged_in_usd, charged))
-        ELSE COALESCE(charged_in_usd, charged)
-      END AS amount
-    FROM
-      events
-    WHERE
-      event_name IN ('purchase', 'refund')
-  ),
-  table_charges AS (
-    SELECT
-      table_suffix,
-      user_id,
-      day,
-      event_name,
-      transaction_id,
-      same_charge,
-      n_items,
-      n_distinct_items,
-      ARRAY_AGG(amount ORDER BY event_timestamp, amount LIMIT 1)[OFFSET(0)] AS amount,
-      MIN(event_timestamp) AS first_event
-    FROM
-      amounts
-    GROUP BY
-      table_suffix,
-      user_id,
-      day,
-      event_name,
-      transaction_id,
-      same_charge,
-      n_items,
-      n_distinct_items
-  ),
-  charged_days AS (
-    SELECT
-      table_suffix,
-      user_id,
-      day,
-      ARRAY_AGG(
-        STRUCT(
-          event_name AS event_name,
-          transaction_id AS transaction_id,
-          same_charge AS same_charge,
-          n_items AS n_items,
-          n_distinct_items AS n_distinct_items,
-          amount AS amount,
-          first_event AS first_event
-        )
-      ) AS charges
-    FROM
-      table_charges
-    GROUP BY
-      table_suffix,
-      user_id,
-      day
-  ),
-  event_days AS (
+  user_days AS (
     SELECT
       table_suffix,
       user_id,
@@ -134,7 +56,7 @@ WITH
       COUNTIF(event_name = 'add_to_cart') AS n_add_to_carts,
       COUNTIF(event_name = 'begin_checkout') AS n_begin_checkouts,
       ARRAY_AGG(DISTINCT session_key IGNORE NULLS) AS sessions,
-      -- Of events at the same microsecond the same one, whenever it is summed up.
+      -- Of events at the same microsecond always the same one.
       ARRAY_AGG(
         STRUCT(
           source AS source,
@@ -158,30 +80,6 @@ WITH
       table_suffix,
       user_id,
       day
-  ),
-  user_days AS (
-    SELECT
-      e.table_suffix,
-      e.user_id,
-      e.day,
-      e.last_event,
-      e.first_event,
-      e.first_touch,
-      e.n_events,
-      e.session_number,
-      e.engagement_ms,
-      e.n_page_views,
-      e.n_view_items,
-      e.n_add_to_carts,
-      e.n_begin_checkouts,
-      e.sessions,
-      e.visit,
-      c.charges
-    FROM
-      event_days AS e
-    LEFT JOIN
-      charged_days AS c
-      ON c.table_suffix = e.table_suffix AND c.user_id = e.user_id AND c.day = e.day
   ),
   snapshots AS (
     SELECT
@@ -235,62 +133,36 @@ WITH
       user_id,
       day
   ),
-  charges AS (
+  windows AS (
     SELECT
-      d.table_suffix,
-      d.user_id,
-      d.day,
-      c.event_name,
-      c.transaction_id,
-      c.same_charge,
-      c.n_items,
-      c.n_distinct_items,
-      c.amount,
-      c.first_event
+      as_of,
+      event_name,
+      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS since,
+      as_of AS until
     FROM
-      user_days AS d
+      UNNEST(@as_ofs) AS as_of
     CROSS JOIN
-      UNNEST(d.charges) AS c
+      UNNEST(['purchase', 'refund']) AS event_name
   ),
-  -- A reload of the thank-you page sends the same purchase again, at another time and,
-  -- where a tab was left open, on another day, at another rate of the dollar: the first
-  -- in the window counts.
-  transactions AS (
+  candidates AS (
     SELECT
-      s.as_of,
-      c.user_id,
-      c.event_name,
-      c.transaction_id,
-      ARRAY_AGG(c.amount ORDER BY c.first_event, c.amount LIMIT 1)[OFFSET(0)] AS amount,
-      c.n_items,
-      c.n_distinct_items,
-      MIN(c.day) AS day,
-      MIN(c.first_event) AS first_event
+      *
     FROM
-      snapshots AS s
-    INNER JOIN
-      charges AS c
-      ON
-        c.day >= s.first_day
-        AND c.day < s.as_of
-        AND c.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
-    GROUP BY
-      s.as_of,
-      c.user_id,
-      c.event_name,
-      c.transaction_id,
-      c.same_charge,
-      c.n_items,
-      c.n_distinct_items
+      ga_events
+    WHERE
+      table_suffix BETWEEN @first_repeat_suffix AND @last_suffix
+      AND event_name IN ('purchase', 'refund')
   ),
+-- include: transactions.sql
+  ,
   transaction_days AS (
     SELECT
       as_of,
       user_id,
       day,
-      MAX(IF(event_name = 'purchase', first_event, NULL)) AS last_purchase,
-      COUNT(DISTINCT IF(event_name = 'purchase', transaction_id, NULL)) AS n_purchases,
-      COUNT(DISTINCT IF(event_name = 'refund', transaction_id, NULL)) AS n_refunds,
+      MAX(IF(event_name = 'purchase', event_timestamp, NULL)) AS last_purchase,
+      COUNTIF(event_name = 'purchase') AS n_purchases,
+      COUNTIF(event_name = 'refund') AS n_refunds,
       -- Null where no amount is known: a day of refunds alone would make it 0.
       SUM(IF(event_name = 'purchase', amount, NULL)) AS revenue,
       SUM(IF(event_name = 'refund', amount, 0)) AS refund_value,

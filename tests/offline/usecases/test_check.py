@@ -101,7 +101,11 @@ class TestCheck:
 
     def test_says_what_bigquery_refuses_and_the_emulator_takes(self, edit, checked):
         """By Google's own analyzer, with the line of the file that it stands in."""
-        line = edit("labels.sql", ">= TIMESTAMP(as_of)", ">= as_of")
+        line = edit(
+            "labels.sql",
+            "AND event_name = @converting_event",
+            "AND event_name = @converting_event AND event_time >= DATE '2020-01-01'",
+        )
         [problem] = checked().problems
 
         assert (problem.file, problem.line) == ("labels.sql", line)
@@ -187,8 +191,8 @@ class TestCheck:
             ("features.sql", "= @converting_event", "= @label", "gives @label"),
             ("features.sql", "          ga_events\n", "          `p.ga.events_*`\n",
              "only ga_events"),
-            ("features.sql", "CAST(IFNULL(SUM(d.revenue), 0) AS FLOAT64) AS revenue",
-             "SUM(d.revenue) AS revenue", "NUMERIC, which a model does not read"),
+            ("features.sql", "CAST(IFNULL(MAX(t.revenue), 0) AS FLOAT64) AS revenue",
+             "MAX(t.revenue) AS revenue", "NUMERIC, which a model does not read"),
             _slowly("features.sql", "SUM(d.sessions) AS sessions",
              "CAST(SUM(d.sessions) AS STRING) AS sessions", "says a number"),
             ("features.sql", "  as_of,\n  d.user_id\n", "  as_of,\n  d.user_id;\n",
@@ -222,11 +226,15 @@ class TestCheck:
         [
             ("SELECT DISTINCT", "SELECT", "more than one row of an as-of date"),
             pytest.param(
-                *("AS user_id", "AS visitor", "gives no column user_id"),
+                *("  user_id\n", "  user_id AS visitor\n", "gives no column user_id"),
                 marks=pytest.mark.long,
             ),
             pytest.param(
-                *("  as_of,", "  CAST(as_of AS STRING) AS as_of,", "instead of DATE"),
+                *(
+                    "\n  as_of,\n  user_id",
+                    "\n  CAST(as_of AS STRING) AS as_of,\n  user_id",
+                    "instead of DATE",
+                ),
                 marks=pytest.mark.long,
             ),
         ],
@@ -243,8 +251,8 @@ class TestCheck:
         """Whoever had the outcome before the as-of date is a row of label 0."""
         line = edit(
             "labels.sql",
-            "e.event_time >= TIMESTAMP(as_of)",
-            "e.event_time >= TIMESTAMP_SUB(TIMESTAMP(as_of), INTERVAL 1 DAY)",
+            "      as_of AS since,",
+            "      DATE_SUB(as_of, INTERVAL 1 DAY) AS since,",
         )
 
         [problem] = checked().problems

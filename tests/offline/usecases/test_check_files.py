@@ -51,7 +51,7 @@ class TestText:
 
     def test_may_begin_with_a_byte_order_mark(self, folder):
         """Editors on Windows write one, which BigQuery would not read."""
-        for file in ("usecase.toml", "features.sql", "labels.sql", "first_day.sql"):
+        for file in ("usecase.toml", "features.sql", "labels.sql", "days.sql"):
             (folder / file).write_bytes(b"\xef\xbb\xbf" + (folder / file).read_bytes())
 
         assert problems() == []
@@ -84,13 +84,13 @@ class TestStatement:
         [
             ("features.sql", "FROM\n", "FROM\n-- include: features.sql\n",
              "features.sql includes itself"),
-            ("labels.sql", "'user_id'", "'user_id",
+            ("features.sql", "'user_id'", "'user_id",
              "is no SQL: what begins with ' has no end"),
-            ("labels.sql", "'user_id'", "/* 'user_id'",
+            ("features.sql", "'user_id'", "/* 'user_id'",
              "is no SQL: a comment /* has no end"),
             ("labels.sql", "  as_of,\n", "  CURRENT_DATE() AS as_of,\n",
              "CURRENT_DATE is another in each run"),
-            ("labels.sql", "@first_label_suffix AND @last_label_suffix",
+            ("labels.sql", "@first_suffix AND @last_label_suffix",
              "'20260101' AND @last_label_suffix", "bounds table_suffix by a day"),
             ("features.sql", "  SUM(d.sessions) AS sessions,\n",
              "  SUM(d.sessions) AS sessions, 1 AS sessions,\n",
@@ -107,7 +107,7 @@ class TestStatement:
              "LIMIT without ORDER BY leaves rows out"),
             ("labels.sql", "  as_of,\n", "  as_of::DATE AS as_of,\n",
              "BigQuery has no ::"),
-            ("labels.sql", "  ga_events AS e\n", "  crm.buyers AS e\n",
+            ("labels.sql", "  ga_events\n", "  crm.buyers\n",
              "reads crm.buyers, which the functions have no right to"),
         ],
     )  # fmt: skip
@@ -131,8 +131,8 @@ class TestStatement:
     def test_may_have_any_text_and_comment(self, folder):
         """What stands there is no parameter."""
         text = (folder / "labels.sql").read_text()
-        quoted = "/* @a */ # @b\n  AND e.event_name != 'c@d.e' AND e.event_name"
-        (folder / "labels.sql").write_text(text.replace("AND e.event_name", quoted))
+        quoted = "/* @a */ # @b\n  AND event_name != 'c@d.e' AND event_name"
+        (folder / "labels.sql").write_text(text.replace("AND event_name", quoted))
 
         assert problems() == []
 

@@ -6,19 +6,18 @@ import pytest
 
 pytestmark = pytest.mark.runs
 
-NOT_NULL = "  AND IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS NOT NULL"
-
 # File, text, what stands there instead, and what is said of it.
 SESSIONS = "SUM(d.sessions) AS"
 MISTAKES = [
-    ("labels.sql", NOT_NULL, "", "gives rows without a user"),
+    ("labels.sql", "  user_id\n", "  NULLIF(user_id, user_id) AS user_id\n",
+     "gives rows without a user"),
     ("features.sql", SESSIONS, "SUM(d.events) / SUM(d.sessions) AS",
      "division by zero"),
-    ("labels.sql", "@first_label_suffix AND @last_label_suffix",
+    ("labels.sql", "@first_suffix AND @last_label_suffix",
      "@first_suffix AND @last_suffix",
      "the label is another where a further as-of date is read"),
-    ("first_day.sql", "MIN(table_suffix)", "table_suffix", "rows instead of one"),
-    ("first_day.sql", "MIN(", "MIN(CAST(NULL AS STRING) || ",
+    ("days.sql", "SELECT DISTINCT", "SELECT", "more than once"),
+    ("days.sql", "table_suffix)", "CAST(NULL AS STRING))",
      "although there are events"),
     ("features.sql", SESSIONS, "CAST('inf' AS FLOAT64) AS", "sessions is infinite"),
     ("features.sql", SESSIONS, "ARRAY_AGG(d.sessions) AS", "sessions is ARRAY"),
@@ -32,7 +31,6 @@ UNPRUNED = [
     ("features.sql", PRUNED, "table_suffix >= @first_suffix", BEYOND),
     ("features.sql", PRUNED, "table_suffix <= @last_suffix", BEYOND),
     ("features.sql", "AND @last_suffix", "AND @last_label_suffix", BEYOND),
-    ("labels.sql", "BETWEEN @first_label_suffix", "BETWEEN @first_suffix", BEYOND),
 ]
 # And of features that others change.
 CHANGED = "is another for a user because of what others do"
@@ -73,7 +71,7 @@ class TestRows:
     @pytest.mark.long
     def test_of_users_without_features_are_a_warning(self, edit, checked):
         """Labels of other users than features: no conversion would be learned from."""
-        edit("labels.sql", "e.user_pseudo_id) AS", "'of ' || e.user_pseudo_id) AS")
+        edit("labels.sql", "  user_id\n", "  CONCAT('of ', user_id) AS user_id\n")
         report = checked()
 
         assert report.problems == []
@@ -99,18 +97,16 @@ class TestRows:
 
     @pytest.mark.parametrize(
         ("column", "has_zeros"),
-        [("e.event_name = @converting_event", True), ("1", False)],
+        [("as_of < @today", True), ("1", False)],
     )
     @pytest.mark.long
     def test_of_labels_are_of_label_1(self, edit, checked, column, has_zeros):
         """Everybody with a column of zeros and ones would be everybody with label 1."""
         line = edit(
             "labels.sql",
-            "  as_of,\n",
-            f"  as_of,\n  CAST({column} AS INT64) AS label,\n",
+            "\n  as_of,\n  user_id",
+            f"\n  as_of,\n  CAST({column} AS INT64) AS label,\n  user_id",
         )
-        if has_zeros:
-            edit("labels.sql", "AND e.event_name = @converting_event", "")
         found = [
             (problem.file, problem.line)
             for problem in checked().problems

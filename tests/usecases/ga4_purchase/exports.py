@@ -196,7 +196,7 @@ def traps() -> list[shop.Row]:
               ecommerce={"purchase_revenue": -20.0, "transaction_id": "P2"}),
         event("refunded", ago(17), "refund"),
         purchase("negative", ago(9), -5.0, transaction="N"),
-        purchase("nan", ago(9), math.nan, transaction="N"),
+        purchase("revenue nan", ago(9), math.nan, transaction="N"),
         purchase("huge", ago(9), 1e300, transaction="N"),
         purchase("nearly huge", ago(9), 9e28, transaction="N1"),
         purchase("nearly huge", ago(8), 9e28, transaction="N2"),

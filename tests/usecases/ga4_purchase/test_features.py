@@ -120,9 +120,9 @@ PURCHASES = {
         "purchases": 1, "purchase_days": 1, "purchases_7d": 0, "revenue": 20,
         "items": 1, "purchase_recency_days": 30, "active_days": 3,
     },
-    # One transaction in two events of different amounts is one, worth both.
-    "split": {"purchases": 1, "revenue": 25.25, "items": 5, "distinct_items": 2},
-    # Two purchases that share Google's placeholder are told apart by time.
+    # A page and a server that report one order differently: the first counts.
+    "split": {"purchases": 1, "revenue": 20, "items": 2, "distinct_items": 1},
+    # Two purchases that share Google's placeholder are two.
     "no id": {"purchases": 2, "revenue": 6},
     "empty id": {"purchases": 2, "revenue": 6},
     "unset": {"purchases": 2, "revenue": 6},
@@ -138,7 +138,7 @@ PURCHASES = {
     ),
     # A revenue that is no amount of money is left out; the purchase counts.
     "negative": {"purchases": 1, "revenue": -5},
-    "nan": {"purchases": 1, "revenue": 0},
+    "revenue nan": {"purchases": 1, "revenue": 0},
     "huge": {"purchases": 1, "revenue": 0},
     "nearly huge": {"purchases": 2, "revenue": 0},
     # A purchase without items is a purchase; of absurd quantities none is added.
