@@ -98,18 +98,18 @@ def loaded(source: shops.Source, *, count: int) -> Loaded:
         warehouse = opened.warehouse
         settings = warehouse.settings
         with step(f"loading {source.name}"):
-            first, last = source.load(warehouse)
+            days, last = source.load(warehouse)
         view = consent.events_view(settings.export, require="false")
         warehouse.replace_view(usecases.EXPORT_VIEW, view)
         weeks = ga4_export.weeks_allowed(
-            first,
+            days,
             last,
             lookback_days=use_case.lookback_days,
             horizon_days=use_case.horizon_days,
         )[-count:]
         snapshots = {
             week: use_case.timeframe(settings).snapshots(
-                today=week, earliest=first, at_most=settings.training_snapshots
+                today=week, days=days, at_most=settings.training_snapshots
             )
             for week in months(weeks)
         }

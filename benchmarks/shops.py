@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ class Source:
     """A shop to play: its name, how its export is loaded, and what has drawn it."""
 
     name: str
-    load: Callable[[Warehouse], tuple[date, date]]
+    load: Callable[[Warehouse], tuple[Collection[date], date]]
     shop: Shop | None = None
 
 
@@ -36,10 +36,10 @@ def sources() -> Iterator[Source]:
 def _of_file(path: Path) -> Source:
     """Return the shop of a file or folder of export rows."""
 
-    def load(warehouse: Warehouse) -> tuple[date, date]:
+    def load(warehouse: Warehouse) -> tuple[Collection[date], date]:
         dataset = warehouse.settings.ga4_dataset
         summary = ga4_export.load_export(warehouse.client, dataset, path)
-        return summary.first_date, summary.last_full_day
+        return summary.dates, summary.last_full_day
 
     return Source(name=path.name.partition(".")[0], load=load)
 
@@ -48,12 +48,12 @@ def _generated(seed: int, users: int) -> Source:
     """Return the generated shop of a seed, with the demo's season and drift."""
     shop = Shop(users=users, seed=seed, season=SEASON, drift=DRIFT)
 
-    def load(warehouse: Warehouse) -> tuple[date, date]:
+    def load(warehouse: Warehouse) -> tuple[Collection[date], date]:
         span = (shop.last_date - shop.first_date).days + 1
         days = [shop.first_date + timedelta(days=n) for n in range(span)]
         tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
         ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
-        return shop.first_date, shop.last_date
+        return days, shop.last_date
 
     return Source(
         name=f"generated shop, seed {seed}, {users:,} users", load=load, shop=shop

@@ -123,8 +123,8 @@ class TestRows:
         with contextlib.closing(export.warehouse) as warehouse:
             found = _rows(warehouse, f"SELECT * FROM {consent.VIEW}", {})
             # A digest of JSON, which nothing but equal events of one run are told by.
-            assert _told(events, without="params_digest") == _told(
-                found, without="params_digest"
+            assert _told(events, without="event_digest") == _told(
+                found, without="event_digest"
             )
             for name in ("features", "labels", "converter_amounts", "training_rows"):
                 _check_same(warehouse, use_case.statement(name), known, window)

@@ -4,6 +4,7 @@ The export that a demo plays: generated, or loaded from the user's data and chec
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -29,9 +30,9 @@ def generated() -> Shop:
 
 @dataclass(frozen=True)
 class Source:
-    """An export to play: what to load before a day's runs, and its first and last."""
+    """An export to play: what to load before a day's runs, and its days with events."""
 
-    first_date: date
+    dates: Collection[date]
     last_full_day: date
     shop: Shop | None = None
 
@@ -41,7 +42,10 @@ def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
     if not options.data:
         shop = generated()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
-        return Source(shop.first_date, shop.last_date, shop)
+        span = (shop.last_date - shop.first_date).days + 1
+        return Source(
+            [shop.first_date + n * DAY for n in range(span)], shop.last_date, shop
+        )
     assert options.path is not None
     say(f"Loading {options.data} …")
     try:
@@ -61,7 +65,7 @@ def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
             f"the last that counts is {summary.last_full_day}"
         )
     check(summary, settings, today=datetime.now(UTC).date())
-    return Source(summary.first_date, summary.last_full_day)
+    return Source(summary.dates, summary.last_full_day)
 
 
 def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> None:
@@ -105,7 +109,7 @@ def chosen_weeks(
         UnusableData: The data are too short to train before the first of them.
     """
     allowed = ga4_export.weeks_allowed(
-        source.first_date,
+        source.dates,
         source.last_full_day,
         lookback_days=use_case.lookback_days,
         horizon_days=use_case.horizon_days,
@@ -115,10 +119,14 @@ def chosen_weeks(
     needed = 3 + -(-until_final // use_case.horizon_days)
     weeks = allowed[needed:][-count:]
     if not weeks:
+        timeframe = use_case.timeframe(settings)
         days = use_case.lookback_days + use_case.horizon_days * (needed + 1)
+        oldest = source.last_full_day + DAY - (needed + 1) * timeframe.horizon
         raise UnusableData(
-            f"the data are from {source.first_date} to {source.last_full_day}: too "
+            f"the data are from {min(source.dates)} to {source.last_full_day}: too "
             f"short to train on and to evaluate after. About {days} days are needed, "
-            f"{use_case.lookback_days} of them before the first snapshot"
+            f"{use_case.lookback_days} of them before the first snapshot, {oldest}. Of "
+            f"these {timeframe.lacks(oldest, source.dates)} are missing, and a tenth "
+            "may be"
         )
     return weeks

@@ -13,12 +13,13 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ import pyarrow.parquet as pq
 from local.exports import ga4_rows
 from local.exports.ga4_schema import bigquery_schema
 from local.progress import bar as progress_bar
+from propensity.timeframe import Timeframe
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -61,6 +63,8 @@ class Summary:
     user_columns: frozenset[str] = frozenset()
     is_east_of_utc: bool = False
     is_cut_short: bool = False
+    # Days that have rows, from first_date to last_date.
+    dates: frozenset[date] = frozenset()
 
     @property
     def last_full_day(self) -> date:
@@ -68,9 +72,9 @@ class Summary:
         The last UTC day that the data cover to its end.
 
         ``event_date`` is the property's local date. East of Greenwich the last local
-        day ends before the UTC day of that name does; a row whose local date is ahead
-        of its UTC date gives such a property away. Data that are cut short within
-        their last day have the day before to its end.
+        day ends before the UTC day of that name does; rows whose local date is ahead
+        of their UTC date, on a tenth of all days, give such a property away. Data that
+        are cut short within their last day have the day before to its end.
         """
         full = self.last_date - DAY if self.is_east_of_utc else self.last_date
         return min(full, self.last_time.date() - DAY) if self.is_cut_short else full
@@ -106,23 +110,48 @@ class _Day:
         )
 
 
+def _bulk(days: Sequence[_Day]) -> Sequence[_Day]:
+    """
+    Return days in order, without strays before the first and after the last.
+
+    A stray has less than a tenth of the rows of a usual day, or lies in no week of half
+    of the usual rows: a test of the link, or a clock that was wrong.
+    """
+    rows = {one.day: one.events.total() for one in days}
+
+    def week(day: date, step: timedelta) -> int:
+        return sum(rows.get(day + n * step, 0) for n in range(7))
+
+    usual, usual_week = median(rows.values()), median(week(day, -DAY) for day in rows)
+    kept = [
+        day
+        for day in rows
+        if 10 * rows[day] >= usual
+        and 2 * max(week(day, DAY), week(day, -DAY)) >= usual_week
+    ]
+    return [one for one in days if min(kept) <= one.day <= max(kept)]
+
+
 def _summary(days: list[_Day]) -> Summary:
     days = sorted(days, key=lambda one: one.day)
     events = sum((one.events for one in days), Counter[str]())
+    bulk = _bulk(days)
     # By the time of day of the last event; of data of a few days nobody can tell.
-    *before, last = (one.last_us - _midnight(one.day) for one in days)
+    *before, last = (one.last_us - _midnight(one.day) for one in bulk)
     is_cut_short = len(before) >= COMPARED_DAYS and last < min(before[-COMPARED_DAYS:])
     return Summary(
         rows=events.total(),
         days=len(days),
         users=len(frozenset().union(*(one.users for one in days))),
-        first_date=days[0].day,
-        last_date=days[-1].day,
-        last_time=_instant(max(one.last_us for one in days)),
+        first_date=bulk[0].day,
+        last_date=bulk[-1].day,
+        last_time=_instant(max(one.last_us for one in bulk)),
         events=dict(sorted(events.items())),
         user_columns=frozenset().union(*(one.user_columns for one in days)),
-        is_east_of_utc=any(_instant(one.first_us).date() < one.day for one in days),
+        is_east_of_utc=len(bulk)
+        <= 10 * sum(_instant(one.first_us).date() < one.day for one in bulk),
         is_cut_short=is_cut_short,
+        dates=frozenset(one.day for one in bulk),
     )
 
 
@@ -258,23 +287,27 @@ def _load(
 
 
 def weeks_allowed(
-    first_date: date, last_date: date, *, lookback_days: int, horizon_days: int
+    dates: Collection[date], last_date: date, *, lookback_days: int, horizon_days: int
 ) -> list[date]:
     """
     List the as-of dates that a data set can be evaluated at, oldest first.
 
     One horizon apart, counted back from the end, so that the newest label window ends
-    with the last day; the oldest has a whole lookback of data before it.
+    with the last day; each has data on nine tenths of its lookback.
 
     Args:
-        first_date: First date with events.
+        dates: Days with events.
         last_date: Last date that the data cover to its end (``last_full_day``).
         lookback_days: Days of features before an as-of date.
         horizon_days: Days of the label from the as-of date on.
     """
-    as_of = last_date + DAY - timedelta(days=horizon_days)
-    weeks = []
-    while as_of - timedelta(days=lookback_days) >= first_date:
-        weeks.append(as_of)
-        as_of -= timedelta(days=horizon_days)
-    return weeks[::-1]
+    timeframe = Timeframe(
+        lookback_days=lookback_days, horizon_days=horizon_days, settle_days=0
+    )
+    return list(
+        timeframe.snapshots(
+            today=last_date + DAY,
+            days=dates,
+            at_most=1 + (last_date - min(dates)).days // horizon_days,
+        )
+    )

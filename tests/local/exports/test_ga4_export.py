@@ -4,7 +4,8 @@ Anyone's GA4 export, specified: what is loaded of it, and the weeks that it allo
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -98,25 +99,53 @@ class TestLoading:
 
 
 class TestWeeks:
+    def weeks(self, days: int, *, without: int = 0, stray: int = 0) -> list[date]:
+        """Return the weeks of 2025 of so many days, some in the middle missing."""
+        first = date(2025, 1, 1)
+        there = {first + n * ga4_export.DAY for n in range(days)}
+        there -= {first + (30 + n) * ga4_export.DAY for n in range(without)}
+        there |= {first - 365 * ga4_export.DAY} if stray else set()
+        last = max(there)
+        return ga4_export.weeks_allowed(there, last, lookback_days=60, horizon_days=7)
+
     def test_the_newest_week_ends_with_the_data(self):
-        """Counted back from the end, a horizon apart, each with a whole lookback."""
-        weeks = ga4_export.weeks_allowed(
-            date(2025, 1, 1), date(2025, 3, 31), lookback_days=60, horizon_days=7
+        """Counted back from the end, a horizon apart, each with nine tenths of a
+        lookback; a stray day a year before is no beginning."""
+        weeks = self.weeks(90, stray=1)
+
+        assert weeks == self.weeks(90)
+        assert (weeks[0], weeks[-1]) == (date(2025, 2, 25), date(2025, 3, 25))
+        assert {b - a for a, b in pairwise(weeks)} == {7 * ga4_export.DAY}
+
+    @pytest.mark.parametrize(("days", "without"), [(60, 0), (90, 7)])
+    def test_too_little_data_allow_none(self, days, without):
+        """Less than nine tenths of a lookback, also where a property has paused."""
+        assert not [
+            week for week in self.weeks(days, without=without) if week.month < 4
+        ]
+
+    def test_strays_are_no_end(self):
+        """What holds for a property follows from the bulk of its rows."""
+        days = [[self.row(day) for _ in range(20)] for day in range(75)]
+        strays = [[self.row(-365)], [self.row(77)], [self.row(500)]]
+        days[10].append(self.row(9) | {"event_date": "20250111"})
+        summary = self.summed(days + strays)
+
+        assert (summary.first_date, summary.last_full_day) == (
+            date(2025, 1, 1),
+            date(2025, 3, 16),
         )
 
-        assert weeks[-1] == date(2025, 3, 25)
-        assert weeks[0] == date(2025, 3, 4)
-        assert {b - a for a, b in zip(weeks, weeks[1:], strict=False)} == {
-            7 * ga4_export.DAY
-        }
-
-    def test_too_little_data_allow_none(self):
-        """Sixty-six days are one short of a lookback and a horizon."""
-        weeks = ga4_export.weeks_allowed(
-            date(2025, 1, 1), date(2025, 3, 7), lookback_days=60, horizon_days=7
+    def row(self, day: int) -> dict[str, Any]:
+        name = date(2025, 1, 1) + day * ga4_export.DAY
+        midnight = (name - date(1970, 1, 1)) // timedelta(microseconds=1)
+        return event(
+            event_date=f"{name:%Y%m%d}", event_timestamp=midnight + self.DAY_US // 2
         )
 
-        assert weeks == []
+    def summed(self, days: list[list[dict[str, Any]]]) -> Summary:
+        tables = [pa.Table.from_pylist(day, ARROW_SCHEMA) for day in days]
+        return ga4_export._summary([ga4_export._Day.of(table) for table in tables])
 
     DAY_US = 86_400_000_000
 
