@@ -71,15 +71,7 @@ _NO_PROXY: dict[str, Any] = {"http": None, "all": None}
 
 
 class Refused(Exception):
-    """
-    The receiver will never take this request; the message is its reason.
-
-    ``answer`` is what it answered, if that was JSON.
-    """
-
-    def __init__(self, reason: str, answer: Any = None) -> None:
-        super().__init__(reason)
-        self.answer = answer
+    """The receiver will never take this request; the message is its reason."""
 
 
 class Stopped(Exception):
@@ -217,7 +209,7 @@ class Poster:
                 if answer.status_code in _DENIED:
                     raise AccessDenied(f"{host} answers {problem}: {reason}")
                 if not (is_taken or answer.status_code in _UNANSWERED):
-                    raise Refused(reason, read)
+                    raise Refused(reason)
                 pause_s = _retry_after(answer)
             if pause_s > LONGEST_ASKED_S:
                 problem += f", asking for a pause of {pause_s:,.0f} s"

@@ -95,18 +95,6 @@ def check_url(field: str, url: Any) -> None:
         fail(field, f"{field} has to begin with https:// and name a host")
 
 
-def check_digits(values: Mapping[str, Any], *keys: str) -> None:
-    """
-    Check ids of Google's accounts and lists.
-
-    Raises:
-        RequestError: One is written otherwise, such as with dashes.
-    """
-    for key in keys:
-        if not values[key].isdecimal():
-            fail(key, f"{key} has digits only, without dashes")
-
-
 def rate(value: Any) -> float:
     """
     Return requests a second, 0 for no limit.
