@@ -12,19 +12,13 @@
     views.py       reads views anew, by their own text
     wildcards.py   reads ``events_2*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
-    modified.py    says when a table's rows changed last
     statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them,
                    and names what is in no dataset
-    signatures.py  settles by its operands what a call, a literal or GROUP BY means
     numbers.py     calculates with NUMERIC exactly
-    casts.py       reads texts as BigQuery does, where DuckDB reads more
     arrays.py      searches and aggregates arrays without a join for each row
-    loads.py       loads objects of the emulated bucket, and loses no field of a row
-    schemas.py     refuses changes of a schema that BigQuery refuses
     lookups.py, jobs.py, texts.py
                    answer small queries in milliseconds, from memory
     reads.py       knows what a translation was made with, and whether that is still so
-    addresses.py   serves clients that leave out ``/bigquery/v2``
     appends.py     stores Arrow batches as they come; ``layouts.py`` says what fits
 
 Times are UTC. Nothing is downloaded. Data survive SIGKILL.

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import casts, jobs, numbers
+from local.emulators.bigquery import jobs, numbers
 
 CATALOG_SUFFIX = ".bq.duckdb"
 
@@ -51,7 +51,6 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
             macro = database.MACRO.sub(r"CREATE MACRO bq.main.\1", path.read_text())
             connection.execute(macro)
         numbers.define(connection)
-        casts.define(connection)
         known = {
             path.name.removesuffix(CATALOG_SUFFIX)
             for path in data_dir.glob(f"*{CATALOG_SUFFIX}")

@@ -15,17 +15,11 @@ from typing import Any
 from local.emulators.bigquery import (
     appends,
     arrays,
-    casts,
     jobs,
-    loads,
     lookups,
-    modified,
     numbers,
-    schemas,
-    signatures,
     texts,
 )
-from local.emulators.bigquery.addresses import Addresses
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
@@ -93,8 +87,6 @@ def translate_as_bigquery() -> None:
     """Have statements do what BigQuery's do, where their translation does not."""
     know_ranges()
     numbers.calculate_exactly()
-    casts.read_as_bigquery()
-    signatures.settle()
     prefer_aliases()
     name_fields()
     bind_inner_parameters()
@@ -184,8 +176,6 @@ def serve(
     lookups.keep_metadata_in_memory(catalog)
     jobs.keep_results_in_memory()
     jobs.name_created_tables()
-    loads.load_as_bigquery()
-    schemas.refuse_other_types()
     texts.remember_texts(catalog)
     texts.read_literals()
     lookups.list_tables_at_once()
@@ -195,12 +185,11 @@ def serve(
     merge_in_transactions()
     translate_as_bigquery()
     write_partitions(runner)
-    modified.follow_changes(database)
     appends.append_directly(catalog, queue_writes(runner, catalog))
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()
 
-    from local_bigquery.app import PREFIX, app
+    from local_bigquery.app import app
 
     # It warns of every property that DuckDB has no use for.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -209,7 +198,7 @@ def serve(
     spare_the_collector()
     try:
         uvicorn.run(
-            Addresses(app, PREFIX),
+            app,
             host=HOST,
             port=port,
             access_log=False,

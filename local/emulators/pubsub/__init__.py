@@ -7,7 +7,7 @@
     broker.py        topics and subscriptions by name
     subscription.py  the messages of one subscription: ready, leased, backing off
     push.py          posts them to an endpoint, as fast as it bears
-    pull.py          hands them to clients, one request or one stream at a time
+    pull.py          hands them to clients
     messages.py      what all of these speak
 
 A message is delivered at least once. A lease ends with an acknowledgement, or with a

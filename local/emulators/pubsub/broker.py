@@ -123,11 +123,6 @@ class Broker:
         subscription.delete()
         return EMPTY
 
-    def list_subscriptions(self, request: Proto) -> Proto:
-        names = [name for name in self._subscriptions if is_in(request.project, name)]
-        configs = [self._subscriptions[name].config for name in sorted(names)]
-        return types.ListSubscriptionsResponse.pb()(subscriptions=configs)
-
     def acknowledge(self, request: Proto) -> Proto:
         subscription = self.subscription(request.subscription)
         if not request.ack_ids:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,14 +16,14 @@ from google.pubsub_v1 import types
 
 from local.emulators.pubsub.broker import Broker
 from local.emulators.pubsub.messages import EMPTY, Proto, RefusedError
-from local.emulators.pubsub.pull import PULL_MARGIN_S, Stream, pull
+from local.emulators.pubsub.pull import PULL_MARGIN_S, pull
 from local.emulators.pubsub.subscription import DEADLINES_S
 
 HOST = "127.0.0.1"
 PUBLISHER = ("CreateTopic", "GetTopic", "DeleteTopic", "ListTopics", "Publish")
 SUBSCRIBER = (
     "CreateSubscription", "GetSubscription", "UpdateSubscription", "DeleteSubscription",
-    "ListSubscriptions", "ModifyPushConfig", "Acknowledge", "ModifyAckDeadline",
+    "ModifyPushConfig", "Acknowledge", "ModifyAckDeadline",
 )  # fmt: skip
 SERVER_OPTIONS = (
     # Two emulators on one port would each get half of what is published.
@@ -71,16 +71,6 @@ def handlers(broker: Broker) -> list[Any]:
         except RefusedError as error:
             await refused(context, error)
 
-    async def stream_pull(requests: Any, context: Any) -> AsyncIterator[Proto]:
-        incoming = aiter(requests)
-        try:
-            first = await anext(incoming, types.StreamingPullRequest.pb()())
-            stream = Stream(broker.subscription(first.subscription), first)
-            async for response in stream.responses(incoming):
-                yield response
-        except RefusedError as error:
-            await refused(context, error)
-
     def method(rpc: str) -> Callable[[Proto], Proto]:
         answer: Callable[[Proto], Proto] = getattr(
             broker, re.sub(r"\B([A-Z])", r"_\1", rpc).lower()
@@ -91,9 +81,6 @@ def handlers(broker: Broker) -> list[Any]:
     subscriber = {rpc: unary(rpc, method(rpc)) for rpc in SUBSCRIBER}
     subscriber["Pull"] = grpc.unary_unary_rpc_method_handler(
         answer_pull, types.PullRequest.pb().FromString, encode
-    )
-    subscriber["StreamingPull"] = grpc.stream_stream_rpc_method_handler(
-        stream_pull, types.StreamingPullRequest.pb().FromString, encode
     )
     return [
         grpc.method_handlers_generic_handler(f"google.pubsub.v1.{name}", methods)

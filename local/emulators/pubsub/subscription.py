@@ -67,7 +67,6 @@ class Subscription:
         limit: int,
         *,
         seconds: int,
-        max_bytes: int = MAX_BYTES,
         on_end: Callable[[Delivery], None] = lambda _: None,
     ) -> dict[int, Delivery]:
         """
@@ -76,13 +75,13 @@ class Subscription:
         Args:
             limit: How many at most.
             seconds: Until they are delivered again unless acknowledged.
-            max_bytes: The last of them may go beyond.
             on_end: Called when a lease ends, however it does.
 
         Returns:
             The deliveries by the numbers of their leases.
         """
         leased: dict[int, Delivery] = {}
+        max_bytes = MAX_BYTES
         while self.ready and len(leased) < limit and max_bytes > 0:
             delivery = self.ready.popleft()
             delivery.attempts += 1

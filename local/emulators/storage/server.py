@@ -6,22 +6,18 @@ Run the Cloud Storage emulator ``gcp-storage-emulator`` on this machine only.
 As published the emulator ignores preconditions, so that of sixteen racing creators all
 win. Here they hold, one request at a time:
 
-- ``ifGenerationMatch`` and ``ifGenerationNotMatch`` on every way to write (simple,
-  multipart, resumable, copy, rewrite, compose), on changes of metadata and on delete:
-  412 when they fail. A resumable upload is checked when it starts and when it ends.
-- The same on reads: 412, and 304 for a conditional GET of an unchanged object.
+- ``ifGenerationMatch`` and ``ifGenerationNotMatch`` on writes, changes of metadata and
+  deletes: 412 when they fail. A resumable upload is checked when it starts and when it
+  ends. On reads: 412, and 304 for a conditional GET of an unchanged object.
 - ``generation`` names an object as it was. Only the newest is kept, 404 for another:
   unless the bucket has versioning, which keeps the others until they are deleted by
   their generation, or the emulator ends. ``versions`` lists them.
-- The same on the source of a copy or rewrite.
-- Preconditions that are not enforced (on metagenerations, on the sources of a
-  composition, within a batch) are refused with 501, never ignored.
 
-An object is a file ``DATA_DIR/BUCKET/NAME`` that can be opened as it is. Changes reach
-the disk whole before they are answered, and survive SIGKILL. Deleted objects are gone
-(no soft delete). The server listens on 127.0.0.1, keeps connections open, and lets no
-slow client hold up the others. An error of the emulator's own is answered with 501,
-which clients do not retry.
+An object is a file ``DATA_DIR/BUCKET/NAME`` that can be opened as it is. Files are
+written whole before a request is answered. Deleted objects are gone (no soft delete).
+The server listens on 127.0.0.1, keeps connections open, and lets no slow client hold up
+the others. An error of the emulator's own is answered with 501, which clients do not
+retry.
 """
 
 from __future__ import annotations
@@ -29,7 +25,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 import signal
 import sys
 from functools import partial, partialmethod
@@ -42,32 +37,17 @@ from urllib.parse import parse_qs, urlsplit
 from gcp_storage_emulator import server as emulator
 from gcp_storage_emulator import storage as emulator_storage
 
-from local.emulators.storage import objects
 from local.emulators.storage.store import (
     Conditions,
     EmulatorError,
-    MissingError,
-    NotEnforcedError,
     RefusedError,
     Store,
     write_whole,
-)
-from local.emulators.storage.wire import (
-    boundary_in_double_quotes,
-    chunked_body,
-    forward_range,
 )
 
 HOST = "127.0.0.1"
 BACKLOG = 256
 IDLE_CONNECTION_S = 120
-END_OF_HEADERS = b"\r\n\r\n"
-BATCH_PATH = "/batch/storage/v1"
-# Wipes everything on a GET without a question; a web page could send it.
-WIPE_PATH = "/wipe"
-
-
-_CONDITION = re.compile(rb"[gG]eneration((Not)?Match)?=")
 
 logger = logging.getLogger("storage_emulator")
 
@@ -99,27 +79,24 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
             self.send_header("ETag", resource["etag"])
         super().end_headers()
 
-    def _answer(self, method: str, *, with_body: bool = True) -> None:
-        method = self.headers.get("x-http-method-override") or method
-        if "Content-Length" in self.headers:
-            body = emulator._read_raw_data(self) or b""
-        else:
-            is_chunked = "Transfer-Encoding" in self.headers
-            body = chunked_body(self.rfile) if is_chunked else b""
+    def _answer(self, method: str) -> None:
+        body = emulator._read_raw_data(self) or b""
+        if "Transfer-Encoding" in self.headers:
+            # The empty line behind the last chunk.
+            self.rfile.readline()
             del self.headers["Transfer-Encoding"]
             self.headers["Content-Length"] = str(len(body))
-        if kind := self.headers["Content-Type"]:
-            self.headers.replace_header("Content-Type", boundary_in_double_quotes(kind))
         connection, self.rfile, self.wfile = (
             (self.rfile, self.wfile),
             io.BytesIO(body),
             io.BytesIO(),
         )
         try:
-            self._run(method, body)
+            with self.storage.request(
+                Conditions.of(method, parse_qs(urlsplit(self.path).query))
+            ):
+                emulator.Router(self).handle(method)
             answer = self.wfile.getvalue()
-            if unsaid := self._unsaid(method, answer):
-                answer = self._refusal(unsaid)
         except RefusedError as error:
             answer = self._refusal(error)
         except Exception as error:
@@ -128,45 +105,13 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
             answer = self._refusal(EmulatorError(message))
         finally:
             self.rfile, self.wfile = connection
-        if not with_body:
-            answer = answer[: answer.index(END_OF_HEADERS) + len(END_OF_HEADERS)]
         self.wfile.write(answer)
 
     do_GET = partialmethod(_answer, "GET")
-    do_HEAD = partialmethod(_answer, "GET", with_body=False)
     do_POST = partialmethod(_answer, "POST")
     do_PUT = partialmethod(_answer, "PUT")
     do_PATCH = partialmethod(_answer, "PATCH")
     do_DELETE = partialmethod(_answer, "DELETE")
-
-    def _unsaid(self, method: str, answer: bytes) -> RefusedError | None:
-        """Return what to say where the emulator refuses without a word."""
-        status = int(answer.split(b" ", 2)[1])
-        if not answer.endswith(END_OF_HEADERS):
-            return None
-        path = urlsplit(self.path).path
-        if status == HTTPStatus.NOT_IMPLEMENTED:
-            return EmulatorError(f"the local emulator does not know {method} {path}")
-        if status == HTTPStatus.NOT_FOUND:
-            return MissingError(f"Not Found: {path}")
-        return None
-
-    def _run(self, method: str, body: bytes) -> None:
-        address = urlsplit(self.path)
-        if address.path == WIPE_PATH:
-            raise MissingError("stop the emulator and remove its folder instead")
-        if address.path == BATCH_PATH and _CONDITION.search(body):
-            raise NotEnforcedError("the local emulator enforces no batched conditions")
-        conditions = Conditions.of(method, parse_qs(address.query))
-        with self.storage.request(conditions):
-            emulator.Router(self).handle(method)
-            range_, resource = self.headers["Range"], self.storage.read
-            if not range_ or resource is None or method != "GET":
-                return
-            if (forward := forward_range(range_, int(resource["size"]))) is not None:
-                self.headers.replace_header("Range", forward)
-                self.wfile = io.BytesIO()
-                emulator.Router(self).handle(method)
 
     def _refusal(self, error: RefusedError) -> bytes:
         self._headers_buffer: list[bytes] = []
@@ -175,8 +120,6 @@ class Handler(emulator.RequestHandler):  # type: ignore[misc]
         if error.status != HTTPStatus.NOT_MODIFIED:
             content = json.dumps(error.body()).encode()
         self.send_response(error.status, error.status.phrase)
-        for name, value in error.headers.items():
-            self.send_header(name, value)
         if content:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
@@ -212,7 +155,6 @@ def serve(port: int, *, data_dir: Path) -> None:
     logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
     logging.getLogger("api").setLevel(logging.CRITICAL)
     emulator_storage._FileStore.write_bytes = write_whole
-    objects.install()
     data_dir.mkdir(parents=True, exist_ok=True)
     server = Server((HOST, port), partial(Handler, Store(data_dir)))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

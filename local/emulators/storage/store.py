@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import errno
-import hashlib
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,30 +14,21 @@ from typing import Any
 
 from gcp_storage_emulator import storage as emulator_storage
 from gcp_storage_emulator.exceptions import NotFound
-from gcp_storage_emulator.handlers import objects as emulator_objects
 
-from local.emulators.storage import paths
 from offline import whole_files
 
 NO_OBJECT = 0
 METADATA = ".meta"
-NOT_ENFORCED = (
-    "ifMetagenerationMatch",
-    "ifMetagenerationNotMatch",
-    "ifSourceMetagenerationMatch",
-    "ifSourceMetagenerationNotMatch",
-)
 
 
 class RefusedError(Exception):
     """A request that is answered with an error. Knows its status and its message."""
 
     status: HTTPStatus
-    headers: Mapping[str, str] = {}
 
     def body(self) -> dict[str, object]:
         """Return the error as Cloud Storage words it."""
-        reasons = {412: "conditionNotMet", 404: "notFound", 501: "notImplemented"}
+        reasons = {412: "conditionNotMet", 501: "notImplemented"}
         detail = {
             "message": str(self),
             "domain": "global",
@@ -62,38 +49,10 @@ class PreconditionFailedError(RefusedError):
     status = HTTPStatus.PRECONDITION_FAILED
 
 
-class NotEnforcedError(RefusedError):
-    """The request carries a condition that this emulator would have to ignore."""
-
-    status = HTTPStatus.NOT_IMPLEMENTED
-
-
 class EmulatorError(RefusedError):
     """The emulator failed in its own code."""
 
     status = HTTPStatus.NOT_IMPLEMENTED
-
-
-class InvalidError(RefusedError):
-    """The request makes no sense."""
-
-    status = HTTPStatus.BAD_REQUEST
-
-
-class MissingError(RefusedError):
-    """There is nothing at this address."""
-
-    status = HTTPStatus.NOT_FOUND
-
-
-class UnsatisfiableError(RefusedError):
-    """No byte of the object is in the range that is asked for."""
-
-    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-
-    def __init__(self, size: int) -> None:
-        super().__init__("The requested range cannot be satisfied.")
-        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class NotModifiedError(RefusedError):
@@ -114,15 +73,7 @@ class Conditions:
 
     @classmethod
     def of(cls, method: str, query: Mapping[str, list[str]]) -> Conditions:
-        """
-        Read them from a parsed query string.
-
-        Raises:
-            NotEnforcedError: There is one that this emulator does not enforce.
-        """
-        for name in NOT_ENFORCED:
-            if name in query:
-                raise NotEnforcedError(f"the local emulator does not enforce {name}")
+        """Read them from a parsed query string."""
 
         def number(name: str) -> int | None:
             return int(query[name][0]) if name in query else None
@@ -156,26 +107,6 @@ class Conditions:
             )
 
 
-def check_source(query: Mapping[str, list[str]], generation: int) -> None:
-    """
-    Refuse a copy unless what it says about its source holds.
-
-    Args:
-        generation: Of the source now; ``NO_OBJECT`` where there is none.
-    """
-
-    def number(name: str) -> int | None:
-        return int(query[name][0]) if name in query else None
-
-    if number("sourceGeneration") not in (None, generation):
-        raise MissingError("the local emulator copies the newest generation alone")
-    Conditions(
-        method="POST",
-        match=number("ifSourceGenerationMatch"),
-        not_match=number("ifSourceGenerationNotMatch"),
-    ).check(generation)
-
-
 class Store(emulator_storage.Storage):  # type: ignore[misc]
     """
     The emulator's storage with preconditions, whole writes and plain deletes.
@@ -196,8 +127,6 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self.noncurrent = {}
         super().__init__(data_dir=str(folder.parent))
         self.soft_deleted: dict[str, Any] = {}
-        self._folder = folder
-        self._adopt_unacknowledged_writes()
 
     @contextlib.contextmanager
     def request(self, conditions: Conditions) -> Iterator[None]:
@@ -211,7 +140,6 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
 
     def generation(self, bucket: str, name: str) -> int:
         """Return the generation of an object now, ``NO_OBJECT`` without one."""
-        self._forget_removed(bucket, name)
         resource = self.objects.get(bucket, {}).get(name)
         return int(resource["generation"]) if resource else NO_OBJECT
 
@@ -228,8 +156,6 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self._conditions.check(current)
         if bucket_name not in self.buckets:
             raise NotFound
-        if not paths.is_name(file_name):
-            raise InvalidError("no object's name has a line feed or carriage return")
         file_obj["generation"] = str(max(int(file_obj["generation"]), current + 1))
         file_obj["metageneration"] = "1"
         # It names the port of today; clients make the address up without it.
@@ -249,7 +175,6 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         """Return an object's resource if the conditions of a read or patch hold."""
         if (kept := self._noncurrent(bucket_name, file_name)) is not None:
             return kept[0]
-        self._forget_removed(bucket_name, file_name)
         resource: dict[str, Any] = super().get_file_obj(bucket_name, file_name)
         if self._conditions.method in ("GET", "PATCH"):
             generation = int(resource["generation"])
@@ -292,9 +217,6 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self, bucket_name: str, prefix: str | None = None, *rest: Any, **named: Any
     ) -> Any:
         """List objects, and the generations before them where these are asked for."""
-        for name in list(self.objects.get(bucket_name, {})):
-            if name.startswith(prefix or ""):
-                self._forget_removed(bucket_name, name)
         objects, folders = super().get_file_list(bucket_name, prefix, *rest, **named)
         if not self._conditions.versions:
             return objects, folders
@@ -305,16 +227,6 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
             for resource, _ in generations.values()
         ]
         return [*objects, *older], folders
-
-    def _object_path(self, bucket_name: str, file_name: str) -> str:
-        return f"{bucket_name}/{paths.path_of(file_name)}"
-
-    def _forget_removed(self, bucket: str, name: str) -> None:
-        """Forget an object whose file somebody has removed, as a restart would."""
-        if name in self.objects.get(bucket, {}):
-            file = self._folder / self._object_path(bucket, name)
-            if not file.is_file():
-                del self.objects[bucket][name]
 
     def _keep_noncurrent(self, bucket: str, name: str) -> None:
         """Keep an object that is overwritten or deleted, if its bucket does."""
@@ -349,52 +261,7 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         }
         self._store.write_bytes(METADATA, json.dumps(state).encode())
 
-    def _adopt_unacknowledged_writes(self) -> None:
-        """
-        Make metadata and content agree again after a kill between the two.
-
-        Content is written before metadata. An object newer than the metadata file was
-        being overwritten and nobody had been told so; it becomes a new generation. One
-        whose content is missing was being deleted.
-        """
-        metadata = self._folder / METADATA
-        if not metadata.exists():
-            return
-        written_ns = metadata.stat().st_mtime_ns
-        for bucket, objects in self.objects.items():
-            for name, resource in list(objects.items()):
-                file = self._folder / self._object_path(bucket, name)
-                if not file.is_file():
-                    del objects[name]
-                elif file.stat().st_mtime_ns >= written_ns:
-                    self._adopt(resource, file.read_bytes())
-        self._write_config_to_file()
-
-    @staticmethod
-    def _adopt(resource: dict[str, Any], content: bytes) -> None:
-        md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
-        if md5 == resource["md5Hash"]:
-            return
-        resource["md5Hash"] = resource["etag"] = md5
-        resource["crc32c"] = emulator_objects._crc32c(content)
-        resource["size"] = str(len(content))
-        resource["generation"] = str(
-            max(time.time_ns(), int(resource["generation"]) + 1)
-        )
-
 
 def write_whole(self: Any, rel: str, content: bytes) -> None:
     """Write a file of the emulator's store under another name, then rename it."""
-    try:
-        whole_files.write(self._disk_path(rel), content)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise EmulatorError(
-            f"the local emulator keeps objects as files and folders: {rel} is both"
-        ) from error
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise EmulatorError(
-            "the local emulator keeps objects as files and folders, and no system has "
-            f"such long names between two slashes: {rel[:80]} …"
-        ) from error
+    whole_files.write(self._disk_path(rel), content)

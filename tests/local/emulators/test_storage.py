@@ -8,7 +8,6 @@ is moved by compare-and-set, and neither depends on who is faster.
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import socket
@@ -21,7 +20,6 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from google.api_core.exceptions import (
-    MethodNotImplemented,
     NotFound,
     NotModified,
     PreconditionFailed,
@@ -119,24 +117,7 @@ class TestWrites:
         content = io.BytesIO(os.urandom(3 * CHUNK))
         bucket.blob(name, chunk_size=CHUNK).upload_from_file(content, **conditions)
 
-    @staticmethod
-    def _copy(bucket, name, **conditions):
-        bucket.blob("source").upload_from_string(b"new")
-        bucket.copy_blob(bucket.blob("source"), bucket, name, **conditions)
-
-    @staticmethod
-    def _rewrite(bucket, name, **conditions):
-        bucket.blob("source").upload_from_string(b"new")
-        bucket.blob(name).rewrite(bucket.blob("source"), **conditions)
-
-    @staticmethod
-    def _compose(bucket, name, **conditions):
-        bucket.blob("source").upload_from_string(b"new")
-        bucket.blob(name).compose([bucket.blob("source")] * 2, **conditions)
-
-    @pytest.mark.parametrize(
-        "way", ["simple", "multipart", "resumable", "copy", "rewrite", "compose"]
-    )
+    @pytest.mark.parametrize("way", ["simple", "multipart", "resumable"])
     def test_check_the_generation(self, bucket, pointer, way):
         """A stale generation and a claim of a taken name fail; the current works."""
         write = getattr(self, f"_{way}")
@@ -235,32 +216,6 @@ class TestReads:
         assert current.download_as_bytes() == b"now"
 
 
-class TestRefusals:
-    """What would have to be ignored is refused."""
-
-    def test_of_metagenerations(self, pointer):
-        """Preconditions on metagenerations are a 501."""
-        with pytest.raises(MethodNotImplemented, match="ifMetagenerationMatch"):
-            pointer.patch(if_metageneration_match=1)
-
-    def test_of_batched_conditions(self, bucket, pointer):
-        """Preconditions within a batch are a 501."""
-        with pytest.raises(MethodNotImplemented), bucket.client.batch():
-            pointer.delete(if_generation_match=pointer.stale)
-
-    def test_of_a_file_that_is_a_folder(self, bucket, pointer):
-        """Objects are files: a name below another object's is refused by name."""
-        with pytest.raises(MethodNotImplemented, match="files and folders"):
-            bucket.blob(f"{pointer.name}/part").upload_from_string(b"")
-
-    def test_of_wiping_everything(self, bucket, pointer):
-        """No GET can delete all data, as the emulator's own /wipe would."""
-        address = bucket.client._connection.API_BASE_URL
-
-        assert requests.get(f"{address}/wipe", timeout=10).status_code == 404
-        assert pointer.exists()
-
-
 class TestServer:
     def test_is_not_held_up_by_a_silent_client(self, bucket, pointer):
         """A client that connects and says nothing does not keep others waiting."""
@@ -284,21 +239,6 @@ class TestServer:
 
         assert file.read_bytes() == b"now"
 
-    def test_takes_the_removal_of_a_file_for_that_of_its_object(
-        self, emulators, bucket, pointer
-    ):
-        """By hand: none is found, none is listed, and the name is free."""
-        before = pointer.generation
-        (emulators.state.folder / "storage" / bucket.name / pointer.name).unlink()
-
-        assert not pointer.exists()
-        assert list(bucket.list_blobs()) == []
-        with pytest.raises(NotFound):
-            pointer.delete()
-        pointer.upload_from_string(b"anew", if_generation_match=NEW)
-        assert pointer.download_as_bytes() == b"anew"
-        assert pointer.generation > before
-
 
 class TestRestart:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -316,54 +256,6 @@ class TestRestart:
             again.upload_from_string(b"2", if_generation_match=blob.generation)
 
             assert emulator.bucket.blob("a/b").download_as_bytes() == b"2"
-
-    def test_makes_an_interrupted_overwrite_a_new_generation(self, tmp_path):
-        """Content that came to disk before its metadata is another generation."""
-        with Emulator(tmp_path) as emulator:
-            blob = emulator.bucket.blob("a")
-            blob.upload_from_string(b"old")
-        (tmp_path / "bucket" / "a").write_bytes(b"interrupted")
-
-        with Emulator(tmp_path) as emulator:
-            found = emulator.bucket.get_blob("a")
-
-            assert found.generation > blob.generation
-            assert found.download_as_bytes() == b"interrupted"
-
-    def test_completes_an_interrupted_delete(self, tmp_path):
-        """An object without content is gone, and its name is free."""
-        with Emulator(tmp_path) as emulator:
-            emulator.bucket.blob("a").upload_from_string(b"old")
-        (tmp_path / "bucket" / "a").unlink()
-
-        with Emulator(tmp_path) as emulator:
-            assert emulator.bucket.get_blob("a") is None
-            emulator.bucket.blob("a").upload_from_string(b"", if_generation_match=NEW)
-
-    def test_never_leaves_half_of_its_metadata(self, tmp_path):
-        """Killed while it writes, it starts again with all that it had answered."""
-        answered = []
-        with Emulator(tmp_path) as emulator, ThreadPoolExecutor(4) as pool:
-
-            def write(number):
-                blob = emulator.bucket.blob(f"n/{number}")
-                try:
-                    blob.upload_from_string(b"x" * 1000, retry=None, timeout=5)
-                except (OSError, requests.RequestException):
-                    return
-                answered.append(blob.name)
-
-            writes = [pool.submit(write, number) for number in range(400)]
-            while len(answered) < 100:
-                time.sleep(0.01)
-            emulator.process.kill()
-            for future in writes:
-                future.exception()
-
-        json.loads((tmp_path / ".meta").read_text())
-        with Emulator(tmp_path) as emulator:
-            kept = {blob.name for blob in emulator.bucket.list_blobs()}
-            assert set(answered) <= kept
 
 
 class Emulator:

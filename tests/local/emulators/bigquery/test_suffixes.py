@@ -199,19 +199,6 @@ class TestSuffixes:
         warehouse.rows("DROP TABLE a")
         assert [name for _, name, *_ in warehouse.rows(sql)] == ["v"]
 
-    def test_tells_when_rows_changed_last(self, warehouse):
-        """A load that replaces rows by as many changes the time, a query does not."""
-        rows = pa.table({"n": [1, 2]})
-        name = warehouse.full_name("t")
-        times = []
-        for disposition in ("WRITE_APPEND", "WRITE_TRUNCATE"):
-            warehouse.load(rows, "t", write_disposition=disposition)
-            warehouse.rows("SELECT COUNT(*) FROM t")
-            times.append(warehouse.client.get_table(name).modified)
-        again = warehouse.client.get_table(name).modified
-
-        assert times[0] < times[1] == again
-
     def test_has_the_newest_columns_within_any_bounds(self, warehouse):
         """A column that only newer tables have is null in the older ones."""
         warehouse.load(pa.table({"n": [1]}), "events_20260302")

@@ -17,7 +17,6 @@ import uuid
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import grpc
 import pytest
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration
@@ -88,17 +87,6 @@ class Emulator:
         self.subscriber.modify_ack_deadline(
             subscription=subscription, ack_ids=ids, ack_deadline_seconds=seconds
         )
-
-
-@contextlib.contextmanager
-def streaming(emulator, subscription, callback):
-    """Run the streaming client, and close it in order."""
-    stream = emulator.subscriber.subscribe(subscription, callback)
-    try:
-        yield
-    finally:
-        stream.cancel()
-        stream.result(PATIENCE_S)
 
 
 @contextlib.contextmanager
@@ -267,46 +255,3 @@ def backing_off(shortest, longest):
         durations.append(Duration())
         durations[-1].FromNanoseconds(int(seconds * 1e9))
     return types.RetryPolicy(minimum_backoff=durations[0], maximum_backoff=durations[1])
-
-
-class Stream:
-    """A streaming pull that acknowledges nothing by itself."""
-
-    def __init__(self, emulator, subscription, **limits):
-        self.ack_ids = []
-        self._channel = grpc.insecure_channel(emulator.address)
-        self._closed = threading.Event()
-        self._first = types.StreamingPullRequest(
-            subscription=subscription, stream_ack_deadline_seconds=60, **limits
-        )
-
-    def __enter__(self):
-        call = self._channel.stream_stream(
-            "/google.pubsub.v1.Subscriber/StreamingPull",
-            request_serializer=types.StreamingPullRequest.serialize,
-            response_deserializer=types.StreamingPullResponse.deserialize,
-        )
-        self._responses = call(self._requests())
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._closed.set()
-        self._responses.cancel()
-        self._thread.join()
-        self._channel.close()
-
-    def wait_for(self, count):
-        wait_until(lambda: len(self.ack_ids) >= count, f"{count} messages")
-
-    def _requests(self):
-        yield self._first
-        self._closed.wait()
-
-    def _read(self):
-        with contextlib.suppress(grpc.RpcError):
-            for response in self._responses:
-                self.ack_ids += [
-                    message.ack_id for message in response.received_messages
-                ]
