@@ -254,7 +254,7 @@ class Work:
                 yield "of_users", {"user_ids": users}
 
     def _refused(self) -> list[str]:
-        """Return the ids of dead letters that name a user anywhere."""
+        """Return the ids of dead letters that name a user in the clear."""
         users = self.request.users
         message_ids = set()
         for batch in self.warehouse.batches(statement("messages_refused")):

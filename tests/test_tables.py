@@ -132,14 +132,17 @@ class TestTables:
         assert tables.PREDICTIONS.columns == tables.PREDICTIONS_HISTORY.columns
 
     def test_forget_what_is_staged_alone(self):
-        """Staged rows of a run that died expire; what is published never does."""
+        """Staged rows of a run that died expire, and dead letters after a week; what is
+        published never does."""
         expiring = {table.name for table in TABLES if table.expiration_days}
 
         assert expiring == {
             "ma_predictions_staging",
             "ma_model_evaluation_staging",
             "ma_audience_lift_staging",
+            "dead_letters",
         }
+        assert tables.DEAD_LETTERS.expiration_days == 7
         assert "partition_expiration_days" in tables.PREDICTIONS_STAGING.ddl()
         assert "partition_expiration_days" not in tables.PREDICTIONS_HISTORY.ddl()
 
@@ -193,7 +196,7 @@ class TestRetention:
         }
 
         assert "partition_expiration_days = 400" in kept["stream_events"]
-        assert "partition_expiration_days" not in kept["dead_letters"]
+        assert "partition_expiration_days = 7" in kept["dead_letters"]
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -18,13 +18,11 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from propensity import tables
 from propensity.edges.log import log
 from propensity.errors import MissingTable, SettingsError
-from propensity.privacy.wrapped import MAXIMUM_LAYERS, unwrapped
 from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
@@ -49,13 +47,10 @@ class Entry(NamedTuple):
     key_id: str
 
 
-# Possible ids in a text that is not JSON: a string in quotes, closed or not, and a word
-# between punctuation, which some ids have themselves. Each pattern takes one pass over
-# any text.
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)', re.DOTALL)
-_SINGLE_QUOTED = re.compile(r"(?<=')[^']*+")
-_BARE = re.compile(r'[^\s",:;=&{}\[\]\\]+')
-_SHORTER = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
+# Possible ids in a text that is not JSON: a string in quotes, and a word between
+# punctuation. Each pattern takes one pass over any text.
+_QUOTED = re.compile(r'(?<=")[^"]*+')
+_BARE = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
 
 
 def user_hash(key: str, user_id: str) -> str:
@@ -139,8 +134,8 @@ class Suppressed:
         """
         Return whether a message names a user on the list, for any use case.
 
-        It is for messages that are not valid events, so the user id may be anywhere:
-        every text, number and field name is tried.
+        It is for messages that are not valid events, so the user id may be anywhere in
+        the clear: every text, number and field name is tried.
 
         Args:
             data: JSON, valid or not.
@@ -157,12 +152,9 @@ def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) 
     return not user_ids.isdisjoint(chain(tokens(data), attributes))
 
 
-def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
-    """Yield every text in a message that may be a user's id, escaped or packed."""
-    if layers and (wrapped := unwrapped(data)) is not None:
-        yield from tokens(wrapped.inner, layers=layers - 1)
-    # UTF-16 and UTF-32 have their ASCII between zero bytes.
-    text = data.replace(b"\0", b"").decode("utf-8", "replace")
+def tokens(data: bytes) -> Iterator[str]:
+    """Yield every text in a message that may be a user's id."""
+    text = data.decode("utf-8", "replace")
     try:
         # Of a field that is there twice both values.
         fields = json.loads(
@@ -171,51 +163,17 @@ def tokens(data: bytes, *, layers: int = MAXIMUM_LAYERS) -> Iterator[str]:
             parse_float=str,
             object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
         )
-        yield from _texts_of(fields, layers=layers)
     except (ValueError, RecursionError):
-        for pattern in (_BARE, _SHORTER, _SINGLE_QUOTED):
-            for word in pattern.findall(text):
-                yield word
-                if "%" in word:
-                    yield unquote(word)  # of a form
-        at = 0
-        while (match := _QUOTED.search(text, at)) is not None:
-            # A closing quote does not open the next string.
-            at = match.end() + 1
-            quoted = match[1]
-            yield quoted
-            yield from _within(quoted, layers=layers)
-            if "\\" in quoted:
-                try:
-                    yield json.loads(f'"{quoted}"', strict=False)
-                except ValueError:
-                    continue
-
-
-def _texts_of(value: Any, *, layers: int) -> Iterator[str]:
-    """Yield texts and numbers of decoded JSON, also of what is within a text."""
-    waiting = [value]
+        yield from _QUOTED.findall(text)
+        yield from _BARE.findall(text)
+        return
+    waiting = [fields]
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
             yield item
-            if item[:1] in ("{", "["):
-                yield from tokens(item.encode("utf-8", "replace"), layers=layers)
-            else:
-                yield from _within(item, layers=layers)
         elif isinstance(item, list):
             waiting.extend(item)
-
-
-def _within(text: str, *, layers: int) -> Iterator[str]:
-    """Yield the texts of a payload within a text, as a push has it within itself."""
-    if not layers or (wrapped := unwrapped(text.encode("utf-8", "replace"))) is None:
-        return
-    inner = wrapped.inner
-    # Most words are base64 of something, which nobody means. What is compressed is not
-    # looked into: a message may hold thousands of texts, and each of these gigabytes.
-    if inner.lstrip()[:1] in (b"{", b"["):
-        yield from tokens(inner, layers=layers - 1)
 
 
 NOBODY = Suppressed("", ())

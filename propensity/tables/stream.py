@@ -139,11 +139,12 @@ POSTCODE_INDEX = Table(
 
 DEAD_LETTERS = Table(
     name="dead_letters",
-    description="Messages that can never become events, as they came",
+    description="Messages that can never become events, as they came, for a week",
     key=("message_id",),
     partition="received_on",
     clustering=("reason",),
     requires_filter=True,
+    expiration_days=7,
     columns=(
         Column("message_id", "STRING", "Pub/Sub's", required=True),
         Column("reason", "STRING", "Such as malformed_json", required=True),
