@@ -248,7 +248,7 @@ class Season:
             week=week,
             horizon_days=self._horizon_days,
             minimum_conversions=self._settings.minimum_conversions,
-            bound=self._settings.maximum_log_odds_shift,
+            bound=season.MAXIMUM_LOG_ODDS_SHIFT,
         )
 
 

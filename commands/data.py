@@ -34,7 +34,7 @@ def load_postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
     FILE is Parquet, or CSV in UTF-8 with a header, commas between columns and points
     before decimals, plain or packed by gzip or Zstandard. The table
     postcode_index is replaced as a whole: what fails leaves the old one. Running
-    functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
+    functions read it anew within an hour.
     """
     from offline import load_postcodes as program
 

@@ -31,8 +31,8 @@ from docs.fields import (
 )
 from propensity import tables, usecases
 from propensity.online import instances, question
+from propensity.online.score import MAXIMUM_INSTANCES
 from propensity.schema import Column, Table
-from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
 
 
@@ -378,9 +378,9 @@ def _question(layouts: list[Schema]) -> Schema:
         "instances": {
             "type": "array",
             "minItems": 1,
-            "maxItems": Settings(project="p").maximum_instances,
+            "maxItems": MAXIMUM_INSTANCES,
             "items": any_of,
-            "description": "PROPENSITY_MAXIMUM_INSTANCES at most",
+            "description": "1,000 at most",
         },
         "user_id": msgspec.json.schema(UserId),
     }

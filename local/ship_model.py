@@ -43,6 +43,7 @@ from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import Rules
+from propensity.events.values import CLOCK_SKEW
 from propensity.learning import data, fit, modelcard
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
@@ -251,7 +252,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     catalogue = Catalogue([usecases.load(USE_CASE)])
     rules = Rules(
         maximum_bytes=settings.maximum_event_bytes,
-        clock_skew=timedelta(seconds=settings.maximum_clock_skew_s),
+        clock_skew=CLOCK_SKEW,
         lateness=timedelta(days=settings.maximum_lateness_days),
         keeps_personal=False,
     )

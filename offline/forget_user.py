@@ -40,6 +40,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
 from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.registry.leases import LEASE_MINUTES
 from propensity.registry.objects import parquet_of
 from propensity.registry.versions import PARQUET, Registry
 from propensity.runs import compact
@@ -156,7 +157,7 @@ class Work:
                 registry,
                 run_id=uuid.uuid4().hex,
                 began_at=self.began_at,
-                minutes=self.warehouse.settings.lease_minutes,
+                minutes=LEASE_MINUTES,
                 clock=lambda: datetime.now(UTC),
                 threads=THREADS,
             ):

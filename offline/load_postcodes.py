@@ -7,7 +7,7 @@ median; every British outward code gets the lower median of its postcodes, for t
 that the table lacks.
 
 One load job replaces the whole table: a failed job leaves the old one. Running
-functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
+functions read it anew within an hour.
 """
 
 from __future__ import annotations

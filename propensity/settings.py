@@ -163,18 +163,13 @@ class Settings:
     minimum_conversions: int = 20
     maximum_score_shift: float = 0.75
     budget: str = ""
-    maximum_log_odds_shift: float = 1.0
-    lease_minutes: int = 5
     query_timeout_s: int = 600
     retry_deadline_s: int = 30
     maximum_bytes_billed: int = 2048 * GIB
-    lookup_maximum_bytes_billed: int = 8 * GIB
     lookup_timeout_s: int = 10
     lookup_ttl_s: int = 300
-    lookup_cache_users: int = 100_000
     lookup_source: str = "index"
     lookup_index_bytes: int = 0
-    stale_after_days: int = 8
     seed: int = 42
     topic_prefix: str = ""
     enriched_topic: str = "enriched"
@@ -182,18 +177,12 @@ class Settings:
     model_updates_topic: str = "model-updates"
     keep_personal_fields: bool = False
     maximum_event_bytes: int = 256 * 1024
-    maximum_clock_skew_s: int = 600
     maximum_lateness_days: int = 30
-    postcode_ttl_s: int = 3600
     champion_ttl_s: int = 60
-    score_linger_ms: float = 2.0
-    maximum_instances: int = 1_000
     append_timeout_s: int = 30
     first_day_hours: int = 24
     label_known_days: int = 7
-    truth_delay_days: int = 7
     alert_review_cost: float = 5.0
-    fraud_prior: float = 0.0
     suppression_key: str = field(default="", repr=False)
     suppression_ttl_s: int = 300
     require_consent: str = "false"
@@ -312,18 +301,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "minimum_conversions": _whole(2, 1_000_000),
     "maximum_score_shift": _real(0.0, 1e6),
     "budget": _budget,
-    "maximum_log_odds_shift": _real(0.0, 3.0),
-    "lease_minutes": _whole(1, 24 * 60),
     "query_timeout_s": _whole(1, 6 * 3600),
     "retry_deadline_s": _whole(1, 3600),
     "maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
-    "lookup_maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
     "lookup_timeout_s": _whole(1, 300),
     "lookup_ttl_s": _whole(0, 7 * 24 * 3600),
-    "lookup_cache_users": _whole(0, 10_000_000),
     "lookup_source": _one_of("index", "bigquery"),
     "lookup_index_bytes": _whole(0, 1024**4),
-    "stale_after_days": _whole(1, 3650),
     "seed": _whole(0, 2**31 - 1),
     "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
     "enriched_topic": _matching(_TOPIC),
@@ -331,18 +315,12 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "model_updates_topic": _matching(_TOPIC),
     "keep_personal_fields": _flag,
     "maximum_event_bytes": _whole(1024, 8 * 1024**2),
-    "maximum_clock_skew_s": _whole(0, 24 * 3600),
     "maximum_lateness_days": _whole(1, 36_500),
-    "postcode_ttl_s": _whole(1, 7 * 24 * 3600),
     "champion_ttl_s": _whole(1, 24 * 3600),
-    "score_linger_ms": _real(0.0, 100.0),
-    "maximum_instances": _whole(1, 10_000),
     "append_timeout_s": _whole(1, 300),
     "first_day_hours": _whole(1, 24 * 90),
     "label_known_days": _whole(1, 3650),
-    "truth_delay_days": _whole(0, 3650),
     "alert_review_cost": _real(0.0, 1e6),
-    "fraud_prior": _real(0.0, 0.5),
     "suppression_key": _key,
     "suppression_ttl_s": _whole(1, 24 * 3600),
     "require_consent": _one_of(*CONSENTS),

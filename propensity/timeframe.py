@@ -20,6 +20,8 @@ DAY = timedelta(days=1)
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
 # model serves between two monthly trainings.
 BLOCKS = 3
+# The truth of an event is known after so many days: those of a dispute.
+TRUTH_DELAY_DAYS = 7
 BLOCK_SNAPSHOTS = 4
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

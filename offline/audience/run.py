@@ -28,7 +28,7 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError, RunInProgress
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.registry.leases import Finished, Leases
+from propensity.registry.leases import LEASE_MINUTES, Finished, Leases
 from propensity.waiting.threads import THREADS
 
 # All dates of an audience share a lease, as all compactions do.
@@ -208,13 +208,13 @@ def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None
             ANY_DATE,
             run_id=uuid.uuid4().hex,
             now=clock.now(),
-            duration=timedelta(minutes=deployment.settings.lease_minutes),
+            duration=timedelta(minutes=LEASE_MINUTES),
             again=True,
         )
     except RunInProgress as error:
         raise RunInProgress(
             f"another delivery of {audience} is under way, or was killed just now: "
-            "wait until it ends, or for PROPENSITY_LEASE_MINUTES if it was killed"
+            "wait until it ends, or for five minutes if it was killed"
         ) from error
     assert not isinstance(lease, Finished)
     with leases.kept(lease, clock=clock.now, threads=THREADS):

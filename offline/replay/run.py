@@ -21,7 +21,7 @@ from propensity.events.catalogue import Catalogue
 from propensity.settings import Settings
 from propensity.statements import statement
 
-# An event may be dated ahead of its receipt, by PROPENSITY_MAXIMUM_CLOCK_SKEW_S.
+# An event may be dated ahead of its receipt, by ten minutes.
 AHEAD = timedelta(days=1)
 
 # Before the first event that the stream takes.

@@ -93,7 +93,7 @@ def translated(  # noqa: PLR0911
         error: Of the client.
         credentials: Of the client; an error about rights names their account.
         emulator: As in ``unanswered``.
-        limit: The setting that limits the bytes of the query.
+        limit: What limits the bytes of the query, such as a setting.
     """
     text = _text_of(error)
     if isinstance(error, api.NotFound) or "does not match any table" in text:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from propensity.schema import Table
 
 # So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
+# Of a query about single users; the estimate does not know clusters.
+LOOKUP_MAXIMUM_BYTES_BILLED = 8 * 1024**3
 _SMALL_ROWS = 1_000
 
 _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
@@ -234,10 +236,10 @@ class Warehouse(Definitions):
             https://cloud.google.com/bigquery/pricing, on-demand compute pricing.
         """
         config = self._config(parameters)
-        config.maximum_bytes_billed = self.settings.lookup_maximum_bytes_billed
+        config.maximum_bytes_billed = LOOKUP_MAXIMUM_BYTES_BILLED
         limit = float(self.settings.lookup_timeout_s)
         self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
-        with self._translated(limit="PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED"):
+        with self._translated(limit="the 8 GiB of a query about single users"):
             result = self.client.query_and_wait(
                 sql,
                 job_config=config,

@@ -17,6 +17,8 @@ import msgspec
 
 from propensity import timeframe
 
+# An event from further ahead is a dead letter: clocks differ by less.
+CLOCK_SKEW = timedelta(minutes=10)
 MAXIMUM_TEXT_CHARACTERS = 4096
 MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150

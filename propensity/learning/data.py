@@ -212,7 +212,6 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
             the rows have another.
     """
     shares = sampling(rows)
-    rows = with_prior(rows, settings.fraud_prior)
     choose, hold = _split_rows(rows, minimum=settings.minimum_conversions)
     before, later, newest = (
         rows.slice(0, choose),
@@ -322,24 +321,6 @@ def counts(rows: pa.Table) -> dict[str, int]:
         **{state: by_state.get(state, 0) for state in STATES},
         "conflicting": conflicts or 0,
     }
-
-
-def with_prior(rows: pa.Table, prior: float) -> pa.Table:
-    """
-    Return rows, weighted so that label 1 is a share ``prior`` of the labelled rows.
-
-    For data sets with more frauds than in reality. A prior of 0, or a single class,
-    leaves the weights as they are.
-    """
-    known = _known(rows)
-    if not prior or known.conversions in (0, len(known)):
-        return rows
-    odds = known.base_rate / (1 - known.base_rate)
-    factor = prior / (1 - prior) / odds
-    is_fraud = pc.fill_null(pc.equal(rows["label"], 1), False)
-    weight = pc.if_else(is_fraud, pc.multiply(rows["weight"], factor), rows["weight"])
-    place = rows.column_names.index("weight")
-    return rows.set_column(place, "weight", weight)
 
 
 def _held(rows: pa.Table, as_ofs: Sequence[date], *, minimum_conversions: int) -> int:

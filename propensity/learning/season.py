@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 
 # Weeks that are remembered: a quarter, as far as 03 goes back.
 MEMORY = 13
+# A shift of the log-odds is never beyond this: odds times or by 2.7.
+MAXIMUM_LOG_ODDS_SHIFT = 1.0
 
 # What is expected before a week is known, chosen on simulated shops and on the
 # weeks of a real one. Either there is no drift, or it has a level and a slope, whose

@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
+# Users whose predictions are kept, where there is no index.
+CACHE_USERS = 100_000
+# Older predictions are marked: a week, and a day for the run.
+STALE_AFTER_DAYS = 8
 CONCURRENT_QUERIES = 4
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
@@ -140,9 +144,7 @@ class Lookups:
         self._values = values
         self._settings = settings
         self._clock = clock.monotonic
-        self._cache = Cache(
-            ttl_s=settings.lookup_ttl_s, users=settings.lookup_cache_users
-        )
+        self._cache = Cache(ttl_s=settings.lookup_ttl_s, users=CACHE_USERS)
         self._threads = threads
         self._batches: deque[_Batch] = deque()
         self._pending: dict[Key, _Batch] = {}
@@ -196,7 +198,7 @@ class Lookups:
             PropensityError: The predictions could not be read.
         """
         use_case = question.use_case or self._settings.use_case
-        oldest = today.toordinal() - self._settings.stale_after_days
+        oldest = today.toordinal() - STALE_AFTER_DAYS
         if question.values:
             return await self._with_value(use_case, question, oldest=oldest)
         predictions = await self._predictions(use_case, question.user_ids)
@@ -240,7 +242,7 @@ class Lookups:
         if entry is None:
             return None
         probability, percentile, (as_of, version) = entry
-        oldest = today.toordinal() - settings.stale_after_days
+        oldest = today.toordinal() - STALE_AFTER_DAYS
         rest = _rendered_rest(as_of, percentile or None, version, oldest)
         name = encode_basestring(user_id)
         text = f'{{"user_id":{name},"probability":{probability!r},{rest}'

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -39,6 +39,7 @@ from propensity.errors import (
     RequestError,
     SchemaError,
 )
+from propensity.events.values import CLOCK_SKEW
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.
@@ -60,6 +61,10 @@ from propensity.waiting.threads import DaemonThreads
 MAXIMUM_BODY_BYTES = 16 * 1024**2
 
 # Queries for features of users under way at once; each bills 10 MB or more.
+# Instances of a request.
+MAXIMUM_INSTANCES = 1_000
+# A request waits so long for others to be scored with.
+LINGER_S = 0.002
 CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 WAITING_USERS = 20_000
@@ -92,15 +97,15 @@ class Online:
         self._batches = MicroBatches(
             self._counts,
             clock=clock,
-            linger_s=settings.score_linger_ms / 1e3,
+            linger_s=LINGER_S,
             threads=threads,
         )
         self.log = InferenceQueue(append, self._counts)
-        self._skew = timedelta(seconds=settings.maximum_clock_skew_s)
+        self._skew = CLOCK_SKEW
         self._reader = Reader(
             use_cases,
             default=settings.use_case,
-            maximum_instances=settings.maximum_instances,
+            maximum_instances=MAXIMUM_INSTANCES,
         )
         self._users: GroupCommit[tuple[UseCase, str], Mapping[str, Any] | None] = (
             GroupCommit(

@@ -24,6 +24,8 @@ from propensity.errors import (
 from propensity.registry.objects import instant_of, json_of, object_of
 
 # How often a lease is renewed within the time that it lasts.
+# A run that was killed is taken over after so long.
+LEASE_MINUTES = 5
 _RENEWALS = 5
 
 

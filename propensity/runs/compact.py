@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.errors import PropensityError, Unfinished
-from propensity.registry.leases import Lease
+from propensity.registry.leases import LEASE_MINUTES, Lease
 from propensity.registry.versions import Registry
 from propensity.runs.watermark import (
     EPOCH,
@@ -126,7 +126,7 @@ def compact(run: Run) -> dict[str, Any]:
         run.registry,
         run_id=run.run_id,
         began_at=run.began_at,
-        minutes=run.settings.lease_minutes,
+        minutes=LEASE_MINUTES,
         clock=run.now,
         threads=run.threads,
     ) as lease:

@@ -36,11 +36,12 @@ from propensity.errors import (
     PropensityError,
     RequestError,
 )
-from propensity.registry.leases import Finished, Lease
+from propensity.registry.leases import LEASE_MINUTES, Finished, Lease
 from propensity.registry.versions import Registry
 from propensity.runs.request import parse, without_rest
 from propensity.settings import Settings, project_here
 from propensity.statements import statement
+from propensity.timeframe import TRUTH_DELAY_DAYS
 from propensity.waiting.threads import THREADS, DaemonThreads
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Run:
             "use_case": self.use_case.name,
             "as_of": self.as_of,
             "since": self.as_of - timedelta(days=self.use_case.lookback_days),
-            "truth_delay_days": self.settings.truth_delay_days,
+            "truth_delay_days": TRUTH_DELAY_DAYS,
         }
 
     def say(self, message: str, **fields: object) -> None:
@@ -256,7 +257,7 @@ def _under_lease(
         as_of,
         run_id=current.run_id,
         now=current.began_at,
-        duration=timedelta(minutes=current.settings.lease_minutes),
+        duration=timedelta(minutes=LEASE_MINUTES),
         again=again,
     )
     if isinstance(lease, Finished):

@@ -24,11 +24,8 @@ def log_odds_shift(run: Run, version: int) -> Shift | None:
         version: The model that scores.
 
     Returns:
-        None where too little is known, or the setting turns the shift off.
+        None where too little is known.
     """
-    bound = run.settings.maximum_log_odds_shift
-    if not bound:
-        return None
     differences = [
         LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
     ]
@@ -38,7 +35,7 @@ def log_odds_shift(run: Run, version: int) -> Shift | None:
         week=run.as_of,
         horizon_days=run.timeframe.horizon_days,
         minimum_conversions=run.settings.minimum_conversions,
-        bound=bound,
+        bound=season.MAXIMUM_LOG_ODDS_SHIFT,
     )
     run.log_fields["log_odds_shift"] = shift.log_odds if shift else None
     return shift

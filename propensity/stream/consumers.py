@@ -38,7 +38,7 @@ from propensity.events.messages import Message
 from propensity.events.reading import Accepted
 from propensity.events.redaction import personal_fields
 from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
-from propensity.events.values import Refused
+from propensity.events.values import CLOCK_SKEW, Refused
 from propensity.privacy.suppression import suppressed_now, suppressed_users
 from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
@@ -89,7 +89,7 @@ class Edges:
             catalogue=Catalogue([usecases.load(name) for name in usecases.names()]),
             rules=Rules(
                 maximum_bytes=settings.maximum_event_bytes,
-                clock_skew=timedelta(seconds=settings.maximum_clock_skew_s),
+                clock_skew=CLOCK_SKEW,
                 lateness=timedelta(days=settings.maximum_lateness_days),
                 keeps_personal=settings.keep_personal_fields,
             ),

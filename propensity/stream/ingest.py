@@ -24,6 +24,9 @@ from propensity.statements import statement
 from propensity.stream.consumers import Consumer, Edges
 from propensity.waiting.refreshed import Refreshed
 
+# Seconds after which the table of postcodes is read anew.
+POSTCODE_TTL_S = 3600
+
 
 class StreamFeatures(Consumer):
     """The consumer ``streamFeatures``."""
@@ -34,7 +37,7 @@ class StreamFeatures(Consumer):
         super().__init__(edges)
         self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
             self._read_postcodes,
-            ttl_s=edges.settings.postcode_ttl_s,
+            ttl_s=POSTCODE_TTL_S,
             grace_s=inf,
             clock=edges.clock.monotonic,
             tell=lambda error: log(

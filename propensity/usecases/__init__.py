@@ -26,7 +26,7 @@ from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.ids import NAME
 from propensity.statements import ENCODING, statement
-from propensity.timeframe import Timeframe, first_suffix
+from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
 from propensity.usecases import declaration, export
 from propensity.usecases.declaration import CATEGORY, NUMBER, Problem
 from propensity.usecases.export import Value
@@ -120,7 +120,7 @@ class UseCase:
             return Timeframe(
                 lookback_days=self.lookback_days,
                 horizon_days=self.horizon_days,
-                settle_days=settings.truth_delay_days,
+                settle_days=TRUTH_DELAY_DAYS,
             )
         known = int(self.chosen(settings).get("label_known_days", 0))
         return Timeframe(

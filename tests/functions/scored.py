@@ -38,7 +38,6 @@ NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 SETTINGS = {
     "PROPENSITY_CHAMPION_TTL_S": "1",
     "PROPENSITY_LOOKUP_TIMEOUT_S": "60",
-    "PROPENSITY_MAXIMUM_INSTANCES": "20",
     "PROPENSITY_USE_CASE": "ga4_purchase",
 }
 

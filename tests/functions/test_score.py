@@ -255,9 +255,9 @@ class TestAnswers:
 
     def test_as_many_instances_as_are_allowed(self, instance):
         """One more is refused, as below."""
-        answer = ask(instance, {"instances": [FEATURES] * 20})
+        answer = ask(instance, {"instances": [FEATURES] * 1_000})
 
-        assert len(answer["predictions"]) == 20
+        assert len(answer["predictions"]) == 1_000
 
     def test_a_version_by_its_number(self, instance):
         """That very version scores, as a number or as a text."""

@@ -145,7 +145,7 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
     ),
     "an instance that is none": ({"instances": [FEATURES, 3]}, 400, "instances[1]"),
     "no instances": ({"instances": []}, 400, "instances"),
-    "too many instances": ({"instances": [FEATURES] * 21}, 413, "instances"),
+    "too many instances": ({"instances": [FEATURES] * 1_001}, 413, "instances"),
     "two ways at once": ({"features": FEATURES, "instances": None}, 400, "instances"),
     "features and a user": ({"features": FEATURES, "user_id": "u"}, 400, "user_id"),
     "instances and a user": ({"instances": [FEATURES], "user_id": "u"}, 400, "user_id"),

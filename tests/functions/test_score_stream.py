@@ -254,7 +254,7 @@ class TestPassesOver:
 
         assert {answer.status_code for answer in answers} == {200}
         assert (logged(site, user), len(logged(site, today))) == ([], 2)
-        assert "more than PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED" in log
+        assert "more than the 8 GiB of a query" in log
 
 
 class TestInTrouble:

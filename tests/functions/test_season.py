@@ -22,8 +22,6 @@ from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
 
-OFF = {"PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT": "0"}
-
 
 def evaluated(
     place: Place, week: date, log_odds: float, *, weeks: int = 2, **more: Any
@@ -84,7 +82,6 @@ class TestPublishing:
         Means that double by the shift alone are no jump of the scores.
         """
         place, earlier, before = unshifted
-        place = place.with_settings(PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT="2")
         evaluated(place, TRAINED, 2.0, residual_standard_error=0.02)
         log_lines()
         answer = place.run("predictions", LATER)
@@ -92,7 +89,7 @@ class TestPublishing:
         after, applied = history(place, LATER), answer["log_odds_shift"]
         current = place.rows("SELECT * FROM ma_predictions_table")
 
-        assert 1.5 < applied < 2.0
+        assert 0.5 < applied <= 1.0
         assert line["log_odds_shift"] == applied
         assert after.keys() == before.keys()
         for user, (probability, percentile, shift) in after.items():
@@ -105,7 +102,7 @@ class TestPublishing:
         assert answer["mean_probability"] == pytest.approx(
             np.mean([probability for probability, *_ in after.values()])
         )
-        assert answer["mean_probability"] > 2 * earlier["mean_probability"]
+        assert answer["mean_probability"] > 1.5 * earlier["mean_probability"]
         assert answer["score_shift"] == pytest.approx(earlier["score_shift"], abs=1e-9)
 
     def test_is_as_uncertain_in_the_promised_sum(self, champion_place, unshifted):
@@ -124,18 +121,6 @@ class TestPublishing:
     def test_without_an_evaluation_is_what_the_model_gave(self, unshifted):
         """Nothing is known: no shift, and null says so."""
         assert {shift for *_, shift in unshifted[-1].values()} == {None}
-
-    @pytest.mark.long
-    def test_is_what_the_model_gave_where_the_setting_turns_it_off(
-        self, champion_place, unshifted, log_lines
-    ):
-        """Bit for bit, whatever was evaluated; the table is not even read."""
-        evaluated(champion_place, TRAINED, 0.7)
-        answer = champion_place.with_settings(**OFF).run("predictions", LATER)
-
-        assert answer["log_odds_shift"] is None
-        assert history(champion_place, LATER) == unshifted[-1]
-        assert "log_odds_shift" not in log_lines()[-1]
 
     @pytest.mark.long
     @pytest.mark.parametrize(
@@ -240,7 +225,7 @@ class TestGuard:
     @pytest.mark.long
     def test_is_not_blinded_by_the_season(self, champion_place):
         """Scores that jumped are refused even where the shift brings them back."""
-        champion_place.with_settings(**OFF).run("predictions", TRAINED)
+        champion_place.run("predictions", TRAINED)
         # The last publication is one of scores that were much lower, shifted up.
         champion_place.warehouse.execute(
             "UPDATE ma_predictions_history SET log_odds_shift = 2.0 WHERE TRUE"

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import data
-from propensity.learning.data import with_prior
 from propensity.models.anomaly import AnomalyModel
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
@@ -248,45 +246,3 @@ class TestFigures:
         assert not training.is_warm
         assert np.isnan(training.probability).all()
         assert training.quality.get("roc_auc") is None
-
-
-class TestPrior:
-    def test_makes_the_known_rows_weigh_as_many_frauds(self):
-        """Of an oversampled data set: the weighted share is the prior."""
-        rows = data.dataset(joined(drawn(1_000, share=0.3)), USE_CASE)
-        weighted = with_prior(rows, 0.01)
-        weight, label = (weighted[name].to_numpy() for name in ("weight", "label"))
-
-        assert weight[label == 1].sum() / weight.sum() == pytest.approx(0.01)
-        assert set(weight[label == 0]) == {1.0}
-
-    def test_keeps_rows_as_they_are_without_one(self):
-        """Nor is there anything to weigh where one class is known."""
-        rows = data.dataset(joined(drawn(50, share=0)), USE_CASE)
-
-        assert with_prior(rows, 0.0) is rows
-        assert with_prior(rows, 0.01) is rows
-
-    def test_makes_probabilities_match_it(self):
-        """Trained on three frauds in ten, the mean probability is near the prior, and
-        above it without."""
-        cards = drawn(2_000, share=0.3)
-        # Frauds that are not to be told apart for certain.
-        features = cards.features.copy()
-        features[cards.is_fraud, :4] -= 3.5
-        rows = joined(replace(cards, features=features))
-        plain, corrected = train(rows), train(rows, fraud_prior=0.01)
-        of_all = data.dataset(rows, USE_CASE)
-        genuine = of_all.filter(pc.equal(of_all["label"], 0))
-        mean = np.average(corrected.probability, weights=corrected.holdout.weight)
-
-        assert mean == pytest.approx(0.01, rel=0.3)
-        assert scored(corrected, genuine).mean() < scored(plain, genuine).mean()
-
-    def test_does_not_let_trees_take_frauds_for_usual(self):
-        """Of too many frauds, they learn as many as the prior says."""
-        rows = joined(drawn(2_000, share=0.4))
-        plain = train(rows, ALONE)
-        corrected = train(rows, ALONE, fraud_prior=0.01)
-
-        assert corrected.quality["roc_auc"] > plain.quality["roc_auc"]

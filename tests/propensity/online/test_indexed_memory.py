@@ -113,7 +113,6 @@ class TestIndexes:
                 Table(),
                 clock=clock,
                 storage_endpoint=proxy.url,
-                lookup_cache_users=0,
             )
             for _ in range(20):
                 answer = await body(lookups, "user.7", is_single=True)
