@@ -150,8 +150,8 @@ WRITTEN = {
     "ma_audience_lift": (
         "03-ModelEvaluation replaces the rows of the weeks that it evaluates, with "
         "the figures of all users up to that week.",
-        "`…_low` and `…_high` contain the truth at every look, `…_once_low` and "
-        "`…_once_high` if you look only once: see [audiences](audiences.md).",
+        "`…_low` and `…_high` are the ends of the 95% interval: see "
+        "[audiences](audiences.md).",
         "`sums` has the sums that a later week adds up.",
     ),
     "ma_audience_lift_staging": (

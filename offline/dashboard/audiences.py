@@ -112,15 +112,15 @@ def _lifts(readings: Readings, newest: Sequence[Row], named: Name) -> Grid:
             percent(ratio(row["treated_conversions"], row["treated_users"])),
             percent(ratio(row["control_conversions"], row["control_users"])),
             _interval(row, "conversion_difference", 100, decimals(2)),
-            _interval(row, "conversion_lift", 100, decimals(0)),
+            percent(row["conversion_lift"]),
             _interval(row, "revenue_difference", 1, money),
         )
         for row in newest
     ]
     return grid(
         rows,
-        caption="All users up to the newest week with outcomes. Intervals of 95% hold "
-        "at every look: look each week, and stop when you like.",
+        caption="All users up to the newest week whose outcomes are final, with 95% "
+        "intervals.",
         columns=(
             "Audience",
             "Verdict",
@@ -130,7 +130,7 @@ def _lifts(readings: Readings, newest: Sequence[Row], named: Name) -> Grid:
             "Treated converted",
             "Held out converted",
             "Difference, points",
-            "Lift, %",
+            "Lift",
             "Revenue per user",
         ),
         source="lift",

@@ -351,12 +351,10 @@ class Case:
 
 
 def newest_lifts(lifts: Sequence[Row]) -> list[Row]:
-    """Return the newest row of each audience, by its name."""
+    """Return the newest final row of each audience, by its name; else the newest."""
     newest: dict[str, Row] = {}
-    for row in lifts:
-        before = newest.get(row["audience"])
-        if before is None or row["week"] > before["week"]:
-            newest[row["audience"]] = row
+    for row in sorted(lifts, key=lambda row: (row["status"] == "final", row["week"])):
+        newest[row["audience"]] = row
     return [newest[name] for name in sorted(newest)]
 
 

@@ -11,25 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from propensity.learning import lift
-from propensity.learning.lift import Sums
+from propensity.learning.lift import Amounts
 
 # Sums of a group, as ``audience_sums.sql`` names them.
-GROUP = (
-    "users",
-    "probability",
-    "probability_squares",
-    "conversions",
-    "probability_conversions",
-    "revenue",
-    "revenue_squares",
-    "probability_revenue",
-)
+GROUP = ("users", "conversions", "revenue", "revenue_squares")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +28,13 @@ class Week:
     Attributes:
         control_share: Share that is held out.
         sums: By group: ``is_control``, and the columns of ``GROUP``.
+        is_final: Whether no outcome of these users is missing any more.
     """
 
     week: date
     control_share: float
     sums: Sequence[Mapping[str, Any]]
+    is_final: bool = False
 
 
 def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
@@ -54,115 +44,82 @@ def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
     Args:
         weeks: Of one audience, each with the same share, in order and from the first.
     """
-    if not weeks:
-        return []
-    groups = {is_control: _so_far(weeks, is_control) for is_control in (False, True)}
-    treated, control = groups[False], groups[True]
-    users = treated["users"] + control["users"]
-    first = next((count for count in users if count), 1)
-    always = lift.always(users, first)
-    results = {
-        (outcome, kind): lift.compare(
-            _sums(treated, outcome),
-            _sums(control, outcome),
-            quantile=quantile,
-            is_binary=outcome == "conversions",
+    return [_figures(weeks[: at + 1]) for at in range(len(weeks))]
+
+
+def _figures(weeks: Sequence[Week]) -> dict[str, Any]:
+    """Return the figures of all users of some weeks, as those of the newest."""
+    newest = weeks[-1]
+    treated, control = (_so_far(weeks, is_control) for is_control in (False, True))
+    users = treated["users"], control["users"]
+    conversions = treated["conversions"], control["conversions"]
+    difference = ratio = None
+    if all(users):
+        difference = lift.rate_difference(
+            (conversions[0], users[0]), (conversions[1], users[1])
         )
-        for outcome in ("conversions", "revenue")
-        for kind, quantile in (("always", always), ("once", lift.once()))
+        if conversions[1]:
+            rates = conversions[0] / users[0], conversions[1] / users[1]
+            ratio = rates[0] / rates[1] - 1
+    p_value = lift.sample_ratio(*users, share=newest.control_share)
+    row: dict[str, Any] = {
+        "week": newest.week,
+        "control_share": newest.control_share,
+        "sums": [dict(group) for group in newest.sums],
+        "treated_users": users[0],
+        "control_users": users[1],
+        "treated_conversions": conversions[0],
+        "control_conversions": conversions[1],
+        **_columns("conversion_difference", difference),
+        "conversion_lift": ratio,
+        "sample_ratio_p": p_value,
+        "verdict": lift.verdict(
+            difference,
+            conversions=sum(conversions),
+            is_sound=p_value >= lift.ALARM,
+            is_final=newest.is_final,
+        ),
     }
-    p_values = lift.sample_ratio(
-        treated["users"], control["users"], share=weeks[-1].control_share
-    )
-    has_revenue = np.logical_or(treated["has_revenue"], control["has_revenue"])
-    conversions = results["conversions", "always"]
-    rows = []
-    for at, week in enumerate(weeks):
-        difference = lift.Interval(
-            value=conversions.difference.value[at],
-            low=conversions.difference.low[at],
-            high=conversions.difference.high[at],
+    if treated["revenue"] is None and control["revenue"] is None:
+        return row
+    amounts = [
+        Amounts(
+            users=group["users"],
+            total=float(group["revenue"] or 0),
+            squares=group["revenue_squares"] or 0.0,
         )
-        row: dict[str, Any] = {
-            "week": week.week,
-            "control_share": week.control_share,
-            "sums": [dict(group) for group in week.sums],
-            **{
-                f"{name}_{counted}": int(group[counted][at])
-                for name, group in (("treated", treated), ("control", control))
-                for counted in ("users", "conversions")
-            },
-            **_effect(results, "conversion", "conversions", at),
-            **_columns("conversion_lift", conversions.ratio, at),
-            "explained": _number(conversions.explained[at]),
-            "sample_ratio_p": float(p_values[at]),
-            "verdict": lift.verdict(
-                difference,
-                conversions=treated["conversions"][at] + control["conversions"][at],
-                is_sound=bool(p_values[at] >= lift.ALARM),
-            ),
-        }
-        if not control["conversions"][at]:
-            # The adjustment makes a little of nothing: a ratio to it has any size.
-            row |= {"conversion_lift": None, "conversion_lift_high": None}
-        if has_revenue[at]:
-            row |= {
-                "treated_revenue": treated["exact_revenue"][at],
-                "control_revenue": control["exact_revenue"][at],
-                **_effect(results, "revenue", "revenue", at),
-            }
-        rows.append(row)
-    return rows
+        for group in (treated, control)
+    ]
+    return row | {
+        "treated_revenue": treated["revenue"] or Decimal(0),
+        "control_revenue": control["revenue"] or Decimal(0),
+        **_columns(
+            "revenue_difference", lift.mean_difference(*amounts) if all(users) else None
+        ),
+    }
 
 
 def _so_far(weeks: Sequence[Week], is_control: bool) -> dict[str, Any]:
-    """Return the sums of a group up to each week."""
+    """Return the sums of a group; amounts are None where none is known."""
     groups = [
-        next((g for g in week.sums if bool(g["is_control"]) == is_control), {})
+        group
         for week in weeks
+        for group in week.sums
+        if bool(group["is_control"]) == is_control
     ]
-    totals: dict[str, Any] = {
-        name: np.cumsum([float(group.get(name) or 0) for group in groups])
-        for name in GROUP
-    }
-    # Money stays exact; figures are made of floats.
-    revenue = [group.get("revenue") for group in groups]
-    exact = [*accumulate(paid or Decimal(0) for paid in revenue)]
-    has_revenue = np.logical_or.accumulate([paid is not None for paid in revenue])
-    return totals | {"exact_revenue": exact, "has_revenue": has_revenue}
+    totals: dict[str, Any] = {}
+    for name in GROUP:
+        known = [group[name] for group in groups if group[name] is not None]
+        is_count = name in ("users", "conversions")
+        totals[name] = sum(known) if known else 0 if is_count else None
+    return totals
 
 
-def _sums(totals: Mapping[str, Any], outcome: str) -> Sums:
-    squares = "conversions" if outcome == "conversions" else f"{outcome}_squares"
-    return Sums(
-        users=totals["users"],
-        x=totals["probability"],
-        xx=totals["probability_squares"],
-        y=totals[outcome],
-        yy=totals[squares],
-        xy=totals[f"probability_{outcome}"],
-    )
-
-
-def _effect(
-    results: Mapping[tuple[str, str], lift.Comparison], name: str, outcome: str, at: int
-) -> dict[str, float | None]:
-    """Return the difference of an outcome, with limits at every look and at one."""
-    once = results[outcome, "once"].difference
+def _columns(name: str, interval: lift.Interval | None) -> dict[str, float | None]:
+    if interval is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
     return {
-        **_columns(f"{name}_difference", results[outcome, "always"].difference, at),
-        f"{name}_difference_once_low": _number(once.low[at]),
-        f"{name}_difference_once_high": _number(once.high[at]),
+        name: interval.value,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
     }
-
-
-def _columns(name: str, interval: lift.Interval, at: int) -> dict[str, float | None]:
-    return {
-        name: _number(interval.value[at]),
-        f"{name}_low": _number(interval.low[at]),
-        f"{name}_high": _number(interval.high[at]),
-    }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

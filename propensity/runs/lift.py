@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,14 @@ def lifts(run: Run) -> list[dict[str, Any]]:
     final = {_key(row) for row in before if row["status"] == "final"}
     rows = []
     for audience in sorted({audience for audience, _ in keys}):
-        weeks = [known[key] for key in sorted(known) if key[0] == audience]
+        weeks = [
+            replace(
+                known[key],
+                is_final=_status(run, key[1], was_final=key in final) == "final",
+            )
+            for key in sorted(known)
+            if key[0] == audience
+        ]
         # Figures are of all users so far: those after an open week change with it.
         since = min(week for of, week in keys if of == audience)
         rows += [
@@ -105,10 +113,14 @@ def _known(run: Run, keys: set[Key], before: Sequence[Row]) -> dict[Key, Week]:
     }
 
 
+def _status(run: Run, week: date, *, was_final: bool) -> str:
+    return "final" if was_final else status(run, week)
+
+
 def _times(run: Run, week: date, *, was_final: bool) -> dict[str, Any]:
     return {
         "week_end": week + run.timeframe.horizon,
-        "status": "final" if was_final else status(run, week),
+        "status": _status(run, week, was_final=was_final),
         "evaluated_at": run.began_at,
     }
 

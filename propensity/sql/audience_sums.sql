@@ -6,13 +6,9 @@ SELECT
   is_control,
   MAX(control_share) AS control_share,
   COUNT(*) AS users,
-  SUM(probability) AS probability,
-  SUM(probability * probability) AS probability_squares,
   SUM(label) AS conversions,
-  SUM(probability * label) AS probability_conversions,
   SUM(amount) AS revenue,
-  SUM(CAST(amount AS FLOAT64) * CAST(amount AS FLOAT64)) AS revenue_squares,
-  SUM(probability * CAST(amount AS FLOAT64)) AS probability_revenue
+  SUM(CAST(amount AS FLOAT64) * CAST(amount AS FLOAT64)) AS revenue_squares
 FROM
   labelled
 GROUP BY

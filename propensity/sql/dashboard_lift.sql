@@ -19,12 +19,9 @@ SELECT
   conversion_difference_low,
   conversion_difference_high,
   conversion_lift,
-  conversion_lift_low,
-  conversion_lift_high,
   revenue_difference,
   revenue_difference_low,
   revenue_difference_high,
-  explained,
   sample_ratio_p,
   verdict
 FROM

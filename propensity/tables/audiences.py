@@ -56,21 +56,16 @@ AUDIENCE_LEDGER = Table(
 _GROUP_SUMS = (
     Column("is_control", "BOOL", "Whether it is the control group"),
     Column("users", "INT64", "Users who became members in this week"),
-    Column("probability", "FLOAT64", "Sum of their probabilities"),
-    Column("probability_squares", "FLOAT64", "Sum of the squares of these"),
     Column("conversions", "INT64", "Label 1 among them"),
-    Column("probability_conversions", "FLOAT64", "Sum of the probabilities of these"),
     Column("revenue", "NUMERIC", "Sum of amounts; null where outcomes have none"),
     Column("revenue_squares", "FLOAT64", "Sum of the squares of users' amounts"),
-    Column("probability_revenue", "FLOAT64", "Sum of probability times amount"),
 )
 
 
 def _effect(name: str, of: str) -> tuple[Column, ...]:
     return (
-        Column(name, "FLOAT64", f"{of}, treated less control, adjusted"),
-        *interval(name, f"{of}, treated less control, at every look"),
-        *interval(f"{name}_once", f"{of}, treated less control, at a single look"),
+        Column(name, "FLOAT64", f"{of}, treated less control"),
+        *interval(name, f"{of}, treated less control"),
     )
 
 
@@ -107,23 +102,17 @@ AUDIENCE_LIFT = Table(
             "Share of label 1, treated over control, "
             "less 1; null without a conversion in the control group",
         ),
-        *interval("conversion_lift", "conversion_lift, at every look"),
         *_effect("revenue_difference", "Amount per user"),
-        Column(
-            "explained",
-            "FLOAT64",
-            "Share of conversions' variance that the "
-            "probability explains, which narrows the intervals",
-        ),
         Column(
             "sample_ratio_p",
             "FLOAT64",
-            "p-value of the groups' sizes, at every look; an alarm below 0.001",
+            "p-value of the groups' sizes; an alarm below 0.001",
         ),
         Column(
             "verdict",
             "STRING",
-            "helps, harms, open, too_few, no_control or sample_ratio",
+            "helps or harms of a final row, else open; too_few, no_control or "
+            "sample_ratio",
         ),
     ),
 )

@@ -274,12 +274,9 @@ def lift(weeks_ago: int = 2, **changed: Any) -> Row:
         "conversion_difference_low": -0.01,
         "conversion_difference_high": 0.05,
         "conversion_lift": 0.25,
-        "conversion_lift_low": -0.1,
-        "conversion_lift_high": 0.6,
         "revenue_difference": 3.0,
         "revenue_difference_low": -1.0,
         "revenue_difference_high": 7.0,
-        "explained": 0.1,
         "sample_ratio_p": 0.5,
         "verdict": "open",
     } | changed
