@@ -23,16 +23,9 @@ from benchmarks import report
 ROOT = Path(__file__).parents[1]
 # In the order in which they run; quick ones first.
 NAMES = (
-<<<<<<< HEAD
     *("half_space_trees", "scoring", "predictions", "training", "lookup", "stream"),
     *("ingest", "online", "quality"),
 )
-=======
-    "half_space_trees", "scoring", "training", "lookup", "index",
-    "predictions", "stream", "ingest", "online", "features", "season",
-    "quality", "value", "drift",
-)  # fmt: skip
->>>>>>> 4a7dabcf (A lift is the difference of two rates with its interval, decided once outcomes are final: intervals for every look hid effects that were there)
 
 
 def main() -> int:

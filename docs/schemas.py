@@ -117,11 +117,9 @@ class Drift(Closed, kw_only=True):
 
 
 class ExpectedValue(Closed, kw_only=True):
-    """The sum of all users', and the interval of what will be paid."""
+    """The sum of all users'."""
 
     sum: float
-    low: float
-    high: float
 
 
 class Publication(ExportRunAnswer, kw_only=True):
@@ -164,11 +162,9 @@ class Prediction(Closed, kw_only=True):
 
 
 class ValuedPrediction(Prediction, kw_only=True):
-    """All three are null where outcomes have no amounts."""
+    """The expected value is null where outcomes have no amounts."""
 
     expected_value: float | None
-    expected_value_low: float | None
-    expected_value_high: float | None
 
 
 class UnpredictedUser(Closed, kw_only=True):

@@ -8,20 +8,18 @@ from offline.dashboard.parts import (
     Chart,
     Tile,
     day,
-    measured,
     number,
     over_time,
-    with_interval,
 )
 from offline.dashboard.reading import Row
 from propensity.pages.series import Series
-from propensity.pages.words import DASH, compact, decimals, money, plural, present
+from propensity.pages.words import compact, decimals, money, plural, present
 
 # Days of outcomes of most use cases.
 _WEEK = 7
 
 # Columns of the table of weeks, where a use case has amounts.
-COLUMNS = ("Promised to be paid", "Paid", "Paid over promised", "Gini of amounts")
+COLUMNS = ("Promised to be paid", "Paid", "Paid over promised")
 
 
 def valued(weeks: Sequence[Row]) -> list[Row]:
@@ -62,14 +60,9 @@ def sentences(
         statement; nothing where there are no amounts.
     """
     for row in pending(weeks, published):
-        low, high = (
-            money(number(row[f"value_promised_{end}"])) for end in ("low", "high")
-        )
-        between = f"; what they will pay lies between {low} and {high} with 95%"
         yield (
             f"In the {plural(horizon_days, 'day')} from {row['as_of']} on users are "
-            f"promised to pay {money(number(row['value_promised']))} in all"
-            f"{between if DASH not in (low, high) else ''}.",
+            f"promised to pay {money(number(row['value_promised']))} in all.",
             "publications",
         )
     with_sums = valued(weeks)
@@ -81,15 +74,8 @@ def sentences(
         f"In the {_time(newest)} users were promised to pay "
         f"{money(promised)} in all, and paid {money(paid)}"
     )
-    ratio = newest["value_ratio"]
-    low, high = newest["value_ratio_low"], newest["value_ratio_high"]
-    if present(ratio) and present(low) and present(high):
-        write = decimals(2)
-        text += (
-            f", {write(ratio)} of it (95% interval {write(low)} to {write(high)}): "
-            + ("chance" if low <= 1 <= high else "more than chance")
-            + " explains the difference"
-        )
+    if present(share := _share(newest)):
+        text += f", {decimals(2)(share)} of it"
     yield f"{text}.", "evaluations"
     final = _apart([row for row in with_sums if row["status"] == "final"])
     expected = sum(float(row["value_promised"]) for row in final)
@@ -151,7 +137,7 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
             Tile(
                 name=f"Promised from {row['as_of']} on",
                 value=compact(number(row["value_promised"])),
-                note=with_ends(row),
+                note="",
                 source="publications.value_promised",
             )
             for row in pending(weeks, published)
@@ -161,20 +147,18 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
                 name=f"Promised and paid, {_time(row)}",
                 value=f"{compact(number(row['value_promised']))} / "
                 f"{compact(number(row['value_observed']))}",
-                note=f"paid over promised {with_interval(row, 'value_ratio', 2)}",
-                source="evaluations.value_ratio",
+                note=f"paid over promised {decimals(2)(_share(row))}",
+                source="evaluations.value_observed",
             )
             for row in valued(weeks)[:1]
         ),
     ]
 
 
-def with_ends(row: Row) -> str:
-    """Say between what a promised sum will lie; nothing where that is not known."""
-    ends = [number(row[f"value_promised_{end}"]) for end in ("low", "high")]
-    if not all(present(end) for end in ends):
-        return ""
-    return f"{compact(ends[0])} to {compact(ends[1])} with 95%"
+def _share(row: Row) -> float | None:
+    """Return what was paid over what was promised; None where nothing was."""
+    promised, paid = number(row["value_promised"]), number(row["value_observed"])
+    return paid / promised if present(promised) and promised and present(paid) else None
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -182,14 +166,13 @@ def cells(row: Row) -> tuple[str, ...]:
     return (
         money(number(row["value_promised"])),
         money(number(row["value_observed"])),
-        with_interval(row, "value_ratio", 2),
-        with_interval(row, "value_gini"),
+        decimals(2)(_share(row)),
     )
 
 
 def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
     """
-    Return the sums by week, and the ratio with its interval; none without amounts.
+    Return the sums by week, and paid over promised; none without amounts.
 
     Args:
         weeks: Rows of what served, oldest first.
@@ -219,15 +202,14 @@ def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
         ),
         over_time(
             "Paid over promised",
-            "evaluations.value_ratio",
+            "evaluations.value_observed",
             [
                 Series(name="as promised", values=[1.0] * len(times), style="guide"),
-                measured(weeks, "value_ratio", "paid over promised"),
+                Series(name="paid over promised", values=[*map(_share, weeks)]),
             ],
             times,
             title="Paid over promised by week",
-            caption="The band is the 95% interval; where it has 1, the dashed line, in "
-            "it, chance explains the difference.",
+            caption="The dashed line is a sum that came as promised.",
             write=decimals(2),
         ),
     ]

@@ -28,14 +28,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.learning import cost, gini, uncertainty
+from propensity.learning import cost
 from propensity.learning.amounts import AMOUNT, capped, paid
-from propensity.learning.bootstrap import rows_per_row
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.data import Parts, Slice, slice_of
 from propensity.learning.preprocessor import transformed
 from propensity.learning.sample import sampled
-from propensity.models.value import Uncertainty, ValueModel
+from propensity.models.value import ValueModel
 from propensity.tables import VALUE
 from propensity.usecases import UseCase
 
@@ -70,9 +69,6 @@ class Valued:
         model: It serves: fitted on all rows.
         losses: Gamma deviance of the buyers' amounts, by candidate.
         figures: Of the holdout rows, by a model that has not seen them, by column name.
-        coverage: Share of the holdout's groups of users whose amounts were within what
-            their intervals and chance allow; None without any.
-        plain: The Gini index of probability times the mean amount, on the same rows.
         buyers: Rows fitted on.
         without_amount: Of these, those that paid nothing that is known.
     """
@@ -81,8 +77,6 @@ class Valued:
     algorithm: str
     losses: Mapping[str, float]
     figures: Mapping[str, Any]
-    coverage: float | None
-    plain: float | None
     buyers: int
     without_amount: int
 
@@ -114,17 +108,10 @@ def train(
         forward = _forward(parts, parts.every, trained.choice.encoder, fit)
         if forward is None:
             return None
-        probability = trained.choice.probability
-        rows = parts.choosing
-        losses = _losses(forward, rows)
+        losses = _losses(forward, parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
-        amount = forward[algorithm]
-        level, unsure = uncertainty.level(rows, probability, amount)
-        errors = uncertainty.uncertainty(
-            rows, probability, amount * level, unsure=unsure
-        )
         served, measured = (
-            fit(algorithm, part, encoder, level=level, errors=errors)
+            fit(algorithm, part, encoder)
             for part, encoder in (
                 (parts.every, trained.preprocessor),
                 (parts.fitting, trained.measured[0]),
@@ -134,17 +121,15 @@ def train(
             return None
         held = parts.holdout
         expected = measured.amounts_of(held.rows)
-    plain = gini.normalised(_paid(held, trained.probability))
     bought = parts.every.label == 1
     return Valued(
         model=served,
         algorithm=algorithm,
         losses=losses,
-        figures=gini.figures(_paid(held, trained.probability * expected)),
-        coverage=uncertainty.coverage(
-            held, trained.probability, expected, errors=errors
-        ),
-        plain=plain.estimate if plain else None,
+        figures={
+            "value_promised": cost.exact(trained.probability * expected, held.weight),
+            "value_observed": cost.exact(paid(held), held.weight),
+        },
         buyers=int(bought.sum()),
         without_amount=int((bought & (paid(parts.every) == 0)).sum()),
     )
@@ -154,20 +139,13 @@ def card(valued: Valued | None) -> dict[str, Any]:
     """Return what the card says of expected values; nothing without any."""
     if valued is None:
         return {}
-    model, errors = valued.model, valued.model.uncertainty
     return {
         "value": {
             "algorithm": valued.algorithm,
             "losses": dict(valued.losses),
-            "mean_amount": model.mean,
-            "level": model.level,
-            "spread": errors.spread,
-            "error": errors.error,
-            "week_error": errors.week_error,
+            "mean_amount": valued.model.mean,
             "buyers": valued.buyers,
             "without_amount": valued.without_amount,
-            "coverage": valued.coverage,
-            "gini_by_probability": valued.plain,
             **cost.plain(valued.figures),
         }
     }
@@ -188,8 +166,6 @@ def _model(
     *,
     features: dict[str, str],
     seed: int,
-    level: float = 1.0,
-    errors: Uncertainty | None = None,
 ) -> ValueModel | None:
     """Return a model of the buyers among rows; None where they paid nothing."""
     is_buyer = part.label == 1
@@ -219,8 +195,6 @@ def _model(
         preprocessor=None if regressor is None else encoder,
         regressor=regressor,
         mean=mean,
-        level=level,
-        uncertainty=errors or Uncertainty(spread=0.0, error=0.0, week_error=0.0),
     )
 
 
@@ -256,8 +230,3 @@ def _losses(forward: Mapping[str, Floats], rows: Slice) -> dict[str, float]:
         )
         for name, expected in forward.items()
     }
-
-
-def _paid(rows: Slice, value: Floats) -> gini.Paid:
-    weight = rows.weight
-    return gini.Paid(value, paid(rows), weight, expansion=rows_per_row(weight))

@@ -105,14 +105,6 @@ class Values:
         return rows[0] if rows else None
 
 
-def _value(row: Any) -> dict[str, Any]:
-    """Return the expected value with its interval; null without amounts."""
-    return {
-        name: None if row[name] is None else float(row[name])
-        for name in ("expected_value", "expected_value_low", "expected_value_high")
-    }
-
-
 def _rendered(user_id: str, row: Any, *, oldest: int) -> str:
     return json.dumps(
         {
@@ -122,7 +114,9 @@ def _rendered(user_id: str, row: Any, *, oldest: int) -> str:
             "model_version": row.model_version,
             "percentile": row.percentile,
             "stale": row.as_of.toordinal() < oldest,
-            **_value(row),
+            "expected_value": None
+            if row.expected_value is None
+            else float(row.expected_value),
         },
         ensure_ascii=False,
         separators=(",", ":"),

@@ -4,7 +4,7 @@ Prediction as a run: score every user into the staging table, check, publish.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 # Rows that are staged at once; they are gathered in memory.
 STAGED_ROWS = 1_000_000
 
-_STAGED_COLUMNS = ["user_id", "probability", *value.COLUMNS]
+_STAGED_COLUMNS = ["user_id", "probability", value.COLUMN]
 
 PERCENTILES = 100
 
@@ -50,7 +50,7 @@ class Staged:
 
     ``log_odds_shift`` is the season's, which is in all scores; None without one.
     ``sketches`` count the values of scores and features.
-    ``expected_value`` is the sum over all users, with its interval; None without
+    ``expected_value`` is the sum over all users; None without
     amounts.
     """
 
@@ -59,14 +59,16 @@ class Staged:
     quantiles: Floats
     log_odds_shift: float | None
     sketches: Sketches
-    expected_value: Mapping[str, Decimal | float] | None = None
+    expected_value: Decimal | None = None
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""
         return {
             "users": self.users,
             "mean_probability": self.mean_probability,
-            "expected_value": self.expected_value,
+            "expected_value": None
+            if self.expected_value is None
+            else {"sum": self.expected_value},
             "log_odds_shift": self.log_odds_shift,
         }
 
@@ -126,7 +128,7 @@ def stage(
     sketches = Sketches(run.use_case.features)
     scored = sketches.watching(model.scorer.score(features))
     log_odds_shift = shift.log_odds if shift else None
-    worth = value.Values.of(run, model, shift_error=shift.error if shift else 0.0)
+    worth = value.Values.of(run, model)
     for rows in _staged(run, scored, log_odds_shift, worth):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
@@ -157,7 +159,7 @@ def _staged(
     Args:
         scored: Batches with a probability for each row.
         log_odds_shift: The season's, for all scores; None for none.
-        worth: Gives the columns of expected values, of the shifted probabilities.
+        worth: Gives the expected values, of the shifted probabilities.
     """
     waiting: list[pa.RecordBatch] = []
     rows = 0
@@ -168,7 +170,7 @@ def _staged(
         columns = [
             batch["user_id"].cast(pa.string()),
             pa.array(probability),
-            *worth.columns(batch, probability, unshifted=unshifted),
+            worth.column(batch, probability),
         ]
         waiting.append(pa.RecordBatch.from_arrays(columns, names=_STAGED_COLUMNS))
         rows += len(probability)

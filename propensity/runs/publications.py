@@ -11,23 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from propensity.errors import PropensityError
 from propensity.learning import cost
-from propensity.runs import drift, predict, value
+from propensity.runs import drift, predict
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from decimal import Decimal
-
     from propensity.registry.loading import Serving
     from propensity.runs.drift import Watched
     from propensity.runs.predict import Staged
     from propensity.runs.run import Run
-
-_NOTHING = {"sum": 0.0, "low": 0.0, "high": 0.0}
 
 
 def publish(run: Run, model: Serving, staged: Staged) -> tuple[Watched, float | None]:
@@ -45,21 +38,6 @@ def publish(run: Run, model: Serving, staged: Staged) -> tuple[Watched, float | 
     predict.publish_predictions(run, model, staged)
     drift.publish(run, watched)
     return watched, score_shift
-
-
-def promised(total: Mapping[str, Decimal | float]) -> dict[str, Decimal]:
-    """
-    Return the columns of the sum that is promised.
-
-    Args:
-        total: ``sum``, ``low`` and ``high``, in the currency of the amounts.
-    """
-    low, high = value.money(np.array([total["low"], total["high"]])).to_pylist()
-    return {
-        "value_promised": cost.money(total["sum"]),
-        "value_promised_low": low,
-        "value_promised_high": high,
-    }
 
 
 def record(run: Run, model: Serving, staged: Staged) -> None:
@@ -86,7 +64,7 @@ def record(run: Run, model: Serving, staged: Staged) -> None:
                 "is_shifted": staged.log_odds_shift is not None,
                 "log_odds_shift": staged.log_odds_shift or 0.0,
                 "has_value": staged.expected_value is not None,
-                **promised(staged.expected_value or _NOTHING),
+                "value_promised": cost.money(staged.expected_value or 0),
                 "bytes_billed": run.warehouse.bytes_billed,
                 "seconds": run.elapsed_s(),
             },

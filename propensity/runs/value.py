@@ -6,7 +6,7 @@ A model without amounts gives probabilities alone, and the columns are null.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import tables
-from propensity.learning import cost, gini
-from propensity.models.value import Total
+from propensity.learning import cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,12 +28,12 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-COLUMNS = ("expected_value", "expected_value_low", "expected_value_high")
+COLUMN = "expected_value"
 
 # A use case whose outcomes have amounts has this statement of its own.
 STATEMENT = "converter_amounts"
 
-_KIND = tables.PREDICTIONS_STAGING.arrow_schema().field(COLUMNS[0]).type
+_KIND = tables.PREDICTIONS_STAGING.arrow_schema().field(COLUMN).type
 
 
 def has_amounts(run: Run) -> bool:
@@ -66,54 +65,35 @@ class Values:
 
     Attributes:
         model: Of the version; None for none.
-        total: Of the users so far.
-        promised: The sum of their expected values, as they are published.
-        shift_error: Standard deviation of the season's shift; 0 without one.
+        promised: The sum of the users' expected values so far, as they are published.
     """
 
     model: ValueModel | None
-    shift_error: float = 0.0
-    total: Total = field(default_factory=Total)
     promised: Decimal = Decimal(0)
 
     @classmethod
-    def of(cls, run: Run, model: Serving, *, shift_error: float) -> Values:
+    def of(cls, run: Run, model: Serving) -> Values:
         """Load a version's model of amounts, if it has one; the log line says so."""
         run.log_fields["valued"] = model.value is not None
-        return cls(model.value() if model.value is not None else None, shift_error)
+        return cls(model.value() if model.value is not None else None)
 
-    def columns(
-        self, batch: pa.RecordBatch, probability: Floats, *, unshifted: Floats
-    ) -> list[pa.Array]:
+    def column(self, batch: pa.RecordBatch, probability: Floats) -> pa.Array:
         """
-        Return ``COLUMNS`` of scored rows; null without amounts.
+        Return ``COLUMN`` of scored rows; null without amounts.
 
         Args:
             batch: The rows, with their features.
             probability: As it is published.
-            unshifted: As the model gave it, without the season's shift.
         """
         if self.model is None:
-            return [pa.nulls(len(probability), _KIND) for _ in COLUMNS]
-        amount = self.model.shifted(
-            self.model.amounts(batch), probability, unshifted=unshifted
-        )
-        self.total += self.model.total(probability, amount)
-        value = probability * amount
-        columns = [money(values) for values in (value, *self.model.interval(value))]
-        self.promised += pc.sum(columns[0]).as_py() or 0
-        return columns
+            return pa.nulls(len(probability), _KIND)
+        column = money(probability * self.model.amounts(batch))
+        self.promised += pc.sum(column).as_py() or 0
+        return column
 
-    def summary(self) -> dict[str, Any] | None:
-        """
-        Return the sum that is promised, with the interval of what will be paid.
-
-        None without amounts.
-        """
-        if self.model is None:
-            return None
-        low, high = self.model.sum_interval(self.total, shift_error=self.shift_error)
-        return {"sum": self.promised, "low": low, "high": high}
+    def summary(self) -> Decimal | None:
+        """Return the sum that is promised; None without amounts."""
+        return None if self.model is None else self.promised
 
 
 def money(values: Floats) -> pa.Array:
@@ -137,10 +117,9 @@ def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
     )
     if not len(groups):
         return {}
-    return gini.figures(
-        gini.Paid(
-            cost.floats(groups["expected_value"]),
-            cost.amounts(cost.floats(groups["amount"])),
-            cost.floats(groups["users"]),
-        )
-    )
+    users = cost.floats(groups["users"])
+    amount = cost.amounts(cost.floats(groups["amount"]))
+    return {
+        "value_promised": cost.exact(cost.floats(groups["expected_value"]), users),
+        "value_observed": cost.exact(amount, users),
+    }

@@ -10,8 +10,6 @@ SELECT
   users,
   mean_probability,
   value_promised,
-  value_promised_low,
-  value_promised_high,
   bytes_billed,
   seconds
 FROM

@@ -8,9 +8,7 @@ SELECT
   as_of,
   percentile,
   model_version,
-  expected_value,
-  expected_value_low,
-  expected_value_high
+  expected_value
 FROM ma_predictions_table
 WHERE
   use_case = @use_case

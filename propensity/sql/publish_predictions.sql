@@ -28,9 +28,7 @@ INSERT INTO
     scored_at,
     data_until,
     log_odds_shift,
-    expected_value,
-    expected_value_low,
-    expected_value_high
+    expected_value
   )
 SELECT
   @use_case,
@@ -42,9 +40,7 @@ SELECT
   @scored_at,
   IF(@reads_export, @data_until, NULL),
   IF(@is_shifted, @log_odds_shift, NULL),
-  expected_value,
-  expected_value_low,
-  expected_value_high
+  expected_value
 FROM
   ma_predictions_staging
 WHERE
@@ -65,9 +61,7 @@ USING
       scored_at,
       data_until,
       log_odds_shift,
-      expected_value,
-      expected_value_low,
-      expected_value_high
+      expected_value
     FROM
       ma_predictions_history
     WHERE
@@ -85,9 +79,7 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     scored_at = s.scored_at,
     data_until = s.data_until,
     log_odds_shift = s.log_odds_shift,
-    expected_value = s.expected_value,
-    expected_value_low = s.expected_value_low,
-    expected_value_high = s.expected_value_high
+    expected_value = s.expected_value
 WHEN NOT MATCHED THEN
   INSERT (
     use_case,
@@ -99,9 +91,7 @@ WHEN NOT MATCHED THEN
     scored_at,
     data_until,
     log_odds_shift,
-    expected_value,
-    expected_value_low,
-    expected_value_high
+    expected_value
   )
   VALUES (
     s.use_case,
@@ -113,9 +103,7 @@ WHEN NOT MATCHED THEN
     s.scored_at,
     s.data_until,
     s.log_odds_shift,
-    s.expected_value,
-    s.expected_value_low,
-    s.expected_value_high
+    s.expected_value
   );
 
 COMMIT TRANSACTION;

@@ -4,9 +4,8 @@
 --   @scored_at TIMESTAMP; @reads_export BOOL and @data_until DATE, up to when the export
 --   was read, if it was; @users INT64; @mean_probability FLOAT64; @is_shifted BOOL and
 --   @log_odds_shift FLOAT64, the season's shift, if there is one; @has_value BOOL and
---   @value_promised, @value_promised_low, @value_promised_high NUMERIC, the sum that is
---   promised and its interval, if there are amounts; @bytes_billed INT64; @seconds
---   FLOAT64.
+--   @value_promised NUMERIC, the sum that is promised, if there are amounts;
+--   @bytes_billed INT64; @seconds FLOAT64.
 -- Writes: ma_publications.
 MERGE
   ma_publications AS t
@@ -23,8 +22,6 @@ USING
       @mean_probability AS mean_probability,
       IF(@is_shifted, @log_odds_shift, NULL) AS log_odds_shift,
       IF(@has_value, @value_promised, NULL) AS value_promised,
-      IF(@has_value, @value_promised_low, NULL) AS value_promised_low,
-      IF(@has_value, @value_promised_high, NULL) AS value_promised_high,
       @bytes_billed AS bytes_billed,
       @seconds AS seconds
   ) AS s
@@ -40,8 +37,6 @@ WHEN MATCHED THEN
     mean_probability = s.mean_probability,
     log_odds_shift = s.log_odds_shift,
     value_promised = s.value_promised,
-    value_promised_low = s.value_promised_low,
-    value_promised_high = s.value_promised_high,
     bytes_billed = s.bytes_billed,
     seconds = s.seconds
 WHEN NOT MATCHED THEN
@@ -56,8 +51,6 @@ WHEN NOT MATCHED THEN
     mean_probability,
     log_odds_shift,
     value_promised,
-    value_promised_low,
-    value_promised_high,
     bytes_billed,
     seconds
   )
@@ -72,8 +65,6 @@ WHEN NOT MATCHED THEN
     s.mean_probability,
     s.log_odds_shift,
     s.value_promised,
-    s.value_promised_low,
-    s.value_promised_high,
     s.bytes_billed,
     s.seconds
   )

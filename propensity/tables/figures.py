@@ -105,14 +105,6 @@ COST = (
 VALUE = (
     Column("value_promised", "NUMERIC", "Sum of the expected values"),
     Column("value_observed", "NUMERIC", "Sum of what these users paid"),
-    Column("value_ratio", "FLOAT64", "value_observed over value_promised"),
-    *interval("value_ratio", "Observed over promised"),
-    Column(
-        "value_gini",
-        "FLOAT64",
-        "Normalised Gini index: 1 ranks users as their amounts do, 0 by chance",
-    ),
-    *interval("value_gini", "Normalised Gini index"),
 )
 
 STAGED = (

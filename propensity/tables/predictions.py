@@ -26,14 +26,6 @@ _VALUE = (
         "NUMERIC",
         "Probability times the amount expected of a buyer; null without amounts",
     ),
-    Column(
-        "expected_value_low", "NUMERIC", "Expected value: lower end of its 95% interval"
-    ),
-    Column(
-        "expected_value_high",
-        "NUMERIC",
-        "Expected value: upper end of its 95% interval",
-    ),
 )
 
 PREDICTIONS = Table(
@@ -91,16 +83,6 @@ PUBLICATIONS = Table(
             "value_promised",
             "NUMERIC",
             "Sum of the users' expected values; null without amounts",
-        ),
-        Column(
-            "value_promised_low",
-            "NUMERIC",
-            "What they will pay: lower end of its 95% interval",
-        ),
-        Column(
-            "value_promised_high",
-            "NUMERIC",
-            "What they will pay: upper end of its 95% interval",
         ),
         Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
         Column("seconds", "FLOAT64", "Seconds from request to this row"),

@@ -105,19 +105,6 @@ class TestPublishing:
         assert answer["mean_probability"] > 1.5 * earlier["mean_probability"]
         assert answer["score_shift"] == pytest.approx(earlier["score_shift"], abs=1e-9)
 
-    def test_is_as_uncertain_in_the_promised_sum(self, champion_place, unshifted):
-        """Weeks that say little of the season move the sum little, and widen what may
-        be paid."""
-        evaluated(champion_place, TRAINED, 0.0, residual_standard_error=0.8)
-        _, earlier, _ = unshifted
-        answer = champion_place.run("predictions", LATER)
-        before, now = earlier["expected_value"], answer["expected_value"]
-
-        assert answer["log_odds_shift"] == pytest.approx(0.0, abs=1e-9)
-        assert now["sum"] == pytest.approx(before["sum"])
-        assert now["high"] > 1.02 * before["high"]
-        assert now["low"] < before["low"] / 1.02
-
     def test_without_an_evaluation_is_what_the_model_gave(self, unshifted):
         """Nothing is known: no shift, and null says so."""
         assert {shift for *_, shift in unshifted[-1].values()} == {None}

@@ -12,9 +12,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import tables, usecases
-from propensity.learning import gini
 from propensity.learning.amounts import AMOUNT
-from propensity.learning.gini import Paid
 from propensity.registry.versions import pickled, unpickled
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
@@ -28,7 +26,7 @@ pytestmark = pytest.mark.runs
 
 USE_CASE = usecases.load("ga4_purchase")
 USERS = 40
-COLUMNS = ("expected_value", "expected_value_low", "expected_value_high")
+COLUMN = "expected_value"
 HISTORY = "SELECT * FROM ma_predictions_history ORDER BY user_id"
 TABLE = "SELECT * FROM ma_predictions_table ORDER BY user_id"
 METADATA = "SELECT * FROM ma_model_training_metadata"
@@ -53,7 +51,7 @@ class TestTraining:
         [row] = place.rows(METADATA)
         card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
 
-        assert card["value"]["value_gini"] == row["value_gini"]
+        assert card["value"]["value_promised"] == float(row["value_promised"])
         assert json.loads(row["value"])["algorithm"] == card["value"]["algorithm"]
         assert answer["value"] == card["value"]
 
@@ -68,10 +66,6 @@ class TestTraining:
         assert {user[AMOUNT] is not None for user in held if user["label"]} == {True}
         assert {user[AMOUNT] for user in held if not user["label"]} == {None}
         assert row["value_observed"] == sum(user[AMOUNT] or 0 for user in held)
-        assert row["value_ratio"] == pytest.approx(
-            float(row["value_observed"] / row["value_promised"])
-        )
-        assert row["value_gini_low"] <= row["value_gini"] <= row["value_gini_high"]
 
     def test_reads_amounts_of_the_horizon_in_one_currency(self, new_export, make_place):
         """A purchase before the as-of date, or after the horizon, does not matter. Of
@@ -116,29 +110,22 @@ class TestPublishing:
         assert len(rows) == 160
         current = [row for row in place.rows(TABLE) if row["as_of"] == TRAINED]
         for row, newest in zip(rows, current, strict=True):
-            assert [row[name] for name in COLUMNS] == [newest[name] for name in COLUMNS]
+            assert row[COLUMN] == newest[COLUMN] > 0
             expected = row["probability"] * amount[row["user_id"]]
             assert float(row["expected_value"]) == pytest.approx(expected, abs=1e-6)
-            low, value, high = sorted(row[name] for name in COLUMNS)
-            assert (low, value, high) == (
-                row["expected_value_low"],
-                row["expected_value"],
-                row["expected_value_high"],
-            )
-            assert 0 < low < value < high
 
     @pytest.mark.long
     def test_a_version_without_amounts_publishes_the_same_probabilities(
         self, published_once, place, first_model
     ):
-        """Its columns are null: a version of before there were amounts serves on."""
+        """Its column is null: a version of before there were amounts serves on."""
         without_amounts(first_model).put_into(place)
 
         answer = place.run("predictions", TRAINED)
 
         rows = place.rows(HISTORY)
         assert answer["expected_value"] is None
-        assert {row[name] for row in rows for name in COLUMNS} == {None}
+        assert {row[COLUMN] for row in rows} == {None}
         assert [row["probability"] for row in rows] == [
             row["probability"] for row in published_once[0].rows(HISTORY)
         ]
@@ -171,7 +158,7 @@ class TestLookup:
 
         answer = ask(url, user_id="user.001", value=1).json()
 
-        assert answer == {**plain, **{name: float(row[name]) for name in COLUMNS}}
+        assert answer == {**plain, COLUMN: float(row[COLUMN])}
 
     def test_without_amounts_it_is_null(self, url, published_once):
         """As of a probability from before there were amounts."""
@@ -180,7 +167,7 @@ class TestLookup:
         answer = ask(url, user_id="before.2", value=1)
 
         assert answer.status_code == 200
-        assert {answer.json()[name] for name in COLUMNS} == {None}
+        assert answer.json()[COLUMN] is None
 
     def test_an_unknown_user_is_404(self, url):
         assert ask(url, user_id="nobody", value=1).status_code == 404
@@ -221,7 +208,7 @@ class TestEvaluation:
         return borrow(week_of_amounts.ga4_dataset)
 
     def test_is_of_what_each_user_paid_in_the_week(self, place):
-        """Ranking and sums, by hand; nobody else's amounts count."""
+        """Sums, by hand; nobody else's amounts count."""
         values = {f"u{n}": 1.0 + n % 7 for n in range(USERS)}
         published(place, MONDAY, dict.fromkeys(values, 0.25), values=values)
 
@@ -229,14 +216,9 @@ class TestEvaluation:
 
         [row] = place.rows("SELECT * FROM ma_model_evaluation")
         amount = np.array([5.0 + n if n % 4 == 0 else 0.0 for n in range(USERS)])
-        figures = gini.figures(
-            Paid(np.array([*values.values()]), amount, np.ones(USERS))
-        )
         assert row["value_observed"] == Decimal(int(amount.sum()))
         assert row["value_promised"] == Decimal(int(sum(values.values())))
-        for name, figure in figures.items():
-            assert float(row[name]) == pytest.approx(float(figure))
-        assert answer["weeks"][0]["value_gini"] == pytest.approx(row["value_gini"])
+        assert answer["weeks"][0]["value_observed"] == float(row["value_observed"])
 
     def test_of_a_publication_without_values_there_is_none(self, place):
         """The figures of its probabilities are there all the same."""

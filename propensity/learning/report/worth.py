@@ -1,5 +1,5 @@
 """
-What users are worth, as a part of the page: sums, ranking, and how sure both are.
+What users are worth, as a part of the page: the sums.
 """
 
 from __future__ import annotations
@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from propensity.learning.report.content import written_interval
-from propensity.pages.words import DASH, count, decimals, money, percent, present
+from propensity.pages.words import DASH, count, money
 
 _ALGORITHMS = {
     "mean": "the mean of all buyers",
@@ -29,23 +28,7 @@ def worth(card: Mapping[str, Any]) -> dict[str, Any] | None:
             f"{money(value.get('mean_amount'))}."
         ),
         "rows": [
-            ("Promised in all", money(value.get("value_promised")), ""),
-            ("Came in all", money(value.get("value_observed")), ""),
-            ("Came over promised", *_figure(value, "value_ratio", 2)),
-            ("Normalised Gini index", *_figure(value, "value_gini", 3)),
-            (
-                "The same by probability alone",
-                decimals(3)(value.get("gini_by_probability")),
-                "",
-            ),
-            (
-                "Groups of users within their interval and chance",
-                percent(value["coverage"]) if present(value.get("coverage")) else DASH,
-                "",
-            ),
+            ("Promised in all", money(value.get("value_promised"))),
+            ("Came in all", money(value.get("value_observed"))),
         ],
     }
-
-
-def _figure(value: Mapping[str, Any], name: str, places: int) -> tuple[str, str]:
-    return decimals(places)(value.get(name)), written_interval(value, name, places)

@@ -35,24 +35,11 @@ def pages(*weeks, published=()) -> dict[str, str]:
 
 
 class TestSentences:
-    @pytest.mark.parametrize(
-        ("low", "high", "why"),
-        [
-            (0.81, 1.46, ": chance explains"),
-            (1.02, 1.46, ": more than chance explains"),
-            (0.5, 0.9, ": more than chance explains"),
-        ],
-    )
-    def test_say_whether_chance_explains_a_week(self, low, high, why):
-        """By whether the interval of paid over promised has 1 in it."""
-        week = evaluation(**VALUE | {"value_ratio_low": low, "value_ratio_high": high})
-
-        text = sentences_of(week)
+    def test_say_what_was_paid_of_a_promise(self):
         assert (
             "In the week of 2026-02-24 users were promised to pay 12,000.50 in all, "
-            f"and paid 13,050.50, 1.09 of it (95% interval {low:.2f} to {high:.2f})"
-        ) in text
-        assert f"{why} the difference." in text
+            "and paid 13,050.50, 1.09 of it."
+        ) in sentences_of(evaluation(**VALUE))
 
     def test_add_up_final_weeks(self):
         """A week's sum says little; a provisional one is left out of the sum."""
@@ -111,17 +98,12 @@ class TestSentences:
             evaluation(1), evaluation(2, **VALUE)
         )
 
-    @pytest.mark.parametrize("promised", [Decimal(0), Decimal("5")])
-    def test_make_up_no_interval(self, promised):
-        """Of sums without a ratio the sums alone are said."""
-        changed = dict.fromkeys(VALUE) | {
-            "value_promised": promised,
-            "value_observed": Decimal(7),
-        }
+    def test_make_up_no_ratio(self):
+        """Of a promise of nothing the sums alone are said."""
+        changed = {"value_promised": Decimal(0), "value_observed": Decimal(7)}
 
-        text = sentences_of(evaluation(1, **changed), evaluation(2, **changed))
-        assert "and paid 7.00." in text
-        assert "interval" not in text
+        text = sentences_of(evaluation(1, **changed))
+        assert text.endswith("and paid 7.00.")
 
     def test_are_none_without_amounts(self):
         """Nor is there a tile or a chart."""
@@ -133,7 +115,7 @@ class TestSentences:
 class TestPromise:
     """Of the newest publication, whose week has no outcomes yet."""
 
-    def test_is_told_with_the_interval_of_what_will_be_paid(self):
+    def test_is_told(self):
         """On the overview, and on the use case's page as a tile and in the chart."""
         files = pages(
             evaluation(1, **VALUE),
@@ -144,22 +126,11 @@ class TestPromise:
         for name in ("index.html", PAGE):
             assert (
                 "In the 7 days from 2026-03-03 on users are promised to pay 14,000.25 "
-                "in all; what they will pay lies between 9,100.00 and 21,500.00 with "
-                "95%."
+                "in all."
             ) in words(files[name])
         text = words(files[PAGE])
-        assert "Promised from 2026-03-03 on 14k 9,100 to 21.5k with 95%" in text
+        assert "Promised from 2026-03-03 on 14k" in text
         assert "the last of which is not paid yet" in text
-
-    def test_without_an_interval_has_none(self):
-        """A sentence has no dash for a number."""
-        row = publication(
-            **PROMISE | dict.fromkeys(("value_promised_low", "value_promised_high"))
-        )
-        ((text, _),) = sentences([], [row])
-
-        assert text.endswith("promised to pay 14,000.25 in all.")
-        assert tiles([], [row])[0].note == ""
 
     def test_comes_before_any_week_has_outcomes(self):
         """The first publication of all has a promise, too."""
@@ -189,14 +160,14 @@ class TestPromise:
 
 
 class TestPages:
-    def test_have_sums_and_intervals_of_each_week(self):
+    def test_have_sums_of_each_week(self):
         """The overview what it is worth; the use case a tile, two charts, columns."""
         files = pages(evaluation(1, **VALUE), evaluation(2, **VALUE))
 
         assert "users were promised to pay 12,000.50" in words(files["index.html"])
         text = words(files[PAGE])
         assert "12k / 13.1k" in text
-        assert "12,000.50 13,050.50 1.09 (0.81 to 1.46) 0.710 (0.620 to 0.800)" in text
+        assert "12,000.50 13,050.50 1.09" in text
         for heading in ("Promised and paid by week", "Paid over promised by week"):
             assert heading in text
 
@@ -204,7 +175,7 @@ class TestPages:
         """Those of the others stand where they belong."""
         text = words(pages(evaluation(1), evaluation(2, **VALUE))[PAGE])
 
-        assert "— — — —" in text
+        assert "— — —" in text
         assert "12,000.50 13,050.50" in text
 
     def test_have_no_word_of_it_without_amounts(self):
@@ -212,5 +183,5 @@ class TestPages:
         files = pages(evaluation(1), evaluation(2))
 
         for name in ("index.html", PAGE):
-            for word in ("were promised", "Promised", "Paid", "Gini"):
+            for word in ("were promised", "Promised", "Paid"):
                 assert word not in words(files[name])

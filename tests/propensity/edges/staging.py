@@ -9,7 +9,7 @@ import pyarrow as pa
 from propensity.tables import PREDICTIONS_STAGING
 
 DAY = date(2026, 3, 2)
-VALUES = ("expected_value", "expected_value_low", "expected_value_high")
+VALUES = ("expected_value",)
 VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
 
 

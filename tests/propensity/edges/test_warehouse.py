@@ -166,15 +166,15 @@ class TestAppend:
     def test_says_that_a_table_is_older_than_the_code(self, warehouse):
         """Where functions are deployed before the set-up: rows and statements alike."""
         warehouse.execute(
-            "ALTER TABLE ma_predictions_staging DROP COLUMN expected_value_high"
+            "ALTER TABLE ma_predictions_staging DROP COLUMN expected_value"
         )
-        refused = "expected_value_high.*The set-up adds columns"
+        refused = "expected_value.*The set-up adds columns"
         try:
             with pytest.raises(SchemaError, match=refused):
                 warehouse.append(PREDICTIONS_STAGING, staged(a=0.5), job_id="older")
             with pytest.raises(SchemaError, match=refused):
                 warehouse.execute(
-                    "INSERT INTO ma_predictions_staging (run_id, expected_value_high) "
+                    "INSERT INTO ma_predictions_staging (run_id, expected_value) "
                     "VALUES ('r', 1)"
                 )
         finally:

@@ -26,14 +26,6 @@ VALUE = {
     "mean_amount": 617.6,
     "value_promised": 98539.38,
     "value_observed": 105386.07,
-    "value_ratio": 1.069,
-    "value_ratio_low": 0.746,
-    "value_ratio_high": 1.534,
-    "value_gini": 0.737,
-    "value_gini_low": 0.619,
-    "value_gini_high": 0.856,
-    "gini_by_probability": 0.717,
-    "coverage": 0.95,
 }
 
 

@@ -363,11 +363,11 @@ def test_a_page_stays_small(numbers: int) -> None:
     assert len(training_page(card).encode()) < LARGEST_PAGE
 
 
-def test_what_users_are_worth_has_sums_and_ranking_with_intervals():
+def test_what_users_are_worth_has_sums():
     page = training_page(model_card(value=VALUE))
 
     assert "What users are worth" in page
-    for shown in ("98,539.38", "105,386.07", "0.75 to 1.53", "0.619 to 0.856", "95.0%"):
+    for shown in ("98,539.38", "105,386.07"):
         assert shown in page
 
 
