@@ -14,14 +14,13 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
 - ``decile``: what the users with the highest probabilities have in common
-- ``metrics``: figures of scores; ``bootstrap``: their 95% intervals; ``closed_form``:
-  those that hold for few rows, too
+- ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
 - ``thresholds``: figures from a threshold on, and of the best of a budget
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``cost``: what alerts cost and save; ``of_events``: models chosen and judged by it
 - ``value``: what users are worth, beside their probabilities; ``amounts``: what buyers
-  paid; ``uncertainty``: how far both are from what comes; ``gini``: figures of it
-- ``lift``: treated users against a control group, at one look and at every look;
+  paid
+- ``lift``: treated users against a control group;
   ``campaign``: the same of an audience, week by week
 - ``gate``: whether a new version becomes the champion
 - ``portable``: a version as one scikit-learn estimator, for notebooks

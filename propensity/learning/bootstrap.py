@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import closed_form, thresholds
+from propensity.learning import thresholds
 from propensity.learning.metrics import (
     Outcomes,
     brier,
@@ -23,6 +23,7 @@ from propensity.learning.metrics import (
     lift_by_decile,
     log_loss,
     pr_auc,
+    rate_interval,
     ratio,
     roc_auc,
     summed,
@@ -30,10 +31,14 @@ from propensity.learning.metrics import (
 from propensity.learning.thresholds import Selection
 
 Floats = NDArray[np.float64]
+Limits = tuple[float, float]
 
 RESAMPLES = 200
 
 LEVEL = 0.95
+
+# Rows of a label: of fewer, resampled intervals hold the truth in too few weeks.
+FEW = 20
 
 # Resampling merges finer groups: an interval needs no more.
 _RESAMPLED_GROUPS = 20_000
@@ -96,13 +101,13 @@ def quality(
     Return all figures of scores, by column name.
 
     The 95% intervals of precision, recall and F1 at a threshold are those of rates
-    (``closed_form``). The others are of the Poisson bootstrap: each row counts a
+    (Wilson). The others are of the Poisson bootstrap: each row counts a
     Poisson(1) number of times, in 200 resamples. They are percentiles of the resampled
     figures, except for the calibration error: resampling adds noise, and noise adds to
     that error. Its interval is therefore mirrored at the figure (the basic bootstrap),
     and begins at 0 unless calibrated probabilities would seldom have so large an error.
-    Where a label has fewer than 20 rows, a ranking's intervals are at least as wide as
-    their closed form. Each interval has its figure in it.
+    Where a label has fewer than 20 rows there are too few to say: these intervals are
+    None. Each interval has its figure in it.
 
     Args:
         expansion: Number of users per sampled row. Fewer rows make wider intervals.
@@ -135,8 +140,9 @@ def quality(
     drawn, if_calibrated = _resampled(
         observed, seed=seed, expansion=expansion, selection=selection
     )
+    is_few = _few(observed, expansion)
     for name, resamples in drawn.items():
-        low, high = _interval(resamples)
+        low, high = (None, None) if is_few else _interval(resamples)
         if name == "calibration_error" and low is not None and high is not None:
             low, high = _mirrored(figures[name], low, high)
             if figures[name] <= np.quantile(if_calibrated, (1 + LEVEL) / 2):
@@ -148,11 +154,15 @@ def quality(
         figures[f"{name}_low"], figures[f"{name}_high"] = low, high
     for name, limits in _of_calls(observed, threshold, expansion, selection).items():
         figures[f"{name}_low"], figures[f"{name}_high"] = limits or (None, None)
-    for name, limits in _of_few(figures, observed, expansion, selection).items():
-        low, high = figures[f"{name}_low"], figures[f"{name}_high"]
-        figures[f"{name}_low"] = limits[0] if low is None else min(low, limits[0])
-        figures[f"{name}_high"] = limits[1] if high is None else max(high, limits[1])
     return figures
+
+
+def _few(observed: Outcomes, expansion: Expansion) -> bool:
+    """Return whether a label has too few rows for a resampled interval."""
+    users, conversions = observed.users.sum(), observed.conversions.sum()
+    positives = float(conversions) / expansion.positive
+    negatives = float(users - conversions) / expansion.negative
+    return min(positives, negatives) < FEW
 
 
 def _of_calls(
@@ -160,44 +170,61 @@ def _of_calls(
     threshold: float,
     expansion: Expansion,
     selection: Selection | None,
-) -> dict[str, closed_form.Limits | None]:
+) -> dict[str, Limits | None]:
     """Return the intervals of calls at the threshold, and at the selection's."""
-    limits = closed_form.calls(confusion(observed, threshold=threshold), expansion)
+    limits = calls(confusion(observed, threshold=threshold), expansion)
     if selection is None:
         return limits
-    at_best: Mapping[str, closed_form.Limits | None] = dict.fromkeys(_CALLS)
+    at_best: Mapping[str, Limits | None] = dict.fromkeys(_CALLS)
     if selection.threshold is not None:
-        calls = confusion(observed, threshold=selection.threshold)
-        at_best = closed_form.calls(calls, expansion)
+        counts = confusion(observed, threshold=selection.threshold)
+        at_best = calls(counts, expansion)
     return limits | {f"{name}_at_best": ends for name, ends in at_best.items()}
 
 
-def _of_few(
-    figures: Mapping[str, Any],
-    observed: Outcomes,
-    expansion: Expansion,
-    selection: Selection | None,
-) -> dict[str, closed_form.Limits]:
-    """Return intervals of a ranking where a label has few rows; else nothing."""
-    users, conversions = observed.users.sum(), observed.conversions.sum()
-    positives = float(conversions) / expansion.positive
-    negatives = float(users - conversions) / expansion.negative
-    if not observed.has_both_classes or min(positives, negatives) >= closed_form.FEW:
-        return {}
-    limits: dict[str, closed_form.Limits | None] = {
-        "roc_auc": closed_form.roc_auc(figures["roc_auc"], positives, negatives),
-        "pr_auc": closed_form.pr_auc(figures["pr_auc"], positives),
+def calls(
+    counts: Mapping[str, float | None], expansion: Expansion
+) -> dict[str, Limits | None]:
+    """
+    Return the intervals of ``precision``, ``recall`` and ``f1`` of calls.
+
+    Each is that of a rate. F1 grows with the share of hits among calls and misses.
+
+    Args:
+        counts: ``true_positives``, ``false_positives`` and ``false_negatives``.
+        expansion: Number of users per row.
+
+    Returns:
+        Both ends in [0, 1], around the figure; None where it divides by zero.
+    """
+    hits, false_alarms, misses = (
+        counts[name] or 0.0
+        for name in ("true_positives", "false_positives", "false_negatives")
+    )
+    common = _share(hits, hits + misses, false_alarms, expansion)
+    return {
+        "precision": _share(hits, hits, false_alarms, expansion),
+        "recall": _share(hits, hits + misses, 0.0, expansion),
+        "f1": common and (_f1(common[0]), _f1(common[1])),
     }
-    if selection is not None:
-        of_best = closed_form.budget(
-            figures["true_positives_at_budget"],
-            figures["users_at_budget"],
-            float(conversions),
-            float(users),
-            expansion,
-        )
-        limits |= {f"{name}_at_budget": ends for name, ends in of_best.items()}
-    return {name: ends for name, ends in limits.items() if ends is not None}
+
+
+def _share(
+    hits: float, positives: float, negatives: float, expansion: Expansion
+) -> Limits | None:
+    """Return the interval of hits among rows of both labels; None without any."""
+    users = positives + negatives
+    if users <= 0:
+        return None
+    # Kish: rows of one weight that tell as much.
+    per_row = (positives * expansion.positive + negatives * expansion.negative) / users
+    rows = users / per_row
+    return rate_interval(float(np.clip(hits / users, 0.0, 1.0)) * rows, rows)
+
+
+def _f1(share: float) -> float:
+    """Return the F1 of a share of hits among calls and misses."""
+    return 2 * share / (1 + share)
 
 
 def _selected(observed: Outcomes, selection: Selection) -> dict[str, Any]:
