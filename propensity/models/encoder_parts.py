@@ -7,9 +7,8 @@ frame, which is always right and never fast.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +23,6 @@ from propensity.models.encoding import (
     to_frame,
     values_of,
 )
-from propensity.models.shortcuts import transform_of
 
 # Values remembered per column. A column with more is re-encoded chunk by chunk, so
 # that neither memory nor the look-up grows with the number of users.
@@ -117,21 +115,14 @@ class Numbers:
     names: tuple[str, ...]
     steps: tuple[Any, ...]
 
-    @cached_property
-    def short(self) -> tuple[Callable[[Array], Array], ...]:
-        """The transformers for a few rows, with shortcuts."""
-        return tuple(transform_of(step) or step.transform for step in self.steps)
-
     def block(self, batch: pa.RecordBatch | Rows, rows: int) -> Block:
         values: Any
         if isinstance(batch, Rows):
             values = batch.array(self.names)
-            for transform in self.short:
-                values = transform(values)
         else:
             values = self._array(batch, rows)
-            for step in self.steps:
-                values = step.transform(values)
+        for step in self.steps:
+            values = step.transform(values)
         return Dense(as_array(values))
 
     def _array(self, batch: pa.RecordBatch, rows: int) -> Array:

@@ -33,7 +33,6 @@ from propensity.errors import SchemaError
 from propensity.models.encoder import Encoder
 from propensity.models.encoding import Kind, Rows, check
 from propensity.models.refusals import RefusedRows, refusal
-from propensity.models.shortcuts import Shortcut, probability_of
 
 # Large enough to make the cost of a call to scikit-learn small per row, small enough
 # for a chunk of thirty features to stay in the cache.
@@ -238,7 +237,6 @@ class Scorer:
                     scores = self._in_turn(batch)
                 yield batch, scores
             return
-        predict = self._short or self._predicted  # made before threads need it
         with self._pools(self._threads, "score") as pool:
             begun: deque[tuple[Scored, list[Future[None]]]] = deque()
             running: deque[Future[None]] = deque()
@@ -253,7 +251,7 @@ class Scorer:
                     with _refusing(chunk):
                         encoded = self._encoder.encode(chunk, rows=_whole(rows))
                     out = scores[rows.start : rows.stop]
-                    chunks.append(pool.submit(_write_of, chunk, predict, encoded, out))
+                    chunks.append(pool.submit(self._write_of, chunk, encoded, out))
                     running.append(chunks[-1])
                 begun.append(((batch, scores), chunks))
                 if len(begun) > self._threads:
@@ -290,21 +288,7 @@ class Scorer:
                 encoded = self._encoder.project(batch, self._weights)[:, np.newaxis]
             else:
                 encoded = self._encoder.encode(batch)
-            if isinstance(batch, Rows) and self._short is not None:
-                return self._short(encoded)
-            with native_threads().limit(limits=1, user_api="openmp"):
-                return (self._short or self._predicted)(encoded)
-
-    def prepare(self) -> None:
-        """Make now what the first rows would wait for: of a forest that takes long."""
-        _ = native_threads(), self._short
-
-    @cached_property
-    def _short(self) -> Shortcut | None:
-        width = self._encoder.width if self._weights is None else 1
-        if self._names is not None or width is None:
-            return None
-        return probability_of(self._model, width=width)
+            return self._predicted(encoded)
 
     @cached_property
     def unfilled(self) -> frozenset[str]:
@@ -351,18 +335,27 @@ class Scorer:
             out = scores[rows.start : rows.stop]
             if self._weights is None:
                 encoded = self._encoder.encode(chunk, rows=_whole(rows))
-                _write(self._short or self._predicted, encoded, out)
+                out[:] = self._predicted(encoded)[: len(out)]
             else:
                 whole = _whole(rows)
                 product = self._encoder.project(chunk, self._weights, rows=whole)
                 out[:] = self._model.predict_proba(product[:, np.newaxis])[:, 1]
         return scores
 
+    def _write_of(
+        self, chunk: pa.RecordBatch, encoded: Any, out: NDArray[np.float64]
+    ) -> None:
+        """Predict a chunk in a thread; an error has its rows."""
+        with _refusing(chunk):
+            out[:] = self._predicted(encoded)[: len(out)]
+
     def _predicted(self, encoded: Any) -> NDArray[np.float64]:
+        """Return the probabilities of encoded rows, with OpenMP kept to this thread."""
         if self._names is not None:
             # It was fitted on named columns, and warns without names.
             encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
-        return np.asarray(self._model.predict_proba(encoded)[:, 1])
+        with native_threads().limit(limits=1, user_api="openmp"):
+            return np.asarray(self._model.predict_proba(encoded)[:, 1])
 
 
 def _whole(rows: range) -> int:
@@ -373,20 +366,6 @@ def _whole(rows: range) -> int:
     a week that is scored again, in another order, has the same to the last bit.
     """
     return len(rows) + -len(rows) % WHOLE_ROWS
-
-
-def _write(predict: Shortcut, encoded: Any, out: NDArray[np.float64]) -> None:
-    """Predict a chunk, with OpenMP kept to this thread."""
-    with native_threads().limit(limits=1, user_api="openmp"):
-        out[:] = predict(encoded)[: len(out)]
-
-
-def _write_of(
-    chunk: pa.RecordBatch, predict: Shortcut, encoded: Any, out: NDArray[np.float64]
-) -> None:
-    """Predict a chunk in a thread; an error has its rows."""
-    with _refusing(chunk):
-        _write(predict, encoded, out)
 
 
 @contextlib.contextmanager

@@ -238,10 +238,7 @@ class Champions:
         self, registry: Registry, use_case: UseCase, metadata: Mapping[str, Any]
     ) -> Serving:
         chosen = use_case.chosen(self._warehouse.settings)
-        serving = loaded(registry, use_case, metadata, chosen=chosen)
-        # Here, and not within the first answer, which would hold up all others.
-        serving.scorer.prepare()
-        return serving
+        return loaded(registry, use_case, metadata, chosen=chosen)
 
     def _note(self, use_case: UseCase, error: PropensityError) -> None:
         """Report an error once, for as long as it lasts."""

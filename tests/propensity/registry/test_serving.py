@@ -14,7 +14,6 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -28,7 +27,6 @@ from propensity.errors import (
 )
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.models.shortcuts import probability_of
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.serving import ServingState
 from tests.propensity.registry.serving import (
@@ -171,18 +169,6 @@ class TestChampions:
         assert (after.champion.version, after.epoch) == (1, 1)
         assert labels_of(before.champion) == [0, 0, 1, 1]
         assert labels_of(after.champion) == [1, 1, 0, 0]
-
-    def test_are_ready_to_score(self, place, monkeypatch):
-        """Defect: the first answer by a new version made its shortcut, which took a
-        second for a forest of 150 trees, and every request waited."""
-        prepared = Mock(wraps=probability_of)
-        monkeypatch.setattr("propensity.models.scoring.probability_of", prepared)
-        place.enthrone()
-        state = place.champions().state(USE_CASE)
-        ready = prepared.call_count
-        probabilities(state.champion)
-
-        assert (ready, prepared.call_count) == (1, 1)
 
     def test_never_wait_once_something_is_known(self, place):
         """A bucket that hangs holds up nobody: one thread asks it behind the others,
