@@ -7,6 +7,7 @@ an option's type of it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -14,8 +15,6 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
-
-from propensity.numbers import real_of, whole_within
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,27 +39,47 @@ class Read(click.ParamType[Any]):
 
 
 def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
-    """Return the type of a whole number; takes the arguments of ``whole_within``."""
-    return Read("N", whole_within(least, most, what=what))
+    """
+    Return the type of a whole number.
+
+    Args:
+        least: The smallest.
+        most: The largest, None for any.
+        what: The number's own name in messages.
+    """
+    bounds = f"{least} or more" if most is None else f"{least} to {most:,}"
+
+    def read(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            number = int(text)
+            if least <= number and (most is None or number <= most):
+                return number
+        if what:
+            raise ValueError(
+                f"{what} must be a whole number from {least} to {most}, not {text!r}"
+            )
+        raise ValueError(f"{text!r} is not a whole number of {bounds}")
+
+    return Read("N", read)
 
 
 def fraction(name: str, what: str) -> Read:
     """Return the type of a number from 0 to 1; ``what`` is its name in messages."""
 
     def read(text: str) -> float:
-        value = real_of(text, 0, 1)
-        if value is None:
-            raise ValueError(f"{text!r} is not a {what} from 0 to 1")
-        return value
+        with contextlib.suppress(ValueError):
+            if 0 <= (value := float(text)) <= 1:
+                return value
+        raise ValueError(f"{text!r} is not a {what} from 0 to 1")
 
     return Read(name, read)
 
 
 def _rate(text: str) -> float:
-    rate = real_of(text)
-    if rate is None or not 0 <= rate < float("inf"):
-        raise ValueError(f"{text!r} is not a number of 0 or more")
-    return rate
+    with contextlib.suppress(ValueError):
+        if 0 <= (rate := float(text)) < float("inf"):
+            return rate
+    raise ValueError(f"{text!r} is not a number of 0 or more")
 
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999

@@ -6,7 +6,6 @@ What a table of the warehouse is: its columns, its DDL and its Arrow schema.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,42 +105,6 @@ class Table:
             f"OPTIONS ({options})"
         )
 
-    def is_narrower(self, fields: Iterable[Mapping[str, Any]]) -> bool:
-        """
-        Tell whether a table in BigQuery has whole numbers where fractions belong.
-
-        Args:
-            fields: Its schema as the API gives it: ``name``, ``type`` and, of a
-                struct, ``fields``.
-        """
-        return any(_is_narrower(column, fields) for column in self.columns)
-
-    def rewritten(self) -> str:
-        """
-        Return the script that gives the structs of an older table today's types.
-
-        It copies the rows, casts them, and replaces the table as a whole: readers see
-        the old table or the new. If the script fails in between, the rows are in the
-        copy as well, which expires after a week.
-
-        Source:
-            No other statement changes a field within an array of structs:
-            https://cloud.google.com/bigquery/docs/managing-table-schemas.
-        """
-        copy = f"{self.name}_before"
-        selected = ",\n".join(f"  {_cast(column)}" for column in self.columns)
-        created = self.ddl().removeprefix("CREATE TABLE IF NOT EXISTS")
-        return (
-            f"CREATE OR REPLACE TABLE `{copy}`\n"
-            "OPTIONS (expiration_timestamp = "
-            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
-            f"AS SELECT * FROM `{self.name}`\n"
-            f"WHERE {self.partition} >= DATE '1970-01-01';\n"
-            f"CREATE OR REPLACE TABLE{created}\n"
-            f"AS SELECT\n{selected}\nFROM `{copy}`;\n"
-            f"DROP TABLE `{copy}`"
-        )
-
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""
         import pyarrow as pa  # a lookup never needs Arrow
@@ -152,28 +115,6 @@ class Table:
                 for column in self.columns
             ]
         )
-
-
-def _is_narrower(column: Column, fields: Iterable[Mapping[str, Any]]) -> bool:
-    field = next((field for field in fields if field["name"] == column.name), {})
-    if column.fields:
-        inside = field.get("fields", ())
-        return any(_is_narrower(part, inside) for part in column.fields)
-    return column.type == "FLOAT64" and in_sql(field.get("type", "")) == "INT64"
-
-
-def _cast(column: Column) -> str:
-    """Return the SQL of a column, with the fields of its structs cast."""
-    if not column.fields:
-        return column.name
-    parts = ", ".join(
-        f"CAST(part.{field.name} AS {field.sql_type}) AS {field.name}"
-        for field in column.fields
-    )
-    return (
-        f"ARRAY(SELECT AS STRUCT {parts} FROM UNNEST({column.name}) AS part "
-        f"WITH OFFSET AS place ORDER BY place) AS {column.name}"
-    )
 
 
 def _literal(text: str) -> str:

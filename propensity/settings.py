@@ -8,6 +8,7 @@ found at the deploy and not in the bill.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,6 @@ from propensity import tables
 from propensity.budget import Budget
 from propensity.errors import SettingsError
 from propensity.ids import NAME, is_encodable, is_event_name
-from propensity.numbers import real_of, whole_of
 
 PREFIX = "PROPENSITY_"
 
@@ -70,20 +70,20 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = whole_of(text, least, most)
-        if number is None:
-            raise ValueError(f"must be a whole number from {least} to {most}")
-        return number
+        with contextlib.suppress(ValueError):
+            if least <= (number := int(text)) <= most:
+                return number
+        raise ValueError(f"must be a whole number from {least} to {most}")
 
     return parse
 
 
 def _real(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        number = real_of(text, least, most)
-        if number is None:
-            raise ValueError(f"must be a number from {least:g} to {most:g}")
-        return number
+        with contextlib.suppress(ValueError):
+            if least <= (number := float(text)) <= most:
+                return number
+        raise ValueError(f"must be a number from {least:g} to {most:g}")
 
     return parse
 

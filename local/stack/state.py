@@ -14,7 +14,6 @@ from pathlib import Path
 from local import venvs
 from local.errors import LocalError
 from local.processes import Process
-from propensity.numbers import whole_of
 from propensity.settings import unknown_setting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -257,10 +256,10 @@ def ports_from(
     """
 
     def port(value: str, source: str) -> int:
-        number = whole_of(value, 1, 65_535)
-        if number is None:
-            raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
-        return number
+        with contextlib.suppress(ValueError):
+            if 1 <= (number := int(value)) <= 65_535:
+                return number
+        raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
 
     if base is None:
         text = environment.get(_PORT_BASE, str(DEFAULT_PORT_BASE))
@@ -299,13 +298,12 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
         LocalError: It is no number of seconds.
     """
     text = environment.get(READY_VARIABLE) or str(READY_S)
-    seconds = whole_of(text, 1, DAY_S)
-    if seconds is None:
-        raise LocalError(
-            f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not "
-            f"{text!r}"
-        )
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 1 <= (seconds := int(text)) <= DAY_S:
+            return seconds
+    raise LocalError(
+        f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not {text!r}"
+    )
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

@@ -8,7 +8,7 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from propensity.edges.bigquery import BigQuery
-from propensity.edges.columns import DAY_MS, definition_of, schema_of
+from propensity.edges.columns import definition_of
 from propensity.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,48 +19,13 @@ _TABLES_PAGE = 1_000
 
 
 class Definitions(BigQuery):
-    """Tables, views and datasets. Only ``keep``'s rewrite of a table bills anything."""
+    """Tables, views and datasets; none of it bills anything."""
 
     def create(self, table: Table) -> None:
         """Create a table of ``tables`` where it is missing."""
         definition = definition_of(table, self._table_id(table.name))
         with self._translated():
             self.client.create_table(definition, exists_ok=True, **self._limits)
-
-    def keep(self, table: Table) -> None:
-        """
-        Bring an existing table up to date: its columns, the expiration of partitions,
-        and whether a query must filter by them.
-
-        A missing column is added at the end, unless it is required. Whole numbers in a
-        struct that are fractions in ``table`` are cast; other types stay.
-        """
-        expiration = table.expiration_days * DAY_MS or None
-        with self._translated():
-            current = self.client.get_table(self._table_id(table.name), **self._limits)
-            changed = []
-            there = {field.name for field in current.schema}
-            missing = [
-                field
-                for field in schema_of(table)
-                if field.name not in there and field.mode != "REQUIRED"
-            ]
-            if missing:
-                current.schema = [*current.schema, *missing]
-                changed.append("schema")
-            partitioning = current.time_partitioning
-            if partitioning is not None and partitioning.expiration_ms != expiration:
-                partitioning.expiration_ms = expiration
-                current.time_partitioning = partitioning
-                changed.append("time_partitioning")
-            if bool(current.require_partition_filter) != table.requires_filter:
-                current.require_partition_filter = table.requires_filter
-                changed.append("require_partition_filter")
-            if changed:
-                self.client.update_table(current, changed, **self._limits)
-            there_now = [field.to_api_repr() for field in current.schema]
-        if table.is_narrower(there_now):
-            self.execute(table.rewritten())
 
     def view_text(self, name: str) -> str:
         """

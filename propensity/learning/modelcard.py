@@ -273,7 +273,6 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "calibration_rows": full["rows"]["calibrate"],
         "train_base_rate": full["train_base_rate"],
         "negative_sampling_rate": full["negative_sampling_rate"],
-        # A shipped model may have an older card.
         "positive_sampling_rate": full.get("positive_sampling_rate", 1.0),
         "algorithm": full["algorithm"],
         "parameters": json.dumps(full["parameters"]),
@@ -281,12 +280,11 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "is_warm": full.get("is_warm", True),
         "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),
-        # Older cards have none of these.
         "choice": json.dumps(full.get("choice"), default=str),
         "fits": full.get("fits"),
         "trained_until": full.get("trained_until"),
         **full["quality"],
-        # Shipped models and older cards have none.
+        # A shipped model has none.
         **full.get("cost", {}),
         **value.row(full),
         "importance": json.dumps(full["importance"]),

@@ -41,7 +41,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from propensity.errors import SchemaError
 from propensity.models.forest import Floats, Forest
 from propensity.models.limits import (
     draw_nodes,
@@ -57,11 +56,6 @@ _EXACT_INTEGER = 2**53
 _FLOAT64 = np.dtype(np.float64)
 # Up to so many pairs of a row and a tree, plain Python is faster than calls of numpy.
 _FEW = 100
-# The name of ``Forest`` in pickles that were written before it had a module.
-_Forest = Forest
-
-# Format of pickles. A higher number is from a newer version of this module.
-_FORMAT = 1
 
 
 class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -105,7 +99,6 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     Raises:
         ValueError: From all methods, for an invalid parameter or row; the call then
             learns no row.
-        SchemaError: From loading a pickle of a newer version.
     """
 
     def __init__(
@@ -201,19 +194,6 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_format": _FORMAT}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        state = dict(state)
-        written = state.pop("_format")
-        if written > _FORMAT:
-            raise SchemaError(
-                f"Half-Space Trees were pickled in format {written}, this version "
-                f"reads up to {_FORMAT}; deploy the version that trained them"
-            )
-        super().__setstate__(state)
 
     def _next(self, x: Any) -> Floats:
         """Return rows to learn; the first rows set the trees up."""

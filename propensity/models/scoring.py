@@ -70,9 +70,6 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             weights.
     """
 
-    # Of pickles that are older than weights.
-    weights: Sequence[float] | None = None
-
     def __init__(
         self, members: Sequence[Any], weights: Sequence[float] | None = None
     ) -> None:

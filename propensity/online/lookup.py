@@ -166,7 +166,6 @@ class Lookups:
             return suppression.read(warehouse())
 
         table, indexes = PredictionsTable(warehouse), None
-        # Deployments from before there was an index may have no bucket here.
         if settings.lookup_source == "index" and settings.bucket:
             objects = Objects.open(settings)
             indexes = Indexes(

@@ -219,7 +219,6 @@ def loaded_as_trained(
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
-        # The records of older versions, from before there were amounts, lack it.
         value=partial(registry.load_value, metadata)
         if metadata.get("value_object")
         else None,

@@ -21,20 +21,14 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     """
     Create the dataset, its tables and its views, where missing.
 
-    Tables that are there are kept from now on for as long as the settings say.
-
     Raises:
         MissingTable: The export has no table yet, so that its view can not be made.
             All else is there.
         SettingsError: The export is in another location. All else is there.
     """
     warehouse.create_dataset(settings.dataset)
-    there = set(warehouse.table_names(f"{settings.project}.{settings.dataset}"))
     for table in tables.retained(settings.retention_days):
-        if table.name in there:
-            warehouse.keep(table)
-        else:
-            warehouse.create(table)
+        warehouse.create(table)
     compact.prepare_view(warehouse, artifacts)
     if not settings.ga4_dataset:
         return

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from propensity.numbers import whole_of
 from propensity.schema import Table
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
@@ -144,8 +143,11 @@ def retention(text: str) -> dict[str, int]:
             )
         if name in days_by_table:
             raise ValueError(f"must name {name} once")
-        number = whole_of(days, 0, MAXIMUM_RETENTION_DAYS)
-        if number is None:
+        try:
+            number = int(days)
+        except ValueError:
+            number = -1
+        if not 0 <= number <= MAXIMUM_RETENTION_DAYS:
             raise ValueError(
                 f"must give {name} a whole number of days up to "
                 f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"

@@ -172,12 +172,8 @@ class TestExit:
             ["up", "--port", "bigquery=65536"],
             ["up", "--port", "bigquery=9000", "--port", "storage=9000"],
             ["up", "--port-base", "0"],
-            # Digits that a shell's user does not mean as such, and too many of them.
-            ["promote", "1_0"],
-            ["rollback", "--epoch", "٣"],
+            # Too many digits.
             ["load-transactions", "x.csv", "--limit", "9" * 5000],
-            ["replay", "dead-letters", "--rate", "1_0"],
-            ["audience", "preview", "a", "--to", "bucket", "--threshold", "٠.٥"],
             ["ship-model", "--users", "1000001"],
             # A folder of time zones.
             ["doctor", "--time-zone", "America"],

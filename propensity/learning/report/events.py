@@ -161,7 +161,7 @@ class EventsPage(Page):
         return table
 
     def _cost(self) -> dict[str, Any] | None:
-        """Return what alerts at the chosen threshold cost; older cards do not say."""
+        """Return what alerts at the chosen threshold cost, where it is known."""
         cost: Card = self.card.get("cost") or {}
         saved, threshold = cost.get("saved"), cost.get("alert_threshold")
         if not present(saved) or not present(threshold):

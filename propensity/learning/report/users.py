@@ -215,7 +215,7 @@ class UsersPage(Page):
         }
 
     def _in_common(self) -> dict[str, Any] | None:
-        """Return what the top tenth has in common, as a table; None in older cards."""
+        """Return what the top tenth has in common, as a table; None without rows."""
         write = decimals(2)
         bands = strongest(list(self.card.get("top_decile") or ()))
         if not bands:

@@ -6,8 +6,7 @@ of our own.
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,9 +15,8 @@ import pytest
 
 import propensity
 from propensity.edges.columns import query_parameter, record
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, PropensityError, SchemaError
-from propensity.tables import EVALUATION, PREDICTIONS_HISTORY, PREDICTIONS_STAGING
+from propensity.tables import PREDICTIONS_HISTORY, PREDICTIONS_STAGING
 from tests.partitions import of_all_days
 from tests.propensity.edges.staging import DAY, VALUES, staged
 
@@ -208,56 +206,3 @@ class TestTables:
         for number in (1, 2):
             warehouse.replace_view("ga_events", f"SELECT {number} AS n")
             assert warehouse.rows("SELECT n FROM ga_events")[0]["n"] == number
-
-
-class TestKept:
-    def test_casts_whole_numbers_that_have_become_fractions(self, settings):
-        """A table of before, with its rows, takes the sizes of deciles as they are."""
-        with_whole = replace(
-            EVALUATION,
-            columns=tuple(
-                replace(
-                    column,
-                    fields=tuple(
-                        replace(field, type="INT64") if field.name == "users" else field
-                        for field in column.fields
-                    ),
-                )
-                for column in EVALUATION.columns
-            ),
-        )
-
-        def week(number: int, users: float) -> pa.Table:
-            deciles = [
-                {"decile": decile, "users": users + decile, "conversions": 1.5}
-                for decile in (2, 1)
-            ]
-            row = {"use_case": "u", "week": DAY + timedelta(days=7 * number)}
-            table = with_whole if number == 0 else EVALUATION
-            return record({**row, "model_version": 3, "lift": deciles}, table)
-
-        warehouse = Warehouse.open(settings)
-        try:
-            warehouse.create(with_whole)
-            warehouse.append(with_whole, week(0, 60), job_id="kept-0")
-            for _ in range(2):
-                warehouse.keep(EVALUATION)
-            warehouse.append(EVALUATION, week(1, 60.25), job_id="kept-1")
-            table = warehouse.client.get_table(
-                f"{settings.project}.{settings.dataset}.{EVALUATION.name}"
-            )
-            weeks = warehouse.rows(
-                of_all_days(f"SELECT week, lift FROM {EVALUATION.name} ORDER BY week")
-            )
-        finally:
-            warehouse.close()
-
-        [lift] = [field for field in table.schema if field.name == "lift"]
-        assert {field.name: field.field_type for field in lift.fields}[
-            "users"
-        ] == "FLOAT"
-        assert table.time_partitioning.field == EVALUATION.partition
-        assert tuple(table.clustering_fields) == EVALUATION.clustering
-        assert [
-            [(part["decile"], part["users"]) for part in row["lift"]] for row in weeks
-        ] == [[(2, 62.0), (1, 61.0)], [(2, 62.25), (1, 61.25)]]

@@ -18,7 +18,6 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from propensity.errors import SchemaError
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.propensity.models.payments import NAMES, named, numbers, streamed
 
@@ -351,10 +350,3 @@ class TestPickle:
         trees = HalfSpaceTrees().partial_fit(rows)
 
         assert len(pickle.dumps(trees)) < 100_000
-
-    def test_of_a_newer_version_is_refused(self):
-        """What it means cannot be known: the message says what to do."""
-        state = HalfSpaceTrees().__getstate__()
-
-        with pytest.raises(SchemaError, match="format 2, this version reads up to 1"):
-            HalfSpaceTrees().__setstate__(state | {"_format": state["_format"] + 1})
