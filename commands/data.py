@@ -20,10 +20,18 @@ WAIT_S = 10.0
 @click.command("load-postcodes")
 @click.argument("file", type=flags.FILE)
 @click.option(
-    "--postcode-column", metavar="NAME", default="postcode", show_default=True
+    "--postcode-column",
+    metavar="NAME",
+    default="postcode",
+    show_default=True,
+    help="Column of the postcodes.",
 )
 @click.option(
-    "--index-column", metavar="NAME", default="socioeconomic_idx", show_default=True
+    "--index-column",
+    metavar="NAME",
+    default="socioeconomic_idx",
+    show_default=True,
+    help="Column of their index.",
 )
 @flags.dry_run("Read and check, and load nothing.")
 @flags.as_json
