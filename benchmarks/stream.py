@@ -40,10 +40,10 @@ from local.generators.games.games import Games
 from local.generators.games.towns import postcodes
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
-from propensity.events import reading
+from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex, normalised
+from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.rows import Rules
 from propensity.stream.consumers import GROUP_MESSAGES
 
@@ -74,7 +74,7 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
     ]
 
     def accept(part: Sequence[Message]) -> reading.Accepted:
-        return reading.accept(part, catalogue, index, received_at=at, rules=rules)
+        return stream.accept(part, catalogue, index, received_at=at, rules=rules)
 
     # What is made on the first call is made once in an instance.
     accept(messages[:group])

@@ -38,10 +38,10 @@ from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
-from propensity.events import reading
+from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import Rules
 from propensity.events.values import CLOCK_SKEW
 from propensity.learning import data, fit, modelcard
@@ -262,7 +262,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     ]
     batches = []
     for first in range(0, len(messages), BATCH):
-        accepted = reading.accept(
+        accepted = stream.accept(
             messages[first : first + BATCH],
             catalogue,
             index,

@@ -27,7 +27,7 @@ from offline import table_files
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
-from propensity.events.postcodes import normalised, outward
+from propensity.events.enrichment import normalised, outward
 from propensity.settings import Settings
 
 POSTCODE, INDEX = "postcode", "socioeconomic_idx"

@@ -64,16 +64,15 @@ def moment_of(text: str) -> datetime:
     Raises:
         ValueError: The text is neither.
     """
-    wrong = ValueError(f"{text[:64]!r} is neither a day nor a time in ISO 8601")
-    match = _MOMENT.fullmatch(text.strip())
-    if match is None:
-        raise wrong
-    day, time, _, offset = match.groups()
     try:
-        moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        match = _MOMENT.fullmatch(text.strip())
+        if match is not None:
+            day, time, _, offset = match.groups()
+            moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
+            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise wrong from None
+        pass
+    raise ValueError(f"{text[:64]!r} is neither a day nor a time in ISO 8601")
 
 
 def midnight(day: date) -> datetime:

@@ -14,12 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from propensity import usecases
-from propensity.events import reading
 from propensity.events.catalogue import Catalogue
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted
-from propensity.events.rows import Rules
+from propensity.events import rows as stream
+from propensity.events.rows import Accepted, Rules
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -186,9 +185,19 @@ def accept(
     **rules: Any,
 ) -> Accepted:
     """Return the result of messages that are received at ``NOW``."""
-    return reading.accept(
+    return stream.accept(
         messages, catalogue, postcodes, received_at=NOW, rules=replace(RULES, **rules)
     )
+
+
+def published(accepted: Accepted) -> list[bytes]:
+    """Return the enriched event of each row."""
+    return [event.published for event in accepted.events]
+
+
+def places(events: Sequence[Any]) -> list[int]:
+    """Return the place of the message of each event."""
+    return [event.place for event in events]
 
 
 def row(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:

@@ -1,58 +1,44 @@
 """
-Rows: Arrow columns from decoded events, and rows of dead letters.
+From messages to rows: decode, validate, enrich; a group of messages at a time.
 
-A column is parsed for a whole batch at once if its values have the usual format, and
-value by value if not. An invalid event is added to ``refused``, by the place of its
-message; its values in the columns then mean nothing.
+Pure: messages, the postcode table and the time are arguments. A message becomes a row
+of ``stream_events`` and an enriched event; or, if it tells the outcome of an earlier
+event, a row of ``truth_events``; or it is refused with a reason and becomes a dead
+letter.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from decimal import Decimal
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from propensity import tables
+from propensity.events.catalogue import Catalogue
+from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
-from propensity.events.record_batches import (
-    STRING,
-    Column,
-    column_of,
-    nulls,
-    present,
-    sparse_texts,
-    sparse_values,
-)
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
-from propensity.events.usual_form import Parts
-from propensity.events.usual_times import are_within, usual_times
 from propensity.events.values import (
     EARLIEST,
-    EARLIEST_US,
-    EPOCH,
-    MICROSECOND,
-    MOMENT,
     Refused,
     age_at,
+    amount_of,
     checked_age,
     instants_of,
     label_of,
-    microseconds_of,
     moment_of,
-    number_of,
     numerals_of,
+    truth_of,
 )
+from propensity.ids import MAXIMUM_ID_CHARACTERS, is_text
+from propensity.privacy.suppression import Suppressed
 
 EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
 TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
@@ -61,28 +47,15 @@ DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 # A larger row would not fit in one append.
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
-UTC_TIME = pa.timestamp("us", "UTC")
-DAY_US = timedelta(days=1) // MICROSECOND
-_DATE, _FLOAT = pa.date32(), pa.float64()
-
-# Columns that few events have: those of a registration, and further fields as JSON.
-_SPARSE = {
-    name: EVENT_SCHEMA.field(name).type
-    for name in (
-        "age",
-        "city",
-        "country",
-        "postcode",
-        "affiliate_url",
-        "campaign",
-        "socioeconomic_idx",
-        "label",
-        "name",
-        "street_address",
-        "date_of_birth",
-        "attributes",
-    )
-}
+# Columns of further fields, and of their enrichment.
+_DETAILS = frozenset(
+    {
+        *("age", "city", "country", "postcode", "affiliate_url", "campaign", "label"),
+        *("name", "street_address", "date_of_birth"),
+        *("socioeconomic_idx", "attributes"),
+    }
+)
+_NO_DETAILS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,259 +68,244 @@ class Rules:
     keeps_personal: bool
 
 
-class Decoded:
-    """The decoded events of a batch, in lists of equal length."""
-
-    __slots__ = (
-        *("added", "altered", "attributes", "event_ids", "event_types", "events"),
-        *("further", "kinds", "parts", "places", "sparse", "use_cases", "user_ids"),
-    )
-
-    def __init__(self) -> None:
-        self.places: list[int] = []
-        self.events: list[Any] = []
-        # The structs of the events.
-        self.kinds: set[Any] = set()
-        self.event_types: list[str] = []
-        self.use_cases: list[Any] = []
-        self.event_ids: list[Any] = []
-        self.user_ids: list[Any] = []
-        # Rows of events with more than an amount, and rows that get further fields
-        # before they are published.
-        self.sparse: list[int] = []
-        self.altered: list[int] = []
-        # The further fields of events of numbers as JSON: a column, where that was all
-        # at once, or by row.
-        self.attributes: Column | None = None
-        # If all events are of one type and in its usual form.
-        self.parts: Parts | None = None
-        self.further: dict[int, bytes] = {}
-        # By row, the enrichment of the other events.
-        self.added: dict[int, Mapping[str, Any]] = {}
-
-    def only(self, rows: Sequence[int]) -> Decoded:
-        """Return the events of some rows."""
-        subset = Decoded()
-        moved = {row: new for new, row in enumerate(rows)}
-        subset.places = [self.places[row] for row in rows]
-        subset.events = [self.events[row] for row in rows]
-        subset.kinds = {*map(type, subset.events)}
-        subset.event_types = [self.event_types[row] for row in rows]
-        subset.use_cases = [self.use_cases[row] for row in rows]
-        subset.event_ids = [self.event_ids[row] for row in rows]
-        subset.user_ids = [self.user_ids[row] for row in rows]
-        subset.sparse = [moved[row] for row in self.sparse if row in moved]
-        subset.altered = [moved[row] for row in self.altered if row in moved]
-        for name in ("further", "added"):
-            fields = getattr(self, name)
-            own = {moved[row]: one for row, one in fields.items() if row in moved}
-            setattr(subset, name, own)
-        return subset
-
-
-def times_of(
-    texts: Sequence[str],
-    messages: Sequence[Message],
-    *,
-    fields: Sequence[str],
-    places: Sequence[int],
-    refused: dict[int, Refused],
-    latest: datetime,
-) -> tuple[NDArray[np.int64], Column]:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """
-    Return the times of events in microseconds since 1970; that of a refused event means
-    nothing. And the column of the publication times of their messages.
+    A valid event.
+
+    Attributes:
+        message: Pub/Sub's.
+        place: Of the message in its group.
+        amount: Money, in the type that has it.
+        details: Values of the other columns that its type fills.
+        published: The enriched event, as JSON.
+    """
+
+    message: Message
+    place: int
+    use_case: str
+    event_id: str
+    user_id: str
+    event_type: str
+    time: datetime
+    amount: Decimal | None
+    details: Mapping[str, Any]
+    published: bytes
+
+
+class Truth(msgspec.Struct, frozen=True, gc=False):
+    """A valid truth: the outcome of the event that ``event_id`` names."""
+
+    message: Message
+    place: int
+    use_case: str
+    event_id: str
+    time: datetime
+    label: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """
+    The outcome of a group. A message is named by its place in the group.
+
+    Attributes:
+        events: The valid events, in order.
+        rows: Their rows of ``stream_events``.
+        truth_events: The valid truths, in order.
+        truths: Their rows of ``truth_events``.
+        refused: Why messages were refused, by place.
+        unknown_postcodes: How many postcodes have no index.
+    """
+
+    events: Sequence[Event]
+    rows: pa.RecordBatch
+    truth_events: Sequence[Truth]
+    truths: pa.RecordBatch
+    refused: Mapping[int, Refused]
+    unknown_postcodes: int
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """The number of refused messages, by reason."""
+        return Counter(refusal.reason for refusal in self.refused.values())
+
+
+def accept(
+    messages: Sequence[Message],
+    catalogue: Catalogue,
+    postcodes: PostcodeIndex | None,
+    *,
+    received_at: datetime,
+    rules: Rules,
+) -> Accepted:
+    """
+    Turn messages into rows and enriched events, or into truths.
 
     Args:
-        texts: The times of the events.
-        messages: Theirs, in the same order.
-        fields: The name of each field, for the error.
-        places: The message of each.
-        refused: Gets the invalid ones.
-        latest: A later time is invalid.
+        messages: In any order.
+        catalogue: Of the event types.
+        postcodes: The postcode table; None for events that are enriched already.
+        received_at: Now, in UTC.
+        rules: Of the deployment.
     """
-    publications = [message.published_at for message in messages]
-    # As a rule both are written alike: together they take half of the time.
-    both = usual_times([*texts, *publications])
-    if both is not None:
-        since, published_at = both[: len(texts)], present(both[len(texts) :])
-    else:
-        own, others = usual_times(texts), usual_times(publications)
-        since = (
-            _moments_of(texts, fields=fields, places=places, refused=refused)
-            if own is None
-            else own
-        )
-        published_at = (
-            column_of(published(messages)) if others is None else present(others)
-        )
-    if not are_within(since, latest):
-        _refuse_range(
-            since, texts, fields=fields, places=places, refused=refused, latest=latest
-        )
-    return since, published_at
-
-
-def _moments_of(
-    texts: Sequence[str],
-    *,
-    fields: Sequence[str],
-    places: Sequence[int],
-    refused: dict[int, Refused],
-) -> NDArray[np.int64]:
-    """Return times of which some may be in no usual format; see ``times_of``."""
-    try:
-        moments = pa.array(texts, STRING).cast(UTC_TIME)
-    except pa.ArrowInvalid:
-        odd = _each(texts, fields)
-        for row, moment in odd.items():
-            if isinstance(moment, Refused):
-                refused.setdefault(places[row], moment)
-                odd[row] = EPOCH
-        others = [None if row in odd else text for row, text in enumerate(texts)]
-        moments = pc.coalesce(
-            pa.array(others, STRING).cast(UTC_TIME),
-            pa.array([odd.get(row) for row in range(len(texts))], UTC_TIME),
-        )
-    since: NDArray[np.int64] = moments.view(pa.int64()).to_numpy()
-    return since
-
-
-def _refuse_range(
-    since: NDArray[np.int64],
-    texts: Sequence[str],
-    *,
-    fields: Sequence[str],
-    places: Sequence[int],
-    refused: dict[int, Refused],
-    latest: datetime,
-) -> None:
-    """Refuse the events of moments that are too early or too late."""
-    is_late = since > microseconds_of(latest)
-    for row in np.flatnonzero(is_late | (since < EARLIEST_US)).tolist():
-        # Arrow has years that datetime lacks; they are refused as bad times.
-        moment = _moment(texts[row], fields[row])
-        if not isinstance(moment, Refused):
-            detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
-            moment = Refused("bad_time", detail, field=fields[row])
-        refused.setdefault(places[row], moment)
-
-
-def _each(texts: Sequence[str], fields: Sequence[str]) -> dict[int, datetime | Refused]:
-    """Return the times that Arrow may not parse, by row, each parsed alone."""
-    odd = {row: text for row, text in enumerate(texts) if not MOMENT.fullmatch(text)}
-    others = [text for row, text in enumerate(texts) if row not in odd]
-    try:
-        pa.array(others, STRING).cast(UTC_TIME)
-    except (
-        pa.ArrowInvalid
-    ):  # a well-formed time, such as 30 February, is in no calendar
-        odd = dict(enumerate(texts))
-    return {row: _moment(text, fields[row]) for row, text in odd.items()}
-
-
-def _moment(text: str, field: str) -> datetime | Refused:
-    try:
-        return moment_of(text, field=field)
-    except Refused as error:
-        return error
-
-
-def published(messages: Sequence[Message]) -> pa.Array:
-    """Return the publication times of messages; null if unknown."""
-    texts = [message.published_at or None for message in messages]
-    column = pa.array(texts, STRING)
-    with contextlib.suppress(pa.ArrowInvalid):
-        return column.cast(UTC_TIME)
-    try:
-        # Pub/Sub may send nanoseconds; BigQuery keeps microseconds.
-        return column.cast(pa.timestamp("ns", "UTC")).cast(UTC_TIME, safe=False)
-    except pa.ArrowInvalid:
-        moments = [None if text is None else _moment(text, "") for text in texts]
-        return pa.array(
-            [None if isinstance(moment, Refused) else moment for moment in moments],
-            UTC_TIME,
-        )
-
-
-def sparse_columns(
-    decoded: Decoded,
-    since: NDArray[np.int64],
-    refused: dict[int, Refused],
-    *,
-    postcodes: PostcodeIndex | None,
-    rules: Rules,
-    latest: datetime,
-) -> tuple[dict[str, Column], int]:
-    """
-    Return the columns that few events have, and the number of unknown postcodes.
-
-    Events of numbers are ``numeric``'s, and their further fields are in
-    ``decoded.attributes`` or ``decoded.further``.
-    """
-    count = len(decoded.events)
-    filled: dict[str, dict[int, Any]] = {}
-    unknown = 0
-    if decoded.attributes is not None:
-        return {**_absent(count), "attributes": decoded.attributes}, 0
-    for row in decoded.sparse:
-        if row in decoded.further or decoded.places[row] in refused:
-            continue
-        event = decoded.events[row]
+    latest = received_at + rules.clock_skew
+    events: list[Event] = []
+    truths: list[Truth] = []
+    refused: dict[int, Refused] = {}
+    for place, message in enumerate(messages):
         try:
-            moment = EPOCH + int(since[row]) * MICROSECOND
-            values = _details(event, moment, rules, latest)
+            if message.problem is not None:
+                raise message.problem
+            if len(message.data) > rules.maximum_bytes:
+                raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
+            read = catalogue.read(message.data, message.attributes)
+            if read.declared.truth:
+                truths.append(_truth(message, place, read, catalogue, latest=latest))
+            else:
+                events.append(
+                    _event(
+                        message,
+                        place,
+                        read,
+                        catalogue,
+                        postcodes,
+                        latest=latest,
+                        keeps_personal=rules.keeps_personal,
+                    )
+                )
         except Refused as error:
-            refused[decoded.places[row]] = error
-            continue
-        if (postcode := values.get("postcode")) is not None:
-            index = (
-                postcodes.find(postcode)
-                if postcodes is not None
-                else None
-                if event.socioeconomic_idx is msgspec.UNSET
-                else event.socioeconomic_idx
-            )
-            values["socioeconomic_idx"] = index
-            unknown += index is None
-        if event.enrichment:
-            decoded.added[row] = {name: values.get(name) for name in event.enrichment}
-        for name, value in values.items():
-            if value is not None:
-                filled.setdefault(name, {})[row] = value
-    if decoded.further:
-        parsed = filled.get("attributes")
-        filled["attributes"] = (
-            dict(sorted({**decoded.further, **parsed}.items()))
-            if parsed
-            else decoded.further
+            refused[place] = error
+    return Accepted(
+        events=events,
+        rows=_event_rows(events, received_at, received_at - rules.lateness),
+        truth_events=truths,
+        truths=_truth_rows(truths, received_at),
+        refused=refused,
+        unknown_postcodes=sum(
+            event.details.get("postcode") is not None
+            and event.details["socioeconomic_idx"] is None
+            for event in events
+            if event.details
+        ),
+    )
+
+
+def _truth(
+    message: Message, place: int, read: Any, catalogue: Catalogue, *, latest: datetime
+) -> Truth:
+    truth, truth_time = read.declared.truth
+    use_case, event_id, _ = _identity(message, read, catalogue)
+    return Truth(
+        message,
+        place,
+        use_case,
+        event_id,
+        _time(getattr(read, truth_time), truth_time, latest=latest),
+        truth_of(getattr(read, truth), field=truth),
+    )
+
+
+def _event(
+    message: Message,
+    place: int,
+    read: Any,
+    catalogue: Catalogue,
+    postcodes: PostcodeIndex | None,
+    *,
+    latest: datetime,
+    keeps_personal: bool,
+) -> Event:
+    declared = read.declared
+    use_case, event_id, user_id = _identity(message, read, catalogue)
+    field = declared.amount
+    amount = amount_of(bytes(getattr(read, field)), field=field) if field else None
+    time = _time(read.event_time, "event_time", latest=latest)
+    added: dict[str, Any] = {}
+    if read.event_id != event_id:
+        added["event_id"] = event_id
+    if read.use_case is None:
+        added["use_case"] = use_case
+    if read.user_id != user_id:
+        added["user_id"] = user_id
+    if read.__struct_config__.tag is None:
+        added["event_type"] = declared.name
+    details = _NO_DETAILS
+    if not declared.has_only_amount:
+        details = _details(
+            read, time, postcodes, latest=latest, keeps_personal=keeps_personal
         )
-    columns = {
-        name: _sparse(values, count, _SPARSE[name]) for name, values in filled.items()
-    }
-    return {**_absent(count), **columns}, unknown
+        if "postcode" in declared.fields:
+            added["socioeconomic_idx"] = details["socioeconomic_idx"]
+        if declared.of_kind("birth date"):
+            added["age"] = details["age"]
+    return Event(
+        message,
+        place,
+        use_case,
+        event_id,
+        user_id,
+        declared.name,
+        time,
+        amount,
+        details,
+        with_fields(message.data, added) if added else message.data,
+    )
 
 
-@lru_cache(maxsize=4096)
-def _absent(count: int) -> Mapping[str, Column]:
-    """Return the columns that few events have, where none has."""
-    return {name: nulls(kind, count) for name, kind in _SPARSE.items()}
+def _identity(
+    message: Message, read: Any, catalogue: Catalogue
+) -> tuple[str, str, str]:
+    """
+    Return use case, event id and user id of an event.
+
+    Raises:
+        Refused: No use case takes the event, or an id is none.
+    """
+    declared, attributes = read.declared, message.attributes
+    if declared.identity:
+        event_id = user_id = str(getattr(read, declared.identity))
+        _check_id(event_id, declared.identity)
+    else:
+        event_id = read.event_id or attributes.get("event_id") or message.message_id
+        user_id = read.user_id
+        if not (
+            len(event_id) <= MAXIMUM_ID_CHARACTERS
+            and event_id.isprintable()
+            and user_id.isprintable()
+        ):
+            _check_id(event_id, "event_id")
+            _check_id(user_id, "user_id")
+    use_case = read.use_case
+    if use_case is None:
+        use_case = attributes.get("use_case") or catalogue.default.get(declared.name)
+    if (use_case, declared.name) not in catalogue.taken:
+        raise catalogue.no_taker(use_case, declared.name)
+    return use_case, event_id, user_id
 
 
-def _sparse(values: dict[int, Any], count: int, kind: pa.DataType) -> Column:
-    """Return a column with values in some rows."""
-    if kind == STRING:
-        if str in {*map(type, values.values())}:
-            values = {row: text.encode() for row, text in values.items()}
-        return sparse_texts(values, count)
-    if kind == _DATE:
-        days = {row: (day - EPOCH.date()).days for row, day in values.items()}
-        return sparse_values(days, count, "<i")
-    return sparse_values(values, count, "<d" if kind == _FLOAT else "<q")
+def _check_id(text: str, field: str) -> None:
+    if len(text) > MAXIMUM_ID_CHARACTERS:
+        raise Refused("bad_value", "too long", field=field)
+    if not is_text(text):
+        raise Refused("bad_value", "control characters", field=field)
+
+
+def _time(text: str, field: str, *, latest: datetime) -> datetime:
+    time = moment_of(text, field=field)
+    if time > latest:
+        raise Refused("bad_time", "in the future", field=field)
+    if time < EARLIEST:
+        raise Refused("bad_time", f"before {EARLIEST:%Y}", field=field)
+    return time
 
 
 def _details(
-    event: Any, moment: datetime, rules: Rules, latest: datetime
+    read: Any,
+    time: datetime,
+    postcodes: PostcodeIndex | None,
+    *,
+    latest: datetime,
+    keeps_personal: bool,
 ) -> dict[str, Any]:
     """
     Return the values of an event beside its amount, by column.
@@ -356,36 +314,185 @@ def _details(
         Refused: A value is invalid.
     """
     values: dict[str, Any] = {}
-    further: dict[str, Any] = {**numerals_of(event), **_instants(event, latest)}
-    age = getattr(event, "age", msgspec.UNSET)
+    further: dict[str, Any] = {**numerals_of(read), **_instants(read, latest)}
+    age = getattr(read, "age", msgspec.UNSET)
     if age is not msgspec.UNSET:
         values["age"] = checked_age(age, field="age")
-    for name, kind in event.declared.details:
-        value = getattr(event, name)
+    for name, kind in read.declared.details:
+        value = getattr(read, name)
         if kind in PERSONAL and value is msgspec.UNSET:
             if age is msgspec.UNSET:
                 # A producer that holds back personal fields must send the age.
                 raise Refused("missing_field", "the field is missing", field=name)
         elif kind == "birth date":
-            values["age"] = age_at(value, moment, field=name)
-            if rules.keeps_personal:
+            values["age"] = age_at(value, time, field=name)
+            if keeps_personal:
                 values["date_of_birth"] = value
         elif kind == "label":
             values["label"] = label_of(value, field=name)
-        elif kind == "number":
-            further[name] = number_of(bytes(value), field=name)
-        elif kind != "personal" or rules.keeps_personal:
-            (values if name in _SPARSE else further)[name] = value
+        elif kind != "personal" or keeps_personal:
+            (values if name in _DETAILS else further)[name] = value
+    if "postcode" in values:
+        values["socioeconomic_idx"] = _index(values["postcode"], read, postcodes)
     if further:
-        values["attributes"] = msgspec.json.encode(further)
+        values["attributes"] = msgspec.json.encode(further).decode()
     return values
 
 
-def _instants(event: Any, latest: datetime) -> dict[str, str | None]:
+def _index(
+    postcode: str | None, read: Any, postcodes: PostcodeIndex | None
+) -> float | None:
+    if postcode is None:
+        return None
+    if postcodes is not None:
+        return postcodes.find(postcode)
+    own: float | None = read.socioeconomic_idx
+    return None if own is msgspec.UNSET else own
+
+
+def _instants(read: Any, latest: datetime) -> dict[str, str | None]:
     """Return an event's instants in ISO 8601; null for one that makes no sense."""
     return {
         name: None if moment is None else moment.isoformat()
-        for name, moment in instants_of(event, latest=latest).items()
+        for name, moment in instants_of(read, latest=latest).items()
+    }
+
+
+def published(messages: Iterable[Message]) -> pa.Array:
+    """Return when messages were published; null where that is not known."""
+    texts = [message.published_at or None for message in messages]
+    try:
+        return pa.array(texts, pa.string()).cast(_UTC_TIME)
+    except pa.ArrowInvalid:  # such as nanoseconds
+        return pa.array(map(_moment_or_none, texts), _UTC_TIME)
+
+
+def _moment_or_none(text: str | None) -> datetime | None:
+    try:
+        return moment_of(text) if text else None
+    except Refused:
+        return None
+
+
+def _batch(
+    schema: pa.Schema, columns: Mapping[str, Sequence[Any] | pa.Array], count: int
+) -> pa.RecordBatch:
+    """Return a batch of a table; columns that are not given are null."""
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(columns[field.name], field.type)
+            if field.name in columns
+            else pa.nulls(count, field.type)
+            for field in schema
+        ],
+        schema=schema,
+    )
+
+
+def _receipt(received_at: datetime, count: int) -> dict[str, pa.Array]:
+    day = pa.scalar(received_at.date(), pa.date32())
+    return {
+        "received_at": pa.repeat(pa.scalar(received_at, _UTC_TIME), count),
+        "received_on": pa.repeat(day, count),
+    }
+
+
+_UTC_TIME = pa.timestamp("us", "UTC")
+
+
+def _event_rows(
+    events: Sequence[Event], received_at: datetime, oldest: datetime
+) -> pa.RecordBatch:
+    count = len(events)
+    times = [event.time for event in events]
+    days = [time.date() for time in times]
+    oldest_day = oldest.date()
+    columns: dict[str, Any] = {
+        "use_case": [event.use_case for event in events],
+        "event_id": [event.event_id for event in events],
+        "user_id": [event.user_id for event in events],
+        "event_type": [event.event_type for event in events],
+        "message_id": [event.message.message_id for event in events],
+        "event_time": times,
+        "event_date": days,
+        "amount": [event.amount for event in events],
+        "is_late": [day < oldest_day for day in days],
+        "published_at": published(event.message for event in events),
+        **_receipt(received_at, count),
+    }
+    filled = {name for event in events for name in event.details}
+    for name in filled:
+        columns[name] = [event.details.get(name) for event in events]
+    return _batch(EVENT_SCHEMA, columns, count)
+
+
+def _truth_rows(truths: Sequence[Truth], received_at: datetime) -> pa.RecordBatch:
+    columns = {
+        "use_case": [truth.use_case for truth in truths],
+        "event_id": [truth.event_id for truth in truths],
+        "message_id": [truth.message.message_id for truth in truths],
+        "label": [truth.label for truth in truths],
+        "truth_time": [truth.time for truth in truths],
+        "published_at": published(truth.message for truth in truths),
+        **_receipt(received_at, len(truths)),
+    }
+    return _batch(TRUTH_SCHEMA, columns, len(truths))
+
+
+def unsuppressed(
+    accepted: Accepted, messages: Sequence[Message], suppressed: Suppressed
+) -> tuple[Accepted, int]:
+    """
+    Return the outcome of a group without users on the list.
+
+    The user of a truth is its event id: types with a truth have an identity, which is
+    both.
+
+    Args:
+        accepted: From ``accept``.
+        messages: Of the group.
+        suppressed: The list.
+
+    Returns:
+        The rest of the outcome, and the number of messages that were taken out.
+    """
+    kept = _kept(
+        accepted.events, lambda one: suppressed.covers(one.user_id, one.use_case)
+    )
+    kept_truths = _kept(
+        accepted.truth_events,
+        lambda one: suppressed.covers(one.event_id, one.use_case),
+    )
+    remaining = Accepted(
+        events=[accepted.events[row] for row in kept],
+        rows=accepted.rows.take(kept),
+        truth_events=[accepted.truth_events[row] for row in kept_truths],
+        truths=accepted.truths.take(kept_truths),
+        refused=unmentioned(accepted.refused, messages, suppressed),
+        unknown_postcodes=accepted.unknown_postcodes,
+    )
+    n_left = len(kept) + len(kept_truths) + len(remaining.refused)
+    return remaining, len(messages) - n_left
+
+
+def _kept(events: Sequence[Any], is_covered: Callable[[Any], bool]) -> Any:
+    """Return the rows of those that no entry covers, as Arrow takes them."""
+    rows = [row for row, event in enumerate(events) if not is_covered(event)]
+    return pa.array(rows, pa.int64())
+
+
+def unmentioned(
+    refused: Mapping[int, Refused],
+    messages: Sequence[Message],
+    suppressed: Suppressed,
+) -> dict[int, Refused]:
+    """Return the refusals of messages that name no user on the list."""
+    return {
+        place: reason
+        for place, reason in refused.items()
+        if not suppressed.is_mentioned(
+            messages[place].data[:MAXIMUM_RAW_BYTES], messages[place].attributes
+        )
     }
 
 
@@ -400,14 +507,13 @@ def dead_letters(
     Return rows of ``dead_letters``: refused messages, without personal values.
 
     Args:
-        messages: Of the batch.
+        messages: Of the group.
         refused: The reasons, by place in ``messages``.
         received_at: Now, in UTC.
         personal: Kinds of the personal fields, by name.
     """
     letters = [messages[place] for place in refused]
     reasons = list(refused.values())
-    count = len(letters)
     columns: dict[str, Any] = {
         "message_id": [message.message_id for message in letters],
         "reason": [refusal.reason for refusal in reasons],
@@ -421,10 +527,6 @@ def dead_letters(
             msgspec.json.encode(message.attributes).decode() for message in letters
         ],
         "published_at": published(letters),
-        "received_at": [received_at] * count,
-        "received_on": [received_at.date()] * count,
+        **_receipt(received_at, len(letters)),
     }
-    return pa.RecordBatch.from_arrays(
-        [pa.array(columns[field.name], field.type) for field in DEAD_LETTER_SCHEMA],
-        schema=DEAD_LETTER_SCHEMA,
-    )
+    return _batch(DEAD_LETTER_SCHEMA, columns, len(letters))

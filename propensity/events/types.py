@@ -2,24 +2,20 @@
 Event types: their fields by kind, and the structs that decode their events.
 
 ``events.toml`` declares the types that use cases share, a ``usecase.toml`` those of its
-own. A type becomes one msgspec struct. An amount keeps its digits: a float would round
-its cents.
+own. A type becomes one msgspec struct.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 
-from propensity.events.usual_form import UsualForm
 from propensity.events.values import MAXIMUM_TEXT_CHARACTERS
 from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME
 
@@ -48,6 +44,7 @@ class Kind:
     is_personal: bool = False
 
 
+# Amounts keep their digits: a float would round their cents.
 KINDS: Mapping[str, Kind] = {
     "text": Kind(_Text),
     "text or null": Kind(_Text | None),
@@ -56,7 +53,7 @@ KINDS: Mapping[str, Kind] = {
         date | _Unset, is_optional=True, is_single=True, is_personal=True
     ),
     "amount": Kind(msgspec.Raw, is_single=True),
-    "number": Kind(msgspec.Raw),
+    "number": Kind(float),
     "label": Kind(int | bool | _Unset | None, is_optional=True, is_single=True),
     "identity": Kind(_Id | _WholeId, is_single=True),
     "numeral": Kind(float | str),
@@ -66,18 +63,13 @@ KINDS: Mapping[str, Kind] = {
 }
 PERSONAL = tuple(name for name, kind in KINDS.items() if kind.is_personal)
 
-# Fields that enrichment may add to an event of a type.
-ENRICHMENT = ("socioeconomic_idx", "age")
-
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 # Fields of every event, fields of its enrichment, and attributes of the structs.
 _RESERVED = frozenset(
     {
         *("user_id", "event_type", "event_time", "event_id", "use_case"),
-        *("age", "socioeconomic_idx", "attributes"),
-        *("declared", "type_name", "is_plain", "is_bare", "is_exact", "numeric"),
-        "enrichment",
+        *("age", "socioeconomic_idx", "attributes", "declared"),
     }
 )
 
@@ -96,42 +88,6 @@ _COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-_NUMERIC = {"identity", "numeral", "instant"}
-
-
-class NumericFields:
-    """
-    The fields of a type without texts.
-
-    ``numbers_of`` returns the numerals of an event, ``attributes`` is a struct of
-    numerals and instants, in the order of the column ``attributes``; ``others`` are the
-    further fields of an event with exactly the fields of its type, and ``usual_form``
-    is how most producers write one that has an identity.
-    """
-
-    def __init__(
-        self,
-        identity: str | None,
-        numerals: tuple[str, ...],
-        instants: tuple[str, ...],
-    ) -> None:
-        self.others = ("event_time", identity)
-        self.usual_form = UsualForm(identity, numerals, instants) if identity else None
-        getter = attrgetter(*numerals)
-        self.numbers_of: Callable[[Any], tuple[Any, ...]] = (
-            getter if len(numerals) > 1 else lambda event: (getter(event),)
-        )
-        self.instants = instants
-        self.attributes = msgspec.defstruct(
-            "Attributes",
-            [
-                *((name, float) for name in numerals),
-                *((name, str | _Unset, msgspec.UNSET) for name in instants),
-            ],
-            gc=False,
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class EventType:
     """
@@ -141,10 +97,10 @@ class EventType:
     name: str
     fields: Mapping[str, str]
 
-    @property
+    @cached_property
     def amount(self) -> str | None:
         """The field of kind "amount", None without one."""
-        return next((f for f, kind in self.fields.items() if kind == "amount"), None)
+        return next(iter(self.of_kind("amount")), None)
 
     @cached_property
     def identity(self) -> str | None:
@@ -162,48 +118,38 @@ class EventType:
         return self.of_kind("numeral")
 
     @cached_property
-    def details(self) -> tuple[tuple[str, str], ...]:
-        """The fields that are parsed event by event, and their kinds."""
-        others = {"amount", "identity", "numeral", "instant"}
-        return tuple((f, kind) for f, kind in self.fields.items() if kind not in others)
-
-    @cached_property
     def instants(self) -> tuple[str, ...]:
         """The fields of kind "instant"."""
         return self.of_kind("instant")
 
     @cached_property
-    def numeric(self) -> NumericFields | None:
-        """Its fields, if they are an identity, numerals and instants, and no others."""
-        is_numeric = {"numeral"} <= set(self.fields.values()) <= _NUMERIC
-        if not is_numeric:
-            return None
-        return NumericFields(self.identity, self.numerals, self.instants)
+    def details(self) -> tuple[tuple[str, str], ...]:
+        """The other fields that are stored, and their kinds."""
+        others = {"amount", "identity", "numeral", "instant", "truth", "truth time"}
+        return tuple((f, kind) for f, kind in self.fields.items() if kind not in others)
+
+    @cached_property
+    def has_only_amount(self) -> bool:
+        """Whether nothing but an amount is stored of its own fields."""
+        return not (self.details or self.numerals or self.instants)
 
     @cached_property
     def required(self) -> tuple[str, ...]:
-        """The fields that an event of the type must have, but for its identity."""
+        """The fields that an event of the type must have."""
         return tuple(
-            name
-            for name, kind in self.fields.items()
-            if kind != "identity" and not KINDS[kind].is_optional
+            name for name, kind in self.fields.items() if not KINDS[kind].is_optional
         )
 
-    def of_kind(self, *kinds: str) -> tuple[str, ...]:
-        """Return the fields of these kinds."""
-        return tuple(name for name, kind in self.fields.items() if kind in kinds)
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """Return the fields of a kind."""
+        return tuple(name for name, one in self.fields.items() if one == kind)
 
-    def struct(
-        self, *, is_bare: bool = False, is_exact: bool = False
-    ) -> type[msgspec.Struct]:
+    def struct(self, *, is_tagged: bool = True) -> type[msgspec.Struct]:
         """
-        Return the type as a struct; its field ``amount`` has the digits of an amount.
+        Return the type as a struct; its ``declared`` is the type.
 
         Args:
-            is_bare: For events without ``event_type``.
-            is_exact: For events with the fields of the type, and no others, and with
-                numbers as numbers. Without ``numeric.others`` it is, as JSON, its
-                column ``attributes``.
+            is_tagged: Whether its events say their type, in ``event_type``.
         """
         required: list[Any] = []
         optional: list[Any] = [
@@ -214,20 +160,12 @@ class EventType:
             required.append(("user_id", _Id))
         else:
             optional.append(("user_id", _Id | None, None))
-        absent = {name: None for name, _, _ in optional} if is_exact else {}
-        if is_exact:
-            optional = []
         for name, kind in self.fields.items():
-            if kind == "amount":
-                required.append(("amount", KINDS[kind].type, msgspec.field(name=name)))
-            elif KINDS[kind].is_optional:
+            if KINDS[kind].is_optional:
                 optional.append((name, KINDS[kind].type, msgspec.UNSET))
             else:
-                is_number = is_exact and kind == "numeral"
-                required.append((name, float if is_number else KINDS[kind].type))
+                required.append((name, KINDS[kind].type))
         if not self.truth:
-            # Behind the others: msgspec looks for a field behind the one before it, and
-            # this is where most producers write it.
             required.append(("event_time", str))
         if self.of_kind("birth date"):
             optional.append(("age", int | _Unset, msgspec.UNSET))
@@ -236,39 +174,16 @@ class EventType:
         return msgspec.defstruct(
             self.name,
             [*required, *optional],
-            tag_field=None if is_bare else "event_type",
-            tag=None if is_bare else self.name,
+            tag_field="event_type" if is_tagged else None,
+            tag=self.name if is_tagged else None,
             gc=False,
-            forbid_unknown_fields=is_exact,
-            namespace={
-                "declared": self,
-                "type_name": self.name,
-                "is_bare": is_bare,
-                "is_exact": is_exact,
-                "numeric": self.numeric,
-                "enrichment": tuple(
-                    name for name in ENRICHMENT if name in {f[0] for f in optional}
-                ),
-                **absent,
-                "is_plain": set(self.fields.values()) == {"amount"},
-                **({} if self.amount else {"amount": None}),
-            },
+            namespace={"declared": self},
         )
-
-
-def declared(text: str) -> dict[str, EventType]:
-    """
-    Return the event types of a TOML document, one table each.
-
-    Raises:
-        ValueError: As ``types_of``.
-    """
-    return types_of(tomllib.loads(text))
 
 
 def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
     """
-    Return the event types of parsed tables; see ``declared``.
+    Return the event types of a TOML document's tables, by name.
 
     Raises:
         ValueError: A name or a kind is invalid, or two fields would share a column.
@@ -293,7 +208,7 @@ def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
             if about.is_single and list(fields.values()).count(kind) > 1:
                 raise ValueError(f"{name}: more than one field is of kind {kind}")
         event_type = types[name] = EventType(name=name, fields=dict(fields))
-        if event_type.identity and not event_type.required:
+        if event_type.identity and event_type.required == (event_type.identity,):
             raise ValueError(f"{name}: no field but its identity is required of it")
         if event_type.truth and not (
             event_type.identity and len(event_type.truth) == 2

@@ -32,12 +32,17 @@ from propensity.edges.counts import Counts
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
-from propensity.events import messages, reading
+from propensity.events import messages
 from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
-from propensity.events.reading import Accepted
 from propensity.events.redaction import personal_fields
-from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
+from propensity.events.rows import (
+    MAXIMUM_RAW_BYTES,
+    Accepted,
+    Rules,
+    dead_letters,
+    unsuppressed,
+)
 from propensity.events.values import CLOCK_SKEW, Refused
 from propensity.privacy.suppression import suppressed_now, suppressed_users
 from propensity.settings import Settings
@@ -188,7 +193,7 @@ class Consumer(ABC):
         if not suppressed:
             return accepted, 0
         return await asyncio.to_thread(
-            reading.unsuppressed, accepted, messages, suppressed
+            unsuppressed, accepted, messages, suppressed
         )
 
     async def dead_letter(

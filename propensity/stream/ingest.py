@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import inf
+from typing import TypeVar
+
+import pyarrow as pa
 
 from propensity import tables
 from propensity.edges.appends import RowsRefused
 from propensity.edges.log import log
-from propensity.events import reading
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
-from propensity.events.record_batches import Batch
-from propensity.events.rows import Decoded
+from propensity.events.rows import Event, Truth, accept
 from propensity.events.values import Refused
 from propensity.schema import Table
 from propensity.statements import statement
@@ -26,6 +27,8 @@ from propensity.waiting.refreshed import Refreshed
 
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
+
+Stored = TypeVar("Stored", Event, Truth)
 
 
 class StreamFeatures(Consumer):
@@ -52,7 +55,7 @@ class StreamFeatures(Consumer):
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group and its dead letters, then publish the stored events."""
         edges = self.edges
-        accepted = reading.accept(
+        accepted = accept(
             messages,
             edges.catalogue,
             await self._postcodes.current(),
@@ -62,24 +65,22 @@ class StreamFeatures(Consumer):
         accepted, n_suppressed = await self.unsuppressed(accepted, messages)
         refused = dict(accepted.refused)
         truths = await self._append(
-            tables.TRUTH_EVENTS, accepted.truth_events, accepted.truth_places, refused
+            tables.TRUTH_EVENTS, accepted.truths, accepted.truth_events, refused
         )
-        row_numbers = await self._append(
-            tables.STREAM_EVENTS, accepted.events, accepted.places, refused
+        events = await self._append(
+            tables.STREAM_EVENTS, accepted.rows, accepted.events, refused
         )
         if refused:
             await self.dead_letter(messages, refused)
-        enriched, decoded = accepted.enriched, accepted.decoded
-        if len(row_numbers) < accepted.events.num_rows:
-            enriched = [enriched[row] for row in row_numbers]
-            decoded = decoded.only(row_numbers)
         await edges.bus.publish(
-            edges.settings.enriched_topic, enriched, attributes_of(decoded)
+            edges.settings.enriched_topic,
+            [event.published for event in events],
+            [attributes_of(event) for event in events],
         )
         self.counts.add(
             Counter(refusal.reason for refusal in refused.values()),
             rows_in=len(messages),
-            rows_out=len(row_numbers),
+            rows_out=len(events),
             truths=len(truths),
             dead_letters=len(refused),
             unknown_postcodes=accepted.unknown_postcodes,
@@ -91,40 +92,37 @@ class StreamFeatures(Consumer):
     async def _append(
         self,
         table: Table,
-        rows: Batch,
-        places: Sequence[int],
+        rows: pa.RecordBatch,
+        events: Sequence[Stored],
         refused: dict[int, Refused],
-    ) -> list[int]:
+    ) -> Sequence[Stored]:
         """
-        Append rows, but for those that the table refuses; return the row numbers.
+        Append rows, but for those that the table refuses; return the stored events.
 
         Args:
             table: Of the rows.
             rows: To append.
-            places: The message of each.
+            events: That of each row.
             refused: Gets the refusals by the table, by message.
         """
-        row_numbers, batch = list(range(rows.num_rows)), rows
         while True:
             try:
-                await self.edges.appends.append(table, batch)
-                return row_numbers
+                await self.edges.appends.append(table, rows)
+                return events
             except RowsRefused as error:
                 # A bad row must not hold up the others of its group.
                 for row, detail in error.rows.items():
-                    place = places[row_numbers[row]]
+                    place = events[row].place
                     refused[place] = Refused("refused_by_table", detail[:500])
-                row_numbers = [
-                    row for at, row in enumerate(row_numbers) if at not in error.rows
-                ]
-                batch = rows.take(row_numbers)
+                kept = [row for row in range(len(events)) if row not in error.rows]
+                rows = rows.take(pa.array(kept, pa.int64()))
+                events = [events[row] for row in kept]
 
 
-def attributes_of(decoded: Decoded) -> list[dict[str, str]]:
-    """Return the attributes of the messages for events."""
-    return [
-        {"use_case": use_case, "event_id": event_id, "event_type": event_type}
-        for use_case, event_id, event_type in zip(
-            decoded.use_cases, decoded.event_ids, decoded.event_types, strict=True
-        )
-    ]
+def attributes_of(event: Event) -> dict[str, str]:
+    """Return the attributes of the message for an event."""
+    return {
+        "use_case": event.use_case,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+    }

@@ -19,9 +19,8 @@ import pyarrow as pa
 from propensity import tables, usecases
 from propensity.edges.log import log
 from propensity.errors import PropensityError, QueryTooExpensive
-from propensity.events import reading
 from propensity.events.messages import Message
-from propensity.events.rows import published
+from propensity.events.rows import published, unmentioned
 from propensity.events.values import (
     EARLIEST,
     Refused,
@@ -123,7 +122,7 @@ class ScoreStream(Consumer):
                     by_use_case.setdefault(event.use_case, {})[place] = event
         if refused and suppressed:
             remaining = await asyncio.to_thread(
-                reading.unmentioned, refused, messages, suppressed
+                unmentioned, refused, messages, suppressed
             )
             counts["suppressed"] += len(refused) - len(remaining)
             refused = remaining

@@ -27,7 +27,8 @@ from local.stack.stack import Stack
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.events import reading
+from propensity.events import rows as stream
+from propensity.events.messages import Message
 from propensity.registry.versions import Registry
 from propensity.runs.compact import compact, prepare_view
 from propensity.runs.run import Run
@@ -78,13 +79,13 @@ def rows_of(
     rules = replace(RULES, lateness=lateness)
     numbers = itertools.count()
     messages = [
-        reading.Message(
+        Message(
             event if isinstance(event, bytes) else written(event),
             f"{received_at:%Y%m%d%H%M%S%f}-{next(numbers)}",
         )
         for event in events
     ]
-    accepted = reading.accept(
+    accepted = stream.accept(
         messages, CATALOGUE, None, received_at=received_at, rules=rules
     )
     assert not accepted.refused, accepted.refused

@@ -16,7 +16,7 @@ from commands.cli import main
 from offline import load_postcodes, table_files
 from propensity import tables
 from propensity.errors import SchemaError
-from propensity.events.postcodes import normalised, outward
+from propensity.events.enrichment import normalised, outward
 from tests.offline.postcodes import TODAY, written
 
 

@@ -21,10 +21,10 @@ from local.generators.games.games import Games
 from offline.replay.messages import Tally
 from offline.replay.rows import stored_events
 from propensity import usecases
-from propensity.events import reading
+from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import Rules
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -45,9 +45,9 @@ def accepted(
     known: Catalogue | None = None,
     keeps_personal: bool = False,
     at: datetime = NOW,
-) -> reading.Accepted:
+) -> stream.Accepted:
     """What the stream makes of messages."""
-    return reading.accept(
+    return stream.accept(
         messages,
         known or catalogue(),
         PostcodeIndex.of(towns.postcodes()),

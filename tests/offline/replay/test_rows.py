@@ -20,7 +20,7 @@ from offline.replay.rows import refused_messages, spooled
 from propensity import tables, usecases
 from propensity.edges.appends import Appends
 from propensity.edges.warehouse import Warehouse
-from propensity.events import reading
+from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.events.redaction import personal_fields
 from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
@@ -226,7 +226,7 @@ class TestStoredEvents:
         first = accepted(messages_of(GAMES))
         resent, _ = again(first.rows.to_pylist())
 
-        accepted_again = reading.accept(
+        accepted_again = stream.accept(
             resent,
             catalogue(),
             None,

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from propensity import usecases
 from propensity.events.catalogue import Catalogue
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
 from propensity.events.values import MAXIMUM_AMOUNT, Refused
 from tests.events import (
     FEATURES,
     accept,
     bet,
+    places,
+    published,
     registration,
     transaction,
     truth,
@@ -281,8 +283,10 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Fate]:
         for place, one in accepted.refused.items()
     }
     rows = accepted.rows.to_pylist()
-    taken = zip(accepted.places, rows, accepted.enriched, strict=True)
+    taken = zip(places(accepted.events), rows, published(accepted), strict=True)
     by_place |= {place: (one, enriched) for place, one, enriched in taken}
-    truths = zip(accepted.truth_places, accepted.truths.to_pylist(), strict=True)
+    truths = zip(
+        places(accepted.truth_events), accepted.truths.to_pylist(), strict=True
+    )
     by_place |= {place: (one, b"") for place, one in truths}
     return [by_place[place] for place in range(len(messages))]

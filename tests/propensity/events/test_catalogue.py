@@ -215,8 +215,7 @@ class TestRoles:
         """A use case scores events with an identity, and is told truths."""
         catalogue = Catalogue([paid()])
 
-        assert catalogue.identities == dict.fromkeys(CARD, "payment_id")
-        assert catalogue.truths == {"outcome"}
+        assert {one.identity for one in catalogue.types.values()} == {"payment_id"}
         stored = row(
             {"payment_id": "p", "score": "2", "event_time": "2026-03-01"},
             catalogue=catalogue,

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import with_fields
-from tests.events import accept, bet, message, registration, use_case, written
+from tests.events import (
+    accept,
+    bet,
+    message,
+    places,
+    published,
+    registration,
+    use_case,
+    written,
+)
 from tests.propensity.events.messages import BATCHES, BOTH, POSTCODES, TEXT, fates
 
 
@@ -29,13 +38,13 @@ class TestEnriched:
         """A bet with its identity is published byte for byte."""
         data = (spaces % written(bet(note="\u00e9")).decode()).encode()
 
-        assert accept(message(data)).enriched == [data]
+        assert published(accept(message(data))) == [data]
 
     @pytest.mark.parametrize("absent", [..., None])
     def test_has_the_identity(self, absent):
         """Whoever reads it need not know how it was delivered."""
         sent = message(bet(event_id=absent, use_case=absent), "m1", other="x")
-        [enriched] = accept(sent).enriched
+        [enriched] = published(accept(sent))
 
         assert json.loads(enriched) == bet(event_id="m1")
         assert fates([message(enriched)])[0][1] == enriched
@@ -44,7 +53,7 @@ class TestEnriched:
         """All fields that were sent, in order and unchanged, then the index, and the
         age that stands for the birth date where that is not kept."""
         sent = written(registration(note=[1]), note="[1.10, 1e400, 1E2, -0.0]")
-        [enriched] = accept(message(sent), postcodes=POSTCODES).enriched
+        [enriched] = published(accept(message(sent), postcodes=POSTCODES))
 
         assert enriched.startswith(sent[:-1])
         assert pairs(enriched) == [
@@ -69,7 +78,7 @@ class TestEnriched:
             postcodes=POSTCODES,
         )
 
-        assert [json.loads(one) for one in accepted.enriched] == [
+        assert [json.loads(one) for one in published(accepted)] == [
             {**visit, "socioeconomic_idx": 7.0},
             {**birthday, "age": 35},
         ]
@@ -84,14 +93,18 @@ class TestEnriched:
         again = accept(
             *(
                 msgspec.structs.replace(messages[place], data=data, attributes={})
-                for place, data in zip(first.places, first.enriched, strict=True)
+                for place, data in zip(
+                    places(first.events), published(first), strict=True
+                )
             ),
             catalogue=BOTH,
             keeps_personal=keeps,
         )
 
         assert again.rows.to_pylist() == first.rows.to_pylist()
-        assert [*map(json.loads, again.enriched)] == [*map(json.loads, first.enriched)]
+        assert [*map(json.loads, published(again))] == [
+            *map(json.loads, published(first))
+        ]
 
 
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False)

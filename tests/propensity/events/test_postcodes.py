@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.postcodes import PostcodeIndex, normalised, outward
+from propensity.events.enrichment import PostcodeIndex, normalised, outward
 
 CODES = st.from_regex(r"[A-Z0-9]{1,9}", fullmatch=True)
 TABLES = st.dictionaries(CODES, st.floats(-1e6, 1e6), max_size=20)

@@ -7,8 +7,12 @@ from datetime import timedelta
 from hypothesis import given
 
 from propensity.events.messages import Message
-from propensity.events.reading import Accepted
-from propensity.events.rows import DEAD_LETTER_SCHEMA, MAXIMUM_RAW_BYTES, dead_letters
+from propensity.events.rows import (
+    DEAD_LETTER_SCHEMA,
+    MAXIMUM_RAW_BYTES,
+    Accepted,
+    dead_letters,
+)
 from propensity.events.values import Refused
 from tests.events import (
     NOW,

@@ -24,6 +24,8 @@ from tests.events import (
     accept,
     bet,
     message,
+    places,
+    published,
     refusal,
     row,
     told,
@@ -91,14 +93,14 @@ class TestTransactions:
 
         assert accepted.rows.to_pylist() == [card(transaction())]
         assert {
-            name: json.loads(accepted.enriched[0])[name]
+            name: json.loads(published(accepted)[0])[name]
             for name in ("event_type", "use_case", "user_id", "event_id")
         } == {**said, "user_id": "t1", "event_id": "t1"}
 
     def test_are_published_with_what_follows(self):
         """Every field as it was written, then who and what it is."""
         data = written(transaction(), V1="1.10", V2='"1e2"')
-        [enriched] = accept(message(data), catalogue=DEPLOYED).enriched
+        [enriched] = published(accept(message(data), catalogue=DEPLOYED))
 
         assert enriched.startswith(data[:-1])
         assert json.loads(enriched[len(data) - 1 :].replace(b",", b"{", 1)) == {
@@ -243,7 +245,7 @@ class TestTruths:
                 "received_on": NOW.date(),
             }
         ]
-        assert (accepted.rows.num_rows, accepted.enriched) == (0, [])
+        assert (accepted.rows.num_rows, published(accepted)) == (0, [])
 
     @pytest.mark.parametrize(
         ("literal", "label"),
@@ -349,13 +351,13 @@ class TestBareEvents:
         accepted = accept(*sent, catalogue=DEPLOYED)
 
         assert accepted.refused[0].field == "event_type"
-        assert (accepted.truth_places, accepted.places) == ([1], [2])
+        assert (places(accepted.truth_events), places(accepted.events)) == ([1], [2])
 
     def test_count_a_field_before_an_attribute(self):
         """As of everything else that both may say."""
         sent = message(truth(event_type="card_truth"), event_type="card_transaction")
 
-        assert accept(sent, catalogue=DEPLOYED).truth_places == [0]
+        assert places(accept(sent, catalogue=DEPLOYED).truth_events) == [0]
 
     @pytest.mark.parametrize(
         ("name", "expected"),

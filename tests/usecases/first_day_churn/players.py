@@ -17,9 +17,9 @@ from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
 from local.generators.games.towns import postcodes
 from offline import load_model, load_postcodes
 from propensity import tables, usecases
-from propensity.events import reading as stream
+from propensity.events import rows as stream
+from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.postcodes import PostcodeIndex
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered
 from tests.functions.streaming import Site

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 
-from propensity.events import reading as stream
+from propensity.events import rows as stream
 from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement

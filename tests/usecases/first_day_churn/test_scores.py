@@ -23,7 +23,7 @@ from local.generators.games.games import Games
 from local.generators.games.messages import encode
 from propensity import usecases
 from propensity.clock import SYSTEM
-from propensity.events import reading as stream
+from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.registry.loading import Serving, loaded, recorded
 from propensity.registry.versions import Registry
@@ -33,7 +33,11 @@ from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
 from propensity.waiting.threads import DaemonThreads
 from tests.emptied import empty_tables
-from tests.events import CATALOGUE, RULES
+from tests.events import (
+    CATALOGUE,
+    RULES,
+    published,
+)
 from tests.exact import expected_features
 from tests.functions.conftest import entered
 from tests.usecases.first_day_churn.players import (
@@ -124,7 +128,7 @@ class TestLeak:
             result = stream.accept(
                 messages, CATALOGUE, POSTCODES, received_at=MIDNIGHT, rules=RULES
             )
-            return result.rows.to_pylist(), [*map(json.loads, result.enriched)]
+            return result.rows.to_pylist(), [*map(json.loads, published(result))]
 
         for ours, theirs in zip(decoded(events), decoded(flipped(events)), strict=True):
             assert len(ours) == len(events)

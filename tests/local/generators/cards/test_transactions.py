@@ -17,8 +17,7 @@ from local.generators.delivery import Delivery
 from propensity import usecases
 from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
-from propensity.events.reading import accept
-from propensity.events.rows import Rules
+from propensity.events.rows import Rules, accept
 from tests.local.generators.cards.conftest import DAY, small
 
 

@@ -8,30 +8,31 @@ becomes of another, so that much here is said as: together is the same as alone.
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.amounts import cents_of
 from propensity.events.rows import EVENT_SCHEMA, TRUTH_SCHEMA
 from propensity.events.values import (
     MAXIMUM_AMOUNT,
     REASONS,
-    Refused,
-    amount_of,
-    moment_of,
 )
-from tests.events import NOW, accept, bet, message, registration, row, written
+from tests.events import (
+    NOW,
+    accept,
+    bet,
+    message,
+    places,
+    published,
+    registration,
+    row,
+    written,
+)
 from tests.propensity.events.messages import (
-    AMOUNTS,
     BATCHES,
     BOTH,
-    NO_AMOUNTS,
     NO_TIMES,
     POSTCODES,
     TIMES,
@@ -53,12 +54,16 @@ class TestBatches:
         come in the order of their messages."""
         accepted = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
 
-        every = [*accepted.places, *accepted.truth_places, *accepted.refused]
+        every = [
+            *places(accepted.events),
+            *places(accepted.truth_events),
+            *accepted.refused,
+        ]
         assert sorted(every) == [*range(len(messages))]
-        for places in (accepted.places, accepted.truth_places):
-            assert list(places) == sorted(places)
-        assert accepted.truths.num_rows == len(accepted.truth_places)
-        assert accepted.rows.num_rows == len(accepted.enriched)
+        for one in (places(accepted.events), places(accepted.truth_events)):
+            assert one == sorted(one)
+        assert accepted.truths.num_rows == len(places(accepted.truth_events))
+        assert accepted.rows.num_rows == len(published(accepted))
         assert accepted.reasons.total() == len(accepted.refused)
         assert set(accepted.reasons) <= set(REASONS)
 
@@ -77,7 +82,9 @@ class TestBatches:
             assert rows.schema == schema
             for one in schema:
                 assert one.nullable or rows.column(one.name).null_count == 0
-        for place, one in zip(accepted.places, accepted.rows.to_pylist(), strict=True):
+        for place, one in zip(
+            places(accepted.events), accepted.rows.to_pylist(), strict=True
+        ):
             assert one["message_id"] == messages[place].message_id
             assert (one["received_at"], one["received_on"]) == (NOW, NOW.date())
             assert one["event_date"] == one["event_time"].astimezone(UTC).date()
@@ -90,35 +97,6 @@ class TestAmounts:
         sent = [message(written(bet(), bet_amount=str(one))) for one in amounts]
 
         assert accept(*sent).rows["amount"].to_pylist() == amounts
-
-    @given(
-        st.from_regex(
-            re.compile(
-                r"-?(0|[1-9][0-9]{0,11})(\.(0{1,8}|9{1,8})?[0-9]{1,4})?([eE][+-]?[0-9]{1,2})?"
-            ),
-            fullmatch=True,
-        )
-    )
-    def test_are_read_by_one_rule(self, literal):
-        """What a float takes for whole cents is what the decimal is; what it does not
-        take is judged number by number."""
-        try:
-            amount = amount_of(literal.encode(), field="amount")
-        except Refused:
-            amount = None
-        cents = cents_of([literal.encode()])
-        is_usual = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", literal) is not None
-
-        assert cents is None or Decimal(int(cents[0])) == amount * 100
-        assert cents is not None or not is_usual
-
-    @given(st.lists(AMOUNTS | NO_AMOUNTS, min_size=1, max_size=6))
-    def test_are_read_as_quickly_as_slowly(self, literals):
-        """One literal that needs the slow way changes nothing for the others."""
-        plain = [message(written(bet(), bet_amount=one)) for one in literals]
-        odd = message(written(bet(), bet_amount="1e0"))
-
-        assert fates([*plain, odd])[:-1] == fates(plain)
 
 
 MOMENTS = st.one_of(
@@ -133,50 +111,7 @@ MOMENTS = st.one_of(
 )
 
 
-# Times in the usual format, with as many decimals each or not.
-USUAL = st.builds(
-    lambda ago, to: f"{(NOW - ago).replace(tzinfo=None).isoformat(timespec=to)}Z",
-    st.timedeltas(timedelta(0), timedelta(days=9)),
-    st.sampled_from(["milliseconds", "milliseconds", "seconds", "microseconds"]),
-)
-
-
 class TestMoments:
-    @given(MOMENTS)
-    def test_are_read_by_one_rule(self, text):
-        """Arrow takes no text for a moment that is none, and reads no other moment.
-        It has years that a datetime has not; all of those are refused."""
-        try:
-            quick = pa.array([text]).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-        except pa.ArrowInvalid:
-            return
-        since = timedelta(microseconds=quick[0].as_py())
-        try:
-            slow = moment_of(text) - datetime(1970, 1, 1, tzinfo=UTC)
-        except Refused:
-            [accepted] = fates([message(bet(event_time=text))])
-            assert accepted[0] == "bad_time"
-        else:
-            assert slow == since
-
-    @given(st.lists(MOMENTS, min_size=1, max_size=6))
-    def test_are_read_as_quickly_as_slowly(self, texts):
-        """A time that Arrow does not read changes nothing for the others."""
-        plain = [message(bet(event_time=text)) for text in texts]
-        odd = message(bet(event_time="2026-03-01"))
-
-        assert fates([*plain, odd])[:-1] == fates(plain)
-
-    @given(st.lists(st.tuples(USUAL, USUAL), min_size=1, max_size=4))
-    def test_are_no_other_beside_those_of_publication(self, times):
-        """Both are read together where they are written alike."""
-        sent = [message(bet(event_time=of), published_at=at) for of, at in times]
-
-        assert fates(sent) == [fates([one])[0] for one in sent]
-        assert accept(*sent).rows["published_at"].to_pylist() == [
-            datetime.fromisoformat(at) for _, at in times
-        ]
-
     @pytest.mark.parametrize(
         ("text", "moment"),
         [
@@ -301,7 +236,7 @@ class TestPostcodes:
                 message(registration(socioeconomic_idx=index)), postcodes=POSTCODES
             )
             assert accepted.rows["socioeconomic_idx"].to_pylist() == [3.25]
-            [enriched] = map(json.loads, accepted.enriched)
+            [enriched] = map(json.loads, published(accepted))
             assert enriched["socioeconomic_idx"] == 3.25
 
     @pytest.mark.parametrize(("own", "index"), [(9.5, 9.5), (None, None), (..., None)])
