@@ -42,8 +42,8 @@ from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
-from propensity.events.messages import Message
 from propensity.events.enrichment import PostcodeIndex, normalised
+from propensity.events.messages import Message
 from propensity.events.rows import Rules
 from propensity.stream.consumers import GROUP_MESSAGES
 
@@ -73,7 +73,7 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
         for number, data in enumerate(path.read_bytes().splitlines()[:count])
     ]
 
-    def accept(part: Sequence[Message]) -> reading.Accepted:
+    def accept(part: Sequence[Message]) -> stream.Accepted:
         return stream.accept(part, catalogue, index, received_at=at, rules=rules)
 
     # What is made on the first call is made once in an instance.
@@ -82,9 +82,9 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
     rows = enriched = size = 0
     for start in range(0, len(messages), group):
         batch = accept(messages[start : start + group])
-        size += len(batch.events.serialize())
-        rows += batch.events.num_rows
-        enriched += len(batch.enriched)
+        size += len(batch.rows.serialize())
+        rows += batch.rows.num_rows
+        enriched += len(batch.events)
     processor = time.process_time() - processor
     if not rows == enriched == len(messages) or not size:
         raise RuntimeError(f"of {len(messages)} events {rows} were accepted")

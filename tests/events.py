@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from propensity import usecases
+from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events import rows as stream
 from propensity.events.rows import Accepted, Rules
 from propensity.usecases import UseCase
 

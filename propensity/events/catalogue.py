@@ -110,10 +110,8 @@ class Catalogue:
                 if name is None:
                     raise
             return self._decode_untyped[name](data)
-        except msgspec.ValidationError as error:
-            raise self._invalid(str(error)) from None
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            raise _malformed(data) from None
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise self.explain(data, error) from None
 
     def _inferred(self, data: bytes, attributes: Mapping[str, str]) -> str | None:
         """
@@ -140,8 +138,11 @@ class Catalogue:
             raise Refused("missing_field", several, field="event_type")
         return likely[0] if likely else None
 
-    def _invalid(self, text: str) -> Refused:
-        """Return the reason for an error of msgspec."""
+    def explain(self, data: bytes, error: Exception) -> Refused:
+        """Return the reason for an error of msgspec or Python that an event raised."""
+        if not isinstance(error, msgspec.ValidationError):
+            return _malformed(data)
+        text = str(error)
         place = _PLACE.search(text)
         field = place[1] if place else None
         if field == "event_type" and text.startswith("Invalid value"):

@@ -346,8 +346,8 @@ def _index(
         return None
     if postcodes is not None:
         return postcodes.find(postcode)
-    own: float | None = read.socioeconomic_idx
-    return None if own is msgspec.UNSET else own
+    own = read.socioeconomic_idx
+    return None if own is msgspec.UNSET or own is None else float(own)
 
 
 def _instants(read: Any, latest: datetime) -> dict[str, str | None]:

@@ -192,9 +192,7 @@ class Consumer(ABC):
         suppressed = await suppressed_now(self.suppressed)
         if not suppressed:
             return accepted, 0
-        return await asyncio.to_thread(
-            unsuppressed, accepted, messages, suppressed
-        )
+        return await asyncio.to_thread(unsuppressed, accepted, messages, suppressed)
 
     async def dead_letter(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]

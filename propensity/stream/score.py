@@ -190,7 +190,7 @@ class ScoreStream(Consumer):
         use_case = usecases.load(enriched.use_case)
         if use_case.scores_events:
             whole = catalogue.read(message.data, message.attributes)
-            if whole.type_name in use_case.scored:
+            if whole.declared.name in use_case.scored:
                 event.features = numerals_of(whole)
                 event.ingested_at = _ingested_at(whole)
         return event
