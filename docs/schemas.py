@@ -109,11 +109,9 @@ class DriftAlarm(Closed, kw_only=True):
 
 
 class Drift(Closed, kw_only=True):
-    """Alarms of a publication or of evaluated weeks, and what to do."""
+    """Alarms of a publication or of evaluated weeks."""
 
     alarms: list[DriftAlarm]
-    advice: Literal["nothing", "repair", "retrain"]
-    reason: str | None
 
 
 class ExpectedValue(Closed, kw_only=True):
@@ -130,7 +128,6 @@ class Publication(ExportRunAnswer, kw_only=True):
     log_odds_shift: float | None
     score_shift: float | None
     evaluation_missing: bool
-    estimated_roc_auc: Share | None
     drift: Drift
     index_users: Count | None
 

@@ -273,17 +273,9 @@ class Case:
 
     def _repairs(self) -> Iterator[Deed]:
         """Yield what the alarms ask for."""
-        is_broken = any(row["advice"] == "repair" for row in self.alarms)
         for row in self.alarms[:_LINES]:
-            head = "Look"
-            if row["advice"] == "repair":
-                head = "Repair, and do not train"
-            elif row["advice"] and row["thing"] != "outcome":
-                head = "Repair, or train if it is to stay"
-            elif row["advice"]:
-                head = "Train after the repair" if is_broken else "Train"
             text = ended(clipped(row["message"]))
-            yield Deed(text=f"{head}: {text}", source="drift")
+            yield Deed(text=f"Look: {text}", source="drift")
         if len(self.alarms) > _LINES:
             rest = len(self.alarms) - _LINES
             yield Deed(

@@ -6,7 +6,7 @@ from offline.dashboard.cases import Case, clipped
 from offline.dashboard.parts import Chart, Grid, barred, grid, no_chart, why_empty
 from offline.dashboard.reading import Readings, Row
 from propensity.pages.charts import Bar
-from propensity.pages.words import DASH, count, percent, plural, present
+from propensity.pages.words import percent, plural, present
 
 # Things of the newest publication that are drawn.
 DRIFTED = 12
@@ -59,8 +59,6 @@ def alarms(readings: Readings, case: Case) -> Grid:
             str(row["as_of"]),
             clipped(row["cause"], 40),
             clipped(row["message"]),
-            clipped(row["advice"] or DASH, 40),
-            count(row["weeks"]),
         )
         for row in sorted(case.drift, key=lambda row: row["as_of"], reverse=True)
         if row["is_alarm"]
@@ -68,8 +66,8 @@ def alarms(readings: Readings, case: Case) -> Grid:
     return grid(
         rows,
         caption="Alarms, newest first.",
-        columns=("As of", "Cause", "What", "Advice", "In a row"),
+        columns=("As of", "Cause", "What"),
         source="drift",
-        texts=4,
+        texts=3,
         empty=why_empty(readings, "drift", "No alarm in this time."),
     )

@@ -148,10 +148,6 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
     weeks = case.weeks[:POINTS][::-1]
     empty = _no_week(readings, case)
     times = [day(row["week"]) for row in weeks]
-    estimated = case.watched("score", "roc_auc")
-    expected = [
-        (estimated.get(row["week"]) or {}).get("estimated_roc_auc") for row in weeks
-    ]
 
     def chart(
         heading: str,
@@ -180,14 +176,8 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
         chart(
             "ROC AUC",
             "roc_auc",
-            [
-                Series(
-                    name="expected before the outcomes", values=expected, style="guide"
-                ),
-                measured(weeks, "roc_auc", "measured"),
-            ],
-            "How well it ranks: 0.5 is chance. The band is the 95% interval, the "
-            "dashed line what was expected before outcomes were known.",
+            [measured(weeks, "roc_auc", "measured")],
+            "How well it ranks: 0.5 is chance. The band is the 95% interval.",
         ),
         chart(
             "Expected and came",

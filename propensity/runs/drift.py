@@ -7,17 +7,15 @@ Watching never stops a run: if the table cannot be read or written, the log says
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from propensity import tables
-from propensity.drift import alarms, estimate
-from propensity.drift.alarms import Advice, Earlier, Thing
-from propensity.drift.estimate import Estimate, Past
-from propensity.drift.learned import Trained
+from propensity.drift import alarms
+from propensity.drift.alarms import Earlier, Thing
 from propensity.drift.level import Level
 from propensity.drift.sketch import NUMBER, Sketch, Value
 from propensity.errors import PropensityError
@@ -29,20 +27,18 @@ if TYPE_CHECKING:
     from propensity.runs.predict import Staged
     from propensity.runs.run import Run
 
-# Publications that are looked back at, so that enough of them have no alarm.
+# Publications that are looked back at.
 _LOOK_BACK = timedelta(weeks=13)
-_YEAR, _NEAR = timedelta(weeks=52), timedelta(days=3)
 # Only so many alarms get a line of their own in the log; the table has all.
 _LINES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watched:
-    """What is watched of a publication, and the ROC AUC to be expected of it."""
+    """What is watched of a publication."""
 
     things: Sequence[Thing]
     model_version: int
-    estimated: Estimate | None
 
     @property
     def alarms(self) -> list[Thing]:
@@ -58,23 +54,13 @@ class Watched:
         )
 
     @property
-    def advice(self) -> Advice:
-        """What to do about them."""
-        return alarms.advice(self.alarms)
-
-    @property
     def messages(self) -> list[str]:
         """What the first alarms say."""
         return [alarm.message for alarm in self.alarms[:_LINES]]
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""
-        return {
-            "estimated_roc_auc": None
-            if self.estimated is None
-            else self.estimated.value,
-            "drift": _summary(self.alarms, self.advice),
-        }
+        return {"drift": _summary(self.alarms)}
 
 
 def watch(run: Run, model: Serving, staged: Staged) -> Watched:
@@ -87,63 +73,19 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
     """
     sketches = staged.sketches
     scores = sketches.scores()
-    raw = estimate.roc_auc(scores, staged.log_odds_shift, seed=run.settings.seed)
     things = alarms.publication(sketches, scores, users=staged.users)
     earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
-    a_year_ago = run.as_of - _YEAR
-    # At least one publication of those that come once a week, on whatever weekday.
-    last_year = _earlier(run, since=a_year_ago - _NEAR, until=a_year_ago + _NEAR + DAY)
-    things = alarms.watched(
-        things,
-        [week.publication for week in earlier],
-        model_version=model.version,
-        trained=_trained(model.metadata),
-        last_year=last_year[0].publication if last_year else None,
-    )
-    estimated = None
-    if raw is not None:
-        past = [
-            week.past
-            for week in earlier
-            if week.past is not None
-            and week.publication.as_of + run.timeframe.horizon <= run.as_of
-        ]
-        estimated = estimate.corrected(
-            raw, past, as_of=run.as_of, model_version=model.version
-        )
-        level = Level(value=raw.value, error=raw.error)
-        things.append(Thing(thing=alarms.SCORE, name=alarms.RANKING, level=level))
-    watched = Watched(things=things, model_version=model.version, estimated=estimated)
+    things = alarms.watched(things, earlier, model_version=model.version)
+    watched = Watched(things=things, model_version=model.version)
     run.log_fields["drift_alarms"] = len(watched.alarms)
-    _say(run, watched.alarms, watched.advice)
+    _say(run, watched.alarms)
     return watched
-
-
-def _trained(metadata: Mapping[str, Any]) -> Trained | None:
-    """Return when a version was trained; None where the record does not say it."""
-    as_of, until = metadata.get("as_of"), metadata.get("trained_until")
-    if as_of is None or until is None:
-        return None
-    return Trained(as_of=as_of, snapshot=until)
 
 
 def publish(run: Run, watched: Watched) -> None:
     """Write the rows of ``ma_drift``, in the place of an earlier run's of the date."""
     rows = [
-        {
-            **_row(run, run.as_of, thing, watched.advice),
-            "model_version": watched.model_version,
-            **(
-                {
-                    "estimated_roc_auc": watched.estimated.value,
-                    "estimated_roc_auc_low": watched.estimated.low,
-                    "estimated_roc_auc_high": watched.estimated.high,
-                }
-                if watched.estimated is not None
-                and thing.key == (alarms.SCORE, alarms.RANKING)
-                else {}
-            ),
-        }
+        {**_row(run, run.as_of, thing), "model_version": watched.model_version}
         for thing in watched.things
     ]
     _replace(run, rows)
@@ -159,8 +101,7 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             were published for another one say nothing.
 
     Returns:
-        The alarms of the newest week that has some of its own, and what to do, for the
-        answer.
+        The alarms of the newest week that has some of its own, for the answer.
     """
     known = [
         row
@@ -169,88 +110,39 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         and row.get("prediction_as_of") == row["week"]
     ]
     if run.use_case.scores_events or not known:
-        return _summary([], alarms.advice([]))
+        return _summary([])
     earlier = _earlier(
-        run, since=known[0]["week"] - _LOOK_BACK, until=known[-1]["week"] + _NEAR
+        run, since=known[0]["week"] - _LOOK_BACK, until=known[-1]["week"] + DAY
     )
-    before = {week.publication.as_of: week for week in earlier}
-    newest = before.get(known[-1]["week"])
-    is_known = newest is not None and any(
-        thing == alarms.OUTCOME for thing, _ in newest.publication.things
-    )
-    rows, things, advice = [], [], alarms.advice([])
+    key = (alarms.OUTCOME, alarms.CALIBRATION)
+    before = {week.as_of: week.things[key] for week in earlier if key in week.things}
+    is_known = known[-1]["week"] in before
+    rows = []
     for row in known:
-        older = [week for day, week in sorted(before.items()) if day < row["week"]]
-        place = before.get(row["week"])
-        things = _outcomes(row, place, older[::-1])
-        kept = {} if place is None else dict(place.publication.things)
-        kept |= {thing.key: thing for thing in things}
-        # What was broken when the week was scored is behind its outcomes, too.
-        advice = alarms.advice([*kept.values()])
-        measured = row["roc_auc"]
-        rows += [
-            {
-                **_row(run, row["week"], thing, advice),
-                "model_version": row["model_version"],
-                "roc_auc": measured if thing.name == alarms.RANKING else None,
-            }
-            for thing in things
+        lacked = Level(
+            value=row["residual_log_odds"], error=row["residual_standard_error"]
+        )
+        older = [
+            before[day] for day in sorted(before, reverse=True) if day < row["week"]
         ]
-        if place is not None:
-            before[row["week"]] = replace(
-                place, publication=replace(place.publication, things=kept)
-            )
+        thing = before[row["week"]] = alarms.outcome(lacked, older[: alarms.MEMORY])
+        rows.append(
+            {
+                **_row(run, row["week"], thing),
+                "model_version": row["model_version"],
+            }
+        )
     _replace(run, rows)
     # Of an older week they were said by the run that knew its outcomes first: the week
     # of a publication that was cut short by a late day is never the newest.
     is_said = is_known and known[-1]["week"] != weeks[-1]["week"]
-    raised = [thing for thing in things if thing.is_alarm and not is_said]
-    if not raised:
-        advice = alarms.advice([])
+    raised = [thing] if thing.is_alarm and not is_said else []
     run.log_fields["drift_alarms"] = len(raised)
-    _say(run, raised, advice)
-    return _summary(raised, advice)
+    _say(run, raised)
+    return _summary(raised)
 
 
-def _outcomes(
-    row: Mapping[str, Any], place: _Week | None, older: Sequence[_Week]
-) -> list[Thing]:
-    """Return what a week's outcomes say: of its odds and, if expected, of its ranks."""
-
-    def known(name: str) -> list[Thing]:
-        key = (alarms.OUTCOME, name)
-        past = [week.publication.things.get(key) for week in older]
-        return [thing for thing in past if thing is not None][: alarms.MEMORY]
-
-    error = row["residual_standard_error"]
-    lacked = Level(value=row["residual_log_odds"], error=error)
-    things = [
-        alarms.outcome(alarms.CALIBRATION, lacked, known(alarms.CALIBRATION)),
-    ]
-    if place is not None and place.expected is not None and row["roc_auc"] is not None:
-        off = row["roc_auc"] - place.expected.value
-        apart = Level(value=off, error=place.expected.error)
-        things.append(
-            alarms.outcome(
-                alarms.RANKING,
-                apart,
-                known(alarms.RANKING),
-                estimated=place.expected.value,
-            )
-        )
-    return things
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Week:
-    """An earlier publication, and its ROC AUC as expected and as measured."""
-
-    publication: Earlier
-    expected: Estimate | None
-    past: Past | None
-
-
-def _earlier(run: Run, *, since: date, until: date) -> list[_Week]:
+def _earlier(run: Run, *, since: date, until: date) -> list[Earlier]:
     """Return publications of some dates, newest first; ``until`` is not included."""
     try:
         rows = run.rows("drift_before", since=since, until=until - DAY)
@@ -260,46 +152,16 @@ def _earlier(run: Run, *, since: date, until: date) -> list[_Week]:
     by_date: dict[date, list[Any]] = {}
     for row in rows:
         by_date.setdefault(row["as_of"], []).append(row)
-    return [_week(as_of, rows) for as_of, rows in sorted(by_date.items())[::-1]]
+    return [_publication(as_of, rows) for as_of, rows in sorted(by_date.items())[::-1]]
 
 
-def _week(as_of: date, rows: Sequence[Any]) -> _Week:
-    things = {(row["thing"], row["name"]): _thing(row) for row in rows}
+def _publication(as_of: date, rows: Sequence[Any]) -> Earlier:
     version = max(
         (row["model_version"] for row in rows if row["thing"] != alarms.OUTCOME),
         default=-1,
     )
-    raw = things.get((alarms.SCORE, alarms.RANKING))
-    measured = next(
-        (row["roc_auc"] for row in rows if row["roc_auc"] is not None), None
-    )
-    past = None
-    if raw is not None and raw.level is not None and measured is not None:
-        level = raw.level
-        past = Past(
-            as_of=as_of,
-            model_version=version,
-            estimated=level.value,
-            error=level.error,
-            measured=measured,
-        )
-    expected = next(
-        (
-            Estimate(
-                value=row["estimated_roc_auc"],
-                low=row["estimated_roc_auc_low"],
-                high=row["estimated_roc_auc_high"],
-            )
-            for row in rows
-            if row["estimated_roc_auc"] is not None
-        ),
-        None,
-    )
-    return _Week(
-        publication=Earlier(as_of=as_of, model_version=version, things=things),
-        expected=expected,
-        past=past,
-    )
+    things = {(row["thing"], row["name"]): _thing(row) for row in rows}
+    return Earlier(as_of=as_of, model_version=version, things=things)
 
 
 def _thing(row: Any) -> Thing:
@@ -315,18 +177,10 @@ def _thing(row: Any) -> Thing:
         )
     if row["value"] is not None:
         level = Level(value=row["value"], error=row["error"])
-    return Thing(
-        thing=row["thing"],
-        name=row["name"],
-        sketch=sketch,
-        level=level,
-        is_alarm=bool(row["is_alarm"]),
-        message=row["message"] or "",
-        weeks=row["weeks"] or 0,
-    )
+    return Thing(thing=row["thing"], name=row["name"], sketch=sketch, level=level)
 
 
-def _row(run: Run, as_of: date, thing: Thing, advice: Advice) -> dict[str, Any]:
+def _row(run: Run, as_of: date, thing: Thing) -> dict[str, Any]:
     """Return a thing as a row of ``ma_drift``."""
     row: dict[str, Any] = {
         "use_case": run.use_case.name,
@@ -341,8 +195,6 @@ def _row(run: Run, as_of: date, thing: Thing, advice: Advice) -> dict[str, Any]:
         "is_alarm": thing.is_alarm,
         "cause": thing.cause or None,
         "message": thing.message or None,
-        "weeks": thing.weeks or None,
-        "advice": advice.action if thing.is_alarm else None,
         "counts": [],
     }
     if thing.sketch is not None:
@@ -382,7 +234,7 @@ def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
         run.warn(f"drift not written: {error}")
 
 
-def _say(run: Run, raised: Sequence[Thing], advice: Advice) -> None:
+def _say(run: Run, raised: Sequence[Thing]) -> None:
     """Write a line of the log for the first alarms."""
     for alarm in raised[:_LINES]:
         run.warn(
@@ -391,16 +243,13 @@ def _say(run: Run, raised: Sequence[Thing], advice: Advice) -> None:
             as_of=run.as_of,
             cause=alarm.cause,
             name=alarm.name,
-            advice=advice.action,
         )
 
 
-def _summary(raised: Sequence[Thing], advice: Advice) -> dict[str, Any]:
+def _summary(raised: Sequence[Thing]) -> dict[str, Any]:
     return {
         "alarms": [
             {"cause": alarm.cause, "name": alarm.name, "message": alarm.message}
             for alarm in raised
         ],
-        "advice": advice.action,
-        "reason": advice.reason or None,
     }

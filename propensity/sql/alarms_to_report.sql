@@ -1,5 +1,4 @@
--- One row per alarm of the publications of some dates, and per ROC AUC that was to be
--- expected of one, the newest publication first.
+-- One row per alarm of the publications of some dates, the newest publication first.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
 -- Source: ma_drift.
 SELECT
@@ -7,13 +6,7 @@ SELECT
   thing,
   name,
   cause,
-  message,
-  weeks,
-  advice,
-  is_alarm,
-  estimated_roc_auc,
-  estimated_roc_auc_low,
-  estimated_roc_auc_high
+  message
 FROM
   ma_drift
 WHERE
@@ -24,7 +17,7 @@ QUALIFY
     PARTITION BY as_of, thing, name
     ORDER BY written_at DESC, run_id
   ) = 1
-  AND (is_alarm OR estimated_roc_auc IS NOT NULL)
+  AND is_alarm
 ORDER BY
   as_of DESC,
   distance DESC,

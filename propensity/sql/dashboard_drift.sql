@@ -13,18 +13,12 @@ SELECT
   missing,
   value,
   error,
-  estimated_roc_auc,
-  estimated_roc_auc_low,
-  estimated_roc_auc_high,
-  roc_auc,
   distance,
   noise,
   threshold,
   is_alarm,
   cause,
-  message,
-  weeks,
-  advice
+  message
 FROM
   ma_drift
 WHERE

@@ -12,14 +12,7 @@ SELECT
   missing,
   counts,
   value,
-  error,
-  roc_auc,
-  estimated_roc_auc,
-  estimated_roc_auc_low,
-  estimated_roc_auc_high,
-  is_alarm,
-  message,
-  weeks
+  error
 FROM
   ma_drift
 WHERE

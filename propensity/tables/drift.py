@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
-from propensity.tables.figures import interval
 
 DRIFT = Table(
     name="ma_drift",
@@ -42,12 +41,9 @@ DRIFT = Table(
             "value",
             "FLOAT64",
             "Where there is one value: logarithm of users or of the mean probability, "
-            "log-odds that were lacking, ROC AUC estimated, or measured less estimated",
+            "log-odds that were lacking",
         ),
         Column("error", "FLOAT64", "Standard error of value"),
-        Column("estimated_roc_auc", "FLOAT64", "ROC AUC to expect, before outcomes"),
-        *interval("estimated_roc_auc", "ROC AUC that will be measured"),
-        Column("roc_auc", "FLOAT64", "ROC AUC as it was measured, once outcomes came"),
         Column("distance", "FLOAT64", "From the publications before; null if too few"),
         Column("noise", "FLOAT64", "What chance may add to distance"),
         Column("threshold", "FLOAT64", "The distance that matters"),
@@ -55,15 +51,8 @@ DRIFT = Table(
         Column(
             "cause",
             "STRING",
-            "feature, missing values, source, users, score, season or relation; season "
-            "is no alarm where a feature was the same a year ago",
+            "feature, missing values, source, users, score or season",
         ),
         Column("message", "STRING", "What has changed, in a sentence"),
-        Column("weeks", "INT64", "Publications in a row with this alarm"),
-        Column(
-            "advice",
-            "STRING",
-            "repair or retrain, for all alarms of the publication; null without one",
-        ),
     ),
 )

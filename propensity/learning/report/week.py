@@ -139,7 +139,7 @@ class _Week:
             "headline": self._headline(),
             "ranking": self._ranking(),
             "verdict": promise.verdict(row, noun=self.noun, outcome=report.outcome),
-            "advice": self._advice(),
+            "drifted": self._drifted(),
             "tiles": self._tiles(),
             "blocks": [self._block(row) for row in self.rows],
             "weeks": weeks.table(
@@ -193,17 +193,10 @@ class _Week:
             f"it ranked the right one higher {100 * auc:.0f} times in 100.{beside}"
         )
 
-    def _advice(self) -> str:
-        """Say in a sentence what the alarms ask for."""
-        alarms = [alarm for alarm in self.report.alarms if alarm.get("is_alarm")]
-        if not alarms:
-            return ""
-        action = "repair what has changed"
-        if not any(alarm.get("advice") == "repair" for alarm in alarms):
-            # Outcomes say that the model is at fault; a feature may still be broken.
-            is_of_model = any(alarm.get("thing") == "outcome" for alarm in alarms)
-            action = "train" if is_of_model else f"{action}, or train if it is to stay"
-        return f"{plural(len(alarms), 'alarm')} of drift: {action}."
+    def _drifted(self) -> str:
+        """Say in a sentence whether anything has drifted."""
+        alarms = self.report.alarms
+        return f"{plural(len(alarms), 'alarm')} of drift." if alarms else ""
 
     def _tiles(self) -> list[tuple[str, str, str]]:
         row = self.row
@@ -260,23 +253,11 @@ class _Week:
             cells.append(
                 (
                     *tile(measure.name, row, key, measure.places, why=DASH),
-                    self._expected() if key == "roc_auc" else DASH,
                     bounded(trained, key, write),
                     weeks.span(self.before, key, write),
                 )
             )
         return cells
-
-    def _expected(self) -> str:
-        """Write the ROC AUC that was to be expected before outcomes were known."""
-        for alarm in self.report.alarms:
-            if present(alarm.get("estimated_roc_auc")):
-                expected, low, high = (
-                    decimals(3)(alarm[f"estimated_roc_auc{end}"])
-                    for end in ("", "_low", "_high")
-                )
-                return f"{expected} ({low} to {high})"
-        return DASH
 
     def _cost(self, row: Row) -> dict[str, Any] | None:
         """Return what a version's alerts cost; none for one without a threshold."""
@@ -317,11 +298,8 @@ class _Week:
             (
                 str(alarm.get("message") or alarm.get("name")),
                 str(alarm.get("cause") or DASH),
-                count(alarm.get("weeks")),
-                str(alarm.get("advice") or DASH),
             )
             for alarm in self.report.alarms
-            if alarm.get("is_alarm")
         ]
 
     def _lifts(self) -> list[tuple[str, ...]]:

@@ -181,31 +181,23 @@ def drift(thing: str = "feature", name: str = "revenue", **changed: Any) -> Row:
         "missing": 3,
         "value": None,
         "error": None,
-        "estimated_roc_auc": None,
-        "estimated_roc_auc_low": None,
-        "estimated_roc_auc_high": None,
-        "roc_auc": None,
         "distance": 0.05,
         "noise": 0.04,
         "threshold": 0.13,
         "is_alarm": False,
         "cause": None,
         "message": None,
-        "weeks": None,
-        "advice": None,
     } | changed
 
 
 def alarm(**changed: Any) -> Row:
-    """An alarm of a feature that has to be repaired."""
+    """An alarm of a feature."""
     return drift(
         **{
             "distance": 0.6,
             "is_alarm": True,
             "cause": "feature",
             "message": "revenue is 0 for 100% of users (71% before)",
-            "weeks": 1,
-            "advice": "repair",
             **changed,
         }
     )

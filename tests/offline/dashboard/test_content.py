@@ -146,22 +146,6 @@ class TestUseCase:
 
         assert "Version 3 serves, pinned." in page
 
-    def test_expects_of_a_week_what_was_said_of_that_week(self):
-        """As the week's report does: a publication that was in force for a later week,
-        too, said nothing of the users who came back in that."""
-        before = evaluation(2)
-        estimate = drift(
-            "score", "roc_auc", as_of=before["week"], estimated_roc_auc=0.4321
-        )
-        drawn = [
-            pages({"evaluations": [week, before], "drift": [estimate]})[
-                "use-case-ga4_purchase.html"
-            ]
-            for week in (evaluation(), evaluation(prediction_as_of=before["week"]))
-        ]
-
-        assert drawn[0] == drawn[1]
-
     def test_without_a_conversion_has_no_lift_to_draw(self):
         """A tenth of nobody has no lift: it drew ten bars of no length."""
         lift = [
