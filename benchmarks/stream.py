@@ -64,7 +64,6 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
         maximum_bytes=256 * 1024,
         clock_skew=timedelta(seconds=600),
         lateness=timedelta(days=30),
-        keeps_personal=False,
     )
     at = datetime.now(UTC)
     published_at = f"{at:%Y-%m-%dT%H:%M:%S}.123Z"

@@ -254,7 +254,6 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
         maximum_bytes=settings.maximum_event_bytes,
         clock_skew=CLOCK_SKEW,
         lateness=timedelta(days=settings.maximum_lateness_days),
-        keeps_personal=False,
     )
     messages = [
         Message(data, str(number), attributes)

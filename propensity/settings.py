@@ -175,7 +175,6 @@ class Settings:
     enriched_topic: str = "enriched"
     scores_topic: str = "scores"
     model_updates_topic: str = "model-updates"
-    keep_personal_fields: bool = False
     maximum_event_bytes: int = 256 * 1024
     maximum_lateness_days: int = 30
     champion_ttl_s: int = 60
@@ -313,7 +312,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "enriched_topic": _matching(_TOPIC),
     "scores_topic": _matching(_TOPIC),
     "model_updates_topic": _matching(_TOPIC),
-    "keep_personal_fields": _flag,
     "maximum_event_bytes": _whole(1024, 8 * 1024**2),
     "maximum_lateness_days": _whole(1, 36_500),
     "champion_ttl_s": _whole(1, 24 * 3600),

@@ -26,7 +26,6 @@ RULES = Rules(
     maximum_bytes=256 * 1024,
     clock_skew=timedelta(seconds=600),
     lateness=timedelta(days=36_500),
-    keeps_personal=False,
 )
 BASE = ("new_registration", "new_purchases", "new_bet", "new_win")
 

@@ -93,7 +93,7 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
     """
     Return a row of ``stream_events`` as an event that gives the same row again.
 
-    A registration has its age in the place of personal fields that were not kept. What
+    A registration has its age in the place of its personal fields. What
     it was enriched with is there for those who read enriched events.
     """
     further = json.loads(row["attributes"] or "{}")
@@ -119,8 +119,6 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
             # A field that the type did not have yet is left out, and not null.
             if value is not None or kind == "text or null":
                 event[name] = value
-        elif row.get(name) is not None:
-            event[name] = row[name]
         elif not has_birth_date:
             event[name] = ""  # nothing else can stand for it
     if has_birth_date and row["age"] is not None:

@@ -51,7 +51,6 @@ MAXIMUM_RAW_BYTES = 4 * 1024**2
 _DETAILS = frozenset(
     {
         *("age", "city", "country", "postcode", "affiliate_url", "campaign", "label"),
-        *("name", "street_address", "date_of_birth"),
         *("socioeconomic_idx", "attributes"),
     }
 )
@@ -65,7 +64,6 @@ class Rules:
     maximum_bytes: int
     clock_skew: timedelta
     lateness: timedelta
-    keeps_personal: bool
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -163,15 +161,7 @@ def accept(
                 truths.append(_truth(message, place, read, catalogue, latest=latest))
             else:
                 events.append(
-                    _event(
-                        message,
-                        place,
-                        read,
-                        catalogue,
-                        postcodes,
-                        latest=latest,
-                        keeps_personal=rules.keeps_personal,
-                    )
+                    _event(message, place, read, catalogue, postcodes, latest=latest)
                 )
         except Refused as error:
             refused[place] = error
@@ -213,7 +203,6 @@ def _event(
     postcodes: PostcodeIndex | None,
     *,
     latest: datetime,
-    keeps_personal: bool,
 ) -> Event:
     declared = read.declared
     use_case, event_id, user_id = _identity(message, read, catalogue)
@@ -231,9 +220,7 @@ def _event(
         added["event_type"] = declared.name
     details = _NO_DETAILS
     if not declared.has_only_amount:
-        details = _details(
-            read, time, postcodes, latest=latest, keeps_personal=keeps_personal
-        )
+        details = _details(read, time, postcodes, latest=latest)
         if "postcode" in declared.fields:
             added["socioeconomic_idx"] = details["socioeconomic_idx"]
         if declared.of_kind("birth date"):
@@ -305,7 +292,6 @@ def _details(
     postcodes: PostcodeIndex | None,
     *,
     latest: datetime,
-    keeps_personal: bool,
 ) -> dict[str, Any]:
     """
     Return the values of an event beside its amount, by column.
@@ -326,11 +312,9 @@ def _details(
                 raise Refused("missing_field", "the field is missing", field=name)
         elif kind == "birth date":
             values["age"] = age_at(value, time, field=name)
-            if keeps_personal:
-                values["date_of_birth"] = value
         elif kind == "label":
             values["label"] = label_of(value, field=name)
-        elif kind != "personal" or keeps_personal:
+        elif kind != "personal":
             (values if name in _DETAILS else further)[name] = value
     if "postcode" in values:
         values["socioeconomic_idx"] = _index(values["postcode"], read, postcodes)

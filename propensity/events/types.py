@@ -35,7 +35,7 @@ class Kind:
         type: For msgspec.
         is_optional: An event may lack it.
         is_single: A type has at most one such field, since it has a column of its own.
-        is_personal: It is stored only if the deployment keeps personal fields.
+        is_personal: It is not stored.
     """
 
     type: Any
@@ -73,7 +73,8 @@ _RESERVED = frozenset(
     }
 )
 
-# Allowed kinds of the fields with a column of their own.
+# Allowed kinds of the fields with a column of their own, and of those that dead letters
+# lose by their name.
 _COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
     "amount": ("amount",),
     "name": ("personal",),

@@ -18,9 +18,6 @@ SELECT
   campaign,
   socioeconomic_idx,
   label,
-  name,
-  street_address,
-  date_of_birth,
   attributes
 FROM
   stream_events

@@ -96,7 +96,6 @@ class Edges:
                 maximum_bytes=settings.maximum_event_bytes,
                 clock_skew=CLOCK_SKEW,
                 lateness=timedelta(days=settings.maximum_lateness_days),
-                keeps_personal=settings.keep_personal_fields,
             ),
             clock=clock,
             threads=threads,
@@ -122,11 +121,7 @@ class Consumer(ABC):
         self.edges = edges
         self.counts = Counts(self.name)
         # The fields that dead letters are stored without.
-        self._personal = (
-            {}
-            if edges.settings.keep_personal_fields
-            else personal_fields(edges.catalogue.types)
-        )
+        self._personal = personal_fields(edges.catalogue.types)
         self.suppressed = suppressed_users(
             edges.warehouse, function=self.name, clock=edges.clock.monotonic
         )

@@ -21,9 +21,8 @@ from local.generators.games.games import Games
 from local.generators.games.messages import FAULTS, attributes_of
 from propensity.events.redaction import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
-from tests.functions.instances import Instance
 from tests.functions.streamed import buried, instance, site, stored, user
-from tests.functions.streaming import DEADLINE_S, eventually, new_site
+from tests.functions.streaming import DEADLINE_S, eventually
 
 # Fixtures.
 __all__ = ["instance", "site", "user"]
@@ -107,22 +106,6 @@ class TestKeepsToItself:
         ]
         assert not [secret for secret in self.SECRETS if secret in str(everything)]
         assert not [secret for secret in self.SECRETS if secret in instance.log()]
-
-    @pytest.mark.runs
-    def test_personal_fields_unless_they_are_to_be_kept(
-        self, emulators, tmp_path, user
-    ):
-        """A setting has them stored, for who needs and may have them."""
-        with (
-            new_site(emulators, PROPENSITY_KEEP_PERSONAL_FIELDS="true") as site,
-            Instance("stream_features", site.environment, tmp_path) as instance,
-        ):
-            instance.post(self.event(user))
-
-            [row] = stored(site, user)
-        name, street, born = self.SECRETS
-        assert (row["name"], row["street_address"]) == (name, street)
-        assert str(row["date_of_birth"]) == born
 
     def test_who_the_users_are(self, site, instance, user):
         """No line of the log names a user or an event, refused or not."""

@@ -43,7 +43,6 @@ def accepted(
     messages: Sequence[Message],
     *,
     known: Catalogue | None = None,
-    keeps_personal: bool = False,
     at: datetime = NOW,
 ) -> stream.Accepted:
     """What the stream makes of messages."""
@@ -56,7 +55,6 @@ def accepted(
             maximum_bytes=256 * 1024,
             clock_skew=timedelta(minutes=10),
             lateness=timedelta(days=36_500),
-            keeps_personal=keeps_personal,
         ),
     )
 

@@ -86,20 +86,19 @@ def store(warehouse: Warehouse, table: Table, rows: pa.RecordBatch) -> None:
 
 
 class TestStoredEvents:
-    @pytest.mark.parametrize("keeps_personal", [False, True])
-    def test_give_the_same_rows_again(self, keeps_personal):
-        """Every column of every event, personal fields where they are kept, amounts
-        to the cent: what is replayed is stored as what was sent."""
-        first = accepted(messages_of(GAMES), keeps_personal=keeps_personal)
+    def test_give_the_same_rows_again(self):
+        """Every column of every event, amounts to the cent: what is replayed is stored
+        as what was sent."""
+        first = accepted(messages_of(GAMES))
         resent, tally = again(first.rows.to_pylist())
 
-        second = accepted(resent, keeps_personal=keeps_personal)
+        second = accepted(resent)
         assert not first.refused
         assert not second.refused
         assert not tally.left_out
         assert facts(second.rows) == facts(first.rows)
 
-    def test_name_no_one_where_personal_fields_are_not_kept(self):
+    def test_name_no_one(self):
         """A registration carries the age, and neither name, street nor birthday."""
         first = accepted(messages_of(GAMES))
         resent, _ = again(first.rows.to_pylist())
@@ -111,19 +110,6 @@ class TestStoredEvents:
             assert event["age"] >= 18
             assert event["label"] in {0, 1}
             assert not {"name", "street_address", "date_of_birth"} & set(event)
-
-    def test_stay_the_same_when_the_setting_changes(self):
-        """Events of which personal fields were kept are replayed to a deployment that
-        keeps none, and the other way round, without being refused."""
-        rows = {
-            kept: accepted(messages_of(GAMES), keeps_personal=kept).rows
-            for kept in (False, True)
-        }
-        for kept, other in ((False, True), (True, False)):
-            resent, _ = again(rows[kept].to_pylist())
-            second = accepted(resent, keeps_personal=other)
-            assert not second.refused
-            assert facts(second.rows) == facts(rows[False])
 
     @given(
         paid=st.integers(0, 10**11),
@@ -235,7 +221,6 @@ class TestStoredEvents:
                 maximum_bytes=10**6,
                 clock_skew=timedelta(),
                 lateness=timedelta(days=36_500),
-                keeps_personal=False,
             ),
         )
         assert facts(accepted_again.rows) == facts(first.rows)

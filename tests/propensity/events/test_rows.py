@@ -8,7 +8,7 @@ becomes of another, so that much here is said as: together is the same as alone.
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -133,55 +133,33 @@ class TestMoments:
 
 
 class TestPersonalFields:
-    KEPT = ("name", "street_address", "date_of_birth")
+    FIELDS = ("name", "street_address", "date_of_birth")
 
     def test_are_not_stored(self):
         """Of who registers, the age in whole years at the event is kept."""
         stored = row(registration())
 
-        assert [stored[name] for name in self.KEPT] == [None, None, None]
         assert stored["age"] == 35
         assert "Muster" not in str(stored)
         assert "High Street" not in str(stored)
         assert "1990" not in str(stored)
 
-    def test_are_stored_where_that_is_set(self):
-        """A deployment may choose to keep them."""
-        stored = row(registration(), keeps_personal=True)
-
-        assert [stored[name] for name in self.KEPT] == [
-            "Ada Muster",
-            "1 High Street",
-            date(1990, 5, 4),
-        ]
-        assert stored["age"] == 35
-
     def test_may_stay_with_the_producer(self):
         """Who sends the age need send none of them; they are not made up."""
-        event = registration(age=41, **dict.fromkeys(self.KEPT, ...))
+        event = registration(age=41, **dict.fromkeys(self.FIELDS, ...))
 
-        for keeps in (False, True):
-            stored = row(event, keeps_personal=keeps)
-            assert stored["age"] == 41
-            assert [stored[name] for name in self.KEPT] == [None, None, None]
+        assert row(event)["age"] == 41
 
     def test_come_before_an_age_that_is_given(self):
         """A birth date says more than an age does."""
         assert row(registration(age=99))["age"] == 35
 
-    def test_of_a_use_case_are_kept_as_its_others_are(self):
-        """A personal field of another name is stored beside the use case's other
-        fields, and only where that is set; its birth date has the shared column."""
-        for keeps in (False, True):
-            stored = row(
-                spin(), catalogue=BOTH, postcodes=POSTCODES, keeps_personal=keeps
-            )
-            further = {"machine": "m7", "odds": -1.25} | (
-                {"phone": "555"} if keeps else {}
-            )
-            assert json.loads(stored["attributes"]) == further
-            assert stored["date_of_birth"] == (date(1990, 5, 4) if keeps else None)
-            assert stored["age"] == 35
+    def test_of_a_use_case_are_not_stored_either(self):
+        """A personal field of another name is left out of the use case's others."""
+        stored = row(spin(), catalogue=BOTH, postcodes=POSTCODES)
+
+        assert json.loads(stored["attributes"]) == {"machine": "m7", "odds": -1.25}
+        assert stored["age"] == 35
 
 
 class TestLabels:

@@ -70,7 +70,6 @@ class TestDeliveries:
                 maximum_bytes=2**18,
                 clock_skew=timedelta(0),
                 lateness=timedelta(days=36_500),
-                keeps_personal=False,
             ),
         )
         refused = {
