@@ -141,7 +141,7 @@ def _plain(model: Any) -> Any:
 def _voting(mean: MeanOfModels) -> VotingClassifier:
     """Return a mean whose probabilities are asked for."""
     members = [(name, FrozenEstimator(member)) for name, member in _named(mean)]
-    voting = VotingClassifier(members, voting="soft", weights=mean.weights)
+    voting = VotingClassifier(members, voting="soft")
     return voting.fit(*_any_rows(mean))
 
 
@@ -155,7 +155,7 @@ def _stacking(mean: MeanOfModels) -> StackingClassifier:
     unchanged = LogisticRegression()
     unchanged.classes_, unchanged.n_features_in_ = np.array([0, 1]), 1
     unchanged.coef_, unchanged.intercept_ = np.ones((1, 1)), np.zeros(1)
-    of_members = {"axis": 1, "weights": mean.weights, "keepdims": True}
+    of_members = {"axis": 1, "keepdims": True}
     chain = make_pipeline(
         FunctionTransformer(np.average, kw_args=of_members),
         FunctionTransformer(np.clip, kw_args={"a_min": NEVER, "a_max": 1 - NEVER}),

@@ -58,7 +58,7 @@ def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
-    Predict the mean probability of fitted binary classifiers, weighted or not.
+    Predict the mean probability of fitted binary classifiers.
 
     Its decision is the log-odds of that mean, since a sigmoid calibrates log-odds: on
     probabilities, which scikit-learn takes if a classifier has no decision, it bends
@@ -66,15 +66,10 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         members: Fitted on the same columns, with classes 0 and 1.
-        weights: One for each member, not negative, with a sum of 1; None for equal
-            weights.
     """
 
-    def __init__(
-        self, members: Sequence[Any], weights: Sequence[float] | None = None
-    ) -> None:
+    def __init__(self, members: Sequence[Any]) -> None:
         self.members = members
-        self.weights = weights
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -100,11 +95,7 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def mean(self, each: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return the mean of the members' probabilities, of any shape."""
-        if self.weights is None:
-            return np.asarray(sum(each), dtype=np.float64) / len(self.members)
-        weighted = zip(self.weights, each, strict=True)
-        total = sum(weight * probability for weight, probability in weighted)
-        return np.asarray(total, dtype=np.float64)
+        return np.asarray(sum(each), dtype=np.float64) / len(self.members)
 
     log_odds = staticmethod(log_odds)
 

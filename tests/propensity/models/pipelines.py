@@ -211,7 +211,6 @@ MODELS = (
     boosted(),
     forest(),
     Calibrated(LogisticRegression(max_iter=50), "sigmoid"),
-    Calibrated(LogisticRegression(max_iter=50), "temperature"),
     Calibrated(LogisticRegression(max_iter=50), "isotonic"),
     Calibrated(boosted(), "isotonic"),
     Calibrated(forest(), "sigmoid"),
@@ -229,22 +228,12 @@ def trees():
 class Averaged(BaseEstimator):
     """The mean of a linear model, boosted trees and a forest, as training makes it."""
 
-    weights: tuple[float, ...] | None = None
-
     def fit(self, encoded, label):
         members = [LogisticRegression(max_iter=50), boosted(), forest()]
-        return MeanOfModels(
-            [member.fit(encoded, label) for member in members], self.weights
-        )
+        return MeanOfModels([member.fit(encoded, label) for member in members])
 
 
-class Stacked(Averaged):
-    """The same mean, with weights."""
-
-    weights = (0.6, 0.3, 0.1)
-
-
-EVERY_MODEL = (*MODELS, Averaged(), Stacked(), trees())
+EVERY_MODEL = (*MODELS, Averaged(), trees())
 # Each of them once: one quick example of every transformer and model.
 ONE_OF_EACH = [
     *(
