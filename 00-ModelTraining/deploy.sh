@@ -23,6 +23,6 @@ choices=(
 )
 if deploys model_training; then
   stage model_training
-  run gcloud run deploy "$prefix-model-training" --base-image=python311 \
+  run gcloud run deploy "$prefix-model-training" \
     --source="$staged/model_training" "${choices[@]}" "${common[@]}"
 fi

@@ -22,6 +22,6 @@ choices=(
 )
 if deploys predictions; then
   stage predictions
-  run gcloud run deploy "$prefix-predictions" --base-image=python311 \
+  run gcloud run deploy "$prefix-predictions" \
     --source="$staged/predictions" "${choices[@]}" "${common[@]}"
 fi

@@ -22,6 +22,6 @@ choices=(
 )
 if deploys get_proba; then
   stage get_proba
-  run gcloud run deploy "$prefix-get-proba" --base-image=python311 \
+  run gcloud run deploy "$prefix-get-proba" \
     --source="$staged/get_proba" "${choices[@]}" "${common[@]}"
 fi

@@ -23,6 +23,6 @@ choices=(
 )
 if deploys score; then
   stage score requirements-score.txt
-  run gcloud run deploy "$prefix-score" --base-image=python311 \
+  run gcloud run deploy "$prefix-score" \
     --source="$staged/score" "${choices[@]}" "${common[@]}"
 fi

@@ -23,6 +23,6 @@ choices=(
 )
 if deploys stream_features; then
   stage stream_features
-  run gcloud run deploy "$prefix-stream-features" --base-image=python311 \
+  run gcloud run deploy "$prefix-stream-features" \
     --source="$staged/stream_features" "${choices[@]}" "${common[@]}"
 fi

@@ -22,6 +22,6 @@ choices=(
 )
 if deploys compact_features; then
   stage compact_features
-  run gcloud run deploy "$prefix-compact-features" --base-image=python311 \
+  run gcloud run deploy "$prefix-compact-features" \
     --source="$staged/compact_features" "${choices[@]}" "${common[@]}"
 fi

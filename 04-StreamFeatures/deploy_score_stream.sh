@@ -23,6 +23,6 @@ choices=(
 )
 if deploys score_stream; then
   stage score_stream requirements-score_stream.txt
-  run gcloud run deploy "$prefix-score-stream" --base-image=python311 \
+  run gcloud run deploy "$prefix-score-stream" \
     --source="$staged/score_stream" "${choices[@]}" "${common[@]}"
 fi

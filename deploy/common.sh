@@ -61,6 +61,18 @@ spreading() {
   if [[ -f "$granted" ]]; then echo $((patience_s - $(date +%s) + $(<"$granted"))); else echo 0; fi
 }
 
+# Say what to do where Cloud Build refuses the region, as it does for a new project.
+explain_region() {
+  grep -q 'cannot run builds in this region' "$1" || return 0
+  cat >&2 <<END
+deploy: Cloud Build lets this project build in few regions only, and not in $region. Either
+  set DEPLOY_REGION to one of us-central1, us-west2, europe-west1, asia-east1,
+  australia-southeast1, southamerica-east1 (docs/deploy.md, Change, says how to move),
+  or ask Google's support to lift the restriction, then run this again
+  https://cloud.google.com/build/docs/locations#restricted_regions_for_some_projects
+END
+}
+
 # Run a command, or print it so that a shell would run the same. What is refused while
 # rights are on their way is tried again.
 run() {
@@ -74,6 +86,7 @@ run() {
     status=0
     { "$@" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
     left="$(spreading)"
+    explain_region "$refusal"
     if [[ $status == 0 || $left -le 0 ]] ||
       ! grep -qiE 'PERMISSION_DENIED|does not have permission|[Pp]ermission .* denied' "$refusal"; then
       rm -f "$refusal"
@@ -117,8 +130,9 @@ how_to_schedule() {
 }
 
 # What all functions have in common. Nobody calls one without the invoker's role.
+runtime="python$(tr -d '.\n' <deploy/python-version)"
 common=(
-  --project="$project" --region="$region" --no-allow-unauthenticated
+  --base-image="$runtime" --project="$project" --region="$region" --no-allow-unauthenticated
   --image="$repository"
   --build-service-account="projects/$project/serviceAccounts/$account_build"
 )

@@ -68,6 +68,8 @@ OWN = {
     "DEPLOY_ALERT_RUN_BYTES": (f"{100 * 1024**3}", _POSITIVE),
     "DEPLOY_ALERT_DAY_BYTES": (f"{1024**4}", _POSITIVE),
     "DEPLOY_ALERT_LAG_S": ("300", _POSITIVE),
+    "DEPLOY_BILLING_ACCOUNT": ("", r"|[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}"),
+    "DEPLOY_BUDGET": ("100", _POSITIVE),
     "DEPLOY_ENGINE": ("", "|terraform|tofu|gcloud"),
     "DEPLOY_STATE_BUCKET": ("", r"|[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"),
     "DEPLOY_INFRA_ACCOUNT": ("", r"|[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com"),
@@ -271,7 +273,7 @@ def _require_what_is_set(d: Deployment) -> None:
     if not re.fullmatch(rf"us|eu|{_REGION}", d.settings.location, re.IGNORECASE):
         raise DeploymentError(
             f"PROPENSITY_LOCATION is {d.settings.location!r}, but it must be US, EU or "
-            "a region such as europe-west2"
+            "a region such as europe-west1"
         )
     name = d.own["DEPLOY_TIME_ZONE"]
     if not _is_time_zone(name):

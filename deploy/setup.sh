@@ -21,6 +21,7 @@ if [[ -n "$postcodes" ]]; then
   [[ "$postcodes" == /* ]] || postcodes="$started/$postcodes"
   [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
 fi
+require_gcloud
 look_into_export
 enable_first
 values main
@@ -43,7 +44,14 @@ eval "$("$python" -m deploy environment --settings "$settings")"
 # What watches comes last, and nothing fails with it. A metric of the log that was just
 # made can be watched after up to ten minutes.
 for pause in 60 180 360 0; do
-  if apply watch; then exit 0; fi
+  if apply watch; then
+    [[ " $functions " != *" compact_features "* ]] || cat <<END
+run_missed_compact_features notices an absence only after a compaction has run since the
+policy was made or changed. To have it look at once, when the functions are deployed:
+  gcloud scheduler jobs run $prefix-compact-features --location=$region --project=$project
+END
+    exit 0
+  fi
   [[ $pause != 0 ]] || break
   echo "deploy: what watches could not be made yet; again in $pause s" >&2 && sleep "$pause"
 done

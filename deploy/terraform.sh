@@ -8,7 +8,7 @@ by="$engine"
   if command -v "$one" >/dev/null; then by="$one" && break; fi
 done
 if ! command -v "${by:-gcloud}" >/dev/null; then
-  echo "deploy: there is no ${by:-terraform, tofu or gcloud} on PATH: docs/deploy.md, Before" >&2
+  echo "deploy: there is no ${by:-terraform, tofu or gcloud} on PATH: docs/first-hour.md" >&2
   exit 1
 fi
 export TF_INPUT=0 TF_IN_AUTOMATION=1
@@ -25,6 +25,17 @@ folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi
 # Ask Terraform or OpenTofu: the root, then its words.
 tf() {
   TF_DATA_DIR="$root/$work/$1.terraform" "$by" -chdir="$(folder_of "$1")" "${@:2}"
+}
+
+# Refuse an older gcloud than the one whose parser takes every command of the scripts.
+lowest_gcloud=528.0.0
+require_gcloud() {
+  local there
+  there="$(gcloud version --format='value("Google Cloud SDK")')"
+  [[ -z "$there" || "$(printf '%s\n' "$lowest_gcloud" "$there" | sort -V | head -1)" == "$lowest_gcloud" ]] || {
+    echo "deploy: gcloud is $there, and $lowest_gcloud is needed: gcloud components update" >&2
+    exit 1
+  }
 }
 
 # Enable what a plan itself calls, and a project does not begin with. An API's own

@@ -165,7 +165,7 @@ class Settings:
     budget: str = ""
     query_timeout_s: int = 600
     retry_deadline_s: int = 30
-    maximum_bytes_billed: int = 2048 * GIB
+    maximum_bytes_billed: int = 8192 * GIB
     lookup_timeout_s: int = 10
     lookup_ttl_s: int = 300
     lookup_source: str = "index"

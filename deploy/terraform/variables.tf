@@ -16,7 +16,7 @@ variable "region" {
   type        = string
   validation {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
-    error_message = "A region is written like europe-west2."
+    error_message = "A region is written like europe-west1."
   }
 }
 
@@ -26,7 +26,7 @@ variable "location" {
   default     = "US"
   validation {
     condition     = can(regex("(?i)^(us|eu|[a-z]+-[a-z]+[0-9]+)$", var.location))
-    error_message = "US, EU, or a region such as europe-west2."
+    error_message = "US, EU, or a region such as europe-west1."
   }
 }
 

@@ -209,7 +209,7 @@ class TestCommands:
         """The port is the function's, and the function reads the request."""
         # The page about a deploy ends with a lookup.
         own = {path: target for target, path in reversed(FUNCTION_PAGES.items())}
-        own["docs/deploy.md"] = "get_proba"
+        own["docs/deploy.md"] = own["docs/first-hour.md"] = "get_proba"
         ports = ports_from({})
         base = f"http://127.0.0.1:{ports[own[page]]}" if page in own else ""
         curl = Curl.of(command, base)

@@ -36,6 +36,18 @@ variable "alert_email" {
   }
 }
 
+variable "billing_account" {
+  description = "Billing account that gets a budget for the project; empty without one."
+  type        = string
+  default     = ""
+}
+
+variable "budget" {
+  description = "What the project may cost a month, in the currency of the billing account."
+  type        = number
+  default     = 100
+}
+
 variable "alert_roc_auc" {
   description = "ROC AUC of an evaluated week under which somebody is told."
   type        = number

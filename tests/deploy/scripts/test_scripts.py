@@ -69,6 +69,15 @@ def flags(words: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def test_one_file_names_the_version_of_python():
+    """No script has it beside that; locks are made for it."""
+    version = (ROOT / "deploy" / "python-version").read_text().strip()
+    for path in SCRIPTS:
+        assert version.replace(".", "") not in path.read_text(), path
+    for lock in (ROOT / "deploy" / "locks").rglob("*.txt"):
+        assert f"for CPython {version} " in lock.read_text()
+
+
 class TestTrainingJob:
     @pytest.mark.parametrize("length", [25, 26])
     def test_has_a_name_that_cloud_run_takes(self, tmp_path, project, length):
@@ -137,7 +146,8 @@ class TestDryRun:
         for target, options in deploys.items():
             name = f"propensity-{target.replace('_', '-')}"
             assert options["service-account"].startswith(f"{name}@")
-            assert options["base-image"] == "python311"
+            version = (ROOT / "deploy" / "python-version").read_text().strip()
+            assert options["base-image"] == f"python{version.replace('.', '')}"
             # gcloud builds an image without an operating system for a function whose
             # base image is Google's to update, and a job has none to put beneath.
             assert ("no-automatic-updates" in options) == (target == "model_training")

@@ -224,6 +224,15 @@ class TestSetup:
             assert kept.read_text() == before
             assert cloud.changes() == []
 
+    def test_names_the_lowest_gcloud(self, cloud):
+        """Before anything is asked for or made."""
+        cloud.rules.insert(0, ("gcloud version", "489.0.0", 0))
+        result = cloud.run("deploy/setup.sh", "--yes")
+
+        assert result.returncode == 1
+        assert "gcloud is 489.0.0, and 528.0.0 is needed" in result.stderr
+        assert cloud.changes() == []
+
     def test_stops_where_nobody_says_which_functions_there_are(self, cloud):
         """It would take away who may call them; a plan goes on, and says so."""
         listing = "services list --project=my-project --region=us-central1"
@@ -404,6 +413,16 @@ class TestAfterASetup:
         assert result.returncode == 1
         assert "waiting" not in result.stderr
         assert len([call for call in set_up.calls() if "run deploy" in call]) == 1
+
+    def test_a_region_that_may_not_build_is_explained(self, set_up):
+        """With those where a new project may."""
+        refusal = "due to quota restrictions, cannot run builds in this region"
+        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
+        result = set_up.run("02-GetProba/deploy.sh", "--wait=0")
+
+        assert result.returncode == 1
+        assert "not in us-central1" in result.stderr
+        assert "europe-west1" in result.stderr
 
     def test_functions_are_built_one_by_one_and_failures_named(self, cloud):
         """gcloud's database takes one call at a time. The others are deployed; nothing

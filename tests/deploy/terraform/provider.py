@@ -165,9 +165,12 @@ class Provider:
     def get_schema(self, _: Any) -> Any:
         schemas = M["Schemas"]()
         provider = {
-            name: {"type": "string", "required": False, "optional": True,
+            name: {"type": kind, "required": False, "optional": True,
                    "computed": False}
-            for name in ("project", "region")
+            for name, kind in {
+                "project": "string", "region": "string", "billing_project": "string",
+                "user_project_override": "bool",
+            }.items()
         }  # fmt: skip
         schemas.provider.block.CopyFrom(
             block_of({"attributes": provider, "blocks": {}})

@@ -1,10 +1,10 @@
 """
 The Google provider's schema: names, types and what is required, of resources and data.
 
-Read from the npm package ``@cdktf/provider-google``, whose classes are made from the
-schema that the provider publishes. The package writes every attribute down with its
-type in the functions that render it, and says in its declarations which are required.
-Only those types that are asked for are read.
+Read from the npm package ``@cdktf/provider-google`` or its successor, whose classes are
+made from the schema that the provider publishes. The package writes every attribute
+down with its type in the functions that render it, and says in its declarations which
+are required. Only those types that are asked for are read.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Module:
     def whole(self) -> dict[str, Any]:
         """Return the module's own block."""
         [(name, base)] = re.findall(
-            r"^class (\w+) extends cdktf\.Terraform(Resource|DataSource) ",
+            r"^class (\w+) extends cdkt[fn]\.Terraform(Resource|DataSource) ",
             self.code,
             re.M,
         )

@@ -248,6 +248,20 @@ def test_alerts_are_all_planned(terraform, values):
     assert sum("alert_policy" in name for name in created) == 13
 
 
+def test_a_budget_is_made_where_a_billing_account_is_named(terraform, values):
+    """For the project alone; without an account nothing asks for rights on billing."""
+    billed = {**CALLED, "DEPLOY_BILLING_ACCOUNT": "0A1B2C-3D4E5F-678901"}
+    plans = [
+        changed(terraform("plan", "-no-color", option, root="root/watch"))["created"]
+        for option in (values(CALLED, root="watch"), values(billed, root="watch"))
+    ]
+
+    assert plans[1] - plans[0] == {
+        'google_billing_budget.month["month"]',
+        'google_project_service.budgets["month"]',
+    }
+
+
 def test_settings_that_cannot_be_are_refused_with_what_to_set(terraform, values):
     """By the plan, before anything is made, and on standard error."""
     far = {**CALLED, "PROPENSITY_LOCATION": "EU"}
