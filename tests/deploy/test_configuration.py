@@ -36,7 +36,7 @@ class TestWrongSettings:
             ("DEPLOY_TIMEZONE", "Etc/UTC", "is it DEPLOY_TIME_ZONE?"),
             ("PROPENSITY_LOOKUP_TTL", "60", "is it PROPENSITY_LOOKUP_TTL_S?"),
             ("PROPENSITY_LOCATION", "MARS", "PROPENSITY_LOCATION"),
-            ("PROPENSITY_LOCATION", "europe", "europe-west2"),
+            ("PROPENSITY_LOCATION", "europe", "europe-west1"),
             ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
             ("DEPLOY_ALERT_ROC_AUC", "7", "DEPLOY_ALERT_ROC_AUC"),
             ("DEPLOY_ALERT_CHAMPION_DAYS", "0", "DEPLOY_ALERT_CHAMPION_DAYS"),
@@ -100,7 +100,7 @@ class TestWrongSettings:
         [
             ("PROPENSITY_GA4_DATASET", "example.com:web.analytics_1"),
             ("PROPENSITY_LOCATION", "eu"),
-            ("PROPENSITY_LOCATION", "europe-west2"),
+            ("PROPENSITY_LOCATION", "europe-west1"),
             ("PROPENSITY_LOCATION", "northamerica-northeast1"),
             ("DEPLOY_REGION", "europe-west12"),
             ("DEPLOY_TIME_ZONE", "America/Argentina/Buenos_Aires"),
