@@ -58,7 +58,7 @@ class TestErrors:
             ("analytics_1.events_* does not match any table.", MissingTable),
             ("Query exceeded limit for bytes billed: 1.", QueryTooExpensive),
             ("Unrecognized name: geo at [3:1]", SchemaError),
-            ("Column value_gini is not present in table t", SchemaError),
+            ("Column value_observed is not present in table t", SchemaError),
             ("Field name refund_value does not exist in STRUCT<a>", SchemaError),
             ("Transaction is aborted due to concurrent update against t", Conflict),
             ("Could not serialize access to t due to concurrent update", Conflict),
