@@ -46,8 +46,16 @@ IN_PART = {
 def relations():
     """Columns of all tables and views, by name."""
     known = dict(TABLES)
-    for view in VIEWS:
-        known[view] = columns(statement(view), known, {})
+    texts = {view: statement(view) for view in VIEWS}
+    texts["ga_events"] = consent.events_view("p.export", require="false")
+    for view, text in texts.items():
+        named = {
+            name: TABLES[end]
+            for name in tables_of(text)
+            for end in TABLES
+            if name.endswith(f".{end}")
+        }
+        known[view] = columns(text, {**known, **named}, {})
     return known
 
 
