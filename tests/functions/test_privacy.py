@@ -187,11 +187,8 @@ class TestStream:
 
 @pytest.mark.long
 class TestShop:
-    def test_logs_nobody_and_keeps_ids_with_features_alone(
-        self, champion_place, capsys
-    ):
-        """00, 01 and 03 name no user in a log, an answer or an object, except for the
-        features of a publication."""
+    def test_names_nobody_outside_its_tables(self, champion_place, capsys):
+        """00, 01 and 03 name no user in a log, an answer or an object."""
         user = "user.004"
         answers = [
             champion_place.run("predictions", TRAINED),
@@ -202,6 +199,5 @@ class TestShop:
         names = artifacts.names("")
 
         assert any(name.endswith(".parquet") for name in names)
-        holding = [n for n in names if user in texts(artifacts.read(n).data)]
-        assert {name.partition("/")[0] for name in holding} == {"features"}
+        assert not [n for n in names if user in texts(artifacts.read(n).data)]
         assert user not in json.dumps(answers) + "".join(capsys.readouterr())

@@ -152,7 +152,7 @@ class Load:
                 self.mixed.append(answer.text)
 
 
-REFUSED = "version {} is refused as champion"
+REFUSED = "/{}/model.joblib is not what was recorded"
 
 
 def switch(load: Load, version: int) -> None:
