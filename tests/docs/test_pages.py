@@ -224,7 +224,7 @@ class TestCommands:
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(curl.body, latest=latest).instances
         elif target == "stream_features":
-            assert Catalogue(loaded).decode(messages.message(curl.body).data).user_id
+            assert Catalogue(loaded).read(messages.message(curl.body).data, {}).user_id
         else:
             assert (curl.method, curl.content_type) == ("POST", "application/json")
             assert parsed(target, curl.body).as_of <= TODAY

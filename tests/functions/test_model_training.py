@@ -342,7 +342,7 @@ class TestFailures:
     def test_of_too_few_days(self, serving):
         """A first snapshot needs a lookback before it: 422 says how many days."""
         message = self.failed(
-            serving, FIRST + 8 * WEEK, status=422, error="not_enough_data"
+            serving, FIRST + 3 * WEEK, status=422, error="not_enough_data"
         )
 
         assert "60 days" in message

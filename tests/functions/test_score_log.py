@@ -117,8 +117,12 @@ WRONG: Mapping[str, tuple[Any, int, str | None]] = {
         f"features.{next(iter(OF_DEFAULT))}",
     ),
     "features of two use cases": (FEATURES | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
-    "a missing feature": (without("V3"), 400, "V3"),
-    "a missing one of features": ({"features": without("V3")}, 400, "features.V3"),
+    "a missing feature": ({"use_case": "card_fraud"} | without("V3"), 400, "V3"),
+    "a missing one of features": (
+        {"use_case": "card_fraud", "features": without("V3")},
+        400,
+        "features.V3",
+    ),
     "a missing one of instances": (
         {"instances": [FEATURES, without("V3")]},
         400,

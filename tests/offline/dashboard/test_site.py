@@ -160,7 +160,6 @@ class TestPages:
             "15 messages became dead letters in the last 7 days, 10 of them for "
             "malformed_json" in words(whole["index.html"])
         )
-        assert "Repair, and do not train" in words(whole["use-case-ga4_purchase.html"])
         assert "2,900 messages in the last 7 days" in words(whole["stream.html"])
         assert "Alerts saved 5,600.00 over 7 days" in words(whole["fraud.html"])
         assert "880" in words(whole["audiences.html"])
