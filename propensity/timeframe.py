@@ -122,14 +122,25 @@ class Timeframe:
         Args:
             days: All days of the source that have data.
         """
-        counts = Counter(day.weekday() for day in days)
-        most = max(counts.values(), default=0)
-        lookback = {as_of - DAY * n for n in range(1, self.lookback_days + 1)}
-        return sum(2 * counts[day.weekday()] > most for day in lookback - {*days})
+        return len(self._open_days(as_of, days) - {*days})
 
     def is_covered(self, as_of: date, days: Collection[date]) -> bool:
-        """Tell whether a tenth of the days of a lookback lacks data at most."""
-        return 10 * self.lacks(as_of, days) <= self.lookback_days
+        """
+        Tell whether a lookback lacks a tenth of its days at most.
+
+        Of a source that is closed on some weekdays it lacks no more than a fifth of
+        the others.
+        """
+        lacking = self.lacks(as_of, days)
+        is_open = 5 * lacking <= len(self._open_days(as_of, days))
+        return is_open and 10 * lacking <= self.lookback_days
+
+    def _open_days(self, as_of: date, days: Collection[date]) -> set[date]:
+        """Return the days of a lookback on whose weekday something usually happens."""
+        counts = Counter(day.weekday() for day in days)
+        most = max(counts.values(), default=0)
+        lookback = (as_of - DAY * n for n in range(1, self.lookback_days + 1))
+        return {day for day in lookback if 2 * counts[day.weekday()] > most}
 
     def snapshots(
         self, *, today: date, days: Collection[date], at_most: int
