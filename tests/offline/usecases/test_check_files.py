@@ -84,7 +84,7 @@ class TestStatement:
         [
             ("features.sql", "FROM\n", "FROM\n-- include: features.sql\n",
              "features.sql includes itself"),
-            ("features.sql", "'purchase', amount", "'purchase, amount",
+            ("days.sql", "'%Y%m%d'", "'%Y%m%d",
              "is no SQL: what begins with ' has no end"),
             ("features.sql", "'user_id'", "/* 'user_id'",
              "is no SQL: a comment /* has no end"),

@@ -215,9 +215,9 @@ class TestShopWhereNobodyBuysTwice:
     def test_has_the_true_base_rate(self, seen):
         """60% of the buyers open the page again: no label 1 is of a recent buyer."""
         random = np.random.default_rng(7)
-        days, rows = random.integers(0, 100, 300), []
+        days, rows = random.integers(35, 80, 200), []
         for user, day in enumerate(days):
-            again = random.integers(1, 20, int(random.random() < 0.6))
+            again = random.integers(1, 15, int(random.random() < 0.6))
             rows += [
                 row | {"event_timestamp": row["event_timestamp"] + user}
                 for row in opened_again(*again.tolist(), user=f"u{user}")
