@@ -76,7 +76,6 @@ class Function:
     min_instances: int
     max_instances: int
     ingress: str
-    keeps_cpu: bool = False
     schedule: Schedule | None = None
     large_results: bool = False
     reads_export: bool = False
@@ -188,7 +187,6 @@ def _deploys(root: Path) -> dict[str, dict[str, Any]]:
                 "max_instances": int(flags["max-instances"]),
                 # A setting narrows it.
                 "ingress": flags["ingress"].replace("$ingress", "all"),
-                "keeps_cpu": "no-cpu-throttling" in flags,
             }
     return runs
 

@@ -17,7 +17,6 @@ Source:
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -25,6 +24,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from propensity.timeframe import DAY, midnight
+from propensity.usecases.export import DAILY, INTRADAY, SHARD
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -56,9 +56,7 @@ STREAMS = 3
 WEEK = 7 * DAY
 
 # Of the tables of a day.
-KINDS = ("daily", "intraday")
-
-_SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
+KINDS = (DAILY, INTRADAY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ class Shards:
         """Sort table names; others than those of days are left out."""
         days: dict[bool, set[date]] = {True: set(), False: set()}
         for name in names:
-            match = _SHARD.fullmatch(name)
+            match = SHARD.fullmatch(name)
             if match is None:
                 continue
             try:

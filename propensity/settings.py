@@ -88,12 +88,6 @@ def _real(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
-def _flag(text: str) -> bool:
-    if text.lower() not in {"true", "false"}:
-        raise ValueError("must be true or false")
-    return text.lower() == "true"
-
-
 def _endpoint(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
     """Return the parser of an emulator's address, whose one group is the port."""
 

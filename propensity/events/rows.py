@@ -255,13 +255,8 @@ def _identity(
     else:
         event_id = read.event_id or attributes.get("event_id") or message.message_id
         user_id = read.user_id
-        if not (
-            len(event_id) <= MAXIMUM_ID_CHARACTERS
-            and event_id.isprintable()
-            and user_id.isprintable()
-        ):
-            _check_id(event_id, "event_id")
-            _check_id(user_id, "user_id")
+        _check_id(event_id, "event_id")
+        _check_id(user_id, "user_id")
     use_case = read.use_case
     if use_case is None:
         use_case = attributes.get("use_case") or catalogue.default.get(declared.name)

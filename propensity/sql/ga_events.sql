@@ -22,16 +22,14 @@ SELECT
   event_name,
   IF(
     LOWER(TRIM(user_pseudo_id)) IN (
-      '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
-      '(data deleted)'
+      -- include: meaningless_ids.sql
     ),
     NULL,
     user_pseudo_id
   ) AS user_pseudo_id,
   IF(
     LOWER(TRIM(user_id)) IN (
-      '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
-      '(data deleted)'
+      -- include: meaningless_ids.sql
     ),
     NULL,
     user_id
@@ -113,8 +111,7 @@ SELECT
   COALESCE(
     IF(
       LOWER(TRIM(ecommerce.transaction_id)) IN (
-        '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
-        '(data deleted)'
+        -- include: meaningless_ids.sql
       ),
       NULL,
       ecommerce.transaction_id
@@ -123,8 +120,7 @@ SELECT
       SELECT
         MAX(IF(
           LOWER(TRIM(id)) IN (
-            '', '-', '0', 'nan', 'none', 'null', 'undefined', '(none)', '(not set)',
-            '(data deleted)'
+            -- include: meaningless_ids.sql
           ),
           NULL,
           id

@@ -30,8 +30,9 @@ DAILY, INTRADAY = "daily", "intraday"
 WILDCARDS = {DAILY: "events_2*", INTRADAY: "events_intraday_2*"}
 _PARTS = {DAILY: "ga_events_daily", INTRADAY: "ga_events_intraday"}
 
+# The table of a day.
+SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
 _MATCHED = re.compile(r"events_(intraday_)?2")
-_DAY = re.compile(r"events_(intraday_)?[0-9]{8}")
 
 # The line of the view that these columns replace.
 _NAMED = "  -- columns that use cases name\n"
@@ -151,7 +152,7 @@ def obstacles(listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{name} is a {kind.lower().replace('_', ' ')}: no wildcard reads it"
         elif {"timePartitioning", "rangePartitioning", "clustering"} & set(table):
             yield f"{name} is partitioned or clustered, as the others are not"
-        elif not _DAY.fullmatch(name):
+        elif not SHARD.fullmatch(name):
             yield f"{name} is no day: runs fail where it has another schema or tags"
 
 
