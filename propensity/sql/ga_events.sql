@@ -118,27 +118,24 @@ SELECT
     ),
     (
       SELECT
-        MAX(IF(
-          LOWER(TRIM(id)) IN (
-            -- include: meaningless_ids.sql
-          ),
-          NULL,
-          id
-        ))
-      FROM
-        (
-          SELECT
-            COALESCE(
-              p.value.string_value,
-              CAST(p.value.int_value AS STRING),
-              CAST(SAFE_CAST(p.value.double_value AS NUMERIC) AS STRING),
-              CAST(SAFE_CAST(p.value.float_value AS NUMERIC) AS STRING)
-            ) AS id
-          FROM
-            UNNEST(event_params) AS p
-          WHERE
-            p.key = 'transaction_id'
+        MAX(
+          COALESCE(
+            IF(
+              LOWER(TRIM(p.value.string_value)) IN (
+                -- include: meaningless_ids.sql
+              ),
+              NULL,
+              p.value.string_value
+            ),
+            CAST(NULLIF(p.value.int_value, 0) AS STRING),
+            CAST(SAFE_CAST(NULLIF(p.value.double_value, 0) AS NUMERIC) AS STRING),
+            CAST(SAFE_CAST(NULLIF(p.value.float_value, 0) AS NUMERIC) AS STRING)
+          )
         )
+      FROM
+        UNNEST(event_params) AS p
+      WHERE
+        p.key = 'transaction_id'
     )
   ) AS transaction_id,
   (
