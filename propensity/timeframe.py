@@ -68,8 +68,8 @@ def moment_of(text: str) -> datetime:
         match = _MOMENT.fullmatch(text.strip())
         if match is not None:
             day, time, _, offset = match.groups()
-            moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
-            return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+            moment = datetime.fromisoformat(f"{day}{time or 'T00'}{offset or 'Z'}")
+            return moment.astimezone(UTC) if offset else moment
     except (ValueError, OverflowError):
         pass
     raise ValueError(f"{text[:64]!r} is neither a day nor a time in ISO 8601")

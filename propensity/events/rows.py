@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from propensity import tables
 from propensity.events.catalogue import Catalogue
@@ -27,12 +28,15 @@ from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
 from propensity.events.values import (
     EARLIEST,
+    EPOCH,
+    MICROSECOND,
     Refused,
     age_at,
     amount_of,
     checked_age,
     instants_of,
     label_of,
+    microseconds_of,
     moment_of,
     numerals_of,
     truth_of,
@@ -44,6 +48,8 @@ EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
 TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
 DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 
+EARLIEST_US = microseconds_of(EARLIEST)
+
 # A larger row would not fit in one append.
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
@@ -54,6 +60,7 @@ _DETAILS = frozenset(
         *("socioeconomic_idx", "attributes"),
     }
 )
+_BAD_TIME = f"not a moment in ISO 8601 from {EARLIEST:%Y} to now"
 _NO_DETAILS: Mapping[str, Any] = {}
 
 
@@ -73,6 +80,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         message: Pub/Sub's.
         place: Of the message in its group.
+        since: When it happened, in microseconds since 1970.
         amount: Money, in the type that has it.
         details: Values of the other columns that its type fills.
         published: The enriched event, as JSON.
@@ -84,7 +92,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     user_id: str
     event_type: str
-    time: datetime
+    since: int
     amount: Decimal | None
     details: Mapping[str, Any]
     published: bytes
@@ -97,7 +105,7 @@ class Truth(msgspec.Struct, frozen=True, gc=False):
     place: int
     use_case: str
     event_id: str
-    time: datetime
+    since: int
     label: int
 
 
@@ -150,6 +158,7 @@ def accept(
     events: list[Event] = []
     truths: list[Truth] = []
     refused: dict[int, Refused] = {}
+    decoded: list[tuple[int, Message, Any]] = []
     for place, message in enumerate(messages):
         try:
             if message.problem is not None:
@@ -157,11 +166,29 @@ def accept(
             if len(message.data) > rules.maximum_bytes:
                 raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
             read = catalogue.read(message.data, message.attributes)
+        except Refused as error:
+            refused[place] = error
+        else:
+            decoded.append((place, message, read))
+    moments = _moments([getattr(one[2], one[2].declared.time) for one in decoded])
+    latest_us = microseconds_of(latest)
+    for (place, message, read), since in zip(decoded, moments, strict=True):
+        try:
+            if since is None or not EARLIEST_US <= since <= latest_us:
+                raise Refused("bad_time", _BAD_TIME, field=read.declared.time)
             if read.declared.truth:
-                truths.append(_truth(message, place, read, catalogue, latest=latest))
+                truths.append(_truth(message, place, read, catalogue, since))
             else:
                 events.append(
-                    _event(message, place, read, catalogue, postcodes, latest=latest)
+                    _event(
+                        message,
+                        place,
+                        read,
+                        catalogue,
+                        postcodes,
+                        since=since,
+                        latest=latest,
+                    )
                 )
         except Refused as error:
             refused[place] = error
@@ -180,17 +207,27 @@ def accept(
     )
 
 
+def _moments(texts: Sequence[str]) -> list[int | None]:
+    """Return times in microseconds since 1970, None for what is no time."""
+    try:
+        moments = pa.array(texts, pa.string()).cast(_UTC_TIME)
+        return cast(list[int | None], moments.cast(pa.int64()).to_pylist())
+    except pa.ArrowInvalid:  # one of them is written otherwise, or is none
+        each = map(_moment_or_none, texts)
+        return [None if one is None else microseconds_of(one) for one in each]
+
+
 def _truth(
-    message: Message, place: int, read: Any, catalogue: Catalogue, *, latest: datetime
+    message: Message, place: int, read: Any, catalogue: Catalogue, since: int
 ) -> Truth:
-    truth, truth_time = read.declared.truth
+    truth, _ = read.declared.truth
     use_case, event_id, _ = _identity(message, read, catalogue)
     return Truth(
         message,
         place,
         use_case,
         event_id,
-        _time(getattr(read, truth_time), truth_time, latest=latest),
+        since,
         truth_of(getattr(read, truth), field=truth),
     )
 
@@ -202,13 +239,13 @@ def _event(
     catalogue: Catalogue,
     postcodes: PostcodeIndex | None,
     *,
+    since: int,
     latest: datetime,
 ) -> Event:
     declared = read.declared
     use_case, event_id, user_id = _identity(message, read, catalogue)
     field = declared.amount
     amount = amount_of(bytes(getattr(read, field)), field=field) if field else None
-    time = _time(read.event_time, "event_time", latest=latest)
     added: dict[str, Any] = {}
     if read.event_id != event_id:
         added["event_id"] = event_id
@@ -216,11 +253,12 @@ def _event(
         added["use_case"] = use_case
     if read.user_id != user_id:
         added["user_id"] = user_id
-    if read.__struct_config__.tag is None:
+    if not read.is_tagged:
         added["event_type"] = declared.name
     details = _NO_DETAILS
     if not declared.has_only_amount:
-        details = _details(read, time, postcodes, latest=latest)
+        moment = EPOCH + since * MICROSECOND
+        details = _details(read, moment, postcodes, latest=latest)
         if "postcode" in declared.fields:
             added["socioeconomic_idx"] = details["socioeconomic_idx"]
         if declared.of_kind("birth date"):
@@ -232,7 +270,7 @@ def _event(
         event_id,
         user_id,
         declared.name,
-        time,
+        since,
         amount,
         details,
         with_fields(message.data, added) if added else message.data,
@@ -251,12 +289,11 @@ def _identity(
     declared, attributes = read.declared, message.attributes
     if declared.identity:
         event_id = user_id = str(getattr(read, declared.identity))
-        _check_id(event_id, declared.identity)
+        _check_ids(**{declared.identity: event_id})
     else:
         event_id = read.event_id or attributes.get("event_id") or message.message_id
         user_id = read.user_id
-        _check_id(event_id, "event_id")
-        _check_id(user_id, "user_id")
+        _check_ids(event_id=event_id, user_id=user_id)
     use_case = read.use_case
     if use_case is None:
         use_case = attributes.get("use_case") or catalogue.default.get(declared.name)
@@ -265,20 +302,12 @@ def _identity(
     return use_case, event_id, user_id
 
 
-def _check_id(text: str, field: str) -> None:
-    if len(text) > MAXIMUM_ID_CHARACTERS:
-        raise Refused("bad_value", "too long", field=field)
-    if not is_text(text):
-        raise Refused("bad_value", "control characters", field=field)
-
-
-def _time(text: str, field: str, *, latest: datetime) -> datetime:
-    time = moment_of(text, field=field)
-    if time > latest:
-        raise Refused("bad_time", "in the future", field=field)
-    if time < EARLIEST:
-        raise Refused("bad_time", f"before {EARLIEST:%Y}", field=field)
-    return time
+def _check_ids(**ids: str) -> None:
+    for field, text in ids.items():
+        if len(text) > MAXIMUM_ID_CHARACTERS:
+            raise Refused("bad_value", "too long", field=field)
+        if not (text.isprintable() or is_text(text)):
+            raise Refused("bad_value", "control characters", field=field)
 
 
 def _details(
@@ -368,6 +397,10 @@ def _batch(
     )
 
 
+def _times(events: Sequence[Event] | Sequence[Truth]) -> pa.Array:
+    return pa.array([event.since for event in events], pa.int64()).cast(_UTC_TIME)
+
+
 def _receipt(received_at: datetime, count: int) -> dict[str, pa.Array]:
     day = pa.scalar(received_at.date(), pa.date32())
     return {
@@ -383,9 +416,8 @@ def _event_rows(
     events: Sequence[Event], received_at: datetime, oldest: datetime
 ) -> pa.RecordBatch:
     count = len(events)
-    times = [event.time for event in events]
-    days = [time.date() for time in times]
-    oldest_day = oldest.date()
+    times = _times(events)
+    days = times.cast(pa.timestamp("us")).cast(pa.date32())
     columns: dict[str, Any] = {
         "use_case": [event.use_case for event in events],
         "event_id": [event.event_id for event in events],
@@ -395,13 +427,17 @@ def _event_rows(
         "event_time": times,
         "event_date": days,
         "amount": [event.amount for event in events],
-        "is_late": [day < oldest_day for day in days],
+        "is_late": pc.less(days, pa.scalar(oldest.date())),
         "published_at": published(event.message for event in events),
         **_receipt(received_at, count),
     }
-    filled = {name for event in events for name in event.details}
-    for name in filled:
-        columns[name] = [event.details.get(name) for event in events]
+    detailed = [
+        (row, event.details) for row, event in enumerate(events) if event.details
+    ]
+    for name in {name for _, details in detailed for name in details}:
+        columns[name] = column = [None] * count
+        for row, details in detailed:
+            column[row] = details.get(name)
     return _batch(EVENT_SCHEMA, columns, count)
 
 
@@ -411,7 +447,9 @@ def _truth_rows(truths: Sequence[Truth], received_at: datetime) -> pa.RecordBatc
         "event_id": [truth.event_id for truth in truths],
         "message_id": [truth.message.message_id for truth in truths],
         "label": [truth.label for truth in truths],
-        "truth_time": [truth.time for truth in truths],
+        "truth_time": pa.array([truth.since for truth in truths], pa.int64()).cast(
+            _UTC_TIME
+        ),
         "published_at": published(truth.message for truth in truths),
         **_receipt(received_at, len(truths)),
     }

@@ -69,7 +69,7 @@ _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _RESERVED = frozenset(
     {
         *("user_id", "event_type", "event_time", "event_id", "use_case"),
-        *("age", "socioeconomic_idx", "attributes", "declared"),
+        *("age", "socioeconomic_idx", "attributes", "declared", "is_tagged"),
     }
 )
 
@@ -114,6 +114,11 @@ class EventType:
         return (*self.of_kind("truth"), *self.of_kind("truth time"))
 
     @cached_property
+    def time(self) -> str:
+        """The field that says when it happened, or that its truth was found out."""
+        return self.truth[1] if self.truth else "event_time"
+
+    @cached_property
     def numerals(self) -> tuple[str, ...]:
         """The fields of kind "numeral"."""
         return self.of_kind("numeral")
@@ -147,7 +152,7 @@ class EventType:
 
     def struct(self, *, is_tagged: bool = True) -> type[msgspec.Struct]:
         """
-        Return the type as a struct; its ``declared`` is the type.
+        Return the type as a struct, with ``declared``, the type, and ``is_tagged``.
 
         Args:
             is_tagged: Whether its events say their type, in ``event_type``.
@@ -178,7 +183,7 @@ class EventType:
             tag_field="event_type" if is_tagged else None,
             tag=self.name if is_tagged else None,
             gc=False,
-            namespace={"declared": self},
+            namespace={"declared": self, "is_tagged": is_tagged},
         )
 
 

@@ -23,6 +23,7 @@ MAXIMUM_TEXT_CHARACTERS = 4096
 MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
 CENT = Decimal("0.01")
+_ZERO, _MAXIMUM = Decimal("0.00"), Decimal(MAXIMUM_AMOUNT)
 
 _NUMBER_STARTS = frozenset(bytes([one]) for one in b"-0123456789")
 
@@ -90,14 +91,14 @@ def amount_of(digits: bytes, *, field: str) -> Decimal:
         amount = Decimal(digits.decode())
     except InvalidOperation:  # an absurd exponent
         raise Refused("bad_amount", "the amount is out of range", field=field) from None
-    if not 0 <= amount <= MAXIMUM_AMOUNT:
+    if not _ZERO <= amount <= _MAXIMUM:
         detail = f"the amount is not 0 to {MAXIMUM_AMOUNT}"
         raise Refused("bad_amount", detail, field=field)
     rounded = amount.quantize(CENT)
     if rounded != amount:  # exact, unlike the remainder of a tiny number
         raise Refused("bad_amount", "more than two decimals", field=field)
     # JSON has a negative zero; money does not.
-    return abs(rounded)
+    return rounded or _ZERO
 
 
 def numeral_of(value: float | str, *, field: str) -> float:
