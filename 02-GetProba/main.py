@@ -19,7 +19,6 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_failures
-from propensity.edges.collector import spare_the_collector
 from propensity.online import lookup
 from propensity.online.question import log_fields, plain_user, read_question
 from propensity.settings import Settings, target_here
@@ -33,9 +32,7 @@ if TYPE_CHECKING or target_here() == "score":
 @cache
 def lookups() -> lookup.Lookups:
     """Open the clients on the first request; a warm instance keeps what they read."""
-    instance = lookup.Lookups.open(Settings.from_environment(), SYSTEM, threads=THREADS)
-    spare_the_collector(collects=False)
-    return instance
+    return lookup.Lookups.open(Settings.from_environment(), SYSTEM, threads=THREADS)
 
 
 @functions_framework.aio.http

@@ -40,7 +40,6 @@ from local.generators.games.games import Games
 from local.generators.games.towns import postcodes
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
-from propensity.edges.collector import spare_the_collector
 from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex, normalised
@@ -78,7 +77,6 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
 
     # What is made on the first call is made once in an instance.
     accept(messages[:group])
-    spare_the_collector()  # as an instance of the function does
     processor = time.process_time()
     rows = enriched = size = 0
     for start in range(0, len(messages), group):

@@ -27,11 +27,7 @@ Callers and logs:
 
 - ``asgi``: requests and JSON answers of the asynchronous functions
 - ``bodies``: bodies in JSON that say each thing once
-- ``direct``: the way of a request past layers that its function does not need
-- ``single_write``: a small answer in one write
 - ``failures``: an error as an answer and as a log line
 - ``server``: what the functions need of functions-framework's server
-- ``protocol``: JSON errors for requests that the server itself refuses
 - ``log``, ``tracing``, ``counts``: log lines, their traces, counts every ten seconds
-- ``collector``: tunes Python's garbage collector for an instance
 """

@@ -7,17 +7,15 @@ HTTP for the asynchronous functions: read bodies, answer JSON, answer failures.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.edges import protocol
-from propensity.edges.direct import Function, answers_itself
 from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
 from propensity.edges.log import log
-from propensity.edges.server import disable_worker_timeout
+from propensity.edges.server import disable_worker_timeout, keep_connections
 from propensity.edges.tracing import trace_of
 from propensity.errors import (
     MethodNotAllowed,
@@ -27,36 +25,22 @@ from propensity.errors import (
 )
 from propensity.settings import project_here
 
-_JSON_TYPE = b"application/json"
-_PLAIN = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"
+Function = Callable[[Request], Awaitable[Response]]
+
+_JSON_TYPE = "application/json"
 
 
 class Json(Response):
-    """
-    A JSON answer, without the costs of ``Response`` that it does not need.
-
-    Attributes:
-        tail: Headers and body as bytes for ``single_write``, empty if there is more
-            to send than those.
-    """
+    """An answer whose body is JSON already."""
 
     def __init__(
         self,
         body: bytes,
         *,
         status: int = 200,
-        headers: Iterable[tuple[bytes, bytes]] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.body = body
-        self.status_code = status
-        self.background = None
-        self.raw_headers = [
-            (b"content-type", _JSON_TYPE),
-            (b"content-length", b"%d" % len(body)),
-            *headers,
-        ]
-        is_plain = status == 200 and len(self.raw_headers) == 2
-        self.tail = _PLAIN % (_JSON_TYPE, len(body), body) if is_plain else b""
+        super().__init__(body, status, headers, media_type=_JSON_TYPE)
 
 
 async def body_of(request: Request, *, maximum: int) -> bytes:
@@ -71,27 +55,20 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         TooLarge: The body, or its content length, is larger.
         RequestError: The connection was closed within the body.
     """
-    # Straight from ASGI: Starlette's objects for headers and bodies take longer.
-    for name, value in request.scope["headers"]:
-        if name == b"content-length":
-            if value.isdigit() and int(value) > maximum:
-                raise TooLarge(f"the body is larger than {maximum} bytes")
-            break
-    chunks: list[bytes] = []
-    size = 0
-    is_more = True
-    while is_more:
-        received = await request.receive()
-        if received["type"] == "http.disconnect":
-            message = "the connection was closed within the body"
-            raise RequestError(message, field="body")
-        chunk = received.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > maximum:
-            raise TooLarge(f"the body is larger than {maximum} bytes")
-        is_more = received.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    error = TooLarge(f"the body is larger than {maximum} bytes")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > maximum:
+        raise error
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > maximum:
+                raise error
+    except ClientDisconnect:
+        message = "the connection was closed within the body"
+        raise RequestError(message, field="body") from None
+    return bytes(body)
 
 
 def check_is_json(request: Request) -> None:
@@ -101,24 +78,12 @@ def check_is_json(request: Request) -> None:
     Raises:
         UnsupportedType: It is not JSON.
     """
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            if value.partition(b";")[0].strip().lower() == _JSON_TYPE:
-                return
-            break
-    raise UnsupportedType(
-        "the body must be JSON, with the header Content-Type: application/json",
-        field="Content-Type",
-    )
-
-
-def trace(request: Request) -> dict[str, str | bool]:
-    """Return the fields of a log line about the trace of its request."""
-    headers = (
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in request.scope["headers"]
-    )
-    return trace_of(headers, project=project_here())
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    if content_type.strip().lower() != _JSON_TYPE:
+        raise UnsupportedType(
+            "the body must be JSON, with the header Content-Type: application/json",
+            field="Content-Type",
+        )
 
 
 def answers_failures(
@@ -137,19 +102,18 @@ def answers_failures(
         methods: Its HTTP methods; none if the function checks them itself.
         log_fields: Returns further fields of the line, from the request.
     """
-    protocol.install()
+    keep_connections()
     disable_worker_timeout()
 
     def decorate(function: Function) -> Function:
-        @answers_itself
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
             began = SYSTEM.monotonic()
             # No variable may hold the error: it would be a cycle with the traceback,
             # and keep the request in memory until the garbage collector runs.
             try:
-                if methods and request.scope["method"] not in methods:
-                    raise MethodNotAllowed(request.scope["method"], allowed=methods)
+                if methods and request.method not in methods:
+                    raise MethodNotAllowed(request.method, allowed=methods)
                 return await function(request)
             except Exception as raised:  # only here, last before the caller
                 failure = failure_of(raised, policy)
@@ -160,16 +124,9 @@ def answers_failures(
                 **failure.log_fields,
                 seconds=SYSTEM.monotonic() - began,
                 **log_fields(request),
-                **trace(request),
+                **trace_of(request.headers.items(), project=project_here()),
             )
-            return Json(
-                failure.encoded,
-                status=failure.status,
-                headers=[
-                    (key.lower().encode(), value.encode())
-                    for key, value in failure.headers.items()
-                ],
-            )
+            return Json(failure.encoded, status=failure.status, headers=failure.headers)
 
         return answered
 

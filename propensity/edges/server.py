@@ -1,11 +1,5 @@
 """
-functions-framework's server in an instance that has no processor between requests.
-
-gunicorn aborts a worker that gives no sign of life for the time that the framework
-reads from CLOUD_RUN_TIMEOUT_SECONDS, and an idle instance gives none: the worker, and
-the request that ends the pause, would be lost. Cloud Run ends requests that take too
-long itself; 0 leaves that to it:
-https://github.com/GoogleCloudPlatform/python-docs-samples/pull/3229
+Settings of functions-framework's server that it leaves to others' defaults.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -14,7 +8,26 @@ from __future__ import annotations
 
 import os
 
+# gunicorn closes a connection that was idle for 2 s, and a request that is under way
+# just then is lost. Google's proxies keep theirs for 600 s and close them first:
+# https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
+KEEP_ALIVE_S = 620
+
+
+def keep_connections() -> None:
+    """Keep idle connections of an asynchronous function for longer than callers do."""
+    from uvicorn_worker import UvicornWorker
+
+    UvicornWorker.CONFIG_KWARGS |= {"timeout_keep_alive": KEEP_ALIVE_S}
+
 
 def disable_worker_timeout() -> None:
-    """Take the time away, before the framework reads it: while ``main.py`` loads."""
+    """
+    Never let gunicorn abort a worker that gives no sign of life.
+
+    An instance has no processor between requests, so an idle one gives none: the
+    worker, and the request that ends the pause, would be lost. Cloud Run ends requests
+    that take too long itself. The framework reads the variable after ``main.py``:
+    https://github.com/GoogleCloudPlatform/python-docs-samples/pull/3229
+    """
     os.environ.pop("CLOUD_RUN_TIMEOUT_SECONDS", None)

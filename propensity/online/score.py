@@ -26,7 +26,6 @@ from propensity.clock import Clock
 from propensity.edges.appends import Appends
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.asgi import Json, body_of, check_is_json
-from propensity.edges.collector import spare_the_collector
 from propensity.edges.counts import Counts
 from propensity.edges.log import log
 from propensity.edges.warehouse import Warehouse
@@ -136,7 +135,7 @@ class Online:
         async def append(rows: pa.RecordBatch) -> None:
             await appends.append(tables.INFERENCE_LOG, rows)
 
-        online = cls(
+        return cls(
             settings,
             champions=Champions(
                 Artifacts.open(settings),
@@ -155,8 +154,6 @@ class Online:
                 warehouse, function=FUNCTION, clock=clock.monotonic
             ),
         )
-        spare_the_collector()
-        return online
 
     async def take(self, request: Request) -> Response:
         """

@@ -27,7 +27,6 @@ from propensity.clock import Clock
 from propensity.edges.appends import Appends
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.asgi import Json, body_of
-from propensity.edges.collector import spare_the_collector
 from propensity.edges.counts import Counts
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
@@ -117,7 +116,6 @@ class Consumer(ABC):
     stored = b'{"outcome":"stored"}\n'
 
     def __init__(self, edges: Edges) -> None:
-        spare_the_collector()
         self.edges = edges
         self.counts = Counts(self.name)
         # The fields that dead letters are stored without.

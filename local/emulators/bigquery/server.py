@@ -37,7 +37,6 @@ from local.emulators.bigquery.writes import (
     queue_writes,
     write_partitions,
 )
-from propensity.edges.collector import spare_the_collector
 
 HOST = "127.0.0.1"
 # The client reads a result in pages; this many newer queries may come in between.
@@ -195,7 +194,6 @@ def serve(
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     storage_api = serve_storage_api(grpc_port)
-    spare_the_collector()
     try:
         uvicorn.run(
             app,
