@@ -1,7 +1,7 @@
 """
 What serves: the champion.
 
-Functions that serve follow within PROPENSITY_CHAMPION_TTL_S, without a restart.
+Functions that serve follow within PROPENSITY_REFRESH_S, without a restart.
 """
 
 from __future__ import annotations

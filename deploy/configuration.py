@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deploy import functions
 from deploy.functions import Function
-from propensity import topics, usecases
+from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
 
@@ -224,14 +224,7 @@ def _chosen(
 
 def _prefixed(prefix: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that have the deployment's prefix where nothing is set."""
-    named = {
-        "DATASET": prefix,
-        "TOPIC_PREFIX": prefix,
-        **{
-            f"{name.upper().replace('-', '_')}_TOPIC": topics.prefixed(prefix, name)
-            for name in (topics.ENRICHED, topics.SCORES, topics.MODEL_UPDATES)
-        },
-    }
+    named = {"DATASET": prefix, "TOPIC_PREFIX": prefix}
     defaults = {f"{PREFIX}{name}": value for name, value in named.items()}
     if variables.get(f"{PREFIX}TOPIC_PREFIX", prefix) != prefix:
         raise DeploymentError(
@@ -269,7 +262,6 @@ def _require_what_is_set(d: Deployment) -> None:
             "GOOGLE_CLOUD_PROJECT is: set it to the whole name of a repository in "
             "another project, REGION-docker.pkg.dev/PROJECT/NAME"
         )
-    _require_topics(d)
     if not re.fullmatch(rf"us|eu|{_REGION}", d.settings.location, re.IGNORECASE):
         raise DeploymentError(
             f"PROPENSITY_LOCATION is {d.settings.location!r}, but it must be US, EU or "
@@ -281,26 +273,6 @@ def _require_what_is_set(d: Deployment) -> None:
             f"DEPLOY_TIME_ZONE is {name!r}, which is not a time zone, such as "
             "Europe/London"
         )
-
-
-def _require_topics(d: Deployment) -> None:
-    """Raise DeploymentError where a topic cannot be, or would be read by its writer."""
-    names = {
-        topics.prefixed(d.prefix, name): f"the topic of {name}"
-        for name in (topics.EVENTS, topics.DEAD_LETTERS)
-    }
-    for field in ("enriched_topic", "scores_topic", "model_updates_topic"):
-        variable, name = f"{PREFIX}{field.upper()}", getattr(d.settings, field)
-        if name.startswith("goog"):
-            raise DeploymentError(
-                f"{variable} is {name!r}, but no topic's name begins with goog"
-            )
-        if name in names:
-            raise DeploymentError(
-                f"{variable} is {name!r}, and so is {names[name]}: whoever writes to "
-                "one would read it again from the other"
-            )
-        names[name] = variable
 
 
 def _is_time_zone(name: str) -> bool:

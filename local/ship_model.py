@@ -122,7 +122,7 @@ def run(
         with sandbox.emulators(say=say) as stack:
             settings = Settings.from_environment(stack.environment)
             bucket = stack.objects().bucket(settings.required("bucket"))
-            deadline_s = float(settings.retry_deadline_s)
+            deadline_s = float(settings.deadline_s)
             with (
                 closing(Warehouse.open(settings)) as warehouse,
                 closing(Artifacts(bucket, deadline_s=deadline_s)) as artifacts,

@@ -73,13 +73,13 @@ class Report:
         unread = 0 if self.is_dry else len(self.unreadable)
         return sum(place.after or 0 for place in self.places) + unread
 
-    def add_notes(self, *, lookup_ttl_s: int) -> None:
+    def add_notes(self, *, refresh_s: int) -> None:
         """Add what others still keep: Google's services, answers, the GA4 export."""
         self.notes.append(
             "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) "
             "and 7 days more, the bucket removed files as long as its soft delete "
             "policy says, and Pub/Sub undelivered messages for 7 days. An instance of "
-            f"get_proba keeps its answers for {lookup_ttl_s} s."
+            f"get_proba keeps its answers for {refresh_s} s."
         )
         if self.unreadable:
             self.notes.append(

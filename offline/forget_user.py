@@ -7,7 +7,7 @@ from every Parquet file in the bucket, older generations included, and predictio
 indexes are built anew without them. Then a second search proves it. A run can be
 interrupted at any point and started again.
 
-Functions follow the list within twice PROPENSITY_SUPPRESSION_TTL_S; events that were
+Functions follow the list within five times PROPENSITY_REFRESH_S; events that were
 under way until then may still be stored. The report says when to run this again to
 remove those as well.
 
@@ -142,7 +142,7 @@ class Work:
             self.warehouse.append(table, entries, job_id=job_id)
         published.publish(self.warehouse, self.artifacts)
         self.report.suppressed = True
-        follow = timedelta(seconds=2 * settings.suppression_ttl_s)
+        follow = timedelta(seconds=5 * settings.refresh_s)
         again = datetime.now(UTC) + follow + compact.IN_FLIGHT
         self.report.run_again_at = again.isoformat(timespec="seconds")
 
@@ -163,7 +163,7 @@ class Work:
             ):
                 self._places()
         self._export()
-        self.report.add_notes(lookup_ttl_s=self.warehouse.settings.lookup_ttl_s)
+        self.report.add_notes(refresh_s=self.warehouse.settings.refresh_s)
 
     def _places(self) -> None:
         report, is_dry = self.report, self.request.is_dry

@@ -31,7 +31,7 @@ from propensity.errors import ArtifactError, Conflict, Pinned, SchemaError
 from propensity.registry.announcements import announce
 from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
-from propensity.settings import PREFIX, Settings
+from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
 
@@ -270,9 +270,9 @@ def _check_parameters(shipped: Shipped, use_case: UseCase, settings: Settings) -
         if name in chosen and chosen[name] != trained_with:
             raise SchemaError(
                 f"the shipped model of {use_case.name} was trained with {name} = "
-                f"{trained_with}, and here {PREFIX}{name.upper()} is {chosen[name]}: "
+                f"{trained_with}, and here {name} is {chosen[name]}: "
                 "its features are others. Train one on your own events",
-                field=PREFIX + name.upper(),
+                field=name,
             )
 
 

@@ -61,15 +61,10 @@ def topic_name(settings: Settings, name: str) -> str:
     Return the name of a topic in this deployment.
 
     Args:
-        settings: They name three topics, and the prefix of the others.
+        settings: They have the prefix.
         name: One of TOPICS.
     """
-    names = {
-        ENRICHED: settings.enriched_topic,
-        SCORES: settings.scores_topic,
-        MODEL_UPDATES: settings.model_updates_topic,
-    }
-    return names.get(name) or prefixed(settings.topic_prefix, name)
+    return prefixed(settings.topic_prefix, name)
 
 
 def subscription_name(settings: Settings, subscription: Subscription) -> str:

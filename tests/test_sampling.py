@@ -28,6 +28,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import Timeframe
 from propensity.usecases import Baseline, Candidate
+from tests.constants import altered
 from tests.propensity.learning import shops
 from tests.sampling import BASE_RATES, MAXIMUM, ROWS, Population, sample
 
@@ -243,7 +244,7 @@ class TestCalibration:
         whole = labelled.rows(users, base_rate)
         maximum = len(whole) // 4
         rows = read(warehouse, maximum)
-        settings = replace(
+        settings = altered(
             Settings(project="p"), minimum_training_rows=100, minimum_conversions=20
         )
         spans = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)

@@ -50,10 +50,10 @@ class TestFromEnvironment:
         for name in [name for name in module.os.environ if name.startswith("PROPENS")]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "shop-1")
-        monkeypatch.setenv("PROPENSITY_SEED", "7")
+        monkeypatch.setenv("PROPENSITY_REFRESH_S", "7")
 
         assert Settings.from_environment().project == "shop-1"
-        assert Settings.from_environment().seed == 7
+        assert Settings.from_environment().refresh_s == 7
 
     def test_reads_text_whole_and_real_numbers(self):
         """Each variable arrives in its setting, in the setting's type."""
@@ -61,16 +61,16 @@ class TestFromEnvironment:
             PROPENSITY_BUCKET="my-bucket",
             PROPENSITY_GA4_DATASET="analytics_123456",
             PROPENSITY_USER_COLUMN="user_id",
-            PROPENSITY_SETTLE_DAYS="0",
-            PROPENSITY_MAXIMUM_SCORE_SHIFT="1.5",
+            PROPENSITY_EXPORT_WAIT_MINUTES="0",
+            PROPENSITY_ALERT_REVIEW_COST="1.5",
             BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9050",
         )
 
         assert settings.bucket == "my-bucket"
         assert settings.ga4_dataset == "analytics_123456"
         assert settings.user_column == "user_id"
-        assert settings.settle_days == 0
-        assert settings.maximum_score_shift == 1.5
+        assert settings.export_wait_minutes == 0
+        assert settings.alert_review_cost == 1.5
         assert settings.bigquery_endpoint == "http://127.0.0.1:9050"
 
     @pytest.mark.parametrize(
@@ -137,17 +137,15 @@ class TestFromEnvironment:
             ("PROPENSITY_USE_CASE", "../secrets"),
             ("PROPENSITY_USER_COLUMN", "email"),
             ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1"),
-            ("PROPENSITY_SETTLE_DAYS", "three"),
-            ("PROPENSITY_SETTLE_DAYS", "-1"),
-            ("PROPENSITY_SETTLE_DAYS", "3.5"),
+            ("PROPENSITY_REFRESH_S", "three"),
+            ("PROPENSITY_REFRESH_S", "-1"),
+            ("PROPENSITY_REFRESH_S", "3.5"),
             ("PROPENSITY_BUDGET", "0"),
             ("PROPENSITY_BUDGET", "0.1"),
             ("PROPENSITY_BUDGET", "120%"),
-            ("PROPENSITY_SEED", "4294967296"),
-            ("PROPENSITY_TRAINING_SNAPSHOTS", "2"),
-            ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "nan"),
-            ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "inf"),
-            ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "1,5"),
+            ("PROPENSITY_ALERT_REVIEW_COST", "nan"),
+            ("PROPENSITY_ALERT_REVIEW_COST", "inf"),
+            ("PROPENSITY_ALERT_REVIEW_COST", "1,5"),
         ],
     )
     def test_refuses_a_malformed_value(self, variable, text):
@@ -220,42 +218,28 @@ class TestFromEnvironment:
         with pytest.raises(SettingsError, match="a whole number of days up to"):
             read(PROPENSITY_RETENTION_DAYS="stream_events=" + "9" * 5000)
 
-    def test_refuses_a_minimum_above_the_maximum(self):
-        """To wait for more rows, as a training would advise, could never help."""
-        with pytest.raises(SettingsError, match="MAXIMUM_TRAINING_ROWS") as refused:
-            read(
-                PROPENSITY_MINIMUM_TRAINING_ROWS="1001",
-                PROPENSITY_MAXIMUM_TRAINING_ROWS="1000",
-            )
-
-        assert refused.value.field == "PROPENSITY_MINIMUM_TRAINING_ROWS"
-        assert read(
-            PROPENSITY_MINIMUM_TRAINING_ROWS="1000",
-            PROPENSITY_MAXIMUM_TRAINING_ROWS="1000",
-        )
-
     def test_says_what_a_value_must_be(self):
         """The message teaches: bounds and kind, not what a parser stumbled on."""
-        with pytest.raises(SettingsError, match="a whole number from 0 to 30"):
-            read(PROPENSITY_SETTLE_DAYS="three")
+        with pytest.raises(SettingsError, match="a whole number from 1 to 86400"):
+            read(PROPENSITY_REFRESH_S="three")
 
     @settings(deadline=None)
     @given(st.text(max_size=30))
     def test_reads_any_text_as_a_number_or_refuses_it(self, text):
         """Whatever is in a variable, the answer is settings or a SettingsError."""
-        for variable in ("PROPENSITY_SEED", "PROPENSITY_MAXIMUM_SCORE_SHIFT"):
+        for variable in ("PROPENSITY_REFRESH_S", "PROPENSITY_ALERT_REVIEW_COST"):
             with contextlib.suppress(SettingsError):
                 settings = read(**{variable: text})
 
-                assert 0 <= settings.seed < 2**31
-                assert 0 <= settings.maximum_score_shift <= 1e6
+                assert 1 <= settings.refresh_s <= 86_400
+                assert 0 <= settings.alert_review_cost <= 1e6
 
 
 class TestSettings:
     def test_are_frozen(self):
         """What was read at the start of a function stays as it is."""
         with pytest.raises(FrozenInstanceError):
-            read().seed = 1  # type: ignore[misc]
+            read().refresh_s = 1  # type: ignore[misc]
 
     def test_have_a_parser_each(self):
         """No setting can be forgotten by the reader, nor is there one of none."""

@@ -21,6 +21,7 @@ from propensity.topics import (
     SCORES,
     SUBSCRIPTIONS,
     TOPICS,
+    topic_name,
 )
 
 MAIN = Path(__file__).parent.parent / "04-StreamFeatures" / "main.py"
@@ -46,11 +47,9 @@ class TestTopics:
 
     def test_are_those_that_the_functions_publish_to(self):
         """Where nothing else is set, a function's topics are those of set-up."""
-        settings = Settings(project="p")
+        settings = Settings(project="p", topic_prefix="shop")
 
-        assert settings.enriched_topic == ENRICHED
-        assert settings.scores_topic == SCORES
-        assert settings.model_updates_topic == MODEL_UPDATES
+        assert topic_name(settings, ENRICHED) == "shop-enriched"
 
 
 class TestSubscriptions:

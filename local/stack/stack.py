@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
-SECRET = ("PROPENSITY_SUPPRESSION_KEY", "PROPENSITY_SUPPRESSION_TTL_S")
+SECRET = ("PROPENSITY_SUPPRESSION_KEY",)
 
 
 class Stack:
@@ -127,7 +127,7 @@ class Stack:
             "PROPENSITY_LABEL_EVENT": options.label_event,
             "PROPENSITY_USE_CASE": options.use_case,
             # Whoever plays with it does not want to wait a minute for a new version.
-            "PROPENSITY_CHAMPION_TTL_S": "1",
+            "PROPENSITY_REFRESH_S": "1",
             # What is played here happened long ago.
             "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
         }
@@ -186,7 +186,7 @@ class Stack:
             objects.create_bucket(self.options.bucket)
         with contextlib.suppress(MissingTable):
             bucket = objects.bucket(self.options.bucket)
-            artifacts = Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
+            artifacts = Artifacts(bucket, deadline_s=float(settings.deadline_s))
             setup.prepare(warehouse, artifacts, settings)
         if any(function.target == "score_stream" for function in self.functions):
             try:

@@ -96,7 +96,7 @@ class Examination:
     @property
     def patience_s(self) -> float:
         """The longest wait for an answer of a service, in seconds."""
-        return float(min(PATIENCE_S, self.settings.retry_deadline_s))
+        return float(min(PATIENCE_S, self.settings.deadline_s))
 
     @property
     def is_emulated(self) -> bool:

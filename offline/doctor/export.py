@@ -165,16 +165,13 @@ def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> No
             "filters in GA4",
         )
     if exam.is_emulated:
-        exam.skip(
-            "whether tables came later than PROPENSITY_SETTLE_DAYS: here all are as "
-            "old as the load"
-        )
+        exam.skip("whether tables came late: here all are as old as the load")
     elif slow:
         exam.warn(
-            f"tables of the export came later than PROPENSITY_SETTLE_DAYS = "
-            f"{exam.settings.settle_days} after their day: {listed(slow)}",
+            f"tables of the export came later than {exam.settings.settle_days} days "
+            f"after their day: {listed(slow)}",
             "figures of those weeks were final before the data were: run "
-            "03-ModelEvaluation for them again, or raise the setting",
+            "03-ModelEvaluation for them again",
         )
 
 

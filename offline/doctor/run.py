@@ -14,7 +14,6 @@ from offline.doctor.champions import check_champions
 from offline.doctor.examination import (
     DAY,
     PATIENCE_S,
-    QUERY_S,
     Check,
     Examination,
     reaching,
@@ -139,8 +138,7 @@ def run(
         return _refused(error, now)
     settings = replace(
         chosen,
-        retry_deadline_s=min(PATIENCE_S, chosen.retry_deadline_s),
-        query_timeout_s=min(QUERY_S, chosen.query_timeout_s),
+        deadline_s=min(PATIENCE_S, chosen.deadline_s),
     )
     exam = Examination(
         settings=settings,

@@ -132,7 +132,7 @@ def send_dead_letters(
     """
     Send dead letters back until none comes for a while; acknowledge what was sent.
 
-    A pull that fails is repeated within PROPENSITY_RETRY_DEADLINE_S. Its answer may
+    A pull that fails is repeated within PROPENSITY_DEADLINE_S. Its answer may
     have been lost with letters in it, so the end then waits for these, too.
 
     Args:
@@ -163,7 +163,7 @@ def send_dead_letters(
                 new = letters.pull(count, seconds=max(2.0, min(PULL_S, wait)))
             except Unavailable:
                 now = time.monotonic()
-                if now - answered >= letters.settings.retry_deadline_s:
+                if now - answered >= letters.settings.deadline_s:
                     raise
                 ends = max(ends, now + LEASED_S + wait)
                 pause(PAUSE_S, stop)

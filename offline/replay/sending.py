@@ -115,7 +115,7 @@ def patient(settings: Settings) -> Retry:
         predicate=_IS_TRANSIENT,
         initial=0.1,
         maximum=5.0,
-        timeout=float(settings.retry_deadline_s),
+        timeout=float(settings.deadline_s),
     )
 
 
@@ -141,7 +141,7 @@ class Sender:
             shown: How many messages the tally keeps, the first ones.
             grace_s: How long a message is waited for at the end, behind its retries.
         """
-        self._patience_s = settings.retry_deadline_s + grace_s
+        self._patience_s = settings.deadline_s + grace_s
         self.tally = tally
         self._catalogue = catalogue
         self._shown = shown

@@ -105,7 +105,7 @@ class TableAppends:
 
     def __init__(self, channel: Channel, settings: Settings, table: Table) -> None:
         self._channel = channel
-        self._timeout = float(settings.append_timeout_s)
+        self._timeout = float(settings.deadline_s)
         self._stream = (
             f"projects/{settings.project}/datasets/{settings.dataset}"
             f"/tables/{table.name}/streams/_default"

@@ -90,7 +90,7 @@ class Artifacts:
         bucket = client.bucket(settings.required("bucket"))
         return cls(
             bucket,
-            deadline_s=settings.retry_deadline_s,
+            deadline_s=settings.deadline_s,
             emulator=settings.emulator("storage_endpoint"),
         )
 

@@ -206,7 +206,7 @@ class BigQuery:
 
     @property
     def _retry(self) -> Any:
-        return bigquery.DEFAULT_RETRY.with_timeout(self.settings.retry_deadline_s)
+        return bigquery.DEFAULT_RETRY.with_timeout(self.settings.deadline_s)
 
     @property
     def _timeout(self) -> float:
@@ -214,7 +214,7 @@ class BigQuery:
 
     @property
     def _request(self) -> float:
-        return float(self.settings.retry_deadline_s)
+        return float(self.settings.deadline_s)
 
     @property
     def _limits(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Objects:
     def open(cls, settings: Settings) -> Objects:
         """Open the pool; nothing is sent yet but for the account's credentials."""
         # With one repetition the table can still be read in time instead.
-        limit = settings.lookup_timeout_s / 4
+        limit = settings.deadline_s / 4
         pool = urllib3.PoolManager(
             maxsize=CONNECTIONS,
             timeout=urllib3.Timeout(connect=limit, read=limit),

@@ -98,7 +98,7 @@ class Bus:
             await self._send(request)
 
     async def _send(self, request: Any) -> None:
-        timeout = float(self.settings.append_timeout_s)
+        timeout = float(self.settings.deadline_s)
         try:
             await self._publish(
                 request, timeout=timeout, metadata=_routing(request.topic)

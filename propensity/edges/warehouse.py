@@ -237,7 +237,7 @@ class Warehouse(Definitions):
         """
         config = self._config(parameters)
         config.maximum_bytes_billed = LOOKUP_MAXIMUM_BYTES_BILLED
-        limit = float(self.settings.lookup_timeout_s)
+        limit = float(self.settings.deadline_s)
         self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
         with self._translated(limit="the 8 GiB of a query about single users"):
             result = self.client.query_and_wait(

@@ -89,9 +89,9 @@ def write(
             predicate=api_retry.if_exception_type(*TRANSIENT),
             initial=0.1,
             maximum=2.0,
-            timeout=float(settings.retry_deadline_s),
+            timeout=float(settings.deadline_s),
         ),
-        "timeout": float(settings.retry_deadline_s),
+        "timeout": float(settings.deadline_s),
     }
     parent = f"projects/{settings.project}/datasets/{settings.dataset}/tables/{table}"
     try:

@@ -177,8 +177,8 @@ def train(
         if not contenders:
             raise NotEnoughData(
                 f"{fitting.conversions} events known to be label 1 to train on, and "
-                f"{choosing.conversions} to choose on, are too few: PROPENSITY_MINIMUM_"
-                f"CONVERSIONS is {settings.minimum_conversions}, and no candidate of "
+                f"{choosing.conversions} to choose on, are too few: at least "
+                f"{settings.minimum_conversions} are needed, and no candidate of "
                 f"{use_case.name} does without"
             )
         best = _best(contenders, parts, use_case, settings)

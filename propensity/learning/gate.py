@@ -156,7 +156,7 @@ def first_verdict(trained: Trained, *, seed: int) -> Verdict:
     It must be better than chance and than the use case's baseline, where that can be
     measured. Half-Space Trees need no labels, so they can serve before there are any:
     they do if the holdout rows have fewer of label 1 than
-    ``PROPENSITY_MINIMUM_CONVERSIONS``, and the reason says that nothing is proved yet.
+    ``minimum_conversions``, and the reason says that nothing is proved yet.
     A model that learns from labels does not serve unproved.
 
     Alerts of the first model must not cost more than no alerts. Of trees that serve

@@ -234,7 +234,7 @@ def judge(
       shown to cost less.
     - Its alerts cost more than none would, and the champion's cost less than its own.
     - Both figures are worse, however wide the intervals. Of fewer frauds than
-      ``PROPENSITY_MINIMUM_CONVERSIONS`` one of the two suffices: so few prove nothing,
+      ``minimum_conversions`` one of the two suffices: so few prove nothing,
       and the champion stays unless all speaks for the challenger.
 
     Both have the threshold that is cheapest on the rows to choose on. Any other

@@ -29,8 +29,8 @@ def check_enough(
     least = settings.minimum_training_rows
     if (count := len(parts["train on"])) < least:
         raise NotEnoughData(
-            f"{count} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
-            f"ROWS is {least}. Wait for more weeks of events, or lower it"
+            f"{count} rows to train on are too few: at least {least} are needed. "
+            "Wait for more weeks of events"
         )
     least = settings.minimum_conversions
     for name, part in parts.items():
@@ -42,9 +42,8 @@ def check_enough(
             )
             raise NotEnoughData(
                 f"{part.conversions} of the {len(part)} rows to {name} are of users "
-                f"who {use_case.outcome} (label 1), which is too few: PROPENSITY_"
-                f"MINIMUM_CONVERSIONS is {least}. Wait for more weeks of "
-                f"events{more}, or lower it"
+                f"who {use_case.outcome} (label 1), which is too few: at least "
+                f"{least} are needed. Wait for more weeks of events{more}"
             )
 
 

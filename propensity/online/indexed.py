@@ -150,7 +150,7 @@ class Indexes:
             is_full = len(self._by_use_case) >= MAXIMUM_USE_CASES
             if is_full and not self._make_room():
                 return None
-            ttl_s = float(self._settings.lookup_ttl_s)
+            ttl_s = float(self._settings.refresh_s)
             look_s = min(LOOK_S, ttl_s / 2)
             loader = self._loaders[use_case] = _Loader(
                 self, use_case, ttl_s=ttl_s, clock=self._clock, is_guess=is_full

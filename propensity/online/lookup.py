@@ -144,7 +144,7 @@ class Lookups:
         self._values = values
         self._settings = settings
         self._clock = clock.monotonic
-        self._cache = Cache(ttl_s=settings.lookup_ttl_s, users=CACHE_USERS)
+        self._cache = Cache(ttl_s=settings.refresh_s, users=CACHE_USERS)
         self._threads = threads
         self._batches: deque[_Batch] = deque()
         self._pending: dict[Key, _Batch] = {}
@@ -301,12 +301,10 @@ class Lookups:
             # Cancelling a wait leaves the futures alone: others may wait for them too.
             _, late = await asyncio.wait(
                 {batch.answer for batch in batches.values()},
-                timeout=self._settings.lookup_timeout_s,
+                timeout=self._settings.deadline_s,
             )
             if late:
-                raise Unavailable(
-                    f"no answer within {self._settings.lookup_timeout_s} s"
-                )
+                raise Unavailable(f"no answer within {self._settings.deadline_s} s")
             for user_id, batch in batches.items():
                 by_user[user_id] = batch.answer.result().get(user_id)
         return by_user

@@ -140,7 +140,7 @@ class Online:
             champions=Champions(
                 Artifacts.open(settings),
                 warehouse,
-                ttl_s=settings.champion_ttl_s,
+                ttl_s=settings.refresh_s,
                 clock=clock,
                 threads=threads,
                 tell=_tell,

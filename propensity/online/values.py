@@ -51,7 +51,7 @@ class Values:
         threads: DaemonThreads,
     ) -> None:
         self._warehouse = warehouse
-        self._timeout_s = settings.lookup_timeout_s
+        self._timeout_s = settings.deadline_s
         self._threads = threads.pool(CONCURRENT_QUERIES, "values")
         self._sql = statement("lookup_value")
         self._waiting = 0

@@ -223,14 +223,14 @@ class Followed:
         self._read()
 
     def now(self) -> Suppressed:
-        """Return the list, no older than PROPENSITY_SUPPRESSION_TTL_S."""
+        """Return the list, no older than PROPENSITY_REFRESH_S."""
         if self._clock() >= self._expires:
             self._read()
         return self._list
 
     def _read(self) -> None:
         # It dates from the start of the read.
-        self._expires = self._clock() + self._warehouse.settings.suppression_ttl_s
+        self._expires = self._clock() + self._warehouse.settings.refresh_s
         self._list = read(self._warehouse)
 
 
@@ -284,8 +284,8 @@ def kept_fresh(
         return None
     return Refreshed(
         read,
-        ttl_s=settings.suppression_ttl_s,
-        grace_s=settings.suppression_ttl_s,
+        ttl_s=settings.refresh_s,
+        grace_s=4 * settings.refresh_s,
         clock=clock,
         tell=lambda error: log(
             "WARNING", f"suppressed users not read: {error}", function=function

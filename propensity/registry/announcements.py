@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from propensity.edges.log import log
+from propensity.topics import MODEL_UPDATES, topic_name
 
 if TYPE_CHECKING:
     from propensity.registry.champion import Champion
@@ -64,7 +65,7 @@ def announce(
         message = update(use_case, action, champion, at=at)
         publish_once(
             settings,
-            settings.model_updates_topic,
+            topic_name(settings, MODEL_UPDATES),
             json.dumps(message).encode(),
             attributes={name: str(message[name]) for name in ("use_case", "action")},
         )

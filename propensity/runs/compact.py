@@ -45,7 +45,7 @@ DAY = timedelta(days=1)
 IN_FLIGHT = timedelta(minutes=15)
 
 # Cloud Scheduler gives an attempt no more. A run begins no step that might take longer:
-# with PROPENSITY_QUERY_TIMEOUT_S = 600 it begins none after 20 minutes.
+# with a query's ten minutes it begins none after 20 minutes.
 ATTEMPT_S = 1_800.0
 
 # The most that one statement covers: a week of arrivals, half a year of tiles, a week

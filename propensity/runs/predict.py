@@ -247,7 +247,7 @@ def score_shift(
     if shift > bound and not run.force:
         raise ScoreShift(
             f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
-            f"more than PROPENSITY_MAXIMUM_SCORE_SHIFT = {bound:g}. Nothing was "
+            f"more than {bound:g}. Nothing was "
             f"published; {'; '.join(causes) or 'look at the features'}. Correct that, "
             "or, if the move is real, send force",
             detail={

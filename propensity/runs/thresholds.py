@@ -32,7 +32,7 @@ class EarlierWeeks:
     outcomes that ended within ``MEMORY`` before the week began, of any version that
     was published, as they were evaluated before this run. Weeks that were not count as
     this run evaluates them. With fewer conversions than
-    ``PROPENSITY_MINIMUM_CONVERSIONS`` it is the one that the version's training found.
+    ``minimum_conversions`` it is the one that the version's training found.
 
     Scores of events are compared with those of their own version only: an anomaly
     score and a probability have no common scale.

@@ -23,6 +23,7 @@ from propensity.events.values import Refused
 from propensity.schema import Table
 from propensity.statements import statement
 from propensity.stream.consumers import Consumer, Edges
+from propensity.topics import ENRICHED, topic_name
 from propensity.waiting.refreshed import Refreshed
 
 # Seconds after which the table of postcodes is read anew.
@@ -73,7 +74,7 @@ class StreamFeatures(Consumer):
         if refused:
             await self.dead_letter(messages, refused)
         await edges.bus.publish(
-            edges.settings.enriched_topic,
+            topic_name(edges.settings, ENRICHED),
             [event.published for event in events],
             [attributes_of(event) for event in events],
         )

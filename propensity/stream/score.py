@@ -40,6 +40,7 @@ from propensity.registry.inference_log import (
 from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
 from propensity.stream.consumers import Consumer, Edges, Unhandled
+from propensity.topics import SCORES, topic_name
 from propensity.usecases import UseCase
 from propensity.waiting.threads import in_thread
 
@@ -92,7 +93,7 @@ class ScoreStream(Consumer):
         self._champions = Champions(
             edges.artifacts,
             edges.warehouse,
-            ttl_s=settings.champion_ttl_s,
+            ttl_s=settings.refresh_s,
             clock=edges.clock,
             threads=edges.threads,
             tell=self._log_error,
@@ -160,7 +161,7 @@ class ScoreStream(Consumer):
         await self.edges.appends.append(tables.INFERENCE_LOG, rows)
         payloads, attributes = score_messages(rows)
         await self.edges.bus.publish(
-            self.edges.settings.scores_topic, payloads, attributes
+            topic_name(self.edges.settings, SCORES), payloads, attributes
         )
         return {**counts, "rows_out": len(payloads)}
 

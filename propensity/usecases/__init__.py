@@ -188,7 +188,7 @@ class UseCase:
         }
 
     def chosen(self, settings: Settings) -> dict[str, str | int]:
-        """Return the use case's own parameters, with the values of the settings."""
+        """Return its parameters; settings name another user column or label event."""
         return {
             name: type(default)(getattr(settings, name, "") or default)
             for name, default in self.parameters.items()

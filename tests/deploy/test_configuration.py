@@ -20,8 +20,8 @@ class TestWrongSettings:
     @pytest.mark.parametrize(
         ("name", "value", "told"),
         [
-            ("PROPENSITY_LOKUP_TTL_S", "60", "PROPENSITY_LOKUP_TTL_S"),
-            ("PROPENSITY_LOOKUP_TTL_S", "soon", "PROPENSITY_LOOKUP_TTL_S"),
+            ("PROPENSITY_REFESH_S", "60", "PROPENSITY_REFESH_S"),
+            ("PROPENSITY_REFRESH_S", "soon", "PROPENSITY_REFRESH_S"),
             ("PROPENSITY_BUCKET", "", "PROPENSITY_BUCKET"),
             ("PROPENSITY_SUPPRESSION_KEY", "k" * 40, "DEPLOY_SUPPRESSION_SECRET"),
             ("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1", "EMULATOR"),
@@ -34,7 +34,7 @@ class TestWrongSettings:
             ("DEPLOY_COLOUR", "blue", "DEPLOY_COLOUR"),
             ("PATH", "/tmp", "PATH"),
             ("DEPLOY_TIMEZONE", "Etc/UTC", "is it DEPLOY_TIME_ZONE?"),
-            ("PROPENSITY_LOOKUP_TTL", "60", "is it PROPENSITY_LOOKUP_TTL_S?"),
+            ("PROPENSITY_REFRESH", "60", "is it PROPENSITY_REFRESH_S?"),
             ("PROPENSITY_LOCATION", "MARS", "PROPENSITY_LOCATION"),
             ("PROPENSITY_LOCATION", "europe", "europe-west1"),
             ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
@@ -61,18 +61,6 @@ class TestWrongSettings:
             *(
                 ("GOOGLE_CLOUD_PROJECT", name, "not the id of a project")
                 for name in ("--help", "123456", "-x")
-            ),
-            ("PROPENSITY_SCORES_TOPIC", "goog-scores", "begins with goog"),
-            # The scorer would score its own scores, for ever.
-            (
-                "PROPENSITY_SCORES_TOPIC",
-                "propensity-enriched",
-                "and so is PROPENSITY_ENRICHED_TOPIC",
-            ),
-            (
-                "PROPENSITY_ENRICHED_TOPIC",
-                "propensity-events",
-                "and so is the topic of events",
             ),
         ],
     )
@@ -172,7 +160,6 @@ class TestEnvironment:
 
         assert found["PROPENSITY_TOPIC_PREFIX"] == "shop"
         assert found["PROPENSITY_DATASET"] == "shop"
-        assert found["PROPENSITY_ENRICHED_TOPIC"] == "shop-enriched"
         assert found["GOOGLE_CLOUD_PROJECT"] == "my-project"
         assert not [name for name in found if name.startswith("DEPLOY_")]
 

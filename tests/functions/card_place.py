@@ -122,7 +122,7 @@ def unserved(emulators, tmp_path_factory) -> Iterator[Place]:
 def new_card_place(emulators, tmp_path_factory) -> Iterator[Place]:
     """Start both functions as they are deployed."""
     with (
-        new_site(emulators, PROPENSITY_CHAMPION_TTL_S="1") as site,
+        new_site(emulators, PROPENSITY_REFRESH_S="1") as site,
         WriteProxy(emulators.address("bigquery_storage")) as writes,
     ):
         environment = {

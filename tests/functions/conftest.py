@@ -22,6 +22,7 @@ from datetime import UTC, date, datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import functions_framework
 import numpy as np
@@ -56,12 +57,11 @@ WEEKS = 20
 # Everybody's visits are on Wednesdays, and these are Mondays.
 TRAINED = date(2026, 4, 20)
 LATER = date(2026, 4, 27)
+# A shop of 80 users has fewer rows than a training needs.
 SMALL = {
-    "PROPENSITY_TRAINING_SNAPSHOTS": "4",
-    "PROPENSITY_MINIMUM_TRAINING_ROWS": "100",
-    "PROPENSITY_MINIMUM_CONVERSIONS": "10",
-    # What is long ago is then read from the export itself: one query less a run.
-    "PROPENSITY_RETENTION_DAYS": "",
+    "training_snapshots": 4,
+    "minimum_training_rows": 100,
+    "minimum_conversions": 10,
 }
 
 
@@ -85,10 +85,11 @@ class Place:
 
     workplace: Workplace
     extra: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=lambda: SMALL)
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**self.workplace.environment, **SMALL, **self.extra}
+        return {**self.workplace.environment, **self.extra}
 
     @property
     def settings(self) -> Settings:
@@ -119,7 +120,13 @@ class Place:
 
     def with_settings(self, **extra: str) -> Place:
         """Return the same place for functions with other settings."""
-        place = Place(self.workplace, {**self.extra, **extra})
+        place = replace(self, extra={**self.extra, **extra})
+        vars(place).update(warehouse=self.warehouse, registry=self.registry)
+        return place
+
+    def with_constants(self, **constants: float) -> Place:
+        """Return the same place for functions with other constants."""
+        place = replace(self, constants={**self.constants, **constants})
         vars(place).update(warehouse=self.warehouse, registry=self.registry)
         return place
 
@@ -129,7 +136,7 @@ class Place:
         if body is not None:
             arguments["data"] = json.dumps(body, default=str)
         request = {"method": "POST", **arguments}
-        with entered(self.environment):
+        with entered(self.environment), patch.multiple(Settings, **self.constants):
             answer = client.open("/", **request)
         return check_described(target, answer, method=request["method"])
 

@@ -24,7 +24,7 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from tests import rights, scored_cards
 from tests.events import bet, enriched_card, registration, transaction, truth
-from tests.functions.conftest import SMALL, TRAINED
+from tests.functions.conftest import TRAINED
 from tests.functions.evaluated import published
 from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site, rows_of
@@ -239,19 +239,15 @@ def serving(run: Run) -> None:
 @pytest.fixture(scope="module")
 def site(emulators, shop_dataset) -> Iterator[Site]:
     """All tables, topics and the bucket, over the small shop's export."""
-    topic = f"model-updates-{uuid.uuid4().hex[:8]}"
     with new_site(
         emulators,
-        **SMALL,
         PROPENSITY_GA4_DATASET=shop_dataset,
         PROPENSITY_SUPPRESSION_KEY=KEY,
-        PROPENSITY_MODEL_UPDATES_TOPIC=topic,
-        PROPENSITY_CHAMPION_TTL_S="1",
-        PROPENSITY_LOOKUP_TIMEOUT_S="60",
-        PROPENSITY_LOOKUP_TTL_S="1",
+        PROPENSITY_REFRESH_S="1",
+        PROPENSITY_DEADLINE_S="60",
     ) as site:
         setup.prepare(site.warehouse, site.artifacts, site.settings)
-        site.create_topic(topic)
+        site.create_topic(site.topic("model-updates"))
         suppress(site, "user.004")
         codes = [
             {

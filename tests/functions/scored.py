@@ -36,8 +36,8 @@ PLAYERS = "first_day_churn"
 NAMES = list(CARDS.features)
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 SETTINGS = {
-    "PROPENSITY_CHAMPION_TTL_S": "1",
-    "PROPENSITY_LOOKUP_TIMEOUT_S": "60",
+    "PROPENSITY_REFRESH_S": "1",
+    "PROPENSITY_DEADLINE_S": "60",
     "PROPENSITY_USE_CASE": "ga4_purchase",
 }
 

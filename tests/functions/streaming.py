@@ -110,9 +110,8 @@ class Site:
             "PROPENSITY_GA4_DATASET": "",
             "PUBSUB_EMULATOR_HOST": self.pubsub,
             "PROPENSITY_USE_CASE": USE_CASE,
-            "PROPENSITY_ENRICHED_TOPIC": self.topic("enriched"),
-            "PROPENSITY_SCORES_TOPIC": self.topic("scores"),
-            "PROPENSITY_RETRY_DEADLINE_S": "30",
+            "PROPENSITY_TOPIC_PREFIX": self.name,
+            "PROPENSITY_DEADLINE_S": "30",
             **self.extra,
         }
 
@@ -262,7 +261,7 @@ class Site:
 
     def topic(self, name: str) -> str:
         """Return the site's own name of a topic."""
-        return f"{name}-{self.name}"
+        return f"{self.name}-{name}"
 
     def path(self, topic: str) -> str:
         return f"projects/{self.workplace.project}/topics/{topic}"

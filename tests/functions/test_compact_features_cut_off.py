@@ -35,7 +35,6 @@ from tests.functions.streaming import (
     Died,
     Life,
     Site,
-    eventually,
     mortal_run,
     new_site,
     rows_of,
@@ -170,23 +169,6 @@ class TestCutOff:
 
         assert between == view(site) == features(events)
         assert exported(site) == identities(events)
-
-    @pytest.mark.long
-    def test_run_answers_what_is_left(self, emulators, tmp_path):
-        """503, to be tried again; the log has the same."""
-        settings = {"PROPENSITY_QUERY_TIMEOUT_S": "1800"}
-        with new_site(emulators, **settings) as site:
-            self.fill(site, 20)
-            with Instance("compact_features", site.environment, tmp_path) as instance:
-                answer = requests.post(instance.url, timeout=DEADLINE_S)
-                line = eventually(instance.lines, "a line is written")[-1]
-
-        assert answer.status_code == 503
-        body = answer.json()
-        assert (body["error"], body["retryable"]) == ("unfinished", True)
-        assert body["detail"]["days_left"] == {"stream_events": 20, "inference_log": 1}
-        assert body["detail"]["steps_left"] == 4
-        assert (line["outcome"], line["status"]) == ("unfinished", 503)
 
 
 @pytest.mark.long

@@ -72,7 +72,7 @@ class TestPublications:
         champion_place.run("predictions", TRAINED)
         champion_place.run("predictions", LATER)
         earlier(champion_place, medium={"counts": [{"value": "email", "users": 160}]})
-        strict = champion_place.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
+        strict = champion_place.with_constants(maximum_score_shift=0.0001)
         answer = strict.post("predictions", {"as_of": LATER})
 
         assert (answer.status_code, answer.json["error"]) == (409, "score_shift")

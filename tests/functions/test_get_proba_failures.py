@@ -40,7 +40,7 @@ class TestFailures:
         [nobody_listens] = free_ports(1)
         unreachable = {
             "BIGQUERY_EMULATOR_HOST": f"http://{HOST}:{nobody_listens}",
-            "PROPENSITY_LOOKUP_TIMEOUT_S": "1",
+            "PROPENSITY_DEADLINE_S": "1",
         }
         with serving(workplace.environment | unreachable) as url:
             answers = [ask(url, user_id="ana.1"), post(url, {"user_ids": ["ana.1"]})]

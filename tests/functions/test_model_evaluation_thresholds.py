@@ -146,7 +146,7 @@ class TestThresholds:
             "best_threshold": 0.25,
         }
         append_rows(place.warehouse, tables.TRAINING_METADATA, [row])
-        unsure = place.with_settings(PROPENSITY_MINIMUM_CONVERSIONS="1000")
+        unsure = place.with_constants(minimum_conversions=1000)
         for week in self.WEEKS[:2]:
             unsure.run("model_evaluation", week + WEEK)
         rows = evaluations(place)

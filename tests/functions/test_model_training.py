@@ -319,9 +319,9 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
-            ({"PROPENSITY_MINIMUM_TRAINING_ROWS": "100000"}, "320 rows"),
+            ({"minimum_training_rows": 100_000}, "320 rows"),
             pytest.param(
-                {"PROPENSITY_MINIMUM_CONVERSIONS": "1000"},
+                {"minimum_conversions": 1000},
                 "users who buy (label 1)",
                 marks=pytest.mark.long,
             ),
@@ -335,9 +335,13 @@ class TestFailures:
     )
     def test_of_too_little_data(self, serving, settings, says):
         """Too few rows or conversions, or one class, is 422 with the figures."""
-        place = serving.with_settings(**settings)
+        changed = (
+            serving.with_settings(**settings)
+            if "PROPENSITY_LABEL_EVENT" in settings
+            else serving.with_constants(**settings)
+        )
 
-        assert says in self.failed(place, status=422, error="not_enough_data")
+        assert says in self.failed(changed, status=422, error="not_enough_data")
 
     def test_of_too_few_days(self, serving):
         """A first snapshot needs a lookback before it: 422 says how many days."""

@@ -61,7 +61,7 @@ class TestPointer:
 
         with Proxy(place.environment["STORAGE_EMULATOR_HOST"], refuse) as proxy:
             through = place.with_settings(
-                STORAGE_EMULATOR_HOST=proxy.url, PROPENSITY_RETRY_DEADLINE_S="5"
+                STORAGE_EMULATOR_HOST=proxy.url, PROPENSITY_DEADLINE_S="5"
             )
             answer = through.post("model_training", {"as_of": TRAINED})
         [row] = place.rows(ROWS)

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.runs
 
 USE_CASE = "ga4_purchase"
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
-FAST = {"PROPENSITY_LOOKUP_TTL_S": "1"}
+FAST = {"PROPENSITY_REFRESH_S": "1"}
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ class TestPredictions:
 @pytest.fixture(scope="module")
 def site(emulators):
     """Tables and a bucket with versioning, and a key of the list."""
-    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_SUPPRESSION_TTL_S": "1"}
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
     with new_deployment(emulators, **extra, **FAST) as site:
         yield site
 

@@ -281,7 +281,7 @@ class TestRefusals:
     @pytest.mark.runs
     def test_scores_that_jumped(self, published):
         """Beyond the bound nothing is published."""
-        strict = published.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
+        strict = published.with_constants(maximum_score_shift=0.0001)
 
         refusal = self.refused(strict, status=409, error="score_shift")
 

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def crashing(after: int):
 
 def published_before(place: Place) -> None:
     """Put one user's prediction of the week before into the tables."""
-    place.extra = {"PROPENSITY_MAXIMUM_SCORE_SHIFT": "1000000"}
+    place.constants = {**place.constants, "maximum_score_shift": inf}
     for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
         add(place, table, user_id="user.001", as_of=TRAINED)
 
@@ -128,7 +129,7 @@ class TestCrashes:
                 answer = pool.submit(
                     requests.post,
                     instance.url,
-                    json={"as_of": str(LATER)},
+                    json={"as_of": str(LATER), "force": True},
                     timeout=DEADLINE_S,
                 )
                 assert reached.wait(30), instance.log()

@@ -31,7 +31,7 @@ __all__ = ["instance", "site", "user", "writes"]
 
 HOUR = timedelta(hours=1)
 LATENESS = "PROPENSITY_MAXIMUM_LATENESS_DAYS"
-SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_LOOKUP_TIMEOUT_S": "60"}
+SETTINGS = {"PROPENSITY_REFRESH_S": "1", "PROPENSITY_DEADLINE_S": "60"}
 
 
 def promote_shipped(site: Site) -> None:

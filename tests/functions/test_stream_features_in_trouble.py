@@ -76,7 +76,7 @@ class Troubled:
 def every_trouble(emulators, tmp_path_factory) -> Iterator[Troubled]:
     """An instance behind proxies."""
     with (
-        new_site(emulators, PROPENSITY_APPEND_TIMEOUT_S="6") as site,
+        new_site(emulators, PROPENSITY_DEADLINE_S="6") as site,
         WriteProxy(emulators.address("bigquery_storage")) as writes,
         TcpProxy(writes.address) as connection,
         TcpProxy(emulators.address("pubsub")) as pubsub,
@@ -293,7 +293,7 @@ class TestInTrouble:
         """An instance that has never had the table waits for it; then it goes on."""
         is_down = True
         with (
-            new_site(emulators, PROPENSITY_RETRY_DEADLINE_S="2") as site,
+            new_site(emulators, PROPENSITY_DEADLINE_S="2") as site,
             Proxy(
                 emulators.url("bigquery"), lambda _: 503 if is_down else None
             ) as proxy,
@@ -325,7 +325,7 @@ def releasing(held: threading.Event) -> Iterator[None]:
 
 @pytest.mark.long
 class TestStalled:
-    MESSAGE = 1_000_000
+    MESSAGE = 200_000
 
     def test_takes_no_more_than_it_can_hold(self, emulators, tmp_path, user):
         """
@@ -335,8 +335,7 @@ class TestStalled:
         """
         go_on = threading.Event()
         settings = {
-            "PROPENSITY_MAXIMUM_EVENT_BYTES": "2000000",
-            "PROPENSITY_APPEND_TIMEOUT_S": "300",
+            "PROPENSITY_DEADLINE_S": "300",
         }
         with (
             new_site(emulators, **settings) as site,

@@ -52,7 +52,7 @@ def site(emulators) -> Iterator[Site]:
     """Tables and topics with a user on the list."""
     extra = {
         "PROPENSITY_SUPPRESSION_KEY": KEY,
-        "PROPENSITY_SUPPRESSION_TTL_S": str(TTL_S),
+        "PROPENSITY_REFRESH_S": str(TTL_S),
     }
     with new_site(emulators, **extra) as site:
         suppress(site, FORGOTTEN)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ INSTANCES = 4
 # A client's pause, so that the function and not its clients has the processor.
 PAUSE_S = 0.02
 
-SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_USE_CASE": CARDS.name}
+SETTINGS = {"PROPENSITY_REFRESH_S": "1", "PROPENSITY_USE_CASE": CARDS.name}
 
 
 def frame(count: int, *, seed: int) -> pd.DataFrame:
@@ -225,9 +224,9 @@ class TestTwentySwitches:
 class TestTraining:
     def test_tells_what_it_promotes(self, emulators, place):
         """The first model of a place serves, and a message says so to others."""
-        topic = f"model-updates-{uuid.uuid4().hex[:10]}"
-        place = place.with_settings(PROPENSITY_MODEL_UPDATES_TOPIC=topic)
         site = Site(place.workplace, emulators.address("pubsub"))
+        topic = site.topic("model-updates")
+        place = place.with_settings(PROPENSITY_TOPIC_PREFIX=site.name)
         site.create_topic(topic)
         subscription = site.subscribe(topic)
         answer = place.run("model_training", TRAINED)

@@ -371,20 +371,18 @@ class TestRefusals:
 
         assert "0.1" in self.refused(untouched, altered(about=about), ArtifactError)
 
-    def test_of_a_first_day_that_is_not_a_day(self, untouched):
+    def test_of_a_first_day_that_is_not_a_day(self, untouched, monkeypatch):
         """Features of six hours are others than those it was trained on."""
-        shorter = Place({**untouched.environment, "PROPENSITY_FIRST_DAY_HOURS": "6"})
-        told = self.refused(shorter, load_model.MODELS, SchemaError)
-        shorter.close()
+        monkeypatch.setitem(USE_CASE.parameters, "first_day_hours", 6)
+        told = self.refused(untouched, load_model.MODELS, SchemaError)
 
-        assert "PROPENSITY_FIRST_DAY_HOURS" in told
+        assert "first_day_hours" in told
 
-    def test_not_of_another_wait_for_labels(self, place):
+    def test_not_of_another_wait_for_labels(self, place, monkeypatch):
         """When a label is known changes no feature."""
-        patient = Place({**place.environment, "PROPENSITY_LABEL_KNOWN_DAYS": "30"})
+        monkeypatch.setitem(USE_CASE.parameters, "label_known_days", 30)
 
-        assert patient.load().is_new
-        patient.close()
+        assert place.load().is_new
 
     @pytest.mark.parametrize(
         "text", ["", "[]", "{}", '{"files": {"model.joblib": 1}}'], ids=str

@@ -44,10 +44,7 @@ class Place:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.topic = site.topic("model-updates")
-        self.environment = {
-            **site.environment,
-            "PROPENSITY_MODEL_UPDATES_TOPIC": self.topic,
-        }
+        self.environment = dict(site.environment)
         site.create_topic(self.topic)
         self.subscription = site.subscribe(self.topic)
         self.registry = Registry(site.artifacts, USE_CASE)

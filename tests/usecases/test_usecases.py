@@ -191,9 +191,9 @@ class TestWindow:
 
     def test_measures_time_by_the_use_case_and_the_settings(self):
         """Lookback and horizon are the use case's, the wait is the deployment's."""
-        timeframe = parsed().timeframe(Settings(project="p", settle_days=1))
+        timeframe = parsed().timeframe(Settings(project="p"))
 
-        assert timeframe == Timeframe(lookback_days=60, horizon_days=7, settle_days=1)
+        assert timeframe == Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
 
 
 class TestModel:

@@ -34,7 +34,7 @@ def test_settings_that_functions_do_not_get_are_named():
         "HOME": "/home/ana",
         "PROPENSITY_BUCKET": "propensity-local",
         "PROPENSITY_BUDGET": "",
-        "PROPENSITY_MINIMUM_CONVERSIONS": "5",
+        "PROPENSITY_MAXIMUM_TRAINING_ROWS": "5",
         "PROPENSITY_LABEL_EVENT": "sign_up",
         "PROPENSITY_PORT_BASE": "9080",
         "PROPENSITY_SUPPRESSION_KEY": "secret",
@@ -46,7 +46,7 @@ def test_settings_that_functions_do_not_get_are_named():
 
     assert ignored(environment, given, passed_on=SECRET) == [
         "PROPENSITY_LABEL_EVENT",
-        "PROPENSITY_MINIMUM_CONVERSIONS",
+        "PROPENSITY_MAXIMUM_TRAINING_ROWS",
     ]
 
 

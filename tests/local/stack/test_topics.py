@@ -66,7 +66,7 @@ def address(pubsub, tmp_path_factory) -> Iterator[str]:
 def site(emulators, address) -> Iterator[Site]:
     """Tables beside this emulator, with the topics of local mode."""
     with new_site(emulators) as place:
-        names = {"PROPENSITY_ENRICHED_TOPIC": "enriched"}
+        names = {"PROPENSITY_TOPIC_PREFIX": ""}
         site = Site(place.workplace, address, names)
         yield site
         site.close()

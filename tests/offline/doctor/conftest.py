@@ -63,7 +63,7 @@ class Place:
             **workplace.environment,
             "PUBSUB_EMULATOR_HOST": pubsub,
             "PROPENSITY_USE_CASE": USE_CASE,
-            "PROPENSITY_RETRY_DEADLINE_S": "5",
+            "PROPENSITY_DEADLINE_S": "5",
         }
         self.settings = Settings.from_environment(self.environment)
         self.warehouse = Warehouse.open(self.settings)

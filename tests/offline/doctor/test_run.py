@@ -389,7 +389,7 @@ class TestCommand:
         status = healthy.run(
             "--json",
             BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9",
-            PROPENSITY_RETRY_DEADLINE_S="1",
+            PROPENSITY_DEADLINE_S="1",
         )
         report = json.loads(capsys.readouterr().out)
 

@@ -264,10 +264,10 @@ class TestDeadLetters:
     def test_of_a_subscription_that_stays_away_are_left(
         self, own_project, monkeypatch, capsys
     ):
-        """It ends with the error after PROPENSITY_RETRY_DEADLINE_S, and says that there
+        """It ends with the error after PROPENSITY_DEADLINE_S, and says that there
         may be more."""
         bus = own_project
-        monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "2")
+        monkeypatch.setenv("PROPENSITY_DEADLINE_S", "2")
         bus.publish("dead-letters", b"mine")
         always = first(10**6, grpc.StatusCode.UNAVAILABLE)
 

@@ -65,7 +65,7 @@ class TestTheCommand:
     ):
         """After the time that every call has."""
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_ports(1)[0]}")
-        monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "2")
+        monkeypatch.setenv("PROPENSITY_DEADLINE_S", "2")
         status = main(["replay", "file", lines(tmp_path / "events", [b"{}"])])
 
         assert status == 1

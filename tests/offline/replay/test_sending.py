@@ -96,7 +96,7 @@ class TestDrain:
     def test_ends_where_the_client_never_answers(self, monkeypatch):
         """It says where to go on, and counts what was published behind that."""
         monkeypatch.setattr(Sender, "_opened", lambda _: Publishing())
-        settings = Settings(project="p", dataset="d", retry_deadline_s=1)
+        settings = Settings(project="p", dataset="d", deadline_s=1)
         sender = Sender(
             settings, catalogue(), Tally(), is_dry=False, shown=0, grace_s=-0.9
         )

@@ -26,7 +26,7 @@ from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 
 TABLE = tables.SUPPRESSED_USERS
 SCHEMA = TABLE.arrow_schema()
-SETTINGS: Any = SimpleNamespace(append_timeout_s=5, project="p", dataset="d")
+SETTINGS: Any = SimpleNamespace(deadline_s=5, project="p", dataset="d")
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
 
 
@@ -102,7 +102,7 @@ def test_are_each_told_their_own_and_in_time(seed):
                 await appends.append(row_of(name))
             except (RowsRefused, Unavailable) as error:
                 outcome = error
-            assert loop.now <= arrived + SETTINGS.append_timeout_s
+            assert loop.now <= arrived + SETTINGS.deadline_s
             if outcome is None:
                 assert service.taken.count(name) == 1
             elif isinstance(outcome, RowsRefused):

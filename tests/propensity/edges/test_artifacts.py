@@ -59,7 +59,7 @@ def through(opened):
     def open_through(proxy: Proxy, deadline_s: int = 5) -> Artifacts:
         return opened(
             STORAGE_EMULATOR_HOST=proxy.url,
-            PROPENSITY_RETRY_DEADLINE_S=str(deadline_s),
+            PROPENSITY_DEADLINE_S=str(deadline_s),
         )
 
     return open_through
@@ -342,7 +342,7 @@ class TestFailures:
         [port] = free_ports(1)
         artifacts = opened(
             STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}",
-            PROPENSITY_RETRY_DEADLINE_S="1",
+            PROPENSITY_DEADLINE_S="1",
         )
 
         with pytest.raises(Unavailable) as caught:

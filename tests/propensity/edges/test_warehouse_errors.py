@@ -102,10 +102,8 @@ class TestErrors:
         """An emulator's address with its variable, and what starts it: for queries and
         for rows, which come from an emulator of their own. Google needs no name."""
         [port] = free_ports(1)
-        queries = opened(
-            retry_deadline_s=1, bigquery_endpoint=f"http://127.0.0.1:{port}"
-        )
-        rows = opened(retry_deadline_s=1, bigquery_storage_endpoint=f"127.0.0.1:{port}")
+        queries = opened(deadline_s=1, bigquery_endpoint=f"http://127.0.0.1:{port}")
+        rows = opened(deadline_s=1, bigquery_storage_endpoint=f"127.0.0.1:{port}")
 
         with pytest.raises(Unavailable) as caught:
             queries.rows("SELECT 1 AS one")

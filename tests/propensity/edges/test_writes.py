@@ -100,7 +100,7 @@ def write_through(opened):
     """Write rows through a proxy."""
 
     def write(proxy: Faulty, rows: pa.Table) -> None:
-        through = opened(bigquery_storage_endpoint=proxy.address, retry_deadline_s=10)
+        through = opened(bigquery_storage_endpoint=proxy.address, deadline_s=10)
         through.write(PREDICTIONS_STAGING, rows)
 
     return write

@@ -16,9 +16,12 @@ from propensity.learning.fit import Trained
 from propensity.models.scoring import Scorer
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
+from tests.constants import altered
 from tests.scored_cards import USE_CASE, Cards, drawn
 
-SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=5)
+SETTINGS = altered(
+    Settings(project="p"), minimum_training_rows=100, minimum_conversions=5
+)
 FOREST = USE_CASE.candidates[0]
 LINEAR = Candidate("linear", "LogisticRegression", {"C": 1.0, "max_iter": 500})
 SMALL = replace(USE_CASE, candidates=(FOREST, LINEAR))
@@ -52,7 +55,7 @@ def train(
     rows: pa.Table, use_case: UseCase = SMALL, preprocessor: Any = None, **changed: Any
 ) -> Trained:
     """Make a data set of joined rows and train on it."""
-    settings = replace(SETTINGS, **changed)
+    settings = altered(SETTINGS, **changed)
     return fit.train(
         data.of_events(data.dataset(rows, use_case), settings=settings),
         use_case,

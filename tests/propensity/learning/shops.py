@@ -29,9 +29,12 @@ from propensity.learning.fit import Trained
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
+from tests.constants import altered
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
-SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=10)
+SETTINGS = altered(
+    Settings(project="p"), minimum_training_rows=100, minimum_conversions=10
+)
 FIRST = date(2026, 1, 1)
 
 LINEAR = Candidate("linear", "LogisticRegression", {"C": 1.0, "max_iter": 500})
@@ -122,7 +125,7 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
     """Train one candidate with the settings of this file, or with other of both."""
     preprocessor = changed.pop("preprocessor", None)
     pools = changed.pop("pools", None)
-    settings = replace(SETTINGS, **changed.pop("settings", {}))
+    settings = altered(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **{"candidates": (LINEAR,), **changed})
     return fit.train(
         data.of_users(rows, use_case, WEEK, settings=settings),

@@ -107,7 +107,7 @@ class TestNotEnoughData:
         """The setting that asks for more rows, or more of label 1, and what to do."""
         message = self.refused(snapshots(4, 50), **{f"minimum_{name}": least})
 
-        assert f"PROPENSITY_MINIMUM_{name.upper()} is {least}" in message
+        assert f"at least {least} are needed" in message
         assert ("users who buy" in message) == (name == "conversions")
         assert "Wait for more weeks" in message
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,9 +18,12 @@ from propensity.learning import data, fit, gate, modelcard
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
 from tests import scored_cards
+from tests.constants import altered
 from tests.propensity.learning.fitted_cards import joined
 
-SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=10)
+SETTINGS = altered(
+    Settings(project="p"), minimum_training_rows=100, minimum_conversions=10
+)
 AS_OF = date(2026, 6, 1)
 FIRST = date(2026, 1, 5)
 USERS, WEEKS = 250, 8
@@ -78,7 +81,7 @@ def of_events() -> pa.Table:
 def train_use_case(name: str, **changed: Any) -> Training:
     """Train a use case as 00-ModelTraining does, and compare it with a champion."""
     use_case = usecases.load(name)
-    settings = replace(SETTINGS, **changed)
+    settings = altered(SETTINGS, **changed)
     if use_case.scores_events:
         rows = data.dataset(of_events(), use_case)
         parts = data.of_events(rows, settings=settings)

@@ -18,7 +18,7 @@ from propensity.settings import Settings
 
 TODAY = date(2026, 3, 1)
 
-SETTINGS = Settings(project="p", lookup_ttl_s=300, lookup_timeout_s=120)
+SETTINGS = Settings(project="p", refresh_s=300, deadline_s=120)
 
 
 def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):

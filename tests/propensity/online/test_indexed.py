@@ -45,7 +45,7 @@ from tests.proxy import Proxy
 TODAY = DAY + timedelta(days=1)
 ANA = {"ana": (0.8125, 99, DAY, 2)}
 # Any pointer of any age is looked at before each answer.
-AT_ONCE = {"lookup_ttl_s": 0}
+AT_ONCE = {"refresh_s": 0}
 
 
 class Table:
@@ -98,7 +98,7 @@ def overwrite(artifacts: Artifacts, name: str, data: bytes) -> None:
 def lookups_of(table: Table, *, clock=None, with_index: bool = True, **changed):
     """Lookups as the function opens them, but for the table."""
     settings = Settings.from_environment()
-    values = {"use_case": "c", "lookup_timeout_s": 8, "suppression_ttl_s": 1, **changed}
+    values = {"use_case": "c", "deadline_s": 8, "refresh_s": 1, **changed}
     settings = Settings(**{**vars(settings), **values})
     clock = clock or ManualClock()
     indexes = Indexes(
@@ -208,7 +208,7 @@ class TestIndexes:
         publish(artifacts, ANA)
 
         clock = ManualClock()
-        lookups = lookups_of(Table(), clock=clock, lookup_ttl_s=300)
+        lookups = lookups_of(Table(), clock=clock, refresh_s=300)
         await body(lookups, "ana")
         publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
         clock.advance(301)

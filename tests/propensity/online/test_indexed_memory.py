@@ -139,7 +139,7 @@ async def test_an_index_ages_while_its_pointer_cannot_be_read(artifacts, environ
         lookups = lookups_of(
             Table({"ana": (0.25, 1, DAY, 3)}),
             clock=clock,
-            lookup_ttl_s=300,
+            refresh_s=300,
             storage_endpoint=proxy.url,
         )
         assert b"0.8125" in await body(lookups, "ana")

@@ -172,7 +172,7 @@ class TestFailures:
 
     async def test_include_a_read_that_takes_too_long(self):
         """Nobody waits longer than the time limit; what is read late is still kept."""
-        shelf, lookups = open_shelf("u", is_held=True, lookup_timeout_s=1)
+        shelf, lookups = open_shelf("u", is_held=True, deadline_s=1)
         with pytest.raises(Unavailable, match="within 1 s"):
             await lookups.find("c", ["u"])
         shelf.release()
@@ -236,7 +236,7 @@ class TestCache:
 
     async def test_can_be_off(self):
         """Without a cache every request reads, and those of one moment still share."""
-        shelf, lookups = open_shelf("u", lookup_ttl_s=0)
+        shelf, lookups = open_shelf("u", refresh_s=0)
         await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
         await lookups.find("c", ["u"])
 

@@ -22,7 +22,7 @@ from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 from tests.propensity.online.shelf import SETTINGS, TODAY, names, prediction
 
 # So that reads end as requests time out, and entries of the cache expire meanwhile.
-HASTY = replace(SETTINGS, lookup_timeout_s=5, lookup_ttl_s=3)
+HASTY = replace(SETTINGS, deadline_s=5, refresh_s=3)
 USERS = names(40)
 NOBODY = USERS[::9]
 # The threads of the scenario are on its loop.
@@ -77,7 +77,7 @@ def test_each_gets_their_own_in_time_and_no_read_is_left_behind(seed, short):
                 answer = await lookups.find("c", users)
             except Unavailable:
                 answer = None
-            assert loop.now <= arrived + HASTY.lookup_timeout_s
+            assert loop.now <= arrived + HASTY.deadline_s
             assert answer in (
                 None,
                 {user: None if user in NOBODY else prediction(user) for user in users},
@@ -87,7 +87,7 @@ def test_each_gets_their_own_in_time_and_no_read_is_left_behind(seed, short):
         # Whatever became of their reads, these are read at once, and together.
         loop.become_calm()
         table.fails = 0.0
-        await asyncio.sleep(HASTY.lookup_timeout_s)
+        await asyncio.sleep(HASTY.deadline_s)
         assert set(await lookups.find("c", USERS)) == {*USERS}
         many = [lookups.find("c", [f"{n}.{u}" for u in USERS]) for n in range(100)]
         await asyncio.gather(*many)
@@ -103,7 +103,7 @@ def test_with_values_are_each_of_their_own_user_and_leave_nobody_waiting(seed, s
     async def scenario(loop: Interleaved) -> None:
         threads: Any = SimpleNamespace(pool=lambda *_: THREADS)
         table: Any = Table(loop)
-        settings = replace(HASTY, lookup_timeout_s=2)
+        settings = replace(HASTY, deadline_s=2)
         answers = Values(lambda: table, settings, threads=threads)
 
         async def ask() -> bool:

@@ -93,7 +93,7 @@ class Place:
         self.buckets += 1
         bucket = self.direct.create_bucket(f"{self.settings.dataset}-{self.buckets}")
         self.settings = replace(self.settings, bucket=bucket.name)
-        deadline_s = self.settings.retry_deadline_s
+        deadline_s = self.settings.deadline_s
         written = Artifacts(bucket, deadline_s=deadline_s)
         self.registry = Registry(written, USE_CASE.name)
         self.artifacts = Artifacts(
@@ -208,7 +208,7 @@ def place(shared) -> Iterator[Place]:
 @pytest.fixture
 def hasty(place) -> Iterator[Artifacts]:
     """The bucket for whoever gives up after a second."""
-    artifacts = Artifacts.open(replace(place.settings, retry_deadline_s=1))
+    artifacts = Artifacts.open(replace(place.settings, deadline_s=1))
     yield artifacts
     artifacts.close()
 

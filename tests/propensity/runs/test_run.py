@@ -76,7 +76,7 @@ def close_edges() -> None:
 @pytest.fixture
 def new_function(environment, monkeypatch, capfd):
     close_edges()
-    monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "1")
+    monkeypatch.setenv("PROPENSITY_DEADLINE_S", "1")
     yield lambda **how: Function(monkeypatch, capfd, **how)
     close_edges()
 

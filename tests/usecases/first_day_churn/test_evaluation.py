@@ -29,12 +29,13 @@ PLAYERS = 40
 
 
 @pytest.fixture
-def place(opened) -> Stream:
+def place(opened, monkeypatch) -> Stream:
     """Players of a week, every fourth of whom leaves, and a probability for each.
 
     Labels are known a fortnight after the registration: a week after the outcomes.
     """
-    site = opened(PROPENSITY_LABEL_KNOWN_DAYS="14")
+    monkeypatch.setitem(USE_CASE.parameters, "label_known_days", 14)
+    site = opened()
     setup.prepare(site.warehouse, site.artifacts, site.settings)
     step = WEEK / PLAYERS
     site.add(

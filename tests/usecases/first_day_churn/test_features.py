@@ -168,9 +168,12 @@ class TestHours:
     @pytest.mark.parametrize(
         "hours", [24, *(pytest.param(hour, marks=pytest.mark.long) for hour in (6, 48))]
     )
-    def test_are_the_same_in_training_and_serving(self, opened, generated, hours):
+    def test_are_the_same_in_training_and_serving(
+        self, opened, generated, hours, monkeypatch
+    ):
         """Both read the same events of everybody, and sum them to the same bits."""
-        place = opened(generated.workplace, PROPENSITY_FIRST_DAY_HOURS=str(hours))
+        monkeypatch.setitem(USE_CASE.parameters, "first_day_hours", hours)
+        place = opened(generated.workplace)
         exact = expected_features(GAMES.events(), cut_off=timedelta(hours=hours))
         weeks = [*WEEKS, AS_OF + WEEK]
         trained = place.training(*weeks)
@@ -181,7 +184,7 @@ class TestHours:
             assert {name: row[name] for name in TWELVE} == as_numbers(exact[user])
             assert model_input(row) == model_input(served[user])
 
-    def test_are_read_whole_at_the_edges(self, opened, empty):
+    def test_are_read_whole_at_the_edges(self, opened, empty, monkeypatch):
         """
         Who is the first of a week is there with all events, in training as in serving,
         even if a clock was a day fast: no partition is left out that holds one.
@@ -204,7 +207,8 @@ class TestHours:
         place.store(pa.RecordBatch.from_pylist(rows, stream.EVENT_SCHEMA))
         for hours in began:
             user = f"edge {hours}"
-            set_so = opened(place.workplace, PROPENSITY_FIRST_DAY_HOURS=str(hours))
+            monkeypatch.setitem(USE_CASE.parameters, "first_day_hours", hours)
+            set_so = opened(place.workplace)
             served = set_so.served([user], since=last.date())[user]
 
             assert served["bet_count"] == 2
@@ -267,9 +271,12 @@ class TestLabel:
     @pytest.mark.parametrize(
         "days", [7, *(pytest.param(day, marks=pytest.mark.long) for day in (1, 30))]
     )
-    def test_is_known_some_days_after_the_registration(self, opened, trapped, days):
+    def test_is_known_some_days_after_the_registration(
+        self, opened, trapped, days, monkeypatch
+    ):
         """Not on the day before, whatever the stream has said by then."""
-        place = opened(trapped.workplace, PROPENSITY_LABEL_KNOWN_DAYS=str(days))
+        monkeypatch.setitem(USE_CASE.parameters, "label_known_days", days)
+        place = opened(trapped.workplace)
         known_on = REGISTERED.date() + days * DAY
 
         assert "plain" not in place.training(today=known_on - DAY)
@@ -297,18 +304,19 @@ class TestLabel:
         )
         assert {row["as_of"] for row in rows} == {AS_OF}
 
-    def test_is_final_when_it_is_known(self):
+    def test_is_final_when_it_is_known(self, monkeypatch):
         """Figures of a week stay provisional until its last label is known."""
 
-        def final(**chosen: int) -> date:
-            timeframe = USE_CASE.timeframe(Settings(project="p", **chosen))
+        def final(known_days: int = 7) -> date:
+            monkeypatch.setitem(USE_CASE.parameters, "label_known_days", known_days)
+            timeframe = USE_CASE.timeframe(Settings(project="p"))
             days = timeframe.horizon_days + timeframe.settle_days
             assert timeframe.is_matured(AS_OF, today=AS_OF + days * DAY)
             return AS_OF + days * DAY
 
         assert final() == AS_OF + 10 * DAY
-        assert final(label_known_days=1) == AS_OF + 10 * DAY
-        assert final(label_known_days=30) == AS_OF + 30 * DAY
+        assert final(1) == AS_OF + 10 * DAY
+        assert final(30) == AS_OF + 30 * DAY
 
 
 class TestSample:
