@@ -22,8 +22,8 @@ They are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
 `propensity/tables/` is the only place where a column is typed; this page is written from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
 There are two views beside the tables.
-[`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the only statement that names the sharded export (`propensity/sql/ga_events.sql`).
-`stream_features` has the features of the stream, one row per use case and user, as they are now (`propensity/sql/stream_features.sql`).
+[`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the only statement that names the sharded export (`propensity/usecases/ga_events.sql`).
+`stream_features` has the features of the stream, one row per use case and user, as they are now (`propensity/stream/stream_features.sql`).
 """  # noqa: E501
 
 EXPORT = """\
@@ -71,7 +71,7 @@ WRITTEN = {
         "`user_bucket` is the first four bytes of SHA-256 of `user_id`, as a number, "
         "modulo 1,000: a query that names it as a constant, or as a parameter, reads "
         "the users of that bucket and no others "
-        "(`propensity/sql/user_bucket.sql`, `tables.user_bucket`).",
+        "(`propensity/stream/user_bucket.sql`, `tables.user_bucket`).",
     ),
     "postcode_index": (
         "`propensity load-postcodes` replaces it as a whole.",

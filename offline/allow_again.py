@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from importlib import resources
 
 from offline.forget_report import Allowed, pieces
 from propensity.edges.artifacts import Artifacts
@@ -14,6 +15,8 @@ from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, user_hash
 from propensity.settings import Settings
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 
 def allow_again(
@@ -29,7 +32,7 @@ def allow_again(
         suppression.read(warehouse)
         removed = sum(
             warehouse.execute(
-                statement("allow_again"), {"hashes": hashes, "use_case": scope}
+                statement("allow_again", own=SQL), {"hashes": hashes, "use_case": scope}
             )
             for hashes in pieces([user_hash(key, user) for user in user_ids])
         )

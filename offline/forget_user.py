@@ -24,6 +24,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from itertools import zip_longest
 from typing import Any
 
@@ -50,6 +51,7 @@ from propensity.statements import statement
 from propensity.tables import EVENT, RAW, USER
 from propensity.waiting.threads import THREADS
 
+SQL = resources.files(__package__)
 ENDING = ".parquet"
 
 # Attempts at an object that others change meanwhile.
@@ -222,7 +224,7 @@ class Work:
         is_search: bool,
     ) -> int:
         name = "rows_about" if is_search else "delete_rows_about"
-        sql = about(table, condition, statement(name))
+        sql = about(table, condition, statement(name, own=SQL))
         if is_search:
             return int(self.warehouse.rows(sql, parameters)[0]["found"])
         return self.warehouse.execute(sql, parameters)
@@ -239,7 +241,8 @@ class Work:
                 f"{row['use_case']}/{row['event_id']}"
                 for users in pieces(self.request.user_ids)
                 for row in self.warehouse.rows(
-                    statement("events_of_users"), {**of_use_case, "user_ids": users}
+                    statement("events_of_users", own=SQL),
+                    {**of_use_case, "user_ids": users},
                 )
             ]
             # Each list comes once: each row counts once.
@@ -258,7 +261,7 @@ class Work:
         """Return the ids of dead letters that name a user in the clear."""
         users = self.request.users
         message_ids = set()
-        for batch in self.warehouse.batches(statement("messages_refused")):
+        for batch in self.warehouse.batches(statement("messages_refused", own=SQL)):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}").values()
                 if suppression.names_any(row["raw"] or b"", attributes, users):
@@ -362,14 +365,14 @@ class Work:
                 int(row["events"])
                 for users in pieces(self.request.user_ids)
                 for row in self.warehouse.rows(
-                    statement("ga4_events_of_users"), {"user_ids": users}
+                    statement("ga4_events_of_users", own=SQL), {"user_ids": users}
                 )
             )
         except MissingTable:
             return
         self.report.ga4_events = found
         if self.report.ga4_events:
-            text = statement("forget_ga4_export")
+            text = statement("forget_ga4_export", own=SQL)
             text = text.replace("export_dataset", settings.export)
             self.report.ga4_statement = text.strip()
 
@@ -401,7 +404,7 @@ def about(table: Table, condition: str, text: str) -> str:
         text: The statement, with placeholders for table and condition.
     """
     return (
-        text.replace("some_condition", statement(condition))
+        text.replace("some_condition", statement(condition, own=SQL))
         .replace("some_table", table.name)
         .replace("every_partition", table.every_partition)
     )

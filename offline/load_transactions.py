@@ -27,6 +27,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from propensity.events.values import microseconds_of
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 USE_CASE = "card_fraud"
 SOURCE = "loaded"
@@ -164,7 +167,7 @@ def _pieces(places: list[int]) -> Iterator[list[int]]:
 def _stored_ids(warehouse: Warehouse, transactions: Transactions) -> set[str]:
     first, last = transactions.days
     stored = warehouse.table(
-        statement("loaded_events"),
+        statement("loaded_events", own=SQL),
         {"use_case": transactions.use_case.name, "first_day": first, "last_day": last},
     )
     return set(stored["event_id"].to_pylist())
@@ -178,7 +181,7 @@ def _stored_truths(
     if not len(known):
         return set()
     stored = warehouse.table(
-        statement("known_truths"),
+        statement("known_truths", own=SQL),
         {
             "use_case": transactions.use_case.name,
             "first_day": utc_of(known.min()).date(),

@@ -61,10 +61,10 @@ class Deployment:
         """The registry of the use case."""
         return Registry(self.artifacts, self.use_case.name)
 
-    def rows(self, name: str, **parameters: object) -> list[Any]:
+    def rows(self, sql: str, **parameters: object) -> list[Any]:
         """Return the rows of a statement about the use case, named by columns."""
         named = {"use_case": self.use_case.name, **parameters}
-        return self.warehouse.rows(statement(name), named)
+        return self.warehouse.rows(sql, named)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,7 +318,7 @@ class Versions:
 def versions(deployment: Deployment) -> Versions:
     """Return the champion, and the newest versions with their figures."""
     registry = deployment.registry
-    rows = deployment.rows("recorded_versions", at_most=SHOWN)
+    rows = deployment.rows(statement("recorded_versions"), at_most=SHOWN)
     return Versions(
         use_case=registry.use_case,
         champion=registry.find_champion(),

@@ -1,7 +1,8 @@
 """
-SQL statements, read from their files.
+SQL statements, read from the folder of the module that runs them.
 
-A line ``-- include: name.sql`` stands for the text of that file.
+A line ``-- include: name.sql`` stands for the text of that file. Names are unique in
+the package, so that a use case can replace any shared statement, or a part of one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 
 # Editors on Windows begin a file with a byte order mark, which is no part of its text.
 ENCODING = "utf-8-sig"
+FOLDERS = ("runs", "stream", "registry", "online", "privacy", "usecases")
 
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$", re.MULTILINE)
+_PACKAGE = resources.files("propensity")
 
 
 def statement(name: str, *, own: Any = None) -> str:
@@ -22,14 +25,21 @@ def statement(name: str, *, own: Any = None) -> str:
 
     Args:
         name: Name of the file, without ``.sql``.
-        own: A folder that is searched before ``propensity/sql``.
+        own: A folder that is searched before ``FOLDERS``.
 
     Raises:
         FileNotFoundError: There is no such file.
         UnicodeDecodeError: It is not UTF-8.
     """
-    file = resources.files("propensity") / "sql" / f"{name}.sql"
-    if own is not None and (own / f"{name}.sql").is_file():
-        file = own / f"{name}.sql"
-    text = file.read_text(ENCODING)
+    text = file_of(name, own=own).read_text(ENCODING)
     return _INCLUDE.sub(lambda include: statement(include[1], own=own), text)
+
+
+def file_of(name: str, *, own: Any = None) -> Any:
+    """Return the file of a statement, see ``statement``."""
+    folders = [_PACKAGE / folder for folder in FOLDERS]
+    for folder in folders if own is None else [own, *folders]:
+        file = folder / f"{name}.sql"
+        if file.is_file():
+            return file
+    raise FileNotFoundError(f"there is no {name}.sql")

@@ -26,6 +26,12 @@ from tests.usecases.ga4_purchase import exports
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[1]
+SHARED = [*ROOT.glob("propensity/*/*.sql")]
+OFFLINE = [
+    *ROOT.glob("offline/*.sql"),
+    *ROOT.glob("offline/[!u]*/*.sql"),
+    *ROOT.glob("local/*/*.sql"),
+]
 AS_OF = date(2026, 3, 3)
 LATER = date(2026, 5, 1)
 SETTINGS = Settings(project="p")
@@ -64,8 +70,14 @@ def texts(name: str) -> dict[str, str]:
     use_case = usecases.load(name)
     names = {file.stem for file in (usecases.FOLDER / name).glob("*.sql")}
     if use_case.reads_export:
-        names |= {file.stem for file in (ROOT / "propensity" / "sql").glob("*.sql")}
+        names |= {file.stem for file in SHARED}
     found = {one: use_case.statement(one) for one in names - {*VIEWS} - IN_PART}
+    if use_case.reads_export:
+        found |= {
+            file.stem: statement(file.stem, own=file.parent)
+            for file in OFFLINE
+            if file.stem not in IN_PART
+        }
     return {one: text for one, text in found.items() if _STATEMENT.match(text)}
 
 

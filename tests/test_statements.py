@@ -8,19 +8,23 @@ import re
 from contextlib import suppress
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
 from offline import forget_user
-from propensity import usecases
+from propensity import statements, usecases
 from propensity.statements import statement
 from propensity.tables import TABLES
 from tests.partitions import REQUIRED, unfiltered
 
-FILES = sorted(
-    file.name.removesuffix(".sql")
-    for file in (resources.files("propensity") / "sql").iterdir()
-    if file.name.endswith(".sql")
+ROOT = Path(__file__).parents[1]
+SHARED = [*ROOT.glob("propensity/*/*.sql")]
+FILES = sorted(file.stem for file in SHARED)
+OFFLINE = sorted(
+    file
+    for pattern in ("offline/*.sql", "offline/[!u]*/*.sql", "local/*/*.sql")
+    for file in ROOT.glob(pattern)
 )
 PART = r"'\1 \g<0> \n'"
 MENTIONS = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
@@ -60,6 +64,11 @@ class TestStatement:
 
         assert complete
         assert all("-- include:" not in text for text in complete)
+
+    def test_stands_once(self):
+        """A name is of one file, in a folder that is searched."""
+        assert len({*FILES}) == len(SHARED)
+        assert {file.parent.name for file in SHARED} == {*statements.FOLDERS}
 
     @pytest.mark.parametrize(
         ("outer", "complete"),
@@ -121,17 +130,19 @@ class TestStatement:
 @cache
 def every_statement() -> dict[str, str]:
     """All that are complete, by use case and name; those of no use case once."""
-    statements = {}
+    texts = {}
     for use_case in usecases.names():
         own = resources.files(usecases) / use_case
         names = {file.name for file in own.iterdir() if file.name.endswith(".sql")}
         for name in {*FILES, *(name.removesuffix(".sql") for name in names)}:
             with suppress(FileNotFoundError):
-                statements[f"{use_case}/{name}"] = statement(name, own=own)
+                texts[f"{use_case}/{name}"] = statement(name, own=own)
+    for file in OFFLINE:
+        texts[file.stem] = statement(file.stem, own=file.parent)
     return {
         # A part of a statement is none; what it is a part of has it.
         name: text
-        for name, text in statements.items()
+        for name, text in texts.items()
         if re.match(r"(--.*\n|\s)*(SELECT|WITH|MERGE|DELETE|BEGIN|CREATE)\b", text)
     }
 
@@ -149,7 +160,9 @@ class TestPartitionFilter:
         for text in ("rows_about", "delete_rows_about"):
             for condition in ("of_users", "of_users_in_use_case", "of_events"):
                 for table in TABLES:
-                    sql = forget_user.about(table, condition, statement(text))
+                    sql = forget_user.about(
+                        table, condition, statement(text, own=forget_user.SQL)
+                    )
                     assert unfiltered(sql) == []
                     assert table.name in sql
 
@@ -161,7 +174,7 @@ class TestPartitionFilter:
 
     def test_of_tiles_is_of_constants(self):
         """Tiles are read by their months: by parameters, or literals of the view."""
-        every = {name.split("/")[1]: text for name, text in every_statement().items()}
+        every = {name.split("/")[-1]: text for name, text in every_statement().items()}
         readers = {
             name: re.findall(r"^ +month .*$", text, re.MULTILINE)
             for name, text in every.items()

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import midnight
+
+SQL = resources.files(__package__)
 
 # Under traffic: messages a second, and the share of a part that may be sent while
 # training lasts.
@@ -214,7 +217,7 @@ class _Demo:
         total = expected.transactions + expected.truths + expected.broken
         with bar("handled", total=total, unit=" messages") as counted:
             while True:
-                [row] = self._warehouse.rows(statement("card_counts"), window)
+                [row] = self._warehouse.rows(statement("card_counts", own=SQL), window)
                 stored, truths = row["stored_rows"], row["truths"]
                 handled = min(stored + truths + row["dead_letters"], total)
                 counted.update(handled - counted.n)
@@ -295,7 +298,9 @@ class _Demo:
         """Say whether a version has scored a transaction, or never will."""
         if not trained["promoted"]:
             return True
-        [row] = self._warehouse.rows(statement("card_counts"), window_of(self._played))
+        [row] = self._warehouse.rows(
+            statement("card_counts", own=SQL), window_of(self._played)
+        )
         newest: int | None = row["newest_version"]
         return newest is not None and newest >= trained["model_version"]
 

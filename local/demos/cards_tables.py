@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from local.progress import say
 from propensity.edges.warehouse import Warehouse
 from propensity.learning import cost, metrics, of_events
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 # Of the transactions that somebody may look at.
 ALERTS = (0.01, 0.05)
@@ -100,9 +103,9 @@ def show(
 ) -> None:
     """Print what was sent, what each version is worth, and how versions changed."""
     window = window_of(played)
-    [counts] = warehouse.rows(statement("card_counts"), window)
+    [counts] = warehouse.rows(statement("card_counts", own=SQL), window)
     scores = warehouse.table(
-        statement("first_scores"),
+        statement("first_scores", own=SQL),
         {
             **{name: window[name] for name in ("use_case", "since_day", "prefix")},
             "as_of": datetime.now(UTC).date(),
@@ -110,7 +113,7 @@ def show(
         },
     ).to_pylist()
     reasons = warehouse.rows(
-        statement("dead_letter_reasons"),
+        statement("dead_letter_reasons", own=SQL),
         {name: window[name] for name in ("since", "since_day")},
     )
     why = ", ".join(f"{row['messages']} {row['reason']}" for row in reasons)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from importlib import resources
 from typing import Any
 
 import requests
@@ -28,6 +29,8 @@ from local.stack.stack import Stack
 from offline import load_postcodes
 from propensity.edges.warehouse import Warehouse
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 USERS = 400
 MAXIMUM_EVENTS = 40
@@ -125,7 +128,7 @@ def settled(warehouse: Warehouse, sent: Sent) -> Mapping[str, int]:
     total = len(sent.deliveries)
     with bar("handled", total=total, unit=" messages") as counted:
         while True:
-            [row] = warehouse.rows(statement("stream_counts"), sent.window)
+            [row] = warehouse.rows(statement("stream_counts", own=SQL), sent.window)
             counts = dict(row.items())
             handled = counts["stored_rows"] + counts["dead_letters"]
             counted.update(min(handled, total) - counted.n)
@@ -150,7 +153,7 @@ def counts_text(
     warehouse: Warehouse, sent: Sent, counts: Mapping[str, int], seconds: float
 ) -> str:
     """Return lines on the messages, sent and stored."""
-    rows = warehouse.rows(statement("dead_letter_reasons"), sent.window)
+    rows = warehouse.rows(statement("dead_letter_reasons", own=SQL), sent.window)
     reasons = ", ".join(f"{row['messages']} {row['reason']}" for row in rows)
     events = sum(
         delivery.event is not None and not delivery.is_duplicate
@@ -185,13 +188,17 @@ def comparison_text(warehouse: Warehouse) -> str:
 
 
 def _by_user(warehouse: Warehouse, name: str, **parameters: Any) -> dict[str, Any]:
-    rows = warehouse.rows(statement(name), {"use_case": USE_CASE, **parameters})
+    rows = warehouse.rows(
+        statement(name, own=SQL), {"use_case": USE_CASE, **parameters}
+    )
     return {row["user_id"]: dict(row.items()) for row in rows}
 
 
 def user_text(warehouse: Warehouse, games: Games) -> str:
     """Return lines on the features of the first user who has won."""
-    rows = warehouse.rows(statement("streamed_features"), {"use_case": USE_CASE})
+    rows = warehouse.rows(
+        statement("streamed_features", own=SQL), {"use_case": USE_CASE}
+    )
     known = set(games.user_ids)
     users = [dict(row.items()) for row in rows if row["user_id"] in known]
     chosen = max(users, key=lambda row: (row["win_count"] >= 2, row["user_id"]))
@@ -216,7 +223,7 @@ def plain(value: object) -> str:
 def scores_text(warehouse: Warehouse, games: Games, sent: Sent) -> str:
     """Return a line on the churn scores of the first day against the outcomes."""
     rows = warehouse.rows(
-        statement("newest_scores"),
+        statement("newest_scores", own=SQL),
         {"use_case": USE_CASE, "since_day": sent.since.date()},
     )
     labels = games.labels()

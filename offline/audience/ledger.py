@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from importlib import resources
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +24,8 @@ from offline.promote import Deployment
 from propensity import tables
 from propensity.pages.words import cleaned
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
@@ -87,13 +90,15 @@ class Ledger:
 
     def recorded(self) -> set[tuple[str, str]]:
         """Return action and user of all rows."""
-        rows = self._warehouse.table(statement("audience_recorded"), self._where)
+        rows = self._warehouse.table(
+            statement("audience_recorded", own=SQL), self._where
+        )
         actions, users = rows["action"].to_pylist(), rows["user_id"].to_pylist()
         return {*zip(actions, users, strict=True)}
 
     def listed(self) -> list[str]:
         """Return who was accepted earlier and not removed since, sorted."""
-        rows = self._warehouse.table(statement("audience_listed"), self._where)
+        rows = self._warehouse.table(statement("audience_listed", own=SQL), self._where)
         return sorted(rows["user_id"].to_pylist())
 
     def add(self, parts: Sequence[Part]) -> None:

@@ -12,6 +12,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import date, datetime
+from importlib import resources
 from itertools import accumulate
 from math import ceil
 from typing import Any
@@ -24,6 +25,8 @@ from propensity import tables
 from propensity.errors import Conflict, MissingTable, RequestError
 from propensity.privacy import consent, suppression
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 # The key of control groups; the first command that needs it creates it.
 KEY = "audiences/key.json"
@@ -97,7 +100,9 @@ def find_or_choose(
         consent.check_view(warehouse, deployment.use_case)
     as_of = _publication(deployment, until)
     parameters = {"use_case": use_case, "audience": name}
-    selections = deployment.rows("audience_selections", audience=name)
+    selections = deployment.rows(
+        statement("audience_selections", own=SQL), audience=name
+    )
     for earlier in selections[:1]:
         known = (earlier["control_group"], earlier["control_share"])
         if known != (group, share):
@@ -127,7 +132,7 @@ def find_or_choose(
         members = choose(candidates, rule, control)
     else:
         rows = warehouse.table(
-            statement("audience_members"), parameters | {"as_of": as_of}
+            statement("audience_members", own=SQL), parameters | {"as_of": as_of}
         )
         kept = suppressed.without(rows, use_case)
         left_out = len(rows) - len(kept)
@@ -176,7 +181,9 @@ def _check_key(
     deployment: Deployment, parameters: dict[str, Any], control: Control
 ) -> None:
     """Raise RequestError if earlier members were held out by another key."""
-    rows = deployment.warehouse.table(statement("audience_members"), parameters)
+    rows = deployment.warehouse.table(
+        statement("audience_members", own=SQL), parameters
+    )
     drawn = zip(
         rows["user_id"].to_pylist(), rows["is_control"].to_pylist(), strict=True
     )
@@ -196,7 +203,7 @@ def _publication(deployment: Deployment, until: date) -> date:
             f"{name} scores events: an audience is of users", field="use_case"
         )
     try:
-        [row] = deployment.rows("newest_publication", as_of=until)
+        [row] = deployment.rows(statement("newest_publication", own=SQL), as_of=until)
         newest: date | None = row["as_of"]
     except MissingTable:
         newest = None
@@ -222,7 +229,7 @@ def _candidates(
     No more is read than percentiles down to where the last member may be.
     """
     parameters = {"use_case": deployment.use_case.name, "as_of": as_of}
-    bands = deployment.rows("audience_cutoffs", as_of=as_of)
+    bands = deployment.rows(statement("audience_cutoffs", own=SQL), as_of=as_of)
     counts = list(accumulate(band["users"] for band in bands))
     at_most = rule.top
     if rule.treated is not None:
@@ -231,7 +238,7 @@ def _candidates(
     while True:
         least = _least(rule, bands, counts, at_most, len(suppressed))
         rows = deployment.warehouse.table(
-            statement("audience_candidates"), parameters | {"least": least}
+            statement("audience_candidates", own=SQL), parameters | {"least": least}
         )
         kept = suppressed.without(rows, deployment.use_case.name)
         if at_most is None or least <= bands[-1]["least"] or len(kept) >= at_most:

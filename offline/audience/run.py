@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from importlib import resources
 from math import ceil
 
 from offline import promote
@@ -29,6 +30,7 @@ from propensity.errors import PropensityError, RequestError, RunInProgress
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry.leases import LEASE_MINUTES, Finished, Leases
+from propensity.statements import statement
 from propensity.waiting.threads import THREADS
 
 # All dates of an audience share a lease, as all compactions do.
@@ -239,7 +241,10 @@ def _check_is_newest(
     recorded = ledger.recorded()
     if all((ADD, member.user_id) in recorded for member in audience.treated):
         return
-    rows = deployment.rows("audience_deliveries", audience=audience.name)
+    rows = deployment.rows(
+        statement("audience_deliveries", own=resources.files(__package__)),
+        audience=audience.name,
+    )
     newer = [row["as_of"] for row in rows if row["destination"] == destination.name]
     if newer and max(newer) > audience.as_of:
         raise RequestError(

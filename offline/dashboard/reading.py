@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from importlib import resources
 from operator import attrgetter
 from typing import Any
 
@@ -76,6 +77,11 @@ class Source:
     def name(self) -> str:
         """Its name in the pages."""
         return self.file.removeprefix("dashboard_")
+
+    @property
+    def text(self) -> str:
+        """The statement as it is in its file."""
+        return statement(self.file, own=resources.files(__package__))
 
 
 _DAYS, _HOURS = attrgetter("days"), attrgetter("hours")
@@ -163,7 +169,7 @@ def read(
     """
     settings = warehouse.settings
     for source in SOURCES:
-        sql, parameters = statement(source.file), source.parameters(window)
+        sql, parameters = source.text, source.parameters(window)
         text = filled(
             sql, parameters, project=settings.project, dataset=settings.dataset
         )

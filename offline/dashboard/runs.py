@@ -176,7 +176,7 @@ def statements(readings: Sequence[Reading]) -> dict[str, Any]:
             {
                 "name": reading.name,
                 "title": reading.title,
-                "file": f"propensity/sql/dashboard_{reading.name}.sql",
+                "file": f"offline/dashboard/dashboard_{reading.name}.sql",
                 "text": anchored(reading.name, reading.text),
                 "rows": plural(len(reading.rows), "row"),
                 "billed": size(reading.bytes_billed),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
+from importlib import resources
 from typing import Any
 
 from deploy import functions
@@ -19,6 +20,8 @@ from propensity.runs import compact
 from propensity.runs.watermark import EPOCH, read_watermark
 from propensity.statements import statement
 from propensity.usecases import UseCase
+
+SQL = resources.files(__package__)
 
 # A scheduled run may take this long with all its attempts, and be in another time zone.
 RUN_LATE = timedelta(hours=6)
@@ -184,7 +187,7 @@ def _published(
     """Return the newest date that a use case's tables have a run of."""
     if kind == "train":
         rows = exam.warehouse.rows(
-            statement("recorded_versions"),
+            statement("recorded_versions", own=SQL),
             {"use_case": use_case.name, "at_most": LEASES},
         )
         # Version 0 came with the code, and no run has trained it.
@@ -200,7 +203,7 @@ def _newest(exam: Examination, leases: Leases, use_case: str) -> Row:
         lease.as_of for kind in PUBLISHED for lease in leases.get((use_case, kind), ())
     )
     [row] = exam.warehouse.rows(
-        statement("newest_runs"),
+        statement("newest_runs", own=SQL),
         # A week that is evaluated begins before its run.
         {"use_case": use_case, "since": oldest - EVALUATED},
     )

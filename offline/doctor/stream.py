@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from typing import Any
 
 from google.api_core import exceptions as api
@@ -31,6 +32,8 @@ from propensity import topics
 from propensity.edges.channels import open_client
 from propensity.runs.watermark import EPOCH, WATERMARK, read_watermark
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 # The compaction runs daily; as the alert run_missed.
 WATERMARK_OLD = timedelta(days=2)
@@ -189,7 +192,7 @@ def check_stream(exam: Examination) -> None:
         for name in (use_case.scored or ("new_registration",))
     }
     for row in exam.warehouse.rows(
-        statement("stream_lag"), {**window, "scored": sorted(scored)}
+        statement("stream_lag", own=SQL), {**window, "scored": sorted(scored)}
     ):
         name, scorable, last = row["use_case"], row["scorable_at"], row["scored_at"]
         if scorable is None or name not in exam.champions:
@@ -207,7 +210,7 @@ def check_stream(exam: Examination) -> None:
                 "see the log of score_stream: it fails, or needs more instances "
                 "(--max-instances in 04-StreamFeatures/deploy_score_stream.sh)",
             )
-    letters = exam.warehouse.rows(statement("dead_letter_reasons"), window)
+    letters = exam.warehouse.rows(statement("dead_letter_reasons", own=SQL), window)
     if letters:
         reasons = ", ".join(f"{row['reason']} {row['messages']:,}" for row in letters)
         total = sum(row["messages"] for row in letters)

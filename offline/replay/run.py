@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 
 from offline.replay.dead_letters import PATIENCE_S, DeadLetters, send_dead_letters
@@ -20,6 +21,8 @@ from propensity.errors import PropensityError
 from propensity.events.catalogue import Catalogue
 from propensity.settings import Settings
 from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 # An event may be dated ahead of its receipt, by ten minutes.
 AHEAD = timedelta(days=1)
@@ -130,7 +133,7 @@ def opened(
                 "use_case": plan.use_case,
                 "user_id": plan.user,
             }
-            batches = warehouse.batches(statement("replay_events"), parameters)
+            batches = warehouse.batches(statement("replay_events", own=SQL), parameters)
         else:
             parameters = {
                 **period,
@@ -138,7 +141,9 @@ def opened(
                 "last_day": plan.until.date(),
                 "reason": plan.reason,
             }
-            batches = warehouse.batches(statement("replay_dead_letters"), parameters)
+            batches = warehouse.batches(
+                statement("replay_dead_letters", own=SQL), parameters
+            )
         with spooled(batches, most=most) as (rows, total):
             yield Source(
                 messages=(

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 from propensity import usecases
-from propensity.statements import ENCODING
+from propensity.statements import ENCODING, file_of
 from propensity.usecases import Problem, declaration
 
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$")
@@ -52,9 +51,13 @@ def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]
         UseCaseError: A file is not UTF-8.
     """
     is_own = (usecases.FOLDER / use_case / f"{name}.sql").is_file()
-    file = f"{name}.sql" if is_own else f"../../sql/{name}.sql"
-    shared = resources.files("propensity") / "sql" / f"{name}.sql"
-    source = usecases.text(use_case, file) if is_own else shared.read_text(ENCODING)
+    if is_own:
+        file = f"{name}.sql"
+        source = usecases.text(use_case, file)
+    else:
+        shared = file_of(name)
+        file = f"../../{shared.parent.name}/{name}.sql"
+        source = shared.read_text(ENCODING)
     whole: list[Line] = []
     for number, text in enumerate(source.splitlines(), start=1):
         line = Line(file, number, text)

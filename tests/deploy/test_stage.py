@@ -26,7 +26,7 @@ def root(tmp_path):
         "02-GetProba/deploy.sh": "gcloud\n",
         "propensity/__init__.py": "",
         "propensity/settings.py": "A = 1\n",
-        "propensity/sql/features.sql": "SELECT 1\n",
+        "propensity/runs/features.sql": "SELECT 1\n",
         "propensity/__pycache__/settings.cpython-311.pyc": "x",
         "propensity/tests/test_settings.py": "",
         "propensity/.hidden": "",
@@ -46,8 +46,8 @@ def function(root):
 STAGED = [
     "main.py",
     "propensity/__init__.py",
+    "propensity/runs/features.sql",
     "propensity/settings.py",
-    "propensity/sql/features.sql",
     "requirements.txt",
 ]
 

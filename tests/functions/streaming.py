@@ -23,6 +23,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 
+from local.demos import stream as demo
 from local.stack.stack import Stack
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
@@ -177,7 +178,9 @@ class Site:
 
     def features(self) -> dict[str, dict[str, Any]]:
         """Return what the view says of each user."""
-        return self._by_user(statement("streamed_features"), {"use_case": USE_CASE})
+        return self._by_user(
+            statement("streamed_features", own=demo.SQL), {"use_case": USE_CASE}
+        )
 
     def clean_features(self, as_of: datetime = FOREVER) -> dict[str, dict[str, Any]]:
         """Return the same from one computation over all events before a moment."""

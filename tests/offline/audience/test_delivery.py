@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offline.audience import members
 from offline.audience.delivery import INTERRUPTED, Delivery, deliver, unrecorded
 from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.ledger import Ledger
@@ -71,7 +72,7 @@ class Warehouse:
         self._listed = listed
 
     def table(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
-        if sql == statement("audience_recorded"):
+        if sql == statement("audience_recorded", own=members.SQL):
             columns = ("action", "user_id")
             return pa.table({n: [row[n] for row in self.rows] for n in columns})
         return pa.table({"user_id": pa.array(self._listed, pa.string())})

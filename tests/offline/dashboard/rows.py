@@ -9,7 +9,6 @@ from typing import Any
 
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import SOURCES, Reading, Window
-from propensity.statements import statement
 
 USE_CASE = "ga4_purchase"
 AS_OF = date(2026, 3, 3)
@@ -356,7 +355,7 @@ def readings(rows: Mapping[str, Sequence[Row]], **missing: str) -> list[Reading]
         Reading(
             name=source.name,
             title=source.title,
-            text=statement(source.file),
+            text=source.text,
             rows=rows.get(source.name, ()),
             missing=missing.get(source.name, ""),
         )

@@ -25,7 +25,6 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
-from propensity.statements import statement
 from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.functions.conftest import entered
@@ -261,7 +260,7 @@ class TestStatements:
         """Each names a first day and a last one, or moments."""
         for source in SOURCES:
             assert {"since", "until"} <= {*source.parameters(WINDOW)}
-            text = statement(source.file)
+            text = source.text
             assert "@since" in text
             assert "@until" in text
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import SOURCES
 from offline.dashboard.site import PAGES, site
-from propensity.statements import statement
 from tests.offline.dashboard.rows import (
     AS_OF,
     KNOWN,
@@ -136,7 +135,7 @@ class TestPages:
         assert {source.name for source in SOURCES} <= read.ids
         shown = "".join(read.text.split())
         for source in SOURCES:
-            assert "".join(statement(source.file).split()) in shown
+            assert "".join(source.text.split()) in shown
         for name, rows in full().items():
             assert {f"{name}.{column}" for column in rows[0]} <= read.ids
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from offline.doctor import schedule
 from offline.doctor.report import WARNING
 from offline.doctor.schedule import check_runs
 from propensity.edges.warehouse import Warehouse
@@ -65,5 +66,8 @@ class TestIndex:
         monkeypatch.setattr(Warehouse, "rows", counted)
         place.checked(check_runs)
 
-        assert statements.count(statement("newest_runs")) == 1
-        assert statement("newest_runs").count("ma_predictions_history\n") == 1
+        assert statements.count(statement("newest_runs", own=schedule.SQL)) == 1
+        assert (
+            statement("newest_runs", own=schedule.SQL).count("ma_predictions_history\n")
+            == 1
+        )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,9 +69,13 @@ class TestLeak:
     def test_no_statement_but_one_reads_a_label(self):
         """Only known_labels.sql does; others may join what it returns, as k.label."""
         folder = resources.files(usecases) / USE_CASE.name
+        root = Path(__file__).parents[3]
         statements = [
             *(file for file in folder.iterdir() if file.name.endswith(".sql")),
-            *(resources.files("propensity") / "sql").iterdir(),
+            *root.glob("propensity/*/*.sql"),
+            *root.glob("offline/*.sql"),
+            *root.glob("offline/[!u]*/*.sql"),
+            *root.glob("local/*/*.sql"),
         ]
         reading = set()
         for file in statements:
