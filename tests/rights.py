@@ -1,27 +1,19 @@
 """
-What recorded calls need on Google Cloud; ``grants.py`` has what is granted.
+What recorded calls need on Google Cloud, and what a function's account is granted.
 
-``needs`` makes of every call the permissions that Google asks for, each on one
-resource. A call that no rule knows is an error: what is not understood is not proved.
+A need is a permission on one resource; a grant is a role on a resource, or on the
+objects under a prefix. A call that no rule knows is an error: what is not understood is
+not proved.
 
-Sources:
-    https://cloud.google.com/bigquery/docs/access-control, permissions and roles;
-    https://cloud.google.com/bigquery/docs/running-queries, required permissions;
-    https://cloud.google.com/bigquery/docs/batch-loading-data, the same, whatever the
-    load's dispositions are;
-    https://cloud.google.com/bigquery/docs/exporting-data, the same;
-    https://cloud.google.com/bigquery/docs/updating-views, the same;
-    https://cloud.google.com/bigquery/docs/write-api, the same;
-    https://cloud.google.com/bigquery/docs/information-schema-tables, the same;
-    https://cloud.google.com/storage/docs/access-control/iam-json, of each method;
-    https://cloud.google.com/storage/docs/access-control/iam-roles;
-    https://cloud.google.com/pubsub/docs/access-control.
+Sources: cloud.google.com/bigquery/docs/access-control, /running-queries,
+/exporting-data, /updating-views, /write-api and /information-schema-tables;
+cloud.google.com/storage/docs/access-control/iam-json and /iam-roles;
+cloud.google.com/pubsub/docs/access-control.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,19 +22,39 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import sqlglot
 from sqlglot import exp
 
-from tests.recorder import BIGQUERY, GRPC, STORAGE, Call
+from deploy.render import OWN_ROLES
+from tests.recorder import BIGQUERY, GRPC, Call
 
-PROJECT, DATASET, TABLE, BUCKET, OBJECT, TOPIC = (
-    "project", "dataset", "table", "bucket", "object", "topic",
-)  # fmt: skip
-
-# What INFORMATION_SCHEMA.TABLES of a dataset asks for.
-METADATA = (
+READ_SESSION = {"bigquery.readsessions.create", "bigquery.readsessions.getData"}
+METADATA = {
     "bigquery.routines.get",
     "bigquery.routines.list",
     "bigquery.tables.get",
     "bigquery.tables.list",
-)
+}
+OBJECTS = {
+    "roles/storage.objectViewer": {"get", "list"},
+    "roles/storage.objectCreator": {"create"},
+    "roles/storage.objectUser": {"create", "delete", "get", "list", "update"},
+}
+
+# Permissions of each role, of those that a call here can need.
+ROLES: dict[str, set[str]] = {
+    "roles/bigquery.jobUser": {"bigquery.jobs.create"},
+    "roles/bigquery.readSessionUser": READ_SESSION,
+    "roles/bigquery.dataViewer": METADATA
+    | {
+        "bigquery.datasets.get",
+        "bigquery.tables.export",
+        "bigquery.tables.getData",
+    },
+    "roles/pubsub.publisher": {"pubsub.topics.publish"},
+    **{
+        role: {f"storage.objects.{verb}" for verb in verbs}
+        for role, verbs in OBJECTS.items()
+    },
+    **{name: set(permissions) for name, (_, permissions) in OWN_ROLES.items()},
+}
 
 
 class NoRule(Exception):
@@ -51,38 +63,64 @@ class NoRule(Exception):
 
 @dataclass(frozen=True, order=True)
 class Need:
-    """A permission that a call needs, on one resource."""
+    """A permission on a resource: ``project``, a table's, dataset's, object's path."""
 
     permission: str
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.permission} on {self.kind} {self.name}".rstrip()
+    resource: str
 
 
 @dataclass(frozen=True)
-class Site:
-    """
-    Where the calls were made: what belongs to it has a name of its own.
+class Place:
+    """Where the calls were made, and the texts of views: who reads one reads its."""
 
-    ``views`` are the texts of views by their names: who reads one reads its tables.
-    """
-
-    project: str
     dataset: str
     export: str
     bucket: str
     views: Mapping[str, str]
 
-    def table(self, dataset: str, name: str) -> tuple[str, str]:
-        """Return kind and name of a table; of the export, its dataset as a whole."""
-        if dataset == self.export:
-            return DATASET, dataset
-        return TABLE, f"{dataset}.{name}"
+    def table(self, dataset: str, name: str) -> str:
+        """Return the path of a table; of the export, of its dataset as a whole."""
+        return dataset if dataset == self.export else f"{dataset}.{name}"
 
 
-def needs(calls: Iterable[Call], site: Site) -> dict[Need, Call]:
+def granted(rights: Iterable[Mapping[str, str]], place: Place) -> list[Grant]:
+    """Return the grants of one function, of ``functions.json``."""
+    return [
+        Grant(
+            right["role"],
+            {
+                "table": f"{place.dataset}.{right['name']}",
+                "export": place.export,
+                "objects": f"gs://{right['prefix']}",
+                "bucket": "gs://",
+                "topic": f"topics/{right['name'] or 'events'}",
+            }.get(right["on"], "project"),
+            right["suffix"],
+        )
+        for right in rights
+    ]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role on a resource; of objects, on all whose names begin and end so."""
+
+    role: str
+    resource: str
+    suffix: str = ""
+
+    def covers(self, need: Need) -> bool:
+        """Tell whether a need is met by it."""
+        name, own = need.resource, self.resource
+        is_there = (
+            name.startswith(own) and name.endswith(self.suffix)
+            if own.startswith("gs://")
+            else name == own or name.startswith(f"{own}.")
+        )
+        return is_there and need.permission in ROLES[self.role]
+
+
+def needs(calls: Iterable[Call], place: Place) -> dict[Need, Call]:
     """
     Return what calls of one function need, each with the first call that does.
 
@@ -92,82 +130,15 @@ def needs(calls: Iterable[Call], site: Site) -> dict[Need, Call]:
     found: dict[Need, Call] = {}
     taken: set[str] = set()
     for call in calls:
-        for need in sorted(set(_of(call, site, taken))):
+        if call.api == GRPC:
+            all_of = _of_grpc(call, place)
+        elif call.api == BIGQUERY:
+            all_of = _of_bigquery(call, place)
+        else:
+            all_of = _of_storage(call, place, taken)
+        for need in sorted(set(all_of)):
             found.setdefault(need, call)
     return found
-
-
-def _of(call: Call, site: Site, taken: set[str]) -> Iterator[Need]:
-    if call.api == GRPC:
-        yield from _of_grpc(call, site)
-    elif call.api == BIGQUERY:
-        yield from _of_bigquery(call, site)
-    elif call.api == STORAGE:
-        yield from _of_storage(call, site, taken)
-    else:
-        raise NoRule(call.api)
-
-
-def _of_grpc(call: Call, site: Site) -> Iterator[Need]:
-    method, parts = call.method.rpartition("/")[2], call.path.split("/")
-    if method == "Publish":
-        yield Need("pubsub.topics.publish", TOPIC, parts[-1])
-    elif method in (
-        "AppendRows",
-        "BatchCommitWriteStreams",
-        "CreateWriteStream",
-        "FinalizeWriteStream",
-    ):
-        yield Need("bigquery.tables.updateData", *site.table(parts[3], parts[5]))
-    elif method == "CreateReadSession":
-        yield Need("bigquery.readsessions.create", PROJECT, "")
-        yield from _data(site, parts[3], parts[5])
-    elif method == "ReadRows":
-        yield Need("bigquery.readsessions.getData", PROJECT, "")
-    else:
-        raise NoRule(call.method)
-
-
-def _data(site: Site, dataset: str, name: str) -> Iterator[Need]:
-    # A result is in a hidden dataset, and belongs to whoever ran the query.
-    if not dataset.startswith("_"):
-        yield Need("bigquery.tables.getData", *site.table(dataset, name))
-
-
-def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:  # noqa: PLR0912
-    path = urlsplit(call.path).path
-    if path.startswith("/upload/"):
-        # What follows an upload's first request is of the job that this one starts.
-        if call.method == "POST":
-            yield from _of_job(_json_of(call.body)["configuration"], site)
-        return
-    parts = [unquote(one) for one in path.removeprefix("/bigquery/v2").split("/")[3:]]
-    match call.method, parts:
-        case "POST", ["jobs"]:
-            yield from _of_job(json.loads(call.body)["configuration"], site)
-        case "POST", ["queries"]:
-            yield from _of_job({"query": json.loads(call.body)}, site)
-        case "GET", ["jobs" | "queries", _]:
-            # Whoever has started a job may look at it.
-            return
-        case "GET", ["datasets", dataset]:
-            yield Need("bigquery.datasets.get", DATASET, dataset)
-        case "GET", ["datasets", dataset, "tables"]:
-            yield Need("bigquery.tables.list", DATASET, dataset)
-        case "GET", ["datasets", dataset, "tables", name, "data"]:
-            yield from _data(site, dataset, name)
-        case "GET", ["datasets", dataset, "tables", name]:
-            yield Need("bigquery.tables.get", *site.table(dataset, name))
-        case "PATCH", ["datasets", dataset, "tables", name]:
-            yield Need("bigquery.tables.get", *site.table(dataset, name))
-            yield Need("bigquery.tables.update", *site.table(dataset, name))
-            # Whoever gives a view its text must be able to run it.
-            text = json.loads(call.body).get("view", {}).get("query", "")
-            yield from of_sql(text, dataset, site)
-        case "POST", ["datasets", dataset, "tables"]:
-            yield Need("bigquery.tables.create", DATASET, dataset)
-        case _:
-            raise NoRule(f"{call.method} {call.path}")
 
 
 def queries(calls: Iterable[Call]) -> Iterator[Mapping[str, Any]]:
@@ -175,152 +146,131 @@ def queries(calls: Iterable[Call]) -> Iterator[Mapping[str, Any]]:
     for call in calls:
         if call.api == BIGQUERY and call.method == "POST" and call.body:
             body = json.loads(call.body)
-            if body.get("configuration", {}).get("dryRun"):
-                continue  # bills nothing
-            asked = body.get("configuration", body).get("query")
-            if isinstance(asked, str):
-                yield body
-            elif asked:
-                yield asked
+            if not body.get("configuration", {}).get("dryRun"):
+                asked = body.get("configuration", body).get("query")
+                yield body if isinstance(asked, str) else asked
 
 
-def _of_job(job: Mapping[str, Any], site: Site) -> Iterator[Need]:
-    yield Need("bigquery.jobs.create", PROJECT, "")
-    if "query" in job:
-        asked = job["query"]
-        dataset = asked.get("defaultDataset", {}).get("datasetId", "")
-        yield from of_sql(asked["query"], dataset, site)
-    elif "load" in job:
-        into = job["load"]["destinationTable"]
-        table = site.table(into["datasetId"], into["tableId"])
-        # The page asks for all of them to append to a table that is there, too.
-        yield Need("bigquery.tables.create", DATASET, into["datasetId"])
-        yield Need("bigquery.tables.update", *table)
-        yield Need("bigquery.tables.updateData", *table)
+def _of_grpc(call: Call, place: Place) -> Iterator[Need]:
+    service, _, method = call.method.rpartition("/")
+    parts = call.path.split("/")
+    if method == "Publish":
+        yield Need("pubsub.topics.publish", f"topics/{parts[-1].partition('-')[2]}")
+    elif service.endswith("BigQueryWrite"):
+        yield Need("bigquery.tables.updateData", place.table(parts[3], parts[5]))
+    elif service.endswith("BigQueryRead"):
+        yield from (Need(permission, "project") for permission in READ_SESSION)
+        # A result is in a hidden dataset, and belongs to whoever ran the query.
+        if method == "CreateReadSession" and not parts[3].startswith("_"):
+            yield Need("bigquery.tables.getData", place.table(parts[3], parts[5]))
     else:
-        raise NoRule(f"a job of {', '.join(job)}")
+        raise NoRule(call.method)
 
 
-def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:  # noqa: PLR0912
-    """
-    Yield what the tables of a script need.
+def _of_bigquery(call: Call, place: Place) -> Iterator[Need]:
+    path = urlsplit(call.path).path.removeprefix("/bigquery/v2")
+    match call.method, [unquote(one) for one in path.split("/")[3:]]:
+        case "POST", ["jobs" | "queries"]:
+            body = json.loads(call.body)
+            query = body if "query" in body else body["configuration"].get("query")
+            if not query:
+                raise NoRule(f"a job of {', '.join(body['configuration'])}")
+            yield Need("bigquery.jobs.create", "project")
+            dataset = query.get("defaultDataset", {}).get("datasetId", "")
+            yield from _of_sql(query["query"], dataset, place)
+        case "GET", ["jobs" | "queries", _]:
+            return  # whoever has started a job may look at it
+        case "GET", ["datasets", dataset]:
+            yield Need("bigquery.datasets.get", dataset)
+        case "GET", ["datasets", dataset, "tables"]:
+            yield Need("bigquery.tables.list", dataset)
+        case "GET", ["datasets", dataset, "tables", name, "data"]:
+            if not dataset.startswith("_"):
+                yield Need("bigquery.tables.getData", place.table(dataset, name))
+        case "GET", ["datasets", dataset, "tables", name]:
+            yield Need("bigquery.tables.get", place.table(dataset, name))
+        case "PATCH", ["datasets", dataset, "tables", name]:
+            yield Need("bigquery.tables.get", place.table(dataset, name))
+            yield Need("bigquery.tables.update", place.table(dataset, name))
+            # Whoever gives a view its text must be able to run it.
+            text = json.loads(call.body).get("view", {}).get("query", "")
+            yield from _of_sql(text, dataset, place)
+        case _:
+            raise NoRule(f"{call.method} {call.path}")
 
-    Args:
-        text: Statements of GoogleSQL.
-        dataset: Of tables that are named without one.
-        site: Whose views are read as the tables that they read.
-    """
+
+def _of_sql(text: str, dataset: str, place: Place) -> Iterator[Need]:
     temporary: set[str] = set()
     for one in sqlglot.parse(text, dialect="bigquery"):
         if one is None or isinstance(one, exp.Transaction | exp.Commit):
             continue
         target = None
         if isinstance(one, exp.Create) and one.find(exp.TemporaryProperty):
-            # It is in a hidden dataset, and belongs to whoever runs the script.
             target = one.this
             temporary.add(target.name)
         elif isinstance(one, exp.Insert | exp.Update | exp.Delete | exp.Merge):
             target = one.this.this if isinstance(one.this, exp.Schema) else one.this
-            place = target.db or dataset, target.name
-            yield Need("bigquery.tables.updateData", *site.table(*place))
+            table = place.table(target.db or dataset, target.name)
+            yield Need("bigquery.tables.updateData", table)
             if not isinstance(one, exp.Insert):
-                yield Need("bigquery.tables.getData", *site.table(*place))
+                yield Need("bigquery.tables.getData", table)
         elif isinstance(one, exp.Export):
-            yield from _exported(one, site)
+            uri = next(
+                option.args["value"].name
+                for option in one.args["options"].expressions
+                if option.name == "uri"
+            )
+            name = f"gs://{uri.removeprefix(f'gs://{place.bucket}/')}"
+            yield Need("storage.objects.create", name)
+            yield Need("storage.objects.delete", name)
         elif not isinstance(one, exp.Query):
             raise NoRule(f"the statement {type(one).__name__.upper()}")
+        named = {cte.alias for cte in one.find_all(exp.CTE)}
         for table in one.find_all(exp.Table):
-            if table is target or _is_of_with(table) or not table.name:
-                continue
-            if not table.db and table.name in temporary:
+            is_here = not table.db and table.name in temporary | named
+            if table is target or is_here or not table.name:
                 continue
             if table.name.upper().startswith("INFORMATION_SCHEMA."):
-                for permission in METADATA:
-                    yield Need(permission, DATASET, table.db)
+                yield from (Need(one_of, table.db) for one_of in METADATA)
                 continue
-            place = table.db or dataset, table.name
-            read = "export" if isinstance(one, exp.Export) else "getData"
-            for permission in {read, "getData"}:
-                yield Need(f"bigquery.tables.{permission}", *site.table(*place))
-            if place[0] == site.dataset and place[1] in site.views:
-                yield from of_sql(site.views[place[1]], dataset, site)
+            name = place.table(table.db or dataset, table.name)
+            yield Need("bigquery.tables.getData", name)
+            if isinstance(one, exp.Export):
+                yield Need("bigquery.tables.export", name)
+            if (view := name.removeprefix(f"{place.dataset}.")) in place.views:
+                yield from _of_sql(place.views[view], dataset, place)
 
 
-def _is_of_with(table: exp.Table) -> bool:
-    """Tell whether a name is that of a WITH that the table is in."""
-    if table.db:
-        return False
-    above = table.parent
-    while above is not None:
-        clause = above.args.get("with_") or above.args.get("with")
-        if clause and table.name in {
-            expression.alias for expression in clause.expressions
-        }:
-            return True
-        above = above.parent
-    return False
-
-
-def _exported(one: exp.Export, site: Site) -> Iterator[Need]:
-    options = {
-        option.name: option.args["value"]
-        for option in one.args["options"].expressions
-        if isinstance(option, exp.Property) and isinstance(option.this, exp.Var)
-    }
-    bucket, _, name = options["uri"].name.removeprefix("gs://").partition("/")
-    if bucket != site.bucket:
-        raise NoRule(f"an export to {bucket}")
-    yield Need("storage.objects.create", OBJECT, name)
-    if options.get("overwrite") == exp.true():
-        yield Need("storage.objects.delete", OBJECT, name)
-
-
-def _of_storage(call: Call, site: Site, taken: set[str]) -> Iterator[Need]:
-    """
-    Yield what a call of Cloud Storage needs.
-
-    Args:
-        call: The call.
-        site: With the only bucket.
-        taken: Names that a create has found taken; changed here.
-    """
+def _of_storage(call: Call, place: Place, taken: set[str]) -> Iterator[Need]:
     split = urlsplit(call.path)
     query = {name: values[0] for name, values in parse_qs(split.query).items()}
-    is_upload = split.path.startswith("/upload/")
-    path = re.sub("^/(upload|download)", "", split.path).removeprefix("/storage/v1/b/")
-    bucket, _, rest = path.partition("/")
-    if call.method == "GET" and (bucket, rest) == (site.bucket, ""):
-        # The client asks for the bucket's place in a thread of its own, to name it in
-        # traces, and lives with being refused, as the recorder does.
-        return
-    if bucket != site.bucket or rest.partition("/")[0] != "o":
-        raise NoRule(f"{call.method} {call.path}")
-    name = unquote(rest.removeprefix("o").removeprefix("/"))
-    match call.method, is_upload, bool(name):
-        case "PUT", True, _:
-            # The rest of an upload that has been allowed.
+    rest = split.path.removeprefix("/upload").removeprefix("/download")
+    rest = rest.removeprefix(f"/storage/v1/b/{place.bucket}")
+    name = f"gs://{unquote(rest.removeprefix('/o').removeprefix('/'))}"
+    match call.method, rest.partition("?")[0]:
+        case ("GET", "") | ("PUT", _):
+            # The client asks for the bucket's place to name it in traces, and lives
+            # with being refused; the rest of an upload is allowed with its first part.
             return
-        case "POST", True, False:
-            name = query.get("name") or _json_of(call.body)["name"]
-            yield Need("storage.objects.create", OBJECT, name)
+        case "POST", "/o":
+            name = f"gs://{query.get('name') or _json_of(call.body)['name']}"
+            yield Need("storage.objects.create", name)
             if query.get("ifGenerationMatch") != "0":
-                yield Need("storage.objects.delete", OBJECT, name)
+                yield Need("storage.objects.delete", name)
             elif call.status in (403, 412):
                 taken.add(name)
-        case "GET", False, False:
-            yield Need("storage.objects.list", BUCKET, "")
-        case "GET", False, True:
-            if name in taken:
-                # Artifacts asks whether the object is its own, and copes with a refusal
-                # (TestCreateOnly in tests/propensity/edges/test_artifacts.py).
-                taken.discard(name)
-                return
-            yield Need("storage.objects.get", OBJECT, name)
+        case "GET", "/o":
+            yield Need("storage.objects.list", "gs://")
+        case "GET", _ if name in taken:
+            # Whether the object that is there is its own: it copes with a refusal.
+            taken.discard(name)
+        case "GET", _:
+            yield Need("storage.objects.get", name)
             if call.status == 404:
                 # Only who may list is told that there is nothing; others are refused.
-                yield Need("storage.objects.list", BUCKET, "")
-        case "DELETE", False, True:
-            yield Need("storage.objects.delete", OBJECT, name)
+                yield Need("storage.objects.list", "gs://")
+        case "DELETE", _:
+            yield Need("storage.objects.delete", name)
         case _:
             raise NoRule(f"{call.method} {call.path}")
 
@@ -330,7 +280,3 @@ def _json_of(body: bytes) -> dict[str, Any]:
     start = body.index(b"{")
     found, _ = json.JSONDecoder().raw_decode(body[start:].decode("utf-8", "replace"))
     return dict(found)
-
-
-def own_name(role: str) -> str:
-    return role.rpartition("/")[2].partition("_")[2]

@@ -6,14 +6,14 @@ import contextlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from deploy import configuration
+from deploy.render import TERRAFORM
 from local.generators.games.games import DEFAULT_END, Games
 from local.generators.games.messages import encode
 from propensity import tables, usecases
@@ -30,9 +30,8 @@ from tests.functions.instances import Instance, together
 from tests.functions.streaming import Site, eventually, new_site, rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_suppression import KEY, suppress
-from tests.grants import Grant, grants
 from tests.recorder import Call, Recorder
-from tests.rights import Need
+from tests.rights import Grant, Need
 from tests.rows import append_rows
 
 FUNCTIONS = (
@@ -45,34 +44,20 @@ FUNCTIONS = (
     "score_stream",
     "compact_features",
 )
-# 01-Predictions as it is set to score in BigQuery.
 CARDS_KNOWN = date(2026, 3, 14)
 # More than are read with the answer to a query, of everything that is read whole.
 MANY = 1_200
+GRANTED = TERRAFORM / "generated" / "functions.json"
 DAY = timedelta(days=1)
 
 
 @dataclass
 class Recorded:
-    """The calls of each function, the rights that it needs, and those it is granted."""
+    """By function: its calls, what they need, and what its account is granted."""
 
-    deployment: configuration.Deployment
     calls: Mapping[str, Sequence[Call]]
     needed: Mapping[str, Mapping[Need, Call]]
-
-    def granted(self, **changed: Any) -> dict[str, list[Grant]]:
-        """Return all grants; with one function changed, those that it would have."""
-        d = self.deployment
-        [(target, change)] = changed.items() or [("", None)]
-        functions = tuple(
-            replace(function, **change) if function.target == target else function
-            for function in d.functions
-        )
-        deployment = replace(d, functions=functions)
-        return {
-            function.target: grants(deployment, function.target)
-            for function in functions
-        }
+    granted: Mapping[str, Sequence[Grant]]
 
 
 class Run:
@@ -281,8 +266,7 @@ def recorded(site, tmp_path_factory) -> Recorded:
             for part in (stream, compaction, history, batch, aged, serving):
                 part(run)
         calls = {target: recorder.calls for target, recorder in recorders.items()}
-    where = rights.Site(
-        project=site.workplace.project,
+    place = rights.Place(
         dataset=site.settings.dataset,
         export=site.settings.ga4_dataset,
         bucket=site.workplace.bucket,
@@ -291,24 +275,12 @@ def recorded(site, tmp_path_factory) -> Recorded:
             for name in ("ga_events", "stream_features")
         },
     )
+    functions = json.loads(GRANTED.read_text())
     return Recorded(
-        deployed(site),
         calls,
-        {target: rights.needs(each, where) for target, each in calls.items()},
-    )
-
-
-def deployed(site: Site) -> configuration.Deployment:
-    """The deployment whose names are the site's."""
-    settings = {
-        name: value
-        for name, value in site.environment.items()
-        if name.startswith("PROPENSITY_") and name != "PROPENSITY_SUPPRESSION_KEY"
-    }
-    return configuration.of(
+        {target: rights.needs(each, place) for target, each in calls.items()},
         {
-            **settings,
-            "GOOGLE_CLOUD_PROJECT": site.workplace.project,
-            "DEPLOY_REGION": "us-central1",
-        }
+            target: rights.granted(functions[target]["rights"], place)
+            for target in FUNCTIONS
+        },
     )
