@@ -8,7 +8,7 @@ by="$engine"
   if command -v "$one" >/dev/null; then by="$one" && break; fi
 done
 if ! command -v "${by:-gcloud}" >/dev/null; then
-  echo "deploy: there is no ${by:-terraform, tofu or gcloud} on PATH: docs/first-hour.md" >&2
+  echo "deploy: there is no ${by:-terraform, tofu or gcloud} on PATH: docs/deploy.md" >&2
   exit 1
 fi
 export TF_INPUT=0 TF_IN_AUTOMATION=1

@@ -30,7 +30,7 @@ OPENING = """\
 # Written by `python -m docs.openapi > docs/openapi.yaml`; edit docs/openapi.py.
 """
 ABOUT = (
-    "Every function answers JSON, an error too: `error` is a word of docs/errors.md, "
+    "Every function answers JSON, an error too: `error` is a word of docs/operate.md, "
     "`message` says what was wanted and what was found, `retryable` whether the same "
     "request may succeed later, `field` what is at fault in the request. "
     "All functions are private: a caller needs the invoker role and an identity token. "

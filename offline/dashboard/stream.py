@@ -298,7 +298,7 @@ def _reasons(readings: Readings) -> Chart:
         heading,
         "dead_letters.messages",
         bars,
-        caption="docs/errors.md says what each means; propensity replay dead-letters "
+        caption="04-StreamFeatures/README.md says what each means; propensity replay dead-letters "
         "brings back what can be.",
     )
 

@@ -22,7 +22,7 @@ _LEASE = re.compile(
     r"runs/(?P<scope>[^/]+)/(?P<kind>[^/]+)/(?P<as_of>\d{4}-\d\d-\d\d)\.json"
 )
 
-# By the name of its class, as a lease has it: the word that docs/errors.md goes by.
+# By the name of its class, as a lease has it: the word that docs/operate.md goes by.
 CODES = {
     name: error.code
     for name, error in vars(errors).items()

@@ -167,7 +167,7 @@ def _tell_failure(
     why = code or lease.error or "no reason is given"
     log = f"see the log of {who.partition(' ')[0]} of that run"
     advice = (
-        f"docs/errors.md says what to do about {code}; its log line has the message"
+        f"docs/operate.md says what to do about {code}; its log line has the message"
         if code
         else f"{log}: it is an error that the project does not expect"
     )

@@ -41,7 +41,7 @@ _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 _TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
-# Why an event can never succeed; docs/errors.md says what each means.
+# Why an event can never succeed; 04-StreamFeatures/README.md says what each means.
 REASONS = (
     "malformed_json",
     "wrong_encoding",

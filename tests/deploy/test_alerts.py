@@ -195,33 +195,13 @@ class TestPolicies:
             "stream_lag",
         }
 
-    def test_say_what_to_do(self):
-        """Each names the README whose runbook it is in."""
-        for policy in POLICIES.values():
-            content = policy["documentation"]["content"]
-            assert "README" in content
-            assert "Runbook" in content
-
-    def test_have_a_runbook(self):
-        """The README that a policy sends its reader to has the policy's name, under
-        Runbook; where it depends on the entry, that of every function it may be."""
-        scheduled = {
-            function.folder for function in functions.load() if function.schedule
-        }
+    def test_are_answered_by_a_page(self):
+        """Each names the page that says what to do, and has a row there."""
+        page = (ROOT / "docs" / "operate.md").read_text()
+        alerts = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
         for name, policy in POLICIES.items():
-            content = policy["documentation"]["content"]
-            folders = set(re.findall(r"(0\d-\w+)/README", content)) or (
-                {
-                    function.folder
-                    for function in functions.load()
-                    if name.endswith(function.target)
-                }
-                or scheduled
-            )
-            for folder in folders:
-                page = (ROOT / folder / "README.md").read_text()
-                runbook = page.partition("\n## Runbook\n")[2].partition("\n## ")[0]
-                assert f"`{name}`" in runbook, (folder, name)
+            assert "docs/operate.md, section Alerts" in policy["documentation"]["content"]
+            assert f"`{name}`" in alerts, name
 
     def test_need_nothing_that_is_no_general_product(self):
         """No condition asks the log by SQL: that is a preview, and needs a linked

@@ -62,23 +62,6 @@ class TestEveryFunction:
         assert function.max_instances * function.cpu <= NEW_PROJECT_CPUS
         assert function.max_instances * GIB[function.memory] <= NEW_PROJECT_GIB
 
-    def test_has_its_figures_argued(self, function):
-        """The README of its folder has them as they are, and says why."""
-        page = (ROOT / function.folder / "README.md").read_text()
-        rows = [line for line in page.splitlines() if line.startswith("| `--")]
-        memory = function.memory.replace("Mi", " MiB").replace("Gi", " GiB")
-        told = {
-            "--cpu": f"{function.cpu}",
-            "--memory": memory,
-            "--concurrency": f"{function.concurrency}",
-            "--timeout": f"{function.timeout_s} s",
-            "--min-instances": f"{function.min_instances}",
-            "--max-instances": f"{function.max_instances}",
-        }
-        for flag, value in told.items():
-            [row] = [row for row in rows if f"`{flag}`" in row.split("|")[1]]
-            assert re.search(rf"\b{value}\b", row.partition("`" + flag)[2]), (flag, row)
-
     def test_has_as_many_threads_as_requests(self, function):
         """THREADS is its concurrency where it is threaded, and not set where it is
         asynchronous."""

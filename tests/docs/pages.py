@@ -44,10 +44,12 @@ def blocks(page: str, language: str = "") -> list[str]:
     return [body for kind, body in FENCE.findall(text(page)) if kind == language]
 
 
-def described(page: str) -> dict[str, list[str]]:
-    """Return rows by the names that their first cell has in code."""
+def described(page: str, section: str = "") -> dict[str, list[str]]:
+    """Return a section's rows by the names that their first cell has in code."""
+    part = text(page).partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     rows = [
-        [cell.strip() for cell in row.split("|")] for row in ROW.findall(text(page))
+        [cell.strip() for cell in row.split("|")]
+        for row in ROW.findall(part if section else text(page))
     ]
     return {name: row for row in rows for name in CODE.findall(row[0])}
 

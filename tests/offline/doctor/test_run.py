@@ -267,14 +267,14 @@ class TestTables:
 
 class TestRuns:
     def test_that_failed_are_told_by_the_word_of_the_documents(self, place):
-        """What errors.md does not know is looked for in the log."""
+        """What operate.md does not know is looked for in the log."""
         place.failed("evaluate", MONDAY, "SchemaError")
         place.failed("predict", MONDAY, "ZeroDivisionError")
         predicted, evaluated = place.checked(check_runs)
 
         assert "failed: schema;" in evaluated.what
         assert evaluated.advice.startswith(
-            "docs/errors.md says what to do about schema"
+            "docs/operate.md says what to do about schema"
         )
         assert "failed: ZeroDivisionError;" in predicted.what
         assert predicted.advice.startswith("see the log of predictions of that run")
