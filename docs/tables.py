@@ -162,7 +162,8 @@ WRITTEN = {
     "ma_drift": (
         "01-Predictions writes a row for each feature, for the scores and for the "
         "number of users, 03-ModelEvaluation one for the outcomes of a week.",
-        "Both compare with the rows of the weeks before. [Operate](operate.md#drift) says how.",
+        "Both compare with the rows of the weeks before: see "
+        "[operate](operate.md#drift).",
         "A run's rows take the place of those that an earlier run of the date wrote; "
         "between its two steps both are there, and the newest `written_at` counts.",
     ),

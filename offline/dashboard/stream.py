@@ -298,8 +298,8 @@ def _reasons(readings: Readings) -> Chart:
         heading,
         "dead_letters.messages",
         bars,
-        caption="04-StreamFeatures/README.md says what each means; propensity replay dead-letters "
-        "brings back what can be.",
+        caption="04-StreamFeatures/README.md says what each means; "
+        "propensity replay dead-letters brings back what can be.",
     )
 
 

@@ -200,7 +200,9 @@ class TestPolicies:
         page = (ROOT / "docs" / "operate.md").read_text()
         alerts = page.partition("\n## Alerts\n")[2].partition("\n## ")[0]
         for name, policy in POLICIES.items():
-            assert "docs/operate.md, section Alerts" in policy["documentation"]["content"]
+            assert (
+                "docs/operate.md, section Alerts" in policy["documentation"]["content"]
+            )
             assert f"`{name}`" in alerts, name
 
     def test_need_nothing_that_is_no_general_product(self):
