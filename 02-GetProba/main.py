@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_failures
+from propensity.edges.server import keep_modules
 from propensity.online import lookup
 from propensity.online.question import log_fields, plain_user, read_question
 from propensity.settings import Settings, target_here
@@ -32,6 +33,7 @@ if TYPE_CHECKING or target_here() == "score":
 @cache
 def lookups() -> lookup.Lookups:
     """Open the clients on the first request; a warm instance keeps what they read."""
+    keep_modules()
     return lookup.Lookups.open(Settings.from_environment(), SYSTEM, threads=THREADS)
 
 
@@ -47,6 +49,7 @@ async def get_proba(request: Request) -> Response:
 @cache
 def online() -> "Online":
     """Open the clients on the first score."""
+    keep_modules()
     return Online.open(Settings.from_environment(), SYSTEM, threads=THREADS)
 
 

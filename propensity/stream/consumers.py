@@ -29,6 +29,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.asgi import Json, body_of
 from propensity.edges.counts import Counts
 from propensity.edges.pubsub import Bus
+from propensity.edges.server import keep_modules
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
 from propensity.events import messages
@@ -116,6 +117,7 @@ class Consumer(ABC):
     stored = b'{"outcome":"stored"}\n'
 
     def __init__(self, edges: Edges) -> None:
+        keep_modules()
         self.edges = edges
         self.counts = Counts(self.name)
         # The fields that dead letters are stored without.
