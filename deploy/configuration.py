@@ -70,9 +70,7 @@ OWN = {
     "DEPLOY_ALERT_LAG_S": ("300", _POSITIVE),
     "DEPLOY_BILLING_ACCOUNT": ("", r"|[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}"),
     "DEPLOY_BUDGET": ("100", _POSITIVE),
-    "DEPLOY_ENGINE": ("", "|terraform|tofu|gcloud"),
     "DEPLOY_STATE_BUCKET": ("", r"|[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"),
-    "DEPLOY_INFRA_ACCOUNT": ("", r"|[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com"),
 }
 KNOWN = frozenset(
     {

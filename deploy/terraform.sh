@@ -1,22 +1,15 @@
 # shellcheck shell=bash
-# Sourced by setup.sh and teardown.sh: applies a root of deploy/terraform with whatever
-# is there: terraform, OpenTofu, or Infrastructure Manager, which needs gcloud alone.
-# A root is `main` or `watch`; each has a state of its own in the bucket.
+# Sourced by setup.sh and teardown.sh: applies a root of deploy/terraform with Terraform,
+# or OpenTofu where that is what there is. A root is `main` or `watch`; each has a state
+# of its own in the bucket.
 
-by="$engine"
-[[ -n "$by" ]] || for one in terraform tofu gcloud; do
-  if command -v "$one" >/dev/null; then by="$one" && break; fi
-done
-if ! command -v "${by:-gcloud}" >/dev/null; then
-  echo "deploy: there is no ${by:-terraform, tofu or gcloud} on PATH: docs/deploy.md" >&2
+by=terraform
+command -v terraform >/dev/null || by=tofu
+if ! command -v "$by" >/dev/null; then
+  echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
   exit 1
 fi
 export TF_INPUT=0 TF_IN_AUTOMATION=1
-manager="projects/$project/locations/$region"
-if [[ "$by" == gcloud && -z "$infra_account" && -z "$dry_run" ]]; then
-  echo "deploy: Infrastructure Manager needs DEPLOY_INFRA_ACCOUNT: docs/deploy.md" >&2
-  exit 1
-fi
 
 # Where a plan is made while there is no bucket for the state.
 from=deploy/terraform
@@ -42,7 +35,6 @@ require_gcloud() {
 # account is given rights, and is not there just because the API is enabled.
 enable_first() {
   local one apis=(cloudresourcemanager iam run pubsub) accounts=(pubsub)
-  [[ "$by" != gcloud ]] || apis+=(config)
   [[ -z "$functions_kms_key" ]] || apis+=(artifactregistry) accounts+=(artifactregistry run)
   [[ -z "$dry_run" ]] || return 0
   gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
@@ -73,22 +65,8 @@ values() {
     --services "$work/services.json" "${@:2}" >"$work/$1.tfvars"
 }
 
-# The state's bucket, and the root's place in it. Nobody starts a second state beside
-# one that Infrastructure Manager keeps, or the other way round.
+# The state's bucket, and the root's place in it.
 prepare() {
-  local kept="gs://$state_bucket/$prefix/$1/default.tfstate"
-  if [[ "$by" == gcloud ]]; then
-    if gcloud storage ls "$kept" >/dev/null 2>&1; then
-      echo "deploy: Terraform keeps the state of this, $kept: set DEPLOY_ENGINE=terraform" >&2
-      exit 1
-    fi
-    return
-  fi
-  if gcloud infra-manager deployments describe "$manager/deployments/$prefix-$1" \
-    --format='value(name)' >/dev/null 2>&1; then
-    echo "deploy: Infrastructure Manager keeps the state of this: set DEPLOY_ENGINE=gcloud" >&2
-    exit 1
-  fi
   local said
   if ! said="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
     if [[ -n "$dry_run" || "$options" == *" --outputs "* ]]; then
@@ -121,33 +99,15 @@ without_state() {
 # Say what would be changed, and change nothing.
 preview() {
   prepare "$1"
-  if [[ "$by" == gcloud ]]; then
-    local there name
-    name="$manager/previews/$prefix-$1-$(date +%s)"
-    there="$(gcloud infra-manager deployments describe "$manager/deployments/$prefix-$1" \
-      --format='value(name)' 2>/dev/null || true)"
-    gcloud infra-manager previews create "$name" ${there:+--deployment="$there"} \
-      --service-account="projects/$project/serviceAccounts/$infra_account" \
-      --local-source="$(folder_of "$1")" --inputs-file="$work/$1.tfvars"
-    gcloud infra-manager previews export "$name" --file="$work/$1"
-    echo "the plan, as JSON, is in $work/$1"
-  else
-    tf "$1" plan -var-file="$root/$work/$1.tfvars"
-  fi
+  tf "$1" plan -var-file="$root/$work/$1.tfvars"
 }
 
 # Change what differs. Terraform shows what that is, and asks, unless told --yes.
 apply() {
   prepare "$1" || return
-  if [[ "$by" == gcloud ]]; then
-    gcloud infra-manager deployments apply "$manager/deployments/$prefix-$1" \
-      --service-account="projects/$project/serviceAccounts/$infra_account" \
-      --local-source="$(folder_of "$1")" --inputs-file="$work/$1.tfvars" --quiet
-  else
-    local sure=(-input=true)
-    [[ "$options" != *" --yes "* ]] || sure=(-auto-approve)
-    tf "$1" apply "${sure[@]}" -var-file="$root/$work/$1.tfvars"
-  fi
+  local sure=(-input=true)
+  [[ "$options" != *" --yes "* ]] || sure=(-auto-approve)
+  tf "$1" apply "${sure[@]}" -var-file="$root/$work/$1.tfvars"
 }
 
 # Apply, and say what to do about what is refused. What was made a moment ago may not be
@@ -173,31 +133,13 @@ not_known_yet="(Service account|Role) .*does not exist|has not been used in proj
 
 destroy() {
   prepare "$1"
-  if [[ "$by" == gcloud ]]; then
-    # What watches may never have been made.
-    if gcloud infra-manager deployments describe "$manager/deployments/$prefix-$1" \
-      --format='value(name)' >/dev/null 2>&1; then
-      gcloud infra-manager deployments delete "$manager/deployments/$prefix-$1" --quiet
-    fi
-  else
-    tf "$1" destroy -auto-approve -var-file="$root/$work/$1.tfvars"
-  fi
+  tf "$1" destroy -auto-approve -var-file="$root/$work/$1.tfvars"
 }
 
 # Keep what the scripts read: names of what there is.
 keep_outputs() {
   mkdir -p "$work"
-  if [[ "$by" == gcloud ]]; then
-    local revision
-    revision="$(gcloud infra-manager deployments describe "$manager/deployments/$prefix-main" \
-      --format='value(latestRevision)')"
-    gcloud infra-manager revisions describe "$revision" \
-      --format='json(applyResults.outputs.scripts.value)' |
-      "$python" -c 'import json, sys
-print(json.dumps(json.load(sys.stdin)["applyResults"]["outputs"]["scripts"]))' >"$work/outputs.new"
-  else
-    tf main output -json scripts >"$work/outputs.new"
-  fi
+  tf main output -json scripts >"$work/outputs.new"
   mv "$work/outputs.new" "$work/outputs.json"
   read_names
 }

@@ -47,7 +47,6 @@ class TestWrongSettings:
             ("DEPLOY_REPOSITORY", "My_Images", "DEPLOY_REPOSITORY"),
             ("DEPLOY_REPOSITORY", "docker.io/library/images", "DEPLOY_REPOSITORY"),
             ("DEPLOY_VPC_CONNECTOR", "projects/p/vpc", "DEPLOY_VPC_CONNECTOR"),
-            ("DEPLOY_ENGINE", "pulumi", "DEPLOY_ENGINE"),
             ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),
             ("DEPLOY_LOG_DAYS", "3651", "DEPLOY_LOG_DAYS"),
             ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),

@@ -57,12 +57,12 @@ class Cloud:
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
 
     def run(
-        self, script: str, *words: str, stdin: str = "", engine: str = "terraform"
+        self, script: str, *words: str, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script of the project, with one engine beside gcloud and bq."""
+        """Run a script of the project, with these programs on PATH alone."""
         shutil.rmtree(self.folder / "bin", ignore_errors=True)
         (self.folder / "bin").mkdir()
-        for program in {"gcloud", "bq", engine}:
+        for program in ("gcloud", "bq", "terraform"):
             file = self.folder / "bin" / program
             file.write_text(SHIM)
             file.chmod(0o755)
@@ -99,7 +99,6 @@ class Cloud:
         return [call for call in self.calls() if any(verb in call for verb in verbs)]
 
 
-NONE = ("infra-manager deployments describe", "", 1)
 OUTPUTS = {
     "account_scheduler": "propensity-scheduler@my-project.iam.gserviceaccount.com",
     "account_build": "propensity-build@my-project.iam.gserviceaccount.com",
@@ -126,7 +125,7 @@ def project(tmp_path_factory) -> Path:
 def cloud_of(folder: Path, project: Path) -> Cloud:
     """A cloud that has nothing yet, and a project that has left nothing."""
     shutil.rmtree(project / ".local", ignore_errors=True)
-    rules = [NONE, ("output -json scripts", json.dumps(OUTPUTS), 0), ("bq ", "", 1)]
+    rules = [("output -json scripts", json.dumps(OUTPUTS), 0), ("bq ", "", 1)]
     settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
     return Cloud(folder, project, settings, rules)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy import functions
-from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, script_of, sdk_python
+from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python
 from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
 from tests.programs import execute
 
@@ -67,15 +66,6 @@ def words_of(text: str) -> list[list[str]]:
 def flags(words: list[str]) -> dict[str, str]:
     pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
     return {name: value for name, _, value in pairs}
-
-
-def test_one_file_names_the_version_of_python():
-    """No script has it beside that; locks are made for it."""
-    version = (ROOT / "deploy" / "python-version").read_text().strip()
-    for path in SCRIPTS:
-        assert version.replace(".", "") not in path.read_text(), path
-    for lock in (ROOT / "deploy" / "locks").rglob("*.txt"):
-        assert f"for CPython {version} " in lock.read_text()
 
 
 class TestTrainingJob:
@@ -255,20 +245,6 @@ class TestTeardown:
 
 
 class TestShell:
-    def test_every_function_has_its_scripts(self):
-        """A deploy.sh in each folder, one script for each function, which stages and
-        deploys it in about 25 lines; scheduler.sh where something is scheduled."""
-        for function in EVERY.values():
-            assert (ROOT / function.folder / "deploy.sh").is_file()
-            text = script_of(function).read_text()
-            assert re.findall(r"^ *run gcloud (.*?) \"", text, re.M) == ["run deploy"]
-            assert re.findall(r"^ *stage (\w+)", text, re.M) == [function.target]
-            assert len(text.splitlines()) <= 30
-            assert (
-                function.schedule is None
-                or (ROOT / function.folder / "scheduler.sh").is_file()
-            )
-
     def test_shellcheck_finds_nothing(self):
         """All of them, and what they source."""
         beside = Path(sys.executable).with_name("shellcheck")
@@ -308,23 +284,3 @@ class TestShell:
         assert f"--settings FILE: there is no file '{''.join(words[1:])}'" in (
             result.stderr
         )
-
-    def test_everything_in_order_has_a_help_of_its_own(self, cloud):
-        """And loads once what is loaded, though it sets up twice."""
-        result = cloud.run("deploy/deploy_all.sh", "--help")
-        text = (ROOT / "deploy" / "deploy_all.sh").read_text()
-
-        assert result.stdout.startswith("Everything, in order")
-        assert cloud.calls() == []
-        assert text.count('setup.sh" "$@"') == 1
-
-    def test_the_flags_are_where_one_looks_for_them(self):
-        """Of each function, in the script that deploys it, a line each and why."""
-        for function in EVERY.values():
-            text = script_of(function).read_text()
-            for flag in ("memory", "cpu", "concurrency", "timeout", "min-instances",
-                         "max-instances", "ingress"):  # fmt: skip
-                assert re.search(rf"^  --{flag}=\S+ +# \w+", text, re.M), (
-                    function,
-                    flag,
-                )

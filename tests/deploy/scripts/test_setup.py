@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
 
 import pytest
 
-from tests.deploy.conftest import SDK, WHOLE, sdk_python
-from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
-from tests.programs import execute
+from tests.deploy.conftest import WHOLE
+from tests.deploy.scripts.conftest import Cloud, cloud_of
 
 pytestmark = pytest.mark.runs
 
@@ -254,85 +251,6 @@ class TestSetup:
         assert "cloudresourcemanager.googleapis.com" in calls[enabled]
         assert enabled < min(n for n, call in enumerate(calls) if " list " in call)
 
-    def test_says_which_program_is_missing(self, cloud):
-        """Before anything is asked."""
-        cloud.settings["DEPLOY_ENGINE"] = "tofu"
-        result = cloud.run("deploy/setup.sh", "--yes")
-
-        assert result.returncode == 1
-        assert "there is no tofu on PATH" in result.stderr
-        assert cloud.calls() == []
-
-    def test_takes_opentofu_where_that_is_what_there_is(self, cloud):
-        """By the same words."""
-        cloud.settings["DEPLOY_ENGINE"] = "tofu"
-        assert cloud.run("deploy/setup.sh", "--dry-run", engine="tofu").returncode == 0
-        words = [call.split()[:3] for call in cloud.calls() if call.startswith("tofu")]
-
-        assert words == [
-            ["tofu", f"-chdir=deploy/terraform{root}", verb]
-            for root in ("", "/watch")
-            for verb in ("init", "plan")
-        ]
-
-    def test_needs_gcloud_alone_by_infrastructure_manager(self, cloud, tmp_path):
-        """Applied from the folder, previewed in a dry run; the account is named."""
-        cloud.settings["DEPLOY_ENGINE"] = "gcloud"
-        refused = cloud.run("deploy/setup.sh", "--yes", engine="gcloud")
-        cloud.settings["DEPLOY_INFRA_ACCOUNT"] = (
-            "infra@my-project.iam.gserviceaccount.com"
-        )
-        revision = {"applyResults": {"outputs": {"scripts": {"value": OUTPUTS}}}}
-        cloud.rules = [
-            ("bq ", "", 1),
-            ("storage ls", "", 1),
-            ("deployments describe", "projects/p/locations/l/deployments/d/r", 0),
-            ("revisions describe", json.dumps(revision), 0),
-        ]
-        result = cloud.run("deploy/setup.sh", "--yes", engine="gcloud")
-        calls = cloud.calls()
-        dry = cloud.run("deploy/setup.sh", "--dry-run", engine="gcloud")
-        previews = [call for call in cloud.calls() if "previews create" in call]
-        commands = [
-            shlex.split(call) for call in [*calls, *previews] if "infra-m" in call
-        ]
-        checked = execute(
-            [sdk_python(), PARSER, SDK],
-            input=json.dumps(commands),
-            env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
-        )
-
-        assert "DEPLOY_INFRA_ACCOUNT" in refused.stderr
-        assert result.returncode == dry.returncode == 0, result.stderr + dry.stderr
-        applied = [call for call in calls if "infra-manager deployments apply" in call]
-        assert [call.split()[4].rpartition("/")[2] for call in applied] == [
-            "propensity-main",
-            "propensity-watch",
-        ]
-        assert all("--local-source=deploy/terraform" in call for call in applied)
-        assert len(previews) == 2
-        assert [problem for problem in json.loads(checked.stdout) if problem] == []
-
-    @pytest.mark.parametrize(
-        ("engine", "rule"),
-        [
-            ("terraform", ("infra-manager deployments describe", "there", 0)),
-            ("gcloud", ("storage ls", "there", 0)),
-        ],
-    )
-    def test_begins_no_second_state(self, cloud, engine, rule):
-        """Where another engine keeps one, its name is told and nothing is changed."""
-        cloud.settings |= {
-            "DEPLOY_ENGINE": engine,
-            "DEPLOY_INFRA_ACCOUNT": "infra@my-project.iam.gserviceaccount.com",
-        }
-        cloud.rules.insert(0, rule)
-        result = cloud.run("deploy/setup.sh", "--yes", engine=engine)
-
-        assert result.returncode == 1
-        assert "DEPLOY_ENGINE=" in result.stderr
-        assert not [call for call in cloud.calls() if " apply" in call]
-
     def test_names_what_would_break_the_wildcards_of_the_export(self, cloud):
         """Before a plan, in a dry run as well; a refusal to list stops nothing."""
         views = [{"tableReference": {"tableId": "events_2x"}, "type": "VIEW"}]
@@ -368,15 +286,6 @@ class TestSetup:
 
         assert f"there is no {cloud.folder}/post codes.csv to load" in missing.stderr
         assert "refused" in found.stderr
-
-    @pytest.mark.parametrize("word", ["--postcodes", "--postcodes=", "--yes=no"])
-    def test_takes_no_option_half(self, cloud, word):
-        """A file that is not named would not be loaded, and nobody would hear of it."""
-        result = cloud.run("deploy/setup.sh", word)
-
-        assert result.returncode == 2
-        assert f"unknown option {word}" in result.stderr
-        assert cloud.calls() == []
 
 
 class TestAfterASetup:
