@@ -9,7 +9,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
 ``champions``   the champion: ``versions``, ``promote``, ``rollback``, ``pin``, …
 ``models``      models and preprocessors: ``load-model``, ``ship-model``,
                 ``build-preprocessor``
-``data``        data in and out: the loaders, ``replay``, ``forget``
+``data``        data in and out: the loaders, ``forget``, ``dead-letters``
 ``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``
 ``deployment``  a deployment as a whole: ``dashboard``, ``doctor``, ``stage``

@@ -46,7 +46,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "Data": (
         data.load_postcodes,
         data.load_transactions,
-        data.replay,
+        data.dead_letters,
         data.forget,
     ),
     "Acting": (audience.audience,),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from commands import flags
-from commands.answers import show, tell
+from commands.answers import show
 from commands.exits import Exit
 
 CARDS = "card_fraud"
-RATE = 1000.0
-WAIT_S = 10.0
 
 
 @click.command("load-postcodes")
@@ -140,52 +139,7 @@ def forget(
     return Exit.LEFT_OVER if report.left else Exit.DONE
 
 
-# -- replay ----------------------------------------------------------------------------
-
-
-# Options of all that send.
-_sending = flags.together(
-    click.option(
-        "--topic",
-        metavar="NAME",
-        help="Topic to send everything to (default: events; for dead letters, the "
-        "topic that each failed on).",
-    ),
-    click.option(
-        "--rate",
-        type=flags.RATE,
-        default=RATE,
-        help="Messages a second, 0 for no limit (default: 1000).",
-    ),
-    click.option("--limit", type=flags.whole(0), help="Stop after N messages."),
-    click.option(
-        "--show",
-        "shown",
-        type=flags.whole(0),
-        default=0,
-        help="Print the first N messages, personal fields included.",
-    ),
-    flags.dry_run("Count what would be sent; send and acknowledge nothing."),
-    flags.as_json,
-)
-
-# The period that a command is about.
-_of_period = flags.together(
-    click.option(
-        "--from",
-        "since",
-        type=flags.MOMENT,
-        required=True,
-        help="First moment: a day or a time in ISO 8601, UTC if it names no zone.",
-    ),
-    click.option(
-        "--to",
-        "until",
-        type=flags.MOMENT,
-        required=True,
-        help="End of the period, which it does not include; later than --from.",
-    ),
-)
+# -- dead letters ----------------------------------------------------------------------
 
 
 def _reason(text: str) -> str:
@@ -196,123 +150,104 @@ def _reason(text: str) -> str:
     return text
 
 
-def _replay(source: str, *, as_json: bool, **chosen: Any) -> int:
-    """Send what a source has; print what became of it."""
-    from offline.replay.run import FIRST, Plan, run
-
-    period: dict[str, Any] = {}
-    if "since" in chosen:
-        period = {name: max(FIRST, chosen.pop(name)) for name in ("since", "until")}
-        if period["since"] >= period["until"]:
-            raise click.UsageError(
-                "the period is empty: --to has to be later than --from"
-            )
-    tally = run(Plan(source=source, **chosen, **period))
-    show(tally, as_json=as_json)
-    if tally.failure is not None:
-        tell(f"propensity replay: {tally.failure.message}")
-    if tally.is_stopped:
-        return Exit.INTERRUPTED
-    return Exit.DONE if tally.is_complete else Exit.FAILED
-
-
-@click.group
-def replay() -> None:
+@click.group("dead-letters")
+def dead_letters() -> None:
     """
-    Send messages again: stored, failed, or in a file.
+    Count dead letters, and send them again.
 
-    Replaying is harmless: an event that is stored under its event_id already counts
-    once, however often it comes. Two kinds may count twice: a line of a file that has
-    no event_id and is not a message with an id (these are counted); and a dead letter
-    without an event_id that was stored before it failed. Every subscription of a topic
-    gets what is sent to it: what returns to enriched is scored anew.
-
-    A replayed event is received anew, now. If its day is further back than
-    PROPENSITY_MAXIMUM_LATENESS_DAYS it counts as late: if it is stored already,
-    features and exports stay as they were; if not, as in an empty dataset, it is in the
-    features once the compaction has run, and in no export by day. To rebuild exports
-    from old events, raise that setting for stream_features and compact_features.
-
-    Ctrl-C stops after the messages that are on their way, and says how to go on. Times
-    are UTC, and a period includes its beginning and not its end.
+    Sending again is harmless: an event counts once under its event_id, however often it
+    comes. A dead letter without an event_id gets its message id; it counts twice only
+    if it had been stored before it failed.
     """
 
 
-@replay.command("dead-letters")
+@dead_letters.command("list")
+@flags.as_json
+def list_letters(*, as_json: bool) -> None:
+    """
+    Count dead letters.
+
+    Messages that were refused in the last seven days, by reason and field, and messages
+    that failed too often and wait in the subscription dead-letters-replay.
+    """
+    from offline import dead_letters as program
+    from propensity.settings import Settings
+
+    settings = Settings.from_environment()
+    show(program.letters(settings, now=datetime.now(UTC)), as_json=as_json)
+
+
+@dead_letters.command
 @click.option(
-    "--wait",
-    type=flags.RATE,
-    default=WAIT_S,
-    help="Seconds without a message after which to end (default: 10).",
-)
-@_sending
-def dead_letters(**chosen: Any) -> int:
-    """
-    Messages that failed too often.
-
-    Returns the messages of the subscription dead-letters-replay to the topics that they
-    failed on, as they were. One is acknowledged once it is published; one that is not
-    comes again within a minute or so. Pub/Sub tells nobody what an interrupted replay
-    still holds: --wait 70 waits for that, too.
-    """
-    return _replay("dead-letters", **chosen)
-
-
-@replay.command
-@_of_period
-@click.option(
-    "--use-case",
-    default="",
-    metavar="NAME",
-    help="Name of the use case (default: all of them).",
+    "--refused",
+    "is_refused",
+    is_flag=True,
+    help="Messages of the table dead_letters, of the period --from to --to.",
 )
 @click.option(
-    "--user",
-    type=flags.USER,
-    default="",
-    metavar="ID",
-    help="Only the events of one user (default: all).",
+    "--from",
+    "since",
+    type=flags.MOMENT,
+    help="First moment of receipt, in ISO 8601, UTC if it names no zone.",
 )
-@_sending
-def events(**chosen: Any) -> int:
-    """
-    Events of stream_events, by the time of the events.
-
-    Each once, amounts and labels as stored, with the age in the place of personal
-    fields that were not kept. They are copied to a temporary file before the first is
-    sent.
-    """
-    return _replay("events", **chosen)
-
-
-@replay.command
-@_of_period
+@click.option(
+    "--to",
+    "until",
+    type=flags.MOMENT,
+    help="End of the period, which it does not include.",
+)
 @click.option(
     "--reason",
     type=flags.Read("REASON", _reason),
-    help="Only messages refused for this reason (default: all).",
+    help="Only messages refused for this reason.",
 )
-@_sending
-def refused(*, reason: str | None, **chosen: Any) -> int:
-    """
-    Messages of the table dead_letters, by the time of receipt.
-
-    They are sent as they came: do that once the cause has been corrected.
-    """
-    return _replay("refused", reason=reason or "", **chosen)
-
-
-@replay.command
-@click.argument("path", type=flags.FILE)
 @click.option(
-    "--skip", type=flags.whole(0), default=0, help="Leave out the first N lines."
+    "--topic",
+    metavar="NAME",
+    help="Topic to send everything to (default: the topic that each failed on).",
 )
-@_sending
-def file(**chosen: Any) -> int:
+@click.option("--limit", type=flags.whole(1), help="Stop after N messages.")
+@flags.dry_run("Count what would be sent; send and acknowledge nothing.")
+@flags.as_json
+def replay(
+    *,
+    is_refused: bool,
+    since: datetime | None,
+    until: datetime | None,
+    reason: str | None,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
     """
-    Lines of a file, plain or compressed by gzip or Zstandard.
+    Send dead letters again.
 
-    Publishes every line that is not empty as it is. A line that is {"data": base64 or
-    an object, "attributes": {...}} is published as that message.
+    Without --refused: messages of the subscription dead-letters-replay, whose every
+    delivery failed, back to the topics that they failed on. Each is acknowledged once
+    it is published. Those that an interrupted replay still holds come again after a
+    minute.
+
+    With --refused: messages of the table dead_letters, to the topic of events. Correct
+    the cause first. Of a message over 4 MiB only the beginning was kept; it is left
+    out.
+
+    Exits with 1 if a message was left out.
     """
-    return _replay("file", **chosen)
+    from offline import dead_letters as program
+    from propensity.settings import Settings
+
+    is_period = since is not None and until is not None and since < until
+    if is_refused and not is_period:
+        raise click.UsageError("--refused needs --from and a later --to")
+    if not is_refused and (since or until or reason):
+        raise click.UsageError("--from, --to and --reason need --refused")
+    settings = Settings.from_environment()
+    if is_refused:
+        assert since is not None
+        assert until is not None
+        replayed = program.replay_refused(
+            settings, since=since, until=until, reason=reason or "", **chosen
+        )
+    else:
+        replayed = program.replay(settings, **chosen)
+    show(replayed, as_json=as_json)
+    return Exit.FAILED if replayed.left_out else Exit.DONE

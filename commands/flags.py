@@ -75,13 +75,6 @@ def fraction(name: str, what: str) -> Read:
     return Read(name, read)
 
 
-def _rate(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= (rate := float(text)) < float("inf"):
-            return rate
-    raise ValueError(f"{text!r} is not a number of 0 or more")
-
-
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
@@ -122,16 +115,6 @@ def _state(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _user(text: str) -> str:
-    from propensity.ids import is_encodable
-
-    if not is_encodable(text):
-        raise ValueError(f"{text!r} is not written in UTF-8")
-    return text
-
-
-RATE = Read("NUMBER", _rate)
-USER = Read("USER", _user)
 DAY = Read("DATE", _day)
 MOMENT = Read("TIME", _moment)
 ZONE = Read("ZONE", _zone)

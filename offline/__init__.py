@@ -11,8 +11,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``forget_indexes``      removes them from prediction indexes
 ``allow_again``         takes users off the list of suppressed ones
 ``audience``            a room: audiences, their control groups and deliveries
-``replay``              a room: send messages again
+``dead_letters``        counts dead letters, and sends them again
 ``doctor``              a room: find what is wrong with a deployment
 ``whole_files``         writes a file whole or not at all
-``ready``               checks that a deployment can be set up; old types of tables
 """

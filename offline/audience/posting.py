@@ -29,7 +29,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
-from offline.replay.sending import Stop, TokenBucket, pause
+from offline.audience.pace import Stop, TokenBucket, pause
 from propensity.errors import AccessDenied, RequestError, Unavailable
 
 TIMEOUT_S = (10.0, 60.0)

@@ -22,9 +22,9 @@ from offline.audience.destinations.base import ADD, REMOVE, Destination
 from offline.audience.destinations.opened import opened
 from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
+from offline.audience.pace import Stop
 from offline.audience.selection import Rule
 from offline.promote import Deployment
-from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError, RunInProgress
 from propensity.pages.words import plural

@@ -299,7 +299,7 @@ def _reasons(readings: Readings) -> Chart:
         "dead_letters.messages",
         bars,
         caption="04-StreamFeatures/README.md says what each means; "
-        "propensity replay dead-letters brings back what can be.",
+        "propensity dead-letters replay brings back what can be.",
     )
 
 

@@ -95,7 +95,7 @@ def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
                         f"{waiting} messages wait in {name}: they could not be "
                         f"delivered {topics.SUBSCRIPTIONS[0].attempts} times",
                         "see the log of stream_features and score_stream for why, then "
-                        "bring them back: propensity replay dead-letters",
+                        "bring them back: propensity dead-letters replay",
                     )
 
 
@@ -218,7 +218,7 @@ def check_stream(exam: Examination) -> None:
             f"{total:,} events became dead letters since {moment_text(since)}: "
             f"{reasons}",
             "see detail and field in dead_letters, correct the producer, and replay "
-            "what can be: propensity replay --help",
+            "what can be: propensity dead-letters replay --refused",
         )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from offline.audience.destinations import bucket, ga4, http
 from offline.audience.destinations.base import Destination
 from offline.audience.destinations.templates import values_of
+from offline.audience.pace import Stop
 from offline.audience.posting import Poster
 from offline.promote import Deployment
-from offline.replay.sending import Stop
 from propensity.clock import SYSTEM
 from propensity.errors import RequestError
 from propensity.statements import ENCODING

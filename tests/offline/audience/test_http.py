@@ -21,9 +21,9 @@ from offline.audience.delivery import Streak, as_taken, rejected_of
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
 from offline.audience.destinations.opened import opened
+from offline.audience.pace import Stop
 from offline.audience.posting import Poster, Refused, Stopped
 from offline.audience.selection import Member
-from offline.replay.sending import Stop
 from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
 
 TEMPLATE = {

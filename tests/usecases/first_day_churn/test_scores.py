@@ -90,13 +90,12 @@ class TestLeak:
                 ), file.name
 
         # The shared training_rows.sql, which makes labels of events, is not used here.
-        # A sample reads the labels of rows that have one. A replay reads whole events,
-        # to send them again. The others read truths, which are of another table and
+        # A sample reads the labels of rows that have one.
+        # The others read truths, which are of another table and
         # other use cases.
         others = {
             "training_rows.sql",
             "sampled_rows.sql",
-            "replay_events.sql",
             "newest_truths.sql",
             "known_truths.sql",
             "event_training_rows.sql",
