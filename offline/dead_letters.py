@@ -52,12 +52,17 @@ MAXIMUM_BYTES = 9_000_000
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
 
-_IS_TRANSIENT = if_exception_type(
-    api.Aborted,
-    api.InternalServerError,
-    api.ResourceExhausted,
-    api.ServiceUnavailable,
-    api.Unknown,
+_RETRY = Retry(
+    predicate=if_exception_type(
+        api.Aborted,
+        api.InternalServerError,
+        api.ResourceExhausted,
+        api.ServiceUnavailable,
+        api.Unknown,
+    ),
+    initial=0.1,
+    maximum=5.0,
+    timeout=60.0,
 )
 
 
@@ -126,7 +131,8 @@ def letters(settings: Settings, *, now: datetime) -> Letters:
     since = now - KEPT
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
         rows = warehouse.rows(
-            statement("refused_by_reason", own=SQL), {"since": since, "since_day": since.date()}
+            statement("refused_by_reason", own=SQL),
+            {"since": since, "since_day": since.date()},
         )
     with Subscription.opened(settings) as subscription:
         waiting = len(subscription.pull(PULLED))
@@ -213,7 +219,9 @@ def replay_refused(
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         _publisher(settings) as publish,
     ):
-        for batch in warehouse.batches(statement("replay_dead_letters", own=SQL), parameters):
+        for batch in warehouse.batches(
+            statement("replay_dead_letters", own=SQL), parameters
+        ):
             messages = []
             for row in batch.to_pylist():
                 if limit is not None and replayed.sent[to] + len(messages) >= limit:
@@ -280,7 +288,6 @@ class Subscription:
         self._name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
         self._path = f"projects/{settings.project}/subscriptions/{self._name}"
         self._client = client
-        self._retry = _retry(settings)
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 
     @classmethod
@@ -305,7 +312,7 @@ class Subscription:
                 answer = self._client.pull(
                     subscription=self._path,
                     max_messages=count,
-                    retry=self._retry,
+                    retry=_RETRY,
                     timeout=PULL_S,
                 )
             except api.DeadlineExceeded:
@@ -323,9 +330,7 @@ class Subscription:
         """Take messages out of the subscription, for good."""
         ids = [self._held.pop(message.message_id) for message in messages]
         with _translated(f"subscription {self._name}"):
-            self._client.acknowledge(
-                subscription=self._path, ack_ids=ids, retry=self._retry
-            )
+            self._client.acknowledge(subscription=self._path, ack_ids=ids, retry=_RETRY)
 
     def release(self) -> None:
         """Give back what is held; otherwise it comes back after a minute."""
@@ -352,7 +357,7 @@ def _publisher(settings: Settings) -> Iterator[Any]:
                     client.publish(
                         topic=f"projects/{settings.project}/topics/{topic}",
                         messages=request,
-                        retry=_retry(settings),
+                        retry=_RETRY,
                     )
 
         yield publish
@@ -370,15 +375,6 @@ def _requests(messages: Sequence[PubsubMessage]) -> Iterator[list[PubsubMessage]
         size += added
     if request:
         yield request
-
-
-def _retry(settings: Settings) -> Retry:
-    return Retry(
-        predicate=_IS_TRANSIENT,
-        initial=0.1,
-        maximum=5.0,
-        timeout=float(settings.retry_deadline_s),
-    )
 
 
 @contextlib.contextmanager
