@@ -222,7 +222,7 @@ def replay_refused(
         for batch in warehouse.batches(
             statement("replay_dead_letters", own=SQL), parameters
         ):
-            messages = []
+            messages: list[PubsubMessage] = []
             for row in batch.to_pylist():
                 if limit is not None and replayed.sent[to] + len(messages) >= limit:
                     break
