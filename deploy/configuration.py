@@ -203,7 +203,6 @@ def of(variables: Mapping[str, str]) -> Deployment:
     )
     _require_what_is_set(deployment)
     _require_patience(deployment)
-    _require_instances(deployment)
     return deployment
 
 
@@ -296,25 +295,6 @@ def _require_patience(d: Deployment) -> None:
                 f"{minutes}: for so long Cloud Scheduler calls {function.target} again "
                 f"({function.folder}/scheduler.sh), and its last call must not wait "
                 "any more"
-            )
-
-
-def _require_instances(d: Deployment) -> None:
-    """Raise DeploymentError for more use cases than attempts can be answered."""
-    for function in d.functions:
-        if function.schedule is None:
-            continue
-        # All are called at the same minute, and a run fills its instance: whoever gets
-        # none is refused, and called again with the others.
-        most = function.max_instances * (1 + function.schedule.retries)
-        called = len(d.called_for(function))
-        if called > most:
-            raise DeploymentError(
-                f"DEPLOY_USE_CASES has {called} for {function.target}, but its "
-                f"instances answer at most {most}: {function.max_instances} at each "
-                f"of {1 + function.schedule.retries} attempts of Cloud Scheduler. "
-                f"Raise --max-instances in {function.folder}/deploy.sh; "
-                "docs/deploy.md, Quotas"
             )
 
 

@@ -1,4 +1,4 @@
-# Terraform, OpenTofu, or Infrastructure Manager, whose newest Terraform is 1.5.7.
+# Terraform or OpenTofu.
 terraform {
   required_version = ">= 1.5.0"
   required_providers {

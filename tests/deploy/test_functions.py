@@ -155,18 +155,6 @@ class TestTogether:
         assert BY_TARGET[target].max_instances > 4
         assert BY_TARGET[target].concurrency == 1
 
-    def test_more_use_cases_than_all_attempts_can_answer_are_refused(self, monkeypatch):
-        """Each attempt fills the instances once; what is left over would never run."""
-        training = BY_TARGET["model_training"]
-        most = training.max_instances * (1 + training.schedule.retries)
-        names = [f"case_{number}" for number in range(most + 1)]
-        monkeypatch.setattr(configuration.usecases, "names", lambda: names)
-        settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "model_training"}
-        configuration.of({**settings, "DEPLOY_USE_CASES": " ".join(names[:most])})
-
-        with pytest.raises(configuration.DeploymentError, match=f"at most {most}"):
-            configuration.of({**settings, "DEPLOY_USE_CASES": " ".join(names)})
-
     def test_retries_outlast_a_training(self):
         """When the scheduler has given up waiting, it asks again until the training is
         over: the lease answers 409 while it runs, and its result then."""
