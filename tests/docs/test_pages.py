@@ -254,7 +254,7 @@ class TestUseCases:
         """Run as they are, they give each date the rows that it would have alone."""
         [toml] = blocks("docs/use-cases.md", "toml")
         use_case = usecases.parse("documented", toml)
-        features, labels, days = blocks("docs/use-cases.md", "sql")
+        features, labels, days, *_ = blocks("docs/use-cases.md", "sql")
         settings = Settings.from_environment(environment)
         warehouse = Warehouse.open(settings)
         warehouse.execute(EVENTS)
