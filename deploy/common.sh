@@ -37,6 +37,11 @@ while [[ $# -gt 0 ]]; do
 done
 cd "$root" || exit 1
 
+if [[ -n "$dry_run" && ! -f "$settings" && "$settings" == "$root/deploy/settings.env" ]]; then
+  settings="$settings.example"
+  echo "# there is no deploy/settings.env: the example's names stand for yours" >&2
+fi
+
 python=""
 for one in "$root/.venv/bin/python" python3 python3.13 python3.12 python3.11; do
   if "$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

@@ -5,7 +5,13 @@
 
 by=terraform
 command -v terraform >/dev/null || by=tofu
-if ! command -v "$by" >/dev/null; then
+# A plan asks Google what there is. Without a login a dry run prints the commands alone.
+blind=""
+if [[ -n "$dry_run" ]] && ! gcloud auth print-access-token >/dev/null 2>&1; then
+  blind=yes by=terraform
+  echo "# nobody is logged in (gcloud auth login): no plan of Terraform, and of all that is" >&2
+  echo "# there already nothing is known. These commands would be run:" >&2
+elif ! command -v "$by" >/dev/null; then
   echo "deploy: there is no terraform or tofu on PATH: docs/deploy.md" >&2
   exit 1
 fi
@@ -15,14 +21,18 @@ export TF_INPUT=0 TF_IN_AUTOMATION=1
 from=deploy/terraform
 folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi; }
 
+# Run a command, or print it where nobody is logged in.
+ask() { if [[ -n "$blind" ]]; then run "$@"; else "$@"; fi; }
+
 # Ask Terraform or OpenTofu: the root, then its words.
 tf() {
-  TF_DATA_DIR="$root/$work/$1.terraform" "$by" -chdir="$(folder_of "$1")" "${@:2}"
+  ask env TF_DATA_DIR="$root/$work/$1.terraform" "$by" -chdir="$(folder_of "$1")" "${@:2}"
 }
 
 # Refuse an older gcloud than the one whose parser takes every command of the scripts.
 lowest_gcloud=528.0.0
 require_gcloud() {
+  [[ -z "$blind" ]] || return 0
   local there
   there="$(gcloud version --format='value("Google Cloud SDK")')"
   [[ -z "$there" || "$(printf '%s\n' "$lowest_gcloud" "$there" | sort -V | head -1)" == "$lowest_gcloud" ]] || {
@@ -36,16 +46,15 @@ require_gcloud() {
 enable_first() {
   local one apis=(cloudresourcemanager iam run pubsub) accounts=(pubsub)
   [[ -z "$functions_kms_key" ]] || apis+=(artifactregistry) accounts+=(artifactregistry run)
-  [[ -z "$dry_run" ]] || return 0
-  gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
+  run gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
   for one in "${accounts[@]}"; do
-    gcloud beta services identity create --service="$one.googleapis.com" --project="$project"
+    run gcloud beta services identity create --service="$one.googleapis.com" --project="$project"
   done
 }
 
 # Name what lies in the export and would break the wildcards that its days are read by.
 look_into_export() {
-  [[ -n "$export" ]] || return 0
+  [[ -n "$export" && -z "$blind" ]] || return 0
   bq --project_id="$project" --format=json ls --max_results=100000 "$export" |
     "$python" -m deploy obstacles --settings "$settings" >&2 ||
     echo "deploy: $export could not be looked into; propensity doctor does it later" >&2
@@ -55,7 +64,9 @@ look_into_export() {
 values() {
   mkdir -p "$work"
   # Without this list callers would be taken for nobody's: only a plan does without.
-  if ! gcloud run services list --project="$project" --region="$region" --format=json \
+  if [[ -n "$blind" ]]; then
+    echo '[]' >"$work/services.json"
+  elif ! gcloud run services list --project="$project" --region="$region" --format=json \
     --filter="metadata.name~^$prefix-" >"$work/services.json"; then
     [[ -n "$dry_run" ]] || exit 1
     echo "deploy: planned as if no function was deployed yet" >&2
@@ -68,17 +79,22 @@ values() {
 # The state's bucket, and the root's place in it.
 prepare() {
   local said
-  if ! said="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
+  if [[ -n "$blind" ]]; then
+    [[ "$1" == watch ]] || make_state_bucket
+  elif ! said="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
     if [[ -n "$dry_run" || "$options" == *" --outputs "* ]]; then
       [[ "$said" == *404* ]] || { echo "$said" >&2 && exit 1; }
       without_state "$1"
       return
     fi
-    gcloud storage buckets create "gs://$state_bucket" --project="$project" \
-      --location="$location" --uniform-bucket-level-access --public-access-prevention
-    gcloud storage buckets update "gs://$state_bucket" --versioning
+    make_state_bucket
   fi
   tf "$1" init -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix/$1"
+}
+make_state_bucket() {
+  ask gcloud storage buckets create "gs://$state_bucket" --project="$project" \
+    --location="$location" --uniform-bucket-level-access --public-access-prevention
+  ask gcloud storage buckets update "gs://$state_bucket" --versioning
 }
 
 # Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
@@ -98,6 +114,10 @@ without_state() {
 
 # Say what would be changed, and change nothing.
 preview() {
+  if [[ -n "$blind" ]]; then
+    apply "$1"
+    return
+  fi
   prepare "$1"
   tf "$1" plan -var-file="$root/$work/$1.tfvars"
 }

@@ -27,6 +27,14 @@ UserId = Annotated[
         pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
     ),
 ]
+WholeId = Annotated[
+    int,
+    Meta(
+        gt=-ids.INEXACT,
+        lt=ids.INEXACT,
+        description="a larger number may have lost digits; write ids as texts",
+    ),
+]
 UseCaseName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,63}$")]
 Version = Annotated[str, Meta(pattern="^-?[0-9]{1,18}$")] | int | None
 AlwaysFalse = Annotated[bool, Meta(extra_json_schema={"const": False})]

@@ -28,6 +28,7 @@ from docs.fields import (
     UserId,
     UserUseCase,
     Version,
+    WholeId,
 )
 from propensity import tables, usecases
 from propensity.online import instances, question
@@ -357,7 +358,7 @@ def _question(layouts: list[Schema]) -> Schema:
         "use_case": {"enum": [*usecases.names(), None]},
         "version": msgspec.json.schema(Version),
         **{
-            name: msgspec.json.schema(UserId | int | None)
+            name: msgspec.json.schema(UserId | WholeId | None)
             for use_case in map(usecases.load, usecases.names())
             for name in instances.Layout(use_case).identities
         },

@@ -19,11 +19,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from propensity.errors import SchemaError
+from propensity.ids import INEXACT
 
 READ_BYTES = 2**20
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# Above it a float skips whole numbers, so that a program may have changed an id.
-EXACT = 2**53
 # How data frames and spreadsheets write a column of ids that they took for numbers.
 _AS_NUMBER = r"^\s*\d+(\.0+|(\.\d+)?[eE]\+\d+)\s*$"
 
@@ -141,7 +140,7 @@ def identities(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         is_wrong = pc.match_substring_regex(column, _AS_NUMBER)
     elif pa.types.is_integer(kind):
         numbers = column.cast(pa.float64(), safe=False)
-        is_wrong = pc.greater_equal(pc.abs(numbers), EXACT)
+        is_wrong = pc.greater_equal(pc.abs(numbers), INEXACT)
     else:
         is_wrong = column.is_valid()
     row = pc.index(is_wrong, True).as_py()

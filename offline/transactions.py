@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from offline import table_files
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST, EPOCH, microseconds_of
-from propensity.ids import problem_of
+from propensity.ids import is_meaningless, problem_of
 from propensity.timeframe import moment_of
 from propensity.usecases import UseCase
 
@@ -282,6 +282,8 @@ def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
             raise SchemaError(f"row {place + 1} has no {name}")
         if problem := problem_of(text):
             raise SchemaError(f"row {place + 1}: {name} {problem}")
+        if is_meaningless(text):
+            raise SchemaError(f"row {place + 1}: {name} {text!r} means nothing")
     if len(set(texts)) < len(texts):
         twice, _ = Counter(texts).most_common(1)[0]
         raise SchemaError(f"{name} {twice[:64]!r} is in several rows")

@@ -20,10 +20,11 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING
 
-from propensity.timeframe import DAY, midnight
+from propensity.timeframe import DAY, first_and_last, midnight
 from propensity.usecases.export import DAILY, INTRADAY, SHARD
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ class Shards:
     def days(self) -> frozenset[date]:
         """The days with a table of either kind."""
         return self.daily | self.intraday
+
+    @cached_property
+    def first_and_last(self) -> tuple[date, date]:
+        """Between which days its tables lie, but for one that lies alone."""
+        return first_and_last(dict.fromkeys(self.days, 1))
 
     @property
     def kinds(self) -> list[str]:
@@ -169,7 +175,7 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
     there = sorted(day for day in shards.days if window.first <= day <= window.last)
     if not there:
         return Freshness(data_until=window.until)
-    begin = max(window.first, min(shards.days))
+    begin = max(window.first, shards.first_and_last[0])
     newest, late = window.last, []
     while newest >= begin and not _is_there(newest, shards, window, rows=rows):
         if newest in shards.days or is_expected(newest, shards):
@@ -219,7 +225,7 @@ def is_expected(day: date, shards: Shards) -> bool:
 
     False for an export of less than a week: nothing is usual yet.
     """
-    first, last = min(shards.days), max(shards.days)
+    first, last = shards.first_and_last
     if last - first < WEEK:
         return False
     weeks = [day + n * WEEK for n in range(-HABIT_WEEKS, HABIT_WEEKS + 1) if n]

@@ -10,6 +10,8 @@ import re
 import unicodedata
 
 MAXIMUM_ID_CHARACTERS = 256
+# A number from here on may have lost digits on its way, and is no id.
+INEXACT = 2**53
 MAXIMUM_EVENT_NAME_CHARACTERS = 40
 
 # The name of a use case, which is a folder, or of an event type.
@@ -21,6 +23,19 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 
 # Control characters, and such halves, which are not text.
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# Ids that pages and servers send where they have none, as in meaningless_ids.sql.
+MEANINGLESS = frozenset(
+    {
+        *("", "-", "0", "nan", "none", "null", "undefined"),
+        *("(none)", "(not set)", "(data deleted)"),
+    }
+)
+
+
+def is_meaningless(value: str) -> bool:
+    """Tell whether an id says that there is none, in any case, with blanks around."""
+    return value.strip().lower() in MEANINGLESS
 
 
 def is_encodable(value: str) -> bool:

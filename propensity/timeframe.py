@@ -11,11 +11,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from statistics import median
 
 DAY = timedelta(days=1)
+
+# A day with less than this share of a usual day's rows is none of data.
+STRAY = 0.1
+# In weeks that a run of days lies in, so much of a usual week's rows are.
+BUSY_WEEK = 0.5
 
 # Candidates are judged on so many blocks of so many snapshots: a block is about what a
 # model serves between two monthly trainings.
@@ -78,6 +84,37 @@ def moment_of(text: str) -> datetime:
 def midnight(day: date) -> datetime:
     """Return the moment at which a day begins in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def days_of_data(rows: Mapping[date, int]) -> set[date]:
+    """
+    Return the days that have a tenth of a usual day's rows, or more.
+
+    Args:
+        rows: The rows of each day that has some.
+    """
+    usual = median(rows.values()) if rows else 0
+    return {day for day, count in rows.items() if count >= STRAY * usual}
+
+
+def first_and_last(rows: Mapping[date, int]) -> tuple[date, date]:
+    """
+    Return between which days the bulk of a source's rows lies.
+
+    What lies alone before and after, in no week that has half of a usual week's rows,
+    is a test of the link, or of a clock that was wrong.
+
+    Args:
+        rows: The rows of each day that has some; of one day at least.
+    """
+    days = days_of_data(rows)
+
+    def week(day: date, step: timedelta) -> int:
+        return sum(rows.get(day + n * step, 0) for n in range(7))
+
+    usual = BUSY_WEEK * median(week(day, -DAY) for day in rows)
+    busy = {day for day in days if max(week(day, DAY), week(day, -DAY)) >= usual}
+    return min(busy), max(busy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,24 @@ class TestLook:
         assert look({AS_OF - 70 * DAY}) == Freshness(data_until=AS_OF)
 
 
+class TestATableThatLiesAlone:
+    @pytest.mark.parametrize("stray", [AS_OF + 400 * DAY, FIRST - 400 * DAY])
+    def test_hides_no_late_day(self, stray):
+        """A clock that was wrong, or a test of the link: habits are of the bulk."""
+        lacking = days(AS_OF - DAY, AS_OF - 20 * DAY)
+        state = look({*lacking, stray})
+
+        assert state == look(lacking)
+        assert state.late == (AS_OF - DAY,)
+        assert state.missing == (AS_OF - 20 * DAY,)
+
+    def test_is_not_where_the_window_begins(self):
+        """Days between it and the export's first are no gap."""
+        begun = {AS_OF - n * DAY for n in range(1, 31)}
+
+        assert look({*begun, AS_OF - 50 * DAY}) == Freshness(data_until=AS_OF)
+
+
 class TestAHalfLoadedDay:
     def test_is_late(self):
         """It has less than half of the rows that its weekday usually has."""

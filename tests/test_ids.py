@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
-from propensity.ids import NAME, is_event_name, problem_of
+from propensity.ids import MEANINGLESS, NAME, is_event_name, is_meaningless, problem_of
+from propensity.statements import statement
 
 
 class TestAnId:
@@ -30,6 +33,14 @@ class TestAnId:
     def test_is_nothing_else(self, value, problem):
         """What is wrong is said in words that follow a name."""
         assert problem_of(value) == problem
+
+    def test_that_means_nothing_is_the_same_in_sql(self):
+        """The export's view knows those that the stream refuses, and no others."""
+        _, listed = statement("meaningless_ids").split("\n", 1)
+        texts = ast.literal_eval(f"({listed.strip()},)")
+
+        assert all(map(is_meaningless, (*texts, " NULL ", "(Not Set)")))
+        assert len(texts) == len(MEANINGLESS)
 
 
 class TestAName:

@@ -16,6 +16,8 @@ from propensity.timeframe import (
     Split,
     Timeframe,
     day_of,
+    days_of_data,
+    first_and_last,
     first_suffix,
     rolling_blocks,
     temporal_split,
@@ -92,6 +94,38 @@ class TestTimeframe:
 
         assert timeframe.is_matured(newest, today=today)
         assert not timeframe.is_matured(newest + DAY, today=today)
+
+
+class TestDaysOfData:
+    def test_have_a_tenth_of_a_usual_days_rows(self):
+        """One stray row makes no day of data, wherever it lies: a lookback with such
+        days is not covered."""
+        newest = WEEK.newest_matured(today=TODAY)
+        rows = dict.fromkeys(until(TODAY, 75), 100)
+        paused = {newest - n * DAY for n in range(20, 27)}
+        rows |= dict.fromkeys(paused, 1)
+        quiet = newest - 30 * DAY
+        rows[quiet] = 10
+
+        assert days_of_data(rows) == rows.keys() - paused
+        assert WEEK.lacks(newest, days_of_data(rows)) == 7
+        assert WEEK.snapshots(today=TODAY, days=days_of_data(rows), at_most=1) == ()
+        assert days_of_data({}) == set()
+
+    @pytest.mark.parametrize("stray", [-365, -9, 84, 500])
+    @pytest.mark.parametrize("closed", [(), (6,), (0, 1, 2, 3, 4, 5)])
+    def test_do_not_begin_or_end_with_a_day_that_lies_alone(self, stray, closed):
+        """Before and after the bulk, also of a shop that opens on few weekdays."""
+        first = date(2026, 1, 4)
+        rows = {
+            day: 100
+            for day in (first + n * DAY for n in range(75))
+            if day.weekday() not in closed
+        }
+        whole = min(rows), max(rows)
+        rows[first + stray * DAY] = 1
+
+        assert first_and_last(rows) == whole
 
 
 class TestSnapshots:

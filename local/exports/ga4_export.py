@@ -13,13 +13,12 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -29,7 +28,7 @@ import pyarrow.parquet as pq
 from local.exports import ga4_rows
 from local.exports.ga4_schema import bigquery_schema
 from local.progress import bar as progress_bar
-from propensity.timeframe import Timeframe
+from propensity.timeframe import Timeframe, days_of_data, first_and_last
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -63,7 +62,7 @@ class Summary:
     user_columns: frozenset[str] = frozenset()
     is_east_of_utc: bool = False
     is_cut_short: bool = False
-    # Days that have rows, from first_date to last_date.
+    # Days that have data, from first_date to last_date.
     dates: frozenset[date] = frozenset()
 
     @property
@@ -110,32 +109,12 @@ class _Day:
         )
 
 
-def _bulk(days: Sequence[_Day]) -> Sequence[_Day]:
-    """
-    Return days in order, without strays before the first and after the last.
-
-    A stray has less than a tenth of the rows of a usual day, or lies in no week of half
-    of the usual rows: a test of the link, or a clock that was wrong.
-    """
-    rows = {one.day: one.events.total() for one in days}
-
-    def week(day: date, step: timedelta) -> int:
-        return sum(rows.get(day + n * step, 0) for n in range(7))
-
-    usual, usual_week = median(rows.values()), median(week(day, -DAY) for day in rows)
-    kept = [
-        day
-        for day in rows
-        if 10 * rows[day] >= usual
-        and 2 * max(week(day, DAY), week(day, -DAY)) >= usual_week
-    ]
-    return [one for one in days if min(kept) <= one.day <= max(kept)]
-
-
 def _summary(days: list[_Day]) -> Summary:
     days = sorted(days, key=lambda one: one.day)
     events = sum((one.events for one in days), Counter[str]())
-    bulk = _bulk(days)
+    rows = {one.day: one.events.total() for one in days}
+    first, last_day = first_and_last(rows)
+    bulk = [one for one in days if first <= one.day <= last_day]
     # By the time of day of the last event; of data of a few days nobody can tell.
     *before, last = (one.last_us - _midnight(one.day) for one in bulk)
     is_cut_short = len(before) >= COMPARED_DAYS and last < min(before[-COMPARED_DAYS:])
@@ -151,7 +130,7 @@ def _summary(days: list[_Day]) -> Summary:
         is_east_of_utc=len(bulk)
         <= 10 * sum(_instant(one.first_us).date() < one.day for one in bulk),
         is_cut_short=is_cut_short,
-        dates=frozenset(one.day for one in bulk),
+        dates=frozenset(day for day in days_of_data(rows) if first <= day <= last_day),
     )
 
 

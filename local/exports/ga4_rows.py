@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 
 from local.exports.ga4_schema import ARROW_SCHEMA, SCHEMA, Column, duckdb_type
 from local.progress import bar as progress_bar
-from offline.table_files import EXACT, decompressed, is_utf16
+from offline.table_files import decompressed, is_utf16
 from propensity.events.values import microseconds_of
+from propensity.ids import INEXACT
 
 JSON = (".ndjson", ".jsonl", ".json")
 COMPRESSED = (".gz", ".zst")
@@ -77,7 +78,7 @@ WHERE
   JSON_TYPE(id) NOT IN ('VARCHAR', 'NULL')
   AND NOT (
     JSON_TYPE(id) IN ('BIGINT', 'UBIGINT')
-    AND ABS(TRY_CAST(id AS HUGEINT)) < {EXACT}
+    AND ABS(TRY_CAST(id AS HUGEINT)) < {INEXACT}
   )
 ORDER BY row
 LIMIT 1
@@ -101,18 +102,33 @@ WHERE
 ORDER BY row
 LIMIT 1
 """
-# Of a day's files, those with rows of which most are in another file as well.
+# Of a day's files, those with rows of which most are in another file as well, or once
+# more in the same with other values beside what was sent. Exact repeats are folded.
 _REPEATED = """
 SELECT file, event_date
 FROM (
-  SELECT file, event_date, MIN(file) OVER same < MAX(file) OVER same AS is_elsewhere
-  FROM events
-  WINDOW same AS (
-    PARTITION BY event_date, event_timestamp, event_name, user_pseudo_id, user_id
+  SELECT
+    file,
+    event_date,
+    MIN(file) OVER same < MAX(file) OVER same
+    OR MIN(whole) OVER sent < MAX(whole) OVER sent AS is_repeated
+  FROM (
+    SELECT *, HASH(events) AS whole, HASH(
+      event_params, items, batch_event_index, batch_page_id, batch_ordering_id
+    ) AS content
+    FROM events
   )
+  WINDOW
+    same AS (
+      PARTITION BY event_date, event_timestamp, event_name, user_pseudo_id, user_id
+    ),
+    sent AS (
+      PARTITION BY
+        event_date, event_timestamp, event_name, user_pseudo_id, user_id, content
+    )
 )
 GROUP BY file, event_date
-HAVING COUNT_IF(is_elsewhere) * 2 > COUNT(*)
+HAVING COUNT_IF(is_repeated) * 2 > COUNT(*)
 ORDER BY event_date, file
 LIMIT 1
 """
@@ -202,9 +218,9 @@ def opened(
         )
         if repeated := database.execute(_REPEATED).fetchone():
             raise ExportError(
-                f"{files[repeated[0]]}: most of its events of {repeated[1]} are in "
-                "another file as well. Of the tables events_YYYYMMDD and "
-                "events_intraday_YYYYMMDD of a day, leave the second one out"
+                f"{files[repeated[0]]}: most of its events of {repeated[1]} are there "
+                "twice. Of the tables events_YYYYMMDD and events_intraday_YYYYMMDD of "
+                "a day, leave the second one out; the wildcard events_* has both"
             )
         yield database
 
@@ -284,6 +300,8 @@ def _read(
         )
     except duckdb.InvalidInputException as error:
         raise ExportError(f"{path}{_problem(database, content, error)}") from error
+    if rounded := _fraction(database, content):
+        raise ExportError(f"{path}, row {rounded}")
     if wrong := database.execute(_WRONG_ROWS).fetchone():
         raise ExportError(
             f"{path}, row {wrong[0]}: {wrong[1]}{_session(database, content)}"
@@ -293,6 +311,52 @@ def _read(
         "event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
         f"AS event_date), {number} AS file, {is_intraday} AS is_intraday FROM given"
     )
+
+
+def _fraction(database: duckdb.DuckDBPyConnection, content: Path) -> str:
+    """Return where ``given`` has a rounded number, and which; empty if nowhere."""
+    exact = tuple(filter(None, map(_as_floats, SCHEMA)))
+    is_wrong = " OR ".join(
+        f"CAST(given.{one.name} AS {duckdb_type(one)}) IS DISTINCT FROM "
+        f"exact.{one.name}"
+        for one in exact
+    )
+    wrong = database.execute(
+        f"SELECT row, exact FROM given JOIN (SELECT ROW_NUMBER() OVER () AS row, * "
+        f"FROM {_rows(content, exact)}) AS exact USING (row) "
+        f"WHERE {is_wrong} ORDER BY row LIMIT 1"
+    ).fetchone()
+    if wrong is None:
+        return ""
+    row, values = wrong
+    field, found = next(
+        place for one in SCHEMA for place in _fractions(one, values.get(one.name), "")
+    )
+    return f"{row}: {field}: wanted a whole number of 64 bits, found {found}"
+
+
+def _as_floats(column: Column) -> Column | None:
+    """Return a column with floats for integers; None if it holds no integer."""
+    if column.field_type == "INTEGER":
+        return Column(column.name, "FLOAT", column.mode)
+    inner = {one: _as_floats(one) for one in column.fields}
+    if not any(inner.values()):
+        return None
+    fields = tuple(changed or one for one, changed in inner.items())
+    return Column(column.name, column.field_type, column.mode, fields)
+
+
+def _fractions(column: Column, value: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    """Yield the integers of a value that have a fraction, by their fields."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _fractions(column, one, prefix)
+    elif isinstance(value, dict):
+        for inner in column.fields:
+            path = f"{prefix}{column.name}."
+            yield from _fractions(inner, value.get(inner.name), path)
+    elif column.field_type == "INTEGER" and value is not None and value % 1:
+        yield prefix + column.name, value
 
 
 def _problem(

@@ -94,17 +94,18 @@ def check_export(exam: Examination) -> None:
             locally=DATA,
         )
         return
-    _check_newest(exam, days[-1])
+    begun, newest = shards.first_and_last
+    _check_newest(exam, newest)
     # How far other use cases look back is no matter of the export.
     reading = [
         use_case for use_case in exam.use_cases if use_case.reads_export
     ] or exam.use_cases
     lookback = max((use_case.lookback_days for use_case in reading), default=60)
     # What the next run will read: from the lookback's first shard on.
-    first = max(days[0], first_shard(exam.now.date(), days=lookback))
+    first = max(begun, first_shard(exam.now.date(), days=lookback))
     missing = [
         first + n * DAY
-        for n in range((days[-1] - first).days)
+        for n in range((newest - first).days)
         if first + n * DAY not in shards.days and is_expected(first + n * DAY, shards)
     ]
     if missing:

@@ -96,7 +96,7 @@ def wanted(
     own = {
         "features": Wanted(parameters=window, columns=keys, has_features=True),
         "labels": Wanted(parameters=window, columns=keys),
-        "days": Wanted(parameters=window, columns={"day": "DATE"}),
+        "days": Wanted(parameters=window, columns={"day": "DATE", "n_events": "INT64"}),
         AMOUNTS: Wanted(parameters=window, columns={**keys, "amount": "NUMERIC"}),
         "stream_rows": Wanted(
             parameters=use_case.serving(

@@ -41,7 +41,7 @@ from propensity.events.values import (
     numerals_of,
     truth_of,
 )
-from propensity.ids import MAXIMUM_ID_CHARACTERS, is_text
+from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
 from propensity.privacy.suppression import Suppressed
 
 EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
@@ -306,6 +306,8 @@ def _check_ids(**ids: str) -> None:
     for field, text in ids.items():
         if len(text) > MAXIMUM_ID_CHARACTERS:
             raise Refused("bad_value", "too long", field=field)
+        if is_meaningless(text):
+            raise Refused("bad_value", "an id that means nothing", field=field)
         if not (text.isprintable() or is_text(text)):
             raise Refused("bad_value", "control characters", field=field)
 

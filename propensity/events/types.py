@@ -17,11 +17,10 @@ from typing import Annotated, Any
 import msgspec
 
 from propensity.events.values import MAXIMUM_TEXT_CHARACTERS
-from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME
+from propensity.ids import INEXACT, MAXIMUM_ID_CHARACTERS, NAME
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_ID_CHARACTERS)]
-# A larger number may have lost digits on its way.
-_WholeId = Annotated[int, msgspec.Meta(gt=-(2**53), lt=2**53)]
+_WholeId = Annotated[int, msgspec.Meta(gt=-INEXACT, lt=INEXACT)]
 _Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT_CHARACTERS)]
 _Unset = msgspec.UnsetType
 

@@ -23,7 +23,7 @@ from propensity.events.values import (
     numeral_of,
     sensible_instant,
 )
-from propensity.ids import is_encodable, problem_of
+from propensity.ids import INEXACT, is_encodable, problem_of
 from propensity.models.encoding import Rows
 from propensity.registry.inference_log import latency_ms
 from propensity.usecases import NUMBER, UseCase
@@ -231,9 +231,9 @@ def identity(value: Any, field: str) -> str:
     Return an identity: a text, or a whole number as a text.
 
     Raises:
-        RequestError: It is neither, or empty or too long.
+        RequestError: It is neither, empty, too long, or a number of 2^53 or more.
     """
-    if type(value) is int:
+    if type(value) is int and abs(value) < INEXACT:
         value = str(value)
     if problem := problem_of(value):
         raise RequestError(f"{field} {problem}", field=field)

@@ -60,6 +60,8 @@ def why_nothing_serves(run: Run) -> str:
     """Say why there is no champion: no training yet, a lost pointer, or the verdict."""
     name = run.use_case.name
     newest = newest_record(run.warehouse, name)
+    # Before a first training nobody is to be called; after it somebody has to look.
+    run.log_fields["is_trained"] = newest is not None
     if newest is None:
         return f"{name} has no champion yet: run 00-ModelTraining first"
     promoted = find_promoted(run.warehouse, name)

@@ -29,6 +29,7 @@ from propensity.runs import value
 from propensity.runs.champion import probabilities
 from propensity.runs.export import check_consent, lacked_days
 from propensity.statements import statement
+from propensity.timeframe import days_of_data
 
 # To train, to choose and to hold out.
 FEWEST_SNAPSHOTS = 3
@@ -94,13 +95,15 @@ def _user_rows(run: Run) -> pa.Table:
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
     at_most = settings.training_snapshots
-    days = {
-        row["day"]
-        for row in run.warehouse.rows(
-            use_case.statement("days"),
-            {"earliest": timeframe.first_read(today=run.as_of, at_most=at_most)},
-        )
-    }
+    days = days_of_data(
+        {
+            row["day"]: row["n_events"]
+            for row in run.warehouse.rows(
+                use_case.statement("days"),
+                {"earliest": timeframe.first_read(today=run.as_of, at_most=at_most)},
+            )
+        }
+    )
     if not days:
         raise NotEnoughData(
             f"the source of {use_case.name} has no events at all: check that the GA4 "

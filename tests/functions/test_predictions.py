@@ -301,14 +301,17 @@ class TestRefusals:
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "00-ModelTraining" in answer.json["message"]
 
-    def test_to_score_where_the_pointer_was_deleted(self, published):
+    def test_to_score_where_the_pointer_was_deleted(self, published, capsys):
         """Defect: 409 said that the champion had not been promoted, and to wait for a
         later training."""
         pointer = "models/ga4_purchase/champion.json"
         original = published.registry.artifacts.read(pointer).data
         published.registry.artifacts.delete(pointer)
+        capsys.readouterr()
         answer = published.post("predictions", {"as_of": LATER})
         published.registry.artifacts.create(pointer, original)
+        # Which mails somebody: there was a training.
+        assert '"is_trained": true' in capsys.readouterr().out
         message = answer.json["message"]
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")

@@ -216,7 +216,7 @@ class TestAnswers:
 
         assert scored["event_id"] == "17"
         assert 2_000 <= scored["latency_ms"] < 60_000
-        for wrong in ("", True, 1.5, "x" * 257, "a\nb", "\ud800"):
+        for wrong in ("", True, 1.5, 2**53, "x" * 257, "a\nb", "\ud800"):
             refused = post(instance, body(transaction_id=wrong))
 
             assert refused.status_code == 400

@@ -1,19 +1,31 @@
--- One row per day with a registration.
+-- One row per day with a registration, with how many there are.
 -- Parameters: @earliest DATE, the first day that a snapshot can read.
 -- Sources: stream_events from that day on, and stream_users for what was before.
+WITH
+  registrations AS (
+    SELECT
+      user_id,
+      event_date AS day
+    FROM
+      stream_events
+    WHERE
+      received_on >= @earliest
+      AND use_case = 'first_day_churn'
+      AND event_type = 'new_registration'
+    UNION DISTINCT
+    SELECT
+      user_id,
+      DATE(registration.registration_time) AS day
+    FROM
+      stream_users
+    WHERE
+      use_case = 'first_day_churn'
+      AND registration.registration_time IS NOT NULL
+  )
 SELECT
-  event_date AS day
+  day,
+  COUNT(*) AS n_events
 FROM
-  stream_events
-WHERE
-  received_on >= @earliest
-  AND use_case = 'first_day_churn'
-  AND event_type = 'new_registration'
-UNION DISTINCT
-SELECT
-  DATE(registration.registration_time) AS day
-FROM
-  stream_users
-WHERE
-  use_case = 'first_day_churn'
-  AND registration.registration_time IS NOT NULL
+  registrations
+GROUP BY
+  day

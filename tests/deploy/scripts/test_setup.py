@@ -167,6 +167,18 @@ class TestSetup:
         assert sum(" plan " in call for call in cloud.calls()) == 2
         assert cloud.changes() == []
 
+    @pytest.mark.parametrize("script", ["setup", "teardown"])
+    def test_prints_the_commands_where_nobody_is_logged_in(self, cloud, script):
+        """In a clean clone, before there is an account or even a project."""
+        cloud.rules.insert(0, ("auth print-access-token", "not logged in", 1))
+        result = cloud.run(f"deploy/{script}.sh", "--dry-run")
+        applied = [line for line in result.stdout.splitlines() if " apply " in line]
+
+        assert result.returncode == 0, result.stderr
+        assert "nobody is logged in" in result.stderr
+        assert "terraform -chdir=deploy/terraform apply" in applied[0]
+        assert cloud.calls() == ["gcloud auth print-access-token"]
+
     def test_plans_all_as_new_where_no_bucket_keeps_a_state_yet(self, cloud):
         """In a copy without the backend, which a plan could not begin without."""
         gone = "ERROR: gs://my-bucket-state not found: 404."

@@ -9,6 +9,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from offline.doctor.examination import DAY
 from offline.doctor.export import EXPORT_COLUMNS, check_export
 from offline.doctor.report import ERROR
 from propensity import usecases
@@ -59,6 +60,24 @@ class TestExport:
 
         [changed] = findings
         assert "geo.country is missing in the tables of 2026-02-27" in changed.what
+
+    @pytest.mark.parametrize("stray", ["20241231", "20991231"])
+    def test_takes_a_table_that_lies_alone_for_no_end(self, place, stray):
+        """An export that stopped has stopped, also where a clock was wrong."""
+        export = place.workplace.ga4_dataset
+        last = date(2026, 3, 3)
+        for day in (last, last - DAY, last - 2 * DAY):
+            place.drop_export(day)
+        with place.workplace.bigquery.client() as client:
+            client.query_and_wait(
+                f"CREATE TABLE {export}.events_{stray} AS "
+                f"SELECT * FROM {export}.events_20260227 LIMIT 1"
+            )
+            findings = place.checked(check_export)
+            client.delete_table(f"{export}.events_{stray}")
+
+        [late] = findings
+        assert "newest day of the export is 2026-02-28: 3 days are late" in late.what
 
     def test_names_what_would_break_the_wildcards(self, place):
         """Beside days: views, tables with clusters, copies; nothing that begins

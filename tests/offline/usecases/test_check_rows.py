@@ -16,7 +16,7 @@ MISTAKES = [
     ("labels.sql", "@first_suffix AND @last_label_suffix",
      "@first_suffix AND @last_suffix",
      "the label is another where a further as-of date is read"),
-    ("days.sql", "SELECT DISTINCT", "SELECT", "more than once"),
+    ("days.sql", "  day\n", "  day,\n  event_name\n", "more than once"),
     ("days.sql", "table_suffix)", "CAST(NULL AS STRING))",
      "although there are events"),
     ("features.sql", SESSIONS, "CAST('inf' AS FLOAT64) AS", "sessions is infinite"),

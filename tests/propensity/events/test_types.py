@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from propensity.events.types import types_of
 from propensity.events.values import REASONS
-from propensity.ids import problem_of
+from propensity.ids import is_meaningless, problem_of
 from tests.events import (
     BASE,
     CATALOGUE,
@@ -256,10 +256,16 @@ class TestIds:
         event = json.dumps(
             json.loads(written(bet(user_id=user_id))), ensure_ascii=is_ascii
         )
-        if problem_of(user_id):
+        if problem_of(user_id) or is_meaningless(user_id):
             assert refusal(event.encode()) == ("bad_value", "user_id")
         else:
             assert row(event.encode())["user_id"] == user_id
+
+    @pytest.mark.parametrize("field", ["user_id", "event_id"])
+    @pytest.mark.parametrize("sent", ["null", "Undefined", " (not set)", "0", "-"])
+    def test_that_mean_nothing_are_refused(self, field, sent):
+        """Thousands of people would be one user, whose day has one event."""
+        assert refusal(bet(**{field: sent})) == ("bad_value", field)
 
     @pytest.mark.parametrize("character", [*map(chr, (0, 9, 10, 31, 127, 128, 159))])
     @pytest.mark.parametrize("field", ["user_id", "event_id"])
