@@ -37,8 +37,18 @@ def check_endpoint(url: str) -> None:
         raise RefusedError("Unsupported push_endpoint")
 
 
-def envelope(config: Any, delivery: Delivery) -> bytes:
-    """Return the body that pushes a message; empty fields are left out."""
+def head_of(url: str) -> str:
+    """Return the head of all requests to an endpoint, without their lengths."""
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
+        "Content-Type: application/json\r\nUser-Agent: CloudPubSub-Google\r\n"
+    )
+
+
+def request(head: str, config: Any, delivery: Delivery) -> bytes:
+    """Return the request that pushes a message; empty fields are left out."""
     message = delivery.message
     fields: dict[str, object] = {}
     if message.attributes:
@@ -53,7 +63,8 @@ def envelope(config: Any, delivery: Delivery) -> bytes:
     whole: dict[str, object] = {"message": fields, "subscription": config.name}
     if config.HasField("dead_letter_policy"):
         whole["deliveryAttempt"] = delivery.attempts
-    return orjson.dumps(whole)
+    body = orjson.dumps(whole)
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 class Pusher:
@@ -73,11 +84,7 @@ class Pusher:
             "port": url.port or (443 if url.scheme == "https" else 80),
             "ssl": True if url.scheme == "https" else None,
         }
-        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {url.netloc.rpartition('@')[2]}\r\n"
-            "Content-Type: application/json\r\nUser-Agent: CloudPubSub-Google\r\n"
-        )
+        self._head = head_of(subscription.config.push_config.push_endpoint)
         self._loop = asyncio.get_running_loop()
         self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -114,7 +121,7 @@ class Pusher:
         config, began = self._subscription.config, time.monotonic()
         try:
             async with asyncio.timeout(config.ack_deadline_seconds):
-                status = await self._post(envelope(config, delivery))
+                status = await self._post(request(self._head, config, delivery))
             failure = None if status in ACKNOWLEDGING else f"answers with {status}"
         except TimeoutError:
             failure = "does not answer before the ack deadline"
@@ -142,13 +149,12 @@ class Pusher:
         self._is_paused = False
         self._push()
 
-    async def _post(self, body: bytes) -> int:
+    async def _post(self, message: bytes) -> int:
         """Return the status of an answer; one of ``_FAILURES`` without one."""
         reader, writer = await self._connection()
         is_reusable = False
         try:
-            head = f"{self._head}Content-Length: {len(body)}\r\n\r\n"
-            writer.write(head.encode() + body)
+            writer.write(message)
             status, is_reusable = await _read_answer(reader)
             return status
         finally:
