@@ -20,8 +20,8 @@ from starlette.responses import Response
 from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_failures
 from propensity.edges.server import keep_modules
-from propensity.online import lookup
-from propensity.online.question import log_fields, plain_user, read_question
+from propensity.online.lookup import FAILURES, FUNCTION, Lookups
+from propensity.online.question import read_question
 from propensity.settings import Settings, target_here
 from propensity.waiting.threads import THREADS
 
@@ -31,25 +31,22 @@ if TYPE_CHECKING or target_here() == "score":
 
 
 @cache
-def lookups() -> lookup.Lookups:
+def lookups() -> Lookups:
     """Open the clients on the first request; a warm instance keeps what they read."""
     keep_modules()
-    return lookup.Lookups.open(Settings.from_environment(), SYSTEM, threads=THREADS)
+    return Lookups.open(Settings.from_environment(), SYSTEM)
 
 
 @functions_framework.aio.http
-@answers_failures(lookup.FUNCTION, lookup.FAILURES, log_fields=log_fields)
+@answers_failures(FUNCTION, FAILURES)
 async def get_proba(request: Request) -> Response:
-    today, user_id = SYSTEM.now().date(), plain_user(request)
-    if user_id and (answer := lookups().answer_at_once(user_id, today=today)):
-        return answer
-    return await lookups().answer(await read_question(request), today=today)
+    question = await read_question(request)
+    return await lookups().answer(question, today=SYSTEM.now().date())
 
 
 @cache
 def online() -> "Online":
     """Open the clients on the first score."""
-    keep_modules()
     return Online.open(Settings.from_environment(), SYSTEM, threads=THREADS)
 
 

@@ -36,7 +36,7 @@ from local import sandbox, venvs
 from local.processes import HOST, free_ports, stop
 from local.stack.state import LOCAL, ROOT
 from propensity.edges.artifacts import Artifacts
-from propensity.registry import index_writer
+from propensity.registry import index
 from propensity.settings import Settings
 
 FUNCTION = ROOT / "02-GetProba"
@@ -72,6 +72,7 @@ class Made:
                     "as_of": today,
                     "percentile": draws.integers(1, 101, count),
                     "model_version": draws.integers(0, 3, count),
+                    "expected_value": draws.random(count),
                 }
             )
 
@@ -84,7 +85,7 @@ def publish(environment: Mapping[str, str]) -> None:
     table: Any = Made()
     with contextlib.closing(Artifacts.open(settings)) as artifacts:
         now, run_id = datetime.now(UTC), uuid.uuid4().hex
-        index_writer.publish(table, artifacts, settings.use_case, run_id=run_id, at=now)
+        index.publish(table, artifacts, settings.use_case, run_id=run_id, at=now)
 
 
 def cold_start(

@@ -11,7 +11,7 @@ from importlib import resources
 from offline.forget_report import Allowed, pieces
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.privacy import published, suppression
+from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, user_hash
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -36,5 +36,5 @@ def allow_again(
             )
             for hashes in pieces([user_hash(key, user) for user in user_ids])
         )
-        published.publish(warehouse, artifacts)
+        suppression.publish(warehouse, artifacts)
     return Allowed(removed=removed)

@@ -8,17 +8,19 @@ removed, and every generation that has them is deleted.
 
 from __future__ import annotations
 
+import tempfile
 import uuid
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from offline.forget_report import Place, Request
 from propensity.edges.artifacts import Artifacts, Generation
 from propensity.edges.warehouse import Warehouse
-from propensity.index.layout import DamagedIndex
-from propensity.index.reader import Index
-from propensity.registry import index_writer
-from propensity.registry.prediction_index import ENDING, INDEXES, folder_of
+from propensity.errors import ArtifactError
+from propensity.registry import index
+from propensity.registry.index import INDEXES, Index, folder_of, pointer_name
 
 
 def places(
@@ -31,44 +33,35 @@ def places(
         warehouse: Has the table, without the users already.
     """
     prefix = folder_of(request.use_case) if request.use_case else INDEXES
-    generations_of: dict[str, list[Generation]] = {}
+    files: dict[str, list[Generation]] = defaultdict(list)
     for entry in artifacts.generations(prefix):
-        if entry.name.endswith(ENDING):
-            its_users = generations_of.setdefault(entry.name.split("/")[1], [])
-            if _has_users(artifacts.read_generation(entry), request.user_ids):
-                its_users.append(entry)
-    for use_case, generations in generations_of.items():
-        if generations and not is_search:
-            _replace(warehouse, artifacts, use_case, generations)
-        yield Place(what="indexes", name=folder_of(use_case), before=len(generations))
+        use_case = entry.name.split("/")[1]
+        if entry.name != pointer_name(use_case):
+            files[use_case].append(entry)
+    for use_case, entries in files.items():
+        with_users = [
+            entry
+            for entry in entries
+            if _has_users(artifacts.read_generation(entry), request.user_ids)
+        ]
+        if with_users and not is_search:
+            if artifacts.find(pointer_name(use_case)):
+                run_id, now = uuid.uuid4().hex, datetime.now(UTC)
+                index.publish(warehouse, artifacts, use_case, run_id=run_id, at=now)
+            for entry in with_users:
+                artifacts.delete_generation(entry)
+        yield Place(what="indexes", name=folder_of(use_case), before=len(with_users))
 
 
 def _has_users(data: bytes | None, user_ids: Collection[str]) -> bool:
     if data is None:
         return False
-    try:
-        index = Index(data)
-        return any(index.find(user_id) for user_id in user_ids)
-    except (DamagedIndex, IndexError):
-        # Whom it has cannot be told, so it goes as well.
-        return True
-
-
-def _replace(
-    warehouse: Warehouse,
-    artifacts: Artifacts,
-    use_case: str,
-    generations: list[Generation],
-) -> None:
-    """Publish an index without the users, and delete the generations with them."""
-    if index_writer.find_pointer(artifacts, use_case)[0]:
-        index_writer.publish(
-            warehouse,
-            artifacts,
-            use_case,
-            run_id=uuid.uuid4().hex,
-            at=datetime.now(UTC),
-            keeps_previous=False,
-        )
-    for generation in generations:
-        artifacts.delete_generation(generation)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        path.write_bytes(data)
+        try:
+            opened = Index(path)
+        except ArtifactError:
+            # Whom it has cannot be told, so it goes as well.
+            return True
+    return any(opened.find(user_id) for user_id in user_ids)

@@ -39,7 +39,7 @@ from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
-from propensity.privacy import published, suppression
+from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.leases import LEASE_MINUTES
 from propensity.registry.objects import parquet_of
@@ -142,7 +142,7 @@ class Work:
             entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
             job_id = f"suppress-{uuid.uuid4().hex}"
             self.warehouse.append(table, entries, job_id=job_id)
-        published.publish(self.warehouse, self.artifacts)
+        suppression.publish(self.warehouse, self.artifacts)
         self.report.suppressed = True
         follow = timedelta(seconds=5 * settings.refresh_s)
         again = datetime.now(UTC) + follow + compact.IN_FLIGHT

@@ -153,7 +153,6 @@ class Settings:
     deadline_s: int = 20
     refresh_s: int = 60
     lookup_source: str = "index"
-    lookup_index_bytes: int = 0
     topic_prefix: str = ""
     maximum_lateness_days: int = 30
     alert_review_cost: float = 5.0
@@ -276,7 +275,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
     "refresh_s": _whole(1, 24 * 3600),
     "lookup_source": _one_of("index", "bigquery"),
-    "lookup_index_bytes": _whole(0, 1024**4),
     "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
     "maximum_lateness_days": _whole(1, 36_500),
     "alert_review_cost": _real(0.0, 1e6),

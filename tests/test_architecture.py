@@ -30,7 +30,7 @@ FLOORS = (
         *("budget", "clock", "errors", "ids"),
         *("schema", "statements", "timeframe"),
     },
-    {"index", "settings", "models", "pages", "tables", "waiting"},
+    {"settings", "models", "pages", "tables", "waiting"},
     {"freshness", "topics", "usecases"},
     {"edges"},
     {"privacy"},
@@ -51,7 +51,7 @@ ANSWERING = {"online", "runs", "stream"}
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 CLIENTS = {
     *FRAMEWORKS,
-    *("google", "grpc", "httpx", "requests", "socket", "sqlite3", "subprocess"),
+    *("google", "grpc", "httpx", "requests", "socket", "subprocess"),
     "urllib3",
 }
 # What reads the time of day. Measuring how long something took is not among it.

@@ -35,7 +35,7 @@ from local.stack.stack import Stack
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NoChampion
-from propensity.registry.prediction_index import pointer_name
+from propensity.registry.index import pointer_name
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
@@ -356,7 +356,7 @@ def lookups(stack: Stack, rows: pa.Table) -> Iterator[str]:
         yield f"  curl '{answer.url}'"
         yield f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}"
     pointer = stack.bucket_folder / pointer_name(stack.options.use_case)
-    newest = json.loads(pointer.read_text())["newest"]
+    newest = json.loads(pointer.read_text())
     yield (
         f"  answered from the index of {newest['users']:,} users, "
         f"{newest['size'] / 1024:,.0f} kB: {newest['name']}"

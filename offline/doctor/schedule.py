@@ -15,7 +15,7 @@ from offline.doctor.leases import CODES, LEASES, Lease, last_due, newest_leases
 from offline.doctor.report import WARNING
 from propensity import tables
 from propensity.errors import ExportLate, PropensityError
-from propensity.registry import index_writer
+from propensity.registry.index import find_pointer
 from propensity.runs import compact
 from propensity.runs.watermark import EPOCH, read_watermark
 from propensity.statements import statement
@@ -260,10 +260,10 @@ def _check_index(
     """
     if not leases or any(lease.state == "running" for lease in leases):
         return
-    pointer, _ = index_writer.find_pointer(exam.artifacts, use_case.name)
+    pointer = find_pointer(exam.artifacts, use_case.name)
     if pointer is None:
         return
-    index = pointer.newest.published_at
+    index = pointer.published_at
     table = newest(use_case.name)["scored_at"]
     if table is not None and datetime.fromisoformat(index) < table:
         exam.warn(

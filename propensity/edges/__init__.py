@@ -16,7 +16,6 @@ BigQuery:
 Other services:
 
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
-- ``objects``: Cloud Storage without its client, for lookups
 - ``memory``: the memory of an instance
 - ``pubsub``: publishes messages to topics
 - ``channels``: gRPC clients of Google's services, or of an emulator

@@ -10,33 +10,41 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from http import HTTPStatus
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import requests
 from google.api_core import exceptions as api
-from google.cloud.storage import Bucket, Client
-from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage import Blob, Bucket, Client
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.edges.bigquery_errors import TRANSPORT
-from propensity.edges.objects import UNCHANGED, Stored, Unchanged
 from propensity.edges.rights import denied
 from propensity.edges.unanswered import unanswered
-from propensity.errors import ArtifactError, Conflict, PropensityError
+from propensity.errors import AccessDenied, ArtifactError, Conflict, PropensityError
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
 
 
-# A streamed object is sent in pieces of this size; one is in memory.
-_PIECE = 8 * 1024**2
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes and their generation."""
 
-# The right to overwrite. Without it Cloud Storage refuses to write over an object,
-# before it looks at the generation.
-_OVERWRITES = "storage.objects.delete"
+    data: bytes
+    generation: int
+
+
+class Unchanged(Enum):
+    """An object still has the generation that its reader knows."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,6 @@ class Generation:
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _read_refusal(response: requests.Response, **kwargs: Any) -> None:
-    if response.status_code >= HTTPStatus.BAD_REQUEST:
-        with contextlib.suppress(requests.exceptions.RequestException):
-            _ = response.content
-        response.close()
 
 
 class Artifacts:
@@ -81,16 +82,12 @@ class Artifacts:
         }
 
     @classmethod
-    def open(cls, settings: Settings) -> Artifacts:
-        """Open the client; nothing is sent yet."""
+    def open(cls, settings: Settings, *, deadline_s: float = 0) -> Artifacts:
+        """Open the client; nothing is sent yet. 0: the deadline of the settings."""
         client = Client(project=settings.project)
-        # The client leaves the body of a failed download unread, and its connection
-        # open until the garbage collector runs: one more for each failure.
-        client._http.hooks["response"].append(_read_refusal)
-        bucket = client.bucket(settings.required("bucket"))
         return cls(
-            bucket,
-            deadline_s=settings.deadline_s,
+            client.bucket(settings.required("bucket")),
+            deadline_s=deadline_s or settings.deadline_s,
             emulator=settings.emulator("storage_endpoint"),
         )
 
@@ -109,28 +106,17 @@ class Artifacts:
         """
         return self._write(name, data, generation=0, content_type=content_type)
 
-    def create_from(self, name: str, parts: Iterable[bytes]) -> None:
+    def create_from(self, name: str, file: Path) -> None:
         """
-        Write a large object that must not exist yet, piece by piece.
-
-        Where ``parts`` fails, or the upload does, there is no object.
+        Upload a large file as an object that must not exist yet.
 
         Raises:
             Conflict: The object exists.
         """
-        blob = self._bucket.blob(name)
-        with (
-            self._translated(name),
-            blob.open(
-                "wb",
-                chunk_size=_PIECE,
-                if_generation_match=0,
-                content_type="application/octet-stream",
-                **self._limits,
-            ) as upload,
-        ):
-            for part in parts:
-                upload.write(part)
+        with self._translated(name):
+            self._bucket.blob(name).upload_from_filename(
+                file, if_generation_match=0, **self._limits
+            )
 
     def replace(
         self,
@@ -158,29 +144,23 @@ class Artifacts:
                     data,
                     content_type=content_type,
                     if_generation_match=generation,
-                    checksum="crc32c",
                     **self._limits,
                 )
-        except PropensityError as error:
-            is_refused = not generation and isinstance(error.__cause__, api.Forbidden)
-            if not (is_refused or isinstance(error, Conflict)):
-                raise
-            try:
-                stored = self.find(name)
-            except PropensityError as unread:
-                if not isinstance(unread.__cause__, api.Forbidden):
-                    raise
-                # Without the right to read, the refusal's text must do.
-                if is_refused and _OVERWRITES in error.message:
-                    raise self._conflict(name) from error
-                raise error from error.__cause__
-            # After a lost answer the client's retry meets its own bytes.
-            if stored is not None and stored.data == data:
+        except (AccessDenied, Conflict) as error:
+            # After a lost answer the client's retry meets its own bytes. Who may create
+            # and not overwrite is refused where an object exists.
+            stored = self._find_if_allowed(name)
+            if stored and stored.data == data:
                 return stored.generation
-            if is_refused and stored is not None:
+            if stored and not generation:
                 raise self._conflict(name) from error
             raise
-        return int(blob.generation)
+        return _generation(blob)
+
+    def _find_if_allowed(self, name: str) -> Stored | None:
+        with contextlib.suppress(AccessDenied):
+            return self.find(name)
+        return None
 
     def _conflict(self, name: str) -> Conflict:
         return Conflict(f"{self.uri(name)} was written by somebody else")
@@ -228,7 +208,20 @@ class Artifacts:
                 return UNCHANGED
             except api.NotFound:
                 return None
-        return Stored(data, int(blob.generation))
+        return Stored(data, _generation(blob))
+
+    def download(self, name: str, file: Path) -> None:
+        """
+        Write an object, which may be large, into a file.
+
+        Raises:
+            ArtifactError: It does not exist, or its bytes are damaged.
+        """
+        with self._translated(name), file.open("wb") as content:
+            try:
+                self._bucket.blob(name).download_to_file(content, **self._limits)
+            except api.NotFound as error:
+                raise ArtifactError(f"{self.uri(name)} does not exist") from error
 
     def read_verified(self, name: str, *, checksum: str) -> bytes:
         """
@@ -247,23 +240,23 @@ class Artifacts:
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects under ``prefix``, sorted."""
-        with self._translated(prefix):
-            blobs = self._bucket.client.list_blobs(
-                self._bucket, prefix=prefix, **self._limits
-            )
-            return sorted(blob.name for blob in blobs)
+        return sorted(blob.name for blob in self._listed(prefix))
 
     def generations(self, prefix: str = "") -> list[Generation]:
         """Return every generation of the objects under ``prefix``, the oldest first."""
-        with self._translated(prefix):
-            blobs = self._bucket.client.list_blobs(
-                self._bucket, prefix=prefix, versions=True, **self._limits
-            )
-            entries = [
-                Generation(blob.name, int(blob.generation), blob.time_deleted is None)
-                for blob in blobs
-            ]
+        entries = [
+            Generation(blob.name, _generation(blob), blob.time_deleted is None)
+            for blob in self._listed(prefix, versions=True)
+        ]
         return sorted(entries, key=lambda entry: (entry.name, entry.generation))
+
+    def _listed(self, prefix: str, *, versions: bool = False) -> list[Blob]:
+        with self._translated(prefix):
+            return list(
+                self._bucket.client.list_blobs(
+                    self._bucket, prefix=prefix, versions=versions, **self._limits
+                )
+            )
 
     def read_generation(self, entry: Generation) -> bytes | None:
         """Read a generation of an object; None if it has gone."""
@@ -277,15 +270,15 @@ class Artifacts:
 
     def delete_generation(self, entry: Generation) -> None:
         """Delete a generation for good; it need not exist."""
-        with self._translated(entry.name), contextlib.suppress(api.NotFound):
-            self._bucket.delete_blob(
-                entry.name, generation=entry.generation, **self._limits
-            )
+        self._delete(entry.name, generation=entry.generation)
 
     def delete(self, name: str) -> None:
         """Delete an object; it need not exist."""
+        self._delete(name)
+
+    def _delete(self, name: str, *, generation: int | None = None) -> None:
         with self._translated(name), contextlib.suppress(api.NotFound):
-            self._bucket.delete_blob(name, **self._limits)
+            self._bucket.delete_blob(name, generation=generation, **self._limits)
 
     def uri(self, name: str) -> str:
         """Return the object's ``gs://`` address."""
@@ -297,13 +290,6 @@ class Artifacts:
             yield
         except PropensityError:
             raise
-        except InvalidResponse as error:
-            # Of a streamed upload, which the client does not translate.
-            with self._translated(name):
-                refusal: Exception = api.from_http_response(  # type: ignore[no-untyped-call]
-                    error.response
-                )
-                raise refusal from error
         except api.PreconditionFailed as error:
             raise self._conflict(name) from error
         except api.NotFound as error:
@@ -317,10 +303,7 @@ class Artifacts:
             ) from error
         except (api.Forbidden, api.Unauthorized) as error:
             raise denied(
-                error.message,
-                service="Cloud Storage",
-                credentials=getattr(self._bucket.client, "_credentials", None),
-                on=self.uri(name),
+                error.message, service="Cloud Storage", on=self.uri(name)
             ) from error
         except api.BadRequest as error:
             raise PropensityError(
@@ -328,3 +311,7 @@ class Artifacts:
             ) from error
         except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
             raise unanswered("Cloud Storage", error, emulator=self._emulator) from error
+
+
+def _generation(blob: Blob) -> int:
+    return int(blob.generation or 0)

@@ -4,10 +4,9 @@
 A lookup, ``get_proba``:
 
 - ``question``: parses the request
-- ``lookup``: a user's published probability, from an index, a cache or a source
-- ``values``: a lookup with the expected value, from the table
-- ``indexed``: the prediction indexes, in memory or read block by block
-- ``sources``: where lookups read: what a source is, and the predictions table
+- ``lookup``: a user's published probability as an answer
+- ``indexes``: the index of each use case, in memory, followed by its pointer
+- ``table``: the predictions table, by one query for all who wait
 
 A score, ``score``:
 

@@ -7,7 +7,6 @@ A lookup's request: the users and the use case, from a query string or a body.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -17,7 +16,7 @@ from starlette.requests import Request
 from propensity.edges.asgi import body_of, check_is_json
 from propensity.edges.bodies import each_once
 from propensity.errors import MethodNotAllowed, NoSuchPath, RequestError
-from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME, problem_of
+from propensity.ids import NAME, problem_of
 
 MAXIMUM_USERS = 1_000
 # A thousand ids of the longest kind, every character escaped, need three quarters.
@@ -26,14 +25,9 @@ MAXIMUM_BODY_BYTES = 4 * 1024**2
 MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
 ALLOWED_METHODS = ("GET", "HEAD", "POST")
 
-# The whole query string where it holds one user id that needs no decoding.
-_PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
-
 _decode = json.JSONDecoder(object_pairs_hook=each_once).decode
 
 _FLAGS = {"0": False, "1": True}
-
-_USE_CASE_KEY = "propensity.use_case"
 
 
 class Question(NamedTuple):
@@ -53,34 +47,11 @@ class Question(NamedTuple):
 
 async def read_question(request: Request) -> Question:
     """
-    Read a request, and put its use case into its scope, for the log.
+    Read a request.
 
     Raises:
         NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
     """
-    user_id = plain_user(request)
-    if user_id:
-        return Question((user_id,), None, is_single=True)
-    question = await _read(request)
-    request.scope[_USE_CASE_KEY] = question.use_case
-    return question
-
-
-def plain_user(request: Request) -> str:
-    """
-    Return the user id of a request that names one user and nothing else; else "".
-
-    Most requests are like that. Decoding an id that needs no decoding would take longer
-    than the rest of a lookup.
-    """
-    scope = request.scope
-    plain = _PLAIN.fullmatch(scope["query_string"])
-    if plain and scope["method"] == "GET" and scope["path"] == "/":
-        return plain[1].decode()
-    return ""
-
-
-async def _read(request: Request) -> Question:
     method = request.scope["method"]
     if request.scope["path"] != "/":
         raise NoSuchPath("only / is served here")
@@ -168,8 +139,3 @@ def _check_use_case(use_case: object) -> None:
             f"use_case must match {NAME.pattern}, as the name of its folder does",
             field="use_case",
         )
-
-
-def log_fields(request: Request) -> dict[str, object]:
-    """Return the fields of the request for the log line of a failed lookup."""
-    return {"use_case": request.scope.get(_USE_CASE_KEY), "bytes_billed": 0}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -49,6 +50,7 @@ from propensity.online.inference_queue import InferenceQueue
 from propensity.online.instances import FUNCTION, Instance, Layout
 from propensity.online.named_versions import NamedVersions
 from propensity.online.score_request import Question, Reader
+from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.serving import Champions, ServingState
 from propensity.settings import Settings
@@ -151,7 +153,10 @@ class Online:
             threads=threads,
             use_cases=[usecases.load(name) for name in usecases.names()],
             suppressed=suppressed_users(
-                warehouse, function=FUNCTION, clock=clock.monotonic
+                settings,
+                partial(suppression.read, warehouse),
+                function=FUNCTION,
+                clock=clock.monotonic,
             ),
         )
 

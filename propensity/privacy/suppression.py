@@ -6,28 +6,36 @@ functions have (PROPENSITY_SUPPRESSION_KEY), so a reader of the table can neithe
 who is on it nor find out by trying ids. BigQuery has no HMAC, and a key in a statement
 would be in the record of its job: so rows are filtered here, in Arrow batches.
 
-An entry is for one use case or for all.
+An entry is for one use case or for all. The list is a table, and for lookups also an
+object of the bucket (``publish``), which ``propensity forget`` and 01-Predictions keep
+up to date.
+
+02-GetProba imports this for every lookup, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations
 
-import functools
 import hmac
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from propensity import tables
 from propensity.edges.log import log
-from propensity.errors import MissingTable, SettingsError
+from propensity.errors import (
+    Conflict,
+    MissingTable,
+    PropensityError,
+    SettingsError,
+)
 from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from propensity.edges.artifacts import Artifacts
     from propensity.edges.warehouse import Warehouse
     from propensity.settings import Settings
 
@@ -35,8 +43,14 @@ if TYPE_CHECKING:
 
 EVERYWHERE = ""
 
-# What is read of the table.
-COLUMNS = ("use_case", "user_hash", "key_id")
+# The list for lookups, and how often a writer that loses a race for it tries.
+OBJECT = "suppressed/users.json"
+TRIES = 10
+# Errors of an object that is no list.
+DAMAGED = (ValueError, KeyError, TypeError, RecursionError)
+
+# Words of a text, between punctuation.
+_WORDS = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
 
 
 class Entry(NamedTuple):
@@ -45,12 +59,6 @@ class Entry(NamedTuple):
     use_case: str
     user_hash: str
     key_id: str
-
-
-# Possible ids in a text that is not JSON: a string in quotes, and a word between
-# punctuation. Each pattern takes one pass over any text.
-_QUOTED = re.compile(r'(?<=")[^"]*+')
-_BARE = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
 
 
 def user_hash(key: str, user_id: str) -> str:
@@ -77,18 +85,15 @@ class Suppressed:
             entries: Use case, or EVERYWHERE, and hash in hexadecimal.
         """
         self._key = key.encode()
-        by_use_case: dict[str, set[bytes]] = defaultdict(set)
+        self._users: dict[str, set[bytes]] = defaultdict(set)
         for use_case, digest in entries:
-            by_use_case[use_case].add(bytes.fromhex(digest))
-        self._everywhere = frozenset(by_use_case.pop(EVERYWHERE, ()))
-        self._narrow = {name: frozenset(users) for name, users in by_use_case.items()}
-        self._any = self._everywhere.union(*self._narrow.values())
-
-    def __bool__(self) -> bool:
-        return bool(self._any)
+            self._users[use_case].add(bytes.fromhex(digest))
 
     def __len__(self) -> int:
-        return len(self._any)
+        return len(set().union(*self._users.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._users)
 
     def __eq__(self, other: object) -> bool:
         """Tell whether another list, of whatever time, has the same users."""
@@ -98,12 +103,10 @@ class Suppressed:
 
     def covers(self, user_id: str, use_case: str) -> bool:
         """Return whether a user is on the list for a use case."""
-        if not self._any:
+        if not self._users:
             return False
         digest = _digest(self._key, user_id)
-        if digest in self._everywhere:
-            return True
-        return digest in self._narrow.get(use_case, ())
+        return any(digest in self._users.get(of, ()) for of in (EVERYWHERE, use_case))
 
     def without(self, rows: Rows, use_case: str) -> Rows:
         """
@@ -113,16 +116,15 @@ class Suppressed:
             rows: With a column ``user_id``; each id is hashed once.
             use_case: Of all rows.
         """
-        if not self._any:
+        if not self._users:
             return rows
         import pyarrow as pa  # a lookup never needs Arrow
         import pyarrow.compute as pc
 
-        users = pc.unique(rows["user_id"]).to_pylist()
-        covered_ids = [user for user in users if user and self.covers(user, use_case)]
-        if not covered_ids:
+        users = filter(None, pc.unique(rows["user_id"]).to_pylist())
+        if not (covered := self.those_of(users, use_case)):
             return rows
-        value_set = pa.array(covered_ids, rows["user_id"].type)
+        value_set = pa.array(covered, rows["user_id"].type)
         is_covered = pc.is_in(rows["user_id"], value_set=value_set)
         return rows.filter(pc.invert(is_covered))
 
@@ -135,45 +137,25 @@ class Suppressed:
         Return whether a message names a user on the list, for any use case.
 
         It is for messages that are not valid events, so the user id may be anywhere in
-        the clear: every text, number and field name is tried.
+        the clear, but for ids that are escaped.
 
         Args:
             data: JSON, valid or not.
             attributes: Of the message.
         """
-        if not self._any:
-            return False
-        texts = {*tokens(data), *attributes.values()}
-        return any(_digest(self._key, text) in self._any for text in texts)
+        texts = {*_texts(data), *attributes.values()} if self._users else ()
+        return any(self.covers(text, name) for text in texts for name in self._users)
 
 
 def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
     """Return whether a message names one of some users; see ``is_mentioned``."""
-    return not user_ids.isdisjoint(chain(tokens(data), attributes))
+    return not user_ids.isdisjoint({*_texts(data), *attributes})
 
 
-def tokens(data: bytes) -> Iterator[str]:
-    """Yield every text in a message that may be a user's id."""
+def _texts(data: bytes) -> set[str]:
+    """Return every text in a message that may be a user's id."""
     text = data.decode("utf-8", "replace")
-    try:
-        # Of a field that is there twice both values.
-        fields = json.loads(
-            text,
-            parse_int=str,
-            parse_float=str,
-            object_pairs_hook=lambda pairs: [*chain.from_iterable(pairs)],
-        )
-    except (ValueError, RecursionError):
-        yield from _QUOTED.findall(text)
-        yield from _BARE.findall(text)
-        return
-    waiting = [fields]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, list):
-            waiting.extend(item)
+    return {*text.split('"'), *_WORDS.findall(text)}
 
 
 NOBODY = Suppressed("", ())
@@ -191,23 +173,41 @@ def read(warehouse: Warehouse) -> Suppressed:
     """
     key = warehouse.settings.suppression_key
     try:
-        rows = warehouse.listed(tables.SUPPRESSED_USERS, COLUMNS)
+        entries = _listed(warehouse)
     except MissingTable:
         # A deployment with neither key nor table has no list.
         if key:
             raise
         return NOBODY
-    entries = [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
     return recognised(entries, key=key)
 
 
-class Followed:
-    """
-    The list for work that may take hours: read again once it is as old as its TTL.
+def _listed(warehouse: Warehouse) -> list[Entry]:
+    rows = warehouse.listed(tables.SUPPRESSED_USERS, Entry._fields)
+    return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
-    Instances that serve follow the list, too. So whoever forgets a user knows when
-    nothing writes about the user any more.
+
+def recognised(entries: Sequence[Entry], *, key: str) -> Suppressed:
     """
+    Return the list of some entries.
+
+    Raises:
+        SettingsError: It was made under another key, or no key is set.
+    """
+    own = key_id(key) if key else None
+    if any(entry.key_id != own for entry in entries):
+        setting = "another one" if key else "none"
+        raise SettingsError(
+            f"{tables.SUPPRESSED_USERS.name} has users, hashed with a key, and "
+            f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
+            "recognised. Set the key that it was made with",
+            field="PROPENSITY_SUPPRESSION_KEY",
+        )
+    return Suppressed(key, [(entry.use_case, entry.user_hash) for entry in entries])
+
+
+class Followed:
+    """The list for work that may take hours: read again when it is old."""
 
     def __init__(self, warehouse: Warehouse, *, clock: Callable[[], float]) -> None:
         """
@@ -234,52 +234,79 @@ class Followed:
         self._list = read(self._warehouse)
 
 
-def recognised(entries: Sequence[Entry], *, key: str) -> Suppressed:
+def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
     """
-    Return the list of some entries.
+    Write the list, as the table has it now, into the bucket.
+
+    The table is read after the object, which changes by compare-and-set: so a slow
+    writer cannot bring an older list back.
 
     Raises:
-        SettingsError: It was made under another key, or no key is set.
+        Conflict: Others wrote it each time.
+        AccessDenied, Unavailable: As named.
     """
-    own = key_id(key) if key else None
-    if any(entry.key_id != own for entry in entries):
-        setting = "another one" if key else "none"
-        raise SettingsError(
-            f"{tables.SUPPRESSED_USERS.name} has users, hashed with a key, and "
-            f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
-            "recognised. Set the key that it was made with",
-            field="PROPENSITY_SUPPRESSION_KEY",
-        )
-    return Suppressed(key, [(entry.use_case, entry.user_hash) for entry in entries])
+    for _ in range(TRIES):
+        stored = artifacts.find(OBJECT)
+        try:
+            entries = _listed(warehouse)
+        except MissingTable:
+            entries = []
+        data = json.dumps({"users": sorted(entries)}).encode()
+        if stored is not None and stored.data == data:
+            return
+        try:
+            artifacts.replace(
+                OBJECT, data, generation=stored.generation if stored else 0
+            )
+        except Conflict:
+            continue
+        return
+    raise Conflict(f"{OBJECT} is written again and again")
+
+
+def read_published(
+    bucket: Artifacts, settings: Settings, *, table: Callable[[], Suppressed]
+) -> Suppressed:
+    """
+    Read the list from the bucket, or from the table where that fails.
+
+    Without a list nobody could be answered, since any user might be on it.
+
+    Args:
+        bucket: Where ``publish`` writes.
+        settings: Have the key.
+        table: Reads the list from BigQuery.
+
+    Raises:
+        SettingsError, MissingTable, Unavailable: As ``read``.
+    """
+    try:
+        users = json.loads(bucket.read(OBJECT).data)["users"]
+        entries = [Entry(*map(str, user)) for user in users]
+        return recognised(entries, key=settings.suppression_key)
+    except SettingsError:
+        raise
+    except (PropensityError, *DAMAGED) as error:
+        log("WARNING", f"suppressed users are read from the table: {error!r}")
+    return table()
 
 
 def suppressed_users(
-    warehouse: Warehouse, *, function: str, clock: Callable[[], float]
+    settings: Settings,
+    read: Callable[[], Suppressed],
+    *,
+    function: str,
+    clock: Callable[[], float],
 ) -> Refreshed[Suppressed] | None:
     """
     Return the list of suppressed users, kept fresh; None if no key is set.
 
     Args:
-        warehouse: Source of the list, read on first use.
+        settings: Of the deployment.
+        read: Reads the list, on first use and again once it is old.
         function: In the log.
         clock: Monotonic, in seconds.
     """
-    return kept_fresh(
-        functools.partial(read, warehouse),
-        warehouse.settings,
-        function=function,
-        clock=clock,
-    )
-
-
-def kept_fresh(
-    read: Callable[[], Suppressed],
-    settings: Settings,
-    *,
-    function: str,
-    clock: Callable[[], float],
-) -> Refreshed[Suppressed] | None:
-    """Return the list as ``read`` has it; see ``suppressed_users``."""
     if not settings.suppression_key:
         return None
     return Refreshed(

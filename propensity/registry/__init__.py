@@ -7,8 +7,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``objects``: objects in the bucket as bytes: JSON and Parquet
 - ``loading``: loads a version and verifies its bytes
 - ``serving``: the champion in an instance's memory, refreshed in the background
-- ``prediction_index``: the pointer to the index that answers lookups
-- ``index_writer``: builds and publishes that index
+- ``index``: the file of newest predictions that answers lookups, and its pointer
 - ``reports``: the pages of evaluated weeks
 - ``inference_log``: rows of scores, from stream and HTTP, and their identity
 - ``announcements``: changes of the pointer, published to the topic ``model-updates``

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
 
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.objects import UNCHANGED, Stored, Unchanged
+from propensity.edges.artifacts import UNCHANGED, Artifacts, Stored, Unchanged
 from propensity.errors import (
     ArtifactError,
     Conflict,

@@ -6,9 +6,10 @@
 SELECT
   user_id,
   probability,
-  as_of,
   percentile,
-  model_version
+  as_of,
+  model_version,
+  expected_value
 FROM ma_predictions_table
 WHERE
   use_case = @use_case

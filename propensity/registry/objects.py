@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from propensity.edges.objects import Stored
 from propensity.errors import ArtifactError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from propensity.edges.artifacts import Stored
 
 # Tries of a writer that loses each race for an object, before it gives up.
 CLAIMS = 100

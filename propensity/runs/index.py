@@ -4,14 +4,12 @@ The prediction index as a step of 01-Predictions, after its publication.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from propensity.errors import PropensityError
-from propensity.privacy import published
-from propensity.registry import index_writer
+from propensity.privacy import suppression
+from propensity.registry import index
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -29,35 +27,16 @@ def publish(run: Run) -> int | None:
             was; lookups go on reading the index before. The next run of any date
             publishes it.
     """
-    if run.settings.lookup_source == "index":
-        return _published(run)
-    with _explained():
-        index_writer.withdraw(run.registry.artifacts, run.use_case.name)
-    return None
-
-
-def renew(run: Run) -> int | None:
-    """
-    Publish the index anew where there is one; return its users, None without.
-
-    For runs by an operator, whose settings may not be those of the functions, and so do
-    not say whether there should be an index.
-
-    Raises:
-        PropensityError: As ``publish``.
-    """
-    with _explained():
-        pointer, _ = index_writer.find_pointer(
-            run.registry.artifacts, run.use_case.name
-        )
-    return None if pointer is None else _published(run)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Say in the message of an error that the predictions were published."""
+    began = time.perf_counter()
+    artifacts, use_case = run.registry.artifacts, run.use_case.name
     try:
-        yield
+        if run.settings.lookup_source != "index":
+            index.withdraw(artifacts, use_case)
+            return None
+        suppression.publish(run.warehouse, artifacts)
+        file = index.publish(
+            run.warehouse, artifacts, use_case, run_id=run.run_id, at=run.began_at
+        )
     except PropensityError as error:
         error.message = (
             "the predictions were published, and their index was not: "
@@ -65,23 +44,9 @@ def _explained() -> Iterator[None]:
             "Lookups answer from the index before until a run is repeated"
         )
         raise
-
-
-def _published(run: Run) -> int:
-    artifacts, use_case = run.registry.artifacts, run.use_case.name
-    began = time.perf_counter()
-    with _explained():
-        published.publish(run.warehouse, artifacts)
-        file = index_writer.publish(
-            run.warehouse, artifacts, use_case, run_id=run.run_id, at=run.began_at
-        )
     run.log_fields.update(
         index_users=file.users,
         index_bytes=file.size,
         index_seconds=round(time.perf_counter() - began, 3),
     )
-    try:
-        index_writer.remove_old(artifacts, use_case)
-    except PropensityError as error:
-        run.warn(f"old indexes not removed: {error}")
     return file.users

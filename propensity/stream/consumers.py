@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,6 +45,7 @@ from propensity.events.rows import (
     unsuppressed,
 )
 from propensity.events.values import CLOCK_SKEW, Refused
+from propensity.privacy import suppression
 from propensity.privacy.suppression import suppressed_now, suppressed_users
 from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
@@ -123,7 +125,10 @@ class Consumer(ABC):
         # The fields that dead letters are stored without.
         self._personal = personal_fields(edges.catalogue.types)
         self.suppressed = suppressed_users(
-            edges.warehouse, function=self.name, clock=edges.clock.monotonic
+            edges.settings,
+            partial(suppression.read, edges.warehouse),
+            function=self.name,
+            clock=edges.clock.monotonic,
         )
         self._stored = Json(self.stored)
         self._group: GroupCommit[Message, Consumed] = GroupCommit(

@@ -10,6 +10,7 @@ import os
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import requests
@@ -21,14 +22,14 @@ from offline.forget_report import Request
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
-from propensity.index.reader import Index
-from propensity.privacy import published
-from propensity.privacy.suppression import user_hash
-from propensity.registry import index_writer
-from propensity.registry.prediction_index import (
+from propensity.privacy import suppression
+from propensity.privacy.suppression import OBJECT, user_hash
+from propensity.registry import index
+from propensity.registry.index import (
     ENDING,
     INDEXES,
-    IndexPointer,
+    Index,
+    find_pointer,
     folder_of,
     pointer_name,
 )
@@ -66,12 +67,16 @@ def clients(workplace, environment):
     artifacts.close()
 
 
-def index(clients, *, use_case: str = USE_CASE, at: datetime = NOW, **how):
+def publish_index(clients, *, use_case: str = USE_CASE, at: datetime = NOW):
     """Publish the index of what the table has."""
-    warehouse, artifacts = clients
-    return index_writer.publish(
-        warehouse, artifacts, use_case, run_id=uuid.uuid4().hex, at=at, **how
-    )
+    return index.publish(*clients, use_case, run_id=uuid.uuid4().hex, at=at)
+
+
+def opened(data: bytes, folder: Path) -> Index:
+    """An index of its bytes."""
+    path = folder / uuid.uuid4().hex
+    path.write_bytes(data)
+    return Index(path)
 
 
 def files(artifacts: Artifacts) -> list[str]:
@@ -81,8 +86,7 @@ def files(artifacts: Artifacts) -> list[str]:
 
 
 class TestLookups:
-    @pytest.mark.parametrize("limit", ["0", "1"], ids=["whole", "blocks"])
-    def test_answer_as_from_the_table_without_a_query(self, workplace, clients, limit):
+    def test_answer_as_from_the_table_without_a_query(self, workplace, clients):
         """Known users, unknown ones, and many at once; of two use cases."""
         publish(workplace, [ANA, BEN])
         publish(workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
@@ -94,17 +98,14 @@ class TestLookups:
         users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "ana.1"]}
         answers = {}
         for source in ("bigquery", "index"):
-            extra = {
-                "PROPENSITY_LOOKUP_SOURCE": source,
-                "PROPENSITY_LOOKUP_INDEX_BYTES": limit,
-            }
+            extra = {"PROPENSITY_LOOKUP_SOURCE": source}
             with serving({**workplace.environment, **extra}) as url:
                 replies = [ask(url, **question) for question in questions]
                 replies.append(post(url, users))
             answers[source] = [(answer.status_code, answer.text) for answer in replies]
             if source == "bigquery":
-                index(clients)
-                index(clients, use_case="first_day_churn")
+                publish_index(clients)
+                publish_index(clients, use_case="first_day_churn")
                 queries = len(lookups_sent(workplace))
 
         assert answers["index"] == answers["bigquery"]
@@ -116,7 +117,7 @@ class TestLookups:
         with serving({**workplace.environment, **FAST}) as url:
             first = ask(url, user_id="ana.1")
             queries = len(lookups_sent(workplace))
-            index(clients)
+            publish_index(clients)
 
             def is_by_index() -> bool:
                 assert ask(url, user_id="ana.1").json() == ANA
@@ -131,13 +132,11 @@ class TestLookups:
         assert answers == [404] * 5
         assert len(lookups_sent(workplace)) == queries_before
 
-    def test_import_neither_bigquery_nor_anything_heavy(
-        self, workplace, clients, tmp_path
-    ):
+    def test_import_no_bigquery_nor_anything_heavy(self, workplace, clients, tmp_path):
         """From the staged source, with its own requirements only: the index answers,
-        and no client of BigQuery or Cloud Storage is loaded."""
+        and no client of BigQuery is loaded."""
         publish(workplace, [ANA])
-        index(clients)
+        publish_index(clients)
         program = """
 import asyncio, json, sys, main
 from starlette.requests import Request
@@ -145,8 +144,7 @@ async def receive(): return {}
 scope = {"type": "http", "method": "GET", "path": "/", "headers": [],
          "query_string": b"user_id=ana.1"}
 answer = asyncio.run(main.get_proba(Request(scope, receive)))
-heavy = ["google.cloud.bigquery", "google.cloud.storage", "google.api_core", "pandas",
-         "pyarrow", "sklearn", "numpy", "requests"]
+heavy = ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn", "numpy"]
 print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules]]))
 """
         process = execute(
@@ -159,20 +157,18 @@ print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules
 
 
 class TestPublication:
-    def test_keeps_two_generations_and_the_newest_answers(self, workplace, clients):
-        """A file is written once; the pointer names the newest and the one before."""
+    def test_leaves_one_file_to_which_the_pointer_leads(self, workplace, clients):
+        """A file is written once; older ones are deleted for good."""
         publish(workplace, [ANA])
-        artifacts = clients[1]
-        indexes = []
-        for day in range(4):
-            indexes.append(index(clients, at=NOW + timedelta(days=day)))
-            index_writer.remove_old(artifacts, USE_CASE)
-        pointer, _ = index_writer.find_pointer(artifacts, USE_CASE)
+        for day in range(3):
+            newest = publish_index(clients, at=NOW + timedelta(days=day))
 
-        assert (pointer.newest, pointer.previous) == (indexes[3], indexes[2])
-        assert files(artifacts) == [indexes[2].name, indexes[3].name]
+        assert find_pointer(clients[1], USE_CASE) == newest
+        assert files(clients[1]) == [newest.name]
 
-    def test_of_the_slower_of_two_has_what_both_published(self, workplace, clients):
+    def test_of_the_slower_of_two_has_what_both_published(
+        self, workplace, clients, tmp_path
+    ):
         """Who read the table before the other one published builds once more."""
         publish(workplace, [ANA])
         warehouse, artifacts = clients
@@ -184,75 +180,58 @@ class TestPublication:
                 reads.append(len(rows))
                 if len(reads) == 1:
                     publish(workplace, [BEN])
-                    index(clients, at=NOW + timedelta(seconds=1))
+                    publish_index(clients, at=NOW + timedelta(seconds=1))
                 return iter(rows)
 
         slow = Slow.open(warehouse.settings)
-        entry = index((slow, artifacts))
+        entry = publish_index((slow, artifacts))
         slow.close()
-        newest = Index(artifacts.read(entry.name).data)
+        newest = opened(artifacts.read(entry.name).data, tmp_path)
 
         assert len(reads) == 2
         assert newest.find("ana.1")
         assert newest.find(BEN["user_id"])
-        assert index_writer.find_pointer(artifacts, USE_CASE)[0].newest == entry
-        assert len(files(artifacts)) == 2
+        assert find_pointer(artifacts, USE_CASE) == entry
+        assert files(artifacts) == [entry.name]
 
-    def test_of_a_run_that_began_long_ago_is_not_cleared_away(
+    def test_of_a_run_that_is_about_to_move_the_pointer_stays(
         self, workplace, clients, monkeypatch
     ):
-        """Between file and pointer another run may clear up behind its own."""
+        """Between file and pointer another run deletes files: those before its own."""
         publish(workplace, [ANA])
         artifacts = clients[1]
-        for day in range(2):
-            index(clients, at=NOW + timedelta(days=day))
-        replace = artifacts.replace
+        publish_index(clients)
+        replace, others = artifacts.replace, []
 
         def late(*arguments, **named):
-            index_writer.remove_old(artifacts, USE_CASE)
+            if not others:
+                others.append(None)
+                others.append(publish_index(clients))
             return replace(*arguments, **named)
 
         monkeypatch.setattr(artifacts, "replace", late)
+        entry = publish_index(clients, at=NOW - timedelta(days=1))
 
-        assert artifacts.find(index(clients, at=NOW - timedelta(days=1)).name)
-
-    def test_takes_another_key_when_two_users_collide(self, workplace, clients):
-        """The rows are read again under another key, and nobody's answer is wrong."""
-        publish(workplace, [ANA])
-        warehouse, artifacts = clients
-        keys = []
-
-        class Colliding(Warehouse):
-            def batches(self, sql, parameters=None):
-                rows = list(super().batches(sql, parameters))
-                keys.append(rows)
-                return iter(rows * (2 if len(keys) == 1 else 1))
-
-        colliding = Colliding.open(warehouse.settings)
-        entry = index((colliding, artifacts))
-        colliding.close()
-
-        assert len(keys) == 2
-        assert Index(artifacts.read(entry.name).data).find("ana.1")
-        assert files(artifacts) == [entry.name]
+        assert artifacts.find(entry.name)
+        assert find_pointer(artifacts, USE_CASE) == entry
 
     def test_refuses_a_table_that_has_a_user_twice(self, workplace, clients):
         """No key helps; the pointer stays as it was, and no file is left."""
         publish(workplace, [ANA])
-        before = index(clients)
+        before = publish_index(clients)
         publish(workplace, [ANA])
 
         with pytest.raises(SchemaError, match="twice"):
-            index(clients, at=NOW + timedelta(days=1))
+            publish_index(clients, at=NOW + timedelta(days=1))
         assert files(clients[1]) == [before.name]
-        assert index_writer.find_pointer(clients[1], USE_CASE)[0].newest == before
+        assert find_pointer(clients[1], USE_CASE) == before
 
     def test_that_is_withdrawn_leaves_no_file(self, workplace, clients):
         """What it has of users nobody else would delete. Another use case's stays."""
         publish(workplace, [ANA])
-        index(clients)
-        other = index(clients, use_case="first_day_churn")
-        index_writer.withdraw(clients[1], USE_CASE)
+        publish_index(clients)
+        other = publish_index(clients, use_case="first_day_churn")
+        index.withdraw(clients[1], USE_CASE)
 
         assert clients[1].find(pointer_name(USE_CASE)) is None
         assert files(clients[1]) == [other.name]
@@ -262,10 +241,9 @@ class TestPublication:
         publish(workplace, [ANA])
         artifacts = clients[1]
         artifacts.create(pointer_name(USE_CASE), b"{")
-        entry = index(clients)
-        stored = artifacts.read(pointer_name(USE_CASE))
+        entry = publish_index(clients)
 
-        assert IndexPointer.parse(stored, USE_CASE).newest == entry
+        assert find_pointer(artifacts, USE_CASE) == entry
 
 
 @pytest.mark.long
@@ -274,26 +252,26 @@ class TestPredictions:
         """Predictions are, the index of before stays, and a retry heals."""
         first = champion_place.run("predictions", TRAINED)
         artifacts = champion_place.registry.artifacts
-        before = index_writer.find_pointer(artifacts, USE_CASE)
+        before = find_pointer(artifacts, USE_CASE)
         row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
         row |= {"prediction_date": str(TRAINED), "model_version": 0}
         publish(champion_place.workplace, [row, row])
         answer = champion_place.post("predictions", {"as_of": LATER, "force": True})
         rows = champion_place.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
 
-        assert first["index_users"] == before[0].newest.users == 160
-        assert artifacts.find(published.OBJECT) is not None
+        assert first["index_users"] == before.users == 160
+        assert artifacts.find(OBJECT) is not None
         assert answer.status_code == 409
         assert "predictions were published" in answer.json["message"]
         assert rows == [{"day": LATER}]
-        assert before == index_writer.find_pointer(artifacts, USE_CASE)
+        assert before == find_pointer(artifacts, USE_CASE)
 
         champion_place.warehouse.execute(
             "DELETE FROM ma_predictions_table "
             "WHERE user_id = 'twice' AND as_of > '2000-01-01'"
         )
         champion_place.run("predictions", LATER, force=True)
-        assert index_writer.find_pointer(artifacts, USE_CASE) != before
+        assert find_pointer(artifacts, USE_CASE) != before
 
     def test_withdraw_the_index_where_lookups_read_the_table(self, champion_place):
         """It would be older than the table from then on."""
@@ -321,9 +299,9 @@ class TestForgottenUsers:
         with entered(site.environment):
             artifacts = Artifacts.open(site.settings)
         clients = site.warehouse, artifacts
-        published.publish(*clients)
+        suppression.publish(*clients)
         for day in range(2):
-            index(clients, at=NOW + timedelta(days=day))
+            publish_index(clients, at=NOW + timedelta(days=day))
         environment = site.environment | {"PROPENSITY_USE_CASE": USE_CASE}
         with Instance("get_proba", environment, tmp_path) as instance:
 
@@ -334,13 +312,13 @@ class TestForgottenUsers:
             first = status()
             # On the list alone: every generation still has the user.
             suppress(site, "ana.1")
-            published.publish(*clients)
+            suppression.publish(*clients)
             eventually(lambda: status() == 404, "the list applies")
             then = {status() for _ in range(5)}
             with_user = [
                 name
                 for name in files(artifacts)
-                if Index(artifacts.read(name).data).find("ana.1")
+                if opened(artifacts.read(name).data, tmp_path).find("ana.1")
             ]
             with entered(site.environment):
                 report = forget_user.forget(
@@ -349,15 +327,15 @@ class TestForgottenUsers:
             kept = requests.get(instance.url, {"user_id": "kept"}, timeout=60).json()
             log = instance.lines()
         generations = [
-            Index(artifacts.read_generation(entry))
+            opened(artifacts.read_generation(entry), tmp_path)
             for entry in artifacts.generations(INDEXES)
             if entry.name.endswith(ENDING)
         ]
         places = {place.name: (place.before, place.after) for place in report.places}
 
         assert (first, then) == (200, {404})
-        assert len(with_user) == 2
-        assert places[folder_of(USE_CASE)] == (2, 0)
+        assert len(with_user) == 1
+        assert places[folder_of(USE_CASE)] == (1, 0)
         assert report.left == 0
         assert [
             (generation.find("ana.1"), len(generation)) for generation in generations
@@ -371,10 +349,10 @@ class TestForgottenUsers:
         suppress(site, "away")
         with entered(site.environment):
             artifacts = Artifacts.open(site.settings)
-            published.publish(site.warehouse, artifacts)
-            before = artifacts.read(published.OBJECT).data
+            suppression.publish(site.warehouse, artifacts)
+            before = artifacts.read(OBJECT).data
             allow_again(site.settings, ["away"], use_case="")
-        after = artifacts.read(published.OBJECT).data
+        after = artifacts.read(OBJECT).data
         artifacts.close()
 
         name = user_hash(KEY, "away").encode()
@@ -396,14 +374,14 @@ class TestForgottenUsers:
                 if len(reads) == 1:
                     suppress(site, "second")
                     writing = threading.Thread(
-                        target=published.publish, args=(site.warehouse, artifacts)
+                        target=suppression.publish, args=(site.warehouse, artifacts)
                     )
                     writing.start()
                     writing.join()
                 return rows
 
-        published.publish(Slow(), artifacts)
-        data = json.loads(artifacts.read(published.OBJECT).data)
+        suppression.publish(Slow(), artifacts)
+        data = json.loads(artifacts.read(OBJECT).data)
         artifacts.close()
 
         assert reads == [reads[0], len(data["users"])] == [reads[0], reads[0] + 1]

@@ -142,11 +142,12 @@ class TestPublishing:
 
 
 class TestLookup:
-    @pytest.fixture(scope="class")
+    @pytest.fixture(scope="class", params=["index", "bigquery"])
     @classmethod
-    def url(cls, published_once):
-        """02-GetProba of that place."""
-        with serving(published_once[0].environment) as address:
+    def url(cls, published_once, request):
+        """02-GetProba of that place, by each of its sources."""
+        source = {"PROPENSITY_LOOKUP_SOURCE": request.param}
+        with serving({**published_once[0].environment, **source}) as address:
             yield address
 
     def test_value_adds_the_expected_value_to_the_answer(self, url, published_once):
@@ -160,11 +161,12 @@ class TestLookup:
 
         assert answer == {**plain, COLUMN: float(row[COLUMN])}
 
-    def test_without_amounts_it_is_null(self, url, published_once):
+    def test_without_amounts_it_is_null(self, published_once):
         """As of a probability from before there were amounts."""
         add(published_once[0], tables.PREDICTIONS, user_id="before.2")
-
-        answer = ask(url, user_id="before.2", value=1)
+        source = {"PROPENSITY_LOOKUP_SOURCE": "bigquery"}
+        with serving({**published_once[0].environment, **source}) as url:
+            answer = ask(url, user_id="before.2", value=1)
 
         assert answer.status_code == 200
         assert answer.json()[COLUMN] is None

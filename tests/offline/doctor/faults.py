@@ -16,7 +16,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 
 from propensity import tables
 from propensity.edges.channels import open_client
-from propensity.registry import index_writer
+from propensity.registry import index
 from propensity.runs import compact
 from propensity.runs.watermark import WATERMARK
 from tests.functions.streaming import USE_CASE, rows_of
@@ -258,7 +258,7 @@ def stale_index(place: Place) -> str:
 
 def publish_index(place: Place, at: datetime) -> None:
     """Publish the index that lookups read."""
-    index_writer.publish(
+    index.publish(
         place.warehouse, place.artifacts, USE_CASE, run_id=uuid.uuid4().hex, at=at
     )
 

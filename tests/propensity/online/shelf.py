@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError
-from propensity.online import lookup
-from propensity.online.lookup import Lookups, Prediction, Reading
+from propensity.online.table import Table
+from propensity.registry.index import Prediction
 from propensity.settings import Settings
 
 TODAY = date(2026, 3, 1)
@@ -21,15 +20,28 @@ TODAY = date(2026, 3, 1)
 SETTINGS = Settings(project="p", refresh_s=300, deadline_s=120)
 
 
-def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):
-    return Prediction(user_id, probability, as_of, percentile=71, model_version=3)
+def prediction(user_id: str, *, probability: float = 0.25) -> Prediction:
+    """What a shelf has of a user."""
+    return Prediction(probability, 71, TODAY.isoformat(), 3, None)
 
 
 class Shelf:
-    """A source in memory."""
+    """BigQuery, as the table is read."""
 
-    def __init__(self, *user_ids: str, is_held: bool) -> None:
-        self.rows = {user_id: prediction(user_id) for user_id in user_ids}
+    def __init__(
+        self, *user_ids: str, is_held: bool = False, probability: float = 0.25
+    ) -> None:
+        self.rows = {
+            user_id: SimpleNamespace(
+                user_id=user_id,
+                probability=probability,
+                percentile=71,
+                as_of=TODAY,
+                model_version=3,
+                expected_value=None,
+            )
+            for user_id in user_ids
+        }
         self.reads: list[tuple[str, ...]] = []
         self.failure: PropensityError | None = None
         self.most_at_once = 0
@@ -42,7 +54,8 @@ class Shelf:
     def release(self) -> None:
         self._open.set()
 
-    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
+    def lookup(self, sql: str, parameters: Any) -> tuple[list[Any], int]:
+        user_ids = parameters["user_ids"]
         with self._lock:
             self.reads.append(tuple(user_ids))
             self._at_once += 1
@@ -53,18 +66,16 @@ class Shelf:
             self._at_once -= 1
         if failure:
             raise failure
-        return Reading([self.rows[name] for name in user_ids if name in self.rows])
+        return [self.rows[name] for name in user_ids if name in self.rows], 0
 
 
 def open_shelf(
     *user_ids: str, is_held: bool = False, clock: Clock = SYSTEM, **changed: Any
-) -> tuple[Shelf, Lookups]:
-    """A shelf, and lookups of it with threads of their own, as the function opens them;
-    some settings may be changed."""
-    shelf = Shelf(*user_ids, is_held=is_held)
-    threads = ThreadPoolExecutor(lookup.CONCURRENT_QUERIES)
+) -> tuple[Shelf, Table]:
+    """A shelf, and the table that it is; some settings may be changed."""
+    shelf: Any = Shelf(*user_ids, is_held=is_held)
     settings = replace(SETTINGS, **changed)
-    return shelf, Lookups(shelf, settings, threads=threads, clock=clock)
+    return shelf, Table(lambda: shelf, settings, clock=clock.monotonic)
 
 
 async def until(shelf: Shelf, reads: int) -> None:

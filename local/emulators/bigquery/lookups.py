@@ -1,33 +1,81 @@
-"""Metadata, jobs and results in memory, and tables looked up by their names."""
+"""What a dataset holds, by name and from memory."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
-RESULTS_CATALOG = "_results"
+_CATALOG_CHANGE = re.compile(r"\s*(CREATE|DROP|ALTER)\b", re.IGNORECASE)
 
 
-def look_up_by_name(database: Any) -> None:
+class Catalog:
     """
-    Look a table up by its name.
+    Names of a dataset's tables and views, cached while nobody changes them.
 
-    The emulator scans DuckDB's whole catalog for each, which grows with it.
+    ``changing`` is held by a writer that may create or drop; nothing is cached then,
+    and no cache is used.
     """
+
+    def __init__(self, listed: Callable[[str, str], list[Any]]) -> None:
+        self._listed = listed
+        self._lock = threading.Lock()
+        self._generation = 0
+        self._writers = 0
+        self._known: dict[tuple[str, str], list[Any]] = {}
+
+    def objects(self, project: str, dataset: str) -> list[Any]:
+        """Return (name, kind, rows) of a dataset's tables and views; rows are rough."""
+        with self._lock:
+            generation = self._generation
+            if not self._writers and (project, dataset) in self._known:
+                return self._known[project, dataset]
+        tables = self._listed(project, dataset)
+        with self._lock:
+            if not self._writers and generation == self._generation:
+                self._known[project, dataset] = tables
+        return tables
+
+    @property
+    def generation(self) -> int | None:
+        """A number that is another one after every change; None during a change."""
+        with self._lock:
+            return None if self._writers else self._generation
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Clear the cache, now and at the end."""
+        self._forget(1)
+        try:
+            yield
+        finally:
+            self._forget(-1)
+
+    def _forget(self, writers: int) -> None:
+        with self._lock:
+            self._writers += writers
+            self._generation += 1
+            self._known.clear()
+
+
+def look_up_by_name(database: Any) -> Catalog:
+    """Replace scans of DuckDB's catalogue, which grow with it, by look-ups."""
     import duckdb
     from local_bigquery.catalog import tables
     from local_bigquery.sql.rules import partitions
 
     missing = (duckdb.CatalogException, duckdb.BinderException)
-    fetch, quote, scan = database.fetch, database.quote, database.objects
+    fetch, execute, quote = database.fetch, database.execute, database.quote
+    scanned = database.objects
+    catalog = Catalog(scanned)
 
     def objects(
         project: str, dataset: str, table: str | None = None
     ) -> list[tuple[str, str, int]]:
         if table is None:
-            return list(scan(project, dataset))
+            return catalog.objects(project, dataset)
         views: list[tuple[str, str, int]] = fetch(
             "SELECT view_name, 'VIEW', 0 FROM duckdb_views() WHERE database_name = ? "
             "AND schema_name = ? AND view_name = ? AND NOT internal",
@@ -42,11 +90,14 @@ def look_up_by_name(database: Any) -> None:
         return [(table, "TABLE", rows)]
 
     def columns(name: str, condition: str, parameters: list[str]) -> list[Any]:
-        query = f"SELECT name FROM pragma_table_info(?) WHERE {condition}"
         try:
-            return list(fetch(query, [name, *parameters]))
+            names: list[Any] = fetch(
+                f"SELECT name FROM pragma_table_info(?) WHERE {condition}",
+                [name, *parameters],
+            )
         except missing:
             return []
+        return names
 
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> list[Any]:
         if sql.startswith("SELECT column_name FROM duckdb_columns()"):
@@ -54,25 +105,39 @@ def look_up_by_name(database: Any) -> None:
         if sql.startswith("SELECT 1 FROM duckdb_columns()"):
             *table, column = parameters or []
             return columns(quote(*table), "name = ?", [column])
-        return list(fetch(sql, parameters))
+        rows: list[Any] = fetch(sql, parameters)
+        return rows
 
-    database.objects, database.fetch = objects, fetch_by_name
+    def execute_and_forget(sql: str, parameters: list[Any] | None = None) -> None:
+        changes = bool(_CATALOG_CHANGE.match(sql))
+        with catalog.changing() if changes else contextlib.nullcontext():
+            execute(sql, parameters)
+
+    database.objects = objects
+    database.fetch = fetch_by_name
+    database.execute = execute_and_forget
     assert tables.database is database
     assert partitions.database is database
+    return catalog
 
 
-def keep_metadata() -> None:
-    """Read what is stored of datasets, tables and the like from memory."""
+def keep_metadata_in_memory(catalog: Catalog) -> None:
+    """
+    Answer what is asked of datasets, tables and the like from memory.
+
+    Their file is read at the first question and written with every change, for later.
+    """
     from local_bigquery.catalog import metadata
 
     save, delete = metadata.save, metadata.delete
+    keys_of = metadata.RESOURCES
     lock = threading.RLock()
     known: dict[Any, dict[tuple[str, ...], Any]] = {}
 
     def stored(model: Any) -> dict[tuple[str, ...], Any]:
         if model not in known:
             kind = metadata.KINDS[model]
-            columns = ", ".join(metadata.RESOURCES[kind])
+            columns = ", ".join(keys_of[kind])
             rows = metadata.fetch(f"SELECT {columns}, resource FROM emulator.{kind}")
             known[model] = {
                 tuple(keys): model.model_validate_json(resource)
@@ -80,83 +145,41 @@ def keep_metadata() -> None:
             }
         return known[model]
 
-    def list_in_memory(model: Any, *keys: str) -> list[Any]:
+    def listed_from_memory(model: Any, *keys: str) -> list[Any]:
         with lock:
             resources = stored(model)
-            if len(keys) == len(metadata.RESOURCES[metadata.KINDS[model]]):
+            if len(keys) == len(keys_of[metadata.KINDS[model]]):
                 return [resources[keys]] if keys in resources else []
-            return [r for key, r in resources.items() if key[: len(keys)] == keys]
+            return [
+                resource
+                for key, resource in resources.items()
+                if key[: len(keys)] == keys
+            ]
 
     def save_in_both(resource: Any, *keys: str) -> Any:
         with lock:
+            known = stored(type(resource)).get(keys)
+            if known is not None and is_same(known, resource):
+                return type(resource).model_validate(known.dump())
+        with lock, catalog.changing():
+            resources = stored(type(resource))
             saved = save(resource, *keys)
-            stored(type(resource))[keys] = type(resource).model_validate(saved.dump())
+            resources[keys] = type(resource).model_validate(saved.dump())
             return saved
 
+    def is_same(known: Any, resource: Any) -> bool:
+        return bool({**known.dump(), "etag": None} == {**resource.dump(), "etag": None})
+
     def delete_in_both(model: Any, *keys: str) -> None:
-        with lock:
+        with lock, catalog.changing():
             resources = stored(model)
+            deleted = [key for key in resources if key[: len(keys)] == keys]
             delete(model, *keys)
-            for key in [key for key in resources if key[: len(keys)] == keys]:
+            for key in deleted:
                 del resources[key]
 
-    metadata.list_, metadata.save = list_in_memory, save_in_both
+    metadata.list_, metadata.save = listed_from_memory, save_in_both
     metadata.delete = delete_in_both
-
-
-def keep_jobs(database: Any) -> None:
-    """Keep jobs in a dict; INFORMATION_SCHEMA's table of them is filled when asked."""
-    from local_bigquery.jobs import query, store
-    from local_bigquery.models import Job
-
-    jobs: dict[tuple[str, str], Job] = {}
-    children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    save_row, list_rows, execute = store.save, store.list_, query.execute
-
-    def save(job: Job) -> Job:
-        project, job_id = job.jobReference.projectId, job.jobReference.jobId
-        jobs[project, job_id] = job
-        if parent := job.statistics.parentJobId:
-            children[project, parent].add(job_id)
-        return job
-
-    def delete(project: str, job_id: str) -> None:
-        for job_or_child in (job_id, *children.pop((project, job_id), ())):
-            jobs.pop((project, job_or_child), None)
-
-    def write_all() -> None:
-        database.execute("DELETE FROM emulator.jobs")
-        for job in list(jobs.values()):
-            save_row(job)
-
-    def list_(*arguments: Any, **named: Any) -> list[Job]:
-        write_all()
-        return list(list_rows(*arguments, **named))
-
-    def execute_on_jobs(
-        cursor: Any, project: str, job_id: Any, config: Any, *rest: Any, **named: Any
-    ) -> Any:
-        if re.search(r"INFORMATION_SCHEMA\W+JOBS", config.query or "", re.IGNORECASE):
-            write_all()
-        return execute(cursor, project, job_id, config, *rest, **named)
-
-    store.save, store.list_, store.delete = save, list_, delete
-    store.load = lambda project, job_id: jobs.get((project, job_id))
-    query.execute = execute_on_jobs
-
-
-def keep_results() -> None:
-    """Put anonymous results into a database of their own, in memory."""
-    from local_bigquery.catalog import tables
-
-    physical = tables.physical
-
-    def physical_in_memory(project: str, dataset: str, table: str) -> Any:
-        if dataset == tables.RESULTS:
-            return RESULTS_CATALOG, "main", f"{project}:{table}"
-        return physical(project, dataset, table)
-
-    tables.physical = physical_in_memory
 
 
 # What INFORMATION_SCHEMA.TABLES says of one table, in a line of texts between tabs.

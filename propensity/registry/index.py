@@ -1,0 +1,313 @@
+"""
+The prediction index: each user's newest prediction in a SQLite file, and its pointer.
+
+01-Predictions writes a file under a new name after each run, and then moves the
+pointer, ``indexes/<use case>/current.json``, by compare-and-set. 02-GetProba answers
+from the file without a query.
+
+A file has no user ids. Its key is BLAKE2b of the id, 64 bits of it, under a random key
+that the file names: who does not know the key cannot choose ids that collide. An id
+that is not in the file has the hash of one that is with probability users / 2**64.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+
+Source: RFC 7693, BLAKE2, section 2.9, keyed hashing.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from propensity.errors import ArtifactError, Conflict, SchemaError
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.edges.artifacts import Artifacts, Stored
+    from propensity.edges.warehouse import Warehouse
+
+INDEXES = "indexes/"
+ENDING = ".sqlite"
+# Of a publication that loses each race for the pointer.
+TRIES = 10
+
+_KEY_BYTES = 16
+_CREATE = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -262144;
+CREATE TABLE about (key BLOB);
+CREATE TABLE predictions (
+  user INTEGER PRIMARY KEY,
+  probability REAL,
+  percentile INTEGER,
+  as_of TEXT,
+  model_version INTEGER,
+  expected_value REAL
+)
+"""
+_FIND = """
+SELECT probability, percentile, as_of, model_version, expected_value
+FROM predictions WHERE user = ?
+"""
+
+
+class Prediction(NamedTuple):
+    """A user's newest prediction, as published; ``as_of`` is an ISO 8601 date."""
+
+    probability: float
+    percentile: int | None
+    as_of: str
+    model_version: int
+    expected_value: float | None
+
+    @classmethod
+    def of(cls, row: Any) -> Prediction:
+        """Return that of a row of ``ma_predictions_table``."""
+        value = row.expected_value
+        return cls(
+            probability=row.probability,
+            percentile=row.percentile,
+            as_of=row.as_of.isoformat(),
+            model_version=row.model_version,
+            expected_value=None if value is None else float(value),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexPointer:
+    """
+    The content of ``current.json``: the file that answers lookups.
+
+    Attributes:
+        name: Of the object, which is written once.
+        size: Of the file, in bytes.
+        users: In it.
+        published_at: Start of the run that published it, ISO 8601.
+    """
+
+    name: str
+    size: int
+    users: int
+    published_at: str
+
+    @classmethod
+    def parse(cls, stored: Stored) -> IndexPointer:
+        """
+        Read a pointer.
+
+        Raises:
+            ArtifactError: It is damaged.
+        """
+        try:
+            content = json.loads(stored.data)
+            return cls(
+                name=str(content["name"]),
+                size=int(content["size"]),
+                users=int(content["users"]),
+                published_at=str(content["published_at"]),
+            )
+        except (
+            *(KeyError, TypeError, ValueError),
+            *(OverflowError, RecursionError),
+        ) as error:
+            raise ArtifactError(f"it is no pointer to an index: {error!r}") from error
+
+
+class Index:
+    """A whole file. It may be opened in one thread and read in another."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Open a file, which may be deleted then.
+
+        Raises:
+            ArtifactError: It is no index.
+        """
+        self._db = sqlite3.connect(
+            f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
+        try:
+            self._db.execute(f"PRAGMA mmap_size = {path.stat().st_size}")
+            [(self._key,)] = self._db.execute("SELECT key FROM about")
+            self._db.execute(_FIND, (0,))
+        except (sqlite3.Error, ValueError) as error:
+            self._db.close()
+            raise ArtifactError(f"the file is no index: {error}") from error
+
+    def __del__(self) -> None:
+        self._db.close()
+
+    def __len__(self) -> int:
+        [(users,)] = self._db.execute("SELECT COUNT(*) FROM predictions")
+        return int(users)
+
+    def find(self, user_id: str) -> Prediction | None:
+        """
+        Return a user's prediction, None for a user who has none.
+
+        Raises:
+            ArtifactError: The file is damaged.
+        """
+        try:
+            row = self._db.execute(_FIND, (_hashed(self._key, user_id),)).fetchone()
+        except sqlite3.Error as error:
+            raise ArtifactError(f"the index is damaged: {error}") from error
+        return None if row is None else Prediction._make(row)
+
+
+def _hashed(key: bytes, user_id: str) -> int:
+    digest = blake2b(user_id.encode(), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """
+    Write a file of rows of ``ma_predictions_table``; return how many there are.
+
+    Args:
+        path: Of the file, which must not exist.
+        batches: Columns ``user_id``, ``probability``, ``percentile``, ``as_of``,
+            ``model_version`` and ``expected_value``.
+
+    Raises:
+        SchemaError: A user is there twice.
+    """
+    key = secrets.token_bytes(_KEY_BYTES)
+    db = sqlite3.connect(path)
+    try:
+        db.executescript(_CREATE)
+        db.execute("INSERT INTO about VALUES (?)", (key,))
+        for batch in batches:
+            db.executemany(
+                "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", _rows(batch, key)
+            )
+        db.commit()
+        [(users,)] = db.execute("SELECT COUNT(*) FROM predictions")
+    except sqlite3.IntegrityError as error:
+        raise SchemaError(
+            "no index can be made: ma_predictions_table has a user twice. Its key is "
+            "(use_case, user_id); remove one of the rows. If there is none, the hashes "
+            "of two users were equal: run again"
+        ) from error
+    finally:
+        db.close()
+    return int(users)
+
+
+def _rows(batch: pa.RecordBatch, key: bytes) -> Iterator[tuple[Any, ...]]:
+    columns = (batch[name].to_pylist() for name in ("user_id", *Prediction._fields))
+    for user_id, probability, percentile, as_of, version, value in zip(
+        *columns, strict=True
+    ):
+        worth = None if value is None else float(value)
+        hashed = _hashed(key, user_id)
+        yield hashed, probability, percentile, as_of.isoformat(), version, worth
+
+
+def publish(
+    warehouse: Warehouse,
+    artifacts: Artifacts,
+    use_case: str,
+    *,
+    run_id: str,
+    at: datetime,
+) -> IndexPointer:
+    """
+    Build the index of what the table has now, point to it, and delete older files.
+
+    The table is read after the pointer: if another run publishes meanwhile, this one
+    has perhaps not read its rows, loses the compare-and-set and builds once more. So
+    the index that is pointed to is never older than the last publication.
+
+    Args:
+        run_id: Of the run, for the name of the file.
+        at: Start of the run, aware and in UTC.
+
+    Raises:
+        SchemaError: The table has a user twice.
+        Conflict: Other runs were quicker each time.
+        PropensityError: BigQuery or the bucket failed. The pointer is as it was.
+    """
+    for attempt in range(TRIES):
+        stored = artifacts.find(pointer_name(use_case))
+        generation = stored.generation if stored else 0
+        # Names sort by the pointer that they are to replace; see ``_remove``.
+        name = f"{folder_of(use_case)}g{generation:020}-{run_id}-{attempt}{ENDING}"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "index"
+            rows = warehouse.batches(
+                statement("current_predictions"), {"use_case": use_case}
+            )
+            users = write(path, rows)
+            artifacts.create_from(name, path)
+            pointer = IndexPointer(
+                name=name,
+                size=path.stat().st_size,
+                users=users,
+                published_at=at.isoformat(timespec="microseconds"),
+            )
+        content = json.dumps(asdict(pointer), indent=1).encode()
+        try:
+            artifacts.replace(pointer_name(use_case), content, generation=generation)
+        except Conflict:
+            artifacts.delete(name)
+            continue
+        _remove(artifacts, use_case, before=name)
+        return pointer
+    raise Conflict(f"the index of {use_case} could not be published in {TRIES} tries")
+
+
+def find_pointer(artifacts: Artifacts, use_case: str) -> IndexPointer | None:
+    """
+    Return the pointer, None without one.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
+    stored = artifacts.find(pointer_name(use_case))
+    return None if stored is None else IndexPointer.parse(stored)
+
+
+def withdraw(artifacts: Artifacts, use_case: str) -> None:
+    """
+    Delete the pointer, and then all files.
+
+    An index that is no longer published must not answer, and nobody else would delete
+    what it has of users.
+    """
+    artifacts.delete(pointer_name(use_case))
+    _remove(artifacts, use_case)
+
+
+def _remove(artifacts: Artifacts, use_case: str, *, before: str = "~") -> None:
+    """
+    Delete the files whose names are before one, all generations of them.
+
+    A file's name begins with the generation of the pointer that it is to replace. So a
+    file that another run has just written stays, unless that run has lost its race.
+    """
+    for entry in artifacts.generations(folder_of(use_case)):
+        is_file = entry.name != pointer_name(use_case)
+        if is_file and entry.name.rpartition("/")[2] < before.rpartition("/")[2]:
+            artifacts.delete_generation(entry)
+
+
+def folder_of(use_case: str) -> str:
+    """Return the folder of a use case's indexes."""
+    return f"{INDEXES}{use_case}/"
+
+
+def pointer_name(use_case: str) -> str:
+    """Return the name of a use case's pointer."""
+    return f"{folder_of(use_case)}current.json"

@@ -1,0 +1,160 @@
+"""
+The prediction index, specified: whatever rows are written, it gives them back.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity.edges.artifacts import Stored
+from propensity.errors import ArtifactError, SchemaError
+from propensity.registry import index
+from propensity.registry.index import Index, IndexPointer
+
+DAY = date(2026, 3, 2)
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
+# Bit for bit, so every double there is but those that are no probability at all.
+ROWS = st.dictionaries(
+    IDS,
+    st.tuples(
+        st.floats(0.0, 1.0),
+        st.none() | st.integers(1, 100),
+        st.dates(),
+        st.integers(0, 2**63 - 1),
+        st.none() | st.decimals(0, 10**9, places=9),
+    ),
+)
+POINTER = {
+    "name": "indexes/c/a.sqlite",
+    "size": 4_096,
+    "users": 1,
+    "published_at": "2026-03-02T00:00:00.000000+00:00",
+}
+
+
+def batch(rows) -> pa.RecordBatch:
+    """Rows as the statement gives them: by user, probability, percentile, as-of,
+    version and expected value."""
+    kinds = {
+        "user_id": pa.string(),
+        "probability": pa.float64(),
+        "percentile": pa.int64(),
+        "as_of": pa.date32(),
+        "model_version": pa.int64(),
+        "expected_value": pa.decimal128(38, 9),
+    }
+    values = [(user, *row) for user, row in rows.items()]
+    columns = list(zip(*values, strict=True)) or [[]] * len(kinds)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(column, kind)
+            for column, kind in zip(columns, kinds.values(), strict=True)
+        ],
+        names=list(kinds),
+    )
+
+
+def many(count: int):
+    """Rows of many users, of many dates and versions."""
+    return {
+        f"user.{n}": (n / count, 1 + n % 100, DAY + timedelta(n % 400), n % 3, None)
+        for n in range(count)
+    }
+
+
+def written(folder: Path, *rows) -> Path:
+    """The file of some batches of rows."""
+    index.write(folder / "index", map(batch, rows))
+    return folder / "index"
+
+
+class TestIndex:
+    @given(rows=ROWS, others=st.lists(IDS), parts=st.integers(1, 4))
+    def test_gives_back_what_was_put_in(self, rows, others, parts):
+        """Of any ids, in any batches; nobody else has anything."""
+        names = list(rows)
+        batches = [{n: rows[n] for n in names[at::parts]} for at in range(parts)]
+        with tempfile.TemporaryDirectory() as folder:
+            opened = Index(written(Path(folder), *batches))
+
+        assert len(opened) == len(rows)
+        for user_id in {*rows, *others}:
+            found = opened.find(user_id)
+            if user_id not in rows:
+                assert found is None
+                continue
+            probability, percentile, as_of, version, value = rows[user_id]
+            value = None if value is None else float(value)
+            as_of = as_of.isoformat()
+            assert found == (probability, percentile, as_of, version, value)
+
+    def test_has_no_ids_and_other_hashes_each_time(self, tmp_path):
+        """Whoever does not know the key cannot choose ids that collide."""
+        (tmp_path / "other").mkdir()
+        first, second = (
+            written(folder, many(100)).read_bytes()
+            for folder in (tmp_path, tmp_path / "other")
+        )
+
+        assert b"user." not in first
+        assert first != second
+
+    def test_takes_about_fifty_bytes_a_user(self, tmp_path):
+        """Ten million users fit into 600 MB."""
+        rows = {
+            user: (*row[:4], Decimal("0.142857143"))
+            for user, row in many(50_000).items()
+        }
+
+        assert written(tmp_path, rows).stat().st_size / 50_000 < 60
+
+    def test_refuses_a_user_who_is_there_twice(self, tmp_path):
+        """Which row is right nobody knows."""
+        ana = {"ana": (0.5, 1, DAY, 1, None)}
+
+        with pytest.raises(SchemaError, match="twice"):
+            written(tmp_path, ana, many(1_000), ana)
+
+    @pytest.mark.parametrize("size", [0, 7, 100, 4_096])
+    def test_that_is_cut_short_is_none(self, tmp_path, size):
+        """Nor is any other file."""
+        path = written(tmp_path, many(700))
+        path.write_bytes(path.read_bytes()[:size])
+
+        with pytest.raises(ArtifactError):
+            Index(path)
+
+
+def pointer(**changed: object) -> bytes:
+    """A pointer with another content."""
+    return json.dumps({**POINTER, **changed}).encode()
+
+
+class TestIndexPointer:
+    def test_is_read_as_written(self):
+        """Fields that a later version adds do not matter."""
+        parsed = IndexPointer.parse(Stored(pointer(later=1), 1))
+        assert vars(parsed) == POINTER
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            *(b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"name": 3}'),
+            pointer().replace(b"4096", b"1e999"),
+            *(pointer(size=size) for size in (None, "much", float("nan"))),
+        ],
+        ids=lambda content: content[:99],
+    )
+    def test_that_is_damaged_is_said_to_be(self, content):
+        """Lookups then read the table; any other error would be their answer."""
+        with pytest.raises(ArtifactError):
+            IndexPointer.parse(Stored(content, 1))
