@@ -26,7 +26,7 @@ FILE = Path(__file__).with_name("functions.toml")
 LISTED = frozenset({tables.SUPPRESSED_USERS.name})
 
 # The only things that are read and no table of tables/.
-VIEWS = ("ga_events", "stream_features")
+VIEWS = ("ga_events", "stream_features", *tables.views(""))
 
 THREADED = "threaded"
 ASYNCHRONOUS = "asynchronous"
@@ -87,7 +87,7 @@ class Function:
     publishes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        known = {table.name for table in tables.TABLES} | set(VIEWS)
+        known = {table.stored for table in tables.TABLES} | set(VIEWS)
         named = {*self.reads, *self.appends, *self.writes, *self.views}
         wrong = sorted(named - known) + sorted(set(self.publishes) - set(topics.TOPICS))
         if self.ingress not in ("internal", "all"):

@@ -130,6 +130,7 @@ def _views() -> dict[str, Any]:
     features = statement("stream_features").replace("`stream_", f"`{DATASET}.stream_")
     return {
         "stream_features": features.strip(),
+        "newest": tables.views(DATASET),
         # By the kinds of tables that the export has, and the consent that is required.
         "ga_events": {
             " ".join(kinds): {
@@ -156,7 +157,7 @@ def files() -> dict[Path, Any]:
     generated = TERRAFORM / "generated"
     return {
         generated / "tables.json": {
-            table.name: _table(table) for table in tables.TABLES
+            table.stored: _table(table) for table in tables.TABLES
         },
         generated / "views.json": _views(),
         generated / "topics.json": {

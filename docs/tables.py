@@ -21,9 +21,20 @@ Every table and view: who writes it, what a row is, and all its columns.
 They are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
 `propensity/tables/` is the only place where a column is typed; this page is written from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
-There are two views beside the tables.
+These views are beside the tables.
 [`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the only statement that names the sharded export (`propensity/usecases/ga_events.sql`).
 `stream_features` has the features of the stream, one row per use case and user, as they are now (`propensity/stream/stream_features.sql`).
+[`ma_predictions_history`](#ma_predictions_history) has every probability published.
+"""  # noqa: E501
+
+HISTORY = """\
+## ma_predictions_history
+
+The view of all publications: one row per use case, as-of date and user, in the columns of `ma_predictions_table`.
+
+It has the rows of `ma_predictions_runs` of the run that `ma_publications` names for their date.
+Bound `as_of` by constants in every query, or BigQuery reads all dates.
+
 """  # noqa: E501
 
 EXPORT = """\
@@ -105,22 +116,18 @@ WRITTEN = {
         "02-GetProba reads it.",
         "A rerun of an older date overwrites nobody who has a newer row.",
     ),
-    "ma_predictions_history": (
-        "01-Predictions replaces the rows of one use case and as-of date as a whole, "
-        "in the same transaction as the current table.",
-        "03-ModelEvaluation reads which probabilities were in force.",
-    ),
-    "ma_predictions_staging": (
-        "A run of 01-Predictions loads its scores here, publishes them from here, and "
-        "removes them.",
-        "Rows of a run that died expire.",
+    "ma_predictions_runs": (
+        "01-Predictions appends what it scores, and publishes it later: read the view "
+        "`ma_predictions_history`, which has the rows of the run that "
+        "`ma_publications` names for their date, in the columns of "
+        "`ma_predictions_table`.",
+        "Rows of a run that died, or whose date was published again, are in no view.",
     ),
     "ma_publications": (
-        "01-Predictions merges a row as its last step; a date that is published again "
-        "replaces it.",
-        "The dashboard reads from it what the newest publication promises, and what "
-        "each billed.",
-        "If it cannot be written the log says so, and the publication stays.",
+        "01-Predictions replaces the row of a date in the transaction that publishes "
+        "it.",
+        "03-ModelEvaluation reads which probabilities were in force, the dashboard "
+        "what the newest publication promises, and what each billed.",
     ),
     "ma_model_evaluation": (
         "03-ModelEvaluation replaces the rows of the weeks that it evaluates: "
@@ -180,7 +187,7 @@ def page(tables: Sequence[Table] = TABLES) -> str:
     parts = [OPENING]
     for table in tables:
         parts.append("\n".join(section(table)))
-    parts.append(EXPORT + "".join(f"{row}\n" for row in export_rows()))
+    parts.append(HISTORY + EXPORT + "".join(f"{row}\n" for row in export_rows()))
     return "\n".join(parts)
 
 

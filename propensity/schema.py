@@ -55,6 +55,10 @@ class Table:
     number, each a partition. ``expiration_days`` is how long a day is kept, 0 for ever.
     With ``requires_filter`` BigQuery refuses a query without a condition on the
     partition.
+
+    With ``newest``, a condition for QUALIFY, rows are only ever appended, to a table
+    that is named like this one and ``_runs``; ``name`` is a view of the newest row of
+    each key.
     """
 
     name: str
@@ -66,6 +70,18 @@ class Table:
     buckets: int = 0
     expiration_days: int = 0
     requires_filter: bool = False
+    newest: str = ""
+
+    @property
+    def stored(self) -> str:
+        """Name of the table that rows are written to."""
+        return f"{self.name}_runs" if self.newest else self.name
+
+    def view(self, dataset: str) -> str:
+        """Return the query of the view of the newest rows; ``dataset`` has both."""
+        return (
+            f"SELECT * FROM `{dataset}.{self.stored}` WHERE TRUE\nQUALIFY {self.newest}"
+        )
 
     @property
     def types(self) -> dict[str, str]:
@@ -99,7 +115,7 @@ class Table:
         if self.requires_filter:
             options += ", require_partition_filter = TRUE"
         return (
-            f"CREATE TABLE IF NOT EXISTS `{self.name}` (\n{lines}\n)\n"
+            f"CREATE TABLE IF NOT EXISTS `{self.stored}` (\n{lines}\n)\n"
             f"PARTITION BY {self.partitioning}\n"
             f"CLUSTER BY {', '.join(self.clustering)}\n"
             f"OPTIONS ({options})"

@@ -18,7 +18,7 @@ def empty_tables(warehouse: Warehouse, tables: Iterable[Table]) -> None:
     By DELETE, after which the emulator's translations still hold.
     """
     rows = {
-        table.name: f"FROM {table.name} WHERE "
+        table.stored: f"FROM {table.stored} WHERE "
         + (f"{table.partition} >= '1970-01-01'" if table.requires_filter else "TRUE")
         for table in tables
     }

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import sqlglot
 from sqlglot import exp
 
-from propensity.tables import TABLES
+from propensity.tables import PREDICTIONS_HISTORY, TABLES
 
 # The column that a query must say something of, by the table.
 REQUIRED = {table.name: table.partition for table in TABLES if table.requires_filter}
+# A view of one of them.
+REQUIRED[PREDICTIONS_HISTORY] = "as_of"
 
 _COMPARED = (exp.EQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.In)
 

@@ -98,7 +98,6 @@ class TestTables:
         [
             ("ma_model_training_metadata", ("use_case", "model_version")),
             ("ma_predictions_table", ("use_case", "user_id")),
-            ("ma_predictions_history", ("use_case", "as_of", "user_id")),
             ("ma_model_evaluation", ("use_case", "week", "model_version")),
         ],
     )
@@ -127,24 +126,19 @@ class TestTables:
 
         assert staged == ["run_id", "staged_on", *columns(tables.EVALUATION)]
 
-    def test_publish_the_same_columns_as_history(self):
-        """What is current and what was published are one row in two places."""
-        assert tables.PREDICTIONS.columns == tables.PREDICTIONS_HISTORY.columns
-
     def test_forget_what_is_staged_alone(self):
         """Staged rows of a run that died expire, and dead letters after a week; what is
         published never does."""
         expiring = {table.name for table in TABLES if table.expiration_days}
 
         assert expiring == {
-            "ma_predictions_staging",
             "ma_model_evaluation_staging",
             "ma_audience_lift_staging",
             "dead_letters",
         }
         assert tables.DEAD_LETTERS.expiration_days == 7
-        assert "partition_expiration_days" in tables.PREDICTIONS_STAGING.ddl()
-        assert "partition_expiration_days" not in tables.PREDICTIONS_HISTORY.ddl()
+        assert "partition_expiration_days" in tables.DEAD_LETTERS.ddl()
+        assert "partition_expiration_days" not in tables.SCORES.ddl()
 
 
 class TestBuckets:
@@ -180,12 +174,11 @@ class TestBuckets:
 class TestRetention:
     def test_is_days_by_table(self):
         """Between spaces or commas; all others are kept as they are declared."""
-        text = "stream_events=400, dead_letters=90 ma_predictions_staging=0"
+        text = "stream_events=400, dead_letters=90"
         days = {table.name: table.expiration_days for table in tables.retained(text)}
 
         assert days["stream_events"] == 400
         assert days["dead_letters"] == 90
-        assert days["ma_predictions_staging"] == 0
         assert days["ma_model_evaluation_staging"] == 3
         assert days["inference_log"] == 0
 

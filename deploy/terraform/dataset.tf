@@ -81,6 +81,25 @@ resource "google_bigquery_table" "stream_features" {
   depends_on = [google_bigquery_table.table]
 }
 
+# What runs have appended, and readers read: the newest row of each key.
+resource "google_bigquery_table" "newest" {
+  for_each            = local.views.newest
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = each.key
+  labels              = local.labels
+  deletion_protection = false
+
+  view {
+    query          = replace(each.value, "PROJECT.DATASET", "${var.project}.${local.dataset}")
+    use_legacy_sql = false
+  }
+  lifecycle {
+    ignore_changes = [schema]
+  }
+  depends_on = [google_bigquery_table.table]
+}
+
 # -- the GA4 export -----------------------------------------------------------------------
 
 data "google_bigquery_dataset" "export" {

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
 from offline import promote
 from propensity.errors import RequestError
 from propensity.pages.words import plural
+from propensity.statements import statement
+
+SQL = resources.files(__package__)
 
 Row = Mapping[str, Any]
 
@@ -52,7 +56,10 @@ def account(name: str, *, use_case: str | None = None) -> Account:
     """
     with promote.opened(use_case) as deployment:
         members, rows = (
-            [dict(row.items()) for row in deployment.rows(query, audience=name)]
+            [
+                dict(row.items())
+                for row in deployment.rows(statement(query, own=SQL), audience=name)
+            ]
             for query in ("audience_selections", "audience_deliveries")
         )
         if not members:

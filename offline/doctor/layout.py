@@ -33,9 +33,9 @@ def check_tables(exam: Examination) -> None:
     """Whether every table is there, with columns and layout of ``tables``."""
     every = tables.retained(exam.settings.retention_days)
     with ThreadPoolExecutor(READERS) as pool:
-        deployed = list(pool.map(exam.table, [table.name for table in every]))
+        deployed = list(pool.map(exam.table, [table.stored for table in every]))
     missing = [
-        table.name
+        table.stored
         for table, there in zip(every, deployed, strict=True)
         if there is None
     ]
@@ -69,14 +69,14 @@ def _lack_postcodes(exam: Examination) -> None:
 def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
     required = {column.name for column in table.columns if column.required}
     rebuild = (
-        f"copy the rows of {table.name} elsewhere, drop it, {SET_UP}, and load "
+        f"copy the rows of {table.stored} elsewhere, drop it, {SET_UP}, and load "
         "the rows again"
     )
     # Another order of columns is no fault: whatever writes or reads names them.
     for place, expected, actual in differing(table.columns, there.schema):
         if actual is None:
             exam.error(
-                f"{table.name} lacks the column {place} ({expected})",
+                f"{table.stored} lacks the column {place} ({expected})",
                 f"{rebuild} with values in {place}: it is required, and BigQuery adds "
                 "no such column to a table that is there"
                 if place in required
@@ -84,7 +84,7 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
             )
         else:
             exam.error(
-                f"{table.name}.{place} is {actual}, and {expected} is written to it",
+                f"{table.stored}.{place} is {actual}, and {expected} is written to it",
                 f"{SET_UP}: it casts the column, and keeps the rows"
                 if "." in place and (actual, expected) == ("INT64", "FLOAT64")
                 else f"{rebuild}: BigQuery changes no column to another type",
@@ -97,14 +97,14 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
     ]
     if unwanted:
         exam.error(
-            f"{table.name} requires {', '.join(unwanted)}, which nothing writes: every "
-            "row would be refused",
+            f"{table.stored} requires {', '.join(unwanted)}, which nothing writes: "
+            "every row would be refused",
             "relax the column to NULLABLE, or drop it",
         )
     laid_out = (_partitioning(there), tuple(there.clustering_fields or ()))
     if laid_out != (table.partitioning, table.clustering):
         exam.error(
-            f"{table.name} is {_layout(*laid_out)}, and not "
+            f"{table.stored} is {_layout(*laid_out)}, and not "
             f"{_layout(table.partitioning, table.clustering)}: queries read all of it",
             f"copy it into a table of another name, drop it, {SET_UP}, and copy back",
         )
@@ -114,13 +114,13 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
     # The emulator keeps everything, and forgets what was wished.
     if days != table.expiration_days and not exam.is_emulated:
         exam.warn(
-            f"partitions of {table.name} are kept {_kept(days)}, and not "
+            f"partitions of {table.stored} are kept {_kept(days)}, and not "
             f"{_kept(table.expiration_days)}",
             SET_UP,
         )
     if table.requires_filter and not there.require_partition_filter:
         exam.warn(
-            f"{table.name} can be queried without saying which days are meant: one "
+            f"{table.stored} can be queried without saying which days are meant: one "
             "such query bills all of it",
             SET_UP,
         )
@@ -179,6 +179,13 @@ def _type_of(field_: bigquery.SchemaField) -> str:
 def check_views(exam: Examination) -> None:
     """Whether the views are there, and are those of this version."""
     settings = exam.settings
+    dataset = f"{settings.project}.{settings.dataset}"
+    for name, sql in tables.views(dataset).items():
+        there = exam.table(name)
+        if there is None or there.view_query is None:
+            exam.error(f"the view {name} is missing", SET_UP)
+        elif _text(settings, sql) != _text(settings, there.view_query):
+            exam.error(f"the view {name} is not that of this version", SET_UP)
     view = exam.table(compact.VIEW)
     if view is None or view.view_query is None:
         exam.error(f"the view {compact.VIEW} is missing", SET_UP)

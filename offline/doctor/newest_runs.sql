@@ -1,6 +1,6 @@
 -- One row: what the scheduled runs of a use case have published last; null for nothing.
 -- Parameters: @use_case STRING; @since DATE, the first day to look at.
--- Sources: ma_predictions_history, ma_model_evaluation.
+-- Sources: ma_publications, ma_model_evaluation.
 SELECT
   predictions.predicted,
   predictions.scored_at,
@@ -11,7 +11,7 @@ FROM
       MAX(as_of) AS predicted,
       MAX(scored_at) AS scored_at
     FROM
-      ma_predictions_history
+      ma_publications
     WHERE
       use_case = @use_case
       AND as_of >= @since

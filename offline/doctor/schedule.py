@@ -36,7 +36,7 @@ KINDS = {
 
 # For each kind that publishes: column of newest_runs.sql, table, and the function.
 PUBLISHED = {
-    "predict": ("predicted", tables.PREDICTIONS_HISTORY, "01-Predictions"),
+    "predict": ("predicted", tables.PUBLICATIONS, "01-Predictions"),
     "evaluate": ("evaluated", tables.EVALUATION, "03-ModelEvaluation"),
 }
 
@@ -268,7 +268,7 @@ def _check_index(
     if table is not None and datetime.fromisoformat(index) < table:
         exam.warn(
             f"{use_case.name}: lookups answer from an index of {index[:16]}, and "
-            f"{tables.PREDICTIONS_HISTORY.name} has probabilities of "
+            f"{tables.PUBLICATIONS.name} has probabilities of "
             f"{table.isoformat()[:16]}",
             "run 01-Predictions of this version again, which publishes both",
         )

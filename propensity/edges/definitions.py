@@ -23,7 +23,7 @@ class Definitions(BigQuery):
 
     def create(self, table: Table) -> None:
         """Create a table of ``tables`` where it is missing."""
-        definition = definition_of(table, self._table_id(table.name))
+        definition = definition_of(table, self._table_id(table.stored))
         with self._translated():
             self.client.create_table(definition, exists_ok=True, **self._limits)
 

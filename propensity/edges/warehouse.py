@@ -104,7 +104,7 @@ class Warehouse(Definitions):
         with self._translated():
             return list(
                 self.client.list_rows(
-                    bigquery.Table(self._table_id(table.name), schema=schema),
+                    bigquery.Table(self._table_id(table.stored), schema=schema),
                     selected_fields=[
                         field for field in schema if field.name in columns
                     ],
@@ -153,7 +153,7 @@ class Warehouse(Definitions):
         rows = conforming(rows, table)
         # A run writes a few times, minutes apart: a connection for each.
         with self._translated(), writes.client_of(self.settings) as client:
-            writes.write(client, self.settings, table=table.name, rows=rows)
+            writes.write(client, self.settings, table=table.stored, rows=rows)
 
     def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
@@ -209,7 +209,7 @@ class Warehouse(Definitions):
             try:
                 job: Any = self.client.load_table_from_file(
                     file,
-                    self._table_id(table.name),
+                    self._table_id(table.stored),
                     job_id=job_id,
                     job_config=config,
                     timeout=self._request,

@@ -6,14 +6,11 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``export``: wait for the days of the export that a run reads
 - ``champion``: the version that serves, or served at an earlier date
 - ``train``: the steps of 00-ModelTraining
-- ``season``: the shift of log-odds that evaluated weeks call for
-- ``staging``, ``predict``: the steps of 01-Predictions
+- ``predict``: the steps of 01-Predictions
 - ``drift``: what has changed since earlier publications, and what outcomes say of it
-- ``publications``: staged scores compared with earlier ones and published; at the end
-  a row of what was promised and what it cost
 - ``index``: the prediction index
 - ``evaluate``: the steps of 03-ModelEvaluation
-- ``value``: what users are worth: amounts read, expected values published and evaluated
+- ``value``: what buyers paid, and what came of expected values
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
   each week
 - ``thresholds``: the threshold that was best on the weeks before

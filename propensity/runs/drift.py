@@ -24,7 +24,7 @@ from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving
-    from propensity.runs.predict import Staged
+    from propensity.runs.predict import Scored
     from propensity.runs.run import Run
 
 # Publications that are looked back at.
@@ -63,17 +63,17 @@ class Watched:
         return {"drift": _summary(self.alarms)}
 
 
-def watch(run: Run, model: Serving, staged: Staged) -> Watched:
+def watch(run: Run, model: Serving, scored: Scored) -> Watched:
     """
     Compare a publication with those before it, before it is published.
 
     Args:
         model: That scored.
-        staged: Its scores, with the sketches of their features.
+        scored: Its scores, with the sketches of their features.
     """
-    sketches = staged.sketches
+    sketches = scored.sketches
     scores = sketches.scores()
-    things = alarms.publication(sketches, scores, users=staged.users)
+    things = alarms.publication(sketches, scores, users=scored.users)
     earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
     things = alarms.watched(things, earlier, model_version=model.version)
     watched = Watched(things=things, model_version=model.version)

@@ -1,5 +1,9 @@
 """
-Prediction as a run: score every user into the staging table, check, publish.
+Prediction as a run: score every user, compare with earlier scores, publish.
+
+Scores are appended under the run's id while they are computed, and no reader sees them
+until one transaction records the publication and merges them into the current table.
+What a run that died has appended stays unseen.
 """
 
 from __future__ import annotations
@@ -12,63 +16,61 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import tables
 from propensity.drift.sketch import Sketches
-from propensity.errors import (
-    NotEnoughData,
-    RequestError,
-    SchemaError,
-    ScoreShift,
-)
-from propensity.learning import metrics, season
+from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
+from propensity.learning import cost, metrics, season
+from propensity.learning.season import EvaluatedWeek, LevelDifference, Shift
 from propensity.pages.words import plural
 from propensity.privacy import suppression
-from propensity.runs import value
 from propensity.runs.export import check_consent
 from propensity.statements import statement
 
 if TYPE_CHECKING:
+    from propensity.models.value import ValueModel
     from propensity.registry.loading import Serving
     from propensity.runs.run import Run
 
 Floats = NDArray[np.float64]
 
-# Rows that are staged at once; they are gathered in memory.
-STAGED_ROWS = 1_000_000
+# Rows that are appended at once; they are gathered in memory.
+ROWS_AT_ONCE = 1_000_000
+# Ids in one statement; BigQuery's limit for all parameters is 10 MB.
+USERS_AT_ONCE = 10_000
 
-_STAGED_COLUMNS = ["user_id", "probability", value.COLUMN]
-
-PERCENTILES = 100
+_COLUMNS = ["user_id", "probability", "expected_value"]
+_NUMERIC = tables.SCORES.arrow_schema().field("expected_value").type
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staged:
+class Scored:
     """
-    Scores in the staging table: how many, and their 101 percentiles.
+    What a run has scored, and not published yet.
 
-    ``log_odds_shift`` is the season's, which is in all scores; None without one.
-    ``sketches`` count the values of scores and features.
-    ``expected_value`` is the sum over all users; None without
-    amounts.
+    Attributes:
+        quantiles: The least probability, 99 percentiles and the greatest.
+        log_odds_shift: The season's, which is in all scores; None without one.
+        sketches: Counts of the values of scores and features.
+        expected_value: The sum over all users; None without amounts.
     """
 
     users: int
-    mean_probability: float | None
+    mean_probability: float
     quantiles: Floats
     log_odds_shift: float | None
     sketches: Sketches
-    expected_value: Decimal | None = None
+    expected_value: Decimal | None
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""
+        value = self.expected_value
         return {
             "users": self.users,
             "mean_probability": self.mean_probability,
-            "expected_value": None
-            if self.expected_value is None
-            else {"sum": self.expected_value},
+            "expected_value": None if value is None else {"sum": value},
             "log_odds_shift": self.log_odds_shift,
         }
 
@@ -92,6 +94,50 @@ def is_evaluated(run: Run) -> bool:
     return bool(row["evaluations"])
 
 
+def season_shift(run: Run, version: int) -> Shift | None:
+    """
+    Return the shift of log-odds that evaluated weeks call for, None if too few do.
+
+    Only what was known on the as-of date counts, so that a rerun has the same shift:
+    weeks that had ended, with final figures only where labels were mature by then.
+
+    Args:
+        version: The model that scores.
+    """
+    timeframe = run.timeframe
+    differences = [
+        LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
+    ]
+    weeks = [
+        EvaluatedWeek(
+            week=row["week"],
+            model_version=row["model_version"],
+            log_odds=row["log_odds"],
+            standard_error=row["standard_error"],
+            conversions=row["conversions"],
+            others=row["users"] - row["conversions"],
+            is_final=row["is_final"],
+            late=row["late"],
+        )
+        for row in run.rows(
+            "season_weeks",
+            since=run.as_of - season.MEMORY * timeframe.horizon,
+            until=run.as_of - timeframe.horizon,
+            final_until=timeframe.newest_matured(today=run.as_of),
+            horizon_days=timeframe.horizon_days,
+        )
+    ]
+    shift = season.shift(
+        season.of_version(weeks, differences, version=version),
+        week=run.as_of,
+        horizon_days=timeframe.horizon_days,
+        minimum_conversions=run.settings.minimum_conversions,
+        bound=season.MAXIMUM_LOG_ODDS_SHIFT,
+    )
+    run.log_fields["log_odds_shift"] = shift.log_odds if shift else None
+    return shift
+
+
 def features(run: Run) -> Iterator[pa.RecordBatch]:
     """
     Yield the features of every user as of the run's date, suppressed users left out.
@@ -107,116 +153,120 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         yield listed.now().without(batch, run.use_case.name)
 
 
-def stage(
-    run: Run,
-    model: Serving,
-    *,
-    features: Iterable[pa.RecordBatch],
-    shift: season.Shift | None,
-) -> Staged:
+def score(run: Run, model: Serving, shift: Shift | None) -> Scored:
     """
-    Score every user of the lookback into the staging table, in bounded memory.
+    Score every user of the lookback, in bounded memory; nobody on the list is left.
 
     Args:
-        features: Of every user, as ``features`` gives them.
         shift: The season's, to add to their log-odds; None for none.
 
     Raises:
         NotEnoughData: There is no user to score.
+        SchemaError: The features are not those of the model or have a user twice, or
+            the model gives no probabilities.
     """
-    users, mass = 0, 0.0
+    listed = suppression.read(run.warehouse)
     sketches = Sketches(run.use_case.features)
-    scored = sketches.watching(model.scorer.score(features))
     log_odds_shift = shift.log_odds if shift else None
-    worth = value.Values.of(run, model)
-    for rows in _staged(run, scored, log_odds_shift, worth):
-        users += len(rows)
-        mass += float(np.sum(rows["probability"].to_numpy()))
-        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
+    value_model = model.value() if model.value is not None else None
+    run.log_fields["valued"] = value_model is not None
+    batches = sketches.watching(model.scorer.score(features(run)))
+    for rows in _gathered(_scores(batches, log_odds_shift, value_model), run.key):
+        run.warehouse.write(tables.SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
-    if not users:
-        raise NotEnoughData(no_users(run))
-    return Staged(
-        users=users,
-        mean_probability=mass / users,
-        quantiles=staged_quantiles(run),
-        log_odds_shift=log_odds_shift,
-        sketches=sketches,
-        expected_value=worth.summary(),
-    )
-
-
-def _staged(
-    run: Run,
-    scored: Iterable[tuple[pa.RecordBatch, Floats]],
-    log_odds_shift: float | None,
-    worth: value.Values,
-) -> Iterator[pa.Table]:
-    """
-    Gather scored batches, shifted, into tables of about ``STAGED_ROWS`` rows.
-
-    Args:
-        scored: Batches with a probability for each row.
-        log_odds_shift: The season's, for all scores; None for none.
-        worth: Gives the expected values, of the shifted probabilities.
-    """
-    waiting: list[pa.RecordBatch] = []
-    rows = 0
-    for batch, unshifted in scored:
-        if not np.all((unshifted >= 0) & (unshifted <= 1)):
-            raise SchemaError("the model gives values that are not probabilities")
-        probability = season.apply(unshifted, log_odds_shift)
-        columns = [
-            batch["user_id"].cast(pa.string()),
-            pa.array(probability),
-            worth.column(batch, probability),
-        ]
-        waiting.append(pa.RecordBatch.from_arrays(columns, names=_STAGED_COLUMNS))
-        rows += len(probability)
-        if rows >= STAGED_ROWS:
-            yield _with_run(run, waiting)
-            waiting, rows = [], 0
-    if rows:
-        yield _with_run(run, waiting)
-
-
-def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
-    """Return batches as one table, with the columns of ``Run.staging_key``."""
-    rows = pa.Table.from_batches(batches)
-    for name, same in run.staging_key.items():
-        column = pa.array([same]).take(pa.array(np.zeros(len(rows), dtype=np.int64)))
-        rows = rows.append_column(name, column)
-    return rows
-
-
-def no_users(run: Run) -> str:
-    """Say that there is nobody to score."""
-    return (
-        f"no user has an event in the {run.use_case.lookback_days} days before "
-        f"{run.as_of}: nothing was published"
-    )
-
-
-def staged_quantiles(run: Run) -> Floats:
-    """
-    Return the 101 percentiles of the run's staged probabilities.
-
-    Raises:
-        SchemaError: A user has several.
-    """
-    [row] = run.warehouse.rows(statement("staged_quantiles"), run.staging_key)
+    if suppression.read(run.warehouse) != listed:
+        _remove_forgotten(run)
+    [row] = run.warehouse.rows(statement("scored"), run.key)
+    if not row["users"]:
+        raise NotEnoughData(
+            f"no user has an event in the {run.use_case.lookback_days} days before "
+            f"{run.as_of}: nothing was published"
+        )
     if repeated := row["repeated"]:
         raise SchemaError(
             f"features.sql gives {plural(repeated, 'row')} of users who have one "
             "already, and is to give one row per user and as-of date: does it join "
             "something that a user has several of? Nothing was published"
         )
-    return np.asarray(row["quantiles"], dtype=np.float64)
+    return Scored(
+        users=row["users"],
+        mean_probability=row["mean_probability"],
+        quantiles=np.asarray(row["quantiles"], dtype=np.float64),
+        log_odds_shift=log_odds_shift,
+        sketches=sketches,
+        expected_value=row["expected_value"],
+    )
+
+
+def _scores(
+    scored: Iterable[tuple[pa.RecordBatch, Floats]],
+    log_odds_shift: float | None,
+    value_model: ValueModel | None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield users with shifted probabilities and expected values, null without any."""
+    for batch, unshifted in scored:
+        if not np.all((unshifted >= 0) & (unshifted <= 1)):
+            raise SchemaError("the model gives values that are not probabilities")
+        probability = season.apply(unshifted, log_odds_shift)
+        value = pa.nulls(len(probability), _NUMERIC)
+        if value_model is not None:
+            value = money(probability * value_model.amounts(batch))
+        users = batch["user_id"].cast(pa.string())
+        yield pa.RecordBatch.from_arrays(
+            [users, pa.array(probability), value], names=_COLUMNS
+        )
+
+
+def _gathered(
+    batches: Iterable[pa.RecordBatch], same: dict[str, Any]
+) -> Iterator[pa.Table]:
+    """Yield tables of about ``ROWS_AT_ONCE`` rows, with the same values in all."""
+
+    def table() -> pa.Table:
+        rows = pa.Table.from_batches(waiting)
+        for name, value in same.items():
+            column = pa.repeat(pa.scalar(value), len(rows))
+            rows = rows.append_column(name, column)
+        return rows
+
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= ROWS_AT_ONCE:
+            yield table()
+            waiting = []
+    if any(map(len, waiting)):
+        yield table()
+
+
+def _remove_forgotten(run: Run) -> None:
+    """
+    Remove users who were put on the list while the run had their rows in memory.
+
+    ``propensity forget`` could not find those rows, and BigQuery cannot tell whose they
+    are: the list has keyed hashes, and the key stays here.
+    """
+    suppressed = suppression.read(run.warehouse)
+    forgotten = [
+        user
+        for batch in run.warehouse.batches(statement("scored_users"), run.key)
+        for user in suppressed.those_of(batch["user_id"].to_pylist(), run.use_case.name)
+    ]
+    for start in range(0, len(forgotten), USERS_AT_ONCE):
+        users = forgotten[start : start + USERS_AT_ONCE]
+        run.warehouse.execute(
+            statement("remove_scored"), {**run.key, "user_ids": users}
+        )
+
+
+def money(values: Floats) -> pa.Array:
+    """Return amounts with the decimals of BigQuery's NUMERIC."""
+    return pc.cast(pa.array(np.minimum(values, cost.MAXIMUM_AMOUNT)), _NUMERIC)
 
 
 def score_shift(
-    run: Run, staged: Staged, *, causes: Sequence[str] = ()
+    run: Run, scored: Scored, *, causes: Sequence[str] = ()
 ) -> float | None:
     """
     Return how far scores moved since the last publication; None without one.
@@ -231,17 +281,15 @@ def score_shift(
         ScoreShift: Beyond the bound, unless the run is forced.
     """
     publications = run.rows(
-        "published_quantiles",
+        "published_before",
         as_of=run.as_of,
         since=run.as_of - timedelta(days=run.use_case.lookback_days),
     )
     if not publications:
         return None
     last = publications[0]
-    before = _unshifted(
-        np.asarray(last["quantiles"], dtype=np.float64), last["log_odds_shift"]
-    )
-    now = _unshifted(staged.quantiles, staged.log_odds_shift)
+    before = _unshifted(np.asarray(last["quantiles"]), last["log_odds_shift"])
+    now = _unshifted(scored.quantiles, scored.log_odds_shift)
     shift = metrics.score_shift(before, now)
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
@@ -263,25 +311,28 @@ def _unshifted(probability: Floats, log_odds_shift: float | None) -> Floats:
     return season.apply(probability, -(log_odds_shift or 0.0))
 
 
-def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
-    """Publish the staged scores in one transaction, then clear the staging table."""
+def publish(run: Run, model: Serving, scored: Scored) -> None:
+    """Publish what the run has scored, in one transaction."""
     run.check_lease()
     run.warehouse.execute(
         statement("publish_predictions"),
         {
-            **run.staging_key,
-            "use_case": run.use_case.name,
-            "as_of": run.as_of,
-            "reads_export": run.data_until is not None,
-            "data_until": run.data_until or run.as_of,
+            **run.key,
             "model_version": model.version,
             "scored_at": run.began_at,
-            "edges": [float(edge) for edge in staged.quantiles[1:PERCENTILES]],
-            "is_shifted": staged.log_odds_shift is not None,
-            "log_odds_shift": staged.log_odds_shift or 0.0,
+            "reads_export": run.data_until is not None,
+            "data_until": run.data_until or run.as_of,
+            "users": scored.users,
+            "mean_probability": scored.mean_probability,
+            "quantiles": scored.quantiles.tolist(),
+            "is_shifted": scored.log_odds_shift is not None,
+            "log_odds_shift": scored.log_odds_shift or 0.0,
+            "has_value": scored.expected_value is not None,
+            "value_promised": cost.money(scored.expected_value or 0),
+            "bytes_billed": run.warehouse.bytes_billed,
+            "seconds": run.elapsed_s(),
         },
     )
-    run.warehouse.execute(statement("clear_staged_predictions"), run.staging_key)
     run.log_fields.update(
-        model_version=model.version, rows_in=staged.users, rows_out=staged.users
+        model_version=model.version, rows_in=scored.users, rows_out=scored.users
     )

@@ -1,67 +1,60 @@
--- Publish one run's staged scores: all of it or, where any step fails, nothing.
--- Parameters: @run_id STRING and @staged_on DATE, the staged rows; @use_case STRING;
---   @as_of DATE; @model_version INT64; @scored_at TIMESTAMP; @edges ARRAY<FLOAT64>, the
---   99 inner percentiles of the staged probabilities, ascending; @reads_export BOOL and
---   @data_until DATE, up to when the export was read, if it was; @is_shifted BOOL and
---   @log_odds_shift FLOAT64, the season's shift in the probabilities, if there is one.
--- Source: ma_predictions_staging.
--- The week's history is replaced as a whole. In the current table re-scored users are
--- overwritten, new ones added and the others kept; a rerun of an older week takes the
--- row of no user who has a newer one.
+-- Publish what a run has scored: all of it or, where any step fails, nothing.
+-- Parameters: @use_case STRING; @as_of DATE; @run_id STRING; @model_version INT64;
+--   @scored_at TIMESTAMP; @reads_export BOOL and @data_until DATE, up to when the export
+--   was read, if it was; @users INT64; @mean_probability FLOAT64; @quantiles
+--   ARRAY<FLOAT64>; @is_shifted BOOL and @log_odds_shift FLOAT64, the season's, if there
+--   is one; @has_value BOOL and @value_promised NUMERIC, if there are amounts;
+--   @bytes_billed INT64; @seconds FLOAT64.
+-- In the current table re-scored users are overwritten, new ones added and the others
+-- kept; a rerun of an older date takes the row of no user who has a newer one.
 BEGIN TRANSACTION;
 
 DELETE FROM
-  ma_predictions_history
+  ma_publications
 WHERE
   use_case = @use_case
   AND as_of = @as_of;
 
 INSERT INTO
-  ma_predictions_history
+  ma_publications
   (
     use_case,
-    user_id,
     as_of,
-    probability,
-    percentile,
     model_version,
+    run_id,
     scored_at,
     data_until,
+    users,
+    mean_probability,
+    quantiles,
     log_odds_shift,
-    expected_value
+    value_promised,
+    bytes_billed,
+    seconds
   )
-SELECT
-  @use_case,
-  user_id,
-  @as_of,
-  probability,
-  1 + RANGE_BUCKET(probability, @edges),
-  @model_version,
-  @scored_at,
-  IF(@reads_export, @data_until, NULL),
-  IF(@is_shifted, @log_odds_shift, NULL),
-  expected_value
-FROM
-  ma_predictions_staging
-WHERE
-  staged_on = @staged_on
-  AND run_id = @run_id;
+VALUES
+  (
+    @use_case,
+    @as_of,
+    @model_version,
+    @run_id,
+    @scored_at,
+    IF(@reads_export, @data_until, NULL),
+    @users,
+    @mean_probability,
+    @quantiles,
+    IF(@is_shifted, @log_odds_shift, NULL),
+    IF(@has_value, @value_promised, NULL),
+    @bytes_billed,
+    @seconds
+  );
 
 MERGE
   ma_predictions_table AS t
 USING
   (
     SELECT
-      use_case,
-      user_id,
-      as_of,
-      probability,
-      percentile,
-      model_version,
-      scored_at,
-      data_until,
-      log_odds_shift,
-      expected_value
+      *
     FROM
       ma_predictions_history
     WHERE

@@ -100,6 +100,15 @@ class Run:
         return self.clock.now()
 
     @property
+    def key(self) -> dict[str, Any]:
+        """The columns that identify what this run has scored."""
+        return {
+            "use_case": self.use_case.name,
+            "as_of": self.as_of,
+            "run_id": self.run_id,
+        }
+
+    @property
     def staging_key(self) -> dict[str, Any]:
         """The columns that identify this run's rows in a staging table."""
         return {"run_id": self.run_id, "staged_on": self.began_at.date()}

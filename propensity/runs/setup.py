@@ -29,6 +29,9 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     warehouse.create_dataset(settings.dataset)
     for table in tables.retained(settings.retention_days):
         warehouse.create(table)
+    dataset = f"{warehouse.settings.project}.{settings.dataset}"
+    for name, sql in tables.views(dataset).items():
+        warehouse.replace_view(name, sql)
     compact.prepare_view(warehouse, artifacts)
     if not settings.ga4_dataset:
         return

@@ -4,7 +4,7 @@
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
 --   the newest whose outcomes are over; @lookback_days INT64, for so long a publication
 --   is in force at the most; @published_since DATE, so many days before the oldest week.
--- Source: ma_predictions_history, ma_model_evaluation.
+-- Source: ma_publications, ma_model_evaluation.
 -- A week without a publication of its own is one of the publication in force for it.
 -- Figures name the publication by when its run began, which tells it from another one of
 -- the same date, whichever of the two began first and whenever the week was evaluated.
@@ -13,14 +13,12 @@ WITH
   published AS (
     SELECT
       as_of,
-      MAX(scored_at) AS published_at
+      scored_at AS published_at
     FROM
-      ma_predictions_history
+      ma_publications
     WHERE
       use_case = @use_case
       AND as_of BETWEEN @published_since AND @until
-    GROUP BY
-      as_of
   ),
   known AS (
     SELECT

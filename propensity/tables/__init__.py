@@ -5,8 +5,7 @@ The only place where a column is typed. ``schema`` says what a column and a tabl
 This is the list of the tables; they are declared in
 
 - ``training``: model versions, preprocessors
-- ``predictions``: the newest probabilities, all of them, those not published yet,
-  and a row for each publication
+- ``predictions``: the newest probabilities, all of them by run, and publications
 - ``evaluation``: evaluated weeks
 - ``drift``: what is watched for drift
 - ``audiences``: members, the ledger of what was sent, what acting was worth
@@ -23,6 +22,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from propensity.schema import Table
+from propensity.statements import statement
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
     AUDIENCE_LIFT,
@@ -37,8 +37,8 @@ from propensity.tables.inference import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.tables.predictions import (
     PREDICTIONS,
     PREDICTIONS_HISTORY,
-    PREDICTIONS_STAGING,
     PUBLICATIONS,
+    SCORES,
 )
 from propensity.tables.privacy import SUPPRESSED_USERS
 from propensity.tables.stream import (
@@ -71,10 +71,10 @@ __all__ = (
     "POSTCODE_INDEX",
     "PREDICTIONS",
     "PREDICTIONS_HISTORY",
-    "PREDICTIONS_STAGING",
     "PREPROCESSORS",
     "PUBLICATIONS",
     "RAW",
+    "SCORES",
     "STREAM_EVENTS",
     "STREAM_FEATURES_DAILY",
     "STREAM_USERS",
@@ -89,13 +89,13 @@ __all__ = (
     "retained",
     "retention",
     "user_bucket",
+    "views",
 )
 
 TABLES = (
     TRAINING_METADATA,
     PREDICTIONS,
-    PREDICTIONS_HISTORY,
-    PREDICTIONS_STAGING,
+    SCORES,
     PUBLICATIONS,
     EVALUATION,
     EVALUATION_STAGING,
@@ -116,6 +116,13 @@ TABLES = (
 )
 
 
+def views(dataset: str) -> dict[str, str]:
+    """Return the queries of the views of what runs have written, by name."""
+    history = statement("predictions_history").replace("`ma_", f"`{dataset}.ma_")
+    newest = {table.name: table.view(dataset) for table in TABLES if table.newest}
+    return {PREDICTIONS_HISTORY: history, **newest}
+
+
 MAXIMUM_RETENTION_DAYS = 36_500
 
 
@@ -131,7 +138,7 @@ def retention(text: str) -> dict[str, int]:
             in the list of suppressed users a user would come back, and buckets of users
             follow the tiles.
     """
-    allowed = {table.name for table in TABLES if not table.buckets}
+    allowed = {table.stored for table in TABLES if not table.buckets}
     allowed.remove(SUPPRESSED_USERS.name)
     days_by_table: dict[str, int] = {}
     for part in text.replace(",", " ").split():
@@ -160,7 +167,7 @@ def retained(text: str) -> tuple[Table, ...]:
     """Return all tables, with the days of ``retention`` where it names one."""
     days = retention(text)
     return tuple(
-        replace(table, expiration_days=days.get(table.name, table.expiration_days))
+        replace(table, expiration_days=days.get(table.stored, table.expiration_days))
         for table in TABLES
     )
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from propensity import tables
-from tests.rows import append_rows
+from tests.published import publish
 
 if TYPE_CHECKING:
     from tests.functions.conftest import Place
@@ -28,21 +26,16 @@ def published(
     scored_at: datetime = datetime(2026, 3, 2, tzinfo=UTC),
     values: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    """Add a publication to the history; ``values`` are what users are worth."""
-    rows = [
-        {
-            "use_case": use_case,
-            "user_id": user,
-            "as_of": as_of,
-            "probability": probability,
-            "percentile": 50,
-            "model_version": version,
-            "scored_at": scored_at,
-            "expected_value": Decimal(str(values[user])) if user in values else None,
-        }
-        for user, probability in probabilities.items()
-    ]
-    append_rows(place.warehouse, tables.PREDICTIONS_HISTORY, rows)
+    """Publish probabilities; ``values`` are what users are worth."""
+    publish(
+        place.warehouse,
+        as_of,
+        probabilities,
+        version=version,
+        use_case=use_case,
+        scored_at=scored_at,
+        values=values,
+    )
 
 
 def evaluations(place: Place) -> list[dict]:

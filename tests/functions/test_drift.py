@@ -97,8 +97,7 @@ class TestOutcomes:
     def test_beyond_the_season_are_an_alarm_of_their_week(self, monday):
         """Nobody was promised to buy so much less often than they did."""
         monday.warehouse.execute(
-            "UPDATE ma_predictions_history SET probability = probability / 100 "
-            "WHERE TRUE"
+            "UPDATE ma_predictions_runs SET probability = probability / 100 WHERE TRUE"
         )
         first = monday.run("model_evaluation", MONDAY + WEEK)
         again = monday.run("model_evaluation", MONDAY + WEEK)

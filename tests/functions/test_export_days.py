@@ -107,7 +107,7 @@ def days_of(place: Place, name: str) -> set[tuple[Any, Any]]:
     }
 
 
-PUBLISHED = (tables.PREDICTIONS.name, tables.PREDICTIONS_HISTORY.name)
+PUBLISHED = (tables.PREDICTIONS.name, tables.PREDICTIONS_HISTORY)
 
 
 class TestTheNewestDay:

@@ -143,8 +143,8 @@ class TestColumns:
 
 
 def republish(place: Place, as_of: date, scores: dict[str, float], **how: Any) -> None:
-    """Replace the history by a publication of half the probabilities."""
-    place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+    """Replace all publications by one of half the probabilities."""
+    place.warehouse.execute("DELETE FROM ma_publications WHERE TRUE")
     halved = {user: probability / 2 for user, probability in scores.items()}
     published(place, as_of, halved, **how)
 

@@ -21,6 +21,7 @@ from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.functions.predicted import add, state
 from tests.propensity.registry.versions import Malicious, overwrite
+from tests.published import publish
 from tests.shop import WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
@@ -35,11 +36,10 @@ def untrained(new_place) -> tuple[Place, Any]:
 
 @dataclass(frozen=True)
 class Publication:
-    """A published week: its answer, and what is staged after it ran."""
+    """A published week, and its answer."""
 
     place: Place
     answer: dict[str, Any]
-    left_in_staging: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,9 @@ def publication(untrained, with_champion) -> Publication:
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
     other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
     add(place, tables.PREDICTIONS, **other)
-    add(place, tables.PREDICTIONS_HISTORY, **other)
-    earlier_try = {"user_id": "of an earlier try", "as_of": TRAINED}
-    add(place, tables.PREDICTIONS_HISTORY, **earlier_try)
-    answer = place.run("predictions", TRAINED)
-    left = place.rows("SELECT * FROM ma_predictions_staging")
-    return Publication(place, answer, left)
+    publish(place.warehouse, TRAINED, {"user.001": 0.25}, use_case="first_day_churn")
+    publish(place.warehouse, TRAINED, {"of an earlier try": 0.25})
+    return Publication(place, place.run("predictions", TRAINED))
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +122,6 @@ class TestPublishing:
 
         assert (percentiles[0], percentiles[-1]) == (1, 100)
         assert percentiles == sorted(percentiles)
-
-    def test_leaves_nothing_in_staging(self, publication):
-        """What was staged is removed once it is published."""
-        assert publication.left_in_staging == []
 
 
 class TestReruns:
@@ -369,7 +362,7 @@ class TestForce:
     @pytest.mark.runs
     def test_publishes_scores_that_jumped(self, champion_place):
         """Who has looked at the features may say so."""
-        add(champion_place, tables.PREDICTIONS_HISTORY, user_id="u", probability=1e-4)
+        publish(champion_place.warehouse, TRAINED - WEEK, {"u": 1e-4})
         forced = champion_place.run("predictions", TRAINED, force=True)
 
         assert forced["score_shift"] > 0.75

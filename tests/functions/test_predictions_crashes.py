@@ -23,6 +23,7 @@ from tests.functions.instances import Instance
 from tests.functions.predicted import add, state
 from tests.functions.streaming import DEADLINE_S, eventually
 from tests.proxy import Proxy
+from tests.published import publish
 
 EDGES = [
     (Warehouse, "rows"),
@@ -62,8 +63,8 @@ def crashing(after: int):
 def published_before(place: Place) -> None:
     """Put one user's prediction of the week before into the tables."""
     place.constants = {**place.constants, "maximum_score_shift": inf}
-    for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
-        add(place, table, user_id="user.001", as_of=TRAINED)
+    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED)
+    publish(place.warehouse, TRAINED, {"user.001": 0.25})
 
 
 @pytest.mark.long

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.runs
 
 KEY = "a key of the tests, long enough for one"
 USER = "user.004"
-HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_staging")
+HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_runs")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ class TestUserForgottenMeanwhile:
     @pytest.mark.parametrize(
         ("owner", "name", "is_it"),
         [
-            (Warehouse, "write", lambda table, _: table is tables.PREDICTIONS_STAGING),
+            (Warehouse, "write", lambda table, _: table is tables.SCORES),
             (Warehouse, "execute", lambda sql, *_: "BEGIN TRANSACTION" in sql),
         ],
         ids=["before the scores", "before the publication"],

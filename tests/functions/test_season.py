@@ -215,7 +215,7 @@ class TestGuard:
         champion_place.run("predictions", TRAINED)
         # The last publication is one of scores that were much lower, shifted up.
         champion_place.warehouse.execute(
-            "UPDATE ma_predictions_history SET log_odds_shift = 2.0 WHERE TRUE"
+            "UPDATE ma_publications SET log_odds_shift = 2.0 WHERE TRUE"
         )
         answer = champion_place.post("predictions", {"as_of": LATER})
 
@@ -232,7 +232,7 @@ class TestStory:
         champion_place.run("predictions", TRAINED)
         # As if the model knew nothing of a season: its odds are those before it.
         champion_place.warehouse.execute(
-            "UPDATE ma_predictions_history SET probability = "
+            "UPDATE ma_predictions_runs SET probability = "
             "1 / (1 + (1 - probability) / probability * EXP(0.8)) WHERE TRUE"
         )
         first = champion_place.run("model_evaluation", LATER)

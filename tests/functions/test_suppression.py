@@ -269,7 +269,7 @@ class TestScheduledRuns:
         unscored, forgotten = sorted(bought)[:2]
         for user in (unscored, forgotten):
             shop_place.warehouse.execute(
-                "DELETE FROM ma_predictions_history WHERE user_id = @user",
+                "DELETE FROM ma_predictions_runs WHERE user_id = @user",
                 {"user": user},
             )
         suppress(shop_place, forgotten)

@@ -23,6 +23,7 @@ from propensity.settings import Settings
 from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.emptied import empty_bucket, empty_tables
+from tests.published import publish
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
@@ -30,7 +31,8 @@ USERS = 200
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 KEY = "a key of the tests, long enough for one"
 TABLES = (
-    tables.PREDICTIONS_HISTORY,
+    tables.SCORES,
+    tables.PUBLICATIONS,
     tables.SUPPRESSED_USERS,
     tables.AUDIENCE_MEMBERS,
     tables.AUDIENCE_LEDGER,
@@ -57,21 +59,7 @@ class Site:
         )
 
     def publish(self, as_of: date, users: dict[str, float]) -> None:
-        ordered = sorted(users, key=users.__getitem__)
-        self.append(
-            tables.PREDICTIONS_HISTORY,
-            *(
-                {
-                    "use_case": "ga4_purchase",
-                    "user_id": user,
-                    "as_of": as_of,
-                    "probability": users[user],
-                    "percentile": 1 + 100 * at // len(ordered),
-                    "model_version": 0,
-                }
-                for at, user in enumerate(ordered)
-            ),
-        )
+        publish(self.warehouse, as_of, users)
 
     def suppress(self, user: str) -> None:
         self.append(
@@ -103,6 +91,9 @@ def shared(module_workplace) -> Iterator[Site]:
     site = Site(module_workplace)
     for table in TABLES:
         site.warehouse.create(table)
+    place = f"{site.settings.project}.{site.settings.dataset}"
+    history = tables.PREDICTIONS_HISTORY
+    site.warehouse.replace_view(history, tables.views(place)[history])
     yield site
     site.warehouse.close()
 

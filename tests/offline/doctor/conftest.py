@@ -37,6 +37,7 @@ from tests.conftest import Workplace, new_workplace
 from tests.emptied import Objects, empty_tables
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE
+from tests.published import publish
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -105,7 +106,7 @@ class Place:
         for name in self.rebuilt:
             self.warehouse.drop(name)
         self.rebuilt.clear()
-        for table in (tables.PREDICTIONS_HISTORY, tables.POSTCODE_INDEX):
+        for table in (tables.SCORES, tables.PUBLICATIONS, tables.POSTCODE_INDEX):
             self.warehouse.create(table)
         empty_tables(self.warehouse, FILLED)
         self.fill()
@@ -189,11 +190,7 @@ class Place:
 
     def published(self, as_of: date) -> None:
         """Let predictions and an evaluation have been published."""
-        self.warehouse.execute(
-            "INSERT INTO ma_predictions_history (use_case, user_id, as_of, probability,"
-            " model_version) VALUES (@use_case, 'ana', @as_of, 0.5, 0)",
-            {"use_case": USE_CASE, "as_of": as_of},
-        )
+        publish(self.warehouse, as_of, {"ana": 0.5}, use_case=USE_CASE)
         self.warehouse.execute(
             "INSERT INTO ma_model_evaluation (use_case, week, week_end, model_version)"
             " VALUES (@use_case, @week, @as_of, 0)",

@@ -75,7 +75,7 @@ def rebuild(place: Place, name: str, *, columns: str = "*", layout: str = "") ->
     place.warehouse.drop("rebuilt")
 
 
-PREDICTIONS = "PARTITION BY as_of CLUSTER BY use_case, user_id"
+PREDICTIONS = "PARTITION BY as_of CLUSTER BY use_case, run_id, user_id"
 
 
 def unasked_days(place: Place) -> str:
@@ -93,21 +93,21 @@ def missing_table(place: Place) -> str:
 def missing_column(place: Place) -> str:
     rebuild(
         place,
-        "ma_predictions_history",
-        columns="* EXCEPT (percentile)",
+        "ma_predictions_runs",
+        columns="* EXCEPT (expected_value)",
         layout=PREDICTIONS,
     )
-    return r"tables: ma_predictions_history lacks the column percentile \(INT64\)"
+    return r"tables: ma_predictions_runs lacks the column expected_value \(NUMERIC\)"
 
 
 def wrong_type(place: Place) -> str:
     rebuild(
         place,
-        "ma_predictions_history",
-        columns="* REPLACE (CAST(percentile AS STRING) AS percentile)",
+        "ma_predictions_runs",
+        columns="* REPLACE (CAST(probability AS STRING) AS probability)",
         layout=PREDICTIONS,
     )
-    return r"tables: ma_predictions_history.percentile is STRING, and INT64 is written"
+    return r"tables: ma_predictions_runs.probability is STRING, and FLOAT64 is written"
 
 
 def no_postcodes(place: Place) -> str:
@@ -119,8 +119,8 @@ def no_postcodes(place: Place) -> str:
 
 
 def unpartitioned(place: Place) -> str:
-    rebuild(place, "ma_predictions_history")
-    return r"tables: ma_predictions_history is not partitioned, and not partitioned by"
+    rebuild(place, "ma_predictions_runs")
+    return r"tables: ma_predictions_runs is not partitioned, and not partitioned by"
 
 
 def another_view(place: Place) -> str:
@@ -234,25 +234,24 @@ def stuck_run(place: Place) -> str:
 
 
 def lost_predictions(place: Place) -> str:
-    place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+    place.warehouse.execute("DELETE FROM ma_publications WHERE TRUE")
     return (
-        f"runs: {USE_CASE}: the run of 2026-03-02 is done, and ma_predictions_history "
+        f"runs: {USE_CASE}: the run of 2026-03-02 is done, and ma_publications "
         "ends with nothing"
     )
 
 
 def stale_index(place: Place) -> str:
     """Older code has published the table alone."""
-    place.rebuilt.add("ma_predictions_history")
+    place.rebuilt.add("ma_publications")
     publish_index(place, NOW - timedelta(days=7))
     place.warehouse.execute(
-        "UPDATE ma_predictions_history SET scored_at = @at"
-        " WHERE as_of >= DATE '1970-01-01'",
+        "UPDATE ma_publications SET scored_at = @at WHERE as_of >= DATE '1970-01-01'",
         {"at": NOW - timedelta(days=2)},
     )
     return (
         f"runs: {USE_CASE}: lookups answer from an index of 2026-02-25T12:00, and "
-        "ma_predictions_history has probabilities of 2026-03-02T12:00"
+        "ma_publications has probabilities of 2026-03-02T12:00"
     )
 
 

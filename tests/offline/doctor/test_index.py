@@ -68,6 +68,5 @@ class TestIndex:
 
         assert statements.count(statement("newest_runs", own=schedule.SQL)) == 1
         assert (
-            statement("newest_runs", own=schedule.SQL).count("ma_predictions_history\n")
-            == 1
+            statement("newest_runs", own=schedule.SQL).count("ma_publications\n") == 1
         )

@@ -219,8 +219,8 @@ class TestTables:
         """What writes names its columns, so that one added at the end is no fault."""
         rebuild(
             place,
-            "ma_predictions_history",
-            columns="* EXCEPT (use_case, percentile), percentile, use_case",
+            "ma_predictions_runs",
+            columns="* EXCEPT (use_case, run_id), run_id, use_case",
             layout=PREDICTIONS,
         )
         row = {
@@ -228,16 +228,15 @@ class TestTables:
             "user_id": "bo",
             "as_of": MONDAY,
             "probability": 0.25,
-            "percentile": 7,
-            "model_version": 3,
+            "run_id": "r",
         }
-        rows = record(row, tables.PREDICTIONS_HISTORY)
+        rows = record(row, tables.SCORES)
         job = uuid.uuid4().hex
-        place.warehouse.append(tables.PREDICTIONS_HISTORY, rows, job_id=job)
+        place.warehouse.append(tables.SCORES, rows, job_id=job)
 
         assert findings_of(place.examine()) == []
         [stored] = place.warehouse.rows(
-            "SELECT * FROM ma_predictions_history"
+            "SELECT * FROM ma_predictions_runs"
             " WHERE as_of >= '2026-01-01' AND user_id = 'bo'"
         )
         assert {name: stored[name] for name in row} == row
@@ -246,16 +245,16 @@ class TestTables:
         """Set-up adds a column that may be null, and no required one."""
         rebuild(
             place,
-            "ma_predictions_history",
-            columns="* EXCEPT (percentile, model_version)",
+            "ma_predictions_runs",
+            columns="* EXCEPT (expected_value, run_id)",
             layout=PREDICTIONS,
         )
         findings = place.checked(check_tables)
         advice = {finding.what.split()[4]: finding.advice for finding in findings}
 
-        assert advice["percentile"].startswith("run deploy/setup.sh")
-        assert "`make down && make up`" in advice["percentile"]
-        assert advice["model_version"].startswith("copy the rows")
+        assert advice["expected_value"].startswith("run deploy/setup.sh")
+        assert "`make down && make up`" in advice["expected_value"]
+        assert advice["run_id"].startswith("copy the rows")
 
     def test_need_postcodes_where_they_are_read(self, place):
         """A use case that reads no postcode is not told of their table."""
@@ -305,7 +304,7 @@ class TestRuns:
         """The last that succeeded is that of the week before."""
         place.ran("predict", MONDAY - timedelta(days=7))
         place.failed("predict", MONDAY, "SchemaError")
-        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+        place.warehouse.execute("DELETE FROM ma_publications WHERE TRUE")
         failed = place.checked(check_runs)[0]
         assert (failed.severity, failed.what) == (
             ERROR,

@@ -27,11 +27,10 @@ class TestRunsOfALateExport:
     def test_are_missed_in_their_tables_where_rows_were_deleted(self, place):
         """What was published as of that day is not there either."""
         place.ran("predict", MONDAY + WEEK, data_until=MONDAY.isoformat())
-        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+        place.warehouse.execute("DELETE FROM ma_publications WHERE TRUE")
 
         assert [message.partition(": ")[2] for message in losses(place)] == [
-            f"the run of {MONDAY + WEEK} is done, and ma_predictions_history ends with "
-            "nothing"
+            f"the run of {MONDAY + WEEK} is done, and ma_publications ends with nothing"
         ]
 
     def test_of_other_days_are_missed_all_the_same(self, place):

@@ -10,7 +10,7 @@ import pytest
 
 from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.tables import PREDICTIONS_STAGING
+from tests.propensity.edges.staging import SCORES
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def settings(module_workplace) -> Settings:
 def warehouse(settings) -> Iterator[Warehouse]:
     """A dataset with an empty staging table."""
     opened = Warehouse.open(settings)
-    opened.create(PREDICTIONS_STAGING)
+    opened.create(SCORES)
     yield opened
     opened.close()
 

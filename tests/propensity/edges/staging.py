@@ -1,26 +1,30 @@
-"""Rows of a run, as 01-Predictions stages them."""
+"""Rows of a run, as 01-Predictions appends them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pyarrow as pa
 
-from propensity.tables import PREDICTIONS_STAGING
+from propensity import tables
 
 DAY = date(2026, 3, 2)
 VALUES = ("expected_value",)
-VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
+# Rows of all days at once.
+SCORES = replace(tables.SCORES, requires_filter=False)
+VALUE = SCORES.arrow_schema().field("expected_value").type
 
 
 def staged(**users: float) -> pa.Table:
     """Return a row a user, with the user's probability."""
     return pa.table(
         {
+            "use_case": ["u"] * len(users),
             "user_id": list(users),
             "probability": list(users.values()),
             "run_id": ["r"] * len(users),
-            "staged_on": pa.array([DAY] * len(users), pa.date32()),
+            "as_of": pa.array([DAY] * len(users), pa.date32()),
             **{name: pa.nulls(len(users), VALUE) for name in VALUES},
         }
     )

@@ -12,7 +12,7 @@ import pytest
 
 from propensity.edges import rights
 
-TABLE = "Table my-project:propensity.ma_predictions_staging"
+TABLE = "Table my-project:propensity.ma_predictions_runs"
 ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
 
 

@@ -16,11 +16,10 @@ import pytest
 import propensity
 from propensity.edges.columns import query_parameter, record
 from propensity.errors import MissingTable, PropensityError, SchemaError
-from propensity.tables import PREDICTIONS_HISTORY, PREDICTIONS_STAGING
-from tests.partitions import of_all_days
-from tests.propensity.edges.staging import DAY, VALUES, staged
+from propensity.tables import EVALUATION
+from tests.propensity.edges.staging import DAY, SCORES, VALUES, staged
 
-INJECTION = "x'; DROP TABLE ma_predictions_staging; --"
+INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
 # Methods of Warehouse whose first argument is a statement.
 RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
 
@@ -35,7 +34,7 @@ class TestStatements:
 
         assert row["value"] == INJECTION
         assert [row["value"] for row in listed] == [INJECTION, "b"]
-        assert warehouse.rows("SELECT * FROM ma_predictions_staging") == []
+        assert warehouse.rows("SELECT * FROM ma_predictions_runs") == []
 
     def test_come_from_files(self):
         """Defect: SQL made of f-strings. Every call names a .sql file's statement."""
@@ -109,7 +108,7 @@ class TestStatements:
 
     def test_that_only_cost_are_not_run(self, warehouse):
         """A dry run of a write writes nothing."""
-        warehouse.dry_run("DELETE FROM ma_predictions_staging WHERE TRUE")
+        warehouse.dry_run("DELETE FROM ma_predictions_runs WHERE TRUE")
         with pytest.raises(PropensityError):
             warehouse.dry_run("SELEC 1")
 
@@ -125,25 +124,24 @@ class TestAppend:
     @pytest.fixture(autouse=True)
     def emptied(self, warehouse):
         yield
-        warehouse.execute("DELETE FROM ma_predictions_staging WHERE TRUE")
+        warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
 
     def test_of_one_id_happens_once(self, warehouse):
         """A retried load adds nothing: its job has run."""
         for rows in (staged(a=0.5), staged(b=0.5)):
-            warehouse.append(PREDICTIONS_STAGING, rows, job_id="once")
+            warehouse.append(SCORES, rows, job_id="once")
 
-        [row] = warehouse.rows("SELECT user_id FROM ma_predictions_staging")
+        [row] = warehouse.rows("SELECT user_id FROM ma_predictions_runs")
         assert row["user_id"] == "a"
 
     def test_takes_columns_in_any_order(self, warehouse):
         """And keeps texts as they are."""
-        warehouse.append(
-            PREDICTIONS_STAGING, staged(**{INJECTION: 0.5}), job_id="order"
-        )
+        warehouse.append(SCORES, staged(**{INJECTION: 0.5}), job_id="order")
 
-        [row] = warehouse.rows("SELECT * FROM ma_predictions_staging")
+        [row] = warehouse.rows("SELECT * FROM ma_predictions_runs")
         assert dict(row.items()) == {
-            "run_id": "r", "staged_on": DAY, "user_id": INJECTION, "probability": 0.5,
+            "use_case": "u", "run_id": "r", "as_of": DAY, "user_id": INJECTION,
+            "probability": 0.5,
 
             **dict.fromkeys(VALUES),
         }  # fmt: skip
@@ -158,48 +156,46 @@ class TestAppend:
     )
     def test_refuses_other_columns(self, warehouse, rows):
         """Tables are contracts: what does not fit is not written."""
-        with pytest.raises(SchemaError, match="ma_predictions_staging"):
-            warehouse.append(PREDICTIONS_STAGING, rows, job_id="refused")
+        with pytest.raises(SchemaError, match="ma_predictions_runs"):
+            warehouse.append(SCORES, rows, job_id="refused")
 
     def test_says_that_a_table_is_older_than_the_code(self, warehouse):
         """Where functions are deployed before the set-up: rows and statements alike."""
-        warehouse.execute(
-            "ALTER TABLE ma_predictions_staging DROP COLUMN expected_value"
-        )
+        warehouse.execute("ALTER TABLE ma_predictions_runs DROP COLUMN expected_value")
         refused = "expected_value.*The set-up adds columns"
         try:
             with pytest.raises(SchemaError, match=refused):
-                warehouse.append(PREDICTIONS_STAGING, staged(a=0.5), job_id="older")
+                warehouse.append(SCORES, staged(a=0.5), job_id="older")
             with pytest.raises(SchemaError, match=refused):
                 warehouse.execute(
-                    "INSERT INTO ma_predictions_staging (run_id, expected_value) "
+                    "INSERT INTO ma_predictions_runs (run_id, expected_value) "
                     "VALUES ('r', 1)"
                 )
         finally:
-            warehouse.drop(PREDICTIONS_STAGING.name)
-            warehouse.create(PREDICTIONS_STAGING)
+            warehouse.drop(SCORES.name)
+            warehouse.create(SCORES)
 
     def test_makes_one_row_of_values(self):
         """Missing values are null; an unknown one is an error."""
-        row = record({"user_id": "a"}, PREDICTIONS_STAGING)
+        row = record({"user_id": "a"}, SCORES)
 
-        nothing = dict.fromkeys(column.name for column in PREDICTIONS_STAGING.columns)
+        nothing = dict.fromkeys(column.name for column in SCORES.columns)
         assert row.to_pylist() == [{**nothing, "user_id": "a"}]
         with pytest.raises(SchemaError, match="no column shoe_size"):
-            record({"shoe_size": 44}, PREDICTIONS_STAGING)
+            record({"shoe_size": 44}, SCORES)
 
 
 class TestTables:
     def test_are_made_where_missing(self, warehouse):
         """Making a table twice is making it once; dropping it, too."""
-        warehouse.create(PREDICTIONS_HISTORY)
-        warehouse.create(PREDICTIONS_HISTORY)
-        assert warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history")) == []
+        warehouse.create(EVALUATION)
+        warehouse.create(EVALUATION)
+        assert warehouse.rows("SELECT * FROM ma_model_evaluation") == []
 
-        warehouse.drop("ma_predictions_history")
-        warehouse.drop("ma_predictions_history")
-        with pytest.raises(MissingTable, match="ma_predictions_history"):
-            warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history"))
+        warehouse.drop("ma_model_evaluation")
+        warehouse.drop("ma_model_evaluation")
+        with pytest.raises(MissingTable, match="ma_model_evaluation"):
+            warehouse.rows("SELECT * FROM ma_model_evaluation")
 
     def test_view_is_replaced(self, warehouse):
         """A view takes its new query."""

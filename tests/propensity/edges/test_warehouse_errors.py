@@ -23,6 +23,7 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
+from propensity.settings import Settings
 from tests.proxy import Proxy
 
 
@@ -39,7 +40,7 @@ class TestErrors:
         [
             ("SELECT * FROM nowhere", MissingTable),
             ("SELECT * FROM no_dataset.nowhere", MissingTable),
-            ("SELECT shoe_size FROM ma_predictions_staging", SchemaError),
+            ("SELECT shoe_size FROM ma_predictions_runs", SchemaError),
             ("SELEC 1", PropensityError),
         ],
     )
@@ -143,12 +144,12 @@ class TestTransactions:
         reason="invalidQuery",
     )
     SCRIPT = (
-        "BEGIN TRANSACTION; DELETE FROM ma_predictions_staging WHERE run_id = 'x'; "
+        "BEGIN TRANSACTION; DELETE FROM ma_predictions_runs WHERE run_id = 'x'; "
         "COMMIT TRANSACTION; SELECT 1 AS one"
     )
 
     @pytest.fixture
-    def outcome(self, opened, warehouse, bigquery_emulator):
+    def outcome(self, opened, warehouse, bigquery_emulator, monkeypatch):
         """Run a statement that BigQuery aborts so many times; return the error's
         message, or "done", and the number of tries."""
 
@@ -163,11 +164,10 @@ class TestTransactions:
                         return self.ABORTED
                 return None
 
+            monkeypatch.setattr(Settings, "query_timeout_s", timeout_s)
             with Proxy(bigquery_emulator.url, rule) as proxy:
                 try:
-                    opened(
-                        bigquery_endpoint=proxy.url, query_timeout_s=timeout_s
-                    ).execute(sql)
+                    opened(bigquery_endpoint=proxy.url).execute(sql)
                 except Conflict as error:
                     return error.message, len(started)
                 return "done", len(started)
@@ -187,7 +187,7 @@ class TestTransactions:
 
     def test_only_are_tried_again(self, outcome):
         """BigQuery itself queues a single statement, and tries it again."""
-        alone = "DELETE FROM ma_predictions_staging WHERE run_id = 'x'"
+        alone = "DELETE FROM ma_predictions_runs WHERE run_id = 'x'"
         message, tries = outcome(alone, aborted=1)
 
         assert message.startswith("another run wrote the same table meanwhile:")

@@ -18,8 +18,7 @@ from propensity.edges.appends import RowsRefused
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
 from propensity.settings import Settings
-from propensity.tables import PREDICTIONS_STAGING
-from tests.propensity.edges.staging import staged
+from tests.propensity.edges.staging import SCORES, staged
 from tests.proxy import GrpcProxy
 
 
@@ -27,7 +26,7 @@ from tests.proxy import GrpcProxy
 def warehouse(warehouse) -> Iterator[Warehouse]:
     """A dataset with a staging table that is empty before each test."""
     yield warehouse
-    warehouse.execute("DELETE FROM ma_predictions_staging WHERE TRUE")
+    warehouse.execute("DELETE FROM ma_predictions_runs WHERE TRUE")
 
 
 def of_run(users: int) -> pa.Table:
@@ -39,7 +38,7 @@ def counted(warehouse: Warehouse) -> tuple[int, int]:
     """How many rows there are, and of how many users."""
     [row] = warehouse.rows(
         "SELECT COUNT(*) AS n, COUNT(DISTINCT user_id) AS users "
-        "FROM ma_predictions_staging"
+        "FROM ma_predictions_runs"
     )
     return row["n"], row["users"]
 
@@ -101,7 +100,7 @@ def write_through(opened):
 
     def write(proxy: Faulty, rows: pa.Table) -> None:
         through = opened(bigquery_storage_endpoint=proxy.address, deadline_s=10)
-        through.write(PREDICTIONS_STAGING, rows)
+        through.write(SCORES, rows)
 
     return write
 
@@ -111,13 +110,13 @@ class TestRows:
         """In any order of columns; many requests are one append."""
         rows = of_run(30_000)
         rows = rows.select(rows.column_names[::-1])
-        warehouse.write(PREDICTIONS_STAGING, rows)
+        warehouse.write(SCORES, rows)
 
         assert counted(warehouse) == (30_000, 30_000)
 
     def test_may_be_none(self, warehouse):
         """Nothing to append is no error."""
-        warehouse.write(PREDICTIONS_STAGING, of_run(0))
+        warehouse.write(SCORES, of_run(0))
 
         assert counted(warehouse) == (0, 0)
 
@@ -147,22 +146,20 @@ class TestRows:
             writes.client_of(settings) as client,
             pytest.raises(RowsRefused) as caught,
         ):
-            writes.write(client, settings, table=PREDICTIONS_STAGING.name, rows=rows)
+            writes.write(client, settings, table=SCORES.name, rows=rows)
 
         assert list(caught.value.rows) == [2]
         assert counted(warehouse) == (0, 0)
 
     def test_of_other_columns_are_refused(self, warehouse):
         """Tables are contracts: what does not fit is not sent."""
-        with pytest.raises(SchemaError, match="ma_predictions_staging"):
-            warehouse.write(PREDICTIONS_STAGING, of_run(1).drop_columns("run_id"))
+        with pytest.raises(SchemaError, match="ma_predictions_runs"):
+            warehouse.write(SCORES, of_run(1).drop_columns("run_id"))
 
     def test_need_a_table(self, warehouse):
         """The error says what is missing."""
         with pytest.raises(MissingTable):
-            warehouse.write(
-                replace(PREDICTIONS_STAGING, name="no_such_table"), of_run(1)
-            )
+            warehouse.write(replace(SCORES, name="no_such_table"), of_run(1))
 
 
 class TestFailures:
@@ -229,5 +226,5 @@ class TestFailures:
             write_through(proxy, of_run(10))
 
         assert "bigquery.tables.updateData" in caught.value.message
-        assert "ma_predictions_staging" in caught.value.message
+        assert "ma_predictions_runs" in caught.value.message
         assert "deploy/setup.sh" in caught.value.message

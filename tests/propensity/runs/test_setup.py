@@ -53,10 +53,9 @@ def deployment(module_workplace) -> Iterator[Deployment]:
         artifacts = Artifacts(bucket, deadline_s=30.0)
         deployed = Deployment(environment, warehouse, artifacts)
         deployed.set_up()
-        row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
-        staging = tables.PREDICTIONS_STAGING
-        rows = pa.Table.from_pylist([row], staging.arrow_schema())
-        warehouse.append(staging, rows, job_id="prepared")
+        row = {"use_case": "u", "as_of": DAY, "users": 1, "model_version": 0}
+        rows = pa.Table.from_pylist([row], tables.PUBLICATIONS.arrow_schema())
+        warehouse.append(tables.PUBLICATIONS, rows, job_id="prepared")
         yield deployed
     warehouse.close()
 
@@ -68,17 +67,17 @@ class TestPrepare:
         warehouse = deployment.warehouse
         users = warehouse.rows("SELECT user_pseudo_id FROM ga_events")
         listed = warehouse.client.list_tables(warehouse.settings.dataset)
-        views = {"ga_events", "stream_features"}
+        views = {"ga_events", "stream_features", *tables.views("")}
 
-        assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
+        assert len(warehouse.rows("SELECT * FROM ma_publications")) == 1
         assert [row["user_pseudo_id"] for row in users] == ["u"]
         assert {table.table_id for table in listed} == views | {
-            table.name for table in tables.TABLES
+            table.stored for table in tables.TABLES
         }
 
     @pytest.mark.parametrize(
         "table",
-        [tables.PREDICTIONS_STAGING, tables.STREAM_USERS, tables.EVALUATION],
+        [tables.DEAD_LETTERS, tables.STREAM_USERS, tables.EVALUATION],
         ids=["expiring", "in buckets", "with structs"],
     )
     def test_makes_tables_as_their_ddl_says(self, deployment, table):

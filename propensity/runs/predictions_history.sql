@@ -1,0 +1,22 @@
+-- View: one row per user and as-of date, as the newest publication of the date has it.
+-- Source: ma_predictions_runs, whose rows of other runs were never published or were
+--   replaced; ma_publications.
+SELECT
+  r.use_case,
+  r.user_id,
+  r.as_of,
+  r.probability,
+  GREATEST(1, LEAST(100, RANGE_BUCKET(r.probability, p.quantiles))) AS percentile,
+  p.model_version,
+  p.scored_at,
+  p.data_until,
+  p.log_odds_shift,
+  r.expected_value
+FROM
+  `ma_predictions_runs` AS r
+INNER JOIN
+  `ma_publications` AS p
+  ON p.use_case = r.use_case AND p.as_of = r.as_of AND p.run_id = r.run_id
+WHERE
+  -- The table asks for a filter on its days; whoever reads the view says which.
+  r.as_of >= DATE '1970-01-01'

@@ -1,0 +1,10 @@
+-- One row per user whom a run has scored. @use_case STRING; @as_of DATE; @run_id STRING.
+-- Source: ma_predictions_runs.
+SELECT
+  user_id
+FROM
+  ma_predictions_runs
+WHERE
+  use_case = @use_case
+  AND as_of = @as_of
+  AND run_id = @run_id
