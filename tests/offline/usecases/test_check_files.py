@@ -145,8 +145,6 @@ class TestDeclared:
             ("min_samples_leaf = 30", "monotonic_cst = [1, 0]", "monotonic_cst"),
             ("[parameters]\n", "[parameters]\nproject = 7\n",
              "the setting project would override it"),
-            ("[parameters]\n", '[parameters]\nlabel_known_days = "7"\n',
-             "which is no text"),
         ],
     )  # fmt: skip
     def test_is_what_a_run_can_do(
