@@ -28,8 +28,8 @@ from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
 from local import sandbox, venvs
-from local.emulators.pubsub.push import Endpoint
-from local.emulators.pubsub.subscription import Delivery
+from local.emulators.pubsub.messages import Delivery
+from local.emulators.pubsub.push import head_of, request
 from local.generators.games.games import Games
 from local.processes import HOST, cpu_s
 from local.stack.state import LOCAL, ROOT
@@ -59,7 +59,7 @@ class Round:
 
 def pushes(count: int) -> list[bytes]:
     """Return pushes of distinct events to topic ``events``."""
-    endpoint = Endpoint.of(f"http://{HOST}/")
+    head = head_of(f"http://{HOST}/")
     subscription = Subscription.pb()(
         name="projects/benchmark/subscriptions/events-stream-features",
         dead_letter_policy=DeadLetterPolicy.pb()(max_delivery_attempts=20),
@@ -77,7 +77,7 @@ def pushes(count: int) -> list[bytes]:
             )
             message.publish_time.GetCurrentTime()
             delivery = Delivery(message, attempts=1)
-            requests.append(endpoint.request(subscription, delivery))
+            requests.append(request(head, subscription, delivery))
     return requests
 
 

@@ -1,7 +1,7 @@
 """
 Write the OpenAPI description of all HTTP functions, from the code that serves them.
 
-    python -m docs.openapi > docs/openapi.yaml
+    python -m docs
 
 Limits, fields, use cases and errors are those of the package; what an answer means is
 in the README of its function. ``tests/hostile`` sends the functions thousands of
@@ -11,7 +11,6 @@ requests and holds their answers against this.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,7 +26,7 @@ from propensity.online import question, score
 from propensity.runs.request import MAXIMUM_BODY
 
 OPENING = """\
-# Written by `python -m docs.openapi > docs/openapi.yaml`; edit docs/openapi.py.
+# Written by `python -m docs`; edit docs/openapi.py.
 """
 ABOUT = (
     "Every function answers JSON, an error too: `error` is a word of docs/operate.md, "
@@ -384,7 +383,3 @@ def _error(classes: Iterable[type[PropensityError]]) -> Schema:
             {"properties": {"error": {"enum": [error.code for error in classes]}}},
         ]
     }
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

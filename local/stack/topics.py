@@ -53,8 +53,8 @@ def create(
                 subscriber.create_subscription(request)
             except AlreadyExists:
                 # The function may have another port than last time.
-                subscriber.modify_push_config(
-                    subscription=request.name, push_config=request.push_config
+                subscriber.update_subscription(
+                    subscription=request, update_mask={"paths": ["push_config"]}
                 )
 
 

@@ -3,23 +3,18 @@
     python -m local.emulators.bigquery --port 8090 --grpc-port 8091 \\
         --project propensity-local --data-dir .local/states/demo/bigquery
 
-``server.py`` starts it and names every patch. Of these,
+0.4.0 is the newest release (November 2026). ``server.py`` starts it and names every
+patch; each waits for a change of local-bigquery, and goes with it:
 
-    rewriting.py   lets Python 3.11 read its source
-    files.py       keeps tables in one DuckDB file per project; DuckLake, the emulator's
-                   own catalog, takes 0.24 s a load job
-    writes.py      queues writers, knows ``table$20260301``, MERGE in a transaction
-    views.py       reads views anew, by their own text
-    wildcards.py   reads ``events_2*`` anew, by the names of columns
-    suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
-    statements.py  has ranges, aliases, inner parameters, exports as BigQuery has them,
-                   and names what is in no dataset
-    numbers.py     calculates with NUMERIC exactly
-    arrays.py      searches and aggregates arrays without a join for each row
-    lookups.py, jobs.py, texts.py
-                   answer small queries in milliseconds, from memory
-    reads.py       knows what a translation was made with, and whether that is still so
-    appends.py     stores Arrow batches as they come; ``layouts.py`` says what fits
+    rewriting.py   support of Python 3.11 and 3.12, and of machines without a network
+    files.py       a catalog of plain DuckDB files; DuckLake takes 0.24 s a load job
+    memory.py      look-ups by name: its catalog is scanned for every table and job
+    texts.py       statements translated once: a query over the export takes 1 s each
+    views.py       views and ``events_*`` that follow their tables, columns by name
+    writes.py      one writer at a time, ``table$20260301``, MERGE in a transaction,
+                   Arrow batches stored as they come
+    statements.py  names as GoogleSQL resolves them
+    numbers.py     exact products and quotients of NUMERIC
 
 Times are UTC. Nothing is downloaded. Data survive SIGKILL.
 """

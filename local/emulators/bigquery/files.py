@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import jobs, numbers
+from local.emulators.bigquery import memory, numbers
 
 CATALOG_SUFFIX = ".bq.duckdb"
 
@@ -40,9 +40,9 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
             connection.execute(f"SET threads = {int(threads)}")
         emulator = _literal(data_dir / "emulator.duckdb")
         connection.execute(f"ATTACH {emulator} AS emulator")
-        results = database.quote(jobs.RESULTS_CATALOG)
+        results = database.quote(memory.RESULTS_CATALOG)
         connection.execute(f"ATTACH ':memory:' AS {results}")
-        connection.execute(f"SET checkpoint_threshold = '{jobs.CHECKPOINT_THRESHOLD}'")
+        connection.execute("SET checkpoint_threshold = '64MB'")
         connection.execute("DROP SCHEMA IF EXISTS emulator._results CASCADE")
         connection.execute(database.EMULATOR_SCHEMA)
         connection.execute("ATTACH ':memory:' AS bq")

@@ -87,43 +87,10 @@ _TYPED = (
         "_typed(tree, schema, positional)", "_typed(tree.copy(), schema, positional)"
     ),
 )
-# A request went through two threads and two groups of tasks: a third of a small query.
-_SERVED = (
-    Rewrite("def valid_project(", "async def valid_project("),
-    Rewrite(
-        r'(?s)@app\.middleware\("http"\)\nasync def identify_caller.*?reset\(token\)',
-        """
-class IdentifyCaller:
-    def __init__(self, app):
-        self.app = app
-
-    async def __call__(self, scope, receive, send):
-        given = dict(scope.get("headers", ())).get(b"authorization", b"")
-        token = row_access.caller.set(row_access.identify(given.decode("latin-1")))
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            row_access.caller.reset(token)
-
-
-app.add_middleware(IdentifyCaller)
-""".strip(),
-        is_regex=True,
-    ),
-)
-# People have columns and tables named s; and an argument may be a call by now, whose
-# error is to be NULL as well.
-_SAFE = (
-    Rewrite('table="s"', 'table="_safe"'),
-    Rewrite('to_identifier("s")', 'to_identifier("_safe")'),
-    Rewrite("in function.iter_expressions()", "in list(function.find_all(exp.Column))"),
-)
 REWRITES = {
-    "local_bigquery.app": _SERVED,
     "local_bigquery.catalog.tables": (_COLUMNS,),
     "local_bigquery.engine.results": (_COLUMNS,),
     "local_bigquery.sql.dialect": (_FUNCTIONS,),
-    "local_bigquery.sql.rules.safe": _SAFE,
     "local_bigquery.sql.rules.typing": _TYPED,
     "local_bigquery.sql.translate": (_WRITTEN,),
     # Only a session can have temporary tables yet; to look for them is to read all.

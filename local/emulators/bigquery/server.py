@@ -12,27 +12,17 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import (
-    appends,
-    arrays,
-    jobs,
-    lookups,
-    numbers,
-    texts,
-)
+from local.emulators.bigquery import memory, numbers, texts
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
     bind_inner_parameters,
-    export_to_buckets_only,
-    know_ranges,
     name_fields,
     prefer_aliases,
-    require_datasets,
 )
-from local.emulators.bigquery.views import follow_views
-from local.emulators.bigquery.wildcards import union_wildcards
+from local.emulators.bigquery.views import follow_views, union_wildcards
 from local.emulators.bigquery.writes import (
+    append_batches,
     merge_in_transactions,
     queue_writes,
     write_partitions,
@@ -80,17 +70,6 @@ def answer_internal_errors_for_good() -> None:
     from local_bigquery import errors
 
     errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
-
-
-def translate_as_bigquery() -> None:
-    """Have statements do what BigQuery's do, where their translation does not."""
-    know_ranges()
-    numbers.calculate_exactly()
-    prefer_aliases()
-    name_fields()
-    bind_inner_parameters()
-    export_to_buckets_only()
-    require_datasets()
 
 
 def serve_storage_api(port: int) -> Any:
@@ -170,21 +149,21 @@ def serve(
         leftover.unlink()
     connect_plainly(database, data_dir)
     forget_interrupted_jobs(database)
-    catalog = lookups.look_up_by_name(database)
-    jobs.keep_jobs_in_memory(database)
-    lookups.keep_metadata_in_memory(catalog)
-    jobs.keep_results_in_memory()
-    jobs.name_created_tables()
-    texts.remember_texts(catalog)
-    texts.read_literals()
-    lookups.list_tables_at_once()
-    arrays.read_arrays()
+    memory.look_up_by_name(database)
+    memory.keep_jobs(database)
+    memory.keep_metadata()
+    memory.keep_results()
+    memory.list_tables_at_once()
     follow_views()
     union_wildcards()
+    texts.remember_texts()
     merge_in_transactions()
-    translate_as_bigquery()
+    numbers.calculate_exactly()
+    prefer_aliases()
+    name_fields()
+    bind_inner_parameters()
     write_partitions(runner)
-    appends.append_directly(catalog, queue_writes(runner, catalog))
+    append_batches(queue_writes(runner))
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()
 

@@ -5,33 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 
-def know_ranges() -> None:
-    """
-    Let a table be partitioned by ranges of integers.
-
-    The emulator has put its own functions in the place of BigQuery's by the time that
-    it looks for RANGE_BUCKET, and takes the range for a day.
-    """
-    from local_bigquery.catalog import ddl
-    from sqlglot import exp
-
-    partitioning = ddl._partitioning
-
-    def of_range(node: Any) -> dict[str, Any]:
-        call = node.this
-        if not isinstance(call, exp.Anonymous) or not str(call.this).endswith(
-            "range_bucket"
-        ):
-            return dict(partitioning(node))
-        column, array = call.expressions
-        bounds = [expression.name for expression in array.expressions]
-        names = ("start", "end", "interval")
-        range_ = dict(zip(names, bounds, strict=True))
-        return {"rangePartitioning": {"field": column.name, "range": range_}}
-
-    ddl._partitioning = of_range
-
-
 def prefer_aliases() -> None:
     """
     Let GROUP BY, QUALIFY and ORDER BY mean the select list's column of a name.
@@ -113,58 +86,3 @@ def bind_inner_parameters() -> None:
         return bound
 
     rules.NODE_RULES[rules.NODE_RULES.index(parameter)] = innermost
-
-
-def export_to_buckets_only() -> None:
-    """Refuse to export to anything but ``gs://``; the emulator would write a file."""
-    from local_bigquery.errors import BigQueryError
-    from local_bigquery.jobs import extract
-
-    read_options = extract.export_config
-
-    def export_config(tree: Any) -> Any:
-        config = read_options(tree)
-        if not config.destinationUri.startswith("gs://"):
-            raise BigQueryError(
-                "invalidQuery",
-                "Option 'uri' must be a literal that begins with gs:// in EXPORT DATA "
-                f"OPTIONS, not {config.destinationUri}",
-            )
-        return config
-
-    extract.export_config = export_config
-
-
-def require_datasets() -> None:
-    """
-    Refuse to create, alter or drop what is in no dataset.
-
-    The emulator fails in its own code, with an error that names nothing, where neither
-    the statement nor its job names a dataset. Clients that are given a client of
-    somebody's own, such as SQLAlchemy's, send such statements.
-    """
-    from local_bigquery.catalog import names
-    from local_bigquery.errors import BigQueryError
-    from local_bigquery.jobs import query
-    from sqlglot import exp
-
-    describe = query._ddl
-
-    def of_dataset(tree: Any, context: Any) -> Any:
-        target = names.target(tree)
-        is_within = (tree.args.get("kind") or "").upper() in ("TABLE", "VIEW")
-        if is_within and target and not (target.db or context.dataset_id):
-            if tree.find(exp.TemporaryProperty):
-                raise BigQueryError(
-                    "notImplemented",
-                    "the local emulator keeps temporary tables only where the job has "
-                    "a default dataset",
-                )
-            raise BigQueryError(
-                "invalid",
-                f'Table "{target.name}" must be qualified with a dataset '
-                "(e.g. dataset.table).",
-            )
-        return describe(tree, context)
-
-    query._ddl = of_dataset

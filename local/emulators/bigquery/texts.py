@@ -1,38 +1,113 @@
-"""Statements parsed and translated once."""
+"""Statements parsed and translated once, while what they read of the catalog is so."""
 
 from __future__ import annotations
 
 import functools
-import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
-from local.emulators.bigquery.lookups import Catalog
-from local.emulators.bigquery.reads import Read, Reads, watch_catalog
-from local.emulators.bigquery.wildcards import Wildcard, put_all
+from local.emulators.bigquery.views import Wildcard, put_all
 
-REMEMBERED_TEXTS = 256
-# Texts alone, and not trees.
-REMEMBERED_TRANSLATIONS = 2_048
-# Of one statement: of tables before and after they are made.
-REMEMBERED_OF_ONE = 8
-# A statement is known by its script and its number there; a part of it by a text more.
-_ALONE = 2
+REMEMBERED = 512
+# Of a table's metadata these change with its rows.
+_OF_ROWS = {"etag", "lastModifiedTime", "creationTime"}
+# Translations of these depend on more than their text, the catalog and types.
+_ELSEWHERE = ("@@", "external_query", "create temp", "information_schema")
 
 
-def remember_texts(catalog: Catalog) -> None:
+@dataclass(frozen=True)
+class Read:
+    """One question that a translation has asked of the catalog, and the answer."""
+
+    ask: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    answer: Any
+
+    def is_so(self) -> bool:
+        """Whether the answer is the same now."""
+        return bool(self.ask(*self.arguments) == self.answer)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A query in DuckDB's words, and what of the context goes with it."""
+
+    reads: tuple[Read, ...]
+    sql: str
+    wildcards: tuple[Wildcard, ...]
+    used: frozenset[str]
+    referenced: frozenset[tuple[str, str, str]]
+
+
+class Reads:
+    """Notes the questions by which translations read the catalog."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def of(self, translate: Callable[[], Any]) -> tuple[Any, tuple[Read, ...]]:
+        """Return what ``translate`` does, and what it has read for that."""
+        noted: list[Read] = []
+        self._local.noted = noted
+        try:
+            return translate(), tuple(noted)
+        finally:
+            self._local.noted = None
+
+    def watch(self, module: Any, name: str, compared: Callable[[Any], Any]) -> None:
+        """Note what a module's function is asked, and what is compared of answers."""
+        read = getattr(module, name)
+
+        def ask(*arguments: Any) -> Any:
+            try:
+                return compared(read(*arguments))
+            except Exception as error:
+                return type(error)
+
+        def outermost(*arguments: Any) -> Any:
+            """Note a question, and none of those that it leads to."""
+            noted = getattr(self._local, "noted", None)
+            if noted is None:
+                return read(*arguments)
+            self._local.noted = None
+            answered: Any = None
+            try:
+                answer = read(*arguments)
+                answered = compared(answer)
+            except Exception as error:
+                answered = type(error)
+                raise
+            finally:
+                self._local.noted = noted
+                noted.append(Read(ask, arguments, answered))
+            return answer
+
+        setattr(module, name, outermost)
+
+
+def remember_texts() -> None:
     """
-    Parse a statement, or the text of a view, once, and hand out copies.
+    Parse a text once, and translate a statement once while its reads are so.
 
-    The translation of a query is remembered, too, while what it was made with is so.
+    A third of a second is spent on a query over the view of the export, mostly on
+    finding out types.
     """
-    from local_bigquery.jobs import merge, query
+    from local_bigquery.catalog import metadata, tables
+    from local_bigquery.engine import database
+    from local_bigquery.jobs import query
     from local_bigquery.sql import script, translate
 
-    @functools.lru_cache(REMEMBERED_TEXTS)
+    parse_anew, translate_anew = translate.parse, query.translate
+    known: dict[Any, Translation] = {}
+    reads = Reads()
+    reads.watch(metadata, "list_", lambda found: [_settled(one) for one in found])
+    reads.watch(tables, "columns", lambda found: [_settled(one) for one in found])
+    reads.watch(database, "objects", lambda found: [one[:2] for one in found])
+    reads.watch(database, "fetch", lambda rows: rows)
+
+    @functools.lru_cache(REMEMBERED)
     def parse(sql: str) -> list[Any]:
         trees: list[Any] = parse_anew(sql)
         for number, tree in enumerate(trees):
@@ -42,230 +117,44 @@ def remember_texts(catalog: Catalog) -> None:
     def copies(sql: str) -> list[Any]:
         return [tree.copy() for tree in parse(sql)]
 
-    parse_anew = translate.parse
+    def translate_once(tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
+        key = _key(tree, context)
+        one = known.get(key)
+        if key is None or one is None or not all(read.is_so() for read in one.reads):
+            context.wildcards = ()
+            (sql, bound), noted = reads.of(lambda: translate_anew(tree, context))
+            used, referenced = frozenset(bound), frozenset(context.referenced)
+            one = Translation(noted, sql, context.wildcards, used, referenced)
+            if key is not None:
+                if len(known) >= REMEMBERED:
+                    known.clear()
+                known[key] = one
+        context.used.clear()
+        context.used |= one.used
+        context.referenced |= one.referenced
+        bound = {name: context.values[name] for name in one.used}
+        return put_all(one.sql, one.wildcards), bound
+
     translate.parse = script.parse = query.parse = copies
-    script.parse_script = functools.lru_cache(REMEMBERED_TEXTS)(script.parse_script)
-    translations = Translations(catalog, query.translate, watch_catalog())
-    query.translate = merge.translate = translations.translate
-    run_merge, current = merge.run, threading.local()
-
-    def run_known(cursor: Any, tree: Any, context: Any) -> Any:
-        current.merge = tree.meta.get("text")
-        return run_merge(cursor, tree, context)
-
-    def parse_part(sql: str, dialect: Any = None) -> Any:
-        """Parse one of the statements that a MERGE is run by; they read its source."""
-        [part] = copies(sql)
-        part.meta["text"] = current.merge and (*current.merge, sql)
-        return part
-
-    merge.run = run_known
-    merge.sqlglot = SimpleNamespace(parse_one=parse_part)
+    script.parse_script = functools.lru_cache(REMEMBERED)(script.parse_script)
+    query.translate = translate_once
 
 
-def read_literals() -> None:
-    """
-    Read an option's value from its literal.
-
-    The emulator has DuckDB evaluate each, and a table has a description per column.
-    """
-    from local_bigquery.jobs import query
+def _key(tree: Any, context: Any) -> Any:
+    """Return what a translation depends on beside its reads; None for too much."""
     from sqlglot import exp
 
-    evaluator = query._evaluator
-
-    def evaluator_or_literal(cursor: Any) -> Callable[[Any], Any]:
-        evaluate = evaluator(cursor)
-
-        def value(node: Any) -> Any:
-            if isinstance(node, exp.Literal) and node.is_string:
-                return node.this
-            return evaluate(node)
-
-        return value
-
-    query._evaluator = evaluator_or_literal
-
-
-@dataclass
-class Translation:
-    """A query in DuckDB's words, and what of the context goes with it."""
-
-    # Of the catalog, when it was last seen to hold.
-    generation: int | None
-    reads: tuple[Read, ...]
-    sql: str
-    wildcards: tuple[Wildcard, ...]
-    used: frozenset[str]
-    referenced: frozenset[tuple[str, str, str]]
-    temporary: frozenset[str]
-
-    def of(self, project: str, dataset: str, other: str) -> Translation:
-        """Return the same for another default dataset, if it holds there."""
-        here, there = (f'"{project}"."{name}".' for name in (dataset, other))
-        return replace(
-            self,
-            generation=None,
-            reads=tuple(read.of(dataset, other) for read in self.reads),
-            sql=self.sql.replace(here, there),
-            wildcards=tuple(each.of(dataset, other) for each in self.wildcards),
-            referenced=frozenset(
-                (of, other if name == dataset else name, table)
-                for of, name, table in self.referenced
-            ),
-        )
-
-
-class Translations:
-    """
-    Translations of statements, remembered while all that they have read is so.
-
-    A tenth of a second is spent on a long query over a view, mostly on finding out
-    types. Of one statement some are kept, the newest first, as tables come again. Left
-    out are statements whose translation depends on more than their text, the catalog
-    and the types of parameters: on a session, and on tables that may expire. A
-    statement that was translated for one default dataset need not be for another whose
-    tables are the same.
-    """
-
-    _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
-
-    def __init__(
-        self, catalog: Catalog, translate: Callable[..., Any], reads: Reads
-    ) -> None:
-        self._catalog = catalog
-        self._translate = translate
-        self._reads = reads
-        self._known: dict[Any, tuple[Translation, ...]] = {}
-        # By the key without the default dataset, and with it.
-        self._movable: dict[Any, tuple[tuple[str, Translation], ...]] = {}
-        self._lock = threading.Lock()
-
-    def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
-        """Return what the emulator's ``translate`` does."""
-        key = self._key(tree, context)
-        known = self._translation_for(key, context)
-        if known is not None:
-            context.used.clear()
-            context.used |= known.used
-            context.referenced |= known.referenced
-            context.temporary |= known.temporary
-            sql = put_all(known.sql, known.wildcards, context.values)
-            return sql, {name: context.values[name] for name in known.used}
-        context.is_rememberable = context.is_movable = True
-        context.wildcards = ()
-        (sql, bound), reads = self._reads.of(lambda: self._translate(tree, context))
-        if (
-            key is not None
-            and context.is_rememberable
-            and not context.position
-            and not any(map(self._may_expire, context.referenced))
-        ):
-            translation = Translation(
-                None,
-                reads,
-                sql,
-                context.wildcards,
-                frozenset(bound),
-                frozenset(context.referenced),
-                frozenset(context.temporary),
-            )
-            self._keep(key, context, translation)
-        return put_all(sql, context.wildcards, context.values), bound
-
-    def _translation_for(self, key: Any, context: Any) -> Translation | None:
-        """Return a translation that holds, of this dataset or of one like it."""
-        dataset = context.dataset_id
-        for known in self._known.get((key, dataset), ()):
-            if self._holds(known):
-                return known
-        if dataset is None:
-            return None
-        for of, like in self._movable.get(key, ()):
-            if of == dataset:
-                continue
-            moved = like.of(context.project_id, of, dataset)
-            if self._holds(moved):
-                context.is_movable = False
-                self._keep(key, context, moved)
-                return moved
+    text = tree.meta.get("text")
+    is_whole = isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
+    session = (context.variables, context.functions, context.settings, context.position)
+    if text is None or not is_whole or any(session):
         return None
-
-    def _keep(self, key: Any, context: Any, translation: Translation) -> None:
-        """
-        Keep a translation, also for other datasets where that can be.
-
-        It can where the dataset is named only as that of tables.
-        """
-        dataset = context.dataset_id
-        is_movable = (
-            context.is_movable
-            and dataset is not None
-            and dataset not in key[0]
-            and dataset not in translation.of(context.project_id, dataset, "").sql
-        )
-        with self._lock:
-            if len(self._known) >= REMEMBERED_TRANSLATIONS:
-                self._known.clear()
-                self._movable.clear()
-            earlier = self._known.get((key, dataset), ())
-            self._known[key, dataset] = (translation, *earlier)[:REMEMBERED_OF_ONE]
-            if is_movable:
-                movable = self._movable.get(key, ())
-                self._movable[key] = ((dataset, translation), *movable)[
-                    :REMEMBERED_OF_ONE
-                ]
-
-    def _holds(self, known: Translation) -> bool:
-        """Read again what a translation has read, unless nothing has changed at all."""
-        generation = self._catalog.generation
-        if generation is None or generation != known.generation:
-            if not self._reads.are_so(known.reads, generation):
-                return False
-            known.generation = generation
-        return True
-
-    def _key(self, tree: Any, context: Any) -> Any:
-        from local_bigquery.catalog import row_access
-
-        text = tree.meta.get("text")
-        session = (context.variables, context.functions, context.settings)
-        if (
-            text is None
-            or not (_is_whole(tree) or len(text) > _ALONE)
-            or any((*session, context.position))
-            or self._ELSEWHERE.search(text[0])
-        ):
-            return None
-        script, *number = text
-        if context.dataset_id is not None and context.dataset_id in script:
-            # As in the text of a view, which names its tables in full.
-            name = rf"(?<![\w-]){re.escape(context.dataset_id)}(?=[.`])"
-            script = re.sub(name, "\0", script)
-        return (
-            script,
-            *number,
-            context.project_id,
-            row_access.caller.get(),
-            tuple(sorted(context.parameters.items())),
-            # Of temporary tables a translation knows nothing but their names.
-            frozenset(context.temporary),
-        )
-
-    @staticmethod
-    def _may_expire(reference: tuple[str, str, str]) -> bool:
-        from local_bigquery.catalog import metadata
-        from local_bigquery.models import Table
-
-        stored = metadata.load(Table, *reference)
-        return stored is not None and stored.expirationTime is not None
+    if any(word in text[0].casefold() for word in _ELSEWHERE):
+        return None
+    types = tuple(sorted(context.parameters.items()))
+    names = (context.project_id, context.dataset_id)
+    return (*text, *names, types, frozenset(context.temporary))
 
 
-def _is_whole(tree: Any) -> bool:
-    """Whether a statement is translated as one, so that its text says which."""
-    from sqlglot import exp
-
-    if isinstance(tree, exp.Create):
-        is_divided = tree.expression is not None and isinstance(tree.this, exp.Schema)
-        return tree.args.get("kind") == "TABLE" and not is_divided
-    return isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
+def _settled(resource: Any) -> str:
+    return str(resource.model_dump_json(exclude=_OF_ROWS, exclude_none=True))

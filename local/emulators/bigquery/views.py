@@ -1,15 +1,13 @@
-"""Views: their own text, read anew each time."""
+"""Views by their own text, and wildcards by the names of columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from local.emulators.bigquery import suffixes
 
-_SCHEMA = "information_schema"
-
-
-def follow_views() -> None:  # noqa: PLR0915
+def follow_views() -> None:
     """
     Put a view's own text in the place of its name, each time that it is queried.
 
@@ -23,7 +21,7 @@ def follow_views() -> None:  # noqa: PLR0915
     from local_bigquery.sql.translate import parse
     from sqlglot import exp
 
-    resolve = rules.tables.resolve
+    resolve, columns, define = rules.tables.resolve, tables.columns, ddl._definition
 
     def common_tables(tree: Any) -> set[str]:
         return {cte.alias_or_name.casefold() for cte in tree.find_all(exp.CTE)}
@@ -49,8 +47,6 @@ def follow_views() -> None:  # noqa: PLR0915
             stored = metadata.load(Table, *reference)
             if stored is None or stored.view is None or not stored.view.query:
                 continue
-            if reference[1] != context.dataset_id:
-                context.is_movable = False
             [body] = parse(stored.view.query)
             qualify(body, *reference[:2])
             alias = table.args.get("alias") or exp.TableAlias(
@@ -58,8 +54,6 @@ def follow_views() -> None:  # noqa: PLR0915
             )
             table.replace(exp.Subquery(this=inline(body, context), alias=alias))
         return tree
-
-    columns = tables.columns
 
     def columns_known(*reference: str) -> Any:
         try:
@@ -70,32 +64,127 @@ def follow_views() -> None:  # noqa: PLR0915
                 raise
             return tables.fields(stored)
 
-    tables.columns = columns_known
-
-    define = ddl._definition
-
     def define_qualified(tree: Any, project: str, dataset: str) -> Any:
         if tree.args.get("kind") == "VIEW" and tree.expression is not None:
             qualify(tree.expression, project, dataset)
         return define(tree, project, dataset)
 
-    ddl._definition = define_qualified
+    tables.columns, ddl._definition = columns_known, define_qualified
+    rules.STATEMENT_RULES.insert(0, inline)
 
-    def some_expire() -> bool:
-        return any(table.expirationTime for table in metadata.list_(Table))
 
-    def inline_and_bound(tree: Any, context: Any) -> Any:
-        tree = inline(tree, context)
-        for table in tree.find_all(exp.Table):
-            name = ".".join(part.name for part in table.parts).casefold()
-            # Which tables there are is the catalog's, but for time; all else changes.
-            is_listing = name.endswith(f"{_SCHEMA}.tables")
-            if _SCHEMA in name and (not is_listing or some_expire()):
-                context.is_rememberable = False
-            if is_listing:
-                context.is_movable = False
-            if table.name.endswith("*"):
-                table.meta["suffix_bounds"] = suffixes.suffix_bounds(table, context)
-        return tree
+@dataclass(frozen=True)
+class Wildcard:
+    """
+    A wildcard of a translated statement, which stands there as one table.
 
-    rules.STATEMENT_RULES.insert(0, inline_and_bound)
+    Attributes:
+        mark: The table's name in the statement.
+        text: What stands in the statement: a SELECT of ``mark``, as suffix and table.
+    """
+
+    project: str
+    dataset: str
+    name: str
+    mark: str
+    text: str
+
+    def put_into(self, sql: str) -> str:
+        """Return the statement with all tables, as they are now, for the one."""
+        from local_bigquery.catalog import names
+        from local_bigquery.engine import database
+        from local_bigquery.errors import BigQueryError
+
+        prefix = self.name.rstrip("*")
+        found = [
+            (name, kind)
+            for name, kind, _ in database.objects(self.project, self.dataset)
+            if name.startswith(prefix)
+        ]
+        if views := [name for name, kind in found if kind != "TABLE"]:
+            label = names.label(self.project, self.dataset, views[0])
+            raise BigQueryError(
+                "invalidQuery",
+                f"Views cannot be queried through prefix. Matched views are: {label}",
+            )
+        if not found:
+            label = names.label(self.project, self.dataset, self.name)
+            raise BigQueryError("invalid", f"{label} does not match any table.")
+        selects = [
+            self.text.replace(f"'{self.mark}'", f"'{name[len(prefix) :]}'").replace(
+                f'"{self.mark}"', f'"{name}"'
+            )
+            for name, _ in found
+        ]
+        return sql.replace(self.text, " UNION ALL BY NAME ".join(selects))
+
+
+def put_all(sql: str, wildcards: Sequence[Wildcard]) -> str:
+    """Return a translated statement with the tables of all its wildcards."""
+    for wildcard in wildcards:
+        sql = wildcard.put_into(sql)
+    return sql
+
+
+def union_wildcards() -> None:
+    """
+    Read ``events_*`` as all rows of all its tables, columns matched by name.
+
+    The emulator takes a distinct union by position: it drops an event that was
+    exported twice, and fails where a newer table has one more column. A translation
+    notes its wildcards here; their tables are put in when it runs.
+    """
+    from local_bigquery.catalog import names
+    from local_bigquery.grpc import read
+    from local_bigquery.jobs import merge, query
+    from local_bigquery.sql import rules, script
+    from local_bigquery.sql.dialect import DuckDBDialect
+    from sqlglot import exp
+
+    def wildcard(node: Any, context: Any) -> Any:
+        if not isinstance(node, exp.Table) or not node.name.endswith("*"):
+            return node
+        project, dataset, _ = names.reference(
+            node, context.project_id, context.dataset_id
+        )
+        for column in _columns(node):
+            if star := _star(column, node.alias_or_name):
+                star.append("except_", exp.column("_TABLE_SUFFIX"))
+        mark = f"*{len(context.wildcards)}"
+        suffix = exp.alias_(exp.Literal.string(mark), "_TABLE_SUFFIX")
+        select = exp.select("*", suffix).from_(
+            exp.table_(mark, db=dataset, catalog=project, quoted=True)
+        )
+        text = select.sql(dialect=DuckDBDialect)
+        context.wildcards += (Wildcard(project, dataset, node.name, mark, text),)
+        alias = node.args.get("alias") or exp.TableAlias(
+            this=exp.to_identifier(node.name.rstrip("*") or node.name, quoted=True)
+        )
+        return exp.Subquery(this=select, alias=alias)
+
+    translate = query.translate
+
+    def translate_whole(tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
+        context.wildcards = ()
+        sql, bound = translate(tree, context)
+        return put_all(sql, context.wildcards), bound
+
+    rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
+    script.translate = read.translate = merge.translate = translate_whole
+
+
+def _columns(table: Any) -> list[Any]:
+    """Return the select list of the query that reads a table."""
+    from sqlglot import exp
+
+    query = table.find_ancestor(exp.Select)
+    return query.expressions if query is not None else []
+
+
+def _star(column: Any, table: str) -> Any:
+    """Return the star of ``*`` or ``table.*``, None for any other column."""
+    from sqlglot import exp
+
+    if isinstance(column, exp.Column) and column.table in ("", table):
+        column = column.this
+    return column if isinstance(column, exp.Star) else None

@@ -1,4 +1,4 @@
-"""Writers: one after another, and into one partition."""
+"""Writers: one after another, into one partition, of Arrow batches."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
-from local.emulators.bigquery import lookups
-
 JOB_THREADS = 32
 # Digits of a partition decorator to what they are digits of.
 PARTITION_PATTERNS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H"}
 _READS = re.compile(r"[\s(]*(SELECT|WITH|EXPORT)\b", re.IGNORECASE)
-# What leaves tables and their columns as they are, alone or in a script.
-_KEEPS_TABLES = re.compile(
-    r"[\s(]*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|"
-    r"BEGIN\s+TRANSACTION|COMMIT|ROLLBACK)\b",
-    re.IGNORECASE,
-)
 
 
-def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
+def queue_writes(runner: Any) -> threading.RLock:
     """
     Run writing jobs one after another and accept a job id once.
 
@@ -34,78 +26,37 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
     them a snapshot, so that they neither wait for a writer nor see half of its work. A
     transaction that a client keeps open over several jobs is outside this queue and may
     conflict, as it may in BigQuery.
-
-    What changes rows alone, and a load that adds some, changes nothing in the catalog:
-    translations go on to hold.
     """
-    from local_bigquery.api import tables as tables_api
     from local_bigquery.catalog import datasets, tabledata, tables
     from local_bigquery.grpc import write
     from local_bigquery.sql import script
 
-    lock = threading.RLock()
-    submitting = threading.Lock()
-
-    @contextlib.contextmanager
-    def writing() -> Iterator[None]:
-        with lock, catalog.changing():
-            yield
-
-    def statements_of(configuration: Any) -> list[Any] | None:
-        """Return the statements of a query job; None where they cannot be read."""
-        try:
-            found: list[Any] = script.parse_script(configuration.query or "")
-        except Exception:  # the job itself reports what is wrong with its text
-            return None
-        return found
+    lock, submitting = threading.RLock(), threading.Lock()
+    run_query, run_other = runner._query, runner._handle
+    submit, wait = runner.submit, runner.wait
 
     def is_read(configuration: Any) -> bool:
-        if configuration is None or configuration.destinationTable:
+        if configuration.destinationTable:
             return False
-        statements = statements_of(configuration)
-        if statements is None:
+        try:
+            statements = script.parse_script(configuration.query or "")
+        except Exception:  # the job itself reports what is wrong with its text
             return True
         if len(statements) != 1 or statements[0].kind != "SQL":
             return False
         return bool(_READS.match(statements[0].text))
 
-    def keeps_tables(configuration: Any) -> bool:
-        if configuration is None or configuration.destinationTable:
-            return False
-        return all(
-            statement.kind == "SQL" and _KEEPS_TABLES.match(statement.text)
-            for statement in statements_of(configuration) or ()
-        )
-
-    def keeps_columns(configuration: Any) -> bool:
-        """Whether a job loads more rows into a table that is there."""
-        load = configuration.load
-        if load is None or load.schemaUpdateOptions:
-            return False
-        if load.writeDisposition not in (None, "WRITE_APPEND"):
-            return False
-        return bool(tables.exists(*tables.reference(load.destinationTable)))
-
     def queued(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def inner(*arguments: Any, **named: Any) -> Any:
-            with writing():
+            with lock:
                 return function(*arguments, **named)
 
         return inner
 
-    run_query, run_other = runner._query, runner._handle
-    submit, wait = runner.submit, runner.wait
-
     def query(job: Any, *rest: Any) -> Any:
-        if is_read(job.configuration.query):
+        with contextlib.nullcontext() if is_read(job.configuration.query) else lock:
             return run_query(job, *rest)
-        with lock if keeps_tables(job.configuration.query) else writing():
-            return run_query(job, *rest)
-
-    def other(job: Any, *rest: Any) -> Any:
-        with lock if keeps_columns(job.configuration) else writing():
-            return run_other(job, *rest)
 
     def submit_once(*arguments: Any, **named: Any) -> Any:
         with submitting:
@@ -116,16 +67,97 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
             pass
         return wait(*arguments)
 
-    runner._query, runner._handle = query, other
+    runner._query, runner._handle = query, queued(run_other)
     runner.submit, runner.wait = submit_once, wait_submitted
     runner._executor = futures.ThreadPoolExecutor(JOB_THREADS, "job")
-    insert_all = queued(tabledata.insert_all)
-    tabledata.insert_all = write.tabledata.insert_all = insert_all
+    tabledata.insert_all = write.tabledata.insert_all = queued(tabledata.insert_all)
     for name in ("create", "update", "delete"):
         setattr(tables, name, queued(getattr(tables, name)))
         setattr(datasets, name, queued(getattr(datasets, name)))
-    assert tables_api.tables is tables
     return lock
+
+
+class Batch:
+    """An Arrow batch in the place of the emulator's list of rows."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Be one element of the rows that wait for a stream's commit."""
+        yield self
+
+
+def append_batches(lock: threading.RLock) -> None:
+    """
+    Store Arrow batches of the Storage Write API as they come.
+
+    The emulator makes JSON of every row and parses it again: 12 ms for 30 rows. It
+    still does for batches that do not fit, to find out which rows are to blame.
+    """
+    import duckdb
+    import pyarrow as pa
+    from local_bigquery.catalog import tables
+    from local_bigquery.engine import database
+    from local_bigquery.grpc import write
+
+    decoder_of, insert_rows = write._decoder, write._insert
+
+    def decoder(request: Any) -> Any:
+        if "arrow_rows" not in request:
+            return decoder_of(request)
+        serialized = request.arrow_rows.writer_schema.serialized_schema
+        if not serialized:
+            return None
+        schema = pa.ipc.read_schema(pa.py_buffer(serialized))
+
+        def decode(request: Any, fields: Any) -> Batch:
+            rows = pa.py_buffer(request.arrow_rows.rows.serialized_record_batch)
+            return Batch(pa.ipc.read_record_batch(rows, schema))
+
+        return decode
+
+    def insert(stream: Any, rows: Any) -> list[Any]:
+        batches = [part.batch for part in rows if isinstance(part, Batch)]
+        if not batches:
+            return list(insert_rows(stream, rows)) if rows else []
+        table = pa.Table.from_batches(batches)
+        try:
+            with lock:
+                _insert(stream.table, table)
+        except (duckdb.Error, KeyError):
+            plain = [write._plain(row) for row in table.to_pylist()]
+            return list(insert_rows(stream, plain))
+        return []
+
+    def _insert(reference: tuple[str, str, str], rows: Any) -> None:
+        name = tables.name(*reference)
+        with database.cursor() as cursor:
+            try:
+                target = cursor.sql(f"SELECT * FROM {name} LIMIT 0")
+            except duckdb.CatalogException:
+                tables.load(*reference)  # says what is missing
+                raise
+            known = {
+                column.casefold(): (database.quote(column), kind)
+                for column, kind in zip(target.columns, target.types, strict=True)
+            }
+            into = [known[column.casefold()] for column in rows.column_names]
+            values = [
+                f"CAST({database.quote(column)} AS {kind})"
+                for column, (_, kind) in zip(rows.column_names, into, strict=True)
+            ]
+            # DuckDB reads a stream at once; of a table it would make a data set first.
+            cursor.register("__rows", rows.__arrow_c_stream__())
+            cursor.execute(
+                f"INSERT INTO {name} ({', '.join(column for column, _ in into)}) "
+                f"SELECT {', '.join(values)} FROM __rows"
+            )
+
+    write._decoder, write._insert = decoder, insert
 
 
 def merge_in_transactions() -> None:

@@ -3,12 +3,10 @@
     python -m local.emulators.pubsub --port 8093
     PUBSUB_EMULATOR_HOST=127.0.0.1:8093 python …
 
-    server.py        gRPC: which calls there are; the command of Google's own emulator
-    broker.py        topics and subscriptions by name
-    subscription.py  the messages of one subscription: ready, leased, backing off
-    push.py          posts them to an endpoint, as fast as it bears
-    pull.py          hands them to clients
-    messages.py      what all of these speak
+    server.py  gRPC: which calls there are; the command of Google's own emulator
+    broker.py  topics and subscriptions; messages ready, leased, backing off
+    messages.py what all of these speak
+    push.py    posts them to an endpoint, as fast as it bears
 
 A message is delivered at least once. A lease ends with an acknowledgement, or with a
 nack or its deadline; then the message is delivered again, or is a dead letter. Errors

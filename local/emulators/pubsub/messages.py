@@ -1,12 +1,12 @@
-"""What all of the emulator speaks: messages of protobuf, and refusals."""
+"""What all of the emulator speaks: messages of protobuf, deliveries, refusals."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 # A message of protobuf without proto-plus around it, which costs several times as much.
-# The classes are made at run time, so that no type checker knows them.
 Proto = Any
 # ``google.protobuf.Empty``, encoded.
 EMPTY = b""
@@ -20,16 +20,12 @@ class RefusedError(Exception):
         self.status = status
 
 
-def copy_of(proto: Proto) -> Proto:
-    """Return a copy that shares nothing with the original."""
-    copy = type(proto)()
-    copy.CopyFrom(proto)
-    return copy
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message for one subscription, and how often it has been delivered."""
 
-
-def seconds_of(duration: Proto) -> float:
-    """Return a duration in seconds."""
-    return float(duration.seconds + duration.nanos / 1e9)
+    message: Proto
+    attempts: int = 0
 
 
 def timestamp(moment: Proto) -> str:

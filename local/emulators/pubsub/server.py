@@ -14,17 +14,17 @@ from typing import Any, NoReturn
 import grpc
 from google.pubsub_v1 import types
 
-from local.emulators.pubsub.broker import Broker
+from local.emulators.pubsub.broker import MAX_DEADLINE_S, Broker
 from local.emulators.pubsub.messages import EMPTY, Proto, RefusedError
-from local.emulators.pubsub.pull import PULL_MARGIN_S, pull
-from local.emulators.pubsub.subscription import DEADLINES_S
 
 HOST = "127.0.0.1"
 PUBLISHER = ("CreateTopic", "GetTopic", "DeleteTopic", "ListTopics", "Publish")
 SUBSCRIBER = (
     "CreateSubscription", "GetSubscription", "UpdateSubscription", "DeleteSubscription",
-    "ModifyPushConfig", "Acknowledge", "ModifyAckDeadline",
+    "Acknowledge", "ModifyAckDeadline",
 )  # fmt: skip
+# A pull that finds nothing answers this long before its client gives up.
+PULL_MARGIN_S = 1.0
 SERVER_OPTIONS = (
     # Two emulators on one port would each get half of what is published.
     ("grpc.so_reuseport", 0),
@@ -64,10 +64,9 @@ def handlers(broker: Broker) -> list[Any]:
     """Return what serves both services, on the client library's own types."""
 
     async def answer_pull(request: Proto, context: Any) -> Proto:
-        wait_s = (context.time_remaining() or DEADLINES_S.stop) - PULL_MARGIN_S
+        wait_s = (context.time_remaining() or MAX_DEADLINE_S) - PULL_MARGIN_S
         try:
-            subscription = broker.subscription(request.subscription)
-            return await pull(subscription, request, wait_s)
+            return await broker.pull(request, wait_s)
         except RefusedError as error:
             await refused(context, error)
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
-import pyarrow as pa
 import pytest
 from google.api_core.exceptions import Conflict, GoogleAPICallError
 from google.cloud import bigquery
@@ -19,145 +17,14 @@ from google.cloud import bigquery
 from local.emulators.bigquery.rewriting import Rewrite
 from local.processes import free_ports
 from local.stack.starting import answers
-from tests.conftest import new_workplace
 from tests.local.emulators.bigquery.conftest import (
     DAY,
     Emulator,
     Scalar,
-    Warehouse,
     command,
     scores,
 )
 from tests.local.waiting import wait_until
-
-
-class TestTranslations:
-    """A text is translated once while tables are what they were."""
-
-    def test_that_are_remembered_see_the_rows_of_now(self, warehouse):
-        """Rows come and go, by statements that are repeated as well."""
-        warehouse.rows("CREATE TABLE t (n INT64)")
-        add = "INSERT INTO t VALUES (@n)"
-        rows = []
-        for n in range(3):
-            warehouse.rows(add, [Scalar("n", "INT64", n)])
-            rows.append(warehouse.rows("SELECT SUM(n), COUNT(*) FROM t"))
-        warehouse.rows("DELETE FROM t WHERE n > @n", [Scalar("n", "INT64", 0)])
-
-        assert rows == [[(0, 1)], [(1, 2)], [(3, 3)]]
-        assert warehouse.rows("SELECT SUM(n), COUNT(*) FROM t") == [(0, 1)]
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            "ALTER TABLE t ADD COLUMN word STRING",
-            "CREATE OR REPLACE TABLE t AS SELECT 1 AS n, 'x' AS word",
-            "DROP TABLE t; CREATE TABLE t (n INT64, word STRING)",
-            "CREATE OR REPLACE VIEW v AS SELECT 1 AS n, 'x' AS word",
-        ],
-    )
-    def test_are_made_anew_when_a_table_changes(self, warehouse, change):
-        """Alone, after rows in one script, or of a view."""
-        warehouse.rows("CREATE TABLE t (n INT64); CREATE VIEW v AS SELECT * FROM t")
-        before = warehouse.rows("SELECT * FROM v")
-        warehouse.rows(f"INSERT INTO t VALUES (7); {change}")
-        job = warehouse.job("SELECT * FROM v")
-
-        assert before == []
-        assert [field.name for field in job.result().schema] == ["n", "word"]
-
-    def test_of_a_script_are_made_anew_when_a_table_changes(self, warehouse):
-        """One whose tables are temporary, too, and that makes the same tables again."""
-        script = (
-            "CREATE TEMP TABLE chosen AS SELECT * FROM t; "
-            "CREATE OR REPLACE TABLE copied AS SELECT * FROM chosen;"
-        )
-        rows = []
-        for columns in ("1 AS n", "1 AS n", "2 AS n, 'x' AS word"):
-            warehouse.rows(f"CREATE OR REPLACE TABLE t AS SELECT {columns}")
-            warehouse.rows(script)
-            rows.append(warehouse.rows("SELECT * FROM copied"))
-
-        assert rows == [[(1,)], [(1,)], [(2, "x")]]
-
-    def test_of_one_dataset_hold_for_another_like_it(
-        self, emulators, bigquery_emulator, warehouse
-    ):
-        """Each reads its own tables and view; one whose columns differ, too. A view of
-        a third goes on to read what it names."""
-
-        def made(columns):
-            place = Warehouse(new_workplace(emulators, bigquery_emulator))
-            place.rows(f"CREATE TABLE t AS SELECT {columns}")
-            place.rows("CREATE VIEW v AS SELECT * FROM t")
-            return place
-
-        places = [made(columns) for columns in ("1 AS n", "2 AS n", "'x' AS n")]
-        warehouse.rows(f"CREATE VIEW first AS SELECT n FROM {places[0].dataset}.t")
-        third = f"SELECT f.n, t.n FROM {warehouse.dataset}.first AS f, t"
-
-        assert [place.rows("SELECT n FROM v JOIN t USING (n)") for place in places] == [
-            [(1,)],
-            [(2,)],
-            [("x",)],
-        ]
-        assert [place.rows(third) for place in places] == [
-            [(1, 1)],
-            [(1, 2)],
-            [(1, "x")],
-        ]
-
-    def test_hold_while_rows_are_loaded(self, warehouse):
-        """Those of a load, of the same columns or of one more."""
-        query = "SELECT * FROM t ORDER BY n"
-        rows = []
-        for number in (1, 2, 3):
-            table = pa.table({"n": [number]})
-            warehouse.load(table, "t")
-            rows.append(warehouse.rows(query))
-        wider = pa.table({"n": [4], "word": ["x"]})
-        warehouse.load(wider, "t", schema_update_options=["ALLOW_FIELD_ADDITION"])
-
-        assert rows == [[(1,)], [(1,), (2,)], [(1,), (2,), (3,)]]
-        assert warehouse.rows(query)[2:] == [(3, None), (4, "x")]
-
-    def test_of_a_wildcard_hold_for_the_days_that_are_asked_for(self, warehouse):
-        """The same text reads other tables by other parameters, and those of now."""
-        query = (
-            f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*` "
-            "WHERE _TABLE_SUFFIX >= @first"
-        )
-
-        def total(first):
-            [(rows,)] = warehouse.rows(query, [Scalar("first", "STRING", first)])
-            return rows
-
-        for day in (1, 2):
-            warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
-        days = ("20260302", "20260301", "20260303", "20260302")
-        before = [total(day) for day in days]
-        warehouse.load(pa.table({"n": [3]}), "events_20260303")
-
-        assert before == [2, 3, None, 2]
-        assert [total(day) for day in days] == [5, 6, 3, 5]
-
-    @pytest.mark.parametrize(
-        ("columns", "row"),
-        [
-            ("*", (1, "a")),
-            ("* EXCEPT (word)", (1,)),
-            ("e.*", (1, "a")),
-            ("e.n, p.*", (1, 7)),
-        ],
-    )
-    def test_of_a_star_leave_the_suffix_out(self, warehouse, columns, row):
-        """As BigQuery does; another table's star has none to leave out."""
-        warehouse.load(pa.table({"n": [1], "word": ["a"]}), "events_20260401")
-        query = f"SELECT {columns} FROM `{warehouse.dataset}.events_202604*` AS e" + (
-            ", (SELECT 7 AS seven) AS p" if "p." in columns else ""
-        )
-
-        assert warehouse.rows(query) == [row]
 
 
 @pytest.mark.long
@@ -248,28 +115,6 @@ class TestConcurrency:
         assert warehouse.rows("SELECT n FROM t WHERE user_id = 'shared'") == [(32,)]
         assert warehouse.rows("SELECT COUNT(*) FROM t") == [(33,)]
 
-    def test_takes_loads_scripts_and_queries_at_once(self, warehouse):
-        """Loads, scripts and reads of different tables do not disturb each other."""
-
-        def work(number):
-            name = f"events_202603{number:02d}"
-            rows = pa.table({"user_id": [f"u{i}" for i in range(50)]})
-            for _ in range(2):
-                warehouse.load(rows, name, write_disposition="WRITE_TRUNCATE")
-            warehouse.rows(
-                f"BEGIN TRANSACTION; DELETE FROM {name} WHERE user_id = @u;"
-                f" INSERT INTO {name} VALUES ('x'), ('y'); COMMIT TRANSACTION;",
-                [Scalar("u", "STRING", "u0")],
-            )
-            return warehouse.rows(f"SELECT COUNT(*) FROM {name}")
-
-        with ThreadPoolExecutor(self.THREADS) as pool:
-            counts = list(pool.map(work, range(1, self.THREADS + 1)))
-
-        assert counts == [[(51,)]] * self.THREADS
-        total = f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`"
-        assert warehouse.rows(total) == [(51 * self.THREADS,)]
-
     def test_accepts_a_job_id_once(self, warehouse):
         """Of sixteen requests with one job id, one runs and fifteen get 409."""
         warehouse.rows("CREATE TABLE t (n INT64)")
@@ -351,35 +196,6 @@ class TestConcurrency:
             for _ in ("REST", "Storage")
         ]
         assert rows == [whole] * clients
-
-
-class TestErrors:
-    def test_of_its_own_are_not_retried(self, warehouse):
-        """A failure inside the emulator comes back in a moment, as a 501."""
-        address = f"/projects/{warehouse.client.project}/queries"
-
-        began = time.monotonic()
-        with pytest.raises(GoogleAPICallError) as caught:
-            # A parameter whose type says nothing is beyond the emulator.
-            warehouse.client._call_api(
-                bigquery.DEFAULT_RETRY,
-                method="POST",
-                path=address,
-                data={
-                    "query": "SELECT @x",
-                    "useLegacySql": False,
-                    "queryParameters": [
-                        {
-                            "name": "x",
-                            "parameterType": {"type": "NUMERIC"},
-                            "parameterValue": {"value": "not a number"},
-                        }
-                    ],
-                },
-            )
-
-        assert caught.value.code in (400, 501)
-        assert time.monotonic() - began < 30
 
 
 @pytest.mark.long

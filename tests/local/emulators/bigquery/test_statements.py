@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from google.api_core.exceptions import BadRequest, NotFound
+from google.api_core.exceptions import NotFound
 
 from tests.local.emulators.bigquery.conftest import DAY, Emulator, Scalar
 
@@ -85,35 +83,6 @@ class TestLanguage:
 
         assert (before, warehouse.rows(columns)) == ([("a",)], [("a",), ("b",)])
 
-    def test_shows_a_view_whole_while_it_is_replaced(self, warehouse):
-        """Readers see the old text or the new one, with its dates and times."""
-        warehouse.rows("CREATE TABLE t AS SELECT DATE '2026-03-01' AS day, 1 AS n")
-        replaced = 10
-
-        def view(number):
-            warehouse.rows(
-                f"CREATE OR REPLACE VIEW v AS SELECT SUM(n) AS n, {number} AS number, "
-                f"TIMESTAMP '2026-03-01 00:00:{number:02d}+00:00' AS watermark FROM t "
-                "WHERE day >= DATE '2026-03-01'"
-            )
-
-        def read(_):
-            return warehouse.rows("SELECT n, number, watermark FROM v")
-
-        view(0)
-        with ThreadPoolExecutor(4) as pool:
-            reading = pool.map(read, range(4 * replaced))
-            for number in range(1, replaced):
-                view(number)
-            rows = [row for [row] in reading]
-
-        midnight = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
-        assert all(
-            (n, at) == (1, midnight + datetime.timedelta(seconds=number))
-            for n, number, at in rows
-        )
-        assert read(0)[0][1] == replaced - 1
-
     @pytest.mark.parametrize(
         ("sql", "expected"),
         [
@@ -161,37 +130,3 @@ class TestLanguage:
         assert warehouse.rows(
             f"SELECT {newest}.n, TO_JSON_STRING({newest}) FROM ({rows}) AS t"
         ) == [(2, '{"day":"2026-03-02","n":2}')]
-
-
-class TestNames:
-    @pytest.mark.parametrize(
-        "sql",
-        [
-            "CREATE TABLE nowhere (a INT64)",
-            "CREATE OR REPLACE TABLE nowhere AS SELECT 1 AS a",
-            "CREATE VIEW nowhere AS SELECT 1 AS a",
-            "DROP TABLE nowhere",
-            "DROP VIEW IF EXISTS nowhere",
-            "ALTER TABLE nowhere ADD COLUMN b INT64",
-            "SELECT * FROM nowhere",
-            "DELETE FROM nowhere WHERE TRUE",
-        ],
-    )
-    def test_need_a_dataset_where_the_job_has_none(self, warehouse, sql):
-        """In BigQuery's words, and not by an error of the emulator's own."""
-        with pytest.raises(BadRequest, match="nowhere.* must be qualified with a data"):
-            warehouse.client.query(sql, job_retry=None).result(job_retry=None)
-
-    @pytest.mark.parametrize(
-        "sql",
-        [
-            "CREATE TEMP FUNCTION more(x INT64) AS (x + 1); SELECT more(1)",
-            "SELECT 2",
-            "WITH t AS (SELECT 2 AS n) SELECT n FROM t",
-        ],
-    )
-    def test_need_none_where_nothing_is_in_one(self, warehouse, sql):
-        """Functions of a script, and names of its own."""
-        rows = warehouse.client.query(sql, job_retry=None).result(job_retry=None)
-
-        assert [tuple(row.values()) for row in rows] == [(2,)]

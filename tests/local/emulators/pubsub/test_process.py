@@ -21,7 +21,6 @@ from tests.local.emulators.pubsub.conftest import (
     PATIENCE_S,
     Endpoint,
     our_command,
-    pubsub_api,
     push_to,
     running,
 )
@@ -50,31 +49,6 @@ class TestRefusals:
         with pytest.raises(exceptions.MethodNotImplemented):
             ours.subscription(ours.topic(), **settings)
 
-    def test_of_calls(self, ours):
-        """What is not served is UNIMPLEMENTED."""
-        topic = ours.topic()
-        subscription = ours.subscription(topic)
-        seek = types.SeekRequest(subscription=subscription)
-        snapshot = types.CreateSnapshotRequest(
-            name="projects/p/snapshots/one", subscription=subscription
-        )
-
-        for call in (
-            lambda: ours.subscriber.seek(request=seek),
-            lambda: ours.subscriber.create_snapshot(request=snapshot),
-            lambda: ours.publisher.detach_subscription(
-                request={"subscription": subscription}
-            ),
-        ):
-            with pytest.raises(exceptions.MethodNotImplemented):
-                call()
-
-    def test_of_ten_megabytes(self, ours):
-        """More than 10 MB at once is refused in words."""
-        publish = pubsub_api(ours).publish
-        with pytest.raises(exceptions.InvalidArgument, match="10000000 bytes"):
-            publish(topic=ours.topic(), messages=[{"data": bytes(6_000_000)}] * 2)
-
     def test_of_a_pull_from_a_push_subscription(self, ours):
         """What is pushed is not pulled as well."""
         name = ours.subscription(ours.topic(), push_config=push_to("http://[::1]:9/"))
@@ -100,16 +74,6 @@ class TestProcess:
 
             assert emulator.process.wait(timeout=5) == 0
             hung.set()
-
-    def test_never_gives_an_id_again(self, ours):
-        """Ids grow from one process to the next: they may be kept for longer."""
-        ids = ours.publish(ours.topic(), *"abc")
-        with running(our_command) as later:
-            ids += later.publish(later.topic(), *"abc")
-
-        assert [int(message_id) for message_id in ids] == sorted(
-            {int(message_id) for message_id in ids}
-        )
 
     def test_does_not_share_its_port(self, ours):
         """A second emulator on a port fails instead of taking half of the calls."""

@@ -1,0 +1,174 @@
+"""
+The reference of tables and commands, written from the code that has them.
+
+Columns are those of ``propensity/tables/``; who writes and reads a table is what
+``deploy/functions.toml`` grants; commands describe themselves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands import cli
+from commands.exits import MEANINGS
+from propensity.schema import Column, Table
+from propensity.tables import GA_EVENTS, TABLES
+
+RIGHTS = Path(__file__).resolve().parent.parent / "deploy" / "functions.toml"
+
+TABLES_HEAD = """\
+# Tables
+
+For whoever queries the results: every table and view, who writes it, what a row is, and all its columns.
+
+<!-- Written by `python -m docs`; edit propensity/tables/. -->
+
+They are in the dataset `PROPENSITY_DATASET`. BigQuery does not enforce keys; the functions keep them.
+The view `stream_features` has the [features of the stream](../04-StreamFeatures/README.md#features), one row per use case and user.
+Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
+"""  # noqa: E501
+
+GA_EVENTS_HEAD = """
+## ga_events
+
+The view of the GA4 export: one row per event.
+
+A day is read from its daily table, or from its intraday table if there is no daily one.
+Event parameters and user properties that a use case names are further columns, `param_NAME` and `property_NAME` ([use cases](use-cases.md#parameters-and-properties-of-your-own)).
+Bound `table_suffix` by constants in every query, or BigQuery reads all days.
+Unknown values, such as `(not set)`, are null.
+"""  # noqa: E501
+
+# What a reader of a table must know, and its columns do not say.
+NOTES = {
+    "suppressed_users": "`propensity forget` writes it.",
+    "stream_events": "An event that was sent twice is here twice: "
+    "take one row for each key. Days of arrival never change once they are over.",
+    "postcode_index": "`propensity load-postcodes` replaces it as a whole.",
+    "inference_log": "A redelivery repeats `inference_id`: count each once. "
+    "Version -1 means that nothing served.",
+    "truth_events": "The latest `truth_time` counts, and of two at the same time "
+    "label 1.",
+    "ma_predictions_table": "Scored users are updated, all others kept. A rerun of an "
+    "older date changes nobody who has a newer row.",
+    "ma_model_evaluation": "`provisional_…` keeps what was known on the week's end. "
+    "A week without predictions has version -1.",
+    "ma_audience_members": "`propensity audience send` writes it, once a date.",
+    "ma_audience_ledger": "`propensity audience send` writes it: a user who was sent "
+    "is accepted, or rejected with a reason.",
+    "ma_audience_lift": "[Did it help?](audiences.md#did-it-help)",
+    "ma_drift": "[What to do](operate.md#drift)",
+    "ma_preprocessors": "`propensity build-preprocessor` writes it. The newest counts.",
+}
+
+COMMANDS_HEAD = """\
+# Commands
+
+For whoever runs something by hand: every command with its options, and the exit codes.
+
+<!-- Written by `python -m docs`; edit commands/. -->
+
+`propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions; `make up` prints those of local mode.
+The same flags mean the same everywhere: `--json` prints the answer for a program, `--dry-run` changes nothing. The answer is on standard output, progress and errors are on standard error.
+
+## Exit codes
+
+| code | meaning |
+|--:|---|
+"""  # noqa: E501
+
+
+def tables() -> str:
+    """Return the page of all tables, as Markdown."""
+    parts = [TABLES_HEAD]
+    for table in TABLES:
+        parts.append("\n".join(_table(table)))
+    return "\n".join(parts) + GA_EVENTS_HEAD + _columns(GA_EVENTS)
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield f"## {table.name}\n"
+    yield f"{table.description}."
+    yield from _rights(table.name)
+    if note := NOTES.get(table.name):
+        yield note
+    kept = f"; kept {table.expiration_days} days" if table.expiration_days else ""
+    yield f"\nKey: {_code(table.key)}. Partitioned by `{table.partitioning}`{kept}."
+    if table.requires_filter:
+        yield f"A query must filter on `{table.partition}`."
+    yield _columns(table.columns)
+
+
+def _rights(table: str) -> Iterator[str]:
+    """Yield which functions write a table, and which only read it."""
+    granted: dict[str, list[str]] = {"Written by": [], "Read by": []}
+    for target, rights in tomllib.loads(RIGHTS.read_text("utf-8")).items():
+        if table in [*rights.get("writes", ()), *rights.get("appends", ())]:
+            granted["Written by"].append(target)
+        elif table in rights.get("reads", ()):
+            granted["Read by"].append(target)
+    if said := [f"{how} {_code(who)}." for how, who in granted.items() if who]:
+        yield " ".join(said)
+
+
+def _columns(columns: Sequence[Column]) -> str:
+    return "\n|column|type||\n|---|---|---|\n" + "".join(_rows(columns))
+
+
+def _rows(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
+    """Yield a row for each column and its fields; an interval is in its column's."""
+    names = {column.name for column in columns}
+    for column in columns:
+        of, _, end = column.name.rpartition("_")
+        if end in ("low", "high") and of in names:
+            continue
+        shown = [prefix + column.name]
+        shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
+        kind = f"ARRAY<{column.type}>" if column.repeated else column.type
+        required = ", required" if column.required else ""
+        yield f"|{_code(shown)}|`{kind}`{required}|{column.description}|\n"
+        yield from _rows(column.fields, f"{prefix}{column.name}.")
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def commands() -> str:
+    """Return the page of all commands, as Markdown."""
+    codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
+    parts = [COMMANDS_HEAD + codes]
+    for title, below in cli.GROUPS.items():
+        parts.append(f"\n## {title}\n")
+        parts += [_command(command, "propensity", "###") for command in below]
+    return "".join(parts)
+
+
+def _command(command: click.Command, before: str, heading: str) -> str:
+    """Return the part of a command, and of those below it."""
+    name = f"{before} {command.name}"
+    context = click.Context(command)
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
+    text = text.replace("<", "&lt;")
+    about = f"\n{heading} {name}\n\n```text\n{usage}\n```\n\n{text}\n"
+    if isinstance(command, click.Group):
+        below: Any = command.commands.values()
+        return about + "".join(_command(one, name, f"{heading}#") for one in below)
+    rows = "".join(_options(command, context))
+    return f"{about}\n|option||\n|---|---|\n{rows}" if rows else about
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    for option in command.get_params(context):
+        record = option.get_help_record(context)
+        if record and "--help" not in option.opts:
+            name, meaning = (" ".join(c.split()).replace("|", r"\|") for c in record)
+            yield f"|`{name}`|{meaning}|\n"

@@ -1,0 +1,208 @@
+"""Metadata, jobs and results in memory, and tables looked up by their names."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from typing import Any
+
+RESULTS_CATALOG = "_results"
+
+
+def look_up_by_name(database: Any) -> None:
+    """
+    Look a table up by its name.
+
+    The emulator scans DuckDB's whole catalog for each, which grows with it.
+    """
+    import duckdb
+    from local_bigquery.catalog import tables
+    from local_bigquery.sql.rules import partitions
+
+    missing = (duckdb.CatalogException, duckdb.BinderException)
+    fetch, quote, scan = database.fetch, database.quote, database.objects
+
+    def objects(
+        project: str, dataset: str, table: str | None = None
+    ) -> list[tuple[str, str, int]]:
+        if table is None:
+            return list(scan(project, dataset))
+        views: list[tuple[str, str, int]] = fetch(
+            "SELECT view_name, 'VIEW', 0 FROM duckdb_views() WHERE database_name = ? "
+            "AND schema_name = ? AND view_name = ? AND NOT internal",
+            [project, dataset, table],
+        )
+        if views:
+            return views
+        try:
+            [(rows,)] = fetch(f"SELECT count(*) FROM {quote(project, dataset, table)}")
+        except missing:
+            return []
+        return [(table, "TABLE", rows)]
+
+    def columns(name: str, condition: str, parameters: list[str]) -> list[Any]:
+        query = f"SELECT name FROM pragma_table_info(?) WHERE {condition}"
+        try:
+            return list(fetch(query, [name, *parameters]))
+        except missing:
+            return []
+
+    def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> list[Any]:
+        if sql.startswith("SELECT column_name FROM duckdb_columns()"):
+            return columns(quote(*(parameters or [])), '"notnull"', [])
+        if sql.startswith("SELECT 1 FROM duckdb_columns()"):
+            *table, column = parameters or []
+            return columns(quote(*table), "name = ?", [column])
+        return list(fetch(sql, parameters))
+
+    database.objects, database.fetch = objects, fetch_by_name
+    assert tables.database is database
+    assert partitions.database is database
+
+
+def keep_metadata() -> None:
+    """Read what is stored of datasets, tables and the like from memory."""
+    from local_bigquery.catalog import metadata
+
+    save, delete = metadata.save, metadata.delete
+    lock = threading.RLock()
+    known: dict[Any, dict[tuple[str, ...], Any]] = {}
+
+    def stored(model: Any) -> dict[tuple[str, ...], Any]:
+        if model not in known:
+            kind = metadata.KINDS[model]
+            columns = ", ".join(metadata.RESOURCES[kind])
+            rows = metadata.fetch(f"SELECT {columns}, resource FROM emulator.{kind}")
+            known[model] = {
+                tuple(keys): model.model_validate_json(resource)
+                for *keys, resource in rows
+            }
+        return known[model]
+
+    def list_in_memory(model: Any, *keys: str) -> list[Any]:
+        with lock:
+            resources = stored(model)
+            if len(keys) == len(metadata.RESOURCES[metadata.KINDS[model]]):
+                return [resources[keys]] if keys in resources else []
+            return [r for key, r in resources.items() if key[: len(keys)] == keys]
+
+    def save_in_both(resource: Any, *keys: str) -> Any:
+        with lock:
+            saved = save(resource, *keys)
+            stored(type(resource))[keys] = type(resource).model_validate(saved.dump())
+            return saved
+
+    def delete_in_both(model: Any, *keys: str) -> None:
+        with lock:
+            resources = stored(model)
+            delete(model, *keys)
+            for key in [key for key in resources if key[: len(keys)] == keys]:
+                del resources[key]
+
+    metadata.list_, metadata.save = list_in_memory, save_in_both
+    metadata.delete = delete_in_both
+
+
+def keep_jobs(database: Any) -> None:
+    """Keep jobs in a dict; INFORMATION_SCHEMA's table of them is filled when asked."""
+    from local_bigquery.jobs import query, store
+    from local_bigquery.models import Job
+
+    jobs: dict[tuple[str, str], Job] = {}
+    children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    save_row, list_rows, execute = store.save, store.list_, query.execute
+
+    def save(job: Job) -> Job:
+        project, job_id = job.jobReference.projectId, job.jobReference.jobId
+        jobs[project, job_id] = job
+        if parent := job.statistics.parentJobId:
+            children[project, parent].add(job_id)
+        return job
+
+    def delete(project: str, job_id: str) -> None:
+        for job_or_child in (job_id, *children.pop((project, job_id), ())):
+            jobs.pop((project, job_or_child), None)
+
+    def write_all() -> None:
+        database.execute("DELETE FROM emulator.jobs")
+        for job in list(jobs.values()):
+            save_row(job)
+
+    def list_(*arguments: Any, **named: Any) -> list[Job]:
+        write_all()
+        return list(list_rows(*arguments, **named))
+
+    def execute_on_jobs(
+        cursor: Any, project: str, job_id: Any, config: Any, *rest: Any, **named: Any
+    ) -> Any:
+        if re.search(r"INFORMATION_SCHEMA\W+JOBS", config.query or "", re.IGNORECASE):
+            write_all()
+        return execute(cursor, project, job_id, config, *rest, **named)
+
+    store.save, store.list_, store.delete = save, list_, delete
+    store.load = lambda project, job_id: jobs.get((project, job_id))
+    query.execute = execute_on_jobs
+
+
+def keep_results() -> None:
+    """Put anonymous results into a database of their own, in memory."""
+    from local_bigquery.catalog import tables
+
+    physical = tables.physical
+
+    def physical_in_memory(project: str, dataset: str, table: str) -> Any:
+        if dataset == tables.RESULTS:
+            return RESULTS_CATALOG, "main", f"{project}:{table}"
+        return physical(project, dataset, table)
+
+    tables.physical = physical_in_memory
+
+
+# What INFORMATION_SCHEMA.TABLES says of one table, in a line of texts between tabs.
+_LISTED = """
+SELECT
+    split_part(line, chr(9), 1) AS table_catalog,
+    split_part(line, chr(9), 2) AS table_schema,
+    split_part(line, chr(9), 3) AS table_name,
+    split_part(line, chr(9), 4) AS table_type,
+    split_part(line, chr(9), 5) AS is_insertable_into,
+    'NO' AS is_typed,
+    make_timestamp(CAST(split_part(line, chr(9), 6) AS BIGINT) * 1000) AS creation_time
+FROM (SELECT unnest(string_split({lines}, chr(10))) AS line)
+WHERE line <> ''
+"""
+
+
+def list_tables_at_once() -> None:
+    """
+    Answer INFORMATION_SCHEMA.TABLES of a dataset by names, as its list has them.
+
+    The emulator loads every table, counts its rows, and translates a row of constants
+    for each: seconds for a year of days.
+    """
+    import sqlglot
+    from local_bigquery.catalog import tables
+    from local_bigquery.sql.rules import information_schema as rule
+    from sqlglot import exp
+
+    values = rule._values
+
+    def listed(project: str, dataset: str | None) -> Any:
+        if dataset is None:
+            return rule.table_list(project, dataset)
+        lines = []
+        for table in tables.list_(project, dataset):
+            kind = rule.TABLE_TYPES.get(table.type, table.type)
+            can_insert = "YES" if table.type == "TABLE" else "NO"
+            name = table.tableReference.tableId
+            created = table.creationTime or "0"
+            lines.append("\t".join((project, dataset, name, kind, can_insert, created)))
+        text = exp.Literal.string("\n".join(lines)).sql("duckdb")
+        return sqlglot.parse_one(_LISTED.format(lines=text), dialect="duckdb"), None
+
+    def values_or_listed(columns: Any, rows: Any) -> Any:
+        return columns if rows is None else values(columns, rows)
+
+    rule.VIEWS["TABLES"] = listed
+    rule._values = values_or_listed
