@@ -163,7 +163,7 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     "--allow-empty",
     "may_be_empty",
     is_flag=True,
-    help="Where nobody is in the audience, take those of earlier dates off the list.",
+    help="If nobody is in the audience, remove everyone added earlier.",
 )
 def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     """
@@ -178,13 +178,9 @@ def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     Fails where the receiver takes nothing more; what it has taken is recorded.
     """
     from offline.audience import run
-    from offline.audience.delivery import INTERRUPTED
 
-    plan = _plan(as_json=as_json, until=until, **chosen)
-    delivery = run.send(plan)
+    delivery = run.send(_plan(as_json=as_json, until=until, **chosen))
     show(delivery, as_json=as_json)
-    if delivery.failure == INTERRUPTED:
-        return Exit.INTERRUPTED
     if delivery.failure:
         tell(f"propensity audience: {delivery.failure}")
     return Exit.DONE if delivery.is_complete else Exit.FAILED
@@ -198,8 +194,12 @@ def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
     """
     Print what became of an audience's users.
 
-    By date, destination and action: how many were accepted and rejected, and why.
+    By date, destination and action: how many are pending, accepted and rejected, and
+    why.
     """
-    from offline.audience.account import account
+    from offline import promote
+    from offline.audience.ledger import account
 
-    show(account(audience, use_case=use_case), as_json=as_json)
+    with promote.opened(use_case) as deployment:
+        found = account(deployment, audience)
+    show(found, as_json=as_json)

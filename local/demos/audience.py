@@ -24,7 +24,7 @@ from local.errors import LocalError
 from local.progress import say, step
 from local.receiver import Faults, Limits, Receiver
 from local.stack.state import ROOT
-from offline.audience.destinations.base import ADD, REMOVE
+from offline.audience.requests import ADD, REMOVE
 from offline.dashboard.cases import audience_sentence
 from propensity.pages.words import plural
 

@@ -8,11 +8,9 @@ SELECT
   status,
   IFNULL(reason, '') AS reason,
   COUNT(*) AS users
-FROM
-  ma_audience_ledger
-WHERE
-  use_case = @use_case
-  AND audience = @audience
+FROM (
+  -- include: audience_newest.sql
+)
 GROUP BY
   destination,
   as_of,

@@ -4,8 +4,7 @@
 SELECT
   user_id,
   probability,
-  is_control,
-  place
+  is_control
 FROM
   ma_audience_members
 WHERE

@@ -2,41 +2,41 @@
 The delivery of an audience: requests that are sent, and what became of each user.
 
 Users who are no members any more are removed first, where the destination can; then all
-treated members are added. Adds and removals are never in one request, and no add is
-sent before the last removal is answered.
+treated members are added. It may be killed at any point: the next goes on from the
+ledger.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from tqdm import tqdm
 
-from offline.audience.destinations.base import ADD, REMOVE, Destination, Request
-from offline.audience.ledger import Ledger, Part, Tally
+from offline.audience.ledger import PENDING, Ledger, Recorded, Tally
 from offline.audience.members import Audience
-from offline.audience.posting import Refused, Stopped
+from offline.audience.posting import Refused
+from offline.audience.requests import (
+    ADD,
+    REMOVE,
+    Destination,
+    Request,
+    requests_of,
+)
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
 from propensity.pages.words import plural
 from propensity.privacy.suppression import Suppressed
-from propensity.waiting.threads import DaemonThreads
 
-INTERRUPTED = "interrupted"
+# So many users rejected in a row end a delivery: the request is at fault, or the list.
+REJECTED_IN_A_ROW = 100
 
-# A request of so many users who are all refused is a mistake of the request.
-_SUSPICIOUS = 10
-# So many rejected users in a row end a delivery, also where each user is a request, as
-# for Analytics. A receiver that takes one user of ten does that by chance once in
-# 40,000 times.
-_REFUSED_IN_A_ROW = 100
+Part = tuple[Request, Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,9 @@ class Delivery:
 
     Attributes:
         tallies: Users who were sent, by action.
-        before: Users in the ledger from earlier deliveries.
-        left: Users who were not sent yet.
+        before: Users whom earlier deliveries of this date have sent.
+        left: Users who are pending.
+        failure: Why it ended early; empty if it did not.
     """
 
     use_case: str
@@ -59,13 +60,18 @@ class Delivery:
     tallies: Mapping[str, Tally]
     before: int
     left: int
-    is_complete: bool
     failure: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everybody was sent."""
+        return not self.failure
 
     def fields(self) -> dict[str, Any]:
         """Return all of it for a program."""
         return vars(self) | {
-            "tallies": {name: tally.fields() for name, tally in self.tallies.items()}
+            "is_complete": self.is_complete,
+            "tallies": {name: tally.fields() for name, tally in self.tallies.items()},
         }
 
     def __str__(self) -> str:
@@ -86,10 +92,10 @@ class Delivery:
             ]
         if self.before:
             lines.append(f"{self.before:,} were sent before")
-        if not self.is_complete:
+        if self.failure:
             lines.append(
-                f"not complete: {self.left:,} not sent yet; "
-                "the same command goes on from here"
+                f"Not complete: {self.left:,} are pending. Run the same command again "
+                "to go on."
             )
         return "\n".join(lines)
 
@@ -100,92 +106,56 @@ def deliver(
     use_case: str,
     destination: Destination,
     ledger: Ledger,
+    recorded: Recorded,
     suppressed: Callable[[], Suppressed],
-    threads: DaemonThreads,
     is_quiet: bool = False,
 ) -> Delivery:
     """
     Send an audience to a destination, on from where its ledger ends.
 
-    A failure ends it, once the requests that are under way are answered and recorded;
-    the delivery has its message.
+    An error ends it, once the requests under way are answered and recorded; the
+    delivery has its message. So does Ctrl-C, which is raised.
 
     Args:
-        destination: Says how many requests it takes at once.
+        recorded: What the ledger has of it.
         suppressed: Returns the list of suppressed users, who are not added; a delivery
             may take days.
 
     Raises:
-        MissingTable, Unavailable: The ledger cannot be read, or its last rows not
-            written.
+        MissingTable, Unavailable: The ledger cannot be read or written.
     """
-    recorded = ledger.recorded()
-    work = {
-        REMOVE: removals(audience, destination, ledger),
-        ADD: audience.treated,
-    }
-    failure = ""
+
     left_out = 0
-    total = sum(
-        (action, member.user_id) not in recorded
-        for action, members in work.items()
-        for member in members
-    )
-    streak = Streak(destination.name)
-    with (
-        tqdm(
-            total=total,
-            desc=audience.name,
-            unit=" users",
-            disable=True if is_quiet else None,
-        ) as bar,
-        threads.pool(destination.at_once, "audience") as pool,
-    ):
 
-        def record(answer: _Answer) -> None:
-            ledger.add(answer.parts)
-            bar.update(len(answer.request.members))
-            answer.check(destination)
-            streak.extend(answer.refused, sent=answer.sent)
+    def allowed(request: Request) -> Request | None:
+        nonlocal left_out
+        if request.action == REMOVE:
+            return request
+        listed = suppressed()
+        members = [
+            member
+            for member in request.members
+            if not listed.covers(member.user_id, use_case)
+        ]
+        left_out += len(request.members) - len(members)
+        return replace(request, members=members) if members else None
 
-        def allowed(action: str, members: list[Member]) -> list[Member]:
-            nonlocal left_out
-            if action != ADD:
-                return members
-            listed = suppressed()
-            kept = [m for m in members if not listed.covers(m.user_id, use_case)]
-            left_out += len(members) - len(kept)
-            return kept
-
+    requests = _requests(audience, use_case, destination, ledger, recorded)
+    total = sum(len(request.members) for request in requests)
+    failure = ""
+    with tqdm(
+        total=total,
+        desc=audience.name,
+        unit=" users",
+        disable=True if is_quiet else None,
+    ) as bar:
         try:
-            for action, members in work.items():
-                requests = (
-                    Request(
-                        use_case=use_case,
-                        audience=audience.name,
-                        as_of=audience.as_of,
-                        action=action,
-                        members=left,
-                        destination=destination.name,
-                        chosen_at=audience.chosen_at,
-                    )
-                    for chunk in unrecorded(action, members, destination, recorded)
-                    if (left := allowed(action, chunk))
-                )
-                _send(requests, destination, pool, record)
-        except Stopped:
-            failure = INTERRUPTED
+            # All removals are answered before anybody is added.
+            for action in (REMOVE, ADD):
+                some = [request for request in requests if request.action == action]
+                _send(some, destination, ledger, allowed, bar)
         except PropensityError as error:
             failure = error.message
-        except Exception:  # nobody foresaw it; who was sent is recorded all the same
-            with contextlib.suppress(PropensityError):
-                ledger.flush()
-            raise
-    if failure:
-        with contextlib.suppress(PropensityError):
-            ledger.flush()
-    else:
-        ledger.flush()
     return Delivery(
         use_case=use_case,
         audience=audience.name,
@@ -194,189 +164,151 @@ def deliver(
         members=len(audience.members),
         held_out=len(audience.members) - len(audience.treated),
         tallies=ledger.tallies,
-        before=len(recorded),
+        before=sum(status != PENDING for status, _ in recorded.values()),
         left=total - left_out - sum(tally.sent for tally in ledger.tallies.values()),
-        is_complete=not failure,
         failure=failure,
     )
 
 
-def removals(
+def work_of(
     audience: Audience, destination: Destination, ledger: Ledger
-) -> list[Member]:
-    """
-    Return the users who are on the destination's list and may be no more: they are not
-    treated any more, or have taken back what the destination needs.
-    """
-    if REMOVE not in destination.actions:
-        return []
-    listed = ledger.listed()
-    if not listed:
-        return []
-    left_out = destination.problems(ADD, audience.treated)
-    kept = {member.user_id for member in audience.treated} - left_out.keys()
-    return [Member(user) for user in listed if user not in kept]
+) -> dict[str, list[Member]]:
+    """Return who is to be removed and who is to be added."""
+    work = {REMOVE: [], ADD: audience.treated}
+    if REMOVE in destination.actions:
+        # Also who has taken back what the destination needs.
+        unfit = destination.problems(audience.treated)
+        kept = {member.user_id for member in audience.treated} - unfit.keys()
+        work[REMOVE] = [Member(user) for user in ledger.listed() if user not in kept]
+    return work
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """
-    A request that was answered.
-
-    Attributes:
-        unfit: Users who could not be sent, with reasons.
-        sent_parts: Requests that reached the receiver, with the users it rejected.
-    """
-
-    request: Request
-    unfit: Mapping[str, str]
-    sent_parts: Sequence[Part]
-
-    @property
-    def parts(self) -> Sequence[Part]:
-        """All of its users, as the ledger takes them."""
-        members = [m for m in self.request.members if m.user_id in self.unfit]
-        return [(replace(self.request, members=members), self.unfit), *self.sent_parts]
-
-    @property
-    def refused(self) -> Mapping[str, str]:
-        """Users whom the receiver rejected, with reasons."""
-        return rejected_of(self.sent_parts)
-
-    @property
-    def sent(self) -> int:
-        """Number of users who were sent to the receiver."""
-        return len(self.request.members) - len(self.unfit)
-
-    def check(self, destination: Destination) -> None:
-        """Raise RequestError where a receiver rejects everybody."""
-        if len(self.refused) == self.sent >= _SUSPICIOUS:
-            raise RequestError(
-                f"{destination.name} rejected all {self.sent} users of a request "
-                f"({next(iter(self.refused.values()))}): nothing more was sent",
-                field="to",
-            )
-
-
-class Streak:
-    """Users whom a receiver has rejected since it last accepted one."""
-
-    def __init__(self, destination: str) -> None:
-        self._destination = destination
-        self._reasons: Counter[str] = Counter()
-
-    def extend(self, refused: Mapping[str, str], *, sent: int) -> None:
-        """
-        Add the answer to a request; raise RequestError once the streak is too long.
-
-        Args:
-            refused: Users whom the receiver rejected, with reasons, which may name the
-                user: so they need not be the same.
-            sent: Number of users who were sent to the receiver.
-        """
-        if len(refused) < sent:
-            self._reasons.clear()
-            return
-        self._reasons.update(refused.values())
-        if (count := self._reasons.total()) >= _REFUSED_IN_A_ROW:
-            [(reason, _)] = self._reasons.most_common(1)
-            raise RequestError(
-                f"{self._destination} rejected {count} users in a row ({reason}): "
-                "nothing more was sent",
-                field="to",
-            )
-
-
-def unrecorded(
-    action: str,
-    members: Sequence[Member],
+def _requests(
+    audience: Audience,
+    use_case: str,
     destination: Destination,
-    recorded: set[tuple[str, str]],
-) -> Iterator[list[Member]]:
-    """
-    Yield the users of each request who are not in the ledger.
-
-    The same users are always in one request, and in the ledger all or none of them: so
-    a request that is sent again has the key that it had. A user who is not a member any
-    more leaves a gap; those without a place, who are taken off, move up.
-    """
-
-    def number(placed: tuple[int, Member]) -> int:
-        at, member = placed
-        return (at if member.place is None else member.place) // destination.batch
-
-    for _, chunk in itertools.groupby(enumerate(members), key=number):
-        if left := [m for _, m in chunk if (action, m.user_id) not in recorded]:
-            yield left
+    ledger: Ledger,
+    recorded: Recorded,
+) -> list[Request]:
+    """Return the requests that are pending, with the new ones, which are recorded."""
+    same = Request(
+        use_case=use_case,
+        audience=audience.name,
+        as_of=audience.as_of,
+        action=ADD,
+        members=[],
+        destination=destination.name,
+        chosen_at=audience.chosen_at,
+    )
+    known = {member.user_id: member for member in audience.members}
+    pending: dict[tuple[str, str], list[Member]] = {}
+    for (action, user), (status, request) in recorded.items():
+        if status == PENDING:
+            member = known.get(user) or Member(user)
+            pending.setdefault((action, request), []).append(member)
+    old = [replace(same, action=a, members=users) for (a, _), users in pending.items()]
+    new = [
+        request
+        for action, members in work_of(audience, destination, ledger).items()
+        for request in requests_of(
+            replace(same, action=action),
+            [m for m in members if (action, m.user_id) not in recorded],
+            destination.batch,
+        )
+    ]
+    ledger.plan(new)
+    return old + new
 
 
 def _send(
-    requests: Iterable[Request],
+    requests: Sequence[Request],
     destination: Destination,
-    pool: Executor,
-    record: Callable[[_Answer], None],
+    ledger: Ledger,
+    allowed: Callable[[Request], Request | None],
+    bar: Any,
 ) -> None:
     """
     Send requests, as many at once as the destination takes; record what is answered.
 
-    After a failure no other is sent. It is raised once those under way are recorded.
+    After an error no other is sent; it is raised once those under way are recorded.
     """
+    streak: Counter[str] = Counter()
     left = iter(requests)
-    failures: list[Exception] = []
-    under_way: set[Future[_Answer]] = set()
-    while True:
-        while not failures and len(under_way) < destination.at_once:
-            try:
-                if (request := next(left, None)) is None:
+    answered: set[Future[list[Part]]] = set()
+    under_way: set[Future[list[Part]]] = set()
+
+    def record(future: Future[list[Part]]) -> None:
+        for request, rejected in future.result():
+            ledger.record(request, rejected)
+            bar.update(len(request.members))
+
+    with ThreadPoolExecutor(destination.at_once) as pool:
+        try:
+            while True:
+                while len(under_way) < destination.at_once and (
+                    request := next(left, None)
+                ):
+                    if fit := allowed(request):
+                        under_way.add(pool.submit(_sent, fit, destination, streak))
+                if not under_way:
                     break
-                under_way.add(pool.submit(_answered, request, destination))
-            except Exception as error:  # such as: nobody can tell who is suppressed
-                failures.append(error)
-        if not under_way:
-            break
-        answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-        for future in answered:
-            try:
-                record(future.result())
-            except Exception as error:  # whatever it is, others were sent
-                failures.append(error)
-    if failures:
-        raise failures[0]
+                answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                while answered:
+                    record(answered.pop())
+        finally:
+            # Also after Ctrl-C: what was taken is recorded.
+            for future in wait(answered | under_way).done:
+                with contextlib.suppress(Exception):
+                    record(future)
+            ledger.flush()
 
 
-def _answered(request: Request, destination: Destination) -> _Answer:
-    """Send a request; return what became of each of its users."""
-    unfit = destination.problems(request.action, request.members)
+def _sent(
+    request: Request, destination: Destination, streak: Counter[str]
+) -> list[Part]:
+    """Send a request; return what was taken and rejected of it, in parts."""
+    unfit = destination.problems(request.members)
     fit = [member for member in request.members if member.user_id not in unfit]
-    fitting = replace(request, members=fit)
-    parts = as_taken(fitting, destination, Streak(destination.name)) if fit else []
-    return _Answer(request=request, unfit=unfit, sent_parts=parts)
+    parts: list[Part] = []
+    if unfit:
+        left = [member for member in request.members if member.user_id in unfit]
+        parts.append((replace(request, members=left), unfit))
+    return [*parts, *_taken(replace(request, members=fit), destination, streak)]
 
 
-def as_taken(request: Request, destination: Destination, streak: Streak) -> list[Part]:
+def _taken(
+    request: Request, destination: Destination, streak: Counter[str]
+) -> list[Part]:
     """
-    Send users, by halves where they are refused as a whole; return the requests.
+    Send users; by halves where they are refused as a whole.
 
     Raises:
-        RequestError: One user after the other is refused: the request is at fault.
+        RequestError: One user after the other was rejected, here and before. A receiver
+            that takes one user of ten does that by chance once in 40,000 times.
     """
     members = request.members
+    if not members:
+        return []
     try:
         rejected = destination.send(request)
     except Refused as refusal:
-        if len(members) == 1:
-            alone = {members[0].user_id: str(refusal)}
-            streak.extend(alone, sent=1)
-            return [(request, alone)]
-        half = len(members) // 2
-        return [
-            *as_taken(replace(request, members=members[:half]), destination, streak),
-            *as_taken(replace(request, members=members[half:]), destination, streak),
-        ]
-    streak.extend({}, sent=len(members))
+        if len(members) > 1:
+            half = len(members) // 2
+            return [
+                part
+                for some in (members[:half], members[half:])
+                for part in _taken(replace(request, members=some), destination, streak)
+            ]
+        rejected = {members[0].user_id: str(refusal)}
+    if len(rejected) < len(members):
+        streak.clear()
+    else:
+        streak.update(rejected.values())
+    if (count := streak.total()) >= REJECTED_IN_A_ROW:
+        [(reason, _)] = streak.most_common(1)
+        raise RequestError(
+            f"{destination.name} rejected {count} users in a row ({reason}): nothing "
+            "more was sent",
+            field="to",
+        )
     return [(request, rejected)]
-
-
-def rejected_of(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the rejected users of some requests, with reasons."""
-    return {user: why for _, rejected in parts for user, why in rejected.items()}

@@ -1,16 +1,16 @@
 """
-The ledger: what became of every user who was sent, to the row.
+The ledger: one row per user who is sent, pending first, then accepted or rejected.
 
-The users of a request are recorded together once it is answered, under the key of the
-request that the receiver took. A request that is refused as a whole is taken in parts,
-each with a key of its own. A delivery that was killed in between sends the same request
-again: the receiver knows it by its key, and the ledger has nobody twice.
+Users are recorded as pending, with the request that they are in, before anything is
+sent. A delivery that was killed sends the requests that are still pending again: each
+has the users and the key that it had, so the receiver knows it. Rows are only added;
+the newest of a user counts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib import resources
@@ -18,22 +18,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.destinations.base import ADD, REMOVE, Request
-from offline.audience.selection import Member
+from offline.audience.requests import ADD, REMOVE, Request
 from offline.promote import Deployment
 from propensity import tables
-from propensity.pages.words import cleaned
+from propensity.errors import RequestError
+from propensity.pages.words import cleaned, plural
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
+# Status and request by action and user.
+Recorded = Mapping[tuple[str, str], tuple[str, str]]
 
-ACCEPTED, REJECTED = "accepted", "rejected"
-
-# A request, and the users of it who were rejected, with reasons.
-Part = tuple[Request, Mapping[str, str]]
-
-# Users who are recorded at once. After a kill at most so many are sent again, and the
-# users of the requests under way.
+PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
+# Users who are recorded at once: after a kill at most so many are sent again.
 FLUSHED_AT = 1_000
 
 
@@ -71,15 +68,10 @@ class Ledger:
         now: Callable[[], datetime],
         flushed_at: int = FLUSHED_AT,
     ) -> None:
-        """
-        Args:
-            audience, as_of, destination: The rows that are read and written.
-            flushed_at: Users who are recorded at once.
-        """
         self._warehouse = deployment.warehouse
         self._now = now
         self._flushed_at = flushed_at
-        self._waiting: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
         self._where = {
             "use_case": deployment.use_case.name,
             "audience": audience,
@@ -88,67 +80,102 @@ class Ledger:
         }
         self.tallies = {ADD: Tally(), REMOVE: Tally()}
 
-    def recorded(self) -> set[tuple[str, str]]:
-        """Return action and user of all rows."""
-        rows = self._warehouse.table(
-            statement("audience_recorded", own=SQL), self._where
-        )
-        actions, users = rows["action"].to_pylist(), rows["user_id"].to_pylist()
-        return {*zip(actions, users, strict=True)}
+    def recorded(self) -> Recorded:
+        """Return status and request by action and user, in the order of requests."""
+        rows = self._warehouse.table(statement("audience_sent", own=SQL), self._where)
+        return {
+            (row["action"], row["user_id"]): (row["status"], row["request"])
+            for row in rows.to_pylist()
+        }
 
     def listed(self) -> list[str]:
-        """Return who was accepted earlier and not removed since, sorted."""
+        """Return who was added as of an earlier date, and not removed since."""
         rows = self._warehouse.table(statement("audience_listed", own=SQL), self._where)
-        return sorted(rows["user_id"].to_pylist())
+        users: list[str] = rows["user_id"].to_pylist()
+        return users
 
-    def add(self, parts: Sequence[Part]) -> None:
-        """
-        Record a request that was answered: what was taken, in one part or more.
+    def plan(self, requests: Iterable[Request]) -> None:
+        """Record the users of requests as pending, all or none."""
+        for request in requests:
+            self._add(request, {}, PENDING)
+        self.flush()
 
-        Args:
-            parts: Requests, with the users who were rejected.
-        """
-        for request, rejected in parts:
-            # The same for all users of the request: computed once.
-            same = {
-                **self._where,
-                "action": request.action,
-                "request": request.key,
-            }
-            for member in request.members:
-                self._note(same, member, rejected.get(member.user_id))
-        if len(self._waiting) >= self._flushed_at:
+    def record(self, request: Request, rejected: Mapping[str, str]) -> None:
+        """Record a request that was answered; ``rejected`` has reasons by user."""
+        # A receiver's own words may have what no table and no terminal takes.
+        reasons = {user: str(cleaned(reason)) for user, reason in rejected.items()}
+        tally = self.tallies[request.action]
+        tally.rejected.update(reasons.values())
+        tally.accepted += len(request.members) - len(reasons)
+        self._add(request, reasons, ACCEPTED)
+        if len(self._rows) >= self._flushed_at:
             self.flush()
 
-    def _note(
-        self, same: Mapping[str, Any], member: Member, reason: str | None
-    ) -> None:
-        # A receiver's own words may have what no table and no terminal takes.
-        reason = cleaned(reason)
-        tally = self.tallies[same["action"]]
-        if reason is None:
-            tally.accepted += 1
-        else:
-            tally.rejected[reason] += 1
-        self._waiting.append(
+    def _add(self, request: Request, rejected: Mapping[str, str], status: str) -> None:
+        same = {**self._where, "action": request.action, "request": request.key}
+        now = self._now()
+        self._rows += [
             {
                 **same,
                 "user_id": member.user_id,
-                "status": ACCEPTED if reason is None else REJECTED,
-                "reason": reason,
-                "recorded_at": self._now(),
+                "status": REJECTED if member.user_id in rejected else status,
+                "reason": rejected.get(member.user_id),
+                "recorded_at": now,
             }
-        )
+            for member in request.members
+        ]
 
     def flush(self) -> None:
-        """
-        Write what waits: all of it or nothing.
-
-        Rows whose write failed are not written again, as they may be there; if they are
-        not, their users are sent again by the next delivery.
-        """
-        waiting, self._waiting = self._waiting, []
-        if waiting:
+        """Write what waits: all of it or nothing."""
+        rows, self._rows = self._rows, []
+        if rows:
             schema = tables.AUDIENCE_LEDGER.arrow_schema()
-            rows = pa.Table.from_pylist(waiting, schema=schema)
-            self._warehouse.write(tables.AUDIENCE_LEDGER, rows)
+            table = pa.Table.from_pylist(rows, schema=schema)
+            self._warehouse.write(tables.AUDIENCE_LEDGER, table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The ledger of an audience: members by date, and users by what became of them."""
+
+    use_case: str
+    audience: str
+    members: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.audience} of {self.use_case}"]
+        chosen = {
+            row["as_of"]: f"{plural(row['users'], 'member')} ({row['selection']}), "
+            f"{row['control_users']:,} held out"
+            for row in self.members
+        }
+        for as_of in sorted({*chosen, *(r["as_of"] for r in self.rows)}, reverse=True):
+            lines += ["", f"{as_of}  {chosen.get(as_of, 'no member')}"]
+            lines += [
+                f"  {r['destination']:<12} {r['action']:<6} {r['status']:<8} "
+                f"{r['users']:>9,}  {r['reason']}".rstrip()
+                for r in self.rows
+                if r["as_of"] == as_of
+            ]
+        return "\n".join(lines)
+
+
+def account(deployment: Deployment, audience: str) -> Account:
+    """
+    Return what the ledger has of an audience.
+
+    Raises:
+        RequestError: There is no audience of this name.
+    """
+    members, rows = (
+        [
+            dict(row.items())
+            for row in deployment.rows(statement(name, own=SQL), audience=audience)
+        ]
+        for name in ("audience_selections", "audience_deliveries")
+    )
+    name = deployment.use_case.name
+    if not members:
+        raise RequestError(f"{name} has no audience {audience}", field="audience")
+    return Account(use_case=name, audience=audience, members=members, rows=rows)

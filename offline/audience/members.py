@@ -13,13 +13,12 @@ import secrets
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib import resources
-from itertools import accumulate
 from math import ceil
 from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.selection import Control, Member, Rule, choose
+from offline.audience.selection import MOST_USERS, Control, Member, Rule, choose
 from offline.promote import Deployment
 from propensity import tables
 from propensity.errors import Conflict, MissingTable, RequestError
@@ -32,7 +31,7 @@ SQL = resources.files(__package__)
 KEY = "audiences/key.json"
 _KEY_BYTES = 32
 # Columns that differ by member, in the order of the fields of ``Member``.
-_OF_MEMBER = ("user_id", "probability", "is_control", "place")
+_OF_MEMBER = ("user_id", "probability", "is_control")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +55,8 @@ class Audience:
 
     @property
     def treated(self) -> list[Member]:
-        """The members who are not held out, by user."""
-        chosen = [member for member in self.members if not member.is_control]
-        return sorted(chosen, key=lambda member: member.user_id)
+        """The members who are not held out."""
+        return [member for member in self.members if not member.is_control]
 
 
 def key_of(deployment: Deployment) -> bytes:
@@ -128,8 +126,7 @@ def find_or_choose(
             _check_key(
                 deployment, parameters | {"as_of": selections[0]["as_of"]}, control
             )
-        candidates, left_out = _candidates(deployment, as_of, rule, share, suppressed)
-        members = choose(candidates, rule, control)
+        members, left_out = _chosen(deployment, as_of, rule, control, suppressed)
     else:
         rows = warehouse.table(
             statement("audience_members", own=SQL), parameters | {"as_of": as_of}
@@ -215,55 +212,39 @@ def _publication(deployment: Deployment, until: date) -> date:
     return newest
 
 
-def _candidates(
+def _chosen(
     deployment: Deployment,
     as_of: date,
     rule: Rule,
-    share: float,
+    control: Control,
     suppressed: suppression.Suppressed,
-) -> tuple[list[tuple[str, float]], int]:
+) -> tuple[list[Member], int]:
     """
-    Return users and probabilities, at least all who can be members, and how many of
-    them are suppressed.
+    Return members, and how many better or equal users are suppressed.
 
-    No more is read than percentiles down to where the last member may be.
+    No more is read than a rule needs: the best N, or a budget's users and as many more
+    as are probably held out.
     """
-    parameters = {"use_case": deployment.use_case.name, "as_of": as_of}
-    bands = deployment.rows(statement("audience_cutoffs", own=SQL), as_of=as_of)
-    counts = list(accumulate(band["users"] for band in bands))
-    at_most = rule.top
-    if rule.treated is not None:
-        # With room for a control group that is drawn larger than its share.
-        at_most = ceil(1.1 * rule.treated / (1 - share)) + 1_000
+    most = MOST_USERS
+    if rule.top is not None:
+        most = rule.top + len(suppressed)
+    elif rule.treated is not None:
+        most = ceil(1.1 * rule.treated / (1 - control.share)) + 1_000
     while True:
-        least = _least(rule, bands, counts, at_most, len(suppressed))
         rows = deployment.warehouse.table(
-            statement("audience_candidates", own=SQL), parameters | {"least": least}
+            statement("audience_candidates", own=SQL),
+            {
+                "use_case": deployment.use_case.name,
+                "as_of": as_of,
+                "least": rule.threshold or 0.0,
+                "above": 100 - 10 * rule.deciles if rule.deciles else 0,
+                "most": min(most, MOST_USERS),
+            },
         )
         kept = suppressed.without(rows, deployment.use_case.name)
-        if at_most is None or least <= bands[-1]["least"] or len(kept) >= at_most:
-            break
-        at_most *= 2
-    users = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
-    return list(zip(*users, strict=True)), len(rows) - len(kept)
-
-
-def _least(
-    rule: Rule,
-    bands: list[dict[str, float]],
-    counts: list[int],
-    at_most: int | None,
-    suppressed: int,
-) -> float:
-    """Return the least probability that is read."""
-    if rule.threshold is not None:
-        return rule.threshold
-    if rule.deciles is not None:
-        above = 100 - 10 * rule.deciles
-        within = [band["least"] for band in bands if (band["percentile"] or 0) > above]
-        return min(within, default=1.1)
-    needed = (at_most or 0) + suppressed
-    for band, count in zip(bands, counts, strict=True):
-        if count >= needed:
-            return band["least"]
-    return bands[-1]["least"]
+        columns = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
+        members = choose(list(zip(*columns, strict=True)), rule, control)
+        treated = sum(not member.is_control for member in members)
+        if len(rows) < most or rule.treated is None or treated >= rule.treated:
+            return members, len(rows) - len(kept)
+        most *= 2

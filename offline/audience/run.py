@@ -1,7 +1,5 @@
 """
-The preview of an audience, and its delivery under a lease.
-
-A delivery that was killed goes on where the ledger ends.
+The preview of an audience, and its delivery: one at a time.
 """
 
 from __future__ import annotations
@@ -13,16 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from importlib import resources
-from math import ceil
 
 from offline import promote
-from offline.audience.delivery import Delivery, deliver, removals, unrecorded
-from offline.audience.destinations.base import ADD, REMOVE, Destination
-from offline.audience.destinations.opened import opened
-from offline.audience.ledger import FLUSHED_AT, Ledger
+from offline.audience.delivery import Delivery, deliver, work_of
+from offline.audience.destinations import opened
+from offline.audience.ledger import FLUSHED_AT, PENDING, SQL, Ledger, Recorded
 from offline.audience.members import Audience, find_or_choose, store
-from offline.audience.pace import Stop
+from offline.audience.requests import ADD, REMOVE, Destination
 from offline.audience.selection import Rule
 from offline.promote import Deployment
 from propensity.clock import SYSTEM, Clock
@@ -33,7 +28,7 @@ from propensity.registry.leases import LEASE_MINUTES, Finished, Leases
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
 
-# All dates of an audience share a lease, as all compactions do.
+# All dates of an audience share a lease.
 ANY_DATE = date(1970, 1, 1)
 
 
@@ -68,7 +63,7 @@ class Plan:
 @dataclass(frozen=True, kw_only=True)
 class Preview:
     """
-    What a delivery would do; it writes nothing.
+    What a delivery would do.
 
     Attributes:
         unreachable: Treated members whom the destination cannot take, by reason.
@@ -99,27 +94,24 @@ class Preview:
 
     def __str__(self) -> str:
         before = ", as they were chosen before" if self.is_stored else ""
-        cost = "unknown: say --cost-per-user" if self.cost is None else f"{self.cost:,}"
+        reasons = [f"{count:,} {reason}" for reason, count in self.unreachable.items()]
         rows = {
             "members": f"{self.members:,} ({self.selection}{before})",
             "held out": f"{self.held_out:,}",
-            "treated": f"{self.treated:,}, of whom {self.expected:,.1f} would "
-            f"{self.outcome} as things are",
+            "treated": f"{self.treated:,}; {self.expected:,.1f} of them are expected "
+            f"to {self.outcome} without the audience",
             "suppressed": f"{self.suppressed:,} more, left out",
             "reachable": f"{self.reachable:,} in {plural(self.requests, 'request')} to "
             f"{self.destination}",
-            "unreachable": ", ".join(
-                f"{count:,} {reason}" for reason, count in self.unreachable.items()
-            )
-            or "nobody",
+            "unreachable": ", ".join(reasons) or "nobody",
             "to remove": f"{self.removed:,}",
             "sent before": f"{self.recorded:,}",
-            "cost": cost,
+            "cost": "unknown without --cost-per-user"
+            if self.cost is None
+            else f"{self.cost:,}",
         }
-        width = max(map(len, rows))
         lines = [f"{self.audience} of {self.use_case}, as of {self.as_of}", ""]
-        lines += [f"{name:<{width}}  {text}" for name, text in rows.items()]
-        return "\n".join(lines)
+        return "\n".join(lines + [f"{name:<11}  {text}" for name, text in rows.items()])
 
 
 def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
@@ -132,14 +124,9 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
     with _opened(plan, clock) as (deployment, audience, destination):
         ledger = _ledger(plan, deployment, audience, destination, clock)
         recorded = ledger.recorded()
-        treated = audience.treated
-        left_out = destination.problems(ADD, treated)
-        unreachable = Counter(left_out.values())
-        reachable = len(treated) - unreachable.total()
-        # Unreachable users leave gaps in requests, as recorded users do.
-        gaps = {(ADD, user) for user in left_out}
-        adds = unrecorded(ADD, treated, destination, gaps)
-        removed = removals(audience, destination, ledger)
+        unreachable = Counter(destination.problems(audience.treated).values())
+        reachable = len(audience.treated) - unreachable.total()
+        work = work_of(audience, destination, ledger)
         cost = plan.cost_per_user
         return Preview(
             use_case=deployment.use_case.name,
@@ -149,17 +136,17 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
             selection=audience.selection,
             is_stored=audience.is_stored,
             members=len(audience.members),
-            held_out=len(audience.members) - len(treated),
-            treated=len(treated),
+            held_out=len(audience.members) - len(audience.treated),
+            treated=len(audience.treated),
             suppressed=audience.suppressed,
             reachable=reachable,
             unreachable=dict(unreachable.most_common()),
-            removed=len(removed),
+            removed=len(work[REMOVE]),
             recorded=sum(action == ADD for action, _ in recorded),
-            requests=len([*adds]) + ceil(len(removed) / destination.batch),
+            requests=sum(-(-len(m) // destination.batch) for m in work.values()),
             cost=None if cost is None else cost * reachable,
             outcome=deployment.use_case.outcome,
-            expected=sum(member.probability or 0 for member in treated),
+            expected=sum(member.probability or 0 for member in audience.treated),
         )
 
 
@@ -167,42 +154,42 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
     """
     Store the members of an audience, and send those who are treated.
 
+    A failure ends it, once the requests under way are answered and recorded; the
+    delivery has its message. So does Ctrl-C, which is raised.
+
     Raises:
         RunInProgress: Another delivery of the audience is under way.
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
     with (
-        _opened(plan, clock) as (deployment, audience, destination),
-        _alone(deployment, audience.name, clock),
+        _opened(plan, clock) as (deployment, _, destination),
+        _alone(deployment, plan.audience, clock),
     ):
+        # Again, alone: nobody else stores other members meanwhile.
+        audience = _audience(plan, deployment, clock)
+        if not audience.is_stored:
+            _check_not_empty(plan, audience, destination)
+            if audience.members:
+                store(deployment, audience)
         ledger = _ledger(plan, deployment, audience, destination, clock)
-        _check_is_newest(deployment, audience, destination, ledger)
-        # Alone: nobody else stores other members meanwhile.
-        stored = (
-            audience
-            if audience.is_stored
-            else _stored(plan, deployment, destination, clock)
-        )
-        listed = suppression.Followed(deployment.warehouse, clock=clock.monotonic)
+        recorded = ledger.recorded()
+        _check_is_newest(deployment, audience, destination, recorded)
         return deliver(
-            stored,
+            audience,
             use_case=deployment.use_case.name,
             destination=destination,
-            ledger=_ledger(plan, deployment, stored, destination, clock),
-            suppressed=listed.now,
-            threads=THREADS,
+            ledger=ledger,
+            recorded=recorded,
+            suppressed=suppression.Followed(
+                deployment.warehouse, clock=clock.monotonic
+            ).now,
             is_quiet=plan.is_quiet,
         )
 
 
 @contextlib.contextmanager
 def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None]:
-    """
-    Keep a lease of an audience's deliveries, whatever their date, for a block.
-
-    Raises:
-        RunInProgress: Another delivery of the audience is under way.
-    """
+    """Keep a lease of an audience's deliveries, whatever their date, for a block."""
     leases = Leases(deployment.artifacts, deployment.use_case.name)
     try:
         lease = leases.begin(
@@ -216,13 +203,13 @@ def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None
     except RunInProgress as error:
         raise RunInProgress(
             f"another delivery of {audience} is under way, or was killed just now: "
-            "wait until it ends, or for five minutes if it was killed"
+            f"wait until it ends, or for {LEASE_MINUTES} minutes if it was killed"
         ) from error
     assert not isinstance(lease, Finished)
     with leases.kept(lease, clock=clock.now, threads=THREADS):
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             # The error of the block matters more than this one; the lease expires.
             with contextlib.suppress(PropensityError):
                 leases.release(lease, error=type(error).__name__, at=clock.now())
@@ -231,36 +218,53 @@ def _alone(deployment: Deployment, audience: str, clock: Clock) -> Iterator[None
 
 
 def _check_is_newest(
-    deployment: Deployment, audience: Audience, destination: Destination, ledger: Ledger
+    deployment: Deployment,
+    audience: Audience,
+    destination: Destination,
+    recorded: Recorded,
 ) -> None:
     """
     Raise RequestError where users are left to be sent, and a newer date was sent.
 
     They would be put back on a list from which they may have been taken since.
     """
-    recorded = ledger.recorded()
-    if all((ADD, member.user_id) in recorded for member in audience.treated):
+    done = {key for key, (status, _) in recorded.items() if status != PENDING}
+    if all((ADD, member.user_id) in done for member in audience.treated):
         return
     rows = deployment.rows(
-        statement("audience_deliveries", own=resources.files(__package__)),
-        audience=audience.name,
+        statement("audience_deliveries", own=SQL), audience=audience.name
     )
     newer = [row["as_of"] for row in rows if row["destination"] == destination.name]
     if newer and max(newer) > audience.as_of:
         raise RequestError(
             f"{audience.name} as of {max(newer)} was sent to {destination.name} "
-            f"already: the older one of {audience.as_of} would put back users "
-            "who have left since",
+            f"already: the older one of {audience.as_of} would put back users who have "
+            "left since",
             field="as_of",
         )
+
+
+def _check_not_empty(plan: Plan, audience: Audience, destination: Destination) -> None:
+    can_remove = REMOVE in destination.actions
+    if audience.members or (plan.may_be_empty and can_remove):
+        return
+    raise RequestError(
+        f"no user of {audience.as_of} is in the audience: {audience.selection}. "
+        + (
+            "If that is intended, --allow-empty removes everyone added earlier"
+            if can_remove
+            else f"{destination.name} cannot remove those added earlier"
+        ),
+        field="audience",
+    )
 
 
 @contextlib.contextmanager
 def _opened(
     plan: Plan, clock: Clock
 ) -> Iterator[tuple[Deployment, Audience, Destination]]:
-    with promote.opened(plan.use_case) as deployment, Stop() as stop:
-        destination = opened(plan.to, deployment, stop, audience=plan.audience)
+    with promote.opened(plan.use_case) as deployment:
+        destination = opened(plan.to, deployment, audience=plan.audience)
         with contextlib.closing(destination):
             yield deployment, _audience(plan, deployment, clock), destination
 
@@ -275,26 +279,6 @@ def _audience(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
         until=plan.until or clock.now().date(),
         now=clock.now(),
     )
-
-
-def _stored(
-    plan: Plan, deployment: Deployment, destination: Destination, clock: Clock
-) -> Audience:
-    audience = _audience(plan, deployment, clock)
-    can_remove = REMOVE in destination.actions
-    if not audience.members and not (plan.may_be_empty and can_remove):
-        raise RequestError(
-            f"no user of {audience.as_of} is in the audience: {audience.selection}. "
-            + (
-                "--allow-empty takes those of earlier dates off the list"
-                if can_remove
-                else f"{destination.name} cannot take those of earlier dates off"
-            ),
-            field="audience",
-        )
-    if audience.members and not audience.is_stored:
-        store(deployment, audience)
-    return audience
 
 
 def _ledger(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 _SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
@@ -92,17 +92,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """
-    A user of an audience; without a probability, a user to be taken off a list.
-
-    ``place`` is the rank among the treated, ordered by user, when they were chosen. It
-    stays the same if others are forgotten or suppressed later. None if held out.
-    """
+    """A user of an audience; without a probability, a user to be taken off a list."""
 
     user_id: str
     probability: float | None = None
     is_control: bool = False
-    place: int | None = None
 
 
 def choose(
@@ -127,9 +121,7 @@ def choose(
         is_control = control.holds_out(user_id)
         treated += not is_control
         members.append(Member(user_id, probability, is_control))
-    chosen = sorted(member.user_id for member in members if not member.is_control)
-    places = {user: place for place, user in enumerate(chosen)}
-    return [replace(m, place=places.get(m.user_id)) for m in members]
+    return members
 
 
 def share_of(text: str) -> float:

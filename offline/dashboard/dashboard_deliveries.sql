@@ -10,10 +10,19 @@ SELECT
   action,
   status,
   COUNT(*) AS users
-FROM
-  ma_audience_ledger
-WHERE
-  as_of BETWEEN @since AND @until
+FROM (
+  SELECT
+    *
+  FROM
+    ma_audience_ledger
+  WHERE
+    as_of BETWEEN @since AND @until
+  QUALIFY
+    ROW_NUMBER() OVER (
+      PARTITION BY use_case, audience, destination, as_of, action, user_id
+      ORDER BY IF(status = 'pending', 1, 0), recorded_at DESC
+    ) = 1
+)
 GROUP BY
   use_case,
   audience,

@@ -22,11 +22,6 @@ AUDIENCE_MEMBERS = Table(
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "As published for as_of", required=True),
         Column("is_control", "BOOL", "Whether the user is held out", required=True),
-        Column(
-            "place",
-            "INT64",
-            "Among the treated by user, from 0 on; requests are made by it",
-        ),
         Column("control_group", "STRING", "Name that the control group is drawn by"),
         Column("control_share", "FLOAT64", "Share that is held out, 0 to 0.9"),
         Column("selection", "STRING", "How members were chosen, such as top 1000"),
@@ -36,8 +31,11 @@ AUDIENCE_MEMBERS = Table(
 
 AUDIENCE_LEDGER = Table(
     name="ma_audience_ledger",
-    description="One row per user who was sent to a destination: accepted or rejected",
-    key=("use_case", "audience", "as_of", "destination", "action", "user_id"),
+    description="One row per user and status: pending, then accepted or rejected",
+    key=(
+        *("use_case", "audience", "as_of", "destination", "action", "user_id"),
+        "status",
+    ),
     partition="as_of",
     clustering=("use_case", "audience", "destination"),
     columns=(
@@ -47,7 +45,7 @@ AUDIENCE_LEDGER = Table(
         Column("action", "STRING", "add or remove", required=True),
         Column("user_id", "STRING", "The user", required=True),
         Column("request", "STRING", "Idempotency key of the request", required=True),
-        Column("status", "STRING", "accepted or rejected", required=True),
+        Column("status", "STRING", "pending, accepted or rejected", required=True),
         Column("reason", "STRING", "Why it was rejected, by us or the receiver"),
         Column("recorded_at", "TIMESTAMP", "When the row was written", required=True),
     ),

@@ -15,7 +15,7 @@ import pytest
 
 from local.demos import audience
 from local.errors import LocalError
-from offline.audience.destinations.http import Http
+from offline.audience.http import Http
 from tests.conftest import Workplace
 from tests.offline.audience.conftest import TABLES, Site
 
@@ -58,7 +58,7 @@ class TestAudience:
         previewed, first = act(site, tmp_path, MONDAY, is_first=True, capsys=capsys)
         [second] = act(site, tmp_path, MONDAY + WEEK, is_first=False, capsys=capsys)
         [again] = act(site, tmp_path, MONDAY, is_first=False, capsys=capsys)
-        rows = site.rows("SELECT * FROM ma_audience_ledger")
+        rows = site.newest()
         members = site.rows("SELECT * FROM ma_audience_members WHERE is_control")
 
         def counted(as_of, action, status="") -> int:
@@ -87,7 +87,7 @@ class TestAudience:
         assert f"; {counted(MONDAY + WEEK, 'add')} sent = " in second
         assert f"crm: {sent} were sent before; {held_out} held out" in again
         template = tomllib.loads((tmp_path / "crm.toml").read_text())
-        assert Http(template, poster=lambda rate, at_once: None).name == "crm"
+        assert Http(template, poster=lambda **_: None).name == "crm"
         assert template["batch"] == audience.LIMITS.users
 
     def test_that_cannot_be_sent_says_why(self, site, tmp_path, capsys):

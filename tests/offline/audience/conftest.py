@@ -76,10 +76,18 @@ class Site:
     def ledger(self):
         return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
 
+    def newest(self):
+        """The newest row of each user, action and date."""
+        rows = sorted(
+            self.ledger(), key=lambda r: (r["status"] != "pending", r["recorded_at"])
+        )
+        keys = ("destination", "as_of", "action", "user_id")
+        return [*{tuple(row[k] for k in keys): row for row in rows}.values()]
+
     def accepted(self, *, but: set[str]) -> set[str]:
         """Return who was accepted; each treated user is in the ledger once."""
         treated = members_of(self, is_control=False)
-        rows = self.ledger()
+        rows = self.newest()
         assert sorted(row["user_id"] for row in rows) == sorted(treated)
         accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
         assert treated - accepted == but & treated

@@ -1,30 +1,24 @@
-"""
-The HTTP destination, specified against a receiver with limits and faults.
-
-No test waits: pauses are counted, and not slept.
-"""
+"""The HTTP destination, Analytics and their files, specified against a receiver."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import tracemalloc
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from unittest.mock import Mock
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from local.receiver import Faults, Limits, Receiver
-from offline.audience import posting
-from offline.audience.delivery import Streak, as_taken, rejected_of
-from offline.audience.destinations.base import Request
-from offline.audience.destinations.http import Http
-from offline.audience.destinations.opened import opened
-from offline.audience.pace import Stop
-from offline.audience.posting import Poster, Refused, Stopped
+from local.receiver import Limits, Receiver
+from offline.audience.destinations import opened
+from offline.audience.ga4 import Ga4
+from offline.audience.http import Http
+from offline.audience.posting import Poster
+from offline.audience.requests import Request
 from offline.audience.selection import Member
-from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
+from propensity.errors import RequestError, SettingsError, Unavailable
 
 TEMPLATE = {
     "kind": "http",
@@ -39,24 +33,12 @@ TEMPLATE = {
 VARIABLES = {"CRM_TOKEN": "secret"}
 
 
-class Pauses(list[float]):
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
+SIMPLE = {"kind": "http", "name": "crm", "url": "https://crm.example.com/users"}
 
 
-def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
+def destination(receiver, **changed):
     template = TEMPLATE | {"url": receiver.url + "/lists/{audience}"} | changed
-
-    def poster(rate, at_once):
-        return Poster(
-            stop or Stop(),
-            rate=rate,
-            at_once=at_once,
-            tries=tries,
-            hidden=VARIABLES.values(),
-            sleep=Pauses() if pauses is None else pauses,
-        )
-
+    poster = partial(Poster, first_pause_s=0.0)
     return Http(template, poster=poster, variables=VARIABLES)
 
 
@@ -69,14 +51,6 @@ class Answering(Receiver):
 
     def take(self, *_):
         return self._answer
-
-
-def nested(depth: int) -> list:
-    """A list in a list, so deep."""
-    value: list = []
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 def request_of(count=10, *, action="add", first=0):
@@ -98,9 +72,23 @@ class TestFile:
         text = '\ufeffkind = "http"\r\nname = "crm"\r\nurl = "http://127.0.0.1/"\r\n'
         path.write_bytes(f'{text}[user]\r\nid = "{{user_id}}"\r\n'.encode())
 
-        client = opened(str(path), Mock(), Stop(), audience="winback")
+        assert opened(str(path), SimpleNamespace(), audience="winback").name == "crm"
 
-        assert client.name == "crm"
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('kind = "none"', "known are"),
+            ("kind = ", "not valid TOML"),
+            (None, "cannot be read"),
+        ],
+    )
+    def test_that_is_none_says_so(self, tmp_path, text, message):
+        path = tmp_path / "destination.toml"
+        if text is not None:
+            path.write_text(text)
+
+        with pytest.raises(RequestError, match=message):
+            opened(str(path), SimpleNamespace(), audience="winback")
 
 
 class TestRequest:
@@ -149,70 +137,44 @@ class TestRequest:
 
         assert raised.value.field == "NOT_SET"
 
-
-class TestAnswer:
-    def test_says_who_was_rejected_and_why(self):
-        faults = Faults(rejects=lambda user: "unknown" if user == "u3" else "")
-        with Receiver(faults=faults) as receiver:
-            assert destination(receiver).send(request_of()) == {"u3": "unknown"}
-
-    def test_that_refuses_a_request_is_brought_down_to_the_users_at_fault(self):
-        faults = Faults(
-            rejects=lambda user: "no consent" if user in ("u3", "u8") else "",
-            refuses_whole=True,
-        )
-        with Receiver(faults=faults) as receiver:
-            parts = as_taken(request_of(), destination(receiver), Streak("crm"))
-
-        rejected = rejected_of(parts)
-        assert rejected.keys() == {"u3", "u8"}
-        assert all("no consent" in reason for reason in rejected.values())
-        assert sum(receiver.taken.users.values()) == 8
-        assert set(receiver.taken.users.values()) == {1}
-        # Each under the key that the receiver has it by.
-        keys = {request.key for request, reasons in parts if not reasons}
-        assert keys == receiver.taken.bodies.keys()
-
-    def test_that_was_lost_is_got_by_the_same_request(self):
-        with Receiver(faults=Faults(lost=0.6, seed=1)) as receiver:
-            client = destination(receiver, tries=30)
-            for first in range(0, 100, 10):
-                client.send(request_of(first=first))
-
-        assert receiver.taken.requests > 10
-        assert len(receiver.taken.users) == 100
-        assert set(receiver.taken.users.values()) == {1}
-        assert receiver.taken.changed == []
-
-    def test_of_a_busy_receiver_is_waited_for_as_it_demands(self):
-        pauses = Pauses()
-        with Receiver(Limits(rate=1)) as receiver:
-            client = destination(receiver, pauses=pauses, tries=2)
-            client.send(request_of())
-            with pytest.raises(Unavailable, match="status 429"):
-                client.send(request_of(first=10))
-
-        assert pauses == [1.0]
-
     @pytest.mark.parametrize(
-        ("asked", "paused"),
+        ("changed", "field"),
         [
-            ("120", [120.0]),
-            ("3600", []),
-            ("9" * 400, []),
-            ("no time", None),
-            ("Mon, 1 Jan 99999999999999999999 00:00:00 GMT", None),
+            ({"body": {"list": "{audience}"}}, "body"),
+            ({"user": {"score": "{probability}"}}, "body"),
+            ({"user": {"{user_id}": 1}}, "body"),
+            ({"remove": {"body": {"list": "{audience}"}}}, "remove"),
         ],
     )
-    def test_that_demands_a_long_pause_is_waited_for_or_ends_it(self, asked, paused):
-        pauses, busy = Pauses(), Answering(503, {"Retry-After": asked}, {})
-        with busy as receiver, pytest.raises(Unavailable, match="goes on from there"):
-            destination(receiver, pauses=pauses, tries=2).send(request_of())
+    def test_names_its_users(self, changed, field):
+        """Else a receiver hears of nobody, and the ledger says that it accepted all."""
+        with pytest.raises(RequestError, match="is missing") as refused:
+            Http(SIMPLE | changed, variables={})
 
-        if paused is not None:
-            assert pauses == paused
-        assert all(pause <= 900 for pause in pauses)
+        assert refused.value.field == field
 
+    @pytest.mark.parametrize("remove", [{}, {"url": SIMPLE["url"]}])
+    def test_of_a_removal_is_no_addition(self, remove):
+        """Else those who have left the audience are added again."""
+        with pytest.raises(RequestError, match="the same request as an addition"):
+            Http(SIMPLE | {"remove": remove}, variables={})
+        by_action = {"remove": {}, "headers": {"X-Action": "{action}"}}
+        assert Http(SIMPLE | by_action, variables={}).actions == ("remove", "add")
+
+    def test_may_have_variables_anywhere_and_names_none(self):
+        body = {"key": "${CRM_TOKEN}", "users": "{users}"}
+        with Receiver(Limits(token="secret")) as receiver:
+            destination(receiver, body=body).send(request_of(1))
+            wrong = destination(receiver, headers={"X": "a\nsecret"})
+            with pytest.raises(RequestError) as raised:
+                wrong.send(request_of(1))
+
+        assert "secret" not in str(raised.value)
+        [sent] = receiver.taken.bodies.values()
+        assert json.loads(sent)["key"] == "secret"
+
+
+class TestAnswer:
     @pytest.mark.parametrize(
         ("listed", "rejected"),
         [
@@ -230,147 +192,16 @@ class TestAnswer:
     @pytest.mark.parametrize(
         "answered",
         [
-            *(b"<html>", {"errors": "all"}, {"errors": 3}),
+            *({"errors": "all"}, {"errors": 3}),
             # Somebody was rejected, and nobody knows who: the file says id.
             *({"errors": [["u1"]]}, {"errors": [{"id": {}}]}, {"errors": [None]}),
             *({"errors": [{"user": "u1"}]}, {"errors": [{"id": "U1"}]}),
             [{"id": "u1", "message": "unknown"}],
-            # Deeper than can be read.
-            b"[" * 200_000,
         ],
     )
     def test_that_is_not_what_the_file_says_is_none(self, answered):
         with Answering(200, {}, answered) as receiver, pytest.raises(Unavailable):
-            destination(receiver, tries=2).send(request_of())
-
-    def test_that_never_comes_says_that_the_ledger_knows(self):
-        with Receiver(faults=Faults(unavailable=1.0)) as receiver:
-            pauses = Pauses()
-            with pytest.raises(Unavailable, match="goes on from there"):
-                destination(receiver, pauses=pauses).send(request_of())
-
-        assert len(pauses) == 7
-        assert receiver.taken.users == {}
-
-    def test_that_never_comes_names_no_password_of_the_address(self):
-        with Receiver(faults=Faults(unavailable=1.0)) as receiver:
-            url = receiver.url.replace("//", "//us:${CRM_TOKEN}@")
-            with pytest.raises(Unavailable) as raised:
-                destination(receiver, url=url).send(request_of())
-
-        assert raised.value.message.startswith(receiver.url.removeprefix("http://"))
-        assert "secret" not in raised.value.message
-
-    def test_that_denies_access_stops_everything(self):
-        with (
-            Receiver(Limits(token="another")) as receiver,
-            pytest.raises(AccessDenied, match="401"),
-        ):
             destination(receiver).send(request_of())
-
-        assert receiver.taken.requests == 1
-
-    @pytest.mark.parametrize("status", [302, 410])
-    def test_that_is_elsewhere_or_gone_stops_everything(self, status):
-        """Users are not sent where a redirection leads."""
-
-        class Moved(Receiver):
-            def take(self, *_):
-                return status, {"Location": self.url + "/elsewhere"}, {}
-
-        with Moved() as receiver, pytest.raises(AccessDenied, match=str(status)):
-            destination(receiver).send(request_of())
-
-        assert receiver.taken.requests == 1
-
-    @pytest.mark.parametrize(
-        ("status", "headers"),
-        [(103, {"Link": "</a>; rel=preload"}), (200, {"Content-Length": "5, 7"})],
-    )
-    def test_that_is_still_to_come_or_broken_takes_nobody(self, status, headers):
-        """An announcement is no answer, and a broken one no fault of the request."""
-
-        class Announcing(Receiver):
-            def take(self, *_):
-                return status, headers, {}
-
-        with Announcing() as receiver, pytest.raises(Unavailable, match="3 tries"):
-            destination(receiver, tries=3).send(request_of())
-
-        assert receiver.taken.requests == 3
-
-    def test_to_too_many_users_is_a_refusal(self):
-        with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
-            destination(receiver).send(request_of())
-
-    @pytest.mark.parametrize("status", [200, 302, 400])
-    def test_without_an_end_is_read_up_to_a_size(self, status, monkeypatch):
-        """Packed it takes a thousandth of that on the way."""
-        monkeypatch.setattr(posting, "LARGEST_ANSWER_BYTES", 2**20)
-
-        packed = gzip.compress(bytes(2**25))
-
-        headers = {"Content-Encoding": "gzip", "Location": "/elsewhere"}
-        endless = Answering(status, headers, packed)
-        tracemalloc.start()
-        try:
-            ended = (Unavailable, AccessDenied, Refused)
-            with endless as receiver, pytest.raises(ended):
-                destination(receiver, tries=1).send(request_of())
-            _, most = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-
-        assert most < 2**23
-
-    def test_that_drips_is_read_up_to_a_time(self, monkeypatch):
-        monkeypatch.setattr(posting, "LONGEST_ANSWER_S", 0.0)
-        with (
-            Receiver() as receiver,
-            pytest.raises(Unavailable, match="an answer of over"),
-        ):
-            destination(receiver, tries=2).send(request_of())
-
-    @pytest.mark.parametrize("status", [200, 401, 422])
-    def test_names_no_email_address(self, status):
-        """Which would be in the ledger, and on the terminal, of all who read it."""
-        words = "no user ann.lee+x@example.com, nor bob%40example.com."
-
-        rejected = {"errors": [{"id": "u0", "message": words}]}
-        answer = rejected if status == 200 else words
-        with Answering(status, {}, answer) as receiver:
-            client = destination(receiver)
-            try:
-                text = str(client.send(request_of()))
-            except (Refused, AccessDenied) as error:
-                text = str(error)
-
-        assert "no user (an address), nor (an address)" in text
-        assert "ann" not in text
-        assert "bob" not in text
-
-
-def test_takes_variables_anywhere_and_names_none():
-    body = {"key": "${CRM_TOKEN}", "users": "{users}"}
-    with Receiver(Limits(token="secret")) as receiver:
-        destination(receiver, body=body).send(request_of(1))
-        wrong = destination(receiver, headers={"X": "a\nsecret"})
-        with pytest.raises(RequestError) as raised:
-            wrong.send(request_of(1))
-
-    assert "secret" not in str(raised.value)
-    assert [json.loads(sent)["key"] for sent in receiver.taken.bodies.values()] == [
-        "secret"
-    ]
-
-
-def test_after_ctrl_c_nothing_is_sent():
-    stop = Stop()
-    stop.is_asked = True
-    with Receiver() as receiver, pytest.raises(Stopped):
-        destination(receiver, stop=stop).send(request_of())
-
-    assert receiver.taken.requests == 0
 
 
 @pytest.mark.parametrize(
@@ -407,8 +238,6 @@ def test_after_ctrl_c_nothing_is_sent():
         ({"body": {"on": date(2026, 3, 2)}}, "body"),
         ({"user": {"id": "{user_id}", "score": float("nan")}}, "user"),
         ({"remove": {"body": {"on": date(2026, 3, 2)}}}, "remove"),
-        ({"body": nested(600)}, "body"),
-        ({"body": nested(20_000)}, "body"),
         # To `requests` the host is what is before the backslash.
         ({"url": "http://example.com\\@127.0.0.1/"}, "url"),
         ({"url": "https://example.com/\n"}, "url"),
@@ -422,25 +251,78 @@ def test_a_template_is_refused_by_its_field(changed, field):
     assert raised.value.field == field
 
 
-def test_a_file_without_an_end_is_no_destination(tmp_path):
-    """It is read up to a bound: a device would fill the memory first."""
-    path = tmp_path / "destination.toml"
-    path.write_bytes(b"#" * 1_000_001)
+class TestAnalytics:
+    """Events of the Measurement Protocol, as the API takes them."""
 
-    with pytest.raises(RequestError, match="1,000,000 bytes at most") as refused:
-        opened(str(path), Mock(), Stop(), audience="winback")
+    NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+    FILE: Mapping[str, object] = {
+        "kind": "ga4",
+        "name": "analytics",
+        "measurement_id": "G-ABC123",
+        "api_secret": "${GA4_API_SECRET}",
+        "consent": "GRANTED",
+        "rate": 0,
+    }
 
-    assert refused.value.field == "to"
-    path.write_text('kind = "none"')
-    with pytest.raises(RequestError, match="known are"):
-        opened(str(path), Mock(), Stop(), audience="winback")
+    def opened(self, *, at=NOW, audience="winback", **changed):
+        return Ga4(
+            {**self.FILE, **changed},
+            audience=audience,
+            now=lambda: at,
+            poster=partial(Poster, first_pause_s=0.0),
+            variables={"GA4_API_SECRET": "a secret"},
+        )
 
+    def test_set_a_property_of_the_browser(self):
+        """In, or out; with the time at which the audience was chosen."""
+        with Receiver() as receiver:
+            receiver.take = lambda method, path, headers, body: (
+                heard.append((path, json.loads(body))) or (204, {}, None)
+            )
+            heard: list = []
+            client = self.opened(url=receiver.url + "/mp/collect")
+            for action in client.actions:
+                assert client.send(request_of(1, action=action)) == {}
 
-@pytest.mark.parametrize("value", ["[" * 5_000 + "]" * 5_000, "9" * 5_000])
-def test_a_file_that_python_cannot_read_is_refused(tmp_path, value):
-    """Not by a traceback."""
-    path = tmp_path / "crm.toml"
-    path.write_text(f"kind = {value}")
+        (path, out), (_, added) = heard
+        assert path == "/mp/collect?measurement_id=G-ABC123&api_secret=a+secret"
+        assert out["user_properties"] == {"winback": {"value": "out"}}
+        assert added["user_properties"] == {"winback": {"value": "in"}}
+        assert added["client_id"] == "u0"
+        assert added["timestamp_micros"] == int(self.NOW.timestamp()) * 10**6
+        assert added["consent"]["ad_user_data"] == "GRANTED"
+        [event] = added["events"]
+        assert event["name"] == "propensity_audience"
+        assert event["params"]["as_of"] == "2026-03-02"
 
-    with pytest.raises(RequestError, match="thousands"):
-        opened(str(path), Mock(), Stop(), audience="winback")
+    def test_are_refused_once_analytics_takes_them_no_more(self):
+        late = self.opened(at=self.NOW + timedelta(hours=73))
+
+        with pytest.raises(RequestError, match="72 hours"):
+            late.send(request_of(1))
+
+    def test_are_of_client_ids(self):
+        users = [Member("GA1.2.3"), Member("a b"), Member("猫")]
+
+        assert self.opened().problems(users).keys() == {"a b", "猫"}
+
+    @pytest.mark.parametrize(
+        ("changed", "field"),
+        [
+            ({"measurement_id": "UA-1"}, "measurement_id"),
+            ({"api_secret": ""}, "api_secret"),
+            ({"consent": "YES"}, "consent"),
+            ({"event": "ga_mine"}, "event"),
+            ({"event": "e" * 41}, "event"),
+            ({"property": "user_id"}, "property"),
+            ({"audience": "a_name_longer_than_a_property"}, "property"),
+            ({"url": "http://example.com"}, "url"),
+            ({"other": 1}, "other"),
+        ],
+    )
+    def test_that_its_limits_forbid_are_refused(self, changed, field):
+        """Analytics answers invalid events like valid ones."""
+        with pytest.raises(RequestError) as raised:
+            self.opened(**changed)
+
+        assert raised.value.field == field

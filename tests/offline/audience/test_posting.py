@@ -1,188 +1,104 @@
-"""
-Where the secrets and the users of a request go, and what counts as its answer,
-specified on the HTTP destination.
-"""
+"""An HTTP request to a receiver, specified on one with limits and faults."""
 
 from __future__ import annotations
 
-import datetime
-import socket
-import ssl
-import threading
-from types import SimpleNamespace
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from local.receiver import Limits, Receiver
-from offline.audience.destinations.templates import values_of
-from offline.audience.posting import Refused
-from propensity.errors import AccessDenied, PropensityError, Unavailable
-from tests.offline.audience.test_http import Answering, destination, request_of
+from local.processes import free_ports
+from local.receiver import Faults, Limits, Receiver
+from offline.audience.posting import Poster, Refused
+from propensity.errors import AccessDenied, Unavailable
 
-TODAY = datetime.datetime.now(datetime.UTC)
+SECRET = "a secret of the file"
 
 
-@pytest.fixture
-def listening():
-    """A socket that waits for connections, and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
+class Answering(Receiver):
+    """A receiver that answers everything alike."""
+
+    def __init__(self, status, headers, answer) -> None:
+        super().__init__()
+        self._answer = status, headers, answer
+
+    def take(self, method, path, headers, body):
+        self.heard = headers
+        return self._answer
 
 
-@pytest.fixture
-def signed_by_itself(tmp_path):
-    """A certificate of 127.0.0.1 that no authority has signed, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1)
-        .not_valid_before(TODAY - datetime.timedelta(days=1))
-        .not_valid_after(TODAY + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "receiver.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
-
-
-def serve(server, talk):
-    """Let something talk with everybody who connects; return the receiver."""
-
-    def each():
-        while True:
-            try:
-                connection, _ = server.accept()
-                with connection:
-                    talk(connection)
-            except OSError:
-                if server.fileno() < 0:
-                    return
-
-    threading.Thread(target=each, daemon=True).start()
-    host, port = server.getsockname()
-    return SimpleNamespace(url=f"http://{host}:{port}")
-
-
-def test_an_answer_that_ends_within_its_head_is_none(listening):
-    """Whom it rejects would have been in its body, which may have been empty or not."""
-
-    def talk(connection):
-        connection.recv(65_536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-")
-
-    receiver = serve(listening, talk)
-
-    with pytest.raises(Unavailable, match="2 tries"):
-        destination(receiver, tries=2).send(request_of(1))
-
-
-def test_a_certificate_that_is_not_trusted_ends_it_and_says_why(
-    listening, signed_by_itself
-):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(signed_by_itself)
-    receiver = serve(
-        listening, lambda c: context.wrap_socket(c, server_side=True).close()
+def send(receiver, *, url="", **changed):
+    poster = Poster(rate=0, secrets=[SECRET], first_pause_s=0.0)
+    return poster.send(
+        "POST",
+        url or receiver.url,
+        body=b'{"users": [{"id": "u1"}]}',
+        headers={"Idempotency-Key": "k"},
+        **changed,
     )
 
-    url = receiver.url.replace("http:", "https:")
-    with pytest.raises(AccessDenied, match="not trusted: self-signed certificate"):
-        destination(receiver, url=url, tries=2).send(request_of(1))
 
+class TestAnswer:
+    @pytest.mark.parametrize("fault", [{"lost": 0.5}, {"unavailable": 0.5}])
+    def test_that_does_not_come_is_waited_for_by_the_same_request(self, fault):
+        """The receiver knows the repeat by its key: the user counts once."""
+        with Receiver(faults=Faults(seed=3, **fault)) as receiver:
+            for _ in range(5):
+                send(receiver)
 
-def test_a_redirection_that_leads_nowhere_is_one_all_the_same():
-    """Its address is not looked at, and its words are told."""
-    moved = Answering(302, {"Location": "http://[::1"}, b"moved away")
-    with moved as receiver, pytest.raises(AccessDenied, match="302 moved away"):
-        destination(receiver).send(request_of())
+        assert receiver.taken.requests > 5
+        assert receiver.taken.users == {("add", "u1"): 1}
+        assert receiver.taken.changed == []
 
+    def test_of_a_busy_receiver_is_waited_for_as_it_asks(self):
+        with Receiver(Limits(rate=1)) as receiver:
+            send(receiver)
+            send(receiver)
 
-@pytest.mark.parametrize("status", [402, 407, 415, 451])
-def test_an_answer_that_is_about_no_user_refuses_nobody(status):
-    """A bill that is not paid, a proxy, a type or a law that forbids it."""
-    with Answering(status, {}, b"no") as receiver, pytest.raises(AccessDenied):
-        destination(receiver).send(request_of())
+        assert receiver.taken.refusals[429] == 1
 
+    def test_that_never_comes_says_that_the_ledger_knows(self):
+        port = free_ports(1)[0]
+        with pytest.raises(Unavailable, match="is in the ledger"):
+            send(None, url=f"http://127.0.0.1:{port}/secret/path")
+        with Answering(503, {}, None) as receiver, pytest.raises(Unavailable) as raised:
+            send(receiver, url=f"{receiver.url}/secret/path")
 
-def test_an_answer_after_an_announcement_is_of_no_other_request():
-    """It comes on the connection of the announcement, which is used no more."""
-    connections = set()
+        assert receiver.taken.requests == 8
+        assert "status 503" in raised.value.message
+        assert "secret" not in raised.value.message
 
-    class Announcing(Receiver):
-        def take(self, *_):
-            # Each connection has a thread.
-            connections.add(threading.current_thread())
-            return 102, {}, b""
+    @pytest.mark.parametrize("status", [400, 409, 413, 422])
+    def test_that_is_about_users_refuses_them(self, status):
+        answer = {"error": f"no {SECRET} of jo@example.com"}
+        with Answering(status, {}, answer) as receiver, pytest.raises(Refused) as it:
+            send(receiver)
 
-    with Announcing() as receiver, pytest.raises(Unavailable, match="status 102"):
-        destination(receiver, tries=3).send(request_of())
-
-    assert len(connections) == 3
-
-
-class TestSecrets:
-    """Of a request, which are those of the file and nobody else's."""
-
-    def test_are_not_those_of_netrc(self, tmp_path, monkeypatch):
-        """Its `default` stands for every host."""
-        netrc = tmp_path / "netrc"
-        netrc.write_text("default login me password mine\n")
-        monkeypatch.setenv("NETRC", str(netrc))
-
-        with Receiver(Limits(token="secret")) as receiver:
-            assert destination(receiver).send(request_of(1)) == {}
-
-    def test_may_be_in_the_address(self):
-        class Asking(Receiver):
-            def answer(self, method, path, headers, body):
-                assert headers["Authorization"] == "Basic dXM6c2VjcmV0"
-                return 200, {}, {}
-
-        with Asking() as receiver:
-            url = receiver.url.replace("//", "//us:${CRM_TOKEN}@")
-            client = destination(receiver, url=url, headers={}, tries=1)
-            assert client.send(request_of(1)) == {}
-
-    def test_do_not_leave_the_machine_without_tls(self, monkeypatch):
-        with Receiver() as receiver, Receiver() as proxy:
-            for name in ("http_proxy", "all_proxy"):
-                monkeypatch.setenv(name, proxy.url)
-            for name in ("no_proxy", "NO_PROXY"):
-                monkeypatch.delenv(name, raising=False)
-            destination(receiver).send(request_of(1))
-
-        assert proxy.taken.requests == 0
+        assert str(it.value).startswith(f"{status} ")
+        assert "(an address)" in str(it.value)
+        assert SECRET not in str(it.value)
         assert receiver.taken.requests == 1
 
-    @pytest.mark.parametrize("status", [200, 401, 422])
-    def test_are_not_told_where_a_receiver_repeats_them(self, status):
-        """Its reasons stand in the ledger, for all who read that."""
-        words = "no such token: Bearer secret"
-        rejected = {"errors": [{"id": "u0", "message": words}]}
-        with Answering(status, {}, rejected if status == 200 else words) as receiver:
-            try:
-                text = str(destination(receiver).send(request_of()))
-            except (Refused, PropensityError) as error:
-                text = str(error)
+    @pytest.mark.parametrize("status", [302, 401, 403, 404, 410, 415, 451])
+    def test_that_is_about_no_user_stops_everything(self, status):
+        """A redirection is not followed with users in it."""
+        with (
+            Receiver() as other,
+            Answering(status, {"Location": other.url}, {}) as receiver,
+            pytest.raises(AccessDenied, match=str(status)),
+        ):
+            send(receiver)
 
-        assert "no such token: Bearer (a secret)" in text
-        assert "Bearer secret" not in text
+        assert other.taken.requests == 0
 
-    def test_are_all_variables_of_the_file(self):
-        template = {"url": "https://h/${KEY}", "body": {"all": [{"k": "a${TOKEN}b"}]}}
+    def test_that_has_to_be_json_and_is_a_page_is_none(self):
+        class Page(Answering):
+            pass
 
-        assert values_of(template, {"KEY": "k1", "TOKEN": "t1", "HOME": "/"}) == [
-            "k1",
-            "t1",
-        ]
+        with Page(200, {}, {"ok": 1}) as receiver:
+            assert send(receiver, is_json=True) == {"ok": 1}
+
+    def test_is_of_a_request_without_a_password_of_netrc(self, tmp_path, monkeypatch):
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        with Answering(200, {}, {}) as receiver:
+            send(receiver)
+
+        assert receiver.heard.get("Authorization") is None

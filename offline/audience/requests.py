@@ -1,11 +1,11 @@
-"""What every destination does."""
+"""A request, and what every destination does with it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Protocol
 
@@ -16,13 +16,7 @@ ADD, REMOVE = "add", "remove"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """
-    Users who are sent at once.
-
-    ``key`` is the same for the same users of an audience, whoever sends them and
-    however often: it tells a receiver that it has the request already. ``chosen_at`` is
-    when the members were chosen.
-    """
+    """Users who are sent at once, to be added to a list or removed from it."""
 
     use_case: str
     audience: str
@@ -34,7 +28,7 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The idempotency key."""
+        """The idempotency key: the same for the same users, however often sent."""
         parts = (
             self.use_case,
             self.audience,
@@ -53,24 +47,16 @@ class Destination(Protocol):
     Attributes:
         name: In the ledger.
         batch: Users in a request, at most.
-        at_once: Requests that may be under way together.
-        actions: ``add``, and ``remove`` where it can take users off its list. They are
-            never mixed in a request.
+        at_once: Requests under way together, at most.
+        actions: ``add``, and ``remove`` where it can take users off its list.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
+    name: str
+    batch: int
+    at_once: int
+    actions: Sequence[str]
 
-    @property
-    def batch(self) -> int: ...  # noqa: D102
-
-    @property
-    def at_once(self) -> int: ...  # noqa: D102
-
-    @property
-    def actions(self) -> Sequence[str]: ...  # noqa: D102
-
-    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
         """Return the users who cannot be sent there, with reasons."""
         ...
 
@@ -87,3 +73,12 @@ class Destination(Protocol):
     def close(self) -> None:
         """Close the connections."""
         ...
+
+
+def requests_of(same: Request, members: Sequence[Member], batch: int) -> list[Request]:
+    """Return members in requests of a size, each like ``same``."""
+    ordered = sorted(members, key=lambda member: member.user_id)
+    return [
+        replace(same, members=ordered[start : start + batch])
+        for start in range(0, len(ordered), batch)
+    ]

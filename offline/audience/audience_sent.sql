@@ -1,0 +1,18 @@
+-- One row per user and action of a date and destination: what the ledger has of it.
+-- Parameters: @use_case, @audience, @destination STRING; @as_of DATE.
+-- Source: ma_audience_ledger.
+SELECT
+  action,
+  user_id,
+  request,
+  status
+FROM (
+  -- include: audience_newest.sql
+)
+WHERE
+  destination = @destination
+  AND as_of = @as_of
+ORDER BY
+  action DESC,
+  request,
+  user_id

@@ -1,0 +1,112 @@
+"""
+The destination of ``--to``: the bucket, or a TOML file of an endpoint or of Analytics.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from offline.audience.ga4 import Ga4
+from offline.audience.http import Http
+from offline.audience.requests import ADD, Destination, Request
+from offline.audience.selection import Member
+from offline.audience.templates import BUCKET
+from offline.promote import Deployment
+from propensity.edges.artifacts import Artifacts
+from propensity.errors import RequestError
+from propensity.registry.objects import parquet_of
+from propensity.statements import ENCODING
+
+
+def opened(text: str, deployment: Deployment, *, audience: str) -> Destination:
+    """
+    Open a destination.
+
+    Args:
+        text: ``bucket``, or the path of a TOML file.
+
+    Raises:
+        RequestError: The file is wrong; the message says where.
+        SettingsError: A variable that it names is not set.
+    """
+    if text == BUCKET:
+        return Bucket(deployment.artifacts)
+    try:
+        template = tomllib.loads(Path(text).read_text(ENCODING))
+    except OSError as error:
+        raise RequestError(
+            f"a destination is {BUCKET!r} or a TOML file, and {text} cannot be read: "
+            f"{error.strerror}",
+            field="to",
+        ) from error
+    except ValueError as error:
+        raise RequestError(f"{text} is not valid TOML: {error}", field="to") from error
+    if template.get("kind") == "http":
+        return Http(template)
+    if template.get("kind") != "ga4":
+        raise RequestError(
+            f"{text}: kind is {template.get('kind')!r}; known are http and ga4",
+            field="kind",
+        )
+    chosen = deployment.use_case.chosen(deployment.settings)
+    if (column := chosen.get("user_column")) != "user_pseudo_id":
+        raise RequestError(
+            f"users of {deployment.use_case.name} are not browsers of Analytics "
+            f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
+            field="to",
+        )
+    return Ga4(template, audience=audience)
+
+
+class Bucket:
+    """
+    Parquet files: ``audiences/<use case>/<audience>/<as of>/<key>.parquet``.
+
+    A file has treated users only, and is written once: a delivery that is repeated
+    finds its own bytes. ``propensity forget`` removes users from it.
+    """
+
+    name = BUCKET
+    batch = 100_000
+    at_once = 1
+    actions: Sequence[str] = (ADD,)
+    schema = pa.schema(
+        [
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("probability", pa.float64()),
+            pa.field("audience", pa.string()),
+            pa.field("as_of", pa.date32()),
+        ]
+    )
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+
+    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return nobody: a file takes everybody."""
+        return {}
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """Write a file."""
+        rows = [
+            {
+                "user_id": member.user_id,
+                "probability": member.probability,
+                "audience": request.audience,
+                "as_of": request.as_of,
+            }
+            for member in request.members
+        ]
+        folder = f"audiences/{request.use_case}/{request.audience}/{request.as_of}"
+        self._artifacts.create(
+            f"{folder}/{request.key}.parquet",
+            parquet_of(pa.Table.from_pylist(rows, schema=self.schema)),
+        )
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: the deployment closes its bucket."""
