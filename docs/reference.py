@@ -30,11 +30,19 @@ For whoever queries the results: every table and view, who writes it, what a row
 <!-- Written by `python -m docs`; edit propensity/tables/. -->
 
 They are in the dataset `PROPENSITY_DATASET`. BigQuery does not enforce keys; the functions keep them.
-The view `stream_features` has the [features of the stream](../04-StreamFeatures/README.md#features), one row per use case and user.
 Columns `…_low` and `…_high` are the ends of the 95% interval of the column before them.
 """  # noqa: E501
 
-GA_EVENTS_HEAD = """
+VIEWS_HEAD = """
+## stream_features
+
+The view of the [features of the stream](../04-StreamFeatures/README.md#features): one row per use case and user, as they are now.
+
+## ma_predictions_history
+
+The view of all publications: one row per use case, as-of date and user, in the columns of `ma_predictions_table`.
+Bound `as_of` by constants in every query, or BigQuery reads all dates.
+
 ## ga_events
 
 The view of the GA4 export: one row per event.
@@ -57,6 +65,8 @@ NOTES = {
     "label 1.",
     "ma_predictions_table": "Scored users are updated, all others kept. A rerun of an "
     "older date changes nobody who has a newer row.",
+    "ma_predictions_runs": "Also rows of runs that died, or whose date was published "
+    "again: read the view `ma_predictions_history`.",
     "ma_model_evaluation": "`provisional_…` keeps what was known on the week's end. "
     "A week without predictions has version -1.",
     "ma_audience_members": "`propensity audience send` writes it, once a date.",
@@ -89,7 +99,7 @@ def tables() -> str:
     parts = [TABLES_HEAD]
     for table in TABLES:
         parts.append("\n".join(_table(table)))
-    return "\n".join(parts) + GA_EVENTS_HEAD + _columns(GA_EVENTS)
+    return "\n".join(parts) + VIEWS_HEAD + _columns(GA_EVENTS)
 
 
 def _table(table: Table) -> Iterator[str]:
