@@ -5,9 +5,9 @@
                              '--> truth_events
 
 Request   a push of Pub/Sub from topic events or enriched; compact_features: a POST
-Reads     postcode_index, stream_events, stream_users, the champion (verified)
-Writes    stream_events, truth_events, dead_letters, inference_log, stream_users,
-          stream_features_daily, stream_features, Parquet, topics enriched and scores
+Reads     postcode_index, stream_events, stream_features_daily, the champion (verified)
+Writes    stream_events, truth_events, dead_letters, inference_log, Parquet,
+          stream_features_daily, stream_compactions, topics enriched and scores
 Answers   200 done, or a dead letter; 400, 413 not a push; 409 a compaction is running;
           503 deliver or run again
 """
@@ -49,5 +49,5 @@ async def score_stream(request: Request) -> Response:
 @functions_framework.http
 @run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
 def compact_features(current: Run) -> Answer:
-    """Bring tiles and exports up to date, and log the ages of published tables."""
+    """Bring daily sums and exports up to date, and log the ages of published tables."""
     return ages.log(current, compact.compact(current))

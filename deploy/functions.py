@@ -82,13 +82,12 @@ class Function:
     reads: tuple[str, ...] = ()
     appends: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
-    views: tuple[str, ...] = ()
     objects: tuple[ObjectRight, ...] = ()
     publishes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known = {table.stored for table in tables.TABLES} | set(VIEWS)
-        named = {*self.reads, *self.appends, *self.writes, *self.views}
+        named = {*self.reads, *self.appends, *self.writes}
         wrong = sorted(named - known) + sorted(set(self.publishes) - set(topics.TOPICS))
         if self.ingress not in ("internal", "all"):
             wrong.append(self.ingress)
@@ -98,7 +97,7 @@ class Function:
     @property
     def runs_queries(self) -> bool:
         """Whether it starts jobs in BigQuery: reading or changing, not appending."""
-        return bool({*self.reads} - LISTED or self.writes or self.views)
+        return bool({*self.reads} - LISTED or self.writes)
 
     @property
     def needs_key(self) -> bool:

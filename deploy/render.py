@@ -71,7 +71,6 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         (READER, function.reads),
         ("table_appender", function.appends),
         ("table_writer", function.writes),
-        ("view_keeper", function.views),
     ):
         yield from (right("table", role, name) for name in names)
     if function.reads_export:
@@ -116,7 +115,6 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "description": table.description,
         "partition": table.partition,
-        "buckets": table.buckets,
         "expiration_days": table.expiration_days,
         "requires_filter": table.requires_filter,
         "clustering": list(table.clustering),
@@ -125,8 +123,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _views() -> dict[str, Any]:
-    # A view has no default dataset to find its tables in. What the compaction makes of
-    # stream_features later is its own.
+    # A view has no default dataset to find its tables in.
     features = statement("stream_features").replace("`stream_", f"`{DATASET}.stream_")
     return {
         "stream_features": features.strip(),

@@ -71,7 +71,7 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
         *REQUEST, *BEHIND, *RUN, errors.ExportLate, errors.Unavailable,
     ),
     "compact_features": (
-        *REQUEST, *BEHIND, *RUN, errors.Unfinished, errors.Unavailable,
+        *REQUEST, *BEHIND, *RUN, errors.Unavailable,
     ),
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,

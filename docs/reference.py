@@ -109,7 +109,7 @@ def _table(table: Table) -> Iterator[str]:
     if note := NOTES.get(table.name):
         yield note
     kept = f"; kept {table.expiration_days} days" if table.expiration_days else ""
-    yield f"\nKey: {_code(table.key)}. Partitioned by `{table.partitioning}`{kept}."
+    yield f"\nKey: {_code(table.key)}. Partitioned by `{table.partition}`{kept}."
     if table.requires_filter:
         yield f"A query must filter on `{table.partition}`."
     yield _columns(table.columns)

@@ -209,14 +209,6 @@ class Unavailable(PropensityError):
     retryable = True
 
 
-class Unfinished(PropensityError):
-    """A run ran out of time; its progress is kept, and the next run goes on."""
-
-    status = 503
-    code = "unfinished"
-    retryable = True
-
-
 class ExportLate(Unavailable):
     """Days of the export that the run would read are not there yet; they may come."""
 

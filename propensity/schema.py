@@ -51,10 +51,8 @@ class Table:
 
     ``key`` names the columns that identify a row (BigQuery does not enforce it; the
     statements that write do). ``partition`` is a DATE column, whose days are the
-    partitions; with ``buckets`` it is an INT64 column with values from 0 up to that
-    number, each a partition. ``expiration_days`` is how long a day is kept, 0 for ever.
-    With ``requires_filter`` BigQuery refuses a query without a condition on the
-    partition.
+    partitions. ``expiration_days`` is how long a day is kept, 0 for ever. With
+    ``requires_filter`` BigQuery refuses a query without a condition on the partition.
 
     With ``newest``, a condition for QUALIFY, rows are only ever appended, to a table
     that is named like this one and ``_runs``; ``name`` is a view of the newest row of
@@ -67,7 +65,6 @@ class Table:
     key: tuple[str, ...]
     partition: str
     clustering: tuple[str, ...]
-    buckets: int = 0
     expiration_days: int = 0
     requires_filter: bool = False
     newest: str = ""
@@ -89,17 +86,9 @@ class Table:
         return {column.name: column.sql_type for column in self.columns}
 
     @property
-    def partitioning(self) -> str:
-        """What the table is partitioned by, as DDL spells it."""
-        if not self.buckets:
-            return self.partition
-        return f"RANGE_BUCKET({self.partition}, GENERATE_ARRAY(0, {self.buckets}, 1))"
-
-    @property
     def every_partition(self) -> str:
         """A condition on the partition that every row meets."""
-        first = "0" if self.buckets else "DATE '1970-01-01'"
-        return f"{self.partition} >= {first}"
+        return f"{self.partition} >= DATE '1970-01-01'"
 
     def ddl(self) -> str:
         """Return the statement that creates the table where it is missing."""
@@ -116,7 +105,7 @@ class Table:
             options += ", require_partition_filter = TRUE"
         return (
             f"CREATE TABLE IF NOT EXISTS `{self.stored}` (\n{lines}\n)\n"
-            f"PARTITION BY {self.partitioning}\n"
+            f"PARTITION BY {self.partition}\n"
             f"CLUSTER BY {', '.join(self.clustering)}\n"
             f"OPTIONS ({options})"
         )

@@ -58,7 +58,6 @@ class TestTree:
             "Conflict",
             "Unavailable",
             "ExportLate",
-            "Unfinished",
         }
 
     @pytest.mark.parametrize(
@@ -74,7 +73,6 @@ class TestTree:
             ("NotEnoughData", 422),
             ("MissingTable", 424),
             ("Unavailable", 503),
-            ("Unfinished", 503),
             ("SettingsError", 500),
             ("UseCaseError", 500),
         ],

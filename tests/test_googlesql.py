@@ -153,7 +153,7 @@ class TestRows:
         """Features, labels and training rows of players who do what is rare."""
         place = players.Stream(module_workplace, emulators.address("pubsub"), {})
         with contextlib.closing(place):
-            for table in (tables.STREAM_EVENTS, tables.STREAM_USERS):
+            for table in (tables.STREAM_EVENTS, tables.STREAM_FEATURES_DAILY):
                 place.warehouse.create(table)
             place.store(
                 *(
@@ -171,7 +171,7 @@ class TestRows:
                     TABLES["stream_events"],
                     [[row[name] for name in TABLES["stream_events"]] for row in stored],
                 ),
-                "stream_users": (TABLES["stream_users"], []),
+                "stream_features_daily": (TABLES["stream_features_daily"], []),
             }
             use_case = players.USE_CASE
             window = use_case.window(

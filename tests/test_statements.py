@@ -168,28 +168,6 @@ class TestPartitionFilter:
                     assert unfiltered(sql) == []
                     assert table.name in sql
 
-    def test_of_users_is_of_constants(self):
-        """Who looks users up says which partitions they are in, as parameters."""
-        looked_up = every_statement()["first_day_churn/stream_rows"]
-
-        assert "user_bucket IN UNNEST(@user_buckets)" in looked_up
-
-    def test_of_tiles_is_of_constants(self):
-        """Tiles are read by their months: by parameters, or literals of the view."""
-        every = {name.split("/")[-1]: text for name, text in every_statement().items()}
-        readers = {
-            name: re.findall(r"^ +month .*$", text, re.MULTILINE)
-            for name, text in every.items()
-            if "stream_features_daily" in re.sub(r"--.*", "", text)
-        }
-
-        assert readers == {
-            "compact_days": ["      month IN UNNEST(@months)"],
-            "rebuild_users": ["  month >= @first_month"],
-            "stream_features": ["      month >= DATE '1970-01-01'"],
-        }
-        assert "t.month IN UNNEST(@months)" in every["compact_days"]
-
     @pytest.mark.parametrize(
         ("sql", "tables_"),
         [

@@ -5,11 +5,8 @@ Tables, specified: the one place where a column is typed, and the DDL that follo
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from propensity import tables
 from propensity.schema import Column, Table
@@ -58,20 +55,19 @@ class TestEveryTable:
         assert re.fullmatch(r"[a-z_]+", table.name)
 
     def test_is_organised_by_columns_that_it_has(self, table):
-        """Key, partition and clustering. A row without its partition's date, or
-        bucket, would be found by no query."""
+        """Key, partition and clustering. A row without its partition's date would be
+        found by no query."""
         partition = columns(table)[table.partition]
-        kind = "INT64" if table.buckets else "DATE"
 
         assert {*table.key, table.partition, *table.clustering} <= set(columns(table))
-        assert (partition.type, partition.required) == (kind, True)
+        assert (partition.type, partition.required) == ("DATE", True)
 
     def test_writes_ddl_of_each_column(self, table):
         """The statement creates what is missing, with NOT NULL where it is required."""
         ddl = table.ddl()
 
         assert ddl.startswith(f"CREATE TABLE IF NOT EXISTS `{table.name}` (")
-        assert f"\nPARTITION BY {table.partitioning}\n" in ddl
+        assert f"\nPARTITION BY {table.partition}\n" in ddl
         assert f"\nCLUSTER BY {', '.join(table.clustering)}\n" in ddl
         for column in table.columns:
             line = re.search(rf"^  {column.name} (.*?) OPTIONS", ddl, re.MULTILINE)
@@ -141,36 +137,6 @@ class TestTables:
         assert "partition_expiration_days" not in tables.SCORES.ddl()
 
 
-class TestBuckets:
-    def test_are_ranges_of_one(self):
-        """A partition for each: a filter on some of them reads no other."""
-        ddl = tables.STREAM_USERS.ddl()
-
-        assert (
-            "PARTITION BY RANGE_BUCKET(user_bucket, GENERATE_ARRAY(0, 1000, 1))" in ddl
-        )
-        assert "expiration" not in ddl
-
-    def test_are_as_many_as_one_job_may_change(self):
-        """BigQuery allows 4,000 partitions a job; a compaction writes to all."""
-        assert tables.USER_BUCKETS == tables.STREAM_USERS.buckets <= 4_000
-
-    @given(user=st.text(max_size=256))
-    def test_have_every_user(self, user):
-        """Whatever a user is called, the bucket is one of the table's, and the same."""
-        bucket = tables.user_bucket(user)
-
-        assert 0 <= bucket < tables.USER_BUCKETS
-        assert bucket == tables.user_bucket(user)
-
-    def test_have_about_as_many_users_each(self):
-        """Of 200,000 users no bucket of 1,000 has twice its share, or half of it."""
-        counts = Counter(tables.user_bucket(f"player-{n:06d}") for n in range(200_000))
-
-        assert len(counts) == 1_000
-        assert 100 < min(counts.values()) < max(counts.values()) < 400
-
-
 class TestRetention:
     def test_is_days_by_table(self):
         """Between spaces or commas; all others are kept as they are declared."""
@@ -201,7 +167,6 @@ class TestRetention:
             ("stream_events=36501", "up to"),
             ("stream_events=1 stream_events=2", "once"),
             ("suppressed_users=30", "suppressed_users"),
-            ("stream_users=30", "stream_users"),
         ],
     )
     def test_refuses_what_it_does_not_understand(self, text, message):

@@ -32,22 +32,11 @@ resource "google_bigquery_table" "table" {
   deletion_protection      = !var.delete_data
 
   dynamic "time_partitioning" {
-    for_each = each.value.buckets == 0 ? [lookup(var.retention_days, each.key, each.value.expiration_days)] : []
+    for_each = [lookup(var.retention_days, each.key, each.value.expiration_days)]
     content {
       type          = "DAY"
       field         = each.value.partition
       expiration_ms = time_partitioning.value == 0 ? null : time_partitioning.value * 24 * 3600 * 1000
-    }
-  }
-  dynamic "range_partitioning" {
-    for_each = each.value.buckets == 0 ? [] : [each.value.buckets]
-    content {
-      field = each.value.partition
-      range {
-        start    = 0
-        end      = range_partitioning.value
-        interval = 1
-      }
     }
   }
   dynamic "encryption_configuration" {

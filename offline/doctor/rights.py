@@ -46,7 +46,6 @@ def check_settings(exam: Examination) -> None:
 READS_TABLE = ("bigquery.tables.get", "bigquery.tables.getData")
 APPENDS_TABLE = OWN_ROLES["table_appender"][1]
 WRITES_TABLE = OWN_ROLES["table_writer"][1]
-KEEPS_VIEW = OWN_ROLES["view_keeper"][1]
 RUNS_QUERIES = "bigquery.jobs.create"
 READS_STREAMS = "bigquery.readsessions.create"
 OBJECTS = {
@@ -110,7 +109,6 @@ def rights_of(
             *((name, READS_TABLE) for name in function.reads),
             *((name, APPENDS_TABLE) for name in function.appends),
             *((name, WRITES_TABLE) for name in function.writes),
-            *((name, KEEPS_VIEW) for name in function.views),
         ]
         for verb, names in function.objects:
             # A right on some names only is not to be seen on the bucket as a whole.

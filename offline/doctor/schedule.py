@@ -10,14 +10,13 @@ from importlib import resources
 from typing import Any
 
 from deploy import functions
-from offline.doctor.examination import DAMAGED, Examination, has_stream
+from offline.doctor.examination import Examination, has_stream
 from offline.doctor.leases import CODES, LEASES, Lease, last_due, newest_leases
 from offline.doctor.report import WARNING
 from propensity import tables
 from propensity.errors import ExportLate, PropensityError
 from propensity.registry.index import find_pointer
 from propensity.runs import compact
-from propensity.runs.watermark import EPOCH, read_watermark
 from propensity.statements import statement
 from propensity.usecases import UseCase
 
@@ -110,7 +109,7 @@ def _check_kind(
                 "the function was cut short: see its log for memory and timeout; the "
                 "next run takes over",
             )
-    dated = [lease for lease in leases if lease.as_of != EPOCH.date()]
+    dated = [lease for lease in leases if lease.as_of != compact.EPOCH.date()]
     if not dated:
         exam.lack(
             f"{who} has never run",
@@ -211,12 +210,9 @@ def _newest(exam: Examination, leases: Leases, use_case: str) -> Row:
 
 
 def _compacted(exam: Examination, since: date) -> date | None:
-    """Return the day of the last compaction since one, by the watermark."""
-    try:
-        moment = read_watermark(exam.artifacts).moment
-    except DAMAGED:
-        return None
-    began = (moment + compact.IN_FLIGHT).date()
+    """Return the day of the last compaction since one."""
+    counted_until, _ = compact.last_compaction(exam.warehouse)
+    began = (counted_until + compact.IN_FLIGHT).date()
     return began if began >= since else None
 
 

@@ -14,11 +14,9 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from offline.doctor.examination import (
-    DAMAGED,
     DAY,
     GOOGLE,
     PATIENCE_S,
-    RESTORE,
     SET_UP,
     Examination,
     Services,
@@ -30,13 +28,13 @@ from offline.doctor.report import moment_text
 from offline.doctor.rights import session
 from propensity import topics
 from propensity.edges.channels import open_client
-from propensity.runs.watermark import EPOCH, WATERMARK, read_watermark
+from propensity.runs import compact
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
 
 # The compaction runs daily; as the alert run_missed.
-WATERMARK_OLD = timedelta(days=2)
+COMPACTION_OLD = timedelta(days=2)
 
 # As the alert stream_lag.
 LAG = timedelta(minutes=5)
@@ -184,7 +182,7 @@ def check_stream(exam: Examination) -> None:
     since = exam.now - DAY
     window = {"since": since, "since_day": since.date()}
     if has_stream(exam):
-        _check_watermark(exam)
+        _check_compaction(exam)
     scored = {
         name
         for use_case in exam.use_cases
@@ -222,23 +220,16 @@ def check_stream(exam: Examination) -> None:
         )
 
 
-def _check_watermark(exam: Examination) -> None:
-    try:
-        watermark = read_watermark(exam.artifacts).moment
-    except DAMAGED:
-        exam.error(
-            f"{WATERMARK} is damaged",
-            f"{RESTORE}, or delete it and run the compaction with force",
-        )
-        return
-    if watermark == EPOCH:
+def _check_compaction(exam: Examination) -> None:
+    counted_until, _ = compact.last_compaction(exam.warehouse)
+    if counted_until == compact.EPOCH:
         # The check of the runs says whether it never ran.
         return
-    age = exam.now - watermark
-    if age > WATERMARK_OLD:
+    age = exam.now - counted_until
+    if age > COMPACTION_OLD:
         exam.lack(
-            f"the compaction is {age.days} days behind: the view of the features "
-            "stays exact, and reads more every day",
+            f"the compaction is {age.days} days behind: after nine days the view of "
+            "the features lacks events that came late",
             "see the log of compact_features, and call it",
             locally=exam.call("compact_features"),
         )

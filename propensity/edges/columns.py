@@ -84,16 +84,10 @@ def definition_of(table: Table, table_id: str) -> bigquery.Table:
     definition.description = table.description
     definition.clustering_fields = list(table.clustering)
     definition.require_partition_filter = table.requires_filter or None
-    if table.buckets:
-        definition.range_partitioning = bigquery.RangePartitioning(
-            field=table.partition,
-            range_=bigquery.PartitionRange(start=0, end=table.buckets, interval=1),
-        )
-    else:
-        definition.time_partitioning = bigquery.TimePartitioning(
-            field=table.partition,
-            expiration_ms=table.expiration_days * DAY_MS or None,
-        )
+    definition.time_partitioning = bigquery.TimePartitioning(
+        field=table.partition,
+        expiration_ms=table.expiration_days * DAY_MS or None,
+    )
     return definition
 
 

@@ -15,7 +15,6 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
   each week
 - ``thresholds``: the threshold that was best on the weeks before
 - ``compact``: tiles, users and exports of the stream, and the view of its features
-- ``watermark``: how far the compaction has come
 - ``ages``: how old what is published is, for the alerts
 - ``setup``: the dataset with its tables and views
 """

@@ -1,124 +1,90 @@
 """
-The daily compaction of the stream: tiles, users, exports of closed days, the watermark.
+The nightly compaction of the stream: sums of users' days, Parquet files of closed days.
 
-A run goes in steps and keeps its progress after each. Where it dies or runs out of
-time, the next run goes on; a step that runs twice changes nothing the second time. The
-view of the features is exact at any moment.
+A run computes the days anew that got events since the last run, each from all of its
+events, and writes in the same transaction up to when events are counted. So it may die
+at any point and be called as often as one likes; the view of the features adds what
+came since, and is exact at any moment.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity import tables
-from propensity.errors import PropensityError, Unfinished
+from propensity.errors import PropensityError
 from propensity.registry.leases import LEASE_MINUTES, Lease
 from propensity.registry.versions import Registry
-from propensity.runs.watermark import (
-    EPOCH,
-    Step,
-    read_watermark,
-    write_watermark,
-)
 from propensity.statements import statement
-from propensity.timeframe import midnight
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from propensity.edges.artifacts import Artifacts
     from propensity.edges.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.settings import Settings
 
 VIEW = "stream_features"
 SCOPE = "stream"
-FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 # A row gets its time before it is appended. Rows still on their way when a run begins
 # are younger than this: no request to the function takes as long.
 IN_FLIGHT = timedelta(minutes=15)
 
-# Cloud Scheduler gives an attempt no more. A run begins no step that might take longer:
-# with a query's ten minutes it begins none after 20 minutes.
-ATTEMPT_S = 1_800.0
-
-# The most that one statement covers: a week of arrivals, half a year of tiles, a week
-# of exports. At 20 million events a day a week of arrivals is 24 GB in the counted
-# columns, a month of tiles 22 GB, and the export of a day takes some 30 s.
+# Days that one statement exports: at 20 million events a day each takes some 30 s.
 DAYS_AT_ONCE = 7
-MONTHS_AT_ONCE = 6
 
-# By exported table: the statement that lists the days with new rows, and the statement
-# that selects the rows of some days.
+# By exported table: the statement that lists its days, and the one that chooses rows of
+# some days.
 EXPORTED = {
     "stream_events": ("stream_events_days", "export_stream_events"),
     "inference_log": ("inference_log_days", "export_inference_log"),
 }
 
-# Placeholders in statements, for values that cannot be parameters.
+# Placeholders in export_day.sql: an option takes no parameter.
 TARGET = "gs://bucket/folder/"
 SOME_DAY = "DATE '1970-01-01'"
 
 
-def view_of(warehouse: Warehouse, watermark: datetime) -> str:
-    """
-    Return the text of the view that reads events from a watermark on.
-
-    Events since the watermark are of its month or later, less the days that an event
-    may be late. So BigQuery reads the tiles of about two months.
-    """
-    settings = warehouse.settings
-    day, moment = f"{watermark:%Y-%m-%d}", f"{watermark:%Y-%m-%d %H:%M:%S.%f}+00:00"
-    lateness = timedelta(days=settings.maximum_lateness_days)
-    earliest = max(EPOCH + lateness, watermark) - lateness
-    month = max(_month(earliest.date()), first_kept_month(settings, watermark.date()))
+def view_of(settings: Settings) -> str:
+    """Return the text of the view; a view has no default dataset for its tables."""
     place = f"{settings.project}.{settings.dataset}"
-    return (
-        statement(VIEW)
-        # A view has no default dataset to find its tables in.
-        .replace("`stream_", f"`{place}.stream_")
-        .replace(f"received_on >= {SOME_DAY}", f"received_on >= DATE '{day}'")
-        .replace(f"event_date >= {SOME_DAY}", f"event_date >= DATE '{month}'")
-        .replace(f"month >= {SOME_DAY}", f"month >= DATE '{month}'")
-        .replace("TIMESTAMP '1970-01-01 00:00:00+00:00'", f"TIMESTAMP '{moment}'")
-    )
+    return statement(VIEW).replace("`stream_", f"`{place}.stream_")
 
 
-def _month(day: date) -> date:
-    return day.replace(day=1)
-
-
-def first_kept_month(settings: Settings, today: date) -> date:
-    """Return the first month whose tiles are kept, 1970 where all are."""
-    days = tables.retention(settings.retention_days).get(
-        tables.STREAM_FEATURES_DAILY.name, 0
-    )
-    if not days or today - EPOCH.date() <= days * DAY:
-        return EPOCH.date()
-    last_expired = today - days * DAY
-    return _month(_month(last_expired) + 31 * DAY)
-
-
-def prepare_view(warehouse: Warehouse, artifacts: Artifacts) -> None:
+def prepare_view(warehouse: Warehouse) -> None:
     """Create the view of the features, or replace its text with this version's."""
-    warehouse.replace_view(VIEW, view_of(warehouse, read_watermark(artifacts).moment))
+    warehouse.replace_view(VIEW, view_of(warehouse.settings))
+
+
+def last_compaction(warehouse: Warehouse) -> tuple[datetime, date]:
+    """
+    Return what the last run has done; 1970 before the first.
+
+    Returns:
+        The time of arrival up to which events are counted, and the date before which
+        days were closed.
+    """
+    rows = warehouse.rows(statement("last_compaction"))
+    return (
+        (rows[0]["counted_until"], rows[0]["closed_before"])
+        if rows
+        else (EPOCH, EPOCH.date())
+    )
 
 
 def compact(run: Run) -> dict[str, Any]:
     """
-    Bring tiles, users and exports up to date, and move the watermark.
+    Bring sums and exports up to date.
 
-    A forced run looks at all events from the first on: it rebuilds the users, counts
-    events that tiles lack, and exports every closed day again.
+    A forced run counts all events again, and exports every closed day again.
 
     Raises:
-        Unfinished: The run had no time for everything; the next goes on.
         RunInProgress: Another run is under way, whatever its as-of date.
         Conflict: Another run has taken this one's place; nothing is lost.
     """
@@ -130,7 +96,84 @@ def compact(run: Run) -> dict[str, Any]:
         clock=run.now,
         threads=run.threads,
     ) as lease:
-        return _Compaction(run, lease).run_steps()
+        return _compact(run, lease)
+
+
+def _compact(run: Run, lease: Lease) -> dict[str, Any]:
+    warehouse, settings = run.warehouse, run.settings
+    since, closed_before = last_compaction(warehouse)
+    if run.force:
+        since, closed_before = EPOCH, EPOCH.date()
+    # A wrong clock may give an event up to a day before it happened.
+    since_day = min(since.date(), closed_before) - DAY
+    listed: dict[str, dict[str, Any]] = {
+        "stream_events": {"since_day": since_day},
+        "inference_log": {
+            "since_day": since_day,
+            "lateness_days": settings.maximum_lateness_days,
+        },
+    }
+    days: set[date] = set()
+    exported: dict[str, int] = {}
+    for table, parameters in listed.items():
+        rows = warehouse.rows(statement(EXPORTED[table][0]), parameters)
+        if table == "stream_events":
+            days = {row["day"] for row in rows if row["newest"] >= since}
+            rows = [row for row in rows if not row["is_late"]]
+        closed = sorted(
+            row["day"]
+            for row in rows
+            if row["day"] < run.as_of
+            and (row["newest"] >= since or row["day"] >= closed_before)
+        )
+        for some in _parts(closed):
+            run.registry.check(lease)
+            export(run, table, some)
+        exported[table] = len(closed)
+    counted_until = max(since, run.began_at - IN_FLIGHT)
+    first = first_whole_day(settings, run.as_of)
+    counted = sorted(day for day in days if day >= first)
+    run.registry.check(lease)
+    [row] = warehouse.rows(
+        statement("compact_days"),
+        {
+            # An empty array has no type; no event is of that day.
+            "days": counted or [EPOCH.date()],
+            "months": sorted({day.replace(day=1) for day in counted}) or [EPOCH.date()],
+            "earliest": counted[0] - DAY if counted else run.as_of,
+            "counted_until": counted_until,
+            "closed_before": run.as_of,
+            "now": run.began_at,
+        },
+    )
+    run.log_fields.update(rows_out=row["tiles"])
+    return {
+        "days": sorted(days),
+        "tiles": row["tiles"],
+        "exported_days": exported,
+        "watermark": counted_until.isoformat(),
+    }
+
+
+def first_whole_day(settings: Settings, today: date) -> date:
+    """
+    Return the first day all of whose events are kept, 1970 where all are.
+
+    The sums of a day whose events have expired can not be computed anew: what comes of
+    it so late is in no feature.
+    """
+    kept = tables.retention(settings.retention_days)
+    days = kept.get(tables.STREAM_EVENTS.name, 0)
+    return max(EPOCH.date(), today - days * DAY + 2 * DAY) if days else EPOCH.date()
+
+
+def _parts(days: Sequence[date]) -> Iterator[list[date]]:
+    """Yield sorted days in parts that are within DAYS_AT_ONCE."""
+    left = list(days)
+    while left:
+        part = [day for day in left if day - left[0] < DAYS_AT_ONCE * DAY]
+        yield part
+        left = left[len(part) :]
 
 
 @contextlib.contextmanager
@@ -146,9 +189,7 @@ def alone(
     """
     Hold the lease that all compactions share.
 
-    A run also has the lease of its as-of date, which two dates do not share. BigQuery
-    would accept two statements that both insert the tile of a new day, since inserts
-    do not conflict.
+    A run also has the lease of its as-of date, which two dates do not share.
 
     Args:
         registry: Of the scope SCOPE.
@@ -174,212 +215,6 @@ def alone(
         # An error of the block matters more than this one; the lease expires anyway.
         with contextlib.suppress(PropensityError):
             registry.finish(lease, {}, at=clock())
-
-
-class _Compaction:
-    """A run of the compaction: its progress and its counts."""
-
-    def __init__(self, run: Run, lease: Lease) -> None:
-        self._run = run
-        self._lease = lease
-        self.artifacts = run.registry.artifacts
-        self.watermark = read_watermark(self.artifacts)
-        self.days: set[date] = set()
-        self.tiles = 0
-        self.exported = dict.fromkeys(EXPORTED, 0)
-        self._ends_at = run.clock.monotonic() + ATTEMPT_S - run.settings.query_timeout_s
-        self._steps_begun = 0
-        self._has_looked = False
-
-    def run_steps(self) -> dict[str, Any]:
-        """Do all steps, and return the answer of the run."""
-        try:
-            self._begin()
-            self._count_all()
-            self._export_all()
-        finally:
-            self._run.log_fields.update(rows_out=self.tiles)
-        return {
-            "days": sorted(self.days),
-            "tiles": self.tiles,
-            "exported_days": self.exported,
-            "watermark": self.watermark.moment.isoformat(),
-        }
-
-    def _begin(self) -> None:
-        """Rebuild the users if they may differ from the tiles."""
-        run = self._run
-        begins_forced = run.force and not self.watermark.is_forced
-        if begins_forced:
-            # This run covers the steps that an earlier run has left.
-            self.watermark = replace(self.watermark, steps=(), is_forced=True)
-        first = first_kept_month(run.settings, run.began_at.date())
-        if begins_forced or self.watermark.users_since != first:
-            self._begin_step()
-            run.warehouse.execute(
-                statement("rebuild_users"), {"first_month": first, "now": run.began_at}
-            )
-            self.watermark = replace(self.watermark, users_since=first)
-            if not self.watermark.steps:
-                self._look(EPOCH if begins_forced else self.watermark.moment)
-            self._store()
-
-    # Counting
-
-    def _count_all(self) -> None:
-        if self.watermark.steps and not self._has_looked:
-            # An earlier run was interrupted.
-            self._count()
-        if not self._has_looked:
-            self._look(self.watermark.moment)
-        self._count()
-
-    def _look(self, since: datetime) -> None:
-        """Plan the counting and the exports of the events since a moment."""
-        self._has_looked = True
-        settings = self._run.settings
-        parameters = {"since": since, "since_day": since.date()}
-        arrivals = self._run.warehouse.rows(statement("stream_events_days"), parameters)
-        scores = self._run.warehouse.rows(
-            statement("inference_log_days"),
-            {**parameters, "lateness_days": settings.maximum_lateness_days},
-        )
-        touched = {
-            "stream_events": {row["day"] for row in arrivals if not row["is_late"]},
-            "inference_log": {row["day"] for row in scores},
-        }
-        self.days.update(row["day"] for row in arrivals)
-        self.watermark = replace(
-            self.watermark,
-            steps=steps_of(
-                [(row["received_on"], row["day"]) for row in arrivals],
-                since=since,
-                first_month=first_kept_month(settings, self._run.began_at.date()),
-            ),
-            target=max(self.watermark.moment, self._run.began_at - IN_FLIGHT),
-            open_days={
-                table: sorted({*self.watermark.open_days.get(table, ()), *days})
-                for table, days in touched.items()
-            },
-        )
-
-    def _count(self) -> None:
-        """Do the planned steps, and move the watermark behind them."""
-        while self.watermark.steps:
-            step, *left = self.watermark.steps
-            self._begin_step()
-            [row] = self._run.warehouse.rows(
-                statement("compact_days"),
-                {
-                    "since": step.since,
-                    "since_day": step.since.date(),
-                    "until": step.until,
-                    "until_day": (step.until - timedelta(microseconds=1)).date(),
-                    "months": list(step.months),
-                    "now": self._run.began_at,
-                },
-            )
-            self.tiles += row["tiles"]
-            self.watermark = replace(self.watermark, steps=left)
-            if left:
-                self._move(min(left[0].since, self.watermark.target))
-        self._move(self.watermark.target, is_last=True)
-
-    def _move(self, moment: datetime, *, is_last: bool = False) -> None:
-        """Move the watermark and the view, and store the progress."""
-        if is_last or moment > self.watermark.moment:
-            moment = max(self.watermark.moment, moment)
-            self.watermark = replace(self.watermark, moment=moment)
-            self._run.registry.check(self._lease)
-            text = view_of(self._run.warehouse, moment)
-            self._run.warehouse.replace_view(VIEW, text)
-        self._store()
-
-    # Exporting
-
-    def _export_all(self) -> None:
-        for table in EXPORTED:
-            while days := self._closed(table)[:DAYS_AT_ONCE]:
-                some = [day for day in days if day - days[0] < DAYS_AT_ONCE * DAY]
-                self._begin_step()
-                export(self._run, table, some)
-                self.exported[table] += len(some)
-                self._drop(table, some)
-        if self.watermark.is_forced:
-            self.watermark = replace(self.watermark, is_forced=False)
-            self._store()
-
-    def _closed(self, table: str) -> list[date]:
-        open_days = self.watermark.open_days.get(table, ())
-        return sorted(day for day in open_days if day < self._run.as_of)
-
-    def _drop(self, table: str, days: Collection[date]) -> None:
-        """Store that days are exported."""
-        open_days = dict(self.watermark.open_days)
-        open_days[table] = [day for day in open_days[table] if day not in days]
-        self.watermark = replace(self.watermark, open_days=open_days)
-        self._store()
-
-    # Steps
-
-    def _begin_step(self) -> None:
-        """
-        Count a step, if there is time for it and the lease is still this run's.
-
-        There is always time for the first, so that every run makes progress.
-
-        Raises:
-            Unfinished: There is no time left.
-            Conflict: Another run has taken this one's place.
-        """
-        if self._steps_begun and self._run.clock.monotonic() >= self._ends_at:
-            left = {table: len(self._closed(table)) for table in EXPORTED}
-            raise Unfinished(
-                f"stopped in time, with {len(self.watermark.steps)} steps of counting "
-                f"and {sum(left.values())} days to export left: what is done is kept, "
-                "and the next run, or the retry of this one, goes on",
-                detail={
-                    "tiles": self.tiles,
-                    "exported_days": self.exported,
-                    "watermark": self.watermark.moment.isoformat(),
-                    "steps_left": len(self.watermark.steps),
-                    "days_left": left,
-                },
-            )
-        self._run.registry.check(self._lease)
-        self._steps_begun += 1
-
-    def _store(self) -> None:
-        self._run.registry.check(self._lease)
-        self.watermark = write_watermark(self.artifacts, self.watermark)
-
-
-def steps_of(
-    touched: Sequence[tuple[date, date]], *, since: datetime, first_month: date
-) -> list[Step]:
-    """
-    Plan the counting, in steps of bounded size.
-
-    Args:
-        touched: Pairs of day of arrival and day of event, of all new events.
-        since: The moment since which they came.
-        first_month: The first month whose tiles are kept.
-    """
-    weeks: list[tuple[date, set[date]]] = []
-    for arrived, day in sorted(touched):
-        if not weeks or arrived - weeks[-1][0] >= DAYS_AT_ONCE * DAY:
-            weeks.append((arrived, set()))
-        if _month(day) >= first_month:
-            weeks[-1][1].add(_month(day))
-    # A week lasts until the next begins: events on their way may be of a day between.
-    begins = [midnight(arrived) for arrived, _ in weeks]
-    begins[:1] = [since][: len(weeks)]
-    ends = [*begins[1:], FOREVER]
-    return [
-        Step(begin, end, sorted(months)[place : place + MONTHS_AT_ONCE])
-        for begin, end, (_, months) in zip(begins, ends, weeks, strict=False)
-        for place in range(0, len(months), MONTHS_AT_ONCE)
-    ]
 
 
 def export(run: Run, table: str, days: Sequence[date]) -> None:

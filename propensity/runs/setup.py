@@ -32,7 +32,7 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     dataset = f"{warehouse.settings.project}.{settings.dataset}"
     for name, sql in tables.views(dataset).items():
         warehouse.replace_view(name, sql)
-    compact.prepare_view(warehouse, artifacts)
+    compact.prepare_view(warehouse)
     if not settings.ga4_dataset:
         return
     warehouse.check_location(settings.export)

@@ -1,16 +1,16 @@
--- One row per day of arrival and day of events that stream_events got rows of since a
---   moment, and whether these are late; sorted.
--- Parameters: @since TIMESTAMP; @since_day DATE, its day.
-SELECT DISTINCT
-  received_on,
+-- One row per day of events and whether they were late: when the newest of them was
+-- received; of what was received from a day on.
+-- Parameters: @since_day DATE.
+SELECT
   event_date AS day,
-  is_late IS TRUE AS is_late
+  COALESCE(is_late, FALSE) AS is_late,
+  MAX(received_at) AS newest
 FROM
   stream_events
 WHERE
   received_on >= @since_day
-  AND received_at >= @since
+GROUP BY
+  1,
+  2
 ORDER BY
-  received_on,
-  day,
-  is_late
+  day

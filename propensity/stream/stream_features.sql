@@ -1,12 +1,12 @@
 -- The view stream_features: one row per use case and user, as things stand now, of those
 --   with an event that is measured.
--- Sources: stream_users, and of stream_events what was received since the watermark, less
---   what a tile of stream_features_daily has counted already. So it is exact whether or
---   not, and however often, the compaction has run, and reads no more however long the
---   history. An event that is late counts once the compaction has run: its tile may be of
---   any month.
--- The compaction puts its watermark, and the first month of events that are not late, in
--- the place of the literals.
+-- Sources: stream_features_daily, but for a user's days that got events since the last
+--   compaction: these are computed anew from stream_events. So it is exact whether or not,
+--   and however often, the compaction has run. An event that is late counts once the
+--   compaction has run.
+-- An event that is not late was received at most 31 days after the other events of its day
+-- (30 of lateness, one of a clock that is wrong). The view reads the arrivals of 40 days,
+-- so that it is exact while the last compaction is no more than nine days ago.
 WITH
   received AS (
     SELECT
@@ -14,45 +14,66 @@ WITH
     FROM
       `stream_events`
     WHERE
-      received_on >= DATE '1970-01-01'
-      AND received_at >= TIMESTAMP '1970-01-01 00:00:00+00:00'
-      AND event_date >= DATE '1970-01-01'
-      AND is_late IS NOT TRUE
+      received_on >= DATE_SUB(CURRENT_DATE(), INTERVAL 40 DAY)
       AND
 -- include: measured_events.sql
+  ),
+  touched AS (
+    SELECT DISTINCT
+      use_case,
+      user_id,
+      event_date
+    FROM
+      received
+    WHERE
+      is_late IS NOT TRUE
+      AND received_at >= (
+        SELECT
+          COALESCE(MAX(counted_until), TIMESTAMP '1970-01-01 00:00:00+00:00')
+        FROM
+          `stream_compactions`
+      )
+  ),
+  touched_events AS (
+    SELECT
+      r.*
+    FROM
+      received AS r
+    INNER JOIN
+      touched AS t
+      ON t.use_case = r.use_case AND t.user_id = r.user_id AND t.event_date = r.event_date
+  ),
+  events AS (
+    SELECT
+      *
+    FROM
+      touched_events
     QUALIFY
 -- include: event_identity.sql
   ),
-  tiles AS (
+  days AS (
     SELECT
-      use_case,
-      user_id,
-      day,
-      event_ids
-    FROM
-      `stream_features_daily`
-    WHERE
-      month >= DATE '1970-01-01'
-  ),
--- include: uncounted_events.sql
-  ,
-  parts AS (
-    SELECT
-      use_case,
-      user_id,
+      d.use_case,
+      d.user_id,
 -- include: sums.sql
     FROM
-      `stream_users`
+      `stream_features_daily` AS d
+    LEFT JOIN
+      touched AS t
+      ON t.use_case = d.use_case AND t.user_id = d.user_id AND t.event_date = d.day
+    WHERE
+      t.user_id IS NULL
     UNION ALL
     SELECT
       use_case,
       user_id,
 -- include: event_sums.sql
     FROM
-      uncounted
+      events
     GROUP BY
       use_case,
-      user_id
+      user_id,
+      event_date
   ),
   totals AS (
     SELECT
@@ -60,7 +81,7 @@ WITH
       user_id,
 -- include: merged_sums.sql
     FROM
-      parts
+      days
     GROUP BY
       use_case,
       user_id

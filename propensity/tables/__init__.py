@@ -45,11 +45,9 @@ from propensity.tables.stream import (
     DEAD_LETTERS,
     MEASURES,
     POSTCODE_INDEX,
+    STREAM_COMPACTIONS,
     STREAM_EVENTS,
     STREAM_FEATURES_DAILY,
-    STREAM_USERS,
-    USER_BUCKETS,
-    user_bucket,
 )
 from propensity.tables.training import PREPROCESSORS, TRAINING_METADATA
 
@@ -75,20 +73,18 @@ __all__ = (
     "PUBLICATIONS",
     "RAW",
     "SCORES",
+    "STREAM_COMPACTIONS",
     "STREAM_EVENTS",
     "STREAM_FEATURES_DAILY",
-    "STREAM_USERS",
     "SUPPRESSED_USERS",
     "TABLES",
     "TRAINING_METADATA",
     "TRUTH_EVENTS",
     "USER",
-    "USER_BUCKETS",
     "VALUE",
     "holding_users",
     "retained",
     "retention",
-    "user_bucket",
     "views",
 )
 
@@ -107,7 +103,7 @@ TABLES = (
     PREPROCESSORS,
     STREAM_EVENTS,
     STREAM_FEATURES_DAILY,
-    STREAM_USERS,
+    STREAM_COMPACTIONS,
     POSTCODE_INDEX,
     INFERENCE_LOG,
     TRUTH_EVENTS,
@@ -135,10 +131,9 @@ def retention(text: str) -> dict[str, int]:
 
     Raises:
         ValueError: It is not, or names a table that never expires: without its entry
-            in the list of suppressed users a user would come back, and buckets of users
-            follow the tiles.
+            in the list of suppressed users a user would come back.
     """
-    allowed = {table.stored for table in TABLES if not table.buckets}
+    allowed = {table.stored for table in TABLES}
     allowed.remove(SUPPRESSED_USERS.name)
     days_by_table: dict[str, int] = {}
     for part in text.replace(",", " ").split():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from propensity.schema import Column, Table
 
 STREAM_EVENTS = Table(
@@ -82,41 +80,26 @@ STREAM_FEATURES_DAILY = Table(
             "The first registration of the day; null without one",
             fields=_REGISTRATION,
         ),
-        Column("event_ids", "STRING", "Events counted in this row", repeated=True),
-        Column("compacted_at", "TIMESTAMP", "When the row was last written"),
+        Column("compacted_at", "TIMESTAMP", "When the row was written"),
     ),
 )
 
-# Each is a partition, and one job may change 4,000. With fifty million users a bucket
-# has fifty thousand: less than the minimum that BigQuery bills.
-USER_BUCKETS = 1_000
-
-
-def user_bucket(user_id: str) -> int:
-    """Return the partition of ``stream_users`` that a user is in, as its SQL does."""
-    digest = hashlib.sha256(user_id.encode()).digest()
-    return int.from_bytes(digest[:4], "big") % USER_BUCKETS
-
-
-STREAM_USERS = Table(
-    name="stream_users",
-    description="One row per user: the sums of all of the user's days",
-    key=("use_case", "user_id"),
-    partition="user_bucket",
-    buckets=USER_BUCKETS,
-    clustering=("use_case", "user_id"),
+STREAM_COMPACTIONS = Table(
+    name="stream_compactions",
+    description="One row per compaction: what it has counted, and closed",
+    key=("compacted_at",),
+    partition="compacted_on",
+    clustering=("compacted_at",),
     columns=(
-        Column("use_case", "STRING", "Use case", required=True),
-        Column("user_id", "STRING", "The user", required=True),
-        Column("user_bucket", "INT64", "Hash of user_id, 0 to 999", required=True),
-        *_SUMS,
         Column(
-            "registration",
-            "STRUCT",
-            "The user's first registration; null without one",
-            fields=_REGISTRATION,
+            "counted_until",
+            "TIMESTAMP",
+            "Events received before are in stream_features_daily",
+            required=True,
         ),
-        Column("compacted_at", "TIMESTAMP", "When the row was last written"),
+        Column("closed_before", "DATE", "Days before are exported", required=True),
+        Column("compacted_at", "TIMESTAMP", "When the run began", required=True),
+        Column("compacted_on", "DATE", "UTC day of compacted_at", required=True),
     ),
 )
 

@@ -21,7 +21,6 @@ from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from propensity import tables
 from propensity.budget import Budget
 from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.ids import NAME
@@ -229,8 +228,6 @@ class UseCase:
             **self.chosen(settings),
             "use_case": self.name,
             "user_ids": sorted(user_ids),
-            # Constants: without them BigQuery reads the rows of all users.
-            "user_buckets": sorted({tables.user_bucket(user) for user in user_ids}),
             "first_event_day": first_event_day,
         }
 

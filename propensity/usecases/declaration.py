@@ -68,7 +68,7 @@ RUN_PARAMETERS = frozenset(
     {
         "as_ofs", "today", "earliest", "lookback_days", "horizon_days", "first_suffix",
         "first_repeat_suffix", "last_suffix", "first_label_suffix", "last_label_suffix",
-        "maximum_rows", "use_case", "prediction_as_of", "user_ids", "user_buckets",
+        "maximum_rows", "use_case", "prediction_as_of", "user_ids",
         "first_event_day",
     }
 )  # fmt: skip

@@ -37,7 +37,6 @@ def test_tables_have_every_column_in_its_mode():
         assert list(schema) == [column.name for column in table.columns]
         for column in table.columns:
             assert (schema[column.name]["mode"] == "REQUIRED") == column.required
-        assert made[table.name]["buckets"] == table.buckets
 
 
 def test_rights_are_on_single_things():

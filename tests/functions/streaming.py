@@ -31,7 +31,8 @@ from propensity.edges.warehouse import Warehouse
 from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.registry.versions import Registry
-from propensity.runs.compact import compact, prepare_view
+from propensity.runs import compact as compaction
+from propensity.runs.compact import compact
 from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -49,7 +50,7 @@ POLL_S = 0.05
 TABLES = (
     tables.STREAM_EVENTS,
     tables.STREAM_FEATURES_DAILY,
-    tables.STREAM_USERS,
+    tables.STREAM_COMPACTIONS,
     tables.POSTCODE_INDEX,
     tables.INFERENCE_LOG,
     tables.TRUTH_EVENTS,
@@ -57,6 +58,14 @@ TABLES = (
     tables.SUPPRESSED_USERS,
     tables.TRAINING_METADATA,
 )
+
+
+def prepare_view(warehouse: Warehouse) -> None:
+    """Create the view for events that are received in a spring of the tests' own."""
+    text = compaction.view_of(warehouse.settings)
+    warehouse.replace_view(
+        compaction.VIEW, text.replace("CURRENT_DATE()", "DATE '2026-03-20'")
+    )
 
 
 def eventually(
@@ -147,7 +156,7 @@ class Site:
         self.warehouse.create_dataset(self.settings.dataset)
         for table in TABLES:
             self.warehouse.create(table)
-        prepare_view(self.warehouse, self.artifacts)
+        prepare_view(self.warehouse)
         for topic in ("events", "enriched", "scores"):
             self.create_topic(self.topic(topic))
 
@@ -204,21 +213,11 @@ class Site:
         """Return the tiles, in order; ``when`` they were written or without."""
         tiles = self.rows("SELECT * FROM stream_features_daily ORDER BY user_id, day")
         for row in tiles:
-            row["event_ids"] = sorted(row["event_ids"])
             if not when:
                 del row["compacted_at"]
         keys = [(row["use_case"], row["user_id"], row["day"]) for row in tiles]
         assert len(keys) == len(set(keys)), "a user's day has more than one tile"
         return tiles
-
-    def users(self) -> list[dict[str, Any]]:
-        """Return the rows of users, in order, without when they were written."""
-        users = self.rows("SELECT * FROM stream_users ORDER BY use_case, user_id")
-        for row in users:
-            del row["compacted_at"]
-        keys = [(row["use_case"], row["user_id"]) for row in users]
-        assert len(keys) == len(set(keys)), "a user has more than one row"
-        return users
 
     def run(self, began_at: datetime, **changed: Any) -> Run:
         """Return a run of the compaction that begins at a moment."""
@@ -377,10 +376,10 @@ def another(site: Site, **extra: str) -> Site:
 
 
 def emptied(site: Site) -> Site:
-    """Return a site without rows, objects and a watermark."""
+    """Return a site without rows and objects."""
     empty_tables(site.warehouse, TABLES)
     empty_bucket(site.artifacts)
-    prepare_view(site.warehouse, site.artifacts)
+    prepare_view(site.warehouse)
     return site
 
 
@@ -390,7 +389,7 @@ def changed(site: Site, **extra: str) -> Iterator[Site]:
     twin = another(site, **extra)
     twin.warehouse = Warehouse.open(twin.settings)
     with contextlib.closing(twin.warehouse):
-        prepare_view(twin.warehouse, twin.artifacts)
+        prepare_view(twin.warehouse)
         yield twin
 
 

@@ -140,7 +140,6 @@ class TestStream:
         assert {
             "stream_events.user_id",
             "stream_features_daily.user_id",
-            "stream_users.user_id",
             "inference_log.user_id",
             "dead_letters.raw",
             "stream_features.user_id",

@@ -1,6 +1,6 @@
 -- One row per day with a registration, with how many there are.
 -- Parameters: @earliest DATE, the first day that a snapshot can read.
--- Sources: stream_events from that day on, and stream_users for what was before.
+-- Sources: stream_events from that day on, and stream_features_daily for what was before.
 WITH
   registrations AS (
     SELECT
@@ -17,7 +17,7 @@ WITH
       user_id,
       DATE(registration.registration_time) AS day
     FROM
-      stream_users
+      stream_features_daily
     WHERE
       use_case = 'first_day_churn'
       AND registration.registration_time IS NOT NULL

@@ -1,7 +1,7 @@
 -- One row per as-of date and user whose first day ended in the lookback before it.
 -- Parameters: @as_ofs ARRAY<DATE>; @lookback_days INT64; @first_day_hours INT64;
 --   @earliest DATE, two days before the first lookback begins.
--- Source: stream_events, and stream_users for who had registered before. Every event
+-- Source: stream_events, and stream_features_daily for who had registered before. Every event
 --   that a feature reads happened before the as-of date.
 -- An event counts if it is in the first day of somebody whose first day ended in a
 -- lookback. It can have been received up to a day before it happened, by a clock that
@@ -22,7 +22,7 @@ WITH
       user_id,
       registration.registration_time AS registration_time
     FROM
-      stream_users
+      stream_features_daily
     WHERE
       use_case = 'first_day_churn'
       AND registration.registration_time IS NOT NULL

@@ -1,8 +1,7 @@
 -- One row per user: features as they are now, and until when the user is scored.
--- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @user_buckets ARRAY<INT64>, the
---   partitions of stream_users that they are in; @first_event_day DATE, of the events to
---   be scored; @first_day_hours INT64; those of the use case.
--- Source: stream_events, and stream_users for who had registered before.
+-- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @first_event_day DATE, of the
+--   events to be scored; @first_day_hours INT64; those of the use case.
+-- Source: stream_events, and stream_features_daily for who had registered before.
 -- A user whose first day is not over has registered within its hours before the event,
 -- and what happened since was received a day before it happened at the earliest, by a
 -- clock that is wrong. So no earlier day is read, however long the history.
@@ -26,10 +25,9 @@ WITH
       user_id,
       registration.registration_time AS registration_time
     FROM
-      stream_users
+      stream_features_daily
     WHERE
-      user_bucket IN UNNEST(@user_buckets)
-      AND use_case = @use_case
+      use_case = @use_case
       AND user_id IN UNNEST(@user_ids)
       AND registration.registration_time IS NOT NULL
   ),

@@ -17,8 +17,6 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from propensity import tables
 from propensity.edges.channels import open_client
 from propensity.registry import index
-from propensity.runs import compact
-from propensity.runs.watermark import WATERMARK
 from tests.functions.streaming import USE_CASE, rows_of
 from tests.offline.doctor.conftest import (
     MONDAY,
@@ -56,10 +54,11 @@ def scored(place: Place, at: datetime) -> None:
 
 def compacted(place: Place, until: datetime) -> None:
     place.ran("compact", NOW.date(), scope="stream")
-    view = compact.view_of(place.warehouse, until)
-    place.warehouse.replace_view(compact.VIEW, view)
-    note = json.dumps({"watermark": until.isoformat(), "open_days": {}}).encode()
-    place.overwrite(WATERMARK, note)
+    place.warehouse.execute(
+        "INSERT INTO stream_compactions (counted_until, closed_before, compacted_at,"
+        " compacted_on) VALUES (@until, DATE(@until), @until, DATE(@until))",
+        {"until": until},
+    )
 
 
 def rebuild(place: Place, name: str, *, columns: str = "*", layout: str = "") -> None:
@@ -290,7 +289,7 @@ def lagging_scores(place: Place) -> str:
     return f"stream: {USE_CASE}: scores are 60 minutes behind the events"
 
 
-def old_watermark(place: Place) -> str:
+def old_compaction(place: Place) -> str:
     received(place, NOW - timedelta(days=6))
     compacted(place, NOW - timedelta(days=5))
     return "stream: the compaction is 5 days behind"
@@ -335,7 +334,7 @@ TOGETHER = (
         waiting_dead_letters,
         lagging_scores,
     ),
-    (late_export, unpartitioned, other_libraries, stuck_run, old_watermark),
+    (late_export, unpartitioned, other_libraries, stuck_run, old_compaction),
     (unrecorded, lost_predictions, unscored_events, unasked_days, no_postcodes),
     (damaged_lease, stale_index),
     (damaged_pointer,),

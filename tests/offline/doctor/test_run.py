@@ -323,7 +323,7 @@ class TestUnforeseen:
         self, place, capsys, monkeypatch
     ):
         """Named with type and message; what was found decides the exit status."""
-        monkeypatch.setattr(layout, "read_watermark", lambda _: 1 // 0)
+        monkeypatch.setattr(layout.compact, "view_of", lambda _: 1 // 0)
         assert place.run("--json") == 2
         report = json.loads(capsys.readouterr().out)
         assert [finding["check"] for finding in report["failed"]] == ["views"]

@@ -39,7 +39,7 @@ def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., S
             stack.callback(stream.close)
             if is_new:
                 stream.warehouse.create(tables.STREAM_EVENTS)
-                stream.warehouse.create(tables.STREAM_USERS)
+                stream.warehouse.create(tables.STREAM_FEATURES_DAILY)
             return stream
 
         yield make
@@ -49,14 +49,14 @@ def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., S
 def spare(opened) -> Stream:
     """A stream that tests have one after the other."""
     stream = opened()
-    stream.warehouse.create(tables.STREAM_FEATURES_DAILY)
+    stream.warehouse.create(tables.STREAM_COMPACTIONS)
     return stream
 
 
 @pytest.fixture
 def empty(spare) -> Stream:
     """The same, without a row."""
-    stored = (tables.STREAM_EVENTS, tables.STREAM_USERS, tables.STREAM_FEATURES_DAILY)
+    stored = (tables.STREAM_EVENTS, tables.STREAM_FEATURES_DAILY)
     empty_tables(spare.warehouse, stored)
     return spare
 

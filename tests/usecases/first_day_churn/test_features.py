@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from propensity.events import rows as stream
-from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests.exact import expected_features
@@ -224,11 +223,11 @@ class TestLongAgo:
         place.warehouse.execute(
             statement("compact_days"),
             {
-                "since": EPOCH,
-                "since_day": EPOCH.date(),
-                "until": MIDNIGHT,
-                "until_day": MIDNIGHT.date(),
+                "days": [ago(days=63).date()],
                 "months": [ago(days=63).date().replace(day=1)],
+                "earliest": ago(days=64).date(),
+                "counted_until": MIDNIGHT,
+                "closed_before": MIDNIGHT.date(),
                 "now": MIDNIGHT,
             },
         )

@@ -1,20 +1,19 @@
-"""compact_features that is cut off or killed, specified: the next run completes it."""
+"""compact_features that fails or is killed, specified: the next run completes it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 
 import pytest
 import requests
 
-from propensity.errors import Unfinished
-from propensity.runs.compact import DAYS_AT_ONCE, compact
-from propensity.runs.watermark import read_watermark
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import Unavailable
+from propensity.runs.compact import compact
 from tests.events import bet
 from tests.functions.compacted_site import (
     DAY,
@@ -50,125 +49,29 @@ __all__ = ["shared", "site"]
 LEASE = timedelta(minutes=66)
 
 
-class Hours:
-    """A clock that is an hour later each time that a run asks how much has passed."""
+class TestFailed:
+    def test_what_comes_between_counts_with_the_rest(self, site):
+        """A run that fails in its exports has counted nothing; the next one does all of
+        it, each event once."""
+        events = [bet(user_id=f"u{n}", event_id="e") for n in range(3)]
+        site.append(rows_of(events, received_at=NOW))
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+        class Broken(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                raise Unavailable("BigQuery is busy")
 
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        self.seconds += 3_600.0
-        return self.seconds
-
-
-class TestCutOff:
-    """More to do than a run has time for."""
-
-    @staticmethod
-    def events(days: int) -> list[dict[str, Any]]:
-        """Return an event of each of so many days."""
-        return [
-            bet(
-                user_id=f"u{n % 7}",
-                event_id=f"e{n}",
-                event_time=f"{date(2025, 2, 10) + n * DAY}T12:00:00Z",
-            )
-            for n in range(days)
-        ]
-
-    def fill(self, site: Site, days: int) -> list[dict[str, Any]]:
-        """Store them as they came in over forty days, and a score; return them."""
-        events = self.events(days)
-        for part in range(4):
-            rows = rows_of(events[part::4], received_at=NOW + 10 * part * DAY)
-            site.append(rows)
-        score(site, "u1", "e1", "2025-02-11", NOW)
-        return events
-
-    def state(self, site: Site) -> Any:
-        """Return all that runs have led to, but for when."""
-        watermark = read_watermark(site.artifacts)
-        return (
-            site.tiles(when=False),
-            site.users(),
-            site.features(),
-            exported(site),
-            exported(site, "inference_log"),
-            (watermark.moment, watermark.open_days, watermark.steps),
-        )
-
-    @pytest.mark.timeout(600)
-    @pytest.mark.parametrize(
-        ("days", "force"),
-        [
-            pytest.param(8, True, marks=pytest.mark.long),
-            pytest.param(120, False, marks=pytest.mark.long),
-        ],
-    )
-    def test_runs_come_to_what_one_run_does(self, emulators, days, force):
-        """
-        Events of 8 or 120 days, and every run has time for one step.
-
-        Each run goes on where the last one stopped, and answers what is left; a second
-        forced run does not begin anew.
-        """
-        with new_site(emulators) as other:
-            self.fill(other, days)
-            other.compact(NOW + 41 * DAY)
-            whole = self.state(other)
-        with new_site(emulators) as site:
-            self.fill(site, days)
-            if force:
-                site.compact(NOW + 41 * DAY)
-            left = [*self.cut_off(site, force=force)]
-
-            assert self.state(site) == whole
-        assert len(left) > days // DAYS_AT_ONCE
-        assert left == sorted(set(left), reverse=True)
-
-    @staticmethod
-    def cut_off(site: Site, **changed: Any) -> Iterator[tuple[int, int]]:
-        """Run until all is done, and yield what each run has left."""
-        while True:
-            try:
-                site.compact(NOW + 41 * DAY, clock=Hours(), **changed)
-            except Unfinished as error:
-                detail: Any = error.detail
-                yield detail["steps_left"], sum(detail["days_left"].values())
-            else:
-                return
-
-    @pytest.mark.long
-    def test_moves_the_watermark_while_it_counts(self, site):
-        """What is counted is not read again, and the view is exact all the while."""
-        events = self.fill(site, 40)
-        moments = []
-        for _ in self.cut_off(site, as_of=date(1971, 1, 1)):
-            moments.append(read_watermark(site.artifacts).moment)
-            assert view(site) == features(events)
-
-        assert moments == sorted(moments)
-        assert len(set(moments)) > 3
-
-    def test_counts_what_comes_between(self, site):
-        """Events that come after a run was cut off are counted, and exported, once."""
-        events = self.fill(site, 20)
-        with pytest.raises(Unfinished):
-            site.compact(NOW + 41 * DAY, clock=Hours())
-        events += [
-            bet(user_id="new", event_time="2026-04-29T12:00:00Z"),
-            bet(user_id="u1", event_id="new", event_time="2025-02-10T12:00:00Z"),
-        ]
-        site.append(rows_of(events[-2:], received_at=NOW + 41 * DAY + HOUR))
+        broken = Broken(site.settings, client=site.warehouse.client)
+        with pytest.raises(Unavailable, match="busy"):
+            site.compact(NOW + HOUR, warehouse=broken)
+        events += [bet(user_id="new"), bet(user_id="u1", event_id="new")]
+        site.append(rows_of(events[-2:], received_at=NOW + 2 * HOUR))
         between = view(site)
 
-        site.compact(NOW + 42 * DAY)
+        site.compact(NOW + DAY)
 
         assert between == view(site) == features(events)
         assert exported(site) == identities(events)
+        assert len(site.tiles()) == 4
 
 
 @pytest.mark.long
@@ -215,7 +118,7 @@ class TestKilled:
                 break
 
         assert not is_dead
-        assert life.asked > 15
+        assert life.asked > 10
 
     def test_for_real_while_bigquery_is_at_work(self, emulators, tmp_path):
         """The process is killed with a statement under way; the next run completes."""
