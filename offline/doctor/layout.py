@@ -181,9 +181,7 @@ def check_views(exam: Examination) -> None:
     else:
         expected = _text(settings, compact.view_of(settings))
         if expected != _text(settings, view.view_query):
-            exam.error(
-                f"the view {compact.VIEW} is not that of this version", SET_UP
-            )
+            exam.error(f"the view {compact.VIEW} is not that of this version", SET_UP)
     if not settings.ga4_dataset:
         return
     events = exam.table(consent.VIEW)

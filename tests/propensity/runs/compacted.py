@@ -99,6 +99,7 @@ PROPERTY = settings(
     suppress_health_check=list(HealthCheck),
 )
 
+
 def of(user: str, event_id: str, day: str, **fields: Any) -> dict[str, Any]:
     """Return a bet of a user at noon of a day."""
     return bet(user_id=user, event_id=event_id, event_time=f"{day}T12:00:00Z", **fields)
