@@ -7,6 +7,7 @@ functions what this describes, and hold every answer against it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -103,8 +104,7 @@ SHAPES = {
     "Evaluation": EXPORT + "weeks:EvaluatedWeek[] drift:Drift "
     "audiences?:AudienceLift[] reports?:str[]",
     "Compaction": RUN + "days:date[] tiles:int exported_days:object watermark:moment",
-    "Prediction": PREDICTION,
-    "ValuedPrediction": PREDICTION + "expected_value:float|null",
+    "Prediction": PREDICTION + "expected_value?:float|null",
     "UnpredictedUser": NO_PREDICTION,
     "UnknownUser": NO_PREDICTION + UNKNOWN,
     "Predictions": "predictions:Prediction|UnpredictedUser[]",
@@ -393,8 +393,7 @@ def _lookups(codes: str) -> Schema:
     # A GET has no body that could be too large or of another type.
     found = [c for c in codes.split() if c not in ("too_large", "unsupported_type")]
     answers = {
-        # Generated clients take the first that has its fields.
-        "200": _json("The newest prediction", kind("ValuedPrediction|Prediction")),
+        "200": _json("The newest prediction", ref("Prediction")),
         **_failures("get_proba", found, UNKNOWN_USERS["get_proba"]),
     }
     bare = {
@@ -412,8 +411,7 @@ def _lookups(codes: str) -> Schema:
 
 def description() -> Schema:
     """Return the description: one path for every function."""
-    host = "https://{region}-{project}.cloudfunctions.net"
-    variables = {"region": "us-central1", "project": "my-project"}
+    host = "https://us-central1-my-project.cloudfunctions.net"
     identity = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     return {
         "openapi": "3.1.0",
@@ -423,12 +421,7 @@ def description() -> Schema:
             "version": "1",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [
-            {
-                "url": host,
-                "variables": {k: {"default": one} for k, one in variables.items()},
-            }
-        ],
+        "servers": [{"url": host}],
         "security": [{"identity": []}],
         "paths": {path_of(target): path(target) for target in OPERATIONS},
         "components": {
@@ -438,15 +431,9 @@ def description() -> Schema:
     }
 
 
-class _Whole(yaml.SafeDumper):
-    """Writes equal parts in full, without YAML aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Write no alias."""
-        return True
-
-
 def page() -> str:
     """Return the description as YAML."""
-    text = yaml.dump(description(), Dumper=_Whole, sort_keys=False, allow_unicode=True)
+    # Read back, no two parts are one object, of which YAML would write an alias.
+    parts = json.loads(json.dumps(description()))
+    text = yaml.safe_dump(parts, sort_keys=False, allow_unicode=True)
     return "# Written by `python -m docs`; edit docs/openapi.py.\n" + text
