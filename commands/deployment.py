@@ -18,7 +18,7 @@ from commands.exits import Exit
 
 if TYPE_CHECKING:
     from local.stack.state import Record
-    from offline.doctor.report import Report
+    from offline.doctor import Report
 
 
 _state = click.option(
@@ -58,24 +58,23 @@ _as_of = click.option(
     "--function",
     metavar="TARGET",
     default="",
-    help="Check the rights that this function needs.",
+    help="Check that the tables which this function reads can be read.",
 )
 def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -> int:
     """
     Say what is wrong with a deployment, and what to do.
 
-    Looks at settings, permissions, tables, views, the GA4 export, what serves, the last
-    runs, topics and subscriptions, and the stream. It changes nothing, and its report
-    names no user. What cannot be checked from here is listed as not checked. Exits with
-    1 if something is wrong, with 2 if nothing was found wrong but something could not
-    be examined.
+    Looks at settings, rights, the GA4 export, champions, the last run of each kind and
+    dead letters. It changes nothing, and its report names no user. Exits with 1 if
+    something is wrong, with 2 if nothing was found wrong but something could not be
+    examined.
 
-    Permissions are those of the account that runs it. To see those of a function, take
-    on its account (gcloud auth application-default login
+    Rights are those of the account that runs it. To see those of a function, take on
+    its account (gcloud auth application-default login
     --impersonate-service-account=...) and name the function.
     """
     from commands.machine import state_up
-    from offline.doctor.run import run
+    from offline.doctor import run
     from propensity.errors import PropensityError
 
     try:
@@ -96,7 +95,7 @@ def _looking(check: str) -> None:
 
 def look_at_processes(report: Report, record: Record | None) -> None:
     """Add to a report what of a local state has ended by itself."""
-    from offline.doctor.report import ERROR, Finding
+    from offline.doctor import ERROR, Finding
 
     report.checks.append("processes")
     report.findings += [

@@ -12,6 +12,6 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``allow_again``         takes users off the list of suppressed ones
 ``audience``            a room: audiences, their control groups and deliveries
 ``dead_letters``        counts dead letters, and sends them again
-``doctor``              a room: find what is wrong with a deployment
+``doctor``              finds what is wrong with a deployment
 ``whole_files``         writes a file whole or not at all
 """

@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import DAY, Reading, Row, Window, read
@@ -207,13 +206,11 @@ def _promoted(readings: Iterable[Reading], as_of: date) -> Mapping[str, int]:
 
 def _played(settings: Settings, now: datetime) -> date:
     """Return the day that a local state has come to."""
-    from offline.doctor.examination import Examination
-    from offline.doctor.leases import moment_of_play
+    from offline.doctor import moment_of_play
 
-    exam = Examination(settings=settings, now=now, use_cases=[], zone=ZoneInfo("UTC"))
-    with closing(exam):
+    with closing(Artifacts.open(settings)) as artifacts:
         try:
-            return moment_of_play(exam).date()
+            return moment_of_play(artifacts, settings.use_case, now).date()
         except PropensityError:
             # Nothing was played, and there may be no bucket yet.
             return now.date()
