@@ -247,7 +247,8 @@ def check_export(exam: Examination) -> None:
         exam.error(error.message, "correct PROPENSITY_GA4_DATASET or its rights")
         return
     shards = Shards.of(one["tableReference"]["tableId"] for one in there)
-    for what in exported.obstacles(there):
+    obstacles = [*exported.obstacles(there)]
+    for what in obstacles:
         exam.error(
             f"in {settings.ga4_dataset}, {what}",
             "move it to another dataset: it begins as the days of the export do, and "
@@ -285,6 +286,8 @@ def check_export(exam: Examination) -> None:
             "restore them (BigQuery keeps deleted tables for 7 days)",
         )
     _check_shards(exam, shards, [day for day in span if day in shards.days])
+    if obstacles:
+        return
     try:
         exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
     except (MissingTable, errors.SchemaError) as error:
