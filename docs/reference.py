@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,6 +19,8 @@ from commands import cli
 from commands.exits import MEANINGS
 from propensity.schema import Column, Table
 from propensity.tables import GA_EVENTS, TABLES
+
+Option = tuple[str, str]
 
 RIGHTS = Path(__file__).resolve().parent.parent / "deploy" / "functions.toml"
 
@@ -85,13 +87,20 @@ For whoever runs something by hand: every command with its options, and the exit
 <!-- Written by `python -m docs`; edit commands/. -->
 
 `propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions; `make up` prints those of local mode.
-The same flags mean the same everywhere: `--json` prints the answer for a program, `--dry-run` changes nothing. The answer is on standard output, progress and errors are on standard error.
+The answer is on standard output, progress and errors are on standard error.
 
 ## Exit codes
 
 | code | meaning |
 |--:|---|
 """  # noqa: E501
+
+SHARED_HEAD = """
+## Options of many commands
+
+|option||
+|---|---|
+"""
 
 
 def tables() -> str:
@@ -152,33 +161,53 @@ def _code(names: Iterable[str]) -> str:
 
 def commands() -> str:
     """Return the page of all commands, as Markdown."""
-    codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
-    parts = [COMMANDS_HEAD + codes]
+    codes = "".join(f"|{int(code)}|{text}|\n" for code, text in MEANINGS.items())
+    every = [one for group in cli.GROUPS.values() for one in group]
+    seen = Counter(option for command in every for option in _options(command))
+    shared = [option for option, times in seen.items() if times > 3]
+    parts = [COMMANDS_HEAD, codes, SHARED_HEAD, *_option_rows(shared)]
     for title, below in cli.GROUPS.items():
         parts.append(f"\n## {title}\n")
-        parts += [_command(command, "propensity", "###") for command in below]
+        parts += [_command(one, "propensity", "###", shared) for one in below]
     return "".join(parts)
 
 
-def _command(command: click.Command, before: str, heading: str) -> str:
+def _command(
+    command: click.Command, before: str, heading: str, shared: Sequence[Option]
+) -> str:
     """Return the part of a command, and of those below it."""
     name = f"{before} {command.name}"
-    context = click.Context(command)
-    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    usage = " ".join(command.collect_usage_pieces(click.Context(command))[1:])
     paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
     text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
-    text = text.replace("<", "&lt;")
-    about = f"\n{heading} {name}\n\n```text\n{usage}\n```\n\n{text}\n"
+    about = f"\n{heading} {name}\n\n" + text.replace("<", "&lt;") + "\n"
     if isinstance(command, click.Group):
-        below: Any = command.commands.values()
-        return about + "".join(_command(one, name, f"{heading}#") for one in below)
-    rows = "".join(_options(command, context))
-    return f"{about}\n|option||\n|---|---|\n{rows}" if rows else about
+        below = command.commands.values()
+        parts = [_command(one, name, f"{heading}#", shared) for one in below]
+        return about + "".join(parts)
+    own = [option for option in _options(command) if option not in shared]
+    also = [option[0].split()[0] for option in _options(command) if option in shared]
+    about += f"\nIt takes `{usage}`.\n" if usage else ""
+    about += f"\nAlso {_code(also)}.\n" if also else ""
+    return (
+        about + ("\n|option||\n|---|---|\n" if own else "") + "".join(_option_rows(own))
+    )
 
 
-def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+def _options(command: click.Command) -> Iterator[Option]:
+    """Yield the options of a command and of those below it, with their meanings."""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            yield from _options(below)
+        return
+    context = click.Context(command)
     for option in command.get_params(context):
         record = option.get_help_record(context)
         if record and "--help" not in option.opts:
-            name, meaning = (" ".join(c.split()).replace("|", r"\|") for c in record)
-            yield f"|`{name}`|{meaning}|\n"
+            name, meaning = (part.replace("|", r"\|") for part in record)
+            yield name, " ".join(meaning.split())
+
+
+def _option_rows(options: Iterable[Option]) -> Iterator[str]:
+    for name, meaning in options:
+        yield f"|`{name}`|{meaning}|\n"
