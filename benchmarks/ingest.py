@@ -125,9 +125,7 @@ def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    python = venvs.python_of(
-        FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=print
-    )
+    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
     turns: dict[str, list[Round]] = {OWN: [], EMPTY: []}
     with contextlib.ExitStack() as undo:
         stack = undo.enter_context(sandbox.emulators())

@@ -137,9 +137,7 @@ def lines(
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    python = venvs.python_of(
-        FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=print
-    )
+    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
     with sandbox.emulators() as stack:
         folder = stack.state.home
         environment = stack.environment | {

@@ -39,7 +39,7 @@ from deploy import stage
 from local import sandbox, venvs
 from local.processes import HOST
 from local.stack.stack import Stack
-from local.stack.state import LOCAL
+from local.stack.state import LOCAL, ROOT
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.columns import record
@@ -141,9 +141,7 @@ def score_of(port: int, body: bytes) -> float:
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
-    python = venvs.python_of(
-        FUNCTION / "requirements-score.txt", folder=LOCAL / "venvs", say=print
-    )
+    python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
     lines, problems = [], []
     head = "POST / HTTP/1.1\r\nHost: f\r\nContent-Type: application/json\r\n"
     requests = [

@@ -16,7 +16,7 @@ from commands.exits import Exit
 if TYPE_CHECKING:
     from local.stack.state import State
 
-WEEKS = 8
+WEEKS = 5
 NO_PORT = "takes SERVICE=PORT"
 
 
@@ -60,6 +60,7 @@ _which_data = click.option(
     show_default=True,
     help="How many of the last weeks of the data to play.",
 )
+@click.option("--verbose", is_flag=True, help="Print the full tables.")
 @flags.state("demo, or the name of the data")
 @flags.as_json
 def demo(*, as_json: bool, **choice: Any) -> None:

@@ -2,7 +2,7 @@
 Set-up: everything that development and local mode need, from the package index.
 
     python3 -m local.install development FOLDER    requirements.txt, into FOLDER
-    FOLDER/bin/python -m local.install functions   the functions' own environments
+    FOLDER/bin/python -m local.install functions   the functions' environment
 
 ``make setup`` calls both. The first begins with any Python and the standard library
 alone: it makes the environment, installs uv into it by pip, and goes on with that.
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from local import venvs
@@ -197,22 +196,15 @@ def write_command(folder: Path, *, python: Path) -> None:
 
 def install_functions(progress: Progress, folder: Path) -> None:
     """
-    Make the environments of all functions, before they are needed, side by side.
+    Make the environment of the functions, before it is needed.
 
     Raises:
         LocalError: Requirements could not be installed.
     """
-    files = [*sorted(ROOT.glob("0*/requirements*.txt")), COMPARED]
-
-    def make(file: Path) -> None:
-        venvs.python_of(file, folder=folder)
-        step.update()
-
-    with (
-        timed(progress, "the functions' own environments", total=len(files)) as step,
-        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as makers,
-    ):
-        list(makers.map(make, files))
+    with timed(progress, "the functions' environment"):
+        venvs.functions_python(ROOT, folder=folder)
+    with timed(progress, "the environment of what tests compare with"):
+        venvs.python_of(COMPARED, folder=folder)
 
 
 if __name__ == "__main__":

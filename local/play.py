@@ -19,7 +19,7 @@ from local.progress import Progress, say, shown, step
 from local.stack.stack import Stack
 from local.stack.state import Options, State
 
-WEEKS = 8
+WEEKS = 5
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,7 @@ class Choice:
 
     ``data`` is a file or folder of GA4 export rows; ``cards`` a file of card
     transactions; with neither, a shop is generated. ``path`` is that of the export.
+    ``verbose`` is for the full tables.
     """
 
     data: str | None = None
@@ -37,6 +38,7 @@ class Choice:
     label_event: str = "purchase"
     weeks: int = WEEKS
     state: str | None = None
+    verbose: bool = False
     path: Path | None = None
 
 

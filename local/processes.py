@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,43 +85,6 @@ def cpu_s(process: Process) -> float:
                 # Itself in user and system mode, and its ended children.
                 seconds += sum(member.cpu_times()[:4])
     return seconds
-
-
-class Work:
-    """
-    Tells a process that works, however slowly, from one that hangs.
-
-    It works while its log grows or it uses a processor: a hundredth of one, since one
-    that waits wakes up now and then, and a busy machine leaves little.
-
-    Args:
-        process: Which one.
-        clock: Seconds that only grow.
-    """
-
-    SHARE = 0.01
-
-    def __init__(
-        self, process: Process, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._process = process
-        self._clock = clock
-        self._seen = self._state()
-        self._since = clock()
-
-    @property
-    def idle_s(self) -> float:
-        """Seconds since it was last seen to have worked; look at it now and then."""
-        now, (cpu, size) = self._clock(), self._state()
-        known_cpu, known_size = self._seen
-        enough = max(self.SHARE * (now - self._since), 0.02)
-        if size != known_size or cpu - known_cpu >= enough:
-            self._seen, self._since = (cpu, size), now
-        return now - self._since
-
-    def _state(self) -> tuple[float, int]:
-        log = Path(self._process.log)
-        return cpu_s(self._process), log.stat().st_size if log.exists() else 0
 
 
 def spawn(

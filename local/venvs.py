@@ -1,9 +1,10 @@
 """
-Virtual environments of the functions: each holds a function's requirements, no more.
+The virtual environment of the functions: what all of them require, and no more.
 
-They lie in ``.local/venvs/<hash of requirements and Python>``, are made on demand and
-shared by functions whose requirements are equal. Processes that need the same one at
-the same time wait for the first to make it; one that was interrupted is made anew.
+Functions name the same versions, so that one serves them all here; `make test-install`
+installs each one's own. It lies in ``.local/venvs/<hash of requirements and Python>``
+and is made on demand. Processes that need the same one at the same time wait for the
+first to make it; one that was interrupted is made anew.
 
 uv makes them, which ``make setup`` installs into ``.venv``: from a cache beside it, by
 hard links, so that a package that several of them hold is stored once.
@@ -21,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +36,7 @@ CACHE = "uv-cache"
 
 def packages(requirements: str) -> list[str]:
     """Return the lines that name packages, ordered: what makes two files equal."""
-    lines = (line.partition(" #")[0].strip() for line in requirements.splitlines())
+    lines = {line.partition(" #")[0].strip() for line in requirements.splitlines()}
     return sorted(line for line in lines if line and not line.startswith("#"))
 
 
@@ -55,56 +56,60 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
+def functions_python(
+    root: Path, *, folder: Path, say: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Return the Python that runs all functions of a checkout; see ``python_of``."""
+    files = sorted(root.glob("0*/requirements*.txt"))
+    return python_of(*files, folder=folder, say=say)
+
+
 def python_of(
-    requirements_file: Path,
-    *,
+    *requirements: Path,
     folder: Path,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """
-    Return the Python of the environment with these requirements; make it if needed.
+    Return the Python of the environment with some requirements; make it if needed.
 
     Args:
-        requirements_file: Of a function; pinned.
+        requirements: Files, pinned; what is in several of them has one version.
         folder: Of all environments.
         say: Told what is being made, as that takes a while.
 
     Raises:
         LocalError: They could not be installed; uv's last lines are in the message.
     """
-    requirements = requirements_file.read_text()
-    environment = folder / key(requirements)
+    text = "\n".join(file.read_text() for file in requirements)
+    environment = folder / key(text)
     python = environment / "bin" / "python"
     if (environment / COMPLETE).exists() and python.exists():
         return python
     with locked(folder / f"{environment.name}.lock"):
         if not ((environment / COMPLETE).exists() and python.exists()):
-            _make(environment, requirements_file, say)
+            _make(environment, requirements, say)
     return python
 
 
-def _make(environment: Path, requirements: Path, say: Callable[[str], None]) -> None:
-    count = len(packages(requirements.read_text()))
-    label = f"{requirements.parent.name}/{requirements.name}"
-    say(f"installing what {label} names ({count} lines), once …")
+def _make(
+    environment: Path, requirements: Sequence[Path], say: Callable[[str], None]
+) -> None:
+    first, *others = requirements
+    label = f"{first.parent.name}/{first.name}"
+    label += f" and {len(others)} more" if others else ""
+    say(f"installing what {label} names, once …")
     shutil.rmtree(environment, ignore_errors=True)
     python = environment / "bin" / "python"
     try:
         uv("venv", "--python", sys.executable, str(environment))
         # Not `sync`: that installs what is listed, and these do not list what they
         # depend on.
-        uv(
-            "pip",
-            "install",
-            "--python",
-            str(python),
-            "--requirement",
-            str(requirements),
-        )
+        files = [word for file in requirements for word in ("--requirement", str(file))]
+        uv("pip", "install", "--python", str(python), *files)
     except LocalError as error:
         shutil.rmtree(environment, ignore_errors=True)
         raise LocalError(f"cannot install what {label} names:\n{error}") from None
-    (environment / COMPLETE).write_text(requirements.read_text())
+    (environment / COMPLETE).touch()
 
 
 # -- uv -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the parts of the demo share: asking functions, and figures in columns."""
+"""What the parts of the demo share: calls of functions, and tables."""
 
 from __future__ import annotations
 
@@ -48,9 +48,21 @@ def call(stack: Stack, function: str, body: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells in columns, right-aligned, the first row underlined."""
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+def table(
+    columns: Sequence[tuple[str, str, str]], rows: Sequence[Mapping[str, Any]]
+) -> str:
+    """
+    Return rows as a table, right-aligned; a figure that there is none of is a dash.
+
+    Args:
+        columns: Title, key in the rows and format of each.
+        rows: One a line.
+    """
+    cells = [[title for title, _, _ in columns]]
+    for row in rows:
+        values = ((row.get(key), form) for _, key, form in columns)
+        cells.append([form.format(v) if v is not None else "-" for v, form in values])
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in cells

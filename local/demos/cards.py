@@ -1,146 +1,123 @@
 """
 The fraud part of the demo: card transactions, their delayed truth, new versions.
 
-    python -m local.demos.cards                 generated transactions alone
-    python -m local.demos.cards --cards FILE    real ones, in the public columns
-
 A simulated clock runs over some past days: what a producer has sent by then is
-published, transactions and truths as they come. Three times a training begins, and
-what comes next flows meanwhile, so that each version takes over under traffic: the
-first from nothing, the others from one another. What is printed is read from BigQuery,
-but for the optimum, which only the generator knows.
+published, transactions and truths as they come. A training begins after each part, and
+the next one is sent meanwhile, so that each version takes over under traffic.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import itertools
 import json
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from local.demos.calls import call
-from local.demos.cards_online import PAUSE_S, Online
-from local.demos.cards_plan import (
-    DAY,
-    DAYS,
-    FRAUD_RATE,
-    MAXIMUM_TRANSACTIONS,
-    PACED_SHARE,
-    SINCE_LAST,
-    TRANSACTIONS,
-    Plan,
-    moment_of,
-    planned,
-)
-from local.demos.cards_tables import (
-    Counts,
-    Played,
-    Window,
-    show,
-    training_text,
-    window_of,
-)
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from local.demos.calls import call, table
 from local.demos.producer import Producer
 from local.errors import LocalError
 from local.generators.cards.cards import Cards
-from local.generators.cards.files import CardsError, read_cards
-from local.generators.cards.transactions import FEATURES, USE_CASE, Transactions
+from local.generators.cards.files import read_cards
+from local.generators.cards.transactions import USE_CASE, Transactions
 from local.generators.delivery import Delivery
-from local.progress import Progress, bar, say, step
+from local.generators.drawing import moment
 from local.stack.stack import Stack
-from local.stack.state import Options, State
 from propensity.edges.warehouse import Warehouse
-from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import midnight
 
 SQL = resources.files(__package__)
+DAY = timedelta(days=1)
 
-# Under traffic: messages a second, and the share of a part that may be sent while
-# training lasts.
+TRANSACTIONS = 8_000
+# The real rate is a sixth of a percent: measured, it would take far more transactions.
+FRAUD_RATE = 0.03
+# Of a real file the demo takes so many.
+MAXIMUM_TRANSACTIONS = 12_000
+DAYS = 8
+# Days from the last transaction to now: by then truths are in, or never come.
+SINCE_LAST = 8
+# The last one comes while the last model is trained.
+PARTS = 4
+# Messages a second while a model is trained.
 PACE = 60
 POLL_S = 0.5
 SETTLE_S = 300.0
 
 
-def stamped(data: bytes, now: datetime) -> bytes:
-    """
-    Return a payload with ``ingest_ts`` of now, written as it was.
+@dataclass
+class Played:
+    """What was sent since when, and the answers of the trainings."""
 
-    Events are played days after they happened; a producer takes them just now.
-    """
-    try:
-        payload = json.loads(data)
-        written = payload["ingest_ts"]
-    except (ValueError, KeyError, TypeError):
-        return data
-    since_ms = round(now.timestamp() * 1_000)
-    payload["ingest_ts"] = {
-        int: since_ms,
-        float: since_ms / 1_000,
-        str: str(since_ms) if str(written).isdigit() else now.isoformat(),
-    }.get(type(written), written)
-    return json.dumps(payload).encode()
+    transactions: Transactions
+    since: datetime
+    sent: list[Delivery] = field(default_factory=list)
+    trainings: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """The parameters of statements about what was sent."""
+        prefix, _, _ = self.transactions.ids[0].rpartition("-")
+        return {
+            "use_case": USE_CASE,
+            "since": self.since,
+            "since_day": self.since.date(),
+            "prefix": f"{prefix}-",
+        }
 
 
-def play(stack: Stack, warehouse: Warehouse, *, cards: str | None = None) -> None:
+def play(
+    stack: Stack, warehouse: Warehouse, *, cards: str | None = None, verbose: bool
+) -> Iterator[str]:
     """
-    Play transactions and truths, train three times, and show the results.
+    Play transactions and truths, train under traffic, and yield what came of it.
 
     Args:
         stack: Running.
         warehouse: Of the stack.
         cards: Real transactions; None for generated ones.
+        verbose: Whether to print what 03-ModelEvaluation has of each day, too.
 
     Raises:
         LocalError: Something did not come through.
         CardsError: The file is not of card transactions.
     """
-    began = time.monotonic()
     now = datetime.now(UTC)
-    earlier = versions_before(stack)
-    transactions = chosen(cards, now=now, seed=Cards.seed + earlier)
-    plan = planned(transactions, now=now)
-    say("\n" + start_text(plan, is_real=cards is not None))
-    if earlier:
-        say(earlier_text(earlier, is_real=cards is not None))
-    played = Played(plan, since=now)
+    # Versions of earlier runs in this state have learned from other transactions.
+    versions = stack.bucket_folder / "models" / USE_CASE
+    transactions = chosen(cards, now=now, seed=Cards.seed + len([*versions.glob("*")]))
+    played = Played(transactions, since=now)
+    yield ("\n" + start_text(transactions, is_real=cards is not None))
+    first, *parts = planned(transactions, now=now)
     with Producer(stack) as producer:
-        demo = _Demo(stack, warehouse, played, producer)
-        demo.publish(plan.parts[0])
-        demo.settle()
-        for part in plan.parts[1:]:
-            demo.train_under(part)
+        _send(producer, played, first)
+        settle(warehouse, played)
+        for part in parts:
+            with ThreadPoolExecutor(1) as executor:
+                # As of today: of events before it, also those that were scored today.
+                body = {"use_case": USE_CASE, "force": True}
+                training = executor.submit(call, stack, "model_training", body)
+                n_sent = 0
+                while not training.done() and n_sent < len(part):
+                    _send(producer, played, part[n_sent : n_sent + PACE])
+                    n_sent += PACE
+                    time.sleep(1)
+                trained = training.result()
+            played.trainings.append(trained)
+            yield (training_text(trained))
+            _send(producer, played, part[n_sent:])
+            settle(warehouse, played)
     evaluated = call(stack, "model_evaluation", {"use_case": USE_CASE})
-    seconds = time.monotonic() - began
-    show(warehouse, played, evaluated, seconds=seconds)
-
-
-def versions_before(stack: Stack) -> int:
-    """Return how many versions earlier runs in this state have left."""
-    folder = stack.bucket_folder / "models" / USE_CASE
-    return sum(1 for version in folder.glob("[0-9]*") if version.is_dir())
-
-
-def earlier_text(versions: int, *, is_real: bool) -> str:
-    """Return a line on the versions of earlier runs."""
-    if is_real:
-        return (
-            f"Earlier runs in this state have left {versions} versions, which may have "
-            "learned these very transactions: `make clean` forgets them"
-        )
-    return (
-        f"Earlier runs in this state have left {versions} versions: they go on, and "
-        "these are other transactions than theirs"
-    )
+    yield from _figures(warehouse, played, evaluated, verbose=verbose)
 
 
 def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
@@ -167,172 +144,244 @@ def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
     return drawn.named(f"{now:%Y%m%d%H%M%S}-")
 
 
-def start_text(plan: Plan, *, is_real: bool) -> str:
-    """Return lines on the plan."""
-    transactions = plan.transactions
+def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
+    """
+    Return what a producer sends, in order, in parts of as many transactions each.
+
+    Args:
+        transactions: In order of time.
+        now: Truths that are found out later are not sent.
+    """
+    truths = transactions.truths().deliveries()
+    sent = [
+        *transactions.deliveries(),
+        *(truth for truth in truths if truth.sent_time < now),
+    ]
+    sent.sort(key=lambda delivery: delivery.sent_time)
+    times = [delivery.sent_time for delivery in sent]
+    rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
+    stops = [moment(int(transactions.time_ms[row])) for row in rows]
+    bounds = [0, *(sum(time < stop for time in times) for stop in stops), len(sent)]
+    return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def start_text(transactions: Transactions, *, is_real: bool) -> str:
+    """Return lines on what is played."""
     rows, frauds = len(transactions), int(transactions.is_fraud.sum())
-    first, last = (moment_of(transactions, row).date() for row in (0, rows - 1))
-    what = f"{rows:,} transactions, {frauds} of them fraud"
-    if is_real:
-        what = "; ".join(transactions.notes) + f".\nPlayed are {what}, stretched"
+    first, last = (moment(int(transactions.time_ms[n])).date() for n in (0, -1))
+    notes = "; ".join(transactions.notes) + ", stretched.\n" if is_real else ""
     return (
-        f"Card fraud: {what} over {first} to {last}.\n"
-        "Truths come hours or days later, some twice, some wrong first, some never"
+        f"{notes}Card fraud: {rows:,} transactions, {frauds} of them fraud, over "
+        f"{first} to {last}.\nTruths come hours or days later, some twice, some wrong "
+        "first, some never"
     )
 
 
-class _Demo:
-    """The steps of the demo, and their shared state."""
-
-    def __init__(
-        self, stack: Stack, warehouse: Warehouse, played: Played, producer: Producer
-    ) -> None:
-        self._stack = stack
-        self._warehouse = warehouse
-        self._played = played
-        self._producer = producer
-        self._sent: list[Delivery] = []
-
-    def publish(self, deliveries: Sequence[Delivery]) -> None:
-        """Publish at full speed."""
-        self._send(deliveries)
-        self._producer.flush()
-
-    def _send(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            data = stamped(delivery.data, datetime.now(UTC))
-            self._producer.send(data, delivery.attributes)
-        self._sent += deliveries
-
-    def settle(self) -> None:
-        """
-        Wait until all that was sent is stored, scored or a dead letter.
-
-        Raises:
-            LocalError: It takes too long.
-        """
-        expected = Counts.of(self._sent)
-        window = window_of(self._played)
-        deadline = time.monotonic() + SETTLE_S
-        total = expected.transactions + expected.truths + expected.broken
-        with bar("handled", total=total, unit=" messages") as counted:
-            while True:
-                [row] = self._warehouse.rows(statement("card_counts", own=SQL), window)
-                stored, truths = row["stored_rows"], row["truths"]
-                handled = min(stored + truths + row["dead_letters"], total)
-                counted.update(handled - counted.n)
-                if (
-                    stored >= expected.transactions
-                    and truths >= expected.truths
-                    and row["dead_letters"] >= expected.broken
-                    and row["scored"] >= expected.distinct
-                ):
-                    return
-                if time.monotonic() > deadline:
-                    raise LocalError(
-                        f"after {SETTLE_S:.0f} s {stored:,} of "
-                        f"{expected.transactions:,} transactions are stored and "
-                        f"{row['scored']:,} of {expected.distinct:,} scored, "
-                        f"{truths:,} of {expected.truths:,} truths, and "
-                        f"{row['dead_letters']:,} of {expected.broken:,} broken "
-                        "messages are dead letters"
-                    )
-                time.sleep(POLL_S)
-
-    def _trained(self) -> dict[str, Any]:
-        # As of today: what was scored today is read, of events before it.
-        return call(
-            self._stack, "model_training", {"use_case": USE_CASE, "force": True}
-        )
-
-    def _tell(self, trained: dict[str, Any]) -> None:
-        self._played.trainings.append(trained)
-        parts = [Counts.of(part) for part in self._played.plan.parts]
-        done = len(self._played.trainings)
-        sent = sum(part.distinct for part in parts[:done])
-        truths = sum(part.truths for part in parts[:done])
-        stop = self._played.plan.stops[done - 1]
-        say(training_text(trained, stop=stop, sent=sent, truths=truths))
-
-    def train_under(self, part: Sequence[Delivery]) -> None:
-        """Train while the next part is sent, with online requests beside it."""
-        began = datetime.now(UTC)
-        online = self._online()
-        with contextlib.ExitStack() as leaving:
-            if online is not None:
-                self._played.online.append(online)
-                online.start()
-                leaving.callback(online.stop)
-            executor = leaving.enter_context(ThreadPoolExecutor(1))
-            training = executor.submit(self._trained)
-            with step("sending while a model is trained"):
-                paced = self._paced(part, training)
-            self._tell(training.result())
-            paced_until = datetime.now(UTC)
-            self.publish(part[paced:])
-            self.settle()
-        self._played.windows.append(Window(began, paced_until, datetime.now(UTC)))
-
-    def _paced(self, part: Sequence[Delivery], training: Future[Any]) -> int:
-        """
-        Send evenly until what was trained serves; return how many were sent.
-
-        While training lasts no more than a share is sent, so that the new version gets
-        the rest.
-        """
-        sent, due, before = 0, 0.0, time.monotonic()
-        while sent < len(part):
-            is_trained = training.done()
-            if is_trained and self._serves(training.result()):
-                break
-            limit = len(part) * (1.0 if is_trained else PACED_SHARE)
-            now = time.monotonic()
-            due = min(due + PACE * (now - before), limit)
-            before = now
-            self._send(part[sent : int(due)])
-            sent = int(due)
-            time.sleep(PAUSE_S)
-        return sent
-
-    def _serves(self, trained: Mapping[str, Any]) -> bool:
-        """Say whether a version has scored a transaction, or never will."""
-        if not trained["promoted"]:
-            return True
-        [row] = self._warehouse.rows(
-            statement("card_counts", own=SQL), window_of(self._played)
-        )
-        newest: int | None = row["newest_version"]
-        return newest is not None and newest >= trained["model_version"]
-
-    def _online(self) -> Online | None:
-        """Return who asks the function ``score``, None where that does not run."""
-        if not any(function.target == "score" for function in self._stack.functions):
-            return None
-        events = itertools.islice(self._played.plan.transactions.events(), 200)
-        # As the original sends them: numbers as text.
-        payloads = [{name: repr(event[name]) for name in FEATURES} for event in events]
-        return Online(self._stack.url("score"), payloads)
+def training_text(answer: Mapping[str, Any]) -> str:
+    """Return a line on a training."""
+    area = answer["holdout"]["roc_auc"]
+    measured = "no ROC AUC: one class" if area is None else f"ROC AUC {area:.3f}"
+    fate = "champion" if answer["promoted"] else "kept aside"
+    return (
+        f"{answer['as_of']}  train     version {answer['model_version']} "
+        f"({answer['algorithm']}), {measured} on the holdout; {fate}: "
+        f"{answer['verdict']}"
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the fraud part alone; return the exit status."""
-    parser = argparse.ArgumentParser("python -m local.demos.cards")
-    parser.add_argument("--cards", help="Parquet or CSV; generated without")
-    parser.add_argument("--state", default="cards", help="name of the local state")
-    options = parser.parse_args(arguments)
+def stamped(data: bytes, now: datetime) -> bytes:
+    """
+    Return a payload with ``ingest_ts`` of now, written as it was.
+
+    Events are played days after they happened; a producer takes them just now.
+    """
     try:
-        with (
-            Progress(),
-            Stack(State(options.state), options=Options(), say=say) as stack,
-        ):
-            warehouse = Warehouse.open(Settings.from_environment(stack.environment))
-            with contextlib.closing(warehouse):
-                play(stack, warehouse, cards=options.cards)
-    except (LocalError, CardsError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    return 0
+        payload = json.loads(data)
+        written = payload["ingest_ts"]
+    except (ValueError, KeyError, TypeError):
+        return data
+    since_ms = round(now.timestamp() * 1_000)
+    payload["ingest_ts"] = {
+        int: since_ms,
+        float: since_ms / 1_000,
+        str: str(since_ms) if str(written).isdigit() else now.isoformat(),
+    }.get(type(written), written)
+    return json.dumps(payload).encode()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _send(producer: Producer, played: Played, deliveries: Sequence[Delivery]) -> None:
+    for delivery in deliveries:
+        data = stamped(delivery.data, datetime.now(UTC))
+        producer.send(data, delivery.attributes)
+    producer.flush()
+    played.sent += deliveries
+
+
+def is_truth(delivery: Delivery) -> bool:
+    """Whether a message is the truth of a transaction; False for a broken one."""
+    return delivery.event is not None and "is_fraud" in delivery.event
+
+
+def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
+    """Count messages by the columns of ``card_counts.sql``, as they will be stored."""
+    events = [one.event for one in deliveries if one.event is not None]
+    truths = sum(map(is_truth, deliveries))
+    ids = {event["transaction_id"] for event in events if "is_fraud" not in event}
+    return {
+        "stored_rows": len(events) - truths,
+        "truths": truths,
+        "dead_letters": len(deliveries) - len(events),
+        "scored": len(ids),
+    }
+
+
+def settle(warehouse: Warehouse, played: Played) -> None:
+    """
+    Wait until all that was sent is stored, scored or a dead letter.
+
+    Raises:
+        LocalError: It takes too long.
+    """
+    expected = counts_of(played.sent)
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        [row] = warehouse.rows(statement("card_counts", own=SQL), played.window)
+        missing = {
+            name: count - row[name]
+            for name, count in expected.items()
+            if row[name] < count
+        }
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise LocalError(f"after {SETTLE_S:.0f} s there still lack {missing}")
+        time.sleep(POLL_S)
+
+
+def _figures(
+    warehouse: Warehouse,
+    played: Played,
+    evaluated: Mapping[str, Any],
+    *,
+    verbose: bool,
+) -> Iterator[str]:
+    window = played.window
+    [counts] = warehouse.rows(statement("card_counts", own=SQL), window)
+    first = moment(int(played.transactions.time_ms[0])).date()
+    scores = warehouse.table(
+        statement("first_scores", own=SQL),
+        {
+            **{name: window[name] for name in ("use_case", "since_day", "prefix")},
+            "as_of": datetime.now(UTC).date(),
+            "since": first,
+        },
+    ).to_pylist()
+    yield (
+        f"{counts['stored_rows']:,} transactions stored, "
+        f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "
+        f"{counts['truths']:,} truths; {counts['dead_letters']:,} dead letters; "
+        f"{len(scores):,} scored\n"
+    )
+    figures = by_version(
+        scores,
+        played.transactions,
+        trainings=played.trainings,
+        review_cost=warehouse.settings.alert_review_cost,
+    )
+    yield (table(COLUMNS, figures))
+    if played.transactions.true_probabilities is not None:
+        yield ("(best possible: by the true probabilities, which the generator knows)")
+    if verbose:
+        days = [row for row in evaluated["weeks"] if row["week"] >= str(first)]
+        yield ("\nBy day, as 03-ModelEvaluation has it:")
+        yield (table(DAY_COLUMNS, days))
+        waits = [row["latency_ms"] for row in scores if row["latency_ms"] is not None]
+        if waits:
+            yield (f"{np.median(waits):.0f} ms from ingestion to score at the median")
+
+
+COLUMNS = (
+    ("version", "version", "{}"),
+    ("algorithm", "algorithm", "{}"),
+    ("scored", "scored", "{:,}"),
+    ("truth known", "known", "{:,}"),
+    ("frauds", "frauds", "{:,}"),
+    ("ROC AUC", "roc_auc", "{:.3f}"),
+    ("best possible", "optimum", "{:.3f}"),
+    ("PR AUC", "pr_auc", "{:.3f}"),
+    ("alerts", "alerts", "{:,}"),
+    ("frauds caught", "caught", "{:,}"),
+    ("saved", "saved", "{:,.0f}"),
+)
+DAY_COLUMNS = (
+    ("day", "week", "{}"),
+    ("version", "model_version", "{}"),
+    ("truth known", "users", "{:,}"),
+    ("frauds", "conversions", "{:,}"),
+    ("ROC AUC", "roc_auc", "{:.3f}"),
+    ("PR AUC", "pr_auc", "{:.3f}"),
+    ("unknown", "unknown_outcomes", "{:,}"),
+    ("conflicting", "conflicting_outcomes", "{:,}"),
+    ("outcome", "outcome", "{}"),
+    ("status", "status", "{}"),
+)
+
+
+def by_version(
+    scores: Sequence[Mapping[str, Any]],
+    transactions: Transactions,
+    *,
+    trainings: Sequence[Mapping[str, Any]],
+    review_cost: float,
+) -> list[dict[str, Any]]:
+    """
+    Return figures of every version that scored first, on transactions of known truth.
+
+    Args:
+        scores: Rows of ``first_scores.sql``.
+        transactions: All of them, by which the optimum of the same rows is known.
+        trainings: Their answers: algorithms, and thresholds from which alerts are
+            cheapest.
+        review_cost: Of one alert.
+
+    Returns:
+        Rows of ``COLUMNS``. Version -1 is for none. Areas are missing where all known
+        rows are of one class; alerts and what they save where there is no threshold.
+    """
+    place = {transaction: row for row, transaction in enumerate(transactions.ids)}
+    trained = {training["model_version"]: training for training in trainings}
+    rows = []
+    for version, count in sorted(
+        Counter(row["model_version"] for row in scores).items()
+    ):
+        known = [
+            row
+            for row in scores
+            if row["model_version"] == version and row["label"] is not None
+        ]
+        label = np.array([row["label"] for row in known], dtype=int)
+        chosen_rows = np.array([place[row["event_id"]] for row in known], dtype=int)
+        is_mine = np.zeros(len(transactions), bool)
+        is_mine[chosen_rows] = True
+        entry: dict[str, Any] = {
+            "version": version,
+            "algorithm": trained.get(version, {}).get("algorithm"),
+            "scored": count,
+            "known": len(known),
+            "frauds": int(label.sum()),
+            "optimum": transactions.optimum_roc_auc(is_mine),
+        }
+        rows.append(entry)
+        if any(row["score"] is None for row in known) or len(set(label.tolist())) < 2:  # noqa: PLR2004
+            continue
+        score = np.array([row["score"] for row in known], dtype=float)
+        entry["roc_auc"] = roc_auc_score(label, score)
+        entry["pr_auc"] = average_precision_score(label, score)
+        threshold = trained.get(version, {}).get("cost", {}).get("alert_threshold")
+        if threshold is not None:
+            is_alert = score >= threshold
+            is_caught = is_alert & (label == 1)
+            entry["alerts"], entry["caught"] = int(is_alert.sum()), int(is_caught.sum())
+            amount = float(transactions.amounts[chosen_rows][is_caught].sum())
+            entry["saved"] = amount - review_cost * entry["alerts"]
+    return rows

@@ -8,7 +8,7 @@ Local mode: the emulators and the functions, as processes on 127.0.0.1.
         requests.post(stack.url("model_training"))
 
 Functions run as they deploy: from their staged source, in a virtual environment that
-holds only their own requirements, under functions-framework, with an environment of
+holds only what functions require, under functions-framework, with an environment of
 their own. No code of theirs knows that it is local.
 
 Everything of one state (data, logs, staged source, what runs) is in its folder,
@@ -35,7 +35,6 @@ from local.errors import LocalError
 from local.processes import HOST, Process, myself, spawn
 from local.stack.signals import deferred_signals, ending_on_signals
 from local.stack.starting import (
-    allow_open_files,
     answers,
     emulator_commands,
     end_of,
@@ -82,7 +81,7 @@ class Stack:
         ports: Service to port, for every service started.
         functions: Which functions to start; none of them for the emulators alone.
         root: Holds the functions' folders and ``propensity/``.
-        venv_folder: Of the functions' virtual environments.
+        venv_folder: Of virtual environments.
         say: Told what happens, line by line.
     """
 
@@ -235,17 +234,13 @@ class Stack:
                 installed, or a process ended or did not answer in time.
         """
         with venvs.locked(self.state.folder / "lock"):
-            allow_open_files()
             refuse_running(self.state)
             refuse_taken_ports(self.ports, self.functions, home=self.state.home)
-            pythons = {
-                function.target: venvs.python_of(
-                    self._root / function.folder / function.requirements,
-                    folder=self._venv_folder,
-                    say=self._say,
+            python = Path(sys.executable)
+            if self.functions:
+                python = venvs.functions_python(
+                    self._root, folder=self._venv_folder, say=self._say
                 )
-                for function in self.functions
-            }
             self._record = Record(
                 owner=myself("owner"),
                 options=self.options,
@@ -255,7 +250,7 @@ class Stack:
             options = json.dumps(dataclasses.asdict(self.options), indent=2)
             whole_files.write(self.state.options_file, options.encode())
             try:
-                self._start_all(pythons, stay=stay)
+                self._start_all(python, stay=stay)
                 if stay:
                     self._leave_up()
             except BaseException:
@@ -284,7 +279,7 @@ class Stack:
         ]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
-    def _start_all(self, pythons: Mapping[str, Path], *, stay: bool) -> None:
+    def _start_all(self, python: Path, *, stay: bool) -> None:
         from local.emulators.pubsub import server
 
         assert self._record is not None
@@ -297,7 +292,7 @@ class Stack:
             )
         self._start_emulators(stay=stay)
         for function in self.functions:
-            self._start_function(function, pythons[function.target])
+            self._start_function(function, python)
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
         wait_for(
             self._record,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import resource
 import sys
 import time
 import urllib.error
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from local.errors import LocalError
-from local.processes import HOST, Process, Work, is_free, last_lines, stop
+from local.processes import HOST, Process, is_free, last_lines, stop
 from local.progress import shown
 from local.stack.state import (
     DEFAULT_PORT_BASE,
@@ -28,13 +27,6 @@ from local.stack.state import (
 from propensity.settings import is_setting
 
 POLL_S = 0.05
-# How often a process that is waited for is looked at, which reads the list of all.
-WORK_POLL_S = 1.0
-
-# Files and connections that a process may have open. The emulated Pub/Sub has up to 256
-# pushes of each of three subscriptions under way, and so has a function that it pushes
-# to, with its connections to the other emulators. Linux gives 1,024, macOS 256.
-OPEN_FILES = 1_024
 
 
 def ignored(
@@ -58,26 +50,6 @@ def ignored(
         and name not in passed_on
         and value not in ("", given.get(name))
     )
-
-
-def allow_open_files() -> None:
-    """
-    Let this process, and those that it starts, have enough files open.
-
-    Raises:
-        LocalError: The system or the shell allows too few.
-    """
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed == resource.RLIM_INFINITY or allowed >= OPEN_FILES:
-        return
-    if most != resource.RLIM_INFINITY and most < OPEN_FILES:
-        raise LocalError(
-            f"a process may have {most} files open here, and {OPEN_FILES:,} are "
-            "needed: the stream has a connection for every event under way. "
-            f"`ulimit -n {OPEN_FILES}` raises it in a new shell, if the system allows "
-            "that. Nothing was started."
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, most))
 
 
 def refuse_running(state: State) -> None:
@@ -216,21 +188,19 @@ def wait_for(
     say: Callable[[str], None],
 ) -> None:
     """
-    Wait until services answer, as long as those that do not live and work.
+    Wait until services answer.
 
     Args:
         record: What was started.
         ready: Whether a service answers, by its name.
         began: When their start began, on the monotonic clock.
-        ready_s: For how long a process may neither answer nor work.
+        ready_s: For how long a process may not answer.
         say: Told which services are up.
 
     Raises:
-        LocalError: A process ended, or has neither answered nor worked for so long.
+        LocalError: A process ended, or has not answered for so long.
     """
     waiting = dict(ready)
-    works = {process.name: Work(process) for process in record.processes}
-    looked = time.monotonic()
     while True:
         up = [name for name, is_ready in waiting.items() if is_ready()]
         for name in up:
@@ -244,25 +214,16 @@ def wait_for(
             raise LocalError(
                 f"{process.name} ended while it was starting. {end_of(process)}"
             )
-        if time.monotonic() - looked >= WORK_POLL_S:
-            looked = time.monotonic()
-            _refuse_idle(record, {name: works[name] for name in waiting}, ready_s)
-        time.sleep(POLL_S)
-
-
-def _refuse_idle(record: Record, works: Mapping[str, Work], ready_s: int) -> None:
-    """Refuse to wait for a process that has done nothing for too long."""
-    for process in record.processes:
-        work = works.get(process.name)
-        if work is not None and work.idle_s > ready_s:
+        if time.monotonic() - began > ready_s:
+            [process, *_] = [one for one in record.processes if one.name in waiting]
             raise LocalError(
-                f"{process.name} does not answer on port {process.port}, and has "
-                f"done nothing for {ready_s} s: it used no processor and "
-                f"wrote nothing. {end_of(process)}\n"
+                f"{process.name} does not answer on port {process.port} after "
+                f"{ready_s} s. {end_of(process)}\n"
                 "Mend what its log names, if anything, and start again; where this "
                 f"machine is only slow, set {READY_VARIABLE} to more seconds "
                 f"(such as {READY_VARIABLE}={ready_s * 4})."
             )
+        time.sleep(POLL_S)
 
 
 def answers(url: str) -> bool:

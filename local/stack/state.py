@@ -21,7 +21,7 @@ LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 DEFAULT_PORT_BASE = 8080
-READY_S = 90
+READY_S = 180
 READY_VARIABLE = "PROPENSITY_LOCAL_READY_S"
 DAY_S = 86_400
 _PORT = "PROPENSITY_PORT_"
@@ -292,7 +292,7 @@ def ports_from(
 
 def ready_s_from(environment: Mapping[str, str]) -> int:
     """
-    Return for how many seconds a process may neither answer nor work as it starts.
+    Return for how many seconds a process may not answer as it starts.
 
     Raises:
         LocalError: It is no number of seconds.

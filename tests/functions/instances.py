@@ -36,11 +36,9 @@ _FUNCTIONS = {function.target: function for function in FUNCTIONS}
 
 
 def python_of(target: str) -> Path:
-    """Return the Python with a function's own requirements."""
-    function = _FUNCTIONS[target]
-    return venvs.python_of(
-        ROOT / function.folder / function.requirements, folder=LOCAL / "venvs"
-    )
+    """Return the Python with what functions require."""
+    assert target in _FUNCTIONS
+    return venvs.functions_python(ROOT, folder=LOCAL / "venvs")
 
 
 @dataclass

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from deploy import stage
+from local import venvs
 from local.processes import HOST, free_ports
+from local.stack.state import LOCAL
 from propensity import tables
-from tests.functions.instances import Instance, python_of
+from tests.functions.instances import Instance
 from tests.functions.looked_up import ANA, FOLDER, KEYS, ask, post, publish, serving
 from tests.programs import execute
 
@@ -144,6 +148,7 @@ class TestStaged:
             ANA,
         ]
 
+    @pytest.mark.installs
     def test_neither_installs_nor_imports_what_is_heavy(self, tmp_path):
         """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
         program = (
@@ -155,6 +160,7 @@ class TestStaged:
             "or importlib.util.find_spec(name)]))"
         )
         staged = stage.stage(FOLDER, tmp_path / "staged")
-        process = execute([python_of("get_proba"), "-c", program], cwd=staged)
+        python = venvs.python_of(FOLDER / "requirements.txt", folder=LOCAL / "venvs")
+        process = execute([python, "-c", program], cwd=staged)
 
         assert json.loads(process.stdout) == []

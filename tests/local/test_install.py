@@ -69,9 +69,7 @@ class TestEnvironment:
 
     def test_of_a_function_is_stored_once(self):
         """uv links files from its cache, beside which they lie."""
-        python = venvs.python_of(
-            ROOT / "02-GetProba" / "requirements.txt", folder=ROOT / ".local" / "venvs"
-        )
+        python = venvs.functions_python(ROOT, folder=ROOT / ".local" / "venvs")
         [file] = python.parent.parent.glob("lib/python*/site-packages/flask/app.py")
 
         assert file.stat().st_nlink > 1

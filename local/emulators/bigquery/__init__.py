@@ -14,6 +14,7 @@ patch; each waits for a change of local-bigquery, and goes with it:
     writes.py      one writer at a time, ``table$20260301``, MERGE in a transaction,
                    Arrow batches stored as they come
     statements.py  names as GoogleSQL resolves them
+    arrays.py      aggregates of a row's own array, without a join for each
     numbers.py     exact products and quotients of NUMERIC
 
 Times are UTC. Nothing is downloaded. Data survive SIGKILL.

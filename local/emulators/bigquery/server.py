@@ -12,7 +12,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import memory, numbers, texts
+from local.emulators.bigquery import arrays, memory, numbers, texts
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
@@ -154,6 +154,7 @@ def serve(
     memory.keep_metadata()
     memory.keep_results()
     memory.list_tables_at_once()
+    arrays.aggregate_in_place()
     follow_views()
     union_wildcards()
     texts.remember_texts()

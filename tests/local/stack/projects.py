@@ -10,7 +10,6 @@ from local.processes import Process, free_ports, spawn
 from local.stack.stack import Stack
 from local.stack.state import FUNCTIONS, LOCAL, PORT_OFFSETS, ROOT, Function, State
 
-REQUIREMENTS = ROOT / "02-GetProba" / "requirements.txt"
 FACTS = """
 import importlib.util, os, sys
 import functions_framework
@@ -53,7 +52,8 @@ def make_project(folder: Path) -> Path:
         # Functions of one folder are in one file, each under its own name.
         with (place / "main.py").open("a") as file:
             file.write(text)
-        shutil.copy(REQUIREMENTS, place / function.requirements)
+        required = ROOT / function.folder / function.requirements
+        shutil.copy(required, place / function.requirements)
     copy_package("propensity", folder)
     return folder
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
-from local.generators.cards.cards import COMMON, FRAUDS, GENUINE, Cards, shares
-from local.generators.cards.transactions import COMPONENTS, FEATURES, Transactions
+from local.generators.cards.cards import COMMON, Cards
+from local.generators.cards.transactions import FEATURES, Transactions
 from tests.local.generators.cards.conftest import (
     DAY,
-    cards_end,
     instant,
     instant_of,
     small,
@@ -61,13 +58,6 @@ class TestSeed:
     def test_the_same_arguments_give_the_same_bytes(self, cards):
         """In one process as in any other: the digest is of an earlier one."""
         assert digest(cards) == digest(small().drawn) == GOLDEN
-
-    def test_another_seed_gives_other_transactions(self, cards):
-        """With none in common."""
-        other = small(seed=1).drawn
-
-        assert not set(other.ids) & set(cards.ids)
-        assert not (other.components == cards.components).any()
 
     @pytest.mark.parametrize(
         "wrong",
@@ -132,55 +122,6 @@ class TestTransactions:
             list(played.labels().values()) == cards.is_fraud[:300].astype(int).tolist()
         )
 
-    def test_cannot_be_stretched_backwards(self, cards):
-        """Nor over nothing."""
-        with pytest.raises(ValueError, match="is not before"):
-            cards.stretched(datetime(2026, 2, 1, tzinfo=UTC), cards_end())
-
-
-class TestProcess:
-    def test_means_and_spreads_drift(self, process):
-        """From the first moment on."""
-        since = np.array([0.0, 0.5, 1.0])
-
-        assert np.abs(process.means(since)[0]).max() == 0
-        assert np.abs(process.means(since)[1]).max() > 0.4
-        assert np.abs(process.scales(since)[2] / process.scales(since)[0] - 1).max() > (
-            0.1
-        )
-        first, last = (covariance(process, since[[place]]) for place in (0, 2))
-        assert np.abs(first - last).max() > 0.3
-
-    def test_the_kind_of_fraud_moves(self, process, many):
-        """
-        From card testing, seen in V14, to made-up identities, seen in V8.
-
-        Their shares go from 0.55 to 0.25 and from 0.05 to 0.40, and the shift of a
-        component's mean with them, by that share of -3.0 and of 2.8. Of 3,000 frauds
-        it has a standard error of 0.04 at most.
-        """
-        of_kinds = shares(FRAUDS, np.array([0.0, 1.0]))
-        frauds = np.flatnonzero(many.is_fraud)
-        first, last = frauds[:3_000], frauds[-3_000:]
-        v8, v14 = COMPONENTS.index("V8"), COMPONENTS.index("V14")
-        spread = process.scales(np.zeros(1))[0]
-
-        def shift(rows: np.ndarray, component: int) -> float:
-            genuine = ~many.is_fraud & (
-                np.abs(many.time_ms - np.median(many.time_ms[rows])) < 12 * 3_600_000
-            )
-            away = many.components[rows, component].mean()
-            return (away - many.components[genuine, component].mean()) / spread[
-                component
-            ]
-
-        assert np.allclose(of_kinds.sum(axis=1), 1)
-        assert np.allclose(of_kinds.T, [kind.share for kind in FRAUDS])
-        assert shift(first, v14) < -1.4
-        assert shift(last, v14) > -1.0
-        assert shift(first, v8) < 0.4
-        assert shift(last, v8) > 0.9
-
 
 class TestTruth:
     def test_the_true_probabilities_are_true(self, many):
@@ -195,24 +136,6 @@ class TestTruth:
         for rows in (*by_odds, *np.array_split(np.arange(len(p)), 10)):
             error = math.sqrt((p[rows] * (1 - p[rows])).sum()) + 1
             assert abs(p[rows].sum() - y[rows].sum()) < 4 * error
-
-    def test_are_bayes_rule_on_the_densities(self, process, many):
-        """As scipy has them, for some transactions one at a time."""
-        for row in (17, 20_000, 59_999):
-            since = process._progress(many.time_ms[[row]])
-            mean, scale = process.means(since)[0], process.scales(since)[0]
-            densities = [0.0, 0.0]
-            for is_fraud, kinds in enumerate((GENUINE, FRAUDS)):
-                for share, kind in zip(shares(kinds, since)[0], kinds, strict=True):
-                    of_components = multivariate_normal(
-                        mean + scale * kind.shifts,
-                        kind.spread**2 * covariance(process, since),
-                    ).pdf(many.components[row])
-                    of_amount = norm(*kind.amount).pdf(math.log(many.amounts[row]))
-                    densities[is_fraud] += share * of_components * of_amount
-
-            expected = densities[1] / sum(densities)
-            assert many.true_probabilities[row] == pytest.approx(expected, rel=1e-6)
 
     def test_the_optimum_is_what_the_probabilities_reach(self, many):
         """
@@ -229,11 +152,3 @@ class TestTruth:
         assert many.optimum_roc_auc() == roc_auc_score(many.is_fraud, p)
         assert many.optimum_roc_auc() == pytest.approx(expected, abs=0.003)
         assert 0.96 < many.optimum_roc_auc() < 0.99
-
-    def test_a_slice_of_one_class_has_no_optimum(self, cards):
-        """Nor has one of transactions whose probabilities nobody knows."""
-        real = replace(cards, true_probabilities=None)
-
-        assert cards.optimum_roc_auc(cards.is_fraud) is None
-        assert real.optimum_roc_auc() is None
-        assert cards.optimum_roc_auc() > 0.9

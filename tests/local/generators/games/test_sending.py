@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections import Counter
 from datetime import timedelta
 
 import numpy as np
-import pytest
-from pyarrow import csv
 
 from local.generators.delivery import Delivery
-from local.generators.games.__main__ import main
-from local.generators.games.games import Games
 from local.generators.games.messages import FAULTS
-from local.generators.games.towns import postcodes
 from tests.local.generators.games.players import DAY, instant
 
 
@@ -84,73 +77,3 @@ class TestDeliveries:
         assert not ids & {event["event_id"] for event in events}
         assert {d.fault for d in broken} == set(FAULTS)
         assert all(d.reason == FAULTS[d.fault].reason for d in broken)
-
-    @pytest.mark.parametrize("share", ["duplicates", "late", "broken"])
-    def test_any_share_may_be_nothing(self, games, events, share):
-        """Then there is nothing of it."""
-        sent = games.deliveries(**{share: 0.0})
-        present = {
-            "duplicates": any(d.is_duplicate for d in sent),
-            "late": any(d.is_late for d in sent),
-            "broken": any(d.reason for d in sent),
-        }
-
-        assert present == {name: name != share for name in present}
-
-    def test_one_silent_user_can_be_delivered_too(self):
-        """Where nobody plays, registrations alone are spoilt."""
-        silent = next(
-            games
-            for seed in range(2000)
-            if (games := Games(users=1, churn_rate=1, seed=seed)).n_events == 1
-        )
-        broken = [d for d in silent.deliveries(broken=30) if d.reason]
-
-        assert len(broken) == 30
-        assert {FAULTS[d.fault].of_registration for d in broken} == {True}
-
-
-class TestCommandLine:
-    def test_writes_an_event_a_line(self, tmp_path):
-        """The same bytes as from Python."""
-        out = tmp_path / "events.ndjson"
-        main(["--users", "20", "--maximum-events", "30", "--seed", "3", str(out)])
-        games = Games(users=20, maximum_events=30, seed=3)
-
-        assert out.read_bytes().splitlines() == [data for data, _ in games.payloads()]
-
-    def test_writes_postcodes(self, tmp_path):
-        """As CSV, which reads back as the table."""
-        out, codes = tmp_path / "events.ndjson", tmp_path / "postcodes.csv"
-        main(["--users", "1", "--postcodes", str(codes), str(out)])
-
-        read = csv.read_csv(codes)
-        assert read.cast(postcodes().schema) == postcodes()
-
-    def test_writes_messages_with_their_faults(self, tmp_path):
-        """Data in base64 and attributes, in the order of sending."""
-        out = tmp_path / "messages.ndjson"
-        main(["--users", "20", "--maximum-events", "30", "--faults", str(out)])
-        messages = [json.loads(line) for line in out.read_bytes().splitlines()]
-        sent = Games(users=20, maximum_events=30).deliveries()
-
-        assert [(base64.b64decode(m["data"]), m["attributes"]) for m in messages] == [
-            (d.data, d.attributes) for d in sent
-        ]
-
-    def test_takes_an_end_and_a_number_of_days(self, tmp_path):
-        """A time without a zone is in UTC."""
-        out = tmp_path / "events.ndjson"
-        main(["--users", "20", "--days", "10", "--end", "2026-01-31T06:00", str(out)])
-        times = [
-            json.loads(line)["event_time"] for line in out.read_bytes().splitlines()
-        ]
-
-        assert "2026-01-21T06:00" <= min(times) < max(times) < "2026-01-31T06:00"
-
-    def test_says_what_is_wrong(self, tmp_path, capsys):
-        """On one line, without a traceback."""
-        with pytest.raises(SystemExit):
-            main(["--users", "0", str(tmp_path / "events.ndjson")])
-
-        assert "at least 1 user" in capsys.readouterr().err
