@@ -30,7 +30,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import PubsubMessage
 
 from propensity import topics
-from propensity.edges.channels import open_client
+from propensity.edges.clients import open_client
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, PropensityError, Unavailable
 from propensity.events.rows import MAXIMUM_RAW_BYTES

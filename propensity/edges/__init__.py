@@ -18,7 +18,7 @@ Other services:
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``memory``: the memory of an instance
 - ``pubsub``: publishes messages to topics
-- ``channels``: gRPC clients of Google's services, or of an emulator
+- ``clients``: Google's gRPC clients, or of an emulator; why their calls failed
 - ``rights``: errors of missing permissions: permission, resource, account
 - ``unanswered``: errors of a service that did not answer: who was asked, what to do
 

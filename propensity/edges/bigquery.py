@@ -106,7 +106,7 @@ class BigQuery:
             BigQueryReadGrpcTransport,
         )
 
-        from propensity.edges.channels import open_client
+        from propensity.edges.clients import open_client
 
         return open_client(
             Reader,

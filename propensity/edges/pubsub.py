@@ -1,23 +1,28 @@
-"""The edge to Pub/Sub: publishes messages to topics."""
+"""
+The edge to Pub/Sub: publishes messages to topics.
+
+A group of messages is one request of Google's asynchronous client. Its other client
+makes batches of single messages in threads of its own, and takes ten times as long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import grpc.aio
-from google.api_core.gapic_v1.routing_header import to_grpc_metadata
+from google.api_core import exceptions as api
 from google.api_core.retry import Retry
-from google.pubsub_v1.services.publisher import PublisherClient
+from google.auth.exceptions import GoogleAuthError
+from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
 from google.pubsub_v1.services.publisher.transports import (
     PublisherGrpcAsyncIOTransport,
     PublisherGrpcTransport,
 )
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from propensity.edges.channels import Channel, open_channel, open_client
+from propensity.edges.clients import failure, open_client
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -26,16 +31,8 @@ if TYPE_CHECKING:
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
 
-_PUBLISH = "/google.pubsub.v1.Publisher/Publish"
-
 # Deadline for a single message, with retries: its sender waits.
 ONCE_S = 10.0
-
-
-@cache
-def _routing(topic: str) -> tuple[tuple[str, str]]:
-    """Return the header by which Google finds the way to a topic."""
-    return (to_grpc_metadata((("topic", topic),)),)  # type: ignore[no-untyped-call]
 
 
 class Bus:
@@ -45,16 +42,12 @@ class Bus:
         self.settings = settings
 
     @cached_property
-    def _channel(self) -> Channel:
-        return open_channel(
-            PublisherGrpcAsyncIOTransport, endpoint=self.settings.pubsub_endpoint
-        )
-
-    @cached_property
-    def _publish(self) -> Any:
-        """The call of Publish; its answer, the ids of the messages, stays bytes."""
-        return self._channel.grpc.unary_unary(
-            _PUBLISH, request_serializer=PublishRequest.pb().SerializeToString
+    def _client(self) -> PublisherAsyncClient:
+        return open_client(
+            PublisherAsyncClient,
+            PublisherGrpcAsyncIOTransport,
+            endpoint=self.settings.pubsub_endpoint,
+            channel=grpc.aio.insecure_channel,
         )
 
     async def publish(
@@ -76,41 +69,40 @@ class Bus:
             Unavailable: Pub/Sub failed or was too slow; some may have been published.
         """
         path = f"projects/{self.settings.project}/topics/{topic}"
-        request = PublishRequest.pb()(topic=path)
-        add = request.messages.add
-        count = size = 0
-        for payload, message_attributes in zip(payloads, attributes, strict=True):
-            is_full = size + len(payload) > MAXIMUM_REQUEST_BYTES
-            if count and (is_full or count >= MAXIMUM_MESSAGES):
-                await self._send(request)
-                request = PublishRequest.pb()(topic=path)
-                add = request.messages.add
-                count = size = 0
-            # By assignment: arguments of ``add`` take three times as long.
-            message = add()
-            message.data = payload
-            fields = message.attributes
-            for name, value in message_attributes.items():
-                fields[name] = value
-            count += 1
-            size += len(payload)
-        if count:
-            await self._send(request)
+        for request in _requests(path, payloads, attributes):
+            try:
+                await self._client.publish(
+                    PublishRequest.wrap(request),
+                    retry=None,
+                    timeout=float(self.settings.deadline_s),
+                )
+            except (api.GoogleAPICallError, GoogleAuthError, OSError) as raised:
+                raise failure(
+                    raised,
+                    service="Pub/Sub",
+                    what="messages",
+                    needs="pubsub.topics.publish",
+                    on=path,
+                ) from raised
 
-    async def _send(self, request: Any) -> None:
-        timeout = float(self.settings.deadline_s)
-        try:
-            await self._publish(
-                request, timeout=timeout, metadata=_routing(request.topic)
-            )
-        except (grpc.RpcError, OSError) as raised:
-            raise self._channel.failure(
-                raised,
-                service="Pub/Sub",
-                what="messages",
-                needs="pubsub.topics.publish",
-                on=request.topic,
-            ) from raised
+
+def _requests(
+    topic: str, payloads: Sequence[bytes], attributes: Sequence[Mapping[str, str]]
+) -> Iterator[Any]:
+    """Yield requests within the limits, as protobuf's own messages: a third faster."""
+    request = PublishRequest.pb()(topic=topic)
+    size = 0
+    for payload, named in zip(payloads, attributes, strict=True):
+        count = len(request.messages)
+        is_full = size + len(payload) > MAXIMUM_REQUEST_BYTES
+        if count and (is_full or count >= MAXIMUM_MESSAGES):
+            yield request
+            request = PublishRequest.pb()(topic=topic)
+            size = 0
+        request.messages.add(data=payload, attributes=named)
+        size += len(payload)
+    if request.messages:
+        yield request
 
 
 def publish_once(

@@ -35,7 +35,7 @@ from google.cloud.bigquery_storage_v1.types import (
 )
 
 from propensity.edges.appends import UPDATES, check
-from propensity.edges.channels import TRANSIENT, open_client
+from propensity.edges.clients import TRANSIENT, open_client
 from propensity.edges.rights import denied
 from propensity.errors import Unavailable
 

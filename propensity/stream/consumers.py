@@ -51,8 +51,8 @@ from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
 
 # Groups under way at once, and their limits: well within those of one append and one
-# Publish request.
-WRITERS = 3
+# Publish request. What comes during a write is the next group: the larger, the cheaper.
+WRITERS = 1
 GROUP_MESSAGES = 1_000
 GROUP_BYTES = 4 * 1024**2
 

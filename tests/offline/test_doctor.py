@@ -30,7 +30,7 @@ from offline import doctor, load_model
 from offline.doctor import CHECKS, Examination, Finding, Report, examine, last_due
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.channels import open_client
+from propensity.edges.clients import open_client
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import setup

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pyarrow as pa
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,42 +41,41 @@ def row_of(name: str) -> pa.RecordBatch:
 
 class BigQuery:
     """
-    The service, as a channel: it answers in order, and breaks off now and then.
+    The service's client: it answers in order, and breaks off now and then.
 
     Args:
         babbles: How probable it is that it says something that was not asked.
     """
 
     def __init__(self, loop: Interleaved, *, babbles: float = 0.0) -> None:
-        self.grpc = SimpleNamespace(stream_stream=lambda *_, **__: self.answers)
         self.taken: list[str] = []
         self._loop = loop
         self._babbles = babbles
 
-    def failure(self, raised: Exception, **_: Any) -> Unavailable:
-        return Unavailable(type(raised).__name__)
+    async def append_rows(self, requests: AsyncIterator[Any], **_: Any) -> Any:
+        return self.answers(requests)
 
     def happens(self, probability: float) -> bool:
         return self._loop.draw.random() < probability
 
-    async def answers(self, requests: AsyncIterator[Any], **_: Any) -> Any:
+    async def answers(self, requests: AsyncIterator[Any]) -> Any:
         is_first = True
         async for request in requests:
             assert bool(request.write_stream) == is_first
             is_first = False
             if self.happens(0.05):
-                raise grpc.RpcError
+                raise ServiceUnavailable("gone")
             await asyncio.sleep(self._loop.a_while())
             if self.happens(0.05):
                 return
-            answer = AppendRowsResponse.pb()()
+            answer = AppendRowsResponse()
             serialized = request.arrow_rows.rows.serialized_record_batch
             rows = pa.ipc.read_record_batch(pa.py_buffer(serialized), SCHEMA)
             [name] = rows["use_case"].to_pylist()
             if self.happens(0.1):
                 answer.error.code = UNAVAILABLE
             elif self.happens(0.1):
-                answer.row_errors.add(index=0, message=name)
+                answer.row_errors = [{"index": 0, "message": name}]
             else:
                 self.taken.append(name)
             yield answer
@@ -118,19 +118,19 @@ def test_go_by_a_new_stream_where_bigquery_has_closed_an_idle_one():
     """Who sends the first rows after a pause does not notice."""
     streams: list[int] = []
 
-    async def answers(requests: AsyncIterator[Any], **_: Any) -> Any:
+    async def answers(requests: AsyncIterator[Any]) -> Any:
         streams.append(0)
         async for _request in requests:
             if streams == [1]:
-                raise grpc.RpcError
+                raise ServiceUnavailable("gone")
             streams[-1] += 1
-            yield AppendRowsResponse.pb()()
+            yield AppendRowsResponse()
 
     async def scenario() -> None:
-        service: Any = SimpleNamespace(
-            grpc=SimpleNamespace(stream_stream=lambda *_, **__: answers),
-            failure=lambda *_, **__: Unavailable("closed"),
-        )
+        async def append_rows(requests: AsyncIterator[Any], **_: Any) -> Any:
+            return answers(requests)
+
+        service: Any = SimpleNamespace(append_rows=append_rows)
         appends = TableAppends(service, SETTINGS, TABLE)
         await appends.append(row_of("a"))
         await appends.append(row_of("b"))
