@@ -203,7 +203,7 @@ def _options(command: click.Command) -> Iterator[Option]:
     context = click.Context(command)
     for option in command.get_params(context):
         record = option.get_help_record(context)
-        if record and "--help" not in option.opts:
+        if record and record[1] and "--help" not in option.opts:
             name, meaning = (part.replace("|", r"\|") for part in record)
             yield name, " ".join(meaning.split())
 
