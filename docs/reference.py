@@ -121,6 +121,11 @@ def _table(table: Table) -> Iterator[str]:
     yield f"\nKey: {_code(table.key)}. Partitioned by `{table.partition}`{kept}."
     if table.requires_filter:
         yield f"A query must filter on `{table.partition}`."
+    for other in TABLES[: TABLES.index(table)]:
+        if {*other.columns} <= {*table.columns}:
+            yield f"It has the columns of [{other.name}](#{other.name}), and:"
+            yield _columns([one for one in table.columns if one not in other.columns])
+            return
     yield _columns(table.columns)
 
 
