@@ -269,7 +269,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
             rules=rules,
         )
         if accepted.refused:
-            raise ArtifactError(f"generated events are refused: {accepted.reasons}")
+            raise ArtifactError(f"generated events are refused: {accepted.refused}")
         batches.append(accepted.rows)
     warehouse.append(
         tables.STREAM_EVENTS,

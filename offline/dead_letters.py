@@ -33,7 +33,7 @@ from propensity import topics
 from propensity.edges.clients import open_client
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, PropensityError, Unavailable
-from propensity.events.rows import MAXIMUM_RAW_BYTES
+from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.settings import Settings
 from propensity.statements import statement
 

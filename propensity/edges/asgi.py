@@ -52,13 +52,9 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         maximum: Bytes.
 
     Raises:
-        TooLarge: The body, or its content length, is larger.
+        TooLarge: The body is larger.
         RequestError: The connection was closed within the body.
     """
-    error = TooLarge(f"the body is larger than {maximum} bytes")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > maximum:
-        raise error
     chunks: list[bytes] = []
     size = 0
     is_more = True
@@ -71,7 +67,7 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         chunks.append(received.get("body", b""))
         size += len(chunks[-1])
         if size > maximum:
-            raise error
+            raise TooLarge(f"the body is larger than {maximum} bytes")
         is_more = received.get("more_body", False)
     return b"".join(chunks)
 

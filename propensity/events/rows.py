@@ -9,12 +9,11 @@ letter.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -22,9 +21,16 @@ import pyarrow.compute as pc
 
 from propensity import tables
 from propensity.events.catalogue import Catalogue
+from propensity.events.columns import (
+    UTC_TIME,
+    batch_of,
+    moments,
+    published,
+    receipt,
+)
+from propensity.events.dead_letters import unmentioned
 from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import Message
-from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
 from propensity.events.values import (
     EARLIEST,
@@ -37,7 +43,6 @@ from propensity.events.values import (
     instants_of,
     label_of,
     microseconds_of,
-    moment_of,
     numerals_of,
     truth_of,
 )
@@ -46,12 +51,8 @@ from propensity.privacy.suppression import Suppressed
 
 EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
 TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
-DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 
 EARLIEST_US = microseconds_of(EARLIEST)
-
-# A larger row would not fit in one append.
-MAXIMUM_RAW_BYTES = 4 * 1024**2
 
 # Columns of further fields, and of their enrichment.
 _DETAILS = frozenset(
@@ -121,6 +122,8 @@ class Accepted:
         truths: Their rows of ``truth_events``.
         refused: Why messages were refused, by place.
         unknown_postcodes: How many postcodes have no index.
+        suppressed: How many messages are about users on the list, and are in nothing
+            else.
     """
 
     events: Sequence[Event]
@@ -129,11 +132,7 @@ class Accepted:
     truths: pa.RecordBatch
     refused: Mapping[int, Refused]
     unknown_postcodes: int
-
-    @property
-    def reasons(self) -> Mapping[str, int]:
-        """The number of refused messages, by reason."""
-        return Counter(refusal.reason for refusal in self.refused.values())
+    suppressed: int
 
 
 def accept(
@@ -143,6 +142,7 @@ def accept(
     *,
     received_at: datetime,
     rules: Rules,
+    suppressed: Suppressed | None = None,
 ) -> Accepted:
     """
     Turn messages into rows and enriched events, or into truths.
@@ -153,6 +153,8 @@ def accept(
         postcodes: The postcode table; None for events that are enriched already.
         received_at: Now, in UTC.
         rules: Of the deployment.
+        suppressed: The users whose events are not kept. The user of a truth is its
+            event id: types with a truth have an identity, which is both.
     """
     latest = received_at + rules.clock_skew
     events: list[Event] = []
@@ -170,28 +172,28 @@ def accept(
             refused[place] = error
         else:
             decoded.append((place, message, read))
-    moments = _moments([getattr(one[2], one[2].declared.time) for one in decoded])
+    times = moments([getattr(one[2], one[2].declared.time) for one in decoded])
     latest_us = microseconds_of(latest)
-    for (place, message, read), since in zip(decoded, moments, strict=True):
+    for (place, message, read), since in zip(decoded, times, strict=True):
         try:
             if since is None or not EARLIEST_US <= since <= latest_us:
                 raise Refused("bad_time", _BAD_TIME, field=read.declared.time)
             if read.declared.truth:
-                truths.append(_truth(message, place, read, catalogue, since))
-            else:
-                events.append(
-                    _event(
-                        message,
-                        place,
-                        read,
-                        catalogue,
-                        postcodes,
-                        since=since,
-                        latest=latest,
-                    )
-                )
+                truth = _truth(message, place, read, catalogue, since)
+                if not suppressed or not suppressed.covers(
+                    truth.event_id, truth.use_case
+                ):
+                    truths.append(truth)
+                continue
+            event = _event(
+                message, place, read, catalogue, postcodes, since=since, latest=latest
+            )
+            if not suppressed or not suppressed.covers(event.user_id, event.use_case):
+                events.append(event)
         except Refused as error:
             refused[place] = error
+    if suppressed:
+        refused = unmentioned(refused, messages, suppressed)
     return Accepted(
         events=events,
         rows=_event_rows(events, received_at, received_at - rules.lateness),
@@ -204,17 +206,8 @@ def accept(
             for event in events
             if event.details
         ),
+        suppressed=len(messages) - len(events) - len(truths) - len(refused),
     )
-
-
-def _moments(texts: Sequence[str]) -> list[int | None]:
-    """Return times in microseconds since 1970, None for what is no time."""
-    try:
-        moments = pa.array(texts, pa.string()).cast(_UTC_TIME)
-        return cast(list[int | None], moments.cast(pa.int64()).to_pylist())
-    except pa.ArrowInvalid:  # one of them is written otherwise, or is none
-        each = map(_moment_or_none, texts)
-        return [None if one is None else microseconds_of(one) for one in each]
 
 
 def _truth(
@@ -368,50 +361,8 @@ def _instants(read: Any, latest: datetime) -> dict[str, str | None]:
     }
 
 
-def published(messages: Iterable[Message]) -> pa.Array:
-    """Return when messages were published; null where that is not known."""
-    texts = [message.published_at or None for message in messages]
-    try:
-        return pa.array(texts, pa.string()).cast(_UTC_TIME)
-    except pa.ArrowInvalid:  # such as nanoseconds
-        return pa.array(map(_moment_or_none, texts), _UTC_TIME)
-
-
-def _moment_or_none(text: str | None) -> datetime | None:
-    try:
-        return moment_of(text) if text else None
-    except Refused:
-        return None
-
-
-def _batch(
-    schema: pa.Schema, columns: Mapping[str, Sequence[Any] | pa.Array], count: int
-) -> pa.RecordBatch:
-    """Return a batch of a table; columns that are not given are null."""
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(columns[field.name], field.type)
-            if field.name in columns
-            else pa.nulls(count, field.type)
-            for field in schema
-        ],
-        schema=schema,
-    )
-
-
 def _times(events: Sequence[Event] | Sequence[Truth]) -> pa.Array:
-    return pa.array([event.since for event in events], pa.int64()).cast(_UTC_TIME)
-
-
-def _receipt(received_at: datetime, count: int) -> dict[str, pa.Array]:
-    day = pa.scalar(received_at.date(), pa.date32())
-    return {
-        "received_at": pa.repeat(pa.scalar(received_at, _UTC_TIME), count),
-        "received_on": pa.repeat(day, count),
-    }
-
-
-_UTC_TIME = pa.timestamp("us", "UTC")
+    return pa.array([event.since for event in events], pa.int64()).cast(UTC_TIME)
 
 
 def _event_rows(
@@ -431,7 +382,7 @@ def _event_rows(
         "amount": [event.amount for event in events],
         "is_late": pc.less(days, pa.scalar(oldest.date())),
         "published_at": published(event.message for event in events),
-        **_receipt(received_at, count),
+        **receipt(received_at, count),
     }
     detailed = [
         (row, event.details) for row, event in enumerate(events) if event.details
@@ -440,7 +391,7 @@ def _event_rows(
         columns[name] = column = [None] * count
         for row, details in detailed:
             column[row] = details.get(name)
-    return _batch(EVENT_SCHEMA, columns, count)
+    return batch_of(EVENT_SCHEMA, columns, count)
 
 
 def _truth_rows(truths: Sequence[Truth], received_at: datetime) -> pa.RecordBatch:
@@ -450,102 +401,9 @@ def _truth_rows(truths: Sequence[Truth], received_at: datetime) -> pa.RecordBatc
         "message_id": [truth.message.message_id for truth in truths],
         "label": [truth.label for truth in truths],
         "truth_time": pa.array([truth.since for truth in truths], pa.int64()).cast(
-            _UTC_TIME
+            UTC_TIME
         ),
         "published_at": published(truth.message for truth in truths),
-        **_receipt(received_at, len(truths)),
+        **receipt(received_at, len(truths)),
     }
-    return _batch(TRUTH_SCHEMA, columns, len(truths))
-
-
-def unsuppressed(
-    accepted: Accepted, messages: Sequence[Message], suppressed: Suppressed
-) -> tuple[Accepted, int]:
-    """
-    Return the outcome of a group without users on the list.
-
-    The user of a truth is its event id: types with a truth have an identity, which is
-    both.
-
-    Args:
-        accepted: From ``accept``.
-        messages: Of the group.
-        suppressed: The list.
-
-    Returns:
-        The rest of the outcome, and the number of messages that were taken out.
-    """
-    kept = _kept(
-        accepted.events, lambda one: suppressed.covers(one.user_id, one.use_case)
-    )
-    kept_truths = _kept(
-        accepted.truth_events,
-        lambda one: suppressed.covers(one.event_id, one.use_case),
-    )
-    remaining = Accepted(
-        events=[accepted.events[row] for row in kept],
-        rows=accepted.rows.take(kept),
-        truth_events=[accepted.truth_events[row] for row in kept_truths],
-        truths=accepted.truths.take(kept_truths),
-        refused=unmentioned(accepted.refused, messages, suppressed),
-        unknown_postcodes=accepted.unknown_postcodes,
-    )
-    n_left = len(kept) + len(kept_truths) + len(remaining.refused)
-    return remaining, len(messages) - n_left
-
-
-def _kept(events: Sequence[Any], is_covered: Callable[[Any], bool]) -> Any:
-    """Return the rows of those that no entry covers, as Arrow takes them."""
-    rows = [row for row, event in enumerate(events) if not is_covered(event)]
-    return pa.array(rows, pa.int64())
-
-
-def unmentioned(
-    refused: Mapping[int, Refused],
-    messages: Sequence[Message],
-    suppressed: Suppressed,
-) -> dict[int, Refused]:
-    """Return the refusals of messages that name no user on the list."""
-    return {
-        place: reason
-        for place, reason in refused.items()
-        if not suppressed.is_mentioned(
-            messages[place].data[:MAXIMUM_RAW_BYTES], messages[place].attributes
-        )
-    }
-
-
-def dead_letters(
-    messages: Sequence[Message],
-    refused: Mapping[int, Refused],
-    *,
-    received_at: datetime,
-    personal: Mapping[str, str],
-) -> pa.RecordBatch:
-    """
-    Return rows of ``dead_letters``: refused messages, without personal values.
-
-    Args:
-        messages: Of the group.
-        refused: The reasons, by place in ``messages``.
-        received_at: Now, in UTC.
-        personal: Kinds of the personal fields, by name.
-    """
-    letters = [messages[place] for place in refused]
-    reasons = list(refused.values())
-    columns: dict[str, Any] = {
-        "message_id": [message.message_id for message in letters],
-        "reason": [refusal.reason for refusal in reasons],
-        "field": [refusal.field for refusal in reasons],
-        "detail": [refusal.detail for refusal in reasons],
-        "raw": [
-            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in letters
-        ],
-        "raw_size": [len(message.data) for message in letters],
-        "attributes": [
-            msgspec.json.encode(message.attributes).decode() for message in letters
-        ],
-        "published_at": published(letters),
-        **_receipt(received_at, len(letters)),
-    }
-    return _batch(DEAD_LETTER_SCHEMA, columns, len(letters))
+    return batch_of(TRUTH_SCHEMA, columns, len(truths))

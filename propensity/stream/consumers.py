@@ -11,7 +11,6 @@ No user and no event is ever logged: log lines hold counts.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -35,18 +34,16 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
 from propensity.events import messages
 from propensity.events.catalogue import Catalogue
-from propensity.events.messages import Message
-from propensity.events.redaction import personal_fields
-from propensity.events.rows import (
+from propensity.events.dead_letters import (
     MAXIMUM_RAW_BYTES,
-    Accepted,
-    Rules,
     dead_letters,
-    unsuppressed,
+    personal_fields,
 )
+from propensity.events.messages import Message
+from propensity.events.rows import Rules
 from propensity.events.values import CLOCK_SKEW, Refused
 from propensity.privacy import suppression
-from propensity.privacy.suppression import suppressed_now, suppressed_users
+from propensity.privacy.suppression import suppressed_users
 from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
 
@@ -182,17 +179,6 @@ class Consumer(ABC):
         Raises:
             PropensityError: The whole group is to be delivered again.
         """
-
-    async def unsuppressed(
-        self, accepted: Accepted, messages: Sequence[Message]
-    ) -> tuple[Accepted, int]:
-        """
-        Return the accepted batch without suppressed users, and their messages' number.
-        """
-        suppressed = await suppressed_now(self.suppressed)
-        if not suppressed:
-            return accepted, 0
-        return await asyncio.to_thread(unsuppressed, accepted, messages, suppressed)
 
     async def dead_letter(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]

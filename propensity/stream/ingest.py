@@ -20,6 +20,7 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Event, Truth, accept
 from propensity.events.values import Refused
+from propensity.privacy.suppression import suppressed_now
 from propensity.schema import Table
 from propensity.statements import statement
 from propensity.stream.consumers import Consumer, Edges
@@ -62,8 +63,8 @@ class StreamFeatures(Consumer):
             await self._postcodes.current(),
             received_at=edges.clock.now(),
             rules=edges.rules,
+            suppressed=await suppressed_now(self.suppressed),
         )
-        accepted, n_suppressed = await self.unsuppressed(accepted, messages)
         refused = dict(accepted.refused)
         truths = await self._append(
             tables.TRUTH_EVENTS, accepted.truths, accepted.truth_events, refused
@@ -85,7 +86,7 @@ class StreamFeatures(Consumer):
             truths=len(truths),
             dead_letters=len(refused),
             unknown_postcodes=accepted.unknown_postcodes,
-            suppressed=n_suppressed,
+            suppressed=accepted.suppressed,
             appends=1,
         )
         return refused

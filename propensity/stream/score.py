@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from propensity import tables, usecases
 from propensity.edges.log import log
-from propensity.errors import PropensityError, QueryTooExpensive
+from propensity.errors import PropensityError
+from propensity.events.columns import published
+from propensity.events.dead_letters import unmentioned
 from propensity.events.messages import Message
-from propensity.events.rows import published, unmentioned
 from propensity.events.values import (
     EARLIEST,
     Refused,
@@ -239,25 +240,16 @@ class ScoreStream(Consumer):
         Return the events to score, with the features of their users as of now, and
         counts of the others by reason.
 
-        A query reads all days since its oldest event, so events that are too late have
-        one of their own. If that would be too expensive, they are not scored.
+        A query reads all days since its oldest event, so events that are too late are
+        not scored.
         """
         oldest = self.edges.clock.now() - self.edges.rules.lateness
-        in_time: list[tuple[ScoredEvent, datetime]] = []
-        late: list[tuple[ScoredEvent, datetime]] = []
-        for event in events:
-            moment = moment_of(event.event_time)
-            (late if moment < oldest else in_time).append((event, moment))
+        moments = [(event, moment_of(event.event_time)) for event in events]
+        in_time = [one for one in moments if one[1] >= oldest]
         to_score = self._in_window(use_case, in_time)
-        too_late = 0
-        try:
-            to_score += self._in_window(use_case, late)
-        except QueryTooExpensive as error:
-            too_late = len(late)
-            log("WARNING", f"late events not scored: {error}", function=self.name)
         return to_score, {
-            "outside_window": len(events) - len(to_score) - too_late,
-            "too_late": too_late,
+            "outside_window": len(in_time) - len(to_score),
+            "too_late": len(events) - len(in_time),
         }
 
     def _in_window(

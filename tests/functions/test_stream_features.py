@@ -19,7 +19,7 @@ import requests
 
 from local.generators.games.games import Games
 from local.generators.games.messages import FAULTS, attributes_of
-from propensity.events.redaction import personal_fields, redacted
+from propensity.events.dead_letters import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
 from tests.functions.streamed import buried, instance, site, stored, user
 from tests.functions.streaming import DEADLINE_S, eventually

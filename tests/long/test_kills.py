@@ -25,7 +25,7 @@ import pytest
 from local.generators.delivery import Delivery
 from local.generators.games.games import Games
 from local.stack import topics
-from propensity.events.redaction import personal_fields, redacted
+from propensity.events.dead_letters import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE
 from tests.exact import expected_features

@@ -23,9 +23,10 @@ from offline.dead_letters import ORIGIN, SUBSCRIPTION, returned
 from propensity import tables
 from propensity.edges.appends import Appends
 from propensity.edges.warehouse import Warehouse
-from propensity.events import rows as stream
+from propensity.events import dead_letters as stream
+from propensity.events import rows as accepting
+from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.events.messages import Message
-from propensity.events.rows import MAXIMUM_RAW_BYTES
 from propensity.settings import Settings
 from tests.events import DEPLOYED, RULES
 
@@ -248,7 +249,7 @@ class TestRefused:
             Message(b"{}", "m-3", {}),
             Message(b"x" * (MAXIMUM_RAW_BYTES + 1), "m-4", {}),
         ]
-        refused = stream.accept(
+        refused = accepting.accept(
             sent,
             DEPLOYED,
             None,

@@ -6,13 +6,10 @@ from datetime import timedelta
 
 from hypothesis import given
 
+from propensity import tables
+from propensity.events.dead_letters import MAXIMUM_RAW_BYTES, dead_letters
 from propensity.events.messages import Message
-from propensity.events.rows import (
-    DEAD_LETTER_SCHEMA,
-    MAXIMUM_RAW_BYTES,
-    Accepted,
-    dead_letters,
-)
+from propensity.events.rows import Accepted
 from propensity.events.values import Refused
 from tests.events import (
     NOW,
@@ -36,7 +33,7 @@ class TestDeadLetters:
         accepted = accept(*messages)
         letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
 
-        assert letters.schema == DEAD_LETTER_SCHEMA
+        assert letters.schema == tables.DEAD_LETTERS.arrow_schema()
         [first, second] = sorted(letters.to_pylist(), key=lambda one: one["message_id"])
         assert first == {
             "message_id": "m2",

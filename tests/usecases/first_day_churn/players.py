@@ -96,7 +96,7 @@ def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
     result = stream.accept(
         messages, CATALOGUE, POSTCODES, received_at=received_at, rules=RULES
     )
-    assert not result.refused, result.reasons
+    assert not result.refused, result.refused
     return result.rows
 
 

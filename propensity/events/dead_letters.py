@@ -1,5 +1,5 @@
 """
-Redaction: dead letters without personal values.
+Dead letters: messages that can never be events, without personal values.
 
 A dead letter is kept for seven days, so that it can be sent again once the cause is
 mended. That needs no name, street address or birth date: the row of an event has only
@@ -8,16 +8,26 @@ the age, which takes the place of the birth date.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
+from propensity import tables
+from propensity.events.columns import batch_of, published, receipt
+from propensity.events.messages import Message
 from propensity.events.types import PERSONAL
 from propensity.events.values import Refused, age_at, moment_of
+from propensity.privacy.suppression import Suppressed
 
 REMOVED = "(removed)"
+
+# A larger row would not fit in one append.
+MAXIMUM_RAW_BYTES = 4 * 1024**2
+
+_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -71,3 +81,54 @@ def personal_fields(types: Mapping[str, Any]) -> dict[str, str]:
         for name, kind in event_type.fields.items()
         if kind in PERSONAL
     }
+
+
+def unmentioned(
+    refused: Mapping[int, Refused],
+    messages: Sequence[Message],
+    suppressed: Suppressed,
+) -> dict[int, Refused]:
+    """Return the refusals of messages that name no user on the list."""
+    return {
+        place: reason
+        for place, reason in refused.items()
+        if not suppressed.is_mentioned(
+            messages[place].data[:MAXIMUM_RAW_BYTES], messages[place].attributes
+        )
+    }
+
+
+def dead_letters(
+    messages: Sequence[Message],
+    refused: Mapping[int, Refused],
+    *,
+    received_at: datetime,
+    personal: Mapping[str, str],
+) -> pa.RecordBatch:
+    """
+    Return rows of ``dead_letters``: refused messages, without personal values.
+
+    Args:
+        messages: Of the group.
+        refused: The reasons, by place in ``messages``.
+        received_at: Now, in UTC.
+        personal: Kinds of the personal fields, by name.
+    """
+    letters = [messages[place] for place in refused]
+    reasons = list(refused.values())
+    columns: dict[str, Any] = {
+        "message_id": [message.message_id for message in letters],
+        "reason": [refusal.reason for refusal in reasons],
+        "field": [refusal.field for refusal in reasons],
+        "detail": [refusal.detail for refusal in reasons],
+        "raw": [
+            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in letters
+        ],
+        "raw_size": [len(message.data) for message in letters],
+        "attributes": [
+            msgspec.json.encode(message.attributes).decode() for message in letters
+        ],
+        "published_at": published(letters),
+        **receipt(received_at, len(letters)),
+    }
+    return batch_of(_SCHEMA, columns, len(letters))

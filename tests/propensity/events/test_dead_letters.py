@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from propensity.events.redaction import REMOVED, personal_fields, redacted
+from propensity.events.dead_letters import REMOVED, personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
 
 PERSONAL = personal_fields(CATALOGUE.types)
