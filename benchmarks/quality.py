@@ -37,7 +37,6 @@ from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
 from local.exports import ga4_export
 from local.progress import Progress, say, step
-from local.progress import bar as progress_bar
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.learning import cost, data, fit, gate, metrics, season
@@ -138,7 +137,7 @@ def _labelled(
 ) -> pa.Table:
     """Return features and labels of all users, as training reads them."""
     parts: list[pa.Table] = []
-    with progress_bar("features", total=len(as_ofs), unit=" dates") as bar:
+    with step("features", total=len(as_ofs), unit=" dates") as bar:
         for start in range(0, len(as_ofs), _AS_OFS):
             some = as_ofs[start : start + _AS_OFS]
             window = use_case.window(warehouse.settings, some)

@@ -50,7 +50,7 @@ SINCE_LAST = 8
 PARTS = 4
 # Messages a second while a model is trained.
 PACE = 60
-POLL_S = 0.5
+POLL_S = 1.0
 SETTLE_S = 300.0
 
 
@@ -182,10 +182,12 @@ def training_text(answer: Mapping[str, Any]) -> str:
     area = answer["holdout"]["roc_auc"]
     measured = "no ROC AUC: one class" if area is None else f"ROC AUC {area:.3f}"
     fate = "champion" if answer["promoted"] else "kept aside"
+    # The figures behind it are on the version's page.
+    reason = answer["verdict"].partition(":")[0]
     return (
         f"{answer['as_of']}  train     version {answer['model_version']} "
         f"({answer['algorithm']}), {measured} on the holdout; {fate}: "
-        f"{answer['verdict']}"
+        f"{reason}"
     )
 
 

@@ -159,10 +159,12 @@ def training_text(answer: Mapping[str, Any]) -> str:
     """Return a line on a training."""
     holdout = answer["holdout"]
     fate = "champion" if answer["promoted"] else "kept aside"
+    # The figures behind it are on the version's page.
+    reason = answer["verdict"].partition(":")[0]
     return (
         f"{answer['as_of']}  train     version {answer['model_version']} "
         f"({answer['algorithm']}, {answer['calibration']} calibration), "
-        f"ROC AUC {holdout['roc_auc']:.3f} on the holdout; {fate}: {answer['verdict']}"
+        f"ROC AUC {holdout['roc_auc']:.3f} on the holdout; {fate}: {reason}"
     )
 
 

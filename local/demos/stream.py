@@ -31,9 +31,9 @@ SQL = resources.files(__package__)
 
 USERS = 300
 MAXIMUM_EVENTS = 40
-POLL_S = 0.5
+POLL_S = 1.0
 # Scoring is over once this long no score has come; the first one loads the model.
-QUIET_S = 2.0
+QUIET_S = 4.0
 FIRST_SCORE_S = 60.0
 COLUMNS = (
     ("of one player", "measure", "{}"),

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from local.exports import ga4_rows
 from local.exports.ga4_schema import bigquery_schema
-from local.progress import bar as progress_bar
+from local.progress import step
 from propensity.timeframe import Timeframe, days_of_data, first_and_last
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def load_export(
         client: BigQuery or an emulator of it.
         dataset: Name of the GA4 dataset; is created where it is missing.
         source: File or folder, as ``ga4_rows`` reads it.
-        progress: Show bars on stderr where that is a terminal.
+        progress: Show how far it is.
 
     Raises:
         ExportError: A row is not an export's, or there is none.
@@ -255,9 +255,7 @@ def _load(
     loaded = []
     with (
         ThreadPoolExecutor(LOAD_WORKERS) as pool,
-        progress_bar(
-            "loading", total=len(shards), unit=" days", is_shown=progress
-        ) as bar,
+        step("loading", total=len(shards), unit=" days", is_shown=progress) as bar,
     ):
         for day in pool.map(load, shards):
             loaded.append(day)

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from local.exports.ga4_schema import ARROW_SCHEMA, SCHEMA, Column, duckdb_type
-from local.progress import bar as progress_bar
+from local.progress import step
 from offline.table_files import decompressed, is_utf16
 from propensity.events.values import microseconds_of
 from propensity.ids import INEXACT
@@ -182,7 +182,7 @@ def opened(
     Args:
         source: A file, or a folder.
         limit: Rows of the first file to read, and no others; None for all.
-        progress: Show a bar on stderr where that is a terminal.
+        progress: Show how far it is.
 
     Raises:
         ExportError: A row is not an export's; names file, row, wanted and found.
@@ -191,7 +191,7 @@ def opened(
     with (
         tempfile.TemporaryDirectory(prefix="ga4-export-") as folder,
         duckdb.connect(f"{folder}/events.duckdb") as database,
-        progress_bar("reading", total=len(files), is_shown=progress) as bar,
+        step("reading", total=len(files), is_shown=progress) as bar,
     ):
         # In one thread rows keep their order, so that an error names its row.
         database.execute("SET threads = 1")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 
-from local import progress
 from local.progress import QUIET_S, TICK_S, Progress
 
 
@@ -83,29 +82,3 @@ class TestTerminal:
         assert len({*output.split("\r")}) > 3
         assert output.count("\n") == 1
         assert output.endswith("\r\x1b[Ktrained\n")
-
-    def test_gives_way_to_a_bar(self, monkeypatch):
-        """Where something is counted the bar alone is drawn."""
-        progress_, screen, clock = new_progress(is_terminal=True)
-        monkeypatch.setattr(progress, "_shown", [progress_])
-
-        with progress.bar("loading", total=3) as counted:
-            counted.update()
-            passed(progress_, clock, 1)
-
-        assert screen.getvalue() == ""
-
-
-class TestBar:
-    def test_is_plain_lines_where_there_is_no_terminal(self, monkeypatch, capfd):
-        """No bar is in a file: what is counted is in the lines that come anyway."""
-        progress_, screen, clock = new_progress(is_terminal=False)
-        monkeypatch.setattr(progress, "_shown", [progress_])
-
-        with progress.bar("handled", total=10_324, unit=" messages") as counted:
-            counted.update(4_120)
-            passed(progress_, clock, 7)
-
-        assert counted.n == 4_120
-        assert screen.getvalue() == "  … handled 4,120 of 10,324 messages, 6 s\n"
-        assert capfd.readouterr() == ("", "")

@@ -133,7 +133,7 @@ def remember_texts() -> None:
         context.used |= one.used
         context.referenced |= one.referenced
         bound = {name: context.values[name] for name in one.used}
-        return put_all(one.sql, one.wildcards), bound
+        return put_all(one.sql, one.wildcards, bound)
 
     translate.parse = script.parse = query.parse = copies
     script.parse_script = functools.lru_cache(REMEMBERED)(script.parse_script)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,11 +120,25 @@ class Wildcard:
         return sql.replace(self.text, " UNION ALL BY NAME ".join(selects))
 
 
-def put_all(sql: str, wildcards: Sequence[Wildcard]) -> str:
-    """Return a translated statement with the tables of all its wildcards."""
+def put_all(
+    sql: str, wildcards: Sequence[Wildcard], values: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """
+    Return a translated statement with the tables of all its wildcards.
+
+    Its parameters become constants: DuckDB then knows before it reads which tables a
+    bound of ``_TABLE_SUFFIX`` leaves out.
+
+    Returns:
+        The statement, and the values of the parameters that it still has.
+    """
+    bound = dict(values)
     for wildcard in wildcards:
         sql = wildcard.put_into(sql)
-    return sql
+    for name in [*bound] if wildcards else []:
+        if isinstance(bound[name], str) and "'" not in bound[name]:
+            sql = re.sub(rf"\${name}\b", f"'{bound.pop(name)}'", sql)
+    return sql, bound
 
 
 def union_wildcards() -> None:
@@ -167,7 +182,7 @@ def union_wildcards() -> None:
     def translate_whole(tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         context.wildcards = ()
         sql, bound = translate(tree, context)
-        return put_all(sql, context.wildcards), bound
+        return put_all(sql, context.wildcards, bound)
 
     rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
     script.translate = read.translate = merge.translate = translate_whole
