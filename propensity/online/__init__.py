@@ -10,10 +10,7 @@ A lookup, ``get_proba``:
 
 A score, ``score``:
 
-- ``score``: features or a user, scored now by the champion
-- ``score_request``, ``instances``: parse the request to the input of a model
-- ``named_versions``: versions that a request names, loaded a few at a time
-- ``batches``: one call of the model for all instances that wait at the same time
-- ``score_answers``: scores to the JSON of an answer, and to rows of the log
+- ``score``: features or a user, scored now by the champion or a version by number
+- ``score_request``: parses the request to the input of a model
 - ``inference_queue``: rows of the log that wait to be appended
 """

@@ -8,12 +8,13 @@ its epoch rises with every change.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
-from propensity.edges.artifacts import UNCHANGED, Artifacts, Stored, Unchanged
+from propensity.edges.artifacts import Artifacts, Stored, Unchanged
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -83,13 +84,9 @@ class ChampionPointer:
 
         Raises:
             NoChampion: No version has been promoted yet.
+            ArtifactError: The pointer is damaged; the others raise it, too.
         """
-        champion, _ = self._champion()
-        if champion is None:
-            raise NoChampion(
-                f"{self.use_case} has no champion yet: run 00-ModelTraining first"
-            )
-        return champion
+        return self._existing(self.find_champion())
 
     def find_champion(self) -> Champion | None:
         """Return the champion, or None before the first promotion."""
@@ -101,15 +98,9 @@ class ChampionPointer:
 
         Args:
             generation: Of the last read; 0 to read in any case.
-
-        Raises:
-            ArtifactError: The pointer is damaged.
         """
         stored = self.artifacts.find_newer(self.pointer, than=generation)
-        if stored is UNCHANGED:
-            return None
-        assert not isinstance(stored, Unchanged)
-        return self._parsed(stored)
+        return None if isinstance(stored, Unchanged) else self._parsed(stored)
 
     def _champion(self) -> tuple[Champion | None, int]:
         return self._parsed(self.artifacts.find(self.pointer))
@@ -118,17 +109,17 @@ class ChampionPointer:
         if stored is None:
             return None, 0
         content = object_of(stored, self.pointer)
-        names = [field.name for field in fields(Champion)]
+        # A later deploy may have added fields.
+        names = [each.name for each in fields(Champion)]
         if lacking := [name for name in names if name not in content]:
             raise ArtifactError(
                 f"{self.pointer} is not a champion pointer: it lacks "
                 f"{', '.join(lacking)}"
             )
-        # A later deploy may have added fields.
-        champion = Champion(**{name: content[name] for name in names})
-        if not _is_sound(champion):
+        if not _is_sound(content):
             raise ArtifactError(f"{self.pointer} names no version: {content}")
-        champion = replace(champion, earlier=tuple(champion.earlier))
+        content["earlier"] = tuple(content["earlier"])
+        champion = Champion(**{name: content[name] for name in names})
         return champion, stored.generation
 
     def promote(
@@ -173,17 +164,12 @@ class ChampionPointer:
                         f"the champion is version {current} and no longer "
                         f"{instead_of}: version {version} was compared with another"
                     )
-            return _with_version(champion, version, model_sha256=model_sha256, at=at)
+            return _serving(champion, version, model_sha256=model_sha256, at=at)
 
         return self._change(promoted, epoch=epoch)
 
     def roll_back(
-        self,
-        to: int,
-        *,
-        model_sha256: str,
-        at: datetime,
-        epoch: int | None = None,
+        self, to: int, *, model_sha256: str, at: datetime, epoch: int | None = None
     ) -> Champion:
         """
         Return to the previous champion, as if the last had never served.
@@ -216,12 +202,11 @@ class ChampionPointer:
                     f"served, and not {to}: the champion has changed meanwhile, and "
                     "nothing was rolled back. Look at `propensity versions` first"
                 )
-            earlier = _without(current.version, current.earlier[1:], served_by=to)
+            # What served between two turns of ``to`` is now one turn.
+            others = [one for one in current.earlier if one != current.version]
+            earlier = tuple(itertools.dropwhile(lambda one: one == to, others))
             return replace(
-                current,
-                version=to,
-                model_sha256=model_sha256,
-                promoted_at=instant_of(at),
+                _serving(current, to, model_sha256=model_sha256, at=at),
                 previous=earlier[0] if earlier else None,
                 earlier=earlier,
             )
@@ -229,12 +214,7 @@ class ChampionPointer:
         return self._change(rolled_back, epoch=epoch)
 
     def pin(
-        self,
-        version: int,
-        *,
-        model_sha256: str,
-        at: datetime,
-        epoch: int | None = None,
+        self, version: int, *, model_sha256: str, at: datetime, epoch: int | None = None
     ) -> Champion:
         """
         Make a version the champion, and stop promotions by training until ``unpin``.
@@ -244,9 +224,7 @@ class ChampionPointer:
 
         def pinned(champion: Champion | None) -> Champion:
             if champion is None or champion.version != version:
-                champion = _with_version(
-                    champion, version, model_sha256=model_sha256, at=at
-                )
+                champion = _serving(champion, version, model_sha256=model_sha256, at=at)
             return replace(champion, pinned=True)
 
         return self._change(pinned, epoch=epoch)
@@ -266,14 +244,13 @@ class ChampionPointer:
 
     def _existing(self, champion: Champion | None) -> Champion:
         if champion is None:
-            raise NoChampion(f"{self.use_case} has no champion yet")
+            raise NoChampion(
+                f"{self.use_case} has no champion yet: run 00-ModelTraining first"
+            )
         return champion
 
     def _change(
-        self,
-        change: Callable[[Champion | None], Champion],
-        *,
-        epoch: int | None,
+        self, change: Callable[[Champion | None], Champion], *, epoch: int | None
     ) -> Champion:
         """
         Change the pointer by compare-and-set, and repeat if another writer was quicker.
@@ -315,48 +292,29 @@ class ChampionPointer:
         return f"models/{self.use_case}/champion.json"
 
 
-def _with_version(
-    champion: Champion | None, version: int, *, model_sha256: str, at: datetime
+def _serving(
+    before: Champion | None, version: int, *, model_sha256: str, at: datetime
 ) -> Champion:
     """Return the pointer with another version as champion."""
-    if champion is None:
-        return Champion(
-            version=version,
-            epoch=NOTHING_SERVES,
-            model_sha256=model_sha256,
-            promoted_at=instant_of(at),
-            previous=None,
-        )
-    return replace(
-        champion,
+    earlier = (before.version, *before.earlier)[:EARLIER] if before else ()
+    return Champion(
         version=version,
+        epoch=before.epoch if before else NOTHING_SERVES,
         model_sha256=model_sha256,
         promoted_at=instant_of(at),
-        previous=champion.version,
-        earlier=(champion.version, *champion.earlier)[:EARLIER],
+        previous=before.version if before else None,
+        pinned=before.pinned if before else False,
+        earlier=earlier,
     )
 
 
-def _without(
-    version: int, earlier: tuple[int, ...], *, served_by: int
-) -> tuple[int, ...]:
-    """Return earlier champions without one that is rolled back, whenever it served."""
-    others = [number for number in earlier if number != version]
-    # What served between two turns of it is now one turn.
-    return tuple(itertools.dropwhile(lambda number: number == served_by, others))
-
-
-def _is_sound(champion: Champion) -> bool:
+def _is_sound(content: Mapping[str, Any]) -> bool:
     """Tell whether the fields of a pointer have the right types."""
-
-    def is_number(value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-    return (
-        is_number(champion.version)
-        and is_number(champion.epoch)
-        and (champion.previous is None or is_number(champion.previous))
-        and isinstance(champion.pinned, bool)
-        and isinstance(champion.earlier, list | tuple)
-        and all(map(is_number, champion.earlier))
+    if not isinstance(content["earlier"], list):
+        return False
+    numbers = [content["version"], content["epoch"], *content["earlier"]]
+    if content["previous"] is not None:
+        numbers.append(content["previous"])
+    return isinstance(content["pinned"], bool) and all(
+        type(number) is int and number >= 0 for number in numbers
     )

@@ -10,23 +10,17 @@ place between two answers. One that cannot be loaded leaves the old one in its p
 from __future__ import annotations
 
 import asyncio
-import math
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from copy import copy
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-from propensity.errors import (
-    OldEpoch,
-    PropensityError,
-    UnknownVersion,
-)
-from propensity.registry.champion import NOTHING_SERVES, Champion
+from propensity.edges.log import log
+from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
+from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.versions import Registry
+from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from propensity.clock import Clock
@@ -34,8 +28,10 @@ if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
     from propensity.usecases import UseCase
 
-# Versions that stay loaded for requests that name them, beside those that serve.
+# Versions that requests have named and that stay loaded, and loads of them at once:
+# each queries BigQuery, which is billed.
 KEPT_VERSIONS = 4
+LOADS_AT_ONCE = 4
 
 _LARGEST = 2**63 - 1
 
@@ -54,254 +50,168 @@ class ServingState:
     epoch: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Snapshot:
-    """The last read of a use case's pointer, and when to read it again."""
-
-    state: ServingState
-    generation: int
-    until: float = 0.0
-
-
 class Champions:
     """
-    The champions of all use cases, loaded, and refreshed in the background.
+    The champions of all use cases, and versions by number. Belongs to one event loop.
 
-    While calls come, ``state`` does not wait: every ``ttl_s`` a thread reads the
-    pointer again and loads a new champion. The first call for a use case waits for
-    that, and so does one after a pause. Several threads may call it; an event loop
-    ``ready``.
-
-    - A version that cannot be loaded replaces nothing: the old champion goes on. The
-      error is reported once, and the load repeated.
-    - A pointer that is gone, or has a lower epoch than before, is ignored.
+    While calls come, ``state`` does not wait: every PROPENSITY_REFRESH_S a thread reads
+    the pointer again and loads a new champion. The first call for a use case waits for
+    that, and so does one after a pause.
     """
 
     def __init__(
-        self,
-        artifacts: Artifacts,
-        warehouse: Warehouse,
-        *,
-        ttl_s: float,
-        clock: Clock,
-        threads: Executor,
-        tell: Callable[[PropensityError], None] | None = None,
+        self, artifacts: Artifacts, warehouse: Warehouse, *, clock: Clock, function: str
     ) -> None:
         """
         Args:
             artifacts: Of the bucket.
-            warehouse: Has the training records.
-            ttl_s: Seconds between reads of a pointer.
-            clock: Measures them.
-            threads: Read pointers and load versions behind the answers.
-            tell: Called once with each error, in the thread that met it.
+            warehouse: Has the training records, and the settings.
+            clock: Measures the seconds between reads of a pointer.
+            function: In the log.
         """
         self._artifacts = artifacts
         self._warehouse = warehouse
-        self._ttl_s = ttl_s
         self._clock = clock.monotonic
-        self._threads = threads
-        self._tell = tell
-        self._snapshots: dict[str, _Snapshot] = {}
-        self._reported: dict[str, str] = {}
-        # The last failure of a first load.
-        self._failures: dict[str, PropensityError] = {}
-        self._refreshing: dict[str, threading.Lock] = {}
-        self._versions: OrderedDict[tuple[str, int], Serving] = OrderedDict()
-        # Held for a moment only, never during a read or a load.
-        self._lock = threading.Lock()
+        self._function = function
+        self._followed: dict[str, Refreshed[ServingState]] = {}
+        self._versions: OrderedDict[tuple[str, int], asyncio.Task[Serving]] = (
+            OrderedDict()
+        )
 
-    # The champion
-
-    def state(self, use_case: UseCase) -> ServingState:
+    async def state(self, use_case: UseCase) -> ServingState:
         """
-        Return what serves now; a first call, and one after a pause, waits.
+        Return what serves.
 
         Raises:
-            ArtifactError, SchemaError, Unavailable: On the first call: the champion
-                cannot be loaded.
+            ArtifactError, SchemaError, Unavailable: Nothing was loaded yet, and the
+                champion cannot be.
         """
-        if (snapshot := self._usable(use_case)) is None:
-            return self._awaited(use_case)
-        return self._served(use_case, snapshot)
+        if use_case.name not in self._followed:
+            follower = _Follower(
+                Registry(self._artifacts, use_case.name),
+                self._warehouse,
+                use_case,
+                function=self._function,
+            )
+            ttl_s = self._warehouse.settings.refresh_s
+            self._followed[use_case.name] = Refreshed(
+                follower.state,
+                ttl_s=ttl_s,
+                grace_s=ttl_s,
+                clock=self._clock,
+                tell=follower.report,
+            )
+        return await self._followed[use_case.name].current()
 
-    async def ready(self, use_case: UseCase) -> ServingState:
-        """Return ``state``; what it waits for runs in a thread, off the event loop."""
-        # One look at the clock: by a second one it might be overdue, and wait here.
-        if (snapshot := self._usable(use_case)) is None:
-            return await asyncio.to_thread(self._awaited, use_case)
-        return self._served(use_case, snapshot)
-
-    def _served(self, use_case: UseCase, snapshot: _Snapshot) -> ServingState:
-        if self._clock() >= snapshot.until:
-            self._refresh_behind(use_case)
-        return snapshot.state
-
-    def _usable(self, use_case: UseCase) -> _Snapshot | None:
-        """Return the last read; None before the first, and if it is long overdue."""
-        snapshot = self._snapshots.get(use_case.name)
-        is_overdue = snapshot and self._clock() >= snapshot.until + self._ttl_s
-        return None if is_overdue else snapshot
-
-    def _awaited(self, use_case: UseCase) -> ServingState:
-        """Follow the pointer; who waits for a first load that fails fails with it."""
-        before = self._failures.get(use_case.name)
-        with self._refreshing_of(use_case):
-            if (snapshot := self._usable(use_case)) is not None:
-                return snapshot.state
-            last = self._failures.get(use_case.name)
-            if last is not None and last is not before:
-                raise copy(last)
-            try:
-                return self._refresh(use_case)
-            except PropensityError as failed:
-                # A copy has no traceback, in which are the bytes of the version.
-                self._failures[use_case.name] = copy(failed)
-                raise
-
-    def _refresh_behind(self, use_case: UseCase) -> None:
-        """Start to read the pointer again, unless a read is under way."""
-        refreshing = self._refreshing_of(use_case)
-        if not refreshing.acquire(blocking=False):
-            return
-        snapshot = self._snapshots[use_case.name]
-        if self._clock() < snapshot.until:
-            refreshing.release()
-            return
-        # However long the read takes, nobody waits for it.
-        self._snapshots[use_case.name] = replace(snapshot, until=math.inf)
-
-        def refresh() -> None:
-            try:
-                self._refresh(use_case)
-            finally:
-                refreshing.release()
-
-        try:
-            self._threads.submit(refresh)
-        except RuntimeError:
-            # No more threads, or the process ends: the old champion goes on.
-            self._snapshots[use_case.name] = snapshot
-            refreshing.release()
-
-    def _refreshing_of(self, use_case: UseCase) -> threading.Lock:
-        with self._lock:
-            return self._refreshing.setdefault(use_case.name, threading.Lock())
-
-    def _refresh(self, use_case: UseCase) -> ServingState:
-        """Follow the pointer, as its only reader, and store the snapshot."""
-        before = self._snapshots.get(use_case.name)
-        snapshot = before
-        try:
-            snapshot = self._follow(use_case, before)
-        except PropensityError as error:
-            if before is None:
-                raise
-            self._note(use_case, error)
-        finally:
-            # Also after an unexpected error: it must not come at each call.
-            if snapshot is not None:
-                until = self._clock() + self._ttl_s
-                self._snapshots[use_case.name] = replace(snapshot, until=until)
-        assert snapshot is not None
-        return snapshot.state
-
-    def _follow(self, use_case: UseCase, before: _Snapshot | None) -> _Snapshot:
+    async def version(self, use_case: UseCase, number: int) -> Serving:
         """
-        Read the pointer, and load its champion unless it serves already.
-
-        Raises:
-            PropensityError: One of the two cannot be read.
-        """
-        registry = Registry(self._artifacts, use_case.name)
-        change = registry.champion_since(before.generation if before else 0)
-        if change is None:
-            assert before is not None
-            self._reported.pop(use_case.name, None)
-            return before
-        pointer, generation = change
-        if before is not None and _epoch(pointer) < before.state.epoch:
-            raise _outdated(use_case, pointer, before.state)
-        if pointer is None:
-            nothing = ServingState(champion=None, epoch=NOTHING_SERVES)
-            return _Snapshot(state=nothing, generation=0)
-        serving = self.find_loaded(use_case, pointer.version)
-        if serving is None:
-            warehouse = self._warehouse.for_run()
-            record = recorded(warehouse, use_case, pointer.version)
-            serving = self._load(registry, use_case, record)
-        self._reported.pop(use_case.name, None)
-        state = ServingState(champion=serving, epoch=pointer.epoch)
-        return _Snapshot(state=state, generation=generation)
-
-    def _load(
-        self, registry: Registry, use_case: UseCase, metadata: Mapping[str, Any]
-    ) -> Serving:
-        chosen = use_case.chosen(self._warehouse.settings)
-        return loaded(registry, use_case, metadata, chosen=chosen)
-
-    def _note(self, use_case: UseCase, error: PropensityError) -> None:
-        """Report an error once, for as long as it lasts."""
-        if self._reported.get(use_case.name) == error.message:
-            return
-        self._reported[use_case.name] = error.message
-        if self._tell is not None:
-            self._tell(error)
-
-    # Versions by number
-
-    def version(self, use_case: UseCase, number: int) -> Serving:
-        """
-        Return any version with a training record; a few stay loaded.
-
-        Call it in a thread: it waits for a load, unless ``find_loaded`` has it.
+        Return any version with a training record; the last few stay loaded.
 
         Raises:
             UnknownVersion: There is no such version.
             ArtifactError, SchemaError, Unavailable: It cannot be loaded.
+            Unavailable: Requests wait for other versions already.
         """
-        if (serving := self.find_loaded(use_case, number)) is not None:
-            return serving
-        serving = self._read(use_case, number)
-        with self._lock:
-            self._versions[use_case.name, number] = serving
-            while len(self._versions) > KEPT_VERSIONS:
-                self._versions.popitem(last=False)
-        return serving
+        key = use_case.name, number
+        if key not in self._versions:
+            loading = sum(not task.done() for task in self._versions.values())
+            if loading >= LOADS_AT_ONCE:
+                raise Unavailable("too many versions are asked for at once")
+            load = asyncio.create_task(asyncio.to_thread(self._load, use_case, number))
+            load.add_done_callback(partial(self._forget_failed, key))
+            self._versions[key] = load
+        self._versions.move_to_end(key)
+        if len(self._versions) > KEPT_VERSIONS:
+            self._versions.popitem(last=False)
+        # A request that is cancelled leaves the load to the others.
+        return await asyncio.shield(self._versions[key])
 
-    def find_loaded(self, use_case: UseCase, number: int) -> Serving | None:
-        """Return a version if it is loaded, else None, without waiting."""
-        if (snapshot := self._snapshots.get(use_case.name)) is not None:
-            champion = snapshot.state.champion
-            if champion is not None and champion.version == number:
-                return champion
-        key = (use_case.name, number)
-        with self._lock:
-            if (serving := self._versions.get(key)) is not None:
-                self._versions.move_to_end(key)
-            return serving
+    def _forget_failed(self, key: tuple[str, int], load: asyncio.Task[Serving]) -> None:
+        is_failed = load.cancelled() or load.exception()
+        if is_failed and self._versions.get(key) is load:
+            del self._versions[key]
 
-    def _read(self, use_case: UseCase, number: int) -> Serving:
-        record = None
+    def _load(self, use_case: UseCase, number: int) -> Serving:
+        warehouse, record = self._warehouse.for_run(), None
         if 0 <= number <= _LARGEST:
-            record = find_recorded(self._warehouse.for_run(), use_case, number)
+            record = find_recorded(warehouse, use_case, number)
         if record is None:
             raise UnknownVersion(
                 f"version {number} of {use_case.name} was never recorded",
                 field="version",
             )
-        return self._load(Registry(self._artifacts, use_case.name), use_case, record)
+        chosen = use_case.chosen(warehouse.settings)
+        registry = Registry(self._artifacts, use_case.name)
+        return loaded(registry, use_case, record, chosen=chosen)
 
 
-def _epoch(pointer: Champion | None) -> int:
-    return NOTHING_SERVES if pointer is None else pointer.epoch
+class _Follower:
+    """Follows one pointer; ``state`` runs in a thread, once at a time."""
 
+    def __init__(
+        self,
+        registry: Registry,
+        warehouse: Warehouse,
+        use_case: UseCase,
+        *,
+        function: str,
+    ) -> None:
+        self._registry = registry
+        self._warehouse = warehouse
+        self._use_case = use_case
+        self._function = function
+        self._state: ServingState | None = None
+        self._generation = 0
+        self._reported = ""
 
-def _outdated(
-    use_case: UseCase, pointer: Champion | None, state: ServingState
-) -> OldEpoch:
-    status = "is gone" if pointer is None else f"has epoch {pointer.epoch}"
-    return OldEpoch(
-        f"the pointer of {use_case.name} {status}, after epoch {state.epoch}: it is "
-        "not followed until its epoch is higher, or this instance starts anew"
-    )
+    def state(self) -> ServingState:
+        """
+        Return what the pointer names now; what served before if that cannot serve.
+
+        Raises:
+            PropensityError: It cannot, and nothing served before.
+        """
+        try:
+            self._state = self._followed()
+            self._reported = ""
+        except PropensityError as error:
+            if self._state is None:
+                raise
+            self.report(error)
+        return self._state
+
+    def report(self, error: BaseException) -> None:
+        """Log an error once, for as long as it lasts."""
+        if self._reported != str(error):
+            self._reported = str(error)
+            log("ERROR", str(error), function=self._function, outcome="champion")
+
+    def _followed(self) -> ServingState:
+        """Read the pointer, and load its champion unless it serves already."""
+        before = self._state
+        change = self._registry.champion_since(self._generation)
+        if change is None:
+            assert before is not None
+            return before
+        pointer, generation = change
+        epoch = NOTHING_SERVES if pointer is None else pointer.epoch
+        if before is not None and epoch < before.epoch:
+            status = "is gone" if pointer is None else f"has epoch {epoch}"
+            raise OldEpoch(
+                f"the pointer of {self._use_case.name} {status}, after epoch "
+                f"{before.epoch}: it is not followed until its epoch is higher, or "
+                "this instance starts anew"
+            )
+        champion = before.champion if before else None
+        if pointer is None:
+            champion = None
+        elif champion is None or champion.version != pointer.version:
+            warehouse = self._warehouse.for_run()
+            champion = loaded(
+                self._registry,
+                self._use_case,
+                recorded(warehouse, self._use_case, pointer.version),
+                chosen=self._use_case.chosen(warehouse.settings),
+            )
+        self._generation = generation
+        return ServingState(champion=champion, epoch=epoch)

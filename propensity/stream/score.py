@@ -89,20 +89,13 @@ class ScoreStream(Consumer):
 
     def __init__(self, edges: Edges) -> None:
         super().__init__(edges)
-        settings = edges.settings
         self._scoring = threading.Lock()
         self._champions = Champions(
             edges.artifacts,
             edges.warehouse,
-            ttl_s=settings.refresh_s,
             clock=edges.clock,
-            threads=edges.threads,
-            tell=self._log_error,
+            function=self.name,
         )
-
-    def _log_error(self, error: PropensityError) -> None:
-        # A version that does not load replaces nothing, so this is for the log alone.
-        log("ERROR", error.message, function=self.name)
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Unhandled]:
         """Score a group, the events of each use case together."""
@@ -154,8 +147,11 @@ class ScoreStream(Consumer):
         Raises:
             PropensityError: Something failed; the events are to be delivered again.
         """
+        if not (use_case.scores_events or use_case.has_statement("stream_rows")):
+            return {"not_scored_on_the_stream": len(events)}
+        state = await self._champions.state(use_case)
         rows, counts = await in_thread(
-            self.edges.threads, self._score, use_case, events
+            self.edges.threads, self._score, use_case, events, state
         )
         if rows is None:
             return counts
@@ -198,19 +194,15 @@ class ScoreStream(Consumer):
         return event
 
     def _score(
-        self, use_case: UseCase, events: Sequence[ScoredEvent]
+        self, use_case: UseCase, events: Sequence[ScoredEvent], state: ServingState
     ) -> tuple[pa.RecordBatch | None, dict[str, int]]:
         """Return rows of ``inference_log``, and counts of unscored events by reason."""
         if use_case.scores_events:
             to_score = [event for event in events if event.features is not None]
             counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
-            state = self._champions.state(use_case)
-        elif not use_case.has_statement("stream_rows"):
-            return None, {"not_scored_on_the_stream": len(events)}
+        elif state.champion is None:
+            return None, {"no_champion": len(events)}
         else:
-            state = self._champions.state(use_case)
-            if state.champion is None:
-                return None, {"no_champion": len(events)}
             to_score, counts = self._with_user_features(use_case, events)
         if not to_score:
             return None, counts

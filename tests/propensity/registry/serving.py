@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +21,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.loading import Serving
@@ -29,11 +28,10 @@ from propensity.registry.serving import Champions, ServingState
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
-from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
 from tests.functions.conftest import entered
 from tests.propensity.registry.versions import overwrite, store
-from tests.proxy import Asked, Proxy, forward
+from tests.proxy import Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
@@ -100,27 +98,19 @@ class Place:
             self.client.get_bucket(bucket.name), deadline_s=deadline_s
         )
         self.clock = ManualClock()
-        self.errors: list[PropensityError] = []
         self.proxy.asked.clear()
 
     def end(self) -> None:
-        """Let nothing go on behind the next test."""
-        settled()
+        """Let nothing of a test hold up the next one."""
         self.proxy.rule = forward
 
-    def champions(self, **changed: Any) -> Champions:
-        """Return what reads champions, and leaves what it tells in ``errors``."""
-        artifacts = changed.pop("artifacts", self.artifacts)
+    def champions(self, artifacts: Artifacts | None = None) -> Champions:
+        """Return what reads champions."""
         return Champions(
-            artifacts,
+            artifacts or self.artifacts,
             self.warehouse,
-            **{
-                "ttl_s": TTL_S,
-                "clock": self.clock,
-                "threads": DaemonThreads("champion"),
-                "tell": self.errors.append,
-                **changed,
-            },
+            clock=self.clock,
+            function="score",
         )
 
     def publish(
@@ -166,17 +156,6 @@ class Place:
         """Return how often an object was asked for by name."""
         return sum(name in unquote(request.path) for request in self.proxy.asked)
 
-    def hold(self) -> tuple[threading.Event, threading.Event]:
-        """Let the bucket say by one event that it is asked, and wait for the other."""
-        asking, go_on = threading.Event(), threading.Event()
-
-        def wait(_: Asked) -> None:
-            asking.set()
-            assert go_on.wait(60)
-
-        self.proxy.rule = wait
-        return asking, go_on
-
     def grow_old(self) -> None:
         """Let what is known of the champion be too old."""
         self.clock.advance(TTL_S)
@@ -187,7 +166,7 @@ def shared(module_workplace, storage_emulator) -> Iterator[Place]:
     with Proxy(storage_emulator.url) as proxy:
         through = {"STORAGE_EMULATOR_HOST": proxy.url}
         with entered({**module_workplace.environment, **through}):
-            settings = Settings.from_environment()
+            settings = replace(Settings.from_environment(), refresh_s=int(TTL_S))
             with (
                 storage_emulator.client() as direct,
                 replace(storage_emulator, url=proxy.url).client() as client,
@@ -223,17 +202,14 @@ def labels_of(serving: Serving | None) -> list[int]:
     return [round(probability) for probability in probabilities(serving)]
 
 
-def settled() -> None:
-    """Wait until nothing is read in the background."""
-    for thread in threading.enumerate():
-        if thread.name == "champion":
-            thread.join(60)
-            assert not thread.is_alive()
-
-
-def after_a_while(place: Place, champions: Champions) -> ServingState:
+async def after_a_while(place: Place, champions: Champions) -> ServingState:
     """Return what serves once the pointer was too old, and was read again behind."""
     place.grow_old()
-    champions.state(USE_CASE)
-    settled()
-    return champions.state(USE_CASE)
+    asked = len(place.proxy.asked)
+    await champions.state(USE_CASE)
+    async with asyncio.timeout(60):
+        while len(place.proxy.asked) == asked:
+            await asyncio.sleep(0.01)
+        while champions._followed[USE_CASE.name]._reading:
+            await asyncio.sleep(0.01)
+    return await champions.state(USE_CASE)
