@@ -16,7 +16,8 @@ import yaml
 from propensity import ids, tables, usecases
 from propensity.errors import PropensityError
 from propensity.events import messages, values
-from propensity.online import instances, question, score
+from propensity.online import question, score
+from propensity.online.score_request import INGESTED, MAXIMUM_INSTANCES, Layout
 from propensity.runs.request import MAXIMUM_BODY
 from propensity.schema import Column, Table
 
@@ -216,14 +217,14 @@ def _question(loaded: Sequence[usecases.UseCase]) -> Schema:
         **{
             name: identity
             for use_case in loaded
-            for name in instances.Layout(use_case).identities
+            for name in Layout(use_case).identities
         },
-        instances.INGESTED: {
+        INGESTED: {
             "description": "ISO 8601, or (milli)seconds since 1970; with anything else "
             "latency_ms is null"
         },
     }
-    several = {"minItems": 1, "maxItems": score.MAXIMUM_INSTANCES}
+    several = {"minItems": 1, "maxItems": MAXIMUM_INSTANCES}
     ways = {
         "features": features,
         "instances": {"type": "array", "items": features, **several},

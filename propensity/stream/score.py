@@ -17,7 +17,6 @@ import msgspec
 import pyarrow as pa
 
 from propensity import tables, usecases
-from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.events.columns import published
 from propensity.events.dead_letters import unmentioned

@@ -106,7 +106,11 @@ def scoring(consumer: ScoreStream, batches: list[pa.RecordBatch]) -> None:
         scorer=SimpleNamespace(probabilities=probabilities),
     )
     state: Any = SimpleNamespace(champion=champion, epoch=1)
-    consumer._champions = SimpleNamespace(state=lambda _: state)  # type: ignore[assignment]
+
+    async def serves(_: Any) -> Any:
+        return state
+
+    consumer._champions = SimpleNamespace(state=serves)  # type: ignore[assignment]
 
 
 async def test_takes_integers_that_are_no_floats():
