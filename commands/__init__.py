@@ -7,8 +7,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
 ``answers``     an answer as text for a person, or as JSON for a program
 ``machine``     this machine: ``demo``, ``up``, ``down``, ``status``
 ``champions``   the champion: ``versions``, ``promote``, ``rollback``, ``pin``, …
-``models``      models and preprocessors: ``load-model``, ``ship-model``,
-                ``build-preprocessor``
+``models``      models and preprocessors: ``load-model``, ``build-preprocessor``
 ``data``        data in and out: the loaders, ``forget``, ``dead-letters``
 ``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``

@@ -84,20 +84,16 @@ def rollback(**chosen: Any) -> None:
 
 
 @click.command
-@_version
+@click.argument("version", type=flags.whole(0), required=False)
+@click.option("--off", "is_off", is_flag=True, help="Let training promote again.")
 @_force
 @_changing
-def pin(**chosen: Any) -> None:
+def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
     """
     Let VERSION serve and keep it serving, whatever is trained.
 
-    Training goes on recording new versions; `unpin` lets it promote again.
+    Training goes on recording new versions; --off lets it promote again.
     """
-    _change("pin", **chosen)
-
-
-@click.command
-@_changing
-def unpin(**chosen: Any) -> None:
-    """Let training promote again."""
-    _change("unpin", **chosen)
+    if (version is None) != is_off:
+        raise click.UsageError("one of VERSION and --off is needed")
+    _change("unpin" if is_off else "pin", version=version, **chosen)

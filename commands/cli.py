@@ -36,12 +36,10 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         champions.promote,
         champions.rollback,
         champions.pin,
-        champions.unpin,
     ),
     "Models": (
         models.load_model,
         models.build_preprocessor,
-        models.ship_model,
     ),
     "Data": (
         data.load_postcodes,

@@ -13,11 +13,12 @@ The same arguments and libraries give the same model, byte for byte.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -311,7 +312,7 @@ def _arguments(games: Games) -> dict[str, Any]:
 
 def _command(games: Games) -> str:
     return (
-        f"propensity ship-model --users {games.users} --maximum-events "
+        f"python -m local.ship_model --users {games.users} --maximum-events "
         f"{games.maximum_events} --days {games.days} --seed {games.seed}"
     )
 
@@ -328,3 +329,21 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
             Path(place, name).write_bytes(files[name])
         for name in (*FILES, METADATA):
             Path(place, name).replace(folder / name)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the model that is shipped with first_day_churn, and print what it achieves."""
+    parser = argparse.ArgumentParser(prog="python -m local.ship_model")
+    for name, default in (
+        ("--users", USERS),
+        ("--maximum-events", MAXIMUM_EVENTS),
+        ("--days", Games.days),
+        ("--seed", SEED),
+    ):
+        parser.add_argument(name, type=int, default=default)
+    parser.add_argument("--out", type=Path, default=FOLDER, dest="folder")
+    print(run(**vars(parser.parse_args(arguments))))
+
+
+if __name__ == "__main__":
+    main()

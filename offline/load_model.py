@@ -238,7 +238,7 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
     if (here := importlib.metadata.version("scikit-learn")) != made_with:
         raise ArtifactError(
             f"the shipped model was made with scikit-learn {made_with}, here is {here}"
-            ". Make it again: propensity ship-model"
+            ". Make it again: python -m local.ship_model"
         )
     from propensity.models.scoring import Scorer  # most loads need no sklearn
 
@@ -258,7 +258,7 @@ def _check_features(shipped: Shipped, use_case: UseCase) -> None:
         raise SchemaError(
             f"the shipped model of {use_case.name} was trained on other features than "
             f"usecase.toml names: {', '.join(changed)}. Train one, or make the shipped "
-            "one again: propensity ship-model"
+            "one again: python -m local.ship_model"
         )
 
 

@@ -25,7 +25,7 @@ _SENTENCE, _CARD = 150, 2_000
 def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
     """Return what the page reads."""
     cards = [(_card(case), case) for case in cases]
-    # Use cases that need somebody come first.
+    # Use cases that need attention come first.
     cards.sort(key=lambda entry: -len(entry[0]["urgent"]))
     shown = _shown([card for card, _ in cards[:CARDS]])
     urgent = sum(bool(card["urgent"]) for card, _ in cards)
@@ -86,8 +86,8 @@ def _headline(cases: Sequence[Case], urgent: int) -> str:
         return "Nothing has been trained or evaluated yet."
     served = plural(len(cases), "use case")
     if not urgent:
-        return f"{served}, and none that needs somebody."
-    return f"{served}; {urgent} {'needs' if urgent == 1 else 'need'} somebody."
+        return f"{served}. Nothing needs your attention."
+    return f"{served}. {urgent} {'needs' if urgent == 1 else 'need'} your attention."
 
 
 def _card(case: Case) -> dict[str, Any]:

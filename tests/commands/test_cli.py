@@ -45,7 +45,7 @@ LEAVES = leaves(cli.root)
 # processes of this machine, or write files where they are told to.
 WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "doctor"),
-    *("dead-letters list", "ship-model", "check-usecase"),
+    *("dead-letters list", "check-usecase"),
     # A delivery has a preview in its place.
     *("audience preview", "audience send", "audience ledger"),
 }
@@ -53,7 +53,7 @@ PERIOD = ("--from", "--to")
 # A file, and for pages a folder or a bucket.
 PLACE = ("--out",)
 OF_A_USE_CASE = {
-    *("promote", "rollback", "pin", "unpin", "versions"),
+    *("promote", "rollback", "pin", "versions"),
     *("load-model", "build-preprocessor", "load-transactions"),
     *("forget", "doctor"),
     *("audience preview", "audience send", "audience ledger"),
@@ -152,7 +152,8 @@ class TestExit:
             ["promote"],
             ["promote", "x"],
             ["doctor", "--soon"],
-            ["ship-model", "--users", "0"],
+            ["pin"],
+            ["pin", "3", "--off"],
             ["new-usecase", "2nd"],
             # Modules of the package, beside the folders of the use cases.
             ["new-usecase", "export", "--dry-run"],
@@ -166,7 +167,6 @@ class TestExit:
             ["up", "--port-base", "0"],
             # Too many digits.
             ["load-transactions", "x.csv", "--limit", "9" * 5000],
-            ["ship-model", "--users", "1000001"],
             # A folder of time zones.
             ["doctor", "--time-zone", "America"],
             [],
@@ -370,5 +370,5 @@ class TestAdvice:
             or (first in cli.root.commands and first == second)
         }
 
-        assert ("load-postcodes", "") in advised
+        assert ("check-usecase", "") in advised
         assert not wrong

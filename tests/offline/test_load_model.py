@@ -126,7 +126,9 @@ class TestShipped:
         shipped = load_model.read(USE_CASE.name)
 
         assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
-        assert shipped.about["command"].startswith("propensity ship-model")
+        assert shipped.about["command"].startswith(
+            ("propensity ship-model", "python -m local.ship_model")
+        )
         assert shipped.about["figures"]["roc_auc"] > 0.85
         assert shipped.card["features"] == dict(USE_CASE.features)
 

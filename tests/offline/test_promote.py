@@ -147,7 +147,7 @@ class TestCommands:
             ("promote", str(first)),
             ("pin", str(second)),
             ("rollback",),
-            ("unpin",),
+            ("pin", "--off"),
             ("rollback",),
         ):
             assert place.run(*command, "--use-case", USE_CASE) == 0
@@ -179,7 +179,7 @@ class TestCommands:
     def test_that_find_their_work_done_change_nothing(self, place, capsys):
         """And nobody is told of it."""
         before = place.champion
-        for command in (("promote", "0"), ("unpin",)):
+        for command in (("promote", "0"), ("pin", "--off")):
             assert place.run(*command) == 0
 
         assert place.champion == before
@@ -243,7 +243,7 @@ class TestEpochs:
         assert place.champion == before
         output = capsys.readouterr().out
         assert "Nothing was changed: the epoch is 7, and 3 is not above it." in output
-        assert place.run("unpin", "--epoch", "9") == 0
+        assert place.run("pin", "--off", "--epoch", "9") == 0
         assert place.champion.epoch == 9
 
     def test_that_are_no_numbers_are_refused(self, place):

@@ -154,7 +154,7 @@ class TestPages:
     def test_say_what_they_are_about(self, whole):
         """Of what the demo shows too: figures of every table arrive on its page."""
         assert "3 use cases" not in words(whole["index.html"])
-        assert "2 use cases; 1 needs somebody." in words(whole["index.html"])
+        assert "2 use cases. 1 needs your attention." in words(whole["index.html"])
         assert (
             "15 messages became dead letters in the last 7 days, 10 of them for "
             "malformed_json" in words(whole["index.html"])
