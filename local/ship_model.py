@@ -332,7 +332,7 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the model that is shipped with first_day_churn, and print what it achieves."""
+    """Make the model that is shipped, and print what it achieves."""
     parser = argparse.ArgumentParser(prog="python -m local.ship_model")
     for name, default in (
         ("--users", USERS),
