@@ -126,6 +126,9 @@ def loaded(
         ArtifactError: Its bytes are not those of the record.
         SchemaError: Its features or parameters are not those of today.
     """
+    from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
+    from propensity.models.scoring import Scorer
+
     version = metadata["model_version"]
     if chosen is not None and (
         otherwise := trained_otherwise(metadata, use_case, chosen)
@@ -142,7 +145,19 @@ def loaded(
             f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
             "Train again"
         )
-    return loaded_as_trained(registry, metadata, is_measured=is_measured, pools=pools)
+    read = registry.load_measured if is_measured else registry.load
+    preprocessor, model = read(metadata)
+    is_anomaly = isinstance(model, AnomalyModel)
+    return Serving(
+        version=version,
+        scorer=Scorer.compile(preprocessor, model, features=trained_on, pools=pools),
+        metadata=metadata,
+        is_anomaly=is_anomaly,
+        is_warm=model.is_warm if is_anomaly else True,
+        value=partial(registry.load_value, metadata)
+        if metadata.get("value_object")
+        else None,
+    )
 
 
 def trained_otherwise(
@@ -186,40 +201,3 @@ def trained_otherwise(
         return ""
     then = {name: metadata[name] for name in now}
     return f"was trained with {then}, and usecase.toml says {now}"
-
-
-def loaded_as_trained(
-    registry: Registry,
-    metadata: Mapping[str, Any],
-    *,
-    is_measured: bool = False,
-    pools: Pools | None = None,
-) -> Serving:
-    """
-    Load a version that scores features as they were when it was trained.
-
-    The use case may have other features today: this is for features that were kept.
-
-    Arguments are those of ``loaded``.
-
-    Raises:
-        ArtifactError: Its bytes are not those of the record.
-    """
-    from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
-    from propensity.models.scoring import Scorer
-
-    read = registry.load_measured if is_measured else registry.load
-    preprocessor, model = read(metadata)
-    is_anomaly = isinstance(model, AnomalyModel)
-    features = json.loads(metadata["features"])
-
-    return Serving(
-        version=metadata["model_version"],
-        scorer=Scorer.compile(preprocessor, model, features=features, pools=pools),
-        metadata=metadata,
-        is_anomaly=is_anomaly,
-        is_warm=model.is_warm if is_anomaly else True,
-        value=partial(registry.load_value, metadata)
-        if metadata.get("value_object")
-        else None,
-    )
