@@ -18,13 +18,13 @@ FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 WORKERS ?= 3
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE PUBSUB ONLY OUT
+export DATA CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE PUBSUB ONLY OUT
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (JSON, .gz, .zst, Parquet)"
-	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4"
+	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4  USE_CASE=one_of_yours"
 	@echo "make demo VERBOSE=1            the full tables"
 	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
@@ -36,7 +36,8 @@ setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/ve
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=… or CARDS=…
 	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} $${WEEKS:+--weeks "$$WEEKS"} \
-	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} $${VERBOSE:+--verbose}
+	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"} $${VERBOSE:+--verbose} \
+	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
 up: setup ## start emulators and functions, and leave them running
 	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"} \

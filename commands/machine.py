@@ -53,6 +53,7 @@ _which_data = click.option(
 @click.option(
     "--label-event", default="purchase", show_default=True, help="Event to predict."
 )
+@flags.use_case("ga4_purchase")
 @click.option(
     "--weeks",
     type=flags.whole(1, 999, what="WEEKS"),

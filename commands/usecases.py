@@ -28,6 +28,13 @@ from commands.exits import Exit
     show_default=True,
     help="Days within which the event is predicted.",
 )
+@click.option(
+    "--source",
+    default="",
+    metavar="TABLE",
+    help="A table of your own to read as well, as dataset.table or "
+    "project.dataset.table.",
+)
 @flags.dry_run("Show the files, and write none.")
 @flags.as_json
 def new_usecase(
@@ -36,6 +43,7 @@ def new_usecase(
     label_event: str,
     lookback_days: int,
     horizon_days: int,
+    source: str,
     is_dry: bool,
     as_json: bool,
 ) -> None:
@@ -55,6 +63,7 @@ def new_usecase(
             label_event=label_event,
             lookback_days=lookback_days,
             horizon_days=horizon_days,
+            source=source,
             is_dry=is_dry,
         )
     except RequestError as error:

@@ -5,6 +5,7 @@ What the shell scripts ask: settings, checked, as the shell or Terraform reads t
     python -m deploy shell              the names that scripts use
     python -m deploy variables main     the values of Terraform's variables, as .tfvars
     bq ls --format=json EXPORT | python -m deploy obstacles
+    bq show --format=json SOURCE | python -m deploy located
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "python -m deploy", description="What the scripts of deploy/ ask."
     )
     parser.add_argument(
-        "verb", choices=("environment", "shell", "variables", "obstacles")
+        "verb", choices=("environment", "shell", "variables", "obstacles", "located")
     )
     parser.add_argument("root", nargs="?", choices=("main", "watch"), default="main")
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
@@ -55,6 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.verb == "obstacles":
             for what in export.obstacles(json.loads(sys.stdin.read() or "[]")):
                 print(f"deploy: in the export {d.settings.export}, {what}")
+        elif options.verb == "located":
+            table = json.loads(sys.stdin.read())
+            if table["location"].casefold() != d.settings.location.casefold():
+                print(
+                    f"deploy: the source {table['id']} is in {table['location']}, and "
+                    f"queries run in {d.settings.location}: copy it there"
+                )
         else:
             lines = shell if options.verb == "shell" else variables
             print(*lines(d, options), sep="\n")
@@ -80,6 +88,7 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
         "export": ":".join(d.settings.export.rsplit(".", 1))
         if d.settings.ga4_dataset
         else "",
+        "sources": " ".join("{}:{}.{}".format(*place) for place in d.sources),
         "environment": f"^{SEPARATOR}^{assigned}",
         "ingress": INGRESS[d.own["DEPLOY_INGRESS"]],
         "vpc_egress": EGRESS[d.own["DEPLOY_VPC_EGRESS"]],

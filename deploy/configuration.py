@@ -119,6 +119,17 @@ class Deployment:
     def prefix(self) -> str:
         return self.own["DEPLOY_PREFIX"]
 
+    @property
+    def sources(self) -> list[tuple[str, str, str]]:
+        """Project, dataset and table of each source of the use cases."""
+        return sorted(
+            {
+                source.place(self.project)
+                for name in self.use_cases
+                for source in usecases.load(name).sources
+            }
+        )
+
     def plain(self) -> dict[str, str]:
         """Return ``DEPLOY_*`` without that word."""
         return {name.removeprefix("DEPLOY_"): value for name, value in self.own.items()}

@@ -79,6 +79,7 @@ class Function:
     schedule: Schedule | None = None
     large_results: bool = False
     reads_export: bool = False
+    reads_sources: bool = False
     reads: tuple[str, ...] = ()
     appends: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()

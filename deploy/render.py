@@ -93,6 +93,7 @@ def _function(function: Function) -> dict[str, Any]:
         "per_use_case": bool(function.schedule and function.schedule.per_use_case),
         "skips_events": bool(function.schedule and function.schedule.skips),
         "needs_key": function.needs_key,
+        "reads_sources": function.reads_sources,
         "subscriptions": [each.name for each in function.subscriptions],
         "rights": list(rights(function)),
     }
@@ -148,6 +149,7 @@ def files() -> dict[Path, Any]:
         name: {
             "reads_export": use_case.reads_export,
             "scores_events": use_case.scores_events,
+            "sources": sorted({source.table for source in use_case.sources}),
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }

@@ -23,6 +23,7 @@ if [[ -n "$postcodes" ]]; then
 fi
 require_gcloud
 look_into_export
+look_into_sources
 enable_first
 values main
 values watch
@@ -34,6 +35,7 @@ fi
 apply_patiently main
 date +%s >"$root/$work/granted"
 keep_outputs
+grant_sources
 prune
 
 # What the functions start with.

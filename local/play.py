@@ -36,6 +36,7 @@ class Choice:
     cards: str | None = None
     user_column: str = "user_pseudo_id"
     label_event: str = "purchase"
+    use_case: str = Options.use_case
     weeks: int = WEEKS
     state: str | None = None
     verbose: bool = False
@@ -76,7 +77,11 @@ def run(choice: Choice) -> Played:
         LocalError, StageError: It could not be played; the message says why.
     """
     began = time.monotonic()
-    options = Options(user_column=choice.user_column, label_event=choice.label_event)
+    options = Options(
+        user_column=choice.user_column,
+        label_event=choice.label_event,
+        use_case=choice.use_case,
+    )
     state = state_of(choice, options)
     with Progress():
         say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
@@ -169,4 +174,6 @@ def state_of(options: Choice, settings: Options) -> State:
         raise LocalError(f"there is no file or folder {data}")
     if options.state:
         return State(options.state)
-    return State.of_data(data, settings.user_column, settings.label_event)
+    return State.of_data(
+        data, settings.user_column, settings.label_event, settings.use_case
+    )

@@ -10,19 +10,20 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from local.exports import ga4_export, ga4_schema
+from local.exports import ga4_export, ga4_schema, sources
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, State
 from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
+from propensity.usecases.sources import Source
 
 Row = dict[str, Any]
 
@@ -56,6 +57,10 @@ class Sandbox:
                 self.warehouse.client, settings.ga4_dataset, changed, progress=False
             )
         self._loaded = tables
+
+    def load_source(self, source: Source, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Have the table of a source hold these rows alone."""
+        sources.load(self.warehouse.client, source, sources.table_of(source, [*rows]))
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from propensity.errors import (
     MissingTable,
     PropensityError,
     RequestError,
+    SchemaError,
     SettingsError,
 )
 from propensity.freshness import Shards, is_expected
@@ -38,10 +39,12 @@ from propensity.privacy import consent
 from propensity.registry.loading import find_promoted, find_recorded, loaded
 from propensity.registry.versions import Registry
 from propensity.runs.export import listed
+from propensity.runs.sources import described
 from propensity.settings import Settings
 from propensity.timeframe import first_shard, midnight
 from propensity.usecases import UseCase
 from propensity.usecases import export as exported
+from propensity.usecases.sources import HISTORY
 
 ERROR, WARNING, INFORMATION = "error", "warning", "info"
 DAY = timedelta(days=1)
@@ -233,6 +236,28 @@ def check_rights(exam: Examination) -> None:
         exam.error(
             error.message, "ask an owner of the project for the role that has it"
         )
+
+
+def check_sources(exam: Examination) -> None:
+    """Whether every source is there, readable, and where queries run."""
+    for use_case in exam.use_cases:
+        for source in use_case.sources:
+            if not source.valid_from:
+                what = f"its source {source.name} has no history"
+                exam.warn(f"{use_case.name} cannot be trained: {what}", HISTORY)
+            try:
+                described(exam.warehouse, source)
+            except (
+                MissingTable,
+                SettingsError,
+                SchemaError,
+                errors.AccessDenied,
+            ) as why:
+                exam.error(
+                    f"{use_case.name}: {why.message}",
+                    "correct [sources] in its usecase.toml, copy the table to where "
+                    "queries run, or have its owner grant roles/bigquery.dataViewer",
+                )
 
 
 def check_export(exam: Examination) -> None:
@@ -472,6 +497,7 @@ CHECKS: Mapping[str, Callable[[Examination], None]] = {
     "settings": check_settings,
     "rights": check_rights,
     "export": check_export,
+    "sources": check_sources,
     "champions": check_champions,
     "runs": check_runs,
     "dead letters": check_dead_letters,

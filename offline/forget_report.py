@@ -73,8 +73,10 @@ class Report:
         unread = 0 if self.is_dry else len(self.unreadable)
         return sum(place.after or 0 for place in self.places) + unread
 
-    def add_notes(self, *, refresh_s: int) -> None:
-        """Add what others still keep: Google's services, answers, the GA4 export."""
+    def add_notes(self, *, refresh_s: int, sources: Sequence[str]) -> None:
+        """
+        Add what others still keep: Google's services, answers, the GA4 export, sources.
+        """
         self.notes.append(
             "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) "
             "and 7 days more, the bucket removed files as long as its soft delete "
@@ -86,6 +88,11 @@ class Report:
                 "Files that cannot be read as Parquet, so that nobody can tell whom "
                 f"they have: {', '.join(sorted(self.unreadable))}. Delete them, or put "
                 "whole ones in their place, and run this again."
+            )
+        if sources:
+            self.notes.append(
+                f"Tables of your own that features read, {', '.join(sources)}: this "
+                "cannot delete from them. Delete the users there as well."
             )
         if self.ga4_events:
             self.notes.append(

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from offline import forget_indexes
 from offline.forget_report import Place, Report, Request, pieces
-from propensity import tables
+from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, Generation
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
@@ -165,7 +165,15 @@ class Work:
             ):
                 self._places()
         self._export()
-        self.report.add_notes(refresh_s=self.warehouse.settings.refresh_s)
+        named = self.request.use_case
+        sources = {
+            source.table
+            for name in ([named] if named else usecases.names())
+            for source in usecases.load(name).sources
+        }
+        self.report.add_notes(
+            refresh_s=self.warehouse.settings.refresh_s, sources=sorted(sources)
+        )
 
     def _places(self) -> None:
         report, is_dry = self.report, self.request.is_dry

@@ -8,6 +8,7 @@ the package, so that a use case can replace any shared statement, or a part of o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -19,20 +20,27 @@ _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$", re.MULTILINE)
 _PACKAGE = resources.files("propensity")
 
 
-def statement(name: str, *, own: Any = None) -> str:
+def statement(
+    name: str, *, own: Any = None, around: Mapping[str, tuple[str, str]] | None = None
+) -> str:
     """
     Return the text of a statement, with its includes.
 
     Args:
         name: Name of the file, without ``.sql``.
         own: A folder that is searched before ``FOLDERS``.
+        around: Texts that stand before and after a statement, by its name.
 
     Raises:
         FileNotFoundError: There is no such file.
         UnicodeDecodeError: It is not UTF-8.
     """
     text = file_of(name, own=own).read_text(ENCODING)
-    return _INCLUDE.sub(lambda include: statement(include[1], own=own), text)
+    before, after = (around or {}).get(name, ("", ""))
+    included = _INCLUDE.sub(
+        lambda include: statement(include[1], own=own, around=around), text
+    )
+    return before + included + after
 
 
 def file_of(name: str, *, own: Any = None) -> Any:

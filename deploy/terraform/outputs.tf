@@ -8,6 +8,7 @@ output "scripts" {
     {
       functions     = join(" ", keys(local.functions))
       repository    = local.is_own_repository ? local.repository : try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
+      source_grants = join("; ", [for one in local.sources : "GRANT `roles/bigquery.dataViewer` ON TABLE `${one.table}` TO \"${one.member}\"" if one.project != var.project])
       schedules     = join(" ", local.schedules)
       services      = join(" ", [for name in keys(local.functions) : local.names[name]])
       training_jobs = join(" ", local.training_jobs)

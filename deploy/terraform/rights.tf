@@ -28,6 +28,18 @@ resource "google_bigquery_dataset_iam_member" "export" {
   member     = each.value.member
 }
 
+# On just these tables. In a project of others only its owner may grant that:
+# deploy/setup.sh tries, and prints what the owner runs.
+resource "google_bigquery_table_iam_member" "source" {
+  for_each   = { for key, one in local.sources : key => one if one.project == var.project }
+  project    = each.value.project
+  dataset_id = each.value.parts[1]
+  table_id   = each.value.parts[0]
+  role       = "roles/bigquery.dataViewer"
+  member     = each.value.member
+  depends_on = [google_service_account.function]
+}
+
 resource "google_storage_bucket_iam_member" "names" {
   for_each = { for key, one in local.rights : key => one if one.on == "bucket" }
   bucket   = google_storage_bucket.this.name

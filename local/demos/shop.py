@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import requests
 
-from local.demos import audience, cards, comparison, stream
+from local.demos import audience, cards, comparison, loyalty, stream
 from local.demos.calls import TIMEOUT_S, Refused, call, table
 from local.demos.source import DAY, Source, chosen_weeks, opened
 from local.errors import LocalError
@@ -87,7 +87,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     """Load the export and play the scheduler over its last weeks."""
     settings = warehouse.settings
     use_case = usecases.load(settings.use_case).worded(settings)
-    source = opened(warehouse, settings, options)
+    source = opened(warehouse, settings, options, use_case)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
     if source.shop is not None:
         load_until(warehouse, source.shop, weeks[0] - DAY)
@@ -230,6 +230,7 @@ def show(stack: Stack, warehouse: Warehouse, played: Played, *, verbose: bool) -
     if played.source.shop is not None:
         truth = played.source.shop.true_probabilities(played.weeks)
         say(comparison.truth_text(rows, truth))
+        say(loyalty.worth(warehouse, rows, played.source.shop))
     say("\nLooking users up:")
     for line in lookups(stack, rows):
         say(line)

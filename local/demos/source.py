@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from local.errors import UnusableData
-from local.exports import ga4_export, ga4_rows
+from local.exports import ga4_export, ga4_rows, sources
 from local.generators.shop.export import Shop
 from local.play import Choice
 from local.progress import say
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import SchemaError, UseCaseError
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
@@ -37,8 +38,10 @@ class Source:
     shop: Shop | None = None
 
 
-def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
-    """Generate or load the export that the options name."""
+def opened(
+    warehouse: Warehouse, settings: Settings, options: Choice, use_case: UseCase
+) -> Source:
+    """Generate or load the export that the options name, and the sources beside it."""
     if not options.data:
         shop = generated()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
@@ -52,7 +55,9 @@ def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
         summary = ga4_export.load_export(
             warehouse.client, settings.ga4_dataset, options.path
         )
-    except ga4_rows.ExportError as error:
+        folder = options.path if options.path.is_dir() else options.path.parent
+        sources.load_folder(warehouse.client, folder, use_case)
+    except (ga4_rows.ExportError, SchemaError, UseCaseError) as error:
         raise UnusableData(str(error)) from error
     say(
         f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "

@@ -33,6 +33,7 @@ JSON = (".ndjson", ".jsonl", ".json")
 COMPRESSED = (".gz", ".zst")
 PARQUET = ".parquet"
 PARQUET_BATCH = 2_000
+SOURCES = "sources"
 CHECKED_ROWS = 100
 # The first moments of 2000, which no site's analytics are older than, and of 10000.
 OLDEST, LATEST = 946_684_800_000_000, 253_402_300_800_000_000
@@ -151,7 +152,11 @@ def export_files(source: Path) -> list[Path]:
         files = sorted(
             path
             for path in source.rglob("*")
-            if path.is_file() and not path.name.startswith(".") and _is_known(path)
+            if path.is_file()
+            and not path.name.startswith(".")
+            and _is_known(path)
+            # Tables of one's own, beside the export.
+            and path.parent != source / SOURCES
         )
     else:
         raise ExportError(f"{source}: no such file or folder")

@@ -115,6 +115,7 @@ class State:
         data: str | None,
         user_column: str = Options.user_column,
         label_event: str = Options.label_event,
+        use_case: str = Options.use_case,
     ) -> State:
         """
         Return the state of a question: the same one whenever it is asked.
@@ -123,10 +124,13 @@ class State:
             data: File or folder of a data set; None or empty for the generated one.
             user_column: Who a user is.
             label_event: What is predicted.
+            use_case: By which use case.
         """
         path = Path(data).expanduser() if data else Path(DEFAULT_STATE)
-        question = [str(path.resolve()) if data else "", user_column, label_event]
-        if question == ["", Options.user_column, Options.label_event]:
+        where = str(path.resolve()) if data else ""
+        question = [where, user_column, label_event, use_case]
+        usual = [Options.user_column, Options.label_event, Options.use_case]
+        if question == ["", *usual]:
             return cls()
         stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0])[:40].strip(
             "-"

@@ -19,7 +19,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from offline.usecases import events, googlesql, sources
+from offline.usecases import events, googlesql, source_rows, sources
 from propensity import tables, usecases
 from propensity.edges.columns import type_of_parameter
 from propensity.errors import PropensityError, RequestError, UseCaseError
@@ -136,6 +136,7 @@ def files(name: str) -> Iterator[Problem]:
         return
     use_case = usecases.parse(name, text)
     yield from usecases.missing_statements(use_case)
+    yield from _sources(use_case)
     yield from _events(use_case)
     yield from _preprocessor(use_case) or _candidates(use_case)
 
@@ -161,6 +162,19 @@ def _candidates(use_case: UseCase) -> Iterator[Problem]:
             names = [name for name in candidate.parameters if f"'{name}'" in message]
             path: declaration.Path = ("candidates", number, "parameters", *names[:1])
             yield sources.declared_at(use_case.name, path, message)
+
+
+def _sources(use_case: UseCase) -> Iterator[Problem]:
+    """Yield sources of which no rows can be made up."""
+    for source in use_case.sources:
+        if not source.columns:
+            yield sources.declared_at(
+                use_case.name,
+                ("sources", source.name),
+                "names no columns: name those that features.sql reads, with their "
+                f"types, under [sources.{source.name}.columns]. A check makes up rows "
+                "of them, and a run reads no others",
+            )
 
 
 def _events(use_case: UseCase) -> Iterator[Problem]:
@@ -218,7 +232,7 @@ def _statements(use_case: UseCase, settings: Settings) -> Iterator[Problem]:
     for name, parameters, columns, kinds in (
         ("features", window, keys, features),
         ("labels", window, keys, {}),
-        ("days", window, {"day": "DATE"}, {}),
+        ("days", window, {"day": "DATE", "n_events": "INT64"}, {}),
         (AMOUNTS, window, {**keys, "amount": "NUMERIC"}, {}),
         ("stream_rows", serving, stream, features),
         *((name, {**window, **beside}, {}, {}) for name in INCLUDING),
@@ -287,6 +301,7 @@ def _relations(use_case: UseCase) -> Mapping[str, googlesql.Columns]:
     return {
         **{table.name: table.types for table in tables.TABLES},
         export.VIEW: {column.name: column.type for column in view},
+        **{source.table: source.types for source in use_case.sources},
     }
 
 
@@ -304,6 +319,10 @@ def _no_feature(kind: str, type_: str) -> str:
 
 # -- leakage ---------------------------------------------------------------------------
 
+_OR_A_SOURCE = (
+    "; or a moment in a source that is filled later. Compare it with as_of, or name "
+    "the column under plans, if it is known ahead as the end of a contract is"
+)
 Rows = Mapping[tuple[date, str], Mapping[str, Any]]
 
 
@@ -330,6 +349,9 @@ def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[Problem]:
 
     def rows(name: str, until: date | None = None) -> Rows:
         _load(sandbox, all_events, until)
+        for source in use_case.sources:
+            made = source_rows.rows(source, AS_OF, is_leaking=until is None)
+            sandbox.load_source(source, made)
         window = use_case.window(warehouse.settings, [AS_OF])
         table = warehouse.table(use_case.statement(name), window)
         keys = [(row["as_of"], row["user_id"]) for row in table.to_pylist()]
@@ -357,7 +379,7 @@ def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[Problem]:
                 raise_at,
                 feature,
                 f"{feature} sees an event at or after its as-of date: that is what the "
-                "model is to foresee",
+                f"model is to foresee{_OR_A_SOURCE if use_case.sources else ''}",
             )
         for name in outcomes:
             after = rows(name)

@@ -7,7 +7,9 @@ comments say what belongs where.
 
 from __future__ import annotations
 
+import re
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.ids import NAME, is_event_name
 from propensity.tables import GA_EVENTS
+from propensity.usecases import sources
 from propensity.usecases.declaration import MAXIMUM_DAYS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -62,6 +65,7 @@ def write(
     label_event: str,
     lookback_days: int,
     horizon_days: int,
+    source: str = "",
     is_dry: bool = False,
 ) -> Written:
     """
@@ -70,6 +74,8 @@ def write(
     Args:
         name: As requests name it: lower-case letters, digits and underscores.
         lookback_days, horizon_days: 1 to ``MAXIMUM_DAYS``.
+        source: A table of one's own to read as well, as ``project.dataset.table`` or
+            ``dataset.table``; empty for none.
 
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
@@ -112,6 +118,7 @@ def write(
         "lookback_days": lookback_days,
         "horizon_days": horizon_days,
         "columns": _columns(),
+        **_of_source(source),
     }
     files = {
         file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
@@ -130,6 +137,34 @@ def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             (draft / name).write_text(text, "utf-8")
         draft.rename(folder)
+
+
+def _of_source(table: str) -> dict[str, str]:
+    """
+    Return what a source adds to each file.
+
+    Raises:
+        RequestError: It is no table, or its name can name no source.
+    """
+    if not table:
+        names = ("source", "source_features", "source_columns", "source_join")
+        return dict.fromkeys(names, "")
+    name = re.sub(r"\W", "_", table.rpartition(".")[2]).lower()
+    text, join = (
+        Template((TEMPLATES / f"source.{kind}").read_text("utf-8")).substitute(
+            name=name, table=table
+        )
+        for kind in ("toml", "sql")
+    )
+    for _, problem in sources.rules(tomllib.loads(text)):
+        raise RequestError(f"{table[:64]!r} is no source: {problem}", field="source")
+    return {
+        "source": text,
+        "source_features": f'{name}_points = "number"\n{name}_tier = "category"\n',
+        "source_columns": f",\n  MAX({name}.points) AS {name}_points"
+        f",\n  MAX({name}.tier) AS {name}_tier",
+        "source_join": join,
+    }
 
 
 def _columns() -> str:

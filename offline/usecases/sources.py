@@ -8,12 +8,14 @@ error, not the line of the whole.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from propensity import usecases
 from propensity.statements import ENCODING, file_of
 from propensity.usecases import Problem, declaration
+from propensity.usecases import sources as declared
 
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$")
 _COMMENT = re.compile(r"--.*")
@@ -70,7 +72,19 @@ def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]
                 raise NotIncluded(line, f"there is no {include[1]}.sql") from error
         else:
             whole.append(line)
-    return whole
+    return _around(use_case, whole) if name == declared.READER else whole
+
+
+def _around(use_case: str, lines: list[Line]) -> list[Line]:
+    """Return the lines of features.sql with the join of each source."""
+    text = usecases.text(use_case, declaration.FILE)
+    before, after = declared.around(declared.of(tomllib.loads(text)))
+    at = declaration.line_of(declaration.lines(text), ("sources",))
+    return [
+        *(Line(declaration.FILE, at, line) for line in before.splitlines()),
+        *lines,
+        *(Line(declaration.FILE, at, line) for line in after.splitlines()),
+    ]
 
 
 class NotIncluded(Exception):

@@ -10,6 +10,7 @@ from google.cloud import bigquery
 from propensity.edges.bigquery import BigQuery
 from propensity.edges.columns import definition_of
 from propensity.errors import SettingsError
+from propensity.schema import in_sql
 
 if TYPE_CHECKING:
     from propensity.schema import Table
@@ -84,6 +85,21 @@ class Definitions(BigQuery):
                 return self.client.get_table(f"{dataset}.{table}", **self._limits)
             except api.NotFound:
                 return None
+
+    def described(self, table: str) -> tuple[str, dict[str, str]]:
+        """
+        Return a table's location, and the types of its columns; it bills nothing.
+
+        Args:
+            table: As ``project.dataset.table``.
+
+        Raises:
+            MissingTable, AccessDenied, Unavailable: As named.
+        """
+        with self._translated(table):
+            found = self.client.get_table(table, **self._limits)
+        types = {column.name: in_sql(column.field_type) for column in found.schema}
+        return found.location or "", types
 
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""

@@ -26,6 +26,7 @@ from propensity.learning import cost, metrics, season
 from propensity.learning.season import EvaluatedWeek, LevelDifference, Shift
 from propensity.pages.words import plural
 from propensity.privacy import suppression
+from propensity.runs import sources
 from propensity.runs.export import check_consent
 from propensity.statements import statement
 
@@ -147,6 +148,7 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         QueryTooExpensive, Unavailable: As named.
     """
     check_consent(run)
+    sources.check(run)
     listed = suppression.Followed(run.warehouse, clock=run.clock.monotonic)
     window = run.use_case.window(run.settings, [run.as_of])
     for batch in run.warehouse.batches(run.use_case.statement("features"), window):

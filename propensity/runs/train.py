@@ -25,7 +25,7 @@ from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
 from propensity.registry.loading import newest_recorded
-from propensity.runs import value
+from propensity.runs import sources, value
 from propensity.runs.champion import probabilities
 from propensity.runs.export import check_consent, lacked_days
 from propensity.statements import statement
@@ -92,6 +92,7 @@ def train(run: Run, rows: pa.Table) -> Trained:
 def _user_rows(run: Run) -> pa.Table:
     """Read labelled snapshots: one row per user and as-of date."""
     check_consent(run)
+    sources.check(run, is_training=True)
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
     at_most = settings.training_snapshots

@@ -6,6 +6,7 @@ Use cases, each in a folder of its own.
 use case is a new folder: no code elsewhere names it.
 
 - ``declaration``: the rules of a ``usecase.toml``, and the line of every mistake
+- ``sources``: tables of the user's own that features read, point in time
 - ``export``: the view ``ga_events``, with the columns that use cases name
 """
 
@@ -26,9 +27,10 @@ from propensity.errors import RequestError, SettingsError, UseCaseError
 from propensity.ids import NAME
 from propensity.statements import ENCODING, statement
 from propensity.timeframe import TRUTH_DELAY_DAYS, Timeframe, first_suffix
-from propensity.usecases import declaration, export
+from propensity.usecases import declaration, export, sources
 from propensity.usecases.declaration import CATEGORY, NUMBER, Problem
 from propensity.usecases.export import Value
+from propensity.usecases.sources import Source
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -81,6 +83,7 @@ class UseCase:
         span: What the outcome is predicted from, in words; empty for the lookback.
         export_values: Event parameters and user properties of the GA4 export that its
             statements read, beyond the columns that ``ga_events`` always has.
+        sources: Tables of the user's own that ``features.sql`` reads.
     """
 
     name: str
@@ -103,6 +106,7 @@ class UseCase:
     budget: str = declaration.BUDGET
     span: str = ""
     export_values: Sequence[Value] = ()
+    sources: Sequence[Source] = ()
 
     @property
     def scores_events(self) -> bool:
@@ -143,7 +147,11 @@ class UseCase:
             UseCaseError: There is neither, or it is not UTF-8.
         """
         try:
-            return statement(name, own=FOLDER / self.name)
+            return statement(
+                name,
+                own=FOLDER / self.name,
+                around={sources.READER: sources.around(self.sources)},
+            )
         except FileNotFoundError as error:
             raise UseCaseError(f"there is no statement {name}.sql") from error
         except UnicodeDecodeError as error:
@@ -174,6 +182,7 @@ class UseCase:
             **self.chosen(settings),
             "as_ofs": sorted(as_ofs),
             "today": today or max(as_ofs),
+            "known_before": max(as_ofs),
             "earliest": min(as_ofs) - timedelta(days=self.lookback_days + 2),
             "lookback_days": self.lookback_days,
             "horizon_days": self.horizon_days,
@@ -348,6 +357,7 @@ def parse(name: str, text: str) -> UseCase:
             for record in declaration.VALUES
             for key, kind in config.get(record, {}).items()
         ),
+        sources=sources.of(config),
     )
 
 

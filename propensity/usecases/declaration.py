@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from propensity.budget import Budget
+from propensity.usecases import sources
 
 FILE = "usecase.toml"
 
@@ -69,7 +70,7 @@ RUN_PARAMETERS = frozenset(
         "as_ofs", "today", "earliest", "lookback_days", "horizon_days", "first_suffix",
         "first_repeat_suffix", "last_suffix", "first_label_suffix", "last_label_suffix",
         "maximum_rows", "use_case", "prediction_as_of", "user_ids",
-        "first_event_day",
+        "first_event_day", "known_before",
     }
 )  # fmt: skip
 
@@ -77,7 +78,7 @@ _REQUIRED = (
     "title", "outcome", "entity", "lookback_days", "horizon_days", "threshold",
     "features", "baseline", "candidates",
 )  # fmt: skip
-_OPTIONAL = ("span", "budget", "parameters", "stream", "events", *VALUES)
+_OPTIONAL = ("span", "budget", "parameters", "stream", "events", "sources", *VALUES)
 _CANDIDATE = ("name", "algorithm", "parameters")
 _STREAM = ("events", "scored", "truths", "amount", "currency")
 
@@ -220,6 +221,7 @@ def _wrong(config: Mapping[str, Any]) -> _Problems:
         yield from _candidates(config)
     for key in VALUES:
         yield from _values(key, config.get(key, {}))
+    yield from sources.rules(config)
 
 
 def _scalars(config: Mapping[str, Any]) -> _Problems:

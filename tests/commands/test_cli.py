@@ -55,7 +55,7 @@ PLACE = ("--out",)
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "versions"),
     *("load-model", "build-preprocessor", "load-transactions"),
-    *("forget", "doctor"),
+    *("forget", "doctor", "demo"),
     *("audience preview", "audience send", "audience ledger"),
 }
 

@@ -7,6 +7,7 @@ they are in a deployment. A fault is put in by hand, and nothing else may be fou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import uuid
@@ -25,6 +26,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from commands.cli import main
 from deploy import functions
+from local.exports import sources as loading
 from local.stack import topics as local_topics
 from offline import doctor, load_model
 from offline.doctor import CHECKS, Examination, Finding, Report, examine, last_due
@@ -32,9 +34,12 @@ from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.clients import open_client
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import SettingsError
 from propensity.registry.versions import Registry
 from propensity.runs import setup
+from propensity.runs.sources import described
 from propensity.settings import Settings
+from propensity.usecases.sources import Source
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import entered
@@ -486,3 +491,54 @@ def test_information_is_no_failure():
     assert "INFO    runs: never run\n        What to do: curl" in str(report)
     assert str(report).endswith("runs: nothing is wrong.")
     assert report.fields()["information"][0]["what"] == "never run"
+
+
+@pytest.mark.parametrize("stray", ["20241231", "20991231"])
+def test_an_export_that_stopped_has_stopped_beside_a_table_that_lies_alone(
+    place, stray
+):
+    """A clock that was wrong, or a test of the link, is neither its end nor its
+    beginning."""
+    expected = late_export(place)
+    export = place.workplace.ga4_dataset
+    with place.workplace.bigquery.client() as client:
+        client.query_and_wait(
+            f"CREATE TABLE {export}.events_{stray} AS "
+            f"SELECT * FROM {export}.events_20260227 LIMIT 1"
+        )
+    found = [": ".join(one) for one in findings_of(place.examine())]
+
+    assert [one for one in found if re.match(expected, one)] == found
+
+
+LOYALTY = Source(
+    name="loyalty",
+    table="crm-project.doctored.loyalty",
+    user_id="customer_id",
+    valid_from="changed_at",
+    columns={"points": "INT64"},
+)
+
+
+def test_sources_that_runs_could_not_read_are_named(place):
+    """As a run would say it, before one does; another location is refused."""
+    loading.load(place.warehouse.client, LOYALTY, loading.table_of(LOYALTY, []))
+
+    def found(**changes: Any) -> str:
+        source = replace(LOYALTY, **changes)
+        use_case = replace(usecases.load(USE_CASE), sources=[source])
+        report = place.examine(use_cases=[use_case])
+        return "; ".join(
+            what for check, what in findings_of(report) if check == "sources"
+        )
+
+    assert found() == ""
+    assert "doctored.none" in found(table="crm-project.doctored.none")
+    assert "points is INT64, wanted DATE" in found(columns={"points": "DATE"})
+    assert "cannot be trained: its source loyalty" in found(valid_from="")
+    settings = replace(place.settings, location="EU")
+    with (
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+        pytest.raises(SettingsError, match="is in US, and queries run in EU"),
+    ):
+        described(warehouse, LOYALTY)

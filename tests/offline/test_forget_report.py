@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from offline.forget_report import pieces, users_of
+from offline.forget_report import Report, pieces, users_of
 from propensity.errors import RequestError
 
 
@@ -51,3 +51,14 @@ class TestUsers:
         assert [len(piece) for piece in pieces(["x"] * 25_000)] == [10_000] * 2 + [5000]
         assert [len(piece) for piece in pieces(["x" * 1000] * 9_000)] == [1500] * 6
         assert [*pieces([long, "z", long])] == [[long], ["z"], [long]]
+
+
+class TestReport:
+    def test_names_sources_that_it_cannot_delete_from(self):
+        """They are of a CRM, whose owner deletes there."""
+        report = Report(hashes=[""], use_case="", is_dry=False, began_at="now")
+        report.add_notes(refresh_s=60, sources=["crm-project.crm.loyalty"])
+
+        assert "read, crm-project.crm.loyalty: this cannot delete from them" in str(
+            report
+        )

@@ -67,6 +67,35 @@ class _Events:
 class Shop(Process):
     """A shop's events and the process behind it, which has the arguments."""
 
+    def loyalty(self) -> pa.Table:
+        """
+        Return what a loyalty programme of the shop's stores has of its members.
+
+        Every other user is one. Each month they have more points by what they buy in
+        the stores, which no event shows and which goes with how readily they buy.
+
+        Returns:
+            ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64
+            and ``tier`` string: a row for each change.
+        """
+        # Of its own, so that the export is the same with and without it.
+        random = np.random.Generator(np.random.PCG64(self.users))
+        months = np.arange(0, self._simulated_days, world.POINTS_DAYS)
+        rate = world.POINTS * self._conversion**2 * (random.random(self.users) < 0.6)
+        points = np.cumsum(random.poisson(rate, (len(months), self.users)), axis=0)
+        is_there = (points > 0) & (self._arrival <= months[:, None])
+        month, user = np.nonzero(is_there)
+        day = (self._start - world.EPOCH).days + 1 + months[month]
+        tier = np.array(["bronze", "silver", "gold"])
+        return pa.table(
+            {
+                "customer_id": self._pseudo_ids.take(pa.array(user)),
+                "changed_at": pa.array(day * world.DAY_US, pa.timestamp("us", "UTC")),
+                "points": pa.array(points[is_there]),
+                "tier": pa.array(tier[np.digitize(points[is_there], world.TIERS)]),
+            }
+        )
+
     def _visit_events(self) -> _Events:
         """Fill every visit with events, by its mood, and add the refunds."""
         random, visits = self._random, self._visits

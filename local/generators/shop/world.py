@@ -108,6 +108,9 @@ COUNTRIES: tuple[tuple[str, str, str], ...] = (
     ("Fiji", "Oceania", "Melanesia"),
     ("Bhutan", "Asia", "Southern Asia"),
 )
+# Of a loyalty programme of the shop's stores: days from change to change, points of an
+# average member in that time, and from how many on are the second and third tier.
+POINTS_DAYS, POINTS, TIERS = 30, 5, (60, 180)
 PRODUCTS = 120
 CATEGORIES = ("Apparel", "Drinkware", "Bags", "Stationery", "(not set)")
 HOSTNAME = "shop.example"

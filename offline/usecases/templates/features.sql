@@ -108,7 +108,7 @@ SELECT
   CAST(IFNULL(MAX(t.revenue), 0) AS FLOAT64) AS revenue,
   ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].device_category
     AS device_category,
-  ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country
+  ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country${source_columns}
 FROM
   UNNEST(@as_ofs) AS as_of
 INNER JOIN
@@ -117,6 +117,6 @@ INNER JOIN
 LEFT JOIN
   totals AS t
   ON t.snapshot = as_of AND t.buyer = d.user_id
-GROUP BY
+${source_join}GROUP BY
   as_of,
   d.user_id

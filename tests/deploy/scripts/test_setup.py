@@ -8,9 +8,16 @@ import shutil
 import pytest
 
 from tests.deploy.conftest import WHOLE
-from tests.deploy.scripts.conftest import Cloud, cloud_of
+from tests.deploy.scripts.conftest import OUTPUTS, Cloud, cloud_of
 
 pytestmark = pytest.mark.runs
+
+SOURCE = """
+[sources.loyalty]
+table = "crm-project.crm.loyalty"
+user_id = "customer_id"
+valid_from = "changed_at"
+"""
 
 
 @pytest.fixture
@@ -278,6 +285,35 @@ class TestSetup:
             result.stderr
         )
         assert call.endswith("ls --max_results=100000 my-project:analytics_1")
+
+    @pytest.mark.parametrize("is_allowed", [True, False])
+    def test_lets_functions_read_sources_in_other_projects(self, cloud, is_allowed):
+        """Or prints what the owner runs; and names a table where no query reaches."""
+        file = cloud.project / "propensity/usecases/ga4_purchase/usecase.toml"
+        grant = "GRANT `roles/bigquery.dataViewer` ON TABLE `crm-project.crm.loyalty`"
+        table = {"id": "crm-project:crm.loyalty", "location": "EU"}
+        cloud.rules[:0] = [
+            ("show crm-project:crm.loyalty", json.dumps(table), 0),
+            ("use_legacy_sql=false", "", 0 if is_allowed else 1),
+            (
+                "output -json scripts",
+                json.dumps({**OUTPUTS, "source_grants": grant}),
+                0,
+            ),
+        ]
+        text = file.read_text()
+        file.write_text(text + SOURCE)
+        try:
+            result = cloud.run("deploy/setup.sh", "--yes")
+        finally:
+            file.write_text(text)
+
+        assert result.returncode == 0, result.stderr
+        assert (
+            "crm-project:crm.loyalty is in EU, and queries run in US" in result.stderr
+        )
+        assert any(call.endswith(grant) for call in cloud.calls())
+        assert ("Their owner runs there" in result.stderr) is not is_allowed
 
     def test_looks_for_files_before_anything_is_called(self, cloud):
         """The postcode index is loaded at the end: it is looked for at the start."""

@@ -1,0 +1,94 @@
+"""
+Tables of one's own as sources of features: a folder ``sources/`` of Parquet or CSV.
+
+A file has the name of a source of the use case, such as ``loyalty.csv``; it is loaded
+as the table that ``usecase.toml`` names, and replaces it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from local.exports.ga4_rows import SOURCES
+from offline import table_files
+from propensity.errors import SchemaError
+from propensity.runs.sources import check_history
+from propensity.usecases import UseCase
+from propensity.usecases.sources import Source
+
+LOAD_TIMEOUT_S = 300
+_ARROW = {
+    "STRING": pa.string(),
+    "INT64": pa.int64(),
+    "FLOAT64": pa.float64(),
+    "NUMERIC": pa.decimal128(38, 9),
+    "BOOL": pa.bool_(),
+    "DATE": pa.date32(),
+    "DATETIME": pa.timestamp("us"),
+    "TIMESTAMP": pa.timestamp("us", "UTC"),
+}
+
+
+def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
+    """
+    Load the sources of a use case from ``folder/sources``.
+
+    Raises:
+        SchemaError: A source has no file, a file no source, or one cannot be read.
+        UseCaseError: A source has no history, so that nothing can be trained.
+    """
+    check_history(use_case)
+    files = {path.stem: path for path in (folder / SOURCES).glob("*.[cp]*")}
+    known = {source.name: source for source in use_case.sources}
+    for name in sorted(files.keys() ^ known.keys()):
+        raise SchemaError(
+            f"{folder / SOURCES} has {', '.join(sorted(files)) or 'nothing'}, and the "
+            f"sources of {use_case.name} are {', '.join(known) or 'none'}: {name} is "
+            "wanted in both, as a file .parquet or .csv and under [sources]"
+        )
+    for name, path in files.items():
+        load(client, known[name], read(path, known[name]))
+
+
+def read(path: Path, source: Source) -> pa.Table:
+    """
+    Read the rows of a source, in the types that it declares.
+
+    Raises:
+        SchemaError: A column is missing, or holds something else.
+    """
+    try:
+        rows = table_files.read(path, list(source.types), texts=[source.user_id])
+        ids = table_files.identities(rows[source.user_id], source.user_id)
+        columns = {
+            name: rows[name].cast(_ARROW[of]) for name, of in source.types.items()
+        }
+    except (SchemaError, pa.ArrowException) as error:
+        raise SchemaError(f"{path}: {error}") from error
+    return pa.table({**columns, source.user_id: ids})
+
+
+def table_of(source: Source, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return made-up rows as a table of the types that a source declares."""
+    schema = pa.schema([(name, _ARROW[kind]) for name, kind in source.types.items()])
+    return pa.Table.from_pylist([*rows], schema)
+
+
+def load(client: Any, source: Source, rows: pa.Table) -> None:
+    """Replace the table of a source, in a project and dataset that are made for it."""
+    from google.cloud.bigquery import Dataset, LoadJobConfig
+
+    project, dataset, name = source.place(client.project)
+    client.create_dataset(Dataset(f"{project}.{dataset}"), exists_ok=True)
+    file = io.BytesIO()
+    pq.write_table(rows, file)
+    config = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_TRUNCATE")
+    client.load_table_from_file(
+        file, f"{project}.{dataset}.{name}", rewind=True, job_config=config
+    ).result(timeout=LOAD_TIMEOUT_S)

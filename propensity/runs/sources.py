@@ -1,0 +1,71 @@
+"""
+The sources of a use case before a run reads them: there, readable, where queries run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from propensity.errors import SchemaError, SettingsError, UseCaseError
+from propensity.usecases.sources import HISTORY, MOMENTS
+
+if TYPE_CHECKING:
+    from propensity.edges.warehouse import Warehouse
+    from propensity.runs.run import Run
+    from propensity.usecases import UseCase
+    from propensity.usecases.sources import Source
+
+
+def check(run: Run, *, is_training: bool = False) -> None:
+    """
+    Make sure that the run can read the sources of its use case; it bills nothing.
+
+    Raises:
+        UseCaseError: A training would read a source that has no history.
+        SettingsError, MissingTable, AccessDenied, SchemaError: As ``described``.
+    """
+    if is_training:
+        check_history(run.use_case)
+    found = [described(run.warehouse, source) for source in run.use_case.sources]
+    run.use_case = replace(run.use_case, sources=found)
+
+
+def check_history(use_case: UseCase) -> None:
+    """Raise UseCaseError if a source is only as it is now."""
+    for source in use_case.sources:
+        if not source.valid_from:
+            raise UseCaseError(
+                f"the source {source.name} of {use_case.name}, {source.table}, has no "
+                "history (snapshot = true): a training reads what was known weeks ago, "
+                f"and would see what happened since. {HISTORY}"
+            )
+
+
+def described(warehouse: Warehouse, source: Source) -> Source:
+    """
+    Return a source with the type of its ``valid_from``, as its table has it.
+
+    Raises:
+        SettingsError: It is in another location than queries.
+        MissingTable, AccessDenied: As named.
+        SchemaError: Its table lacks a column, or has it in another type.
+    """
+    what = f"the source {source.name}, {source.table}"
+    place = ".".join(source.place(warehouse.settings.project))
+    location, types = warehouse.described(place)
+    expected = warehouse.settings.location
+    if location and location.casefold() != expected.casefold():
+        raise SettingsError(
+            f"{what}, is in {location}, and queries run in {expected} "
+            "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy it",
+            field="PROPENSITY_LOCATION",
+        )
+    moment = types.get(source.valid_from, source.moment)
+    wanted = {**source.columns, source.valid_from: " or ".join(MOMENTS)}
+    for name in source.types:
+        kind = types.get(name)
+        if kind is None or (name in wanted and kind not in wanted[name].split(" or ")):
+            needed = wanted.get(name, "of the user")
+            raise SchemaError(f"{what}: {name} is {kind or 'missing'}, wanted {needed}")
+    return replace(source, moment=moment)

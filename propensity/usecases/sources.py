@@ -1,0 +1,150 @@
+"""
+Sources: tables of the user's own, such as a CRM's, that ``features.sql`` reads.
+
+A use case declares them in ``usecase.toml``. Its ``features.sql`` reads each by its
+name, as a table with one row per as-of date and user: the newest that was known before
+the as-of date. That join is written here, once: whoever writes ``features.sql``, no row
+of a later moment reaches a feature. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from propensity import tables
+from propensity.statements import statement
+
+# The statement that reads sources.
+READER = "features"
+TYPES = ("STRING", "INT64", "FLOAT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP")
+# Of the moment when a row became known.
+MOMENTS = ("TIMESTAMP", "DATETIME", "DATE")
+
+_KEYS = ("table", "user_id", "valid_from", "snapshot", "columns", "plans")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
+# What else a statement reads by name.
+_TAKEN = {"ga_events", "stream_features", *(table.name for table in tables.TABLES)}
+
+HISTORY = (
+    "Keep a history: let a scheduled query append the table each day to one of your "
+    "own, with CURRENT_TIMESTAMP() AS valid_from, and name that table and column here "
+    "instead of snapshot. It can be trained on once it goes back as far as a training"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """
+    A table of the user's own.
+
+    Attributes:
+        table: ``project.dataset.table``, or ``dataset.table`` of the deployment's.
+        user_id: Its column that names the user, as the use case's statements do.
+        valid_from: Its column that says when a row became known; empty for a table
+            that is only as it is now, which no training can read.
+        columns: Types of the columns to read, by name; empty for all of them.
+        plans: Those with moments that are known ahead, such as the end of a contract.
+        moment: The type of ``valid_from``, of ``MOMENTS``.
+    """
+
+    name: str
+    table: str
+    user_id: str
+    valid_from: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    plans: Sequence[str] = ()
+    moment: str = "TIMESTAMP"
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Types of its columns that are read, as far as they are declared."""
+        moment = {self.valid_from: self.moment} if self.valid_from else {}
+        return {self.user_id: "STRING", **moment, **self.columns}
+
+    def place(self, project: str) -> tuple[str, str, str]:
+        """Return project, dataset and name of its table."""
+        match = _TABLE.fullmatch(self.table)
+        assert match is not None, self.table
+        return match[1] or project, match[2], match[3]
+
+    def text(self) -> str:
+        """Return the SQL of one row per as-of date, in ``@as_ofs``, and user."""
+        others = (f"`{name}`" for name in self.types if name != self.user_id)
+        columns = ", ".join(others) if self.columns else f"* EXCEPT (`{self.user_id}`)"
+        lines = statement("source_as_of").splitlines(keepends=True)
+        if not self.valid_from:
+            lines = [line for line in lines if "source_valid_from" not in line]
+        return (
+            "".join(lines)
+            .replace("`source_columns`", columns)
+            .replace("`source_table`", f"`{self.table}`")
+            .replace("`source_user`", f"`{self.user_id}`")
+            .replace("`source_valid_from`", f"`{self.valid_from}`")
+            .replace("`source_moment`", self.moment)
+        )
+
+
+def of(config: Mapping[str, Any]) -> tuple[Source, ...]:
+    """Return the sources of a ``usecase.toml`` that is right by ``rules``."""
+    return tuple(
+        Source(
+            name=name,
+            moment=entry.get("columns", {}).get(entry.get("valid_from"), "TIMESTAMP"),
+            **{key: value for key, value in entry.items() if key != "snapshot"},
+        )
+        for name, entry in config.get("sources", {}).items()
+    )
+
+
+def around(sources: Sequence[Source]) -> tuple[str, str]:
+    """Return what stands before and after a statement, so that it can read sources."""
+    named = ",\n".join(f"  {one.name} AS (\n{one.text()}  )" for one in sources)
+    return (
+        (f"WITH\n{named}\nSELECT\n  *\nFROM\n  (\n", "\n  )\n") if named else ("", "")
+    )
+
+
+def rules(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield path and message of every mistake in the sources of a ``usecase.toml``."""
+    named = config.get("sources", {})
+    for name, entry in named.items() if isinstance(named, Mapping) else [("", named)]:
+        at = ("sources", name)
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            yield at, f"{name!r} can name no source: letters, digits and underscores do"
+        elif not isinstance(entry, Mapping):
+            yield at, f"{name} is a table: [sources.{name}]"
+        elif config.get("stream", {}).get("scored"):
+            yield at, "features of events are their own fields: no source is read"
+        else:
+            yield from (((*at, key), message) for key, message in _entry(entry))
+
+
+def _entry(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield key and message of mistakes in a source."""
+    for key in entry.keys() - {*_KEYS}:
+        yield key, f"{key} is unknown; known are {', '.join(_KEYS)}"
+    if not _TABLE.fullmatch(str(entry.get("table"))):
+        yield "table", "table is project.dataset.table or dataset.table"
+    if entry.get("snapshot", False) is not ("valid_from" not in entry):
+        missing = "valid_from, the column that says when a row became known"
+        yield "table", f"a source has either {missing}, or snapshot = true"
+    for key in ("user_id", "valid_from"):
+        if not _COLUMN.fullmatch(str(entry.get(key, "_" if key != "user_id" else ""))):
+            yield key, f"{key} is a column of the table, not {entry.get(key)!r}"
+    columns = entry.get("columns", {})
+    if not isinstance(columns, Mapping):
+        yield "columns", "columns are a table of types by name"
+        return
+    for name, kind in columns.items():
+        wanted = MOMENTS if name == entry.get("valid_from") else TYPES
+        if kind not in wanted:
+            yield "columns", f"{name} is one of {', '.join(wanted)}, not {kind!r}"
+        if name == "as_of" or not _COLUMN.fullmatch(name):
+            yield "columns", f"{name!r} can be no column of a source"
+    if not {*entry.get("plans", ())} <= {*columns}:
+        yield "plans", f"plans are some of its columns, not {entry['plans']!r}"
