@@ -27,17 +27,16 @@ from propensity.runs.run import Answer, Run, run
 def model_evaluation(current: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
     days = evaluate.wait_for_days(current)
-    evaluated = evaluate.evaluations(current)
-    evaluate.publish_evaluations(current, evaluated)
+    rows = evaluate.evaluations(current)
+    evaluate.publish_evaluations(current, rows)
     lifts = lift.lifts(current)
     lift.publish_lifts(current, lifts)
-    summary = drift.evaluated(current, evaluated.rows)
-    answered = lift.answered(lifts)
-    reports = report.write_reports(current, evaluated.rows)
+    summary = drift.evaluated(current, rows)
+    reports = report.write_reports(current, rows)
     return {
-        "weeks": evaluated.answer(),
+        "weeks": evaluate.answered(rows),
         "drift": summary,
-        **answered,
+        **lift.answered(lifts),
         **reports,
         **days,
     }

@@ -156,9 +156,13 @@ _COLUMNS = {"STRING": "str", "INT64": "int", "FLOAT64": "float", "NUMERIC": "flo
             "BOOL": "bool", "DATE": "date", "TIMESTAMP": "moment"}  # fmt: skip
 
 
-def _of_table(table: Table, required: Sequence[str], *, without: str) -> Schema:
+# Columns of a run's row that its answer has once, or not at all.
+_OF_THE_RUN = ("run_id", "as_of")
+
+
+def _of_table(table: Table, required: Sequence[str], *without: str) -> Schema:
     """Return the schema of a row of a table, as an answer has it."""
-    columns = {c.name: _of_column(c) for c in table.columns if c.name != without}
+    columns = {c.name: _of_column(c) for c in table.columns if c.name not in without}
     return {
         "type": "object",
         "properties": columns,
@@ -258,8 +262,8 @@ def schemas() -> Schema:
         "Run": _run(usecases.names()),
         # Other use cases score events as they happen, and no users by day.
         "PredictionRun": _run(one.name for one in loaded if not one.scores_events),
-        "EvaluatedWeek": _of_table(tables.EVALUATION, week, without="thresholds"),
-        "AudienceLift": _of_table(tables.AUDIENCE_LIFT, lift, without="sums"),
+        "EvaluatedWeek": _of_table(tables.EVALUATION, week, *_OF_THE_RUN, "thresholds"),
+        "AudienceLift": _of_table(tables.AUDIENCE_LIFT, lift, *_OF_THE_RUN, "sums"),
         **{f"Features_{one.name}": _features(one) for one in loaded},
         "Question": _question(loaded),
     }

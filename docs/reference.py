@@ -69,7 +69,7 @@ NOTES = {
     "older date changes nobody who has a newer row.",
     "ma_predictions_runs": "Also rows of runs that died, or whose date was published "
     "again: read the view `ma_predictions_history`.",
-    "ma_model_evaluation": "`provisional_…` keeps what was known on the week's end. "
+    "ma_model_evaluation": "Of the publication in force, final before provisional. "
     "A week without predictions has version -1.",
     "ma_audience_members": "`propensity audience send` writes it, once a date.",
     "ma_audience_ledger": "`propensity audience send` writes it: a user who was sent "
@@ -114,7 +114,9 @@ def tables() -> str:
 def _table(table: Table) -> Iterator[str]:
     yield f"## {table.name}\n"
     yield f"{table.description}."
-    yield from _rights(table.name)
+    yield from _rights(table.stored)
+    if table.newest:
+        yield f"It is a view of `{table.stored}`, which has the rows of all runs."
     if note := NOTES.get(table.name):
         yield note
     kept = f"; kept {table.expiration_days} days" if table.expiration_days else ""

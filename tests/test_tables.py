@@ -66,7 +66,7 @@ class TestEveryTable:
         """The statement creates what is missing, with NOT NULL where it is required."""
         ddl = table.ddl()
 
-        assert ddl.startswith(f"CREATE TABLE IF NOT EXISTS `{table.name}` (")
+        assert ddl.startswith(f"CREATE TABLE IF NOT EXISTS `{table.stored}` (")
         assert f"\nPARTITION BY {table.partition}\n" in ddl
         assert f"\nCLUSTER BY {', '.join(table.clustering)}\n" in ddl
         for column in table.columns:
@@ -116,22 +116,11 @@ class TestTables:
 
         assert bounds <= {*columns(table)}
 
-    def test_stage_what_they_publish(self):
-        """An evaluation is staged in the columns, and in the order, of its table."""
-        staged = [column.name for column in tables.EVALUATION_STAGING.columns]
-
-        assert staged == ["run_id", "staged_on", *columns(tables.EVALUATION)]
-
-    def test_forget_what_is_staged_alone(self):
-        """Staged rows of a run that died expire, and dead letters after a week; what is
-        published never does."""
+    def test_forget_dead_letters_alone(self):
+        """They expire after a week; what is published never does."""
         expiring = {table.name for table in TABLES if table.expiration_days}
 
-        assert expiring == {
-            "ma_model_evaluation_staging",
-            "ma_audience_lift_staging",
-            "dead_letters",
-        }
+        assert expiring == {"dead_letters"}
         assert tables.DEAD_LETTERS.expiration_days == 7
         assert "partition_expiration_days" in tables.DEAD_LETTERS.ddl()
         assert "partition_expiration_days" not in tables.SCORES.ddl()
@@ -145,7 +134,6 @@ class TestRetention:
 
         assert days["stream_events"] == 400
         assert days["dead_letters"] == 90
-        assert days["ma_model_evaluation_staging"] == 3
         assert days["inference_log"] == 0
 
     def test_is_in_the_statement_that_creates_a_table(self):

@@ -19,11 +19,6 @@ FROM
       as_of BETWEEN @since AND @until
       AND thing = 'score'
       AND name = 'probability'
-    QUALIFY
-      ROW_NUMBER() OVER (
-        PARTITION BY use_case, as_of
-        ORDER BY written_at DESC, run_id
-      ) = 1
   ) AS d
 CROSS JOIN
   UNNEST(d.counts) AS c

@@ -23,10 +23,13 @@ class Definitions(BigQuery):
     """Tables, views and datasets; none of it bills anything."""
 
     def create(self, table: Table) -> None:
-        """Create a table of ``tables`` where it is missing."""
+        """Create a table of ``tables`` where it is missing, and its view."""
         definition = definition_of(table, self._table_id(table.stored))
         with self._translated():
             self.client.create_table(definition, exists_ok=True, **self._limits)
+        if table.newest:
+            dataset = f"{self.settings.project}.{self.settings.dataset}"
+            self.replace_view(table.name, table.view(dataset))
 
     def view_text(self, name: str) -> str:
         """

@@ -12,11 +12,6 @@ FROM
 WHERE
   use_case = @use_case
   AND as_of BETWEEN @since AND @until
-QUALIFY
-  ROW_NUMBER() OVER (
-    PARTITION BY as_of, thing, name
-    ORDER BY written_at DESC, run_id
-  ) = 1
   AND is_alarm
 ORDER BY
   as_of DESC,

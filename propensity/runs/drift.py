@@ -19,7 +19,6 @@ from propensity.drift.alarms import Earlier, Thing
 from propensity.drift.level import Level
 from propensity.drift.sketch import NUMBER, Sketch, Value
 from propensity.errors import PropensityError
-from propensity.statements import statement
 from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
@@ -83,12 +82,12 @@ def watch(run: Run, model: Serving, scored: Scored) -> Watched:
 
 
 def publish(run: Run, watched: Watched) -> None:
-    """Write the rows of ``ma_drift``, in the place of an earlier run's of the date."""
+    """Append the rows of ``ma_drift``."""
     rows = [
         {**_row(run, run.as_of, thing), "model_version": watched.model_version}
         for thing in watched.things
     ]
-    _replace(run, rows)
+    _append(run, rows)
 
 
 def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -132,7 +131,7 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "model_version": row["model_version"],
             }
         )
-    _replace(run, rows)
+    _append(run, rows)
     # Of an older week they were said by the run that knew its outcomes first: the week
     # of a publication that was cut short by a late day is never the newest.
     is_said = is_known and known[-1]["week"] != weeks[-1]["week"]
@@ -215,21 +214,13 @@ def _row(run: Run, as_of: date, thing: Thing) -> dict[str, Any]:
     return row
 
 
-def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows, then remove those of earlier runs about the same."""
+def _append(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows; readers see those of the newest run."""
     schema = tables.DRIFT.arrow_schema()
-    key = {
-        "use_case": run.use_case.name,
-        "weeks": sorted({row["as_of"] for row in rows}),
-        "things": sorted({row["thing"] for row in rows}),
-        "run_id": run.run_id,
-        "written_at": run.began_at,
-    }
     try:
         run.check_lease()
         written = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         run.warehouse.write(tables.DRIFT, written)
-        run.warehouse.execute(statement("clear_replaced_drift"), key)
     except PropensityError as error:
         run.warn(f"drift not written: {error}")
 

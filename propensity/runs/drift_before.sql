@@ -1,5 +1,5 @@
--- One row per thing that is watched for drift and publication of some dates, as the
--- newest run has written it, newest publication first.
+-- One row per thing that is watched for drift and publication of some dates,
+-- newest publication first.
 -- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
 -- Source: ma_drift.
 SELECT
@@ -18,11 +18,6 @@ FROM
 WHERE
   use_case = @use_case
   AND as_of BETWEEN @since AND @until
-QUALIFY
-  ROW_NUMBER() OVER (
-    PARTITION BY as_of, thing, name
-    ORDER BY written_at DESC, run_id
-  ) = 1
 ORDER BY
   as_of DESC,
   thing,

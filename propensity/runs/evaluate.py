@@ -5,7 +5,6 @@ Evaluation as a run: what past scores were worth, week by week or day by day.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ from propensity.privacy import suppression
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export, value
 from propensity.runs.thresholds import EarlierWeeks
-from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -31,24 +29,15 @@ if TYPE_CHECKING:
 CATCH_UP = timedelta(weeks=13)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluated:
-    """
-    Rows of ``ma_model_evaluation``, in time order.
+Row = Mapping[str, Any]
 
-    ``republished`` are weeks whose figures are of probabilities that were replaced
-    since: these figures are removed.
-    """
 
-    rows: Sequence[Mapping[str, Any]]
-    republished: Sequence[date]
-
-    def answer(self) -> list[dict[str, Any]]:
-        """Return the rows for an answer: without the counts by threshold, long ones."""
-        return [
-            {name: value for name, value in row.items() if name != "thresholds"}
-            for row in self.rows
-        ]
+def answered(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows for an answer: without the counts by threshold, long ones."""
+    return [
+        {name: value for name, value in row.items() if name != "thresholds"}
+        for row in rows
+    ]
 
 
 def wait_for_days(run: Run) -> dict[str, Any]:
@@ -58,25 +47,22 @@ def wait_for_days(run: Run) -> dict[str, Any]:
     return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
 
 
-def evaluations(run: Run) -> Evaluated:
+def evaluations(run: Run) -> list[dict[str, Any]]:
     """
-    Evaluate all weeks without final figures.
+    Evaluate all weeks without final figures; return rows of ``ma_model_evaluation``.
 
     A use case of events has days in their place, with a row for each version that
     scored on the day.
     """
     if run.use_case.scores_events:
-        days, _ = _unfinished(run, "days_to_evaluate")
-        return Evaluated(rows=_evaluated_days(run, days), republished=[])
+        return _evaluated_days(run, _unfinished(run, "days_to_evaluate"))
     lookback = run.use_case.lookback_days
-    weeks, republished = _unfinished(
+    weeks = _unfinished(
         run,
         "weeks_to_evaluate",
         lookback_days=lookback,
         published_since=_oldest(run) - timedelta(days=lookback),
     )
-    if republished:
-        run.log_fields["republished"] = republished
     earlier, rows = EarlierWeeks(run, weeks), []
     otherwise = cache(partial(_trained_otherwise, run))
     for week in weeks:
@@ -84,7 +70,7 @@ def evaluations(run: Run) -> Evaluated:
         if row is not None:
             earlier.add(row)
             rows.append(row)
-    return Evaluated(rows=rows, republished=republished)
+    return rows
 
 
 def _newest(run: Run) -> date:
@@ -97,14 +83,11 @@ def _oldest(run: Run) -> date:
     return _newest(run) - CATCH_UP
 
 
-def _unfinished(
-    run: Run, query: str, **further: object
-) -> tuple[list[date], list[date]]:
+def _unfinished(run: Run, query: str, **further: object) -> list[date]:
     """
     Return the weeks that are over and have no final figures of what is published.
 
-    The second list has those of them that were published again since they were
-    evaluated. The week that ends with the as-of date is always in the first: without
+    The week that ends with the as-of date is always one of them: without
     predictions it gets a row that says so. If the export ends before that date, the
     week waits until its days are there.
 
@@ -115,8 +98,7 @@ def _unfinished(
     newest = _newest(run)
     rows = run.rows(query, since=_oldest(run), until=newest, **further)
     ends = set() if run.is_cut_short else {newest}
-    republished = {row["week"] for row in rows if row.get("is_republished")}
-    return sorted({row["week"] for row in rows} | ends), sorted(republished)
+    return sorted({row["week"] for row in rows} | ends)
 
 
 def _trained_otherwise(run: Run, version: int) -> str:
@@ -197,7 +179,6 @@ def _evaluated_week(
             week,
             observed,
             shift=in_force[0]["log_odds_shift"],
-            is_early=week + run.timeframe.horizon == run.as_of and not was_final,
         ),
         **value.evaluated(run, parameters),
     }
@@ -209,29 +190,20 @@ def _season(
     observed: metrics.Outcomes,
     *,
     shift: float | None,
-    is_early: bool,
 ) -> dict[str, Any]:
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 
     Without these figures if the export lacks a day of the week: outcomes that never
-    came are not a season that 01 may follow. On the day that the week ends the figures
-    are also kept as they are then known: a later rerun of 01 for that day must not know
-    the labels that came late. A rerun of 03 for that day knows them, so it keeps none.
+    came are not a season that 01 may follow.
     """
     lacked = season.residual(observed)
     if lacked is None or export.lacked_days(run, week):
         return {"log_odds_shift": shift}
-    early = {
-        "provisional_log_odds": lacked.log_odds + (shift or 0.0),
-        "provisional_standard_error": lacked.standard_error,
-        "provisional_conversions": round(float(observed.conversions.sum())),
-    }
     return {
         "log_odds_shift": shift,
         "residual_log_odds": lacked.log_odds,
         "residual_standard_error": lacked.standard_error,
-        **(early if is_early else {}),
     }
 
 
@@ -384,34 +356,18 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     return observed, int(conversions[~scored].sum())
 
 
-def publish_evaluations(run: Run, evaluated: Evaluated) -> None:
-    """Replace the rows of the evaluated weeks, in one statement."""
-    rows = evaluated.rows
+def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
+    """Append the rows of the evaluated weeks; readers see the newest of each."""
     if not rows:
         return
-    key = run.staging_key
-    billed = run.warehouse.bytes_billed
-    staged = pa.concat_tables(
-        [
-            record({**key, **row, "bytes_billed": billed}, tables.EVALUATION_STAGING)
-            for row in rows
-        ]
-    )
-    run.warehouse.write(tables.EVALUATION_STAGING, staged)
-    # Behind the load, which takes seconds: nothing slow is left before the statement.
+    same = {
+        "run_id": run.run_id,
+        "as_of": run.as_of,
+        "bytes_billed": run.warehouse.bytes_billed,
+    }
+    written = [record({**row, **same}, tables.EVALUATION) for row in rows]
     run.check_lease()
-    run.warehouse.execute(
-        statement("publish_evaluation"),
-        {
-            **key,
-            "use_case": run.use_case.name,
-            "weeks": [row["week"] for row in rows],
-            "model_versions": sorted({row["model_version"] for row in rows}),
-            # No date where there is none: an empty array has no type.
-            "republished": evaluated.republished or [date.min],
-        },
-    )
-    run.warehouse.execute(statement("clear_staged_evaluations"), run.staging_key)
+    run.warehouse.write(tables.EVALUATION, pa.concat_tables(written))
     aucs = [row.get("roc_auc") for row in rows]
     run.log_fields.update(
         model_version=rows[-1]["model_version"],

@@ -18,7 +18,6 @@ from propensity.errors import MissingTable
 from propensity.learning.campaign import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import check_consent, status
-from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -126,24 +125,13 @@ def _times(run: Run, week: date, *, was_final: bool) -> dict[str, Any]:
 
 
 def publish_lifts(run: Run, rows: list[dict[str, Any]]) -> None:
-    """Replace the rows of these audiences and weeks, in one statement."""
+    """Append the rows of these audiences and weeks; readers see the newest of each."""
     if not rows:
         return
-    key = run.staging_key
-    staged = [record({**key, **row}, tables.AUDIENCE_LIFT_STAGING) for row in rows]
-    run.warehouse.write(tables.AUDIENCE_LIFT_STAGING, pa.concat_tables(staged))
-    # Behind the load, as for evaluations.
+    same = {"run_id": run.run_id}
+    written = [record({**row, **same}, tables.AUDIENCE_LIFT) for row in rows]
     run.check_lease()
-    run.warehouse.execute(
-        statement("publish_lifts"),
-        {
-            **key,
-            "use_case": run.use_case.name,
-            "weeks": sorted({row["week"] for row in rows}),
-            "replaced": [f"{row['audience']} {row['week']}" for row in rows],
-        },
-    )
-    run.warehouse.execute(statement("clear_staged_lifts"), key)
+    run.warehouse.write(tables.AUDIENCE_LIFT, pa.concat_tables(written))
 
 
 def answered(rows: list[dict[str, Any]]) -> dict[str, Any]:

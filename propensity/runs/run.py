@@ -108,11 +108,6 @@ class Run:
             "run_id": self.run_id,
         }
 
-    @property
-    def staging_key(self) -> dict[str, Any]:
-        """The columns that identify this run's rows in a staging table."""
-        return {"run_id": self.run_id, "staged_on": self.began_at.date()}
-
     def rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """Return the rows of a statement about the run's use case, named by columns."""
         named = {"use_case": self.use_case.name, **parameters}

@@ -30,8 +30,8 @@ def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> N
     for table in tables.retained(settings.retention_days):
         warehouse.create(table)
     dataset = f"{warehouse.settings.project}.{settings.dataset}"
-    for name, sql in tables.views(dataset).items():
-        warehouse.replace_view(name, sql)
+    history = tables.PREDICTIONS_HISTORY
+    warehouse.replace_view(history, tables.views(dataset)[history])
     compact.prepare_view(warehouse)
     if not settings.ga4_dataset:
         return

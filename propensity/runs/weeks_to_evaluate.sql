@@ -80,8 +80,7 @@ WITH
       USING (week)
   )
 SELECT
-  week,
-  is_republished
+  week
 FROM
   found
 WHERE

@@ -26,11 +26,10 @@ from propensity.statements import statement
 from propensity.tables.audiences import (
     AUDIENCE_LEDGER,
     AUDIENCE_LIFT,
-    AUDIENCE_LIFT_STAGING,
     AUDIENCE_MEMBERS,
 )
 from propensity.tables.drift import DRIFT
-from propensity.tables.evaluation import EVALUATION, EVALUATION_STAGING
+from propensity.tables.evaluation import EVALUATION
 from propensity.tables.export import GA_EVENTS
 from propensity.tables.figures import COST, VALUE
 from propensity.tables.inference import INFERENCE_LOG, TRUTH_EVENTS
@@ -54,13 +53,11 @@ from propensity.tables.training import PREPROCESSORS, TRAINING_METADATA
 __all__ = (
     "AUDIENCE_LEDGER",
     "AUDIENCE_LIFT",
-    "AUDIENCE_LIFT_STAGING",
     "AUDIENCE_MEMBERS",
     "COST",
     "DEAD_LETTERS",
     "DRIFT",
     "EVALUATION",
-    "EVALUATION_STAGING",
     "EVENT",
     "GA_EVENTS",
     "INFERENCE_LOG",
@@ -94,12 +91,10 @@ TABLES = (
     SCORES,
     PUBLICATIONS,
     EVALUATION,
-    EVALUATION_STAGING,
     DRIFT,
     AUDIENCE_MEMBERS,
     AUDIENCE_LEDGER,
     AUDIENCE_LIFT,
-    AUDIENCE_LIFT_STAGING,
     PREPROCESSORS,
     STREAM_EVENTS,
     STREAM_FEATURES_DAILY,

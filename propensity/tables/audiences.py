@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
-from propensity.tables.figures import STAGED, interval
+from propensity.tables.figures import RUN, interval
 
 _AUDIENCE = (
     Column("use_case", "STRING", "Use case", required=True),
@@ -73,11 +73,17 @@ AUDIENCE_LIFT = Table(
     key=("use_case", "audience", "week"),
     partition="week",
     clustering=("use_case", "audience"),
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, audience, week
+    ORDER BY status = 'final' DESC, evaluated_at DESC, run_id
+  ) = 1""",
     columns=(
         *_AUDIENCE,
         Column("week", "DATE", "As-of date of the newest members in it", required=True),
         Column("week_end", "DATE", "Day after the last of their outcomes"),
         Column("status", "STRING", "provisional, or final once labels are mature"),
+        *RUN,
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
         Column("control_share", "FLOAT64", "Share that is held out"),
         Column(
@@ -113,14 +119,4 @@ AUDIENCE_LIFT = Table(
             "sample_ratio",
         ),
     ),
-)
-
-AUDIENCE_LIFT_STAGING = Table(
-    name="ma_audience_lift_staging",
-    description="Lifts of runs that have not published yet",
-    key=("run_id", "audience", "week"),
-    partition="staged_on",
-    clustering=("run_id",),
-    expiration_days=3,
-    columns=(*STAGED, *AUDIENCE_LIFT.columns),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
+from propensity.tables.figures import RUN
 
 DRIFT = Table(
     name="ma_drift",
@@ -11,13 +12,18 @@ DRIFT = Table(
     key=("use_case", "as_of", "thing", "name"),
     partition="as_of",
     clustering=("use_case", "thing"),
+    newest="""\
+  RANK() OVER (
+    PARTITION BY use_case, as_of, thing
+    ORDER BY written_at DESC, run_id
+  ) = 1""",
     columns=(
         Column("use_case", "STRING", "Use case", required=True),
         Column("as_of", "DATE", "As-of date of the publication", required=True),
         Column("thing", "STRING", "feature, score, users or outcome", required=True),
         Column("name", "STRING", "Its name, such as the feature's", required=True),
         Column("model_version", "INT64", "Model that scored"),
-        Column("run_id", "STRING", "The run that wrote it; the newest counts"),
+        *RUN,
         Column("written_at", "TIMESTAMP", "When that run began"),
         Column("kind", "STRING", "number or category; null where there is one value"),
         Column("users", "INT64", "Users of the publication"),

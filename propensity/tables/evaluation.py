@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
-from propensity.tables.figures import COST, QUALITY, SELECTION, STAGED, VALUE
+from propensity.tables.figures import COST, QUALITY, RUN, SELECTION, VALUE
 
 # The season of an evaluated week, which 01-Predictions follows.
 _SEASON = (
@@ -14,13 +14,6 @@ _SEASON = (
         "To add to their log-odds for their mean to be the base rate",
     ),
     Column("residual_standard_error", "FLOAT64", "Of residual_log_odds"),
-    Column(
-        "provisional_log_odds",
-        "FLOAT64",
-        "log_odds_shift and residual_log_odds as known on week_end",
-    ),
-    Column("provisional_standard_error", "FLOAT64", "Of provisional_log_odds"),
-    Column("provisional_conversions", "INT64", "Conversions as known on week_end"),
 )
 
 EVALUATION = Table(
@@ -29,6 +22,23 @@ EVALUATION = Table(
     key=("use_case", "week", "model_version"),
     partition="week",
     clustering=("use_case", "model_version"),
+    # Of the publication in force, final before provisional. A day of events has a row
+    # for each version that scored; version -1 counts while there is no other.
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY
+      use_case, week, IF(prediction_as_of IS NULL, model_version, NULL)
+    ORDER BY
+      prediction_as_of DESC,
+      prediction_scored_at DESC,
+      status = 'final' DESC,
+      evaluated_at DESC,
+      run_id
+  ) = 1
+  AND (
+    model_version >= 0
+    OR MAX(model_version) OVER (PARTITION BY use_case, week) < 0
+  )""",
     columns=(
         Column("use_case", "STRING", "Use case", required=True),
         Column("week", "DATE", "First day of the outcomes", required=True),
@@ -40,6 +50,8 @@ EVALUATION = Table(
             "TIMESTAMP",
             "When the run that published them began: of another one's they are no more",
         ),
+        *RUN,
+        Column("as_of", "DATE", "As-of date of the run"),
         Column("status", "STRING", "provisional, or final once labels are mature"),
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
@@ -65,14 +77,4 @@ EVALUATION = Table(
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),
         Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
     ),
-)
-
-EVALUATION_STAGING = Table(
-    name="ma_model_evaluation_staging",
-    description="Evaluations of runs that have not published yet",
-    key=("run_id", "week"),
-    partition="staged_on",
-    clustering=("run_id",),
-    expiration_days=3,
-    columns=(*STAGED, *EVALUATION.columns),
 )

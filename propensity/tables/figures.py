@@ -1,4 +1,4 @@
-"""Columns that several tables have: figures, a selection, costs, staged rows."""
+"""Columns that several tables have: figures, a selection, costs, the run."""
 
 from __future__ import annotations
 
@@ -107,7 +107,5 @@ VALUE = (
     Column("value_observed", "NUMERIC", "Sum of what these users paid"),
 )
 
-STAGED = (
-    Column("run_id", "STRING", "The run that staged the row", required=True),
-    Column("staged_on", "DATE", "UTC day of the run", required=True),
-)
+# Tables of figures keep the rows of all runs; their views have the newest.
+RUN = (Column("run_id", "STRING", "The run that wrote the row"),)

@@ -160,9 +160,8 @@ class TestLift:
 
         again = lifts(place)
         for row in (*before, *again):
-            del row["evaluated_at"]
+            del row["evaluated_at"], row["run_id"]
         assert again == before
-        assert place.rows("SELECT * FROM ma_audience_lift_staging") == []
 
     @pytest.mark.long
     def test_of_two_audiences_is_of_each(self, place):

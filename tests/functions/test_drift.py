@@ -84,7 +84,7 @@ class TestPublications:
     ):
         """A deployment whose set-up is older publishes, and the log says it."""
         place = with_champion(make_place(shop_dataset))
-        place.warehouse.execute("DROP TABLE ma_drift")
+        place.warehouse.execute("DROP TABLE ma_drift_runs")
         answer = place.run("predictions", LATER)
 
         assert answer["users"] == 160

@@ -58,13 +58,12 @@ class TestRunOfAnOlderDate:
             final.extend(evaluations(place))
             pages.append(place.registry.artifacts.read(name).data)
 
-        answer = behind_its_write(place, monkeypatch, tables.EVALUATION_STAGING, newer)
+        answer = behind_its_write(place, monkeypatch, tables.EVALUATION, newer)
 
         [week] = answer["weeks"]
         assert (week["week"], week["status"]) == (str(MONDAY), "provisional")
         assert [row["status"] for row in final] == ["final", "provisional"]
         assert evaluations(place) == final
-        assert place.table("ma_model_evaluation_staging") == []
         assert place.registry.artifacts.read(name).data == pages[0]
 
     def test_leaves_lifts_final(self, place, converters, monkeypatch):
@@ -78,7 +77,7 @@ class TestRunOfAnOlderDate:
             place.run("model_evaluation", NEWER)
             final.extend(lifts(place))
 
-        behind_its_write(place, monkeypatch, tables.AUDIENCE_LIFT_STAGING, newer)
+        behind_its_write(place, monkeypatch, tables.AUDIENCE_LIFT, newer)
 
         assert [row["status"] for row in final] == ["final"]
         assert lifts(place) == final

@@ -6,6 +6,7 @@ Evaluated weeks are written as 03 would have written them; one story has 03 writ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from propensity import tables
 from propensity.edges.columns import record
 from propensity.learning import season
+from propensity.statements import statement
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.evaluated import MONDAY, published
@@ -24,9 +26,19 @@ pytestmark = pytest.mark.runs
 
 
 def evaluated(
-    place: Place, week: date, log_odds: float, *, weeks: int = 2, **more: Any
+    place: Place,
+    week: date,
+    log_odds: float,
+    *,
+    weeks: int = 2,
+    early: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> None:
-    """Write final rows of weeks that lacked these log-odds; ``week`` is the newest."""
+    """
+    Write final rows of weeks that lacked these log-odds; ``week`` is the newest.
+
+    ``early`` is what a run as of the end of each week had found.
+    """
     row = {
         "use_case": "ga4_purchase",
         "week": week,
@@ -47,7 +59,12 @@ def evaluated(
             for name, value in row.items()
         }
         earlier["evaluated_at"] = datetime(2026, 4, 27, tzinfo=UTC)
+        earlier["prediction_scored_at"] = datetime(2026, 4, 20, tzinfo=UTC)
         place.warehouse.write(tables.EVALUATION, record(earlier, tables.EVALUATION))
+        if early is not None:
+            first = {**earlier, "status": "provisional", "as_of": earlier["week_end"]}
+            first |= {**early, "evaluated_at": datetime(2026, 4, 26, tzinfo=UTC)}
+            place.warehouse.write(tables.EVALUATION, record(first, tables.EVALUATION))
 
 
 def history(place: Place, as_of: date) -> dict[str, tuple[float, int, float | None]]:
@@ -140,19 +157,21 @@ class TestPointInTime:
     def test_reruns_have_the_shift_of_the_first_run(self, champion_place):
         """Labels that came late made the week final since; they were not known then.
         Later weeks were not, either."""
-        known = {
-            "provisional_log_odds": 0.5,
-            "provisional_standard_error": 0.06,
-            "provisional_conversions": 380,
+        early = {
+            "residual_log_odds": 0.5,
+            "residual_standard_error": 0.06,
+            "conversions": 380,
         }
         evaluated(champion_place, TRAINED - WEEK, 0.5, weeks=1)
-        evaluated(champion_place, TRAINED, 0.5, **known, status="provisional", weeks=1,
-                  residual_standard_error=0.06, conversions=380)  # fmt: skip
+        evaluated(champion_place, TRAINED, 0.5, early=early, status="provisional",
+                  weeks=1, residual_standard_error=0.06, conversions=380)  # fmt: skip
         first = champion_place.run("predictions", LATER)
         before = history(champion_place, LATER)
-        champion_place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
+        champion_place.warehouse.execute(
+            "DELETE FROM ma_model_evaluation_runs WHERE TRUE"
+        )
         evaluated(champion_place, TRAINED - WEEK, 0.5, weeks=1)
-        evaluated(champion_place, TRAINED, 0.7, weeks=1, **known)
+        evaluated(champion_place, TRAINED, 0.7, weeks=1, early=early)
         evaluated(champion_place, LATER, -1.5, weeks=1)
         again = champion_place.run("predictions", LATER)
         later = champion_place.run("predictions", LATER + WEEK)
@@ -163,9 +182,8 @@ class TestPointInTime:
 
     def test_a_week_that_was_mature_counts_as_final(self, champion_place):
         """Ten days after its first day its labels were known."""
-        known = {"provisional_log_odds": -0.5, "provisional_standard_error": 0.05,
-                 "provisional_conversions": 400}  # fmt: skip
-        evaluated(champion_place, TRAINED - WEEK, 0.7, **known)
+        early = {"residual_log_odds": -0.5}
+        evaluated(champion_place, TRAINED - WEEK, 0.7, early=early)
 
         assert champion_place.run("predictions", LATER)["log_odds_shift"] > 0.3
 
@@ -243,18 +261,10 @@ class TestStory:
 
         assert week["log_odds_shift"] is None
         assert week["residual_log_odds"] == pytest.approx(0.8, abs=0.8)
-        assert week["provisional_log_odds"] == week["residual_log_odds"]
-        assert week["provisional_conversions"] == week["conversions"]
         assert followed["log_odds_shift"] > 0
         assert (final["status"], newest["week"]) == ("final", str(LATER))
         assert newest["log_odds_shift"] == followed["log_odds_shift"]
         assert newest["mean_probability"] == pytest.approx(followed["mean_probability"])
-        kept = champion_place.rows(
-            "SELECT * FROM ma_model_evaluation WHERE week = @week", week=TRAINED
-        )
-        assert [row["provisional_log_odds"] for row in kept] == [
-            week["provisional_log_odds"]
-        ]
 
 
 class TestEvaluation:
@@ -269,20 +279,25 @@ class TestEvaluation:
         late = [purchase(f"u{number}", MONDAY + DAY) for number in range(15, 20)]
         shop.load(place.workplace, [*some, *late])
         place.run("model_evaluation", MONDAY + WEEK + 3 * DAY)
+        # Nor may it after a rerun of 03 for that day, which makes nothing provisional.
+        place.run("model_evaluation", MONDAY + WEEK)
         [row] = place.rows("SELECT * FROM ma_model_evaluation WHERE week = @week",
                            week=MONDAY)  # fmt: skip
+        days = {"since": MONDAY, "until": MONDAY, "horizon_days": 7}
+        [then] = weeks_of(place, **days, final_until=MONDAY - DAY)
+        [since] = weeks_of(place, **days, final_until=MONDAY)
 
         assert (row["status"], row["conversions"]) == ("final", 20)
-        assert row["provisional_conversions"] == 15
         # From 20 of 200 expected to 15 that came, and to 20.
         assert row["residual_log_odds"] == pytest.approx(0.0, abs=1e-9)
         lower = np.log(15 / 185) - np.log(0.1 / 0.9)
-        assert row["provisional_log_odds"] == pytest.approx(lower)
-        assert row["provisional_standard_error"] > row["residual_standard_error"]
+        assert (then["log_odds"], then["conversions"]) == (pytest.approx(lower), 15)
+        assert then["standard_error"] > since["standard_error"]
+        assert since["late"] == pytest.approx(-lower)
 
-        # Nor may it after a rerun of 03 for that day, which makes nothing provisional.
-        place.run("model_evaluation", MONDAY + WEEK)
-        [again] = place.rows("SELECT * FROM ma_model_evaluation WHERE week = @week",
-                             week=MONDAY)  # fmt: skip
-        kept = ("status", *(name for name in row if name.startswith("provisional_")))
-        assert [again[name] for name in kept] == [row[name] for name in kept]
+
+def weeks_of(place: Place, **parameters: Any) -> list[dict[str, Any]]:
+    """What 01 reads of evaluated weeks."""
+    parameters = {"use_case": "ga4_purchase", **parameters}
+    rows = place.warehouse.rows(statement("season_weeks"), parameters)
+    return [dict(row.items()) for row in rows]

@@ -58,9 +58,7 @@ class TestTables:
         assert without == {
             "ma_model_training_metadata",
             "ma_model_evaluation",
-            "ma_model_evaluation_staging",
             "ma_audience_lift",
-            "ma_audience_lift_staging",
             "ma_drift",
             "ma_preprocessors",
             "ma_publications",

@@ -16,7 +16,7 @@ import pytest
 import propensity
 from propensity.edges.columns import query_parameter, record
 from propensity.errors import MissingTable, PropensityError, SchemaError
-from propensity.tables import EVALUATION
+from propensity.tables import AUDIENCE_MEMBERS
 from tests.propensity.edges.staging import DAY, SCORES, VALUES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
@@ -188,14 +188,14 @@ class TestAppend:
 class TestTables:
     def test_are_made_where_missing(self, warehouse):
         """Making a table twice is making it once; dropping it, too."""
-        warehouse.create(EVALUATION)
-        warehouse.create(EVALUATION)
-        assert warehouse.rows("SELECT * FROM ma_model_evaluation") == []
+        warehouse.create(AUDIENCE_MEMBERS)
+        warehouse.create(AUDIENCE_MEMBERS)
+        assert warehouse.rows("SELECT * FROM ma_audience_members") == []
 
-        warehouse.drop("ma_model_evaluation")
-        warehouse.drop("ma_model_evaluation")
-        with pytest.raises(MissingTable, match="ma_model_evaluation"):
-            warehouse.rows("SELECT * FROM ma_model_evaluation")
+        warehouse.drop("ma_audience_members")
+        warehouse.drop("ma_audience_members")
+        with pytest.raises(MissingTable, match="ma_audience_members"):
+            warehouse.rows("SELECT * FROM ma_audience_members")
 
     def test_view_is_replaced(self, warehouse):
         """A view takes its new query."""

@@ -100,8 +100,8 @@ class TestPrepare:
         by_api, by_ddl = (replace(table, name=name) for name in ("told", "stated"))
         deployment.warehouse.create(by_api)
         deployment.warehouse.execute(by_ddl.ddl())
-        definitions = [like(deployment.table(copy.name)) for copy in (by_api, by_ddl)]
+        definitions = [like(deployment.table(copy.stored)) for copy in (by_api, by_ddl)]
         for copy in (by_api, by_ddl):
-            deployment.warehouse.drop(copy.name)
+            deployment.warehouse.drop(copy.stored)
 
         assert definitions[0] == definitions[1]

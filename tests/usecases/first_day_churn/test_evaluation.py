@@ -53,8 +53,8 @@ def evaluation(place: Stream, as_of: date) -> Row:
     """Run 03; return the week's row as it stands in the table."""
     place.post("model_evaluation", as_of)
     [row] = place.rows(
-        "SELECT * EXCEPT (evaluated_at, bytes_billed) FROM ma_model_evaluation "
-        "WHERE week = @week",
+        "SELECT * EXCEPT (evaluated_at, bytes_billed, run_id, as_of) "
+        "FROM ma_model_evaluation WHERE week = @week",
         week=AS_OF,
     )
     return row
