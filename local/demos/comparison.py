@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from propensity.edges.warehouse import Warehouse
 from propensity.usecases import UseCase
+
+_KEYS = ["as_of", "user_id"]
 
 
 def evaluations(
@@ -40,12 +43,13 @@ def published(
         " WHERE use_case = @use_case AND as_of IN UNNEST(@weeks)",
         {"use_case": use_case.name, "weeks": list(weeks)},
     )
-    known = warehouse.table(
-        use_case.statement("training_rows"),
-        {**use_case.window(warehouse.settings, weeks), "maximum_rows": 10**9},
-    )
-    labels = known.select(["as_of", "user_id", "label"])
-    return probabilities.join(labels, ["as_of", "user_id"], join_type="inner")
+    positives = warehouse.table(
+        use_case.statement("labels"), use_case.window(warehouse.settings, weeks)
+    ).select(["as_of", "user_id"])
+    ones = pa.array(np.ones(len(positives), np.int64))
+    rows = probabilities.join(positives.append_column("label", ones), _KEYS)
+    label = pc.fill_null(rows["label"], 0)
+    return rows.set_column(rows.column_names.index("label"), "label", label)
 
 
 def pooled_text(rows: pa.Table) -> str:
@@ -71,7 +75,7 @@ def truth_text(rows: pa.Table, truth: pa.Table) -> str:
     """
     both = rows.join(
         truth.rename_columns(["as_of", "user_id", "truth"]),
-        ["as_of", "user_id"],
+        _KEYS,
         join_type="inner",
     )
     true, label = both["truth"].to_numpy(), both["label"].to_numpy()
