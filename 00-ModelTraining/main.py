@@ -25,10 +25,10 @@ def model_training(current: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     days = export.wait_for_training_days(current)
     rows = train.training_rows(current)
-    trained = train.train(current, rows)
+    trained, valued = train.train(current, rows)
     champion = current.registry.find_champion()
     verdict = train.compare(current, trained, champion)
     answer = train.publish_model(
-        current, trained, verdict, rows=rows, champion=champion
+        current, trained, verdict, rows=rows, champion=champion, valued=valued
     )
     return {**answer, **days}

@@ -86,7 +86,7 @@ def fitted(name: str) -> Pipeline:
     batch = pa.RecordBatch.from_arrays([*rows.T], names=NAMES)
     label = rows[:, 3] + rows[:, 13] + rows[:, 28] > 2
     [candidate] = [one for one in USE_CASE.candidates if one.name == name]
-    model = candidates.estimator(candidate, {}, seed=0)
+    model = candidates.estimator(candidate, seed=0)
     features: Any = dict(USE_CASE.features)
     pipeline = make_pipeline(default_preprocessor(USE_CASE), model)
     return pipeline.fit(to_frame(batch, features), label)

@@ -35,7 +35,7 @@ from propensity import usecases
 from propensity.learning import candidates, season
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.models.encoding import to_frame
-from propensity.models.scoring import MeanOfModels, Scorer
+from propensity.models.scoring import Scorer
 from propensity.usecases import UseCase
 
 STEPS = (10_000, 100_000, 1_000_000)
@@ -53,11 +53,11 @@ def train(use_case: UseCase, file: Path) -> None:
     preprocessor = default_preprocessor(use_case)
     encoded, label = preprocessor.fit_transform(frame), rows["label"].to_numpy()
     members = [
-        candidates.estimator(candidate, {}, seed=1).fit(encoded, label)
+        candidates.estimator(candidate, seed=1).fit(encoded, label)
         for candidate in use_case.candidates
-        if candidate.algorithm != MeanOfModels.__name__
+        if not candidates.is_mean(candidate)
     ]
-    joblib.dump((preprocessor, MeanOfModels(members)), file)
+    joblib.dump((preprocessor, candidates.combined(members)), file)
 
 
 def measured(use_case: UseCase, file: Path, users: int) -> dict[str, float]:

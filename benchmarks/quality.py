@@ -23,7 +23,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,11 +38,12 @@ from local.exports import ga4_export
 from local.progress import Progress, say, step
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import cost, data, fit, gate, metrics, season
-from propensity.learning.candidates import is_mean, members
-from propensity.learning.preprocessor import default_preprocessor
-from propensity.learning.recipe import Recipe
-from propensity.models.scoring import Scorer
+from propensity.learning import alerts, candidates, fit, gate, metrics, season
+from propensity.learning import rows as learning_rows
+from propensity.learning.fit import Model
+from propensity.learning.gate import Rival
+from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.learning.rows import Slice
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -163,10 +163,10 @@ def _published(shop: Loaded) -> Played:
     scores: dict[str, list[Floats]] = {}
     trainings: list[str] = []
     weeks: list[date] = []
-    parts: list[data.Slice] = []
+    parts: list[Slice] = []
     for as_of in shop.weeks:
         if as_of in shop.snapshots:
-            known = data.slice_of(shop.rows, shop.snapshots[as_of])
+            known = learning_rows.slice_of(shop.rows, shop.snapshots[as_of])
             trained, verdict = trained_on(
                 known.rows, use_case, settings, score, champion
             )
@@ -177,13 +177,13 @@ def _published(shop: Loaded) -> Played:
             scorers.update(rivals(known, use_case, settings))
             if verdict.promoted:
                 champion = versions
-                score = scorer_of(use_case, trained.preprocessor, trained.model)
+                score = scorer_of(use_case, trained.served)
         if champion is None or score is None:
             continue
-        part = data.slice_of(shop.rows, [as_of])
+        part = learning_rows.slice_of(shop.rows, [as_of])
         unshifted = score(part.rows)
         shift = followed.shift(as_of, version=champion)
-        published = season.apply(unshifted, shift.log_odds if shift else None)
+        published = season.apply(unshifted, shift)
         followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
         weeks.append(as_of)
         parts.append(part)
@@ -240,14 +240,13 @@ class Season:
                 )
             )
 
-    def shift(self, week: date, *, version: int) -> season.Shift | None:
+    def shift(self, week: date, *, version: int) -> float | None:
         """Return the shift of a week's log-odds, as 01-Predictions takes it."""
         return season.shift(
             season.of_version(self._weeks, self._differences, version=version),
             week=week,
             horizon_days=self._horizon_days,
             minimum_conversions=self._settings.minimum_conversions,
-            bound=season.MAXIMUM_LOG_ODDS_SHIFT,
         )
 
 
@@ -260,43 +259,43 @@ def trained_on(
 ) -> tuple[fit.Trained, gate.Verdict]:
     """Train on rows, and compare with the champion."""
     timeframe = use_case.timeframe(settings)
-    parts = data.of_users(rows, use_case, timeframe, settings=settings)
+    parts = learning_rows.of_users(rows, use_case, timeframe, settings=settings)
     trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
-    served = None if score is None else score(trained.holdout.rows)
-    verdict = gate.compare(trained, served, version=champion, seed=settings.seed)
+    rival = None
+    if champion is not None and score is not None:
+        rival = Rival(version=champion, score=score(trained.holdout.rows.rows))
+    verdict = gate.compare(trained, rival, seed=settings.seed)
     return trained, verdict
 
 
-def rivals(
-    known: data.Slice, use_case: UseCase, settings: Settings
-) -> dict[str, Score]:
+def rivals(known: Slice, use_case: UseCase, settings: Settings) -> dict[str, Score]:
     """Return what scores rows by each candidate alone, and by the plain model."""
-    preprocessor = default_preprocessor(use_case)
+    features = dict(use_case.features)
+    encoder = fitted(default_preprocessor(use_case), known, features)
+    encoded = transformed(encoder, known.rows, features)
     alone: dict[str, Score] = {}
     for candidate in use_case.candidates:
-        if is_mean(candidate):
-            names = members(candidate, alone)
+        if candidates.is_mean(candidate):
+            names = candidates.members(candidate, alone)
             alone[candidate.name] = _mean_scorer([alone[name] for name in names])
             continue
-        recipe = Recipe(candidate=candidate, members=[candidate], calibrator=None)
-        [(encoder, model)] = recipe.models(
-            [known], use_case, preprocessor=preprocessor, seed=settings.seed, pools=None
+        model = candidates.fit(candidate, encoded, known, seed=settings.seed)
+        alone[candidate.name] = scorer_of(
+            use_case, Model(preprocessor=encoder, classifier=model)
         )
-        alone[candidate.name] = scorer_of(use_case, encoder, model)
     return {**alone, PLAIN: _plain(known, settings)}
 
 
-def scorer_of(use_case: UseCase, encoder: Any, model: Any) -> Score:
+def scorer_of(use_case: UseCase, model: Model) -> Score:
     """Return what scores rows by a fitted model."""
-    scorer = Scorer.compile(encoder, model, features=dict(use_case.features))  # type: ignore[arg-type]
-    return lambda rows: fit.scores(scorer, rows)
+    return lambda rows: model.scores(rows, use_case)
 
 
 def _mean_scorer(each: Sequence[Score]) -> Score:
     return lambda rows: np.asarray(np.mean([score(rows) for score in each], axis=0))
 
 
-def _plain(known: data.Slice, settings: Settings) -> Score:
+def _plain(known: Slice, settings: Settings) -> Score:
     """Fit the plain model on all weeks that are known."""
     model = HistGradientBoostingClassifier(
         max_iter=80,
@@ -307,7 +306,7 @@ def _plain(known: data.Slice, settings: Settings) -> Score:
     )
 
     def columns(rows: pa.Table) -> Floats:
-        return np.column_stack([cost.floats(rows[name]) for name in RFM])
+        return np.column_stack([alerts.floats(rows[name]) for name in RFM])
 
     model.fit(columns(known.rows), known.label)
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])

@@ -28,11 +28,12 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.report import Line, finish
 from propensity import usecases
-from propensity.learning import data, fit, gate, modelcard
-from propensity.runs.train import checked_estimator
+from propensity.learning import card as cards
+from propensity.learning import fit, gate
+from propensity.learning import rows as learning_rows
+from propensity.learning.gate import Rival
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, UseCase
-from propensity.waiting.threads import THREADS
 
 MOST_OF_FITS = 1.3
 ROWS, SNAPSHOTS, ROUNDS = 30_000, 26, 3
@@ -68,21 +69,21 @@ def labelled_rows(use_case: UseCase, count: int) -> pa.Table:
     )
 
 
-def trained(use_case: UseCase, rows: pa.Table, pools: Any) -> float:
+def trained(use_case: UseCase, rows: pa.Table, jobs: int | None) -> float:
     """Train from rows to the files of a version; return the seconds."""
     settings = Settings(project="benchmark")
     began = time.perf_counter()
     timeframe = use_case.timeframe(settings)
     model = fit.train(
-        data.of_users(rows, use_case, timeframe, settings=settings),
+        learning_rows.of_users(rows, use_case, timeframe, settings=settings),
         use_case,
         preprocessor=None,
         settings=settings,
-        pools=pools,
+        jobs=jobs,
     )
-    verdict = gate.compare(model, model.probability, version=0, seed=settings.seed)
-    estimator = checked_estimator(model, use_case)
-    card = modelcard.card(
+    rival = Rival(version=0, score=model.holdout.probability)
+    verdict = gate.compare(model, rival, seed=settings.seed)
+    card = cards.card(
         use_case,
         model,
         verdict,
@@ -93,10 +94,9 @@ def trained(use_case: UseCase, rows: pa.Table, pools: Any) -> float:
         settle_days=settings.settle_days,
         chosen=use_case.chosen(settings),
         trained_at=datetime(2026, 3, 12, tzinfo=UTC),
-        estimator=estimator,
         bytes_billed=0,
     )
-    modelcard.files(card, model, rows, estimator=estimator)
+    cards.files(card, model, rows)
     return time.perf_counter() - began
 
 
@@ -130,9 +130,9 @@ def main() -> int:
     rows = labelled_rows(use_case, ROWS)
     whole, bare = [], []
     for _ in range(ROUNDS):
-        whole.append(trained(use_case, rows, THREADS.pool))
+        whole.append(trained(use_case, rows, None))
         with fits() as seconds:
-            trained(use_case, rows, None)
+            trained(use_case, rows, 1)
         bare.append(sum(seconds))
     line = Line(
         what=f"a training of {ROWS:,} rows × {len(use_case.features)} features",

@@ -45,7 +45,9 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
 from propensity.events.values import CLOCK_SKEW
-from propensity.learning import data, fit, modelcard
+from propensity.learning import card as cards
+from propensity.learning import fit
+from propensity.learning import rows as learning_rows
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
 from propensity.registry.versions import Registry, libraries
@@ -84,13 +86,13 @@ class Outcome:
         about, card = json.loads(self.files[METADATA]), json.loads(self.files[CARD])
         figures = about["figures"]
         sizes = ", ".join(f"{name} {len(data):,}" for name, data in self.files.items())
-        baseline, area = next(iter(figures["baselines"].items()))
         return (
             f"{figures['algorithm']}, calibration {card['calibration']}, trained on "
             f"{card['rows']['train']:,} users, tested on {figures['users']:,} later "
             f"ones:\nROC AUC {figures['roc_auc']:.4f} ({figures['roc_auc_low']:.4f} to "
             f"{figures['roc_auc_high']:.4f}); {figures['optimum_roc_auc']:.4f} is "
-            f"possible, {baseline} gives {area:.4f}\n"
+            f"possible, {card['baseline']['name']} gives "
+            f"{figures['baseline_roc_auc']:.4f}\n"
             f"Written to {self.folder} (bytes: {sizes})"
         )
 
@@ -193,7 +195,7 @@ def shipped(
     )
     rows = train.training_rows(run)
     trained = fit.train(
-        data.of_users(rows, use_case, run.timeframe, settings=settings),
+        learning_rows.of_users(rows, use_case, run.timeframe, settings=settings),
         use_case,
         preprocessor=None,
         settings=settings,
@@ -202,8 +204,7 @@ def shipped(
         promoted=True,
         reason=f"shipped: trained on {games.users:,} generated users",
     )
-    estimator = train.checked_estimator(trained, use_case)
-    card = modelcard.card(
+    card = cards.card(
         use_case,
         trained,
         verdict,
@@ -215,9 +216,8 @@ def shipped(
         chosen=use_case.chosen(run.settings),
         trained_at=at,
         bytes_billed=0,
-        estimator=estimator,
     )
-    stored = modelcard.files(card, trained, rows, estimator=estimator)
+    stored = cards.files(card, trained, rows)
     files = {name: stored[name][0] for name in FILES}
     about = {
         "use_case": use_case.name,
@@ -287,18 +287,20 @@ def figures(trained: Trained, games: Games) -> dict[str, Any]:
     best ranking there is.
     """
     truth = games.true_probabilities()
-    users = trained.holdout.rows["user_id"].to_pylist()
-    possible = roc_auc_score(trained.holdout.label, [truth[user] for user in users])
-    quality = trained.quality
-    names = ("roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier", "log_loss")
+    held = trained.holdout.rows
+    users = held.rows["user_id"].to_pylist()
+    possible = roc_auc_score(held.label, [truth[user] for user in users])
+    metrics = trained.holdout.metrics.columns()
+    names = (
+        "base_rate", "roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier",
+        "log_loss", "calibration_error",
+    )  # fmt: skip
     return {
         "algorithm": trained.chosen.name,
-        "users": len(trained.holdout),
-        "base_rate": quality["base_rate"],
-        **{name: quality[name] for name in names},
-        "calibration_error": quality["calibration_error"],
+        "users": len(held),
+        **{name: metrics[name] for name in names},
         "optimum_roc_auc": float(possible),
-        "baselines": dict(trained.baselines),
+        "baseline_roc_auc": trained.holdout.baseline_roc_auc,
     }
 
 

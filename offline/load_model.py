@@ -18,8 +18,8 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,14 @@ MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
 
 METADATA = "metadata.json"
-# As modelcard.py names them, which this does without until there is a model to load.
-MODEL, PREPROCESSOR, ESTIMATOR, CARD, REPORT = (
+# As card.py names them, which this does without until there is a model to load.
+MODEL, PREPROCESSOR, CARD, REPORT = (
     "model.joblib",
     "preprocessor.joblib",
-    "estimator.joblib",
     "card.json",
     "report.html",
 )
-FILES = (MODEL, PREPROCESSOR, ESTIMATOR, CARD)
+FILES = (MODEL, PREPROCESSOR, CARD)
 
 # Of the metadata, beside the files.
 _ENTRIES = frozenset({"figures", "libraries", "parameters", "seconds"})
@@ -152,31 +151,30 @@ def load(
             "loaded",
         )
     shipped = checked(read(use_case, folder), settings)
-    from propensity.learning import modelcard
-    from propensity.learning.report.page import training_page
+    from propensity.learning import card as cards
+    from propensity.learning.report.version import version_page
 
-    card = shipped.card
+    card = cards.Card.from_json(shipped.files[CARD])
     # The page is made here, and so it is part of what the version is claimed for.
-    claim = sha256(json.dumps(shipped.about).encode() + training_page(card).encode())
-    version, generation = _claimed(registry, warehouse, f"shipped-{claim[:16]}", card)
-    card["model_version"] = version
+    claim = sha256(json.dumps(shipped.about).encode() + version_page(card).encode())
+    version, generation = _claimed(
+        registry, warehouse, f"shipped-{claim[:16]}", card.trained_at
+    )
+    card = replace(card, model_version=version)
     published = registry.publish(
         version,
         {
             MODEL: (shipped.files[MODEL], _BINARY),
             PREPROCESSOR: (shipped.files[PREPROCESSOR], _BINARY),
-            ESTIMATOR: (shipped.files[ESTIMATOR], _BINARY),
-            CARD: (json.dumps(card, indent=1).encode(), JSON),
-            REPORT: (training_page(card).encode(), HTML),
+            CARD: (card.to_json(), JSON),
+            REPORT: (version_page(card).encode(), HTML),
         },
     )
-    row = modelcard.metadata(
-        _with_dates(card), published, seconds=shipped.about["seconds"]
-    )
+    row = card.columns(published, seconds=shipped.about["seconds"])
     # The claim's generation is its own in all buckets there ever were.
     _record(
         warehouse,
-        modelcard.undecided(row),
+        cards.undecided(row),
         job_id=f"load-{settings.dataset}-{use_case}-{version}-{generation}",
     )
     return _promoted(registry, warehouse, row, shipped)
@@ -286,7 +284,7 @@ def described(shipped: Shipped) -> str:
 
 
 def _claimed(
-    registry: Registry, warehouse: Warehouse, run_id: str, card: Mapping[str, Any]
+    registry: Registry, warehouse: Warehouse, run_id: str, at: datetime
 ) -> tuple[int, int]:
     """
     Return the version that is this model's, and the generation of its claim.
@@ -307,7 +305,7 @@ def _claimed(
         return mine
     registry.claim(
         run_id=run_id,
-        at=datetime.fromisoformat(card["trained_at"]),
+        at=at,
         recorded=newest_recorded(warehouse, registry.use_case),
     )
     mine = own_claim()
@@ -325,20 +323,6 @@ def _record(warehouse: Warehouse, row: Mapping[str, Any], *, job_id: str) -> Non
         warehouse.append(
             tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA), job_id=name
         )
-
-
-def _with_dates(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a card as it was before it was JSON."""
-    split = {
-        part: [date.fromisoformat(day) for day in days]
-        for part, days in card["split"].items()
-    }
-    dates = {
-        name: date.fromisoformat(card[name])
-        for name in ("as_of", "trained_until")
-        if card.get(name)
-    }
-    return {**card, **dates, "split": split}
 
 
 def _promoted(
@@ -386,8 +370,8 @@ def _revise(
     instead: int | None = None,
 ) -> None:
     """Record that a version serves, or which one does instead."""
-    from propensity.learning import modelcard
+    from propensity.learning import card as cards
     from propensity.learning.gate import Verdict
 
     verdict = Verdict(promoted=instead is None, reason=reason, compared_version=instead)
-    warehouse.execute(statement("revise_verdict"), modelcard.revision(verdict, row))
+    warehouse.execute(statement("revise_verdict"), cards.revision(verdict, row))

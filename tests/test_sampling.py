@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pytest
 
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import data, fit
-from propensity.models.scoring import Scorer
+from propensity.learning import fit
+from propensity.learning import rows as learning_rows
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import Timeframe
@@ -249,19 +249,16 @@ class TestCalibration:
         )
         spans = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
         trained = fit.train(
-            data.of_users(rows, TOY, spans, settings=settings),
+            learning_rows.of_users(rows, TOY, spans, settings=settings),
             TOY,
             preprocessor=None,
             settings=settings,
         )
         newest = whole.filter(pc.equal(whole["as_of"], date(2026, 2, 16)))
-        scorer = Scorer.compile(
-            trained.preprocessor, trained.model, features=dict(TOY.features)
-        )
-        mean = float(fit.scores(scorer, newest).mean())
+        mean = float(trained.served.scores(newest, TOY).mean())
         true = float(np.mean(newest["label"].to_numpy()))
 
         assert len(rows) <= maximum
-        assert min(trained.sampling.values()) < 1
+        assert min(trained.parts.sampling.values()) < 1
         assert true == pytest.approx(base_rate, rel=0.05)
         assert mean == pytest.approx(true, rel=0.02)

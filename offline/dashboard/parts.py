@@ -150,8 +150,8 @@ def measured(rows: Sequence[Row], column: str, name: str) -> Series:
     return Series(
         name=name,
         values=[row[column] for row in rows],
-        low=[row[f"{column}_low"] for row in rows],
-        high=[row[f"{column}_high"] for row in rows],
+        low=[row.get(f"{column}_low") for row in rows],
+        high=[row.get(f"{column}_high") for row in rows],
     )
 
 

@@ -156,7 +156,7 @@ def _candidates(use_case: UseCase) -> Iterator[Problem]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                candidates.estimator(candidate, {}, seed=1).fit(rows, label)
+                candidates.estimator(candidate, seed=1).fit(rows, label)
         except (UseCaseError, ValueError, TypeError) as error:
             message = str(error).split("\n")[0]
             names = [name for name in candidate.parameters if f"'{name}'" in message]

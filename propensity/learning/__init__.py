@@ -1,30 +1,21 @@
 """
-Learning: from rows to a model, its figures, its card and its report.
+Learning: from rows to a model, its metrics, its card and its page.
 
 Read in this order. Nothing here reads or writes outside the process.
 
-- ``data``: the rows of a training, split by time; ``event_features``: those of events;
+- ``rows``: the rows of a training, split by time; ``event_rows``: those of events;
   ``sufficient``: whether they are enough
 - ``preprocessor``: from features to numbers
-- ``fit``: choose, calibrate, measure, and fit again on all rows
-- ``rolling``: candidates on blocks of weeks; ``recipe``: what follows, and its fits;
-  ``sample``: the rows that a fit reads
-- ``candidates``: from a declaration to a fitted classifier; ``trees``: Half-Space
-  Trees, which need no label
-- ``calibration``: from scores to probabilities
+- ``candidates``: from a declaration to a fitted classifier of scikit-learn
+- ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
 - ``importance``: which features a model needs
-- ``decile``: what the users with the highest probabilities have in common
-- ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
-- ``thresholds``: figures from a threshold on, and of the best of a budget
-- ``season``: how far the odds of all users have moved, and probabilities that follow
-- ``cost``: what alerts cost and save; ``of_events``: models chosen and judged by it
-- ``value``: what users are worth, beside their probabilities; ``amounts``: what buyers
-  paid
-- ``lift``: treated users against a control group;
-  ``campaign``: the same of an audience, week by week
+- ``metrics``: of scores; ``intervals``: their 95% intervals; ``thresholds``: metrics
+  from a threshold on, and of a budget
+- ``alerts``: what alerts of fraud cost and save
+- ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
-- ``portable``: a version as one scikit-learn estimator, for notebooks
-- ``modelcard``: the record of a version: row, card, files
-- ``description``: the figures of a data set
-- ``report``: a card as an HTML page
+- ``season``: how far the odds of all users have moved, and probabilities that follow
+- ``lift``: treated users against a control group; ``campaign``: the same week by week
+- ``card``: the record of a version: row, card, files; ``profile``: its data set
+- ``report``: a version, or a week, as an HTML page
 """

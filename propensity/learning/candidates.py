@@ -1,38 +1,51 @@
 """
-Candidates: from a use case's declaration to a fitted classifier.
+Candidates: from a use case's declaration to a fitted classifier of scikit-learn.
+
+A model is a candidate, or the mean of several, with or without a calibration. All its
+classes are scikit-learn's own, so that a notebook loads it without this package.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from joblib import cpu_count
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from scipy.special import logit
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
 )
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from propensity.errors import UseCaseError
-from propensity.learning import metrics
-from propensity.learning.data import Slice
-from propensity.models.scoring import MeanOfModels, Pools, native_threads
+from propensity.learning.rows import Slice
+from propensity.models.scoring import native_threads
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import MEAN
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
+CALIBRATIONS = ("none", "sigmoid", "isotonic")
+
 # With fewer rows the threads of OpenMP and BLAS wait for each other longer than they
 # work: one thread is as fast on an idle machine, and up to ten times as fast on a busy.
 PARALLEL_ROWS = 200_000
+
+# Log-odds of a probability of 0 or 1 are infinite.
+_SMALLEST = 1e-9
 
 # Defaults of ours, for parameters that a candidate leaves out. A logistic regression
 # stops when its mean probability is within ``tol`` of the base rate: scikit-learn's
@@ -46,49 +59,17 @@ ALGORITHMS: Mapping[str, type] = {
     "ExtraTreesClassifier": ExtraTreesClassifier,
 }
 
-# Figures that compare candidates.
-FIGURES: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
-    "roc_auc": metrics.roc_auc,
-    "pr_auc": metrics.pr_auc,
-    "log_loss": metrics.log_loss,
-    "brier": metrics.brier,
-}
 
-
-@dataclass(frozen=True, kw_only=True)
-class FittedCandidate:
-    """
-    A fitted candidate, with its figures on the rows to choose on.
-
-    Without labelled rows to choose on, or from trees that are not warm, there are none.
-
-    Attributes:
-        score: Its scores of these rows, where they are judged further; of events only.
-    """
-
-    candidate: Candidate
-    model: Any
-    figures: Mapping[str, float | None]
-    fit_s: float
-    score: Floats | None = field(default=None, repr=False)
-
-
-def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> Any:
+def estimator(candidate: Candidate, *, seed: int) -> Any:
     """
     Return a candidate's unfitted classifier.
 
-    A ``MeanOfModels`` has the fitted models ``of`` candidates listed before it, with
-    equal weights.
-
     Args:
-        fitted: Models of the candidates before it, by name.
         seed: Of the classifier, unless the candidate fixes its own.
 
     Raises:
         UseCaseError: Its algorithm or a parameter is unknown.
     """
-    if candidate.algorithm == MEAN:
-        return MeanOfModels([fitted[name] for name in members(candidate, fitted)])
     algorithm = ALGORITHMS.get(candidate.algorithm)
     if algorithm is None:
         raise UseCaseError(
@@ -110,21 +91,22 @@ def is_mean(candidate: Candidate) -> bool:
     return candidate.algorithm == MEAN
 
 
-def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
+def members(candidate: Candidate, earlier: Collection[str]) -> list[str]:
     """
-    Return the names of a mean's members.
+    Return the names of the candidates that a model is made of: a mean's, or its own.
 
     Raises:
-        UseCaseError: A parameter is unknown, or a member is not among ``earlier``.
+        UseCaseError: A parameter of a mean is unknown, or a member is not among
+            ``earlier``, the names of the candidates before it.
     """
-    parameters = candidate.parameters
-    odd = sorted(set(parameters) - {"of"})
-    if odd:
+    if not is_mean(candidate):
+        return [candidate.name]
+    if odd := sorted(set(candidate.parameters) - {"of"}):
         raise UseCaseError(
             f"candidate {candidate.name}: a {candidate.algorithm} has no parameter "
             f"{', '.join(odd)}, only of"
         )
-    names = list(parameters.get("of", ()))
+    names = list(candidate.parameters.get("of", ()))
     unknown = sorted(set(names) - set(earlier))
     if unknown or not names:
         raise UseCaseError(
@@ -134,78 +116,113 @@ def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def side_by_side(
-    fits: Sequence[Callable[[], T]], *, rows: int, pools: Pools | None
-) -> list[T]:
+def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
     """
-    Return the results of fits that do not depend on each other, in their order.
-
-    Few rows are fitted side by side, each on one processor. Many rows are fitted one
-    after another, each on all processors, and then only one fit takes memory.
-
-    Args:
-        fits: Begin with the quickest.
-        rows: Of the largest.
-        pools: Opens the threads; without, few rows are fitted in turn, too.
-    """
-    if rows > PARALLEL_ROWS or pools is None:
-        return [fit() for fit in fits]
-    # Filters belong to the process, and scikit-learn sets and resets them in every
-    # thread: none may be there that turns a warning into an error, and what is warned
-    # of meanwhile goes nowhere.
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("ignore")
-        with pools(cpu_count(), "fit") as pool:
-            # The longest first, so that none is left to run alone at the end.
-            futures = [pool.submit(_on_one_processor, fit) for fit in reversed(fits)]
-            return [future.result() for future in reversed(futures)]
-
-
-def _on_one_processor(fit: Callable[[], T]) -> T:
-    with native_threads().limit(limits=1, user_api="openmp"):
-        return fit()
-
-
-def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
-    """
-    Fit a candidate on all processors, few rows on one; it predicts on one.
-
-    A forest that predicts in threads adds its trees up in the order in which they
-    finish, so that no two predictions agree to the last bit. Scoring has threads of
-    its own anyway.
+    Return a candidate, fitted on encoded rows; few rows take one processor.
 
     Raises:
         UseCaseError: It cannot be fitted on these rows.
     """
-    if isinstance(model, MeanOfModels):
-        return model  # its members are fitted
-    has_jobs = "n_jobs" in model.get_params() and not isinstance(
-        model, LogisticRegression
-    )
-    if has_jobs and len(part) > PARALLEL_ROWS:
+    model = estimator(candidate, seed=seed)
+    is_forest = isinstance(model, RandomForestClassifier | ExtraTreesClassifier)
+    if is_forest and len(part) > PARALLEL_ROWS:
         model.set_params(n_jobs=-1)
-    share = model.get_params().get("max_samples")
-    has_share = isinstance(share, float) and 0 < share <= 1
-    if has_share:
-        # A share of the weight, as in scikit-learn. Rows of a sample stand for many
-        # others: a tree draws as many as there are at most.
-        draws = int(min(share * part.weight.sum(), len(part)))
-        model.set_params(max_samples=max(1, draws))
     try:
-        with warnings.catch_warnings():
-            # A fit that stops at max_iter is judged by its figures like any other.
+        with (
+            warnings.catch_warnings(),
+            native_threads().limit(
+                limits=None if len(part) > PARALLEL_ROWS else 1, user_api="openmp"
+            ),
+        ):
+            # A fit that stops at max_iter is judged by its metrics like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(encoded, part.label, **part.sample_weight)
     except (ValueError, TypeError) as error:
-        raise UseCaseError(f"candidate {name} cannot be fitted: {error}") from error
-    if has_jobs:
-        model.set_params(n_jobs=None)
-    if has_share:
-        model.set_params(max_samples=share)
-    return model
+        raise UseCaseError(
+            f"candidate {candidate.name} cannot be fitted: {error}"
+        ) from error
+    # Threads would add the trees up in another order each time.
+    return model.set_params(n_jobs=None) if is_forest else model
 
 
-def figures(probability: Floats, part: Slice) -> dict[str, float | None]:
-    """Return the figures of a candidate's probabilities of some rows."""
-    outcomes = part.outcomes(probability)
-    return {name: measure(outcomes) for name, measure in FIGURES.items()}
+def side_by_side(calls: Sequence[Callable[[], T]], *, jobs: int) -> list[T]:
+    """
+    Return the results of fits of few rows, each on a processor of its own.
+
+    Args:
+        calls: Begin with the quickest.
+        jobs: Threads.
+    """
+    # Filters of warnings belong to the process, and scikit-learn sets and resets them
+    # in every thread: none may be there that turns a warning into an error.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
+        # The longest first, so that none is left to run alone at the end.
+        results = Parallel(n_jobs=jobs, backend="threading")(
+            delayed(call)() for call in reversed(calls)
+        )
+    return list(reversed(results))
+
+
+def combined(models: Sequence[Any], calibrator: Any | None = None) -> Any:
+    """
+    Return the mean of fitted classifiers, calibrated.
+
+    Args:
+        models: With the classes 0 and 1. One without a calibration is returned as it
+            is.
+        calibrator: From ``calibrator``; None for none.
+    """
+    if len(models) == 1 and calibrator is None:
+        return models[0]
+    named = [(f"model_{n}", FrozenEstimator(model)) for n, model in enumerate(models)]
+    if calibrator is None:
+        whole: Any = VotingClassifier(named, voting="soft")
+    else:
+        whole = StackingClassifier(
+            named,
+            final_estimator=FrozenEstimator(calibrator),
+            cv="prefit",
+            stack_method="predict_proba",
+        )
+    # A row of each class: all parts are fitted, and learn nothing of these.
+    return whole.fit(np.zeros((2, models[0].n_features_in_)), np.array([0, 1]))
+
+
+def calibrator(method: str, probability: Floats, part: Slice) -> Any | None:
+    """
+    Return a classifier that calibrates the mean of probabilities; None for "none".
+
+    It calibrates log-odds: a sigmoid of probabilities would bend them the wrong way.
+
+    Args:
+        method: One of ``CALIBRATIONS``.
+        probability: Of class 1 by model, (rows, models).
+        part: The same rows, which none of the models has learned from.
+    """
+    if method == "none":
+        return None
+    every = np.arange(len(part))
+    calibrated = CalibratedClassifierCV(
+        FrozenEstimator(_log_odds_of_mean()), method=method, cv=[(every, every)]
+    )
+    with warnings.catch_warnings():
+        # The frozen model ignores weights, which the calibration reads.
+        warnings.filterwarnings("ignore", "Since FrozenEstimator .*", UserWarning)
+        calibrated.fit(probability, part.label, **part.sample_weight)
+    return calibrated.set_params(cv=None)
+
+
+def _log_odds_of_mean() -> Pipeline:
+    """Return a fitted classifier whose decision is the log-odds of a row's mean."""
+    unchanged = LogisticRegression()
+    unchanged.classes_, unchanged.n_features_in_ = np.array([0, 1]), 1
+    unchanged.coef_, unchanged.intercept_ = np.ones((1, 1)), np.zeros(1)
+    return make_pipeline(
+        FunctionTransformer(np.mean, kw_args={"axis": 1, "keepdims": True}),
+        FunctionTransformer(
+            np.clip, kw_args={"a_min": _SMALLEST, "a_max": 1 - _SMALLEST}
+        ),
+        FunctionTransformer(logit),
+        unchanged,
+    )

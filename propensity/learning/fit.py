@@ -1,137 +1,171 @@
 """
-Training: fit the candidates, choose one, calibrate it, and measure it once.
+Training: judge the candidates forward in time, fit the best, and measure it once.
 
-Of users, a recipe is chosen on blocks of weeks (``rolling``). It is measured on the
-holdout rows, by a model that has not seen them, and then fitted again on all rows: that
-model serves. Of events, the measured model serves.
+Rolling origin: on each block of rows a candidate is fitted on older ones, and scores
+the block's. The candidate with the least log loss over all blocks is taken, then the
+calibration with the least; of events, the candidate whose alerts cost least. It is
+fitted on all rows before the holdout, measured there, and, of users, fitted again on
+all rows: that model serves.
+
+Source:
+    Tashman, "Out-of-sample tests of forecasting accuracy: an analysis and review",
+    International Journal of Forecasting 16, 2000, on rolling origins.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from joblib import cpu_count
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
 from threadpoolctl import threadpool_limits
 
-from propensity.errors import NotEnoughData
-from propensity.learning import (
-    bootstrap,
-    calibration,
-    metrics,
-    of_events,
-    rolling,
-    sample,
-    thresholds,
-    trees,
-)
-from propensity.learning.candidates import (
-    PARALLEL_ROWS,
-    FittedCandidate,
-    estimator,
-    figures,
-    fit_on,
-    is_mean,
-    side_by_side,
-)
-from propensity.learning.data import Kind, Parts, Slice
+from propensity.errors import NotEnoughData, UseCaseError
+from propensity.learning import alerts, candidates, metrics, thresholds
+from propensity.learning.alerts import Savings, Stakes, floats
+from propensity.learning.candidates import CALIBRATIONS, PARALLEL_ROWS
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
-from propensity.learning.rolling import Choice
-from propensity.learning.thresholds import TRAINING, Selection
+from propensity.learning.rows import Parts, Slice
+from propensity.learning.thresholds import Metrics, Selection
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.scoring import Pools, Scorer
+from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.models.scoring import Scorer
 from propensity.settings import Settings
-from propensity.timeframe import Block, Split
-from propensity.usecases import Candidate, UseCase, declaration
-
-if TYPE_CHECKING:
-    from propensity.learning.value import Valued
+from propensity.usecases import NUMBER, Candidate, UseCase
+from propensity.usecases.declaration import FOREST
 
 Floats = NDArray[np.float64]
+
+# Folds of users that a calibration is judged on where there is one block alone.
+_FOLDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A fitted preprocessor and a fitted classifier of its output."""
+
+    preprocessor: Any
+    classifier: Any
+
+    def scores(self, rows: pa.Table, use_case: UseCase) -> Floats:
+        """Return the scores of rows, in order, as they are published."""
+        features: Any = dict(use_case.features)
+        scorer = Scorer.compile(self.preprocessor, self.classifier, features=features)
+        parts = [score for _, score in scorer.score(rows.to_batches())]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """
+    A candidate, judged forward in time.
+
+    Attributes:
+        score: Of the judged rows, each by a model of older rows, (rows,); NaN of trees
+            that are not warm.
+        metrics: Of these rows, by name; None where one does not exist.
+        seconds: Of its fits.
+        model: Of the newest block.
+    """
+
+    candidate: Candidate
+    score: Floats
+    metrics: Mapping[str, float | None]
+    seconds: float
+    model: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdout:
+    """
+    What the measured model gives the rows held out.
+
+    Attributes:
+        rows: The labelled rows held out.
+        probability: Of these rows, (rows,). With ``is_anomaly`` these are anomaly
+            scores, NaN unless the model is warm.
+        served: The same of the model that serves.
+        baseline: Scores of the use case's baseline, in [0, 1], (rows,).
+        baseline_roc_auc: Their ROC AUC; None with one class.
+        is_enough: Whether label 1 is frequent enough to judge a first model.
+        curves: ROC, precision-recall and calibration, for a page.
+        importance: Fall of ROC AUC without a feature, greatest first.
+        at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
+            alerts save, and what the rows cost.
+    """
+
+    rows: Slice
+    probability: Floats
+    served: Floats
+    metrics: Metrics
+    baseline: Floats
+    baseline_roc_auc: float | None
+    is_enough: bool
+    curves: Mapping[str, Any]
+    importance: Sequence[Mapping[str, Any]]
+    at_rates: Sequence[Mapping[str, float | None]] = ()
+    savings: Savings | None = None
+    baseline_saved: Decimal | None = None
+    stakes: Stakes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """
-    A model: chosen, calibrated and measured. Figures without data are empty.
+    A trained model.
 
     Attributes:
-        holdout: The rows of all figures.
-        probability: Scores of the holdout rows. With ``is_anomaly`` these are anomaly
-            scores, NaN unless ``is_warm``.
-        baseline_score: Scores of the use case's baseline for these rows, in [0, 1].
-        is_measured: Whether these rows have enough labels to judge a first model.
-        sampling: Share of the source's rows that were read, by label.
-        best_threshold: The one with the best F1 on the rows to choose on, if any.
-        alerts: Recall and cost by alert rate; of events only.
-        costed: The cost of its alerts; of events with an amount only.
-        choosing: The labelled rows on which a threshold of alerts is chosen.
-        outcomes: Numbers of rows with and without a label; of events only.
-        blocks: The as-of dates that candidates were fitted and judged on; none of
-            events.
-        choice: What they have shown; None for events.
-        measured: Preprocessor and model behind all figures, if other ones serve: fitted
-            by the same recipe, without the holdout rows. None if they serve themselves.
-        served_probability: Scores of the holdout rows by the model that serves; None if
-            that is the measured one.
-        fits: Number of fits of the whole training; of users only.
-        fit_rows: Rows of the largest fit, where it read a sample; None where all.
-        valued: Expected values, beside the probabilities; None without amounts.
+        chosen: The best candidate, and ``members`` those that it is the mean of.
+        calibrations: Log loss of the judged rows by calibration.
+        best_threshold: With the best F1 on the judged rows, if any.
+        measured: Fitted without the holdout; ``served`` fitted on all rows.
+        encoder: The preprocessor of the first block.
+        fits: Fits of classifiers in all.
     """
 
-    kind: Kind
-    split: Split
-    preprocessor: Any
-    model: Any
+    parts: Parts
+    judged: Sequence[Judged]
     chosen: Candidate
+    members: Sequence[Candidate]
     calibration: str
     calibrations: Mapping[str, float]
-    candidates: Sequence[FittedCandidate]
-    holdout: Slice
-    rows: Mapping[str, int]
-    train_base_rate: float | None
-    sampling: Mapping[int, float]
-    best_threshold: float | None = None
-    is_anomaly: bool = False
-    is_warm: bool = True
-    outcomes: Mapping[str, int] = field(default_factory=dict)
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    curves: Mapping[str, Any] = field(default_factory=dict)
-    baselines: Mapping[str, float | None] = field(default_factory=dict)
-    importance: Sequence[Mapping[str, Any]] = ()
-    probability: Floats = field(default_factory=lambda: np.empty(0))
-    baseline_score: Floats = field(default_factory=lambda: np.empty(0))
-    is_measured: bool = False
-    alerts: Sequence[Mapping[str, float | None]] = ()
-    costed: of_events.Costed | None = None
-    choosing: Slice | None = None
-    blocks: Sequence[Block] = ()
-    choice: Choice | None = None
-    measured: tuple[Any, Any] | None = None
-    served_probability: Floats | None = None
-    fits: int = 0
-    fit_rows: int | None = None
-    valued: Valued | None = None
+    best_threshold: float | None
+    measured: Model
+    served: Model
+    encoder: Any
+    holdout: Holdout
+    fits: int
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether it gives anomaly scores, and no probabilities."""
+        return isinstance(self.served.classifier, AnomalyModel)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it has seen enough to score."""
+        return not self.is_anomaly or self.served.classifier.is_warm
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Contender:
-    """
-    A fitted candidate and its preprocessor.
+class _Choice:
+    """The best candidate, its calibration, and its scores of the judged rows."""
 
-    ``later`` are the encoded rows to choose on; None for Half-Space Trees, which need
-    no calibration.
-    """
-
-    fit: FittedCandidate
-    encoder: Any
-    later: Any
+    candidate: Candidate
+    members: Sequence[Candidate]
+    score: Floats
+    method: str
+    losses: Mapping[str, float]
+    calibrator: Any
 
 
 def train(
@@ -140,21 +174,20 @@ def train(
     *,
     preprocessor: Any | None,
     settings: Settings,
-    pools: Pools | None = None,
+    jobs: int | None = None,
 ) -> Trained:
     """
     Train, choose, calibrate and measure.
 
-    With too few labels only Half-Space Trees can be fitted, which learn from all rows;
-    figures may then be missing.
+    With too few labels only Half-Space Trees can be fitted, which learn from all rows.
 
     Args:
-        parts: The rows, split by time: from ``data.of_users`` or ``data.of_events``.
+        parts: The rows, split by time: from ``rows.of_users`` or ``rows.of_events``.
         use_case: Its features, candidates, baseline and amount.
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
             clones are fitted. None for the default.
         settings: The minimum of conversions, the cost of an alert, and the seed.
-        pools: Opens threads to fit and to score in; without, all is done in turn.
+        jobs: Fits of few rows at once; None for one per processor.
 
     Raises:
         NotEnoughData: There are too few labels for the use case's candidates.
@@ -163,278 +196,400 @@ def train(
     """
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
-    if parts.every is not None:
-        return _of_users(
-            parts, parts.every, use_case, preprocessor, settings, pools=pools
+    training = _Training(
+        parts, use_case, preprocessor, settings, jobs or int(cpu_count())
+    )
+    return training.run()
+
+
+class _Training:
+    """A training under way."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        use_case: UseCase,
+        preprocessor: Any,
+        settings: Settings,
+        jobs: int,
+    ) -> None:
+        self.parts, self.use_case, self.preprocessor = parts, use_case, preprocessor
+        self.settings, self.seed = settings, settings.seed
+        self.features = dict(use_case.features)
+        self.stakes = self._stakes(parts.choosing)
+        self.is_small = len(parts.every or parts.before) <= PARALLEL_ROWS
+        self.jobs = jobs if self.is_small else 1
+        self.encoder: Any = None
+
+    def run(self) -> Trained:
+        """Do all of it."""
+        parts = self.parts
+        with threadpool_limits(1 if self.is_small else None):
+            judged = self._forests() + self._classifiers()
+            if not judged:
+                raise NotEnoughData(
+                    f"{parts.before.conversions} of the {len(parts.before)} events to "
+                    "train and to choose on are known to be label 1, which is too few: "
+                    f"at least {self.settings.minimum_conversions} are needed, and no "
+                    f"candidate of {self.use_case.name} does without"
+                )
+            choice = self._choice(judged)
+            learned = [parts.fitting, *([parts.every] if parts.every else [])]
+            models = self._models(choice, learned)
+        measured, served = models[0], models[-1]
+        best = None
+        if parts.choosing.has_both_classes and not np.isnan(choice.score).any():
+            best = thresholds.best_threshold(parts.choosing.outcomes(choice.score))
+        alone = [one for one in judged if not candidates.is_mean(one.candidate)]
+        return Trained(
+            parts=parts,
+            judged=judged,
+            chosen=choice.candidate,
+            members=choice.members,
+            calibration=choice.method,
+            calibrations=choice.losses,
+            best_threshold=best,
+            measured=measured,
+            served=served,
+            encoder=self.encoder,
+            holdout=self._holdout(choice, measured, served, best),
+            fits=len(alone) * max(1, len(parts.blocks))
+            + len(choice.members) * len(learned),
         )
-    fitting, choosing = parts.fitting, parts.choosing
-    contenders = _forests(parts, use_case, seed=settings.seed)
-    with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
-        if parts.has_labels:
-            contenders += _classifiers(
-                parts, use_case, preprocessor, seed=settings.seed, pools=pools
+
+    # Candidates on blocks
+
+    def _classifiers(self) -> list[Judged]:
+        """Judge the candidates that learn from labels, if there are enough."""
+        parts = self.parts
+        learning = [c for c in self.use_case.candidates if c.algorithm != FOREST]
+        if not parts.blocks or not learning:
+            return []
+        # The encoder knows nothing that any block judges.
+        first = parts.before.between(0, parts.blocks[0].fit_end)
+        self.encoder = fitted(self.preprocessor, first, self.features)
+        until = parts.blocks[-1].end
+        encoded = transformed(
+            self.encoder, parts.before.between(0, until).rows, self.features
+        )
+
+        def fit(candidate: Candidate, end: int) -> tuple[Any, float]:
+            began = time.perf_counter()
+            rows = parts.before.between(0, end)
+            model = candidates.fit(candidate, encoded[:end], rows, seed=self.seed)
+            return model, time.perf_counter() - began
+
+        alone = [c for c in learning if not candidates.is_mean(c)]
+        calls = [partial(fit, c, b.fit_end) for c in alone for b in parts.blocks]
+        results = iter(candidates.side_by_side(calls, jobs=self.jobs))
+        judged: dict[str, Judged] = {}
+        for candidate in alone:
+            fits = [next(results) for _ in parts.blocks]
+            score = [
+                model.predict_proba(encoded[block.first : block.end])[:, 1]
+                for (model, _), block in zip(fits, parts.blocks, strict=True)
+            ]
+            judged[candidate.name] = Judged(
+                candidate=candidate,
+                score=np.concatenate(score),
+                metrics={},
+                seconds=sum(seconds for _, seconds in fits),
+                model=fits[-1][0],
             )
-        if not contenders:
-            raise NotEnoughData(
-                f"{fitting.conversions} events known to be label 1 to train on, and "
-                f"{choosing.conversions} to choose on, are too few: at least "
-                f"{settings.minimum_conversions} are needed, and no candidate of "
-                f"{use_case.name} does without"
+        for candidate in learning:
+            if candidates.is_mean(candidate):
+                of = [judged[name] for name in candidates.members(candidate, judged)]
+                judged[candidate.name] = Judged(
+                    candidate=candidate,
+                    score=np.mean([one.score for one in of], axis=0),
+                    metrics={},
+                    seconds=0.0,
+                    model=candidates.combined([one.model for one in of]),
+                )
+        return [
+            replace(one, metrics=self._measured(one.score))
+            for one in (judged[c.name] for c in learning)
+        ]
+
+    def _forests(self) -> list[Judged]:
+        """Judge Half-Space Trees, fitted on all rows before those to choose on."""
+        if self.parts.unlabelled is None:
+            return []
+        judged = []
+        for candidate in self.use_case.candidates:
+            if candidate.algorithm != FOREST:
+                continue
+            began = time.perf_counter()
+            model = self._forest(candidate, self.parts.unlabelled[0])
+            seconds = time.perf_counter() - began
+            score = model.scores(self.parts.choosing.rows, self.use_case)
+            judged.append(
+                Judged(
+                    candidate=candidate,
+                    score=score,
+                    metrics=self._measured(score, is_anomaly=True),
+                    seconds=seconds,
+                    model=model.classifier,
+                )
             )
-        best = _best(contenders, parts, use_case, settings)
-        model, score, method, losses = best.fit.model, best.fit.score, "none", {}
-        is_anomaly = isinstance(model, AnomalyModel)
-        if not is_anomaly:
-            crossed = calibration.out_of_sample(
-                model, best.later, choosing, settings.seed
-            )
-            losses = calibration.losses(crossed, choosing)
+        return judged
+
+    def _forest(self, candidate: Candidate, rows: pa.Table) -> Model:
+        """Fit Half-Space Trees on the numbers of rows in time order."""
+        numbers = [f for f, kind in self.features.items() if kind == NUMBER]
+        usual = _thinned(rows, self.seed)
+        every = Slice(
+            rows=usual, label=np.zeros(len(usual), np.int8), weight=np.ones(len(usual))
+        )
+        passing = ColumnTransformer([("numbers", "passthrough", numbers)])
+        encoder = fitted(passing, every, dict.fromkeys(numbers, NUMBER))
+        encoded = transformed(encoder, usual, dict.fromkeys(numbers, NUMBER))
+        try:
+            parameters = {"random_state": self.seed, **candidate.parameters}
+            trees = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
+        except (ValueError, TypeError) as error:
+            raise UseCaseError(
+                f"candidate {candidate.name} cannot be fitted: {error}"
+            ) from error
+        return Model(preprocessor=encoder, classifier=trees)
+
+    def _measured(
+        self, score: Floats, *, is_anomaly: bool = False
+    ) -> dict[str, float | None]:
+        """Return the metrics that compare candidates on the judged rows."""
+        names: tuple[str, ...] = ("roc_auc", "pr_auc", "log_loss", "brier")
+        values: dict[str, float | None] = dict.fromkeys(names)
+        if not len(score) or np.isnan(score).any():
+            return values
+        observed = self.parts.choosing.outcomes(score)
+        for name in names[:2] if is_anomaly else names:
+            values[name] = getattr(metrics, name)(observed)
+        if self.stakes is not None:
+            threshold = alerts.cheapest_threshold(score, self.stakes)
+            gain = self.stakes.gain[score >= threshold].sum()
+            lost = (self.stakes.amount * self.stakes.weight)[self.stakes.is_fraud].sum()
+            values["cost"] = float(lost - gain)
+        return values
+
+    # The choice
+
+    def _choice(self, judged: Sequence[Judged]) -> _Choice:
+        """Choose candidate and calibration."""
+        best = min(judged, key=self._loss)
+        by_name = {one.candidate.name: one for one in judged}
+        names = candidates.members(best.candidate, by_name)
+        each = np.column_stack([by_name[name].score for name in names])
+        crossed, method = {"none": best.score}, "none"
+        losses: dict[str, float] = {}
+        if best.candidate.algorithm != FOREST:
+            crossed = self._calibrated(each, best.score)
+            losses = {
+                name: metrics.log_loss(self.parts.choosing.outcomes(score)) or 0.0
+                for name, score in crossed.items()
+            }
             method = min(losses, key=lambda name: losses[name])
-            score = crossed[method]
-            model = calibration.calibrated(model, method, best.later, choosing)
-    trained = Trained(
-        kind=parts.kind,
-        split=parts.split,
-        preprocessor=best.encoder,
-        model=model,
-        chosen=best.fit.candidate,
-        calibration=method,
-        calibrations=losses,
-        candidates=[contender.fit for contender in contenders],
-        holdout=parts.holdout,
-        rows={
-            "train": len(parts.unlabelled)  # it learns from these, too
-            if is_anomaly and parts.unlabelled is not None
-            else len(fitting),
-            "calibrate": len(choosing),
-            "holdout": len(parts.holdout),
-        },
-        train_base_rate=fitting.base_rate if len(fitting) else None,
-        sampling=parts.sampling,
-        best_threshold=None
-        if score is None
-        else thresholds.best_threshold(choosing.outcomes(score)),
-        is_anomaly=is_anomaly,
-        is_warm=not is_anomaly or model.is_warm,
-        choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
-        outcomes=parts.outcomes,
-        fit_rows=None if is_anomaly else sample.rows_of(len(fitting)),
-    )
-    return _measure(trained, use_case, settings, pools)
-
-
-def _best(
-    contenders: list[_Contender], parts: Parts, use_case: UseCase, settings: Settings
-) -> _Contender:
-    """Return the contender to take, and put the cost of each beside its figures."""
-    choice = of_events.choose(
-        [each.fit.score for each in contenders],
-        parts.choosing,
-        of_events.stakes(parts.choosing, use_case, settings),
-        trees=[
-            place
-            for place, each in enumerate(contenders)
-            if isinstance(each.fit.model, AnomalyModel)
-        ],
-        seed=settings.seed,
-    )
-    for place, each in enumerate(contenders):
-        compared = {**each.fit.figures, "cost": choice.costs[place]}
-        contenders[place] = replace(each, fit=replace(each.fit, figures=compared))
-    return contenders[choice.place]
-
-
-def _of_users(
-    parts: Parts,
-    every: Slice,
-    use_case: UseCase,
-    preprocessor: Any,
-    settings: Settings,
-    *,
-    pools: Pools | None,
-) -> Trained:
-    """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
-    seed = settings.seed
-    with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
-        options: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
-        choice = rolling.choose(parts, use_case, **options)
-        measured, served = choice.recipe.models(
-            [parts.fitting, every], use_case, **options
+        return _Choice(
+            candidate=best.candidate,
+            members=[by_name[name].candidate for name in names],
+            score=crossed[method],
+            method=method,
+            losses=losses,
+            calibrator=candidates.calibrator(method, each, self.parts.choosing),
         )
-    trained = Trained(
-        kind=parts.kind,
-        split=parts.split,
-        preprocessor=measured[0],
-        model=measured[1],
-        chosen=choice.recipe.candidate,
-        calibration=choice.calibration,
-        calibrations=choice.calibrations,
-        candidates=choice.candidates,
-        holdout=parts.holdout,
-        rows={
-            "train": len(every) - len(choice.rows) - len(parts.holdout),
-            "calibrate": len(choice.rows),
-            "holdout": len(parts.holdout),
-        },
-        train_base_rate=every.base_rate,
-        sampling=parts.sampling,
-        best_threshold=thresholds.best_threshold(
-            choice.rows.outcomes(choice.probability)
-        ),
-        blocks=parts.blocks,
-        choice=choice,
-        measured=measured,
-        fits=choice.fits + 2 * len(choice.recipe.members),
-        fit_rows=sample.rows_of(len(every)),
-    )
-    trained = _measure(trained, use_case, settings, pools)
-    features: Any = dict(use_case.features)
-    scorer = Scorer.compile(*served, features=features, pools=pools)
-    return replace(
-        trained,
-        preprocessor=served[0],
-        model=served[1],
-        served_probability=scores(scorer, parts.holdout.rows),
-    )
 
+    def _loss(self, judged: Judged) -> tuple[float, float]:
+        """Return what is to be least: log loss; of events cost, then PR AUC."""
+        values = judged.metrics
+        if self.parts.unlabelled is None:
+            return values["log_loss"] or 0.0, 0.0
+        return values.get("cost") or 0.0, -(values["pr_auc"] or 0.0)
 
-def scores(scorer: Scorer, rows: pa.Table) -> Floats:
-    """Return the probabilities of all rows of a table, in order."""
-    parts = [probability for _, probability in scorer.score(rows.to_batches())]
-    return np.concatenate(parts) if parts else np.empty(0)
+    def _calibrated(self, each: Floats, score: Floats) -> dict[str, Floats]:
+        """
+        Return scores of the judged rows by calibration, each fitted on other rows.
 
+        On the blocks after those that it is fitted on: what a calibration has learned
+        of the level of some weeks may be wrong in the next. Where there is one block,
+        on folds by user, since a user's rows are alike. A calibration that cannot be
+        fitted, for want of a class, is left out.
 
-def _classifiers(
-    parts: Parts,
-    use_case: UseCase,
-    preprocessor: Any,
-    *,
-    seed: int,
-    pools: Pools | None,
-) -> list[_Contender]:
-    """Fit the candidates that learn from labels."""
-    features = dict(use_case.features)
-    fitting, choosing = sample.sampled(parts.fitting, seed=seed), parts.choosing
-    encoder = fitted(preprocessor, fitting, features)
-    encoded = transformed(encoder, fitting.rows, features)
-    later = transformed(encoder, choosing.rows, features)
+        Args:
+            each: Of the members, (rows, members).
+            score: Their mean, (rows,).
+        """
+        choosing = self.parts.choosing
+        if len(self.parts.blocks) > 1:
+            ends = np.array([block.end for block in self.parts.blocks])
+            places = np.arange(len(score)) + self.parts.blocks[0].first
+            fold = np.searchsorted(ends, places, side="right")
+            learned = [fold < number for number in range(1, len(ends))]
+            inside = [fold == number for number in range(1, len(ends))]
+        else:
+            users = choosing.users
+            random = np.random.default_rng(self.seed)
+            fold = random.integers(0, _FOLDS, users.max() + 1)[users]
+            inside = [fold == number for number in range(_FOLDS)]
+            learned = [~part for part in inside]
+        by_method = {"none": score}
+        for method in CALIBRATIONS[1:]:
+            crossed = score.copy()
+            for known, part in zip(learned, inside, strict=True):
+                rows = Slice(
+                    rows=choosing.rows,
+                    label=choosing.label[known],
+                    weight=choosing.weight[known],
+                )
+                if not 0 < rows.label.sum() < len(rows.label):
+                    break
+                if part.any():
+                    fit: Any = candidates.calibrator(method, each[known], rows)
+                    crossed[part] = fit.predict_proba(each[part])[:, 1]
+            else:
+                by_method[method] = crossed
+        return by_method
 
-    def fit(candidate: Candidate) -> tuple[Any, float]:
-        began = time.perf_counter()
-        unfitted = estimator(candidate, {}, seed=seed)
-        model = fit_on(unfitted, encoded, fitting, name=candidate.name)
-        return model, time.perf_counter() - began
+    def _models(self, choice: _Choice, learned: Sequence[Slice]) -> list[Model]:
+        """Return the chosen model, fitted on each of several slices."""
+        if choice.candidate.algorithm == FOREST:
+            assert self.parts.unlabelled is not None
+            return [self._forest(choice.candidate, self.parts.unlabelled[1])]
+        encoders, calls = [], []
+        for part in learned:
+            encoders.append(fitted(self.preprocessor, part, self.features))
+            encoded = transformed(encoders[-1], part.rows, self.features)
+            calls += [
+                partial(candidates.fit, member, encoded, part, seed=self.seed)
+                for member in choice.members
+            ]
+        fits = iter(candidates.side_by_side(calls, jobs=self.jobs))
+        return [
+            Model(
+                preprocessor=encoder,
+                classifier=candidates.combined(
+                    [next(fits) for _ in choice.members], choice.calibrator
+                ),
+            )
+            for encoder in encoders
+        ]
 
-    learning = [c for c in use_case.candidates if not _is_unsupervised(c)]
-    alone = [c for c in learning if not is_mean(c)]
-    fits = [partial(fit, candidate) for candidate in alone]
-    results = side_by_side(fits, rows=len(fitting), pools=pools)
-    models = {c.name: result for c, result in zip(alone, results, strict=True)}
-    contenders: dict[str, _Contender] = {}
-    for candidate in learning:
-        if is_mean(candidate):
-            earlier = {name: each.fit.model for name, each in contenders.items()}
-            models[candidate.name] = estimator(candidate, earlier, seed=seed), 0.0
-        model, seconds = models[candidate.name]
-        score = model.predict_proba(later)[:, 1]
-        fitted_candidate = FittedCandidate(
-            candidate=candidate,
-            model=model,
-            figures=figures(score, choosing),
-            fit_s=seconds,
-            score=score,
+    # The holdout
+
+    def _holdout(
+        self, choice: _Choice, measured: Model, served: Model, best: float | None
+    ) -> Holdout:
+        """Measure a model on the rows held out."""
+        part, use_case = self.parts.holdout, self.use_case
+        score = measured.scores(part.rows, use_case)
+        is_anomaly = choice.candidate.algorithm == FOREST
+        baseline = baseline_score(use_case, part)
+        is_scored = len(part) > 0 and not np.isnan(score).any()
+        holdout = Holdout(
+            rows=part,
+            probability=score,
+            served=score if served is measured else served.scores(part.rows, use_case),
+            metrics=Metrics(),
+            baseline=baseline,
+            baseline_roc_auc=metrics.roc_auc(part.outcomes(baseline)),
+            is_enough=is_scored
+            and part.has_both_classes
+            and part.conversions >= self.settings.minimum_conversions,
+            curves={},
+            importance=(),
         )
-        contenders[candidate.name] = _Contender(
-            fit=fitted_candidate, encoder=encoder, later=later
+        if not is_scored:
+            return holdout
+        observed = part.outcomes(score)
+        selection = Selection(
+            budget=use_case.chosen_budget(self.settings),
+            dates=len(self.parts.split.holdout),
+            threshold=best,
         )
-    return list(contenders.values())
-
-
-def _is_unsupervised(candidate: Candidate) -> bool:
-    return candidate.algorithm == declaration.FOREST
-
-
-def _forests(parts: Parts, use_case: UseCase, *, seed: int) -> list[_Contender]:
-    """Fit the candidates that need no labels, if there are rows without."""
-    if parts.unlabelled is None:
-        return []
-    contenders = []
-    for candidate in filter(_is_unsupervised, use_case.candidates):
-        fit, encoder = trees.fitted_trees(
-            candidate, parts.unlabelled, parts.choosing, use_case, seed=seed
-        )
-        contenders.append(_Contender(fit=fit, encoder=encoder, later=None))
-    return contenders
-
-
-def _measure(
-    trained: Trained, use_case: UseCase, settings: Settings, pools: Pools | None
-) -> Trained:
-    """Return the model with its figures on the holdout rows."""
-    features: Any = dict(use_case.features)
-    holdout, seed = trained.holdout, settings.seed
-    unscored = {"users": 0, "conversions": 0}
-    if not len(holdout):
-        return replace(trained, quality=unscored)
-    scorer = Scorer.compile(
-        trained.preprocessor, trained.model, features=features, pools=pools
-    )
-    score = scores(scorer, holdout.rows)
-    if not trained.is_warm:
-        return replace(trained, probability=score, quality=unscored)
-    observed = holdout.outcomes(score)
-    curves = metrics.curves(observed)
-    options: dict[str, Any] = {
-        "seed": seed,
-        "expansion": bootstrap.expansion(holdout.label, holdout.weight),
-        "selection": Selection(
-            budget=use_case.chosen_budget(settings),
-            dates=len(trained.split.holdout),
-            threshold=trained.best_threshold,
-            source=None if trained.best_threshold is None else TRAINING,
-        ),
-    }
-    if trained.is_anomaly:
-        quality = bootstrap.ranking(observed, **options)
-        curves["calibration"] = []
-    else:
-        quality = bootstrap.quality(observed, threshold=use_case.threshold, **options)
-    baseline = baseline_score(use_case, holdout)
-    area = metrics.roc_auc(holdout.outcomes(baseline))
-    return replace(
-        trained,
-        probability=score,
-        quality=quality,
-        curves=curves,
-        **_alerts(trained, scorer, score, use_case, settings),
-        baselines={f"{use_case.baseline.feature} alone": area},
-        baseline_score=baseline,
-        is_measured=observed.has_both_classes
-        and holdout.conversions >= settings.minimum_conversions,
-        importance=importance(
-            lambda batches: (scores for _, scores in scorer.score(batches)),
-            features,
+        return replace(
             holdout,
-            seed=seed,
+            metrics=thresholds.measured(
+                observed,
+                selection,
+                threshold=use_case.threshold,
+                seed=self.seed,
+                per_row=part.per_row,
+                is_anomaly=is_anomaly,
+            ),
+            curves=metrics.curves(observed)
+            | ({"calibration": []} if is_anomaly else {}),
+            importance=importance(
+                lambda rows: measured.scores(rows, use_case),
+                self.features,
+                part,
+                seed=self.seed,
+            ),
+            **self._alerts(choice, measured, holdout),
         )
-        if observed.has_both_classes
-        else [],
-    )
+
+    def _alerts(
+        self, choice: _Choice, measured: Model, holdout: Holdout
+    ) -> dict[str, Any]:
+        """
+        Return what alerts on the rows held out cost and save; nothing of users.
+
+        The threshold is the cheapest on the judged rows. Trees learn no labels, so
+        theirs is of all rows before the holdout, as the measured trees score them.
+        """
+        stakes = self._stakes(holdout.rows)
+        if self.parts.unlabelled is None:
+            return {}
+        if stakes is None:
+            free = Stakes(
+                is_fraud=holdout.rows.label == 1,
+                amount=np.zeros(len(holdout.rows)),
+                weight=holdout.rows.weight,
+                review_cost=self.settings.alert_review_cost,
+            )
+            return {"at_rates": alerts.at_rates(holdout.probability, free)}
+        earlier, score = self.parts.choosing, choice.score
+        if choice.candidate.algorithm == FOREST:
+            earlier = self.parts.before
+            score = measured.scores(earlier.rows, self.use_case)
+        known = self._stakes(earlier)
+        assert known is not None
+        threshold = alerts.cheapest_threshold(score, known)
+        rank = baseline_score(self.use_case, earlier, holdout.rows)
+        baseline = alerts.savings(
+            rank[len(earlier) :],
+            stakes,
+            threshold=alerts.cheapest_threshold(rank[: len(earlier)], known),
+            seed=self.seed,
+        )
+        return {
+            "at_rates": alerts.at_rates(holdout.probability, stakes),
+            "savings": alerts.savings(
+                holdout.probability, stakes, threshold=threshold, seed=self.seed
+            ),
+            "baseline_saved": baseline.saved,
+            "stakes": stakes,
+        }
+
+    def _stakes(self, part: Slice) -> Stakes | None:
+        """Return what labelled rows cost; None if the use case names no amount."""
+        if not self.use_case.amount:
+            return None
+        return Stakes(
+            is_fraud=part.label == 1,
+            amount=alerts.amounts(floats(part.rows[self.use_case.amount])),
+            weight=part.weight,
+            review_cost=self.settings.alert_review_cost,
+        )
 
 
-def _alerts(
-    trained: Trained,
-    scorer: Scorer,
-    score: Floats,
-    use_case: UseCase,
-    settings: Settings,
-) -> dict[str, Any]:
-    """Return the figures of alerts, for kinds that have some."""
-    choosing, holdout = trained.choosing, trained.holdout
-    if not trained.kind.has_alerts or choosing is None:
-        return {}
-    both = scores(scorer, choosing.rows), score
-    return {
-        "alerts": of_events.alerts(holdout, score, use_case, settings),
-        "costed": of_events.costed(choosing, holdout, both, use_case, settings),
-    }
+def _thinned(rows: pa.Table, seed: int) -> pa.Table:
+    """
+    Return a sample of rows in proportion to their weights.
+
+    Trees count rows and ignore weights: if a sample has kept all frauds, they would
+    look usual. Rows with at least the median weight of label 0 stay.
+    """
+    weight, others = rows["weight"].to_numpy(), floats(rows["label"]) != 1
+    chance = weight / np.median(weight[others]) if others.any() else weight
+    if chance.min(initial=1.0) >= 1:
+        return rows
+    drawn = np.random.default_rng(seed).random(len(rows))
+    return rows.filter(pa.array(drawn < chance))

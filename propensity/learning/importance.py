@@ -4,8 +4,7 @@ Importance: how much a model needs each feature, and the baseline of a single on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning import metrics
-from propensity.learning.data import Slice
+from propensity.learning.rows import Slice
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -22,15 +21,11 @@ Floats = NDArray[np.float64]
 # Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
 # than another candidate.
 _ROWS = 1_000
-
 _REPEATS = 3
-
-# Features that are scored together: as many rows as a chunk of the scorer has.
-_TOGETHER = 5
 
 
 def importance(
-    score: Callable[[Iterable[pa.RecordBatch]], Iterator[Floats]],
+    scores: Callable[[pa.Table], Floats],
     features: dict[str, str],
     holdout: Slice,
     *,
@@ -40,60 +35,41 @@ def importance(
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
 
     Args:
-        score: Yields the model's scores of each batch, in order.
-        holdout: Rows that the model has not seen.
+        scores: Returns the model's scores of rows.
+        holdout: Rows that the model has not seen; nothing is returned with one class.
 
     Source:
         Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
     """
+    if not holdout.has_both_classes:
+        return []
     generator = np.random.default_rng(seed)
-    count = min(_ROWS, len(holdout))
     # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
-    sample = _balanced(holdout.label, count, generator)
+    sample = _balanced(holdout.label, min(_ROWS, len(holdout)), generator)
     rows = holdout.rows.select(list(features)).take(pa.array(sample)).combine_chunks()
     part = Slice(rows=rows, label=holdout.label[sample], weight=holdout.weight[sample])
-
-    def area(probability: Floats) -> float:
-        return metrics.roc_auc(part.outcomes(probability)) or 0.0
-
-    [repeated] = pa.concat_tables([rows] * _REPEATS).combine_chunks().to_batches()
-    varying: list[str] = []
-
-    def shuffled() -> Iterator[pa.RecordBatch]:
-        """Yield the rows as they are, then with each feature shuffled that varies."""
-        yield from rows.to_batches()
-        for place, name in enumerate(repeated.schema.names):
-            places = [
-                generator.permutation(len(sample)) + turn * len(sample)
-                for turn in range(_REPEATS)
-            ]
-            column = repeated.column(place)
-            if column.null_count == len(column) or len(pc.unique(column)) == 1:
-                continue
-            varying.append(name)
-            changed = column.take(pa.array(np.concatenate(places)))
-            yield repeated.set_column(place, name, changed)
-
-    # Several features to a call of the model, and calls side by side: trees take half
-    # the time a row if there are many.
-    batches = shuffled()
-    first = next(batches)
-    together = (
-        pa.Table.from_batches(group).combine_chunks().to_batches()[0]
-        for group in iter(lambda: [*islice(batches, _TOGETHER)], [])
+    varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
+    shuffled = [rows]
+    for name in varying:
+        for _ in range(_REPEATS):
+            column = rows[name].take(pa.array(generator.permutation(len(rows))))
+            place = rows.column_names.index(name)
+            shuffled.append(rows.set_column(place, name, column))
+    # All at once: trees take half the time a row if there are many.
+    whole = scores(pa.concat_tables(shuffled).combine_chunks())
+    best, *areas = (
+        metrics.roc_auc(part.outcomes(score)) or 0.0
+        for score in np.split(whole, len(shuffled))
     )
-    whole, *scores = score(chain([first], together))
-    parts = np.concatenate([np.empty(0), *scores])
-    changed = np.split(parts, len(varying)) if varying else []
-    best = area(whole)
-    falls: dict[str, list[float]] = {
-        name: [best - area(turn) for turn in np.split(probability, _REPEATS)]
-        for name, probability in zip(varying, changed, strict=True)
-    }
+    falls = best - np.array(areas).reshape(len(varying), _REPEATS)
     entries = [
-        {"feature": name, "mean": float(np.mean(fall)), "std": float(np.std(fall))}
+        {"feature": name, "mean": float(fall.mean()), "std": float(fall.std())}
+        for name, fall in zip(varying, falls, strict=True)
+    ]
+    entries += [
+        {"feature": name, "mean": 0.0, "std": 0.0}
         for name in features
-        for fall in [falls.get(name, [0.0])]
+        if name not in varying
     ]
     return sorted(entries, key=lambda entry: -entry["mean"])
 
@@ -108,10 +84,15 @@ def _balanced(
     return np.sort(np.concatenate(parts))
 
 
-def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:
+def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
-    values = pc.cast(holdout.rows[baseline.feature], pa.float64()).to_numpy()
+    values = np.concatenate(
+        [
+            pc.cast(part.rows[baseline.feature], pa.float64()).to_numpy()
+            for part in parts
+        ]
+    )
     order = -values if baseline.ascending else values
     order = np.where(np.isnan(order), -np.inf, order)
     _, rank = np.unique(order, return_inverse=True)

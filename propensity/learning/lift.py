@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import erfc, hypot, sqrt
 
-from propensity.learning.metrics import NORMAL, rate_interval
+from propensity.learning.intervals import NORMAL, rate_interval
 
 # p-value of the groups' sizes below which no figure can be trusted.
 ALARM = 0.001

@@ -7,7 +7,6 @@ conversions of each: exact, and in bounded memory for many users.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +17,10 @@ Floats = NDArray[np.float64]
 
 BINS = 10
 
-# Shares of the rows that people may review: one in a thousand to one in a hundred.
-ALERT_RATES = (0.001, 0.005, 0.01)
-
 # log(0) is infinite: a wrong probability of exactly 0 or 1 costs as much as 1e-15.
 _EPSILON = 1e-15
 
 SHIFT_FLOOR = 1e-12
-
-# Standard errors on either side of a 95% interval.
-NORMAL = 1.959964
 
 
 @dataclass(frozen=True)
@@ -243,63 +236,6 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     ]
 
 
-def alerts(
-    score: Floats,
-    label: NDArray[Any],
-    amount: Floats,
-    *,
-    review_cost: float,
-    weight: Floats | None = None,
-    rates: Sequence[float] = ALERT_RATES,
-) -> list[dict[str, float | None]]:
-    """
-    Return recall and cost of reviewing the rows with the highest scores, by alert rate.
-
-    Rows with the same score are divided in proportion, so that their order has no
-    effect; numbers of alerts may be fractions.
-
-    Args:
-        score: (rows,); the highest is reviewed first.
-        label: 0 or 1, (rows,).
-        amount: Cost of a missed row of label 1, (rows,).
-        weight: (rows,); one each when None.
-
-    Returns:
-        By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of
-        missed rows and reviews, and ``cost_without`` any review. All but the first are
-        None if rows are of one class.
-    """
-    weights = np.ones(len(score)) if weight is None else weight
-    positive = np.where(np.asarray(label) == 1, weights, 0.0)
-    distinct, group = np.unique(-score, return_inverse=True)
-
-    def running(values: Floats) -> Floats:
-        sums = summed(group, values, len(distinct))
-        return np.concatenate([[0.0], np.cumsum(sums)])
-
-    reviewed, caught, saved = map(running, (weights, positive, positive * amount))
-    total, positives, at_stake = reviewed[-1], caught[-1], saved[-1]
-    entries: list[dict[str, float | None]] = []
-    for rate in rates:
-        count = rate * total
-        entry: dict[str, float | None] = dict.fromkeys(
-            ("true_positives", "recall", "precision", "cost", "cost_without")
-        )
-        if 0 < positives < total:
-            # Rounding in the sums must not give more hits than alerts.
-            hits = min(float(np.interp(count, reviewed, caught)), count)
-            missed = float(at_stake - np.interp(count, reviewed, saved))
-            entry = {
-                "true_positives": hits,
-                "recall": float(hits / positives),
-                "precision": float(hits / count),
-                "cost": float(missed + count * review_cost),
-                "cost_without": float(at_stake),
-            }
-        entries.append({"rate": rate, "alerts": float(count), **entry})
-    return entries
-
-
 def share_of_best(users: Floats, quantity: Floats, counts: Any) -> Floats:
     """
     Return how much of a quantity is in the best rows.
@@ -355,29 +291,6 @@ def score_shift(before: Floats, now: Floats) -> float:
         before, now: Percentiles of the probabilities, least first, of one shape.
     """
     return float(np.abs(now - before).mean() / max(before.mean(), SHIFT_FLOOR))
-
-
-def rate_interval(
-    conversions: float, users: float, *, deviations: float = NORMAL
-) -> tuple[float, float]:
-    """
-    Return the interval of a rate, in [0, 1] and around it.
-
-    Args:
-        conversions: 0 to ``users``; may be a fraction.
-        users: Above 0.
-        deviations: Standard errors on either side; of 95% if not given.
-
-    Source:
-        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
-        Journal of the American Statistical Association 22, 1927: the score interval,
-        which holds for few rows and rates near 0, too.
-    """
-    rate, spread = conversions / users, deviations**2 / users
-    middle = (rate + spread / 2) / (1 + spread)
-    half = deviations * np.sqrt(rate * (1 - rate) / users + spread / (4 * users))
-    half = float(half / (1 + spread))
-    return min(max(middle - half, 0.0), rate), max(min(middle + half, 1.0), rate)
 
 
 def summed(group: NDArray[Any], values: Floats, count: int) -> Floats:

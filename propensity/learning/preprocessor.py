@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from propensity.errors import SchemaError
-from propensity.learning.data import Slice
+from propensity.learning.rows import Slice
 from propensity.models.encoding import to_frame
 from propensity.usecases import CATEGORY, NUMBER, UseCase
 

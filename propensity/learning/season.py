@@ -13,11 +13,9 @@ Source:
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import lru_cache
 from operator import attrgetter
 
 import numpy as np
@@ -32,23 +30,14 @@ MEMORY = 13
 # A shift of the log-odds is never beyond this: odds times or by 2.7.
 MAXIMUM_LOG_ODDS_SHIFT = 1.0
 
-# What is expected before a week is known, chosen on simulated shops and on the
-# weeks of a real one. Either there is no drift, or it has a level and a slope, whose
-# standard deviations in log-odds are one of these, since a break some weeks ago.
-_NO_DRIFT = 0.2
-_LEVELS = {0.1: 0.3, 0.2: 0.3, 0.4: 0.3, 0.8: 0.1}
-_SLOPES = {0.0: 0.4, 0.05: 0.3, 0.1: 0.3}
-_BREAK = 0.05
-_NEWEST_BREAKS = 6
 # A single week may be an odd one: nothing tells that from drift.
 FEWEST_WEEKS = 2
-# Levels of two weeks one horizon apart correlate by this: drift fades if nothing says
-# that it goes on.
-_PERSISTENCE = 0.98
 
-# What moves a single week only, such as a bank holiday: its log-odds have one of these
-# standard deviations, each equally likely.
-_WEEKLY = (0.03, 0.1, 0.2, 0.35)
+# Standard deviations in log-odds: of the season before any week is known, of what it
+# moves by in a week, and of what moves a single week only, such as a bank holiday.
+_SEASON = 0.3
+_MOVE = 0.12
+_WEEK = 0.1
 
 # A step of Newton's method below this changes no probability.
 _SMALLEST_STEP = 1e-13
@@ -61,14 +50,6 @@ class Residual:
 
     log_odds: float
     standard_error: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shift:
-    """What is added to a week's log-odds, and its standard deviation."""
-
-    log_odds: float
-    error: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,61 +225,40 @@ def shift(
     week: date,
     horizon_days: int,
     minimum_conversions: int,
-    bound: float,
-) -> Shift | None:
+) -> float | None:
     """
     Return the shift for a week from the newest weeks before it; None without enough.
 
-    The posterior mean of the drift, and its deviation, from ``FEWEST_WEEKS`` to
-    ``MEMORY`` weeks that do not overlap. How much single weeks vary, and whether and
-    since when the odds drift, is not known: every hypothesis counts by how likely it
-    makes the weeks. So chance is shrunk towards none, a shop with odd weeks is followed
-    slowly, and a step that neither explains is followed within two weeks. Late labels
-    are expected to add to weeks that are not final what they added to the others.
+    A Kalman filter of a level that walks at random, over ``FEWEST_WEEKS`` to ``MEMORY``
+    weeks that do not overlap. Chance is shrunk towards none, and a step is followed
+    within a few weeks. Late labels are expected to add to weeks that are not final what
+    they added to the others.
 
     Args:
         weeks: As ``of_version`` returns them, in any order; all ended by ``week``.
         week: First day of the outcomes to predict.
         horizon_days: Days of outcomes in a week.
         minimum_conversions: Fewer of either label in all of the weeks prove nothing.
-        bound: The largest shift in either direction; 0 is none.
 
     Source:
-        Hoeting et al., "Bayesian Model Averaging", Statistical Science 14, 1999; Adams
-        and MacKay, "Bayesian Online Changepoint Detection", arXiv:0710.3742, 2007, with
-        Gaussian segments that have a level and a slope.
+        Harvey, "Forecasting, Structural Time Series Models and the Kalman Filter",
+        1989, section 4.1: the local level model.
     """
     known = _newest(weeks, horizon_days=horizon_days)
-    if not bound or len(known) < FEWEST_WEEKS:
+    conversions = sum(week.conversions for week in known)
+    least = min(conversions, sum(week.others for week in known))
+    if len(known) < FEWEST_WEEKS or least < minimum_conversions:
         return None
-    least = min(
-        sum(week.conversions for week in known), sum(week.others for week in known)
-    )
-    if least < minimum_conversions:
-        return None
-    age = np.array([(week - other.week).days / horizon_days for other in known])
     late = _late(known)
-    log_odds = np.array([week.log_odds + (not week.is_final) * late for week in known])
-    error = np.array([week.standard_error for week in known])
-    chance, between, ahead, unknown = _hypotheses(tuple(age))
-    weights, means, variances = [], [], []
-    for weekly in _WEEKLY:
-        covariance = between + np.diag(error**2 + weekly**2)
-        solved = np.linalg.solve(covariance, log_odds[:, None])[..., 0]
-        explained = np.linalg.solve(covariance, ahead[..., None])[..., 0]
-        _, determinant = np.linalg.slogdet(covariance)
-        weights.append(np.log(chance) - 0.5 * (solved @ log_odds + determinant))
-        means.append((ahead * solved).sum(axis=1))
-        variances.append(unknown - (ahead * explained).sum(axis=1))
-    likelihood = np.exp(np.concatenate(weights) - np.max(weights))
-    likelihood /= likelihood.sum()
-    mean, variance = np.concatenate(means), np.concatenate(variances)
-    expected = float(likelihood @ mean)
-    # What each hypothesis leaves open, and how far they are apart.
-    spread = float(likelihood @ (np.maximum(variance, 0.0) + (mean - expected) ** 2))
-    return Shift(
-        log_odds=float(np.clip(expected, -bound, bound)), error=float(np.sqrt(spread))
-    )
+    level, variance, before = 0.0, _SEASON**2, known[-1].week
+    for evaluated in reversed(known):
+        variance += _MOVE**2 * (evaluated.week - before).days / horizon_days
+        before = evaluated.week
+        noise = evaluated.standard_error**2 + _WEEK**2
+        gain = variance / (variance + noise)
+        lacked = evaluated.log_odds + (0.0 if evaluated.is_final else late)
+        level, variance = level + gain * (lacked - level), (1 - gain) * variance
+    return float(np.clip(level, -MAXIMUM_LOG_ODDS_SHIFT, MAXIMUM_LOG_ODDS_SHIFT))
 
 
 def _late(weeks: Sequence[EvaluatedWeek]) -> float:
@@ -307,49 +267,6 @@ def _late(weeks: Sequence[EvaluatedWeek]) -> float:
     if not added:
         return 0.0
     return float(np.average([late for late, _ in added], weights=[n for _, n in added]))
-
-
-@lru_cache
-def _hypotheses(
-    ages: tuple[float, ...],
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """
-    Return what may be behind weeks of these ages, newest first.
-
-    Before a break the drift had a level of its own, which says nothing of what follows.
-
-    Returns:
-        Of each hypothesis its chance, and the covariances of the drift: between the
-        weeks, (hypotheses, weeks, weeks), and of each with the week to predict,
-        (hypotheses, weeks), and the drift's variance in that week.
-    """
-    age, n = np.array(ages), len(ages)
-    fading = _PERSISTENCE ** np.abs(age[:, None] - age)
-    chance, between, ahead = [_NO_DRIFT], [np.zeros((n, n))], [np.zeros(n)]
-    unknown = [0.0]
-    for since, break_chance in _breaks(n):
-        newer = np.arange(n) < since
-        together = np.equal.outer(newer, newer) * fading
-        # Weeks since the segment began; the slope counts from there.
-        ramp = np.where(newer, age[since - 1] - age, 0.0)
-        for (level, level_chance), (slope, slope_chance) in itertools.product(
-            _LEVELS.items(), _SLOPES.items()
-        ):
-            chance.append((1 - _NO_DRIFT) * break_chance * level_chance * slope_chance)
-            between.append(level**2 * together + slope**2 * np.outer(ramp, ramp))
-            ahead.append(
-                level**2 * newer * _PERSISTENCE**age + slope**2 * age[since - 1] * ramp
-            )
-            unknown.append(level**2 + slope**2 * age[since - 1] ** 2)
-    return np.array(chance), np.array(between), np.array(ahead), np.array(unknown)
-
-
-def _breaks(weeks: int) -> Iterator[tuple[int, float]]:
-    """Yield how many of the newest weeks follow the last break, and the chances."""
-    newest = min(weeks - 1, _NEWEST_BREAKS)
-    for since in range(1, newest + 1):
-        yield since, _BREAK * (1 - _BREAK) ** (since - 1)
-    yield weeks, (1 - _BREAK) ** newest
 
 
 def _newest(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from propensity.errors import NotEnoughData
 
 if TYPE_CHECKING:
-    from propensity.learning.data import Slice
+    from propensity.learning.rows import Slice
     from propensity.settings import Settings
     from propensity.timeframe import Timeframe
     from propensity.usecases import UseCase
@@ -21,7 +21,7 @@ def check_enough(
 ) -> None:
     """Raise NotEnoughData; a missing class comes first, as the worse problem."""
     for name, part in parts.items():
-        if part.conversions in (0, len(part)):
+        if not part.has_both_classes:
             is_everybody = all(p.conversions == len(p) for p in parts.values())
             raise NotEnoughData(
                 _one_class(name, part, use_case, is_everybody=is_everybody)
@@ -55,7 +55,6 @@ def _one_class(name: str, part: Slice, use_case: UseCase, *, is_everybody: bool)
     days = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     missing = 0 if part.conversions else 1
     of = f"{'none is' if missing else 'all are'} of users who {use_case.outcome}"
-    counts = f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0"
     if part.weight.max() > 1:
         advice = (
             "They are a sample of more rows: raise PROPENSITY_MAXIMUM_TRAINING_ROWS"
@@ -71,7 +70,8 @@ def _one_class(name: str, part: Slice, use_case: UseCase, *, is_everybody: bool)
     else:
         advice = "Wait for more weeks of events"
     return (
-        f"the rows to {name} ({days}) lack one class, label {missing}, {of}: {counts}, "
+        f"the rows to {name} ({days}) lack one class, label {missing}, {of}: "
+        f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0, "
         f"of {len(part)}. {advice}"
     )
 
@@ -87,12 +87,4 @@ def no_users(use_case: UseCase, timeframe: Timeframe) -> str:
         "no snapshot has a user: within the "
         f"{timeframe.lookback_days} days before each no event is anybody's. Do events "
         f"still come{advice}?"
-    )
-
-
-def suffices(fitting: Slice, choosing: Slice, settings: Settings) -> bool:
-    """Tell whether there are enough labels of both classes to learn and to choose."""
-    least = settings.minimum_conversions
-    return len(fitting) >= settings.minimum_training_rows and all(
-        least <= part.conversions < len(part) for part in (fitting, choosing)
     )

@@ -1,48 +1,33 @@
 """
-Rows to act on: those from a threshold on, and the best of a budget.
+Thresholds and budgets: the rows to act on, and all metrics of scored rows.
 
-Calibrated probabilities of rare outcomes never reach 0.5. The threshold here is the one
+Calibrated probabilities of rare outcomes never reach 0.5. The best threshold is the one
 with the highest F1 on earlier rows, and never on those that it is measured on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from propensity.budget import Budget
+from propensity.learning.intervals import Ends, interval
 from propensity.learning.metrics import (
     Outcomes,
+    brier,
+    calibration_error,
     confusion,
     grouped,
+    lift_by_decile,
+    log_loss,
+    pr_auc,
     ratio,
+    roc_auc,
     share_of_best,
 )
-
-# What a threshold was best on: the rows that its model was chosen on, or the evaluated
-# weeks before.
-TRAINING = "training"
-EVALUATIONS = "evaluations"
-
-OF_BUDGET = ("precision", "recall", "f1", "lift")
-
-# Figures with an interval.
-INTERVALS = (
-    "precision_at_best", "recall_at_best", "f1_at_best",
-    *(f"{name}_at_budget" for name in OF_BUDGET),
-)  # fmt: skip
-
-# All columns of a selection.
-COLUMNS = frozenset(
-    {
-        "best_threshold", "best_threshold_source", "budget", "users_at_best",
-        "true_positives_at_best", "users_at_budget", "true_positives_at_budget",
-        *INTERVALS, *(f"{name}_{end}" for name in INTERVALS for end in ("low", "high")),
-    }
-)  # fmt: skip
 
 # Between two stored thresholds the number of rows above grows by so much at most, if
 # no single probability has more: F1 is then at most about 1% from the highest.
@@ -58,70 +43,142 @@ class Selection:
         budget: How many of the best, or which share.
         dates: As-of dates of the rows: a budget in rows is for each.
         threshold: The best on earlier rows; None if none is known.
-        source: What it was best on, ``TRAINING`` or ``EVALUATIONS``; None without it.
     """
 
     budget: Budget
     dates: int = 1
     threshold: float | None = None
-    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """
+    Metrics of scored rows, a column of the tables each; None where one does not exist.
+
+    Anomaly scores have none that reads a score as a probability. ``_at_best`` is at
+    the best threshold on earlier rows, ``_at_budget`` of the rows of the budget. Counts
+    of the budget may be fractions: ties at its border are shared out.
+    """
+
+    users: int = 0
+    conversions: int = 0
+    base_rate: float | None = None
+    mean_probability: float | None = None
+    threshold: float | None = None
+    true_positives: int | None = None
+    true_negatives: int | None = None
+    false_positives: int | None = None
+    false_negatives: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    roc_auc: float | None = None
+    roc_auc_low: float | None = None
+    roc_auc_high: float | None = None
+    pr_auc: float | None = None
+    pr_auc_low: float | None = None
+    pr_auc_high: float | None = None
+    brier: float | None = None
+    log_loss: float | None = None
+    calibration_error: float | None = None
+    lift: Sequence[Mapping[str, float | None]] = ()
+    best_threshold: float | None = None
+    users_at_best: int | None = None
+    true_positives_at_best: int | None = None
+    precision_at_best: float | None = None
+    recall_at_best: float | None = None
+    f1_at_best: float | None = None
+    budget: str | None = None
+    users_at_budget: float | None = None
+    true_positives_at_budget: float | None = None
+    precision_at_budget: float | None = None
+    recall_at_budget: float | None = None
+    f1_at_budget: float | None = None
+    lift_at_budget: float | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a table."""
+        return asdict(self)
+
+
+def measured(
+    observed: Outcomes,
+    selection: Selection,
+    *,
+    threshold: float,
+    seed: int,
+    per_row: tuple[float, float] = (1.0, 1.0),
+    is_anomaly: bool = False,
+) -> Metrics:
+    """
+    Return all metrics of scored rows.
+
+    Args:
+        selection: Threshold and budget.
+        threshold: The fixed one.
+        seed: Of the intervals.
+        per_row: As for ``intervals.interval``.
+        is_anomaly: Whether the score ranks, and is no probability.
+    """
+    users, conversions = observed.users.sum(), observed.conversions.sum()
+
+    def ends(name: str, ends: Ends) -> dict[str, float | None]:
+        return {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+
+    values: dict[str, Any] = {
+        "users": round(float(users)),
+        "conversions": round(float(conversions)),
+        "base_rate": ratio(conversions, users),
+        "roc_auc": roc_auc(observed),
+        **ends("roc_auc", interval(observed, roc_auc, seed=seed, per_row=per_row)),
+        "pr_auc": pr_auc(observed),
+        **ends("pr_auc", interval(observed, pr_auc, seed=seed, per_row=per_row)),
+        "lift": lift_by_decile(observed),
+        "best_threshold": selection.threshold,
+        **_at_budget(observed, selection),
+    }
+    if selection.threshold is not None:
+        best = _at_threshold(observed, selection.threshold)
+        values |= {
+            "users_at_best": best["true_positives"] + best["false_positives"],
+            **{
+                f"{name}_at_best": best[name]
+                for name in ("true_positives", "precision", "recall", "f1")
+            },
+        }
+    if is_anomaly:
+        values["lift"] = [{**part, "mean_probability": None} for part in values["lift"]]
+    else:
+        mass = float((observed.probability * observed.users).sum())
+        values |= {
+            "mean_probability": ratio(mass, users),
+            "threshold": threshold,
+            **_at_threshold(observed, threshold),
+            "brier": brier(observed),
+            "log_loss": log_loss(observed),
+            "calibration_error": calibration_error(observed),
+        }
+    return Metrics(**values)
+
+
+def written(card: Mapping[str, Any]) -> Metrics:
+    """Return the metrics that a card or a row has; unknown names are left out."""
+    names = {field.name for field in fields(Metrics)}
+    return Metrics(**{name: value for name, value in card.items() if name in names})
 
 
 def best_threshold(observed: Outcomes) -> float | None:
     """
     Return the threshold with the highest F1; None with one class.
 
-    It is a probability of the rows, and calls those that have it. Of thresholds with
-    the same F1 the highest counts, which calls the fewest rows. If all rows have the
-    same probability, it is that one, and calls all of them.
+    It is a probability of the rows, and selects those that have it. Of thresholds with
+    the same F1 the highest counts, which selects the fewest rows.
     """
     if not observed.has_both_classes:
         return None
-    called, hits = _above(observed)
-    f1 = 2 * hits / (called + hits[-1])
+    selected, hits = _above(observed)
+    f1 = 2 * hits / (selected + hits[-1])
     return float(observed.probability[::-1][np.argmax(f1)])
-
-
-def figures(observed: Outcomes, selection: Selection) -> dict[str, float | None]:
-    """Return the figures of a selection by column name; counts may be fractions."""
-    best: Mapping[str, float | None] = {}
-    if selection.threshold is not None:
-        calls = confusion(observed, threshold=selection.threshold)
-        called = observed.probability >= selection.threshold
-        best = {**calls, "users": float(observed.users[called].sum())}
-    names = ("users", "true_positives", "precision", "recall", "f1")
-    return {
-        **{f"{name}_at_best": best.get(name) for name in names},
-        **figures_at_budget(observed, selection),
-    }
-
-
-def figures_at_budget(
-    observed: Outcomes, selection: Selection
-) -> dict[str, float | None]:
-    """
-    Return the figures of the best rows by column name; counts may be fractions.
-
-    Rows with the same probability at the border are shared out in proportion, as
-    ``lift_by_decile`` does, so that the order of ties has no effect. Figures that would
-    divide by zero are None.
-    """
-    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
-    count = min(selection.budget.rows(total, dates=selection.dates), total)
-    caught = share_of_best(observed.users[::-1], observed.conversions[::-1], count)
-    # Rounding in the sums must not give more hits than rows or conversions.
-    hits = min(float(caught), count, positives)
-    precision = ratio(hits, count)
-    return {
-        "users_at_budget": count,
-        "true_positives_at_budget": hits,
-        "precision_at_budget": precision,
-        "recall_at_budget": ratio(hits, positives),
-        "f1_at_budget": ratio(2 * hits, count + positives),
-        "lift_at_budget": None
-        if precision is None or positives <= 0
-        else precision / (positives / total),
-    }
 
 
 def by_threshold(observed: Outcomes) -> list[dict[str, float]]:
@@ -135,16 +192,16 @@ def by_threshold(observed: Outcomes) -> list[dict[str, float]]:
     Returns:
         ``threshold``, ``users`` and ``conversions`` of each; the last has all rows.
     """
-    called, hits = _above(observed)
+    selected, hits = _above(observed)
     kept, place = [], 0
-    while place < len(called):
+    while place < len(selected):
         kept.append(place)
-        within = np.searchsorted(called, called[place] * _GROWTH, side="right") - 1
+        within = np.searchsorted(selected, selected[place] * _GROWTH, side="right") - 1
         place = max(place + 1, int(within))
     return [
         {
             "threshold": float(observed.probability[::-1][place]),
-            "users": float(called[place]),
+            "users": float(selected[place]),
             "conversions": float(hits[place]),
         }
         for place in kept
@@ -167,6 +224,41 @@ def pooled(weeks: Iterable[Sequence[Mapping[str, Any]]]) -> Outcomes:
         columns.append(table)
     every = np.concatenate(columns) if columns else np.empty((0, 3))
     return grouped(every[:, 0], every[:, 1], every[:, 2])
+
+
+def _at_threshold(observed: Outcomes, threshold: float) -> dict[str, Any]:
+    """Return whole counts, precision, recall and F1 at a threshold."""
+    counts: dict[str, Any] = confusion(observed, threshold=threshold)
+    for name in ("true_", "false_"):
+        for kind in ("positives", "negatives"):
+            counts[name + kind] = round(counts[name + kind])
+    return counts
+
+
+def _at_budget(observed: Outcomes, selection: Selection) -> dict[str, Any]:
+    """
+    Return the metrics of the best rows that a budget has room for.
+
+    Rows with the same probability at the border are shared out in proportion, as
+    ``lift_by_decile`` does, so that the order of ties has no effect.
+    """
+    total, positives = float(observed.users.sum()), float(observed.conversions.sum())
+    count = min(selection.budget.rows(total, dates=selection.dates), total)
+    caught = share_of_best(observed.users[::-1], observed.conversions[::-1], count)
+    # Rounding in the sums must not give more hits than rows or conversions.
+    hits = min(float(caught), count, positives)
+    precision, base_rate = ratio(hits, count), ratio(positives, total)
+    return {
+        "budget": str(selection.budget),
+        "users_at_budget": count,
+        "true_positives_at_budget": hits,
+        "precision_at_budget": precision,
+        "recall_at_budget": ratio(hits, positives),
+        "f1_at_budget": ratio(2 * hits, count + positives),
+        "lift_at_budget": None
+        if precision is None or not base_rate
+        else precision / base_rate,
+    }
 
 
 def _above(observed: Outcomes) -> tuple[Any, Any]:

@@ -3,45 +3,41 @@ Expected value: what a user pays on average, whether they buy or not.
 
 It is the probability times the amount of a buyer like them. The amount is learned from
 the buyers of the snapshots that the classifier learns from, by candidates that are
-judged forward in time as classifiers are (``rolling``): the mean of all buyers, or
-boosted trees. Amounts have a heavy tail, so their error counts relative to what was
-expected (gamma deviance), and no buyer weighs more than a share of a fit.
+judged forward in time as classifiers are: the mean of all buyers, or boosted trees.
+Amounts have a heavy tail, so their error counts relative to what was expected (gamma
+deviance), and no buyer weighs more than a share of a fit.
 
 Source:
     Frees, Lee and Yang, "Multivariate Frequency-Severity Regression Models in
-    Insurance", Risks 4, 2016: how many and how much, as two models. McCullagh and
-    Nelder, "Generalized Linear Models", 1989, chapter 8: gamma deviance with a
-    logarithmic link, for positive amounts whose spread grows with their mean.
+    Insurance", Risks 4, 2016: how many and how much, as two models.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.learning import cost
-from propensity.learning.amounts import AMOUNT, capped, paid
+from propensity.learning import alerts
 from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.data import Parts, Slice, slice_of
+from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import transformed
-from propensity.learning.sample import sampled
+from propensity.learning.rows import Slice
 from propensity.models.value import ValueModel
-from propensity.tables import VALUE
 from propensity.usecases import UseCase
 
-if TYPE_CHECKING:
-    from propensity.learning.fit import Trained
-
 Floats = NDArray[np.float64]
+
+# Column of a training's rows with what a buyer paid; null for the others.
+AMOUNT = "label_amount"
 
 MEAN, TREES = "mean", "boosted_trees"
 
@@ -59,174 +55,150 @@ _TREES: Mapping[str, Any] = {
 # The gamma deviance needs amounts above zero; this is a share of the mean.
 _LEAST = 1e-3
 
+# A single buyer's share of all amounts in a fit, at most; of few buyers, so many equal
+# shares.
+_LARGEST_SHARE = 0.02
+_EQUAL_SHARES = 3.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Valued:
     """
-    A model of expected values, and what it has shown.
+    A model of amounts, and what it has shown.
 
     Attributes:
         model: It serves: fitted on all rows.
         losses: Gamma deviance of the buyers' amounts, by candidate.
-        figures: Of the holdout rows, by a model that has not seen them, by column name.
+        predicted, observed: Sums of the holdout rows: expected by a model that has not
+            seen them, and paid.
         buyers: Rows fitted on.
-        without_amount: Of these, those that paid nothing that is known.
     """
 
     model: ValueModel
     algorithm: str
     losses: Mapping[str, float]
-    figures: Mapping[str, Any]
+    predicted: Decimal
+    observed: Decimal
     buyers: int
-    without_amount: int
 
 
-def train(
-    parts: Parts, trained: Trained, use_case: UseCase, *, seed: int
-) -> Valued | None:
+def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
     """
-    Learn what buyers pay, beside a classifier and from its rows.
+    Return rows with what their buyers paid; the same rows where no amount is known.
 
     Args:
-        parts: The rows, split by time, with ``AMOUNT`` where any is known.
-        trained: The classifier, measured.
-        seed: Of a sample, where there are very many rows.
+        rows: ``as_of``, ``user_id`` and ``label``.
+        paid: The result of ``converter_amounts.sql``: ``as_of``, ``user_id`` and
+            ``amount``, once each. It may be of many more users, and is read once.
+    """
+    buyers = np.flatnonzero(rows["label"].to_numpy() == 1)
+    keys = _keys(rows.select(["as_of", "user_id"]).take(pa.array(buyers)))
+    places, amounts = [np.empty(0, np.int64)], []
+    for batch in paid:
+        place = pc.index_in(_keys(pa.Table.from_batches([batch])), value_set=keys)
+        has_amount = pc.and_(pc.is_valid(place), pc.is_valid(batch["amount"]))
+        places.append(place.filter(has_amount).to_numpy().astype(np.int64))
+        amounts.append(batch["amount"].filter(has_amount))
+    found = np.concatenate(places)
+    if not len(found):
+        return rows
+    at = np.full(len(rows), -1)
+    at[buyers[found]] = np.arange(len(found))
+    money = pa.concat_arrays(amounts).take(pa.array(at, mask=at < 0))
+    return rows.append_column(AMOUNT, money)
+
+
+def _keys(rows: pa.Table) -> pa.Array:
+    joined = pc.binary_join_element_wise(
+        pc.cast(rows["as_of"], pa.string()), pc.cast(rows["user_id"], pa.string()), " "
+    )
+    return joined.combine_chunks()
+
+
+def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
+    """
+    Learn what buyers pay, beside a classifier and from its rows.
 
     Returns:
         None where there is nothing to learn: no amounts, or none above zero in the
         first rows that are fitted on; and for use cases of events.
     """
-    if (
-        parts.every is None
-        or AMOUNT not in parts.every.rows.column_names
-        or trained.choice is None
-        or trained.measured is None
-    ):
+    parts = trained.parts
+    if parts.every is None or AMOUNT not in parts.every.rows.column_names:
         return None
-    fit = partial(_model, features=dict(use_case.features), seed=seed)
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
-        forward = _forward(parts, parts.every, trained.choice.encoder, fit)
-        if forward is None:
-            return None
-        losses = _losses(forward, parts.choosing)
+        losses = {}
+        for name in (MEAN, TREES):
+            amounts = []
+            for block in parts.blocks:
+                known = parts.before.between(0, block.fit_end)
+                model = _fitted(name, known, trained.encoder, use_case, seed=seed)
+                if model is None:
+                    return None
+                judged = parts.before.between(block.first, block.end)
+                amounts.append(model.amounts_of(judged.rows))
+            losses[name] = _deviance(np.concatenate(amounts), parts.choosing)
         algorithm = min(losses, key=lambda name: losses[name])
         served, measured = (
-            fit(algorithm, part, encoder)
-            for part, encoder in (
-                (parts.every, trained.preprocessor),
-                (parts.fitting, trained.measured[0]),
+            _fitted(algorithm, part, model.preprocessor, use_case, seed=seed)
+            for part, model in (
+                (parts.every, trained.served),
+                (parts.fitting, trained.measured),
             )
         )
-        if served is None or measured is None:
-            return None
-        held = parts.holdout
-        expected = measured.amounts_of(held.rows)
-    bought = parts.every.label == 1
+    if served is None or measured is None:
+        return None
+    held = trained.holdout
+    expected = held.probability * measured.amounts_of(held.rows.rows)
     return Valued(
         model=served,
         algorithm=algorithm,
         losses=losses,
-        figures={
-            "value_promised": cost.exact(trained.probability * expected, held.weight),
-            "value_observed": cost.exact(paid(held), held.weight),
-        },
-        buyers=int(bought.sum()),
-        without_amount=int((bought & (paid(parts.every) == 0)).sum()),
+        predicted=alerts.total(expected * held.rows.weight),
+        observed=alerts.total(_paid(held.rows) * held.rows.weight),
+        buyers=int((parts.every.label == 1).sum()),
     )
 
 
-def card(valued: Valued | None) -> dict[str, Any]:
-    """Return what the card says of expected values; nothing without any."""
-    if valued is None:
-        return {}
-    return {
-        "value": {
-            "algorithm": valued.algorithm,
-            "losses": dict(valued.losses),
-            "mean_amount": valued.model.mean,
-            "buyers": valued.buyers,
-            "without_amount": valued.without_amount,
-            **cost.plain(valued.figures),
-        }
-    }
+def _paid(part: Slice) -> Floats:
+    """Return what each row's user paid; nothing where that is not known, (rows,)."""
+    return alerts.amounts(alerts.floats(part.rows[AMOUNT]))
 
 
-def row(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a version's row; null without amounts."""
-    entry = card.get("value") or {}
-    figures = {column.name: entry.get(column.name) for column in VALUE}
-    described = {name: value for name, value in entry.items() if name not in figures}
-    return {**figures, "value": json.dumps(described) if entry else None}
-
-
-def _model(
-    name: str,
-    part: Slice,
-    encoder: Any,
-    *,
-    features: dict[str, str],
-    seed: int,
+def _fitted(
+    name: str, part: Slice, preprocessor: Any, use_case: UseCase, *, seed: int
 ) -> ValueModel | None:
     """Return a model of the buyers among rows; None where they paid nothing."""
     is_buyer = part.label == 1
-    rows = part.rows.filter(pa.array(is_buyer))
     weight = part.weight[is_buyer]
-    buyers = sampled(
-        Slice(rows=rows, label=part.label[is_buyer], weight=weight), seed=seed
-    )
-    amount = capped(paid(buyers), buyers.weight)
-    total = float((amount * buyers.weight).sum())
-    if not total > 0:
+    amount = _paid(part)[is_buyer] * weight
+    share = max(_LARGEST_SHARE, _EQUAL_SHARES / max(len(amount), 1))
+    amount = np.minimum(amount, share * amount.sum())
+    if not amount.sum() > 0:
         return None
-    mean = total / float(buyers.weight.sum())
-    regressor = None
-    if name == TREES:
-        encoded = transformed(encoder, buyers.rows, features)
-        regressor = HistGradientBoostingRegressor(**_TREES, random_state=seed)
-        # Weights make the binning slow, so none are given where all are equal.
-        relative = np.maximum(amount / mean, _LEAST)
-        regressor.fit(encoded, relative, **buyers.sample_weight)
-        # Trees keep the mean of each leaf nearly; a promise keeps the sum.
-        again = regressor.predict(encoded)
-        mean = total / float((again * buyers.weight).sum())
-    kinds: Any = features
+    features: Any = dict(use_case.features)
+    mean = float(amount.sum() / weight.sum())
+    if name == MEAN:
+        return ValueModel(features, preprocessor=None, regressor=None, mean=mean)
+    rows = part.rows.filter(pa.array(is_buyer))
+    encoded = transformed(preprocessor, rows, features)
+    regressor = HistGradientBoostingRegressor(**_TREES, random_state=seed)
+    # Weights make the binning slow, so none are given where all are equal.
+    weights = {} if np.ptp(weight) == 0 else {"sample_weight": weight}
+    regressor.fit(encoded, np.maximum(amount / weight / mean, _LEAST), **weights)
+    # Trees keep the mean of each leaf nearly; the model keeps the sum.
+    again = regressor.predict(encoded)
     return ValueModel(
-        kinds,
-        preprocessor=None if regressor is None else encoder,
+        features,
+        preprocessor=preprocessor,
         regressor=regressor,
-        mean=mean,
+        mean=float(amount.sum() / (again * weight).sum()),
     )
 
 
-def _forward(
-    parts: Parts,
-    every: Slice,
-    encoder: Any,
-    fit: Callable[[str, Slice, Any], ValueModel | None],
-) -> dict[str, Floats] | None:
-    """Return the judged rows' amounts by candidate, each fitted before its block."""
-    amounts_of: dict[str, list[Floats]] = {MEAN: [], TREES: []}
-    for block in parts.blocks:
-        known = slice_of(every.rows, block.fitting)
-        judged = slice_of(every.rows, block.judged)
-        for name, amounts in amounts_of.items():
-            model = fit(name, known, encoder)
-            if model is None:
-                return None
-            amounts.append(model.amounts_of(judged.rows))
-    return {name: np.concatenate(amounts) for name, amounts in amounts_of.items()}
-
-
-def _losses(forward: Mapping[str, Floats], rows: Slice) -> dict[str, float]:
-    """Return the mean gamma deviance of the buyers' amounts, by candidate."""
-    is_buyer = rows.label == 1
-    amount = paid(rows)[is_buyer]
-    weight = rows.weight[is_buyer]
-    return {
-        name: float(
-            np.average(
-                np.log(expected[is_buyer]) + amount / expected[is_buyer], weights=weight
-            )
-        )
-        for name, expected in forward.items()
-    }
+def _deviance(expected: Floats, part: Slice) -> float:
+    """Return the mean gamma deviance of the buyers' amounts, less a constant."""
+    is_buyer = part.label == 1
+    paid, expected = _paid(part)[is_buyer], expected[is_buyer]
+    loss = np.log(expected) + paid / expected
+    return float(np.average(loss, weights=part.weight[is_buyer]))

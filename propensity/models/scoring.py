@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from functools import cache, cached_property
 from typing import Any
@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -42,71 +41,9 @@ CHUNK_ROWS = 16_384
 # piece are summed up in another order, which shows in the last bit.
 WHOLE_ROWS = 64
 
-# The log-odds of a probability of 0 or 1 would be infinite.
-NEVER = 1e-9
-
 Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
 # Opens a pool of at most so many threads, under a name.
 Pools = Callable[[int, str], Executor]
-
-
-def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return log-odds that are finite: the decision of a model without one."""
-    inside = np.clip(probability, NEVER, 1 - NEVER)
-    return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
-
-
-class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """
-    Predict the mean probability of fitted binary classifiers.
-
-    Its decision is the log-odds of that mean, since a sigmoid calibrates log-odds: on
-    probabilities, which scikit-learn takes if a classifier has no decision, it bends
-    them the wrong way. Pickles of models name this class.
-
-    Args:
-        members: Fitted on the same columns, with classes 0 and 1.
-    """
-
-    def __init__(self, members: Sequence[Any]) -> None:
-        self.members = members
-
-    @property
-    def classes_(self) -> NDArray[Any]:
-        """The members' classes."""
-        return np.asarray(self.members[0].classes_)
-
-    @property
-    def n_features_in_(self) -> int:
-        """Number of columns that the members were fitted on."""
-        return int(self.members[0].n_features_in_)
-
-    def fit(self, x: Any, y: Any = None) -> MeanOfModels:
-        """Do nothing: the members are fitted."""
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Return True: the members are fitted."""
-        return True
-
-    def predict_proba(self, x: Any) -> NDArray[np.float64]:
-        """Return the probabilities of both classes, (rows, 2)."""
-        return self.mean(member.predict_proba(x) for member in self.members)
-
-    def mean(self, each: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the mean of the members' probabilities, of any shape."""
-        return np.asarray(sum(each), dtype=np.float64) / len(self.members)
-
-    log_odds = staticmethod(log_odds)
-
-    def decision_function(self, x: Any) -> NDArray[np.float64]:
-        """Return the log-odds of class 1, (rows,)."""
-        return log_odds(self.predict_proba(x)[:, 1])
-
-    def predict(self, x: Any) -> NDArray[Any]:
-        """Return the likelier class of each row."""
-        likelier = (self.predict_proba(x)[:, 1] > 0.5).astype(int)
-        return np.asarray(self.classes_[likelier])
 
 
 class Scorer:

@@ -15,6 +15,8 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from propensity.pages import words
+
 # Pages have styles of their own, an empty icon, and no script. So whatever a text may
 # bring in, a browser runs and loads nothing.
 POLICY = (
@@ -50,6 +52,16 @@ def _templates(package: str) -> Environment:
         keep_trailing_newline=True,
     )
     templates.globals["policy"] = Markup(POLICY)
+    templates.filters |= {
+        **{
+            name: getattr(words, name)
+            for name in ("percent", "count", "money", "compact", "plural", "sentence")
+        },
+        "moment": words.moment,
+        "dates": words.listed_dates,
+        "decimals": lambda value, places: words.decimals(places)(value),
+        "bounded": lambda row, key, form: words.bounded(row, key, getattr(words, form)),
+    }
     return templates
 
 

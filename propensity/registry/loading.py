@@ -107,7 +107,6 @@ def loaded(
     metadata: Mapping[str, Any],
     *,
     chosen: Mapping[str, Any] | None = None,
-    is_measured: bool = False,
     pools: Pools | None = None,
 ) -> Serving:
     """
@@ -118,8 +117,6 @@ def loaded(
         metadata: The training record.
         chosen: The use case's own parameters, by today's settings: with others its
             features would mean something else. None to skip this check.
-        is_measured: Whether to load the model behind the version's figures, which has
-            not learned from its holdout rows, and not the one that serves.
         pools: As for ``Scorer.compile``.
 
     Raises:
@@ -145,8 +142,7 @@ def loaded(
             f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
             "Train again"
         )
-    read = registry.load_measured if is_measured else registry.load
-    preprocessor, model = read(metadata)
+    preprocessor, model = registry.load(metadata)
     is_anomaly = isinstance(model, AnomalyModel)
     return Serving(
         version=version,

@@ -131,11 +131,6 @@ class Registry(ChampionPointer, Leases):
         preprocessor = self._recorded(metadata, "preprocessor_")
         return preprocessor, self._recorded(metadata, "model_")
 
-    def load_measured(self, metadata: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return preprocessor and model behind a version's figures, like ``load``."""
-        preprocessor, model = self._recorded(metadata, "measured_")
-        return preprocessor, model
-
     def load_value(self, metadata: Mapping[str, Any]) -> Any:
         """Return a version's model of amounts, like ``load``."""
         return self._recorded(metadata, "value_")

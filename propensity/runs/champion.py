@@ -4,15 +4,15 @@ The champion as a run reads it: the version that serves, or served at an earlier
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from propensity.errors import ArtifactError, NoChampion, SchemaError
+from propensity.learning.alerts import NO_ALERTS
+from propensity.learning.gate import Rival
 from propensity.registry.loading import (
     Serving,
     find_promoted,
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from propensity.registry.champion import Champion
     from propensity.runs.run import Run
-
-Floats = NDArray[np.float64]
 
 
 def as_of(run: Run) -> Serving:
@@ -89,66 +87,54 @@ def serving(run: Run, version: int) -> Serving:
     return _loaded(run, recorded(run.warehouse, run.use_case, version))
 
 
-def _loaded(
-    run: Run, metadata: Mapping[str, Any], *, is_measured: bool = False
-) -> Serving:
+def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
     return loaded(
         run.registry,
         run.use_case,
         metadata,
         chosen=run.use_case.chosen(run.settings),
-        is_measured=is_measured,
         pools=run.threads.pool,
     )
 
 
-def has_learned_from(
-    metadata: Mapping[str, Any], rows: pa.Table, *, is_measured: bool = False
-) -> bool:
+def has_learned_from(metadata: Mapping[str, Any], rows: pa.Table) -> bool:
     """
     Tell whether a version has learned from these as-of dates, or later ones.
 
     Args:
         metadata: Of the version.
         rows: With their ``as_of``.
-        is_measured: Whether the model behind its figures may have: its newest rows are
-            a horizon or more before the holdout.
     """
     until = metadata.get("trained_until")
-    if until is not None and is_measured:
-        until = min(metadata["holdout_as_ofs"]) - timedelta(metadata["horizon_days"])
     first = pc.min(rows["as_of"]).as_py()
     return until is not None and first is not None and until >= first
 
 
-def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats | None:
+def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
     """
-    Return the champion's probabilities of rows; None where it cannot score them.
+    Return the champion with its scores of a challenger's holdout rows.
 
     A champion cannot score them if it has other features, if its artifacts are lost or
-    altered, or if it is not warm. It then loses to any challenger.
-
-    A champion that has learned from these rows, as in a second training of the same
-    day, would look better than it is. In its place the version's measured model scores
-    them: the one behind its figures, which was fitted without the holdout. In a
-    training as of an earlier day the measured model may have learned from the rows as
-    well; the log line then says so.
+    altered, or if it is not warm. One that has learned from these rows, as in a second
+    training of the same day, is compared by its record.
     """
-    if champion is None:
-        return None
     try:
         metadata = recorded(run.warehouse, run.use_case, champion.version)
         model = _loaded(run, metadata)
-        if has_learned_from(metadata, rows) and metadata.get("measured_object"):
-            knows = has_learned_from(metadata, rows, is_measured=True)
-            run.log_fields["champion_refitted"] = not knows
-            run.log_fields["champion_knows_rows"] = knows
-            model = _loaded(run, metadata, is_measured=True)
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log_fields["champion_unusable"] = error.message
-        return None
+        return Rival(version=champion.version, score=None)
     if not model.is_warm:
         run.log_fields["champion_unusable"] = "it is not warm"
-        return None
-    return np.concatenate(parts) if parts else np.empty(0)
+        return Rival(version=champion.version, score=None)
+    threshold, knows = metadata["alert_threshold"], False
+    if not run.use_case.scores_events:
+        knows = has_learned_from(metadata, rows)
+        run.log_fields["champion_knows_rows"] = knows
+    return Rival(
+        version=champion.version,
+        score=np.concatenate(parts) if parts else np.empty(0),
+        alert_threshold=NO_ALERTS if threshold is None else threshold,
+        learned_roc_auc=metadata["roc_auc"] if knows else None,
+    )

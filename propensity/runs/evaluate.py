@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from propensity import tables
 from propensity.edges.columns import record
-from propensity.learning import bootstrap, cost, metrics, season
-from propensity.learning.thresholds import Selection, by_threshold
+from propensity.learning import alerts, metrics, season
+from propensity.learning.alerts import Stakes, floats
+from propensity.learning.thresholds import Selection, by_threshold, measured
 from propensity.privacy import suppression
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export, value
@@ -168,12 +169,12 @@ def _evaluated_week(
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         "unscored_converters": unscored,
         "thresholds": by_threshold(observed),
-        **bootstrap.quality(
+        **measured(
             observed,
+            earlier.selection(week, version),
             threshold=use_case.threshold,
             seed=settings.seed,
-            selection=earlier.selection(week, version),
-        ),
+        ).columns(),
         **_season(
             run,
             week,
@@ -300,44 +301,42 @@ def _event_figures(run: Run, groups: pa.Table, selection: Selection) -> dict[str
     counts["unscored_converters"] = unscored
     if groups["score"].null_count == len(groups):
         return {**counts, "outcome": "no_predictions"}
-    is_anomaly = pc.any(groups["is_anomaly"]).as_py()
-    figures = (
-        bootstrap.ranking(observed, seed=run.settings.seed, selection=selection)
-        if is_anomaly
-        else bootstrap.quality(
-            observed,
-            threshold=run.use_case.threshold,
-            seed=run.settings.seed,
-            selection=selection,
-        )
+    scores = measured(
+        observed,
+        selection,
+        threshold=run.use_case.threshold,
+        seed=run.settings.seed,
+        is_anomaly=bool(pc.any(groups["is_anomaly"]).as_py()),
     )
     return {
         **counts,
         "thresholds": by_threshold(observed),
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
-        **figures,
-        **_cost_figures(run, known),
+        **scores.columns(),
+        **_savings(run, known),
     }
 
 
-def _cost_figures(run: Run, known: pa.Table) -> dict[str, object]:
-    """Return what the version's alerts cost; nothing for one without a threshold."""
+def _savings(run: Run, known: pa.Table) -> dict[str, Any]:
+    """Return what the version's alerts save; nothing for one without a threshold."""
     scored = known.filter(pc.is_valid(known["score"]))
     if not len(scored) or scored["alert_threshold"].null_count:
         return {}
-    threshold = scored["alert_threshold"][0].as_py()
-    is_alert = scored["score"].to_numpy() >= threshold
-    conversions = scored["conversions"].to_numpy()
-    others = scored["known"].to_numpy() - conversions
-    amount = cost.amounts(cost.floats(scored["lost"]))
-    policy = cost.Policy(
-        amount=np.repeat(amount, conversions),
-        weight=np.ones(conversions.sum()),
-        is_caught=np.repeat(is_alert, conversions),
-        false_alerts=float(others[is_alert].sum()),
+    frauds = scored["conversions"].to_numpy()
+    others = scored["known"].to_numpy() - frauds
+    score, amount = scored["score"].to_numpy(), alerts.amounts(floats(scored["lost"]))
+    stakes = Stakes(
+        is_fraud=np.repeat([True, False], [frauds.sum(), len(others)]),
+        amount=np.concatenate([np.repeat(amount, frauds), np.zeros(len(others))]),
+        weight=np.concatenate([np.ones(frauds.sum()), others.astype(np.float64)]),
         review_cost=run.settings.alert_review_cost,
     )
-    return cost.figures(policy, threshold, seed=run.settings.seed)
+    return alerts.savings(
+        np.concatenate([np.repeat(score, frauds), score]),
+        stakes,
+        threshold=scored["alert_threshold"][0].as_py(),
+        seed=run.settings.seed,
+    ).columns()
 
 
 def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:

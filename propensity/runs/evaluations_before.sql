@@ -9,7 +9,6 @@ SELECT
   model_version,
   status,
   best_threshold,
-  best_threshold_source,
   thresholds
 FROM
   ma_model_evaluation

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from propensity import tables
 from propensity.drift.sketch import Sketches
 from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
-from propensity.learning import cost, metrics, season
-from propensity.learning.season import EvaluatedWeek, LevelDifference, Shift
+from propensity.learning import alerts, metrics, season
+from propensity.learning.season import EvaluatedWeek, LevelDifference
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.runs import sources
@@ -95,7 +95,7 @@ def is_evaluated(run: Run) -> bool:
     return bool(row["evaluations"])
 
 
-def season_shift(run: Run, version: int) -> Shift | None:
+def season_shift(run: Run, version: int) -> float | None:
     """
     Return the shift of log-odds that evaluated weeks call for, None if too few do.
 
@@ -133,9 +133,8 @@ def season_shift(run: Run, version: int) -> Shift | None:
         week=run.as_of,
         horizon_days=timeframe.horizon_days,
         minimum_conversions=run.settings.minimum_conversions,
-        bound=season.MAXIMUM_LOG_ODDS_SHIFT,
     )
-    run.log_fields["log_odds_shift"] = shift.log_odds if shift else None
+    run.log_fields["log_odds_shift"] = shift
     return shift
 
 
@@ -155,7 +154,7 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         yield listed.now().without(batch, run.use_case.name)
 
 
-def score(run: Run, model: Serving, shift: Shift | None) -> Scored:
+def score(run: Run, model: Serving, shift: float | None) -> Scored:
     """
     Score every user of the lookback, in bounded memory; nobody on the list is left.
 
@@ -169,11 +168,10 @@ def score(run: Run, model: Serving, shift: Shift | None) -> Scored:
     """
     listed = suppression.read(run.warehouse)
     sketches = Sketches(run.use_case.features)
-    log_odds_shift = shift.log_odds if shift else None
     value_model = model.value() if model.value is not None else None
     run.log_fields["valued"] = value_model is not None
     batches = sketches.watching(model.scorer.score(features(run)))
-    for rows in _gathered(_scores(batches, log_odds_shift, value_model), run.key):
+    for rows in _gathered(_scores(batches, shift, value_model), run.key):
         run.warehouse.write(tables.SCORES, rows)
         # Free these rows before the next million is gathered.
         del rows
@@ -195,7 +193,7 @@ def score(run: Run, model: Serving, shift: Shift | None) -> Scored:
         users=row["users"],
         mean_probability=row["mean_probability"],
         quantiles=np.asarray(row["quantiles"], dtype=np.float64),
-        log_odds_shift=log_odds_shift,
+        log_odds_shift=shift,
         sketches=sketches,
         expected_value=row["expected_value"],
     )
@@ -264,7 +262,7 @@ def _remove_forgotten(run: Run) -> None:
 
 def money(values: Floats) -> pa.Array:
     """Return amounts with the decimals of BigQuery's NUMERIC."""
-    return pc.cast(pa.array(np.minimum(values, cost.MAXIMUM_AMOUNT)), _NUMERIC)
+    return pc.cast(pa.array(np.minimum(values, alerts.MAXIMUM_AMOUNT)), _NUMERIC)
 
 
 def score_shift(
@@ -330,7 +328,7 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
             "is_shifted": scored.log_odds_shift is not None,
             "log_odds_shift": scored.log_odds_shift or 0.0,
             "has_value": scored.expected_value is not None,
-            "value_promised": cost.money(scored.expected_value or 0),
+            "value_promised": alerts.money(float(scored.expected_value or 0)),
             "bytes_billed": run.warehouse.bytes_billed,
             "seconds": run.elapsed_s(),
         },

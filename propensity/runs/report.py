@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity.errors import PropensityError
-from propensity.learning.report.week import Report, evaluation_page
+from propensity.learning.report.week import Report, week_page
 from propensity.registry.reports import write_report
 from propensity.runs.export import lacked_days
 
@@ -50,7 +50,7 @@ def write_reports(run: Run, rows: Sequence[Row]) -> dict[str, Any]:
         for week in weeks:
             if known.is_settled(week, rows):
                 continue
-            page = evaluation_page(known.report(week, rows))
+            page = week_page(known.report(week, rows))
             run.check_lease()
             names.append(write_report(artifacts, use_case, week=week, page=page))
     except Exception as error:  # an evaluation is worth more than its page
@@ -68,20 +68,19 @@ class _Known:
     def __init__(self, run: Run, weeks: Sequence[date]) -> None:
         """Read it; ``weeks`` are those that get a report, oldest first."""
         self._run = run
-        self._unread: set[str] = set()
         self._step = timedelta(days=1) if _is_daily(run) else run.timeframe.horizon
         before = weeks[0] - LOOK_BACK * self._step
-        self._weeks = self._read("weeks_to_report", since=before, until=weeks[-1])
+        self._weeks = self._read("weeks_to_report", since=before, until=weeks[-1]) or []
         versions = sorted({row["model_version"] for row in self._weeks})
         self._trained = {}
         if versions:
             self._trained = {
                 row["model_version"]: row
-                for row in self._read("trained_figures", model_versions=versions)
+                for row in self._read("trained_figures", model_versions=versions) or []
             }
         end = weeks[-1] + run.timeframe.horizon - timedelta(days=1)
-        self._alarms: Sequence[Row] = []
-        self._lifts: Sequence[Row] = []
+        self._alarms: Sequence[Row] | None = []
+        self._lifts: Sequence[Row] | None = []
         if not _is_daily(run):
             # Those of a publication within the week are of its own report.
             self._alarms = self._read(
@@ -89,14 +88,13 @@ class _Known:
             )
             self._lifts = self._read("lifts_to_report", since=weeks[0], until=end)
 
-    def _read(self, name: str, **parameters: Any) -> Sequence[Row]:
-        """Read rows; none, and a line of the log, where a table cannot be read."""
+    def _read(self, name: str, **parameters: Any) -> Sequence[Row] | None:
+        """Read rows; None, and a line of the log, where a table cannot be read."""
         try:
             return self._run.rows(name, **parameters)
         except PropensityError as error:
             self._run.warn(f"not reported: {error}")
-            self._unread.add(name)
-            return []
+            return None
 
     def is_settled(self, week: date, rows: Sequence[Row]) -> bool:
         """Tell whether a run of a newer date has made a week final meanwhile."""
@@ -125,10 +123,10 @@ class _Known:
             rows=[row for row in rows if row["week"] == week],
             weeks=[row for row in self._weeks if first <= row["week"] <= week],
             trained=self._trained,
-            alarms=[row for row in self._alarms if row["as_of"] == week],
-            lifts=[row for row in self._lifts if week <= row["week"] < end],
-            has_read_alarms="alarms_to_report" not in self._unread,
-            has_read_lifts="lifts_to_report" not in self._unread,
+            alarms=self._alarms
+            and [row for row in self._alarms if row["as_of"] == week],
+            lifts=self._lifts
+            and [row for row in self._lifts if week <= row["week"] < end],
             lacked=lacked_days(self._run, week),
         )
 

@@ -73,25 +73,22 @@ class EarlierWeeks:
 
     def selection(self, week: date, version: int) -> Selection:
         """Return the threshold and the budget of a week's probabilities."""
-        threshold, source = self._threshold((week, version))
         return Selection(
             budget=self._run.use_case.chosen_budget(self._run.settings),
-            threshold=threshold,
-            source=source,
+            threshold=self._threshold((week, version)),
         )
 
-    def _threshold(self, key: _Key) -> tuple[float | None, str | None]:
+    def _threshold(self, key: _Key) -> float | None:
         week, version = key
         known = self._rows.get(key)
         if known and known["best_threshold"] is not None:
-            return known["best_threshold"], known["best_threshold_source"]
+            return float(known["best_threshold"])
         observed = thresholds.pooled(self._before(week, version))
         if observed.conversions.sum() >= self._run.settings.minimum_conversions:
             best = thresholds.best_threshold(observed)
             if best is not None:
-                return best, thresholds.EVALUATIONS
-        trained = self._trained.get(version)
-        return trained, None if trained is None else thresholds.TRAINING
+                return best
+        return self._trained.get(version)
 
     def _before(
         self, week: date, version: int

@@ -18,15 +18,17 @@ from propensity.errors import (
     Pinned,
     SchemaError,
 )
-from propensity.learning import data, fit, gate, modelcard, portable
-from propensity.learning import value as learned_value
+from propensity.learning import card as cards
+from propensity.learning import event_rows, fit, gate, value
+from propensity.learning import rows as learning_rows
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
 from propensity.registry.loading import newest_recorded
-from propensity.runs import sources, value
-from propensity.runs.champion import probabilities
+from propensity.runs import sources
+from propensity.runs import value as run_value
+from propensity.runs.champion import rival
 from propensity.runs.export import check_consent, lacked_days
 from propensity.statements import statement
 from propensity.timeframe import days_of_data
@@ -34,21 +36,13 @@ from propensity.timeframe import days_of_data
 # To train, to choose and to hold out.
 FEWEST_SNAPSHOTS = 3
 
-# What a verdict says of a champion that has learned from the rows held out, by field of
-# the log line.
-_CHAMPION_LEARNED = {
-    "champion_refitted": "as it was before it learned from these",
-    "champion_knows_rows": "which may have learned from these",
-}
-
 if TYPE_CHECKING:
     from datetime import date
 
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
-    from propensity.learning.portable import Exported
+    from propensity.learning.value import Valued
     from propensity.runs.run import Run
-    from propensity.usecases import UseCase
 
 
 def training_rows(run: Run) -> pa.Table:
@@ -62,31 +56,30 @@ def training_rows(run: Run) -> pa.Table:
     return _event_rows(run) if run.use_case.scores_events else _user_rows(run)
 
 
-def train(run: Run, rows: pa.Table) -> Trained:
+def train(run: Run, rows: pa.Table) -> tuple[Trained, Valued | None]:
     """
     Train, choose, calibrate and measure on the rows of ``training_rows``.
+
+    Returns:
+        The model, and the model of amounts; None without amounts.
 
     Raises:
         NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
     """
     parts = (
-        data.of_events(rows, settings=run.settings)
+        learning_rows.of_events(rows, settings=run.settings)
         if run.use_case.scores_events
-        else data.of_users(rows, run.use_case, run.timeframe, settings=run.settings)
+        else learning_rows.of_users(
+            rows, run.use_case, run.timeframe, settings=run.settings
+        )
     )
     trained = fit.train(
         parts,
         run.use_case,
         preprocessor=uploaded_preprocessor(run),
         settings=run.settings,
-        pools=run.threads.pool,
     )
-    return replace(
-        trained,
-        valued=learned_value.train(
-            parts, trained, run.use_case, seed=run.settings.seed
-        ),
-    )
+    return trained, value.train(trained, run.use_case, seed=run.settings.seed)
 
 
 def _user_rows(run: Run) -> pa.Table:
@@ -134,14 +127,14 @@ def _user_rows(run: Run) -> pa.Table:
     run.log_fields["rows_in"] = len(rows)
     check_features(rows, use_case.features)
     # Sorted here, before there are copies: a later sort would hold the rows twice.
-    rows = data.in_order(rows)
-    if repeated := data.repeated(rows):
+    rows = learning_rows.in_order(rows)
+    if repeated := learning_rows.repeated(rows):
         raise SchemaError(
             f"{plural(repeated, 'row')} to train on are of users who have one of that "
             "date already: features.sql is to give one row per user and as-of date. "
             "Does it join something that a user has several of?"
         )
-    return value.with_amounts(run, rows, affordable)
+    return run_value.with_amounts(run, rows, affordable)
 
 
 def _with_outcomes(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
@@ -210,28 +203,18 @@ def _event_rows(run: Run) -> pa.Table:
         {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
     )
     joined = suppression.read(run.warehouse).without(joined, run.use_case.name)
-    rows = data.dataset(joined, run.use_case)
-    run.log_fields.update(rows_in=len(rows), **data.counts(rows))
+    rows = event_rows.dataset(joined, run.use_case)
+    run.log_fields.update(rows_in=len(rows), **event_rows.counts(rows))
     return rows
 
 
 def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
-    rows, earlier = trained.holdout.rows, 0
-    if trained.kind.has_alerts and trained.choosing is not None:
-        earlier = len(trained.choosing)
-        rows = pa.concat_tables([trained.choosing.rows, rows])
-    scores = probabilities(run, champion, rows)
     verdict = gate.compare(
         trained,
-        None if scores is None else scores[earlier:],
-        version=champion.version if champion else None,
+        rival(run, champion, trained.holdout.rows.rows) if champion else None,
         seed=run.settings.seed,
-        earlier=None if scores is None else scores[:earlier],
     )
-    for name, words in _CHAMPION_LEARNED.items():
-        if run.log_fields.get(name) and verdict.differences:
-            verdict = replace(verdict, reason=f"{verdict.reason}, {words}")
     if champion is None or not champion.pinned:
         return verdict
     return replace(
@@ -256,6 +239,7 @@ def publish_model(
     *,
     rows: pa.Table,
     champion: Champion | None,
+    valued: Valued | None,
 ) -> Mapping[str, Any]:
     """
     Store a version's files, record it, and let it serve if the verdict says so.
@@ -272,9 +256,7 @@ def publish_model(
         at=run.began_at,
         recorded=newest_recorded(run.warehouse, run.use_case.name),
     )
-    estimator = checked_estimator(trained, run.use_case)
-    run.log_fields["estimator"] = estimator.note
-    card = modelcard.card(
+    card = cards.card(
         run.use_case,
         trained,
         verdict,
@@ -285,15 +267,13 @@ def publish_model(
         settle_days=run.timeframe.settle_days,
         chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
-        estimator=estimator,
         bytes_billed=run.warehouse.bytes_billed,
+        valued=valued,
     )
-    published = run.registry.publish(
-        version,
-        modelcard.files(card, trained, rows, estimator=estimator),
-    )
-    row = modelcard.metadata(card, published, seconds=run.elapsed_s())
-    first = modelcard.undecided(row) if verdict.promoted else row
+    files = cards.files(card, trained, rows, valued=valued)
+    published = run.registry.publish(version, files)
+    row = card.columns(published, seconds=run.elapsed_s())
+    first = cards.undecided(row) if verdict.promoted else row
     run.warehouse.write(
         tables.TRAINING_METADATA, record(first, tables.TRAINING_METADATA)
     )
@@ -302,23 +282,10 @@ def publish_model(
         _revise(run, final, row)
     run.log_fields.update(model_version=version, rows_out=1)
     return {
-        **modelcard.answer(card, published),
+        **card.answer(published),
         "promoted": final.promoted,
         "verdict": final.reason,
     }
-
-
-def checked_estimator(trained: Trained, use_case: UseCase) -> Exported:
-    """Return the model that serves for notebooks, if it equals it on held-out rows."""
-    features: Any = dict(use_case.features)
-    probability = trained.served_probability
-    return portable.checked(
-        trained.preprocessor,
-        trained.model,
-        rows=trained.holdout.rows,
-        expected=trained.probability if probability is None else probability,
-        features=features,
-    )
 
 
 def _promoted(
@@ -369,4 +336,4 @@ def _settle(run: Run, champion: Champion | None) -> None:
 
 def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
     """Record whether a version serves, and by which comparison."""
-    run.warehouse.execute(statement("revise_verdict"), modelcard.revision(verdict, row))
+    run.warehouse.execute(statement("revise_verdict"), cards.revision(verdict, row))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity.learning import cost
+from propensity.learning import alerts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,13 +35,13 @@ def with_amounts(run: Run, rows: pa.Table, snapshots: Sequence[date]) -> pa.Tabl
     """
     if not has_amounts(run):
         return rows
-    from propensity.learning import amounts  # not of use to 03
+    from propensity.learning.value import with_amounts as joined  # 03 has no sklearn
 
     paid = run.warehouse.batches(
         run.use_case.statement(STATEMENT),
         run.use_case.window(run.settings, snapshots, today=run.as_of),
     )
-    return amounts.with_amounts(rows, paid)
+    return joined(rows, paid)
 
 
 def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,9 +60,10 @@ def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
     )
     if not len(groups):
         return {}
-    users = cost.floats(groups["users"])
-    amount = cost.amounts(cost.floats(groups["amount"]))
+    users = alerts.floats(groups["users"])
+    amount = alerts.amounts(alerts.floats(groups["amount"]))
+    expected = alerts.floats(groups["expected_value"])
     return {
-        "value_promised": cost.exact(cost.floats(groups["expected_value"]), users),
-        "value_observed": cost.exact(amount, users),
+        "value_promised": alerts.total(expected * users),
+        "value_observed": alerts.total(amount * users),
     }

@@ -17,8 +17,6 @@ SELECT
   log_loss,
   calibration_error,
   lift_at_budget,
-  lift_at_budget_low,
-  lift_at_budget_high,
   saved,
   unscored_converters
 FROM

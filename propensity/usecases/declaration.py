@@ -23,7 +23,7 @@ CATEGORY = "category"
 KINDS = (NUMBER, CATEGORY)
 
 # The mean probability of candidates listed before it.
-MEAN = "MeanOfModels"
+MEAN = "VotingClassifier"
 # Needs no labels, and scores single events.
 FOREST = "HalfSpaceTrees"
 ALGORITHMS = (

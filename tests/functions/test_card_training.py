@@ -72,11 +72,12 @@ class TestVersion:
         assert row["promoted"]
         assert row["users"] == answer["rows"]["holdout"] == 300
         assert row["roc_auc"] > 0.95
-        assert [entry["rate"] for entry in json.loads(row["alerts"])] == [
+        assert [entry["rate"] for entry in answer["alerts"]] == [
             0.001, 0.005, 0.01,
         ]  # fmt: skip
         assert row["saved"] == row["cost_without"] - row["cost"]
-        assert row["saved_low"] <= row["saved"] <= row["saved_high"]
+        # Fewer than twenty frauds are too few for an interval.
+        assert (row["saved_low"], row["saved_high"]) == (None, None)
         assert answer["cost"]["saved"] == float(row["saved"])
         assert answer["cost"]["alert_threshold"] == row["alert_threshold"]
         assert row["baseline_saved"] is not None
@@ -201,12 +202,9 @@ class TestGate:
         assert answer["promoted"]
         assert shop.champion() == 1
         assert row["compared_version"] == 0
-        assert row["roc_auc_difference_low"] <= row["roc_auc_difference"]
-        assert row["pr_auc_difference_low"] <= row["pr_auc_difference"]
-        assert row["log_loss_difference"] is None
-        # The first version saw no truth; its threshold is chosen now, on the same rows.
-        assert row["cost_difference_low"] <= row["cost_difference"]
-        assert row["cost_difference"] <= row["cost_difference_high"]
+        assert row["roc_auc_difference"] is not None
+        # The first version saw no truth, and has no alerts.
+        assert answer["verdict"].startswith("not worse: cost -")
 
     @pytest.mark.long
     def test_promotes_nothing_while_a_version_is_pinned(self, shop, cards):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import tables, usecases
-from propensity.learning.amounts import AMOUNT
+from propensity.learning.value import AMOUNT
 from propensity.registry.versions import pickled, unpickled
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
@@ -51,8 +51,8 @@ class TestTraining:
         [row] = place.rows(METADATA)
         card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
 
-        assert card["value"]["value_promised"] == float(row["value_promised"])
-        assert json.loads(row["value"])["algorithm"] == card["value"]["algorithm"]
+        assert card["value"]["predicted"] == float(row["value_promised"])
+        assert card["value"]["observed"] == float(row["value_observed"])
         assert answer["value"] == card["value"]
 
     def test_holds_the_promise_against_what_was_paid(self, training):

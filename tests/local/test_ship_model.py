@@ -112,7 +112,7 @@ class TestFiles:
         # Some seventy users held out: a standard deviation of 0.05.
         assert 0.65 < figures["roc_auc"] <= 1
         assert figures["optimum_roc_auc"] > figures["roc_auc"] - 0.1
-        assert figures["baselines"]["bet_count alone"] < figures["optimum_roc_auc"]
+        assert figures["baseline_roc_auc"] < figures["optimum_roc_auc"]
 
     def test_too_large_are_not_shipped(self, files):
         """They would be part of the source for good."""

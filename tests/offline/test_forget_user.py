@@ -17,7 +17,7 @@ from offline.forget_report import Request
 from propensity import tables
 from propensity.edges.bigquery import BigQuery
 from propensity.errors import RunInProgress, SettingsError
-from propensity.learning import modelcard
+from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
 from propensity.runs import compact
@@ -245,7 +245,7 @@ class TestBucket:
         """The rows of a training have no ids, and are left alone."""
         rows = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
         name, file = "models/x/0/dataset/rows.parquet", io.BytesIO()
-        pq.write_table(modelcard.nameless(rows), file)
+        pq.write_table(nameless(rows), file)
         generation = site.artifacts.create(name, file.getvalue())
         forget(site)
 

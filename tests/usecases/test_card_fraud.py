@@ -17,7 +17,8 @@ import pytest
 
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import data, fit
+from propensity.learning import event_rows, fit
+from propensity.learning import rows as learning_rows
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from tests.conftest import new_workplace
@@ -266,29 +267,30 @@ class TestRealCards:
     def test_are_ranked_without_any_truth_learned(self, real):
         """Half-Space Trees, 60 % of the rows learned, on the newest fifth and its 22
         frauds: a ROC AUC of 0.98, where the amount alone has 0.14."""
-        rows = data.dataset(real("creditcard_day1.parquet", 6_942), USE_CASE)
+        rows = event_rows.dataset(real("creditcard_day1.parquet", 6_942), USE_CASE)
         trained = fit.train(
-            data.of_events(rows, settings=Settings(project="p")),
+            learning_rows.of_events(rows, settings=Settings(project="p")),
             USE_CASE,
             preprocessor=None,
             settings=Settings(project="p"),
         )
 
         assert trained.chosen.algorithm == "HalfSpaceTrees"
-        assert (trained.quality["users"], trained.quality["conversions"]) == (1_389, 22)
-        assert trained.quality["roc_auc"] > 0.95
-        assert trained.quality["roc_auc_low"] > 0.9
+        held = trained.holdout.metrics
+        assert (held.users, held.conversions) == (1_389, 22)
+        assert held.roc_auc > 0.95
+        assert held.roc_auc_low > 0.9
 
     def test_of_one_class_have_no_figure(self, real):
         """The first 3,972 have two frauds, and none among the newest fifth."""
-        rows = data.dataset(real("creditcard_first3972.parquet", 3_972), USE_CASE)
+        rows = event_rows.dataset(real("creditcard_first3972.parquet", 3_972), USE_CASE)
         trained = fit.train(
-            data.of_events(rows, settings=Settings(project="p")),
+            learning_rows.of_events(rows, settings=Settings(project="p")),
             USE_CASE,
             preprocessor=None,
             settings=Settings(project="p"),
         )
 
         assert trained.is_warm
-        assert trained.quality["roc_auc"] is None
-        assert {entry["recall"] for entry in trained.alerts} == {None}
+        assert trained.holdout.metrics.roc_auc is None
+        assert {entry["recall"] for entry in trained.holdout.at_rates} == {None}

@@ -54,7 +54,7 @@ algorithm = "ExtraTreesClassifier"
 
 [[candidates]]
 name = "average"
-algorithm = "MeanOfModels"
+algorithm = "VotingClassifier"
 [candidates.parameters]
 of = ["lr", "trees"]
 

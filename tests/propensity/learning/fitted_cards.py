@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from propensity.learning import data, fit
+from propensity.learning import event_rows, fit
+from propensity.learning import rows as learning_rows
 from propensity.learning.fit import Trained
-from propensity.models.scoring import Scorer
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
 from tests.constants import altered
@@ -57,7 +57,7 @@ def train(
     """Make a data set of joined rows and train on it."""
     settings = altered(SETTINGS, **changed)
     return fit.train(
-        data.of_events(data.dataset(rows, use_case), settings=settings),
+        learning_rows.of_events(event_rows.dataset(rows, use_case), settings=settings),
         use_case,
         preprocessor=preprocessor,
         settings=settings,
@@ -78,6 +78,4 @@ def forest() -> Trained:
 
 def scored(model: Trained, rows: pa.Table) -> np.ndarray:
     """Return the scores that a loaded model gives rows of a data set."""
-    features: Any = dict(USE_CASE.features)
-    scorer = Scorer.compile(model.preprocessor, model.model, features=features)
-    return scorer.probabilities(rows.combine_chunks().to_batches()[0])
+    return model.served.scores(rows, USE_CASE)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 
-from propensity.learning import bootstrap
 from propensity.learning.metrics import Outcomes, outcomes
 
 
@@ -41,8 +40,3 @@ def calibrated(count: int, *, seed: int) -> Rows:
     probability = random.beta(1, 8, count)
     label = random.random(count) < probability
     return Rows(probability, label.astype(int), np.ones(count))
-
-
-def quality(rows: Rows, **more: Any) -> dict:
-    """Every figure of rows, at threshold 0.5."""
-    return bootstrap.quality(rows.outcomes, threshold=0.5, seed=0, **more)

@@ -23,7 +23,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from propensity.learning import data, fit
+from propensity.learning import fit
+from propensity.learning import rows as learning_rows
 from propensity.learning.candidates import ALGORITHMS
 from propensity.learning.fit import Trained
 from propensity.settings import Settings
@@ -46,7 +47,7 @@ BOOSTED = Candidate(
 FOREST = Candidate(
     "forest", "RandomForestClassifier", {"n_estimators": 12, "min_samples_leaf": 20}
 )
-MEAN = Candidate("mean", "MeanOfModels", {"of": ["linear", "boosted", "forest"]})
+MEAN = Candidate("mean", "VotingClassifier", {"of": ["linear", "boosted", "forest"]})
 
 SHOP = UseCase(
     name="shop",
@@ -124,15 +125,15 @@ def snapshots(weeks: int = 8, users: int = 300, *, seed: int = 1) -> pa.Table:
 def train(rows: pa.Table, **changed: Any) -> Trained:
     """Train one candidate with the settings of this file, or with other of both."""
     preprocessor = changed.pop("preprocessor", None)
-    pools = changed.pop("pools", None)
+    jobs = changed.pop("jobs", 1)
     settings = altered(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **{"candidates": (LINEAR,), **changed})
     return fit.train(
-        data.of_users(rows, use_case, WEEK, settings=settings),
+        learning_rows.of_users(rows, use_case, WEEK, settings=settings),
         use_case,
         preprocessor=preprocessor,
         settings=settings,
-        pools=pools,
+        jobs=jobs,
     )
 
 

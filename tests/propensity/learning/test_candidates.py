@@ -18,7 +18,7 @@ def estimator(parameters: str) -> object:
         algorithm="LogisticRegression",
         parameters=tomllib.loads(parameters),
     )
-    return candidates.estimator(candidate, {}, seed=1)
+    return candidates.estimator(candidate, seed=1)
 
 
 class TestEstimator:

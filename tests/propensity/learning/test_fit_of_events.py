@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.learning import data
+from propensity.learning import event_rows
+from propensity.learning.fit import Trained
 from propensity.models.anomaly import AnomalyModel
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
@@ -39,7 +40,7 @@ class TestDataset:
         cards = drawn(40)
         rows = joined(cards).take(pa.array(np.random.default_rng(1).permutation(40)))
 
-        assert data.dataset(rows, USE_CASE)["event_id"].to_pylist() == (cards.ids)
+        assert event_rows.dataset(rows, USE_CASE)["event_id"].to_pylist() == (cards.ids)
 
     def test_has_a_column_for_each_feature(self):
         """To the last bit; what is not there is null, what is no feature is not."""
@@ -48,7 +49,7 @@ class TestDataset:
             *joined(cards)["features"].to_pylist()[:2],
             '{"V1": 1, "odd": "x", "V2": null}',
         ]
-        table = data.dataset(joined(cards, features=texts), USE_CASE)
+        table = event_rows.dataset(joined(cards, features=texts), USE_CASE)
 
         assert table["V2"].to_pylist() == [*cards.features[:2, 1].tolist(), None]
         assert table["V1"].to_pylist()[2] == 1.0
@@ -59,12 +60,12 @@ class TestDataset:
     def test_refuses_other_features(self, text):
         """What another model was given is not guessed at."""
         with pytest.raises(SchemaError, match="inference_log holds"):
-            data.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
+            event_rows.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
 
     def test_needs_a_row(self):
         """Without any, the message says where some come from."""
         with pytest.raises(NotEnoughData, match="propensity load-transactions"):
-            data.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
+            event_rows.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
 
 
 class TestSplit:
@@ -75,13 +76,14 @@ class TestSplit:
         label = [None if n >= 500 else int(one) for n, one in enumerate(cards.is_fraud)]
         training = train(joined(cards, label), ALONE, minimum_conversions=2)
 
-        assert training.rows == {"train": 300, "calibrate": 100, "holdout": 100}
-        assert training.holdout.rows["event_id"].to_pylist() == cards.ids[400:500]
-        assert training.outcomes == {
+        parts = training.parts
+        assert sizes(training) == (300, 100, 100)
+        assert parts.holdout.rows["event_id"].to_pylist() == cards.ids[400:500]
+        assert parts.outcomes == {
             "known": 500, "unknown": 0, "pending": 500, "conflicting": 0,
         }  # fmt: skip
-        assert max(training.split.train) <= min(training.split.calibrate)
-        assert max(training.split.calibrate) <= min(training.split.holdout)
+        assert max(parts.split.train) <= min(parts.split.calibrate)
+        assert max(parts.split.calibrate) <= min(parts.split.holdout)
 
     def test_holds_out_more_where_frauds_are_few(self):
         """Up to three tenths of the known."""
@@ -91,8 +93,8 @@ class TestSplit:
 
         rows = joined(cards, is_fraud.tolist())
 
-        assert len(train(rows, ALONE).holdout) == 300
-        assert len(train(rows, ALONE, minimum_conversions=2).holdout) == 250
+        assert len(train(rows, ALONE).parts.holdout) == 300
+        assert len(train(rows, ALONE, minimum_conversions=2).parts.holdout) == 250
 
     def test_keeps_rows_of_one_moment_together(self):
         """A split within a second would let the same burst into both parts."""
@@ -100,7 +102,7 @@ class TestSplit:
         bursts = replace(cards, at=[START + (n // 300) * DAY for n in range(1_000)])
         training = train(joined(bursts), ALONE)
 
-        assert training.rows == {"train": 300, "calibrate": 300, "holdout": 400}
+        assert sizes(training) == (300, 300, 400)
 
     def test_never_lets_a_row_into_two_parts(self):
         """Nor is one without a truth chosen on or held out."""
@@ -116,17 +118,17 @@ class TestSplit:
     def look_at_the_parts(self, label):
         cards = drawn(len(label))
         training = train(joined(cards, label), ALONE, minimum_conversions=2)
-        held = training.holdout.rows["event_id"].to_pylist()
+        fitted, judged, held = (
+            set(part["event_id"].to_pylist())
+            for part in (
+                training.parts.unlabelled[0],
+                training.parts.choosing.rows,
+                training.parts.holdout.rows,
+            )
+        )
 
-        assert training.rows["train"] + training.rows["calibrate"] + len(held) <= len(
-            cards
-        )
-        assert all(
-            cards.ids.index(event_id) >= training.rows["train"] for event_id in held
-        )
-        assert [label[cards.ids.index(event_id)] for event_id in held] == (
-            training.holdout.label.tolist()
-        )
+        assert len(fitted | judged | held) == len(fitted) + len(judged) + len(held)
+        assert all(label[cards.ids.index(one)] is not None for one in judged | held)
 
 
 class TestCandidates:
@@ -134,7 +136,7 @@ class TestCandidates:
         """Then a classifier is tried beside the trees, and calibrated if it wins."""
         model = trained()
 
-        assert [candidate.candidate.name for candidate in model.candidates] == [
+        assert [one.candidate.name for one in model.judged] == [
             "half_space_trees", "linear",
         ]  # fmt: skip
         assert model.chosen == LINEAR
@@ -150,7 +152,7 @@ class TestCandidates:
         """Too few frauds, or too few rows: the trees alone."""
         training = train(joined(drawn(1_000)), **changed)
 
-        assert [candidate.candidate for candidate in training.candidates] == [FOREST]
+        assert [one.candidate for one in training.judged] == [FOREST]
 
     def test_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""
@@ -164,13 +166,14 @@ class TestCandidates:
         cards = drawn(1_000)
         half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
         training = train(joined(cards, half), ALONE, minimum_conversions=2)
+        trees = training.served.classifier
         alone = AnomalyModel(
-            training.model.trees.__class__(random_state=42, **FOREST.parameters)
+            trees.trees.__class__(random_state=42, **FOREST.parameters)
         )
-        alone.fit(cards.features[: training.rows["train"]])
+        alone.fit(cards.features[: len(training.parts.unlabelled[1])])
 
-        assert isinstance(training.model, AnomalyModel)
-        assert training.model.predict_proba(cards.features)[:, 1] == pytest.approx(
+        assert isinstance(trees, AnomalyModel)
+        assert trees.predict_proba(cards.features)[:, 1] == pytest.approx(
             alone.predict_proba(cards.features)[:, 1], abs=0
         )
 
@@ -179,7 +182,10 @@ class TestCandidates:
         mine = ColumnTransformer([("own", StandardScaler(), ["V1", "V2"])])
         training = train(joined(drawn(1_000)), preprocessor=mine)
 
-        assert [name for name, *_ in training.preprocessor.transformers_][0] == "own"
+        assert [name for name, *_ in training.served.preprocessor.transformers_] == [
+            "own",
+            "remainder",
+        ]
 
     @pytest.mark.parametrize("odd", [{"n_trees": 0}, {"no_such": 1}], ids=str)
     def test_with_a_wrong_parameter_are_named(self, odd):
@@ -193,56 +199,60 @@ class TestCandidates:
         """Same rows, same seed: the same bytes; it survives its pickle."""
         again = train(joined(drawn(1_000)), ALONE)
 
-        assert pickled(again.model) == pickled(forest().model)
+        assert pickled(again.served) == pickled(forest().served)
 
 
-class TestFigures:
-    def test_are_of_the_rows_held_out(self):
-        """What scikit-learn says of the scores that serving will give."""
-        trees = forest()
-        score = scored(trees, trees.holdout.rows)
+class TestHoldout:
+    def test_has_what_scikit_learn_says_of_the_scores(self):
+        """Those that serving will give."""
+        held = forest().holdout
+        score = scored(forest(), held.rows.rows)
 
-        assert trees.probability == pytest.approx(score, abs=0)
-        assert trees.quality["roc_auc"] == pytest.approx(
-            roc_auc_score(trees.holdout.label, score)
+        assert held.probability == pytest.approx(score, abs=0)
+        assert held.metrics.roc_auc == pytest.approx(
+            roc_auc_score(held.rows.label, score)
         )
-        assert trees.quality["roc_auc"] > 0.9
+        assert held.metrics.roc_auc > 0.9
 
-    def test_of_anomaly_scores_are_of_their_ranking(self):
-        """They are no probabilities, and nothing is said that reads them as such."""
-        assert "brier" not in forest().quality
-        assert "precision" not in forest().quality
-        assert forest().curves["calibration"] == []
-        assert trained().quality["brier"] is not None
+    def test_reads_no_anomaly_score_as_a_probability(self):
+        assert forest().holdout.metrics.brier is None
+        assert forest().holdout.curves["calibration"] == []
+        assert trained().holdout.metrics.brier is not None
 
-    def test_count_what_alerts_cost(self):
-        """Missed amounts and looks, in the currency of the amounts."""
-        training = train(joined(drawn(1_000)), ALONE, alert_review_cost=2.0)
-        [entry] = [entry for entry in training.alerts if entry["rate"] == 0.01]
-        holdout = training.holdout
-        amounts = holdout.rows["Amount"].to_numpy()
-        top = np.argsort(-training.probability, kind="stable")[: int(entry["alerts"])]
-        missed = (
-            amounts[holdout.label == 1].sum()
-            - (amounts[top] * holdout.label[top]).sum()
+    def test_has_the_savings_of_a_threshold_of_earlier_rows(self):
+        """Other truths in the holdout change what alerts save, and not where they
+        begin."""
+        cards = drawn(1_000)
+        labels = cards.is_fraud.astype(int)
+        other = np.where(np.arange(1_000) >= 800, 1 - labels, labels)
+        once, again = (
+            train(joined(cards, some.tolist())).holdout.savings
+            for some in (labels, other)
         )
 
-        assert entry["cost"] == pytest.approx(missed + 2.0 * entry["alerts"])
-        assert entry["recall"] == holdout.label[top].sum() / holdout.conversions
+        assert once.alert_threshold == again.alert_threshold
+        assert once.saved != again.saved
+        assert once.saved > trained().holdout.baseline_saved
 
-    def test_do_not_exist_without_both_classes(self):
+    @pytest.mark.parametrize("label", [None, 0, 1])
+    def test_has_nothing_without_both_classes(self, label):
         """Nothing known, or one class: null, and no crash; the trees learn all rows."""
-        for label in ([None] * 400, [0] * 400, [1] * 400):
-            training = train(joined(drawn(400), label), ALONE)
+        training = train(joined(drawn(400), [label] * 400), ALONE)
 
-            assert training.rows["train"] == 400
-            assert training.quality.get("roc_auc") is None
-            assert training.is_warm
+        assert len(training.parts.unlabelled[1]) == 400
+        assert training.holdout.metrics.roc_auc is None
+        assert training.is_warm
 
-    def test_are_none_below_a_window(self):
+    def test_has_nothing_below_a_window(self):
         """It is a version all the same, which says that it is not warm."""
         training = train(joined(drawn(100)), ALONE)
 
         assert not training.is_warm
-        assert np.isnan(training.probability).all()
-        assert training.quality.get("roc_auc") is None
+        assert np.isnan(training.holdout.probability).all()
+        assert training.holdout.metrics.roc_auc is None
+
+
+def sizes(training: Trained) -> tuple[int, int, int]:
+    """Rows to fit, to choose on and to hold out."""
+    parts = training.parts
+    return len(parts.unlabelled[0]), len(parts.choosing), len(parts.holdout)

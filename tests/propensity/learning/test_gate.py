@@ -10,131 +10,164 @@ from typing import Any
 import numpy as np
 import pytest
 
-from propensity.learning import data, gate, importance, metrics
-from propensity.learning.gate import Verdict
-from tests.propensity.learning.shops import SHOP, drawn, table, train, trained
+from propensity.learning import gate
+from propensity.learning.fit import Trained
+from propensity.learning.gate import Rival, Verdict
+from tests.propensity.learning import fitted_cards
+from tests.propensity.learning.shops import drawn, small, table, train, trained
 
 
-def distorted(sd: float) -> np.ndarray:
-    """The plain model's probabilities, their log-odds spoilt by noise."""
-    p = np.clip(trained().probability, 1e-6, 1 - 1e-6)
+def with_scores(model: Trained, score: np.ndarray, **held: Any) -> Trained:
+    """A model that gives the rows held out other scores."""
+    return replace(model, holdout=replace(model.holdout, probability=score, **held))
+
+
+def distorted(sd: float, model: Trained | None = None) -> np.ndarray:
+    """A model's probabilities, their log-odds spoilt by noise."""
+    p = np.clip((model or trained()).holdout.probability, 1e-6, 1 - 1e-6)
     noise = np.random.default_rng(2).normal(0, sd, len(p))
     return 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
 
 
-# Probabilities that are too high keep their order; their log loss tells.
-RIVALS = {
-    "plain": lambda: trained().probability,
-    "noisy": lambda: distorted(2.0),
-    "high": lambda: 0.85 * trained().probability + 0.15,
-    "far too high": lambda: 0.1 * trained().probability + 0.9,
-}
+def against(score: np.ndarray | None, model: Trained | None = None, **rival: Any):
+    return gate.compare(
+        model or trained(), Rival(version=3, score=score, **rival), seed=0
+    )
 
 
-class TestCompare:
-    """``against`` compares the plain model with a champion's probabilities."""
+def first(model: Trained) -> Verdict:
+    return gate.compare(model, None, seed=0)
 
-    def against(self, champion: Any, version: int | None = 3) -> Verdict:
-        return gate.compare(trained(), champion, version=version, seed=0)
 
-    def test_promotes_a_first_model_that_beats_chance_and_the_baseline(self):
-        """By the intervals of both differences; the reason has the figures."""
-        verdict = self.against(None, version=None)
+class TestFirst:
+    def test_serves_if_it_beats_chance_and_the_baseline(self):
+        verdict = first(trained())
 
         assert verdict.promoted
         assert verdict.compared_version is None
-        assert "better than chance and recency_days alone" in verdict.reason
+        assert "better than chance and the baseline" in verdict.reason
         assert "500 rows" in verdict.reason
 
-    @pytest.mark.parametrize(
-        "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))]
-    )
-    def test_refuses_a_first_model_that_is_a_coin(self, seed):
+    def test_does_not_serve_if_it_is_a_coin(self):
         """Labels that no feature tells: nothing serves, and the reason says so."""
-        columns = drawn(6, 400, seed=100 + seed)
-        training = train(table(columns, np.full(2_400, 0.2)))
-        verdict = gate.compare(training, None, version=None, seed=0)
+        columns = drawn(6, 400, seed=100)
+        verdict = first(train(table(columns, np.full(2_400, 0.2))))
 
         assert not verdict.promoted
-        assert verdict.compared_version is None
         assert "not shown to be better than chance" in verdict.reason
         assert "promote VERSION --force" in verdict.reason
 
-    def test_refuses_a_first_model_that_is_the_baseline(self):
+    def test_does_not_serve_if_it_is_the_baseline(self):
         """Beyond chance by far, and no better than the one rule."""
-        holdout = trained().holdout
-        order = importance.baseline_score(SHOP, holdout)
-        alike = replace(trained(), probability=order / 2)
-        verdict = gate.compare(alike, None, version=None, seed=0)
+        alike = with_scores(trained(), trained().holdout.baseline / 2)
+        verdict = first(alike)
 
         assert not verdict.promoted
-        assert "better than recency_days alone:" in verdict.reason
+        assert "better than the baseline:" in verdict.reason
 
-    def test_refuses_a_first_model_that_is_better_by_chance(self):
-        """An estimate above a half whose interval holds a half proves nothing."""
-        label = np.tile([0, 1], 30)
-        score = np.linspace(0.3, 0.7, 60) + 0.02 * label
-        rows = trained().holdout.rows.slice(0, 60)
-        small = data.Slice(rows=rows, label=label, weight=np.ones(60))
-        lucky = replace(
-            trained(), holdout=small, probability=score, baseline_score=np.zeros(60)
+    def test_of_events_must_not_cost_more_than_no_alerts(self):
+        model = fitted_cards.trained()
+        loss = replace(model.holdout.savings, saved=-model.holdout.savings.saved)
+        costly = replace(model, holdout=replace(model.holdout, savings=loss))
+
+        assert first(model).promoted
+        assert "save" in first(model).reason
+        assert not first(costly).promoted
+        assert "PROPENSITY_ALERT_REVIEW_COST" in first(costly).reason
+
+    def test_of_trees_serves_before_truths_are_known(self):
+        """They learned none; the reason says that nothing is measured."""
+        label = [None] * 390 + [0] * 10
+        unknown = fitted_cards.train(
+            fitted_cards.joined(fitted_cards.drawn(400), label), fitted_cards.ALONE
         )
-        verdict = gate.compare(lucky, None, version=None, seed=0)
 
-        assert metrics.roc_auc(small.outcomes(score)) > 0.5
-        assert not verdict.promoted
+        assert first(unknown).promoted
+        assert "too few are known" in first(unknown).reason
 
-    def test_promotes_over_a_champion_that_cannot_score(self):
-        """A champion of other features, or lost, cannot serve either."""
-        verdict = self.against(None)
+
+class TestChallenger:
+    def test_replaces_a_champion_that_cannot_score(self):
+        verdict = against(None)
 
         assert verdict.promoted
         assert verdict.compared_version == 3
         assert "cannot score" in verdict.reason
 
     @pytest.mark.parametrize(
-        ("challenger", "champion", "reason", "roc_auc", "log_loss"),
-        [
-            ("plain", "noisy", "not worse", "above", "below"),
-            ("plain", "plain", "not worse", "equal", "equal"),
-            ("noisy", "plain", "worse: ROC AUC -", "below", "above"),
-            ("noisy", "far too high", "worse", "below", "below"),
-            ("high", "plain", "worse", "equal", "above"),
-        ],
+        ("challenger", "champion", "is_promoted"),
+        [(0.0, 2.0, True), (0.0, 0.0, True), (0.05, 0.0, True), (2.0, 0.0, False)],
+        ids=["better", "the same", "within chance", "worse"],
     )
-    def test_promotes_what_is_not_worse(
-        self, challenger, champion, reason, roc_auc, log_loss
+    def test_serves_unless_its_roc_auc_is_worse(
+        self, challenger, champion, is_promoted
     ):
-        """Unless the interval of either difference lies on the wrong side: what the
-        champion lacks in calibration makes up for no rank, and the reverse."""
-        rival = replace(trained(), probability=RIVALS[challenger]())
-        verdict = gate.compare(rival, RIVALS[champion](), version=3, seed=0)
+        """By the whole interval of the difference, on the same rows."""
+        model = with_scores(trained(), distorted(challenger))
+        verdict = against(distorted(champion), model)
+        area = verdict.differences["roc_auc"]
 
-        assert verdict.promoted == reason.startswith("not")
-        assert verdict.reason.startswith(reason)
-        for name, side in (("roc_auc", roc_auc), ("log_loss", log_loss)):
-            difference = verdict.differences[name]
-            if side == "equal":
-                assert difference.estimate == pytest.approx(0)
-            else:
-                assert difference.low > 0 if side == "above" else difference.high < 0
+        assert verdict.promoted == is_promoted == (area.high >= 0)
+        assert verdict.reason.startswith("not worse" if is_promoted else "worse")
+        assert "log loss" in verdict.reason
+        assert "version 3 on the same 500 rows" in verdict.reason
 
-    def test_tells_the_figures(self):
-        """The reason names both differences with their intervals, and the rows."""
-        reason = self.against(distorted(0.3)).reason
+    def test_tells_how_much_higher_its_level_is(self):
+        """The season is read off weeks of the champion."""
+        served = trained().holdout.served
+        half = served / (2 - served)
 
-        assert "log loss" in reason
-        assert "version 3 on the same 500 rows" in reason
+        assert against(half).level_difference == pytest.approx(np.log(2), abs=1e-6)
 
-    def test_counts_rows_by_their_weights(self):
-        """Rows that stand for many count as many in the comparison."""
-        weight = np.where(trained().holdout.label == 1, 1.0, 9.0)
-        weighted = replace(trained(), holdout=replace(trained().holdout, weight=weight))
-        champion = distorted(0.5)
-        verdict = gate.compare(weighted, champion, version=3, seed=0)
-        own, other = (
-            metrics.log_loss(weighted.holdout.outcomes(score))
-            for score in (trained().probability, champion)
+    def test_is_compared_by_the_record_of_a_champion_that_knows_the_rows(self):
+        """As in a second training of a day: its scores would be too good."""
+        area = trained().holdout.metrics
+        beaten = against(distorted(0), learned_roc_auc=area.roc_auc_high + 0.001)
+        kept = against(distorted(0), learned_roc_auc=area.roc_auc_high - 0.001)
+
+        assert not beaten.promoted
+        assert kept.promoted
+        assert "has learned from these rows since" in kept.reason
+
+    def test_stays_out_where_nothing_can_be_compared(self):
+        held = small().holdout
+        rows = replace(held.rows, label=np.zeros(len(held.rows), np.int8))
+        one_class = replace(small(), holdout=replace(held, rows=rows))
+
+        assert not against(held.probability, one_class).promoted
+
+
+class TestEvents:
+    @pytest.mark.parametrize("sd", [0.0, 6.0])
+    def test_are_decided_by_the_cost_of_alerts(self, sd):
+        """With each model's own threshold; forty frauds are enough for an interval."""
+        cards = fitted_cards.joined(fitted_cards.drawn(4_000, share=0.1))
+        model = fitted_cards.train(cards)
+        threshold = model.holdout.savings.alert_threshold
+        spoilt = with_scores(model, distorted(sd, model))
+        verdict = against(model.holdout.probability, spoilt, alert_threshold=threshold)
+
+        assert list(verdict.differences) == ["cost", "pr_auc", "roc_auc"]
+        assert verdict.promoted == (sd == 0.0)
+        assert verdict.promoted == (verdict.differences["cost"].low <= 0)
+
+    def test_of_few_frauds_are_decided_by_the_estimate(self):
+        """No interval holds: the champion stays unless all is as cheap."""
+        model = fitted_cards.trained()
+        threshold = model.holdout.savings.alert_threshold
+        assert model.holdout.rows.conversions < 20
+        perfect = model.holdout.rows.label.astype(float)
+        dearer = against(perfect, model, alert_threshold=0.5)
+        same = against(model.holdout.probability, model, alert_threshold=threshold)
+
+        assert dearer.differences["cost"].low is None
+        assert dearer.promoted == (dearer.differences["cost"].estimate <= 0)
+        assert same.promoted
+
+    def test_stay_out_while_they_are_not_warm(self):
+        cold = fitted_cards.train(
+            fitted_cards.joined(fitted_cards.drawn(100)), fitted_cards.ALONE
         )
 
-        assert verdict.differences["log_loss"].estimate == pytest.approx(own - other)
+        assert "not warm" in against(np.zeros(20), cold).reason
+        assert not against(np.zeros(20), cold).promoted

@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn import metrics as reference
 
-from propensity.budget import Budget
-from propensity.learning import bootstrap, metrics
+from propensity.learning import metrics
 from propensity.learning.metrics import Outcomes, grouped, outcomes
-from propensity.learning.thresholds import Selection
 from tests.propensity.learning.scored_rows import calibrated, scored
 
 
@@ -145,57 +142,6 @@ class TestLift:
         assert [part["lift"] for part in parts] == pytest.approx([1.0] * 10)
 
 
-class TestRates:
-    @given(st.integers(1, 10_000), st.floats(0, 1))
-    def test_have_the_interval_of_scipy(self, users, share):
-        """Wilson's, for any number of users and any rate, 0 and 1 as well."""
-        conversions = round(share * users)
-        expected = binomtest(conversions, users).proportion_ci(method="wilson")
-
-        assert metrics.rate_interval(conversions, users) == pytest.approx(
-            (expected.low, expected.high), abs=1e-6
-        )
-
-    @given(st.floats(1e-3, 1e6), st.floats(0, 1))
-    def test_are_within_their_intervals(self, users, share):
-        """Of fractions of users, too; and nothing is below 0 or above 1."""
-        conversions = min(share * users, users)
-        low, high = metrics.rate_interval(conversions, users)
-
-        assert 0 <= low <= conversions / users <= high <= 1
-
-    @given(scored(), st.floats(0.01, 1))
-    def test_are_never_above_all(self, rows, share):
-        """Whatever is selected: groups, bins, a budget, a threshold, alerts."""
-        observed = rows.outcomes
-        figures = bootstrap.quality(
-            observed,
-            threshold=0.5,
-            seed=1,
-            selection=Selection(budget=Budget(share=share), threshold=0.3),
-        )
-        parts = metrics.lift_by_decile(observed)
-        alerts = metrics.alerts(
-            rows.probability,
-            rows.label,
-            np.ones(len(rows.label)),
-            review_cost=1.0,
-            weight=rows.weight,
-        )
-        rates = [
-            *(part["conversions"] / part["users"] for part in parts),
-            *(entry["rate"] for entry in metrics.calibration_bins(observed)),
-            *(entry[name] for entry in alerts for name in ("precision", "recall")),
-            *(
-                figures[f"{name}{where}"]
-                for name in ("precision", "recall", "f1")
-                for where in ("", "_at_best", "_at_budget")
-            ),
-        ]
-
-        assert all(0 <= rate <= 1 for rate in rates if rate is not None)
-
-
 class TestCalibration:
     @pytest.mark.parametrize("off", [0.0, 0.2])
     def test_error_is_how_far_probabilities_are_off(self, off):
@@ -272,79 +218,3 @@ class TestScoreShift:
 
         assert metrics.score_shift(nothing, nothing) == 0
         assert np.isfinite(metrics.score_shift(nothing, self.PERCENTILES))
-
-
-class TestRanking:
-    def test_says_nothing_of_probabilities(self):
-        """Areas, counts and lift are as of a probability; the rest is left out."""
-        generator = np.random.default_rng(8)
-        score = generator.random(500).round(2)
-        label = (generator.random(500) < score).astype(int)
-        observed = metrics.outcomes(score, label)
-        whole = bootstrap.quality(observed, threshold=0.5, seed=1)
-        figures = bootstrap.ranking(observed, seed=1)
-
-        assert {name: whole[name] for name in {*figures} - {"lift"}} == {
-            name: figures[name] for name in {*figures} - {"lift"}
-        }
-        assert {"roc_auc_low", "pr_auc_high", "users", "base_rate"} <= set(figures)
-        assert not {"brier", "log_loss", "precision", "mean_probability"} & set(figures)
-        assert {part["mean_probability"] for part in figures["lift"]} == {None}
-
-
-class TestAlerts:
-    def test_look_at_what_scores_highest(self):
-        """Of ten rows two are looked at: one fraud of 100 is found, 30 is missed."""
-        score = np.arange(10) / 10
-        label = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1])
-        amount = np.array([5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
-        [alerts] = metrics.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
-
-        assert alerts == {
-            "rate": 0.2,
-            "alerts": 2.0,
-            "true_positives": 1.0,
-            "recall": 0.5,
-            "precision": 0.5,
-            "cost": 34.0,
-            "cost_without": 130.0,
-        }
-
-    def test_share_out_what_scores_the_same(self):
-        """The order of ties decides nothing: of one among four, half is looked at."""
-        label, amount = np.array([1, 0, 0, 0]), np.array([8.0, 1, 1, 1])
-        for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
-            [alerts] = metrics.alerts(
-                np.full(4, 0.5),
-                label[order],
-                amount[order],
-                review_cost=0.0,
-                rates=(0.5,),
-            )
-
-            assert (alerts["recall"], alerts["cost"]) == (0.5, 4.0)
-
-    def test_count_rows_by_their_weight(self):
-        """A row that stands for nine others is ten alerts."""
-        score, label = np.array([0.1, 0.9, 0.5]), np.array([0, 1, 0])
-        weight = np.array([10.0, 1.0, 10.0])
-        repeated = np.repeat(np.arange(3), weight.astype(int))
-        amount = np.ones(3)
-
-        assert metrics.alerts(
-            score, label, amount, review_cost=1.0, weight=weight
-        ) == metrics.alerts(
-            score[repeated], label[repeated], amount[repeated], review_cost=1.0
-        )
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_of_one_class_have_no_figure(self, label):
-        """There is nothing to find, or nothing else."""
-        alerts = metrics.alerts(
-            np.arange(5) / 5, np.full(5, label), np.ones(5), review_cost=1.0
-        )
-
-        assert [entry["alerts"] for entry in alerts] == [0.005, 0.025, 0.05]
-        assert {entry[name] for entry in alerts for name in ("recall", "cost")} == {
-            None
-        }

@@ -30,8 +30,9 @@ class TestPreprocessor:
         training = train(snapshots(users=100), preprocessor=preprocessor)
 
         assert not hasattr(preprocessor, "transformers_")
-        assert training.preprocessor.feature_names_in_.tolist() == list(SHOP.features)
-        assert training.model is not None
+        assert training.served.preprocessor.feature_names_in_.tolist() == list(
+            SHOP.features
+        )
 
     def test_of_one_s_own_may_give_sparse_columns(self):
         """One-hot columns of many values are sparse by default; every candidate reads
@@ -45,7 +46,7 @@ class TestPreprocessor:
         rows = table(columns, np.full(1_000, 0.3))
         training = train(rows, preprocessor=sparse, candidates=SHOP.candidates)
 
-        assert len(training.candidates) == 4
+        assert len(training.judged) == 4
 
     @pytest.mark.parametrize(
         "wrong",
@@ -66,7 +67,7 @@ class TestPreprocessor:
         """Encoders refuse new categories by default; next week has some, so training
         says what to change."""
         rows = snapshots(users=100)
-        later = train(rows).split.calibrate
+        later = train(rows).parts.split.calibrate
         other = changed(rows, later, "country", lambda country: ["XX"] * len(country))
 
         with pytest.raises(SchemaError, match="handle_unknown"):
@@ -78,7 +79,7 @@ class TestPreprocessor:
         gaps = ColumnTransformer([("spend", "passthrough", ["spend"])])
         rows = snapshots(users=100)
 
-        assert train(rows, preprocessor=gaps, candidates=(BOOSTED,)).model is not None
+        train(rows, preprocessor=gaps, candidates=(BOOSTED,))
         with pytest.raises(UseCaseError, match="linear cannot be fitted: .*NaN"):
             train(rows, preprocessor=gaps)
 

@@ -14,10 +14,10 @@ from sklearn import metrics as reference
 
 from propensity import tables
 from propensity.budget import Budget
-from propensity.learning import bootstrap, metrics, thresholds
+from propensity.learning import metrics, thresholds
 from propensity.learning.metrics import outcomes
-from propensity.learning.thresholds import Selection, by_threshold, pooled
-from tests.propensity.learning.scored_rows import Rows, calibrated, quality, scored
+from propensity.learning.thresholds import Metrics, Selection, by_threshold, pooled
+from tests.propensity.learning.scored_rows import Rows, calibrated, scored
 
 TENTH = Budget(share=0.1)
 
@@ -31,9 +31,16 @@ def f1_at(rows: Rows, threshold: float) -> float:
 
 def figures(rows: Rows, threshold: float | None, budget: Budget = TENTH) -> dict:
     """The figures of a selection."""
-    return thresholds.figures(
-        rows.outcomes, Selection(budget=budget, threshold=threshold)
-    )
+    columns = measured(rows, threshold, budget).columns()
+    return {name: value for name, value in columns.items() if name != "lift"}
+
+
+def measured(
+    rows: Rows, threshold: float | None, budget: Budget = TENTH, **more: bool
+) -> Metrics:
+    """All metrics of scored rows."""
+    selection = Selection(budget=budget, threshold=threshold)
+    return thresholds.measured(rows.outcomes, selection, threshold=0.5, seed=1, **more)
 
 
 class TestBestThreshold:
@@ -94,8 +101,10 @@ class TestFiguresAtAThreshold:
         calls = metrics.confusion(rows.outcomes, threshold=threshold)
         values = figures(rows, threshold)
 
-        assert values["users_at_best"] == pytest.approx(rows.weight[called].sum())
-        for name in ("true_positives", "precision", "recall", "f1"):
+        users, hits = rows.weight[called].sum(), calls["true_positives"]
+        assert values["users_at_best"] == pytest.approx(users, abs=1)
+        assert values["true_positives_at_best"] == pytest.approx(hits, abs=0.5)
+        for name in ("precision", "recall", "f1"):
             assert values[f"{name}_at_best"] == calls[name]
 
     def test_are_none_without_one(self):
@@ -163,18 +172,6 @@ class TestFiguresOfABudget:
             assert values[f"recall_at_{kind}"] is None
         assert values["lift_at_budget"] is None
 
-    def test_agree_with_those_of_alerts(self):
-        """An alert rate is a budget that is a share: one concept, one figure."""
-        p, label, weight = calibrated(2_000, seed=4)
-        for entry in metrics.alerts(p, label, np.ones(len(p)), review_cost=1.0):
-            values = figures(
-                Rows(p, label, weight), None, Budget(share=float(entry["rate"]))
-            )
-
-            assert values["users_at_budget"] == pytest.approx(entry["alerts"])
-            for name in ("true_positives", "precision", "recall"):
-                assert values[f"{name}_at_budget"] == pytest.approx(entry[name])
-
 
 class TestCountsByThreshold:
     @given(scored(), st.floats(0, 1))
@@ -223,27 +220,38 @@ class TestCountsByThreshold:
         assert by_threshold(outcomes(np.empty(0), np.empty(0))) == []
 
 
-class TestQuality:
-    SELECTION = Selection(budget=TENTH, threshold=0.2, source=thresholds.EVALUATIONS)
+class TestMetrics:
+    def test_are_columns_of_both_tables(self):
+        names = {*measured(calibrated(500, seed=8), 0.2).columns()}
 
-    def test_has_the_columns_of_a_selection(self):
-        """All of them, each a column of both tables, and none without a selection."""
-        rows = calibrated(500, seed=8)
-        week = quality(rows, selection=self.SELECTION)
-        without = quality(rows)
-
-        assert {*week} - {*without} == thresholds.COLUMNS
         for table in (tables.TRAINING_METADATA, tables.EVALUATION):
-            assert {*week} <= {column.name for column in table.columns}
-        # Figures that were there before are as they were, to the last bit.
-        assert {name: week[name] for name in without} == without
-        assert (week["best_threshold"], week["budget"]) == (0.2, "10%")
-        assert isinstance(week["users_at_best"], int)
+            assert names <= {column.name for column in table.columns}
 
-    def test_of_anomaly_scores_is_part_of_a_ranking(self):
-        """A threshold and a budget need no probability."""
+    def test_of_anomaly_scores_read_none_as_a_probability(self):
+        """Areas, lift, threshold and budget need a ranking alone."""
         rows = calibrated(500, seed=11)
-        figure = bootstrap.ranking(rows.outcomes, seed=0, selection=self.SELECTION)
+        ranks = measured(rows, 0.2, is_anomaly=True)
+        whole = measured(rows, 0.2)
+        lacking = {
+            name
+            for name, value in whole.columns().items()
+            if value is not None and ranks.columns()[name] is None
+        }
 
-        assert {*figure} >= thresholds.COLUMNS
-        assert "precision" not in figure
+        assert ranks.roc_auc == whole.roc_auc
+        assert ranks.precision_at_budget == whole.precision_at_budget
+        assert lacking >= {"brier", "log_loss", "precision", "mean_probability"}
+        assert {part["mean_probability"] for part in ranks.lift} == {None}
+
+    @given(scored(), st.floats(0.01, 1))
+    def test_rates_are_never_above_all(self, rows, share):
+        """Whatever is selected: a budget, a threshold, groups."""
+        values = measured(rows, 0.3, Budget(share=share)).columns()
+        rates = [
+            values[f"{name}{where}"]
+            for name in ("precision", "recall", "f1")
+            for where in ("", "_at_best", "_at_budget")
+        ]
+        rates += [part["conversions"] / part["users"] for part in values["lift"]]
+
+        assert all(0 <= rate <= 1 for rate in rates if rate is not None)

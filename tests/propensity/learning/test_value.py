@@ -14,12 +14,14 @@ import pyarrow as pa
 import pytest
 
 from propensity.learning import value
-from propensity.learning.amounts import AMOUNT, capped
-from propensity.learning.data import OF_USERS, Parts, slice_of
+from propensity.learning.fit import Model
 from propensity.learning.preprocessor import default_preprocessor, fitted
-from propensity.timeframe import Block, Split
+from propensity.learning.rows import Judged, Parts, Slice, slice_of
+from propensity.learning.value import AMOUNT
+from propensity.timeframe import Split
 
 FIRST = date(2026, 1, 5)
+SECOND = date(2026, 1, 12)
 WEEKS, USERS = 10, 1_200
 DATES = [FIRST + timedelta(weeks=week) for week in range(WEEKS)]
 USE_CASE = SimpleNamespace(
@@ -61,42 +63,33 @@ def drawn(
     return rows.set_column(0, "as_of", rows["as_of"].cast(pa.date32())), probability
 
 
-def split_of(rows: pa.Table, probability: np.ndarray) -> tuple[Parts, SimpleNamespace]:
-    """Split rows by time as a training does, with a classifier that is right."""
-    judged = [DATES[3:6], DATES[6:9]]
-    blocks = [
-        Block(fitting=tuple(DATES[: DATES.index(days[0])]), judged=tuple(days))
-        for days in judged
-    ]
-    choosing = tuple(DATES[3:9])
+def learned(rows: pa.Table, probability: np.ndarray) -> value.Valued | None:
+    """Split rows by time as a training does, beside a classifier that is right."""
     parts = Parts(
-        kind=OF_USERS,
         split=Split(
-            train=tuple(DATES[:3]), calibrate=choosing, holdout=tuple(DATES[9:])
+            train=tuple(DATES[:3]),
+            calibrate=tuple(DATES[3:9]),
+            holdout=tuple(DATES[9:]),
         ),
+        before=slice_of(rows, DATES[:9]),
+        blocks=[
+            Judged(fit_end=n * USERS, first=n * USERS, end=(n + 3) * USERS)
+            for n in (3, 6)
+        ],
         fitting=slice_of(rows, DATES[:9]),
-        choosing=slice_of(rows, choosing),
         holdout=slice_of(rows, DATES[9:]),
-        blocks=tuple(blocks),
-        every=slice_of(rows, DATES),
+        every=Slice.of(rows),
         sampling={0: 1.0, 1: 1.0},
     )
     encoder = fitted(
         default_preprocessor(USE_CASE), parts.fitting, dict(USE_CASE.features)
     )
+    model = Model(preprocessor=encoder, classifier=None)
+    held = SimpleNamespace(rows=parts.holdout, probability=probability[9 * USERS :])
     trained = SimpleNamespace(
-        preprocessor=encoder,
-        measured=(encoder, None),
-        probability=probability[9 * USERS :],
-        choice=SimpleNamespace(
-            encoder=encoder, probability=probability[3 * USERS : 9 * USERS]
-        ),
+        parts=parts, encoder=encoder, measured=model, served=model, holdout=held
     )
-    return parts, trained
-
-
-def learned(rows: pa.Table, probability: np.ndarray) -> value.Valued | None:
-    return value.train(*split_of(rows, probability), USE_CASE, seed=1)
+    return value.train(trained, USE_CASE, seed=1)
 
 
 def with_column(rows: pa.Table, amount: np.ndarray) -> pa.Table:
@@ -123,15 +116,13 @@ def valued(shop) -> value.Valued:
 
 
 class TestTraining:
-    def test_promises_what_is_to_come(self, shop, valued):
+    def test_predicts_what_is_to_come(self, shop, valued):
         """Within what 1,500 buyers tell: a standard error of 5% of the true sum."""
         rows, probability = shop
         basket = rows["basket"].to_numpy()[9 * USERS :]
         truth = float((probability[9 * USERS :] * 20 * np.exp(basket)).sum())
 
-        figures = valued.figures
-
-        assert float(figures["value_promised"]) == pytest.approx(truth, rel=0.12)
+        assert float(valued.predicted) == pytest.approx(truth, rel=0.12)
 
     def test_knows_who_pays_more(self, valued):
         assert valued.algorithm == value.TREES
@@ -149,7 +140,7 @@ class TestTraining:
 
         again = learned(*shop)
 
-        assert again.figures == valued.figures
+        assert (again.predicted, again.observed) == (valued.predicted, valued.observed)
         assert np.array_equal(
             again.model.amounts_of(rows), valued.model.amounts_of(rows)
         )
@@ -169,17 +160,15 @@ class TestTraining:
         )
 
     def test_keeps_the_sum_of_the_buyers_it_learned_from(self, shop, valued):
-        """But for what is cut off amounts that dominate."""
+        """None of them dominates here."""
         rows, _ = shop
         is_buyer = rows["label"].to_numpy() == 1
-        kept = capped(amounts(rows)[is_buyer], np.ones(is_buyer.sum()))
+        expected = valued.model.amounts_of(rows)[is_buyer]
 
-        promised = valued.model.amounts_of(rows)[is_buyer]
-
-        assert promised.sum() == pytest.approx(kept.sum())
+        assert expected.sum() == pytest.approx(amounts(rows).sum())
 
     def test_learns_nothing_of_the_holdout_for_its_figures(self, shop, valued):
-        """Other amounts there change what came, and not what was promised."""
+        """Other amounts there change what is observed, and not what is predicted."""
         rows, probability = shop
         later = np.arange(len(rows)) >= 9 * USERS
 
@@ -187,8 +176,8 @@ class TestTraining:
             with_column(rows, amounts(rows) * np.where(later, 7.0, 1.0)), probability
         )
 
-        assert other.figures["value_promised"] == valued.figures["value_promised"]
-        assert other.figures["value_observed"] > valued.figures["value_observed"]
+        assert other.predicted == valued.predicted
+        assert other.observed > valued.observed
 
     def test_is_not_led_by_a_single_buyer(self, shop, valued):
         """One who pays as much as all others moves the sum by a twentieth at most."""
@@ -199,9 +188,7 @@ class TestTraining:
 
         other = learned(with_column(rows, paid), probability)
 
-        assert float(other.figures["value_promised"]) == pytest.approx(
-            float(valued.figures["value_promised"]), rel=0.1
-        )
+        assert float(other.predicted) == pytest.approx(float(valued.predicted), rel=0.1)
 
     @pytest.mark.parametrize("amount", [0.0, -5.0, np.nan])
     def test_learns_nothing_where_nothing_was_paid(self, shop, amount):
@@ -225,9 +212,6 @@ class TestTraining:
 
         value_model = learned(with_column(rows, paid), probability)
 
-        assert value_model.without_amount == pytest.approx(
-            value_model.buyers * 2 / 3, rel=0.1
-        )
         assert np.isfinite(value_model.model.amounts_of(rows)).all()
 
     def test_of_one_buyer_a_part_is_their_amount(self):
@@ -242,24 +226,48 @@ class TestTraining:
 
         assert value_model.algorithm == value.MEAN
         assert value_model.model.mean == 12.0
-        assert value_model.figures["value_observed"] == 0
+        assert value_model.observed == 0
 
 
-class TestCard:
-    def test_says_what_was_learned(self, valued):
-        [(key, entry)] = value.card(valued).items()
+class TestAmountsOfRows:
+    ROWS = pa.table(
+        {
+            "as_of": pa.array([FIRST, FIRST, FIRST, SECOND]),
+            "user_id": ["a", "b", "c", "a"],
+            "label": [1, 0, 1, 1],
+        }
+    )
 
-        assert key == "value"
-        assert entry["algorithm"] == value.TREES
-        assert entry["value_observed"] == float(valued.figures["value_observed"])
+    def paid(self, *entries) -> list[pa.RecordBatch]:
+        kind = pa.schema(
+            [
+                ("as_of", pa.date32()),
+                ("user_id", pa.string()),
+                ("amount", pa.decimal128(38, 9)),
+            ]
+        )
+        names = kind.names
+        return [
+            pa.RecordBatch.from_pylist([dict(zip(names, entry, strict=True))], kind)
+            for entry in entries
+        ]
 
-    def test_row_has_figures_in_columns_and_the_rest_as_json(self, valued):
-        card = value.card(valued)
-        row = value.row(card)
+    def test_are_of_the_same_user_and_date(self):
+        """In any order; those of others, and of users who do not buy, are left out."""
+        rows = value.with_amounts(
+            self.ROWS,
+            self.paid(
+                (SECOND, "a", 7),
+                (FIRST, "stranger", 1_000),
+                (FIRST, "b", 1_000),
+                (FIRST, "a", 5),
+                (FIRST, "c", None),
+            ),
+        )
 
-        assert row["value_promised"] == card["value"]["value_promised"]
-        assert '"algorithm": "boosted_trees"' in row["value"]
+        assert rows[AMOUNT].to_pylist() == [5, None, None, 7]
+        assert rows.drop_columns([AMOUNT]) == self.ROWS
 
-    def test_of_a_version_without_amounts_says_nothing(self):
-        assert value.card(None) == {}
-        assert set(value.row({}).values()) == {None}
+    @pytest.mark.parametrize("paid", [[], [(FIRST, "a", None)], [(FIRST, "x", 3)]])
+    def test_where_none_is_known_leave_the_rows_as_they_are(self, paid):
+        assert value.with_amounts(self.ROWS, self.paid(*paid)) is self.ROWS

@@ -32,10 +32,11 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
+from propensity.learning.candidates import combined
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import Rows, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.models.scoring import MeanOfModels, Scorer
+from propensity.models.scoring import Scorer
 
 NUMBERS = ("amount", "spend", "visits", "days", "member", "balance")
 CATEGORIES = ("source", "device", "country")
@@ -230,7 +231,7 @@ class Averaged(BaseEstimator):
 
     def fit(self, encoded, label):
         members = [LogisticRegression(max_iter=50), boosted(), forest()]
-        return MeanOfModels([member.fit(encoded, label) for member in members])
+        return combined([member.fit(encoded, label) for member in members])
 
 
 EVERY_MODEL = (*MODELS, Averaged(), trees())

@@ -22,8 +22,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import SchemaError
+from propensity.learning.candidates import combined
 from propensity.models.encoding import Rows, to_frame
-from propensity.models.scoring import MeanOfModels, Scorer
+from propensity.models.scoring import Scorer
 from tests.propensity.models.pipelines import (
     CATEGORIES,
     EVERY_MODEL,
@@ -36,7 +37,6 @@ from tests.propensity.models.pipelines import (
     NUMBERS,
     ONE_OF_EACH,
     TRAINING,
-    Averaged,
     Calibrated,
     Doubled,
     assert_scores,
@@ -126,7 +126,7 @@ class TestScore:
         preprocessor, model = fit(columns(imputed(StandardScaler()), one_hot()), linear)
         if is_mean:
             trees = fit(columns(imputed(StandardScaler()), one_hot()), forest())[1]
-            model = MeanOfModels([model, trees])
+            model = combined([model, trees])
         batch = users(331, seed=5)
         order = np.random.default_rng(0).permutation(331)
         shuffled = batch.take(pa.array(order))
@@ -365,13 +365,3 @@ class TestProbabilities:
         scorer = Scorer.compile(preprocessor, model, features=FEATURES)
 
         assert scorer.unfilled == unfilled
-
-
-class TestMeanOfModels:
-    def test_is_the_mean_of_its_members(self):
-        encoded = np.random.default_rng(1).normal(size=(200, 3))
-        label = (encoded[:, 0] > 0).astype(int)
-        mean = Averaged().fit(encoded, label)
-        each = [member.predict_proba(encoded) for member in mean.members]
-
-        assert np.allclose(mean.predict_proba(encoded), np.mean(each, axis=0))

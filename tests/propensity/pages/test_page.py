@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.propensity.learning.model_cards import model_card
 
 from propensity.learning.report.page import training_page
 from propensity.learning.report.week import evaluation_page
-from tests.propensity.learning.model_cards import model_card
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.learning.weeks import report
 

@@ -1,10 +1,10 @@
 """
-The rows of a training, split by time: to fit, to choose on, and to hold out.
+The rows of a training, split by time: to choose on, to fit, and to hold out.
 
-``of_users`` and ``of_events`` are the two kinds of rows; the code after them is the
-same. Candidates are fitted on the oldest rows, chosen and calibrated on later rows, and
-measured once on the newest, which no earlier step sees. Users are chosen on several
-blocks of weeks, each with its own older rows to fit on.
+``of_users`` and ``of_events`` are the two kinds of rows; all code after them is the
+same. Candidates are judged forward in time, on blocks of rows that are newer than those
+that they were fitted on. The chosen one is fitted on all rows before the holdout and
+measured there once.
 """
 
 from __future__ import annotations
@@ -20,55 +20,51 @@ from numpy.typing import NDArray
 
 from propensity.errors import NotEnoughData
 from propensity.learning import metrics
-from propensity.learning.bootstrap import Difference, paired_differences
-from propensity.learning.cost import floats
-from propensity.learning.event_features import parsed
+from propensity.learning.alerts import floats
+from propensity.learning.event_rows import counts
 from propensity.learning.metrics import Outcomes
-from propensity.learning.sufficient import check_enough, no_users, suffices
+from propensity.learning.sufficient import check_enough, no_users
 from propensity.settings import Settings
 from propensity.timeframe import Block, Split, Timeframe, rolling_blocks, temporal_split
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
-STATES = ("known", "unknown", "pending")
 
-# Share of the labelled rows to hold out: the first that has enough frauds, or the last.
+# Share of the labelled events to hold out: the first that has enough frauds, or the
+# last.
 _HOLDOUT_SHARES = (0.2, 0.25, 0.3)
 
-# Share of the labelled rows before them to choose on.
+# Share of the labelled events before them to choose on.
 _CHOOSING_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """
-    The differences between models of users and of events after the split.
-
-    Attributes:
-        unusable: The verdict's words for a champion without scores.
-        has_alerts: Whether people review the highest scores, so that models are chosen
-            and judged by the cost of alerts. They may give anomaly scores, which have
-            no log loss.
-    """
-
-    unusable: str
-    has_alerts: bool
-
-
-OF_USERS = Kind(unusable="cannot score", has_alerts=False)
-OF_EVENTS = Kind(unusable="gives no scores of", has_alerts=True)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Rows of some as-of dates: raw features, label and weight."""
+    """Labelled rows in time order: raw features, label 0 or 1, and weight."""
 
     rows: pa.Table
     label: NDArray[np.int8]
     weight: Floats
 
+    @classmethod
+    def of(cls, rows: pa.Table) -> Slice:
+        """Return rows with their columns ``label`` and ``weight`` as arrays."""
+        return cls(
+            rows=rows,
+            label=rows["label"].to_numpy().astype(np.int8),
+            weight=rows["weight"].to_numpy().astype(np.float64),
+        )
+
     def __len__(self) -> int:
         return len(self.label)
+
+    def between(self, first: int, end: int) -> Slice:
+        """Return the rows from ``first`` up to ``end``, without a copy."""
+        return Slice(
+            rows=self.rows.slice(first, end - first),
+            label=self.label[first:end],
+            weight=self.weight[first:end],
+        )
 
     @property
     def conversions(self) -> int:
@@ -86,6 +82,17 @@ class Slice:
         return float(np.average(self.label, weights=self.weight))
 
     @property
+    def per_row(self) -> tuple[float, float]:
+        """Source rows that a row stands for, of label 1 and of label 0."""
+        positive, negative = (
+            float(self.weight[self.label == label].mean())
+            if np.any(self.label == label)
+            else 1.0
+            for label in (1, 0)
+        )
+        return positive, negative
+
+    @property
     def users(self) -> NDArray[np.int64]:
         """The number of each row's user, from 0 on, (rows,)."""
         users = pc.dictionary_encode(self.rows["user_id"].combine_chunks()).indices
@@ -100,13 +107,19 @@ class Slice:
         """Group these rows by score, (rows,), as ``metrics.outcomes``."""
         return metrics.outcomes(score, self.label, weight=self.weight)
 
-    def differences(
-        self, challenger: Floats, champion: Floats, *, seed: int
-    ) -> dict[str, Difference]:
-        """Compare two scores of these rows, (rows,), as ``paired_differences``."""
-        return paired_differences(
-            challenger, champion, self.label, weight=self.weight, seed=seed
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """
+    A block of rows to judge candidates on, as places among the rows before the holdout.
+
+    Candidates are fitted on the rows up to ``fit_end`` and judged on those from
+    ``first`` up to ``end``.
+    """
+
+    fit_end: int
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,32 +128,36 @@ class Parts:
     The rows of a training, split by time.
 
     Attributes:
-        kind: Users or events.
         split: The as-of dates of each part.
-        fitting, choosing, holdout: Labelled rows: to fit what is measured, to choose
-            on, and to measure on. Of users, ``fitting`` holds the rows to choose on as
-            well, since each block has rows of its own to fit on.
-        blocks: The as-of dates that candidates of users are judged on, and those that
-            they are fitted on; none for events.
-        every: All labelled rows of users, in time order; None for events.
-        unlabelled: All rows before those to choose on, with and without labels, for
-            models that need none; None if every row has a label.
-        has_labels: Whether there are enough labels of both classes to learn from.
+        before: The labelled rows before the holdout.
+        blocks: Of these, oldest first; the judged rows follow each other. None where
+            there are too few labels for candidates that learn from them.
+        fitting: Labelled rows that the measured model is fitted on.
+        holdout: Labelled rows that it is measured on.
+        every: All labelled rows, to fit the model again that serves; None for events,
+            where the measured model serves.
+        unlabelled: All rows before those to choose on, and before the holdout, with
+            and without a label, for models that need none; None for users.
         sampling: Share of the source's rows that were read, by label.
         outcomes: Numbers of rows with and without a label; of events only.
     """
 
-    kind: Kind
     split: Split
+    before: Slice
+    blocks: Sequence[Judged]
     fitting: Slice
-    choosing: Slice
     holdout: Slice
-    blocks: Sequence[Block] = ()
     every: Slice | None = None
-    unlabelled: pa.Table | None = None
-    has_labels: bool = True
+    unlabelled: tuple[pa.Table, pa.Table] | None = None
     sampling: Mapping[int, float]
     outcomes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def choosing(self) -> Slice:
+        """The judged rows of all blocks."""
+        if not self.blocks:
+            return self.before.between(0, 0)
+        return self.before.between(self.blocks[0].first, self.blocks[-1].end)
 
 
 def of_users(
@@ -166,38 +183,47 @@ def of_users(
     held = _held(rows, as_ofs, minimum_conversions=settings.minimum_conversions)
     earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
     blocks = _sufficient(rolling_blocks(earlier, timeframe), rows, settings)
-    if blocks:
-        known = tuple(
-            as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
-        )
-    else:
-        # Too few weeks: one slice to choose on, as close to the holdout as can be.
+    known = tuple(
+        as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
+    )
+    if not blocks:
+        # Too few weeks: one block, as close to the holdout as can be.
         split = _split_dates(as_ofs, timeframe, held=held)
         blocks = (Block(fitting=split.train, judged=split.calibrate),)
         known = earlier
     judged = tuple(as_of for block in blocks for as_of in block.judged)
-    choosing, holdout = slice_of(rows, judged), slice_of(rows, held_out)
     check_enough(
         {
             "train on": slice_of(rows, blocks[0].fitting),
-            "choose on": choosing,
-            "hold out": holdout,
+            "choose on": slice_of(rows, judged),
+            "hold out": slice_of(rows, held_out),
         },
         use_case,
         settings,
     )
+    days = rows["as_of"].to_numpy().astype("datetime64[D]")
+
+    def place(day: date, side: str) -> int:
+        return int(np.searchsorted(days, np.datetime64(day, "D"), side))  # type: ignore[call-overload]
+
     return Parts(
-        kind=OF_USERS,
         split=Split(
             train=tuple(as_of for as_of in earlier if as_of not in judged),
             calibrate=judged,
             holdout=held_out,
         ),
+        before=slice_of(rows, earlier),
+        blocks=[
+            Judged(
+                fit_end=place(block.fitting[-1], "right"),
+                first=place(block.judged[0], "left"),
+                end=place(block.judged[-1], "right"),
+            )
+            for block in blocks
+        ],
         fitting=slice_of(rows, known),
-        choosing=choosing,
-        holdout=holdout,
-        blocks=blocks,
-        every=_slice(rows),
+        holdout=slice_of(rows, held_out),
+        every=Slice.of(rows),
         sampling=sampling(rows),
     )
 
@@ -207,58 +233,32 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     Split scored events; most have no label yet, and some never get one.
 
     Args:
-        rows: As ``dataset`` returns them.
-        settings: The minimum of rows and of frauds, and the true share of frauds where
-            the rows have another.
+        rows: As ``event_rows.dataset`` returns them.
+        settings: The minimum of rows and of frauds.
     """
-    shares = sampling(rows)
     choose, hold = _split_rows(rows, minimum=settings.minimum_conversions)
-    before, later, newest = (
+    older, later, newest = (
         rows.slice(0, choose),
         rows.slice(choose, hold - choose),
         rows.slice(hold),
     )
-    fitting, choosing = _known(before), _known(later)
+    before = _known(rows.slice(0, hold))
+    fitting, choosing = _known(older), _known(later)
+    least = settings.minimum_conversions
+    suffices = len(fitting) >= settings.minimum_training_rows and all(
+        least <= part.conversions < len(part) for part in (fitting, choosing)
+    )
+    block = Judged(fit_end=len(fitting), first=len(fitting), end=len(before))
     return Parts(
-        kind=OF_EVENTS,
-        split=Split(train=_days(before), calibrate=_days(later), holdout=_days(newest)),
-        fitting=fitting,
-        choosing=choosing,
+        split=Split(train=_days(older), calibrate=_days(later), holdout=_days(newest)),
+        before=before,
+        blocks=[block] if suffices else [],
+        fitting=before,
         holdout=_known(newest),
-        unlabelled=before,
-        has_labels=suffices(fitting, choosing, settings),
-        sampling=shares,
+        unlabelled=(older, rows.slice(0, hold)),
+        sampling=sampling(rows),
         outcomes=counts(rows),
     )
-
-
-def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
-    """
-    Return the data set of a training: rows in time order, features in columns.
-
-    Args:
-        joined: The result of ``event_training_rows.sql``: ``event_id``, ``user_id``,
-            ``event_time``, ``as_of`` (the event's day), ``features`` as JSON, ``label``
-            (0, 1 or null), ``truth_time``, ``is_conflicting``, ``state`` and
-            ``weight``.
-        use_case: Its features are read from the JSON; missing features are null.
-
-    Raises:
-        NotEnoughData: There is no row.
-        SchemaError: A feature is of another type than the use case's.
-    """
-    if not len(joined):
-        raise NotEnoughData(
-            "no event was scored or loaded that happened before the as-of date: "
-            "send some to the stream, or load some (propensity load-transactions)"
-        )
-    order = [("event_time", "ascending"), ("event_id", "ascending")]
-    joined = joined.sort_by(order)
-    rows = joined.drop_columns(["features"])
-    features = parsed(joined["features"], use_case.features)
-    for name in use_case.features:
-        rows = rows.append_column(name, features[name])
-    return rows
 
 
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
@@ -269,8 +269,8 @@ def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
     first = max(pc.index(is_in, True).as_py(), 0)
     part = rows.slice(first, count)
     if pc.all(is_in.slice(first, count)).as_py():
-        return _slice(part)
-    return _slice(rows.filter(is_in))
+        return Slice.of(part)
+    return Slice.of(rows.filter(is_in))
 
 
 def in_order(rows: pa.Table) -> pa.Table:
@@ -289,14 +289,6 @@ def repeated(rows: pa.Table) -> int:
     return pc.sum(pc.and_(*same)).as_py() or 0
 
 
-def _slice(rows: pa.Table) -> Slice:
-    return Slice(
-        rows=rows,
-        label=rows["label"].to_numpy().astype(np.int8),
-        weight=rows["weight"].to_numpy().astype(np.float64),
-    )
-
-
 def sampling(rows: pa.Table) -> dict[int, float]:
     """
     Return the share of the source's rows that were read, by label 0 and 1.
@@ -310,17 +302,6 @@ def sampling(rows: pa.Table) -> dict[int, float]:
         weights = weight[label == value]
         shares[value] = float(len(weights) / weights.sum()) if len(weights) else 1.0
     return shares
-
-
-def counts(rows: pa.Table) -> dict[str, int]:
-    """Return the numbers of rows by state, and of those with conflicting labels."""
-    states = pc.value_counts(rows["state"]).to_pylist()
-    by_state = {entry["values"]: entry["counts"] for entry in states}
-    conflicts = pc.sum(pc.cast(rows["is_conflicting"], pa.int64())).as_py()
-    return {
-        **{state: by_state.get(state, 0) for state in STATES},
-        "conflicting": conflicts or 0,
-    }
 
 
 def _held(rows: pa.Table, as_ofs: Sequence[date], *, minimum_conversions: int) -> int:
@@ -401,7 +382,7 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
 
 def _known(rows: pa.Table) -> Slice:
     """Return the rows with a label."""
-    return _slice(rows.filter(pc.is_valid(rows["label"])))
+    return Slice.of(rows.filter(pc.is_valid(rows["label"])))
 
 
 def _days(rows: pa.Table) -> tuple[date, ...]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from propensity.errors import NotEnoughData
-from propensity.learning import bootstrap, fit
-from propensity.models.scoring import Scorer
+from propensity.learning import metrics
+from propensity.learning.intervals import interval
 from tests.propensity.learning.shops import (
     FIRST,
     SETTINGS,
@@ -40,39 +40,33 @@ class TestSampling:
         base_rate = np.mean(whole["label"].to_numpy())
 
         training = train(sampled)
-        scorer = Scorer.compile(
-            training.preprocessor, training.model, features=dict(SHOP.features)
-        )
-        mean = fit.scores(scorer, whole).mean()
+        mean = training.served.scores(whole, SHOP).mean()
 
         assert np.mean(sampled["label"].to_numpy()) > 3 * base_rate
         assert mean == pytest.approx(base_rate, rel=0.1)
-        assert training.sampling == {0: pytest.approx(0.1), 1: 1.0}
-        assert training.train_base_rate == pytest.approx(base_rate, rel=0.1)
-        assert training.quality["base_rate"] == pytest.approx(base_rate, rel=0.25)
+        assert training.parts.sampling == {0: pytest.approx(0.1), 1: 1.0}
+        assert training.holdout.metrics.base_rate == pytest.approx(base_rate, rel=0.25)
 
     def test_widens_the_intervals(self):
         """Rows that were left out prove nothing: the holdout's intervals are those of
         the rows there are, and not of the users they stand for."""
-        columns = drawn(4, 1_000, seed=11)
+        columns = drawn(4, 2_000, seed=11)
         chance = propensity(columns) / 3
         kept = (columns["coin"] < chance) | (columns["user"] % 25 == 0)
         weight = np.where(columns["coin"] < chance, 1.0, 25.0)
         rows = table(columns, chance, weight).filter(pa.array(kept))
 
         training = train(rows)
-        observed = training.holdout.outcomes(training.probability)
-        as_if_all = bootstrap.quality(observed, threshold=0.5, seed=SETTINGS.seed)
+        held = training.holdout
+        observed = held.rows.outcomes(held.probability)
+        low, high = interval(observed, metrics.roc_auc, seed=SETTINGS.seed)
 
-        def width(quality: Any) -> float:
-            return quality["roc_auc_high"] - quality["roc_auc_low"]
-
-        assert training.quality["roc_auc"] == as_if_all["roc_auc"]
-        assert width(training.quality) > 1.2 * width(as_if_all)
+        width = held.metrics.roc_auc_high - held.metrics.roc_auc_low
+        assert width > 1.2 * (high - low)
 
     def test_of_nothing_is_a_rate_of_one(self):
         """Where all rows were read the rate says so."""
-        assert trained().sampling == {0: 1.0, 1: 1.0}
+        assert trained().parts.sampling == {0: 1.0, 1: 1.0}
 
 
 class TestNotEnoughData:

@@ -1,0 +1,246 @@
+"""
+Alerts of fraud: the cheapest threshold, and what they save.
+
+An event whose score reaches a threshold is an alert, and somebody reviews it. A review
+costs the same whatever it finds, and stops a fraud; a fraud without an alert costs its
+amount. So alerts cost reviews and missed amounts, no alerts at all cost the amounts of
+all frauds, and the difference is what they save: negative where reviews cost more than
+they brought.
+
+Source:
+    Bahnsen, Stojanovic, Aouada and Ottersten, "Cost Sensitive Credit Card Fraud
+    Detection Using Bayes Minimum Risk", ICMLA 2013: the costs. Sheng and Ling,
+    "Thresholding for Making Classifiers Cost-sensitive", AAAI 2006: the threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from propensity.learning.intervals import FEW, RESAMPLES, Difference
+from propensity.learning.metrics import summed
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+# Scores are at most 1, so none reaches it.
+NO_ALERTS = 2.0
+
+# Shares of the rows that people may review: one in a thousand to one in a hundred.
+RATES = (0.001, 0.005, 0.01)
+
+# A larger amount is a mistake: so sums stay within BigQuery's NUMERIC.
+MAXIMUM_AMOUNT = 1e15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stakes:
+    """
+    Events of known truth, and what they cost.
+
+    Attributes:
+        is_fraud: (rows,).
+        amount: Lost with a fraud that is missed, (rows,), from 0 to MAXIMUM_AMOUNT.
+        weight: Events that a row stands for, (rows,), positive.
+        review_cost: Of an alert.
+    """
+
+    is_fraud: Flags
+    amount: Floats
+    weight: Floats
+    review_cost: float
+
+    @property
+    def gain(self) -> Floats:
+        """What a row saves if it is an alert, and costs if negative, (rows,)."""
+        lost = np.where(self.is_fraud, self.amount, 0.0)
+        return np.asarray(self.weight * (lost - self.review_cost), dtype=np.float64)
+
+    @property
+    def frauds(self) -> int:
+        """Rows that are fraud."""
+        return int(self.is_fraud.sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Savings:
+    """What alerts from a threshold on cost and save, a column of the tables each."""
+
+    review_cost: Decimal
+    alert_threshold: float
+    alerted: int
+    alerted_conversions: int
+    cost: Decimal
+    cost_without: Decimal
+    saved: Decimal
+    saved_low: Decimal | None
+    saved_high: Decimal | None
+    saved_share: float | None
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a table."""
+        return asdict(self)
+
+
+def floats(column: pa.ChunkedArray) -> Floats:
+    """
+    Return numbers as the nearest floats, NaN for null, (rows,).
+
+    Arrow's own cast of money is off in the last place for two amounts of five.
+    """
+    if pa.types.is_decimal(column.type):
+        column = pc.cast(column, pa.string())
+    values: Floats = pc.cast(column, pa.float64()).to_numpy()
+    return values
+
+
+def amounts(values: Floats) -> Floats:
+    """Return amounts as they can be lost: nothing where missing or negative."""
+    return np.clip(np.nan_to_num(values, posinf=MAXIMUM_AMOUNT), 0.0, MAXIMUM_AMOUNT)
+
+
+def money(value: float) -> Decimal:
+    """Return a sum of money with six decimals; of floats that are 0.1 it is a tenth."""
+    return Decimal(repr(round(float(value), 6)))
+
+
+def total(values: Floats) -> Decimal:
+    """Return the sum of amounts, rounded once."""
+    return money(math.fsum(values.tolist()))
+
+
+def cheapest_threshold(score: Floats, stakes: Stakes) -> float:
+    """
+    Return the score from which alerts are cheapest on these rows.
+
+    It lies halfway between the last score that is an alert and the next one. Of two
+    that cost the same the higher counts. NO_ALERTS if no alert pays.
+
+    Args:
+        score: (rows,), in [0, 1].
+    """
+    if not stakes.frauds:
+        return NO_ALERTS
+    distinct, group = np.unique(score, return_inverse=True)
+    saved = np.cumsum(summed(group, stakes.gain, len(distinct))[::-1])
+    best = int(np.argmax(saved))
+    if saved[best] <= 0:
+        return NO_ALERTS
+    descending = distinct[::-1]
+    following = descending[min(best + 1, len(distinct) - 1)]
+    return float((descending[best] + following) / 2)
+
+
+def savings(score: Floats, stakes: Stakes, *, threshold: float, seed: int) -> Savings:
+    """Return what alerts at a threshold save, with a 95% interval of FEW frauds."""
+    alerted = score >= threshold
+    lost = total((stakes.amount * stakes.weight)[stakes.is_fraud])
+    gain = np.where(alerted, stakes.gain, 0.0)
+    saved = total(gain)
+    low, high = _interval(gain, stakes, seed=seed)
+    caught = alerted & stakes.is_fraud
+    return Savings(
+        review_cost=money(stakes.review_cost),
+        alert_threshold=threshold,
+        alerted=round(float(stakes.weight[alerted].sum())),
+        alerted_conversions=round(float(stakes.weight[caught].sum())),
+        cost=lost - saved,
+        cost_without=lost,
+        saved=saved,
+        saved_low=None if low is None else money(low),
+        saved_high=None if high is None else money(high),
+        saved_share=float(saved / lost) if lost else None,
+    )
+
+
+def cost_difference(
+    challenger: Flags, champion: Flags, stakes: Stakes, *, seed: int
+) -> Difference:
+    """Return the cost of a challenger's alerts, (rows,), less that of a champion's."""
+    gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
+    return Difference(float(total(gain)), *_interval(gain, stakes, seed=seed))
+
+
+def _interval(
+    gain: Floats, stakes: Stakes, *, seed: int
+) -> tuple[float | None, float | None]:
+    """Return the interval of a sum over rows by the Poisson bootstrap."""
+    if stakes.frauds < FEW:
+        return None, None
+    gain = gain[gain != 0]
+    generator = np.random.default_rng(seed)
+    drawn = [gain @ generator.poisson(1.0, len(gain)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def at_rates(
+    score: Floats, stakes: Stakes, rates: Sequence[float] = RATES
+) -> list[dict[str, float | None]]:
+    """
+    Return recall and cost of reviewing the rows with the highest scores, by rate.
+
+    Rows with the same score are divided in proportion, so numbers may be fractions.
+
+    Returns:
+        By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of
+        missed rows and reviews, and ``cost_without`` any review. All but the first are
+        None if rows are of one class.
+    """
+    positive = np.where(stakes.is_fraud, stakes.weight, 0.0)
+    distinct, group = np.unique(-score, return_inverse=True)
+
+    def running(values: Floats) -> Floats:
+        sums = summed(group, values, len(distinct))
+        return np.concatenate([[0.0], np.cumsum(sums)])
+
+    reviewed, caught, saved = map(
+        running, (stakes.weight, positive, positive * stakes.amount)
+    )
+    rows, positives, lost = reviewed[-1], caught[-1], saved[-1]
+    entries: list[dict[str, float | None]] = []
+    for rate in rates:
+        count = float(rate * rows)
+        entry: dict[str, float | None] = dict.fromkeys(
+            ("true_positives", "recall", "precision", "cost", "cost_without")
+        )
+        if 0 < positives < rows:
+            # Rounding in the sums must not give more hits than alerts.
+            hits = min(float(np.interp(count, reviewed, caught)), count)
+            missed = float(lost - np.interp(count, reviewed, saved))
+            entry = {
+                "true_positives": hits,
+                "recall": float(hits / positives),
+                "precision": float(hits / count),
+                "cost": missed + count * stakes.review_cost,
+                "cost_without": float(lost),
+            }
+        entries.append({"rate": rate, "alerts": count, **entry})
+    return entries
+
+
+def described(saved: Mapping[str, Any], *, frauds: int) -> str:
+    """Say what alerts save, by the columns of ``Savings``, and on how many frauds."""
+    known = f"{frauds} fraud{'' if frauds == 1 else 's'}"
+    if not saved["alerted"]:
+        return (
+            f"on {known} it has no alerts, and saves nothing of "
+            f"{saved['cost_without']:,.2f}"
+        )
+    low, high = saved["saved_low"], saved["saved_high"]
+    interval = (
+        "too few for an interval" if low is None else f"{low:,.2f} to {high:,.2f}"
+    )
+    return (
+        f"on {known} its alerts save {saved['saved']:,.2f} of "
+        f"{saved['cost_without']:,.2f} ({interval})"
+    )

@@ -1,0 +1,187 @@
+"""
+95% intervals: of rates by Wilson, of ROC AUC and PR AUC by the bootstrap.
+
+A bootstrap needs ``FEW`` rows of either label: with fewer there are too few to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from propensity.learning.metrics import Outcomes, grouped, summed
+
+Floats = NDArray[np.float64]
+Measure = Callable[[Outcomes], float | None]
+Ends = tuple[float | None, float | None]
+
+RESAMPLES = 200
+
+# Rows of a label: of fewer, resampled intervals hold the truth in too few weeks.
+FEW = 20
+
+# Standard errors on either side of a 95% interval.
+NORMAL = 1.959964
+
+# Resampling merges finer groups: an interval needs no more.
+_MOST_GROUPS = 20_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A challenger's metric less the champion's; no interval of too few rows."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+
+    def is_above(self, bound: float = 0.0) -> bool:
+        """Tell whether it is above a bound: its interval, or itself without one."""
+        return (self.estimate if self.low is None else self.low) > bound
+
+    def is_below(self, bound: float = 0.0) -> bool:
+        """Tell whether it is below a bound: its interval, or itself without one."""
+        return (self.estimate if self.high is None else self.high) < bound
+
+    def written(self, form: str = "+.4f") -> str:
+        """Write it with its interval."""
+        if self.low is None or self.high is None:
+            return f"{self.estimate:{form}} (too few for an interval)"
+        return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+def rate_interval(conversions: float, users: float) -> tuple[float, float]:
+    """
+    Return the interval of a rate, in [0, 1] and around it.
+
+    Args:
+        conversions: 0 to ``users``; may be a fraction.
+        users: Above 0.
+
+    Source:
+        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+        Journal of the American Statistical Association 22, 1927: the score interval,
+        which holds for few rows and rates near 0, too.
+    """
+    rate, spread = conversions / users, NORMAL**2 / users
+    middle = (rate + spread / 2) / (1 + spread)
+    half = NORMAL * np.sqrt(rate * (1 - rate) / users + spread / (4 * users))
+    half = float(half / (1 + spread))
+    return min(max(middle - half, 0.0), rate), max(min(middle + half, 1.0), rate)
+
+
+def interval(
+    observed: Outcomes,
+    measure: Measure,
+    *,
+    seed: int,
+    per_row: tuple[float, float] = (1.0, 1.0),
+) -> Ends:
+    """
+    Return the interval of a metric, around it; None and None of too few rows.
+
+    Args:
+        observed: Outcomes of users who are independent of each other.
+        per_row: Users that a row stands for, of label 1 and of label 0: fewer rows
+            make wider intervals.
+
+    Source:
+        Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
+        frequencies", Computer Methods and Programs in Biomedicine 83, 2006.
+    """
+    coarse, whole = _coarse(observed), measure(observed)
+    labels = coarse.conversions, coarse.users - coarse.conversions
+    rows = [users / each for users, each in zip(labels, per_row, strict=True)]
+    if whole is None or min(float(part.sum()) for part in rows) < FEW:
+        return None, None
+    generator = np.random.default_rng(seed)
+
+    def drawn() -> Outcomes:
+        positive, rest = (
+            each * generator.poisson(part).astype(np.float64)
+            for part, each in zip(rows, per_row, strict=True)
+        )
+        return Outcomes(coarse.probability, positive + rest, positive)
+
+    low, high = _ends(measure(drawn()) for _ in range(RESAMPLES))
+    # A metric at its best, as of a perfect ranking, may be above all its resamples.
+    return min(low, whole), max(high, whole)
+
+
+def differences(
+    challenger: Floats,
+    champion: Floats,
+    measures: Mapping[str, Measure],
+    *,
+    label: NDArray[Any],
+    weight: Floats,
+    user: NDArray[np.int64],
+    seed: int,
+) -> dict[str, Difference]:
+    """
+    Compare metrics of two scores of the same rows, which have both classes.
+
+    Both are resampled together, so that what is common to them cancels out, and by
+    user: each counts a Poisson(1) number of times with all of its rows.
+
+    Args:
+        challenger, champion: Probabilities, (rows,).
+        measures: Metrics by name.
+        label: 0 or 1, (rows,).
+        weight: (rows,).
+        user: Number of the row's user, from 0 on, (rows,).
+    """
+    sides = [np.unique(score, return_inverse=True) for score in (challenger, champion)]
+
+    def apart(weights: Floats) -> list[float] | None:
+        positive = np.where(label == 1, weights, 0.0)
+        each = []
+        for distinct, group in sides:
+            users = summed(group, weights, len(distinct))
+            conversions = summed(group, positive, len(distinct))
+            observed = Outcomes(distinct, users, np.minimum(conversions, users))
+            each.append([measure(observed) for measure in measures.values()])
+        if None in each[0] + each[1]:
+            return None
+        return [mine - other for mine, other in zip(*each, strict=True)]
+
+    whole = apart(weight) or [0.0] * len(measures)
+    positives = int(np.sum(label == 1))
+    if min(positives, len(label) - positives) < FEW:
+        return {
+            name: Difference(estimate, None, None)
+            for name, estimate in zip(measures, whole, strict=True)
+        }
+    generator, count = np.random.default_rng(seed), int(user.max()) + 1
+    drawn = [
+        apart(weight * generator.poisson(1.0, count)[user]) for _ in range(RESAMPLES)
+    ]
+    return {
+        name: Difference(
+            whole[place], *_ends(gaps[place] if gaps else None for gaps in drawn)
+        )
+        for place, name in enumerate(measures)
+    }
+
+
+def _ends(resampled: Iterable[float | None]) -> tuple[float, float]:
+    low, high = np.quantile(
+        [value for value in resampled if value is not None], [0.025, 0.975]
+    )
+    return float(low), float(high)
+
+
+def _coarse(observed: Outcomes) -> Outcomes:
+    """Merge neighbouring probabilities until resampling is quick."""
+    groups = len(observed.probability)
+    if groups <= _MOST_GROUPS:
+        return observed
+    bucket = np.arange(groups) * _MOST_GROUPS // groups
+    users = summed(bucket, observed.users, _MOST_GROUPS)
+    mass = summed(bucket, observed.users * observed.probability, _MOST_GROUPS)
+    conversions = summed(bucket, observed.conversions, _MOST_GROUPS)
+    return grouped(np.minimum(mass / users, 1.0), users, conversions)

@@ -1,0 +1,185 @@
+"""
+The data set of a training, described: for the page of a version.
+
+Nothing of it shows a single user: histograms end at quantiles, and a value of a
+category that fewer than ten users have is pooled. Rows are not weighted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from propensity.usecases import NUMBER
+
+Floats = NDArray[np.float64]
+
+BINS = 16
+# Quantiles at which a histogram ends; what lies beyond counts in its last bins.
+_ENDS = (0.01, 0.98)
+# Values of a category shown on their own; the others are pooled.
+_VALUES = 8
+# A rarer value may be a single person.
+FEWEST_USERS = 10
+# Pairs of features that correlate most.
+_PAIRS = 12
+# Rows sampled for all but counts: the error of a correlation is then below 0.01.
+_ROWS = 20_000
+
+
+def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
+    """
+    Describe a training data set.
+
+    Args:
+        rows: ``as_of``, ``user_id``, the features and the label (0, 1 or null).
+        features: ``number`` or ``category`` by feature name.
+
+    Returns:
+        Plain values:
+
+        - ``rows``, ``users``, ``conversions``: counts; ``dates``: ``as_of``, ``rows``
+          and ``conversions`` of each.
+        - ``numbers``: ``feature``, ``missing`` and ``zeros`` (shares), ``quartiles``,
+          ``correlation`` with the label (Spearman's), and a histogram: ``edges``, and
+          shares by bin of the rows of label 1, ``positive``, and of the others,
+          ``negative``; None without values.
+        - ``categories``: ``feature``, ``missing``, ``values`` (``value``, ``share``,
+          ``rate`` of label 1).
+        - ``correlations``: the pairs of numbers that correlate most.
+    """
+    labels = _numbers(rows["label"])
+    dates = rows.select(["as_of", "label"]).group_by("as_of")
+    counted = dates.aggregate([("label", "count"), ("label", "sum")])
+    frame, sampled = rows, labels
+    if len(rows) > _ROWS:
+        places = np.random.default_rng(0).choice(len(rows), _ROWS, replace=False)
+        frame, sampled = rows.take(pa.array(places)), labels[places]
+    numbers = {
+        name: _numbers(frame[name]) for name, kind in features.items() if kind == NUMBER
+    }
+    # Spearman's, but for gaps: a column is ranked once, over its own values.
+    spearman = pd.DataFrame({**numbers, "": sampled}).rank().corr()
+    return {
+        "rows": len(rows),
+        "users": pc.count_distinct(rows["user_id"]).as_py(),
+        "conversions": int(np.nansum(labels)),
+        "dates": [
+            {
+                "as_of": str(row["as_of"]),
+                "rows": row["label_count"],
+                "conversions": row["label_sum"] or 0,
+            }
+            for row in counted.sort_by("as_of").to_pylist()
+        ],
+        "numbers": [
+            {
+                "feature": name,
+                **_number(values, sampled),
+                "correlation": _finite(spearman.loc[name, ""]),
+            }
+            for name, values in numbers.items()
+        ],
+        "categories": [
+            {"feature": name, **_category(frame[name], frame["user_id"], sampled)}
+            for name, kind in features.items()
+            if kind != NUMBER
+        ],
+        "correlations": _pairs(spearman.drop(index="", columns="")),
+    }
+
+
+def _number(values: Floats, labels: Floats) -> dict[str, Any]:
+    there = np.isfinite(values)
+    entry: dict[str, Any] = {
+        "missing": _finite(np.mean(~there)) if len(values) else None,
+        "zeros": _finite(np.mean(values == 0)) if len(values) else None,
+        "quartiles": None,
+        "edges": None,
+    }
+    known = values[there]
+    if not len(known):
+        return entry
+    low, high = np.quantile(known, _ENDS)
+    distinct = np.unique(known[(known >= low) & (known <= high)])
+    if len(distinct) <= BINS and np.all(distinct == np.floor(distinct)):
+        edges = np.arange(distinct[0], distinct[-1] + 2)[: BINS + 1]
+    else:
+        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    quartiles = np.quantile(known, [0.25, 0.5, 0.75])
+    bins = np.clip(np.searchsorted(edges, known, "right") - 1, 0, len(edges) - 2)
+    shares = {}
+    for name, value in (("negative", 0), ("positive", 1)):
+        counts = np.bincount(bins[labels[there] == value], minlength=len(edges) - 1)
+        shares[name] = [round(float(n), 4) for n in counts / max(counts.sum(), 1)]
+    return {
+        **entry,
+        "quartiles": [float(value) for value in quartiles],
+        "edges": [float(edge) for edge in edges],
+        **shares,
+    }
+
+
+def _category(
+    column: pa.ChunkedArray, user: pa.ChunkedArray, labels: Floats
+) -> dict[str, Any]:
+    frame = pd.DataFrame(
+        {
+            "value": column.cast(pa.string()).to_pandas(),
+            "user": user.to_pandas(),
+            "label": labels,
+        }
+    )
+    grouped = frame.groupby("value", dropna=True)
+    counts = pd.DataFrame(
+        {
+            "share": grouped.size() / max(len(frame), 1),
+            "users": grouped["user"].nunique(),
+            "rate": grouped["label"].mean(),
+        }
+    )
+    shown = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "share")
+    return {
+        "missing": _finite(frame["value"].isna().mean()) if len(frame) else None,
+        "distinct": len(counts),
+        "values": [
+            {
+                "value": str(value),
+                "share": _finite(row["share"]),
+                "rate": _finite(row["rate"]),
+            }
+            for value, row in shown.iterrows()
+        ],
+    }
+
+
+def _pairs(correlations: pd.DataFrame) -> list[dict[str, Any]]:
+    names = list(correlations.columns)
+    matrix = correlations.to_numpy()
+    pairs = [
+        (names[i], names[j], float(matrix[i, j]))
+        for i in range(len(names))
+        for j in range(i)
+        if np.isfinite(matrix[i, j])
+    ]
+    pairs.sort(key=lambda pair: -abs(pair[2]))
+    return [
+        {"features": [first, second], "correlation": round(value, 4)}
+        for first, second, value in pairs[:_PAIRS]
+    ]
+
+
+def _numbers(column: pa.ChunkedArray) -> Floats:
+    values = pc.cast(column, pa.float64(), safe=False).combine_chunks()
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _finite(value: Any) -> float | None:
+    number = float(value)
+    return round(number, 6) if np.isfinite(number) else None

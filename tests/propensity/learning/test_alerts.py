@@ -1,0 +1,176 @@
+"""
+Alerts of fraud, specified: what they cost, what they save, and from which score on.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity.learning import alerts
+from propensity.learning.alerts import NO_ALERTS, Stakes
+
+
+def stakes(
+    is_fraud: Any, amount: Any, *, price: float = 2.0, weight: Any = None
+) -> Stakes:
+    fraud = np.array(is_fraud, bool)
+    return Stakes(
+        is_fraud=fraud,
+        amount=np.array(amount, float),
+        weight=np.ones(len(fraud)) if weight is None else np.array(weight, float),
+        review_cost=price,
+    )
+
+
+def drawn(seed: int, rows: int = 400, share: float = 0.1) -> tuple[np.ndarray, Stakes]:
+    """Scores that tell, and what the rows cost."""
+    random = np.random.default_rng(seed)
+    fraud = random.random(rows) < share
+    score = np.clip(random.normal(0.3 + 0.3 * fraud, 0.15), 0, 1).round(2)
+    return score, stakes(fraud, random.gamma(2, 20, rows).round(2))
+
+
+class TestThreshold:
+    @given(st.integers(0, 10_000))
+    def test_is_the_cheapest_there_is(self, seed):
+        """No other score of the rows, as a threshold, costs less."""
+        score, at = drawn(seed)
+        best = alerts.cheapest_threshold(score, at)
+
+        def cost(threshold: float) -> float:
+            alert = score >= threshold
+            return at.amount[at.is_fraud & ~alert].sum() + 2.0 * alert.sum()
+
+        every = [cost(threshold) for threshold in (*np.unique(score), NO_ALERTS)]
+        assert cost(best) == pytest.approx(min(every))
+
+    def test_lies_halfway_to_the_next_score(self):
+        at = stakes([0, 0, 1], [5, 5, 50])
+
+        assert alerts.cheapest_threshold(np.array([0.1, 0.2, 0.8]), at) == 0.5
+
+    @pytest.mark.parametrize("fraud", [[0, 0], [0, 1]], ids=["no fraud", "a cheap one"])
+    def test_is_none_where_no_alert_pays(self, fraud):
+        at = stakes(fraud, [1.0, 1.0])
+
+        assert alerts.cheapest_threshold(np.array([0.1, 0.9]), at) == NO_ALERTS
+
+
+class TestSavings:
+    def test_are_amounts_less_reviews(self):
+        """Of 130 lost without alerts 100 is stopped, by two reviews of 2."""
+        score = np.array([0.1, 0.9, 0.8, 0.2])
+        at = stakes([1, 1, 0, 0], [30, 100, 5, 5])
+        saved = alerts.savings(score, at, threshold=0.5, seed=1)
+
+        assert (saved.alerted, saved.alerted_conversions) == (2, 1)
+        assert saved.cost_without == Decimal(130)
+        assert saved.saved == Decimal(96)
+        assert saved.cost == Decimal(34)
+        assert saved.saved_share == pytest.approx(96 / 130)
+
+    def test_are_exact_in_cents(self):
+        """Ten amounts of a tenth are one, which floats do not add up to."""
+        at = stakes([1] * 10, [0.1] * 10, price=0.0)
+
+        saved = alerts.savings(np.ones(10), at, threshold=0.5, seed=1)
+        assert saved.saved == Decimal("1.0")
+
+    def test_have_an_interval_of_twenty_frauds(self):
+        """Which holds what is saved; fewer frauds are too few to say."""
+        score, at = drawn(3, rows=1_000)
+        saved = alerts.savings(score, at, threshold=0.5, seed=1)
+        few = stakes(at.is_fraud & (np.cumsum(at.is_fraud) < 20), at.amount)
+
+        assert saved.saved_low < saved.saved < saved.saved_high
+        assert alerts.savings(score, few, threshold=0.5, seed=1).saved_low is None
+
+    def test_of_no_alerts_are_nothing(self):
+        score, at = drawn(4)
+        saved = alerts.savings(score, at, threshold=NO_ALERTS, seed=1)
+
+        assert (saved.saved, saved.alerted) == (0, 0)
+        assert saved.cost == saved.cost_without
+
+    def test_count_rows_by_their_weight(self):
+        """A row that stands for nine others is ten alerts."""
+        score, label = np.array([0.9, 0.5, 0.1]), [1, 0, 0]
+        weighted = stakes(label, [9, 1, 1], weight=[1, 10, 10])
+        repeated = stakes([1] + [0] * 20, [9] + [1] * 20)
+        scores = np.repeat(score, [1, 10, 10])
+
+        assert alerts.savings(score, weighted, threshold=0.4, seed=1) == alerts.savings(
+            scores, repeated, threshold=0.4, seed=1
+        )
+
+
+class TestDifference:
+    def test_is_the_cost_of_one_less_the_other(self):
+        score, at = drawn(5, rows=2_000)
+        mine, other = score >= 0.5, score >= 0.2
+        apart = alerts.cost_difference(mine, other, at, seed=1)
+        saved = [
+            float(alerts.savings(score, at, threshold=threshold, seed=1).saved)
+            for threshold in (0.5, 0.2)
+        ]
+
+        assert apart.estimate == pytest.approx(saved[1] - saved[0])
+        assert apart.low < apart.estimate < apart.high
+
+    def test_of_the_same_alerts_is_nothing(self):
+        score, at = drawn(6, rows=2_000)
+        same = alerts.cost_difference(score > 0.5, score > 0.5, at, seed=1)
+
+        assert (same.estimate, same.low, same.high) == (0, 0, 0)
+
+
+class TestRates:
+    def test_look_at_what_scores_highest(self):
+        """Of ten rows two are looked at: one fraud of 100 is found, 30 is missed."""
+        at = stakes([0, 0, 1, 0, 0, 0, 0, 0, 0, 1], [5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
+        [entry] = alerts.at_rates(np.arange(10) / 10, at, (0.2,))
+
+        assert entry == {
+            "rate": 0.2,
+            "alerts": 2.0,
+            "true_positives": 1.0,
+            "recall": 0.5,
+            "precision": 0.5,
+            "cost": 34.0,
+            "cost_without": 130.0,
+        }
+
+    @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0]])
+    def test_share_out_what_scores_the_same(self, order):
+        label, amount = np.array([1, 0, 0, 0])[order], np.array([8.0, 1, 1, 1])[order]
+        at = stakes(label, amount, price=0.0)
+        [entry] = alerts.at_rates(np.full(4, 0.5), at, (0.5,))
+
+        assert (entry["recall"], entry["cost"]) == (0.5, 4.0)
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_of_one_class_are_none(self, label):
+        entries = alerts.at_rates(np.arange(5) / 5, stakes([label] * 5, np.ones(5)))
+
+        assert {entry["recall"] for entry in entries} == {None}
+
+
+class TestNumbers:
+    def test_of_money_are_the_nearest_floats(self):
+        """As Python reads them; Arrow's own cast is off in the last place."""
+        texts = ["0.10", "19.99", "123456789.01", None]
+        column = pa.chunked_array([pa.array(texts).cast(pa.decimal128(38, 9))])
+        values = alerts.floats(column)
+
+        assert values[:3].tolist() == [0.10, 19.99, 123456789.01]
+        assert np.isnan(values[3])
+
+    def test_missing_and_negative_amounts_are_nothing(self):
+        assert alerts.amounts(np.array([np.nan, -5.0, 7.0])).tolist() == [0, 0, 7]

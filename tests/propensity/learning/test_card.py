@@ -1,0 +1,232 @@
+"""
+The card of a version, specified: plain values, and the same ones in every shape.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from propensity.edges.columns import record
+from propensity.learning import card as cards
+from propensity.learning.card import Card
+from propensity.learning.fit import Trained
+from propensity.learning.gate import Verdict
+from propensity.learning.intervals import Difference
+from propensity.models.encoding import to_frame
+from propensity.registry.versions import Published
+from propensity.tables import TRAINING_METADATA
+from tests.propensity.learning.shops import FOREST, LINEAR, MEAN, SHOP, snapshots, train
+
+AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
+CANDIDATES = (
+    LINEAR,
+    FOREST,
+    type(MEAN)("mean", MEAN.algorithm, {"of": ["linear", "forest"]}),
+)
+WORSE = Verdict(
+    promoted=False,
+    reason="worse: ROC AUC",
+    compared_version=2,
+    differences={
+        "roc_auc": Difference(-0.1, -0.2, -0.05),
+        "log_loss": Difference(0.1, 0.05, 0.2),
+    },
+    level_difference=-0.02,
+)
+FIRST = Verdict(promoted=True, reason="the first model of this use case")
+
+# Packages whose classes a pickle may name: those that come with scikit-learn.
+LIBRARIES = {"builtins", "copyreg", "functools", "numpy", "scipy", "sklearn"}
+
+
+@cache
+def rows() -> pa.Table:
+    """Four weeks of a hundred users, whose ids no other bytes of a file can be."""
+    weeks = snapshots(4, 150)
+    users = pc.binary_join_element_wise("an-id-of", weeks["user_id"], "-")
+    return weeks.set_column(1, "user_id", users)
+
+
+@cache
+def trained() -> Trained:
+    """A small model of them."""
+    return train(rows(), candidates=CANDIDATES)
+
+
+def card(verdict: Verdict = FIRST, model: Trained | None = None) -> Card:
+    """The card of version 3."""
+    return cards.card(
+        SHOP,
+        model or trained(),
+        verdict,
+        version=3,
+        rows=rows(),
+        as_of=date(2026, 2, 28),
+        data_until=date(2026, 2, 27),
+        settle_days=3,
+        chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
+        trained_at=AT,
+        bytes_billed=10_485_760,
+    )
+
+
+def published(names: Any) -> Published:
+    """Names and checksums as the registry would give them."""
+    return Published(
+        version=3,
+        objects={name: f"models/shop/3/{name}" for name in names},
+        checksums={name: f"sha of {name}" for name in names},
+    )
+
+
+@cache
+def files() -> dict[str, tuple[bytes, str]]:
+    """The files of the version."""
+    return cards.files(card(), trained(), rows())
+
+
+class TestCard:
+    @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
+    def test_is_the_same_when_it_is_read_again(self, verdict):
+        """So that a shipped one makes the row and the page of a version."""
+        again = Card.from_json(card(verdict).to_json())
+
+        assert again.to_json() == card(verdict).to_json()
+        assert again.metrics == card(verdict).metrics
+        json.loads(card(verdict).to_json(), parse_constant=pytest.fail)
+
+    def test_says_how_the_version_came_about(self):
+        """When, from which days and rows, by which candidates and which is chosen."""
+        full = card()
+
+        assert full.rows == {"train": 300, "calibrate": 150, "holdout": 150}
+        assert full.split["holdout"] == [date(2026, 1, 22)]
+        assert full.trained_until == date(2026, 1, 22)
+        assert [one["name"] for one in full.candidates] == ["linear", "forest", "mean"]
+        assert sum(one["chosen"] for one in full.candidates) == 1
+        assert set(full.libraries) >= {"python", "scikit-learn", "numpy", "pyarrow"}
+        assert full.baseline["name"] == "recency_days alone"
+        assert {entry["feature"] for entry in full.importance} == {*SHOP.features}
+
+
+class TestFiles:
+    def test_are_all_that_a_version_holds(self):
+        assert {name: kind for name, (_, kind) in files().items()} == {
+            "model.joblib": "application/octet-stream",
+            "preprocessor.joblib": "application/octet-stream",
+            "dataset/rows.parquet": "application/vnd.apache.parquet",
+            "card.json": "application/json",
+            "report.html": "text/html; charset=utf-8",
+        }
+
+    @pytest.mark.parametrize("calibration", ["none", "sigmoid", "isotonic"])
+    @pytest.mark.parametrize("name", ["linear", "forest", "mean"])
+    def test_load_without_this_package(self, name, calibration, monkeypatch):
+        """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
+        and their product is what is published."""
+        monkeypatch.setattr("propensity.learning.candidates.CALIBRATIONS", ("none",))
+        monkeypatch.setattr(
+            "propensity.learning.fit._Training._calibrated",
+            lambda self, each, score: {calibration: score},
+        )
+        chosen = CANDIDATES if name == "mean" else CANDIDATES[:2]
+        monkeypatch.setattr(
+            "propensity.learning.fit._Training._loss",
+            lambda self, judged: (judged.candidate.name != name, 0.0),
+        )
+        model = train(rows(), candidates=chosen)
+        contents = cards.files(card(model=model), model, rows())
+        named: set[str] = set()
+
+        class Reader(pickle.Unpickler):
+            def find_class(self, module, name):
+                named.add(module.partition(".")[0])
+                return super().find_class(module, name)
+
+        Reader(io.BytesIO(pickle.dumps(model.served.classifier))).load()
+        Reader(io.BytesIO(pickle.dumps(model.served.preprocessor))).load()
+        preprocessor, classifier = (
+            joblib.load(io.BytesIO(contents[file][0]))
+            for file in (cards.PREPROCESSOR, cards.MODEL)
+        )
+        held = model.holdout.rows.rows.combine_chunks().to_batches()[0]
+        encoded = preprocessor.transform(to_frame(held, dict(SHOP.features)))
+
+        assert model.calibration == calibration
+        assert model.chosen.name == name
+        assert named <= LIBRARIES
+        assert classifier.predict_proba(encoded)[:, 1] == pytest.approx(
+            model.holdout.served, abs=1e-12
+        )
+        assert len(np.unique(model.holdout.served)) > 1
+
+    def test_hold_the_rows_with_numbers_in_the_place_of_users(self):
+        """No id is in the file, so that none has to be removed from what is never
+        rewritten."""
+        data = files()[cards.DATASET][0]
+        stored = pq.read_table(io.BytesIO(data))
+        numbers, users = stored["user_id"].to_pylist(), rows()["user_id"].to_pylist()
+
+        assert stored.drop("user_id").equals(rows().drop("user_id"))
+        assert len(set(zip(users, numbers, strict=True))) == len(set(users))
+        assert not [user for user in set(users) if user.encode() in data]
+
+
+class TestRow:
+    def row(self, verdict: Verdict = FIRST) -> dict[str, Any]:
+        return card(verdict).columns(published(files()), seconds=1.5)
+
+    @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
+    def test_is_a_row_of_its_table(self, verdict):
+        """Every value belongs to a column and has its type."""
+        batch = record(self.row(verdict), TRAINING_METADATA)
+
+        assert batch.schema.equals(TRAINING_METADATA.arrow_schema())
+        assert batch["model_version"].to_pylist() == [3]
+
+    def test_leaves_no_column_out_but_those_of_alerts(self):
+        columns = {column.name for column in TRAINING_METADATA.columns}
+        of_events = {
+            "review_cost", "alert_threshold", "alerted", "alerted_conversions", "cost",
+            "cost_without", "saved", "saved_low", "saved_high", "saved_share",
+            "baseline_saved",
+        }  # fmt: skip
+
+        assert set(self.row(WORSE)) == columns - of_events
+
+    def test_repeats_the_card(self):
+        row = self.row(WORSE)
+
+        assert row["roc_auc"] == trained().holdout.metrics.roc_auc
+        assert row["holdout_as_ofs"] == [date(2026, 1, 22)]
+        assert row["training_date"] == date(2026, 3, 1)
+        assert row["model_object"] == "models/shop/3/model.joblib"
+        assert row["model_sha256"] == "sha of model.joblib"
+        assert row["roc_auc_difference_low"] == -0.2
+        # In order: the model reads its input so, and 01 compares it.
+        assert list(json.loads(row["features"]).items()) == list(SHOP.features.items())
+        assert row["verdict"] == "worse: ROC AUC"
+
+
+class TestAnswer:
+    def test_tells_the_caller_what_was_trained(self):
+        """Version, verdict, metrics of the holdout, and where the files are."""
+        answer = card().answer(published(files()))
+
+        assert answer["model_version"] == 3
+        assert answer["promoted"] is True
+        assert answer["holdout"]["roc_auc"] == trained().holdout.metrics.roc_auc
+        assert answer["objects"]["report.html"] == "models/shop/3/report.html"
+        assert json.dumps(answer, default=str)
