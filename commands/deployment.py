@@ -18,7 +18,7 @@ from commands.exits import Exit
 
 if TYPE_CHECKING:
     from local.stack.state import Record
-    from offline.doctor import Report
+    from offline.doctor.report import Report
 
 
 _state = click.option(
@@ -74,7 +74,7 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     --impersonate-service-account=...) and name the function.
     """
     from commands.machine import state_up
-    from offline.doctor import run
+    from offline.doctor.run import run
     from propensity.errors import PropensityError
 
     try:
@@ -95,7 +95,7 @@ def _looking(check: str) -> None:
 
 def look_at_processes(report: Report, record: Record | None) -> None:
     """Add to a report what of a local state has ended by itself."""
-    from offline.doctor import ERROR, Finding
+    from offline.doctor.report import ERROR, Finding
 
     report.checks.append("processes")
     report.findings += [

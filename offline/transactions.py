@@ -1,6 +1,4 @@
-"""
-Past card transactions of a table, in the public form or the events' own.
-"""
+"""Past card transactions of a table, in the public form or the events' own."""
 
 from __future__ import annotations
 
@@ -12,22 +10,20 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from offline import table_files
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST, EPOCH, microseconds_of
-from propensity.ids import is_meaningless, problem_of
-from propensity.timeframe import moment_of
+from propensity.ids import problem_of
 from propensity.usecases import UseCase
 
 TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
-_MICROSECONDS = pa.timestamp("us", tz="UTC")
-_ID_CHARACTERS = 24
+ID_CHARACTERS = 24
 # A hundred years: what is later than now is refused by its moment.
-_LONGEST_S = 36525 * 86400
+LONGEST_S = 36525 * 86400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +75,8 @@ def read(
         now: No transaction may be later.
 
     Raises:
-        SchemaError: It can not be read, a column is missing, or a row has what it can
-            not have; rows are counted from 1, without a header.
+        SchemaError: It cannot be read, a column is missing, or a row has what it cannot
+            have; rows are counted from 1, without a header.
     """
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
@@ -108,33 +104,26 @@ def transactions(
     """
     if not len(table):
         raise SchemaError("it holds no transaction")
-    truth = _field(use_case, use_case.truths, "truth")
     known_at = _field(use_case, use_case.truths, "truth time")
     identity = _field(use_case, use_case.scored, "identity")
     # Filled column by column: a file may have tens of millions of rows.
     features = np.empty((len(table), len(use_case.features)))
     for place, name in enumerate(use_case.features):
         features[:, place] = _numbers(table, name)
-    at = _moments(table, start)
-    by_start = "" if EVENT_TIME in table.column_names else "; choose an earlier --start"
-    _check_period(at, "would be at", latest=latest, advice=by_start)
-    label = _labels(table, truth)
-    truth_at = at
+    at = truth_at = _happened(table, start)
+    _check_period(at, "is at", latest=latest)
     if known_at in table.column_names:
-        times = _timestamps(table[known_at], known_at)
-        truth_at = np.where(_is_null(table[known_at]), at, times)
+        times, is_known = _moments(table, known_at)
+        truth_at = np.where(is_known, times, at)
         _check_period(truth_at, f"has its {known_at} at", latest=latest)
-    ids = (
-        _ids(table[identity], identity)
-        if identity in table.column_names
-        else _identities(at, features)
-    )
     return Transactions(
         use_case=use_case,
-        ids=ids,
+        ids=_ids(table[identity], identity)
+        if identity in table.column_names
+        else _identities(at, features),
         at=at,
         features=features,
-        label=label,
+        label=_labels(table, _field(use_case, use_case.truths, "truth")),
         truth_at=truth_at,
     )
 
@@ -148,32 +137,41 @@ def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
     return ""
 
 
-def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    column = table[name]
-    if pa.types.is_boolean(column.type):
-        raise SchemaError(f"column {name!r} holds no numbers: it is true or false")
-    try:
-        values = column.cast(pa.float64())
-    except pa.ArrowException as error:
-        raise SchemaError(f"column {name!r} holds no numbers: {error}") from error
-    finite = pc.fill_null(pc.is_finite(values), False).to_numpy()
-    if not finite.all():
-        row = int(np.argmin(finite))
+def _refuse(is_wrong: NDArray[np.bool_], table: pa.Table, name: str, what: str) -> None:
+    """Raise SchemaError with the first row that is wrong."""
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        found = table[name][row].as_py()
         raise SchemaError(
-            f"row {row + 1}: wanted a finite number in column {name!r}, found "
-            f"{column[row].as_py()!r}"
+            f"row {row + 1}: wanted {what} in column {name!r}, found {found!r}"
         )
-    floats: NDArray[np.float64] = values.to_numpy()
-    return floats
 
 
-def _moments(table: pa.Table, start: datetime | None) -> NDArray[np.int64]:
+def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    column = pd.to_numeric(table[name].to_pandas(), errors="coerce")
+    values: NDArray[np.float64] = column.to_numpy(np.float64)
+    _refuse(~np.isfinite(values), table, name, "a finite number")
+    return values
+
+
+def _moments(table: pa.Table, name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """
+    Return moments as microseconds, and which rows have one.
+
+    A text without a zone is UTC, and a day is its midnight.
+    """
+    texts = table[name].to_pandas().astype("string").str.removesuffix(" UTC")
+    at = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    is_there = texts.notna().to_numpy()
+    _refuse(is_there & at.isna().to_numpy(), table, name, "a moment in ISO 8601")
+    return at.dt.as_unit("us").astype("int64").to_numpy(), is_there
+
+
+def _happened(table: pa.Table, start: datetime | None) -> NDArray[np.int64]:
     if EVENT_TIME in table.column_names:
-        moments = table[EVENT_TIME]
-        if moments.null_count:
-            row = int(np.argmax(_is_null(moments)))
-            raise SchemaError(f"row {row + 1} has no {EVENT_TIME}")
-        return _timestamps(moments, EVENT_TIME)
+        at, is_there = _moments(table, EVENT_TIME)
+        _refuse(~is_there, table, EVENT_TIME, "a moment")
+        return at
     if TIME not in table.column_names:
         raise SchemaError(
             f"there is neither a column {EVENT_TIME} nor {TIME}; found are "
@@ -185,93 +183,44 @@ def _moments(table: pa.Table, start: datetime | None) -> NDArray[np.int64]:
             "by --start"
         )
     seconds = _numbers(table, TIME)
-    if seconds.min() < 0:
-        raise SchemaError(f"row {int(np.argmin(seconds)) + 1}: {TIME} is negative")
-    if seconds.max() > _LONGEST_S:
-        row = int(np.argmax(seconds))
-        raise SchemaError(
-            f"row {row + 1}: {TIME} is {seconds[row]:g} seconds, more than a "
-            "hundred years"
-        )
+    is_wrong = (seconds < 0) | (seconds > LONGEST_S)
+    _refuse(is_wrong, table, TIME, "seconds of up to a hundred years")
     return microseconds_of(start) + np.rint(seconds * 1e6).astype(np.int64)
 
 
-def _check_period(
-    at: NDArray[np.int64], what: str, *, latest: datetime, advice: str = ""
-) -> None:
-    """Raise SchemaError where the first or the last moment can not be."""
-    row, why = int(np.argmin(at)), f"and no event is from before {EARLIEST:%Y}"
-    if at[row] >= microseconds_of(EARLIEST):
-        row, why = int(np.argmax(at)), f"which is still to come{advice}"
-        if at[row] <= microseconds_of(latest):
-            return
-    try:
-        moment = f"{utc_of(at[row]):%Y-%m-%d %H:%M}"
-    except OverflowError:
-        # A column that says it counts microseconds may count something smaller.
-        moment = f"{at[row]:,} microseconds from 1970"
-    raise SchemaError(f"row {row + 1} {what} {moment}, {why}")
-
-
-def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
-    """
-    Return moments as microseconds, 0 for null.
-
-    A text without a zone is UTC, and a day is its midnight: CSV has days, too.
-    """
-    try:
-        if pa.types.is_date(column.type) or pa.types.is_null(column.type):
-            column = column.cast(pa.timestamp("us"))
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return _moments_of(column.to_pylist(), name)
-        if not pa.types.is_timestamp(column.type):
-            raise SchemaError(f"column {name!r} holds no moments: {column.type}")
-        if column.type.tz is None:
-            column = pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
-        whole = column.cast(_MICROSECONDS, safe=False).cast(pa.int64())
-    except pa.ArrowException as error:
-        raise SchemaError(f"column {name!r} holds no moments: {error}") from error
-    counted: NDArray[np.int64] = pc.fill_null(whole, 0).to_numpy()
-    return counted
-
-
-def _moments_of(texts: Sequence[str | None], name: str) -> NDArray[np.int64]:
-    at = np.zeros(len(texts), np.int64)
-    for row, text in enumerate(texts):
-        if text is not None:
-            try:
-                at[row] = microseconds_of(moment_of(text))
-            except ValueError as error:
-                raise SchemaError(f"row {row + 1}: {name}: {error}") from error
-    return at
+def _check_period(at: NDArray[np.int64], what: str, *, latest: datetime) -> None:
+    """Raise SchemaError where the first or the last moment cannot be."""
+    for row, is_wrong, why in (
+        (
+            int(np.argmin(at)),
+            at.min() < microseconds_of(EARLIEST),
+            f"before {EARLIEST:%Y}",
+        ),
+        (
+            int(np.argmax(at)),
+            at.max() > microseconds_of(latest),
+            "which is still to come",
+        ),
+    ):
+        if is_wrong:
+            moment = pd.Timestamp(int(at[row]), unit="us", tz="UTC")
+            raise SchemaError(f"row {row + 1} {what} {moment:%Y-%m-%d %H:%M}, {why}")
 
 
 def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
     """Return 0 and 1, and -1 where a row does not say."""
-    either = dict.fromkeys((CLASS, name))
-    named = [column for column in either if column in table.column_names]
+    named = [c for c in dict.fromkeys((CLASS, name)) if c in table.column_names]
     if not named:
         return np.full(len(table), -1, np.int8)
     if len(named) > 1:
-        # Where they differ nobody could tell which of them is the truth.
         raise SchemaError(
             f"there are both {' and '.join(named)}; leave one of them out"
         )
-    column = table[named[0]]
-    try:
-        values = pc.fill_null(column.cast(pa.float64()), -1.0).to_numpy()
-    except pa.ArrowException as error:
-        raise SchemaError(
-            f"column {named[0]!r} is not an outcome, 0 or 1: {error}"
-        ) from error
-    odd = ~np.isin(values, (-1.0, 0.0, 1.0)) | (_is_null(column) != (values == -1.0))
-    if odd.any():
-        row = int(np.argmax(odd))
-        raise SchemaError(
-            f"row {row + 1}: wanted 0 or 1 in column {named[0]!r}, found "
-            f"{column[row].as_py()!r}"
-        )
-    labels: NDArray[np.int8] = values.astype(np.int8)
+    column = table[named[0]].to_pandas()
+    values = pd.to_numeric(column, errors="coerce")
+    is_wrong = column.notna() & ~values.isin((0, 1))
+    _refuse(is_wrong.to_numpy(bool), table, named[0], "0 or 1")
+    labels: NDArray[np.int8] = values.fillna(-1).to_numpy().astype(np.int8)
     return labels
 
 
@@ -282,17 +231,10 @@ def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
             raise SchemaError(f"row {place + 1} has no {name}")
         if problem := problem_of(text):
             raise SchemaError(f"row {place + 1}: {name} {problem}")
-        if is_meaningless(text):
-            raise SchemaError(f"row {place + 1}: {name} {text!r} means nothing")
     if len(set(texts)) < len(texts):
         twice, _ = Counter(texts).most_common(1)[0]
         raise SchemaError(f"{name} {twice[:64]!r} is in several rows")
     return [str(text) for text in texts]
-
-
-def _is_null(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    is_null: NDArray[np.bool_] = column.is_null().to_numpy()
-    return is_null
 
 
 def _identities(at: NDArray[np.int64], features: NDArray[np.float64]) -> list[str]:
@@ -306,8 +248,7 @@ def _identities(at: NDArray[np.int64], features: NDArray[np.float64]) -> list[st
     for moment, row in zip(at, features, strict=True):
         # Zero has two signs, and is one amount.
         data = int(moment).to_bytes(8, "big") + (row + 0.0).tobytes()
-        digest = hashlib.sha256(data).hexdigest()
-        short = digest[:_ID_CHARACTERS]
+        short = hashlib.sha256(data).hexdigest()[:ID_CHARACTERS]
         seen[short] += 1
         ids.append(f"{short}-{seen[short]}" if seen[short] > 1 else short)
     return ids

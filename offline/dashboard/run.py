@@ -206,7 +206,7 @@ def _promoted(readings: Iterable[Reading], as_of: date) -> Mapping[str, int]:
 
 def _played(settings: Settings, now: datetime) -> date:
     """Return the day that a local state has come to."""
-    from offline.doctor import moment_of_play
+    from offline.doctor.runs import moment_of_play
 
     with closing(Artifacts.open(settings)) as artifacts:
         try:

@@ -28,8 +28,11 @@ from commands.cli import main
 from deploy import functions
 from local.exports import sources as loading
 from local.stack import topics as local_topics
-from offline import doctor, load_model
-from offline.doctor import CHECKS, Examination, Finding, Report, examine, last_due
+from offline import load_model
+from offline.doctor import checks
+from offline.doctor.report import Examination, Finding, Report
+from offline.doctor.run import CHECKS, examine
+from offline.doctor.runs import last_due
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.clients import open_client
@@ -436,7 +439,7 @@ class TestCommand:
 
     def test_goes_on_after_an_error_of_one_check(self, place, capsys, monkeypatch):
         """Named with type and message; what was found decides the exit status."""
-        monkeypatch.setattr(doctor.exported, "obstacles", lambda _: 1 // 0)
+        monkeypatch.setattr(checks.exported, "obstacles", lambda _: 1 // 0)
         assert place.run("--json") == 2
         report = json.loads(capsys.readouterr().out)
 
