@@ -420,7 +420,7 @@ def undecided(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def revision(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of ``revise_verdict.sql`` for the row of a version."""
-    area = verdict.differences.get("roc_auc", Difference(0.0, 0.0, 0.0))
+    area = verdict.differences.get("roc_auc", Difference(0.0, None, None))
     return {
         **{name: row[name] for name in ("use_case", "training_date", "model_version")},
         "promoted": verdict.promoted,

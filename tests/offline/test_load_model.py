@@ -132,7 +132,7 @@ class TestShipped:
     def test_has_groups_of_the_sizes_that_it_divides_by(self):
         """Defect: 70 users, 70 who leave, a rate of 100.4%, as 703 users have no tenth
         of whole users."""
-        quality = load_model.read(USE_CASE.name).card["quality"]
+        quality = load_model.read(USE_CASE.name).card["metrics"]
         users = [part["users"] for part in quality["lift"]]
         rates = [part["conversions"] / part["users"] for part in quality["lift"]]
 
