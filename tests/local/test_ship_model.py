@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local import ship_model
+from local.errors import LocalError
 from local.generators.games.games import Games
 from offline import load_model
 from propensity import usecases
@@ -101,7 +102,7 @@ class TestFiles:
         """The command, all that the generator was given, libraries and figures."""
         figures = about["figures"]
 
-        assert about["command"].split()[2:] == [
+        assert about["command"].split()[3:] == [
             *ARGUMENTS[:4], "--days", "84", *ARGUMENTS[4:],
         ]  # fmt: skip
         assert Games(
@@ -129,7 +130,7 @@ class TestPlace:
         file.touch()
         arguments = [*ARGUMENTS, "--out", str(file / "model")]
 
-        with pytest.raises(OSError, match="Not a directory"):
+        with pytest.raises(LocalError, match="Not a directory"):
             ship_model.main(arguments)
         assert "training" not in capsys.readouterr().err
 
