@@ -40,6 +40,7 @@ from local.generators.games.games import Games
 from local.generators.games.towns import postcodes
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
+from propensity.edges.server import keep_modules
 from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex, normalised
@@ -75,6 +76,7 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
     def accept(part: Sequence[Message]) -> stream.Accepted:
         return stream.accept(part, catalogue, index, received_at=at, rules=rules)
 
+    keep_modules()  # as an instance of the function does
     # What is made on the first call is made once in an instance.
     accept(messages[:group])
     processor = time.process_time()

@@ -27,9 +27,7 @@ WITH
       use_case = 'first_day_churn'
       AND registration.registration_time IS NOT NULL
   ),
--- include: events_once.sql
-  ,
--- include: first_day_events.sql
+-- include: first_day_features.sql
 SELECT
   as_of,
   f.* EXCEPT (scored_until)

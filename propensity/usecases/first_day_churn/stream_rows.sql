@@ -31,9 +31,7 @@ WITH
       AND user_id IN UNNEST(@user_ids)
       AND registration.registration_time IS NOT NULL
   ),
--- include: events_once.sql
-  ,
--- include: first_day_events.sql
+-- include: first_day_features.sql
 SELECT
   *
 FROM

@@ -1,8 +1,47 @@
--- Part of a statement: the events of the first day of each of ``registrations``
--- (use_case, user_id, registration_time), summed, and from these their features.
+-- Part of a statement: the features of the first day of each user of ``chosen``, rows of
+-- stream_events; the one definition for training, publications and scores.
 -- Parameters: @first_day_hours INT64.
+-- Needs ``earlier``, the registrations that are compacted, however old: who had registered
+-- before the rows of ``chosen`` begin is no new player. So that this holds, the compaction
+-- must have run since those days; before it has, ``chosen`` alone says who is new.
 -- An event counts from the registration on, and before its hour, ``scored_until``, has
--- come: what follows is what the model is asked to foresee.
+-- come: what follows is what the model is asked to foresee. The twelve sums and moments are
+-- those of the view stream_features, by event_sums.sql and event_statistics.sql.
+events AS (
+  SELECT
+    *
+  FROM
+    chosen
+  QUALIFY
+-- include: event_identity.sql
+),
+registrations AS (
+  SELECT
+    use_case,
+    user_id,
+    MIN(registration_time) AS registration_time
+  FROM
+    (
+      SELECT
+        use_case,
+        user_id,
+        event_time AS registration_time
+      FROM
+        events
+      WHERE
+        event_type = 'new_registration'
+      UNION ALL
+      SELECT
+        use_case,
+        user_id,
+        registration_time
+      FROM
+        earlier
+    )
+  GROUP BY
+    use_case,
+    user_id
+),
 first_day AS (
   SELECT
     r.use_case,
