@@ -33,10 +33,7 @@ EVALUATED = [
     "users", "unscored_converters",
 ]  # fmt: skip
 
-WITH_INTERVALS = [
-    "precision", "recall", "f1", "roc_auc", "pr_auc", "brier", "log_loss",
-    "calibration_error",
-]  # fmt: skip
+WITH_INTERVALS = ["roc_auc", "pr_auc"]
 
 
 def columns(table: Table) -> dict[str, Column]:
@@ -111,7 +108,7 @@ class TestTables:
 
     @pytest.mark.parametrize("table", [tables.TRAINING_METADATA, tables.EVALUATION])
     def test_record_intervals(self, table):
-        """A figure without its interval invites a wrong conclusion."""
+        """Of what versions and weeks are compared by."""
         bounds = {f"{name}_{end}" for name in WITH_INTERVALS for end in ("low", "high")}
 
         assert bounds <= {*columns(table)}
