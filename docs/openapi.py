@@ -101,7 +101,7 @@ SHAPES = {
     "ExpectedValue": "sum:float",
     "Publication": EXPORT + "model_version:int users:int mean_probability:share|null "
     "expected_value:ExpectedValue|null log_odds_shift:float|null "
-    "score_shift:float|null evaluation_missing:bool drift:Drift index_users:count|null",
+    "score_shift:float|null evaluation_missing:bool drift:Drift index_users:count",
     "Evaluation": EXPORT + "weeks:EvaluatedWeek[] drift:Drift "
     "audiences?:AudienceLift[] reports?:str[]",
     "Compaction": RUN + "days:date[] tiles:int exported_days:object watermark:moment",

@@ -152,7 +152,6 @@ class Settings:
     maximum_bytes_billed: int = 8192 * GIB
     deadline_s: int = 20
     refresh_s: int = 60
-    lookup_source: str = "index"
     topic_prefix: str = ""
     maximum_lateness_days: int = 30
     alert_review_cost: float = 5.0
@@ -274,7 +273,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "deadline_s": _whole(1, 3600),
     "maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
     "refresh_s": _whole(1, 24 * 3600),
-    "lookup_source": _one_of("index", "bigquery"),
     "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
     "maximum_lateness_days": _whole(1, 36_500),
     "alert_review_cost": _real(0.0, 1e6),

@@ -84,7 +84,7 @@ class Lookups:
             return suppression.read(warehouse())
 
         read, indexes, monotonic = listed, None, clock.monotonic
-        if settings.lookup_source == "index" and settings.bucket:
+        if settings.bucket:
             # The table can still be read in time instead.
             limit = settings.deadline_s / 4
             bucket = Artifacts.open(settings, deadline_s=limit)

@@ -279,17 +279,6 @@ def find_pointer(artifacts: Artifacts, use_case: str) -> IndexPointer | None:
     return None if stored is None else IndexPointer.parse(stored)
 
 
-def withdraw(artifacts: Artifacts, use_case: str) -> None:
-    """
-    Delete the pointer, and then all files.
-
-    An index that is no longer published must not answer, and nobody else would delete
-    what it has of users.
-    """
-    artifacts.delete(pointer_name(use_case))
-    _remove(artifacts, use_case)
-
-
 def _remove(artifacts: Artifacts, use_case: str, *, before: str = "~") -> None:
     """
     Delete the files whose names are before one, all generations of them.

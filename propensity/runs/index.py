@@ -15,12 +15,9 @@ if TYPE_CHECKING:
     from propensity.runs.run import Run
 
 
-def publish(run: Run) -> int | None:
+def publish(run: Run) -> int:
     """
     Publish the index of what the table has now; return its users.
-
-    With PROPENSITY_LOOKUP_SOURCE=bigquery there is none, and an index from before is
-    withdrawn: it would be older than the table.
 
     Raises:
         PropensityError: The index was not published, and the message says so. The table
@@ -30,9 +27,6 @@ def publish(run: Run) -> int | None:
     began = time.perf_counter()
     artifacts, use_case = run.registry.artifacts, run.use_case.name
     try:
-        if run.settings.lookup_source != "index":
-            index.withdraw(artifacts, use_case)
-            return None
         suppression.publish(run.warehouse, artifacts)
         file = index.publish(
             run.warehouse, artifacts, use_case, run_id=run.run_id, at=run.began_at

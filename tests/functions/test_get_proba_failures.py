@@ -110,7 +110,7 @@ class TestFailures:
     def test_are_logged_by_one_line_without_the_user(self, workplace, capfd):
         """A failed request is one JSON line; nobody is named in any line."""
         publish(workplace, [ANA])
-        by_table = {"PROPENSITY_LOOKUP_SOURCE": "bigquery"}
+        by_table = {"PROPENSITY_BUCKET": ""}
         with serving({**workplace.environment, **by_table}) as url:
             ask(url, user_id="ana.1")
             ask(url, user_id="ana.1")

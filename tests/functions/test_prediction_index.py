@@ -98,7 +98,7 @@ class TestLookups:
         users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "ana.1"]}
         answers = {}
         for source in ("bigquery", "index"):
-            extra = {"PROPENSITY_LOOKUP_SOURCE": source}
+            extra = {} if source == "index" else {"PROPENSITY_BUCKET": ""}
             with serving({**workplace.environment, **extra}) as url:
                 replies = [ask(url, **question) for question in questions]
                 replies.append(post(url, users))
@@ -226,16 +226,6 @@ class TestPublication:
         assert files(clients[1]) == [before.name]
         assert find_pointer(clients[1], USE_CASE) == before
 
-    def test_that_is_withdrawn_leaves_no_file(self, workplace, clients):
-        """What it has of users nobody else would delete. Another use case's stays."""
-        publish(workplace, [ANA])
-        publish_index(clients)
-        other = publish_index(clients, use_case="first_day_churn")
-        index.withdraw(clients[1], USE_CASE)
-
-        assert clients[1].find(pointer_name(USE_CASE)) is None
-        assert files(clients[1]) == [other.name]
-
     def test_replaces_a_pointer_that_is_damaged(self, workplace, clients):
         """It names nothing, so nothing is lost."""
         publish(workplace, [ANA])
@@ -272,15 +262,6 @@ class TestPredictions:
         )
         champion_place.run("predictions", LATER, force=True)
         assert find_pointer(artifacts, USE_CASE) != before
-
-    def test_withdraw_the_index_where_lookups_read_the_table(self, champion_place):
-        """It would be older than the table from then on."""
-        champion_place.run("predictions", TRAINED)
-        other = champion_place.with_settings(PROPENSITY_LOOKUP_SOURCE="bigquery")
-        answer = other.run("predictions", TRAINED)
-
-        assert answer["index_users"] is None
-        assert champion_place.registry.artifacts.find(pointer_name(USE_CASE)) is None
 
 
 @pytest.fixture(scope="module")
