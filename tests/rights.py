@@ -189,12 +189,6 @@ def _of_bigquery(call: Call, place: Place) -> Iterator[Need]:
                 yield Need("bigquery.tables.getData", place.table(dataset, name))
         case "GET", ["datasets", dataset, "tables", name]:
             yield Need("bigquery.tables.get", place.table(dataset, name))
-        case "PATCH", ["datasets", dataset, "tables", name]:
-            yield Need("bigquery.tables.get", place.table(dataset, name))
-            yield Need("bigquery.tables.update", place.table(dataset, name))
-            # Whoever gives a view its text must be able to run it.
-            text = json.loads(call.body).get("view", {}).get("query", "")
-            yield from _of_sql(text, dataset, place)
         case _:
             raise NoRule(f"{call.method} {call.path}")
 

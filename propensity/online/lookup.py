@@ -7,13 +7,15 @@ No user id is ever logged: they are personal data.
 from __future__ import annotations
 
 import functools
+import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from propensity.clock import Clock
 from propensity.edges.artifacts import Artifacts
+from propensity.edges.asgi import Json
 from propensity.edges.failures import Policy
 from propensity.errors import MissingTable, Unavailable
 from propensity.online.indexes import FUNCTION, Indexes
@@ -125,13 +127,21 @@ class Lookups:
             for user_id in question.user_ids
         ]
         if not question.is_single:
-            return JSONResponse({"predictions": answers})
+            return _json({"predictions": answers})
         prediction = found.get(question.user_ids[0])
         if prediction is None:
-            return JSONResponse({**answers[0], **_UNKNOWN_USER}, 404)
+            return _json({**answers[0], **_UNKNOWN_USER}, status=404)
         if question.values:
             answers[0]["expected_value"] = prediction.expected_value
-        return JSONResponse(answers[0])
+        return _json(answers[0])
+
+
+# Starlette's makes an encoder for each answer, a tenth of a lookup's time.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> Response:
+    return Json(_encode(content).encode(), status=status)
 
 
 def _fields(

@@ -328,7 +328,7 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
             "is_shifted": scored.log_odds_shift is not None,
             "log_odds_shift": scored.log_odds_shift or 0.0,
             "has_value": scored.expected_value is not None,
-            "value_promised": alerts.money(float(scored.expected_value or 0)),
+            "value_promised": scored.expected_value or Decimal(0),
             "bytes_billed": run.warehouse.bytes_billed,
             "seconds": run.elapsed_s(),
         },

@@ -272,7 +272,7 @@ def recorded(site, tmp_path_factory) -> Recorded:
         bucket=site.workplace.bucket,
         views={
             name: site.warehouse.view_text(name)
-            for name in ("ga_events", "stream_features")
+            for name in ("ga_events", "stream_features", *tables.views(""))
         },
     )
     functions = json.loads(GRANTED.read_text())

@@ -35,7 +35,7 @@ METADATA = "SELECT * FROM ma_model_training_metadata"
 def without_amounts(model: Trained) -> Trained:
     """The same model as of before there were amounts."""
     record, objects = model.record, dict(model.objects)
-    for name in ("value", "value_object", "value_sha256"):
+    for name in ("value_object", "value_sha256"):
         place = record.column_names.index(name)
         none = pa.nulls(len(record), record.schema.field(name).type)
         record = record.set_column(place, name, none)
@@ -142,11 +142,11 @@ class TestPublishing:
 
 
 class TestLookup:
-    @pytest.fixture(scope="class", params=["index", "bigquery"])
+    @pytest.fixture(scope="class", params=["index", "table"])
     @classmethod
     def url(cls, published_once, request):
         """02-GetProba of that place, by each of its sources."""
-        source = {"PROPENSITY_LOOKUP_SOURCE": request.param}
+        source = {"PROPENSITY_BUCKET": ""} if request.param == "table" else {}
         with serving({**published_once[0].environment, **source}) as address:
             yield address
 
@@ -164,7 +164,7 @@ class TestLookup:
     def test_without_amounts_it_is_null(self, published_once):
         """As of a probability from before there were amounts."""
         add(published_once[0], tables.PREDICTIONS, user_id="before.2")
-        source = {"PROPENSITY_LOOKUP_SOURCE": "bigquery"}
+        source = {"PROPENSITY_BUCKET": ""}
         with serving({**published_once[0].environment, **source}) as url:
             answer = ask(url, user_id="before.2", value=1)
 

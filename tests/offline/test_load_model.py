@@ -23,6 +23,7 @@ from propensity.errors import ArtifactError, PropensityError, SchemaError
 from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
+from tests.constants import set_parameter
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered
 from tests.propensity.registry.versions import Malicious
@@ -347,14 +348,14 @@ class TestRefusals:
 
     def test_of_a_first_day_that_is_not_a_day(self, untouched, monkeypatch):
         """Features of six hours are others than those it was trained on."""
-        monkeypatch.setitem(USE_CASE.parameters, "first_day_hours", 6)
+        set_parameter(monkeypatch, USE_CASE, first_day_hours=6)
         told = self.refused(untouched, load_model.MODELS, SchemaError)
 
         assert "first_day_hours" in told
 
     def test_not_of_another_wait_for_labels(self, place, monkeypatch):
         """When a label is known changes no feature."""
-        monkeypatch.setitem(USE_CASE.parameters, "label_known_days", 30)
+        set_parameter(monkeypatch, USE_CASE, label_known_days=30)
 
         assert place.load().is_new
 

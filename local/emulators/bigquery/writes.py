@@ -104,7 +104,15 @@ def append_batches(lock: threading.RLock) -> None:
     from local_bigquery.engine import database
     from local_bigquery.grpc import write
 
-    decoder_of, insert_rows = write._decoder, write._insert
+    decoder_of, insert_rows, commit = write._decoder, write._insert, write.commit
+
+    def commit_once(request: Any) -> Any:
+        """Say so of streams that are committed already, as after a lost answer."""
+        answer = commit(request)
+        for error in answer.stream_errors:
+            if write._stream(error.entity).committed:
+                error.code = type(error).StorageErrorCode.STREAM_ALREADY_COMMITTED
+        return answer
 
     def decoder(request: Any) -> Any:
         if "arrow_rows" not in request:
@@ -157,7 +165,7 @@ def append_batches(lock: threading.RLock) -> None:
                 f"SELECT {', '.join(values)} FROM __rows"
             )
 
-    write._decoder, write._insert = decoder, insert
+    write._decoder, write._insert, write.commit = decoder, insert, commit_once
 
 
 def merge_in_transactions() -> None:

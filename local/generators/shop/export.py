@@ -71,8 +71,8 @@ class Shop(Process):
         """
         Return what a loyalty programme of the shop's stores has of its members.
 
-        Every other user is one. Each month they have more points by what they buy in
-        the stores, which no event shows and which goes with how readily they buy.
+        Most users are one. Their points are those of the last week, for what they buy
+        in the stores, which no event shows and which goes with their moods.
 
         Returns:
             ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64
@@ -80,19 +80,23 @@ class Shop(Process):
         """
         # Of its own, so that the export is the same with and without it.
         random = np.random.Generator(np.random.PCG64(self.users))
-        months = np.arange(0, self._simulated_days, world.POINTS_DAYS)
-        rate = world.POINTS * self._conversion**2 * (random.random(self.users) < 0.6)
-        points = np.cumsum(random.poisson(rate, (len(months), self.users)), axis=0)
-        is_there = (points > 0) & (self._arrival <= months[:, None])
-        month, user = np.nonzero(is_there)
-        day = (self._start - world.EPOCH).days + 1 + months[month]
+        weeks = np.arange(0, self._simulated_days, world.POINTS_DAYS)
+        is_member = (random.random(self.users) < 0.8) & (
+            self._arrival <= weeks[:, None]
+        )
+        rate = world.POINTS[self._moods[weeks]] * self._conversion * is_member
+        points = random.poisson(rate)
+        in_all = np.cumsum(points, axis=0)
+        is_there = np.diff(points, axis=0, prepend=0) != 0
+        week, user = np.nonzero(is_there)
+        day = (self._start - world.EPOCH).days + 1 + weeks[week]
         tier = np.array(["bronze", "silver", "gold"])
         return pa.table(
             {
                 "customer_id": self._pseudo_ids.take(pa.array(user)),
                 "changed_at": pa.array(day * world.DAY_US, pa.timestamp("us", "UTC")),
                 "points": pa.array(points[is_there]),
-                "tier": pa.array(tier[np.digitize(points[is_there], world.TIERS)]),
+                "tier": pa.array(tier[np.digitize(in_all[is_there], world.TIERS)]),
             }
         )
 

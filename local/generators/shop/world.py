@@ -109,8 +109,8 @@ COUNTRIES: tuple[tuple[str, str, str], ...] = (
     ("Bhutan", "Asia", "Southern Asia"),
 )
 # Of a loyalty programme of the shop's stores: days from change to change, points of an
-# average member in that time, and from how many on are the second and third tier.
-POINTS_DAYS, POINTS, TIERS = 30, 5, (60, 180)
+# average member in that time by mood, and from how many in all the tiers begin.
+POINTS_DAYS, POINTS, TIERS = 7, np.array([0.0, 0.2, 1.0, 5.0]), (20, 60)
 PRODUCTS = 120
 CATEGORIES = ("Apparel", "Drinkware", "Bags", "Stationery", "(not set)")
 HOSTNAME = "shop.example"

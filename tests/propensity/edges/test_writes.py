@@ -14,7 +14,6 @@ import pytest
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 
 from propensity.edges import writes
-from propensity.edges.appends import RowsRefused
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
 from propensity.settings import Settings
@@ -135,21 +134,6 @@ class TestRows:
             max(batch.serialize().size for _, batch in parts)
             < 1.5 * writes.REQUEST_BYTES
         )
-
-    def test_that_the_table_refuses_leave_nothing(self, warehouse, settings):
-        """A null where a value is required, in the last request: none is there."""
-        rows = of_run(3)
-        place = rows.schema.get_field_index("user_id")
-        rows = rows.set_column(place, "user_id", pa.array(["a", "b", None]))
-
-        with (
-            writes.client_of(settings) as client,
-            pytest.raises(RowsRefused) as caught,
-        ):
-            writes.write(client, settings, table=SCORES.name, rows=rows)
-
-        assert list(caught.value.rows) == [2]
-        assert counted(warehouse) == (0, 0)
 
     def test_of_other_columns_are_refused(self, warehouse):
         """Tables are contracts: what does not fit is not sent."""

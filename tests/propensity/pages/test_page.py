@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from tests.propensity.learning.model_cards import model_card
 
-from propensity.learning.report.page import training_page
-from propensity.learning.report.week import evaluation_page
+from propensity.learning.report.version import version_page
+from propensity.learning.report.week import week_page
 from tests.propensity.learning.report_pages import parse
+from tests.propensity.learning.test_card import card
 from tests.propensity.learning.weeks import report
 
 PAGES = {
-    "card": lambda: training_page(model_card()),
-    "week": lambda: evaluation_page(report()),
+    "card": lambda: version_page(card()),
+    "week": lambda: week_page(report()),
 }
 
 

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 import pytest
 
 from propensity.runs import setup
+from tests.constants import set_parameter
 from tests.functions.evaluated import published
 from tests.usecases.first_day_churn.players import (
     AS_OF,
@@ -34,7 +35,7 @@ def place(opened, monkeypatch) -> Stream:
 
     Labels are known a fortnight after the registration: a week after the outcomes.
     """
-    monkeypatch.setitem(USE_CASE.parameters, "label_known_days", 14)
+    set_parameter(monkeypatch, USE_CASE, label_known_days=14)
     site = opened()
     setup.prepare(site.warehouse, site.artifacts, site.settings)
     step = WEEK / PLAYERS

@@ -15,6 +15,7 @@ import pytest
 from propensity.events import rows as stream
 from propensity.settings import Settings
 from propensity.statements import statement
+from tests.constants import set_parameter
 from tests.exact import expected_features
 from tests.usecases.first_day_churn.players import (
     AS_OF,
@@ -171,7 +172,7 @@ class TestHours:
         self, opened, generated, hours, monkeypatch
     ):
         """Both read the same events of everybody, and sum them to the same bits."""
-        monkeypatch.setitem(USE_CASE.parameters, "first_day_hours", hours)
+        set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
         place = opened(generated.workplace)
         exact = expected_features(GAMES.events(), cut_off=timedelta(hours=hours))
         weeks = [*WEEKS, AS_OF + WEEK]
@@ -206,7 +207,7 @@ class TestHours:
         place.store(pa.RecordBatch.from_pylist(rows, stream.EVENT_SCHEMA))
         for hours in began:
             user = f"edge {hours}"
-            monkeypatch.setitem(USE_CASE.parameters, "first_day_hours", hours)
+            set_parameter(monkeypatch, USE_CASE, first_day_hours=hours)
             set_so = opened(place.workplace)
             served = set_so.served([user], since=last.date())[user]
 
@@ -274,7 +275,7 @@ class TestLabel:
         self, opened, trapped, days, monkeypatch
     ):
         """Not on the day before, whatever the stream has said by then."""
-        monkeypatch.setitem(USE_CASE.parameters, "label_known_days", days)
+        set_parameter(monkeypatch, USE_CASE, label_known_days=days)
         place = opened(trapped.workplace)
         known_on = REGISTERED.date() + days * DAY
 
@@ -307,7 +308,7 @@ class TestLabel:
         """Figures of a week stay provisional until its last label is known."""
 
         def final(known_days: int = 7) -> date:
-            monkeypatch.setitem(USE_CASE.parameters, "label_known_days", known_days)
+            set_parameter(monkeypatch, USE_CASE, label_known_days=known_days)
             timeframe = USE_CASE.timeframe(Settings(project="p"))
             days = timeframe.horizon_days + timeframe.settle_days
             assert timeframe.is_matured(AS_OF, today=AS_OF + days * DAY)

@@ -375,7 +375,7 @@ class TestTraining:
         """
         place, row = trained
         card = json.loads(place.artifacts.read(row["card_object"]).data)
-        [baseline] = card["baselines"]
+        baseline = card["baseline"]
         users = place.training(*row["holdout_as_ofs"])
         truth = COLLECTED.true_probabilities()
         possible = roc_auc_score(
