@@ -98,7 +98,7 @@ The answer is on standard output, progress and errors are on standard error.
 SHARED_HEAD = """
 ## Options of many commands
 
-|option||
+| option | |
 |---|---|
 """
 
@@ -144,7 +144,7 @@ def _rights(table: str) -> Iterator[str]:
 
 
 def _columns(columns: Sequence[Column]) -> str:
-    return "\n|column|type||\n|---|---|---|\n" + "".join(_rows(columns))
+    return "\n| column | type | |\n|---|---|---|\n" + "".join(_rows(columns))
 
 
 def _rows(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
@@ -158,7 +158,7 @@ def _rows(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
         shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
         kind = f"ARRAY<{column.type}>" if column.repeated else column.type
         required = ", required" if column.required else ""
-        yield f"|{_code(shown)}|`{kind}`{required}|{column.description}|\n"
+        yield f"| {_code(shown)} | `{kind}`{required} | {column.description} |\n"
         yield from _rows(column.fields, f"{prefix}{column.name}.")
 
 
@@ -168,7 +168,7 @@ def _code(names: Iterable[str]) -> str:
 
 def commands() -> str:
     """Return the page of all commands, as Markdown."""
-    codes = "".join(f"|{int(code)}|{text}|\n" for code, text in MEANINGS.items())
+    codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     every = [one for group in cli.GROUPS.values() for one in group]
     seen = Counter(option for command in every for option in _options(command))
     shared = [option for option, times in seen.items() if times > 3]
@@ -197,7 +197,9 @@ def _command(
     about += f"\nIt takes `{usage}`.\n" if usage else ""
     about += f"\nAlso {_code(also)}.\n" if also else ""
     return (
-        about + ("\n|option||\n|---|---|\n" if own else "") + "".join(_option_rows(own))
+        about
+        + ("\n| option | |\n|---|---|\n" if own else "")
+        + "".join(_option_rows(own))
     )
 
 
@@ -217,4 +219,4 @@ def _options(command: click.Command) -> Iterator[Option]:
 
 def _option_rows(options: Iterable[Option]) -> Iterator[str]:
     for name, meaning in options:
-        yield f"|`{name}`|{meaning}|\n"
+        yield f"| `{name}` | {meaning} |\n"
