@@ -30,6 +30,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from benchmarks.report import Line, finish
 from propensity.models.encoding import Kind, to_frame
 from propensity.models.scoring import Scorer
+from propensity.waiting.threads import THREADS
 
 ROWS, TRAINING_ROWS, SEARCH_ROWS, BATCH_ROWS = 500_000, 40_000, 200_000, 10_000
 CHUNKS, ROUNDS = (5_000, 10_000, 25_000, 100_000), 5
@@ -120,7 +121,8 @@ def by_pandas(
 
 def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> NDArray[np.float64]:
     """Score as 01-Predictions does, from compiling the scorer to the last batch."""
-    scorer = Scorer.compile(*(step for _, step in pipeline.steps), features=FEATURES)
+    steps = (step for _, step in pipeline.steps)
+    scorer = Scorer.compile(*steps, features=FEATURES, pools=THREADS.pool)
     return np.concatenate([scores for _, scores in scorer.score(batches)])
 
 
