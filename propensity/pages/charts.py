@@ -19,7 +19,6 @@ from propensity.pages.words import (
     Format,
     Number,
     compact,
-    decimals,
     percent,
     present,
     short,
@@ -314,48 +313,3 @@ def histogram_svg(
 
 def _at_fine(position: float) -> str:
     return f"{position:.2f}".rstrip("0").removesuffix(".")
-
-
-def heatmap_svg(
-    names: Sequence[str],
-    matrix: Sequence[Sequence[Number]],
-    *,
-    title: str,
-    description: str,
-) -> Markup:
-    """
-    Draw one half of a symmetric matrix of correlations, names on its diagonal.
-
-    A name stands at the end of its row and on top of its column. The stronger the
-    colour, the stronger the correlation; a pair without one is an empty frame.
-
-    Args:
-        names: N names.
-        matrix: N x N values in [-1, 1].
-
-    Returns:
-        An ``svg`` element 15 units a name high, with the width its names need.
-    """
-    cell = 15.0
-    longest = max((min(len(name), NAME_LENGTH) for name in names), default=0)
-    width = cell * len(names) + 7 * longest + 8
-    parts = []
-    for i, name in enumerate(names):
-        for j in range(i):
-            value = matrix[i][j]
-            style, strength = "empty", ""
-            if present(value):
-                style = "minus" if value < 0 else "plus"
-                strength = f' fill-opacity="{max(abs(value), 0.03):.2f}"'
-            parts.append(
-                f'<rect class="{style}"{strength} x="{_at(j * cell + 0.5)}" '
-                f'y="{_at(i * cell + 0.5)}" width="14" height="14">'
-                f"<title>{short(name)}, {short(names[j])}: {decimals(2)(value)}"
-                "</title></rect>"
-            )
-        parts.append(
-            f'<text x="{_at(i * cell + 5)}" y="{_at(i * cell + 11.5)}">'
-            f"<title>{text(name)}</title>{short(name)}</text>"
-        )
-    size = width, cell * len(names)
-    return svg(size, parts, title=title, description=description, style="map")

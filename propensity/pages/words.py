@@ -120,11 +120,6 @@ def plural(n: Number, noun: str) -> str:
     return f"{count(n)} {noun}{'' if n == 1 else 's'}"
 
 
-def shown_of(shown: int, whole: int) -> str:
-    """Say that a table is cut, as a sentence after a space; nothing if it is not."""
-    return f" {count(shown)} of {count(whole)} shown." if shown < whole else ""
-
-
 def moment(value: Any) -> str:
     """Shorten an ISO time to the minute."""
     match = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*?(Z|\+00:00)?", str(value))

@@ -31,9 +31,6 @@ ONLINE = "online"
 NO_VERSION = -1
 
 _SCHEMA = tables.INFERENCE_LOG.arrow_schema()
-_FEATURES = _SCHEMA.get_field_index("features")
-# About the memory of a row without its features.
-_ROW_BYTES = 1_000
 
 _MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
@@ -169,11 +166,6 @@ def batch(values: Iterable[Sequence[Any]]) -> pa.RecordBatch:
         ],
         schema=_SCHEMA,
     )
-
-
-def size_of(row: Row) -> int:
-    """Return about how many bytes of memory a row takes."""
-    return len(row[_FEATURES]) + _ROW_BYTES
 
 
 def batch_of(rows: Iterable[Row]) -> pa.RecordBatch:

@@ -37,19 +37,12 @@ _MATCHED = re.compile(r"events_(intraday_)?2")
 # The line of the view that these columns replace.
 _NAMED = "  -- columns that use cases name\n"
 
-# The statement that reads a value as a type, and the fields that GA4 sends it in.
+# The statement that reads a value as a type.
 _READERS = {
     "STRING": "export_string",
     "INT64": "export_int64",
     "NUMERIC": "export_numeric",
     "FLOAT64": "export_float64",
-}
-_FIELDS = {
-    "key": "STRING",
-    "value.string_value": "STRING",
-    "value.int_value": "INT64",
-    "value.float_value": "FLOAT64",
-    "value.double_value": "FLOAT64",
 }
 
 
@@ -172,16 +165,6 @@ def columns(values: Iterable[Value]) -> list[Column]:
         )
         for value in values
     ]
-
-
-def read_columns(values: Iterable[Value]) -> dict[str, str]:
-    """Return the types of the export's columns that hold values, by column."""
-    records = {value.record for value in values}
-    return {
-        f"{record}.{field}": kind
-        for record in sorted(records)
-        for field, kind in _FIELDS.items()
-    }
 
 
 def _selected(value: Value) -> str:

@@ -226,14 +226,6 @@ class TestMerged:
             export.merged({"a": [PLAN], "b": [other]})
 
 
-class TestReadColumns:
-    def test_are_the_fields_of_the_lists_that_are_named(self):
-        """Doctor looks for them in the tables of the export."""
-        assert export.read_columns([]) == {}
-        assert export.read_columns([PLAN])["user_properties.value.int_value"] == "INT64"
-        assert "event_params.key" not in export.read_columns([PLAN])
-
-
 class TestCheck:
     def test_refuses_a_view_of_another_time(self, warehouse):
         """A use case that names a column reads no view that was made before."""
