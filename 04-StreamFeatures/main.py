@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.edges.asgi import answers_pushes
+from propensity.gcp.asgi import answers_pushes
 from propensity.runs import ages, compact
 from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings
@@ -31,7 +31,7 @@ from propensity.waiting.threads import THREADS
 def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
     """Open the clients on the first request; a warm instance keeps them."""
     settings = Settings.from_environment()
-    return kind(consumers.Edges.open(settings, SYSTEM, threads=THREADS))
+    return kind(consumers.Clients.open(settings, SYSTEM, threads=THREADS))
 
 
 @functions_framework.aio.http

@@ -34,7 +34,7 @@ from local.generators.games.games import Games
 from local.processes import HOST, cpu_s
 from local.stack.state import LOCAL, ROOT
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 
 FUNCTION = ROOT / "04-StreamFeatures"

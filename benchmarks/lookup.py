@@ -35,7 +35,7 @@ from deploy import stage
 from local import sandbox, venvs
 from local.processes import HOST, free_ports, stop
 from local.stack.state import LOCAL, ROOT
-from propensity.edges.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry import index
 from propensity.settings import Settings
 

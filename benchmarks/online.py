@@ -41,9 +41,9 @@ from local.processes import HOST
 from local.stack.stack import Stack
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.columns import record
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.columns import record
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning import candidates
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.models.encoding import to_frame

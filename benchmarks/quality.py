@@ -37,7 +37,7 @@ from local import sandbox
 from local.exports import ga4_export
 from local.progress import Progress, say, step
 from propensity import usecases
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning import alerts, candidates, fit, gate, metrics, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.fit import Model

@@ -40,12 +40,12 @@ from local.generators.games.games import Games
 from local.generators.games.towns import postcodes
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
-from propensity.edges.server import keep_modules
 from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
+from propensity.gcp.server import keep_modules
 from propensity.stream.consumers import GROUP_MESSAGES
 
 LEAST_OF_STOREY = 5.0

@@ -27,7 +27,7 @@ from commands import (
 )
 from commands.answers import tell
 from commands.exits import Exit
-from propensity.edges.log import apart
+from propensity.gcp.log import apart
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),

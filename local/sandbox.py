@@ -21,7 +21,7 @@ from local.exports import ga4_export, ga4_schema, sources
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, State
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.usecases.sources import Source
 

@@ -36,8 +36,6 @@ from local.generators.games.towns import postcodes
 from offline import load_postcodes
 from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
 from propensity.events import rows as stream
 from propensity.events.catalogue import Catalogue
@@ -45,6 +43,8 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
 from propensity.events.values import CLOCK_SKEW
+from propensity.gcp.artifacts import Artifacts, sha256
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning import card as cards
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from importlib import resources
 
 from offline.forget_report import Allowed, pieces
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, user_hash
 from propensity.settings import Settings

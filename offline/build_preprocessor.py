@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.columns import record
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.columns import record
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings

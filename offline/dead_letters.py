@@ -30,10 +30,10 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import PubsubMessage
 
 from propensity import topics
-from propensity.edges.clients import open_client
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, PropensityError, Unavailable
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
+from propensity.gcp.clients import open_client
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
 

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from offline.forget_report import Place, Request
-from propensity.edges.artifacts import Artifacts, Generation
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
+from propensity.gcp.artifacts import Artifacts, Generation
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry import index
 from propensity.registry.index import INDEXES, Index, folder_of, pointer_name
 

@@ -36,9 +36,9 @@ from tqdm import tqdm
 from offline import forget_indexes
 from offline.forget_report import Place, Report, Request, pieces
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts, Generation
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
+from propensity.gcp.artifacts import Artifacts, Generation
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.leases import LEASE_MINUTES

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.columns import record
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, Conflict, Pinned, SchemaError
+from propensity.gcp.artifacts import Artifacts, sha256
+from propensity.gcp.columns import record
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.announcements import announce
 from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled

@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 
 from offline import table_files
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
 from propensity.events.enrichment import normalised, outward
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 
 POSTCODE, INDEX = "postcode", "socioeconomic_idx"

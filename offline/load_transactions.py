@@ -37,8 +37,8 @@ from tqdm import tqdm
 
 from offline.transactions import Transactions, read, utc_of
 from propensity import tables, usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.events.values import microseconds_of
+from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import NoChampion, OldEpoch, RequestError, UnknownVersion
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry import announcements
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.loading import Serving, find_recorded, loaded

@@ -36,7 +36,7 @@ from hypothesis import settings
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
-from propensity.edges.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts
 from propensity.settings import Settings
 from tests import shared
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from propensity.edges.artifacts import Artifacts, Generation
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts, Generation
+from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 
 

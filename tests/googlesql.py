@@ -23,7 +23,7 @@ from local.exports import ga4_schema
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns
 from propensity import tables
-from propensity.edges.columns import type_of_parameter
+from propensity.gcp.columns import type_of_parameter
 from propensity.schema import Column, in_sql
 
 DIALECT = "bigquery"

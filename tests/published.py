@@ -9,7 +9,7 @@ from types import MappingProxyType
 from uuid import uuid4
 
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from tests.rows import append_rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from google.cloud import bigquery
 
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from propensity import tables, usecases
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from tests.rows import append_rows
 
 USE_CASE = usecases.load("card_fraud")

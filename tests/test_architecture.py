@@ -32,7 +32,7 @@ FLOORS = (
     },
     {"settings", "models", "pages", "tables", "waiting"},
     {"freshness", "topics", "usecases"},
-    {"edges"},
+    {"gcp"},
     {"privacy"},
     {"events"},
     {"registry"},
@@ -46,7 +46,7 @@ HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
 # Starts the one command where there is one, and is not deployed.
 STARTS_COMMANDS = "__main__"
 
-# Only the edges reach a service; what answers requests knows its web framework.
+# Only gcp reaches a service; what answers requests knows its web framework.
 ANSWERING = {"online", "runs", "stream"}
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 CLIENTS = {
@@ -102,7 +102,7 @@ class TestImports:
         reaching = {
             named(path)
             for path in MODULES
-            if room_of(path) != "edges"
+            if room_of(path) != "gcp"
             if imports(path) & (CLIENTS - FRAMEWORKS)
             or (imports(path) & FRAMEWORKS and room_of(path) not in ANSWERING)
         }
@@ -121,7 +121,7 @@ class TestCore:
         """The settings do; an edge may say how the server that it starts is set up."""
         reading = [path for path in MODULES if ENVIRONMENT.search(code(path))]
 
-        assert {room_of(path) for path in reading} <= {"edges", "settings"}
+        assert {room_of(path) for path in reading} <= {"gcp", "settings"}
 
 
 def test_every_statement_is_used():

@@ -14,7 +14,7 @@ import pytest
 
 from offline.usecases.googlesql import Refused, tables_of
 from propensity import tables, usecases
-from propensity.edges.columns import type_of_parameter
+from propensity.gcp.columns import type_of_parameter
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.statements import statement

@@ -31,7 +31,7 @@ from local.generators.cards.transactions import USE_CASE, Transactions
 from local.generators.delivery import Delivery
 from local.generators.drawing import moment
 from local.stack.stack import Stack
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
 from propensity.timeframe import midnight
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import UseCase
 
 _KEYS = ["as_of", "user_id"]

@@ -11,7 +11,7 @@ from scipy.special import logit
 
 from local.exports import sources as loading
 from local.generators.shop.export import Shop
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.usecases import sources
 
 LOYALTY = sources.Source(

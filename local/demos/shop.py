@@ -31,8 +31,8 @@ from local.play import Choice
 from local.progress import say, shown, step
 from local.stack.stack import Stack
 from propensity import usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import NoChampion
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 

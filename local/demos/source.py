@@ -13,8 +13,8 @@ from local.exports import ga4_export, ga4_rows, sources
 from local.generators.shop.export import Shop
 from local.play import Choice
 from local.progress import say
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError, UseCaseError
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 

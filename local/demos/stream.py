@@ -24,7 +24,7 @@ from local.generators.games.messages import USE_CASE
 from local.generators.games.towns import postcodes
 from local.stack.stack import Stack
 from offline import load_postcodes
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
 
 SQL = resources.files(__package__)

@@ -171,9 +171,9 @@ class Stack:
 
         from local.stack import topics
         from offline import load_model
-        from propensity.edges.artifacts import Artifacts
-        from propensity.edges.warehouse import Warehouse
         from propensity.errors import MissingTable, PropensityError
+        from propensity.gcp.artifacts import Artifacts
+        from propensity.gcp.warehouse import Warehouse
         from propensity.runs import setup
         from propensity.settings import Settings
 

@@ -13,7 +13,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy
 from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
-from propensity.edges.clients import open_client
+from propensity.gcp.clients import open_client
 from propensity.topics import DEAD_LETTERS, SUBSCRIPTIONS, TOPICS, Subscription
 
 # Pub/Sub allows no more.

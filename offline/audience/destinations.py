@@ -16,8 +16,8 @@ from offline.audience.requests import ADD, Destination, Request
 from offline.audience.selection import Member
 from offline.audience.templates import BUCKET
 from offline.promote import Deployment
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import parquet_of
 from propensity.statements import ENCODING
 

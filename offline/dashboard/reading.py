@@ -11,8 +11,8 @@ from operator import attrgetter
 from typing import Any
 
 from offline.dashboard.filled import filled
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable
+from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import present
 from propensity.statements import statement
 from propensity.timeframe import midnight

@@ -17,8 +17,8 @@ from datetime import date
 from offline.dashboard.cases import Case
 from offline.dashboard.parts import ROWS
 from offline.dashboard.reading import Row, by_use_case
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import PropensityError
+from propensity.gcp.artifacts import Artifacts
 from propensity.ids import NAME
 from propensity.pages.page import POLICY
 from propensity.registry.reports import report_name

@@ -16,9 +16,9 @@ from offline.dashboard.site import PAGES, site
 from offline.dashboard.writing import check, way_up, write
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.ids import NAME
 from propensity.pages.words import plural
 from propensity.registry.versions import Registry

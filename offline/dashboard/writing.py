@@ -10,8 +10,8 @@ from pathlib import Path
 
 from offline import whole_files
 from offline.dashboard.site import INDEX
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError
+from propensity.gcp.artifacts import Artifacts
 from propensity.settings import BUCKET, Settings
 
 _BUCKET = re.compile(rf"gs://(?P<bucket>{BUCKET.pattern})(?:/(?P<prefix>.*?))?/?")

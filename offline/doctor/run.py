@@ -22,14 +22,14 @@ from offline.doctor.checks import (
 from offline.doctor.report import ERROR, Examination, Finding, Report
 from offline.doctor.runs import check_runs, moment_of_play
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     ArtifactError,
     PropensityError,
     RequestError,
     SettingsError,
 )
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.loading import find_promoted
 from propensity.registry.versions import Registry
 from propensity.settings import Settings

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from deploy import functions
 from offline.doctor.report import Examination
 from propensity import errors
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError, ExportLate, PropensityError
+from propensity.gcp.artifacts import Artifacts
 from propensity.timeframe import midnight
 
 DAY = timedelta(days=1)

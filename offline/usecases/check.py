@@ -21,8 +21,8 @@ from typing import Any
 
 from offline.usecases import events, googlesql, source_rows, sources
 from propensity import tables, usecases
-from propensity.edges.columns import type_of_parameter
 from propensity.errors import PropensityError, RequestError, UseCaseError
+from propensity.gcp.columns import type_of_parameter
 from propensity.ids import NAME
 from propensity.privacy import consent
 from propensity.runs.compact import VIEW as STREAM_FEATURES

@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from propensity.edges.artifacts import Artifacts, Stored, Unchanged
-from propensity.edges.log import log
-from propensity.edges.memory import instance_bytes
 from propensity.errors import ArtifactError, PropensityError
+from propensity.gcp.artifacts import Artifacts, Stored, Unchanged
+from propensity.gcp.log import log
+from propensity.gcp.memory import instance_bytes
 from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings
 from propensity.waiting.refreshed import Refreshed

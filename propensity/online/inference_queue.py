@@ -14,11 +14,11 @@ from itertools import islice
 
 import pyarrow as pa
 
-from propensity.edges.appends import RowsRefused
-from propensity.edges.counts import Counts
-from propensity.edges.failures import PUBLIC, failure_of
-from propensity.edges.log import log
 from propensity.errors import Unavailable
+from propensity.gcp.appends import RowsRefused
+from propensity.gcp.counts import Counts
+from propensity.gcp.failures import PUBLIC, failure_of
+from propensity.gcp.log import log
 from propensity.registry.inference_log import Row, batch_of
 
 FUNCTION = "score"

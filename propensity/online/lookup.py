@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from propensity.clock import Clock
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import Json
-from propensity.edges.failures import Policy
 from propensity.errors import MissingTable, Unavailable
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.asgi import Json
+from propensity.gcp.failures import Policy
 from propensity.online.indexes import FUNCTION, Indexes
 from propensity.online.question import Question
 from propensity.online.table import Table
@@ -28,7 +28,7 @@ from propensity.settings import Settings
 from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.warehouse import Warehouse
 
 # Older predictions are marked: a week, and a day for the run.
 STALE_AFTER = timedelta(days=8)
@@ -78,7 +78,7 @@ class Lookups:
 
         @functools.cache
         def warehouse() -> Warehouse:
-            from propensity.edges.warehouse import Warehouse
+            from propensity.gcp.warehouse import Warehouse
 
             return Warehouse.open(settings)
 

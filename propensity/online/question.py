@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from propensity.edges.asgi import body_of, check_is_json
-from propensity.edges.bodies import each_once
 from propensity.errors import MethodNotAllowed, NoSuchPath, RequestError
+from propensity.gcp.asgi import body_of, check_is_json
+from propensity.gcp.bodies import each_once
 from propensity.ids import NAME, problem_of
 
 MAXIMUM_USERS = 1_000

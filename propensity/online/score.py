@@ -28,12 +28,6 @@ from starlette.responses import JSONResponse, Response
 
 from propensity import tables, usecases
 from propensity.clock import Clock
-from propensity.edges.appends import Appends
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import body_of, check_is_json
-from propensity.edges.counts import Counts
-from propensity.edges.server import keep_modules
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     ArtifactError,
     MethodNotAllowed,
@@ -43,6 +37,12 @@ from propensity.errors import (
     SchemaError,
 )
 from propensity.events.values import CLOCK_SKEW
+from propensity.gcp.appends import Appends
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.asgi import body_of, check_is_json
+from propensity.gcp.counts import Counts
+from propensity.gcp.server import keep_modules
+from propensity.gcp.warehouse import Warehouse
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.

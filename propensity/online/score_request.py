@@ -17,7 +17,6 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from propensity.edges.bodies import each_once
 from propensity.errors import RequestError, TooLarge
 from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
@@ -25,6 +24,7 @@ from propensity.events.values import (
     numeral_of,
     sensible_instant,
 )
+from propensity.gcp.bodies import each_once
 from propensity.ids import INEXACT, is_encodable, problem_of
 from propensity.models.encoding import Rows
 from propensity.usecases import NUMBER, UseCase

@@ -11,8 +11,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from propensity.edges.log import log
 from propensity.errors import Unavailable
+from propensity.gcp.log import log
 from propensity.online.indexes import FUNCTION
 from propensity.online.question import MAXIMUM_USERS
 from propensity.registry.index import Prediction
@@ -21,7 +21,7 @@ from propensity.statements import statement
 from propensity.waiting.groups import GroupCommit
 
 if TYPE_CHECKING:
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.warehouse import Warehouse
 
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.

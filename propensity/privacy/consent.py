@@ -22,7 +22,7 @@ from propensity.statements import statement
 from propensity.usecases import UseCase, export
 
 if TYPE_CHECKING:
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.warehouse import Warehouse
 
 VIEW = export.VIEW
 

@@ -23,20 +23,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from propensity import tables
-from propensity.edges.log import log
 from propensity.errors import (
     Conflict,
     MissingTable,
     PropensityError,
     SettingsError,
 )
+from propensity.gcp.log import log
 from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.edges.artifacts import Artifacts
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.artifacts import Artifacts
+    from propensity.gcp.warehouse import Warehouse
     from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)

@@ -11,7 +11,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from propensity.edges.log import log
+from propensity.gcp.log import log
 from propensity.topics import MODEL_UPDATES, topic_name
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def announce(
     message = {**attributes, **state, "epoch": champion.epoch, "at": at.isoformat()}
     try:
         # Imported here: a training without a promotion needs no Pub/Sub.
-        from propensity.edges.pubsub import publish_once
+        from propensity.gcp.pubsub import publish_once
 
         topic = topic_name(settings, MODEL_UPDATES)
         data = json.dumps(message).encode()

@@ -14,7 +14,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from propensity.edges.artifacts import Artifacts, Stored, Unchanged
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -23,6 +22,7 @@ from propensity.errors import (
     Pinned,
     RequestError,
 )
+from propensity.gcp.artifacts import Artifacts, Stored, Unchanged
 from propensity.registry.objects import CLAIMS, instant_of, json_of, object_of
 
 # The epoch where there is no pointer yet.

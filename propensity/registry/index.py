@@ -33,8 +33,8 @@ from propensity.statements import statement
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.edges.artifacts import Artifacts, Stored
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.artifacts import Artifacts, Stored
+    from propensity.gcp.warehouse import Warehouse
 
 INDEXES = "indexes/"
 ENDING = ".sqlite"

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import (
     Conflict,
     PropensityError,
     RunInProgress,
     Unavailable,
 )
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import instant_of, json_of, object_of
 
 # How often a lease is renewed within the time that it lasts.

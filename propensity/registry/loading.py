@@ -20,7 +20,7 @@ from propensity.errors import ArtifactError, SchemaError
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.warehouse import Warehouse
     from propensity.models.scoring import Pools, Scorer
     from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry

@@ -13,7 +13,7 @@ from propensity.errors import ArtifactError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.edges.artifacts import Stored
+    from propensity.gcp.artifacts import Stored
 
 # Tries of a writer that loses each race for an object, before it gives up.
 CLAIMS = 100

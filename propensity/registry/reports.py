@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from propensity.registry.versions import HTML
 
 if TYPE_CHECKING:
-    from propensity.edges.artifacts import Artifacts
+    from propensity.gcp.artifacts import Artifacts
 
 
 def report_name(use_case: str, week: date) -> str:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from propensity.edges.log import log
 from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
+from propensity.gcp.log import log
 from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.versions import Registry
@@ -24,8 +24,8 @@ from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from propensity.clock import Clock
-    from propensity.edges.artifacts import Artifacts
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.artifacts import Artifacts
+    from propensity.gcp.warehouse import Warehouse
     from propensity.usecases import UseCase
 
 # Versions that requests have named and that stay loaded, and loads of them at once:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from propensity.edges.artifacts import sha256
 from propensity.errors import ArtifactError, Conflict
+from propensity.gcp.artifacts import sha256
 from propensity.registry.champion import ChampionPointer
 from propensity.registry.leases import Leases
 from propensity.registry.objects import CLAIMS, instant_of, json_of

@@ -20,7 +20,7 @@ from propensity.registry.objects import object_of
 from propensity.registry.versions import Registry
 
 if TYPE_CHECKING:
-    from propensity.edges.artifacts import Artifacts
+    from propensity.gcp.artifacts import Artifacts
     from propensity.runs.run import Run
 
 # The log field of each kind of run, by the kind of its lease.

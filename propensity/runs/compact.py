@@ -23,7 +23,7 @@ from propensity.statements import statement
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.settings import Settings
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from propensity import tables
-from propensity.edges.columns import record
+from propensity.gcp.columns import record
 from propensity.learning import alerts, metrics, season
 from propensity.learning.alerts import Stakes, floats
 from propensity.learning.thresholds import Selection, by_threshold, measured

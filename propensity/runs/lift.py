@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from propensity import tables
-from propensity.edges.columns import record
 from propensity.errors import MissingTable
+from propensity.gcp.columns import record
 from propensity.learning.campaign import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import check_consent, status

@@ -10,8 +10,8 @@ import flask
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
-from propensity.edges.bodies import each_once
 from propensity.errors import MethodNotAllowed, RequestError, TooLarge
+from propensity.gcp.bodies import each_once
 from propensity.timeframe import day_of
 
 MAXIMUM_BODY = 64 * 1024

@@ -24,18 +24,18 @@ from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.failures import OPERATORS, failure_of
-from propensity.edges.log import log
-from propensity.edges.server import disable_worker_timeout
-from propensity.edges.tracing import trace_of
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     Conflict,
     NoSuchPath,
     PropensityError,
     RequestError,
 )
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.failures import OPERATORS, failure_of
+from propensity.gcp.log import log
+from propensity.gcp.server import disable_worker_timeout
+from propensity.gcp.tracing import trace_of
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import LEASE_MINUTES, Finished, Lease
 from propensity.registry.versions import Registry
 from propensity.runs.request import parse, without_rest
@@ -64,7 +64,7 @@ Answer = Mapping[str, Any]
 @dataclass(kw_only=True)
 class Run:
     """
-    A run of a scheduled function: its request and its edges.
+    A run of a scheduled function: its request and its clients.
 
     If the export ends before the date of the request, the run ``is_cut_short`` and
     ``as_of`` is earlier than the request's. The run reads the export before the day
@@ -141,7 +141,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Edges:
+class Clients:
     """The clients of an instance, opened on its first request."""
 
     settings: Settings
@@ -150,10 +150,10 @@ class Edges:
 
 
 @cache
-def edges() -> Edges:
+def clients() -> Clients:
     """Read the settings and open the clients; a warm instance keeps them."""
     settings = Settings.from_environment()
-    return Edges(settings, Warehouse.open(settings), Artifacts.open(settings))
+    return Clients(settings, Warehouse.open(settings), Artifacts.open(settings))
 
 
 def run(
@@ -219,28 +219,28 @@ def _run_of(
     scope: str | None,
 ) -> Run:
     """Parse a request, and add to the log line what it asks for."""
-    clients = edges()
+    opened = clients()
     now = clock.now()
     parsed = parse(
         request,
-        default_use_case=clients.settings.use_case,
+        default_use_case=opened.settings.use_case,
         today=now.date(),
     )
-    if parsed.use_case == clients.settings.use_case:
-        usecases.require_default(clients.settings)
-    use_case = usecases.load(parsed.use_case).worded(clients.settings)
+    if parsed.use_case == opened.settings.use_case:
+        usecases.require_default(opened.settings)
+    use_case = usecases.load(parsed.use_case).worded(opened.settings)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     return Run(
         function=line["function"],
         run_id=uuid.uuid4().hex,
-        settings=clients.settings,
+        settings=opened.settings,
         use_case=use_case,
         as_of=parsed.as_of,
         force=parsed.force,
         began_at=now,
-        warehouse=clients.warehouse.for_run(),
+        warehouse=opened.warehouse.for_run(),
         clock=clock,
-        registry=Registry(clients.artifacts, scope or use_case.name),
+        registry=Registry(opened.artifacts, scope or use_case.name),
     )
 
 

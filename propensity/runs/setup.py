@@ -12,8 +12,8 @@ from propensity.privacy import consent
 from propensity.runs import compact
 
 if TYPE_CHECKING:
-    from propensity.edges.artifacts import Artifacts
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.artifacts import Artifacts
+    from propensity.gcp.warehouse import Warehouse
     from propensity.settings import Settings
 
 

@@ -11,7 +11,7 @@ from propensity.errors import SchemaError, SettingsError, UseCaseError
 from propensity.usecases.sources import HISTORY, MOMENTS
 
 if TYPE_CHECKING:
-    from propensity.edges.warehouse import Warehouse
+    from propensity.gcp.warehouse import Warehouse
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
     from propensity.usecases.sources import Source

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from propensity import tables
-from propensity.edges.columns import record
 from propensity.errors import (
     Conflict,
     NotEnoughData,
     Pinned,
     SchemaError,
 )
+from propensity.gcp.columns import record
 from propensity.learning import card as cards
 from propensity.learning import event_rows, fit, gate, value
 from propensity.learning import rows as learning_rows

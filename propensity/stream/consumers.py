@@ -24,13 +24,6 @@ from starlette.responses import Response
 
 from propensity import tables, usecases
 from propensity.clock import Clock
-from propensity.edges.appends import Appends
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import Json, body_of
-from propensity.edges.counts import Counts
-from propensity.edges.pubsub import Bus
-from propensity.edges.server import keep_modules
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
 from propensity.events import messages
 from propensity.events.catalogue import Catalogue
@@ -42,6 +35,13 @@ from propensity.events.dead_letters import (
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
 from propensity.events.values import CLOCK_SKEW, Refused
+from propensity.gcp.appends import Appends
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.asgi import Json, body_of
+from propensity.gcp.counts import Counts
+from propensity.gcp.pubsub import Bus
+from propensity.gcp.server import keep_modules
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.privacy.suppression import suppressed_users
 from propensity.settings import Settings
@@ -63,7 +63,7 @@ Consumed = Unhandled | None
 
 
 @dataclass(frozen=True)
-class Edges:
+class Clients:
     """
     The clients and rules of an instance; nothing is sent when it opens.
 
@@ -82,7 +82,7 @@ class Edges:
     threads: Executor
 
     @classmethod
-    def open(cls, settings: Settings, clock: Clock, *, threads: Executor) -> Edges:
+    def open(cls, settings: Settings, clock: Clock, *, threads: Executor) -> Clients:
         """Open the clients."""
         return cls(
             settings=settings,
@@ -115,17 +115,17 @@ class Consumer(ABC):
     writers = WRITERS
     stored = b'{"outcome":"stored"}\n'
 
-    def __init__(self, edges: Edges) -> None:
+    def __init__(self, clients: Clients) -> None:
         keep_modules()
-        self.edges = edges
+        self.clients = clients
         self.counts = Counts(self.name)
         # The fields that dead letters are stored without.
-        self._personal = personal_fields(edges.catalogue.types)
+        self._personal = personal_fields(clients.catalogue.types)
         self.suppressed = suppressed_users(
-            edges.settings,
-            partial(suppression.read, edges.warehouse),
+            clients.settings,
+            partial(suppression.read, clients.warehouse),
             function=self.name,
-            clock=edges.clock.monotonic,
+            clock=clients.clock.monotonic,
         )
         self._stored = Json(self.stored)
         self._group: GroupCommit[Message, Consumed] = GroupCommit(
@@ -184,7 +184,7 @@ class Consumer(ABC):
         self, messages: Sequence[Message], refused: Mapping[int, Refused]
     ) -> None:
         """Append refused messages to ``dead_letters``, each append within its limit."""
-        received_at = self.edges.clock.now()
+        received_at = self.clients.clock.now()
         parts: list[dict[int, Refused]] = [{}]
         size = 0
         for place, reason in refused.items():
@@ -202,4 +202,4 @@ class Consumer(ABC):
             rows = dead_letters(
                 messages, part, received_at=received_at, personal=self._personal
             )
-            await self.edges.appends.append(tables.DEAD_LETTERS, rows)
+            await self.clients.appends.append(tables.DEAD_LETTERS, rows)

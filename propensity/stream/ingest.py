@@ -14,16 +14,16 @@ from typing import TypeVar
 import pyarrow as pa
 
 from propensity import tables
-from propensity.edges.appends import RowsRefused
-from propensity.edges.log import log
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Event, Truth, accept
 from propensity.events.values import Refused
+from propensity.gcp.appends import RowsRefused
+from propensity.gcp.log import log
 from propensity.privacy.suppression import suppressed_now
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.stream.consumers import Consumer, Edges
+from propensity.stream.consumers import Clients, Consumer
 from propensity.topics import ENRICHED, topic_name
 from propensity.waiting.refreshed import Refreshed
 
@@ -38,31 +38,31 @@ class StreamFeatures(Consumer):
 
     name = "streamFeatures"
 
-    def __init__(self, edges: Edges) -> None:
-        super().__init__(edges)
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(clients)
         self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
             self._read_postcodes,
             ttl_s=POSTCODE_TTL_S,
             grace_s=inf,
-            clock=edges.clock.monotonic,
+            clock=clients.clock.monotonic,
             tell=lambda error: log(
                 "WARNING", f"postcodes not read: {error}", function=self.name
             ),
         )
 
     def _read_postcodes(self) -> PostcodeIndex:
-        warehouse = self.edges.warehouse.for_run()
+        warehouse = self.clients.warehouse.for_run()
         return PostcodeIndex.of(warehouse.table(statement("postcodes")))
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group and its dead letters, then publish the stored events."""
-        edges = self.edges
+        clients = self.clients
         accepted = accept(
             messages,
-            edges.catalogue,
+            clients.catalogue,
             await self._postcodes.current(),
-            received_at=edges.clock.now(),
-            rules=edges.rules,
+            received_at=clients.clock.now(),
+            rules=clients.rules,
             suppressed=await suppressed_now(self.suppressed),
         )
         refused = dict(accepted.refused)
@@ -74,8 +74,8 @@ class StreamFeatures(Consumer):
         )
         if refused:
             await self.dead_letter(messages, refused)
-        await edges.bus.publish(
-            topic_name(edges.settings, ENRICHED),
+        await clients.bus.publish(
+            topic_name(clients.settings, ENRICHED),
             [event.published for event in events],
             [attributes_of(event) for event in events],
         )
@@ -109,7 +109,7 @@ class StreamFeatures(Consumer):
         """
         while True:
             try:
-                await self.edges.appends.append(table, rows)
+                await self.clients.appends.append(table, rows)
                 return events
             except RowsRefused as error:
                 # A bad row must not hold up the others of its group.

@@ -39,7 +39,7 @@ from propensity.registry.inference_log import (
 )
 from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
-from propensity.stream.consumers import Consumer, Edges, Unhandled
+from propensity.stream.consumers import Clients, Consumer, Unhandled
 from propensity.topics import SCORES, topic_name
 from propensity.usecases import UseCase
 from propensity.waiting.threads import in_thread
@@ -86,13 +86,13 @@ class ScoreStream(Consumer):
     writers = SCORING_GROUPS
     stored = b'{"outcome":"scored"}\n'
 
-    def __init__(self, edges: Edges) -> None:
-        super().__init__(edges)
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(clients)
         self._scoring = threading.Lock()
         self._champions = Champions(
-            edges.artifacts,
-            edges.warehouse,
-            clock=edges.clock,
+            clients.artifacts,
+            clients.warehouse,
+            clock=clients.clock,
             function=self.name,
         )
 
@@ -108,7 +108,7 @@ class ScoreStream(Consumer):
             except Refused as error:
                 refused[place] = error
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                refused[place] = self.edges.catalogue.explain(message.data, error)
+                refused[place] = self.clients.catalogue.explain(message.data, error)
             else:
                 if suppressed and suppressed.covers(event.user_id, event.use_case):
                     counts["suppressed"] += 1
@@ -150,14 +150,14 @@ class ScoreStream(Consumer):
             return {"not_scored_on_the_stream": len(events)}
         state = await self._champions.state(use_case)
         rows, counts = await in_thread(
-            self.edges.threads, self._score, use_case, events, state
+            self.clients.threads, self._score, use_case, events, state
         )
         if rows is None:
             return counts
-        await self.edges.appends.append(tables.INFERENCE_LOG, rows)
+        await self.clients.appends.append(tables.INFERENCE_LOG, rows)
         payloads, attributes = score_messages(rows)
-        await self.edges.bus.publish(
-            topic_name(self.edges.settings, SCORES), payloads, attributes
+        await self.clients.bus.publish(
+            topic_name(self.clients.settings, SCORES), payloads, attributes
         )
         return {**counts, "rows_out": len(payloads)}
 
@@ -174,7 +174,7 @@ class ScoreStream(Consumer):
         if moment_of(enriched.event_time) < EARLIEST:
             # BigQuery cannot count days back from the first year.
             raise Refused("bad_time", f"before {EARLIEST:%Y}", field="event_time")
-        catalogue = self.edges.catalogue
+        catalogue = self.clients.catalogue
         if enriched.use_case not in catalogue.use_cases:
             raise Refused("unknown_use_case", "not deployed", field="use_case")
         event = ScoredEvent(
@@ -221,7 +221,7 @@ class ScoreStream(Consumer):
                 scores = champion.scorer.probabilities(features)
             if not champion.is_warm:
                 counts["not_warm"] = len(to_score)
-        at = self.edges.clock.now()
+        at = self.clients.clock.now()
         return inferences(use_case, state, champion, to_score, scores, at=at), counts
 
     def _with_user_features(
@@ -234,7 +234,7 @@ class ScoreStream(Consumer):
         A query reads all days since its oldest event, so events that are too late are
         not scored.
         """
-        oldest = self.edges.clock.now() - self.edges.rules.lateness
+        oldest = self.clients.clock.now() - self.clients.rules.lateness
         moments = [(event, moment_of(event.event_time)) for event in events]
         in_time = [one for one in moments if one[1] >= oldest]
         to_score = self._in_window(use_case, in_time)
@@ -253,10 +253,10 @@ class ScoreStream(Consumer):
         """
         if not events:
             return []
-        rows = self.edges.warehouse.for_run().lookup(
+        rows = self.clients.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
             use_case.serving(
-                self.edges.settings,
+                self.clients.settings,
                 {event.user_id for event, _ in events},
                 first_event_day=min(moment for _, moment in events).date(),
             ),

@@ -24,8 +24,8 @@ from commands.cli import main
 from commands.exits import MEANINGS, Exit
 from local.install import write_command
 from local.stack.state import ROOT
-from propensity.edges.log import log
 from propensity.errors import RequestError
+from propensity.gcp.log import log
 from propensity.settings import Settings
 from tests.programs import execute
 

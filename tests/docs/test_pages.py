@@ -20,9 +20,9 @@ from commands import cli
 from docs import __main__ as program
 from local.stack.state import FUNCTIONS, ROOT, ports_from
 from propensity import errors, usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.events import messages
 from propensity.events.catalogue import Catalogue
+from propensity.gcp.warehouse import Warehouse
 from propensity.online.question import read_question
 from propensity.online.score_request import Reader
 from propensity.settings import Settings

@@ -32,11 +32,11 @@ from xdist import is_xdist_controller
 
 from local.stack.state import LOCAL, ROOT
 from local.venvs import locked
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.runs.run import edges
+from propensity.runs.run import clients
 from propensity.settings import Settings
 from propensity.tables import TABLES, TRAINING_METADATA
 from tests import shop
@@ -170,13 +170,13 @@ class entered:  # noqa: N801
             self.patch.delenv(name)
         for name, value in self.environment.items():
             self.patch.setenv(name, value)
-        edges.cache_clear()
+        clients.cache_clear()
 
     def __exit__(self, *_: object) -> None:
-        if edges.cache_info().currsize:
-            edges().warehouse.close()
-            edges().artifacts.close()
-        edges.cache_clear()
+        if clients.cache_info().currsize:
+            clients().warehouse.close()
+            clients().artifacts.close()
+        clients.cache_clear()
         self.patch.undo()
 
 

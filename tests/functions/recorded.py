@@ -17,7 +17,7 @@ from deploy.render import TERRAFORM
 from local.generators.games.games import DEFAULT_END, Games
 from local.generators.games.messages import encode
 from propensity import tables, usecases
-from propensity.edges.columns import record
+from propensity.gcp.columns import record
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry

@@ -26,10 +26,10 @@ from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 from local.demos import stream as demo
 from local.stack.stack import Stack
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.events import rows as stream
 from propensity.events.messages import Message
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import compact as compaction
 from propensity.runs.compact import compact

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import Unavailable
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs.compact import compact
 from tests.events import bet
 from tests.functions.compacted_site import (

@@ -16,7 +16,7 @@ import pytest
 from sklearn import metrics
 
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from tests import shop
 from tests.functions.conftest import Place, let_the_lease_end
 from tests.functions.evaluated import MONDAY, USERS, evaluations, published

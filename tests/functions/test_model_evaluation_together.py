@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from tests import shop
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY, evaluations

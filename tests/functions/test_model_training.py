@@ -19,9 +19,9 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from propensity import tables, usecases
-from propensity.edges.artifacts import sha256
-from propensity.edges.columns import record
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import sha256
+from propensity.gcp.columns import record
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning.value import AMOUNT
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered

@@ -19,9 +19,9 @@ from deploy import stage
 from offline import forget_user
 from offline.allow_again import allow_again
 from offline.forget_report import Request
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.privacy.suppression import OBJECT, user_hash
 from propensity.registry import index

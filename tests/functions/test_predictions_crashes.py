@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from propensity import tables
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from tests.functions.conftest import LATER, TRAINED, Place, let_the_lease_end
 from tests.functions.instances import Instance
 from tests.functions.predicted import add, state
@@ -41,7 +41,7 @@ class Crash(Exception):
 
 @contextlib.contextmanager
 def crashing(after: int):
-    """Let the edges' n-th call from now happen, and the run crash behind it."""
+    """Let the clients' n-th call from now happen, and the run crash behind it."""
     calls = []
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in EDGES:

@@ -14,7 +14,7 @@ import pytest
 from offline import forget_user
 from offline.forget_report import Report, Request
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from tests.functions.conftest import TRAINED, Place
 
 pytestmark = pytest.mark.runs

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from propensity import tables
-from propensity.edges.columns import record
+from propensity.gcp.columns import record
 from propensity.learning import season
 from propensity.statements import statement
 from tests import shop

@@ -18,9 +18,9 @@ from local.errors import LocalError
 from local.generators.games.games import Games
 from offline import load_model
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from tests.functions.conftest import entered

@@ -35,7 +35,7 @@ from local.demos.source import generated
 from local.exports import ga4_export
 from local.stack.stack import Stack
 from local.stack.state import State, ports_from
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 import os
 

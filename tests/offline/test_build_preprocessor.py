@@ -13,8 +13,8 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from commands.cli import main
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import predict
 from propensity.settings import Settings

@@ -21,12 +21,12 @@ from local.stack import topics
 from offline import dead_letters
 from offline.dead_letters import ORIGIN, SUBSCRIPTION, returned
 from propensity import tables
-from propensity.edges.appends import Appends
-from propensity.edges.warehouse import Warehouse
 from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.events.messages import Message
+from propensity.gcp.appends import Appends
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from tests.events import DEPLOYED, RULES
 

@@ -34,10 +34,10 @@ from offline.doctor.report import Examination, Finding, Report
 from offline.doctor.run import CHECKS, examine
 from offline.doctor.runs import last_due
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.clients import open_client
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SettingsError
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.clients import open_client
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.sources import described

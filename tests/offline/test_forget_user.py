@@ -15,8 +15,8 @@ from commands.cli import main
 from offline import forget_report, forget_user
 from offline.forget_report import Request
 from propensity import tables
-from propensity.edges.bigquery import BigQuery
 from propensity.errors import RunInProgress, SettingsError
+from propensity.gcp.bigquery import BigQuery
 from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry

@@ -17,9 +17,9 @@ import pytest
 from commands.cli import main
 from offline import load_model
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError, SchemaError
+from propensity.gcp.artifacts import Artifacts, sha256
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings

@@ -18,8 +18,8 @@ from commands.cli import main
 from local.generators.games.towns import postcodes
 from offline import load_postcodes
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
 from propensity.events.enrichment import PostcodeIndex, normalised, outward
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests.offline.postcodes import CSV, LOADED, TODAY, written

@@ -18,8 +18,8 @@ from commands.cli import main
 from offline import load_transactions
 from offline.transactions import read, transactions, utc_of
 from propensity import usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from tests.partitions import of_all_days
 

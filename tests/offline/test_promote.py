@@ -354,7 +354,7 @@ class TestMessage:
 
     def test_needs_no_client_to_fail_quietly(self, workplace, monkeypatch, capsys):
         """Where the client is not installed the change stands, and a line says so."""
-        monkeypatch.setitem(sys.modules, "propensity.edges.pubsub", None)
+        monkeypatch.setitem(sys.modules, "propensity.gcp.pubsub", None)
         settings = Settings.from_environment(workplace.environment)
         champion = Champion(
             version=0, epoch=0, model_sha256="", promoted_at="", previous=None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity import tables, usecases
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning import event_rows, fit
 from propensity.learning import rows as learning_rows
 from propensity.models.half_space_trees import HalfSpaceTrees

@@ -14,8 +14,8 @@ import pytest
 import sqlglot
 
 from propensity import tables, usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError, UseCaseError
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import Value, export

@@ -16,8 +16,8 @@ from offline.audience import run
 from offline.audience.run import Plan
 from offline.audience.selection import Rule
 from propensity import tables
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.settings import Settings
 from tests.clocks import ManualClock

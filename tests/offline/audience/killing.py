@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from tests.offline.audience.conftest import Site, send
 
 

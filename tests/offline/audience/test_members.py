@@ -10,8 +10,8 @@ from local.receiver import Receiver
 from offline.audience import run
 from offline.audience.run import Plan
 from offline.audience.selection import Rule
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError
+from propensity.gcp.artifacts import Artifacts
 from tests.emptied import empty_bucket
 from tests.offline.audience.conftest import MONDAY, WEEK, members_of, plan, send
 

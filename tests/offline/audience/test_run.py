@@ -20,8 +20,8 @@ from offline.audience import run
 from offline.audience.ledger import account
 from offline.audience.selection import Rule
 from propensity import tables
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import RequestError, RunInProgress
+from propensity.gcp.artifacts import Artifacts
 from tests.emptied import empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,

@@ -12,8 +12,8 @@ import pytest
 
 from local.receiver import Receiver
 from propensity import tables
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import RunInProgress
+from propensity.gcp.warehouse import Warehouse
 from tests.offline.audience.conftest import MONDAY, WEEK, members_of, send
 
 pytestmark = pytest.mark.runs

@@ -20,9 +20,9 @@ from commands.exits import Exit
 from offline.dashboard.reading import SOURCES, Reading, Window, read
 from offline.dashboard.run import known, run
 from propensity import tables
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from tests.clocks import ManualClock

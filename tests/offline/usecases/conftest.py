@@ -13,8 +13,8 @@ from local.sandbox import Sandbox
 from offline.usecases import check, new
 from offline.usecases.check import Report
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 

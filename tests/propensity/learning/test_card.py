@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.edges.columns import record
+from propensity.gcp.columns import record
 from propensity.learning import card as cards
 from propensity.learning.card import Card
 from propensity.learning.fit import Trained

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from propensity.edges.artifacts import Artifacts
+from propensity.gcp.artifacts import Artifacts
 from propensity.online import indexes
 from propensity.online.indexes import Indexes
 from propensity.online.lookup import Lookups

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import tables
-from propensity.edges.appends import RowsRefused
-from propensity.edges.counts import Counts
 from propensity.errors import Unavailable
+from propensity.gcp.appends import RowsRefused
+from propensity.gcp.counts import Counts
 from propensity.online.inference_queue import InferenceQueue
 from propensity.registry.inference_log import Row
 from tests.interleaving import Interleaved, arrive, interleaved

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity import tables
-from propensity.edges.appends import RowsRefused
-from propensity.edges.counts import Counts
 from propensity.errors import RequestError, SchemaError, Unavailable
+from propensity.gcp.appends import RowsRefused
+from propensity.gcp.counts import Counts
 from propensity.online import inference_queue
 from propensity.online.inference_queue import InferenceQueue
 from propensity.registry.inference_log import ONLINE, Events, Row, columns

@@ -12,8 +12,8 @@ from datetime import date, timedelta
 import pytest
 
 from propensity import usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, SettingsError
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import CONSENTS, Settings
 from tests import shop

@@ -16,8 +16,6 @@ import pyarrow as pa
 import pytest
 
 from propensity import tables
-from propensity.edges.artifacts import Stored
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -25,6 +23,8 @@ from propensity.errors import (
     SettingsError,
     Unavailable,
 )
+from propensity.gcp.artifacts import Stored
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.privacy.suppression import (
     EVERYWHERE,

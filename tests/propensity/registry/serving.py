@@ -19,8 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.loading import Serving

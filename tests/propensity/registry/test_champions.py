@@ -16,7 +16,6 @@ from google.cloud import storage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -25,6 +24,7 @@ from propensity.errors import (
     Pinned,
     RequestError,
 )
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.champion import EARLIER, LARGEST_EPOCH, Champion
 from propensity.registry.versions import Registry
 from tests.propensity.registry.versions import (

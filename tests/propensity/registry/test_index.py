@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.edges.artifacts import Stored
 from propensity.errors import ArtifactError, SchemaError
+from propensity.gcp.artifacts import Stored
 from propensity.registry import index
 from propensity.registry.index import Index, IndexPointer
 

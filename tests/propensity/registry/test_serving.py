@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from propensity.edges.artifacts import sha256
 from propensity.errors import (
     ArtifactError,
     SchemaError,
     Unavailable,
     UnknownVersion,
 )
+from propensity.gcp.artifacts import sha256
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING

@@ -12,7 +12,6 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -21,6 +20,7 @@ from propensity.errors import (
     RunInProgress,
     Unavailable,
 )
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import Finished, Lease
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.waiting.threads import DaemonThreads

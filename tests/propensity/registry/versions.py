@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.columns import record
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.columns import record
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings

@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError
+from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import Lease
 from propensity.registry.versions import Registry
 from propensity.runs import ages

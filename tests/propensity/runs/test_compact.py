@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, RunInProgress
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
 from propensity.statements import statement
 from tests.events import bet

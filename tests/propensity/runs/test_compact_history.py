@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.generators.games.messages import encode
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
 from propensity.statements import statement
 from tests.events import bet, registration

@@ -19,7 +19,7 @@ from local.processes import HOST, free_ports
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
 from propensity.runs.request import MAXIMUM_BODY
-from propensity.runs.run import Run, edges, run
+from propensity.runs.run import Run, clients, run
 from tests.proxy import Proxy
 
 TODAY = datetime.now(UTC).date()
@@ -67,10 +67,10 @@ class Function:
 
 
 def close_edges() -> None:
-    if edges.cache_info().currsize:
-        edges().warehouse.close()
-        edges().artifacts.close()
-    edges.cache_clear()
+    if clients.cache_info().currsize:
+        clients().warehouse.close()
+        clients().artifacts.close()
+    clients.cache_clear()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from google.cloud import bigquery
 
 from propensity import tables
-from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
 from tests import shop

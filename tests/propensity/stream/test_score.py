@@ -17,7 +17,7 @@ from propensity import usecases
 from propensity.errors import SchemaError, Unavailable
 from propensity.events.messages import Message
 from propensity.settings import Settings
-from propensity.stream.consumers import Edges
+from propensity.stream.consumers import Clients
 from propensity.stream.score import ScoreStream
 from propensity.waiting.threads import THREADS
 from tests.clocks import ManualClock
@@ -50,10 +50,10 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p"})
     warehouse = warehouse or SimpleNamespace()
     warehouse.settings = settings
-    edges: Any = {"warehouse": warehouse, "artifacts": log}
-    edges |= {"appends": log, "bus": log, "catalogue": DEPLOYED, "threads": THREADS}
+    clients: Any = {"warehouse": warehouse, "artifacts": log}
+    clients |= {"appends": log, "bus": log, "catalogue": DEPLOYED, "threads": THREADS}
     clock = ManualClock(NOW + timedelta(minutes=1))
-    return ScoreStream(Edges(**edges, settings=settings, rules=RULES, clock=clock))
+    return ScoreStream(Clients(**clients, settings=settings, rules=RULES, clock=clock))
 
 
 def counted(consumer: ScoreStream, capsys) -> dict[str, Any]:
@@ -167,7 +167,7 @@ async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
     run = SimpleNamespace(lookup=lookup)
     consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
     # A thread of one's own prints its error.
-    consumer.edges = replace(consumer.edges, threads=ThreadPoolExecutor(1))
+    consumer.clients = replace(consumer.clients, threads=ThreadPoolExecutor(1))
     scoring(consumer, [])
 
     unhandled = await consumer.consume(

@@ -29,7 +29,7 @@ from propensity.events.messages import Message
 from propensity.registry.loading import Serving, loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.stream.consumers import Edges
+from propensity.stream.consumers import Clients
 from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
 from propensity.waiting.threads import DaemonThreads
@@ -160,8 +160,8 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     groups: list[Group] = []
 
     async def consume() -> None:
-        edges = Edges.open(place.settings, SYSTEM, threads=DaemonThreads())
-        features, scores = StreamFeatures(edges), ScoreStream(edges)
+        clients = Clients.open(place.settings, SYSTEM, threads=DaemonThreads())
+        features, scores = StreamFeatures(clients), ScoreStream(clients)
         sent = 0
         while sent < len(deliveries):
             chosen = deliveries[sent : sent + int(random.integers(1, 80))]

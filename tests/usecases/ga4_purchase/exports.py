@@ -14,8 +14,8 @@ from google.cloud import bigquery
 
 from local.exports import ga4_schema
 from propensity import usecases
-from propensity.edges.warehouse import Warehouse
 from propensity.freshness import KINDS, Shards
+from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import Settings
 from tests import shop

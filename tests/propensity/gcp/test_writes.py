@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 
-from propensity.edges import writes
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
+from propensity.gcp import writes
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from tests.propensity.edges.staging import SCORES, staged
+from tests.propensity.gcp.staging import SCORES, staged
 from tests.proxy import GrpcProxy
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
-from propensity.edges.bigquery import BigQuery
-from propensity.edges.columns import definition_of
 from propensity.errors import SettingsError
+from propensity.gcp.bigquery import BigQuery
+from propensity.gcp.columns import definition_of
 from propensity.schema import in_sql
 
 if TYPE_CHECKING:

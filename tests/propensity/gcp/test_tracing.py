@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from propensity.edges.asgi import answers_failures, answers_pushes
-from propensity.edges.tracing import trace_of
 from propensity.errors import RequestError
+from propensity.gcp.asgi import answers_failures, answers_pushes
+from propensity.gcp.tracing import trace_of
 
 TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
 NAME = f"projects/p/traces/{TRACE}"

@@ -14,8 +14,6 @@ import requests.exceptions
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from propensity.edges import rights
-from propensity.edges.unanswered import unanswered
 from propensity.errors import (
     ADD_COLUMNS,
     AccessDenied,
@@ -26,6 +24,8 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
+from propensity.gcp import rights
+from propensity.gcp.unanswered import unanswered
 
 if TYPE_CHECKING:
     from propensity.settings import Settings

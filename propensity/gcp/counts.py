@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from propensity.edges.log import log
+from propensity.gcp.log import log
 
 # A line an event would cost more than the event.
 LOG_EVERY_S = 10.0

@@ -1,5 +1,5 @@
 """
-The edges: the code that talks to Google's services and to callers.
+The code that talks to Google's services and to callers.
 
 No other room imports a client. Start with ``warehouse``.
 

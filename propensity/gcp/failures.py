@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from propensity.edges.log import severity_of
 from propensity.errors import (
     ExportLate,
     MethodNotAllowed,
     PropensityError,
     Unavailable,
 )
+from propensity.gcp.log import severity_of
 
 
 @dataclass(frozen=True, kw_only=True)

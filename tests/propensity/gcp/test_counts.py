@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from propensity.edges.counts import Counts
+from propensity.gcp.counts import Counts
 
 
 class TestCounts:
@@ -27,7 +27,7 @@ class TestCounts:
 
     async def test_are_logged_by_themselves(self, monkeypatch, capsys):
         """Whoever counts need not write: a line comes when its time is over."""
-        monkeypatch.setattr("propensity.edges.counts.LOG_EVERY_S", 0.0)
+        monkeypatch.setattr("propensity.gcp.counts.LOG_EVERY_S", 0.0)
 
         Counts("score").add(requests=2)
         await asyncio.sleep(0.01)

@@ -34,10 +34,10 @@ from google.cloud.bigquery_storage_v1.types import (
     WriteStream,
 )
 
-from propensity.edges.appends import UPDATES, check
-from propensity.edges.clients import TRANSIENT, open_client
-from propensity.edges.rights import denied
 from propensity.errors import Unavailable
+from propensity.gcp.appends import UPDATES, check
+from propensity.gcp.clients import TRANSIENT, open_client
+from propensity.gcp.rights import denied
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,10 +21,10 @@ from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from propensity.edges.bigquery_errors import TRANSPORT
-from propensity.edges.rights import denied
-from propensity.edges.unanswered import unanswered
 from propensity.errors import AccessDenied, ArtifactError, Conflict, PropensityError
+from propensity.gcp.bigquery_errors import TRANSPORT
+from propensity.gcp.rights import denied
+from propensity.gcp.unanswered import unanswered
 
 if TYPE_CHECKING:
     from propensity.settings import Settings

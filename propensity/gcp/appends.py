@@ -30,8 +30,6 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 )
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
-from propensity.edges.clients import TRANSIENT, failure, open_client
-from propensity.edges.rights import denied
 from propensity.errors import (
     ADD_COLUMNS,
     MissingTable,
@@ -39,6 +37,8 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
+from propensity.gcp.clients import TRANSIENT, failure, open_client
+from propensity.gcp.rights import denied
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
-from propensity.edges.log import log
-from propensity.edges.server import disable_worker_timeout, keep_connections
-from propensity.edges.tracing import trace_of
 from propensity.errors import (
     MethodNotAllowed,
     RequestError,
     TooLarge,
     UnsupportedType,
 )
+from propensity.gcp.failures import PUBLIC, PUSHES, Policy, failure_of
+from propensity.gcp.log import log
+from propensity.gcp.server import disable_worker_timeout, keep_connections
+from propensity.gcp.tracing import trace_of
 from propensity.settings import project_here
 
 Function = Callable[[Request], Awaitable[Response]]

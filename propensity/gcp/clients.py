@@ -9,8 +9,8 @@ import grpc
 import grpc.aio
 from google.api_core import exceptions as api
 
-from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, Unavailable
+from propensity.gcp.rights import denied
 
 Client = TypeVar("Client")
 

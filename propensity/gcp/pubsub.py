@@ -22,7 +22,7 @@ from google.pubsub_v1.services.publisher.transports import (
 )
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from propensity.edges.clients import failure, open_client
+from propensity.gcp.clients import failure, open_client
 
 if TYPE_CHECKING:
     from propensity.settings import Settings

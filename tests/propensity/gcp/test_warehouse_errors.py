@@ -12,8 +12,6 @@ from google.api_core import exceptions as api
 from google.auth.exceptions import RefreshError
 
 from local.processes import free_ports
-from propensity.edges.bigquery_errors import is_denied, translated
-from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     AccessDenied,
     Conflict,
@@ -23,6 +21,8 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
+from propensity.gcp.bigquery_errors import is_denied, translated
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from tests.proxy import Proxy
 

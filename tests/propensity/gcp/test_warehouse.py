@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 
 import propensity
-from propensity.edges.columns import query_parameter, record
 from propensity.errors import MissingTable, PropensityError, SchemaError
+from propensity.gcp.columns import query_parameter, record
 from propensity.tables import AUDIENCE_MEMBERS
-from tests.propensity.edges.staging import DAY, SCORES, VALUES, staged
+from tests.propensity.gcp.staging import DAY, SCORES, VALUES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
 # Methods of Warehouse whose first argument is a statement.

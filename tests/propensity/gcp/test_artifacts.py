@@ -15,7 +15,6 @@ import pytest
 from google.auth.exceptions import RefreshError
 
 from local.processes import HOST, free_ports
-from propensity.edges.artifacts import UNCHANGED, Artifacts, Stored, sha256
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -23,6 +22,7 @@ from propensity.errors import (
     PropensityError,
     Unavailable,
 )
+from propensity.gcp.artifacts import UNCHANGED, Artifacts, Stored, sha256
 from propensity.settings import Settings
 from tests.proxy import Proxy
 

@@ -12,7 +12,7 @@ import urllib3
 from google.api_core import exceptions as api
 
 from local.processes import HOST, free_ports
-from propensity.edges.unanswered import unanswered
+from propensity.gcp.unanswered import unanswered
 
 
 def by_urllib3(port: int) -> None:

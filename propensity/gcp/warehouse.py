@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
-from propensity.edges.bigquery import Parameters
-from propensity.edges.columns import conforming, schema_of
-from propensity.edges.definitions import Definitions
+from propensity.gcp.bigquery import Parameters
+from propensity.gcp.columns import conforming, schema_of
+from propensity.gcp.definitions import Definitions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,7 +148,7 @@ class Warehouse(Definitions):
         Raises:
             SchemaError, MissingTable, AccessDenied, Unavailable: As ``writes.write``.
         """
-        from propensity.edges import writes
+        from propensity.gcp import writes
 
         rows = conforming(rows, table)
         # A run writes a few times, minutes apart: a connection for each.

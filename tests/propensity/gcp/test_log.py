@@ -1,17 +1,17 @@
-"""The lines of the log (propensity/edges/log.py)."""
+"""The lines of the log (propensity/gcp/log.py)."""
 
 from __future__ import annotations
 
 import json
 import sys
 
-from propensity.edges.log import log
+from propensity.gcp.log import log
 from tests.programs import execute
 
 THREADS, LINES = 8, 500
 WRITERS = f"""
 import sys, threading
-from propensity.edges.log import log
+from propensity.gcp.log import log
 
 sys.setswitchinterval(1e-6)
 start = threading.Barrier({THREADS})

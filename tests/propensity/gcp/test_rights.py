@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from propensity.edges import rights
+from propensity.gcp import rights
 
 TABLE = "Table my-project:propensity.ma_predictions_runs"
 ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"

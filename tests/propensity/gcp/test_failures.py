@@ -7,7 +7,7 @@ import json
 import pytest
 
 from propensity import errors
-from propensity.edges.failures import OPERATORS, PUBLIC, PUSHES, Policy, failure_of
+from propensity.gcp.failures import OPERATORS, PUBLIC, PUSHES, Policy, failure_of
 
 POLICIES = [OPERATORS, PUSHES, PUBLIC]
 INSIDE = "the table p.d.secrets has no column x"

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import tables
-from propensity.edges.appends import RowsRefused, TableAppends
 from propensity.errors import Unavailable
+from propensity.gcp.appends import RowsRefused, TableAppends
 from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 
 TABLE = tables.SUPPRESSED_USERS

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from propensity.edges.warehouse import Warehouse
+from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from tests.propensity.edges.staging import SCORES
+from tests.propensity.gcp.staging import SCORES
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from propensity.edges.bodies import each_once
 from propensity.errors import RequestError
+from propensity.gcp.bodies import each_once
 
 
 @pytest.mark.parametrize(

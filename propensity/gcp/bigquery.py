@@ -16,15 +16,15 @@ from google.api_core import retry as api_retry
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from propensity.edges.bigquery_errors import (
+from propensity.errors import Conflict, PropensityError
+from propensity.gcp.bigquery_errors import (
     BYTES_LIMIT,
     TRANSPORT,
     denied,
     is_denied,
     translated,
 )
-from propensity.edges.columns import query_parameter
-from propensity.errors import Conflict, PropensityError
+from propensity.gcp.columns import query_parameter
 
 if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
@@ -106,7 +106,7 @@ class BigQuery:
             BigQueryReadGrpcTransport,
         )
 
-        from propensity.edges.clients import open_client
+        from propensity.gcp.clients import open_client
 
         return open_client(
             Reader,
