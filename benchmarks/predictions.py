@@ -103,13 +103,13 @@ def lines(by_users: dict[int, list[dict[str, float]]]) -> Iterator[Line]:
         what=f"{TARGET_USERS:,} users at that pace",
         unit="s",
         ours=[each * TARGET_USERS / 1e6 for each in before],
-        most=own.timeout_s * SHARE,
+        most=int(own.flags["timeout"]) * SHARE,
     )
     yield Line(
         what=f"memory above that of the start, {max(by_users):,} users",
         unit="MB",
         ours=[each["rise_mb"] for each in by_users[max(by_users)]],
-        most=float(own.memory.removesuffix("Gi")) * 1024 * SHARE,
+        most=float(own.flags["memory"].removesuffix("Gi")) * 1024 * SHARE,
     )
 
 

@@ -204,7 +204,7 @@ def stage(
     from deploy import stage as program
 
     files = program.sources(function, requirements=requirements, locked=locked)
-    digest = program.digest(function, requirements=requirements, locked=locked)
+    digest = program.digest(files)
     if is_dry:
         lines = [f"{file.stat().st_size:>9,}  {name}" for name, file in files.items()]
         text = "\n".join([*lines, f"{len(files)} files for {target}, SHA-256 {digest}"])

@@ -34,12 +34,8 @@ HELPERS = ("scheduler", "push", "build")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    parser = argparse.ArgumentParser(
-        "python -m deploy", description="What the scripts of deploy/ ask."
-    )
-    parser.add_argument(
-        "verb", choices=("environment", "shell", "variables", "obstacles", "located")
-    )
+    parser = argparse.ArgumentParser("python -m deploy", description=__doc__)
+    parser.add_argument("verb", choices=VERBS)
     parser.add_argument("root", nargs="?", choices=("main", "watch"), default="main")
     parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
@@ -49,27 +45,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delete-data", action="store_true")
     options = parser.parse_args(arguments)
     try:
-        d = configuration.read(options.settings)
-        if options.verb == "environment":
-            for name, value in d.variables.items():
-                print(f"export {name}={shlex.quote(value)}")
-        elif options.verb == "obstacles":
-            for what in export.obstacles(json.loads(sys.stdin.read() or "[]")):
-                print(f"deploy: in the export {d.settings.export}, {what}")
-        elif options.verb == "located":
-            table = json.loads(sys.stdin.read())
-            if table["location"].casefold() != d.settings.location.casefold():
-                print(
-                    f"deploy: the source {table['id']} is in {table['location']}, and "
-                    f"queries run in {d.settings.location}: copy it there"
-                )
-        else:
-            lines = shell if options.verb == "shell" else variables
-            print(*lines(d, options), sep="\n")
+        for line in VERBS[options.verb](configuration.read(options.settings), options):
+            print(line)
     except (DeploymentError, FunctionsError) as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def environment(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """Yield the settings of the functions, as a shell sets them."""
+    for name, value in d.variables.items():
+        yield f"export {name}={shlex.quote(value)}"
+
+
+def obstacles(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """Yield what breaks the export's wildcards, of its tables on standard input."""
+    for what in export.obstacles(json.loads(sys.stdin.read() or "[]")):
+        yield f"deploy: in the export {d.settings.export}, {what}"
+
+
+def located(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
+    """Yield what to do where the table on standard input is in another location."""
+    table = json.loads(sys.stdin.read())
+    if table["location"].casefold() != d.settings.location.casefold():
+        yield (
+            f"deploy: the source {table['id']} is in {table['location']}, and queries "
+            f"run in {d.settings.location}: copy it there"
+        )
 
 
 def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
@@ -100,16 +103,18 @@ def shell(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
     # Scripts name those, too, that are not deployed.
     for function in functions.load():
         values |= {f"account_{function.target}": "", f"use_cases_{function.target}": ""}
-    file = ROOT / work / "outputs.json"
     names = named(d)
-    if file.is_file() and not options.without_outputs:
-        outputs = json.loads(file.read_text())
-        names = dict.fromkeys(names, "") | outputs.get("value", outputs)
-    elif not options.dry_run and not options.without_outputs:
-        raise DeploymentError(
-            f"nothing is known of {d.prefix} in {d.project}: there is no {file}. Run "
-            "deploy/setup.sh first, or deploy/setup.sh --outputs, which changes nothing"
-        )
+    if not options.without_outputs:
+        file = ROOT / work / "outputs.json"
+        if file.is_file():
+            outputs = json.loads(file.read_text())
+            names = dict.fromkeys(names, "") | outputs.get("value", outputs)
+        elif not options.dry_run:
+            raise DeploymentError(
+                f"nothing is known of {d.prefix} in {d.project}: there is no {file}. "
+                "Run deploy/setup.sh first, or deploy/setup.sh --outputs, which "
+                "changes nothing"
+            )
     for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 
@@ -129,9 +134,6 @@ def named(d: Deployment) -> dict[str, str]:
             if function.schedule and function.schedule.per_use_case
         },
     }
-
-
-# -- Terraform ------------------------------------------------------------------------
 
 
 def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
@@ -172,16 +174,18 @@ def variables(d: Deployment, options: argparse.Namespace) -> Iterator[str]:
 def _services(d: Deployment, file: Path | None) -> dict[str, str]:
     """Return the addresses of the functions that Cloud Run has."""
     services = json.loads(file.read_text() or "[]") if file else []
-    urls = {
-        service["metadata"]["name"]: service["status"].get("url", "")
-        for service in services
-    }
-    addresses = {
-        function.target: urls.get(d.name(function.target), "")
-        for function in d.functions
-    }
+    urls = {one["metadata"]["name"]: one["status"].get("url") for one in services}
+    addresses = {one.target: urls.get(d.name(one.target)) for one in d.functions}
     return {target: url for target, url in addresses.items() if url}
 
+
+VERBS = {
+    "environment": environment,
+    "shell": shell,
+    "variables": variables,
+    "obstacles": obstacles,
+    "located": located,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

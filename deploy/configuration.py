@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -24,20 +24,17 @@ from propensity.settings import FOREIGN, PREFIX, Settings, unknown_setting
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
-# Of project ids: Google's, and with a domain before a colon.
-_PROJECT = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{0,29}"
-# Google keeps names that begin with its own for itself.
-_BUCKET = r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"
 _REGION = r"[a-z]+-[a-z]+[0-9]+"
 _KEY = (
-    r"|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}"
+    r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}"
     r"/cryptoKeys/[A-Za-z0-9_-]{1,63}"
 )
 _MEMBER = r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+'@-]+"
-_MEMBERS = rf"|{_MEMBER}([ ,]+{_MEMBER})*"
+_MEMBERS = rf"{_MEMBER}([ ,]+{_MEMBER})*"
 _POSITIVE = r"0*[1-9][0-9]*"
+_CONNECTOR = r"[a-z][a-z0-9-]{0,23}"
 
-# By name: what holds where nothing is set, and what a value must match.
+# By name: what holds where nothing is set, and the form of what is.
 OWN = {
     "DEPLOY_REGION": ("", _REGION),
     "DEPLOY_TIME_ZONE": ("Etc/UTC", r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"),
@@ -46,15 +43,14 @@ OWN = {
     "DEPLOY_USE_CASES": ("", r"[a-z0-9_ ,]*"),
     "DEPLOY_CALLERS": ("", _MEMBERS),
     "DEPLOY_PRODUCERS": ("", _MEMBERS),
-    "DEPLOY_SUPPRESSION_SECRET": ("", r"|[A-Za-z0-9_-]{1,255}"),
+    "DEPLOY_SUPPRESSION_SECRET": ("", r"[A-Za-z0-9_-]{1,255}"),
     "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
     "DEPLOY_KMS_KEY": ("", _KEY),
     "DEPLOY_FUNCTIONS_KMS_KEY": ("", _KEY),
-    "DEPLOY_REPOSITORY": ("", r"|([a-z0-9-]+\.pkg\.dev/[a-z0-9-]+/)?[a-z][a-z0-9-]*"),
+    "DEPLOY_REPOSITORY": ("", r"([a-z0-9-]+\.pkg\.dev/[a-z0-9-]+/)?[a-z][a-z0-9-]*"),
     "DEPLOY_VPC_CONNECTOR": (
         "",
-        r"|[a-z][a-z0-9-]{0,23}|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+"
-        r"/connectors/[a-z][a-z0-9-]{0,23}",
+        rf"(projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/connectors/)?{_CONNECTOR}",
     ),
     "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
     # Cloud Logging keeps a line for ten years at most.
@@ -62,16 +58,36 @@ OWN = {
         "400",
         r"0*([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650)",
     ),
-    "DEPLOY_ALERT_EMAIL": ("", r"|[\w.%+'-]+@[\w.-]+"),
+    "DEPLOY_ALERT_EMAIL": ("", r"[\w.%+'-]+@[\w.-]+"),
     "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
     "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _POSITIVE),
     "DEPLOY_ALERT_RUN_BYTES": (f"{100 * 1024**3}", _POSITIVE),
     "DEPLOY_ALERT_DAY_BYTES": (f"{1024**4}", _POSITIVE),
     "DEPLOY_ALERT_LAG_S": ("300", _POSITIVE),
-    "DEPLOY_BILLING_ACCOUNT": ("", r"|[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}"),
+    "DEPLOY_BILLING_ACCOUNT": ("", r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}"),
     "DEPLOY_BUDGET": ("100", _POSITIVE),
-    "DEPLOY_STATE_BUCKET": ("", r"|[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"),
+    "DEPLOY_STATE_BUCKET": ("", r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]"),
 }
+# The form of each, and in words; of settings of the functions, that of Google's names.
+FORMS = {
+    **{name: (form, form) for name, (_, form) in OWN.items()},
+    "GOOGLE_CLOUD_PROJECT": (
+        r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{0,29}",
+        "the id of a project; `gcloud projects list` has them",
+    ),
+    "PROPENSITY_BUCKET": (
+        # Google keeps names that begin with its own for itself.
+        r"(?!goog)(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]",
+        "a name that Cloud Storage takes: 3 to 63 lower-case letters, digits, dashes, "
+        "dots and underscores; not goog at its beginning, nor two dots together, nor "
+        "an IP address",
+    ),
+    "PROPENSITY_LOCATION": (
+        rf"(?i:us|eu|{_REGION})",
+        "US, EU or a region such as europe-west1",
+    ),
+}
+REQUIRED = ("GOOGLE_CLOUD_PROJECT", "PROPENSITY_BUCKET", "DEPLOY_REGION")
 KNOWN = frozenset(
     {
         *OWN,
@@ -181,36 +197,37 @@ def of(variables: Mapping[str, str]) -> Deployment:
         raise DeploymentError(
             "; ".join(unknown_setting(name, KNOWN) for name in unknown)
         )
-    values = {name: value for name, value in variables.items() if value}
-    own = {name: values.pop(name, default) for name, (default, _) in OWN.items()}
-    for name, value in own.items():
-        if not re.fullmatch(OWN[name][1], value):
-            raise DeploymentError(
-                f"{name} is {value!r}, but it must match {OWN[name][1]}"
-                if value
-                else f"{name} is not set"
-            )
+    prefix = variables.get("DEPLOY_PREFIX") or OWN["DEPLOY_PREFIX"][0]
+    if variables.get("PROPENSITY_TOPIC_PREFIX", prefix) != prefix:
+        raise DeploymentError(
+            "PROPENSITY_TOPIC_PREFIX is what DEPLOY_PREFIX is in a deployment, "
+            f"{prefix!r}: leave it out"
+        )
+    named = {"PROPENSITY_DATASET": prefix, "PROPENSITY_TOPIC_PREFIX": prefix}
+    values = named | {name: value for name, value in variables.items() if value}
+    if missing := [name for name in REQUIRED if name not in values]:
+        raise DeploymentError(f"{missing[0]} is not set")
     for name, value in values.items():
         if SEPARATOR in value:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
+        form, words = FORMS.get(name, (".*", ""))
+        if not re.fullmatch(form, value):
+            raise DeploymentError(f"{name} is {value!r}, which is not {words}")
+    own = {name: values.pop(name, default) for name, (default, _) in OWN.items()}
     try:
-        values |= _prefixed(own["DEPLOY_PREFIX"], values)
         settings = Settings.from_environment(values)
     except PropensityError as error:
         raise DeploymentError(error.message) from error
     every = {function.target: function for function in functions.load()}
-    targets = _chosen("DEPLOY_FUNCTIONS", own, " ".join(every), set(every))
-    use_cases = _chosen(
-        "DEPLOY_USE_CASES", own, settings.use_case, set(usecases.names())
-    )
+    targets = _chosen("DEPLOY_FUNCTIONS", own, [*every], known=[*every])
     deployment = Deployment(
         settings=settings,
         variables=values,
         own=own,
-        functions=tuple(
-            function for name, function in every.items() if name in targets
+        functions=tuple(one for name, one in every.items() if name in targets),
+        use_cases=_chosen(
+            "DEPLOY_USE_CASES", own, [settings.use_case], known=usecases.names()
         ),
-        use_cases=tuple(use_cases),
     )
     _require_what_is_set(deployment)
     _require_patience(deployment)
@@ -218,28 +235,16 @@ def of(variables: Mapping[str, str]) -> Deployment:
 
 
 def _chosen(
-    name: str, own: Mapping[str, str], default: str, known: set[str]
-) -> list[str]:
-    words = [*dict.fromkeys((own[name] or default).replace(",", " ").split())]
+    name: str, own: Mapping[str, str], default: Sequence[str], *, known: Sequence[str]
+) -> tuple[str, ...]:
+    words = dict.fromkeys(own[name].replace(",", " ").split() if own[name] else default)
     if not words:
         raise DeploymentError(f"{name} is {own[name]!r}, and names nothing")
     if strangers := [word for word in words if word not in known]:
         raise DeploymentError(
             f"{name} names {', '.join(strangers)}; there are {', '.join(sorted(known))}"
         )
-    return words
-
-
-def _prefixed(prefix: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that have the deployment's prefix where nothing is set."""
-    named = {"DATASET": prefix, "TOPIC_PREFIX": prefix}
-    defaults = {f"{PREFIX}{name}": value for name, value in named.items()}
-    if variables.get(f"{PREFIX}TOPIC_PREFIX", prefix) != prefix:
-        raise DeploymentError(
-            f"{PREFIX}TOPIC_PREFIX is {variables[f'{PREFIX}TOPIC_PREFIX']!r}, but in a "
-            f"deployment it is DEPLOY_PREFIX, {prefix!r}: leave it out"
-        )
-    return {name: value for name, value in defaults.items() if name not in variables}
+    return tuple(words)
 
 
 def _require_what_is_set(d: Deployment) -> None:
@@ -249,48 +254,19 @@ def _require_what_is_set(d: Deployment) -> None:
             "configuration: keep it in Secret Manager, and set "
             "DEPLOY_SUPPRESSION_SECRET to the secret's name"
         )
-    if not d.settings.bucket:
-        raise DeploymentError("PROPENSITY_BUCKET is not set: the bucket to create")
-    if not re.fullmatch(_BUCKET, d.settings.bucket):
-        raise DeploymentError(
-            f"PROPENSITY_BUCKET is {d.settings.bucket!r}, which is not a name that "
-            "Cloud Storage takes: 3 to 63 lower-case letters, digits, dashes, dots and "
-            "underscores; not goog at its beginning, nor two dots together, nor an IP "
-            "address"
-        )
-    if not re.fullmatch(_PROJECT, d.settings.project):
-        raise DeploymentError(
-            f"GOOGLE_CLOUD_PROJECT is {d.settings.project!r}, which is not the id of a "
-            "project; `gcloud projects list` has them"
-        )
     if ":" in d.project and "/" not in d.own["DEPLOY_REPOSITORY"]:
         raise DeploymentError(
-            "DEPLOY_REPOSITORY does not say where images are built, and gcloud builds "
-            "them into no repository of a project with a domain, as "
-            "GOOGLE_CLOUD_PROJECT is: set it to the whole name of a repository in "
-            "another project, REGION-docker.pkg.dev/PROJECT/NAME"
+            "DEPLOY_REPOSITORY must be REGION-docker.pkg.dev/PROJECT/NAME, a "
+            "repository in another project: gcloud builds images into none of a "
+            "project with a domain, as GOOGLE_CLOUD_PROJECT is"
         )
-    if not re.fullmatch(rf"us|eu|{_REGION}", d.settings.location, re.IGNORECASE):
-        raise DeploymentError(
-            f"PROPENSITY_LOCATION is {d.settings.location!r}, but it must be US, EU or "
-            "a region such as europe-west1"
-        )
-    name = d.own["DEPLOY_TIME_ZONE"]
-    if not _is_time_zone(name):
-        raise DeploymentError(
-            f"DEPLOY_TIME_ZONE is {name!r}, which is not a time zone, such as "
-            "Europe/London"
-        )
-
-
-def _is_time_zone(name: str) -> bool:
     try:
-        # Asked for by name: to list them all takes longer than all else that is read.
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        # Where this machine knows no time zone at all, its form has to do.
-        return not zoneinfo.available_timezones()
-    return True
+        zoneinfo.ZoneInfo(d.own["DEPLOY_TIME_ZONE"])
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise DeploymentError(
+            f"DEPLOY_TIME_ZONE is {d.own['DEPLOY_TIME_ZONE']!r}, which is not a time "
+            "zone, such as Europe/London, or this machine knows none: install tzdata"
+        ) from error
 
 
 def _require_patience(d: Deployment) -> None:

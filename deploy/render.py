@@ -9,7 +9,6 @@ itself: its files say ``jsondecode(file(...))``.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -75,7 +74,7 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         yield from (right("table", role, name) for name in names)
     if function.reads_export:
         yield right("export", READER)
-    for verb, names_of in function.objects:
+    for verb, names_of in (pair for one in function.objects for pair in one.items()):
         if verb == "list":
             # Names are listed of a bucket: no condition on an object's name holds.
             yield right("bucket", "object_lister")
@@ -85,13 +84,19 @@ def rights(function: Function) -> Iterator[dict[str, str]]:
         yield right("topic", PUBLISHER, topic)
 
 
+def _schedule(function: Function) -> dict[str, bool]:
+    return {
+        "is_scheduled": function.schedule is not None,
+        "skips_events": bool(function.schedule and function.schedule.skips),
+    }
+
+
 def _function(function: Function) -> dict[str, Any]:
     return {
         "title": f"runs {function.target}",
-        "is_public": function.ingress == "all",
-        "is_scheduled": function.schedule is not None,
+        "is_public": function.is_public,
         "per_use_case": bool(function.schedule and function.schedule.per_use_case),
-        "skips_events": bool(function.schedule and function.schedule.skips),
+        **_schedule(function),
         "needs_key": function.needs_key,
         "reads_sources": function.reads_sources,
         "subscriptions": [each.name for each in function.subscriptions],
@@ -144,8 +149,7 @@ def _views() -> dict[str, Any]:
 
 def files() -> dict[Path, Any]:
     """Return what each file holds."""
-    every = functions.load()
-    known = {
+    use_cases = {
         name: {
             "reads_export": use_case.reads_export,
             "scores_events": use_case.scores_events,
@@ -153,50 +157,29 @@ def files() -> dict[Path, Any]:
         }
         for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }
-    generated = TERRAFORM / "generated"
+    subscriptions = {one.name: asdict(one) for one in topics.SUBSCRIPTIONS}
+    generated = {
+        "tables": {table.stored: _table(table) for table in tables.TABLES},
+        "views": _views(),
+        "topics": {"topics": list(topics.TOPICS), "subscriptions": subscriptions},
+        "functions": {one.target: _function(one) for one in functions.load()},
+        "use_cases": use_cases,
+    }
+    # A root of its own reads nothing outside its folder.
+    watched = {
+        "use_cases": use_cases,
+        "functions": {one.target: _schedule(one) for one in functions.load()},
+        "subscriptions": {one.name: one.function for one in topics.SUBSCRIPTIONS},
+    }
     return {
-        generated / "tables.json": {
-            table.stored: _table(table) for table in tables.TABLES
+        **{
+            TERRAFORM / "generated" / f"{name}.json": content
+            for name, content in generated.items()
         },
-        generated / "views.json": _views(),
-        generated / "topics.json": {
-            "topics": list(topics.TOPICS),
-            "subscriptions": {
-                subscription.name: asdict(subscription)
-                for subscription in topics.SUBSCRIPTIONS
-            },
-        },
-        generated / "functions.json": {
-            function.target: _function(function) for function in every
-        },
-        generated / "use_cases.json": known,
-        # A root of its own reads nothing outside its folder.
-        TERRAFORM / "watch" / "watched.json": {
-            "use_cases": known,
-            "functions": {
-                function.target: {
-                    "is_scheduled": function.schedule is not None,
-                    "skips_events": bool(function.schedule and function.schedule.skips),
-                }
-                for function in every
-            },
-            "subscriptions": {
-                subscription.name: subscription.function
-                for subscription in topics.SUBSCRIPTIONS
-            },
-        },
+        TERRAFORM / "watch" / "watched.json": watched,
     }
 
 
-def main() -> None:
-    """Write every file that is not as it should be."""
-    argparse.ArgumentParser("python -m deploy.render", description=__doc__).parse_args()
-    for file, content in files().items():
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        if not file.is_file() or file.read_text() != text:
-            file.write_text(text)
-            print(file.relative_to(TERRAFORM.parent.parent))
-
-
 if __name__ == "__main__":
-    main()
+    for file, content in files().items():
+        file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -19,7 +19,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,11 +27,8 @@ PACKAGE = "propensity"
 LOCKS = "deploy/locks"
 # 1980-01-01, the earliest time that a zip archive can hold.
 EPOCH_S = 315_532_800
-FILE_MODE = 0o644
-FOLDER_MODE = 0o755
 # The command of the repository is no part of a function.
 NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
-STAGED_NAMES = frozenset({"main.py", "requirements.txt", PACKAGE, "__pycache__"})
 
 
 class StageError(Exception):
@@ -67,16 +64,11 @@ def sources(
         "requirements.txt": listed / requirements,
     }
     # Not by Path.rglob, which follows no link: a use case may be a folder elsewhere.
-    # What is hidden is left out.
     names = glob.glob(f"{PACKAGE}/**", root_dir=root, recursive=True)  # noqa: PTH207
     for name in names:
-        file = root / name
-        if file.is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
-            files[Path(name).as_posix()] = file
-    missing = [str(file) for file in files.values() if not file.is_file()]
-    if f"{PACKAGE}/__init__.py" not in files:
-        missing.append(str(root / PACKAGE / "__init__.py"))
-    if missing:
+        if (root / name).is_file() and NEVER_STAGED.isdisjoint(Path(name).parts):
+            files[Path(name).as_posix()] = root / name
+    if missing := [str(file) for file in files.values() if not file.is_file()]:
         raise StageError(f"cannot stage {function_folder}: no {', no '.join(missing)}")
     return dict(sorted(files.items()))
 
@@ -102,52 +94,31 @@ def stage(
     files = sources(
         function_folder, requirements=requirements, locked=locked, root=root
     )
-    if target.exists() and not target.is_dir():
-        raise StageError(f"cannot stage into {target}: it is a file")
-    names = {file.name for file in target.iterdir()} if target.exists() else set()
-    if strangers := names - STAGED_NAMES:
+    there = {file.name for file in target.iterdir()} if target.is_dir() else set()
+    ours = {"main.py", "requirements.txt", PACKAGE, "__pycache__"}
+    if target.is_file() or there - ours or (there and PACKAGE not in there):
         raise StageError(
-            f"cannot stage into {target}: it holds {', '.join(sorted(strangers)[:3])}"
-            f"{' and others' * (len(strangers) > 3)}, which is not staged source; name "
-            "a new or empty folder"
-        )
-    if names and PACKAGE not in names:
-        raise StageError(
-            f"cannot stage into {target}: it was not staged before, for it has no "
-            f"{PACKAGE}/; name a new or empty folder"
+            f"cannot stage into {target}: it was not staged before, and holds "
+            f"{', '.join(sorted(there - ours)[:3]) or 'files'}; name a new folder"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
         staged = Path(folder, target.name)
         for name, source in files.items():
-            copy = staged / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copy)
-            copy.chmod(FILE_MODE)
-            os.utime(copy, (EPOCH_S, EPOCH_S))
-        for directory in [staged, *(path for path in staged.rglob("*"))]:
-            if directory.is_dir():
-                directory.chmod(FOLDER_MODE)
-                os.utime(directory, (EPOCH_S, EPOCH_S))
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, staged / name)
+        for path in (*staged.rglob("*"), staged):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.utime(path, (EPOCH_S, EPOCH_S))
         if target.exists():
             shutil.rmtree(target)
         staged.rename(target)
-    os.utime(target, (EPOCH_S, EPOCH_S))
     return target
 
 
-def digest(
-    function_folder: Path,
-    *,
-    requirements: str = "requirements.txt",
-    locked: bool = False,
-    root: Path = ROOT,
-) -> str:
-    """Return the SHA-256 of what a deploy uploads: of its names and its bytes."""
+def digest(files: Mapping[str, Path]) -> str:
+    """Return the SHA-256 of ``sources``: of names and bytes."""
     total = hashlib.sha256()
-    files = sources(
-        function_folder, requirements=requirements, locked=locked, root=root
-    )
     for name, source in files.items():
         content = source.read_bytes()
         total.update(f"{name}\0{len(content)}\0".encode())
@@ -156,16 +127,14 @@ def digest(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and stage one function."""
+    """Stage one function, where Python is all that there is."""
     parser = argparse.ArgumentParser("python -m deploy.stage", description=__doc__)
     parser.add_argument("function_folder", type=Path, help="such as 02-GetProba")
     parser.add_argument("target", type=Path, help="a new or a staged folder")
     parser.add_argument("--requirements", default="requirements.txt", metavar="NAME")
     parser.add_argument("--locked", action="store_true", help="as a deploy does")
-    options = parser.parse_args(arguments)
     try:
-        what = {"requirements": options.requirements, "locked": options.locked}
-        print(stage(options.function_folder, options.target, **what))
+        print(stage(**vars(parser.parse_args(arguments))))
     except StageError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1

@@ -271,9 +271,11 @@ class Stack:
         """Return a digest of the source that would be served if started now."""
         parts = [
             stage.digest(
-                self._root / function.folder,
-                requirements=function.requirements,
-                root=self._root,
+                stage.sources(
+                    self._root / function.folder,
+                    requirements=function.requirements,
+                    root=self._root,
+                )
             )
             for function in self.functions
         ]

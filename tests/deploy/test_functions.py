@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 
 import pytest
 
 from deploy import configuration, functions
-from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
+from deploy.functions import FunctionsError
 from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
 from propensity.settings import Settings
@@ -42,25 +41,37 @@ def of_main(folder: str) -> dict[str, bool]:
 class TestEveryFunction:
     def test_is_one_of_its_main(self, function):
         """Entry point and way of serving are those of the decorated function."""
-        assert of_main(function.folder)[function.target] == (
-            function.serving == ASYNCHRONOUS
-        )
+        assert of_main(function.folder)[function.target] == (function.is_asynchronous)
 
     def test_has_figures_that_cloud_run_takes(self, function):
         """Memory above 4 GiB needs two processors and more, concurrency above one a
         whole one; four processors need 2 GiB; a request has an hour at most."""
-        assert 1 <= function.concurrency <= 1000
-        assert function.cpu in (1, 2, 4)
-        assert GIB[function.memory] <= {1: 4, 2: 8, 4: 16}[function.cpu]
-        assert function.cpu < 4 or GIB[function.memory] >= 2
-        assert 1 <= function.timeout_s <= 3600
-        assert 0 <= function.min_instances <= function.max_instances <= 100
+        assert 1 <= int(function.flags["concurrency"]) <= 1000
+        assert int(function.flags["cpu"]) in (1, 2, 4)
+        assert (
+            GIB[function.flags["memory"]]
+            <= {1: 4, 2: 8, 4: 16}[int(function.flags["cpu"])]
+        )
+        assert int(function.flags["cpu"]) < 4 or GIB[function.flags["memory"]] >= 2
+        assert 1 <= int(function.flags["timeout"]) <= 3600
+        assert (
+            0
+            <= int(function.flags["min-instances"])
+            <= int(function.flags["max-instances"])
+            <= 100
+        )
 
     def test_can_be_deployed_in_a_new_project(self, function):
         """Cloud Run refuses more instances than the quota of a region has processors
         and memory for: 20 and 40 GiB in a project that has asked for no more."""
-        assert function.max_instances * function.cpu <= NEW_PROJECT_CPUS
-        assert function.max_instances * GIB[function.memory] <= NEW_PROJECT_GIB
+        assert (
+            int(function.flags["max-instances"]) * int(function.flags["cpu"])
+            <= NEW_PROJECT_CPUS
+        )
+        assert (
+            int(function.flags["max-instances"]) * GIB[function.flags["memory"]]
+            <= NEW_PROJECT_GIB
+        )
 
     def test_has_as_many_threads_as_requests(self, function):
         """THREADS is its concurrency where it is threaded, and not set where it is
@@ -68,18 +79,20 @@ class TestEveryFunction:
         threads = re.findall(r"THREADS=(\d+)", script_of(function).read_text())
 
         assert threads == (
-            [f"{function.concurrency}"] if function.serving == THREADED else []
+            [f"{int(function.flags['concurrency'])}"]
+            if not function.is_asynchronous
+            else []
         )
 
     def test_answers_a_push_before_it_comes_again(self, function):
         """It ends before Pub/Sub takes the message for lost."""
         for subscription in function.subscriptions:
-            assert function.timeout_s <= subscription.acknowledge_s
+            assert int(function.flags["timeout"]) <= subscription.acknowledge_s
 
     def test_is_closed_to_networks_that_need_it_not(self, function):
         """What the scheduler or Pub/Sub calls takes no request from outside."""
         is_called = bool(function.schedule or function.subscriptions)
-        assert function.ingress == ("internal" if is_called else "all")
+        assert function.is_public == (not is_called)
 
 
 class TestTogether:
@@ -98,7 +111,7 @@ class TestTogether:
                 function.folder,
                 function.requirements,
             )
-            assert (here.serving == ASYNCHRONOUS) == function.is_asynchronous
+            assert (here.is_asynchronous) == function.is_asynchronous
 
     def test_every_subscription_pushes_to_one(self):
         """Those that name a function name one of these."""
@@ -152,8 +165,8 @@ class TestTogether:
     def test_runs_of_several_use_cases_are_answered_beside_each_other(self, target):
         """The clock calls all at the same minute, and an instance has one request: with
         one instance more, a retry is told 409 at once."""
-        assert BY_TARGET[target].max_instances > 4
-        assert BY_TARGET[target].concurrency == 1
+        assert int(BY_TARGET[target].flags["max-instances"]) > 4
+        assert int(BY_TARGET[target].flags["concurrency"]) == 1
 
     def test_retries_outlast_a_training(self):
         """When the scheduler has given up waiting, it asks again until the training is
@@ -164,52 +177,26 @@ class TestTogether:
             min(clock.minimum_backoff_s * 2**attempt, clock.maximum_backoff_s)
             for attempt in range(clock.retries)
         )
-        assert asked_s > training.timeout_s
+        assert asked_s > int(training.flags["timeout"])
 
 
-class TestMistakes:
-    @pytest.mark.parametrize(
-        ("line", "told"),
-        [
-            ('reads = ["ma_prediction_table"]', "ma_prediction_table"),
-            ('publishes = ["event"]', "event"),
-            ("memory = 1", "memory"),
-            ("colour = 1", "colour"),
-        ],
-    )
-    def test_are_named(self, tmp_path, line, told):
-        """A right on what there is not, or a word that nothing reads, is refused."""
-        text = functions.FILE.read_text()
-        name = line.partition(" ")[0]
-        lines = text.split("[predictions]")[0].splitlines()
-        kept = [line for line in lines if not re.match(rf"{name}\b", line)]
-        file = tmp_path / "functions.toml"
-        file.write_text("\n".join([*kept, line]))
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('[predictions]\nreads = ["ma_prediction_table"]', "ma_prediction_table"),
+        ('[predictions]\npublishes = ["event"]', "event"),
+        ("[lookup]", "lookup: no deploy.sh"),
+    ],
+)
+def test_rights_on_what_there_is_not_are_refused(tmp_path, line, told):
+    """A table, a topic, or a function that no script deploys."""
+    file = tmp_path / "functions.toml"
+    file.write_text(line)
 
-        with pytest.raises(FunctionsError, match=told):
-            functions.load(file)
+    with pytest.raises(FunctionsError, match=told):
+        functions.load(file)
 
-    def test_of_a_function_that_no_script_deploys_are_named(self, tmp_path):
-        """Rights of what is never there are no use."""
-        file = tmp_path / "functions.toml"
-        file.write_text(functions.FILE.read_text() + "\n[lookup]\n")
 
-        with pytest.raises(FunctionsError, match="lookup: no deploy.sh"):
-            functions.load(file)
-
-    def test_of_a_script_are_named(self, tmp_path):
-        """A clock that asks more often than there is, networks that there are not."""
-        for path in ROOT.glob("0*/*.sh"):
-            (tmp_path / path.parent.name).mkdir(exist_ok=True)
-            shutil.copy(path, tmp_path / path.parent.name)
-        for name, before, after, told in (
-            ("scheduler.sh", "attempts=5", "attempts=9", "five times"),
-            ("deploy.sh", "--ingress=internal ", "--ingress=open ", "open"),
-        ):
-            script = tmp_path / "00-ModelTraining" / name
-            text = script.read_text()
-            assert before in text
-            script.write_text(text.replace(before, after))
-            with pytest.raises(FunctionsError, match=told):
-                functions.load(root=tmp_path)
-            script.write_text(text)
+def test_the_clock_tries_again_as_often_as_it_can():
+    """Cloud Scheduler takes five retries at most."""
+    assert all(one.schedule.retries <= 5 for one in EVERY if one.schedule)

@@ -13,7 +13,6 @@ import pytest
 import requests
 
 from deploy import functions, stage
-from deploy.functions import ASYNCHRONOUS
 from tests.deploy.conftest import ANSWER_S, ROOT, serving
 from tests.programs import execute
 
@@ -137,7 +136,7 @@ class TestArchives:
             program, log = venv / "bin" / "functions-framework", tmp_path / "log"
             with serving(function, program=program, folder=folder, log=log) as url:
                 answer = requests.put(url, timeout=ANSWER_S)
-            is_asynchronous = function.serving == ASYNCHRONOUS
+            is_asynchronous = function.is_asynchronous
             assert answer.status_code == 405
             assert answer.json()["error"] == "method_not_allowed"
             assert answer.headers["server"] == (

@@ -156,12 +156,12 @@ class TestStage:
 class TestDigest:
     def test_follows_the_sources(self, root, function):
         """Equal sources have equal digests; a moved line of text does not."""
-        before = digest(function, root=root)
-        assert digest(function, root=root) == before
+        before = digest(sources(function, root=root))
+        assert digest(sources(function, root=root)) == before
 
         (function / "main.py").write_text("# changed\n")
 
-        assert digest(function, root=root) != before
+        assert digest(sources(function, root=root)) != before
 
 
 COMMAND = (sys.executable, "-m", "propensity", "stage")
@@ -188,7 +188,7 @@ class TestCommandLine:
         told = capsys.readouterr().out
         files = sources(folder, locked=True)
         assert [line.split()[-1] for line in told.splitlines()[:-1]] == list(files)
-        assert digest(folder, locked=True) in told
+        assert digest(sources(folder, locked=True)) in told
         assert list(tmp_path.iterdir()) == []
 
     def test_a_zip_holds_what_is_staged_and_the_same_bytes_twice(self, tmp_path):

@@ -23,7 +23,6 @@ import pytest
 import requests
 
 from deploy import functions, stage
-from deploy.functions import ASYNCHRONOUS
 from local.processes import HOST
 from tests.deploy.conftest import ANSWER_S, ROOT, serving
 from tests.programs import execute
@@ -52,7 +51,7 @@ def started(request, tmp_path):
     environment = {
         "K_SERVICE": function.target,
         "LOG_EXECUTION_ID": "true",
-        "CLOUD_RUN_TIMEOUT_SECONDS": str(function.timeout_s),
+        "CLOUD_RUN_TIMEOUT_SECONDS": str(int(function.flags["timeout"])),
         "THREADS": "1",
     }
     program = Path(sys.executable).with_name("functions-framework")
@@ -75,7 +74,7 @@ def served(asynchronously):
             marks=() if function.target in QUICK else pytest.mark.long,
         )
         for function in EVERY
-        if (function.serving == ASYNCHRONOUS) == asynchronously
+        if (function.is_asynchronous) == asynchronously
     ]
 
 

@@ -150,7 +150,7 @@ class TestDryRun:
             variables = options["set-env-vars"]
             assert "PROPENSITY_BUCKET=my-bucket" in variables
             assert "DEPLOY_" not in variables
-            is_public = EVERY[target].ingress == "all"
+            is_public = EVERY[target].is_public
             assert options["ingress"] == (
                 "internal-and-cloud-load-balancing" if is_public else "internal"
             )
