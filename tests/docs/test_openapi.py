@@ -105,6 +105,5 @@ def test_limits_are_those_of_the_code():
         "score": score.MAXIMUM_BODY_BYTES,
         **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),
     }
-    users = schemas["Lookup"]["properties"]["user_ids"]
-    assert users["maxItems"] == question.MAXIMUM_USERS
+    assert schemas["UserIds"]["maxItems"] == question.MAXIMUM_USERS
     assert schemas["UserId"]["maxLength"] == ids.MAXIMUM_ID_CHARACTERS
