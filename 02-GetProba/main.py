@@ -18,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.asgi import answers_failures
-from propensity.gcp.server import keep_modules
+from propensity.gcp.http import answers_failures, keep_modules
 from propensity.online.lookup import FAILURES, FUNCTION, Lookups
 from propensity.online.question import read_question
 from propensity.settings import Settings, target_here

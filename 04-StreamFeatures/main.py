@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.gcp.asgi import answers_pushes
+from propensity.gcp.http import answers_pushes
 from propensity.runs import ages, compact
 from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings

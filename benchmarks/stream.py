@@ -45,7 +45,7 @@ from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
-from propensity.gcp.server import keep_modules
+from propensity.gcp.http import keep_modules
 from propensity.stream.consumers import GROUP_MESSAGES
 
 LEAST_OF_STOREY = 5.0

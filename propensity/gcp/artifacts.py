@@ -1,5 +1,5 @@
 """
-The edge to Cloud Storage: write once, read verified, compare and set.
+Cloud Storage: write once, read verified, compare and set.
 
 Objects of a version are written once (``create``). The few objects that change are
 replaced by their generation (``replace``), so that of two writers one gets a
@@ -22,9 +22,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import AccessDenied, ArtifactError, Conflict, PropensityError
-from propensity.gcp.bigquery_errors import TRANSPORT
-from propensity.gcp.rights import denied
-from propensity.gcp.unanswered import unanswered
+from propensity.gcp.errors import TRANSPORT, denied, unavailable
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -71,7 +69,7 @@ class Artifacts:
         Args:
             bucket: Of the client.
             deadline_s: Of a call with its repetitions.
-            emulator: As in ``unanswered``.
+            emulator: As in ``errors.unavailable``.
         """
         self._bucket = bucket
         self._emulator = emulator
@@ -149,18 +147,15 @@ class Artifacts:
         except (AccessDenied, Conflict) as error:
             # After a lost answer the client's retry meets its own bytes. Who may create
             # and not overwrite is refused where an object exists.
-            stored = self._find_if_allowed(name)
+            stored = None
+            with contextlib.suppress(AccessDenied):
+                stored = self.find(name)
             if stored and stored.data == data:
                 return stored.generation
             if stored and not generation:
                 raise self._conflict(name) from error
             raise
         return _generation(blob)
-
-    def _find_if_allowed(self, name: str) -> Stored | None:
-        with contextlib.suppress(AccessDenied):
-            return self.find(name)
-        return None
 
     def _conflict(self, name: str) -> Conflict:
         return Conflict(f"{self.uri(name)} was written by somebody else")
@@ -270,13 +265,10 @@ class Artifacts:
 
     def delete_generation(self, entry: Generation) -> None:
         """Delete a generation for good; it need not exist."""
-        self._delete(entry.name, generation=entry.generation)
+        self.delete(entry.name, generation=entry.generation)
 
-    def delete(self, name: str) -> None:
-        """Delete an object; it need not exist."""
-        self._delete(name)
-
-    def _delete(self, name: str, *, generation: int | None = None) -> None:
+    def delete(self, name: str, *, generation: int | None = None) -> None:
+        """Delete an object, or one generation of it; it need not exist."""
         with self._translated(name), contextlib.suppress(api.NotFound):
             self._bucket.delete_blob(name, generation=generation, **self._limits)
 
@@ -310,7 +302,9 @@ class Artifacts:
                 f"Cloud Storage refuses {self.uri(name)}: {error.message}"
             ) from error
         except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
-            raise unanswered("Cloud Storage", error, emulator=self._emulator) from error
+            raise unavailable(
+                "Cloud Storage", error, emulator=self._emulator
+            ) from error
 
 
 def _generation(blob: Blob) -> int:

@@ -1,4 +1,4 @@
-"""Google's gRPC clients, at Google or at an emulator, and why their calls failed."""
+"""Google's gRPC clients, at Google or at an emulator."""
 
 from __future__ import annotations
 
@@ -7,22 +7,8 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from google.api_core import exceptions as api
-
-from propensity.errors import MissingTable, PropensityError, Unavailable
-from propensity.gcp.rights import denied
 
 Client = TypeVar("Client")
-
-# Errors of calls that may succeed later.
-TRANSIENT = (
-    api.Aborted,
-    api.DeadlineExceeded,
-    api.InternalServerError,
-    api.ResourceExhausted,
-    api.ServiceUnavailable,
-    api.Unknown,
-)
 
 
 def open_client(
@@ -46,26 +32,3 @@ def open_client(
     if not endpoint:
         return client()
     return client(transport=transport(channel=channel(endpoint, options=options)))
-
-
-def failure(
-    error: Exception, *, service: str, what: str, needs: str, on: str
-) -> PropensityError:
-    """
-    Return why a call of a client failed.
-
-    Args:
-        error: Of the call.
-        service: Its name, such as BigQuery.
-        what: It was given, such as rows.
-        needs: The permission of the call.
-        on: The path of the resource.
-    """
-    match error:
-        case api.NotFound():
-            return MissingTable(f"{service} does not find {on}: {error.message}")
-        case api.PermissionDenied():
-            return denied(error.message, service=service, needs=needs, on=on)
-        case api.InvalidArgument():
-            return PropensityError(f"{service} refuses {what}: {error.message}")
-    return Unavailable(f"{service} did not take {what}: {type(error).__name__}")

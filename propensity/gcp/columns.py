@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from propensity.schema import Table
 
-DAY_MS = 24 * 3600 * 1000
+_DAY_MS = 24 * 3600 * 1000
 
 
 def query_parameter(name: str, value: Any) -> Any:
@@ -39,9 +39,9 @@ def query_parameter(name: str, value: Any) -> Any:
 
 def type_of_parameter(name: str, value: Any) -> str:
     """Return the type of ``query_parameter``, as SQL names it."""
-    kind = query_parameter(name, value).to_api_repr()["parameterType"]
-    is_array = kind["type"] == "ARRAY"
-    return f"ARRAY<{kind['arrayType']['type']}>" if is_array else str(kind["type"])
+    if isinstance(value, (list, tuple)):
+        return f"ARRAY<{_kind(name, value[0])}>"
+    return _kind(name, value)
 
 
 def _kind(name: str, value: object) -> str:
@@ -64,13 +64,11 @@ def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
     """Return a table's columns as BigQuery's schema."""
 
     def field(column: Any) -> bigquery.SchemaField:
-        mode = "NULLABLE"
-        if column.repeated or column.required:
-            mode = "REPEATED" if column.repeated else "REQUIRED"
+        mode = "REQUIRED" if column.required else "NULLABLE"
         return bigquery.SchemaField(
             column.name,
             column.type,
-            mode=mode,
+            mode="REPEATED" if column.repeated else mode,
             description=column.description,
             fields=[field(part) for part in column.fields],
         )
@@ -79,14 +77,14 @@ def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
 
 
 def definition_of(table: Table, table_id: str) -> bigquery.Table:
-    """Return a table's definition for the API, the same as ``Table.ddl`` in SQL."""
+    """Return a table's definition for the API."""
     definition = bigquery.Table(table_id, schema=schema_of(table))
     definition.description = table.description
     definition.clustering_fields = list(table.clustering)
     definition.require_partition_filter = table.requires_filter or None
     definition.time_partitioning = bigquery.TimePartitioning(
         field=table.partition,
-        expiration_ms=table.expiration_days * DAY_MS or None,
+        expiration_ms=table.expiration_days * _DAY_MS or None,
     )
     return definition
 
@@ -94,9 +92,9 @@ def definition_of(table: Table, table_id: str) -> bigquery.Table:
 def conforming(rows: pa.Table, table: Table) -> pa.Table:
     """Return the rows in the table's own column order, or raise SchemaError."""
     schema = table.arrow_schema()
-    if set(rows.column_names) != set(schema.names):
-        missing = sorted(set(schema.names) - set(rows.column_names))
-        extra = sorted(set(rows.column_names) - set(schema.names))
+    missing = sorted(set(schema.names) - set(rows.column_names))
+    extra = sorted(set(rows.column_names) - set(schema.names))
+    if missing or extra:
         raise SchemaError(
             f"rows for {table.name} lack {missing or 'nothing'} "
             f"and have {extra or 'nothing'} too many"

@@ -2,18 +2,28 @@
 Log lines: one line of JSON each, as Cloud Logging reads it from standard output.
 
 Lines have no user and no event: only runs, counts and outcomes.
+02-GetProba imports this, so nothing heavy may be imported here.
 
 https://cloud.google.com/logging/docs/structured-logging
-
-02-GetProba imports this, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+# A line an event would cost more than the event.
+LOG_EVERY_S = 10.0
+
+_TRACE = re.compile(r"(?:[0-9a-f]{2}-)?([0-9a-f]{32})(?:[-/].*)?")
+_NO_REASONS: Mapping[str, int] = MappingProxyType({})
 
 _stream = "stdout"
 
@@ -46,3 +56,64 @@ def log(severity: str, message: str, **fields: object) -> None:
     if stream is not None:
         stream.write(json.dumps(line, default=str) + "\n")
         stream.flush()
+
+
+def trace_of(headers: Iterable[tuple[str, str]], *, project: str) -> dict[str, str]:
+    """
+    Return the field of a log line that shows it under its request in Cloud Logging.
+
+    Args:
+        headers: Of the request. ``traceparent`` (W3C Trace Context) comes before
+            ``X-Cloud-Trace-Context``. Callers write them, so a malformed one is
+            ignored.
+        project: Of the trace; empty if unknown.
+
+    Returns:
+        The field; none without a trace or project.
+    """
+    values = {name.lower(): value for name, value in headers}
+    header = values.get("traceparent") or values.get("x-cloud-trace-context", "")
+    match = _TRACE.fullmatch(header)
+    if not project or not match or not match[1].strip("0"):
+        return {}
+    return {"logging.googleapis.com/trace": f"projects/{project}/traces/{match[1]}"}
+
+
+class Counts:
+    """The counts of an instance since its last line. Belongs to one event loop."""
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, reasons: Mapping[str, int] = _NO_REASONS, /, **counts: int) -> None:
+        """
+        Add to the counts; they are logged within ``LOG_EVERY_S``.
+
+        Args:
+            reasons: Number of refused events by reason.
+            counts: Fields of the line.
+        """
+        # Counter.update would take several times as long, for each request.
+        for name, count in counts.items():
+            self._counts[name] += count
+        for reason, count in reasons.items():
+            self._reasons[reason] += count
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LOG_EVERY_S, self.write)
+
+    def write(self) -> None:
+        """Log the counts since the last line."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        fields: dict[str, Any] = {**self._counts}
+        if self._reasons:
+            fields["reasons"] = {**self._reasons}
+        severity = "WARNING" if self._reasons else "INFO"
+        log(severity, "counts", function=self._function, outcome="ok", **fields)
+        self._counts.clear()
+        self._reasons.clear()

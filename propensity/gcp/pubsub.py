@@ -1,5 +1,5 @@
 """
-The edge to Pub/Sub: publishes messages to topics.
+Publishes messages to Pub/Sub's topics.
 
 A group of messages is one request of Google's asynchronous client. Its other client
 makes batches of single messages in threads of its own, and takes ten times as long.
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry
-from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
 from google.pubsub_v1.services.publisher.transports import (
     PublisherGrpcAsyncIOTransport,
@@ -22,7 +21,8 @@ from google.pubsub_v1.services.publisher.transports import (
 )
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from propensity.gcp.clients import failure, open_client
+from propensity.gcp.clients import open_client
+from propensity.gcp.errors import TRANSPORT, of_grpc
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -69,21 +69,21 @@ class Bus:
             Unavailable: Pub/Sub failed or was too slow; some may have been published.
         """
         path = f"projects/{self.settings.project}/topics/{topic}"
-        for request in _requests(path, payloads, attributes):
-            try:
+        try:
+            for request in _requests(path, payloads, attributes):
                 await self._client.publish(
                     PublishRequest.wrap(request),
                     retry=None,
                     timeout=float(self.settings.deadline_s),
                 )
-            except (api.GoogleAPICallError, GoogleAuthError, OSError) as raised:
-                raise failure(
-                    raised,
-                    service="Pub/Sub",
-                    what="messages",
-                    needs="pubsub.topics.publish",
-                    on=path,
-                ) from raised
+        except (api.GoogleAPICallError, *TRANSPORT) as raised:
+            raise of_grpc(
+                raised,
+                service="Pub/Sub",
+                what="messages",
+                needs="pubsub.topics.publish",
+                on=path,
+            ) from raised
 
 
 def _requests(

@@ -1,5 +1,5 @@
 """
-The edge to BigQuery: statements in, rows or Arrow batches out; loads and appends.
+BigQuery: statements in, rows or Arrow out; loads, appends, tables and views.
 
 Every call has a deadline, a label and ``maximum_bytes_billed``, and counts the bytes
 billed. Statements come from ``.sql`` files and take named parameters; Python puts no
@@ -9,38 +9,133 @@ since 02-GetProba's environment lacks them.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 from google.api_core import exceptions as api
+from google.api_core import retry as api_retry
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from propensity.gcp.bigquery import Parameters
-from propensity.gcp.columns import conforming, schema_of
-from propensity.gcp.definitions import Definitions
+from propensity.errors import Conflict, PropensityError, SettingsError
+from propensity.gcp.columns import (
+    conforming,
+    definition_of,
+    query_parameter,
+    schema_of,
+)
+from propensity.gcp.errors import BYTES_LIMIT, TRANSPORT, of_bigquery
+from propensity.schema import in_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
     from propensity.schema import Table
+    from propensity.settings import Settings
+
+Parameters = Mapping[str, Any]
 
 # So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
+_SMALL_ROWS = 1_000
+
 # Of a query about single users; the estimate does not know clusters.
 LOOKUP_MAXIMUM_BYTES_BILLED = 8 * 1024**3
-_SMALL_ROWS = 1_000
+
+# Names of tables in one answer: BigQuery's maximum.
+_TABLES_PAGE = 1_000
+
+_LABELS = {"application": "propensity"}
 
 _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
 _LISTS.enable_list_inference = True
 
 
-class Warehouse(Definitions):
+class Warehouse:
     """
     BigQuery for one run of a function: one dataset, and a meter.
 
     ``bytes_billed`` is the sum over the queries of this object; ``for_run`` returns one
-    with the same clients that counts from zero.
+    with the same clients that counts from zero. All methods raise the project's errors:
+    MissingTable, SchemaError, AccessDenied, QueryTooExpensive, Unavailable.
     """
+
+    def __init__(self, settings: Settings, *, client: bigquery.Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.bytes_billed = 0
+        limit = float(settings.deadline_s)
+        self._retry: Any = bigquery.DEFAULT_RETRY.with_timeout(limit)
+        # Of a call that runs no statement.
+        self._limits: Any = {"retry": self._retry, "timeout": limit}
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the client; nothing is sent yet."""
+        endpoint = settings.bigquery_endpoint
+        client = bigquery.Client(
+            project=settings.project,
+            location=settings.location,
+            # An emulator asks for none.
+            credentials=AnonymousCredentials() if endpoint else None,  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+        )
+        return cls(settings, client=client)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self.client.close()  # type: ignore[no-untyped-call]
+        reader = self.__dict__.pop("_read_client", None)
+        if reader is not None:
+            reader.transport.close()
+
+    def for_run(self) -> Self:
+        """Return an object with the same clients and a meter of its own."""
+        run = type(self)(self.settings, client=self.client)
+        run.__dict__["_read_client"] = self._read_client
+        return run
+
+    @cached_property
+    def _read_client(self) -> BigQueryReadClient:
+        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
+            BigQueryReadGrpcTransport,
+        )
+
+        from propensity.gcp.clients import open_client
+
+        client: Any = open_client(
+            BigQueryReadClient,
+            BigQueryReadGrpcTransport,
+            endpoint=self.settings.bigquery_storage_endpoint,
+            options=[("grpc.max_receive_message_length", -1)],  # no limit
+        )
+        retry = api_retry.Retry(
+            predicate=api_retry.if_exception_type(
+                api.ServiceUnavailable, api.InternalServerError
+            ),
+            initial=0.1,
+            maximum=2.0,
+            timeout=float(self.settings.deadline_s),
+        )
+        # Our deadlines: the client's are ten minutes, a day, or none.
+        for name in ("create_read_session", "read_rows"):
+            call = getattr(client, name)
+
+            @functools.wraps(call)
+            def limited(*positional: Any, call: Any = call, **named: Any) -> Any:
+                limits = {"retry": retry, "timeout": self._query_s}
+                return call(*positional, **{**named, **limits})
+
+            setattr(client, name, limited)
+        reader: BigQueryReadClient = client
+        return reader
+
+    # -- statements -------------------------------------------------------------------
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
         """
@@ -52,11 +147,24 @@ class Warehouse(Definitions):
 
         Returns:
             ``google.cloud.bigquery.Row``s: by position, name or attribute.
-
-        Raises:
-            MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.
         """
-        return self._in_turn(sql, parameters, lambda _, rows: list(rows))
+        with self._translated():
+            return list(self._run(sql, parameters)[1])
+
+    def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
+        """Run a statement and return all its rows, which must fit in memory."""
+        import pyarrow as pa
+
+        with self._translated():
+            _, result = self._run(sql, parameters)
+            # A few rows are faster with the answer than through the Storage API.
+            is_small = (result.total_rows or 0) <= _SMALL_ROWS
+            table = (
+                result.to_arrow(create_bqstorage_client=False)
+                if is_small
+                else result.to_arrow(bqstorage_client=self._read_client)
+            )
+        return table if isinstance(table, pa.Table) else pa.table(table)
 
     def batches(
         self, sql: str, parameters: Parameters | None = None
@@ -78,39 +186,34 @@ class Warehouse(Definitions):
                 bqstorage_client=self._read_client, max_queue_size=1, max_stream_count=1
             )
 
-    def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
-        """Run a statement and return all its rows, which must fit in memory."""
-        import pyarrow as pa
-
-        with self._translated():
-            _, result = self._run(sql, parameters)
-            # A few rows are faster with the answer than through the Storage API.
-            is_small = (result.total_rows or 0) <= _SMALL_ROWS
-            table = (
-                result.to_arrow(create_bqstorage_client=False)
-                if is_small
-                else result.to_arrow(bqstorage_client=self._read_client)
-            )
-        return table if isinstance(table, pa.Table) else pa.table(table)
-
-    def listed(self, table: Table, columns: Sequence[str]) -> list[Any]:
+    def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """
-        Return columns of all rows of a small table; it bills nothing.
+        Run a statement that writes; return the number of rows it changed.
+
+        Two statements may change a table at once, as where the runs of two use cases
+        publish: BigQuery aborts one, which has changed nothing and is run again.
 
         Raises:
-            MissingTable, Unavailable: As named.
+            Conflict: There was always another, for the time that a query may take.
+
+        Source:
+            https://cloud.google.com/bigquery/docs/transactions, concurrency.
         """
-        schema = schema_of(table)
-        with self._translated():
-            return list(
-                self.client.list_rows(
-                    bigquery.Table(self._table_id(table.stored), schema=schema),
-                    selected_fields=[
-                        field for field in schema if field.name in columns
-                    ],
-                    **self._limits,
-                )
-            )
+
+        def run() -> int:
+            with self._translated():
+                return int(self._run(sql, parameters)[0].num_dml_affected_rows or 0)
+
+        again = api_retry.Retry(
+            predicate=api_retry.if_exception_type(Conflict),
+            initial=1.0,
+            maximum=30.0,
+            timeout=self._query_s,
+        )
+        try:
+            return int(again(run)())
+        except api.RetryError as error:
+            raise error.cause from None
 
     def dry_run(self, sql: str, parameters: Parameters | None = None) -> int:
         """Return the bytes that a statement would scan, without running it."""
@@ -118,22 +221,86 @@ class Warehouse(Definitions):
             job = self._start(sql, parameters, dry_run=True)
             return int(job.total_bytes_processed or 0)
 
-    def column_types(
-        self, sql: str, parameters: Parameters | None = None
-    ) -> dict[str, str]:
+    def lookup(self, sql: str, parameters: Parameters) -> tuple[list[Any], int]:
         """
-        Return the types of a statement's columns, by a dry run; it bills nothing.
+        Run a short query with the limits of a lookup, and return its rows and its cost.
 
-        A list of values is ``ARRAY<`` their type ``>``.
+        BigQuery creates no job where it can do without, which saves a lookup a round
+        trip. May be called by several threads; the object's meter does not count it.
+
+        Returns:
+            The rows, which must fit in one page, and the bytes billed: those processed,
+            in whole MiB, at least 10; none if BigQuery had the result cached.
+
+        Source:
+            https://cloud.google.com/bigquery/pricing, on-demand compute pricing.
         """
+        config = self._config(parameters)
+        config.maximum_bytes_billed = LOOKUP_MAXIMUM_BYTES_BILLED
+        limit = float(self.settings.deadline_s)
+        self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
+        with self._translated(limit="the 8 GiB of a query about single users"):
+            result = self.client.query_and_wait(
+                sql,
+                job_config=config,
+                api_timeout=limit,
+                wait_timeout=limit,
+                retry=self._retry,
+                job_retry=None,  # type: ignore[arg-type]
+            )
+            rows = list(result)
+        processed = int(result.total_bytes_processed or 0)
+        return rows, max(10, -(-processed // 1024**2)) * 1024**2 if processed else 0
+
+    def _run(self, sql: str, parameters: Parameters | None) -> tuple[Any, Any]:
+        """Run a statement to its end; return its job and its rows."""
+        job = self._start(sql, parameters)
+        return job, job.result(retry=self._retry, timeout=self._query_s)
+
+    def _start(
+        self, sql: str, parameters: Parameters | None, *, dry_run: bool = False
+    ) -> Any:
+        config = self._config(parameters)
+        config.dry_run = dry_run
+        # A query that timed out here must not go on beside the next try.
+        config.job_timeout_ms = 1000 * self.settings.query_timeout_s
+        if not dry_run:  # it bills nothing, and says how much it would be
+            config.maximum_bytes_billed = self.settings.maximum_bytes_billed
+        job: Any = self.client.query(
+            sql, job_config=config, job_retry=None, **self._limits
+        )
+        if not dry_run:
+            job.add_done_callback(self._count)
+        return job
+
+    def _config(self, parameters: Parameters | None) -> bigquery.QueryJobConfig:
+        return bigquery.QueryJobConfig(
+            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
+            query_parameters=[
+                query_parameter(name, value)
+                for name, value in (parameters or {}).items()
+            ],
+            labels=_LABELS,
+        )
+
+    def _count(self, job: Any) -> None:
+        self.bytes_billed += int(job.total_bytes_billed or 0)
+
+    # -- rows of a table --------------------------------------------------------------
+
+    def listed(self, table: Table, columns: Sequence[str]) -> list[Any]:
+        """Return columns of all rows of a small table; it bills nothing."""
+        schema = schema_of(table)
         with self._translated():
-            job = self._start(sql, parameters, dry_run=True)
-            return {
-                field.name: f"ARRAY<{field.field_type}>"
-                if field.mode == "REPEATED"
-                else field.field_type
-                for field in job.schema or ()
-            }
+            return list(
+                self.client.list_rows(
+                    bigquery.Table(self._id(table.stored), schema=schema),
+                    selected_fields=[
+                        field for field in schema if field.name in columns
+                    ],
+                    **self._limits,
+                )
+            )
 
     def write(self, table: Table, rows: pa.Table) -> None:
         """
@@ -144,9 +311,6 @@ class Warehouse(Definitions):
         Args:
             table: Of ``tables``.
             rows: In ``table.arrow_schema()``, columns in any order.
-
-        Raises:
-            SchemaError, MissingTable, AccessDenied, Unavailable: As ``writes.write``.
         """
         from propensity.gcp import writes
 
@@ -174,14 +338,9 @@ class Warehouse(Definitions):
 
     def replace(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
-        Replace all rows of an existing table by one load job.
+        Replace all rows of an existing table by one load job, as ``append``.
 
         Readers see the old rows or the new ones. A failed job leaves the old ones.
-
-        Args:
-            table: Of ``tables``.
-            rows: In ``table.arrow_schema()``, columns in any order.
-            job_id: Letters, digits, underscores and dashes; for one load only.
         """
         config = self._load_config(table)
         config.write_disposition = bigquery.WriteDisposition.WRITE_TRUNCATE
@@ -195,7 +354,7 @@ class Warehouse(Definitions):
             source_format=bigquery.SourceFormat.PARQUET,
             schema=schema_of(table),
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-            labels=self._labels,
+            labels=_LABELS,
             parquet_options=_LISTS,
         )
 
@@ -209,45 +368,135 @@ class Warehouse(Definitions):
             try:
                 job: Any = self.client.load_table_from_file(
                     file,
-                    self._table_id(table.stored),
+                    self._id(table.stored),
                     job_id=job_id,
                     job_config=config,
-                    timeout=self._request,
+                    timeout=self._limits["timeout"],
                 )
             except api.Conflict:
                 job = self.client.get_job(job_id, **self._limits)
-            job.result(retry=self._retry, timeout=self._timeout)
+            job.result(retry=self._retry, timeout=self._query_s)
 
-    def lookup(self, sql: str, parameters: Parameters) -> tuple[list[Any], int]:
+    # -- tables, views and datasets: none of it bills anything ------------------------
+
+    def create(self, table: Table) -> None:
+        """Create a table of ``tables`` where it is missing, and its view."""
+        definition = definition_of(table, self._id(table.stored))
+        with self._translated():
+            self.client.create_table(definition, exists_ok=True, **self._limits)
+        if table.newest:
+            dataset = f"{self.settings.project}.{self.settings.dataset}"
+            self.replace_view(table.name, table.view(dataset))
+
+    def drop(self, name: str) -> None:
+        """Drop a table; it need not exist."""
+        with self._translated():
+            self.client.delete_table(self._id(name), not_found_ok=True, **self._limits)
+
+    def view_text(self, name: str) -> str:
+        """Return the query of a view."""
+        with self._translated():
+            view = self.client.get_table(self._id(name), **self._limits)
+        return view.view_query or ""
+
+    def replace_view(self, name: str, sql: str) -> None:
         """
-        Run a short query with the limits of a lookup, and return its rows and its cost.
+        Change the query of the view ``name``, or create the view if it is missing.
 
-        BigQuery creates no job where it can do without, which saves a lookup a round
-        trip. May be called by several threads; the object's meter does not count it.
+        In this order, so that a change does not need the right to create views.
+        """
+        view = bigquery.Table(self._id(name))
+        view.view_query = sql
+        with self._translated():
+            try:
+                self.client.update_table(view, ["view_query"], **self._limits)
+            except api.NotFound:
+                self.client.create_table(view, **self._limits)
 
-        Returns:
-            The rows, which must fit in one page, and the bytes billed: those processed,
-            in whole MiB, at least 10; none if BigQuery had the result cached.
+    def create_dataset(self, name: str) -> None:
+        """Create a dataset of the project where it is missing."""
+        dataset = bigquery.Dataset(f"{self.settings.project}.{name}")
+        dataset.location = self.settings.location
+        with self._translated():
+            self.client.create_dataset(dataset, exists_ok=True, **self._limits)
+
+    def check_location(self, dataset: str) -> None:
+        """
+        Make sure that a dataset is in the location of queries.
+
+        Args:
+            dataset: As ``project.dataset``.
 
         Raises:
-            MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.
-
-        Source:
-            https://cloud.google.com/bigquery/pricing, on-demand compute pricing.
+            SettingsError: It is in another: a query does not cross locations.
         """
-        config = self._config(parameters)
-        config.maximum_bytes_billed = LOOKUP_MAXIMUM_BYTES_BILLED
-        limit = float(self.settings.deadline_s)
-        self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
-        with self._translated(limit="the 8 GiB of a query about single users"):
-            result = self.client.query_and_wait(
-                sql,
-                job_config=config,
-                api_timeout=limit,
-                wait_timeout=limit,
-                retry=bigquery.DEFAULT_RETRY.with_timeout(limit),
-                job_retry=None,  # type: ignore[arg-type]
+        with self._translated(dataset):
+            location = self.client.get_dataset(dataset, **self._limits).location or ""
+        self._check_location(f"the dataset {dataset}", location)
+
+    def _check_location(self, what: str, location: str) -> None:
+        expected = self.settings.location
+        if location and location.casefold() != expected.casefold():
+            raise SettingsError(
+                f"{what} is in {location}, and queries run in {expected} "
+                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Put "
+                f"{self.settings.project}.{self.settings.dataset} where it is, or copy "
+                "it",
+                field="PROPENSITY_LOCATION",
             )
-            rows = list(result)
-        processed = int(result.total_bytes_processed or 0)
-        return rows, max(10, -(-processed // 1024**2)) * 1024**2 if processed else 0
+
+    def table_names(self, dataset: str) -> list[str]:
+        """Return the names of the tables of ``project.dataset``."""
+        return [one["tableReference"]["tableId"] for one in self.table_list(dataset)]
+
+    def table_list(self, dataset: str) -> list[dict[str, Any]]:
+        """Return the tables of ``project.dataset`` as the API lists them."""
+        with self._translated(dataset):
+            tables = self.client.list_tables(
+                dataset, page_size=_TABLES_PAGE, **self._limits
+            )
+            return [table.to_api_repr() for table in tables]
+
+    def row_count(self, dataset: str, table: str) -> int:
+        """Return the number of rows of a table of ``project.dataset``; 0 without it."""
+        with self._translated(dataset):
+            try:
+                found = self.client.get_table(f"{dataset}.{table}", **self._limits)
+            except api.NotFound:
+                return 0
+        return int(found.num_rows or 0)
+
+    def types_of(self, table: str) -> dict[str, str]:
+        """
+        Return the types of a table's columns, as SQL names them.
+
+        Args:
+            table: As ``project.dataset.table``.
+
+        Raises:
+            SettingsError: It is in another location than queries.
+        """
+        with self._translated(table):
+            found = self.client.get_table(table, **self._limits)
+        self._check_location(f"the table {table}", found.location or "")
+        return {column.name: in_sql(column.field_type) for column in found.schema}
+
+    def _id(self, name: str) -> str:
+        return f"{self.settings.project}.{self.settings.dataset}.{name}"
+
+    @property
+    def _query_s(self) -> float:
+        return float(self.settings.query_timeout_s)
+
+    @contextlib.contextmanager
+    def _translated(self, on: str = "", *, limit: str = BYTES_LIMIT) -> Iterator[None]:
+        """Raise the project's errors; ``on`` is the dataset or table of the call."""
+        try:
+            yield
+        except PropensityError:
+            raise
+        except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
+            credentials = getattr(self.client, "_credentials", None)
+            raise of_bigquery(
+                error, self.settings, credentials=credentials, on=on, limit=limit
+            ) from error

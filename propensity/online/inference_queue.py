@@ -15,10 +15,9 @@ from itertools import islice
 import pyarrow as pa
 
 from propensity.errors import Unavailable
-from propensity.gcp.appends import RowsRefused
-from propensity.gcp.counts import Counts
-from propensity.gcp.failures import PUBLIC, failure_of
-from propensity.gcp.log import log
+from propensity.gcp.http import PUBLIC, failure_of
+from propensity.gcp.log import Counts, log
+from propensity.gcp.writes import RowsRefused
 from propensity.registry.inference_log import Row, batch_of
 
 FUNCTION = "score"

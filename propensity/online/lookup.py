@@ -16,8 +16,7 @@ from starlette.responses import Response
 from propensity.clock import Clock
 from propensity.errors import MissingTable, Unavailable
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.asgi import Json
-from propensity.gcp.failures import Policy
+from propensity.gcp.http import Json, Policy
 from propensity.online.indexes import FUNCTION, Indexes
 from propensity.online.question import Question
 from propensity.online.table import Table

@@ -14,8 +14,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from propensity.errors import MethodNotAllowed, NoSuchPath, RequestError
-from propensity.gcp.asgi import body_of, check_is_json
-from propensity.gcp.bodies import each_once
+from propensity.gcp.http import body_of, check_is_json, each_once
 from propensity.ids import NAME, problem_of
 
 MAXIMUM_USERS = 1_000

@@ -37,12 +37,11 @@ from propensity.errors import (
     SchemaError,
 )
 from propensity.events.values import CLOCK_SKEW
-from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.asgi import body_of, check_is_json
-from propensity.gcp.counts import Counts
-from propensity.gcp.server import keep_modules
+from propensity.gcp.http import body_of, check_is_json, keep_modules
+from propensity.gcp.log import Counts
 from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import Appends
 
 # Not used here: versions are loaded with it, and its import takes seconds, which no
 # request is to wait for.

@@ -24,7 +24,7 @@ from propensity.events.values import (
     numeral_of,
     sensible_instant,
 )
-from propensity.gcp.bodies import each_once
+from propensity.gcp.http import each_once
 from propensity.ids import INEXACT, is_encodable, problem_of
 from propensity.models.encoding import Rows
 from propensity.usecases import NUMBER, UseCase

@@ -11,7 +11,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from propensity.errors import MethodNotAllowed, RequestError, TooLarge
-from propensity.gcp.bodies import each_once
+from propensity.gcp.http import each_once
 from propensity.timeframe import day_of
 
 MAXIMUM_BODY = 64 * 1024

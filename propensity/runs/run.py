@@ -31,10 +31,8 @@ from propensity.errors import (
     RequestError,
 )
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.failures import OPERATORS, failure_of
-from propensity.gcp.log import log
-from propensity.gcp.server import disable_worker_timeout
-from propensity.gcp.tracing import trace_of
+from propensity.gcp.http import OPERATORS, disable_worker_timeout, failure_of
+from propensity.gcp.log import log, trace_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import LEASE_MINUTES, Finished, Lease
 from propensity.registry.versions import Registry

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from propensity.errors import SchemaError, SettingsError, UseCaseError
+from propensity.errors import SchemaError, UseCaseError
 from propensity.usecases.sources import HISTORY, MOMENTS
 
 if TYPE_CHECKING:
@@ -53,14 +53,7 @@ def described(warehouse: Warehouse, source: Source) -> Source:
     """
     what = f"the source {source.name}, {source.table}"
     place = ".".join(source.place(warehouse.settings.project))
-    location, types = warehouse.described(place)
-    expected = warehouse.settings.location
-    if location and location.casefold() != expected.casefold():
-        raise SettingsError(
-            f"{what}, is in {location}, and queries run in {expected} "
-            "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy it",
-            field="PROPENSITY_LOCATION",
-        )
+    types = warehouse.types_of(place)
     moment = types.get(source.valid_from, source.moment)
     wanted = {**source.columns, source.valid_from: " or ".join(MOMENTS)}
     for name in source.types:

@@ -35,13 +35,12 @@ from propensity.events.dead_letters import (
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
 from propensity.events.values import CLOCK_SKEW, Refused
-from propensity.gcp.appends import Appends
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.asgi import Json, body_of
-from propensity.gcp.counts import Counts
+from propensity.gcp.http import Json, body_of, keep_modules
+from propensity.gcp.log import Counts
 from propensity.gcp.pubsub import Bus
-from propensity.gcp.server import keep_modules
 from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import Appends
 from propensity.privacy import suppression
 from propensity.privacy.suppression import suppressed_users
 from propensity.settings import Settings

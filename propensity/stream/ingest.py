@@ -18,8 +18,8 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Event, Truth, accept
 from propensity.events.values import Refused
-from propensity.gcp.appends import RowsRefused
 from propensity.gcp.log import log
+from propensity.gcp.writes import RowsRefused
 from propensity.privacy.suppression import suppressed_now
 from propensity.schema import Table
 from propensity.statements import statement

@@ -15,7 +15,7 @@ import pytest
 from offline import forget_user
 from offline.forget_report import Report, Request
 from propensity import tables
-from propensity.gcp.appends import Appends
+from propensity.gcp.writes import Appends
 from propensity.schema import Table
 from propensity.tables import TABLES
 from tests.emptied import empty_bucket, empty_tables

@@ -16,7 +16,7 @@ from offline import forget_report, forget_user
 from offline.forget_report import Request
 from propensity import tables
 from propensity.errors import RunInProgress, SettingsError
-from propensity.gcp.bigquery import BigQuery
+from propensity.gcp.warehouse import Warehouse
 from propensity.learning.card import nameless
 from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
@@ -164,7 +164,7 @@ class TestTables:
         """BigQuery takes 10 MB of parameters: users are named in several statements,
         and each row counts once all the same."""
         asked: list[int] = []
-        run = BigQuery._start
+        run = Warehouse._start
 
         def start(self, sql, parameters, **named):
             listed = [v for v in (parameters or {}).values() if isinstance(v, list)]
@@ -174,7 +174,7 @@ class TestTables:
         fill(site)
         users = (*(f"nobody-{n}" for n in range(3)), GONE, KEPT)
         at_once = forget(site, *users, is_dry=True)
-        monkeypatch.setattr(BigQuery, "_start", start)
+        monkeypatch.setattr(Warehouse, "_start", start)
         monkeypatch.setattr(forget_report, "AT_ONCE", 2)
         report = forget(site, *users)
 

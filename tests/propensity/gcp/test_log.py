@@ -1,13 +1,20 @@
-"""The lines of the log (propensity/gcp/log.py)."""
+"""The lines of the log: one JSON object each, with its trace; counts of an instance."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 
-from propensity.gcp.log import log
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity.gcp.log import Counts, log, trace_of
 from tests.programs import execute
 
+TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
+FIELD = "logging.googleapis.com/trace"
 THREADS, LINES = 8, 500
 WRITERS = f"""
 import sys, threading
@@ -46,3 +53,67 @@ class TestLog:
         lines = [json.loads(line) for line in ran.stdout.splitlines()]
         written = {(line["thread"], line["line"]) for line in lines}
         assert len(lines) == len(written) == THREADS * LINES
+
+
+class TestTrace:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Traceparent": f"00-{TRACE}-{SPAN}-01"},
+            {"X-Cloud-Trace-Context": f"{TRACE}/123;o=1"},
+            {"x-cloud-trace-context": TRACE},
+            {
+                "x-cloud-trace-context": f"{'f' * 32}/1;o=1",
+                "traceparent": f"00-{TRACE}-{SPAN}-01",
+            },
+        ],
+    )
+    def test_is_read_from_the_standard_header_before_the_platforms_older_one(
+        self, headers
+    ):
+        fields = trace_of(headers.items(), project="p")
+
+        assert fields == {FIELD: f"projects/p/traces/{TRACE}"}
+        assert trace_of(headers.items(), project="") == {}
+
+    @pytest.mark.parametrize(
+        "value", ["", "00", f"00-{'0' * 32}-{SPAN}-01", TRACE[1:], "../../secrets"]
+    )
+    def test_is_none_where_the_header_is_not_one(self, value):
+        """Callers write headers; nothing of theirs is repeated as it came."""
+        assert trace_of([("traceparent", value)], project="p") == {}
+
+    @given(st.text(), st.text())
+    def test_is_well_formed_or_none(self, standard, older):
+        headers = [("traceparent", standard), ("x-cloud-trace-context", older)]
+        fields = trace_of(headers, project="p")
+
+        assert fields == {} or len(fields[FIELD]) == len(f"projects/p/traces/{TRACE}")
+
+
+class TestCounts:
+    async def test_are_one_line_of_all_that_was_counted(self, capsys):
+        """Counts of many groups are logged together, dead letters by their reasons."""
+        counts = Counts("streamFeatures")
+        counts.add(rows_in=2, rows_out=2, appends=1)
+        counts.add({"bad_time": 1}, rows_in=3, rows_out=2, appends=1, dead_letters=1)
+        counts.write()
+        counts.add(rows_in=1, rows_out=1, appends=1)
+        counts.write()
+
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line["severity"] for line in lines] == ["WARNING", "INFO"]
+        assert (lines[0]["rows_in"], lines[0]["rows_out"]) == (5, 4)
+        assert (lines[0]["appends"], lines[0]["dead_letters"]) == (2, 1)
+        assert lines[0]["reasons"] == {"bad_time": 1}
+        assert (lines[1]["rows_in"], "reasons" in lines[1]) == (1, False)
+
+    async def test_are_logged_by_themselves(self, monkeypatch, capsys):
+        """Whoever counts need not write: a line comes when its time is over."""
+        monkeypatch.setattr("propensity.gcp.log.LOG_EVERY_S", 0.0)
+
+        Counts("score").add(requests=2)
+        await asyncio.sleep(0.01)
+
+        [line] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert (line["function"], line["requests"]) == ("score", 2)

@@ -1,22 +1,32 @@
 """
-Rows through the Storage Write API, specified against the emulator: all, once, or none.
+Rows through the Storage Write API: of a run all, once, or none; of the stream in any
+order of answers, failures and callers who go away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pyarrow as pa
 import pytest
-from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
+from google.api_core.exceptions import ServiceUnavailable
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
+from hypothesis import given
+from hypothesis import strategies as st
 
+from propensity import tables
 from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
 from propensity.gcp import writes
 from propensity.gcp.warehouse import Warehouse
+from propensity.gcp.writes import RowsRefused, TableAppends
 from propensity.settings import Settings
+from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 from tests.propensity.gcp.staging import SCORES, staged
 from tests.proxy import GrpcProxy
 
@@ -212,3 +222,135 @@ class TestFailures:
         assert "bigquery.tables.updateData" in caught.value.message
         assert "ma_predictions_runs" in caught.value.message
         assert "deploy/setup.sh" in caught.value.message
+
+
+# -- appends of the stream; against the emulator the functions' tests have them -------
+
+TABLE = tables.SUPPRESSED_USERS
+SCHEMA = TABLE.arrow_schema()
+LIMITS: Any = SimpleNamespace(deadline_s=5, project="p", dataset="d")
+
+
+def row_of(name: str) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([{"use_case": name}], schema=SCHEMA)
+
+
+class Service:
+    """
+    BigQuery's client: it answers in order, and breaks off now and then.
+
+    Args:
+        babbles: How probable it is that it says something that was not asked.
+    """
+
+    def __init__(self, loop: Interleaved, *, babbles: float = 0.0) -> None:
+        self.taken: list[str] = []
+        self._loop = loop
+        self._babbles = babbles
+
+    async def append_rows(self, requests: AsyncIterator[Any], **_: Any) -> Any:
+        return self.answers(requests)
+
+    def happens(self, probability: float) -> bool:
+        return self._loop.draw.random() < probability
+
+    async def answers(self, requests: AsyncIterator[Any]) -> Any:
+        is_first = True
+        async for request in requests:
+            assert bool(request.write_stream) == is_first
+            is_first = False
+            if self.happens(0.05):
+                raise ServiceUnavailable("gone")
+            await asyncio.sleep(self._loop.a_while())
+            if self.happens(0.05):
+                return
+            answer = AppendRowsResponse()
+            serialized = request.arrow_rows.rows.serialized_record_batch
+            rows = pa.ipc.read_record_batch(pa.py_buffer(serialized), SCHEMA)
+            [name] = rows["use_case"].to_pylist()
+            if self.happens(0.1):
+                answer.error.code = grpc.StatusCode.UNAVAILABLE.value[0]
+            elif self.happens(0.1):
+                answer.row_errors = [{"index": 0, "message": name}]
+            else:
+                self.taken.append(name)
+            yield answer
+            if self.happens(self._babbles):
+                # Once whoever asked has been answered.
+                await asyncio.sleep(0)
+                yield answer
+
+
+class TestAppends:
+    @pytest.mark.timeout(120)
+    @given(seed=st.integers(0, 2**32))
+    def test_are_each_answered_for_their_own_rows_and_in_time(self, seed):
+        """Who is told that rows are durable, or refused, is told of their own."""
+
+        async def scenario(loop: Interleaved) -> TableAppends:
+            service: Any = Service(loop)
+            appends = TableAppends(service, LIMITS, TABLE)
+
+            async def append(name: str) -> None:
+                await arrive(loop)
+                arrived = loop.now
+                outcome: Any = None
+                try:
+                    await appends.append(row_of(name))
+                except (RowsRefused, Unavailable) as error:
+                    outcome = error
+                assert loop.now <= arrived + LIMITS.deadline_s
+                if outcome is None:
+                    assert service.taken.count(name) == 1
+                elif isinstance(outcome, RowsRefused):
+                    assert (outcome.rows, name in service.taken) == ({0: name}, False)
+
+            await some_given_up(loop, [append(f"row.{number}") for number in range(40)])
+            return appends  # with its connection, which is open
+
+        interleaved(scenario, seed)
+
+    def test_go_by_a_new_stream_where_bigquery_has_closed_an_idle_one(self):
+        """Who sends the first rows after a pause does not notice."""
+        streams: list[int] = []
+
+        async def answers(requests: AsyncIterator[Any]) -> Any:
+            streams.append(0)
+            async for _request in requests:
+                if streams == [1]:
+                    raise ServiceUnavailable("gone")
+                streams[-1] += 1
+                yield AppendRowsResponse()
+
+        async def scenario() -> None:
+            async def append_rows(requests: AsyncIterator[Any], **_: Any) -> Any:
+                return answers(requests)
+
+            service: Any = SimpleNamespace(append_rows=append_rows)
+            appends = TableAppends(service, LIMITS, TABLE)
+            await appends.append(row_of("a"))
+            await appends.append(row_of("b"))
+
+        asyncio.run(scenario())
+        assert streams == [1, 1]
+
+    @pytest.mark.timeout(120)
+    @given(seed=st.integers(0, 2**32))
+    def test_break_off_after_an_answer_to_nothing(self, seed):
+        """From there on answers belong to no request; others go by a new connection."""
+
+        async def scenario(loop: Interleaved) -> TableAppends:
+            service: Any = Service(loop, babbles=0.5)
+            appends = TableAppends(service, LIMITS, TABLE)
+            durable = set()
+            for number in range(20):
+                with contextlib.suppress(Unavailable, RowsRefused):
+                    await appends.append(row_of(f"row.{number}"))
+                    durable.add(f"row.{number}")
+                # Time for whatever else it says.
+                await asyncio.sleep(1)
+            # What was taken as time ran out is there, too.
+            assert durable <= {*service.taken}
+            return appends
+
+        interleaved(scenario, seed)

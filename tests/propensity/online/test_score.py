@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from propensity import tables
 from propensity.errors import RequestError, SchemaError, Unavailable
-from propensity.gcp.appends import RowsRefused
-from propensity.gcp.counts import Counts
+from propensity.gcp.log import Counts
+from propensity.gcp.writes import RowsRefused
 from propensity.online import inference_queue
 from propensity.online.inference_queue import InferenceQueue
 from propensity.registry.inference_log import ONLINE, Events, Row, columns

@@ -1,0 +1,300 @@
+"""
+HTTP for the functions: bodies, JSON answers, failures, and the server's settings.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from propensity.clock import SYSTEM
+from propensity.errors import (
+    ExportLate,
+    MethodNotAllowed,
+    PropensityError,
+    RequestError,
+    TooLarge,
+    Unavailable,
+    UnsupportedType,
+)
+from propensity.gcp.log import log, severity_of, trace_of
+from propensity.settings import project_here
+
+Function = Callable[[Request], Awaitable[Response]]
+
+# gunicorn closes a connection that was idle for 2 s, and a request that is under way
+# just then is lost. Google's proxies keep theirs for 600 s and close them first:
+# https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
+KEEP_ALIVE_S = 620
+
+_JSON_TYPE = "application/json"
+
+
+# -- failures -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """
+    How a function answers internal failures.
+
+    A failure is internal unless its error ``is_public``: that is about the request, and
+    is answered in full.
+
+    Attributes:
+        message: Replaces the error's own message, which may name tables, buckets and
+            settings. None if callers may read those.
+        messages: The same for certain errors, by class.
+        least_status: The least status of an internal failure.
+        retry_after_s: The ``Retry-After`` of a 503 without its own; 0 for none.
+    """
+
+    message: str | None = None
+    messages: Mapping[type[PropensityError], str] = field(default_factory=dict)
+    least_status: int = 0
+    retry_after_s: int = 0
+
+
+# For the scheduler, and for an operator at a terminal.
+OPERATORS = Policy()
+
+# For Pub/Sub. A missing table or topic is not the fault of the push: not a 4xx.
+PUSHES = Policy(least_status=500)
+
+# For any caller.
+PUBLIC = Policy(message="not answered; the function's log says why", retry_after_s=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failure's answer (status, body, headers) and its log line."""
+
+    status: int
+    body: Mapping[str, object]
+    headers: Mapping[str, str]
+    severity: str
+    log_message: str
+    outcome: str
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """Fields of the log line, beside its message."""
+        return {"outcome": self.outcome, "status": self.status}
+
+
+def failure_of(raised: Exception, policy: Policy) -> Failure:
+    """
+    Return the answer and the log line for an error.
+
+    Args:
+        raised: Any error. An unexpected one is a 500; the log has its traceback, but
+            not its message, which may name a user.
+        policy: Of the function.
+    """
+    if isinstance(raised, PropensityError):
+        error, log_message = raised, raised.message
+    else:
+        error = PropensityError("unexpected error; the log has its trace")
+        frames = "".join(traceback.format_tb(raised.__traceback__))
+        log_message = f"unexpected error\n{type(raised).__name__}\n{frames}"
+    status = error.status if error.is_public else max(error.status, policy.least_status)
+    return Failure(
+        status=status,
+        body=_body(error, policy),
+        headers=_headers(error, policy),
+        # A wait for the export is normal.
+        severity="WARNING" if isinstance(error, ExportLate) else severity_of(status),
+        log_message=log_message,
+        outcome=error.code,
+    )
+
+
+def _body(error: PropensityError, policy: Policy) -> Mapping[str, object]:
+    if error.is_public or policy.message is None:
+        return error.body()
+    message = policy.messages.get(type(error))
+    if message is None:
+        message = policy.message + ("; try again" if error.retryable else "")
+    # No field and no detail: they may name the same as the message.
+    return {"error": error.code, "message": message, "retryable": error.retryable}
+
+
+def _headers(error: PropensityError, policy: Policy) -> Mapping[str, str]:
+    if isinstance(error, MethodNotAllowed):
+        return {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, ExportLate):
+        return {"Retry-After": str(error.retry_after_s)}
+    if error.status == Unavailable.status and policy.retry_after_s:
+        return {"Retry-After": str(policy.retry_after_s)}
+    return {}
+
+
+# -- bodies and answers ---------------------------------------------------------------
+
+
+class Json(Response):
+    """An answer whose body is JSON already."""
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(body, status, headers, media_type=_JSON_TYPE)
+
+
+async def body_of(request: Request, *, maximum: int) -> bytes:
+    """
+    Read a request's body, up to a maximum.
+
+    Args:
+        request: With an unread body.
+        maximum: Bytes.
+
+    Raises:
+        TooLarge: The body is larger.
+        RequestError: The connection was closed within the body.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    is_more = True
+    # Starlette's ``stream`` and ``body`` have no maximum, and take longer.
+    while is_more:
+        received = await request.receive()
+        if received["type"] == "http.disconnect":
+            message = "the connection was closed within the body"
+            raise RequestError(message, field="body")
+        chunks.append(received.get("body", b""))
+        size += len(chunks[-1])
+        if size > maximum:
+            raise TooLarge(f"the body is larger than {maximum} bytes")
+        is_more = received.get("more_body", False)
+    return b"".join(chunks)
+
+
+def check_is_json(request: Request) -> None:
+    """
+    Check the content type of a body.
+
+    Raises:
+        UnsupportedType: It is not JSON.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    if content_type.strip().lower() != _JSON_TYPE:
+        raise UnsupportedType(
+            "the body must be JSON, with the header Content-Type: application/json",
+            field="Content-Type",
+        )
+
+
+def each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """
+    Return an object of JSON: an ``object_pairs_hook``.
+
+    JSON allows a name twice in an object, and a reader takes either of the two: a
+    caller would get an answer about what somebody else has meant.
+
+    Raises:
+        RequestError: A name is in it twice; the error names it.
+    """
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        # In one pass: a body of some megabytes has a million names.
+        new = set(fields)
+        for name, _ in pairs:
+            if name not in new:
+                raise RequestError(f"{name[:64]} must be given once", field=name[:64])
+            new.remove(name)
+    return fields
+
+
+def answers_failures(
+    name: str, policy: Policy = PUBLIC, *, methods: tuple[str, ...] = ()
+) -> Callable[[Function], Function]:
+    """
+    Turn any error of an asynchronous function into JSON, and log it in one line.
+
+    Args:
+        name: Of the function, in the log.
+        policy: For its callers.
+        methods: Its HTTP methods; none if the function checks them itself.
+    """
+    keep_connections()
+    disable_worker_timeout()
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        async def answered(request: Request) -> Response:
+            began = SYSTEM.monotonic()
+            # No variable may hold the error: it would be a cycle with the traceback,
+            # and keep the request in memory until the garbage collector runs.
+            try:
+                if methods and request.method not in methods:
+                    raise MethodNotAllowed(request.method, allowed=methods)
+                return await function(request)
+            except Exception as raised:  # only here, last before the caller
+                failure = failure_of(raised, policy)
+            log(
+                failure.severity,
+                failure.log_message,
+                function=name,
+                **failure.log_fields,
+                seconds=SYSTEM.monotonic() - began,
+                **trace_of(request.headers.items(), project=project_here()),
+            )
+            body = json.dumps(failure.body).encode()
+            return Json(body, status=failure.status, headers=failure.headers)
+
+        return answered
+
+    return decorate
+
+
+def answers_pushes(name: str) -> Callable[[Function], Function]:
+    """Do as ``answers_failures`` for a function that Pub/Sub pushes to."""
+    return answers_failures(name, PUSHES, methods=("POST",))
+
+
+# -- the server -----------------------------------------------------------------------
+
+
+def keep_connections() -> None:
+    """Keep idle connections of an asynchronous function for longer than callers do."""
+    from uvicorn_worker import UvicornWorker
+
+    UvicornWorker.CONFIG_KWARGS |= {"timeout_keep_alive": KEEP_ALIVE_S}
+
+
+def keep_modules() -> None:
+    """
+    Look for garbage among new objects only, and less often; once the clients are open.
+
+    With Python's defaults the collector walks through all modules again and again while
+    hundreds of requests wait: half of the processor time of a push.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
+def disable_worker_timeout() -> None:
+    """
+    Never let gunicorn abort a worker that gives no sign of life.
+
+    An instance has no processor between requests, so an idle one gives none: the
+    worker, and the request that ends the pause, would be lost. Cloud Run ends requests
+    that take too long itself. The framework reads the variable after ``main.py``:
+    https://github.com/GoogleCloudPlatform/python-docs-samples/pull/3229
+    """
+    os.environ.pop("CLOUD_RUN_TIMEOUT_SECONDS", None)
