@@ -10,7 +10,7 @@ Reads     the use case's source, ma_predictions_history and ma_audience_members
           (BigQuery), or inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
           without final figures; ma_audience_lift, the same weeks of each audience;
-          ma_drift, what outcomes say of the model; a page for each week to the bucket
+          a page for each week to the bucket
 Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
           503 try again, or wait for the export
 """

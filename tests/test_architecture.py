@@ -31,13 +31,12 @@ FLOORS = (
         *("schema", "statements", "timeframe"),
     },
     {"settings", "models", "pages", "tables", "waiting"},
-    {"freshness", "topics", "usecases"},
+    {"drift", "freshness", "topics", "usecases"},
     {"gcp"},
     {"privacy"},
     {"events"},
     {"registry"},
     {"learning", "online", "stream"},
-    {"drift"},
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
@@ -11,8 +11,7 @@ from typing import Any
 
 from offline.dashboard import amounts, late, ranking
 from offline.dashboard.parts import fate
-from offline.dashboard.reading import Readings, Row, by_use_case, users_of
-from propensity.drift import alarms
+from offline.dashboard.reading import Readings, Row, by_use_case
 from propensity.ids import NAME
 from propensity.pages.words import (
     count,
@@ -140,51 +139,22 @@ class Case:
         """As-of dates of publications, newest first."""
         return sorted({row["as_of"] for row in self.drift}, reverse=True)
 
-    def watched(self, thing: str, name: str) -> dict[date, Row]:
-        """Return what was watched of each publication under a name, newest first."""
-        return {
-            row["as_of"]: row
-            for row in self.drift
-            if row["thing"] == thing and row["name"] == name
-        }
-
     @cached_property
     def users(self) -> dict[date, int]:
         """Users of each publication, newest first."""
-        counted = {
-            as_of: users_of(row)
-            for as_of, row in self.watched("users", "count").items()
-        }
-        return {as_of: n for as_of, n in counted.items() if n is not None}
+        rows = sorted(self.drift, key=lambda row: row["as_of"], reverse=True)
+        return {row["as_of"]: row["users"] for row in rows if row["kind"] == "users"}
 
     @cached_property
     def alarms(self) -> list[Row]:
         """
-        Alarms of the newest publication, and of the newest week with outcomes.
-
-        In the order of the run's answer.
+        Alarms of the newest publication, in the order of the run's answer.
         """
+        newest = max((row["as_of"] for row in self.drift), default=None)
         raised = [
-            row
-            for row in (
-                *self._newest(lambda row: row["thing"] != "outcome"),
-                *self._newest(lambda row: row["thing"] == "outcome"),
-            )
-            if row["is_alarm"]
+            row for row in self.drift if row["is_alarm"] and row["as_of"] == newest
         ]
-        return sorted(
-            raised,
-            key=lambda row: alarms.rank(
-                is_single=present(row["value"]),
-                distance=row["distance"],
-                name=row["name"],
-            ),
-        )
-
-    def _newest(self, chosen: Callable[[Row], bool]) -> list[Row]:
-        rows = [row for row in self.drift if chosen(row)]
-        newest = max((row["as_of"] for row in rows), default=None)
-        return [row for row in rows if row["as_of"] == newest]
+        return sorted(raised, key=lambda row: (-(row["psi"] or 99.0), row["name"]))
 
     def money(self, value: float) -> str:
         """Write what alerts save or cost, with its currency where that is known."""

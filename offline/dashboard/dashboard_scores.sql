@@ -1,27 +1,18 @@
--- One row per use case, publication and bucket of the probability: how many users had
--- one in it, without the season's shift. A bucket is named by its lower end.
+-- One row per use case, publication and percentile of the probability, with a hundredth
+-- of the users.
 -- Parameters: @since DATE and @until DATE, both included.
--- Source: ma_drift.
+-- Source: ma_publications.
 SELECT
-  d.use_case,
-  d.as_of,
-  c.value,
-  c.users
+  p.use_case,
+  p.as_of,
+  value,
+  DIV(p.users, 100) AS users
 FROM
-  (
-    SELECT
-      use_case,
-      as_of,
-      counts
-    FROM
-      ma_drift
-    WHERE
-      as_of BETWEEN @since AND @until
-      AND thing = 'score'
-      AND name = 'probability'
-  ) AS d
+  ma_publications AS p
 CROSS JOIN
-  UNNEST(d.counts) AS c
+  UNNEST(p.quantiles) AS value
+WHERE
+  p.as_of BETWEEN @since AND @until
 ORDER BY
-  d.use_case,
-  d.as_of DESC
+  p.use_case,
+  p.as_of DESC

@@ -17,12 +17,10 @@ def distances(readings: Readings, case: Case) -> Chart:
     heading = "Distances of the newest publication"
     dates = case.publications
     rows = [
-        row
-        for row in case.drift
-        if row["as_of"] == dates[0] and present(row["distance"]) and row["threshold"]
+        row for row in case.drift if row["as_of"] == dates[0] and present(row["psi"])
     ]
     if not rows:
-        otherwise = "Nothing can be compared yet: it takes two publications before."
+        otherwise = "Nothing has been published that could be compared."
         if case.known.is_of_events:
             otherwise = (
                 "Drift is watched of users; events have the figures of their days."
@@ -30,9 +28,7 @@ def distances(readings: Readings, case: Case) -> Chart:
         return no_chart(readings, "drift", heading, otherwise)
 
     def beyond(row: Row) -> float:
-        # Above 1 the distance less the noise is above the threshold: an alarm.
-        reach = float(row["threshold"]) + float(row["noise"] or 0)
-        return float(row["distance"]) / reach
+        return float(row["psi"]) / float(row["bound"])
 
     rows.sort(key=beyond, reverse=True)
     bars = [
@@ -43,7 +39,7 @@ def distances(readings: Readings, case: Case) -> Chart:
     ]
     return barred(
         heading,
-        "drift.distance",
+        "drift.psi",
         bars,
         caption=f"Of {plural(len(rows), 'thing')} watched on {dates[0]} what moved "
         "most, as a share of what would be an alarm at so many users.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +12,6 @@ from typing import Any
 from offline.dashboard.filled import filled
 from propensity.errors import MissingTable
 from propensity.gcp.warehouse import Warehouse
-from propensity.pages.words import present
 from propensity.statements import statement
 from propensity.timeframe import midnight
 
@@ -151,11 +149,6 @@ def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def total(rows: Iterable[Row], column: str) -> int:
     """Add up a column of whole numbers; null is nothing."""
     return sum(row[column] or 0 for row in rows)
-
-
-def users_of(row: Row) -> int | None:
-    """Return the users of a publication; ``ma_drift`` has their logarithm."""
-    return round(math.exp(row["value"])) if present(row["value"]) else None
 
 
 def read(

@@ -9,7 +9,7 @@ from typing import Any
 
 from offline.dashboard.cases import clipped
 from offline.dashboard.parts import Tile, anchored, fate, grid
-from offline.dashboard.reading import Reading, Readings, Row, Window, users_of
+from offline.dashboard.reading import Reading, Readings, Row, Window
 from propensity.pages.words import DASH, compact, count, decimals, plural
 
 
@@ -155,8 +155,8 @@ def _publications(readings: Readings) -> Iterator[Run]:
     # A publication that was not recorded may have rows of drift.
     for row in readings["drift"].rows:
         is_known = (row["use_case"], row["as_of"]) in recorded
-        if (row["thing"], row["name"]) == ("users", "count") and not is_known:
-            yield _publication(row, row["written_at"], rows=users_of(row))
+        if row["kind"] == "users" and not is_known:
+            yield _publication(row, row["written_at"], rows=row["users"])
 
 
 def _publication(row: Row, at: datetime | None, **figures: Any) -> Run:

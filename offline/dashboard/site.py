@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
 from typing import Any
 
 from offline.dashboard import audiences, fraud, overview, runs, stream, use_case
 from offline.dashboard.cases import Known, cases
 from offline.dashboard.reading import Reading, Row, Window
-from propensity.drift.alarms import OUTCOME
 from propensity.pages.page import filled
 from propensity.pages.words import cleaned
 
@@ -40,8 +38,6 @@ def site(
     """
     readings = {reading.name: _cleaned(reading) for reading in results}
     facts = {cleaned(name): _known(entry) for name, entry in known.items()}
-    if window.is_past:
-        readings["drift"] = _then(readings["drift"], facts, as_of=window.as_of)
     listed = cases(readings, facts, as_of=window.as_of)
     since = window.days["since"]
     common = {
@@ -75,17 +71,6 @@ def site(
             for case in listed
         },
     }
-
-
-def _then(drift: Reading, facts: Mapping[str, Known], *, as_of: date) -> Reading:
-    """Return what was watched without outcomes that came after a day."""
-
-    def is_known(row: Row) -> bool:
-        horizon = facts.get(str(row["use_case"]), Known()).horizon_days
-        ends = row["as_of"] + timedelta(days=horizon)
-        return row["thing"] != OUTCOME or bool(ends <= as_of)
-
-    return replace(drift, rows=[row for row in drift.rows if is_known(row)])
 
 
 def _known(facts: Known) -> Known:

@@ -35,7 +35,6 @@ from propensity.pages.words import (
     count,
     decimals,
     percent,
-    plural,
     present,
     ratio,
     round_up,
@@ -363,12 +362,11 @@ def _scores(readings: Readings, case: Case) -> Chart:
     if len(shares) == 1:
         shares = [None, *shares]
     with_before = f", and of {shown[1]} behind" if len(shown) > 1 else ""
-    users = sum(n for _, n in values[shown[0]])
     return Chart(
         heading=heading,
         source="scores.users",
-        caption=f"Of {plural(users, 'user')} of {shown[0]}{with_before}, without the "
-        "season's shift. Height is the share of users.",
+        caption=f"Of the publication of {shown[0]}{with_before}. "
+        "Height is the share of users.",
         svg=histogram_svg(
             edges,
             shares,

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from propensity import drift
 from propensity.learning import profile, thresholds
 from propensity.learning.alerts import money
 from propensity.learning.fit import Trained
@@ -68,6 +69,7 @@ class Card:
         value: The model of amounts, and the sums predicted and observed; None without.
         verdict: ``promoted``, ``reason``, ``compared_version``, and differences.
         profile: The data set, described.
+        drift: What publications are compared with; None for events.
     """
 
     use_case: str
@@ -110,6 +112,7 @@ class Card:
     verdict: Mapping[str, Any]
     features: Mapping[str, str]
     profile: Mapping[str, Any]
+    drift: Mapping[str, Any] | None
     libraries: Mapping[str, str]
     bytes_billed: int
 
@@ -187,6 +190,7 @@ class Card:
             "verdict": self.verdict["reason"],
             **{f"{kind}_object": objects.get(name) for kind, name in _OBJECTS.items()},
             **{f"{kind}_sha256": checksums.get(name) for kind, name in _LOADED.items()},
+            "drift_reference": self.drift and json.dumps(self.drift),
             "seconds": seconds,
         }
 
@@ -356,8 +360,21 @@ def card(
         verdict=_verdict(verdict),
         features=dict(use_case.features),
         profile=profile.described(rows, use_case.features),
+        drift=_drift(trained, use_case),
         libraries=libraries(),
         bytes_billed=bytes_billed,
+    )
+
+
+def _drift(trained: Trained, use_case: UseCase) -> dict[str, Any] | None:
+    parts, held = trained.parts, trained.holdout
+    if parts.every is None:
+        return None
+    return drift.reference(
+        parts.every.rows,
+        use_case.features,
+        score=held.probability,
+        users=len(held.rows) // len(parts.split.holdout),
     )
 
 

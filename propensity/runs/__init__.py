@@ -7,7 +7,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``champion``: the version that serves, or served at an earlier date
 - ``train``: the steps of 00-ModelTraining
 - ``predict``: the steps of 01-Predictions
-- ``drift``: what has changed since earlier publications, and what outcomes say of it
+- ``drift``: what differs from the training, and what outcomes say of it
 - ``index``: the prediction index
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``value``: what buyers paid, and what came of expected values

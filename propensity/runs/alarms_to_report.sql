@@ -3,7 +3,7 @@
 -- Source: ma_drift.
 SELECT
   as_of,
-  thing,
+  kind,
   name,
   cause,
   message
@@ -15,6 +15,5 @@ WHERE
   AND is_alarm
 ORDER BY
   as_of DESC,
-  distance DESC,
-  thing,
+  psi DESC,
   name

@@ -1,33 +1,27 @@
 """
-Drift as runs watch it: 01 before it publishes, 03 once outcomes are known.
+Drift as 01 watches it: a publication beside the training of the model that scored.
 
 Watching never stops a run: if the table cannot be read or written, the log says so.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity import tables
-from propensity.drift import alarms
-from propensity.drift.alarms import Earlier, Thing
-from propensity.drift.level import Level
-from propensity.drift.sketch import NUMBER, Sketch, Value
+from propensity import drift, tables
+from propensity.drift import Signal
 from propensity.errors import PropensityError
-from propensity.timeframe import DAY
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving
     from propensity.runs.predict import Scored
     from propensity.runs.run import Run
 
-# Publications that are looked back at.
-_LOOK_BACK = timedelta(weeks=13)
 # Only so many alarms get a line of their own in the log; the table has all.
 _LINES = 5
 
@@ -36,21 +30,14 @@ _LINES = 5
 class Watched:
     """What is watched of a publication."""
 
-    things: Sequence[Thing]
+    signals: Sequence[Signal]
     model_version: int
 
     @property
-    def alarms(self) -> list[Thing]:
-        """The things with an alarm, by rank."""
-        raised = [thing for thing in self.things if thing.is_alarm]
-        return sorted(
-            raised,
-            key=lambda thing: alarms.rank(
-                is_single=thing.sketch is None,
-                distance=thing.distance,
-                name=thing.name,
-            ),
-        )
+    def alarms(self) -> list[Signal]:
+        """The alarms, the largest difference first."""
+        raised = [signal for signal in self.signals if signal.is_alarm]
+        return sorted(raised, key=lambda signal: (-(signal.psi or 99.0), signal.name))
 
     @property
     def messages(self) -> list[str]:
@@ -59,188 +46,94 @@ class Watched:
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""
-        return {"drift": _summary(self.alarms)}
+        return {
+            "drift": {
+                "alarms": [
+                    _alarm(one.cause, one.name, one.message) for one in self.alarms
+                ]
+            }
+        }
+
+
+def observed(run: Run, model: Serving) -> drift.Observed:
+    """Return a counter of the publication's features, beside the model's training."""
+    try:
+        rows = run.rows("drift_reference", model_version=model.version)
+    except PropensityError as error:
+        run.warn(f"drift not compared: {error}")
+        rows = []
+    text = rows[0]["drift_reference"] if rows else None
+    return drift.Observed(json.loads(text) if text else None)
 
 
 def watch(run: Run, model: Serving, scored: Scored) -> Watched:
-    """
-    Compare a publication with those before it, before it is published.
-
-    Args:
-        model: That scored.
-        scored: Its scores, with the sketches of their features.
-    """
-    sketches = scored.sketches
-    scores = sketches.scores()
-    things = alarms.publication(sketches, scores, users=scored.users)
-    earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
-    things = alarms.watched(things, earlier, model_version=model.version)
-    watched = Watched(things=things, model_version=model.version)
+    """Compare a publication with the training, before it is published."""
+    watched = Watched(signals=scored.observed.signals(), model_version=model.version)
     run.log_fields["drift_alarms"] = len(watched.alarms)
-    _say(run, watched.alarms)
+    for alarm in watched.alarms[:_LINES]:
+        _warn(run, alarm.cause, alarm.name, alarm.message)
     return watched
 
 
 def publish(run: Run, watched: Watched) -> None:
-    """Append the rows of ``ma_drift``."""
-    rows = [
-        {**_row(run, run.as_of, thing), "model_version": watched.model_version}
-        for thing in watched.things
-    ]
-    _append(run, rows)
-
-
-def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """
-    Compare evaluated weeks with what was expected of them, and write that.
-
-    Args:
-        run: A run of 03, after its rows are published.
-        weeks: Rows of ``ma_model_evaluation``, oldest first. Weeks whose probabilities
-            were published for another one say nothing.
-
-    Returns:
-        The alarms of the newest week that has some of its own, for the answer.
-    """
-    known = [
-        row
-        for row in weeks
-        if row.get("residual_log_odds") is not None
-        and row.get("prediction_as_of") == row["week"]
-    ]
-    if run.use_case.scores_events or not known:
-        return _summary([])
-    earlier = _earlier(
-        run, since=known[0]["week"] - _LOOK_BACK, until=known[-1]["week"] + DAY
-    )
-    key = (alarms.OUTCOME, alarms.CALIBRATION)
-    before = {week.as_of: week.things[key] for week in earlier if key in week.things}
-    is_known = known[-1]["week"] in before
-    rows = []
-    for row in known:
-        lacked = Level(
-            value=row["residual_log_odds"], error=row["residual_standard_error"]
-        )
-        older = [
-            before[day] for day in sorted(before, reverse=True) if day < row["week"]
-        ]
-        thing = before[row["week"]] = alarms.outcome(lacked, older[: alarms.MEMORY])
-        rows.append(
-            {
-                **_row(run, row["week"], thing),
-                "model_version": row["model_version"],
-            }
-        )
-    _append(run, rows)
-    # Of an older week they were said by the run that knew its outcomes first: the week
-    # of a publication that was cut short by a late day is never the newest.
-    is_said = is_known and known[-1]["week"] != weeks[-1]["week"]
-    raised = [thing] if thing.is_alarm and not is_said else []
-    run.log_fields["drift_alarms"] = len(raised)
-    _say(run, raised)
-    return _summary(raised)
-
-
-def _earlier(run: Run, *, since: date, until: date) -> list[Earlier]:
-    """Return publications of some dates, newest first; ``until`` is not included."""
-    try:
-        rows = run.rows("drift_before", since=since, until=until - DAY)
-    except PropensityError as error:
-        run.warn(f"drift not compared: {error}")
-        return []
-    by_date: dict[date, list[Any]] = {}
-    for row in rows:
-        by_date.setdefault(row["as_of"], []).append(row)
-    return [_publication(as_of, rows) for as_of, rows in sorted(by_date.items())[::-1]]
-
-
-def _publication(as_of: date, rows: Sequence[Any]) -> Earlier:
-    version = max(
-        (row["model_version"] for row in rows if row["thing"] != alarms.OUTCOME),
-        default=-1,
-    )
-    things = {(row["thing"], row["name"]): _thing(row) for row in rows}
-    return Earlier(as_of=as_of, model_version=version, things=things)
-
-
-def _thing(row: Any) -> Thing:
-    sketch = level = None
-    if row["kind"] is not None:
-        is_number = row["kind"] == NUMBER
-        counts: dict[Value, int] = {
-            float(part["value"]) if is_number else part["value"]: part["users"]
-            for part in row["counts"]
-        }
-        sketch = Sketch(
-            kind=row["kind"], users=row["users"], missing=row["missing"], counts=counts
-        )
-    if row["value"] is not None:
-        level = Level(value=row["value"], error=row["error"])
-    return Thing(thing=row["thing"], name=row["name"], sketch=sketch, level=level)
-
-
-def _row(run: Run, as_of: date, thing: Thing) -> dict[str, Any]:
-    """Return a thing as a row of ``ma_drift``."""
-    row: dict[str, Any] = {
-        "use_case": run.use_case.name,
-        "as_of": as_of,
-        "thing": thing.thing,
-        "name": thing.name,
-        "run_id": run.run_id,
-        "written_at": run.began_at,
-        "distance": thing.distance,
-        "noise": thing.noise,
-        "threshold": thing.threshold,
-        "is_alarm": thing.is_alarm,
-        "cause": thing.cause or None,
-        "message": thing.message or None,
-        "counts": [],
-    }
-    if thing.sketch is not None:
-        row |= {
-            "kind": thing.sketch.kind,
-            "users": thing.sketch.users,
-            "missing": thing.sketch.missing,
-            "counts": [
-                {
-                    "value": repr(value) if isinstance(value, float) else value,
-                    "users": n,
-                }
-                for value, n in thing.sketch.counts.items()
-            ],
-        }
-    if thing.level is not None:
-        row |= {"value": thing.level.value, "error": thing.level.error}
-    return row
-
-
-def _append(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append rows; readers see those of the newest run."""
-    schema = tables.DRIFT.arrow_schema()
+    """Append the rows of ``ma_drift``; readers see those of the newest run."""
+    rows = [_row(run, signal, watched.model_version) for signal in watched.signals]
     try:
         run.check_lease()
-        written = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-        run.warehouse.write(tables.DRIFT, written)
+        schema = tables.DRIFT.arrow_schema()
+        run.warehouse.write(tables.DRIFT, pa.Table.from_pylist(rows, schema=schema))
     except PropensityError as error:
         run.warn(f"drift not written: {error}")
 
 
-def _say(run: Run, raised: Sequence[Thing]) -> None:
-    """Write a line of the log for the first alarms."""
-    for alarm in raised[:_LINES]:
-        run.warn(
-            f"drift: {alarm.message}",
-            use_case=run.use_case.name,
-            as_of=run.as_of,
-            cause=alarm.cause,
-            name=alarm.name,
-        )
+def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the alarm of the newest evaluated week, for the answer of 03."""
+    message = drift.season_alarm(weeks[-1]) if weeks else None
+    run.log_fields["drift_alarms"] = int(message is not None)
+    if message is None or run.use_case.scores_events:
+        return {"alarms": []}
+    _warn(run, "season", "calibration", message)
+    return {"alarms": [_alarm("season", "calibration", message)]}
 
 
-def _summary(raised: Sequence[Thing]) -> dict[str, Any]:
+def _alarm(cause: str, name: str, message: str) -> dict[str, str]:
+    return {"cause": cause, "name": name, "message": message}
+
+
+def _warn(run: Run, cause: str, name: str, message: str) -> None:
+    run.warn(
+        f"drift: {message}",
+        use_case=run.use_case.name,
+        as_of=run.as_of,
+        cause=cause,
+        name=name,
+    )
+
+
+def _row(run: Run, signal: Signal, model_version: int) -> dict[str, Any]:
+    """Return a signal as a row of ``ma_drift``."""
+    is_counted = signal.psi is not None
     return {
-        "alarms": [
-            {"cause": alarm.cause, "name": alarm.name, "message": alarm.message}
-            for alarm in raised
+        "use_case": run.use_case.name,
+        "as_of": run.as_of,
+        "kind": signal.kind,
+        "name": signal.name,
+        "model_version": model_version,
+        "run_id": run.run_id,
+        "written_at": run.began_at,
+        "users": signal.users,
+        "users_before": signal.users_before,
+        "missing": signal.observed[-1] if is_counted else None,
+        "missing_before": signal.expected[-1] if is_counted else None,
+        "psi": signal.psi,
+        "bound": signal.bound,
+        "bins": [
+            {"value": value, "expected": before, "observed": now}
+            for value, before, now in zip(
+                signal.bins, signal.expected, signal.observed, strict=True
+            )
         ],
+        "is_alarm": signal.is_alarm,
+        "cause": signal.cause or None,
+        "message": signal.message or None,
     }

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import tables
-from propensity.drift.sketch import Sketches
+from propensity.drift import Observed
 from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
 from propensity.learning import alerts, metrics, season
 from propensity.learning.season import EvaluatedWeek, LevelDifference
@@ -54,7 +54,7 @@ class Scored:
     Attributes:
         quantiles: The least probability, 99 percentiles and the greatest.
         log_odds_shift: The season's, which is in all scores; None without one.
-        sketches: Counts of the values of scores and features.
+        observed: Counts of features and scores, to compare with the training's.
         expected_value: The sum over all users; None without amounts.
     """
 
@@ -62,7 +62,7 @@ class Scored:
     mean_probability: float
     quantiles: Floats
     log_odds_shift: float | None
-    sketches: Sketches
+    observed: Observed
     expected_value: Decimal | None
 
     def answer(self) -> dict[str, Any]:
@@ -154,12 +154,13 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         yield listed.now().without(batch, run.use_case.name)
 
 
-def score(run: Run, model: Serving, shift: float | None) -> Scored:
+def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> Scored:
     """
     Score every user of the lookback, in bounded memory; nobody on the list is left.
 
     Args:
         shift: The season's, to add to their log-odds; None for none.
+        observed: Counts what is scored.
 
     Raises:
         NotEnoughData: There is no user to score.
@@ -167,10 +168,9 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
             the model gives no probabilities.
     """
     listed = suppression.read(run.warehouse)
-    sketches = Sketches(run.use_case.features)
     value_model = model.value() if model.value is not None else None
     run.log_fields["valued"] = value_model is not None
-    batches = sketches.watching(model.scorer.score(features(run)))
+    batches = observed.watching(model.scorer.score(features(run)))
     for rows in _gathered(_scores(batches, shift, value_model), run.key):
         run.warehouse.write(tables.SCORES, rows)
         # Free these rows before the next million is gathered.
@@ -194,7 +194,7 @@ def score(run: Run, model: Serving, shift: float | None) -> Scored:
         mean_probability=row["mean_probability"],
         quantiles=np.asarray(row["quantiles"], dtype=np.float64),
         log_odds_shift=shift,
-        sketches=sketches,
+        observed=observed,
         expected_value=row["expected_value"],
     )
 

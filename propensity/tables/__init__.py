@@ -7,7 +7,7 @@ This is the list of the tables; they are declared in
 - ``training``: model versions, preprocessors
 - ``predictions``: the newest probabilities, all of them by run, and publications
 - ``evaluation``: evaluated weeks
-- ``drift``: what is watched for drift
+- ``drift``: publications beside the training of their model
 - ``audiences``: members, the ledger of what was sent, what acting was worth
 - ``export``: the GA4 export's view, and the sums of its days
 - ``stream``: events, sums of them, postcodes, dead letters

@@ -1,4 +1,4 @@
-"""What is watched for drift, by publication."""
+"""Publications beside the training of their model."""
 
 from __future__ import annotations
 
@@ -7,58 +7,45 @@ from propensity.tables.figures import RUN
 
 DRIFT = Table(
     name="ma_drift",
-    description="One row per publication and thing that is watched for drift: a "
-    "feature, the scores, the users, and later the outcomes",
-    key=("use_case", "as_of", "thing", "name"),
+    description="One row per publication and feature, beside the training of its "
+    "model; one of the scores, and one of the users",
+    key=("use_case", "as_of", "kind", "name"),
     partition="as_of",
-    clustering=("use_case", "thing"),
+    clustering=("use_case", "kind"),
     newest="""\
   RANK() OVER (
-    PARTITION BY use_case, as_of, thing
+    PARTITION BY use_case, as_of
     ORDER BY written_at DESC, run_id
   ) = 1""",
     columns=(
         Column("use_case", "STRING", "Use case", required=True),
         Column("as_of", "DATE", "As-of date of the publication", required=True),
-        Column("thing", "STRING", "feature, score, users or outcome", required=True),
-        Column("name", "STRING", "Its name, such as the feature's", required=True),
+        Column("kind", "STRING", "feature, score or users", required=True),
+        Column(
+            "name", "STRING", "The feature's; or probability, or users", required=True
+        ),
         Column("model_version", "INT64", "Model that scored"),
         *RUN,
         Column("written_at", "TIMESTAMP", "When that run began"),
-        Column("kind", "STRING", "number or category; null where there is one value"),
         Column("users", "INT64", "Users of the publication"),
-        Column("missing", "INT64", "Users without a value"),
+        Column("users_before", "INT64", "Users of a snapshot of the training"),
+        Column("missing", "FLOAT64", "Share of users without a value"),
+        Column("missing_before", "FLOAT64", "That share in the training"),
+        Column("psi", "FLOAT64", "Population stability index; null for users"),
+        Column("bound", "FLOAT64", "psi above it is an alarm: more for few users"),
         Column(
-            "counts",
+            "bins",
             "STRUCT",
-            "Users by value",
+            "Shares by value, the scores' without the season's shift",
             repeated=True,
             fields=(
-                Column(
-                    "value",
-                    "STRING",
-                    "Of a number the end of its bucket nearer to 0; null for all "
-                    "values of a category that under ten users have",
-                ),
-                Column("users", "INT64", "Users with it"),
+                Column("value", "STRING", "A value, or a range of numbers"),
+                Column("expected", "FLOAT64", "Share in the training"),
+                Column("observed", "FLOAT64", "Share of the publication"),
             ),
         ),
-        Column(
-            "value",
-            "FLOAT64",
-            "Where there is one value: logarithm of users or of the mean probability, "
-            "log-odds that were lacking",
-        ),
-        Column("error", "FLOAT64", "Standard error of value"),
-        Column("distance", "FLOAT64", "From the publications before; null if too few"),
-        Column("noise", "FLOAT64", "What chance may add to distance"),
-        Column("threshold", "FLOAT64", "The distance that matters"),
-        Column("is_alarm", "BOOL", "Whether distance less noise is above threshold"),
-        Column(
-            "cause",
-            "STRING",
-            "feature, missing values, source, users, score or season",
-        ),
+        Column("is_alarm", "BOOL", "Whether a person should look at it"),
+        Column("cause", "STRING", "feature, missing values, score or users"),
         Column("message", "STRING", "What has changed, in a sentence"),
     ),
 )

@@ -68,6 +68,7 @@ TRAINING_METADATA = Table(
         Column("dataset_sha256", "STRING", "SHA-256 of its bytes"),
         Column("card_object", "STRING", "Object name of the model card, JSON"),
         Column("report_object", "STRING", "Object name of the report, HTML"),
+        Column("drift_reference", "STRING", "Shares by feature and bin, JSON"),
         Column("libraries", "STRING", "Library versions, JSON"),
         Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
         Column("seconds", "FLOAT64", "Seconds from request to this row"),

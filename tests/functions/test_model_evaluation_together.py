@@ -81,20 +81,3 @@ class TestRunOfAnOlderDate:
 
         assert [row["status"] for row in final] == ["final"]
         assert lifts(place) == final
-
-    def test_and_a_newer_one_leave_what_was_watched(self, place, monkeypatch):
-        """Defect: each removed what the other had written of the week, so that its
-        alarm was not left."""
-        behind_its_write(
-            place,
-            monkeypatch,
-            tables.DRIFT,
-            lambda: place.run("model_evaluation", NEWER),
-        )
-        rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome'")
-        [first, second] = sorted(evaluations(place), key=lambda row: row["week"])
-
-        newest = max(row["written_at"] for row in rows)
-        kept = [row for row in rows if row["written_at"] == newest]
-        assert {row["name"] for row in kept} == {"calibration"}
-        assert newest == first["evaluated_at"] == second["evaluated_at"]

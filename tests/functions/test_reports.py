@@ -55,7 +55,7 @@ class TestReport:
         audiences as the tables have them when it is written. Its figures are of groups
         alone: no id of anybody is on it. A later run writes it again, as final."""
         for table, row in (
-            (tables.DRIFT, {**ALARM, "as_of": MONDAY, "use_case": NAME, "counts": []}),
+            (tables.DRIFT, {**ALARM, "as_of": MONDAY, "use_case": NAME, "bins": []}),
             (
                 tables.AUDIENCE_LIFT,
                 {**LIFT, "week": MONDAY, "use_case": NAME, "sums": []},
@@ -90,7 +90,7 @@ class TestReport:
 
     def test_has_the_alarms_of_its_own_publication(self, monday):
         """Who publishes each day has a report of each, and an alarm once in it."""
-        common = {"use_case": NAME, "model_version": 0, "counts": []}
+        common = {"use_case": NAME, "model_version": 0, "bins": []}
         days = [MONDAY + n * DAY for n in range(3)]
         rows = [{**ALARM, **common, "as_of": day} for day in days]
         append_rows(monday.warehouse, tables.DRIFT, rows)

@@ -74,10 +74,10 @@ TRAINED = {
 }
 ALARM = {
     "as_of": MONDAY + 2 * WEEK,
-    "thing": "feature",
+    "kind": "feature",
     "name": "source",
-    "cause": "source",
-    "message": "source is 'google' for 2% of users (41% before)",
+    "cause": "feature",
+    "message": "source is 'google' for 2% of users (41% in the training)",
     "is_alarm": True,
 }
 LIFT = {

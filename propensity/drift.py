@@ -1,0 +1,321 @@
+"""
+Drift: what differs from the training of the model that scores.
+
+A training keeps a summary: which share of its rows lies in each bin of every feature,
+and of the scores. A publication is counted into the same bins, and compared by the
+population stability index (PSI). So a new model brings a new reference with it.
+
+Source:
+    Yurdakul and Naranjo, "Statistical properties of the population stability index",
+    Journal of Risk Model Validation 14, 2020: without drift it is distributed as
+    chi-square times 1/n + 1/m, by the users on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from propensity.pages.words import compact, percent, plural
+
+Floats = NDArray[np.float64]
+Row = Mapping[str, Any]
+
+FEATURE, SCORE, USERS = "feature", "score", "users"
+PROBABILITY = "probability"
+
+# PSI that matters: a season moves the features of a shop by less in a few months.
+BOUND = 0.2
+
+# What chance adds to PSI at most, over 1/n + 1/m: of B bins, the quantile of chi-square
+# with B - 1 degrees of freedom that one publication in some 10,000 is beyond.
+_CHANCE, _CHANCE_OF_BIN = 12, 3
+
+# An alarm of the number of users: half as many as in the training, or twice.
+_TIMES = 2.0
+
+# Bins of a number: tenths of the training's rows. Values of a category: the most
+# frequent, of at least a hundredth of the rows and so many users.
+_TENTHS = np.linspace(0.1, 0.9, 9)
+_VALUES, _RARE, _FEWEST_USERS = 20, 0.01, 10
+
+# An alarm of the outcomes: odds off by a quarter, and by three standard errors.
+_ODDS, _ERRORS = 0.25, 3.0
+
+
+def reference(
+    rows: pa.Table, features: Mapping[str, str], *, score: Floats, users: int
+) -> dict[str, Any]:
+    """
+    Summarise a training, in plain values.
+
+    Args:
+        rows: Features, ``user_id`` and ``weight``, the source's rows for each.
+        features: ``number`` or ``category`` by name.
+        score: Of rows that the scoring model has not seen.
+        users: Of one snapshot.
+    """
+    from propensity.models.encoding import numbers_of, texts_of
+
+    weight = rows["weight"].to_numpy().astype(np.float64)
+    signals: list[dict[str, Any]] = [_numbers(SCORE, PROBABILITY, score, None)]
+    merged = rows.select(list(features)).combine_chunks()
+    for name, kind in features.items():
+        column = merged[name].combine_chunks()
+        if kind == "number":
+            values = numbers_of(column).astype(np.float64)
+            signals.append(_numbers(FEATURE, name, values, weight))
+        else:
+            signals.append(_texts(name, texts_of(column), weight))
+    distinct = pc.count_distinct(rows["user_id"]).as_py()
+    return {"users": users, "distinct_users": distinct, "signals": signals}
+
+
+def _numbers(
+    kind: str, name: str, values: Floats, weight: Floats | None
+) -> dict[str, Any]:
+    known = values[~np.isnan(values)]
+    edges = (
+        np.unique(np.quantile(known, _TENTHS, method="lower")) if len(known) else known
+    )
+    counts = np.bincount(_bins(values, edges), weight, minlength=len(edges) + 2)
+    return {
+        "kind": kind,
+        "name": name,
+        "edges": [float(edge) for edge in edges],
+        "shares": [round(float(share), 6) for share in counts / max(counts.sum(), 1)],
+    }
+
+
+def _texts(name: str, values: pa.Array, weight: Floats) -> dict[str, Any]:
+    table = pa.table({"value": values, "weight": weight})
+    counted = table.group_by("value").aggregate([("weight", "sum"), ("value", "count")])
+    known = [row for row in counted.to_pylist() if row["value"] is not None]
+    total = max(float(weight.sum()), 1.0)
+    frequent = sorted(
+        (
+            (row["weight_sum"] / total, row["value"])
+            for row in known
+            if row["weight_sum"] >= _RARE * total
+            and row["value_count"] >= _FEWEST_USERS
+        ),
+        key=lambda pair: (-pair[0], pair[1]),
+    )[:_VALUES]
+    shares = [share for share, _ in frequent]
+    shares.append(sum(row["weight_sum"] for row in known) / total - sum(shares))
+    shares.append(1.0 - sum(shares))
+    return {
+        "kind": FEATURE,
+        "name": name,
+        "values": [value for _, value in frequent],
+        "shares": [round(max(share, 0.0), 6) for share in shares],
+    }
+
+
+def _bins(values: Floats, edges: Any) -> NDArray[np.intp]:
+    """Return the bin of each value: up to an edge, over the last, or missing."""
+    return np.where(
+        np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, "left")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """
+    A feature, the scores or the number of users, beside the training.
+
+    Attributes:
+        kind: FEATURE, SCORE or USERS.
+        users, users_before: Of the publication, and of a snapshot of the training.
+        bins: Names of the bins, the last two for other (or the highest) and missing
+            values; ``expected`` and ``observed`` are their shares.
+        psi, bound: None for the number of users.
+        cause: Of an alarm; empty without.
+        message: What has changed, in a sentence; empty without an alarm.
+    """
+
+    kind: str
+    name: str
+    users: int
+    users_before: int
+    bins: Sequence[str] = ()
+    expected: Sequence[float] = ()
+    observed: Sequence[float] = ()
+    psi: float | None = None
+    bound: float | None = None
+    cause: str = ""
+    message: str = ""
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether a person should look at it."""
+        return bool(self.message)
+
+
+class Observed:
+    """
+    Counts the features and scores of a publication, batch by batch.
+
+    Args:
+        summary: From ``reference``; None for a model without: nothing is counted.
+    """
+
+    def __init__(self, summary: Row | None) -> None:
+        self._summary = dict(summary or {})
+        self._signals: Sequence[Row] = self._summary.get("signals", ())
+        self._counts = [np.zeros(len(one["shares"])) for one in self._signals]
+        self._users = 0
+
+    def watching(
+        self, scored: Iterable[tuple[pa.RecordBatch, Floats]]
+    ) -> Iterator[tuple[pa.RecordBatch, Floats]]:
+        """Yield scored batches as they are, counted."""
+        for batch, probability in scored:
+            self.add(batch, probability)
+            yield batch, probability
+
+    def add(self, batch: pa.RecordBatch, probability: Floats) -> None:
+        """
+        Count a batch.
+
+        Args:
+            batch: Features of the users, (rows,) each.
+            probability: As the model gave them, (rows,).
+        """
+        from propensity.models.encoding import numbers_of, texts_of
+
+        self._users += batch.num_rows
+        for place, signal in enumerate(self._signals):
+            if "values" in signal:
+                texts = texts_of(batch.column(signal["name"]))
+                known = pa.array(signal["values"], pa.string())
+                found = pc.fill_null(pc.index_in(texts, known), len(known))
+                found = pc.if_else(pc.is_valid(texts), found, len(known) + 1)
+                bins = found.to_numpy(zero_copy_only=False)
+            else:
+                values = (
+                    probability
+                    if signal["kind"] == SCORE
+                    else numbers_of(batch.column(signal["name"])).astype(np.float64)
+                )
+                bins = _bins(values, signal["edges"])
+            self._counts[place] += np.bincount(bins, minlength=len(signal["shares"]))
+
+    def signals(self) -> list[Signal]:
+        """Return all that is watched, each compared with the training."""
+        if not self._signals or not self._users:
+            return []
+        compared = [
+            compare(signal, counts, summary=self._summary)
+            for signal, counts in zip(self._signals, self._counts, strict=True)
+        ]
+        return [_of_users(self._users, self._summary["users"]), *compared]
+
+
+def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
+    """
+    Compare a feature, or the scores, with the training.
+
+    Args:
+        signal: One of the summary's.
+        counts: Users of the publication by bin, (bins,).
+        summary: From ``reference``.
+    """
+    users, distinct = float(counts.sum()), max(summary["distinct_users"], 1)
+    expected, observed = np.array(signal["shares"]), counts / users
+    # Half a user in every bin, so that none is empty.
+    before, now = (
+        (share * n + 0.5) / (n + 0.5 * len(counts))
+        for share, n in ((expected, distinct), (observed, users))
+    )
+    psi = float(((now - before) * np.log(now / before)).sum())
+    chance = _CHANCE + _CHANCE_OF_BIN * len(counts)
+    bound = BOUND + chance * (1 / users + 1 / distinct)
+    bins, cause, message = _named(signal), "", ""
+    if psi > bound:
+        place, cause = _largest(observed - expected, signal["kind"])
+        is_text = place < len(signal.get("values", ()))
+        message = (
+            f"{signal['name']} is {repr(bins[place]) if is_text else bins[place]} for "
+            f"{percent(observed[place])} of users ({percent(expected[place])} in the "
+            "training)"
+        )
+    return Signal(
+        kind=signal["kind"],
+        name=signal["name"],
+        users=int(users),
+        users_before=summary["users"],
+        bins=bins,
+        expected=expected.tolist(),
+        observed=observed.tolist(),
+        psi=psi,
+        bound=bound,
+        cause=cause,
+        message=message,
+    )
+
+
+def _of_users(now: int, before: int) -> Signal:
+    is_alarm = not before / _TIMES <= now <= before * _TIMES
+    message = (
+        f"{plural(now, 'user')} have features, and {before:,} had in a snapshot of the "
+        "training"
+    )
+    return Signal(
+        kind=USERS,
+        name=USERS,
+        users=now,
+        users_before=before,
+        cause=USERS if is_alarm else "",
+        message=message if is_alarm else "",
+    )
+
+
+def _largest(change: Floats, kind: str) -> tuple[int, str]:
+    """Return the bin to name, and the cause: a gap explains all that it took."""
+    missing = len(change) - 1
+    if kind == FEATURE and change[missing] > 0.4 * np.abs(change).sum():
+        return missing, "missing values"
+    return int(np.argmax(np.abs(change))), kind
+
+
+def _named(signal: Row) -> list[str]:
+    """Return the names of a signal's bins."""
+    if "values" in signal:
+        return [*signal["values"], "another value", "missing"]
+    edges = [compact(edge) for edge in signal["edges"]]
+    if not edges:
+        return ["any value", "missing"]
+    middle = [f"{low} to {high}" for low, high in zip(edges, edges[1:], strict=False)]
+    return [f"{edges[0]} or less", *middle, f"over {edges[-1]}", "missing"]
+
+
+def season_alarm(row: Row) -> str | None:
+    """
+    Say that the outcomes of an evaluated week were far from its probabilities.
+
+    Args:
+        row: Of ``ma_model_evaluation``.
+
+    Returns:
+        A sentence; None without an alarm, and for a week whose probabilities were
+        published for another one.
+    """
+    lacked, error = row.get("residual_log_odds"), row.get("residual_standard_error")
+    is_own = row.get("prediction_as_of") == row.get("week")
+    if lacked is None or error is None or not is_own:
+        return None
+    if abs(lacked) <= np.log(1 + _ODDS) + _ERRORS * error:
+        return None
+    odds = exp(min(lacked, 20.0)) - 1
+    return (
+        f"the odds of all users were {odds:+.0%} beside the published ones, more than "
+        "the season's shift has followed"
+    )

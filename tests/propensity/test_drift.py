@@ -1,0 +1,169 @@
+"""Drift: publications beside the training of their model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from propensity import drift
+
+FEATURES = {"spend": "number", "sessions": "number", "source": "category"}
+USERS = 2_000
+
+
+def shop(seed: int, users: int = USERS) -> pa.Table:
+    """Users of a week; three in ten have spent something."""
+    random = np.random.default_rng(seed)
+    spend = np.where(random.random(users) < 0.3, random.lognormal(3, 1, users), 0.0)
+    sources = random.choice(["google", "news", "direct", "mail"], users, p=SHARES)
+    return pa.table(
+        {
+            "user_id": [f"u{n}" for n in range(users)],
+            "weight": np.ones(users),
+            "spend": spend,
+            "sessions": random.poisson(3, users).astype(float),
+            "source": pa.array(sources, pa.string()),
+        }
+    )
+
+
+SHARES = [0.5, 0.3, 0.195, 0.005]
+
+
+def scores(seed: int, users: int = USERS) -> np.ndarray:
+    return np.random.default_rng(seed).beta(1, 9, users)
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict[str, Any]:
+    return drift.reference(shop(1), FEATURES, score=scores(1), users=USERS)
+
+
+def signals(
+    summary: dict[str, Any], rows: pa.Table, score: np.ndarray | None = None
+) -> dict[str, drift.Signal]:
+    observed = drift.Observed(summary)
+    score = scores(2, len(rows)) if score is None else score
+    for batch in rows.combine_chunks().to_batches():
+        list(observed.watching([(batch, score)]))
+    return {signal.name: signal for signal in observed.signals()}
+
+
+def alarms(*of: Any) -> dict[str, tuple[str, str]]:
+    found = signals(*of).values()
+    return {one.name: (one.cause, one.message) for one in found if one.is_alarm}
+
+
+def with_column(name: str, change: Any) -> pa.Table:
+    rows = shop(2)
+    place = rows.column_names.index(name)
+    return rows.set_column(place, name, change(rows[name]))
+
+
+class TestAnAlarm:
+    @pytest.mark.parametrize(
+        ("name", "change", "cause", "message"),
+        [
+            (
+                "spend",
+                lambda column: pc.multiply(column, 0.0),
+                "feature",
+                "spend is 0 or less for 100.0% of users",
+            ),
+            (
+                "sessions",
+                lambda column: pc.multiply(column, 1000.0),
+                "feature",
+                "sessions is over 5",
+            ),
+            (
+                "sessions",
+                lambda column: pa.nulls(len(column), column.type),
+                "missing values",
+                "sessions is missing for 100.0% of users (0.0% in the training)",
+            ),
+            (
+                "source",
+                lambda column: pc.replace_substring(column, "google", "Google"),
+                "feature",
+                "source is another value for ",
+            ),
+        ],
+    )
+    def test_says_what_has_changed(self, summary, name, change, cause, message):
+        found = alarms(summary, with_column(name, change))
+
+        assert list(found) == [name]
+        assert found[name][0] == cause
+        assert found[name][1].startswith(message)
+
+    def test_is_raised_by_scores_that_moved(self, summary):
+        found = alarms(summary, shop(2), scores(2) ** 0.5)
+
+        assert found["probability"][0] == "score"
+
+    def test_is_raised_by_half_of_the_users(self, summary):
+        found = alarms(summary, shop(2, 900))
+
+        assert found == {
+            "users": (
+                "users",
+                "900 users have features, and 2,000 had in a snapshot of the training",
+            )
+        }
+
+
+class TestNoAlarm:
+    def test_of_a_week_like_the_training(self, summary):
+        """Shares of both are kept, the rare value and the missing ones apart."""
+        found = signals(summary, shop(2))
+
+        assert not any(signal.is_alarm for signal in found.values())
+        source = found["source"]
+        assert source.bins == ["google", "news", "direct", "another value", "missing"]
+        assert source.expected == pytest.approx([*SHARES, 0], abs=0.05)
+        assert sum(source.observed) == pytest.approx(1)
+
+    @pytest.mark.parametrize("users", [100, 1_000, 10_000, 1_000_000, 10_000_000])
+    def test_in_two_years_of_weeks_in_which_nothing_breaks(self, users):
+        """Forty features, whose shares wobble and follow a season by a tenth."""
+        random = np.random.default_rng(users)
+        raised = 0
+        for _ in range(40):
+            logs, height = random.normal(0, 1.2, 12), random.normal(0, 0.1, 12)
+            signal = {"kind": "feature", "name": "f", "edges": list(range(10))}
+            base = random.multinomial(users, _shares(logs)) / users
+            known = {"distinct_users": users, "users": users}
+            for week in range(104):
+                moved = logs + height * np.sin(week / 8) + random.normal(0, 0.05, 12)
+                counts = random.multinomial(users, _shares(moved)).astype(float)
+                found = drift.compare({**signal, "shares": base}, counts, summary=known)
+                raised += found.is_alarm
+
+        assert raised <= 1
+
+    def test_of_a_model_without_a_summary(self):
+        assert signals({}, shop(2)) == {}
+
+
+def _shares(logs: np.ndarray) -> np.ndarray:
+    return np.exp(logs) / np.exp(logs).sum()
+
+
+class TestSeason:
+    def test_alarm_is_of_odds_far_off_beyond_chance(self):
+        row = {
+            "week": 1,
+            "prediction_as_of": 1,
+            "residual_log_odds": 0.5,
+            "residual_standard_error": 0.05,
+        }
+
+        assert "+65% beside the published ones" in str(drift.season_alarm(row))
+        assert drift.season_alarm({**row, "residual_standard_error": 0.2}) is None
+        assert drift.season_alarm({**row, "residual_log_odds": 0.2}) is None
+        assert drift.season_alarm({**row, "prediction_as_of": 0}) is None
