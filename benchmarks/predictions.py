@@ -63,7 +63,7 @@ def train(use_case: UseCase, file: Path) -> None:
 def measured(use_case: UseCase, file: Path, users: int) -> dict[str, float]:
     """Score so many users, and return processor seconds and how far memory rises."""
     features: Any = dict(use_case.features)
-    scorer = Scorer.compile(*joblib.load(file), features=features)
+    scorer = Scorer(*joblib.load(file), features=features)
     given = labelled_rows(use_case, DISTINCT_ROWS).combine_chunks()
     batches = given.to_batches(max_chunksize=BATCH_ROWS)
     before, began = _peak_mb(), time.process_time()

@@ -122,7 +122,7 @@ def by_pandas(
 def by_arrow(pipeline: Pipeline, batches: list[pa.RecordBatch]) -> NDArray[np.float64]:
     """Score as 01-Predictions does, from compiling the scorer to the last batch."""
     steps = (step for _, step in pipeline.steps)
-    scorer = Scorer.compile(*steps, features=FEATURES, pools=THREADS.pool)
+    scorer = Scorer(*steps, features=FEATURES, pools=THREADS.pool)
     return np.concatenate([scores for _, scores in scorer.score(batches)])
 
 

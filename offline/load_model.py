@@ -241,7 +241,7 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
     from propensity.models.scoring import Scorer  # most loads need no sklearn
 
     features: Any = dict(use_case.features)
-    Scorer.compile(
+    Scorer(
         unpickled(shipped.files[PREPROCESSOR]),
         unpickled(shipped.files[MODEL]),
         features=features,

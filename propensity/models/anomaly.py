@@ -1,8 +1,8 @@
 """
 Half-Space Trees as a classifier, with anomaly scores in the place of probabilities.
 
-So a model without labels goes through registry, scorer, champion gate and streams like
-any other. Its scores rank; they are not probabilities.
+So a model without labels goes through registry, scorer, gate and stream like any other.
+Its scores rank; they are not probabilities.
 """
 
 from __future__ import annotations
@@ -41,10 +41,6 @@ class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Whether the trees have seen a full window; before, all scores are NaN."""
         return self.trees.is_warm
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether the trees have learned a row."""
-        return hasattr(self.trees, "n_features_in_")
-
     def fit(self, x: Any, y: Any = None) -> Self:
         """Fit the trees on rows (n, F) in their order; ``y`` is ignored."""
         self.trees.fit(x)
@@ -54,7 +50,3 @@ class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return 1 less the anomaly score, and the score, (rows, 2)."""
         score = self.trees.anomaly_score(x)
         return np.column_stack([1 - score, score])
-
-    def predict(self, x: Any) -> NDArray[Any]:
-        """Return 1 for outliers, 0 for others."""
-        return (self.trees.predict(x) < 0).astype(np.int64)

@@ -1,196 +1,191 @@
 """
 A fitted preprocessor on Arrow columns.
 
-A fitted ``ColumnTransformer`` is written for pandas, and building its frames costs
-more than most models. ``Encoder`` runs the same fitted transformers, with the same
-results, but gives them only what they need:
+A fitted ``ColumnTransformer`` is written for pandas, and building its frames costs more
+than most models. ``Encoder`` has the same results, with the same fitted transformers:
 
-- columns of numbers as a float array, from Arrow's buffers;
-- new values of categories only; it keeps their encodings and gathers rows from them by
-  code;
-- for other transformers, such as a user's own, a pandas frame. That is slower, and
-  ``Encoder.fallbacks`` has their names.
+- scikit-learn's transformers of numbers get a float array, from Arrow's buffers;
+- its encoders of categories are run once, on all values that they know, a null and a
+  new one; each row then looks its values up;
+- anything else, such as a user's own transformer, gets a pandas frame. That is slower,
+  and ``Encoder.fallbacks`` has the names.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sklearn import decomposition, impute, preprocessing
+import pyarrow.compute as pc
 from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    TargetEncoder,
+)
 
 from propensity.errors import SchemaError
-from propensity.models.encoder_parts import Categories, Frame, Numbers, Part
-from propensity.models.encoding import Array, Kind, Rows
+from propensity.models.encoding import Array, Kind, numbers_of, texts_of, to_frame
 
-# Encode a value by lookup among the fitted values.
-_ENCODERS = (
-    preprocessing.OneHotEncoder,
-    preprocessing.OrdinalEncoder,
-    preprocessing.TargetEncoder,
-)
-# Keep columns apart and in place, and rows too.
-_ELEMENTWISE = (
-    preprocessing.StandardScaler,
-    preprocessing.MinMaxScaler,
-    preprocessing.MaxAbsScaler,
-    preprocessing.RobustScaler,
-    preprocessing.Binarizer,
-    preprocessing.QuantileTransformer,
-    preprocessing.PowerTransformer,
-)
-# Keep rows apart, but may mix, add or drop columns.
-_ROWWISE = (
-    *_ELEMENTWISE,
-    impute.SimpleImputer,
-    impute.MissingIndicator,
-    preprocessing.KBinsDiscretizer,
-    preprocessing.Normalizer,
-    preprocessing.PolynomialFeatures,
-    preprocessing.SplineTransformer,
-    decomposition.PCA,
-)
+# Their transformers treat arrays as they treat frames of numbers, row by row.
+_OF_ARRAYS = ("sklearn.preprocessing.", "sklearn.impute.", "sklearn.decomposition.")
+_NEW = "a value that no encoder has seen: \N{REPLACEMENT CHARACTER}"
 
 
 class Encoder:
     """
     Encode Arrow batches as a fitted preprocessor encodes pandas frames.
 
-    An encoder remembers values, so only one thread may use it at a time.
-
     Attributes:
         features: Kind of each feature that a batch must hold.
         width: Columns of the encoded array; None where only the preprocessor knows.
-        fallbacks: Names of the transformers that still go through pandas.
-        parts: What encodes each slice of the columns.
+        fallbacks: Names of the transformers that go through pandas.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[tuple[slice, Part]],
-        *,
-        features: Mapping[str, Kind],
-        fallbacks: tuple[str, ...],
-        width: int | None,
-    ) -> None:
-        self.features = dict(features)
-        self.fallbacks = fallbacks
-        self.width = width
-        self.parts = tuple(parts)
-
-    @classmethod
-    def compile(cls, preprocessor: Any, features: Mapping[str, Kind]) -> Encoder:
+    def __init__(self, preprocessor: Any, features: Mapping[str, Kind]) -> None:
         """
-        Choose how to run each transformer of a preprocessor.
+        Choose how to run each transformer.
 
         Args:
-            preprocessor: Fitted on frames of ``to_frame``. Any transformer will do;
-                a ``ColumnTransformer`` is fast.
+            preprocessor: Fitted on frames of ``to_frame``. Any transformer will do; a
+                ``ColumnTransformer`` that names its columns is fast.
             features: Kind of each feature by name; may name more than were fitted.
 
         Raises:
             SchemaError: The preprocessor was fitted on a feature that is not there.
         """
         names = _fitted_names(preprocessor, features)
-        kinds = {name: features[name] for name in names}
-        groups = _groups(preprocessor, names)
-        if groups is None:
-            whole = Frame(copy.deepcopy(preprocessor), names, kinds)
-            return cls(
-                [(slice(None), whole)],
-                features=kinds,
-                fallbacks=(type(preprocessor).__name__,),
-                width=None,
-            )
-        parts = [
-            (group.columns, _part(group, {name: kinds[name] for name in group.names}))
-            for group in groups
-        ]
-        return cls(
-            parts,
-            features={name: kinds[name] for group in groups for name in group.names},
-            fallbacks=tuple(
-                group.name
-                for group, (_, part) in zip(groups, parts, strict=True)
-                if isinstance(part, Frame)
-            ),
-            width=max((columns.stop for columns, _ in parts), default=0),
-        )
+        self.features = {name: features[name] for name in names}
+        self.width: int | None = None
+        self.fallbacks: tuple[str, ...] = ()
+        self._parts: list[tuple[slice, _Part]] = []
+        if not _is_plain(preprocessor):
+            self.fallbacks = (type(preprocessor).__name__,)
+            whole = _Frames(copy.deepcopy(preprocessor), self.features)
+            self._parts = [(slice(None), whole)]
+            return
+        for name, transformer, selection in preprocessor.transformers_:
+            if transformer == "drop" or not len(selection):
+                continue
+            chosen = {feature: features[feature] for feature in selection}
+            part = _fast(copy.deepcopy(transformer), chosen)
+            if part is None:
+                self.fallbacks += (name,)
+                part = _Frames(copy.deepcopy(transformer), chosen)
+            self._parts.append((preprocessor.output_indices_[name], part))
+        self.width = max((columns.stop for columns, _ in self._parts), default=0)
 
-    def encode(self, batch: pa.RecordBatch | Rows, *, rows: int | None = None) -> Array:
+    def encode(self, batch: pa.RecordBatch) -> Array:
         """
         Return a batch, encoded as the preprocessor would, dense.
 
         Args:
-            batch: N > 0 rows that ``check`` accepts for ``features``, or a few rows
-                that have them.
-            rows: Of a record batch: rows to return, with the last one again and again
-                beyond N; None for N.
+            batch: N > 0 rows that ``encoding.check`` accepts for ``features``.
 
         Returns:
             N rows and ``width`` columns, of the type the preprocessor would give.
         """
-        count = batch.num_rows
-        rows = rows or count
-        blocks = [(columns, part.block(batch, rows)) for columns, part in self.parts]
-        if len(blocks) == 1 and (self.width is None or rows == count):
-            return blocks[0][1].dense()
-        encoded = np.empty(
-            (rows, self.width or 0),
-            dtype=np.result_type(*(block.dtype for _, block in blocks))
-            if blocks
-            else np.float64,
-            # By column, as Arrow has it: trees read it as fast as by row.
-            order="F",
-        )
+        blocks = [(columns, part.encode(batch)) for columns, part in self._parts]
+        if len(blocks) == 1:
+            return blocks[0][1]
+        kinds = [block.dtype for _, block in blocks] or [np.dtype(np.float64)]
+        # By column, as Arrow has it: trees read it as fast as by row.
+        shape = (batch.num_rows, self.width or 0)
+        encoded = np.empty(shape, dtype=np.result_type(*kinds), order="F")
         for columns, block in blocks:
-            block.write(encoded[:, columns])
-        encoded[count:] = encoded[count - 1]
+            encoded[:, columns] = block
         return encoded
 
-    def project(
-        self,
-        batch: pa.RecordBatch | Rows,
-        weights: Array,
-        *,
-        rows: int | None = None,
-    ) -> Array:
+    def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
         """
-        Return ``encode(batch) @ weights`` without building the encoded array.
+        Return ``encode(batch) @ weights`` (N,) without building the encoded array.
 
         A category then costs one addition and not a row of zeros.
-
-        Args:
-            batch: As for ``encode``.
-            weights: ``width`` numbers.
-            rows: Of a record batch: rows that a product of matrices takes; None for N.
-
-        Returns:
-            N numbers, float64.
         """
-        rows = rows or batch.num_rows
-        total = np.zeros(rows)
-        for columns, part in self.parts:
-            part.block(batch, rows).add_product(weights[columns], total)
-        return total[: batch.num_rows]
+        total = np.zeros(batch.num_rows)
+        for columns, part in self._parts:
+            total += part.project(batch, weights[columns])
+        return total
 
 
-@dataclass(frozen=True)
-class _Group:
-    """An entry of a fitted ColumnTransformer."""
+class _Part:
+    """Encodes some of the features of a batch."""
 
-    name: str
-    transformer: Any
-    names: tuple[str, ...]
-    is_series: bool
-    columns: slice
+    def encode(self, batch: pa.RecordBatch) -> Array:
+        raise NotImplementedError
+
+    def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
+        product: Array = self.encode(batch) @ weights
+        return product
+
+
+class _Frames(_Part):
+    """Runs a transformer on a pandas frame: always right, never fast."""
+
+    def __init__(self, transformer: Any, features: Mapping[str, Kind]) -> None:
+        self._transformer = transformer
+        self._features = features
+
+    def encode(self, batch: pa.RecordBatch) -> Array:
+        return _dense(self._transformer.transform(to_frame(batch, self._features)))
+
+
+class _Numbers(_Part):
+    """Runs transformers on a float array of columns of numbers."""
+
+    def __init__(self, steps: Sequence[Any], names: Sequence[str]) -> None:
+        self._steps = steps
+        self._names = names
+        for step in steps:
+            # Else it would warn that an array has no names.
+            vars(step).pop("feature_names_in_", None)
+            if hasattr(step, "set_output"):
+                step.set_output(transform="default")
+
+    def encode(self, batch: pa.RecordBatch) -> Array:
+        columns = [numbers_of(batch.column(name)) for name in self._names]
+        kind = np.result_type(*(column.dtype for column in columns))
+        # By column: Arrow's buffers are copied whole.
+        values: Any = np.empty((batch.num_rows, len(columns)), dtype=kind, order="F")
+        for position, column in enumerate(columns):
+            values[:, position] = column
+        for step in self._steps:
+            values = step.transform(values)
+        return _dense(values)
+
+
+class _Categories(_Part):
+    """Gathers rows of tables: of each feature's known values, a null and a new one."""
+
+    def __init__(self, tables: Mapping[str, tuple[pa.Array, Array]]) -> None:
+        self._tables = tables
+
+    def encode(self, batch: pa.RecordBatch) -> Array:
+        return np.hstack([table[codes] for codes, table in self._coded(batch)])
+
+    def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
+        total, start = np.zeros(batch.num_rows), 0
+        for codes, table in self._coded(batch):
+            stop = start + table.shape[1]
+            total += (table @ weights[start:stop])[codes]
+            start = stop
+        return total
+
+    def _coded(self, batch: pa.RecordBatch) -> Iterator[tuple[Array, Array]]:
+        """Yield for each feature the rows' places in its table, and the table."""
+        for name, (values, table) in self._tables.items():
+            column = texts_of(batch.column(name))
+            codes = pc.fill_null(pc.index_in(column, values), len(values) + 1)
+            codes = pc.if_else(pc.is_null(column), len(values), codes)
+            yield codes.to_numpy(zero_copy_only=False), table
 
 
 def _fitted_names(preprocessor: Any, features: Mapping[str, Kind]) -> tuple[str, ...]:
@@ -214,127 +209,83 @@ def _fitted_names(preprocessor: Any, features: Mapping[str, Kind]) -> tuple[str,
     return tuple(str(name) for name in fitted)
 
 
-def _groups(preprocessor: Any, names: tuple[str, ...]) -> list[_Group] | None:
-    """Return the groups of a ColumnTransformer; None for other preprocessors."""
-    if type(preprocessor) is not ColumnTransformer or preprocessor.transformer_weights:
-        return None
-    empty = pd.DataFrame(columns=list(names))
-    groups = []
-    for name, transformer, selection in preprocessor.transformers_:
-        columns = _select(empty, selection)
-        if isinstance(transformer, str) and transformer == "drop" or not columns:
-            continue
-        groups.append(
-            _Group(
-                name=name,
-                transformer=transformer,
-                names=columns,
-                is_series=isinstance(selection, str | int),
-                columns=preprocessor.output_indices_[name],
-            )
+def _is_plain(preprocessor: Any) -> bool:
+    """Tell whether this is a ColumnTransformer of lists of names, without weights."""
+    return (
+        type(preprocessor) is ColumnTransformer
+        and not preprocessor.transformer_weights
+        and all(
+            isinstance(selection, list | np.ndarray)
+            and all(isinstance(name, str) for name in selection)
+            for _, _, selection in preprocessor.transformers_
         )
-    return groups
+    )
 
 
-def _select(empty: pd.DataFrame, selection: Any) -> tuple[str, ...]:
-    """Return the names of a ColumnTransformer's selection of columns."""
-    if isinstance(selection, str):
-        return (selection,)
-    if isinstance(selection, slice):
-        ends = (selection.start, selection.stop)
-        by_name = any(isinstance(end, str) for end in ends)
-        frame = empty.loc[:, selection] if by_name else empty.iloc[:, selection]
-        return tuple(frame.columns)
-    names = np.atleast_1d(np.asarray(selection))
-    if names.size == 0:
-        return ()
-    if names.dtype.kind in "iu":
-        return tuple(empty.columns[names])
-    return tuple(empty.loc[:, names].columns)
+def _fast(transformer: Any, features: Mapping[str, Kind]) -> _Part | None:
+    """Return a faster way to the same results, None where none is known."""
+    steps = _steps(transformer)
+    kinds = {*features.values()}
+    if kinds == {"number"} and all(map(_takes_arrays, steps)):
+        return _Numbers(steps, [*features])
+    if kinds == {"category"} and steps:
+        return _categories(transformer, steps, features)
+    return None
 
 
-def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
-    """Choose the fastest way to run a group with the same results."""
-    transformer = copy.deepcopy(group.transformer)
-    steps = steps_of(transformer)
-    if not group.is_series:
-        if all(kind == "number" for kind in features.values()) and all(
-            type(step) in _ROWWISE or is_elementwise(step) for step in steps
-        ):
-            return Numbers(group.names, tuple(_for_arrays(step) for step in steps))
-        owners = _owners(steps, len(features))
-        if owners is not None and len(owners) == (
-            group.columns.stop - group.columns.start
-        ):
-            ends = np.searchsorted(owners, np.arange(len(features) + 1))
-            columns = tuple(map(slice, ends[:-1], ends[1:]))
-            return Categories(transformer, features, columns)
-    selection = group.names[0] if group.is_series else group.names
-    return Frame(transformer, selection, features)
-
-
-def steps_of(transformer: Any) -> list[Any]:
+def _steps(transformer: Any) -> list[Any]:
     """Return the transformers of a pipeline, which may be nested, in order."""
     if transformer is None or isinstance(transformer, str):
         return []
     if type(transformer) is Pipeline:
-        return [inner for _, step in transformer.steps for inner in steps_of(step)]
+        return [inner for _, step in transformer.steps for inner in _steps(step)]
     return [transformer]
 
 
-def is_elementwise(step: Any) -> bool:
-    """Tell whether a transformer treats every number alone, in any container."""
-    if type(step) is preprocessing.FunctionTransformer:
-        return step.func is None or (
-            isinstance(step.func, np.ufunc) and step.func.nin == 1 and not step.kw_args
-        )
-    return type(step) in _ELEMENTWISE
+def _takes_arrays(step: Any) -> bool:
+    if type(step) is FunctionTransformer:
+        return step.func is None or isinstance(step.func, np.ufunc)
+    return type(step).__module__.startswith(_OF_ARRAYS)
 
 
-def _for_arrays(step: Any) -> Any:
-    """Remove the fitted names from a transformer, and let it write in place."""
-    vars(step).pop("feature_names_in_", None)
-    if "copy" in step.get_params(deep=False):
-        step.set_params(copy=False)
-    if hasattr(step, "set_output"):
-        step.set_output(transform="default")
-    return step
+def _categories(
+    transformer: Any, steps: Sequence[Any], features: Mapping[str, Kind]
+) -> _Part | None:
+    """Encode each value once, and gather rows; None if a column is not by itself."""
+    *imputers, encoder = steps
+    if (
+        type(encoder) not in {OneHotEncoder, OrdinalEncoder, TargetEncoder}
+        or any(type(step) is not SimpleImputer for step in imputers)
+        or encoder.n_features_in_ != len(features)
+        or getattr(encoder, "target_type_", "") == "multiclass"
+    ):
+        return None
+    known = [[v for v in fit if isinstance(v, str)] for fit in encoder.categories_]
+    # Below the known values a null, and at the end a new one.
+    rows = max(map(len, known)) + 2
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([*v, *[None] * (rows - 1 - len(v)), _NEW], dtype="str")
+            for name, v in zip(features, known, strict=True)
+        }
+    )
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            encoded = _dense(transformer.transform(frame))
+        numbered = copy.deepcopy(encoder)
+        vars(numbered).pop("feature_names_in_", None)
+        columns = numbered.get_feature_names_out([f"{at}" for at in range(len(known))])
+        owners = np.array([int(name.partition("_")[0]) for name in columns])
+    except ValueError:  # it refuses new values, or names columns in a way of its own
+        return None
+    tables = {}
+    for position, (name, values) in enumerate(zip(features, known, strict=True)):
+        table = encoded[:, owners == position][[*range(len(values) + 1), -1]]
+        tables[name] = pa.array(values, pa.string()), table
+    return _Categories(tables)
 
 
-def _owners(steps: Sequence[Any], n_features: int) -> list[int] | None:
-    """
-    Return the feature of each output column.
-
-    Returns:
-        Index of the feature for each column, ascending; None if a step is not known
-        to treat every column by itself.
-    """
-    owners = list(range(n_features))
-    for step in steps:
-        if type(step) is preprocessing.OneHotEncoder:
-            widths = _one_hot_widths(step)
-            owners = np.repeat(owners, widths).tolist()
-        elif type(step) is impute.SimpleImputer:
-            if step.add_indicator or pd.isna(step.statistics_).any():
-                return None
-        elif type(step) is preprocessing.TargetEncoder:
-            if step.target_type_ == "multiclass":
-                return None
-        elif type(step) not in _ENCODERS and not is_elementwise(step):
-            return None
-    return owners
-
-
-def _one_hot_widths(encoder: preprocessing.OneHotEncoder) -> list[int]:
-    """Return the number of output columns of each input column of an encoder."""
-    n_features = len(encoder.categories_)
-    infrequent = getattr(encoder, "infrequent_categories_", [None] * n_features)
-    dropped = [None] * n_features if encoder.drop_idx_ is None else encoder.drop_idx_
-    return [
-        len(categories)
-        - (0 if pooled is None else len(pooled) - 1)
-        - (0 if drop is None else 1)
-        for categories, pooled, drop in zip(
-            encoder.categories_, infrequent, dropped, strict=True
-        )
-    ]
+def _dense(values: Any) -> Array:
+    """Return a transformer's output as a dense array of two dimensions."""
+    dense = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    return dense if dense.ndim == 2 else dense.reshape(len(dense), -1)

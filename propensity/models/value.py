@@ -6,7 +6,7 @@ Trained models are unpickled through this module, under its names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,11 +66,11 @@ class ValueModel:
 
         check(batch.schema, self.features)
         if self._encoder is None:
-            self._encoder = Encoder.compile(self.preprocessor, self.features)
+            self._encoder = Encoder(self.preprocessor, self.features)
         with threadpool_limits(1, user_api="openmp"):
             parts = [
-                np.asarray(self.regressor.predict(self._encoder.encode(part)))
-                for part in _parts(batch)
+                self.regressor.predict(self._encoder.encode(batch.slice(start, _ROWS)))
+                for start in range(0, batch.num_rows, _ROWS)
             ]
         return np.asarray(self.mean * np.concatenate(parts), dtype=np.float64)
 
@@ -78,8 +78,3 @@ class ValueModel:
         """Return the amounts of the rows of a table, in order."""
         parts = [self.amounts(batch) for batch in rows.to_batches()]
         return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    for start in range(0, batch.num_rows, _ROWS):
-        yield batch.slice(start, _ROWS)

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
 from propensity.errors import RequestError, TooLarge
@@ -26,7 +27,6 @@ from propensity.events.values import (
 )
 from propensity.gcp.http import each_once
 from propensity.ids import INEXACT, is_encodable, problem_of
-from propensity.models.encoding import Rows
 from propensity.usecases import NUMBER, UseCase
 
 # Python refuses whole numbers of more digits.
@@ -146,15 +146,14 @@ class Layout:
         ]
         return Instance(numbers, [row[name] for name in self.texts])
 
-    def rows(self, instances: Sequence[Instance]) -> Rows:
+    def rows(self, instances: Sequence[Instance]) -> pa.RecordBatch:
         """Return instances as the input of a model."""
         numbers = np.array([instance.numbers for instance in instances], np.float64)
-        texts = zip(*(instance.texts for instance in instances), strict=True)
-        return Rows(
-            numbers,
-            {name: place for place, name in enumerate(self.numbers)},
-            {name: [*column] for name, column in zip(self.texts, texts, strict=True)},
-        )
+        columns = dict(zip(self.numbers, map(pa.array, numbers.T), strict=True))
+        for position, name in enumerate(self.texts):
+            texts = [instance.texts[position] for instance in instances]
+            columns[name] = pa.array(texts, pa.string())
+        return pa.RecordBatch.from_pydict(columns)
 
     def features_json(self, instance: Instance) -> str:
         """Return the features of an instance as JSON, for the log."""

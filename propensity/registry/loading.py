@@ -146,7 +146,7 @@ def loaded(
     is_anomaly = isinstance(model, AnomalyModel)
     return Serving(
         version=version,
-        scorer=Scorer.compile(preprocessor, model, features=trained_on, pools=pools),
+        scorer=Scorer(preprocessor, model, features=trained_on, pools=pools),
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,

@@ -32,9 +32,8 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
-from propensity.learning.candidates import combined
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.encoding import Rows, to_frame
+from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import Scorer
 
@@ -81,15 +80,6 @@ def with_column(batch, name, values):
     return batch.set_column(batch.schema.get_field_index(name), name, values)
 
 
-def rows_of(batch: pa.RecordBatch) -> Rows:
-    """The same rows as they come with a request: numbers as floats, texts as lists."""
-    return Rows(
-        to_frame(batch, FEATURES)[list(NUMBERS)].to_numpy(np.float64),
-        {name: place for place, name in enumerate(NUMBERS)},
-        {name: batch[name].cast(pa.string()).to_pylist() for name in CATEGORIES},
-    )
-
-
 def fit(preprocessor, model):
     encoded = preprocessor.fit_transform(to_frame(TRAINING, FEATURES), LABEL)
     return preprocessor, model.fit(encoded, LABEL)
@@ -107,7 +97,7 @@ def columns(numbers, categories, **options):
 
 def score(batches, preprocessor, model, **options):
     options = {"pools": ThreadPoolExecutor, **options}
-    return Scorer.compile(preprocessor, model, **options).score(batches)
+    return Scorer(preprocessor, model, **options).score(batches)
 
 
 def expected(batch, preprocessor, model, features=None):
@@ -226,15 +216,7 @@ def trees():
     return AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
 
 
-class Averaged(BaseEstimator):
-    """The mean of a linear model, boosted trees and a forest, as training makes it."""
-
-    def fit(self, encoded, label):
-        members = [LogisticRegression(max_iter=50), boosted(), forest()]
-        return combined([member.fit(encoded, label) for member in members])
-
-
-EVERY_MODEL = (*MODELS, Averaged(), trees())
+EVERY_MODEL = (*MODELS, trees())
 # Each of them once: one quick example of every transformer and model.
 ONE_OF_EACH = [
     *(
@@ -245,6 +227,5 @@ ONE_OF_EACH = [
         )
         for number in range(len(FOR_CATEGORIES))
     ),
-    (FOR_NUMBERS[0], FOR_CATEGORIES[0], Averaged()),
     (FOR_NUMBERS[-1], FOR_CATEGORIES[6], trees()),
 ]

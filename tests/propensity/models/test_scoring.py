@@ -7,11 +7,14 @@ of all rows at once. Every model is small, since only equality is looked at.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -19,14 +22,14 @@ from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from propensity.errors import SchemaError
-from propensity.learning.candidates import combined
-from propensity.models.encoding import Rows, to_frame
+from propensity.models.encoder import Encoder
+from propensity.models.encoding import to_frame
 from propensity.models.scoring import Scorer
 from tests.propensity.models.pipelines import (
-    CATEGORIES,
     EVERY_MODEL,
     FEATURES,
     FOR_CATEGORIES,
@@ -48,7 +51,6 @@ from tests.propensity.models.pipelines import (
     imputed,
     one_hot,
     ordinal,
-    rows_of,
     score,
     scored,
     trees,
@@ -61,8 +63,7 @@ class TestScore:
     @pytest.mark.parametrize(("numbers", "categories", "model"), ONE_OF_EACH)
     @pytest.mark.filterwarnings("ignore:Found unknown categories")
     def test_equals_the_pipeline(self, numbers, categories, model):
-        """Unseen categories and nulls included: in batches and chunks, as rows of a
-        request, and each row alone."""
+        """Unseen categories and nulls included: in batches and chunks, and alone."""
         self.compare(
             numbers, categories, model, sparse=0.3, cuts=[7, 7, 40], chunk_rows=7
         )
@@ -79,10 +80,7 @@ class TestScore:
     )
     @pytest.mark.filterwarnings("ignore:Found unknown categories")
     def test_equals_the_pipeline_however_the_rows_are_cut(self, **drawn):
-        """
-        Any transformers, any model, any cut into batches (empty ones too) and chunks:
-        each row gets the pipeline's number.
-        """
+        """Any transformers, any model, any cut into batches, empty ones too."""
         self.compare(**drawn)
 
     def compare(self, numbers, categories, model, *, sparse, cuts, chunk_rows, seed=3):
@@ -95,15 +93,14 @@ class TestScore:
         batch = users(60, seed=seed)
         edges = sorted([0, *cuts, 60])
         batches = [batch.slice(start, end - start) for start, end in pairwise(edges)]
-
-        scorer = Scorer.compile(*fitted, features=FEATURES)
-        alone = [scorer.probabilities(rows_of(batch.slice(row, 1))) for row in range(4)]
+        scorer = Scorer(*fitted, features=FEATURES)
+        alone = [scorer.probabilities(batch.slice(row, 1)) for row in range(4)]
 
         probability = expected(batch, *fitted)
         for actual in (
             scored(batches, *fitted, chunk_rows=chunk_rows),
+            scored(batches, *fitted, chunk_rows=chunk_rows, pools=None),
             scorer.probabilities(batch),
-            scorer.probabilities(rows_of(batch)),
             np.concatenate(alone),
         ):
             own = probability[: len(actual)]
@@ -113,28 +110,7 @@ class TestScore:
     @pytest.mark.parametrize("numbers", ["passthrough", StandardScaler(), Doubled()])
     def test_keeps_nulls_for_models_that_take_them(self, numbers, model):
         """Without an imputer null is NaN, which trees send down a branch of its own."""
-        fitted = fit(columns(numbers, ordinal()), model)
-        batch = users(200, seed=3)
-
-        assert_scores(batch, *fitted)
-
-    @pytest.mark.parametrize("is_mean", [False, True])
-    def test_gives_a_row_the_same_bits_wherever_it_is(self, is_mean):
-        """In any order, in batches of any size: sums of floats would else differ in
-        the last bit for the rows at the end of a chunk."""
-        linear = LogisticRegression()
-        preprocessor, model = fit(columns(imputed(StandardScaler()), one_hot()), linear)
-        if is_mean:
-            trees = fit(columns(imputed(StandardScaler()), one_hot()), forest())[1]
-            model = combined([model, trees])
-        batch = users(331, seed=5)
-        order = np.random.default_rng(0).permutation(331)
-        shuffled = batch.take(pa.array(order))
-        whole = scored([batch], preprocessor, model)
-        cut = [shuffled.slice(0, 7), shuffled.slice(7, 200), shuffled.slice(207)]
-
-        assert (scored(cut, preprocessor, model) == whole[order]).all()
-        assert (scored([shuffled], preprocessor, model) == whole[order]).all()
+        assert_scores(users(200, seed=3), *fit(columns(numbers, ordinal()), model))
 
     def test_yields_each_batch_with_its_own_scores(self):
         """One pair per batch, in order, the batch as it came, empty ones included."""
@@ -142,27 +118,15 @@ class TestScore:
         batches = [users(n, seed=n) for n in (3, 0, 5, 1, 0)]
 
         pairs = list(score(iter(batches), *fitted, features=FEATURES))
-        nothing = list(score([], *fitted, features=FEATURES))
 
         assert [batch for batch, _ in pairs] == batches
         assert [len(scores) for _, scores in pairs] == [3, 0, 5, 1, 0]
-        assert nothing == []
+        assert list(score([], *fitted, features=FEATURES)) == []
 
-    def test_is_the_same_without_threads(self):
-        """Chunk by chunk in the caller's own thread: bit for bit, and no read ahead."""
-        fitted = fit(columns("passthrough", ordinal()), boosted())
-        batches = [users(150, seed=3), users(70, seed=4)]
-        threaded = scored(batches, *fitted, chunk_rows=64)
-
-        pulled = iter(batches)
-        in_turn = score(pulled, *fitted, features=FEATURES, pools=None, chunk_rows=64)
-        first = next(in_turn)
-
-        assert next(pulled) is batches[1]
-        assert (first[1] == threaded[:150]).all()
-        assert (scored(batches, *fitted, pools=None, chunk_rows=64) == threaded).all()
-
-    def test_reads_ahead_no_more_batches_than_threads(self):
+    @pytest.mark.parametrize(
+        ("pools", "ahead"), [(ThreadPoolExecutor, 3), (None, 1)], ids=["pool", "alone"]
+    )
+    def test_reads_ahead_no_more_batches_than_threads(self, pools, ahead):
         """Memory is bounded because batches are pulled as results are taken."""
         fitted = fit(columns("passthrough", ordinal()), boosted())
         pulled = []
@@ -172,10 +136,10 @@ class TestScore:
                 pulled.append(index)
                 yield users(2, seed=index)
 
-        scores = score(stream(), *fitted, features=FEATURES, threads=2)
+        scores = score(stream(), *fitted, features=FEATURES, threads=2, pools=pools)
         next(scores)
 
-        assert len(pulled) == 3
+        assert len(pulled) == ahead
         scores.close()
 
     @pytest.mark.parametrize("pools", [None, ThreadPoolExecutor], ids=["alone", "pool"])
@@ -191,38 +155,35 @@ class TestScore:
             scored([later, odd], *fit(plain, model), pools=pools)
 
         assert raised.value.field == "spend"
-        assert isinstance(raised.value.__cause__, ValueError)
 
-    @pytest.mark.parametrize("pools", [None, ThreadPoolExecutor], ids=["alone", "pool"])
-    def test_names_a_feature_of_no_weight_that_the_model_refuses(self, pools):
+    def test_names_a_feature_of_no_weight_that_the_model_refuses(self):
         """Infinity times 0 is no number, and no warning."""
         plain = ColumnTransformer([("all", "passthrough", ["visits", "spend"])])
         plain, model = fit(plain, LogisticRegression())
         model.coef_[0, 1] = 0.0
-        spend = pa.array([1.0, 2.0, np.inf, 4.0, 5.0])
-        later = with_column(users(5, seed=1), "spend", spend)
+        later = users(5, seed=1)
+        odd = with_column(later, "spend", pa.array([1.0, 2.0, np.inf, 4.0, 5.0]))
 
         with pytest.raises(SchemaError, match="'spend' is infinite"):
-            scored([later], plain, model, pools=pools)
+            scored([odd], plain, model)
 
-    def test_says_that_it_cannot_tell_what_the_model_refuses(self):
-        """A category that is new to a strict encoder is somewhere; its text, which may
-        be anything, is not told."""
-        strict = columns(imputed(), OneHotEncoder())
+    def test_refuses_a_new_category_if_the_encoder_does(self):
+        """And only then. The text, which may be anything, is in no message."""
+        strict = fit(columns(imputed(), OneHotEncoder()), forest())
+        known = [TRAINING.slice(row, 1) for row in range(30)]
 
+        np.testing.assert_array_equal(
+            scored(known, *strict), expected(TRAINING.slice(0, 30), *strict)
+        )
         with pytest.raises(SchemaError, match="a category is null or new") as raised:
-            scored([users(50, seed=1)], *fit(strict, forest()))
-
-        assert raised.value.field is None
+            scored([users(100, seed=2, values=50)], *strict)
         assert "source" not in raised.value.message
 
     def test_names_columns_for_models_that_were_fitted_on_names(self):
         """A preprocessor that gives frames costs no warning and changes no score."""
         preprocessor = columns(imputed(), ordinal()).set_output(transform="pandas")
-        fitted = fit(preprocessor, boosted())
-        batch = users(50, seed=2)
 
-        assert_scores(batch, *fitted)
+        assert_scores(users(50, seed=2), *fit(preprocessor, boosted()))
 
     def test_leaves_model_and_preprocessor_as_they_were(self):
         """What is scored with can be scored with again, by pandas too."""
@@ -236,13 +197,102 @@ class TestScore:
 
         np.testing.assert_array_equal(expected(batch, *fitted), before)
 
-    @pytest.mark.parametrize("options", [{"chunk_rows": 0}, {"threads": 0}])
-    def test_refuses_sizes_that_are_not_positive(self, options):
-        """A chunk of no rows would never end."""
-        fitted = fit(columns("passthrough", ordinal()), boosted())
+    @pytest.mark.parametrize(
+        ("numbers", "model", "unfilled"),
+        [
+            (imputed(StandardScaler()), LogisticRegression(max_iter=1_000), set()),
+            ("passthrough", boosted(), set()),
+            ("passthrough", trees(), set()),
+            (LOG, GradientBoostingClassifier(n_estimators=2), set(NUMBERS)),
+        ],
+        ids=["imputed", "boosted", "half-space trees", "no gaps"],
+    )
+    def test_knows_which_numbers_may_not_be_null(self, numbers, model, unfilled):
+        """Those whose gaps neither the preprocessor fills nor the model takes."""
+        preprocessor = columns(numbers, ordinal(encoded_missing_value=-2))
+        frame = to_frame(TRAINING, FEATURES)
+        if unfilled:
+            frame[list(NUMBERS)] = frame[list(NUMBERS)].fillna(0)
+        model.fit(preprocessor.fit_transform(frame), LABEL)
 
-        with pytest.raises(ValueError, match="must be positive"):
-            scored([TRAINING], *fitted, **options)
+        assert Scorer(preprocessor, model, features=FEATURES).unfilled == unfilled
+
+
+class TestEncoder:
+    def test_needs_no_pandas_for_the_usual_transformers(self):
+        """Only what is not known to work on arrays is slow, and it is named."""
+        usual = itertools.cycle(FOR_NUMBERS[:-1])
+        usual_categories = [each for each in FOR_CATEGORIES if "Scaler" not in repr(each)]
+        for numbers, categories in zip(usual, usual_categories, strict=False):
+            preprocessor = columns(numbers, categories)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                preprocessor.fit(to_frame(TRAINING, FEATURES), LABEL)
+            assert Encoder(preprocessor, FEATURES).fallbacks == ()
+
+        own = columns(Doubled(), one_hot()).fit(to_frame(TRAINING, FEATURES))
+        assert Encoder(own, FEATURES).fallbacks == ("numbers",)
+
+    @pytest.mark.parametrize(
+        "preprocessor",
+        [
+            make_pipeline(
+                columns(imputed(), one_hot()), StandardScaler(with_mean=False)
+            ),
+            columns(imputed(), one_hot(), transformer_weights={"numbers": 2.0}),
+            ColumnTransformer(
+                [("one", FunctionTransformer(pd.Series.to_frame), "spend")]
+            ),
+            *(
+                ColumnTransformer([("some", imputed(), some)], remainder=ordinal())
+                for some in (
+                    [0, 1],
+                    slice("amount", "spend"),
+                    [True, True] + [False] * 7,
+                    lambda frame: ["amount", "spend"],
+                )
+            ),
+        ],
+    )
+    def test_takes_preprocessors_of_any_sort(self, preprocessor):
+        """What is not a plain ColumnTransformer is run as it is."""
+        assert_scores(users(40, seed=4), *fit(preprocessor, boosted()))
+
+
+class TestToFrame:
+    def test_gives_floats_and_strings_with_nan_for_null(self):
+        """The frame that a person would write down for the same rows."""
+        batch = pa.RecordBatch.from_pydict(
+            {
+                "source": pa.array(["a", None]),
+                "visits": pa.array([3, None], pa.int64()),
+                "member": pa.array([True, None]),
+                "balance": pa.array([Decimal("0.1"), None], pa.decimal128(38, 9)),
+            }
+        )
+
+        pd.testing.assert_frame_equal(
+            to_frame(batch, {name: FEATURES[name] for name in batch.schema.names}),
+            pd.DataFrame(
+                {
+                    "source": pd.Series(["a", np.nan], dtype="str"),
+                    "visits": [3.0, np.nan],
+                    "member": [1.0, np.nan],
+                    "balance": [0.1, np.nan],
+                }
+            ),
+        )
+
+    @given(st.lists(st.none() | st.decimals(-(10**28), 10**28, places=9)))
+    def test_rounds_decimals_once(self, decimals):
+        """NUMERIC becomes the nearest float, of any size and on any slice."""
+        numeric = pa.array([Decimal(7), *decimals], pa.decimal128(38, 9)).slice(1)
+        frame = to_frame(
+            pa.RecordBatch.from_arrays([numeric], ["balance"]), {"balance": "number"}
+        )
+
+        floats = [np.nan if value is None else float(value) for value in decimals]
+        np.testing.assert_array_equal(frame["balance"], floats)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +336,6 @@ class TestSchema:
         for batches in ([changed], [TRAINING, changed]):
             with pytest.raises(SchemaError, match=message) as raised:
                 scored(batches, *fitted)
-
             assert raised.value.field == field
 
     def test_takes_a_column_of_nulls_only(self, fitted):
@@ -296,72 +345,15 @@ class TestSchema:
 
         assert_scores(batch, *fitted)
 
-    def test_refuses_a_preprocessor_of_other_features(self, fitted):
-        """A feature removed from the use case since training is named."""
+    def test_refuses_what_is_not_of_one_training(self, fitted):
+        """Other features, a model of another preprocessor, a model that is not
+        fitted."""
         fewer = {name: kind for name, kind in FEATURES.items() if name != "device"}
-
-        with pytest.raises(SchemaError, match="'device'.*train again"):
-            Scorer.compile(*fitted, features=fewer)
-
-    def test_refuses_a_model_of_another_preprocessor(self, fitted):
-        """A model that reads another number of columns is not of this training."""
         other = fit(columns("drop", ordinal()), boosted())
 
+        with pytest.raises(SchemaError, match="'device'.*train again"):
+            Scorer(*fitted, features=fewer)
         with pytest.raises(SchemaError, match="9 columns.*trained on 3"):
-            Scorer.compile(fitted[0], other[1], features=FEATURES)
-
-    def test_refuses_a_model_that_is_not_fitted(self, fitted):
-        """There is no probability to give."""
+            Scorer(fitted[0], other[1], features=FEATURES)
         with pytest.raises(SchemaError, match="fitted classifier of two classes"):
-            Scorer.compile(fitted[0], boosted(), features=FEATURES)
-
-
-class TestProbabilities:
-    """Of a request: without Arrow, threads and scikit-learn's overhead."""
-
-    def test_name_the_missing_feature(self, fitted):
-        """Rows without a feature are refused by the feature's name; of no rows there
-        are no scores, and no error."""
-        scorer = Scorer.compile(*fitted, features=FEATURES)
-        rows = Rows(np.zeros((1, 1)), {"amount": 0}, {"source": [None]})
-
-        with pytest.raises(SchemaError, match="'spend' is missing") as raised:
-            scorer.probabilities(rows)
-        assert raised.value.field == "spend"
-        assert scorer.probabilities(users(0, seed=1)).shape == (0,)
-
-    def test_leave_the_rows_as_they_were(self):
-        """What a model is given is a copy: the log has what came."""
-        fitted = fit(
-            columns(imputed(StandardScaler()), one_hot()),
-            LogisticRegression(max_iter=1_000),
-        )
-        numbers = np.arange(12.0).reshape(2, 6)
-        places = {name: place for place, name in enumerate(NUMBERS)}
-        rows = Rows(numbers, places, {name: ["x", None] for name in CATEGORIES})
-
-        Scorer.compile(*fitted, features=FEATURES).probabilities(rows)
-
-        np.testing.assert_array_equal(numbers, np.arange(12.0).reshape(2, 6))
-
-    @pytest.mark.parametrize(
-        ("numbers", "model", "unfilled"),
-        [
-            (imputed(StandardScaler()), LogisticRegression(max_iter=1_000), set()),
-            ("passthrough", boosted(), set()),
-            ("passthrough", trees(), set()),
-            (LOG, GradientBoostingClassifier(n_estimators=2), set(NUMBERS)),
-        ],
-        ids=["imputed", "boosted", "half-space trees", "no gaps"],
-    )
-    def test_know_which_numbers_may_not_be_null(self, numbers, model, unfilled):
-        """Those whose gaps neither the preprocessor fills nor the model takes."""
-        preprocessor = columns(numbers, ordinal(encoded_missing_value=-2))
-        frame = to_frame(TRAINING, FEATURES)
-        if unfilled:
-            frame[list(NUMBERS)] = frame[list(NUMBERS)].fillna(0)
-        model.fit(preprocessor.fit_transform(frame), LABEL)
-
-        scorer = Scorer.compile(preprocessor, model, features=FEATURES)
-
-        assert scorer.unfilled == unfilled
+            Scorer(fitted[0], boosted(), features=FEATURES)

@@ -57,7 +57,7 @@ def serving(
     fitted = (LogisticRegression() if model is None else model).fit(
         preprocessor.fit_transform(frame), labels
     )
-    scorer = Scorer.compile(preprocessor, fitted, features=dict(PLAYERS.features))
+    scorer = Scorer(preprocessor, fitted, features=dict(PLAYERS.features))
     return Serving(version=version, scorer=scorer, metadata={})
 
 
