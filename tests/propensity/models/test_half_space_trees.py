@@ -96,13 +96,12 @@ class TestRiver:
     @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
     @pytest.mark.parametrize("cuts", [[], [1, 2, 90, 90, 170]])
     @pytest.mark.parametrize(
-        ("n_trees", "height", "window_size", "seed"),
+        "size",
         [(6, 3, 100, 0), (5, 8, 100, 42), (1, 8, 30, 7), (6, 1, 1, 42)],
     )
-    def test_gives_the_same_scores_to_the_last_bit(
-        self, river, gaps, cuts, n_trees, height, window_size, seed
-    ):
+    def test_gives_the_same_scores_to_the_last_bit(self, river, gaps, cuts, size):
         """Trees, windows and seeds; in chunks of any size."""
+        n_trees, height, window_size, seed = size
         rows = numbers(300, seed=1, gaps=gaps)
         options = {"n_trees": n_trees, "height": height, "window_size": window_size}
         trees = HalfSpaceTrees(**options, limits=None, random_state=seed)
@@ -161,9 +160,7 @@ class TestStream:
         limits = [(0.0, 1.0)] * 6
 
         def fitted(first):
-            trees = HalfSpaceTrees(
-                7, 5, window_size, limits=limits, random_state=seed
-            )
+            trees = HalfSpaceTrees(7, 5, window_size, limits=limits, random_state=seed)
             return trees.fit(rows[:first])
 
         whole, cut, at_once = fitted(64), fitted(64), fitted(264)

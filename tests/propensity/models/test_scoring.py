@@ -222,7 +222,9 @@ class TestEncoder:
     def test_needs_no_pandas_for_the_usual_transformers(self):
         """Only what is not known to work on arrays is slow, and it is named."""
         usual = itertools.cycle(FOR_NUMBERS[:-1])
-        usual_categories = [each for each in FOR_CATEGORIES if "Scaler" not in repr(each)]
+        usual_categories = [
+            each for each in FOR_CATEGORIES if "Scaler" not in repr(each)
+        ]
         for numbers, categories in zip(usual, usual_categories, strict=False):
             preprocessor = columns(numbers, categories)
             with warnings.catch_warnings():
