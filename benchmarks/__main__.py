@@ -10,12 +10,9 @@ a benchmark does not end.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 from benchmarks import report
@@ -36,38 +33,26 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: {', '.join(NAMES)}")
-    rows, notes, missed = [], [], []
-    notes.append(f"{platform.platform()}, Python {platform.python_version()}")
+    machine = f"{platform.platform()}, Python {platform.python_version()}"
+    table, missed = [f"# Benchmarks\n\n{machine}\n\n{report.HEAD}"], []
     for name in options.names or NAMES:
         print(f"== python -m benchmarks.{name}", flush=True)
-        began = time.perf_counter()
-        lines, status = run(name)
-        rows += [[name, *line.cells()] for line in lines]
-        notes.append(f"{name}: {time.perf_counter() - began:,.0f} s, status {status}")
-        if status:
-            missed.append(name)
+        command = [sys.executable, "-m", f"benchmarks.{name}"]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as run:
+            assert run.stdout is not None
+            text = [print(line, end="", flush=True) or line for line in run.stdout]
+        missed += [name] if run.returncode else []
+        printed = "".join(text).rpartition(report.HEAD)[2].strip()
+        table.append(printed.replace("| ", f"| {name}: ", 1))
         # After each, so that one that is interrupted leaves what was measured.
-        table = report.markdown(("benchmark", *report.HEAD), rows)
-        text = "\n".join(["# Benchmarks", "", *table, "", *(f"- {n}" for n in notes)])
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
+        options.out.write_text("\n".join(table) + "\n")
     print(f"\n{options.out} has the table")
     if missed:
         print(f"missed targets: {' '.join(missed)}", file=sys.stderr)
     return int(bool(missed))
-
-
-def run(name: str) -> tuple[list[report.Line], int]:
-    """Run a benchmark in a process of its own; return its lines and exit status."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "lines.ndjson"
-        process = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}"],
-            cwd=ROOT,
-            env={**os.environ, report.FILE_VARIABLE: str(file)},
-            check=False,
-        )
-        return report.read(file), process.returncode
 
 
 if __name__ == "__main__":

@@ -16,13 +16,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from google.pubsub_v1.types import DeadLetterPolicy, PubsubMessage, Subscription
 
-from benchmarks.append_service import APPEND_S, Counts, append_service, take_counts
+from benchmarks.append_service import APPEND_S, append_service
 from benchmarks.load import Load, generator
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
@@ -39,6 +37,7 @@ from propensity.settings import Settings
 
 FUNCTION = ROOT / "04-StreamFeatures"
 OWN, EMPTY = "stream_features", "empty asynchronous"
+EVENTS = tables.STREAM_EVENTS.name
 # Processor time of a push, of the empty asynchronous handler's.
 MOST_CPU_OF_EMPTY = 2.0
 LEAST_EVENTS_AN_APPEND = 20.0
@@ -46,15 +45,6 @@ CONNECTIONS, ROUNDS, SECONDS = 256, 5, 3.0
 # More distinct requests than any of the servers can take in a round.
 REQUESTS = 90_000
 EVENTS_PER_USER = 25
-
-
-@dataclass(frozen=True)
-class Round:
-    """A load, what it cost the server, and what reached the service meanwhile."""
-
-    load: Load
-    cpu_us: float
-    counts: Counts
 
 
 def pushes(count: int) -> list[bytes]:
@@ -81,52 +71,13 @@ def pushes(count: int) -> list[bytes]:
     return requests
 
 
-def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
-    """Yield the lines of the rounds of each server."""
-    own, others = turns[OWN], turns[EMPTY]
-    yield Line(
-        what="processor time of a push",
-        unit="µs",
-        ours=[turn.cpu_us for turn in own],
-        peer=EMPTY,
-        theirs=[turn.cpu_us for turn in others],
-        most=MOST_CPU_OF_EMPTY,
-    )
-    yield Line(
-        what="requests a second",
-        ours=[turn.load.requests_per_s for turn in own],
-        peer=EMPTY,
-        theirs=[turn.load.requests_per_s for turn in others],
-    )
-    yield Line(
-        what=f"p50 with appends of {APPEND_S * 1e3:g} ms",
-        unit="ms",
-        ours=[turn.load.p50_ms for turn in own],
-    )
-    yield Line(
-        what="events an append",
-        ours=[sum(turn.counts.rows) / len(turn.counts.rows) for turn in own],
-        least=LEAST_EVENTS_AN_APPEND,
-    )
-
-
-def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
-    """Yield what was lost, refused or failed in the rounds of stream_features."""
-    for number, turn in enumerate(turns[OWN], 1):
-        acknowledged = turn.load.requests - turn.load.failures
-        lost = acknowledged - len(turn.counts.event_ids)
-        wrong = {
-            "pushes failed": turn.load.failures,
-            "acknowledged events were in no append": max(0, lost),
-            "dead letters": turn.counts.refused,
-        }
-        yield from (f"round {number}: {n} {what}" for what, n in wrong.items() if n)
-
-
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
-    turns: dict[str, list[Round]] = {OWN: [], EMPTY: []}
+    loads: dict[str, list[Load]] = {OWN: [], EMPTY: []}
+    cpu_us: dict[str, list[float]] = {OWN: [], EMPTY: []}
+    an_append: list[float] = []
+    problems: list[str] = []
     with contextlib.ExitStack() as undo:
         stack = undo.enter_context(sandbox.emulators())
         folder = stack.state.home
@@ -134,12 +85,11 @@ def main() -> int:
             Warehouse.open(Settings.from_environment(stack.environment))
         ) as warehouse:
             warehouse.create(tables.POSTCODE_INDEX)
-        service = undo.enter_context(append_service(folder))
+        service = undo.enter_context(append_service())
         environment = stack.environment | {
             "PATH": "/usr/bin:/bin",
-            "PYTHONUNBUFFERED": "1",
-            "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service}",
-            "PUBSUB_EMULATOR_HOST": f"{HOST}:{service}",
+            "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service.port}",
+            "PUBSUB_EMULATOR_HOST": f"{HOST}:{service.port}",
         }
         sources = {
             OWN: Source(folder=stage.stage(FUNCTION, folder / OWN), target=OWN),
@@ -153,13 +103,40 @@ def main() -> int:
             for name, process in processes.items():
                 # What was under way when the load ended is appended too.
                 time.sleep(20 * APPEND_S)
-                take_counts(service)
+                service.take(EVENTS)
                 began = cpu_s(process)
-                round_ = load(process.port, SECONDS, CONNECTIONS)
-                cpu_us = (cpu_s(process) - began) / round_.requests * 1e6
-                time.sleep(20 * APPEND_S)
-                turns[name].append(Round(round_, cpu_us, take_counts(service)))
-    return finish(lines(turns), problems=[*problems(turns)])
+                done = load(process.port, SECONDS, CONNECTIONS)
+                cpu_us[name].append((cpu_s(process) - began) / done.requests * 1e6)
+                loads[name].append(done)
+                if name == OWN:
+                    time.sleep(20 * APPEND_S)
+                    appended = service.take(EVENTS)
+                    ids = {
+                        i for batch in appended for i in batch["event_id"].to_pylist()
+                    }
+                    an_append.append(sum(map(len, appended)) / len(appended))
+                    if (lost := done.requests - done.failures - len(ids)) > 0:
+                        problems.append(f"{lost} acknowledged events in no append")
+                    if done.failures:
+                        problems.append(f"{done.failures} pushes failed")
+    rates = {name: [one.requests_per_s for one in made] for name, made in loads.items()}
+    own = loads[OWN]
+    lines = [
+        Line(
+            what="processor time of a push",
+            unit="µs",
+            ours=cpu_us[OWN],
+            peer=EMPTY,
+            theirs=cpu_us[EMPTY],
+            most=MOST_CPU_OF_EMPTY,
+        ),
+        Line(
+            what="requests a second", ours=rates[OWN], peer=EMPTY, theirs=rates[EMPTY]
+        ),
+        Line(what="p50", unit="ms", ours=[one.p50_ms for one in own]),
+        Line(what="events an append", ours=an_append, least=LEAST_EVENTS_AN_APPEND),
+    ]
+    return finish(lines, problems=problems)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ BASE = "framework and client"
 LEAST = {ASYNCHRONOUS: 0.6, THREADED: 4.0}
 MOST_OF_COLD_START = 1.3
 USERS, ASKED = 1_000_000, 1_000
-CONNECTIONS = (8, 32, 128)
+CONNECTIONS = 32
 ROUNDS, SECONDS, STARTS = 5, 2.0, 7
 EMPTY_THREADED = """
 import functions_framework
@@ -110,40 +110,14 @@ def cold_start(
         stop([process])
 
 
-def lines(
-    loads: Mapping[tuple[str, int], list[Load]], starts: Mapping[str, list[float]]
-) -> Iterator[Line]:
-    """Yield requests a second beside those of each other server, and cold starts."""
-    for peer, least in LEAST.items():
-        for connections in CONNECTIONS:
-            ours, theirs = loads[OWN, connections], loads[peer, connections]
-            yield Line(
-                what=f"lookups at {connections} connections",
-                unit="/s",
-                ours=[load.requests_per_s for load in ours],
-                peer=peer,
-                theirs=[load.requests_per_s for load in theirs],
-                least=least,
-            )
-    yield Line(
-        what="cold start",
-        unit="s",
-        ours=starts[OWN],
-        peer=BASE,
-        theirs=starts[BASE],
-        most=MOST_OF_COLD_START,
-    )
-
-
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     python = venvs.functions_python(ROOT, folder=LOCAL / "venvs", say=print)
+    starts: dict[str, list[float]] = {OWN: [], BASE: []}
+    rounds: dict[str, list[Load]] = {OWN: [], ASYNCHRONOUS: [], THREADED: []}
     with sandbox.emulators() as stack:
         folder = stack.state.home
-        environment = stack.environment | {
-            "PATH": "/usr/bin:/bin",
-            "PYTHONUNBUFFERED": "1",
-        }
+        environment = stack.environment | {"PATH": "/usr/bin:/bin"}
         publish(environment)
         own = stage.stage(FUNCTION, folder / "get_proba")
         client = f"from google.cloud import bigquery\n{EMPTY_ASYNCHRONOUS}"
@@ -153,7 +127,6 @@ def main() -> int:
             THREADED: empty(folder / "threaded", EMPTY_THREADED, is_asynchronous=False),
             BASE: empty(folder / "base", client),
         }
-        starts: dict[str, list[float]] = {OWN: [], BASE: []}
         # The first of each reads files that the system does not hold yet.
         for number in range(STARTS + 1):
             for name, seconds in starts.items():
@@ -162,21 +135,37 @@ def main() -> int:
                     seconds.append(took)
         address = "GET /?user_id=user.{} HTTP/1.1\r\nHost: f\r\n\r\n"
         load = generator([address.format(n).encode() for n in range(ASKED)], folder)
-        loads: dict[tuple[str, int], list[Load]] = {}
         with servers(sources, python, environment) as processes:
             for process in processes.values():
-                load(process.port, 1.0, CONNECTIONS[0])
+                load(process.port, 1.0, CONNECTIONS)
             for _ in range(ROUNDS):
-                for connections in CONNECTIONS:
-                    for name in (OWN, *LEAST):
-                        took_load = load(processes[name].port, SECONDS, connections)
-                        loads.setdefault((name, connections), []).append(took_load)
-    own_loads = [
-        load for key, rounds in loads.items() if key[0] == OWN for load in rounds
+                for name, loads in rounds.items():
+                    loads.append(load(processes[name].port, SECONDS, CONNECTIONS))
+    rates = {
+        name: [one.requests_per_s for one in loads] for name, loads in rounds.items()
+    }
+    lines = [
+        Line(
+            what=f"lookups at {CONNECTIONS} connections",
+            unit="/s",
+            ours=rates[OWN],
+            peer=peer,
+            theirs=rates[peer],
+            least=least,
+        )
+        for peer, least in LEAST.items()
     ]
-    failures = sum(load.failures for load in own_loads)
+    start = Line(
+        what="cold start",
+        unit="s",
+        ours=starts[OWN],
+        peer=BASE,
+        theirs=starts[BASE],
+        most=MOST_OF_COLD_START,
+    )
+    failures = sum(one.failures for one in rounds[OWN])
     problems = [f"{failures} lookups failed"] if failures else []
-    return finish(lines(loads, starts), problems=problems)
+    return finish([*lines, start], problems=problems)
 
 
 if __name__ == "__main__":

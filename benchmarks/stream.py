@@ -1,9 +1,9 @@
 """
-Speed of the stream in process: ours against the flows of storey and Bytewax. Gates.
+Speed of the stream in process: ours against storey's sums per user. Gates.
 
     python -m benchmarks.stream
 
-The same generated events go through three programs, each in a process and a virtual
+The same generated events go through two programs, each in a process and a virtual
 environment of its own, one after another on one and the same core.
 
 - Ours, from raw payloads to what is appended and published: JSON decoded, checked,
@@ -12,15 +12,12 @@ environment of its own, one after another on one and the same core.
 - storey's ``AggregateByKey`` with sum, avg, count and stddev per user over a
   ``DataframeSource``, from a frame that is ready: nothing is parsed, checked, encoded.
   It gets amounts in cents, since of fractions its sums make variances below zero.
-- Bytewax, batch size 1,000: JSON decoded by orjson, and the same four aggregates kept
-  per user and given out with every event. It checks nothing.
 
 A rate is events by second of processor time: nothing here waits.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -34,7 +31,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from benchmarks.report import Line, finish
-from benchmarks.stream_peers import BYTEWAX, STOREY
 from local import venvs
 from local.generators.games.games import Games
 from local.generators.games.towns import postcodes
@@ -46,16 +42,66 @@ from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
 from propensity.gcp.http import keep_modules
-from propensity.stream.consumers import GROUP_MESSAGES
 
-LEAST_OF_STOREY = 5.0
-SMALL_GROUP = 64
+# By messages of a group: how many times storey's speed.
+LEAST = {1_000: 5.0, 64: None}
 EVENTS, EVENTS_PER_USER, ROUNDS = 200_000, 50, 5
-OURS, SMALL = "groups of 1,000", "groups of 64"
+# Prints events a second of processor time.
+STOREY = """
+import json, sys, time
+from datetime import datetime
+
+import pandas as pd
+from storey import AggregateByKey, DataframeSource, NoopDriver, Table, build_flow
+from storey.dtypes import (
+    EmitEveryEvent,
+    FieldAggregator,
+    SlidingWindows,
+)
+
+path = sys.argv[1]
+fields = {"new_bet": "bet_amount", "new_win": "win_amount", "new_purchases": "amount"}
+events = []
+with open(path, "rb") as lines:
+    for number, line in enumerate(lines):
+        event = json.loads(line)
+        moment = datetime.fromisoformat(event["event_time"])
+        amount = event.get(fields.get(event["event_type"]))
+        events.append(
+            (
+                number,
+                event["user_id"],
+                event["event_type"],
+                # A registration has none, and is passed over.
+                None if amount is None else round(100 * amount),
+                int(moment.timestamp() * 1000),
+            )
+        )
+names = ["number", "user_id", "event_type", "amount", "event_time"]
+frame = pd.DataFrame(events, columns=names, dtype=object)
+# One window of many hours with one bucket costs it least.
+made = SlidingWindows(["24h"], "24h")
+wanted = ["sum", "avg", "count", "stddev"]
+aggregates = [FieldAggregator("amount", "amount", wanted, made)]
+flow = build_flow(
+    [
+        DataframeSource(frame, key_field="user_id", id_field="number"),
+        AggregateByKey(
+            aggregates,
+            Table("benchmark", NoopDriver()),
+            time_field="event_time",
+            emit_policy=EmitEveryEvent(),
+        ),
+    ]
+)
+processor = time.process_time()
+flow.run().await_termination()
+print(len(frame) / (time.process_time() - processor))
+"""
 
 
-def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
-    """Measure ours; every event must come out as a row and as JSON."""
+def ours(path: Path, group: int) -> float:
+    """Return our events a second; each must come out as a row and as JSON."""
     pa.set_cpu_count(1)
     catalogue = Catalogue([usecases.load("first_day_churn")])
     table = postcodes()
@@ -70,7 +116,7 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
     published_at = f"{at:%Y-%m-%dT%H:%M:%S}.123Z"
     messages = [
         Message(data, str(10**15 + number), {}, published_at)
-        for number, data in enumerate(path.read_bytes().splitlines()[:count])
+        for number, data in enumerate(path.read_bytes().splitlines())
     ]
 
     def accept(part: Sequence[Message]) -> stream.Accepted:
@@ -89,67 +135,46 @@ def run_ours(path: Path, count: int, group: int) -> dict[str, float]:
     processor = time.process_time() - processor
     if not rows == enriched == len(messages) or not size:
         raise RuntimeError(f"of {len(messages)} events {rows} were accepted")
-    return {"events": rows, "processor_s": processor}
+    return rows / processor
 
 
 def rate(command: Sequence[str]) -> float:
     """Run a program once on this core; return its thousands of events a second."""
-    process = subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-    )
-    answer = json.loads(process.stdout.splitlines()[-1])
-    return float(answer["events"] / answer["processor_s"] / 1e3)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    text = subprocess.check_output(command, text=True, cwd=ROOT, env=environment)
+    return float(text.split()[-1]) / 1e3
 
 
 def main() -> int:
     """Measure, print Markdown, and return 1 where a target is missed."""
     if len(sys.argv) > 1:
-        path, count, group = sys.argv[1:]
-        print(json.dumps(run_ours(Path(path), int(count), int(group))))
+        print(ours(Path(sys.argv[1]), int(sys.argv[2])))
         return 0
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    peers = {
-        name: venvs.python_of(
-            ROOT / "benchmarks" / f"requirements-{name.lower()}.txt",
-            folder=LOCAL / "venvs",
-            say=print,
-        )
-        for name in ("storey", "Bytewax")
-    }
-    rates: dict[str, list[float]] = {}
+    requirements = ROOT / "benchmarks" / "requirements-storey.txt"
+    peer = venvs.python_of(requirements, folder=LOCAL / "venvs", say=print)
+    rates: dict[int, list[float]] = {group: [] for group in LEAST}
+    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "events.ndjson"
         games = Games(users=EVENTS // EVENTS_PER_USER)
         payloads = [payload for payload, _ in islice(games.payloads(), EVENTS)]
         file.write_bytes(b"\n".join(payloads))
-        own = [sys.executable, "-m", "benchmarks.stream", str(file), str(len(payloads))]
-        given = [str(file), str(len(payloads))]
-        commands = {
-            OURS: [*own, str(GROUP_MESSAGES)],
-            SMALL: [*own, str(SMALL_GROUP)],
-            "storey": [str(peers["storey"]), "-c", STOREY, *given],
-            "Bytewax": [str(peers["Bytewax"]), "-c", BYTEWAX, *given],
-        }
+        own = [sys.executable, "-m", "benchmarks.stream", f"{file}"]
         for _ in range(ROUNDS):
-            for name, command in commands.items():
-                rates.setdefault(name, []).append(rate(command))
-    least = {"storey": LEAST_OF_STOREY}
+            theirs.append(rate([f"{peer}", "-c", STOREY, f"{file}"]))
+            for group, measured in rates.items():
+                measured.append(rate([*own, f"{group}"]))
     return finish(
         Line(
-            what=f"events a second of processor time, {group}",
+            what=f"events a second of processor time, groups of {group:,}",
             unit="k/s",
-            ours=rates[group],
-            peer=peer,
-            theirs=rates[peer],
-            least=least.get(peer) if group == OURS else None,
+            ours=measured,
+            peer="storey",
+            theirs=theirs,
+            least=LEAST[group],
         )
-        for group in (OURS, SMALL)
-        for peer in ("storey", "Bytewax")
+        for group, measured in rates.items()
     )
 
 
