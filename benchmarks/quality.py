@@ -40,10 +40,10 @@ from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import alerts, candidates, fit, gate, metrics, season
 from propensity.learning import rows as learning_rows
-from propensity.learning.fit import Model
 from propensity.learning.gate import Rival
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Slice
+from propensity.learning.trained import Model, Trained
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -256,7 +256,7 @@ def trained_on(
     settings: Settings,
     score: Score | None,
     champion: int | None,
-) -> tuple[fit.Trained, gate.Verdict]:
+) -> tuple[Trained, gate.Verdict]:
     """Train on rows, and compare with the champion."""
     timeframe = use_case.timeframe(settings)
     parts = learning_rows.of_users(rows, use_case, timeframe, settings=settings)

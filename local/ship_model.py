@@ -48,8 +48,8 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.learning import card as cards
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
-from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
+from propensity.learning.trained import Trained
 from propensity.registry.versions import Registry, libraries
 from propensity.runs import train
 from propensity.runs.run import Run

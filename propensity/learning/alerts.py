@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.learning.intervals import FEW, RESAMPLES, Difference
-from propensity.learning.metrics import summed
+from propensity.learning.intervals import FEW, RESAMPLES, Difference, Ends, ends, few
+from propensity.learning.metrics import share_of_best, summed
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -167,20 +167,23 @@ def cost_difference(
 ) -> Difference:
     """Return the cost of a challenger's alerts, (rows,), less that of a champion's."""
     gain = np.where(champion, stakes.gain, 0.0) - np.where(challenger, stakes.gain, 0.0)
-    return Difference(float(total(gain)), *_interval(gain, stakes, seed=seed))
+    whole = float(total(gain))
+    if stakes.frauds < FEW:
+        return few(
+            whole, (whole - gain[row] for row in np.flatnonzero(stakes.is_fraud))
+        )
+    return Difference(whole, *_interval(gain, stakes, seed=seed))
 
 
-def _interval(
-    gain: Floats, stakes: Stakes, *, seed: int
-) -> tuple[float | None, float | None]:
+def _interval(gain: Floats, stakes: Stakes, *, seed: int) -> Ends:
     """Return the interval of a sum over rows by the Poisson bootstrap."""
     if stakes.frauds < FEW:
         return None, None
     gain = gain[gain != 0]
     generator = np.random.default_rng(seed)
-    drawn = [gain @ generator.poisson(1.0, len(gain)) for _ in range(RESAMPLES)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    return ends(
+        float(gain @ generator.poisson(1.0, len(gain))) for _ in range(RESAMPLES)
+    )
 
 
 def at_rates(
@@ -198,15 +201,11 @@ def at_rates(
     """
     positive = np.where(stakes.is_fraud, stakes.weight, 0.0)
     distinct, group = np.unique(-score, return_inverse=True)
-
-    def running(values: Floats) -> Floats:
-        sums = summed(group, values, len(distinct))
-        return np.concatenate([[0.0], np.cumsum(sums)])
-
-    reviewed, caught, saved = map(
-        running, (stakes.weight, positive, positive * stakes.amount)
+    reviewed, caught, lost = (
+        summed(group, values, len(distinct))
+        for values in (stakes.weight, positive, positive * stakes.amount)
     )
-    rows, positives, lost = reviewed[-1], caught[-1], saved[-1]
+    rows, positives, losses = reviewed.sum(), caught.sum(), float(lost.sum())
     entries: list[dict[str, float | None]] = []
     for rate in rates:
         count = float(rate * rows)
@@ -215,14 +214,14 @@ def at_rates(
         )
         if 0 < positives < rows:
             # Rounding in the sums must not give more hits than alerts.
-            hits = min(float(np.interp(count, reviewed, caught)), count)
-            missed = float(lost - np.interp(count, reviewed, saved))
+            hits = min(float(share_of_best(reviewed, caught, count)), count)
+            saved = float(share_of_best(reviewed, lost, count))
             entry = {
                 "true_positives": hits,
                 "recall": float(hits / positives),
                 "precision": float(hits / count),
-                "cost": missed + count * stakes.review_cost,
-                "cost_without": float(lost),
+                "cost": losses - saved + count * stakes.review_cost,
+                "cost_without": losses,
             }
         entries.append({"rate": rate, "alerts": count, **entry})
     return entries

@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from propensity import drift
 from propensity.learning import profile, thresholds
 from propensity.learning.alerts import money
-from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
 from propensity.learning.intervals import Difference
 from propensity.learning.thresholds import Metrics
+from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
 from propensity.registry.objects import parquet_of
 from propensity.registry.versions import (
@@ -388,8 +388,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     for name, difference in verdict.differences.items():
         entry |= {
             f"{name}_difference": difference.estimate,
-            f"{name}_difference_low": difference.low,
-            f"{name}_difference_high": difference.high,
+            f"{name}_difference_low": difference.interval[0],
+            f"{name}_difference_high": difference.interval[1],
         }
     return entry
 
@@ -447,9 +447,9 @@ def revision(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
         else verdict.compared_version,
         "is_compared": "roc_auc" in verdict.differences,
         "roc_auc": area.estimate,
-        "has_interval": area.low is not None,
-        "roc_auc_low": area.low or 0.0,
-        "roc_auc_high": area.high or 0.0,
+        "has_interval": area.interval[0] is not None,
+        "roc_auc_low": area.interval[0] or 0.0,
+        "roc_auc_high": area.interval[1] or 0.0,
         "has_level": verdict.level_difference is not None,
         "level_difference": verdict.level_difference or 0.0,
     }

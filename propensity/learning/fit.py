@@ -15,9 +15,8 @@ Source:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,15 +29,16 @@ from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData, UseCaseError
 from propensity.learning import alerts, candidates, metrics, thresholds
-from propensity.learning.alerts import Savings, Stakes, floats
+from propensity.learning.alerts import Stakes, floats
 from propensity.learning.candidates import CALIBRATIONS, PARALLEL_ROWS
 from propensity.learning.importance import baseline_score, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.learning.rows import Judged as Block
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.thresholds import Metrics, Selection
+from propensity.learning.trained import Holdout, Judged, Model, Trained
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.models.scoring import Scorer
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, Candidate, UseCase
 from propensity.usecases.declaration import FOREST
@@ -47,125 +47,6 @@ Floats = NDArray[np.float64]
 
 # Folds of users that a calibration is judged on where there is one block alone.
 _FOLDS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A fitted preprocessor and a fitted classifier of its output."""
-
-    preprocessor: Any
-    classifier: Any
-
-    def scores(self, rows: pa.Table, use_case: UseCase) -> Floats:
-        """Return the scores of rows, in order, as they are published."""
-        features: Any = dict(use_case.features)
-        scorer = Scorer(self.preprocessor, self.classifier, features=features)
-        parts = [score for _, score in scorer.score(rows.to_batches())]
-        return np.concatenate(parts) if parts else np.empty(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """
-    A candidate, judged forward in time.
-
-    Attributes:
-        score: Of the judged rows, each by a model of older rows, (rows,); NaN of trees
-            that are not warm.
-        metrics: Of these rows, by name; None where one does not exist.
-        seconds: Of its fits.
-        model: Of the newest block.
-    """
-
-    candidate: Candidate
-    score: Floats
-    metrics: Mapping[str, float | None]
-    seconds: float
-    model: Any
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holdout:
-    """
-    What the measured model gives the rows held out.
-
-    Attributes:
-        rows: The labelled rows held out.
-        probability: Of these rows, (rows,). With ``is_anomaly`` these are anomaly
-            scores, NaN unless the model is warm.
-        served: The same of the model that serves.
-        baseline: Scores of the use case's baseline, in [0, 1], (rows,).
-        baseline_roc_auc: Their ROC AUC; None with one class.
-        is_enough: Whether label 1 is frequent enough to judge a first model.
-        curves: ROC, precision-recall and calibration, for a page.
-        importance: Fall of ROC AUC without a feature, greatest first.
-        at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
-            alerts save, and what the rows cost.
-    """
-
-    rows: Slice
-    probability: Floats
-    served: Floats
-    metrics: Metrics
-    baseline: Floats
-    baseline_roc_auc: float | None
-    is_enough: bool
-    curves: Mapping[str, Any]
-    importance: Sequence[Mapping[str, Any]]
-    at_rates: Sequence[Mapping[str, float | None]] = ()
-    savings: Savings | None = None
-    baseline_saved: Decimal | None = None
-    stakes: Stakes | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """
-    A trained model.
-
-    Attributes:
-        chosen: The best candidate, and ``members`` those that it is the mean of.
-        calibrations: Log loss of the judged rows by calibration.
-        best_threshold: With the best F1 on the judged rows, if any.
-        measured: Fitted without the holdout; ``served`` fitted on all rows.
-        encoder: The preprocessor of the first block.
-        fits: Fits of classifiers in all.
-    """
-
-    parts: Parts
-    judged: Sequence[Judged]
-    chosen: Candidate
-    members: Sequence[Candidate]
-    calibration: str
-    calibrations: Mapping[str, float]
-    best_threshold: float | None
-    measured: Model
-    served: Model
-    encoder: Any
-    holdout: Holdout
-    fits: int
-
-    @property
-    def is_anomaly(self) -> bool:
-        """Whether it gives anomaly scores, and no probabilities."""
-        return isinstance(self.served.classifier, AnomalyModel)
-
-    @property
-    def is_warm(self) -> bool:
-        """Whether it has seen enough to score."""
-        return not self.is_anomaly or self.served.classifier.is_warm
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Choice:
-    """The best candidate, its calibration, and its scores of the judged rows."""
-
-    candidate: Candidate
-    members: Sequence[Candidate]
-    score: Floats
-    method: str
-    losses: Mapping[str, float]
-    calibrator: Any
 
 
 def train(
@@ -216,16 +97,14 @@ class _Training:
         self.parts, self.use_case, self.preprocessor = parts, use_case, preprocessor
         self.settings, self.seed = settings, settings.seed
         self.features = dict(use_case.features)
-        self.stakes = self._stakes(parts.choosing)
         self.is_small = len(parts.every or parts.before) <= PARALLEL_ROWS
         self.jobs = jobs if self.is_small else 1
-        self.encoder: Any = None
 
     def run(self) -> Trained:
         """Do all of it."""
         parts = self.parts
         with threadpool_limits(1 if self.is_small else None):
-            judged = self._forests() + self._classifiers()
+            judged = self._judged_forests() + self._judged_classifiers()
             if not judged:
                 raise NotEnoughData(
                     f"{parts.before.conversions} of the {len(parts.before)} events to "
@@ -233,117 +112,120 @@ class _Training:
                     f"at least {self.settings.minimum_conversions} are needed, and no "
                     f"candidate of {self.use_case.name} does without"
                 )
-            choice = self._choice(judged)
+            best = min(judged, key=self._loss)
+            is_forest = best.candidate.algorithm == FOREST
+            by_name = {one.candidate.name: one for one in judged}
+            members = [
+                by_name[name] for name in candidates.members(best.candidate, by_name)
+            ]
+            score, calibration, losses, calibrator = best.score, "none", {}, None
+            if not is_forest:
+                each = np.column_stack([one.score for one in members])
+                crossed = self._calibrated(each, best.score)
+                losses = {
+                    name: metrics.log_loss(parts.choosing.outcomes(values)) or 0.0
+                    for name, values in crossed.items()
+                }
+                calibration = min(losses, key=lambda name: losses[name])
+                score = crossed[calibration]
+                calibrator = candidates.calibrator(calibration, each, parts.choosing)
             learned = [parts.fitting, *([parts.every] if parts.every else [])]
-            models = self._models(choice, learned)
-        measured, served = models[0], models[-1]
-        best = None
-        if parts.choosing.has_both_classes and not np.isnan(choice.score).any():
-            best = thresholds.best_threshold(parts.choosing.outcomes(choice.score))
-        alone = [one for one in judged if not candidates.is_mean(one.candidate)]
+            names = [one.candidate for one in members]
+            if is_forest:
+                assert parts.unlabelled is not None
+                models = [self._forest(best.candidate, parts.unlabelled[1])]
+            else:
+                models = self._fitted(names, learned, calibrator)
+        threshold = None
+        if parts.choosing.has_both_classes and not np.isnan(score).any():
+            threshold = thresholds.best_threshold(parts.choosing.outcomes(score))
+        alone = sum(not candidates.is_mean(one.candidate) for one in judged)
         return Trained(
             parts=parts,
             judged=judged,
-            chosen=choice.candidate,
-            members=choice.members,
-            calibration=choice.method,
-            calibrations=choice.losses,
-            best_threshold=best,
-            measured=measured,
-            served=served,
-            encoder=self.encoder,
-            holdout=self._holdout(choice, measured, served, best),
-            fits=len(alone) * max(1, len(parts.blocks))
-            + len(choice.members) * len(learned),
+            chosen=best.candidate,
+            members=names,
+            calibration=calibration,
+            calibrations=losses,
+            best_threshold=threshold,
+            measured=models[0],
+            served=models[-1],
+            holdout=self._holdout(models[0], models[-1], score, threshold),
+            fits=alone * max(1, len(parts.blocks)) + len(members) * len(learned),
         )
 
-    # Candidates on blocks
-
-    def _classifiers(self) -> list[Judged]:
+    def _judged_classifiers(self) -> list[Judged]:
         """Judge the candidates that learn from labels, if there are enough."""
-        parts = self.parts
+        parts, blocks = self.parts, self.parts.blocks
         learning = [c for c in self.use_case.candidates if c.algorithm != FOREST]
-        if not parts.blocks or not learning:
+        if not blocks or not learning:
             return []
         # The encoder knows nothing that any block judges.
-        first = parts.before.between(0, parts.blocks[0].fit_end)
-        self.encoder = fitted(self.preprocessor, first, self.features)
-        until = parts.blocks[-1].end
-        encoded = transformed(
-            self.encoder, parts.before.between(0, until).rows, self.features
-        )
+        first = parts.before.between(0, blocks[0].fit_end)
+        encoder = fitted(self.preprocessor, first, self.features)
+        known = parts.before.between(0, blocks[-1].end)
+        encoded = transformed(encoder, known.rows, self.features)
 
-        def fit(candidate: Candidate, end: int) -> tuple[Any, float]:
+        def fit(candidate: Candidate, block: Block) -> tuple[Floats, float]:
             began = time.perf_counter()
-            rows = parts.before.between(0, end)
-            model = candidates.fit(candidate, encoded[:end], rows, seed=self.seed)
-            return model, time.perf_counter() - began
+            rows = known.between(0, block.fit_end)
+            model = candidates.fit(
+                candidate, encoded[: block.fit_end], rows, seed=self.seed
+            )
+            seconds = time.perf_counter() - began
+            judged = encoded[block.first : block.end]
+            return model.predict_proba(judged)[:, 1], seconds
 
         alone = [c for c in learning if not candidates.is_mean(c)]
-        calls = [partial(fit, c, b.fit_end) for c in alone for b in parts.blocks]
+        calls = [partial(fit, c, block) for c in alone for block in blocks]
         results = iter(candidates.side_by_side(calls, jobs=self.jobs))
-        judged: dict[str, Judged] = {}
+        scores, seconds = {}, {}
         for candidate in alone:
-            fits = [next(results) for _ in parts.blocks]
-            score = [
-                model.predict_proba(encoded[block.first : block.end])[:, 1]
-                for (model, _), block in zip(fits, parts.blocks, strict=True)
-            ]
-            judged[candidate.name] = Judged(
-                candidate=candidate,
-                score=np.concatenate(score),
-                metrics={},
-                seconds=sum(seconds for _, seconds in fits),
-                model=fits[-1][0],
-            )
+            fits = [next(results) for _ in blocks]
+            scores[candidate.name] = np.concatenate([score for score, _ in fits])
+            seconds[candidate.name] = sum(each for _, each in fits)
+        judged = []
         for candidate in learning:
-            if candidates.is_mean(candidate):
-                of = [judged[name] for name in candidates.members(candidate, judged)]
-                judged[candidate.name] = Judged(
+            names = candidates.members(candidate, scores)
+            score = np.mean([scores[name] for name in names], axis=0)
+            judged.append(
+                Judged(
                     candidate=candidate,
-                    score=np.mean([one.score for one in of], axis=0),
-                    metrics={},
-                    seconds=0.0,
-                    model=candidates.combined([one.model for one in of]),
+                    score=score,
+                    metrics=self._metrics(score),
+                    seconds=seconds.get(candidate.name, 0.0),
                 )
-        return [
-            replace(one, metrics=self._measured(one.score))
-            for one in (judged[c.name] for c in learning)
-        ]
+            )
+        return judged
 
-    def _forests(self) -> list[Judged]:
+    def _judged_forests(self) -> list[Judged]:
         """Judge Half-Space Trees, fitted on all rows before those to choose on."""
-        if self.parts.unlabelled is None:
-            return []
         judged = []
         for candidate in self.use_case.candidates:
-            if candidate.algorithm != FOREST:
+            if candidate.algorithm != FOREST or self.parts.unlabelled is None:
                 continue
             began = time.perf_counter()
             model = self._forest(candidate, self.parts.unlabelled[0])
             seconds = time.perf_counter() - began
             score = model.scores(self.parts.choosing.rows, self.use_case)
+            values = self._metrics(score, is_anomaly=True)
             judged.append(
                 Judged(
-                    candidate=candidate,
-                    score=score,
-                    metrics=self._measured(score, is_anomaly=True),
-                    seconds=seconds,
-                    model=model.classifier,
+                    candidate=candidate, score=score, metrics=values, seconds=seconds
                 )
             )
         return judged
 
     def _forest(self, candidate: Candidate, rows: pa.Table) -> Model:
         """Fit Half-Space Trees on the numbers of rows in time order."""
-        numbers = [f for f, kind in self.features.items() if kind == NUMBER]
+        numbers = {f: kind for f, kind in self.features.items() if kind == NUMBER}
         usual = _thinned(rows, self.seed)
         every = Slice(
             rows=usual, label=np.zeros(len(usual), np.int8), weight=np.ones(len(usual))
         )
-        passing = ColumnTransformer([("numbers", "passthrough", numbers)])
-        encoder = fitted(passing, every, dict.fromkeys(numbers, NUMBER))
-        encoded = transformed(encoder, usual, dict.fromkeys(numbers, NUMBER))
+        passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
+        encoder = fitted(passing, every, numbers)
+        encoded = transformed(encoder, usual, numbers)
         try:
             parameters = {"random_state": self.seed, **candidate.parameters}
             trees = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
@@ -353,49 +235,24 @@ class _Training:
             ) from error
         return Model(preprocessor=encoder, classifier=trees)
 
-    def _measured(
+    def _metrics(
         self, score: Floats, *, is_anomaly: bool = False
     ) -> dict[str, float | None]:
         """Return the metrics that compare candidates on the judged rows."""
-        names: tuple[str, ...] = ("roc_auc", "pr_auc", "log_loss", "brier")
+        names = ("roc_auc", "pr_auc", "log_loss", "brier")
         values: dict[str, float | None] = dict.fromkeys(names)
         if not len(score) or np.isnan(score).any():
             return values
-        observed = self.parts.choosing.outcomes(score)
+        choosing = self.parts.choosing
+        observed = choosing.outcomes(score)
         for name in names[:2] if is_anomaly else names:
             values[name] = getattr(metrics, name)(observed)
-        if self.stakes is not None:
-            threshold = alerts.cheapest_threshold(score, self.stakes)
-            gain = self.stakes.gain[score >= threshold].sum()
-            lost = (self.stakes.amount * self.stakes.weight)[self.stakes.is_fraud].sum()
+        if (stakes := self._stakes(choosing)) is not None:
+            threshold = alerts.cheapest_threshold(score, stakes)
+            gain = stakes.gain[score >= threshold].sum()
+            lost = (stakes.amount * stakes.weight)[stakes.is_fraud].sum()
             values["cost"] = float(lost - gain)
         return values
-
-    # The choice
-
-    def _choice(self, judged: Sequence[Judged]) -> _Choice:
-        """Choose candidate and calibration."""
-        best = min(judged, key=self._loss)
-        by_name = {one.candidate.name: one for one in judged}
-        names = candidates.members(best.candidate, by_name)
-        each = np.column_stack([by_name[name].score for name in names])
-        crossed, method = {"none": best.score}, "none"
-        losses: dict[str, float] = {}
-        if best.candidate.algorithm != FOREST:
-            crossed = self._calibrated(each, best.score)
-            losses = {
-                name: metrics.log_loss(self.parts.choosing.outcomes(score)) or 0.0
-                for name, score in crossed.items()
-            }
-            method = min(losses, key=lambda name: losses[name])
-        return _Choice(
-            candidate=best.candidate,
-            members=[by_name[name].candidate for name in names],
-            score=crossed[method],
-            method=method,
-            losses=losses,
-            calibrator=candidates.calibrator(method, each, self.parts.choosing),
-        )
 
     def _loss(self, judged: Judged) -> tuple[float, float]:
         """Return what is to be least: log loss; of events cost, then PR AUC."""
@@ -417,70 +274,73 @@ class _Training:
             each: Of the members, (rows, members).
             score: Their mean, (rows,).
         """
-        choosing = self.parts.choosing
-        if len(self.parts.blocks) > 1:
-            ends = np.array([block.end for block in self.parts.blocks])
-            places = np.arange(len(score)) + self.parts.blocks[0].first
-            fold = np.searchsorted(ends, places, side="right")
-            learned = [fold < number for number in range(1, len(ends))]
-            inside = [fold == number for number in range(1, len(ends))]
+        choosing, blocks = self.parts.choosing, self.parts.blocks
+        if len(blocks) > 1:
+            sizes = [block.end - block.first for block in blocks]
+            fold = np.repeat(np.arange(len(blocks)), sizes)
+            folds = [(fold < n, fold == n) for n in range(1, len(blocks))]
         else:
             users = choosing.users
             random = np.random.default_rng(self.seed)
             fold = random.integers(0, _FOLDS, users.max() + 1)[users]
-            inside = [fold == number for number in range(_FOLDS)]
-            learned = [~part for part in inside]
+            folds = [(fold != n, fold == n) for n in range(_FOLDS)]
         by_method = {"none": score}
         for method in CALIBRATIONS[1:]:
             crossed = score.copy()
-            for known, part in zip(learned, inside, strict=True):
+            for learned, inside in folds:
                 rows = Slice(
                     rows=choosing.rows,
-                    label=choosing.label[known],
-                    weight=choosing.weight[known],
+                    label=choosing.label[learned],
+                    weight=choosing.weight[learned],
                 )
-                if not 0 < rows.label.sum() < len(rows.label):
+                if not rows.has_both_classes:
                     break
-                if part.any():
-                    fit: Any = candidates.calibrator(method, each[known], rows)
-                    crossed[part] = fit.predict_proba(each[part])[:, 1]
+                if inside.any():
+                    fit: Any = candidates.calibrator(method, each[learned], rows)
+                    crossed[inside] = fit.predict_proba(each[inside])[:, 1]
             else:
                 by_method[method] = crossed
         return by_method
 
-    def _models(self, choice: _Choice, learned: Sequence[Slice]) -> list[Model]:
-        """Return the chosen model, fitted on each of several slices."""
-        if choice.candidate.algorithm == FOREST:
-            assert self.parts.unlabelled is not None
-            return [self._forest(choice.candidate, self.parts.unlabelled[1])]
+    def _fitted(
+        self,
+        members: Sequence[Candidate],
+        learned: Sequence[Slice],
+        calibrator: Any | None,
+    ) -> list[Model]:
+        """Return the mean of candidates, fitted on each of several slices."""
         encoders, calls = [], []
         for part in learned:
             encoders.append(fitted(self.preprocessor, part, self.features))
             encoded = transformed(encoders[-1], part.rows, self.features)
             calls += [
                 partial(candidates.fit, member, encoded, part, seed=self.seed)
-                for member in choice.members
+                for member in members
             ]
         fits = iter(candidates.side_by_side(calls, jobs=self.jobs))
         return [
             Model(
                 preprocessor=encoder,
                 classifier=candidates.combined(
-                    [next(fits) for _ in choice.members], choice.calibrator
+                    [next(fits) for _ in members], calibrator
                 ),
             )
             for encoder in encoders
         ]
 
-    # The holdout
-
     def _holdout(
-        self, choice: _Choice, measured: Model, served: Model, best: float | None
+        self, measured: Model, served: Model, judged: Floats, threshold: float | None
     ) -> Holdout:
-        """Measure a model on the rows held out."""
+        """
+        Measure a model on the rows held out.
+
+        Args:
+            judged: Scores of the judged rows, (rows,).
+            threshold: With the best F1 on these.
+        """
         part, use_case = self.parts.holdout, self.use_case
         score = measured.scores(part.rows, use_case)
-        is_anomaly = choice.candidate.algorithm == FOREST
+        is_anomaly = isinstance(measured.classifier, AnomalyModel)
         baseline = baseline_score(use_case, part)
         is_scored = len(part) > 0 and not np.isnan(score).any()
         holdout = Holdout(
@@ -499,10 +359,11 @@ class _Training:
         if not is_scored:
             return holdout
         observed = part.outcomes(score)
+        curves = metrics.curves(observed)
         selection = Selection(
             budget=use_case.chosen_budget(self.settings),
             dates=len(self.parts.split.holdout),
-            threshold=best,
+            threshold=threshold,
         )
         return replace(
             holdout,
@@ -514,56 +375,51 @@ class _Training:
                 per_row=part.per_row,
                 is_anomaly=is_anomaly,
             ),
-            curves=metrics.curves(observed)
-            | ({"calibration": []} if is_anomaly else {}),
+            curves={**curves, "calibration": []} if is_anomaly else curves,
             importance=importance(
                 lambda rows: measured.scores(rows, use_case),
                 self.features,
                 part,
                 seed=self.seed,
             ),
-            **self._alerts(choice, measured, holdout),
+            **self._alerts(measured, score, judged),
         )
 
-    def _alerts(
-        self, choice: _Choice, measured: Model, holdout: Holdout
-    ) -> dict[str, Any]:
+    def _alerts(self, measured: Model, score: Floats, judged: Floats) -> dict[str, Any]:
         """
         Return what alerts on the rows held out cost and save; nothing of users.
 
         The threshold is the cheapest on the judged rows. Trees learn no labels, so
         theirs is of all rows before the holdout, as the measured trees score them.
         """
-        stakes = self._stakes(holdout.rows)
+        part, stakes = self.parts.holdout, self._stakes(self.parts.holdout)
         if self.parts.unlabelled is None:
             return {}
         if stakes is None:
-            free = Stakes(
-                is_fraud=holdout.rows.label == 1,
-                amount=np.zeros(len(holdout.rows)),
-                weight=holdout.rows.weight,
-                review_cost=self.settings.alert_review_cost,
-            )
-            return {"at_rates": alerts.at_rates(holdout.probability, free)}
-        earlier, score = self.parts.choosing, choice.score
-        if choice.candidate.algorithm == FOREST:
+            free = self._costs(part, np.zeros(len(part)))
+            return {"at_rates": alerts.at_rates(score, free)}
+        earlier = self.parts.choosing
+        if isinstance(measured.classifier, AnomalyModel):
             earlier = self.parts.before
-            score = measured.scores(earlier.rows, self.use_case)
+            judged = measured.scores(earlier.rows, self.use_case)
         known = self._stakes(earlier)
         assert known is not None
-        threshold = alerts.cheapest_threshold(score, known)
-        rank = baseline_score(self.use_case, earlier, holdout.rows)
-        baseline = alerts.savings(
-            rank[len(earlier) :],
-            stakes,
-            threshold=alerts.cheapest_threshold(rank[: len(earlier)], known),
-            seed=self.seed,
+        ranks = baseline_score(self.use_case, earlier, part)
+        own, baseline = (
+            alerts.savings(
+                now,
+                stakes,
+                threshold=alerts.cheapest_threshold(before, known),
+                seed=self.seed,
+            )
+            for now, before in (
+                (score, judged),
+                (ranks[len(earlier) :], ranks[: len(earlier)]),
+            )
         )
         return {
-            "at_rates": alerts.at_rates(holdout.probability, stakes),
-            "savings": alerts.savings(
-                holdout.probability, stakes, threshold=threshold, seed=self.seed
-            ),
+            "at_rates": alerts.at_rates(score, stakes),
+            "savings": own,
             "baseline_saved": baseline.saved,
             "stakes": stakes,
         }
@@ -572,9 +428,14 @@ class _Training:
         """Return what labelled rows cost; None if the use case names no amount."""
         if not self.use_case.amount:
             return None
+        return self._costs(
+            part, alerts.amounts(floats(part.rows[self.use_case.amount]))
+        )
+
+    def _costs(self, part: Slice, amount: Floats) -> Stakes:
         return Stakes(
             is_fraud=part.label == 1,
-            amount=alerts.amounts(floats(part.rows[self.use_case.amount])),
+            amount=amount,
             weight=part.weight,
             review_cost=self.settings.alert_review_cost,
         )

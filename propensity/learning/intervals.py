@@ -1,12 +1,12 @@
 """
-95% intervals: of rates by Wilson, of ROC AUC and PR AUC by the bootstrap.
+95% intervals: of rates by Wilson, of all else by the bootstrap over users.
 
 A bootstrap needs ``FEW`` rows of either label: with fewer there are too few to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,23 +33,35 @@ _MOST_GROUPS = 20_000
 
 @dataclass(frozen=True)
 class Difference:
-    """A challenger's metric less the champion's; no interval of too few rows."""
+    """
+    A challenger's metric less the champion's.
+
+    ``low`` and ``high`` are the ends of its 95% interval. Of too few rows there is
+    none: ``is_few``, and they are the least and the greatest difference that is left
+    without any one of the positives, so that no single row decides; None without any.
+    """
 
     estimate: float
     low: float | None
     high: float | None
+    is_few: bool = False
 
-    def is_above(self, bound: float = 0.0) -> bool:
-        """Tell whether it is above a bound: its interval, or itself without one."""
-        return (self.estimate if self.low is None else self.low) > bound
+    @property
+    def interval(self) -> Ends:
+        """The 95% interval; None and None of too few rows."""
+        return (None, None) if self.is_few else (self.low, self.high)
 
-    def is_below(self, bound: float = 0.0) -> bool:
-        """Tell whether it is below a bound: its interval, or itself without one."""
-        return (self.estimate if self.high is None else self.high) < bound
+    def is_above(self) -> bool:
+        """Tell whether it is above 0 beyond chance, or whichever row is left out."""
+        return self.low is not None and self.low > 0
+
+    def is_below(self) -> bool:
+        """Tell whether it is below 0 beyond chance, or whichever row is left out."""
+        return self.high is not None and self.high < 0
 
     def written(self, form: str = "+.4f") -> str:
         """Write it with its interval."""
-        if self.low is None or self.high is None:
+        if self.is_few or self.low is None or self.high is None:
             return f"{self.estimate:{form}} (too few for an interval)"
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
 
@@ -107,68 +119,67 @@ def interval(
         )
         return Outcomes(coarse.probability, positive + rest, positive)
 
-    low, high = _ends(measure(drawn()) for _ in range(RESAMPLES))
+    low, high = ends(measure(drawn()) for _ in range(RESAMPLES))
     # A metric at its best, as of a perfect ranking, may be above all its resamples.
     return min(low, whole), max(high, whole)
 
 
-def differences(
+def difference(
     challenger: Floats,
     champion: Floats,
-    measures: Mapping[str, Measure],
+    measure: Measure,
     *,
     label: NDArray[Any],
     weight: Floats,
     user: NDArray[np.int64],
     seed: int,
-) -> dict[str, Difference]:
+) -> Difference:
     """
-    Compare metrics of two scores of the same rows, which have both classes.
+    Compare a metric of two scores of the same rows, which have both classes.
 
     Both are resampled together, so that what is common to them cancels out, and by
     user: each counts a Poisson(1) number of times with all of its rows.
 
     Args:
         challenger, champion: Probabilities, (rows,).
-        measures: Metrics by name.
         label: 0 or 1, (rows,).
         weight: (rows,).
         user: Number of the row's user, from 0 on, (rows,).
     """
     sides = [np.unique(score, return_inverse=True) for score in (challenger, champion)]
 
-    def apart(weights: Floats) -> list[float] | None:
+    def apart(weights: Floats) -> float | None:
         positive = np.where(label == 1, weights, 0.0)
-        each = []
+        values = []
         for distinct, group in sides:
             users = summed(group, weights, len(distinct))
             conversions = summed(group, positive, len(distinct))
             observed = Outcomes(distinct, users, np.minimum(conversions, users))
-            each.append([measure(observed) for measure in measures.values()])
-        if None in each[0] + each[1]:
-            return None
-        return [mine - other for mine, other in zip(*each, strict=True)]
+            values.append(measure(observed))
+        mine, other = values
+        return None if mine is None or other is None else mine - other
 
-    whole = apart(weight) or [0.0] * len(measures)
-    positives = int(np.sum(label == 1))
-    if min(positives, len(label) - positives) < FEW:
-        return {
-            name: Difference(estimate, None, None)
-            for name, estimate in zip(measures, whole, strict=True)
-        }
+    whole = apart(weight) or 0.0
+    positives = np.flatnonzero(label == 1)
+    if min(len(positives), len(label) - len(positives)) < FEW:
+        every = np.arange(len(label))
+        left = [apart(weight * (every != row)) for row in positives[:FEW]]
+        return few(whole, left)
     generator, count = np.random.default_rng(seed), int(user.max()) + 1
-    drawn = [
+    low, high = ends(
         apart(weight * generator.poisson(1.0, count)[user]) for _ in range(RESAMPLES)
-    ]
-    return {
-        name: Difference(
-            whole[place], *_ends(gaps[place] if gaps else None for gaps in drawn)
-        )
-        for place, name in enumerate(measures)
-    }
+    )
+    return Difference(whole, low, high)
 
 
-def _ends(resampled: Iterable[float | None]) -> tuple[float, float]:
+def few(whole: float, without_one: Iterable[float | None]) -> Difference:
+    """Return a difference of too few rows, by those without each of the positives."""
+    left = [value for value in without_one if value is not None]
+    return Difference(whole, min(left, default=None), max(left, default=None), True)
+
+
+def ends(resampled: Iterable[float | None]) -> tuple[float, float]:
+    """Return the ends of the interval that resampled values give."""
     low, high = np.quantile(
         [value for value in resampled if value is not None], [0.025, 0.975]
     )

@@ -20,8 +20,6 @@ BINS = 10
 # log(0) is infinite: a wrong probability of exactly 0 or 1 costs as much as 1e-15.
 _EPSILON = 1e-15
 
-SHIFT_FLOOR = 1e-12
-
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -105,9 +103,9 @@ def pr_auc(observed: Outcomes) -> float | None:
     if not observed.has_both_classes:
         return None
     caught = np.cumsum(observed.conversions[::-1])
-    called = np.cumsum(observed.users[::-1])
-    # In a resample the highest groups may have no users: no calls, precision 0.
-    precision = np.divide(caught, called, out=np.zeros_like(caught), where=called > 0)
+    selected = np.cumsum(observed.users[::-1])
+    # In a resample the highest groups may have no users.
+    precision = caught / np.maximum(selected, 1e-300)
     return float((observed.conversions[::-1] * precision).sum() / caught[-1])
 
 
@@ -177,26 +175,26 @@ def calibration_error(observed: Outcomes) -> float | None:
     )
 
 
-def confusion(observed: Outcomes, *, threshold: float) -> dict[str, float | None]:
+def confusion(observed: Outcomes, *, threshold: float) -> dict[str, Any]:
     """
-    Count calls at a threshold; a probability equal to it is called positive.
+    Count predictions at a threshold; a probability equal to it is positive.
 
     Returns:
-        ``true_positives`` and so on, and ``precision``, ``recall`` and ``f1``, None
-        where they divide by zero.
+        ``true_positives`` and so on, whole numbers, and ``precision``, ``recall`` and
+        ``f1``, None where they divide by zero.
     """
-    called = observed.probability >= threshold
+    positive = observed.probability >= threshold
     n, c = observed.users, observed.conversions
-    hits, false_alarms = c[called].sum(), (n - c)[called].sum()
-    misses, passed = c[~called].sum(), (n - c)[~called].sum()
+    hits, false_positives = c[positive].sum(), (n - c)[positive].sum()
+    misses, negatives = c[~positive].sum(), (n - c)[~positive].sum()
     return {
-        "true_positives": float(hits),
-        "true_negatives": float(passed),
-        "false_positives": float(false_alarms),
-        "false_negatives": float(misses),
-        "precision": ratio(hits, hits + false_alarms),
+        "true_positives": round(hits),
+        "true_negatives": round(negatives),
+        "false_positives": round(false_positives),
+        "false_negatives": round(misses),
+        "precision": ratio(hits, hits + false_positives),
         "recall": ratio(hits, hits + misses),
-        "f1": ratio(2 * hits, 2 * hits + false_alarms + misses),
+        "f1": ratio(2 * hits, 2 * hits + false_positives + misses),
     }
 
 
@@ -268,14 +266,13 @@ def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
     if not observed.has_both_classes:
         return result
     caught = np.cumsum(observed.conversions[::-1])
-    called = np.cumsum(observed.users[::-1])
-    recall = caught / caught[-1]
-    false_alarm_rate = (called - caught) / (called[-1] - caught[-1])
+    selected = np.cumsum(observed.users[::-1])
     shown = np.unique(np.linspace(0, len(caught) - 1, points).astype(int))
-    result["roc"] = [[0.0, 0.0]] + [
-        [float(false_alarm_rate[i]), float(recall[i])] for i in shown
-    ]
-    result["pr"] = [[float(recall[i]), float(caught[i] / called[i])] for i in shown]
+    recall = (caught / caught[-1])[shown]
+    false_positive_rate = (selected - caught) / (selected[-1] - caught[-1])
+    roc = np.column_stack([false_positive_rate[shown], recall])
+    result["roc"] = [[0.0, 0.0], *roc.tolist()]
+    result["pr"] = np.column_stack([recall, (caught / selected)[shown]]).tolist()
     return result
 
 
@@ -290,7 +287,7 @@ def score_shift(before: Floats, now: Floats) -> float:
     Args:
         before, now: Percentiles of the probabilities, least first, of one shape.
     """
-    return float(np.abs(now - before).mean() / max(before.mean(), SHIFT_FLOOR))
+    return float(np.abs(now - before).mean() / max(before.mean(), 1e-12))
 
 
 def summed(group: NDArray[Any], values: Floats, count: int) -> Floats:

@@ -3,7 +3,7 @@ Season: how far the odds of all users have moved, and probabilities that follow.
 
 A model knows the base rate of its training. Where it moves, all probabilities are too
 low or too high by about the same factor of the odds, which is a shift of the log-odds:
-ranks stay, and it can be read off weeks that were evaluated. Pure functions on arrays.
+ranks stay, and it can be read off weeks that were evaluated.
 
 Source:
     Saerens, Latinne and Decaestecker, "Adjusting the Outputs of a Classifier to New a
@@ -13,7 +13,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from operator import attrgetter
@@ -25,23 +25,19 @@ from propensity.learning.metrics import Outcomes
 
 Floats = NDArray[np.float64]
 
-# Weeks that are remembered: a quarter, as far as 03 goes back.
-MEMORY = 13
+# Weeks that are remembered: a quarter, as far as 03 goes back. Of fewer than two weeks
+# nothing is known: a single one may be odd.
+MEMORY, FEWEST_WEEKS = 13, 2
+
 # A shift of the log-odds is never beyond this: odds times or by 2.7.
 MAXIMUM_LOG_ODDS_SHIFT = 1.0
 
-# A single week may be an odd one: nothing tells that from drift.
-FEWEST_WEEKS = 2
-
 # Standard deviations in log-odds: of the season before any week is known, of what it
 # moves by in a week, and of what moves a single week only, such as a bank holiday.
-_SEASON = 0.3
-_MOVE = 0.12
-_WEEK = 0.1
+_SEASON, _MOVE, _WEEK = 0.3, 0.12, 0.1
 
-# A step of Newton's method below this changes no probability.
-_SMALLEST_STEP = 1e-13
-_STEPS = 200
+# No shift beyond this is looked for; halvings of the span that leave the last bit.
+_FARTHEST, _HALVINGS = 64.0, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +58,7 @@ class EvaluatedWeek:
         model_version: The model of its probabilities.
         log_odds: The shift that its log-odds, as the model gave them, lacked.
         standard_error: Of ``log_odds``.
-        conversions: Users with label 1.
-        others: Users with label 0.
+        conversions, others: Users with label 1 and 0.
         is_final: Whether its labels were mature.
         late: Of a final week, what labels that came late added to ``log_odds``; None
             if the week was not evaluated before it was final.
@@ -92,9 +87,7 @@ def apply(probability: Floats, shift: float | None) -> Floats:
     """
     Return probabilities with their log-odds shifted.
 
-    Equal probabilities stay equal and none overtakes another; those that differ in the
-    last digit may become equal. 0 and 1 stay. Without a shift the bits are the same,
-    and a shift back gives the probabilities again within 1e-12.
+    None overtakes another; 0 and 1 stay. Without a shift the bits are the same.
 
     Args:
         probability: In [0, 1], of any shape.
@@ -118,9 +111,13 @@ def residual(observed: Outcomes) -> Residual | None:
     Returns:
         None where no shift does: nobody converted, or everybody did.
     """
-    return _shift_to(
-        observed.probability, observed.users, total=float(observed.conversions.sum())
-    )
+    total = float(observed.conversions.sum())
+    shift = _shift_to(observed.probability, observed.users, total=total)
+    if shift is None:
+        return None
+    moved = apply(observed.probability, shift)
+    information = float((observed.users * moved * (1.0 - moved)).sum())
+    return Residual(log_odds=shift, standard_error=information**-0.5)
 
 
 def level_difference(
@@ -136,12 +133,10 @@ def level_difference(
     Returns:
         None where no shift does.
     """
-    total = float((challenger * weight).sum())
-    shift = _shift_to(champion, weight, total=total)
-    return shift.log_odds if shift else None
+    return _shift_to(champion, weight, total=float((challenger * weight).sum()))
 
 
-def _shift_to(probability: Floats, users: Floats, *, total: float) -> Residual | None:
+def _shift_to(probability: Floats, users: Floats, *, total: float) -> float | None:
     """Return the shift with which the probabilities of all users add up to a total."""
     # Probabilities of 0 and 1 can not be moved.
     movable = (probability > 0) & (probability < 1) & (users > 0)
@@ -149,25 +144,12 @@ def _shift_to(probability: Floats, users: Floats, *, total: float) -> Residual |
     p, n = probability[movable], users[movable]
     if not 0 < target < float(n.sum()):
         return None
-    low, high, shift = -np.inf, np.inf, 0.0
-    for _ in range(_STEPS):
-        moved = apply(p, shift)
-        excess = float((n * moved).sum()) - target
-        low, high = (low, shift) if excess > 0 else (shift, high)
-        slope = float((n * moved * (1.0 - moved)).sum())
-        step = -excess / slope if slope > 0 else -np.sign(excess)
-        # Far from the solution the slope is flat; one e-fold of the odds at a time.
-        following = shift + float(np.clip(step, -1.0, 1.0))
-        if not low <= following <= high:
-            following = (low + high) / 2
-        if abs(following - shift) <= _SMALLEST_STEP * (1.0 + abs(shift)):
-            break
-        shift = following
-    moved = apply(p, shift)
-    information = float((n * moved * (1.0 - moved)).sum())
-    if not information > 0:
-        return None
-    return Residual(log_odds=shift, standard_error=information**-0.5)
+    low, high = -_FARTHEST, _FARTHEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_above = float((n * apply(p, middle)).sum()) > target
+        low, high = (low, middle) if is_above else (middle, high)
+    return (low + high) / 2
 
 
 def of_version(
@@ -182,11 +164,18 @@ def of_version(
     A newer model has learned a part of the drift: it lacks what the older one lacked,
     less the difference of their levels. Weeks of a version that was never compared with
     this one, over others or not, are left out.
-
-    Args:
-        differences: Of a version and the one that it was compared with.
     """
-    levels = _levels(differences, version)
+    beside: dict[int, dict[int, float]] = {}
+    for one in differences:
+        newer, older = one.model_version, one.compared_version
+        beside.setdefault(newer, {})[older] = -one.log_odds
+        beside.setdefault(older, {})[newer] = one.log_odds
+    levels, reached = {version: 0.0}, [version]
+    for known in reached:
+        for other, higher in beside.get(known, {}).items():
+            if other not in levels:
+                levels[other] = levels[known] + higher
+                reached.append(other)
     return [
         replace(
             week,
@@ -196,27 +185,6 @@ def of_version(
         for week in weeks
         if week.model_version in levels
     ]
-
-
-def _levels(
-    differences: Iterable[LevelDifference], version: int
-) -> Mapping[int, float]:
-    """Return how much higher the versions' log-odds are than one version's."""
-    beside: dict[int, list[tuple[int, float]]] = {}
-    for difference in differences:
-        beside.setdefault(difference.model_version, []).append(
-            (difference.compared_version, -difference.log_odds)
-        )
-        beside.setdefault(difference.compared_version, []).append(
-            (difference.model_version, difference.log_odds)
-        )
-    levels, reached = {version: 0.0}, [version]
-    for place in reached:
-        for other, higher in beside.get(place, []):
-            if other not in levels:
-                levels[other] = levels[place] + higher
-                reached.append(other)
-    return levels
 
 
 def shift(
@@ -229,10 +197,9 @@ def shift(
     """
     Return the shift for a week from the newest weeks before it; None without enough.
 
-    A Kalman filter of a level that walks at random, over ``FEWEST_WEEKS`` to ``MEMORY``
-    weeks that do not overlap. Chance is shrunk towards none, and a step is followed
-    within a few weeks. Late labels are expected to add to weeks that are not final what
-    they added to the others.
+    A Kalman filter of a level that walks at random: chance is shrunk towards none, and
+    a step is followed within a few weeks. Late labels are expected to add to weeks that
+    are not final what they added to the others.
 
     Args:
         weeks: As ``of_version`` returns them, in any order; all ended by ``week``.
@@ -244,37 +211,22 @@ def shift(
         Harvey, "Forecasting, Structural Time Series Models and the Kalman Filter",
         1989, section 4.1: the local level model.
     """
-    known = _newest(weeks, horizon_days=horizon_days)
-    conversions = sum(week.conversions for week in known)
-    least = min(conversions, sum(week.others for week in known))
-    if len(known) < FEWEST_WEEKS or least < minimum_conversions:
+    known: list[EvaluatedWeek] = []
+    for one in sorted(weeks, key=attrgetter("week"), reverse=True):
+        # Weeks that share days with a newer one would count these twice.
+        if not known or (known[-1].week - one.week).days >= horizon_days:
+            known.append(one)
+    known = known[:MEMORY]
+    labels = [sum(one.conversions for one in known), sum(one.others for one in known)]
+    if len(known) < FEWEST_WEEKS or min(labels) < minimum_conversions:
         return None
-    late = _late(known)
+    late = [(one.late, one.conversions) for one in known if one.late is not None]
+    expected_late = sum(added * n for added, n in late) / (sum(n for _, n in late) or 1)
     level, variance, before = 0.0, _SEASON**2, known[-1].week
-    for evaluated in reversed(known):
-        variance += _MOVE**2 * (evaluated.week - before).days / horizon_days
-        before = evaluated.week
-        noise = evaluated.standard_error**2 + _WEEK**2
-        gain = variance / (variance + noise)
-        lacked = evaluated.log_odds + (0.0 if evaluated.is_final else late)
+    for one in reversed(known):
+        variance += _MOVE**2 * (one.week - before).days / horizon_days
+        before = one.week
+        gain = variance / (variance + one.standard_error**2 + _WEEK**2)
+        lacked = one.log_odds + (0.0 if one.is_final else expected_late)
         level, variance = level + gain * (lacked - level), (1 - gain) * variance
     return float(np.clip(level, -MAXIMUM_LOG_ODDS_SHIFT, MAXIMUM_LOG_ODDS_SHIFT))
-
-
-def _late(weeks: Sequence[EvaluatedWeek]) -> float:
-    """Return what late labels add to a week, as they did to weeks that are final."""
-    added = [(week.late, week.conversions) for week in weeks if week.late is not None]
-    if not added:
-        return 0.0
-    return float(np.average([late for late, _ in added], weights=[n for _, n in added]))
-
-
-def _newest(
-    weeks: Sequence[EvaluatedWeek], *, horizon_days: int
-) -> list[EvaluatedWeek]:
-    """Return the newest weeks, without those that share days with a newer one."""
-    chosen: list[EvaluatedWeek] = []
-    for week in sorted(weeks, key=attrgetter("week"), reverse=True):
-        if not chosen or (chosen[-1].week - week.week).days >= horizon_days:
-            chosen.append(week)
-    return chosen[:MEMORY]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from propensity.budget import Budget
-from propensity.learning.intervals import Ends, interval
+from propensity.learning.intervals import interval
 from propensity.learning.metrics import (
     Outcomes,
     brier,
@@ -121,44 +121,37 @@ def measured(
         is_anomaly: Whether the score ranks, and is no probability.
     """
     users, conversions = observed.users.sum(), observed.conversions.sum()
-
-    def ends(name: str, ends: Ends) -> dict[str, float | None]:
-        return {f"{name}_low": ends[0], f"{name}_high": ends[1]}
-
     values: dict[str, Any] = {
         "users": round(float(users)),
         "conversions": round(float(conversions)),
         "base_rate": ratio(conversions, users),
-        "roc_auc": roc_auc(observed),
-        **ends("roc_auc", interval(observed, roc_auc, seed=seed, per_row=per_row)),
-        "pr_auc": pr_auc(observed),
-        **ends("pr_auc", interval(observed, pr_auc, seed=seed, per_row=per_row)),
         "lift": lift_by_decile(observed),
         "best_threshold": selection.threshold,
         **_at_budget(observed, selection),
     }
+    for name, measure in (("roc_auc", roc_auc), ("pr_auc", pr_auc)):
+        low, high = interval(observed, measure, seed=seed, per_row=per_row)
+        values |= {name: measure(observed), f"{name}_low": low, f"{name}_high": high}
     if selection.threshold is not None:
-        best = _at_threshold(observed, selection.threshold)
+        best = confusion(observed, threshold=selection.threshold)
         values |= {
-            "users_at_best": best["true_positives"] + best["false_positives"],
-            **{
-                f"{name}_at_best": best[name]
-                for name in ("true_positives", "precision", "recall", "f1")
-            },
+            f"{name}_at_best": best[name]
+            for name in ("true_positives", "precision", "recall", "f1")
         }
+        values["users_at_best"] = best["true_positives"] + best["false_positives"]
     if is_anomaly:
         values["lift"] = [{**part, "mean_probability": None} for part in values["lift"]]
-    else:
-        mass = float((observed.probability * observed.users).sum())
-        values |= {
-            "mean_probability": ratio(mass, users),
-            "threshold": threshold,
-            **_at_threshold(observed, threshold),
-            "brier": brier(observed),
-            "log_loss": log_loss(observed),
-            "calibration_error": calibration_error(observed),
-        }
-    return Metrics(**values)
+        return Metrics(**values)
+    mass = float((observed.probability * observed.users).sum())
+    return Metrics(
+        **values,
+        **confusion(observed, threshold=threshold),
+        threshold=threshold,
+        mean_probability=ratio(mass, users),
+        brier=brier(observed),
+        log_loss=log_loss(observed),
+        calibration_error=calibration_error(observed),
+    )
 
 
 def written(card: Mapping[str, Any]) -> Metrics:
@@ -224,15 +217,6 @@ def pooled(weeks: Iterable[Sequence[Mapping[str, Any]]]) -> Outcomes:
         columns.append(table)
     every = np.concatenate(columns) if columns else np.empty((0, 3))
     return grouped(every[:, 0], every[:, 1], every[:, 2])
-
-
-def _at_threshold(observed: Outcomes, threshold: float) -> dict[str, Any]:
-    """Return whole counts, precision, recall and F1 at a threshold."""
-    counts: dict[str, Any] = confusion(observed, threshold=threshold)
-    for name in ("true_", "false_"):
-        for kind in ("positives", "negatives"):
-            counts[name + kind] = round(counts[name + kind])
-    return counts
 
 
 def _at_budget(observed: Outcomes, selection: Selection) -> dict[str, Any]:

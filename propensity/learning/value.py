@@ -28,9 +28,9 @@ from threadpoolctl import threadpool_limits
 
 from propensity.learning import alerts
 from propensity.learning.candidates import PARALLEL_ROWS
-from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import transformed
 from propensity.learning.rows import Slice
+from propensity.learning.trained import Trained
 from propensity.models.value import ValueModel
 from propensity.usecases import UseCase
 
@@ -126,13 +126,14 @@ def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:
     parts = trained.parts
     if parts.every is None or AMOUNT not in parts.every.rows.column_names:
         return None
+    encoder = trained.measured.preprocessor
     with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
         losses = {}
         for name in (MEAN, TREES):
             amounts = []
             for block in parts.blocks:
                 known = parts.before.between(0, block.fit_end)
-                model = _fitted(name, known, trained.encoder, use_case, seed=seed)
+                model = _fitted(name, known, encoder, use_case, seed=seed)
                 if model is None:
                     return None
                 judged = parts.before.between(block.first, block.end)

@@ -39,8 +39,8 @@ FEWEST_SNAPSHOTS = 3
 if TYPE_CHECKING:
     from datetime import date
 
-    from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
+    from propensity.learning.trained import Trained
     from propensity.learning.value import Valued
     from propensity.runs.run import Run
 

@@ -102,7 +102,7 @@ class TestPublishing:
         evaluated(place, TRAINED, 2.0, residual_standard_error=0.02)
         log_lines()
         answer = place.run("predictions", LATER)
-        [line] = log_lines()
+        *_, line = log_lines()
         after, applied = history(place, LATER), answer["log_odds_shift"]
         current = place.rows("SELECT * FROM ma_predictions_table")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from propensity.learning import event_rows, fit
 from propensity.learning import rows as learning_rows
-from propensity.learning.fit import Trained
+from propensity.learning.trained import Trained
 from propensity.settings import Settings
 from propensity.usecases import Candidate, UseCase
 from tests.constants import altered

@@ -26,7 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
 from propensity.learning.candidates import ALGORITHMS
-from propensity.learning.fit import Trained
+from propensity.learning.trained import Trained
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase

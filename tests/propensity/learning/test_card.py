@@ -21,9 +21,9 @@ import pytest
 from propensity.gcp.columns import record
 from propensity.learning import card as cards
 from propensity.learning.card import Card
-from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
 from propensity.learning.intervals import Difference
+from propensity.learning.trained import Trained
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import Published
 from propensity.tables import TRAINING_METADATA

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import event_rows
-from propensity.learning.fit import Trained
+from propensity.learning.trained import Trained
 from propensity.models.anomaly import AnomalyModel
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate

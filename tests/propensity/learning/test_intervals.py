@@ -15,8 +15,6 @@ from propensity.learning.intervals import Difference
 from propensity.learning.metrics import outcomes
 from tests.propensity.learning.scored_rows import calibrated
 
-AREA = {"roc_auc": metrics.roc_auc}
-
 
 class TestRates:
     @given(st.integers(1, 10_000), st.floats(0, 1))
@@ -78,7 +76,7 @@ class TestDifference:
             "user": np.arange(len(rows.label)),
             "seed": 1,
         } | changed
-        return intervals.differences(rows.probability, rival, AREA, **given)["roc_auc"]
+        return intervals.difference(rows.probability, rival, metrics.roc_auc, **given)
 
     def test_is_that_of_the_metrics(self):
         """And around it, since what is common to both cancels out."""
@@ -106,14 +104,17 @@ class TestDifference:
 
         assert again.high - again.low == pytest.approx(once.high - once.low, rel=0.1)
 
-    def test_of_too_few_positives_is_an_estimate_alone(self):
-        """Which then decides."""
+    def test_of_too_few_positives_needs_more_than_one_of_them(self):
+        """It is what is left without any one of them; of a single one, nothing."""
         rows = calibrated(60, seed=9)
         apart = self.against(rows, np.full(60, 0.5))
+        single = rows._replace(label=(np.arange(60) == 3).astype(int))
 
-        assert (apart.low, apart.high) == (None, None)
-        assert apart.is_above() == (apart.estimate > 0)
+        assert apart.interval == (None, None)
+        assert apart.low < apart.estimate < apart.high
         assert "too few" in apart.written()
+        alone = self.against(single, np.full(60, 0.5))
+        assert (alone.is_above(), alone.is_below()) == (False, False)
 
     def test_is_written_with_its_interval(self):
         assert Difference(0.1, 0.05, 0.15).written("+.2f") == "+0.10 (+0.05 to +0.15)"

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pytest
 
 from propensity.learning import value
-from propensity.learning.fit import Model
 from propensity.learning.preprocessor import default_preprocessor, fitted
 from propensity.learning.rows import Judged, Parts, Slice, slice_of
+from propensity.learning.trained import Model
 from propensity.learning.value import AMOUNT
 from propensity.timeframe import Split
 

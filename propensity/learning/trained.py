@@ -1,0 +1,126 @@
+"""
+What a training gives: a model, the candidates that were judged, and the holdout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from propensity.learning.alerts import Savings, Stakes
+from propensity.learning.rows import Parts, Slice
+from propensity.learning.thresholds import Metrics
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.scoring import Scorer
+from propensity.usecases import Candidate, UseCase
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A fitted preprocessor and a fitted classifier of its output."""
+
+    preprocessor: Any
+    classifier: Any
+
+    def scores(self, rows: pa.Table, use_case: UseCase) -> Floats:
+        """Return the scores of rows, in order, as they are published."""
+        features: Any = dict(use_case.features)
+        scorer = Scorer(self.preprocessor, self.classifier, features=features)
+        parts = [score for _, score in scorer.score(rows.to_batches())]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """
+    A candidate, judged forward in time.
+
+    Attributes:
+        score: Of the judged rows, each by a model of older rows, (rows,); NaN of trees
+            that are not warm.
+        metrics: Of these rows, by name; None where one does not exist.
+        seconds: Of its fits.
+    """
+
+    candidate: Candidate
+    score: Floats
+    metrics: Mapping[str, float | None]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdout:
+    """
+    What the measured model gives the rows held out.
+
+    Attributes:
+        rows: The labelled rows held out.
+        probability: Of these rows, (rows,). With ``is_anomaly`` these are anomaly
+            scores, NaN unless the model is warm.
+        served: The same of the model that serves.
+        baseline: Scores of the use case's baseline, in [0, 1], (rows,).
+        baseline_roc_auc: Their ROC AUC; None with one class.
+        is_enough: Whether label 1 is frequent enough to judge a first model.
+        curves: ROC, precision-recall and calibration, for a page.
+        importance: Fall of ROC AUC without a feature, greatest first.
+        at_rates, savings, stakes: Of events: recall and cost by alert rate, what the
+            alerts save, and what the rows cost.
+    """
+
+    rows: Slice
+    probability: Floats
+    served: Floats
+    metrics: Metrics
+    baseline: Floats
+    baseline_roc_auc: float | None
+    is_enough: bool
+    curves: Mapping[str, Any]
+    importance: Sequence[Mapping[str, Any]]
+    at_rates: Sequence[Mapping[str, float | None]] = ()
+    savings: Savings | None = None
+    baseline_saved: Decimal | None = None
+    stakes: Stakes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """
+    A trained model.
+
+    Attributes:
+        chosen: The best candidate, and ``members`` those that it is the mean of.
+        calibrations: Log loss of the judged rows by calibration.
+        best_threshold: With the best F1 on the judged rows, if any.
+        measured: Fitted without the holdout; ``served`` fitted on all rows.
+        fits: Fits of classifiers in all.
+    """
+
+    parts: Parts
+    judged: Sequence[Judged]
+    chosen: Candidate
+    members: Sequence[Candidate]
+    calibration: str
+    calibrations: Mapping[str, float]
+    best_threshold: float | None
+    measured: Model
+    served: Model
+    holdout: Holdout
+    fits: int
+
+    @property
+    def is_anomaly(self) -> bool:
+        """Whether it gives anomaly scores, and no probabilities."""
+        return isinstance(self.served.classifier, AnomalyModel)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it has seen enough to score."""
+        return not self.is_anomaly or self.served.classifier.is_warm
