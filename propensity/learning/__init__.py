@@ -7,7 +7,8 @@ Read in this order. Nothing here reads or writes outside the process.
   ``sufficient``: whether they are enough
 - ``preprocessor``: from features to numbers
 - ``candidates``: from a declaration to a fitted classifier of scikit-learn
-- ``trained``: what a training gives; ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
+- ``trained``: what a training gives
+- ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
 - ``importance``: which features a model needs
 - ``metrics``: of scores; ``intervals``: their 95% intervals; ``thresholds``: metrics
   from a threshold on, and of a budget
