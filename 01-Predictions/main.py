@@ -29,7 +29,7 @@ def predictions(current: Run) -> Answer:
     days = export.wait_for_days(current)
     model = champion.as_of(current)
     shift = predict.season_shift(current, model.version)
-    scored = predict.score(current, model, shift, drift.observed(current, model))
+    scored = predict.score(current, model, shift, drift.observed(model))
     watched = drift.watch(current, model, scored)
     score_shift = predict.score_shift(current, scored, causes=watched.messages)
     predict.publish(current, model, scored)

@@ -114,7 +114,13 @@ def publish(stack: Stack, pipeline: Pipeline) -> None:
             "training_date": date(2026, 3, 2),
             "as_of": date(2026, 3, 2),
             "algorithm": type(pipeline[1]).__name__,
-            "features": json.dumps(dict(USE_CASE.features)),
+            "card": json.dumps(
+                {
+                    "features": dict(USE_CASE.features),
+                    "statement_parameters": {},
+                    "files": {},
+                }
+            ),
         }
         for part in parts:
             row[f"{part}_object"] = published.objects[f"{part}.joblib"]

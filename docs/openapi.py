@@ -22,6 +22,7 @@ from propensity.online import question, score
 from propensity.online.score_request import MAXIMUM_INSTANCES
 from propensity.runs.request import MAXIMUM_BODY
 from propensity.schema import Column
+from propensity.tables import models
 
 Schema = dict[str, Any]
 
@@ -31,7 +32,7 @@ _COLUMNS = {"STRING": "str", "INT64": "int", "FLOAT64": "float", "NUMERIC": "flo
             "BOOL": "bool", "DATE": "date", "TIMESTAMP": "moment"}  # fmt: skip
 _OF_A_WEEK = ("use_case", "week", "week_end", "status")
 # Columns of a run's row that its answer has once, or not at all.
-_OF_THE_RUN = ("run_id", "as_of", "thresholds", "sums")
+_OF_THE_RUN = ("run_id", "as_of", "thresholds", "metrics", "sums")
 
 # Pub/Sub is told to come again, whatever is wrong behind these.
 CONSUMERS = ("stream_features", "score_stream")
@@ -104,7 +105,8 @@ def schemas() -> Schema:
     flat = {"allOf": [kind("Features"), kind("Beside")]}
     # Other use cases score events as they happen, and no users by day.
     of_users = [one.name for one in loaded if not one.scores_events]
-    week, lift = tables.EVALUATION.columns, tables.AUDIENCE_LIFT.columns
+    week = (*tables.EVALUATION.columns, *models.IN_METRICS)
+    lift = tables.AUDIENCE_LIFT.columns
     return {
         **{name: _object(fields) for name, fields in SOURCE["objects"].items()},
         **{

@@ -32,7 +32,6 @@ from propensity.registry.announcements import announce
 from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import Settings
-from propensity.statements import statement
 from propensity.usecases import UseCase
 
 MODELS = Path(__file__).resolve().parent / "models"
@@ -157,9 +156,8 @@ def load(
     card = cards.Card.from_json(shipped.files[CARD])
     # The page is made here, and so it is part of what the version is claimed for.
     claim = sha256(json.dumps(shipped.about).encode() + version_page(card).encode())
-    version, generation = _claimed(
-        registry, warehouse, f"shipped-{claim[:16]}", card.trained_at
-    )
+    run_id = f"shipped-{claim[:16]}"
+    version = _claimed(registry, warehouse, run_id, card.trained_at)
     card = replace(card, model_version=version)
     published = registry.publish(
         version,
@@ -170,13 +168,8 @@ def load(
             REPORT: (version_page(card).encode(), HTML),
         },
     )
-    row = card.columns(published, seconds=shipped.about["seconds"])
-    # The claim's generation is its own in all buckets there ever were.
-    _record(
-        warehouse,
-        cards.undecided(row),
-        job_id=f"load-{settings.dataset}-{use_case}-{version}-{generation}",
-    )
+    row = card.columns(published, run_id=run_id, seconds=shipped.about["seconds"])
+    _record(warehouse, cards.undecided(row))
     return _promoted(registry, warehouse, row, shipped)
 
 
@@ -285,20 +278,20 @@ def described(shipped: Shipped) -> str:
 
 def _claimed(
     registry: Registry, warehouse: Warehouse, run_id: str, at: datetime
-) -> tuple[int, int]:
+) -> int:
     """
-    Return the version that is this model's, and the generation of its claim.
+    Return the version that is this model's.
 
     The claim is the same bytes whoever writes it. Of two, the lower one counts, for
     all who look: the other stays a number that was never used.
     """
 
-    def own_claim() -> tuple[int, int] | None:
+    def own_claim() -> int | None:
         for version in registry.versions():
             name = f"models/{registry.use_case}/{version}/claim.json"
             claim = registry.artifacts.find(name)
             if claim is not None and json.loads(claim.data).get("run_id") == run_id:
-                return version, claim.generation
+                return version
         return None
 
     if (mine := own_claim()) is not None:
@@ -313,16 +306,13 @@ def _claimed(
     return mine
 
 
-def _record(warehouse: Warehouse, row: Mapping[str, Any], *, job_id: str) -> None:
-    """Append the version's row where it is missing; of loads at once, one does."""
-    key = {name: row[name] for name in ("use_case", "model_version")}
-    # BigQuery remembers a job for longer than a table that was removed lasted.
-    for name in (job_id, f"{job_id}-{uuid.uuid4().hex}"):
-        if warehouse.rows(statement("model_metadata"), key):
-            return
-        warehouse.append(
-            tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA), job_id=name
-        )
+def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
+    """Append a row about the version; of several equal ones readers see one."""
+    warehouse.append(
+        tables.TRAINING_METADATA,
+        record(row, tables.TRAINING_METADATA),
+        job_id=f"load-{uuid.uuid4().hex}",
+    )
 
 
 def _promoted(
@@ -343,7 +333,8 @@ def _promoted(
             # Another load may have let this version serve, and a training replaced it.
             if champion.previous != version:
                 reason = f"shipped; version {champion.version} had come to serve before"
-                _revise(warehouse, row, reason, instead=champion.version)
+                other = {"compared_version": champion.version, "verdict": reason}
+                _record(warehouse, {**row, "promoted": False, **other})
             return Outcome(
                 use_case=registry.use_case,
                 version=champion.version,
@@ -351,27 +342,10 @@ def _promoted(
                 summary=f"version {champion.version} has come to serve meanwhile; the "
                 f"shipped model is version {version}",
             )
-    # Of loads at once, the one that has moved the pointer.
-    if registry.has_written:
-        _revise(warehouse, row, row["verdict"])
+    _record(warehouse, row)
     return Outcome(
         use_case=registry.use_case,
         version=version,
         is_new=True,
         summary=f"the shipped model serves as version {version}: {described(shipped)}",
     )
-
-
-def _revise(
-    warehouse: Warehouse,
-    row: Mapping[str, Any],
-    reason: str,
-    *,
-    instead: int | None = None,
-) -> None:
-    """Record that a version serves, or which one does instead."""
-    from propensity.learning import card as cards
-    from propensity.learning.gate import Verdict
-
-    verdict = Verdict(promoted=instead is None, reason=reason, compared_version=instead)
-    warehouse.execute(statement("revise_verdict"), cards.revision(verdict, row))

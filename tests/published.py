@@ -26,10 +26,6 @@ def publish(
 ) -> None:
     """Publish users' probabilities in the place of those of the date, if any."""
     key = {"use_case": use_case, "as_of": as_of, "run_id": uuid4().hex}
-    warehouse.execute(
-        "DELETE FROM ma_publications WHERE use_case = @use_case AND as_of = @as_of",
-        {"use_case": use_case, "as_of": as_of},
-    )
     scores = [
         {
             **key,
@@ -46,6 +42,7 @@ def publish(
         **key,
         "model_version": version,
         "scored_at": scored_at,
+        "published_at": datetime.now(UTC),
         "users": len(scores),
         "mean_probability": sum(ordered) / len(ordered),
         "quantiles": list(quantiles or found),

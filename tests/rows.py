@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,12 +11,30 @@ import pyarrow as pa
 
 from propensity.gcp.warehouse import Warehouse
 from propensity.schema import Table
+from propensity.tables.models import EVALUATION, TRAINING_METADATA, evaluation
+
+# Of a version that was trained on nothing, as much as whoever loads it reads.
+CARD = {
+    "features": {},
+    "statement_parameters": {},
+    "lookback_days": 60,
+    "horizon_days": 7,
+    "files": {},
+}
+
+
+def rows_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return rows; of an evaluation, metrics may be named as if they were columns."""
+    if table is EVALUATION:
+        rows = map(evaluation, rows)
+    if table is TRAINING_METADATA:
+        rows = [{"card": json.dumps(CARD), **row} for row in rows]
+    return pa.Table.from_pylist([*rows], schema=table.arrow_schema())
 
 
 def append_rows(
     warehouse: Warehouse, table: Table, rows: Iterable[Mapping[str, Any]]
 ) -> None:
     """Append rows; columns that a row lacks are null."""
-    data = pa.Table.from_pylist([*rows], schema=table.arrow_schema())
-    if len(data):
+    if len(data := rows_of(table, rows)):
         warehouse.append(table, data, job_id=uuid.uuid4().hex)

@@ -21,7 +21,6 @@ from propensity import drift
 from propensity.learning import profile, thresholds
 from propensity.learning.alerts import money
 from propensity.learning.gate import Verdict
-from propensity.learning.intervals import Difference
 from propensity.learning.thresholds import Metrics
 from propensity.learning.trained import Trained
 from propensity.learning.value import Valued
@@ -34,7 +33,7 @@ from propensity.registry.versions import (
     libraries,
     pickled,
 )
-from propensity.tables import EVENT, USER
+from propensity.tables import EVENT, TRAINING_METADATA, USER
 from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
@@ -146,7 +145,9 @@ class Card:
             }
         )
 
-    def columns(self, published: Published, *, seconds: float) -> dict[str, Any]:
+    def columns(
+        self, published: Published, *, run_id: str, seconds: float
+    ) -> dict[str, Any]:
         """
         Return the version's row of ``ma_model_training_metadata``.
 
@@ -154,44 +155,37 @@ class Card:
             published: Where its files are, and their checksums.
             seconds: From the request to now.
         """
-        same = (
-            "use_case", "model_version", "as_of", "data_until", "lookback_days",
-            "horizon_days", "settle_days", "trained_at", "trained_until",
-            "train_base_rate", "negative_sampling_rate", "positive_sampling_rate",
-            "algorithm", "calibration", "is_warm", "fits", "bytes_billed",
-        )  # fmt: skip
-        texts = (
-            "parameters", "candidates", "importance", "features",
-            "statement_parameters", "libraries",
-        )  # fmt: skip
-        value = self.value or {}
-        objects, checksums = published.objects, published.checksums
+        card = {
+            name: entry
+            for name, entry in asdict(self).items()
+            if name not in ("profile", "curves")
+        }
+        files = {
+            kind: {
+                "object": published.objects[name],
+                "sha256": published.checksums[name],
+            }
+            for kind, name in _FILES.items()
+            if name in published.objects
+        }
+        savings = self.savings or {}
+        same = {**card, **self.metrics.columns()}
         return {
-            **{name: getattr(self, name) for name in same},
-            **{name: json.dumps(getattr(self, name)) for name in texts},
+            **{name: same[name] for name in TRAINING_METADATA.types if name in same},
+            "run_id": run_id,
             "training_date": self.trained_at.date(),
-            "train_as_ofs": self.split["train"],
-            "calibration_as_ofs": self.split["calibrate"],
-            "holdout_as_ofs": self.split["holdout"],
             "train_rows": self.rows["train"],
-            "calibration_rows": self.rows["calibrate"],
-            **self.metrics.columns(),
-            **{
-                name: _money(entry) if name in _MONEY else entry
-                for name, entry in (self.savings or {}).items()
-            },
-            "value_promised": _money(value.get("predicted")),
-            "value_observed": _money(value.get("observed")),
+            "alert_threshold": savings.get("alert_threshold"),
+            "saved": money(savings["saved"]) if savings else None,
             **{name: self.verdict[name] for name in ("promoted", "compared_version")},
-            **{
-                name: self.verdict.get(name)
-                for name in ("level_difference", *_DIFFERENCE)
-            },
             "verdict": self.verdict["reason"],
-            **{f"{kind}_object": objects.get(name) for kind, name in _OBJECTS.items()},
-            **{f"{kind}_sha256": checksums.get(name) for kind, name in _LOADED.items()},
-            "drift_reference": self.drift and json.dumps(self.drift),
+            **{
+                f"{kind}_{entry}": files[kind][entry]
+                for kind in ("model", "preprocessor")
+                for entry in ("object", "sha256")
+            },
             "seconds": seconds,
+            "card": json.dumps({**card, "files": files}, default=_plain),
         }
 
     def answer(self, published: Published) -> dict[str, Any]:
@@ -226,24 +220,15 @@ class Card:
         }
 
 
-_DIFFERENCE = tuple(f"roc_auc_difference{end}" for end in ("", "_low", "_high"))
-_MONEY = (
-    "review_cost", "cost", "cost_without", "saved", "saved_low", "saved_high",
-    "baseline_saved",
-)  # fmt: skip
-
-# Files by the beginning of their columns; those that are loaded have a checksum.
-_LOADED = {
+# Files by their names in the column ``card``.
+_FILES = {
     "model": MODEL,
     "preprocessor": PREPROCESSOR,
     "value": VALUE,
     "dataset": DATASET,
+    "card": CARD,
+    "report": REPORT,
 }
-_OBJECTS = {**_LOADED, "card": CARD, "report": REPORT}
-
-
-def _money(value: float | None) -> Decimal | None:
-    return None if value is None else money(value)
 
 
 def _plain(value: Any) -> Any:
@@ -357,7 +342,7 @@ def card(
             "predicted": float(valued.predicted),
             "observed": float(valued.observed),
         },
-        verdict=_verdict(verdict),
+        verdict=verdict_entry(verdict),
         features=dict(use_case.features),
         profile=profile.described(rows, use_case.features),
         drift=_drift(trained, use_case),
@@ -378,7 +363,8 @@ def _drift(trained: Trained, use_case: UseCase) -> dict[str, Any] | None:
     )
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def verdict_entry(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as a card has it."""
     entry: dict[str, Any] = {
         "promoted": verdict.promoted,
         "reason": verdict.reason,
@@ -433,23 +419,3 @@ def undecided(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row as it is before the pointer moves, and stays if nobody goes on."""
     why = f"cut off before it was recorded whether it serves: {row['verdict']}"
     return {**row, "promoted": None, "verdict": why}
-
-
-def revision(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of ``revise_verdict.sql`` for the row of a version."""
-    area = verdict.differences.get("roc_auc", Difference(0.0, None, None))
-    return {
-        **{name: row[name] for name in ("use_case", "training_date", "model_version")},
-        "promoted": verdict.promoted,
-        "verdict": verdict.reason,
-        "compared_version": -1
-        if verdict.compared_version is None
-        else verdict.compared_version,
-        "is_compared": "roc_auc" in verdict.differences,
-        "roc_auc": area.estimate,
-        "has_interval": area.interval[0] is not None,
-        "roc_auc_low": area.interval[0] or 0.0,
-        "roc_auc_high": area.interval[1] or 0.0,
-        "has_level": verdict.level_difference is not None,
-        "level_difference": verdict.level_difference or 0.0,
-    }

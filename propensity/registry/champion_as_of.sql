@@ -1,5 +1,7 @@
 -- At most one row: the version that had been promoted by a past day.
--- Parameters: @use_case STRING; @as_of DATE. Source: ma_model_training_metadata.
+-- Parameters: @use_case STRING; @as_of DATE; @served ARRAY<INT64>, versions that the
+--   pointer names: one of them was promoted even if its training was cut off then.
+-- Source: ma_model_training_metadata.
 -- For reruns of past weeks: a model trained later has seen what came of them.
 SELECT
   model_version
@@ -8,7 +10,7 @@ FROM
 WHERE
   use_case = @use_case
   AND as_of <= @as_of
-  AND promoted
+  AND COALESCE(promoted, model_version IN UNNEST(@served))
 ORDER BY
   as_of DESC,
   model_version DESC

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -69,12 +69,14 @@ def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str,
 def find_recorded(
     warehouse: Warehouse, use_case: UseCase, version: int
 ) -> dict[str, Any] | None:
-    """Return the training record of a version, None without one."""
+    """Return the training record of a version with its card; None without one."""
     rows = warehouse.rows(
         statement("model_metadata"),
         {"use_case": use_case.name, "model_version": version},
     )
-    return dict(rows[0].items()) if rows else None
+    if not rows:
+        return None
+    return {**dict(rows[0].items()), "card": json.loads(rows[0]["card"])}
 
 
 def newest_record(warehouse: Warehouse, use_case: str) -> dict[str, Any] | None:
@@ -86,11 +88,22 @@ def newest_record(warehouse: Warehouse, use_case: str) -> dict[str, Any] | None:
 
 
 def find_promoted(
-    warehouse: Warehouse, use_case: str, *, as_of: date = date.max
+    warehouse: Warehouse,
+    use_case: str,
+    *,
+    as_of: date = date.max,
+    served: Sequence[int] = (),
 ) -> int | None:
-    """Return the version that training had promoted by a date, None without one."""
+    """
+    Return the version that training had promoted by a date, None without one.
+
+    Args:
+        served: Versions that the pointer names. Of one that was cut off while it was
+            promoted, its record does not say whether it was.
+    """
     rows = warehouse.rows(
-        statement("champion_as_of"), {"use_case": use_case, "as_of": as_of}
+        statement("champion_as_of"),
+        {"use_case": use_case, "as_of": as_of, "served": [-1, *served]},
     )
     return int(rows[0]["model_version"]) if rows else None
 
@@ -134,7 +147,7 @@ def loaded(
             f"version {version} {otherwise}: its features would mean another thing. "
             "Train again, or set them back"
         )
-    trained_on = json.loads(metadata["features"])
+    trained_on = metadata["card"]["features"]
     if trained_on != dict(use_case.features):
         changed = sorted(set(trained_on.items()) ^ set(use_case.features.items()))
         raise SchemaError(
@@ -151,7 +164,7 @@ def loaded(
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
         value=partial(registry.load_value, metadata)
-        if metadata.get("value_object")
+        if "value" in metadata["card"]["files"]
         else None,
     )
 
@@ -183,17 +196,16 @@ def trained_otherwise(
             if not statement or re.search(rf"@{name}\b", statement)
         }
 
-    trained_with = json.loads(metadata.get("statement_parameters") or "null")
-    if trained_with is not None:
-        then, now = counted(trained_with), counted(chosen)
-        if then != now:
-            return f"was trained with {then}, and the settings say {now}"
+    card = metadata["card"]
+    then, now = counted(card["statement_parameters"]), counted(chosen)
+    if then != now:
+        return f"was trained with {then}, and the settings say {now}"
     if not use_case.reads_export:
         return ""
     days = ("lookback_days", "horizon_days")
     now = counted({name: getattr(use_case, name) for name in days})
-    now = {n: today for n, today in now.items() if metadata.get(n) not in (None, today)}
+    now = {name: today for name, today in now.items() if card[name] != today}
     if not now:
         return ""
-    then = {name: metadata[name] for name in now}
+    then = {name: card[name] for name in now}
     return f"was trained with {then}, and usecase.toml says {now}"

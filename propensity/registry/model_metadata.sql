@@ -6,25 +6,17 @@ SELECT
   training_date,
   as_of,
   algorithm,
-  features,
-  statement_parameters,
   model_object,
   model_sha256,
   preprocessor_object,
   preprocessor_sha256,
-  value_object,
-  value_sha256,
-  lookback_days,
-  horizon_days,
-  holdout_as_ofs,
-  trained_until,
   is_warm,
   roc_auc,
   alert_threshold,
   promoted,
   compared_version,
   verdict,
-  libraries
+  card
 FROM
   ma_model_training_metadata
 WHERE

@@ -133,7 +133,7 @@ class Registry(ChampionPointer, Leases):
 
     def load_value(self, metadata: Mapping[str, Any]) -> Any:
         """Return a version's model of amounts, like ``load``."""
-        return self._recorded(metadata, "value_")
+        return self.preprocessor(metadata["card"]["files"]["value"])
 
     def _recorded(self, record: Mapping[str, Any], of: str = "") -> Any:
         """Return what a record's columns name, unpickled after verification."""

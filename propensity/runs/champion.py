@@ -47,7 +47,12 @@ def as_of(run: Run) -> Serving:
     if metadata["as_of"] <= run.as_of:
         run.log_fields["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return _loaded(run, metadata)
-    version = find_promoted(run.warehouse, run.use_case.name, as_of=run.as_of)
+    version = find_promoted(
+        run.warehouse,
+        run.use_case.name,
+        as_of=run.as_of,
+        served=(champion.version, *champion.earlier),
+    )
     if version is None:
         run.log_fields["trained_after_as_of"] = True
         return _loaded(run, metadata)
@@ -105,9 +110,9 @@ def has_learned_from(metadata: Mapping[str, Any], rows: pa.Table) -> bool:
         metadata: Of the version.
         rows: With their ``as_of``.
     """
-    until = metadata.get("trained_until")
+    until = metadata["card"]["trained_until"]
     first = pc.min(rows["as_of"]).as_py()
-    return until is not None and first is not None and until >= first
+    return until is not None and first is not None and until >= str(first)
 
 
 def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:

@@ -6,7 +6,6 @@ Watching never stops a run: if the table cannot be read or written, the log says
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,15 +54,9 @@ class Watched:
         }
 
 
-def observed(run: Run, model: Serving) -> drift.Observed:
+def observed(model: Serving) -> drift.Observed:
     """Return a counter of the publication's features, beside the model's training."""
-    try:
-        rows = run.rows("drift_reference", model_version=model.version)
-    except PropensityError as error:
-        run.warn(f"drift not compared: {error}")
-        rows = []
-    text = rows[0]["drift_reference"] if rows else None
-    return drift.Observed(json.loads(text) if text else None)
+    return drift.Observed(model.metadata["card"].get("drift"))
 
 
 def watch(run: Run, model: Serving, scored: Scored) -> Watched:

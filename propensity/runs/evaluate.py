@@ -22,6 +22,7 @@ from propensity.privacy import suppression
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export, value
 from propensity.runs.thresholds import EarlierWeeks
+from propensity.tables.models import evaluation
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -364,7 +365,7 @@ def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
         "as_of": run.as_of,
         "bytes_billed": run.warehouse.bytes_billed,
     }
-    written = [record({**row, **same}, tables.EVALUATION) for row in rows]
+    written = [record(evaluation({**row, **same}), tables.EVALUATION) for row in rows]
     run.check_lease()
     run.warehouse.write(tables.EVALUATION, pa.concat_tables(written))
     aucs = [row.get("roc_auc") for row in rows]

@@ -4,12 +4,12 @@
 SELECT
   model_version,
   compared_version,
-  level_difference AS log_odds
+  CAST(JSON_VALUE(card, '$.verdict.level_difference') AS FLOAT64) AS log_odds
 FROM
   ma_model_training_metadata
 WHERE
   use_case = @use_case
   AND as_of <= @as_of
-  AND level_difference IS NOT NULL
+  AND JSON_VALUE(card, '$.verdict.level_difference') IS NOT NULL
 ORDER BY
   model_version

@@ -9,20 +9,15 @@
 -- kept; a rerun of an older date takes the row of no user who has a newer one.
 BEGIN TRANSACTION;
 
-DELETE FROM
-  ma_publications
-WHERE
-  use_case = @use_case
-  AND as_of = @as_of;
-
 INSERT INTO
-  ma_publications
+  ma_publications_runs
   (
     use_case,
     as_of,
     model_version,
     run_id,
     scored_at,
+    published_at,
     data_until,
     users,
     mean_probability,
@@ -39,6 +34,7 @@ VALUES
     @model_version,
     @run_id,
     @scored_at,
+    CURRENT_TIMESTAMP(),
     IF(@reads_export, @data_until, NULL),
     @users,
     @mean_probability,

@@ -14,8 +14,9 @@ WITH
       prediction_scored_at,
       users,
       conversions,
-      residual_log_odds + COALESCE(log_odds_shift, 0) AS log_odds,
-      residual_standard_error AS standard_error,
+      CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64)
+      + COALESCE(log_odds_shift, 0) AS log_odds,
+      CAST(JSON_VALUE(metrics, '$.residual_standard_error') AS FLOAT64) AS standard_error,
       status = 'final' AS is_final
     FROM
       ma_model_evaluation
@@ -23,7 +24,7 @@ WITH
       use_case = @use_case
       AND week BETWEEN @since AND @until
       AND model_version >= 0
-      AND residual_log_odds IS NOT NULL
+      AND JSON_VALUE(metrics, '$.residual_log_odds') IS NOT NULL
       AND prediction_as_of > DATE_SUB(week, INTERVAL @horizon_days DAY)
   ),
   early AS (
@@ -31,8 +32,9 @@ WITH
       week,
       prediction_scored_at,
       conversions,
-      residual_log_odds + COALESCE(log_odds_shift, 0) AS log_odds,
-      residual_standard_error AS standard_error
+      CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64)
+      + COALESCE(log_odds_shift, 0) AS log_odds,
+      CAST(JSON_VALUE(metrics, '$.residual_standard_error') AS FLOAT64) AS standard_error
     FROM
       ma_model_evaluation_runs
     WHERE
@@ -40,7 +42,7 @@ WITH
       AND week BETWEEN @since AND @until
       AND as_of = week_end
       AND status = 'provisional'
-      AND residual_log_odds IS NOT NULL
+      AND JSON_VALUE(metrics, '$.residual_log_odds') IS NOT NULL
     QUALIFY
       ROW_NUMBER() OVER (
         PARTITION BY week, prediction_scored_at

@@ -30,7 +30,6 @@ from propensity.runs import sources
 from propensity.runs import value as run_value
 from propensity.runs.champion import rival
 from propensity.runs.export import check_consent, lacked_days
-from propensity.statements import statement
 from propensity.timeframe import days_of_data
 
 # To train, to choose and to hold out.
@@ -246,11 +245,9 @@ def publish_model(
 
     In this order: whatever serves is recorded, and whatever is recorded is stored. A
     run that dies in between leaves a version that nothing points to, or whose record
-    does not know whether the pointer has moved. It must not say that it has: reruns of
-    past weeks would take the version for one that served. The next training looks.
+    does not know whether the pointer has moved.
     """
     run.check_lease()
-    _settle(run, champion)
     version = run.registry.claim(
         run_id=run.run_id,
         at=run.began_at,
@@ -272,14 +269,12 @@ def publish_model(
     )
     files = cards.files(card, trained, rows, valued=valued)
     published = run.registry.publish(version, files)
-    row = card.columns(published, seconds=run.elapsed_s())
-    first = cards.undecided(row) if verdict.promoted else row
-    run.warehouse.write(
-        tables.TRAINING_METADATA, record(first, tables.TRAINING_METADATA)
-    )
+    row = card.columns(published, run_id=run.run_id, seconds=run.elapsed_s())
+    _record(run, cards.undecided(row) if verdict.promoted else row)
     final = _promoted(run, trained, verdict, row=row, champion=champion)
     if verdict.promoted:
-        _revise(run, final, row)
+        card = replace(card, verdict=cards.verdict_entry(final))
+        _record(run, card.columns(published, run_id=run.run_id, seconds=row["seconds"]))
     run.log_fields.update(model_version=version, rows_out=1)
     return {
         **card.answer(published),
@@ -324,16 +319,6 @@ def _promoted(
     return verdict
 
 
-def _settle(run: Run, champion: Champion | None) -> None:
-    """Record of versions that serve, or have served, that they were promoted."""
-    if champion is not None:
-        served = [champion.version, *champion.earlier]
-        run.warehouse.execute(
-            statement("settle_verdicts"),
-            {"use_case": run.use_case.name, "served": served},
-        )
-
-
-def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
-    """Record whether a version serves, and by which comparison."""
-    run.warehouse.execute(statement("revise_verdict"), cards.revision(verdict, row))
+def _record(run: Run, row: Mapping[str, Any]) -> None:
+    """Append a row about the version; readers see the newest."""
+    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))

@@ -1,20 +1,15 @@
 """
 Every table that the functions share: columns, key, partitioning, clustering.
 
-The only place where a column is typed. ``schema`` says what a column and a table are.
-This is the list of the tables; they are declared in
+The only place where a column is typed: Terraform's tables, Arrow's schemas and the page
+of all tables are made of it. ``schema`` says what a column and a table are.
 
-- ``training``: model versions, preprocessors
+- ``models``: model versions, evaluated weeks, drift, uploaded preprocessors
 - ``predictions``: the newest probabilities, all of them by run, and publications
-- ``evaluation``: evaluated weeks
-- ``drift``: publications beside the training of their model
 - ``audiences``: members, the ledger of what was sent, what acting was worth
-- ``export``: the GA4 export's view, and the sums of its days
 - ``stream``: events, sums of them, postcodes, dead letters
-- ``inference``: scores as they were given, and what came of their events
-- ``privacy``: suppressed users
-
-``figures`` has the columns that several of them share.
+- ``inference``: scores as they were given, what came of their events, suppressed users
+- ``export``: the view of the GA4 export
 """
 
 from __future__ import annotations
@@ -23,67 +18,35 @@ from dataclasses import replace
 
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.tables.audiences import (
-    AUDIENCE_LEDGER,
-    AUDIENCE_LIFT,
-    AUDIENCE_MEMBERS,
+from propensity.tables import (
+    audiences,
+    export,
+    inference,
+    models,
+    predictions,
+    stream,
 )
-from propensity.tables.drift import DRIFT
-from propensity.tables.evaluation import EVALUATION
-from propensity.tables.export import GA_EVENTS
-from propensity.tables.figures import COST, VALUE
-from propensity.tables.inference import INFERENCE_LOG, TRUTH_EVENTS
-from propensity.tables.predictions import (
-    PREDICTIONS,
-    PREDICTIONS_HISTORY,
-    PUBLICATIONS,
-    SCORES,
-)
-from propensity.tables.privacy import SUPPRESSED_USERS
-from propensity.tables.stream import (
-    DEAD_LETTERS,
-    MEASURES,
-    POSTCODE_INDEX,
-    STREAM_COMPACTIONS,
-    STREAM_EVENTS,
-    STREAM_FEATURES_DAILY,
-)
-from propensity.tables.training import PREPROCESSORS, TRAINING_METADATA
 
-__all__ = (
-    "AUDIENCE_LEDGER",
-    "AUDIENCE_LIFT",
-    "AUDIENCE_MEMBERS",
-    "COST",
-    "DEAD_LETTERS",
-    "DRIFT",
-    "EVALUATION",
-    "EVENT",
-    "GA_EVENTS",
-    "INFERENCE_LOG",
-    "MAXIMUM_RETENTION_DAYS",
-    "MEASURES",
-    "POSTCODE_INDEX",
-    "PREDICTIONS",
-    "PREDICTIONS_HISTORY",
-    "PREPROCESSORS",
-    "PUBLICATIONS",
-    "RAW",
-    "SCORES",
-    "STREAM_COMPACTIONS",
-    "STREAM_EVENTS",
-    "STREAM_FEATURES_DAILY",
-    "SUPPRESSED_USERS",
-    "TABLES",
-    "TRAINING_METADATA",
-    "TRUTH_EVENTS",
-    "USER",
-    "VALUE",
-    "holding_users",
-    "retained",
-    "retention",
-    "views",
-)
+TRAINING_METADATA = models.TRAINING_METADATA
+EVALUATION = models.EVALUATION
+DRIFT = models.DRIFT
+PREPROCESSORS = models.PREPROCESSORS
+PREDICTIONS = predictions.PREDICTIONS
+PREDICTIONS_HISTORY = predictions.PREDICTIONS_HISTORY
+SCORES = predictions.SCORES
+PUBLICATIONS = predictions.PUBLICATIONS
+AUDIENCE_MEMBERS = audiences.AUDIENCE_MEMBERS
+AUDIENCE_LEDGER = audiences.AUDIENCE_LEDGER
+AUDIENCE_LIFT = audiences.AUDIENCE_LIFT
+STREAM_EVENTS = stream.STREAM_EVENTS
+STREAM_FEATURES_DAILY = stream.STREAM_FEATURES_DAILY
+STREAM_COMPACTIONS = stream.STREAM_COMPACTIONS
+POSTCODE_INDEX = stream.POSTCODE_INDEX
+DEAD_LETTERS = stream.DEAD_LETTERS
+INFERENCE_LOG = inference.INFERENCE_LOG
+TRUTH_EVENTS = inference.TRUTH_EVENTS
+SUPPRESSED_USERS = inference.SUPPRESSED_USERS
+GA_EVENTS = export.GA_EVENTS
 
 TABLES = (
     TRAINING_METADATA,
@@ -106,15 +69,23 @@ TABLES = (
     SUPPRESSED_USERS,
 )
 
+MAXIMUM_RETENTION_DAYS = 36_500
+
+# Columns that connect a row with a user: the user's id; where there is none, the id of
+# an event of the user; or bytes that may hold anything.
+USER, EVENT, RAW = "user_id", "event_id", "raw"
+
 
 def views(dataset: str) -> dict[str, str]:
     """Return the queries of the views of what runs have written, by name."""
-    history = statement("predictions_history").replace("`ma_", f"`{dataset}.ma_")
+    # Of tables alone: a view of another view could only be created after it.
+    history = (
+        statement("predictions_history")
+        .replace("`ma_publications`", f"({PUBLICATIONS.view(dataset)})")
+        .replace("`ma_predictions_runs`", f"`{dataset}.ma_predictions_runs`")
+    )
     newest = {table.name: table.view(dataset) for table in TABLES if table.newest}
     return {PREDICTIONS_HISTORY: history, **newest}
-
-
-MAXIMUM_RETENTION_DAYS = 36_500
 
 
 def retention(text: str) -> dict[str, int]:
@@ -128,8 +99,7 @@ def retention(text: str) -> dict[str, int]:
         ValueError: It is not, or names a table that never expires: without its entry
             in the list of suppressed users a user would come back.
     """
-    allowed = {table.stored for table in TABLES}
-    allowed.remove(SUPPRESSED_USERS.name)
+    allowed = {table.stored for table in TABLES} - {SUPPRESSED_USERS.name}
     days_by_table: dict[str, int] = {}
     for part in text.replace(",", " ").split():
         name, _, days = part.partition("=")
@@ -140,16 +110,12 @@ def retention(text: str) -> dict[str, int]:
             )
         if name in days_by_table:
             raise ValueError(f"must name {name} once")
-        try:
-            number = int(days)
-        except ValueError:
-            number = -1
-        if not 0 <= number <= MAXIMUM_RETENTION_DAYS:
+        if not days.isdecimal() or int(days) > MAXIMUM_RETENTION_DAYS:
             raise ValueError(
                 f"must give {name} a whole number of days up to "
                 f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
             )
-        days_by_table[name] = number
+        days_by_table[name] = int(days)
     return days_by_table
 
 
@@ -162,17 +128,10 @@ def retained(text: str) -> tuple[Table, ...]:
     )
 
 
-# Columns that connect a row with a user: the user's id; where there is none, the id of
-# an event of the user; or bytes that may hold anything.
-USER, EVENT, RAW = "user_id", "event_id", "raw"
-
-
 def holding_users() -> dict[Table, str]:
     """Return the tables with rows about users, and the column with the user in each."""
-    column_of = {}
-    for table in TABLES:
-        names = {column.name for column in table.columns}
-        column = next((name for name in (USER, EVENT, RAW) if name in names), None)
-        if column is not None:
-            column_of[table] = column
-    return column_of
+    return {
+        table: next(name for name in (USER, EVENT, RAW) if name in table.types)
+        for table in TABLES
+        if not table.types.keys().isdisjoint((USER, EVENT, RAW))
+    }

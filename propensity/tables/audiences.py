@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
-from propensity.tables.figures import RUN, interval
+from propensity.tables.models import RUN, USE_CASE, interval
 
 _AUDIENCE = (
-    Column("use_case", "STRING", "Use case", required=True),
+    USE_CASE,
     Column("audience", "STRING", "Name of the audience", required=True),
 )
 
@@ -54,7 +54,7 @@ AUDIENCE_LEDGER = Table(
 _GROUP_SUMS = (
     Column("is_control", "BOOL", "Whether it is the control group"),
     Column("users", "INT64", "Users who became members in this week"),
-    Column("conversions", "INT64", "Label 1 among them"),
+    Column("conversions", "INT64", "Positives among them"),
     Column("revenue", "NUMERIC", "Sum of amounts; null where outcomes have none"),
     Column("revenue_squares", "FLOAT64", "Sum of the squares of users' amounts"),
 )
@@ -83,7 +83,7 @@ AUDIENCE_LIFT = Table(
         Column("week", "DATE", "As-of date of the newest members in it", required=True),
         Column("week_end", "DATE", "Day after the last of their outcomes"),
         Column("status", "STRING", "provisional, or final once labels are mature"),
-        *RUN,
+        RUN,
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
         Column("control_share", "FLOAT64", "Share that is held out"),
         Column(
@@ -95,15 +95,15 @@ AUDIENCE_LIFT = Table(
         ),
         Column("treated_users", "INT64", "Treated so far, each user once"),
         Column("control_users", "INT64", "Held out so far, each user once"),
-        Column("treated_conversions", "INT64", "Label 1 among the treated"),
-        Column("control_conversions", "INT64", "Label 1 among those held out"),
+        Column("treated_conversions", "INT64", "Positives among the treated"),
+        Column("control_conversions", "INT64", "Positives among those held out"),
         Column("treated_revenue", "NUMERIC", "Their amounts; null without any"),
         Column("control_revenue", "NUMERIC", "Their amounts; null without any"),
-        *_effect("conversion_difference", "Share of label 1"),
+        *_effect("conversion_difference", "Share of positives"),
         Column(
             "conversion_lift",
             "FLOAT64",
-            "Share of label 1, treated over control, "
+            "Share of positives, treated over control, "
             "less 1; null without a conversion in the control group",
         ),
         *_effect("revenue_difference", "Amount per user"),

@@ -1,8 +1,9 @@
-"""Scores as they were given, and what was learned later about their events."""
+"""Scores as they were given, what was learned later, and suppressed users."""
 
 from __future__ import annotations
 
 from propensity.schema import Column, Table
+from propensity.tables.models import USE_CASE
 
 INFERENCE_LOG = Table(
     name="inference_log",
@@ -12,7 +13,7 @@ INFERENCE_LOG = Table(
     clustering=("use_case", "user_id"),
     requires_filter=True,
     columns=(
-        Column("use_case", "STRING", "Use case", required=True),
+        USE_CASE,
         Column("inference_id", "STRING", "Of use case, event and model", required=True),
         Column("event_id", "STRING", "The event that was scored", required=True),
         Column("user_id", "STRING", "The user", required=True),
@@ -43,7 +44,7 @@ TRUTH_EVENTS = Table(
     clustering=("use_case", "event_id"),
     requires_filter=True,
     columns=(
-        Column("use_case", "STRING", "Use case", required=True),
+        USE_CASE,
         Column("event_id", "STRING", "The event that it is about", required=True),
         Column("label", "INT64", "What came of it, 0 or 1", required=True),
         Column("truth_time", "TIMESTAMP", "When that was found out", required=True),
@@ -51,5 +52,20 @@ TRUTH_EVENTS = Table(
         Column("published_at", "TIMESTAMP", "When it was published"),
         Column("received_at", "TIMESTAMP", "When the function took it", required=True),
         Column("received_on", "DATE", "UTC day of received_at", required=True),
+    ),
+)
+
+SUPPRESSED_USERS = Table(
+    name="suppressed_users",
+    description="Users of whom nothing may be kept, by a keyed hash of their ids",
+    key=("use_case", "user_hash"),
+    partition="suppressed_on",
+    clustering=("use_case", "user_hash"),
+    columns=(
+        Column("use_case", "STRING", "Where it counts; empty: all", required=True),
+        Column("user_hash", "STRING", "HMAC-SHA256 of the id, in hex", required=True),
+        Column("key_id", "STRING", "Tells the hash's key from others", required=True),
+        Column("suppressed_at", "TIMESTAMP", "When it was added", required=True),
+        Column("suppressed_on", "DATE", "UTC day of suppressed_at", required=True),
     ),
 )

@@ -1,22 +1,25 @@
-"""Probabilities: the newest, all of them by run, and publications."""
+"""Probabilities: the newest of each user, all of them by run, and publications."""
 
 from __future__ import annotations
 
 from propensity.schema import Column, Table
+from propensity.tables.models import BILLED, USE_CASE
 
 _PREDICTION = (
-    Column("use_case", "STRING", "Use case", required=True),
+    USE_CASE,
     Column("user_id", "STRING", "The user, as the export names them", required=True),
     Column("as_of", "DATE", "Prediction date: events before it", required=True),
     Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
 )
 
-# Amounts are exact sums everywhere else; an estimate is as exact, so that they add up.
+# Amounts are exact everywhere: sums of estimates add up, too.
 _VALUE = Column(
     "expected_value",
     "NUMERIC",
     "Probability times the amount expected of a buyer; null without amounts",
 )
+_DATA_UNTIL = Column("data_until", "DATE", "Day before which the export was complete")
+_SHIFT = Column("log_odds_shift", "FLOAT64", "Season's shift; null without")
 
 PREDICTIONS = Table(
     name="ma_predictions_table",
@@ -29,8 +32,8 @@ PREDICTIONS = Table(
         Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
         Column("model_version", "INT64", "Model that scored", required=True),
         Column("scored_at", "TIMESTAMP", "When the run began"),
-        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
-        Column("log_odds_shift", "FLOAT64", "The season's, in it; null without"),
+        _DATA_UNTIL,
+        _SHIFT,
         _VALUE,
     ),
 )
@@ -55,17 +58,23 @@ SCORES = Table(
 
 PUBLICATIONS = Table(
     name="ma_publications",
-    description="One row per publication: who was scored, what was promised, its cost",
+    description="One row per publication: its users, their probabilities, its cost",
     key=("use_case", "as_of"),
     partition="as_of",
     clustering=("use_case",),
+    newest="""\
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, as_of
+    ORDER BY published_at DESC, run_id
+  ) = 1""",
     columns=(
-        Column("use_case", "STRING", "Use case", required=True),
+        USE_CASE,
         Column("as_of", "DATE", "Prediction date: events before it", required=True),
         Column("model_version", "INT64", "Model that scored", required=True),
-        Column("run_id", "STRING", "The run that published; the last one of its date"),
+        Column("run_id", "STRING", "The run that published"),
         Column("scored_at", "TIMESTAMP", "When that run began"),
-        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
+        Column("published_at", "TIMESTAMP", "When it published; the newest counts"),
+        _DATA_UNTIL,
         Column("users", "INT64", "Users with a probability"),
         Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
         Column(
@@ -74,13 +83,9 @@ PUBLICATIONS = Table(
             "The least probability, their 99 percentiles and the greatest",
             repeated=True,
         ),
-        Column("log_odds_shift", "FLOAT64", "The season's, in them; null without"),
-        Column(
-            "value_promised",
-            "NUMERIC",
-            "Sum of the users' expected values; null without amounts",
-        ),
-        Column("bytes_billed", "INT64", "Bytes that the run had billed until then"),
+        _SHIFT,
+        Column("value_promised", "NUMERIC", "Sum of expected values; null without"),
+        BILLED,
         Column("seconds", "FLOAT64", "Seconds from request to this row"),
     ),
 )

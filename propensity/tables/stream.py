@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
+from propensity.tables.models import USE_CASE
 
 STREAM_EVENTS = Table(
     name="stream_events",
@@ -12,7 +13,7 @@ STREAM_EVENTS = Table(
     clustering=("use_case", "user_id"),
     requires_filter=True,
     columns=(
-        Column("use_case", "STRING", "Use case", required=True),
+        USE_CASE,
         Column("event_id", "STRING", "The producer's, or the message's", required=True),
         Column("user_id", "STRING", "The user", required=True),
         Column("event_type", "STRING", "Such as new_bet", required=True),
@@ -69,7 +70,7 @@ STREAM_FEATURES_DAILY = Table(
     partition="month",
     clustering=("use_case", "user_id", "day"),
     columns=(
-        Column("use_case", "STRING", "Use case", required=True),
+        USE_CASE,
         Column("user_id", "STRING", "The user", required=True),
         Column("day", "DATE", "UTC day of the events", required=True),
         Column("month", "DATE", "First day of the day's month", required=True),

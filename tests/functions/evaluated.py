@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from propensity.tables.models import IN_METRICS
 from tests.published import publish
 
 if TYPE_CHECKING:
@@ -39,4 +41,12 @@ def published(
 
 
 def evaluations(place: Place) -> list[dict]:
-    return place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
+    """Return the rows of evaluated weeks, and all their metrics as if columns."""
+    rows = place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
+    return [with_metrics(row) for row in rows]
+
+
+def with_metrics(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation's row, and the metrics in it as if they were columns."""
+    absent = dict.fromkeys(column.name for column in IN_METRICS)
+    return {**absent, **row, **json.loads(row["metrics"] or "{}")}

@@ -20,6 +20,7 @@ from sklearn import metrics
 from propensity import tables
 from propensity.learning.alerts import Stakes, at_rates
 from tests.functions.conftest import Place
+from tests.functions.evaluated import with_metrics
 from tests.rows import append_rows
 from tests.scored_cards import DAY, START, inference, store, truth
 
@@ -49,7 +50,8 @@ def drawn() -> tuple[np.ndarray, np.ndarray]:
 def evaluate(place: Place, as_of: date) -> list[dict[str, Any]]:
     """Run 03; return its rows as they stand in the table."""
     place.run("model_evaluation", as_of, use_case=NAME)
-    return place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
+    rows = place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
+    return [with_metrics(row) for row in rows]
 
 
 def trained(
@@ -393,9 +395,9 @@ class TestCost:
         [row] = rows_of(COSTLY)
 
         assert (row["alerted"], row["alerted_conversions"]) == (2, 1)
-        assert row["review_cost"] == Decimal(5)
-        assert row["cost"] == Decimal("40.05")
-        assert row["cost_without"] == Decimal("130.15")
+        assert row["review_cost"] == 5
+        assert row["cost"] == 40.05
+        assert row["cost_without"] == 130.15
         assert row["saved"] == Decimal("90.1")
         assert row["saved_share"] == pytest.approx(90.1 / 130.15)
         assert row["saved_low"] is None

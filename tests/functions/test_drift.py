@@ -15,13 +15,13 @@ pytestmark = pytest.mark.runs
 
 def all_came_by_mail(place: Place) -> None:
     """Let the training have seen one medium alone."""
-    [row] = place.rows("SELECT drift_reference FROM ma_model_training_metadata")
-    summary = json.loads(row["drift_reference"])
-    [medium] = [one for one in summary["signals"] if one["name"] == "medium"]
+    [row] = place.rows("SELECT card FROM ma_model_training_metadata")
+    card = json.loads(row["card"])
+    [medium] = [one for one in card["drift"]["signals"] if one["name"] == "medium"]
     medium |= {"values": ["email"], "shares": [1.0, 0.0, 0.0]}
     place.warehouse.execute(
-        "UPDATE ma_model_training_metadata SET drift_reference = @text WHERE TRUE",
-        {"text": json.dumps(summary)},
+        "UPDATE ma_model_training_metadata_runs SET card = @card WHERE TRUE",
+        {"card": json.dumps(card)},
     )
 
 

@@ -20,7 +20,7 @@ from propensity.gcp.warehouse import Warehouse
 from tests import shop
 from tests.functions.conftest import Place, let_the_lease_end
 from tests.functions.evaluated import MONDAY, USERS, evaluations, published
-from tests.rows import append_rows
+from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 
@@ -110,7 +110,7 @@ class TestFigures:
 
 def republish(place: Place, as_of: date, scores: dict[str, float], **how: Any) -> None:
     """Replace all publications by one of half the probabilities."""
-    place.warehouse.execute("DELETE FROM ma_publications WHERE TRUE")
+    place.warehouse.execute("DELETE FROM ma_publications_runs WHERE TRUE")
     halved = {user: probability / 2 for user, probability in scores.items()}
     published(place, as_of, halved, **how)
 
@@ -293,8 +293,7 @@ class TestWeeksWithout:
             "training_date": MONDAY,
             "as_of": MONDAY,
             "algorithm": "LogisticRegression",
-            "features": "{}",
-            "statement_parameters": json.dumps(trained_with),
+            "card": json.dumps({**CARD, "statement_parameters": trained_with}),
         }
         append_rows(monday.warehouse, tables.TRAINING_METADATA, [record])
         log_lines()

@@ -162,10 +162,12 @@ class TestThresholds:
         assert {*row} - {*week} == {
             "thresholds",
             "bytes_billed",
-            "unknown_outcomes",
-            "conflicting_outcomes",
-            *(column.name for column in (*tables.COST, *tables.VALUE)),
-        }
+            "metrics",
+            "alert_threshold", "saved", "value_promised", "value_observed",
+            "unknown_outcomes", "conflicting_outcomes",
+            "review_cost", "alerted", "alerted_conversions", "cost", "cost_without",
+            "saved_low", "saved_high", "saved_share",
+        }  # fmt: skip
         assert (week["budget"], week["users_at_budget"]) == ("20", 20)
         hits = week["true_positives_at_budget"]
         above = probability > np.sort(probability)[-20]

@@ -65,37 +65,26 @@ class TestVersion:
         """The row says when, of what, how and how well; what is known is not null."""
         place, answer = training
         [row] = metadata(place)
+        card = json.loads(row["card"])
         unknown = {name for name, value in row.items() if value is None}
 
         # The first version is compared with none.
-        assert unknown <= {
-            "compared_version", "level_difference", "baseline_saved",
-            *(column.name for column in tables.COST), *(
-                f"roc_auc_difference{end}" for end in ("", "_low", "_high")
-            ),
-        }  # fmt: skip
+        assert unknown == {"compared_version", "alert_threshold", "saved"}
         assert (row["use_case"], row["model_version"]) == ("ga4_purchase", 0)
-        assert (row["as_of"], row["lookback_days"], row["horizon_days"]) == (
-            TRAINED,
-            60,
-            7,
-        )
-        assert row["train_as_ofs"] == [
-            TRAINED - timedelta(days=31),
-            TRAINED - timedelta(days=24),
-        ]
-        assert row["calibration_as_ofs"] == [TRAINED - timedelta(days=17)]
-        assert row["holdout_as_ofs"] == [TRAINED - timedelta(days=10)]
-        assert (row["train_rows"], row["calibration_rows"], row["users"]) == (
-            320,
-            160,
-            160,
-        )
-        assert row["negative_sampling_rate"] == row["positive_sampling_rate"] == 1
-        assert json.loads(row["features"]) == dict(USE_CASE.features)
-        assert {
-            candidate["algorithm"] for candidate in json.loads(row["candidates"])
-        } >= {
+        assert (row["as_of"], row["train_rows"], row["users"]) == (TRAINED, 320, 160)
+        assert (card["lookback_days"], card["horizon_days"]) == (60, 7)
+        assert card["split"] == {
+            part: [str(TRAINED - timedelta(days=days)) for days in ago]
+            for part, ago in (
+                ("train", (31, 24)),
+                ("calibrate", (17,)),
+                ("holdout", (10,)),
+            )
+        }
+        assert card["rows"]["calibrate"] == 160
+        assert card["negative_sampling_rate"] == card["positive_sampling_rate"] == 1
+        assert card["features"] == dict(USE_CASE.features)
+        assert {candidate["algorithm"] for candidate in card["candidates"]} >= {
             "LogisticRegression",
             "HistGradientBoostingClassifier",
             "VotingClassifier",
@@ -108,8 +97,9 @@ class TestVersion:
         assert answer["promoted"] is True
         assert answer["repeated"] is False
         assert answer["holdout"]["roc_auc"] == row["roc_auc"]
-        assert (row["budget"], row["users_at_budget"]) == ("10%", pytest.approx(16))
-        for name in ("best_threshold", "f1_at_best", "budget", "precision_at_budget"):
+        assert row["budget"] == "10%"
+        assert answer["holdout"].items() <= {**card["metrics"], "lift": None}.items()
+        for name in ("best_threshold", "budget", "precision_at_budget"):
             assert answer["holdout"][name] == row[name]
 
     def test_is_stored_with_its_checksums(self, training):
@@ -120,12 +110,18 @@ class TestVersion:
         assert set(answer["objects"]) == FILES
         for name in answer["objects"].values():
             assert place.registry.artifacts.read(name).data
-        for part in ("model", "preprocessor", "dataset", "value"):
-            data = place.registry.artifacts.read(row[f"{part}_object"]).data
-            assert sha256(data) == row[f"{part}_sha256"]
-        card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
-        assert card["metrics"]["roc_auc"] == row["roc_auc"]
-        page = place.registry.artifacts.read(row["report_object"]).data
+        files = json.loads(row["card"])["files"]
+        contents = {
+            part: place.registry.artifacts.read(file["object"]).data
+            for part, file in files.items()
+        }
+        for part, data in contents.items():
+            assert sha256(data) == files[part]["sha256"]
+        for part in ("model", "preprocessor"):
+            assert files[part]["object"] == row[f"{part}_object"]
+            assert files[part]["sha256"] == row[f"{part}_sha256"]
+        assert json.loads(contents["card"])["metrics"]["roc_auc"] == row["roc_auc"]
+        page = contents["report"]
         assert page.lstrip().lower().startswith(b"<!doctype html")
 
     def test_keeps_the_rows_that_it_was_made_of(self, training):
@@ -135,12 +131,11 @@ class TestVersion:
         Amounts of buyers are beside them; test_value.py has these.
         """
         place, answer = training
-        [row] = metadata(place)
-        data = place.registry.artifacts.read(row["dataset_object"]).data
-        stored = pq.read_table(io.BytesIO(data))
-        as_ofs = sum(
-            (row[f"{part}_as_ofs"] for part in ("train", "calibration", "holdout")), []
-        )
+        data = place.registry.artifacts.read(answer["objects"]["dataset/rows.parquet"])
+        stored = pq.read_table(io.BytesIO(data.data))
+        as_ofs = [
+            date.fromisoformat(day) for part in answer["split"].values() for day in part
+        ]
         again = place.warehouse.table(
             USE_CASE.statement("training_rows"),
             {
@@ -198,7 +193,7 @@ class TestAgain:
         assert row["promoted"] is False
         assert row["verdict"].startswith("worse")
         assert row["compared_version"] == 0
-        assert row["roc_auc_difference"] < 0
+        assert json.loads(row["card"])["verdict"]["roc_auc_difference"] < 0
         assert row["roc_auc"] == 0.5
         assert before["model_version"] == 0
         assert champion_place.registry.champion() == champion
@@ -212,7 +207,7 @@ class TestAgain:
     def test_is_no_version_whose_objects_were_deleted(self, champion_place):
         """Defect: the newest version's number was given again, beside its record."""
         champion_place.warehouse.execute(
-            "INSERT INTO ma_model_training_metadata "
+            "INSERT INTO ma_model_training_metadata_runs "
             "SELECT * REPLACE (1 AS model_version) FROM ma_model_training_metadata"
         )
         answer = champion_place.run("model_training", TRAINED, force=True)
@@ -229,9 +224,12 @@ class TestAgain:
         champion_place.run("model_training", TRAINED, force=True)
         before, row = metadata(champion_place)
 
-        assert before["trained_until"] == row["holdout_as_ofs"][0]
+        card = json.loads(row["card"])
+        assert (
+            json.loads(before["card"])["trained_until"] == card["split"]["holdout"][0]
+        )
         assert row["compared_version"] == 0
-        assert row["roc_auc_difference"] == 0
+        assert card["verdict"]["roc_auc_difference"] == 0
         assert row["promoted"] is True
         assert "has learned from these rows since" in row["verdict"]
 
@@ -272,7 +270,7 @@ class TestConcurrency:
         [slower] = [row for row in rows.values() if row is not quicker]
         assert quicker["promoted"] is True
         assert slower["compared_version"] == quicker["model_version"]
-        assert slower["roc_auc_difference"] is not None
+        assert json.loads(slower["card"])["verdict"]["roc_auc_difference"] is not None
         serving = slower if slower["promoted"] else quicker
         assert champion.version == serving["model_version"]
         assert champion.model_sha256 == serving["model_sha256"]

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +169,17 @@ def before(published) -> Any:
     return state(published)
 
 
+@contextlib.contextmanager
+def changed_card(place: Place, **changed: Any) -> Iterator[None]:
+    """Have the version's record say something else for a while."""
+    [row] = place.rows("SELECT card FROM ma_model_training_metadata")
+    update = "UPDATE ma_model_training_metadata_runs SET card = @card WHERE TRUE"
+    card = {**json.loads(row["card"]), **changed}
+    place.warehouse.execute(update, {"card": json.dumps(card)})
+    yield
+    place.warehouse.execute(update, {"card": row["card"]})
+
+
 class TestRefusals:
     """Each leaves the tables as they were, and the lease free for the next try."""
 
@@ -211,14 +224,10 @@ class TestRefusals:
 
     def test_other_features_than_the_model_was_trained_on(self, published):
         """The difference is named; force does not help."""
-        [row] = published.rows("SELECT features FROM ma_model_training_metadata")
-        features = json.loads(row["features"])
+        features = dict(USE_CASE.features)
         features["shoe_size"] = features.pop("recency_days")
-        update = "UPDATE ma_model_training_metadata SET features = @features WHERE TRUE"
-        published.warehouse.execute(update, {"features": json.dumps(features)})
-
-        refusal = self.refused(published, status=409, error="schema", force=True)
-        published.warehouse.execute(update, {"features": row["features"]})
+        with changed_card(published, features=features):
+            refusal = self.refused(published, status=409, error="schema", force=True)
 
         assert "recency_days" in refusal["message"]
         assert "shoe_size" in refusal["message"]
@@ -229,11 +238,8 @@ class TestRefusals:
     def test_other_days_than_the_model_was_trained_with(self, published, column, today):
         """Sums of 60 days are no features of a model that has learned sums of 30; nor
         is its probability that of another horizon. Both are named."""
-        update = f"UPDATE ma_model_training_metadata SET {column} = @days WHERE TRUE"
-        published.warehouse.execute(update, {"days": 30})
-
-        refusal = self.refused(published, status=409, error="schema", force=True)
-        published.warehouse.execute(update, {"days": today})
+        with changed_card(published, **{column: 30}):
+            refusal = self.refused(published, status=409, error="schema", force=True)
 
         assert f"{{'{column}': 30}}, and usecase.toml" in refusal["message"]
         assert f"{{'{column}': {today}}}" in refusal["message"]

@@ -6,6 +6,7 @@ Evaluated weeks are written as 03 would have written them; one story has 03 writ
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -14,12 +15,12 @@ import numpy as np
 import pytest
 
 from propensity import tables
-from propensity.gcp.columns import record
 from propensity.learning import season
 from propensity.statements import statement
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.evaluated import MONDAY, published
+from tests.functions.evaluated import MONDAY, evaluations, published
+from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
 pytestmark = pytest.mark.runs
@@ -60,11 +61,11 @@ def evaluated(
         }
         earlier["evaluated_at"] = datetime(2026, 4, 27, tzinfo=UTC)
         earlier["prediction_scored_at"] = datetime(2026, 4, 20, tzinfo=UTC)
-        place.warehouse.write(tables.EVALUATION, record(earlier, tables.EVALUATION))
+        append_rows(place.warehouse, tables.EVALUATION, [earlier])
         if early is not None:
             first = {**earlier, "status": "provisional", "as_of": earlier["week_end"]}
             first |= {**early, "evaluated_at": datetime(2026, 4, 26, tzinfo=UTC)}
-            place.warehouse.write(tables.EVALUATION, record(first, tables.EVALUATION))
+            append_rows(place.warehouse, tables.EVALUATION, [first])
 
 
 def history(place: Place, as_of: date) -> dict[str, tuple[float, int, float | None]]:
@@ -196,12 +197,15 @@ class TestVersions:
         that was trained before levels were recorded has no shift until its own
         weeks."""
         # The first one's files under another number.
+        [row] = champion_place.rows("SELECT card FROM ma_model_training_metadata")
+        card = json.loads(row["card"])
+        card["verdict"]["level_difference"] = level
         champion_place.warehouse.execute(
-            "INSERT INTO ma_model_training_metadata SELECT * REPLACE ("
+            "INSERT INTO ma_model_training_metadata_runs SELECT * REPLACE ("
             "model_version + 1 AS model_version, DATE_ADD(as_of, INTERVAL 7 DAY) AS "
             "as_of, 0 AS compared_version, "
-            f"CAST({level or 'NULL'} AS FLOAT64) AS level_difference) "
-            "FROM ma_model_training_metadata"
+            "@card AS card) FROM ma_model_training_metadata",
+            {"card": json.dumps(card)},
         )
         champion_place.registry.promote(
             1, model_sha256="", at=datetime(2026, 4, 27, tzinfo=UTC), instead_of=0
@@ -223,7 +227,7 @@ class TestVersions:
 
         assert answer["model_version"] == 1
         assert row["compared_version"] == 0
-        assert abs(row["level_difference"]) < 1
+        assert abs(json.loads(row["card"])["verdict"]["level_difference"]) < 1
 
 
 class TestGuard:
@@ -233,7 +237,7 @@ class TestGuard:
         champion_place.run("predictions", TRAINED)
         # The last publication is one of scores that were much lower, shifted up.
         champion_place.warehouse.execute(
-            "UPDATE ma_publications SET log_odds_shift = 2.0 WHERE TRUE"
+            "UPDATE ma_publications_runs SET log_odds_shift = 2.0 WHERE TRUE"
         )
         answer = champion_place.post("predictions", {"as_of": LATER})
 
@@ -281,8 +285,7 @@ class TestEvaluation:
         place.run("model_evaluation", MONDAY + WEEK + 3 * DAY)
         # Nor may it after a rerun of 03 for that day, which makes nothing provisional.
         place.run("model_evaluation", MONDAY + WEEK)
-        [row] = place.rows("SELECT * FROM ma_model_evaluation WHERE week = @week",
-                           week=MONDAY)  # fmt: skip
+        [row] = [row for row in evaluations(place) if row["week"] == MONDAY]
         days = {"since": MONDAY, "until": MONDAY, "horizon_days": 7}
         [then] = weeks_of(place, **days, final_until=MONDAY - DAY)
         [since] = weeks_of(place, **days, final_until=MONDAY)

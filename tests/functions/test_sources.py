@@ -124,13 +124,13 @@ class TestRuns:
         trained = place.run("model_training", TRAINED, use_case=NAME)
         published = place.run("predictions", TRAINED, use_case=NAME)
         [row] = place.rows(
-            "SELECT features FROM ma_model_training_metadata WHERE use_case = @name",
+            "SELECT card FROM ma_model_training_metadata WHERE use_case = @name",
             name=NAME,
         )
 
         assert trained["promoted"] is True
         assert published["users"] == len(features(place, TRAINED))
-        assert '"loyalty_points"' in row["features"]
+        assert '"loyalty_points"' in row["card"]
 
     @pytest.mark.parametrize(
         ("change", "status", "message"),

@@ -29,43 +29,49 @@ USERS = 40
 COLUMN = "expected_value"
 HISTORY = "SELECT * FROM ma_predictions_history ORDER BY user_id"
 TABLE = "SELECT * FROM ma_predictions_table ORDER BY user_id"
-METADATA = "SELECT * FROM ma_model_training_metadata"
 
 
 def without_amounts(model: Trained) -> Trained:
     """The same model as of before there were amounts."""
     record, objects = model.record, dict(model.objects)
-    for name in ("value_object", "value_sha256"):
-        place = record.column_names.index(name)
-        none = pa.nulls(len(record), record.schema.field(name).type)
-        record = record.set_column(place, name, none)
+    cards = [json.loads(card) for card in record["card"].to_pylist()]
+    for card in cards:
+        del card["files"]["value"]
+    place = record.column_names.index("card")
+    record = record.set_column(place, "card", pa.array(map(json.dumps, cards)))
     for name in [name for name in objects if name.endswith("value.joblib")]:
         del objects[name]
     return Trained(model.answer, objects, record)
+
+
+def recorded(place: Place) -> dict:
+    """Return the card that the only version's row has."""
+    [row] = place.rows("SELECT card FROM ma_model_training_metadata")
+    return json.loads(row["card"])
 
 
 class TestTraining:
     def test_keeps_the_figures_of_its_model_of_amounts(self, training):
         """Row, card and answer have the same."""
         place, answer = training
-        [row] = place.rows(METADATA)
-        card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
+        card = recorded(place)
+        file = card["files"]["card"]["object"]
+        stored = json.loads(place.registry.artifacts.read(file).data)
 
-        assert card["value"]["predicted"] == float(row["value_promised"])
-        assert card["value"]["observed"] == float(row["value_observed"])
-        assert answer["value"] == card["value"]
+        assert answer["value"] == card["value"] == stored["value"]
 
     def test_holds_the_promise_against_what_was_paid(self, training):
         """Of the rows held out; the snapshot has each buyer's amount."""
         place, _ = training
-        [row] = place.rows(METADATA)
-        data = place.registry.artifacts.read(row["dataset_object"]).data
+        card = recorded(place)
+        file = card["files"]["dataset"]["object"]
+        data = place.registry.artifacts.read(file).data
         rows = pa.parquet.read_table(pa.BufferReader(data)).to_pylist()
-        held = [user for user in rows if user["as_of"] in row["holdout_as_ofs"]]
+        held = [user for user in rows if str(user["as_of"]) in card["split"]["holdout"]]
 
         assert {user[AMOUNT] is not None for user in held if user["label"]} == {True}
         assert {user[AMOUNT] for user in held if not user["label"]} == {None}
-        assert row["value_observed"] == sum(user[AMOUNT] or 0 for user in held)
+        assert card["value"]["observed"] == sum(user[AMOUNT] or 0 for user in held)
 
     def test_reads_amounts_of_the_horizon_in_one_currency(self, new_export, make_place):
         """A purchase before the as-of date, or after the horizon, does not matter. Of
@@ -95,8 +101,8 @@ class TestPublishing:
         """Of the published probability and the version's own model, to the decimal.
         The current table has the same."""
         place, _ = published_once
-        [row] = place.rows(METADATA)
-        model = unpickled(place.registry.artifacts.read(row["value_object"]).data)
+        file = recorded(place)["files"]["value"]["object"]
+        model = unpickled(place.registry.artifacts.read(file).data)
         features = place.warehouse.table(
             USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
         )
@@ -132,8 +138,8 @@ class TestPublishing:
 
     def test_other_bytes_than_the_training_recorded_are_refused(self, champion_place):
         """Nothing is published: they would run code."""
-        [row] = champion_place.rows(METADATA)
-        overwrite(champion_place.registry, row["value_object"], pickled("other"))
+        file = recorded(champion_place)["files"]["value"]["object"]
+        overwrite(champion_place.registry, file, pickled("other"))
 
         answer = champion_place.post("predictions", {"as_of": TRAINED})
 

@@ -38,6 +38,16 @@ from tests.functions.streaming import USE_CASE, Site, new_site
 AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
+# The card of a version that was trained on other features.
+CHANGED_CARD = json.dumps(
+    {
+        "features": {"age": "number"},
+        "statement_parameters": dict(usecases.load(USE_CASE).parameters),
+        "files": {},
+    }
+)
+
+
 class Place:
     """A site whose version 0 is the shipped model, and serves."""
 
@@ -55,7 +65,7 @@ class Place:
         """Have version 0 alone, which serves, and the topic with nothing in it."""
         self._objects.put_back()
         self.site.warehouse.execute(
-            "DELETE FROM ma_model_training_metadata WHERE model_version != 0"
+            "DELETE FROM ma_model_training_metadata_runs WHERE model_version != 0"
         )
         with contextlib.suppress(AlreadyExists):
             self.site.create_topic(self.topic)
@@ -76,7 +86,7 @@ class Place:
         values = {"model_version": version, **changed}
         replaced = ", ".join(f"@{name} AS {name}" for name in values)
         self.site.warehouse.execute(
-            "INSERT INTO ma_model_training_metadata "
+            "INSERT INTO ma_model_training_metadata_runs "
             f"SELECT * REPLACE ({replaced}) FROM ma_model_training_metadata "
             "WHERE model_version = 0",
             values,
@@ -277,7 +287,11 @@ class TestVersions:
             ("promote", {"model_sha256": "0" * 64}, ArtifactError),
             ("promote", {"preprocessor_sha256": "0" * 64}, ArtifactError),
             ("promote", {"model_object": "models/gone.joblib"}, ArtifactError),
-            ("promote", {"features": '{"age": "number"}'}, SchemaError),
+            (
+                "promote",
+                {"card": CHANGED_CARD},
+                SchemaError,
+            ),
             ("pin", {"model_sha256": "0" * 64}, ArtifactError),
         ],
     )
@@ -314,7 +328,7 @@ class TestStatus:
         """Newest first, with what serves and what is pinned."""
         first, second = place.record(), place.record()
         place.site.warehouse.execute(
-            "UPDATE ma_model_training_metadata SET roc_auc = NULL "
+            "UPDATE ma_model_training_metadata_runs SET roc_auc = NULL "
             "WHERE model_version = @version",
             {"version": second},
         )

@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from commands.cli import main
@@ -31,6 +30,7 @@ from tests.functions.conftest import entered
 from tests.offline.dashboard import rows
 from tests.offline.dashboard.rows import AS_OF as DAY
 from tests.offline.dashboard.rows import NOW, WEEK, WINDOW
+from tests.rows import rows_of
 
 # Whatever a page is about, it is not about one of these.
 SOMEBODY = "somebody-4711"
@@ -52,9 +52,7 @@ class Site:
 
     def append(self, table: Any, *added: dict[str, Any]) -> None:
         """Append rows; columns that a test does not name are null."""
-        self.warehouse.write(
-            table, pa.Table.from_pylist(list(added), table.arrow_schema())
-        )
+        self.warehouse.write(table, rows_of(table, added))
 
     def read(self, window: Window = WINDOW) -> list[Reading]:
         """What all statements give of a window, read once: tests write elsewhere."""

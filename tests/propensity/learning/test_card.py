@@ -186,7 +186,7 @@ class TestFiles:
 
 class TestRow:
     def row(self, verdict: Verdict = FIRST) -> dict[str, Any]:
-        return card(verdict).columns(published(files()), seconds=1.5)
+        return card(verdict).columns(published(files()), run_id="r", seconds=1.5)
 
     @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
     def test_is_a_row_of_its_table(self, verdict):
@@ -198,25 +198,26 @@ class TestRow:
 
     def test_leaves_no_column_out_but_those_of_alerts(self):
         columns = {column.name for column in TRAINING_METADATA.columns}
-        of_events = {
-            "review_cost", "alert_threshold", "alerted", "alerted_conversions", "cost",
-            "cost_without", "saved", "saved_low", "saved_high", "saved_share",
-            "baseline_saved",
-        }  # fmt: skip
+        row = self.row(WORSE)
 
-        assert set(self.row(WORSE)) == columns - of_events
+        assert set(row) == columns
+        assert {name for name, entry in row.items() if entry is None} == {
+            "alert_threshold", "saved",
+        }  # fmt: skip
 
     def test_repeats_the_card(self):
         row = self.row(WORSE)
 
         assert row["roc_auc"] == trained().holdout.metrics.roc_auc
-        assert row["holdout_as_ofs"] == [date(2026, 1, 22)]
+        full = json.loads(row["card"])
+        assert full["split"]["holdout"] == ["2026-01-22"]
         assert row["training_date"] == date(2026, 3, 1)
         assert row["model_object"] == "models/shop/3/model.joblib"
         assert row["model_sha256"] == "sha of model.joblib"
-        assert row["roc_auc_difference_low"] == -0.2
+        assert full["verdict"]["roc_auc_difference_low"] == -0.2
         # In order: the model reads its input so, and 01 compares it.
-        assert list(json.loads(row["features"]).items()) == list(SHOP.features.items())
+        assert list(full["features"].items()) == list(SHOP.features.items())
+        assert "profile" not in full
         assert row["verdict"] == "worse: ROC AUC"
 
 

@@ -86,7 +86,7 @@ class Place:
     def begin(self) -> None:
         """Have no version, and a bucket that was asked for nothing."""
         if self.buckets:
-            self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.name} WHERE TRUE")
+            self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.stored} WHERE TRUE")
         # To make one takes a request, to empty one a request for each object.
         self.buckets += 1
         bucket = self.direct.create_bucket(f"{self.settings.dataset}-{self.buckets}")

@@ -188,7 +188,7 @@ class TestChampions:
         version = place.publish()
         place.overwrite(place.model(version), b"as recorded, but no pickle")
         place.warehouse.execute(
-            "UPDATE ma_model_training_metadata SET model_sha256 = @sha "
+            "UPDATE ma_model_training_metadata_runs SET model_sha256 = @sha "
             "WHERE model_version = @version",
             {"sha": sha256(b"as recorded, but no pickle"), "version": version},
         )

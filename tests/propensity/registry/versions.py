@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from propensity import usecases
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.columns import record
 from propensity.registry.champion import ANYTHING, Champion
@@ -74,7 +75,15 @@ def store(
         "training_date": NOW.date(),
         "as_of": NOW.date(),
         "algorithm": "logistic_regression",
-        "features": json.dumps(dict(features)),
+        "card": json.dumps(
+            {
+                "features": dict(features),
+                "statement_parameters": dict(
+                    usecases.load(registry.use_case).parameters
+                ),
+                "files": {},
+            }
+        ),
     }
     for part in files:
         row[f"{part}_object"] = published.objects[f"{part}.joblib"]

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
 
@@ -374,9 +374,9 @@ class TestTraining:
         near the best that is possible, that of the true probabilities.
         """
         place, row = trained
-        card = json.loads(place.artifacts.read(row["card_object"]).data)
+        card = json.loads(row["card"])
         baseline = card["baseline"]
-        users = place.training(*row["holdout_as_ofs"])
+        users = place.training(*map(date.fromisoformat, card["split"]["holdout"]))
         truth = COLLECTED.true_probabilities()
         possible = roc_auc_score(
             [player["label"] for player in users.values()],
@@ -394,9 +394,10 @@ class TestTraining:
     def test_reads_everybody_once(self, trained):
         """Its data set has one row a user, of weekly dates whose labels are known."""
         place, row = trained
-        parts = ("train_as_ofs", "calibration_as_ofs", "holdout_as_ofs")
-        as_ofs = [as_of for part in parts for as_of in row[part]]
-        rows = row["train_rows"] + row["calibration_rows"] + row["users"]
+        card = json.loads(row["card"])
+        days = [day for part in card["split"].values() for day in part]
+        as_ofs = [date.fromisoformat(day) for day in days]
+        rows = sum(card["rows"].values())
 
         assert max(as_ofs) == AS_OF - 10 * DAY
         assert rows == len(place.training(*as_ofs))
