@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from commands.cli import main
-from deploy.stage import EPOCH_S, ROOT, StageError, digest, sources, stage
+from deploy.stage import ROOT, StageError, digest, sources, stage
 from tests.programs import execute
 
 
@@ -86,16 +86,6 @@ class TestStage:
         assert (copy / "features.sql").read_text() == "SELECT 2\n"
         assert not copy.is_symlink()
 
-    def test_has_one_time_and_one_mode(self, root, function, tmp_path):
-        """When and by whom a file was written is not in what is uploaded."""
-        (function / "main.py").chmod(0o700)
-
-        staged = stage(function, tmp_path / "staged", root=root)
-
-        for path in [staged, *staged.rglob("*")]:
-            assert path.stat().st_mtime == EPOCH_S
-            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
-
     def test_replaces_what_was_staged_before(self, root, function, tmp_path):
         """A file that the source no longer has is gone from the staged folder."""
         staged = stage(function, tmp_path / "staged", root=root)
@@ -108,18 +98,6 @@ class TestStage:
             name for name in STAGED if name != "propensity/settings.py"
         ]
 
-    def test_takes_another_requirements_file(self, root, function, tmp_path):
-        """Entry points that share a folder may have requirements of their own."""
-        staged = stage(
-            function,
-            tmp_path / "staged",
-            requirements="requirements-score.txt",
-            root=root,
-        )
-
-        assert (staged / "requirements.txt").read_text() == "scikit-learn==1.9.1\n"
-        assert files(staged) == STAGED
-
     def test_refuses_a_folder_with_something_else(self, root, function, tmp_path):
         """A folder that holds other things is not emptied by mistake."""
         (tmp_path / "thesis.tex").write_text("years of work")
@@ -128,19 +106,6 @@ class TestStage:
             stage(function, tmp_path, root=root)
 
         assert (tmp_path / "thesis.tex").exists()
-
-    def test_refuses_a_function_that_is_somebody_s_own(self, root, function, tmp_path):
-        """It has the names of what is staged, and not the package: it stays."""
-        own = tmp_path / "own"
-        own.mkdir()
-        for name in ("main.py", "requirements.txt"):
-            (own / name).write_text("years of work")
-
-        with pytest.raises(StageError, match="was not staged before"):
-            stage(function, own, root=root)
-
-        assert files(own) == ["main.py", "requirements.txt"]
-        assert (own / "main.py").read_text() == "years of work"
 
     @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
     def test_names_what_is_missing(self, root, function, tmp_path, missing):

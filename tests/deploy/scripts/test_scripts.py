@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy import functions
-from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python
+from tests.deploy.conftest import ROOT, SDK, WHOLE, sdk_python
 from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
 from tests.programs import execute
 
@@ -101,17 +101,7 @@ class TestDryRun:
     def test_prints_what_the_real_parser_takes(self, dry, tmp_path):
         """gcloud's own, of the command tree of its version; and it refuses a flag that
         there is not."""
-        self.check_accepted(dry.printed, tmp_path)
-
-    @pytest.mark.long
-    def test_of_few_settings_prints_what_the_real_parser_takes(self, cloud, tmp_path):
-        """Where only what must be set is set."""
-        cloud.settings = SETTINGS
-        self.check_accepted(printed(cloud), tmp_path)
-
-    @staticmethod
-    def check_accepted(commands: list[list[str]], tmp_path: Path) -> None:
-        """Have gcloud's parser take commands."""
+        commands = dry.printed
         wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
         result = execute(
             [sdk_python(), PARSER, SDK],
@@ -158,26 +148,6 @@ class TestDryRun:
             assert options.get("set-secrets") == (
                 key if EVERY[target].needs_key else None
             )
-
-    @pytest.mark.parametrize(
-        ("repository", "image"),
-        [
-            ("", "us-central1-docker.pkg.dev/my-project/propensity"),
-            ("images", "us-central1-docker.pkg.dev/my-project/images"),
-            ("eu-docker.pkg.dev/org/images", "eu-docker.pkg.dev/org/images"),
-        ],
-    )
-    def test_puts_images_where_the_setting_says(self, cloud, repository, image):
-        """The deployment's own repository, or the organisation's by its whole name."""
-        cloud.settings["DEPLOY_REPOSITORY"] = repository
-        result = cloud.run("02-GetProba/deploy.sh", "--dry-run")
-        [deploy] = [
-            words
-            for words in words_of(result.stdout)
-            if words[1:3] == ["run", "deploy"]
-        ]
-
-        assert flags(deploy)["image"] == image
 
     def test_schedules_by_a_token_and_never_without(self, dry):
         """As the scheduler's account, for that very function, in one time zone."""
@@ -256,14 +226,6 @@ class TestShell:
 
         assert len(SCRIPTS) > 12
         assert (result.returncode, result.stdout) == (0, "")
-
-    @pytest.mark.parametrize(
-        "script", RUN, ids=lambda script: f"{script.parent.name}-{script.name}"
-    )
-    def test_stops_at_the_first_failure(self, script):
-        """Each begins with set -euo pipefail."""
-        assert "\nset -euo pipefail\n" in script.read_text()
-        assert os.access(script, os.X_OK)
 
     def test_help_is_of_the_script_and_what_is_unknown_is_refused(self, cloud):
         """The words at its head."""
