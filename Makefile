@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-runs test-install test-long imports check bench docs docs-serve clean
+.PHONY: help setup demo up down status doctor test test-runs test-install test-long imports check bench docs clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -77,11 +77,9 @@ check: $(STAMP) ## formatting, lint and types
 bench: setup ## run the benchmarks, all or ONLY="NAME …", and write one table, OUT=.local/bench.md
 	@$(BIN)/python -m benchmarks $${ONLY:-} --out "$${OUT:-.local/bench.md}"
 
-docs: $(STAMP) ## build the documentation as a site, .local/site
-	@$(BIN)/python -m docs.site
-
-docs-serve: $(STAMP) ## build it, and serve it with its search on http://127.0.0.1:8000
-	@$(BIN)/python -m docs.site --serve
+docs: $(STAMP) ## write the pages and Terraform's files that are made from the code
+	@$(BIN)/python -m deploy.render
+	@$(BIN)/python -m docs
 
 clean: ## stop what is up, and remove all local state
 	@[ ! -e $(STAMP) ] || $(BIN)/python -m propensity down
