@@ -1,28 +1,41 @@
-"""The statements of the dashboard, each bounded by dates, and the rows of each."""
+"""The statements of the dashboard, each bounded by dates, and their rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from importlib import resources
-from operator import attrgetter
 from typing import Any
 
-from offline.dashboard.filled import filled
 from propensity.errors import MissingTable
 from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import cleaned
 from propensity.statements import statement
-from propensity.timeframe import midnight
 
 Row = Mapping[str, Any]
 
-DAY = timedelta(days=1)
-
-# The stream is shown by hour of so many days.
+SQL = resources.files(__package__) / "sql"
+# The files of ``sql/``, by their titles on the page of statements.
+TITLES = {
+    "evaluations": "Evaluated weeks",
+    "versions": "Model versions",
+    "publications": "Publications",
+    "runs": "Runs",
+    "drift": "Drift",
+    "stream": "Streamed events, by hour",
+    "latency": "Scores of streamed events, by hour",
+    "dead_letters": "Dead letters, by hour and reason",
+    "alerts": "Alerts by version",
+    "audiences": "Members of audiences",
+    "deliveries": "Deliveries of audiences",
+    "lift": "Treated users against those held out",
+}
+STREAM = ("stream", "latency", "dead_letters", "alerts")
 STREAM_DAYS = 7
 # A champion may be older than the weeks that are shown.
-_TRAININGS = timedelta(days=400)
+TRAININGS = timedelta(days=400)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,89 +44,25 @@ class Window:
     The time that the dashboard shows.
 
     Attributes:
-        as_of: The day of the newest possible runs; by it something is late.
-        weeks: Number of weeks that are shown before it.
-        now: The last moment of the stream; a demo's stream runs later than its weeks.
-        is_past: Whether the day is over, and not today.
+        as_of: The day by which runs are late.
+        weeks: Number of weeks before it.
+        until: The last day; after ``as_of`` where past weeks were played today.
+        is_past: Whether somebody asked for a day that is over.
     """
 
     as_of: date
     weeks: int
-    now: datetime
+    until: date
     is_past: bool = False
 
-    @property
-    def days(self) -> Mapping[str, date]:
-        """First and last day of weekly figures."""
-        # Midnight is the end of the day before it.
-        until = max(self.as_of, (self.now - timedelta(microseconds=1)).date())
-        return {"since": self.as_of - timedelta(weeks=self.weeks), "until": until}
-
-    @property
-    def trainings(self) -> Mapping[str, date]:
-        """First and last day of trainings."""
-        return {**self.days, "since": self.days["since"] - _TRAININGS}
-
-    @property
-    def hours(self) -> Mapping[str, datetime | date]:
-        """First and last moment of the stream, whole hours, and their days."""
-        until = self.now.astimezone(UTC)
-        since = midnight(until.date() - (STREAM_DAYS - 1) * DAY)
-        days = {"since_day": since.date(), "until_day": until.date()}
-        return {"since": since, "until": until, **days}
-
-
-@dataclass(frozen=True)
-class Source:
-    """A statement: its file, what it gives in words, and its parameters."""
-
-    file: str
-    title: str
-    parameters: Callable[[Window], Mapping[str, Any]]
-
-    @property
-    def name(self) -> str:
-        """Its name in the pages."""
-        return self.file.removeprefix("dashboard_")
-
-    @property
-    def text(self) -> str:
-        """The statement as it is in its file."""
-        return statement(self.file, own=resources.files(__package__))
-
-
-_DAYS, _HOURS = attrgetter("days"), attrgetter("hours")
-
-SOURCES = (
-    Source("dashboard_evaluations", "Figures of evaluated weeks", parameters=_DAYS),
-    Source("dashboard_versions", "Model versions", parameters=attrgetter("trainings")),
-    Source("dashboard_publications", "Publications", parameters=_DAYS),
-    Source("dashboard_drift", "Drift", parameters=_DAYS),
-    Source(
-        "dashboard_scores",
-        "Probabilities of publications",
-        parameters=lambda window: {
-            **window.days,
-            "since": max(window.days["since"], window.as_of - 5 * 7 * DAY),
-        },
-    ),
-    Source("dashboard_stream", "Events that came, by hour", parameters=_HOURS),
-    Source("dashboard_latency", "Scores of events, by hour", parameters=_HOURS),
-    Source(
-        "dashboard_dead_letters", "Dead letters, by hour and reason", parameters=_HOURS
-    ),
-    Source(
-        "dashboard_alerts",
-        "Alerts by version",
-        parameters=lambda window: {
-            **window.hours,
-            "trained_since": window.trainings["since"],
-        },
-    ),
-    Source("dashboard_audiences", "Members of audiences", parameters=_DAYS),
-    Source("dashboard_deliveries", "Users in the ledger", parameters=_DAYS),
-    Source("dashboard_lift", "Treated users against those held out", parameters=_DAYS),
-)
+    def parameters(self, name: str) -> dict[str, date]:
+        """Return the first and the last day that a statement reads."""
+        since = self.as_of - timedelta(weeks=self.weeks)
+        if name in STREAM:
+            since = self.until - timedelta(days=STREAM_DAYS - 1)
+        elif name == "versions":
+            since -= TRAININGS
+        return {"since": since, "until": self.until}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,65 +71,69 @@ class Reading:
     The result of a statement.
 
     Attributes:
-        text: The statement with its parameters as values.
-        rows: Empty where the statement could not be run; ``missing`` says why.
+        text: The statement with its parameters as values: it runs in any console.
+        rows: Empty where a table is missing, as ``missing`` says.
         bytes_billed: Bytes of the statement; a dry run has the bytes of its scan.
     """
 
     name: str
-    title: str
     text: str
     rows: Sequence[Row] = ()
     missing: str = ""
     bytes_billed: int = 0
 
 
-Readings = Mapping[str, Reading]
-
-
-def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Return rows by the name of their use case, each in their order."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(str(row["use_case"]), []).append(row)
-    return groups
-
-
-def total(rows: Iterable[Row], column: str) -> int:
-    """Add up a column of whole numbers; null is nothing."""
-    return sum(row[column] or 0 for row in rows)
-
-
 def read(
     warehouse: Warehouse, window: Window, *, is_dry: bool = False
 ) -> Iterator[Reading]:
     """
-    Run the statements one after the other; a table that is missing has no rows.
+    Run the statements one after the other; those of a missing table have no rows.
 
     Raises:
         PropensityError: BigQuery did not answer, or refuses.
     """
-    settings = warehouse.settings
-    for source in SOURCES:
-        sql, parameters = source.text, source.parameters(window)
-        text = filled(
-            sql, parameters, project=settings.project, dataset=settings.dataset
-        )
-        before = warehouse.bytes_billed
+    for name in TITLES:
+        sql, parameters = statement(name, own=SQL), window.parameters(name)
+        before, scanned = warehouse.bytes_billed, 0
         rows: Sequence[Row] = ()
-        missing, scanned = "", 0
+        missing = ""
         try:
             if is_dry:
                 scanned = warehouse.dry_run(sql, parameters)
             else:
-                rows = warehouse.table(sql, parameters).to_pylist()
+                rows = [*map(plain, warehouse.table(sql, parameters).to_pylist())]
         except MissingTable as error:
             missing = error.message
         yield Reading(
-            name=source.name,
-            title=source.title,
-            text=text,
+            name=name,
+            text=filled(sql, parameters, warehouse),
             rows=rows,
             missing=missing,
             bytes_billed=scanned if is_dry else warehouse.bytes_billed - before,
         )
+
+
+def plain(row: Row) -> Row:
+    """Return a row with texts that can stand in a page, and with amounts as floats."""
+    return {
+        name: float(value) if isinstance(value, Decimal) else cleaned(value)
+        for name, value in row.items()
+    }
+
+
+def filled(sql: str, parameters: Mapping[str, date], warehouse: Warehouse) -> str:
+    """
+    Return a statement with its parameters as values, for people to run: nothing here
+    runs it.
+
+    Source:
+        https://cloud.google.com/bigquery/docs/reference/system-variables: a script
+        may set the dataset of the names without one.
+    """
+    for name, day in parameters.items():
+        sql = sql.replace(f"@{name}", f"DATE '{day}'")
+    settings = warehouse.settings
+    return (
+        f"SET @@dataset_project_id = '{settings.project}';\n"
+        f"SET @@dataset_id = '{settings.dataset}';\n{sql.rstrip()};\n"
+    )

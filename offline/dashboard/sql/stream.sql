@@ -1,7 +1,6 @@
--- One row per use case and hour of arrival: events that came by the stream, those that
--- had come before, late ones, and registrations whose postcode has no index.
--- Parameters: @since and @until TIMESTAMP; @since_day and @until_day DATE, their days.
--- Source: stream_events.
+-- One row per use case and hour of arrival: events, repeats, late ones, those with a
+-- postcode, and the wait from publication until they were stored.
+-- Parameters: since and until, DATE, both included.
 SELECT
   use_case,
   TIMESTAMP_TRUNC(received_at, HOUR) AS hour,
@@ -25,16 +24,9 @@ FROM
         PARTITION BY use_case, user_id, event_date, event_id
         ORDER BY received_at
       ) AS nth
-    FROM
-      stream_events
+    FROM stream_events
     WHERE
-      received_on BETWEEN @since_day AND @until_day
-      AND received_at >= @since
-      AND received_at < @until
+      received_on BETWEEN @since AND @until
   ) AS events
-GROUP BY
-  use_case,
-  hour
-ORDER BY
-  use_case,
-  hour
+GROUP BY use_case, hour
+ORDER BY use_case, hour

@@ -1,0 +1,114 @@
+"""What no table says of a use case: its folder, its champion's pointer, its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from offline.dashboard.reading import Reading, Window
+from propensity import usecases
+from propensity.errors import PropensityError
+from propensity.gcp.artifacts import Artifacts
+from propensity.pages.page import POLICY
+from propensity.pages.words import cleaned
+from propensity.registry.reports import report_name
+from propensity.registry.versions import Registry
+from propensity.settings import Settings
+
+# Newest weeks of a use case whose reports are copied.
+REPORTS = 40
+# Whoever may write reports could put a script into one. The first policy in a file
+# counts, and this one lets nothing run and loads nothing.
+FIRST = f'<!DOCTYPE html><meta charset="utf-8">{POLICY}\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """
+    What a use case's folder, its pointer and its reports say.
+
+    Attributes:
+        outcome: What users or events of label 1 do, as in *those who buy*.
+        currency: Of amounts; empty if unknown.
+        champion: The version that serves; None where nothing does, or nobody knows.
+        unknown: Why nobody knows which version serves.
+        reports: HTML of the report of a week, or day, by its first day.
+    """
+
+    title: str = ""
+    outcome: str = "are of label 1"
+    currency: str = ""
+    is_of_events: bool = False
+    horizon_days: int = 7
+    has_folder: bool = True
+    champion: int | None = None
+    is_pinned: bool = False
+    unknown: str = ""
+    reports: Mapping[date, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What is scored, what an evaluation is of, and positives, in words."""
+        whom = f"{'that' if self.is_of_events else 'who'} {self.outcome}"
+        noun, span = ("event", "day") if self.is_of_events else ("user", "week")
+        return {"noun": noun, "span": span, "whom": f"those {whom}"}
+
+
+def find(
+    name: str,
+    readings: Mapping[str, Reading],
+    artifacts: Artifacts | None,
+    *,
+    settings: Settings,
+    window: Window,
+) -> Facts:
+    """
+    Find the facts of a use case with a folder.
+
+    Of a past day the version serves that a training had promoted last, as for a rerun
+    of 01-Predictions: rollbacks and pins of that time are not known.
+    """
+    try:
+        use_case = usecases.load(name).worded(settings)
+    except PropensityError as error:
+        return Facts(unknown=f"Its folder could not be read: {cleaned(error.message)}")
+    champion, is_pinned, unknown = None, False, ""
+    if window.is_past:
+        versions = [r for r in readings["versions"].rows if r["use_case"] == name]
+        promoted = [r["model_version"] for r in versions if r["promoted"]]
+        champion = promoted[0] if promoted else None
+    elif artifacts is None:
+        unknown = "Set PROPENSITY_BUCKET to see which version serves."
+    else:
+        try:
+            if pointer := Registry(artifacts, name).find_champion():
+                champion, is_pinned = pointer.version, bool(pointer.pinned)
+        except PropensityError as error:
+            unknown = f"Which version serves could not be read: {error.message}"
+    rows = [r for r in readings["evaluations"].rows if r["use_case"] == name]
+    weeks = [*dict.fromkeys(row["week"] for row in rows)][:REPORTS]
+    texts = {"title": use_case.title, "outcome": use_case.outcome, "unknown": unknown}
+    return Facts(
+        **cleaned(texts),
+        currency=use_case.currency,
+        is_of_events=use_case.scores_events,
+        horizon_days=use_case.horizon_days,
+        champion=champion,
+        is_pinned=is_pinned,
+        reports=_reports(name, weeks, artifacts) if artifacts else {},
+    )
+
+
+def _reports(name: str, weeks: Sequence[date], artifacts: Artifacts) -> dict[date, str]:
+    reports = {}
+    try:
+        there = {*artifacts.names(f"reports/{name}/")}
+        for week in weeks:
+            file = report_name(name, week)
+            if file in there and (stored := artifacts.find(file)):
+                reports[week] = FIRST + stored.data.decode(errors="replace")
+    except PropensityError:
+        # A dashboard without these links is worth more than none.
+        return {}
+    return reports

@@ -1,0 +1,202 @@
+"""The pages by their files: what each template is filled with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from offline.dashboard.cases import Case
+from offline.dashboard.charts import BARS, POINTS, bars, lines, milliseconds, size
+from offline.dashboard.facts import Facts
+from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
+from propensity.ids import NAME
+from propensity.learning.report.parts import groups
+from propensity.pages import words
+from propensity.pages.page import filled
+
+PAGES = (
+    ("Overview", "index.html"),
+    ("Stream", "stream.html"),
+    ("Fraud", "fraud.html"),
+    ("Audiences", "audiences.html"),
+    ("Runs", "runs.html"),
+    ("SQL", "sql.html"),
+)
+Readings = Mapping[str, Reading]
+
+# What templates write and draw with.
+FUNCTIONS = {
+    "lines_svg": lines,
+    "bars_svg": bars,
+    "groups": groups,
+    "size": size,
+    "milliseconds": milliseconds,
+    "ratio": words.ratio,
+    "percent": words.percent,
+    "count": words.count,
+    "compact": words.compact,
+    "places": words.decimals,
+}
+
+
+def site(
+    readings: Readings, facts: Mapping[str, Facts], window: Window, place: str
+) -> dict[str, str]:
+    """
+    Fill all pages.
+
+    Args:
+        facts: Of use cases with a folder, by name.
+        place: Project and dataset.
+
+    Returns:
+        HTML documents by the name of their file. They link to each other alone.
+    """
+    listed = cases(readings, facts, window)
+    common = {
+        **FUNCTIONS,
+        "place": words.cleaned(place),
+        "window": window,
+        "since": window.parameters("evaluations")["since"],
+        "days": STREAM_DAYS,
+        "points": POINTS,
+        "pages": PAGES,
+        "titles": TITLES,
+        "readings": readings,
+        "cases": listed,
+    }
+    contents: dict[str, dict[str, Any]] = {
+        "index.html": {
+            "events": total(readings["stream"].rows, "received", "duplicates"),
+            "letters": total(readings["dead_letters"].rows, "messages"),
+        },
+        "stream.html": stream(readings),
+        "fraud.html": {"parts": [*_alerting(readings, listed)]},
+        "audiences.html": {"lifts": _lifts(readings)},
+        "runs.html": {},
+        "sql.html": {},
+    }
+    pages = {
+        file: filled(__package__, file, {**common, **content, "here": file})
+        for file, content in contents.items()
+    }
+    for case in listed:
+        content = {**common, "case": case, "here": case.page, **case.facts.words}
+        pages[case.page] = filled(__package__, "use_case.html", content)
+        for week, file in case.reports.items():
+            pages[file] = case.facts.reports[week]
+    return pages
+
+
+def cases(readings: Readings, facts: Mapping[str, Facts], window: Window) -> list[Case]:
+    """Return the use cases that have rows or serve; those with deeds come first."""
+    sources = ("evaluations", "versions", "publications", "drift", "lift")
+    names = {name for name, known in facts.items() if known.champion is not None}
+    grouped: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for source in sources:
+        for row in readings[source].rows:
+            grouped[row["use_case"]][source].append(row)
+    removed = Facts(has_folder=False)
+    listed = [
+        Case(
+            name=name,
+            as_of=window.as_of,
+            facts=facts.get(name, removed),
+            rows={source: grouped[name][source] for source in sources},
+        )
+        for name in sorted({*names, *grouped})
+        if NAME.fullmatch(name)
+    ]
+    return sorted(listed, key=lambda case: not case.deeds)
+
+
+def total(rows: Iterable[Row], *columns: str) -> dict[str, float]:
+    """Add up columns; null is nothing."""
+    shown = [*rows]
+    return {name: sum(row[name] or 0 for row in shown) for name in columns}
+
+
+def by(
+    key: str, rows: Sequence[Row], *columns: str, highest: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Add up columns of rows with the same key, or take their highest, by the key."""
+    together: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        together[row[key]].append(row)
+    return [
+        {
+            key: value,
+            "n": len(own),
+            **total(own, *columns),
+            **{name: max(row[name] or 0.0 for row in own) for name in highest},
+        }
+        for value, own in sorted(together.items())
+    ]
+
+
+def stream(readings: Readings) -> dict[str, Any]:
+    """Return what the page of the stream reads."""
+    events, scores = readings["stream"].rows, readings["latency"].rows
+    letters = readings["dead_letters"].rows
+    columns = ("received", "duplicates", "late", "postcodes", "unknown_postcodes")
+    waits, lags = ("wait_p50_ms", "wait_p99_ms"), ("latency_p50_ms", "latency_p99_ms")
+    hours = [
+        *by("hour", events, *columns, highest=waits),
+        *by("hour", scores, "scores", highest=lags),
+        *by("hour", letters, "messages"),
+    ]
+    use_cases: dict[str, dict[str, Any]] = defaultdict(dict)
+    for row in (
+        *by("use_case", events, *columns, highest=("hour",)),
+        *by("use_case", scores, "scores", highest=lags),
+    ):
+        use_cases[row["use_case"]] |= row
+    reasons = by("reason", letters, "messages")
+    return {
+        "hours": _filled(hours, (*columns, "messages")),
+        "sums": {**total(events, *columns), **total(letters, "messages")},
+        "use_cases": [*use_cases.values()],
+        "reasons": sorted(reasons, key=lambda row: -row["messages"]),
+    }
+
+
+def _filled(rows: Sequence[Row], counts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row for each hour from the first to the last, half a day at least."""
+    hour, by_hour = timedelta(hours=1), defaultdict[Any, dict[str, Any]](dict)
+    for row in rows:
+        by_hour[row["hour"]] |= row
+    if not by_hour:
+        return []
+    last = max(by_hour)
+    first = min(*by_hour, last - 11 * hour)
+    times = [first + n * hour for n in range((last - first) // hour + 1)]
+    nothing = dict.fromkeys(counts, 0)
+    return [{"hour": time, **nothing, **by_hour[time]} for time in times]
+
+
+def _alerting(readings: Readings, listed: Sequence[Case]) -> Iterable[dict[str, Any]]:
+    """Yield the use cases with alerts, and what these saved by day and version."""
+    counts = ("users", "conversions", "alerted", "alerted_conversions", "false_alerts")
+    columns = (*counts, "cost", "cost_without", "saved")
+    for case in listed:
+        rows = readings["alerts"].rows
+        alerts = [row for row in rows if row["use_case"] == case.name]
+        if case.saving or alerts:
+            days = by("week", case.saving, *columns)
+            yield {
+                "case": case,
+                "alerts": alerts,
+                "total": {**total(days, *columns), "n": len(days)},
+                "days": days[-POINTS:],
+                "versions": by("model_version", case.saving, *columns)[::-1],
+            }
+
+
+def _lifts(readings: Readings) -> list[list[Row]]:
+    """Return the rows of each audience, oldest first."""
+    audiences: dict[Any, list[Row]] = defaultdict(list)
+    for row in readings["lift"].rows:
+        audiences[row["use_case"], row["audience"]].insert(0, row)
+    return [*audiences.values()][:BARS]
