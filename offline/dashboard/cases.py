@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import Row
+from propensity.drift import season_alarm
 from propensity.pages.words import plural, present, ratio
 
 # Alarms with a line of their own.
@@ -131,6 +132,10 @@ class Case:
             yield Deed(f"No version serves. {why}", "versions")
 
     def _to_look(self) -> Iterator[Deed]:
+        for week in self.weeks[:1]:
+            if message := season_alarm(week):
+                when = f"In the week of {week['week']}"
+                yield Deed(f"{when} {message}.", "evaluations")
         for row in self.alarms[:LINES]:
             yield Deed(f"Look at drift: {row['message']}.", "drift")
         if (others := len(self.alarms) - LINES) > 0:

@@ -20,7 +20,7 @@ INNER JOIN ma_model_training_metadata AS v
 WHERE
   l.scored_on BETWEEN @since AND @until
   AND l.model_version >= 0
-  AND v.training_date >= DATE_SUB(@since, INTERVAL 400 DAY)
+  AND v.training_date >= DATE_SUB(@since, INTERVAL 600 DAY)
   AND v.alert_threshold IS NOT NULL
 GROUP BY l.use_case, l.model_version, v.alert_threshold
 ORDER BY l.use_case, l.model_version DESC

@@ -45,6 +45,12 @@ class TestDeeds:
         assert looks[-1].text == "See 37 more alarms on its page."
         assert len(looks) == 4
 
+    def test_look_at_a_week_with_far_more_positives_than_predicted(self):
+        far = {"residual_log_odds": 1.0, "residual_standard_error": 0.05}
+        week = evaluation(prediction_as_of=AS_OF - WEEK, **far)
+        (deed,) = deeds(evaluations=[week])
+        assert deed.text.startswith("In the week of 2026-02-24 the odds of all users")
+
     def test_are_to_look_where_evaluations_stopped(self):
         """Two horizons without one are late."""
         assert deeds(evaluations=[evaluation(3)]) == []
