@@ -1,7 +1,16 @@
 -- One row per evaluated week, or day of events, and model version, newest first.
 -- Parameters: since and until, DATE, both included; outcomes that were over by then.
 SELECT
-  * EXCEPT (thresholds)
+  * EXCEPT (metrics),
+  CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64) AS residual_log_odds,
+  CAST(JSON_VALUE(metrics, '$.residual_standard_error') AS FLOAT64)
+    AS residual_standard_error,
+  CAST(JSON_VALUE(metrics, '$.pr_auc_low') AS FLOAT64) AS pr_auc_low,
+  CAST(JSON_VALUE(metrics, '$.pr_auc_high') AS FLOAT64) AS pr_auc_high,
+  CAST(JSON_VALUE(metrics, '$.alerted') AS INT64) AS alerted,
+  CAST(JSON_VALUE(metrics, '$.alerted_conversions') AS INT64) AS alerted_conversions,
+  CAST(JSON_VALUE(metrics, '$.cost') AS NUMERIC) AS cost,
+  CAST(JSON_VALUE(metrics, '$.cost_without') AS NUMERIC) AS cost_without
 FROM ma_model_evaluation
 WHERE
   week BETWEEN @since AND @until

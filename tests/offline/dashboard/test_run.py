@@ -12,7 +12,6 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from commands.cli import main
@@ -35,6 +34,7 @@ from tests.offline.dashboard import rows
 from tests.offline.dashboard.rows import AS_OF as DAY
 from tests.offline.dashboard.rows import NOW, WEEK, WINDOW
 from tests.offline.dashboard.test_pages import words
+from tests.rows import rows_of
 
 # Whatever a page is about, it is not about one of these.
 SOMEBODY = "somebody-4711"
@@ -59,9 +59,7 @@ class Site:
 
     def append(self, table: Any, *added: dict[str, Any]) -> None:
         """Append rows; columns that a test does not name are null."""
-        self.warehouse.write(
-            table, pa.Table.from_pylist(list(added), table.arrow_schema())
-        )
+        self.warehouse.write(table, rows_of(table, added))
 
     def rows(self, name: str, window: Window = WINDOW) -> list[reading.Row]:
         """What a statement gives; all of a window are read once."""
