@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from propensity import tables
@@ -28,29 +28,25 @@ FOREIGN = re.compile(r"PROPENSITY_(DATA|LOCAL_READY_S|PORT_[A-Z0-9_]+)")
 
 GIB = 1024**3
 
-MINIMUM_KEY_CHARACTERS = 32
-
 # The consent that an event of the export must have to be read; true is
 # analytics_storage.
 CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
 
-# Settings whose values appear in no message.
-_SECRETS = frozenset({"suppression_key"})
-
-_DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
-_PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
-_EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+_KEY_CHARACTERS = 32
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
-_URL = re.compile(rf"https?://{_HOST}(?::([0-9]{{1,5}}))?(?:/[^\s?#@]*)?")
-_ADDRESS = re.compile(rf"{_HOST}:([0-9]{{1,5}})")
 _LAST_PORT = 65_535
 
+# -- parsers: the setting of a text, or a ValueError that goes on after "but it" ------
 
-def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+
+def _matching(pattern: str | re.Pattern[str]) -> Callable[[str], str]:
+    whole = re.compile(pattern)
+
     def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(f"must match {pattern.pattern}")
+        if not whole.fullmatch(text):
+            raise ValueError(f"must match {whole.pattern}")
         return text
 
     return parse
@@ -65,31 +61,22 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
+def _number(kind: type[int | float], least: float, most: float) -> Callable[[str], Any]:
+    def parse(text: str) -> int | float:
         with contextlib.suppress(ValueError):
-            if least <= (number := int(text)) <= most:
+            if least <= (number := kind(text)) <= most:
                 return number
-        raise ValueError(f"must be a whole number from {least} to {most}")
+        name = "whole number" if kind is int else "number"
+        raise ValueError(f"must be a {name} from {least:.15g} to {most:.15g}")
 
     return parse
 
 
-def _real(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if least <= (number := float(text)) <= most:
-                return number
-        raise ValueError(f"must be a number from {least:g} to {most:g}")
-
-    return parse
-
-
-def _endpoint(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+def _address(pattern: str, what: str) -> Callable[[str], str]:
     """Return the parser of an emulator's address, whose one group is the port."""
 
     def parse(text: str) -> str:
-        match = pattern.fullmatch(text)
+        match = re.fullmatch(pattern, text)
         if match is None or not 0 < int(match[1] or _LAST_PORT) <= _LAST_PORT:
             raise ValueError(f"must be {what}")
         # Paths are put behind it.
@@ -98,15 +85,20 @@ def _endpoint(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
     return parse
 
 
-_url = _endpoint(_URL, "a URL, such as http://127.0.0.1:8090")
-_address = _endpoint(_ADDRESS, "a host and a port, such as 127.0.0.1:8091")
+_url = _address(
+    rf"https?://{_HOST}(?::([0-9]{{1,5}}))?(?:/[^\s?#@]*)?",
+    "a URL, such as http://127.0.0.1:8090",
+)
+_host_and_port = _address(
+    rf"{_HOST}:([0-9]{{1,5}})", "a host and a port, such as 127.0.0.1:8091"
+)
 
 
 def _key(text: str) -> str:
     if not is_encodable(text):
         raise ValueError("must be written in UTF-8")
-    if len(text) < MINIMUM_KEY_CHARACTERS:
-        raise ValueError(f"must have {MINIMUM_KEY_CHARACTERS} characters or more")
+    if len(text) < _KEY_CHARACTERS:
+        raise ValueError(f"must have {_KEY_CHARACTERS} characters or more")
     return text
 
 
@@ -124,8 +116,16 @@ def _retention(text: str) -> str:
     return text
 
 
-def _budget(text: str) -> str:
-    return str(Budget.parse(text))
+def _setting(
+    default: Any,
+    parse: Callable[[str], Any],
+    *,
+    variable: str = "",
+    secret: bool = False,
+) -> Any:
+    """Declare a setting: its default and its parser; a secret is in no message."""
+    metadata = {"parse": parse, "variable": variable, "is_secret": secret}
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,35 +133,43 @@ class Settings:
     """
     The settings of a deployment; ``docs/settings.md`` describes each.
 
-    Defaults are here and nowhere else. The variable of a setting is ``PROPENSITY_``
-    and its name in capitals, except for those of Google's clients and emulators.
+    The variable of a setting is ``PROPENSITY_`` and its name in capitals, except for
+    those of Google's clients and emulators.
     """
 
-    project: str
-    bucket: str = ""
-    dataset: str = "propensity"
-    ga4_dataset: str = ""
-    export_wait_minutes: int = 120
-    property_utc_offset_hours: int = 0
-    location: str = "US"
-    use_case: str = "ga4_purchase"
-    user_column: str = ""
-    label_event: str = ""
-    maximum_training_rows: int = 500_000
-    budget: str = ""
-    maximum_bytes_billed: int = 8192 * GIB
-    deadline_s: int = 20
-    refresh_s: int = 60
-    topic_prefix: str = ""
-    maximum_lateness_days: int = 30
-    alert_review_cost: float = 5.0
-    suppression_key: str = field(default="", repr=False)
-    require_consent: str = "false"
-    retention_days: str = ""
-    pubsub_endpoint: str = ""
-    bigquery_endpoint: str = ""
-    bigquery_storage_endpoint: str = ""
-    storage_endpoint: str = ""
+    project: str = _setting(
+        MISSING, _matching(r"[a-z0-9.:-]{1,63}"), variable="GOOGLE_CLOUD_PROJECT"
+    )
+    bucket: str = _setting("", _matching(BUCKET))
+    dataset: str = _setting("propensity", _matching(r"[A-Za-z0-9_]{1,1024}"))
+    ga4_dataset: str = _setting(
+        "", _matching(r"([a-z0-9.:-]{1,63}\.)?[A-Za-z0-9_]{1,1024}")
+    )
+    export_wait_minutes: int = _setting(120, _number(int, 0, 7 * 24 * 60))
+    property_utc_offset_hours: int = _setting(0, _number(int, -12, 14))
+    location: str = _setting("US", _matching(r"[A-Za-z0-9-]{2,40}"))
+    use_case: str = _setting("ga4_purchase", _matching(NAME))
+    user_column: str = _setting("", _one_of("user_pseudo_id", "user_id"))
+    label_event: str = _setting("", _event)
+    maximum_training_rows: int = _setting(500_000, _number(int, 1_000, 50_000_000))
+    budget: str = _setting("", lambda text: str(Budget.parse(text)))
+    maximum_bytes_billed: int = _setting(
+        8192 * GIB, _number(int, 10 * 1024**2, 1024**5)
+    )
+    deadline_s: int = _setting(20, _number(int, 1, 3600))
+    refresh_s: int = _setting(60, _number(int, 1, 24 * 3600))
+    topic_prefix: str = _setting("", _matching(r"[a-z][a-z0-9]{0,11}"))
+    maximum_lateness_days: int = _setting(30, _number(int, 1, 36_500))
+    alert_review_cost: float = _setting(5.0, _number(float, 0, 1e6))
+    suppression_key: str = _setting("", _key, secret=True)
+    require_consent: str = _setting("false", _one_of(*CONSENTS))
+    retention_days: str = _setting("", _retention)
+    pubsub_endpoint: str = _setting("", _host_and_port, variable="PUBSUB_EMULATOR_HOST")
+    bigquery_endpoint: str = _setting("", _url, variable="BIGQUERY_EMULATOR_HOST")
+    bigquery_storage_endpoint: str = _setting(
+        "", _host_and_port, variable="BIGQUERY_STORAGE_EMULATOR_HOST"
+    )
+    storage_endpoint: str = _setting("", _url, variable="STORAGE_EMULATOR_HOST")
 
     # Constants: no deployment has had a reason to set them.
     seed = 42
@@ -187,10 +195,10 @@ class Settings:
         Raises:
             SettingsError: A variable is unknown, malformed or missing.
         """
-        variables = os.environ if environment is None else environment
-        known = {_variable(field.name): field.name for field in fields(cls)}
+        given = os.environ if environment is None else environment
+        known = {variable_of(one.name): one for one in fields(cls)}
         unknown = sorted(
-            name for name in variables if is_setting(name) and name not in known
+            name for name in given if is_setting(name) and name not in known
         )
         if unknown:
             which = "; ".join(unknown_setting(name, known) for name in unknown)
@@ -198,14 +206,15 @@ class Settings:
                 f"{which} (docs/settings.md has all settings)", field=unknown[0]
             )
         values: dict[str, Any] = {}
-        for variable, name in known.items():
-            text = variables.get(variable, "").strip()
+        for variable, setting in known.items():
+            text = given.get(variable, "").strip()
             if not text:
                 continue
             try:
-                values[name] = _PARSERS[name](text)
+                values[setting.name] = setting.metadata["parse"](text)
             except ValueError as error:
-                state = "is set" if name in _SECRETS else f"is {text!r}"
+                is_secret = setting.metadata["is_secret"]
+                state = "is set" if is_secret else f"is {text!r}"
                 raise SettingsError(
                     f"{variable} {state}, but it {error}", field=variable
                 ) from error
@@ -235,55 +244,29 @@ class Settings:
             setting is, and Google is asked.
         """
         address = str(getattr(self, name))
-        return address and f"{address} ({_variable(name)})"
+        return address and f"{address} ({variable_of(name)})"
 
     def required(self, name: str) -> str:
         """Return the setting ``name``, or raise SettingsError if it is empty."""
         value = str(getattr(self, name))
         if not value:
             raise SettingsError(
-                f"{_variable(name)} is not set, and this function needs it",
-                field=_variable(name),
+                f"{variable_of(name)} is not set, and this function needs it",
+                field=variable_of(name),
                 is_missing=True,
             )
         return value
 
 
 _VARIABLES = {
-    "project": "GOOGLE_CLOUD_PROJECT",
-    "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
-    "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
-    "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
-    "storage_endpoint": "STORAGE_EMULATOR_HOST",
+    one.name: one.metadata["variable"] or PREFIX + one.name.upper()
+    for one in fields(Settings)
 }
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "project": _matching(_PROJECT),
-    "bucket": _matching(BUCKET),
-    "dataset": _matching(_DATASET),
-    "ga4_dataset": _matching(_EXPORT),
-    "export_wait_minutes": _whole(0, 7 * 24 * 60),
-    "property_utc_offset_hours": _whole(-12, 14),
-    "location": _matching(re.compile(r"[A-Za-z0-9-]{2,40}")),
-    "use_case": _matching(NAME),
-    "user_column": _one_of("user_pseudo_id", "user_id"),
-    "label_event": _event,
-    "maximum_training_rows": _whole(1_000, 50_000_000),
-    "budget": _budget,
-    "deadline_s": _whole(1, 3600),
-    "maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
-    "refresh_s": _whole(1, 24 * 3600),
-    "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
-    "maximum_lateness_days": _whole(1, 36_500),
-    "alert_review_cost": _real(0.0, 1e6),
-    "suppression_key": _key,
-    "require_consent": _one_of(*CONSENTS),
-    "retention_days": _retention,
-    "pubsub_endpoint": _address,
-    "bigquery_endpoint": _url,
-    "bigquery_storage_endpoint": _address,
-    "storage_endpoint": _url,
-}
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that holds the setting ``name``."""
+    return str(_VARIABLES[name])
 
 
 def is_setting(name: str) -> bool:
@@ -305,14 +288,9 @@ def project_here() -> str:
 
     For log lines, which are written even if the settings are wrong.
     """
-    return os.environ.get(_VARIABLES["project"], "")
+    return os.environ.get("GOOGLE_CLOUD_PROJECT", "")
 
 
 def target_here() -> str:
     """Return the function that this process serves, by the framework's variable."""
     return os.environ.get("FUNCTION_TARGET", "")
-
-
-def _variable(name: str) -> str:
-    """Return the environment variable that holds the setting ``name``."""
-    return _VARIABLES.get(name, PREFIX + name.upper())

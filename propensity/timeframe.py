@@ -51,8 +51,6 @@ def day_of(text: str) -> date:
     """
     Read a date: ``YYYY-MM-DD``, in ASCII digits and nothing else.
 
-    Python's own readers take 2025-7-1, 20250701 and digits of other scripts as well.
-
     Raises:
         ValueError: The text is malformed, or there is no such day.
     """
@@ -97,6 +95,16 @@ def days_of_data(rows: Mapping[date, int]) -> set[date]:
     return {day for day, count in rows.items() if count >= STRAY * usual}
 
 
+def open_weekdays(days: Collection[date]) -> set[int]:
+    """
+    Return the weekdays that have data more than half as often as the busiest.
+
+    On the others nothing happens, as in a shop that closes on Saturdays.
+    """
+    counts = Counter(day.weekday() for day in days)
+    return {day for day in counts if 2 * counts[day] > max(counts.values())}
+
+
 def first_and_last(rows: Mapping[date, int]) -> tuple[date, date]:
     """
     Return between which days the bulk of a source's rows lies.
@@ -125,13 +133,6 @@ class Timeframe:
     horizon_days: int
     settle_days: int
 
-    def __post_init__(self) -> None:
-        if self.lookback_days < 1 or self.horizon_days < 1 or self.settle_days < 0:
-            raise ValueError(
-                "lookback and horizon must be one day or more and settle zero or "
-                f"more, got {self}"
-            )
-
     @property
     def horizon(self) -> timedelta:
         """The span after an as-of date in which a conversion makes the label 1."""
@@ -153,8 +154,7 @@ class Timeframe:
         """
         Return how many days of the lookback of ``as_of`` have no data.
 
-        A weekday that has data half as often as the busiest, or less, is one on which
-        nothing happens, as in a shop that closes on Saturdays: its days lack nothing.
+        Days of a weekday on which nothing happens lack nothing.
 
         Args:
             days: All days of the source that have data.
@@ -173,11 +173,9 @@ class Timeframe:
         return is_open and 10 * lacking <= self.lookback_days
 
     def _open_days(self, as_of: date, days: Collection[date]) -> set[date]:
-        """Return the days of a lookback on whose weekday something usually happens."""
-        counts = Counter(day.weekday() for day in days)
-        most = max(counts.values(), default=0)
+        weekdays = open_weekdays(days)
         lookback = (as_of - DAY * n for n in range(1, self.lookback_days + 1))
-        return {day for day in lookback if 2 * counts[day.weekday()] > most}
+        return {day for day in lookback if day.weekday() in weekdays}
 
     def snapshots(
         self, *, today: date, days: Collection[date], at_most: int
@@ -217,18 +215,6 @@ class Split:
     calibrate: tuple[date, ...]
     holdout: tuple[date, ...]
 
-    def check(self, timeframe: Timeframe) -> None:
-        """Raise ValueError if a label of one part reaches into the next."""
-        for earlier, later in (
-            (self.train, self.calibrate),
-            (self.calibrate, self.holdout),
-        ):
-            if max(earlier) + timeframe.horizon > min(later):
-                raise ValueError(
-                    f"labels of {max(earlier)} end after {min(later)}: "
-                    f"the embargo of {timeframe.horizon_days} days is broken"
-                )
-
 
 def temporal_split(
     snapshots: tuple[date, ...], timeframe: Timeframe, *, held: int = 1
@@ -259,7 +245,15 @@ def temporal_split(
         calibrate=snapshots[left - calibrating : left],
         holdout=snapshots[left:],
     )
-    split.check(timeframe)
+    for earlier, later in (
+        (split.train, split.calibrate),
+        (split.calibrate, split.holdout),
+    ):
+        if max(earlier) + timeframe.horizon > min(later):
+            raise ValueError(
+                f"labels of {max(earlier)} end after {min(later)}: the embargo of "
+                f"{timeframe.horizon_days} days is broken"
+            )
     return split
 
 

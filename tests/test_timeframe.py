@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from propensity.timeframe import (
     DAY,
-    Split,
     Timeframe,
     day_of,
     days_of_data,
@@ -72,28 +71,10 @@ LONG = until(TODAY + 7 * DAY, 400)
 
 
 class TestTimeframe:
-    @pytest.mark.parametrize(
-        "wrong", [{"lookback_days": 0}, {"horizon_days": 0}, {"settle_days": -1}]
-    )
-    def test_refuses_spans_without_meaning(self, wrong):
-        """A lookback or horizon of no day, or a negative wait, is a mistake."""
-        right = {"lookback_days": 1, "horizon_days": 1, "settle_days": 0}
-
-        with pytest.raises(ValueError, match="one day or more"):
-            Timeframe(**{**right, **wrong})
-
     def test_matures_when_the_export_has_settled(self):
         """GA4 rewrites three more days: a label is final on the tenth, not before."""
         assert not WEEK.is_matured(TODAY, today=TODAY + 9 * DAY)
         assert WEEK.is_matured(TODAY, today=TODAY + 10 * DAY)
-
-    @given(spans, days)
-    def test_names_the_newest_matured_day(self, timeframe, today):
-        """The newest matured as-of date is matured, and the day after it is not."""
-        newest = timeframe.newest_matured(today=today)
-
-        assert timeframe.is_matured(newest, today=today)
-        assert not timeframe.is_matured(newest + DAY, today=today)
 
 
 class TestDaysOfData:
@@ -166,27 +147,12 @@ class TestSnapshots:
         used = WEEK.snapshots(today=TODAY, days=there, at_most=1)
         assert used == ((newest,) if is_used else ())
 
-    def test_do_not_begin_with_a_stray_day(self):
-        """A test of the link a year before 75 days of data is no beginning."""
-        newest = WEEK.newest_matured(today=TODAY)
-        there = {newest - 365 * DAY, *until(TODAY, 75)}
-
-        used = WEEK.snapshots(today=TODAY, days=there, at_most=9)
-        assert used == (newest - 7 * DAY, newest)
-
     def test_lack_no_weekday_on_which_a_shop_is_closed(self):
         """A shop without Saturdays has all of its days."""
         there = {day for day in LONG if day.weekday() != 5}
         newest = WEEK.newest_matured(today=TODAY)
 
         assert WEEK.lacks(newest, there) == 0
-
-    def test_of_a_past_day_are_those_of_that_day(self):
-        """A rerun for a past date chooses what the run of that date chose."""
-        then = WEEK.snapshots(today=TODAY, days=LONG, at_most=5)
-        later = WEEK.snapshots(today=TODAY + 7 * DAY, days=LONG, at_most=5)
-
-        assert later[:-1] == then[1:]
 
 
 class TestFirstRead:
@@ -244,15 +210,6 @@ class TestTemporalSplit:
         with pytest.raises(ValueError, match="embargo of 7 days is broken"):
             temporal_split(daily, WEEK)
 
-    def test_checks_the_embargo_before_the_holdout_too(self):
-        """A label of the calibration slice must not reach into the holdout either."""
-        split = Split(
-            train=(TODAY,), calibrate=(TODAY + 7 * DAY,), holdout=(TODAY + 13 * DAY,)
-        )
-
-        with pytest.raises(ValueError, match="embargo"):
-            split.check(WEEK)
-
 
 class TestRollingBlocks:
     """Candidates are judged as a model is used: on the weeks after it was trained."""
@@ -284,13 +241,6 @@ class TestRollingBlocks:
 
         assert len(blocks) == expected
         assert {len(block.judged) for block in blocks} <= {4}
-
-    def test_leave_out_the_week_whose_labels_were_not_final(self):
-        """With three days to settle, the week before a block was still open."""
-        [block] = rolling_blocks(weekly(9), WEEK)
-
-        assert block.fitting == weekly(9)[:4]
-        assert block.judged == weekly(9)[5:]
 
 
 class TestFirstSuffix:

@@ -18,13 +18,13 @@ from propensity.errors import (
     SchemaError,
     SettingsError,
 )
-from propensity.freshness import Shards, is_expected
+from propensity.freshness import Shards
 from propensity.privacy import consent
 from propensity.registry.loading import find_promoted, find_recorded, loaded
 from propensity.registry.versions import Registry
 from propensity.runs.export import listed
 from propensity.runs.sources import described
-from propensity.timeframe import first_shard, midnight
+from propensity.timeframe import first_and_last, first_shard, midnight
 from propensity.usecases import export as exported
 from propensity.usecases.sources import HISTORY
 
@@ -129,7 +129,7 @@ def check_export(exam: Examination) -> None:
             locally=DATA,
         )
         return
-    begun, newest = shards.first_and_last
+    begun, newest = first_and_last(dict.fromkeys(shards.days, 1))
     # The table of the day that follows has been awaited since that day ended.
     if exam.now - midnight(newest + 2 * DAY) > EXPORT_LATE:
         days = (exam.now.date() - newest).days - 1
@@ -141,10 +141,8 @@ def check_export(exam: Examination) -> None:
     reading = [one for one in exam.use_cases if one.reads_export] or exam.use_cases
     lookback = max((use_case.lookback_days for use_case in reading), default=60)
     first = max(begun, first_shard(exam.now.date(), days=lookback))
-    span = [first + n * DAY for n in range((newest - first).days + 1)]
-    missing = [
-        day for day in span if day not in shards.days and is_expected(day, shards)
-    ]
+    span = shards.expected(first, newest)
+    missing = [day for day in span if day not in shards.days]
     if missing:
         exam.error(
             f"days of the export are missing: {len(missing)} within the lookback of "

@@ -71,7 +71,6 @@ def wait_for_days(
             now=run.now(),
             utc_offset_hours=run.settings.property_utc_offset_hours,
         ),
-        rows=lambda day: run.warehouse.row_count(export, f"events_{day:%Y%m%d}"),
     )
     if state.is_awaited and not run.force:
         _wait(run, state)
@@ -130,8 +129,8 @@ def _wait(run: Run, state: freshness.Freshness) -> None:
     ends = since + timedelta(minutes=run.settings.export_wait_minutes)
     days = listed(state.late or state.streamed[-1:])
     raise ExportLate(
-        f"the export {run.settings.export} is not whole yet: {days} is missing, still "
-        f"being loaded, or only streamed. Call again in {wait_s} s or later; from "
+        f"the export {run.settings.export} is not whole yet: {days} is missing, or "
+        f"only streamed. Call again in {wait_s} s or later; from "
         f"{ends:%Y-%m-%d %H:%M} UTC on (PROPENSITY_EXPORT_WAIT_MINUTES), or with "
         f"force, the run goes on as of {state.data_until}",
         retry_after_s=wait_s,
