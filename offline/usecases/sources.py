@@ -1,5 +1,5 @@
 """
-The files of a use case, and the lines of its statements with what they include.
+The lines of a use case's statements, with what they include, and where each stands.
 
 A statement is put together from files: its author needs the file and the line of an
 error, not the line of the whole.
@@ -19,11 +19,8 @@ from propensity.usecases import sources as declared
 
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$")
 _COMMENT = re.compile(r"--.*")
-# What an error says of its place, in BigQuery and in the parser.
-_PLACE = re.compile(r"\[(\d+):(\d+)\]|[Ll]ine (\d+)")
-# The column that an error is about, and whatever else it quotes.
-_COLUMN = re.compile(r"""column(?: named)? ["'`]?(?:\w+\.)?(\w+)""")
-_QUOTED = re.compile(r"""["'`]@?([A-Za-z_][\w.]*)["'`]|name:? @?(\w+)|@(\w+)""")
+# What an error says of its line, in BigQuery and in the parser.
+_PLACE = re.compile(r"\[(\d+):\d+\]|[Ll]ine (\d+)")
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,14 @@ class Line:
         return _COMMENT.sub("", self.text)
 
 
+class NotIncluded(Exception):
+    """A line includes what can not be included."""
+
+    def __init__(self, line: Line, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]:
     """
     Return the lines of a statement, with those of what it includes.
@@ -52,86 +57,60 @@ def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]
         NotIncluded: A line includes a file that there is not, or one that includes it.
         UseCaseError: A file is not UTF-8.
     """
-    is_own = (usecases.FOLDER / use_case / f"{name}.sql").is_file()
-    if is_own:
+    if (usecases.FOLDER / use_case / f"{name}.sql").is_file():
         file = f"{name}.sql"
-        source = usecases.text(use_case, file)
+        text = usecases.text(use_case, file)
     else:
         shared = file_of(name)
         file = f"../../{shared.parent.name}/{name}.sql"
-        source = shared.read_text(ENCODING)
+        text = shared.read_text(ENCODING)
     whole: list[Line] = []
-    for number, text in enumerate(source.splitlines(), start=1):
-        line = Line(file, number, text)
-        if include := _INCLUDE.match(text):
-            if include[1] in (*within, name):
-                raise NotIncluded(line, f"{include[1]}.sql includes itself")
+    for number, line_text in enumerate(text.splitlines(), start=1):
+        line = Line(file, number, line_text)
+        include = _INCLUDE.match(line_text)
+        if include is None:
+            whole.append(line)
+        elif include[1] in (*within, name):
+            raise NotIncluded(line, f"{include[1]}.sql includes itself")
+        else:
             try:
                 whole += lines(use_case, include[1], within=(*within, name))
             except FileNotFoundError as error:
                 raise NotIncluded(line, f"there is no {include[1]}.sql") from error
-        else:
-            whole.append(line)
-    return _around(use_case, whole) if name == declared.READER else whole
+    return _with_sources(use_case, whole) if name == declared.READER else whole
 
 
-def _around(use_case: str, lines: list[Line]) -> list[Line]:
+def _with_sources(use_case: str, lines: list[Line]) -> list[Line]:
     """Return the lines of features.sql with the join of each source."""
     text = usecases.text(use_case, declaration.FILE)
-    before, after = declared.around(declared.of(tomllib.loads(text)))
-    at = declaration.line_of(declaration.lines(text), ("sources",))
-    return [
-        *(Line(declaration.FILE, at, line) for line in before.splitlines()),
-        *lines,
-        *(Line(declaration.FILE, at, line) for line in after.splitlines()),
-    ]
-
-
-class NotIncluded(Exception):
-    """A line includes what can not be included."""
-
-    def __init__(self, line: Line, message: str) -> None:
-        super().__init__(message)
-        self.line = line
+    at = declaration.line_of(text, ("sources",))
+    before, after = (
+        [Line(declaration.FILE, at, line) for line in part.splitlines()]
+        for part in declared.around(declared.of(tomllib.loads(text)))
+    )
+    return [*before, *lines, *after]
 
 
 def place(lines: Sequence[Line], message: str) -> Line:
-    """
-    Return the line that an error of a statement is about.
-
-    By the line that the message names, or else by the first word that it quotes and
-    that stands in the statement, or else the first line that is no comment.
-    """
-    code = [line for line in lines if line.code.strip()] or list(lines)
+    """Return the line that an error names, or else the first that is no comment."""
     if at := _PLACE.search(message):
-        number = int(at[1] or at[3])
+        number = int(at[1] or at[2])
         if 1 <= number <= len(lines):
             return lines[number - 1]
-    for quoted in (*_COLUMN.finditer(message), *_QUOTED.finditer(message)):
-        word = next(filter(None, quoted.groups())).rpartition(".")[2]
-        if match := find(code, word):
-            return match
-    return code[0]
+    return next((line for line in lines if line.code.strip()), lines[0])
 
 
 def find(lines: Sequence[Line], word: str, *, last: bool = False) -> Line | None:
     """Return the first line, or the last, whose code has a word."""
     pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
     matches = [line for line in lines if pattern.search(line.code)]
-    if not matches:
-        return None
-    return matches[-1] if last else matches[0]
+    return matches[-1 if last else 0] if matches else None
 
 
 def column(lines: Sequence[Line], name: str) -> Line:
-    """
-    Return the last line that names a column, or else that has the word at all: of the
-    use case's own lines, before those that all share.
-    """
-    own = [line for line in lines if not line.file.startswith("..")]
+    """Return the last line that names a column, or else that has the word at all."""
     return (
-        find(own, f"AS {name}", last=True)
-        or find(own, name, last=True)
+        find(lines, f"AS {name}", last=True)
         or find(lines, name, last=True)
         or place(lines, "")
     )
@@ -139,8 +118,7 @@ def column(lines: Sequence[Line], name: str) -> Line:
 
 def statements(name: str) -> dict[str, str]:
     """Return the texts of a use case's own statements, by name."""
-    files = (usecases.FOLDER / name).iterdir()
-    names = sorted(file.name for file in files if file.is_file())
+    names = sorted(file.name for file in (usecases.FOLDER / name).iterdir())
     return {
         file.removesuffix(".sql"): usecases.text(name, file)
         for file in names
@@ -150,8 +128,8 @@ def statements(name: str) -> dict[str, str]:
 
 def declared_at(name: str, path: declaration.Path, message: str) -> Problem:
     """Return a problem of an entry of usecase.toml."""
-    places = declaration.lines(usecases.text(name, declaration.FILE))
-    return Problem(declaration.FILE, declaration.line_of(places, path), message)
+    text = usecases.text(name, declaration.FILE)
+    return Problem(declaration.FILE, declaration.line_of(text, path), message)
 
 
 def joined(lines: Sequence[Line]) -> str:

@@ -51,14 +51,14 @@ def described(warehouse: Warehouse, source: Source) -> Source:
         MissingTable, AccessDenied: As named.
         SchemaError: Its table lacks a column, or has it in another type.
     """
-    what = f"the source {source.name}, {source.table}"
-    place = ".".join(source.place(warehouse.settings.project))
-    types = warehouse.types_of(place)
-    moment = types.get(source.valid_from, source.moment)
-    wanted = {**source.columns, source.valid_from: " or ".join(MOMENTS)}
+    types = warehouse.types_of(".".join(source.place(warehouse.settings.project)))
     for name in source.types:
+        allowed = MOMENTS if name == source.valid_from else (source.columns.get(name),)
         kind = types.get(name)
-        if kind is None or (name in wanted and kind not in wanted[name].split(" or ")):
-            needed = wanted.get(name, "of the user")
-            raise SchemaError(f"{what}: {name} is {kind or 'missing'}, wanted {needed}")
-    return replace(source, moment=moment)
+        if kind is None or (allowed != (None,) and kind not in allowed):
+            expected = " or ".join(filter(None, allowed)) or "the column of the user"
+            raise SchemaError(
+                f"the source {source.name}, {source.table}: {name} is "
+                f"{kind or 'missing'}, expected {expected}"
+            )
+    return replace(source, moment=types.get(source.valid_from, source.moment))

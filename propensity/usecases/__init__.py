@@ -78,8 +78,7 @@ class UseCase:
         truths: Types that bring the label of an earlier event.
         amount: The feature with the money that a missed event costs; empty for none.
         currency: Of the amount, such as EUR; empty where the use case does not say.
-        budget: The best so many, or the best share, that somebody can act on; a text of
-            ``Budget.parse``.
+        budget: Of the best so many, or the best share, that somebody can act on.
         span: What the outcome is predicted from, in words; empty for the lookback.
         export_values: Event parameters and user properties of the GA4 export that its
             statements read, beyond the columns that ``ga_events`` always has.
@@ -114,22 +113,15 @@ class UseCase:
         return bool(self.scored)
 
     def timeframe(self, settings: Settings) -> Timeframe:
-        """
-        Return the spans that this use case measures time with.
-
-        Figures are not final before labels are known.
-        """
-        if self.scores_events:
-            return Timeframe(
-                lookback_days=self.lookback_days,
-                horizon_days=self.horizon_days,
-                settle_days=TRUTH_DELAY_DAYS,
-            )
-        known = int(self.chosen(settings).get("label_known_days", 0))
+        """Return its spans; figures are not final before labels are known."""
+        settle_days = TRUTH_DELAY_DAYS
+        if not self.scores_events:
+            known = int(self.chosen(settings).get("label_known_days", 0))
+            settle_days = max(settings.settle_days, known - self.horizon_days)
         return Timeframe(
             lookback_days=self.lookback_days,
             horizon_days=self.horizon_days,
-            settle_days=max(settings.settle_days, known - self.horizon_days),
+            settle_days=settle_days,
         )
 
     @property
@@ -146,12 +138,9 @@ class UseCase:
         Raises:
             UseCaseError: There is neither, or it is not UTF-8.
         """
+        own, around = FOLDER / self.name, {sources.READER: sources.around(self.sources)}
         try:
-            return statement(
-                name,
-                own=FOLDER / self.name,
-                around={sources.READER: sources.around(self.sources)},
-            )
+            return statement(name, own=own, around=around)
         except FileNotFoundError as error:
             raise UseCaseError(f"there is no statement {name}.sql") from error
         except UnicodeDecodeError as error:
@@ -178,21 +167,20 @@ class UseCase:
             Values by name. Features and labels have their own suffix bounds, so that
             each pays for the days that it needs.
         """
+        first, last, lookback = min(as_ofs), max(as_ofs), self.lookback_days
         return {
             **self.chosen(settings),
             "as_ofs": sorted(as_ofs),
-            "today": today or max(as_ofs),
-            "known_before": max(as_ofs),
-            "earliest": min(as_ofs) - timedelta(days=self.lookback_days + 2),
-            "lookback_days": self.lookback_days,
+            "today": today or last,
+            "known_before": last,
+            "earliest": first - timedelta(days=lookback + 2),
+            "lookback_days": lookback,
             "horizon_days": self.horizon_days,
-            "first_suffix": first_suffix(min(as_ofs), days=self.lookback_days),
-            "first_repeat_suffix": first_suffix(
-                min(as_ofs), days=2 * self.lookback_days
-            ),
-            "last_suffix": first_suffix(max(as_ofs), days=-1),
-            "first_label_suffix": first_suffix(min(as_ofs), days=0),
-            "last_label_suffix": first_suffix(max(as_ofs), days=-self.horizon_days - 1),
+            "first_suffix": first_suffix(first, days=lookback),
+            "first_repeat_suffix": first_suffix(first, days=2 * lookback),
+            "last_suffix": first_suffix(last, days=-1),
+            "first_label_suffix": first_suffix(first, days=0),
+            "last_label_suffix": first_suffix(last, days=-self.horizon_days - 1),
         }
 
     def chosen(self, settings: Settings) -> dict[str, str | int]:

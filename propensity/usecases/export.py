@@ -3,8 +3,7 @@ The view ``ga_events`` of the GA4 export, with the values that use cases name.
 
 The export holds the values that a site sends with its events in two lists,
 ``event_params`` and ``user_properties``. A use case names those that its statements
-read, with a type, and each becomes a column of the view. A query does not pay for
-columns that it does not select, so the values of a use case cost the others nothing.
+read, with a type, and each becomes a column of the view.
 
 Pure: set-up and the doctor, which create and compare the view, take its text here.
 """
@@ -36,14 +35,6 @@ _MATCHED = re.compile(r"events_(intraday_)?2")
 
 # The line of the view that these columns replace.
 _NAMED = "  -- columns that use cases name\n"
-
-# The statement that reads a value as a type.
-_READERS = {
-    "STRING": "export_string",
-    "INT64": "export_int64",
-    "NUMERIC": "export_numeric",
-    "FLOAT64": "export_float64",
-}
 
 
 @dataclass(frozen=True, order=True)
@@ -78,9 +69,8 @@ def merged(values_by_use_case: Mapping[str, Sequence[Value]]) -> tuple[Value, ..
     by_column: dict[str, tuple[str, Value]] = {}
     for use_case, values in values_by_use_case.items():
         for value in values:
-            other, earlier = by_column.setdefault(
-                value.column.lower(), (use_case, value)
-            )
+            name = value.column.lower()
+            other, earlier = by_column.setdefault(name, (use_case, value))
             if earlier != value:
                 raise UseCaseError(
                     f"use case {use_case} names {value.key} of {value.record} as "
@@ -169,8 +159,10 @@ def columns(values: Iterable[Value]) -> list[Column]:
 
 def _selected(value: Value) -> str:
     """Return the SQL of a value's column in the view."""
+    reader = _uncommented(statement(f"export_{value.type.lower()}"))
     return (
-        _uncommented(statement(_READERS[value.type]))
+        _uncommented(statement("export_value"))
+        .replace("`value`", reader.strip())
         .replace("`record`", value.record)
         .replace("`key`", f"'{value.key}'")
         .replace("`column`", value.column)

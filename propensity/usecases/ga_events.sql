@@ -36,73 +36,33 @@ SELECT
   ) AS user_id,
   user_first_touch_timestamp,
   (
-    SELECT
-      MAX(
-        COALESCE(
-          p.value.int_value,
-          SAFE_CAST(p.value.double_value AS INT64),
-          SAFE_CAST(p.value.float_value AS INT64),
-          SAFE_CAST(SAFE_CAST(p.value.string_value AS NUMERIC) AS INT64)
-        )
+    SELECT MAX(
+        -- include: export_int64.sql
       )
-    FROM
-      UNNEST(event_params) AS p
-    WHERE
-      p.key = 'ga_session_id'
+    FROM UNNEST(event_params) AS p WHERE p.key = 'ga_session_id'
   ) AS ga_session_id,
   (
-    SELECT
-      MAX(
-        COALESCE(
-          p.value.int_value,
-          SAFE_CAST(p.value.double_value AS INT64),
-          SAFE_CAST(p.value.float_value AS INT64),
-          SAFE_CAST(SAFE_CAST(p.value.string_value AS NUMERIC) AS INT64)
-        )
+    SELECT MAX(
+        -- include: export_int64.sql
       )
-    FROM
-      UNNEST(event_params) AS p
-    WHERE
-      p.key = 'ga_session_number'
+    FROM UNNEST(event_params) AS p WHERE p.key = 'ga_session_number'
   ) AS ga_session_number,
   (
-    SELECT
-      MAX(
-        COALESCE(
-          p.value.int_value,
-          SAFE_CAST(p.value.double_value AS INT64),
-          SAFE_CAST(p.value.float_value AS INT64),
-          SAFE_CAST(SAFE_CAST(p.value.string_value AS NUMERIC) AS INT64)
-        )
+    SELECT MAX(
+        -- include: export_int64.sql
       )
-    FROM
-      UNNEST(event_params) AS p
-    WHERE
-      p.key = 'engagement_time_msec'
+    FROM UNNEST(event_params) AS p WHERE p.key = 'engagement_time_msec'
   ) AS engagement_ms,
   (
-    SELECT
-      MAX(
-        COALESCE(
-          SAFE_CAST(p.value.int_value AS NUMERIC),
-          SAFE_CAST(p.value.double_value AS NUMERIC),
-          SAFE_CAST(p.value.float_value AS NUMERIC),
-          SAFE_CAST(p.value.string_value AS NUMERIC)
-        )
+    SELECT MAX(
+        -- include: export_numeric.sql
       )
-    FROM
-      UNNEST(event_params) AS p
-    WHERE
-      p.key = 'value'
+    FROM UNNEST(event_params) AS p WHERE p.key = 'value'
   ) AS event_value,
   SAFE_CAST(event_value_in_usd AS NUMERIC) AS event_value_in_usd,
   (
-    SELECT
-      MAX(UPPER(NULLIF(p.value.string_value, '')))
-    FROM
-      UNNEST(event_params) AS p
-    WHERE
-      p.key = 'currency'
+    SELECT MAX(UPPER(NULLIF(p.value.string_value, '')))
+    FROM UNNEST(event_params) AS p WHERE p.key = 'currency'
   ) AS currency,
   SAFE_CAST(ecommerce.purchase_revenue AS NUMERIC) AS purchase_revenue,
   SAFE_CAST(ecommerce.purchase_revenue_in_usd AS NUMERIC) AS purchase_revenue_in_usd,
@@ -132,44 +92,25 @@ SELECT
             CAST(SAFE_CAST(NULLIF(p.value.float_value, 0) AS NUMERIC) AS STRING)
           )
         )
-      FROM
-        UNNEST(event_params) AS p
-      WHERE
-        p.key = 'transaction_id'
+      FROM UNNEST(event_params) AS p WHERE p.key = 'transaction_id'
     )
   ) AS transaction_id,
   (
     SELECT
       SUM(IF(IFNULL(i.quantity, 1) BETWEEN 0 AND 1000000, IFNULL(i.quantity, 1), NULL))
-    FROM
-      UNNEST(items) AS i
+    FROM UNNEST(items) AS i
   ) AS n_items,
   (SELECT COUNT(DISTINCT i.item_id) FROM UNNEST(items) AS i) AS n_distinct_items,
-  IF(
-    traffic_source.source IN ('', '(not set)', '(data deleted)'),
-    NULL,
-    traffic_source.source
-  ) AS source,
-  IF(
-    traffic_source.medium IN ('', '(not set)', '(data deleted)'),
-    NULL,
-    traffic_source.medium
-  ) AS medium,
-  IF(
-    device.category IN ('', '(not set)', '(data deleted)'),
-    NULL,
-    device.category
-  ) AS device_category,
-  IF(
-    device.operating_system IN ('', '(not set)', '(data deleted)'),
-    NULL,
-    device.operating_system
-  ) AS operating_system,
-  IF(
-    geo.country IN ('', '(not set)', '(data deleted)'),
-    NULL,
-    geo.country
-  ) AS country,
+  NULLIF(NULLIF(NULLIF(traffic_source.source, ''), '(not set)'), '(data deleted)')
+    AS source,
+  NULLIF(NULLIF(NULLIF(traffic_source.medium, ''), '(not set)'), '(data deleted)')
+    AS medium,
+  NULLIF(NULLIF(NULLIF(device.category, ''), '(not set)'), '(data deleted)')
+    AS device_category,
+  NULLIF(NULLIF(NULLIF(device.operating_system, ''), '(not set)'), '(data deleted)')
+    AS operating_system,
+  NULLIF(NULLIF(NULLIF(geo.country, ''), '(not set)'), '(data deleted)')
+    AS country,
   -- columns that use cases name
   TO_HEX(MD5(TO_JSON_STRING(e))) AS event_digest
 FROM

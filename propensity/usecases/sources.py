@@ -76,17 +76,18 @@ class Source:
         """Return the SQL of one row per as-of date, in ``@as_ofs``, and user."""
         others = (f"`{name}`" for name in self.types if name != self.user_id)
         columns = ", ".join(others) if self.columns else f"* EXCEPT (`{self.user_id}`)"
-        lines = statement("source_as_of").splitlines(keepends=True)
+        sql = statement("source_as_of")
         if not self.valid_from:
-            lines = [line for line in lines if "source_valid_from" not in line]
-        return (
-            "".join(lines)
-            .replace("`source_columns`", columns)
-            .replace("`source_table`", f"`{self.table}`")
-            .replace("`source_user`", f"`{self.user_id}`")
-            .replace("`source_valid_from`", f"`{self.valid_from}`")
-            .replace("`source_moment`", self.moment)
-        )
+            sql = re.sub(r".*source_valid_from.*\n", "", sql)
+        for name, value in (
+            ("`source_columns`", columns),
+            ("source_table", self.table),
+            ("source_user", self.user_id),
+            ("source_valid_from", self.valid_from),
+            ("`source_moment`", self.moment),
+        ):
+            sql = sql.replace(name, value)
+        return sql
 
 
 def of(config: Mapping[str, Any]) -> tuple[Source, ...]:
@@ -103,16 +104,15 @@ def of(config: Mapping[str, Any]) -> tuple[Source, ...]:
 
 def around(sources: Sequence[Source]) -> tuple[str, str]:
     """Return what stands before and after a statement, so that it can read sources."""
+    if not sources:
+        return "", ""
     named = ",\n".join(f"  {one.name} AS (\n{one.text()}  )" for one in sources)
-    return (
-        (f"WITH\n{named}\nSELECT\n  *\nFROM\n  (\n", "\n  )\n") if named else ("", "")
-    )
+    return f"WITH\n{named}\nSELECT\n  *\nFROM\n  (\n", "\n  )\n"
 
 
 def rules(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield path and message of every mistake in the sources of a ``usecase.toml``."""
-    named = config.get("sources", {})
-    for name, entry in named.items() if isinstance(named, Mapping) else [("", named)]:
+    for name, entry in config.get("sources", {}).items():
         at = ("sources", name)
         if not _NAME.fullmatch(name) or name in _TAKEN:
             yield at, f"{name!r} can name no source: letters, digits and underscores do"
@@ -133,18 +133,19 @@ def _entry(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if entry.get("snapshot", False) is not ("valid_from" not in entry):
         missing = "valid_from, the column that says when a row became known"
         yield "table", f"a source has either {missing}, or snapshot = true"
-    for key in ("user_id", "valid_from"):
-        if not _COLUMN.fullmatch(str(entry.get(key, "_" if key != "user_id" else ""))):
-            yield key, f"{key} is a column of the table, not {entry.get(key)!r}"
     columns = entry.get("columns", {})
     if not isinstance(columns, Mapping):
         yield "columns", "columns are a table of types by name"
-        return
+        columns = {}
+    named = {key: entry[key] for key in ("user_id", "valid_from") if key in entry}
+    if "user_id" not in entry:
+        yield "user_id", "user_id is missing"
+    for key, name in (*named.items(), *(("columns", column) for column in columns)):
+        if name == "as_of" or not _COLUMN.fullmatch(str(name)):
+            yield key, f"{name!r} can be no column of a source"
     for name, kind in columns.items():
-        wanted = MOMENTS if name == entry.get("valid_from") else TYPES
-        if kind not in wanted:
-            yield "columns", f"{name} is one of {', '.join(wanted)}, not {kind!r}"
-        if name == "as_of" or not _COLUMN.fullmatch(name):
-            yield "columns", f"{name!r} can be no column of a source"
+        expected = MOMENTS if name == entry.get("valid_from") else TYPES
+        if kind not in expected:
+            yield "columns", f"{name} is one of {', '.join(expected)}, not {kind!r}"
     if not {*entry.get("plans", ())} <= {*columns}:
         yield "plans", f"plans are some of its columns, not {entry['plans']!r}"

@@ -137,8 +137,12 @@ class TestRuns:
         [
             ({"valid_from": ""}, 500, "has no history (snapshot = true)"),
             ({"table": "crm-project.crm.nothing"}, 424, "crm.nothing"),
-            ({"user_id": "member"}, 409, "member is missing, wanted of the user"),
-            ({"columns": {"points": "STRING"}}, 409, "points is INT64, wanted STRING"),
+            ({"user_id": "member"}, 409, "member is missing, expected the column"),
+            (
+                {"columns": {"points": "STRING"}},
+                409,
+                "points is INT64, expected STRING",
+            ),
         ],
         ids=lambda value: str(value)[:20],
     )

@@ -25,24 +25,24 @@ DAY = date(2026, 3, 2)
 PLAN = Value("user_properties", "plan", "STRING")
 VALUES = tuple(
     Value("event_params", f"as_{kind.lower()}", kind)
-    for kind in ("STRING", "INT64", "NUMERIC", "FLOAT64")
+    for kind in ("STRING", "INT64", "NUMERIC")
 )
 
 # What a site sent, in the field that GA4 stored it in, and what the column of each
-# type holds: text, whole number, decimal, floating number.
+# type holds: text, whole number, decimal.
 SENT = {
-    "text": ({"string_value": "gold"}, ("gold", None, None, None)),
-    "number": ({"int_value": 12}, ("12", 12, Decimal(12), 12.0)),
-    "fraction": ({"double_value": 1.25}, ("1.25", 1, Decimal("1.25"), 1.25)),
-    "old": ({"float_value": 0.75}, ("0.75", 1, Decimal("0.75"), 0.75)),
-    "digits": ({"string_value": "7"}, ("7", 7, Decimal(7), 7.0)),
-    "money": ({"string_value": "19.99"}, ("19.99", 20, Decimal("19.99"), 19.99)),
-    "unset": ({"string_value": "(not set)"}, (None, None, None, None)),
-    "empty": ({"string_value": ""}, (None, None, None, None)),
-    "nothing": ({}, (None, None, None, None)),
-    "no number": ({"string_value": "NaN"}, ("NaN", None, None, None)),
-    "endless": ({"string_value": "inf"}, ("inf", None, None, None)),
-    "huge": ({"string_value": "1e39"}, ("1e39", None, None, 1e39)),
+    "text": ({"string_value": "gold"}, ("gold", None, None)),
+    "number": ({"int_value": 12}, ("12", 12, Decimal(12))),
+    "fraction": ({"double_value": 1.25}, ("1.25", 1, Decimal("1.25"))),
+    "old": ({"float_value": 0.75}, ("0.75", 1, Decimal("0.75"))),
+    "digits": ({"string_value": "7"}, ("7", 7, Decimal(7))),
+    "money": ({"string_value": "19.99"}, ("19.99", 20, Decimal("19.99"))),
+    "unset": ({"string_value": "(not set)"}, (None, None, None)),
+    "empty": ({"string_value": ""}, (None, None, None)),
+    "nothing": ({}, (None, None, None)),
+    "no number": ({"string_value": "NaN"}, ("NaN", None, None)),
+    "endless": ({"string_value": "inf"}, ("inf", None, None)),
+    "huge": ({"string_value": "1e39"}, ("1e39", None, None)),
 }
 
 
@@ -74,8 +74,8 @@ def warehouse(module_workplace) -> Iterator[Warehouse]:
 def held(warehouse) -> Mapping[str, list[Any]]:
     """What the columns of each user's event hold."""
     rows = warehouse.rows(
-        "SELECT user_pseudo_id, param_as_string, param_as_int64, param_as_numeric, "
-        "param_as_float64 FROM ga_events"
+        "SELECT user_pseudo_id, param_as_string, param_as_int64, param_as_numeric "
+        "FROM ga_events"
     )
     return {user: values for user, *values in (row.values() for row in rows)}
 

@@ -92,47 +92,6 @@ WITH
     FROM
       UNNEST(@as_ofs) AS as_of
   ),
-  -- A UTC day may lie in the tables of two local days.
-  days AS (
-    SELECT
-      s.as_of,
-      ANY_VALUE(s.as_of_us) AS as_of_us,
-      user_id,
-      day,
-      MAX(last_event) AS last_event,
-      MIN(first_event) AS first_event,
-      MIN(first_touch) AS first_touch,
-      SUM(n_events) AS n_events,
-      MAX(session_number) AS session_number,
-      SUM(engagement_ms) AS engagement_ms,
-      SUM(n_page_views) AS n_page_views,
-      SUM(n_view_items) AS n_view_items,
-      SUM(n_add_to_carts) AS n_add_to_carts,
-      SUM(n_begin_checkouts) AS n_begin_checkouts,
-      ARRAY_AGG(
-        visit
-        ORDER BY
-          last_event DESC,
-          visit.source DESC,
-          visit.medium DESC,
-          visit.device_category DESC,
-          visit.operating_system DESC,
-          visit.country DESC
-        LIMIT 1
-      )[OFFSET(0)] AS visit
-    FROM
-      snapshots AS s
-    INNER JOIN
-      user_days AS d
-      ON
-        d.day >= s.first_day
-        AND d.day < s.as_of
-        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
-    GROUP BY
-      s.as_of,
-      user_id,
-      day
-  ),
   windows AS (
     SELECT
       as_of,
@@ -175,49 +134,64 @@ WITH
       user_id,
       day
   ),
-  session_days AS (
-    SELECT DISTINCT
-      d.table_suffix,
-      d.user_id,
-      d.day,
-      session_key
+  user_transactions AS (
+    SELECT
+      as_of,
+      user_id,
+      MAX(last_purchase) AS last_purchase,
+      COUNTIF(n_purchases > 0) AS purchase_days,
+      SUM(n_purchases) AS purchases,
+      SUM(IF(day >= DATE_SUB(as_of, INTERVAL 7 DAY), n_purchases, 0)) AS purchases_7d,
+      SUM(IF(day >= DATE_SUB(as_of, INTERVAL 28 DAY), n_purchases, 0)) AS purchases_28d,
+      SUM(n_refunds) AS refunds,
+      SUM(revenue) AS revenue,
+      SUM(IF(day >= DATE_SUB(as_of, INTERVAL 7 DAY), revenue, NULL)) AS revenue_7d,
+      MAX(revenue) AS largest_day_revenue,
+      SUM(refund_value) AS refund_value,
+      SUM(n_items) AS items,
+      SUM(n_distinct_items) AS distinct_items
     FROM
-      user_days AS d
-    CROSS JOIN
-      UNNEST(d.sessions) AS session_key
+      transaction_days
+    GROUP BY
+      as_of,
+      user_id
   ),
   user_sessions AS (
     SELECT
       s.as_of,
       d.user_id,
-      COUNT(DISTINCT d.session_key) AS sessions,
+      COUNT(DISTINCT session_key) AS sessions,
       COUNT(
-        DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.session_key, NULL)
+        DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), session_key, NULL)
       ) AS sessions_7d
     FROM
       snapshots AS s
     INNER JOIN
-      session_days AS d
+      user_days AS d
       ON
         d.day >= s.first_day
         AND d.day < s.as_of
         AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
+    CROSS JOIN
+      UNNEST(d.sessions) AS session_key
     GROUP BY
       s.as_of,
       d.user_id
   ),
+  -- A UTC day may lie in the tables of two local days.
   user_totals AS (
     SELECT
-      d.as_of,
-      ANY_VALUE(d.as_of_us) AS as_of_us,
+      s.as_of,
+      ANY_VALUE(s.as_of_us) AS as_of_us,
       d.user_id,
       MAX(d.last_event) AS last_event,
       MIN(d.first_event) AS first_event,
       MIN(d.first_touch) AS first_touch,
-      COUNT(*) AS active_days,
-      COUNTIF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY)) AS active_days_7d,
+      COUNT(DISTINCT d.day) AS active_days,
+      COUNT(DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.day, NULL))
+        AS active_days_7d,
       SUM(d.n_events) AS events,
-      SUM(IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
+      SUM(IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
       MAX(d.session_number) AS sessions_ever,
       SUM(d.engagement_ms) AS engagement_ms,
       SUM(d.n_page_views) AS page_views,
@@ -226,37 +200,32 @@ WITH
       SUM(d.n_begin_checkouts) AS begin_checkouts,
       SUM(
         IF(
-          d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY),
+          d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY),
           d.n_view_items + d.n_add_to_carts + d.n_begin_checkouts,
           0
         )
       ) AS funnel_events_7d,
-      MAX(t.last_purchase) AS last_purchase,
-      COUNTIF(t.n_purchases > 0) AS purchase_days,
-      SUM(IFNULL(t.n_purchases, 0)) AS purchases,
-      SUM(
-        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), IFNULL(t.n_purchases, 0), 0)
-      ) AS purchases_7d,
-      SUM(
-        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 28 DAY), IFNULL(t.n_purchases, 0), 0)
-      ) AS purchases_28d,
-      SUM(IFNULL(t.n_refunds, 0)) AS refunds,
-      SUM(t.revenue) AS revenue,
-      SUM(
-        IF(d.day >= DATE_SUB(d.as_of, INTERVAL 7 DAY), t.revenue, NUMERIC '0')
-      ) AS revenue_7d,
-      MAX(t.revenue) AS largest_day_revenue,
-      SUM(t.refund_value) AS refund_value,
-      SUM(t.n_items) AS items,
-      SUM(t.n_distinct_items) AS distinct_items,
-      ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)] AS visit
+      ARRAY_AGG(
+        d.visit
+        ORDER BY
+          d.last_event DESC,
+          d.visit.source DESC,
+          d.visit.medium DESC,
+          d.visit.device_category DESC,
+          d.visit.operating_system DESC,
+          d.visit.country DESC
+        LIMIT 1
+      )[OFFSET(0)] AS visit
     FROM
-      days AS d
-    LEFT JOIN
-      transaction_days AS t
-      ON t.as_of = d.as_of AND t.user_id = d.user_id AND t.day = d.day
+      snapshots AS s
+    INNER JOIN
+      user_days AS d
+      ON
+        d.day >= s.first_day
+        AND d.day < s.as_of
+        AND d.table_suffix BETWEEN s.oldest_suffix AND s.newest_suffix
     GROUP BY
-      d.as_of,
+      s.as_of,
       d.user_id
   ),
   users AS (
@@ -280,7 +249,7 @@ SELECT
   u.as_of,
   u.user_id,
   (u.as_of_us - u.last_event) / 86400e6 AS recency_days,
-  (u.as_of_us - u.last_purchase) / 86400e6 AS purchase_recency_days,
+  (u.as_of_us - t.last_purchase) / 86400e6 AS purchase_recency_days,
   LEAST(u.days_known, 1.5 * @lookback_days) AS days_since_first_seen,
   u.active_days,
   u.active_days_7d,
@@ -297,20 +266,20 @@ SELECT
   u.add_to_carts,
   u.begin_checkouts,
   u.funnel_events_7d,
-  u.purchases,
-  u.purchases_7d,
-  u.purchases_28d,
-  u.purchase_days,
-  u.purchases / GREATEST(7e0, LEAST(u.days_known, @lookback_days))
+  IFNULL(t.purchases, 0) AS purchases,
+  IFNULL(t.purchases_7d, 0) AS purchases_7d,
+  IFNULL(t.purchases_28d, 0) AS purchases_28d,
+  IFNULL(t.purchase_days, 0) AS purchase_days,
+  IFNULL(t.purchases, 0) / GREATEST(7e0, LEAST(u.days_known, @lookback_days))
     AS purchases_per_day_known,
-  u.refunds,
-  CAST(IFNULL(u.revenue, 0) AS FLOAT64) AS revenue,
-  CAST(IFNULL(u.revenue_7d, 0) AS FLOAT64) AS revenue_7d,
-  CAST(IFNULL(u.largest_day_revenue, 0) AS FLOAT64) AS largest_day_revenue,
-  CAST(IFNULL(u.refund_value, 0) AS FLOAT64) AS refund_value,
-  SAFE_DIVIDE(CAST(u.revenue AS FLOAT64), u.purchases) AS mean_order_value,
-  IFNULL(u.items, 0) AS items,
-  IFNULL(u.distinct_items, 0) AS distinct_items,
+  IFNULL(t.refunds, 0) AS refunds,
+  CAST(IFNULL(t.revenue, 0) AS FLOAT64) AS revenue,
+  CAST(IFNULL(t.revenue_7d, 0) AS FLOAT64) AS revenue_7d,
+  CAST(IFNULL(t.largest_day_revenue, 0) AS FLOAT64) AS largest_day_revenue,
+  CAST(IFNULL(t.refund_value, 0) AS FLOAT64) AS refund_value,
+  SAFE_DIVIDE(CAST(t.revenue AS FLOAT64), t.purchases) AS mean_order_value,
+  IFNULL(t.items, 0) AS items,
+  IFNULL(t.distinct_items, 0) AS distinct_items,
   (u.last_event - u.first_event) / 86400e6 / NULLIF(u.active_days - 1, 0)
     AS mean_gap_days,
   u.visit.source AS source,
@@ -323,3 +292,6 @@ FROM
 LEFT JOIN
   user_sessions AS v
   ON v.as_of = u.as_of AND v.user_id = u.user_id
+LEFT JOIN
+  user_transactions AS t
+  ON t.as_of = u.as_of AND t.user_id = u.user_id
