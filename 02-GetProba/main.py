@@ -19,8 +19,7 @@ from starlette.responses import Response
 
 from propensity.clock import SYSTEM
 from propensity.gcp.http import answers_failures, keep_modules
-from propensity.online.lookup import FAILURES, FUNCTION, Lookups
-from propensity.online.question import read_question
+from propensity.online.lookup import FAILURES, FUNCTION, Lookups, read_question
 from propensity.settings import Settings, target_here
 from propensity.waiting.threads import THREADS
 

@@ -84,8 +84,7 @@ def publish(environment: Mapping[str, str]) -> None:
     os.environ["STORAGE_EMULATOR_HOST"] = environment["STORAGE_EMULATOR_HOST"]
     table: Any = Made()
     with contextlib.closing(Artifacts.open(settings)) as artifacts:
-        now, run_id = datetime.now(UTC), uuid.uuid4().hex
-        index.publish(table, artifacts, settings.use_case, run_id=run_id, at=now)
+        index.publish(table, artifacts, settings.use_case, run_id=uuid.uuid4().hex)
 
 
 def cold_start(

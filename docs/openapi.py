@@ -18,7 +18,7 @@ import yaml
 from propensity import ids, tables, usecases
 from propensity.errors import PropensityError
 from propensity.events import messages, values
-from propensity.online import question, score
+from propensity.online import lookup, score
 from propensity.online.score_request import MAXIMUM_INSTANCES
 from propensity.runs.request import MAXIMUM_BODY
 from propensity.schema import Column
@@ -37,7 +37,7 @@ _OF_THE_RUN = ("run_id", "as_of", "thresholds", "metrics", "sums")
 # Pub/Sub is told to come again, whatever is wrong behind these.
 CONSUMERS = ("stream_features", "score_stream")
 MAXIMUM_BODIES = {
-    "get_proba": question.MAXIMUM_BODY_BYTES,
+    "get_proba": lookup.MAXIMUM_BODY_BYTES,
     "score": score.MAXIMUM_BODY_BYTES,
     **dict.fromkeys(CONSUMERS, messages.MAXIMUM_BODY_BYTES),
 }
@@ -119,7 +119,7 @@ def schemas() -> Schema:
             "maxLength": ids.MAXIMUM_ID_CHARACTERS,
             "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
         },
-        "UserIds": kind("UserId[]") | _count(question.MAXIMUM_USERS),
+        "UserIds": kind("UserId[]") | _count(lookup.MAXIMUM_USERS),
         "UseCase": {"enum": usecases.names(), "description": "or PROPENSITY_USE_CASE"},
         "UseCaseOfUsers": {"enum": of_users, "description": "or PROPENSITY_USE_CASE"},
         "PredictionOrNone": kind(["Prediction", "UnpredictedUser"]),

@@ -12,7 +12,6 @@ import tempfile
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from offline.forget_report import Place, Request
@@ -46,8 +45,7 @@ def places(
         ]
         if with_users and not is_search:
             if artifacts.find(pointer_name(use_case)):
-                run_id, now = uuid.uuid4().hex, datetime.now(UTC)
-                index.publish(warehouse, artifacts, use_case, run_id=run_id, at=now)
+                index.publish(warehouse, artifacts, use_case, run_id=uuid.uuid4().hex)
             for entry in with_users:
                 artifacts.delete_generation(entry)
         yield Place(what="indexes", name=folder_of(use_case), before=len(with_users))

@@ -3,8 +3,7 @@
 
 A lookup, ``get_proba``:
 
-- ``question``: parses the request
-- ``lookup``: a user's published probability as an answer
+- ``lookup``: parses a request; a user's published probability as an answer
 - ``indexes``: the index of each use case, in memory, followed by its pointer
 - ``table``: the predictions table, by one query for all who wait
 

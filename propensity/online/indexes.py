@@ -9,9 +9,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from propensity.errors import ArtifactError, PropensityError
-from propensity.gcp.artifacts import Artifacts, Stored, Unchanged
+from propensity.gcp.artifacts import Artifacts, Unchanged
 from propensity.gcp.log import log
 from propensity.gcp.memory import instance_bytes
 from propensity.registry.index import Index, IndexPointer, pointer_name
@@ -25,6 +26,14 @@ LOOK_S = 10.0
 MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
 RESERVED_BYTES = 128 * 1024**2
+
+
+class _Loaded(NamedTuple):
+    """What a pointer of a generation led to; no index if it cannot be used."""
+
+    generation: int
+    size: int = 0
+    opened: Index | None = None
 
 
 class Indexes:
@@ -49,10 +58,8 @@ class Indexes:
         self._bucket = bucket
         self._clock = clock
         self._ttl_s = float(settings.refresh_s)
-        self._most_bytes = (
-            instance_bytes() - RESERVED_BYTES if most_bytes is None else most_bytes
-        )
-        self._sizes: dict[str, int] = {}
+        self._most_bytes = most_bytes or instance_bytes() - RESERVED_BYTES
+        self._loaded: dict[str, _Loaded] = {}
         self._followed: dict[str, Refreshed[Index | None]] = {}
 
     async def current(self, use_case: str) -> Index | None:
@@ -62,37 +69,68 @@ class Indexes:
         The first call waits for it. Later ones wait only if nobody called for longer
         than answers may be old.
         """
-        if use_case not in self._followed:
+        followed = self._followed.get(use_case)
+        if followed is None:
             if len(self._followed) >= MAXIMUM_USE_CASES:
                 return None
-            look_s = min(LOOK_S, self._ttl_s / 2)
-            self._followed[use_case] = Refreshed(
-                _Follower(self, use_case).load,
-                ttl_s=look_s,
-                grace_s=self._ttl_s - look_s,
-                clock=self._clock,
-                tell=lambda error: _warn(use_case, f"index not read: {error}"),
-            )
+            followed = self._followed[use_case] = self._follow(use_case)
         try:
-            return await self._followed[use_case].current()
+            return followed.fresh() or await followed.current()
         except PropensityError:
             return None
 
-    def find_newer(self, use_case: str, *, than: int) -> Stored | Unchanged | None:
-        """Read the pointer of a use case unless it still has a generation."""
-        return self._bucket.find_newer(pointer_name(use_case), than=than)
+    def _follow(self, use_case: str) -> Refreshed[Index | None]:
+        look_s = min(LOOK_S, self._ttl_s / 2)
+        return Refreshed(
+            lambda: self._load(use_case),
+            ttl_s=look_s,
+            grace_s=self._ttl_s - look_s,
+            clock=self._clock,
+            tell=lambda error: _warn(use_case, f"index not read: {error}"),
+        )
 
-    def load(self, use_case: str, pointer: IndexPointer) -> Index:
+    def _load(self, use_case: str) -> Index | None:
         """
-        Load a file.
+        Return the index that the pointer names now, in a thread; None without one.
+
+        A file is written once, so one that cannot be used is not read again.
 
         Raises:
-            ArtifactError: It is missing, damaged, or does not fit into memory.
-            AccessDenied, Unavailable: As named.
+            AccessDenied, Unavailable: The bucket did not answer.
         """
-        self._sizes[use_case] = pointer.size
-        if 2 * sum(self._sizes.values()) > self._most_bytes:
-            del self._sizes[use_case]
+        before = self._loaded.get(use_case, _Loaded(generation=-1))
+        stored = self._bucket.find_newer(
+            pointer_name(use_case), than=max(0, before.generation)
+        )
+        if isinstance(stored, Unchanged):
+            return before.opened
+        generation = stored.generation if stored else 0
+        if generation != before.generation:
+            self._loaded[use_case] = _Loaded(generation)
+            try:
+                if stored is None:
+                    raise ArtifactError("no index has been published yet")
+                pointer = IndexPointer.parse(stored.data)
+                index = self._opened(pointer)
+                self._loaded[use_case] = _Loaded(generation, pointer.size, index)
+            except ArtifactError as error:
+                _warn(use_case, f"{error}; lookups read the table instead")
+            else:
+                log(
+                    "INFO",
+                    "loaded the prediction index",
+                    function=FUNCTION,
+                    use_case=use_case,
+                    outcome="loaded",
+                    rows_out=pointer.users,
+                    bytes=pointer.size,
+                )
+        return self._loaded[use_case].opened
+
+    def _opened(self, pointer: IndexPointer) -> Index:
+        """Load the file of a pointer, or raise ArtifactError."""
+        others = sum(loaded.size for loaded in self._loaded.values())
+        if 2 * (others + pointer.size) > self._most_bytes:
             raise ArtifactError(
                 f"{pointer.name} has {pointer.size} bytes: with it indexes would not "
                 "fit twice into this instance's memory"
@@ -102,57 +140,6 @@ class Indexes:
             self._bucket.download(pointer.name, path)
             # The open file stays when its name is gone.
             return Index(path)
-
-
-class _Follower:
-    """Follows one pointer; ``load`` runs in a thread, once at a time."""
-
-    def __init__(self, indexes: Indexes, use_case: str) -> None:
-        self._indexes = indexes
-        self._use_case = use_case
-        self._index: Index | None = None
-        # Of the pointer that was followed last; 0 where there was none.
-        self._generation = -1
-
-    def load(self) -> Index | None:
-        """
-        Return the index that the pointer names now; None if it cannot be used.
-
-        A file is written once, so one that cannot be used is not read again.
-
-        Raises:
-            AccessDenied, Unavailable: The bucket did not answer.
-        """
-        than = max(0, self._generation)
-        stored = self._indexes.find_newer(self._use_case, than=than)
-        if isinstance(stored, Unchanged):
-            return self._index
-        generation = stored.generation if stored else 0
-        if generation != self._generation:
-            self._index = self._loaded(stored)
-            self._generation = generation
-        return self._index
-
-    def _loaded(self, stored: Stored | None) -> Index | None:
-        try:
-            if stored is None:
-                raise ArtifactError("no index has been published yet")
-            pointer = IndexPointer.parse(stored)
-            index = self._indexes.load(self._use_case, pointer)
-        except ArtifactError as error:
-            _warn(self._use_case, f"{error}; lookups read the table instead")
-            return None
-        log(
-            "INFO",
-            "loaded the prediction index",
-            function=FUNCTION,
-            use_case=self._use_case,
-            outcome="loaded",
-            rows_out=pointer.users,
-            bytes=pointer.size,
-            published_at=pointer.published_at,
-        )
-        return index
 
 
 def _warn(use_case: str, message: str) -> None:

@@ -1,25 +1,37 @@
 """
 Lookups: the newest probability of a user, from an index in memory or from the table.
 
-No user id is ever logged: they are personal data.
+No user id is ever logged: they are personal data. 02-GetProba imports this for every
+lookup, so nothing heavy may be imported here.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
+from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
 
+import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import Clock
-from propensity.errors import MissingTable, Unavailable
+from propensity.errors import (
+    MethodNotAllowed,
+    MissingTable,
+    NoSuchPath,
+    RequestError,
+    Unavailable,
+)
 from propensity.gcp.artifacts import Artifacts
-from propensity.gcp.http import Json, Policy
+from propensity.gcp.http import Json, Policy, body_of, check_is_json, each_once
+from propensity.ids import NAME, problem_of
 from propensity.online.indexes import FUNCTION, Indexes
-from propensity.online.question import Question
-from propensity.online.table import Table
+from propensity.online.table import QUERY_USERS, Table
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed, suppressed_now
 from propensity.registry.index import Prediction
@@ -31,6 +43,11 @@ if TYPE_CHECKING:
 
 # Older predictions are marked: a week, and a day for the run.
 STALE_AFTER = timedelta(days=8)
+MAXIMUM_USERS = QUERY_USERS
+# A thousand ids of the longest kind, every character escaped, need three quarters.
+MAXIMUM_BODY_BYTES = 4 * 1024**2
+# One id of the longest kind, percent-encoded, needs three eighths.
+MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
 
 FAILURES = Policy(
     message="the lookup failed; its log says why",
@@ -40,16 +57,36 @@ FAILURES = Policy(
     },
     retry_after_s=1,
 )
-
 _UNKNOWN_USER = {
     "error": "unknown_user",
     "message": "no probability has been published for this user in this use case",
     "retryable": False,
 }
+_FLAGS = {"0": False, "1": True}
+
+# What most requests ask; to parse it in full takes a tenth of a lookup's time.
+_PLAIN = re.compile(rb"user_id=([A-Za-z0-9._-]{1,256})")
+
+_decode = json.JSONDecoder(object_pairs_hook=each_once).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Question(NamedTuple):
+    """
+    A parsed request.
+
+    With ``is_single`` the answer is one object, not a list; with ``values`` it has the
+    expected value as well.
+    """
+
+    user_ids: Sequence[str]
+    use_case: str | None
+    is_single: bool
+    values: bool = False
 
 
 class Lookups:
-    """Answers questions; an instance of the function has one, for its event loop."""
+    """Answers requests; an instance of the function has one, for its event loop."""
 
     def __init__(
         self,
@@ -87,8 +124,7 @@ class Lookups:
         read, indexes, monotonic = listed, None, clock.monotonic
         if settings.bucket:
             # The table can still be read in time instead.
-            limit = settings.deadline_s / 4
-            bucket = Artifacts.open(settings, deadline_s=limit)
+            bucket = Artifacts.open(settings, deadline_s=settings.deadline_s / 4)
             indexes = Indexes(bucket, settings, clock=monotonic)
             read = functools.partial(
                 suppression.read_published, bucket, settings, table=listed
@@ -110,9 +146,8 @@ class Lookups:
             PropensityError: The predictions could not be read.
         """
         use_case = question.use_case or self._default
-        suppressed = await suppressed_now(self._suppressed)
         user_ids = question.user_ids
-        if suppressed:
+        if suppressed := await suppressed_now(self._suppressed):
             user_ids = [u for u in user_ids if not suppressed.covers(u, use_case)]
         index = await self._indexes.current(use_case) if self._indexes else None
         found = (
@@ -121,35 +156,21 @@ class Lookups:
             else {user_id: index.find(user_id) for user_id in user_ids}
         )
         oldest = (today - STALE_AFTER).isoformat()
-        answers = [
-            _fields(user_id, found.get(user_id), oldest=oldest)
-            for user_id in question.user_ids
-        ]
+        answers = [_fields(u, found.get(u), oldest) for u in question.user_ids]
         if not question.is_single:
-            return _json({"predictions": answers})
-        prediction = found.get(question.user_ids[0])
+            return Json(_encode({"predictions": answers}))
+        answer, prediction = answers[0], found.get(question.user_ids[0])
         if prediction is None:
-            return _json({**answers[0], **_UNKNOWN_USER}, status=404)
+            return Json(_encode(answer | _UNKNOWN_USER), status=404)
         if question.values:
-            answers[0]["expected_value"] = prediction.expected_value
-        return _json(answers[0])
+            answer["expected_value"] = prediction.expected_value
+        return Json(_encode(answer))
 
 
-# Starlette's makes an encoder for each answer, a tenth of a lookup's time.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def _json(content: dict[str, Any], *, status: int = 200) -> Response:
-    return Json(_encode(content).encode(), status=status)
-
-
-def _fields(
-    user_id: str, prediction: Prediction | None, *, oldest: str
-) -> dict[str, Any]:
+def _fields(user_id: str, prediction: Prediction | None, oldest: str) -> dict[str, Any]:
     """Return a user's answer; predictions of before ``oldest`` are stale."""
-    if prediction is None:
-        probability = percentile = as_of = version = is_stale = None
-    else:
+    probability = percentile = as_of = version = is_stale = None
+    if prediction is not None:
         probability, percentile, as_of, version, _ = prediction
         is_stale = as_of < oldest
     return {
@@ -160,3 +181,94 @@ def _fields(
         "percentile": percentile,
         "stale": is_stale,
     }
+
+
+async def read_question(request: Request) -> Question:
+    """
+    Read a request: a user in the query string, or users in a body.
+
+    Raises:
+        NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
+    """
+    scope = request.scope
+    if scope["path"] != "/":
+        raise NoSuchPath("only / is served here")
+    if scope["method"] in {"GET", "HEAD"}:
+        return _in_query_string(scope["query_string"])
+    if scope["method"] != "POST":
+        raise MethodNotAllowed(scope["method"], allowed=("GET", "HEAD", "POST"))
+    if scope["query_string"]:
+        raise RequestError("a POST takes no query parameters; put them in the body")
+    check_is_json(request)
+    return _in_body(await body_of(request, maximum=MAXIMUM_BODY_BYTES))
+
+
+def _in_query_string(encoded: bytes) -> Question:
+    if plain := _PLAIN.fullmatch(encoded):
+        return Question((plain[1].decode(),), None, is_single=True)
+    if len(encoded) > MAXIMUM_QUERY_STRING_BYTES:
+        raise RequestError(
+            f"the query string is longer than {MAXIMUM_QUERY_STRING_BYTES} bytes",
+            field="user_id",
+        )
+    try:
+        pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise RequestError(
+            "the query string is not percent-encoded UTF-8", field="user_id"
+        ) from None
+    parameters: dict[str, Any] = each_once([*pairs])
+    if unknown := parameters.keys() - {"user_id", "use_case", "value"}:
+        raise RequestError(
+            "unknown query parameter; known are user_id, use_case and value",
+            field=min(unknown)[:64],
+        )
+    if "user_id" not in parameters:
+        raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
+    user_id = _user(parameters["user_id"], field="user_id")
+    values = parameters.get("value", "0")
+    if values not in _FLAGS:
+        raise RequestError("value must be 1 or 0", field="value")
+    return Question((user_id,), _use_case(parameters), True, _FLAGS[values])
+
+
+def _in_body(body: bytes) -> Question:
+    try:
+        # Only UTF-8, as everywhere else; bytes may be of other encodings, too.
+        fields = _decode(body.decode())
+    except (ValueError, RecursionError):
+        raise RequestError("the body is not JSON in UTF-8", field="body") from None
+    if not isinstance(fields, dict):
+        raise RequestError(
+            'the body must be a JSON object: {"user_ids": ["..."]}', field="body"
+        )
+    if unknown := fields.keys() - {"user_ids", "use_case"}:
+        raise RequestError(
+            "unknown field; known are user_ids and use_case", field=min(unknown)[:64]
+        )
+    user_ids = fields.get("user_ids")
+    if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
+        raise RequestError(
+            f"user_ids must be a list of 1 to {MAXIMUM_USERS} strings", field="user_ids"
+        )
+    for position, user_id in enumerate(user_ids):
+        _user(user_id, field=f"user_ids[{position}]")
+    return Question(user_ids, _use_case(fields), is_single=False)
+
+
+def _user(user_id: Any, *, field: str) -> str:
+    if problem := problem_of(user_id):
+        raise RequestError(f"a user id {problem}", field=field)
+    return str(user_id)
+
+
+def _use_case(fields: dict[str, Any]) -> str | None:
+    if "use_case" not in fields:
+        return None
+    use_case = fields["use_case"]
+    if not isinstance(use_case, str) or not NAME.fullmatch(use_case):
+        raise RequestError(
+            f"use_case must match {NAME.pattern}, as the name of its folder does",
+            field="use_case",
+        )
+    return use_case

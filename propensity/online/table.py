@@ -7,14 +7,14 @@ Predictions from BigQuery, where there is no index: one query for all who wait.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from propensity.errors import Unavailable
 from propensity.gcp.log import log
 from propensity.online.indexes import FUNCTION
-from propensity.online.question import MAXIMUM_USERS
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
 CONCURRENT_QUERIES = 4
+QUERY_USERS = 1_000
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
-MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
+MAXIMUM_WAITING_USERS = 20 * QUERY_USERS
 # Users whose predictions are kept.
 KEPT_USERS = 100_000
 
 # A use case and a user.
 Key = tuple[str, str]
+Future = asyncio.Future[Prediction | None]
 
 
 class Table:
@@ -58,17 +60,14 @@ class Table:
         self._warehouse = warehouse
         self._settings = settings
         self._clock = clock
-        self._sql = statement("lookup")
         self._reads: GroupCommit[Key, Prediction | None] = GroupCommit(
             self._read,
             writers=CONCURRENT_QUERIES,
-            size=MAXIMUM_USERS,
+            size=QUERY_USERS,
             waiting=MAXIMUM_WAITING_USERS,
         )
-        # With their end; those of reads under way, too.
-        self._kept: OrderedDict[
-            Key, tuple[float, asyncio.Future[Prediction | None]]
-        ] = OrderedDict()
+        # With their end, the oldest first; those of reads under way, too.
+        self._kept: dict[Key, tuple[float, Future]] = {}
 
     async def find(
         self, use_case: str, user_ids: Sequence[str]
@@ -90,39 +89,38 @@ class Table:
             raise Unavailable(f"no answer within {limit} s")
         return {user: future.result() for user, future in found.items()}
 
-    def _future(self, key: Key) -> asyncio.Future[Prediction | None]:
+    def _future(self, key: Key) -> Future:
         """Return the future of a user's prediction: a kept one, or that of a read."""
         now = self._clock()
-        if (kept := self._kept.get(key)) and now < kept[0]:
-            return kept[1]
-        future = self._reads.submit(key, size=1)
-        self._kept[key] = now + self._settings.refresh_s, future
-        self._kept.move_to_end(key)
+        expires, future = self._kept.pop(key, (now, None))
+        if future is None or now >= expires:
+            expires = now + self._settings.refresh_s
+            future = self._reads.submit(key, size=1)
+            future.add_done_callback(partial(self._forget_failed, key))
+        self._kept[key] = expires, future
         if len(self._kept) > KEPT_USERS:
-            self._kept.popitem(last=False)
-
-        def forget(ended: asyncio.Future[Prediction | None]) -> None:
-            is_failed = ended.cancelled() or ended.exception()
-            if is_failed and self._kept.get(key, (0, None))[1] is ended:
-                del self._kept[key]
-
-        future.add_done_callback(forget)
+            del self._kept[next(iter(self._kept))]
         return future
+
+    def _forget_failed(self, key: Key, future: Future) -> None:
+        is_failed = future.cancelled() or future.exception()
+        if is_failed and self._kept.get(key, (0, None))[1] is future:
+            del self._kept[key]
 
     async def _read(self, keys: Sequence[Key]) -> list[Prediction | None]:
         """Read predictions by one query for each use case."""
-        users_of = defaultdict(list)
+        users_of: dict[str, dict[str, None]] = defaultdict(dict)
         for use_case, user_id in keys:
-            users_of[use_case].append(user_id)
+            users_of[use_case][user_id] = None
         found: dict[Key, Prediction] = {}
-        for use_case, user_ids in users_of.items():
-            found |= await asyncio.to_thread(self._query, use_case, user_ids)
+        for use_case, users in users_of.items():
+            found |= await asyncio.to_thread(self._query, use_case, [*users])
         return [found.get(key) for key in keys]
 
     def _query(self, use_case: str, user_ids: Sequence[str]) -> dict[Key, Prediction]:
         began = self._clock()
         rows, bytes_billed = self._warehouse().lookup(
-            self._sql, {"use_case": use_case, "user_ids": [*dict.fromkeys(user_ids)]}
+            statement("lookup"), {"use_case": use_case, "user_ids": user_ids}
         )
         log(
             "INFO",
@@ -135,4 +133,13 @@ class Table:
             seconds=self._clock() - began,
             bytes_billed=bytes_billed,
         )
-        return {(use_case, row.user_id): Prediction.of(row) for row in rows}
+        return {
+            (use_case, row.user_id): Prediction(
+                row.probability,
+                row.percentile,
+                row.as_of.isoformat(),
+                row.model_version,
+                None if row.expected_value is None else float(row.expected_value),
+            )
+            for row in rows
+        }

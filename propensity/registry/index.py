@@ -21,8 +21,6 @@ import secrets
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,15 +31,15 @@ from propensity.statements import statement
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.gcp.artifacts import Artifacts, Stored
+    from propensity.gcp.artifacts import Artifacts
     from propensity.gcp.warehouse import Warehouse
 
 INDEXES = "indexes/"
-ENDING = ".sqlite"
 # Of a publication that loses each race for the pointer.
 TRIES = 10
 
 _KEY_BYTES = 16
+_HASH_BYTES = 8
 _CREATE = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -71,56 +69,21 @@ class Prediction(NamedTuple):
     model_version: int
     expected_value: float | None
 
-    @classmethod
-    def of(cls, row: Any) -> Prediction:
-        """Return that of a row of ``ma_predictions_table``."""
-        value = row.expected_value
-        return cls(
-            probability=row.probability,
-            percentile=row.percentile,
-            as_of=row.as_of.isoformat(),
-            model_version=row.model_version,
-            expected_value=None if value is None else float(value),
-        )
 
-
-@dataclass(frozen=True, kw_only=True)
-class IndexPointer:
-    """
-    The content of ``current.json``: the file that answers lookups.
-
-    Attributes:
-        name: Of the object, which is written once.
-        size: Of the file, in bytes.
-        users: In it.
-        published_at: Start of the run that published it, ISO 8601.
-    """
+class IndexPointer(NamedTuple):
+    """The content of ``current.json``: an object's name, and its size and users."""
 
     name: str
     size: int
     users: int
-    published_at: str
 
     @classmethod
-    def parse(cls, stored: Stored) -> IndexPointer:
-        """
-        Read a pointer.
-
-        Raises:
-            ArtifactError: It is damaged.
-        """
+    def parse(cls, data: bytes) -> IndexPointer:
+        """Read a pointer, or raise ArtifactError if it is damaged."""
         try:
-            content = json.loads(stored.data)
-            return cls(
-                name=str(content["name"]),
-                size=int(content["size"]),
-                users=int(content["users"]),
-                published_at=str(content["published_at"]),
-            )
-        except (
-            *(KeyError, TypeError, ValueError),
-            *(OverflowError, RecursionError),
-        ) as error:
+            found = json.loads(data)
+            return cls(str(found["name"]), int(found["size"]), int(found["users"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"it is no pointer to an index: {error!r}") from error
 
 
@@ -139,8 +102,10 @@ class Index:
         )
         try:
             self._db.execute(f"PRAGMA mmap_size = {path.stat().st_size}")
-            [(self._key,)] = self._db.execute("SELECT key FROM about")
-            self._db.execute(_FIND, (0,))
+            [(key,)] = self._db.execute("SELECT key FROM about")
+            self._hashes = blake2b(digest_size=_HASH_BYTES, key=key)
+            # One cursor for all lookups, since it takes a while to make one.
+            self._found = self._db.execute(_FIND, (0,))
         except (sqlite3.Error, ValueError) as error:
             self._db.close()
             raise ArtifactError(f"the file is no index: {error}") from error
@@ -148,27 +113,17 @@ class Index:
     def __del__(self) -> None:
         self._db.close()
 
-    def __len__(self) -> int:
-        [(users,)] = self._db.execute("SELECT COUNT(*) FROM predictions")
-        return int(users)
-
     def find(self, user_id: str) -> Prediction | None:
-        """
-        Return a user's prediction, None for a user who has none.
-
-        Raises:
-            ArtifactError: The file is damaged.
-        """
-        try:
-            row = self._db.execute(_FIND, (_hashed(self._key, user_id),)).fetchone()
-        except sqlite3.Error as error:
-            raise ArtifactError(f"the index is damaged: {error}") from error
+        """Return a user's prediction, None for a user who has none."""
+        row = self._found.execute(_FIND, (_hashed(self._hashes, user_id),)).fetchone()
         return None if row is None else Prediction._make(row)
 
 
-def _hashed(key: bytes, user_id: str) -> int:
-    digest = blake2b(user_id.encode(), digest_size=8, key=key).digest()
-    return int.from_bytes(digest, "little", signed=True)
+def _hashed(hashes: blake2b, user_id: str) -> int:
+    """Return the key of a user's row; ``hashes`` has the key of the file."""
+    own = hashes.copy()
+    own.update(user_id.encode())
+    return int.from_bytes(own.digest(), "little", signed=True)
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
@@ -177,23 +132,23 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
 
     Args:
         path: Of the file, which must not exist.
-        batches: Columns ``user_id``, ``probability``, ``percentile``, ``as_of``,
-            ``model_version`` and ``expected_value``.
+        batches: Columns ``user_id`` and those of ``Prediction``.
 
     Raises:
         SchemaError: A user is there twice.
     """
-    key = secrets.token_bytes(_KEY_BYTES)
+    key, users = secrets.token_bytes(_KEY_BYTES), 0
     db = sqlite3.connect(path)
     try:
         db.executescript(_CREATE)
         db.execute("INSERT INTO about VALUES (?)", (key,))
         for batch in batches:
             db.executemany(
-                "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", _rows(batch, key)
+                "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)",
+                _rows(batch, blake2b(digest_size=_HASH_BYTES, key=key)),
             )
+            users += batch.num_rows
         db.commit()
-        [(users,)] = db.execute("SELECT COUNT(*) FROM predictions")
     except sqlite3.IntegrityError as error:
         raise SchemaError(
             "no index can be made: ma_predictions_table has a user twice. Its key is "
@@ -202,26 +157,21 @@ def write(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
         ) from error
     finally:
         db.close()
-    return int(users)
+    return users
 
 
-def _rows(batch: pa.RecordBatch, key: bytes) -> Iterator[tuple[Any, ...]]:
+def _rows(batch: pa.RecordBatch, hashes: blake2b) -> Iterator[tuple[Any, ...]]:
     columns = (batch[name].to_pylist() for name in ("user_id", *Prediction._fields))
     for user_id, probability, percentile, as_of, version, value in zip(
         *columns, strict=True
     ):
-        worth = None if value is None else float(value)
-        hashed = _hashed(key, user_id)
-        yield hashed, probability, percentile, as_of.isoformat(), version, worth
+        amount = None if value is None else float(value)
+        hashed = _hashed(hashes, user_id)
+        yield hashed, probability, percentile, as_of.isoformat(), version, amount
 
 
 def publish(
-    warehouse: Warehouse,
-    artifacts: Artifacts,
-    use_case: str,
-    *,
-    run_id: str,
-    at: datetime,
+    warehouse: Warehouse, artifacts: Artifacts, use_case: str, *, run_id: str
 ) -> IndexPointer:
     """
     Build the index of what the table has now, point to it, and delete older files.
@@ -231,8 +181,7 @@ def publish(
     the index that is pointed to is never older than the last publication.
 
     Args:
-        run_id: Of the run, for the name of the file.
-        at: Start of the run, aware and in UTC.
+        run_id: For the name of the file.
 
     Raises:
         SchemaError: The table has a user twice.
@@ -242,54 +191,27 @@ def publish(
     for attempt in range(TRIES):
         stored = artifacts.find(pointer_name(use_case))
         generation = stored.generation if stored else 0
-        # Names sort by the pointer that they are to replace; see ``_remove``.
-        name = f"{folder_of(use_case)}g{generation:020}-{run_id}-{attempt}{ENDING}"
+        # Names sort by the pointer that they are to replace.
+        name = f"{folder_of(use_case)}g{generation:020}-{run_id}-{attempt}.sqlite"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "index"
-            rows = warehouse.batches(
-                statement("current_predictions"), {"use_case": use_case}
-            )
-            users = write(path, rows)
+            sql = statement("current_predictions")
+            users = write(path, warehouse.batches(sql, {"use_case": use_case}))
             artifacts.create_from(name, path)
-            pointer = IndexPointer(
-                name=name,
-                size=path.stat().st_size,
-                users=users,
-                published_at=at.isoformat(timespec="microseconds"),
-            )
-        content = json.dumps(asdict(pointer), indent=1).encode()
+            pointer = IndexPointer(name, path.stat().st_size, users)
+        content = json.dumps(pointer._asdict(), indent=1).encode()
         try:
             artifacts.replace(pointer_name(use_case), content, generation=generation)
         except Conflict:
             artifacts.delete(name)
             continue
-        _remove(artifacts, use_case, before=name)
+        # A file that another run has just written stays: it sorts after this one,
+        # unless that run has lost its race.
+        for entry in artifacts.generations(folder_of(use_case)):
+            if entry.name < name and entry.name != pointer_name(use_case):
+                artifacts.delete_generation(entry)
         return pointer
     raise Conflict(f"the index of {use_case} could not be published in {TRIES} tries")
-
-
-def find_pointer(artifacts: Artifacts, use_case: str) -> IndexPointer | None:
-    """
-    Return the pointer, None without one.
-
-    Raises:
-        ArtifactError: It is damaged.
-    """
-    stored = artifacts.find(pointer_name(use_case))
-    return None if stored is None else IndexPointer.parse(stored)
-
-
-def _remove(artifacts: Artifacts, use_case: str, *, before: str = "~") -> None:
-    """
-    Delete the files whose names are before one, all generations of them.
-
-    A file's name begins with the generation of the pointer that it is to replace. So a
-    file that another run has just written stays, unless that run has lost its race.
-    """
-    for entry in artifacts.generations(folder_of(use_case)):
-        is_file = entry.name != pointer_name(use_case)
-        if is_file and entry.name.rpartition("/")[2] < before.rpartition("/")[2]:
-            artifacts.delete_generation(entry)
 
 
 def folder_of(use_case: str) -> str:

@@ -21,7 +21,7 @@ from docs import openapi
 from local.stack.state import FUNCTIONS
 from propensity import errors, ids, usecases
 from propensity.events import messages
-from propensity.online import question, score, score_request
+from propensity.online import lookup, score, score_request
 from propensity.runs.request import MAXIMUM_BODY, parse
 from tests.described import whole
 
@@ -101,9 +101,9 @@ def test_limits_are_those_of_the_code():
 
     assert told == {
         **dict.fromkeys(FOLDERS, MAXIMUM_BODY),
-        "get_proba": question.MAXIMUM_BODY_BYTES,
+        "get_proba": lookup.MAXIMUM_BODY_BYTES,
         "score": score.MAXIMUM_BODY_BYTES,
         **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),
     }
-    assert schemas["UserIds"]["maxItems"] == question.MAXIMUM_USERS
+    assert schemas["UserIds"]["maxItems"] == lookup.MAXIMUM_USERS
     assert schemas["UserId"]["maxLength"] == ids.MAXIMUM_ID_CHARACTERS

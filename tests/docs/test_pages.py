@@ -23,7 +23,7 @@ from propensity import errors, usecases
 from propensity.events import messages
 from propensity.events.catalogue import Catalogue
 from propensity.gcp.warehouse import Warehouse
-from propensity.online.question import read_question
+from propensity.online.lookup import read_question
 from propensity.online.score_request import Reader
 from propensity.settings import Settings
 from tests.docs.pages import (

@@ -1,17 +1,21 @@
 """
-Lookups, specified: the cache, the coalescing of reads, and what a request may say.
+Lookups, specified: one query for all who wait, indexes that are followed behind the
+answers, and what a request may say.
 
 ``Shelf`` is BigQuery in memory, which counts its reads and can be held or made to fail:
-so "while a query is under way" is a fact here and not a matter of luck. BigQuery itself
-is read in ``functions/test_get_proba.py``.
+so "while a query is under way" is a fact here and not a matter of luck. Indexes and
+pointers are in the Cloud Storage emulator.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-from datetime import timedelta
+import threading
+import uuid
+from dataclasses import replace
+from datetime import date, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -20,274 +24,374 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from propensity.clock import SYSTEM
-from propensity.errors import MissingTable, RequestError, Unavailable
-from propensity.online import table
-from propensity.online.lookup import Lookups
-from propensity.online.question import Question, read_question
+from propensity.clock import SYSTEM, Clock
+from propensity.errors import MissingTable, PropensityError, RequestError, Unavailable
+from propensity.gcp.artifacts import Artifacts
+from propensity.online import indexes, table
+from propensity.online.indexes import Indexes
+from propensity.online.lookup import Lookups, Question, read_question
 from propensity.online.table import Table
 from propensity.privacy.suppression import Suppressed, user_hash
+from propensity.registry import index
+from propensity.registry.index import IndexPointer, Prediction, folder_of, pointer_name
+from propensity.settings import Settings
 from tests.clocks import ManualClock
-from tests.propensity.online.shelf import (
-    SETTINGS,
-    TODAY,
-    Shelf,
-    names,
-    open_shelf,
-    prediction,
-    until,
-)
+from tests.propensity.registry.test_index import batch
+from tests.proxy import Proxy
 
+TODAY = date(2026, 3, 3)
 DAY = timedelta(days=1)
+SETTINGS = Settings(project="p", refresh_s=300, deadline_s=120)
+PREDICTION = Prediction(0.25, 71, TODAY.isoformat(), 3, None)
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256)
 
 
-class TestCoalescing:
+class Shelf:
+    """BigQuery, as the table is read."""
+
+    def __init__(self, *user_ids: str, is_held: bool = False) -> None:
+        self.users = user_ids
+        self.reads: list[tuple[str, ...]] = []
+        self.failure: PropensityError | None = None
+        self.at_once = [0]
+        self._open = threading.Event()
+        if not is_held:
+            self.release()
+
+    def release(self) -> None:
+        self._open.set()
+
+    def lookup(self, sql: str, parameters: Any) -> tuple[list[Any], int]:
+        failure = self.failure
+        self.at_once.append(self.at_once[-1] + 1)
+        self.reads.append(tuple(parameters["user_ids"]))
+        assert self._open.wait(20)
+        self.at_once.append(self.at_once[-1] - 1)
+        if failure:
+            raise failure
+        row = PREDICTION._asdict() | {"as_of": TODAY}
+        found = [user for user in parameters["user_ids"] if user in self.users]
+        return [SimpleNamespace(user_id=user, **row) for user in found], 0
+
+    async def until(self, reads: int) -> None:
+        """Wait until that many reads have begun."""
+        async with asyncio.timeout(10):
+            while len(self.reads) < reads:
+                await asyncio.sleep(0.001)
+
+
+def opened(
+    *user_ids: str, is_held: bool = False, clock: Clock = SYSTEM, **changed: Any
+) -> tuple[Shelf, Table]:
+    """A shelf, and the table that it is; some settings may be changed."""
+    shelf: Any = Shelf(*user_ids, is_held=is_held)
+    settings = replace(SETTINGS, **changed)
+    return shelf, Table(lambda: shelf, settings, clock=clock.monotonic)
+
+
+def names(count: int, prefix: str = "user") -> list[str]:
+    return [f"{prefix}.{number}" for number in range(count)]
+
+
+class TestTable:
     async def test_reads_all_who_arrive_together_at_once(self):
-        """Fifty requests of one moment are one read."""
+        """Requests of one moment are one read; use cases are apart."""
         users = names(50)
-        shelf, rows = open_shelf(*users)
+        shelf, rows = opened(*users)
         answers = await asyncio.gather(*(rows.find("c", [u]) for u in users))
+        await rows.find("d", users)
 
-        assert [answer[u] for u, answer in zip(users, answers, strict=True)] == [
-            prediction(u) for u in users
-        ]
-        assert [sorted(read) for read in shelf.reads] == [sorted(users)]
-
-    async def test_reads_a_user_whom_many_ask_for_once(self):
-        """Requests for a user who is being read wait for that read."""
-        shelf, rows = open_shelf("u", is_held=True)
-        first = asyncio.create_task(rows.find("c", ["u"]))
-        await until(shelf, 1)
-        others = [asyncio.create_task(rows.find("c", ["u"])) for _ in range(99)]
-        await asyncio.sleep(0.01)
-        shelf.release()
-        answers = await asyncio.gather(first, *others)
-
-        assert answers == [{"u": prediction("u")}] * 100
-        assert shelf.reads == [("u",)]
+        assert answers == [{user: PREDICTION} for user in users]
+        assert [sorted(read) for read in shelf.reads] == [sorted(users)] * 2
 
     async def test_puts_whoever_waits_into_the_next_read(self):
-        """With all queries under way, what arrives is read together after them."""
-        shelf, rows = open_shelf(is_held=True)
+        """With all queries under way, what arrives is read together after them; a
+        user who is being read is not read again."""
+        shelf, rows = opened(is_held=True)
         tasks = []
         for number in range(table.CONCURRENT_QUERIES):
             tasks.append(asyncio.create_task(rows.find("c", [f"first.{number}"])))
-            await until(shelf, number + 1)
-        tasks += [asyncio.create_task(rows.find("c", [u])) for u in names(200)]
+            await shelf.until(number + 1)
+        waiting = ["first.0", *names(200)]
+        tasks += [asyncio.create_task(rows.find("c", [user])) for user in waiting]
         await asyncio.sleep(0.01)
         shelf.release()
         await asyncio.gather(*tasks)
 
         assert len(shelf.reads) == table.CONCURRENT_QUERIES + 1
         assert sorted(shelf.reads[-1]) == sorted(names(200))
-        assert shelf.most_at_once == table.CONCURRENT_QUERIES
+        assert max(shelf.at_once) == table.CONCURRENT_QUERIES
 
     async def test_reads_a_thousand_users_at_most_at_a_time(self):
         """More than fit into one read are spread over several."""
-        shelf, rows = open_shelf()
-        await asyncio.gather(*(rows.find("c", [u]) for u in names(2_500)))
+        shelf, rows = opened()
+        await asyncio.gather(*(rows.find("c", [user]) for user in names(2_500)))
 
         assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
 
-    async def test_keeps_use_cases_apart(self):
-        """A read is of one use case, and so is a cached answer."""
-        shelf, rows = open_shelf("u")
-        await asyncio.gather(rows.find("a", ["u"]), rows.find("b", ["u"]))
-        await rows.find("c", ["u"])
-
-        assert shelf.reads == [("u",)] * 3
-
-    async def test_asks_only_for_those_who_are_not_known(self):
-        """Of a list, the cached are answered from the cache and the rest are read."""
-        shelf, rows = open_shelf("a", "b")
-        await rows.find("c", ["a"])
-        answer = await rows.find("c", ["a", "b", "nobody", "b"])
-
-        assert answer == {"a": prediction("a"), "b": prediction("b"), "nobody": None}
-        assert shelf.reads == [("a",), ("b", "nobody")]
-
-
-class TestFailures:
-    async def test_fail_only_those_who_wait_for_them(self):
-        """A failed read is told to those who wait for it; all others do not notice."""
-        shelf, rows = open_shelf("a", "b", is_held=True)
+    async def test_fails_only_those_who_wait_for_a_read_that_fails(self):
+        """And keeps nothing: the next request reads again."""
+        shelf, rows = opened("a", "b", is_held=True)
         shelf.failure = MissingTable("gone")
         failing = [asyncio.create_task(rows.find("c", ["a"])) for _ in range(3)]
-        await until(shelf, 1)
+        await shelf.until(1)
         shelf.failure = None
         fine = asyncio.create_task(rows.find("c", ["b"]))
-        await until(shelf, 2)
+        await shelf.until(2)
         shelf.release()
-
-        assert await fine == {"b": prediction("b")}
         results = await asyncio.gather(*failing, return_exceptions=True)
+
+        assert await fine == {"b": PREDICTION}
         assert [type(result) for result in results] == [MissingTable] * 3
+        assert await rows.find("c", ["a"]) == {"a": PREDICTION}
 
-    async def test_are_not_cached(self):
-        """The next request after a failure reads again."""
-        shelf, rows = open_shelf("u")
-        shelf.failure = Unavailable("down")
-        with pytest.raises(Unavailable):
-            await rows.find("c", ["u"])
-        shelf.failure = None
-
-        assert await rows.find("c", ["u"]) == {"u": prediction("u")}
-
-    async def test_of_a_client_that_goes_away_harm_nobody(self):
-        """A cancelled request leaves the read to those who still wait for it."""
-        shelf, rows = open_shelf("u", is_held=True)
-        leaving, staying = (
-            asyncio.create_task(rows.find("c", ["u"])) for _ in range(2)
-        )
-        await until(shelf, 1)
-        leaving.cancel()
-        shelf.release()
-
-        assert await staying == {"u": prediction("u")}
-        assert leaving.cancelled()
-        assert await rows.find("c", ["u"]) == {"u": prediction("u")}
-        assert shelf.reads == [("u",)]
-
-    async def test_that_nobody_waits_for_any_more_are_silent(self):
-        """A read that fails after its only client left disturbs nothing."""
-        shelf, rows = open_shelf("u", is_held=True)
-        shelf.failure = Unavailable("down")
-        complaints = []
-        asyncio.get_running_loop().set_exception_handler(
-            lambda _, context: complaints.append(context)
-        )
-        leaving = asyncio.create_task(rows.find("c", ["u"]))
-        await until(shelf, 1)
-        leaving.cancel()
-        shelf.failure = None
-        shelf.release()
-
-        assert await rows.find("c", ["v"]) == {"v": None}
-        # A future complains of an unread error as it goes.
-        del leaving
-        gc.collect()
-        assert complaints == []
-
-    async def test_include_a_read_that_takes_too_long(self):
-        """Nobody waits longer than the time limit; what is read late is still kept."""
-        shelf, rows = open_shelf("u", is_held=True, deadline_s=1)
+    async def test_gives_up_a_read_that_takes_too_long(self):
+        """What is read late is still kept."""
+        shelf, rows = opened("u", is_held=True, deadline_s=1)
         with pytest.raises(Unavailable, match="within 1 s"):
             await rows.find("c", ["u"])
         shelf.release()
 
-        assert await rows.find("c", ["u"]) == {"u": prediction("u")}
+        assert await rows.find("c", ["u"]) == {"u": PREDICTION}
         assert shelf.reads == [("u",)]
 
-    async def test_come_at_once_when_too_many_wait(self):
-        """Beyond a bound of waiting users a request is refused, to be tried again."""
-        shelf, rows = open_shelf(is_held=True)
-        most = table.MAXIMUM_WAITING_USERS // 1_000 + table.CONCURRENT_QUERIES
-        waiting = []
-        for group in range(most):
-            users = names(1_000, prefix=f"{group}")
-            waiting.append(asyncio.create_task(rows.find("c", users)))
-            await until(shelf, min(group + 1, table.CONCURRENT_QUERIES))
-        await asyncio.sleep(0)
+    async def test_refuses_whoever_comes_when_too_many_wait(self, monkeypatch):
+        """At once, to be tried again."""
+        monkeypatch.setattr(table, "MAXIMUM_WAITING_USERS", 3)
+        _, rows = opened(is_held=True)
+
         with pytest.raises(Unavailable, match="too much"):
-            await rows.find("c", ["one more"])
-        shelf.release()
+            await rows.find("c", names(4))
 
-        assert len(await asyncio.gather(*waiting)) == len(waiting)
-
-
-class TestCache:
     @pytest.mark.parametrize("user_id", ["known", "nobody"])
-    async def test_answers_until_its_time_is_over(self, user_id):
-        """Known and unknown users alike are read once in the time to live."""
+    async def test_answers_from_memory_until_its_time_is_over(self, user_id):
+        """Known and unknown users alike; a slow read is as old as its query."""
         clock = ManualClock()
-        shelf, rows = open_shelf("known", clock=clock)
-        await rows.find("c", [user_id])
+        shelf, rows = opened("known", is_held=True, clock=clock)
+        first = asyncio.create_task(rows.find("c", [user_id]))
+        await shelf.until(1)
         clock.advance(299)
+        shelf.release()
+        await first
         await rows.find("c", [user_id])
         assert len(shelf.reads) == 1
         clock.advance(1)
-        await rows.find("c", [user_id])
+        await rows.find("c", [user_id, "other"])
+        await rows.find("c", [user_id, "other", "third"])
 
-        assert len(shelf.reads) == 2
+        assert [len(read) for read in shelf.reads] == [1, 2, 1]
 
-    async def test_counts_age_from_the_beginning_of_the_read(self):
-        """A slow read is as old as its query, not as its answer."""
-        clock = ManualClock()
-        shelf, rows = open_shelf("u", is_held=True, clock=clock)
-        first = asyncio.create_task(rows.find("c", ["u"]))
-        await until(shelf, 1)
-        clock.advance(200)
-        shelf.release()
-        await first
-        clock.advance(100)
-        await rows.find("c", ["u"])
-
-        assert len(shelf.reads) == 2
-
-    async def test_is_bounded(self, monkeypatch):
-        """It holds so many users, and lets the oldest go."""
+    async def test_keeps_so_many_users(self, monkeypatch):
+        """And lets the oldest go."""
         monkeypatch.setattr(table, "KEPT_USERS", 2)
-        shelf, rows = open_shelf()
+        shelf, rows = opened()
         for user_id in ("a", "b", "c", "b", "c", "a"):
             await rows.find("c", [user_id])
 
         assert shelf.reads == [("a",), ("b",), ("c",), ("a",)]
 
-    async def test_can_be_off(self):
-        """Without a cache every request reads, and those of one moment still share."""
-        shelf, rows = open_shelf("u", refresh_s=0)
-        await asyncio.gather(*(rows.find("c", ["u"]) for _ in range(5)))
-        await rows.find("c", ["u"])
 
-        assert shelf.reads == [("u",), ("u",)]
+ANA = {"ana": (0.8125, 99, TODAY - DAY, 2, None)}
+NEWER = {"ana": (0.75, 99, TODAY - DAY, 3, None)}
+# What the shelf has of her.
+OF_TABLE = b'"probability":0.25'
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256)
+@pytest.fixture
+def publish(artifacts: Artifacts, tmp_path):
+    """Write an index and point to it, as 01-Predictions does."""
+
+    def publish(rows: Any) -> IndexPointer:
+        path = tmp_path / uuid.uuid4().hex
+        users = index.write(path, [batch(rows)])
+        pointer = IndexPointer(
+            f"{folder_of('c')}{path.name}", path.stat().st_size, users
+        )
+        artifacts.create_from(pointer.name, path)
+        point(artifacts, json.dumps(pointer._asdict()).encode())
+        return pointer
+
+    return publish
 
 
-async def answer_of(rows: Table, *user_ids: str, today=TODAY, **question: Any) -> Any:
+def point(artifacts: Artifacts, content: bytes) -> None:
+    stored = artifacts.find(pointer_name("c"))
+    artifacts.replace(
+        pointer_name("c"), content, generation=stored.generation if stored else 0
+    )
+
+
+class Served:
+    """Lookups as the function opens them, but for the table, and with a clock."""
+
+    def __init__(self, *, most_bytes: int | None = None) -> None:
+        settings = replace(Settings.from_environment(), use_case="c", refresh_s=300)
+        self.clock, self.shelf = ManualClock(), Shelf("ana")
+        shelf: Any = self.shelf
+        clock = self.clock.monotonic
+        self.lookups = Lookups(
+            Table(lambda: shelf, settings, clock=clock),
+            settings,
+            indexes=Indexes(
+                Artifacts.open(settings, deadline_s=1),
+                settings,
+                clock=clock,
+                most_bytes=most_bytes,
+            ),
+        )
+
+    async def body(self, user_id: str = "ana", use_case: str = "c") -> bytes:
+        """The answer for a user, as it is sent."""
+        question = Question([user_id], use_case, is_single=True)
+        answer = await self.lookups.answer(question, today=TODAY)
+        return b"%d %s" % (answer.status_code, answer.body)
+
+    async def until(self, text: bytes) -> None:
+        """Wait until answers have a text."""
+        async with asyncio.timeout(30):
+            while text not in await self.body():
+                self.clock.advance(indexes.LOOK_S)
+                await asyncio.sleep(0.01)
+
+
+def outcomes(capfd) -> list[str]:
+    """Of the lines of the log since last asked."""
+    output = capfd.readouterr().out.splitlines()
+    return [json.loads(line)["outcome"] for line in output if line.startswith("{")]
+
+
+class TestIndexes:
+    async def test_are_loaded_once_for_all_who_wait(
+        self, publish, environment, monkeypatch
+    ):
+        """A hundred first lookups read the file once; whoever it lacks is unknown."""
+        file = publish(ANA)
+        with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+            served = Served()
+            await asyncio.gather(*[served.body() for _ in range(100)])
+            reads = [asked.path for asked in proxy.asked]
+
+        assert len([path for path in reads if file.name.split("/")[2] in path]) == 1
+        assert (await served.body("nobody"))[:3] == b"404"
+        assert served.shelf.reads == []
+
+    async def test_follow_the_pointer_behind_the_answers(self, publish):
+        """An answer of memory starts the look, and does not wait for it; after a long
+        pause the first lookup waits."""
+        publish(ANA)
+        served = Served()
+        assert b"0.8125" in await served.body()
+        publish(NEWER)
+        served.clock.advance(indexes.LOOK_S)
+        assert b"0.8125" in await served.body()
+        await served.until(b"0.75")
+        publish(ANA)
+        served.clock.advance(301)
+        assert b"0.8125" in await served.body()
+        assert served.shelf.reads == []
+
+    async def test_that_do_not_fit_leave_lookups_to_the_table(self, publish, capfd):
+        """During a switch there are two: a file may take half of the memory."""
+        size = publish(ANA).size
+        large, small = (Served(most_bytes=2 * size + more) for more in (0, -1))
+
+        assert b"0.8125" in await large.body()
+        assert OF_TABLE in await small.body()
+        assert outcomes(capfd) == ["loaded", "no_index", "read"]
+
+    async def test_of_guessed_use_cases_are_bounded(self, publish):
+        """Beyond some names the table is asked, as it knows them no more."""
+        publish(ANA)
+        served = Served()
+        await served.body()
+        for number in range(indexes.MAXIMUM_USE_CASES + 3):
+            assert OF_TABLE in await served.body(use_case=f"guess_{number}")
+        assert b"0.8125" in await served.body()
+
+    @pytest.mark.parametrize(
+        "content", [None, b'{"newest": 3}', b"{", {"size": 10**20}, {"name": "gone"}]
+    )
+    async def test_in_trouble_leave_lookups_to_the_table_and_heal(
+        self, artifacts, publish, content, capfd
+    ):
+        """The table's answer, one warning, and after the next publication the index."""
+        pointer = publish(ANA)
+        if content is None:
+            artifacts.delete(pointer_name("c"))
+        elif isinstance(content, bytes):
+            point(artifacts, content)
+        else:
+            point(artifacts, json.dumps(pointer._asdict() | content).encode())
+        served = Served()
+        for _ in range(4):
+            assert OF_TABLE in await served.body()
+            served.clock.advance(1_000)
+        assert outcomes(capfd).count("no_index") == 1
+        publish(ANA)
+        await served.until(b"0.8125")
+
+    async def test_stay_while_the_bucket_does_not_answer(
+        self, publish, environment, monkeypatch
+    ):
+        """For as long as answers may be old; then the table is read."""
+        publish(ANA)
+        is_down = False
+        with Proxy(
+            environment["STORAGE_EMULATOR_HOST"], lambda _: 503 if is_down else None
+        ) as proxy:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+            served = Served()
+            assert b"0.8125" in await served.body()
+            is_down = True
+            for _ in range(3):
+                served.clock.advance(90)
+                assert b"0.8125" in await served.body()
+            served.clock.advance(1_000)
+            assert OF_TABLE in await served.body()
+            is_down = False
+            await served.until(b"0.8125")
+
+
+async def answer_of(rows: Table, user_id: str, *, today=TODAY) -> dict[str, Any]:
     """The answer to a question, as it is sent."""
-    asked = Question(user_ids, **{"use_case": None, "is_single": True, **question})
-    return await Lookups(rows, SETTINGS).answer(asked, today=today)
+    question = Question([user_id], None, is_single=True)
+    answer = await Lookups(rows, SETTINGS).answer(question, today=today)
+    return json.loads(answer.body)
 
 
 class TestAnswer:
-    @given(user_id=TEXT, probability=st.floats(0, 1))
-    def test_is_json_whatever_the_user_is_called(self, user_id, probability):
+    @given(user_id=TEXT)
+    def test_is_json_whatever_the_user_is_called(self, user_id):
         """The answer parses to exactly the fields of the contract, in their order."""
-        shelf: Any = Shelf(user_id, probability=probability)
-        rows = Table(lambda: shelf, SETTINGS, clock=SYSTEM.monotonic)
-        answer = asyncio.run(answer_of(rows, user_id))
+        answer = asyncio.run(answer_of(opened(user_id)[1], user_id))
 
-        assert list(json.loads(answer.body).items()) == [
+        assert list(answer.items()) == [
             ("user_id", user_id),
-            ("probability", probability),
-            ("prediction_date", "2026-03-01"),
+            ("probability", 0.25),
+            ("prediction_date", TODAY.isoformat()),
             ("model_version", 3),
             ("percentile", 71),
             ("stale", False),
         ]
 
-    async def test_ages_while_it_is_cached(self):
+    async def test_ages_while_it_is_in_memory(self):
         """Whether it is stale is decided by the day of the request, not of the read:
-        once older than the days that are set, and not on the last."""
-        _, rows = open_shelf("u")
+        after eight days."""
+        rows = opened("u")[1]
         days = [TODAY + age * DAY for age in (0, 8, 9)]
         answers = [await answer_of(rows, "u", today=day) for day in days]
 
-        stale = [json.loads(answer.body)["stale"] for answer in answers]
-        assert stale == [False, False, True]
+        assert [answer["stale"] for answer in answers] == [False, False, True]
 
     async def test_of_a_suppressed_user_is_that_of_an_unknown_one(self):
         """In the use case that the list names; the table is not asked."""
-        shelf, rows = open_shelf("u", "v")
-        hidden = Suppressed("key", [("c", user_hash("key", "u"))])
-
-        class Listed:
-            async def current(self) -> Suppressed:
-                return hidden
-
-        listed: Any = Listed()
+        shelf, rows = opened("u", "v")
+        listed: Any = SimpleNamespace(
+            current=lambda: asyncio.sleep(
+                0, Suppressed("key", [("c", user_hash("key", "u"))])
+            )
+        )
         lookups = Lookups(rows, SETTINGS, suppressed=listed)
         statuses = {}
         for use_case, user_id in (("c", "u"), ("c", "v"), ("d", "u")):
@@ -296,16 +400,11 @@ class TestAnswer:
             statuses[use_case, user_id] = answer.status_code
 
         assert statuses == {("c", "u"): 404, ("c", "v"): 200, ("d", "u"): 200}
-        assert ("u",) in shelf.reads
         assert len(shelf.reads) == 2
 
 
 def question_of(
-    method: str = "GET",
-    *,
-    query_string: bytes = b"",
-    body: bytes = b"",
-    content_type: str = "application/json",
+    method: str = "GET", *, query_string: bytes = b"", body: bytes = b""
 ) -> Question:
     """Read a request as the server hands it over, its body in two parts."""
     parts = [body[: len(body) // 2], body[len(body) // 2 :]]
@@ -314,13 +413,9 @@ def question_of(
         part = parts.pop(0)
         return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": "/",
-        "query_string": query_string,
-        "headers": [(b"content-type", content_type.encode())],
-    }
+    scope = {"type": "http", "method": method, "path": "/"}
+    scope["query_string"] = query_string
+    scope["headers"] = [(b"content-type", b"application/json")]
     return asyncio.run(read_question(Request(scope, receive)))
 
 
@@ -329,27 +424,22 @@ class TestQuestion:
     def test_takes_any_text_for_a_user(self, user_id):
         """Percent-encoded in the address, or in JSON, a user id arrives as it was."""
         body = json.dumps({"user_ids": [user_id], "use_case": "card_fraud"}).encode()
-        query_string = f"use_case=card_fraud&user_id={quote(user_id)}".encode()
+        query_string = f"user_id={quote(user_id)}".encode()
 
         assert question_of(query_string=query_string) == Question(
-            (user_id,), "card_fraud", is_single=True
+            (user_id,), None, is_single=True
         )
         assert question_of("POST", body=body) == Question(
             [user_id], "card_fraud", is_single=False
         )
 
-    @given(query_string=st.binary(max_size=400))
-    def test_refuses_what_it_cannot_read(self, query_string):
+    @given(sent=st.binary(max_size=400) | st.text().map(str.encode))
+    def test_refuses_what_it_cannot_read(self, sent):
         """Any bytes are a question about one user or a RequestError, nothing else."""
+        with pytest.raises(RequestError):
+            question_of("POST", body=sent)
         try:
-            question = question_of(query_string=query_string)
+            question = question_of(query_string=sent)
         except RequestError:
             return
-
         assert len(question.user_ids) == 1
-
-    @given(body=st.binary(max_size=400) | st.text().map(str.encode))
-    def test_refuses_a_body_that_it_cannot_read(self, body):
-        """Arbitrary bytes as a body are a RequestError and nothing else."""
-        with pytest.raises(RequestError):
-            question_of("POST", body=body)
