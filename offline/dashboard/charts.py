@@ -86,7 +86,7 @@ def bars(
         reference: Where an upright line stands, if anywhere.
     """
     drawn = [
-        Bar(row[name], row[value], write(row[value]), promised=row.get(expected))
+        Bar(row[name], row[value], write(row[value]), predicted=row.get(expected))
         for row in rows
         if present(row[value])
     ][:BARS]

@@ -34,7 +34,7 @@ MAXIMUM_LOG_ODDS_SHIFT = 1.0
 
 # Standard deviations in log-odds: of the season before any week is known, of what it
 # moves by in a week, and of what moves a single week only, such as a bank holiday.
-_SEASON, _MOVE, _WEEK = 0.3, 0.12, 0.1
+_SEASON, _MOVE, _WEEK = 0.05, 0.1, 0.05
 
 # No shift beyond this is looked for; halvings of the span that leave the last bit.
 _FARTHEST, _HALVINGS = 64.0, 64

@@ -2,14 +2,13 @@
 Charts as inline SVG.
 
 They take their colours from the page's stylesheet, so that they follow light, dark and
-print. They are drawn about 360 units wide, the width of a phone, and are scaled from
-there. Whatever comes from data passes through ``text`` on its way in.
+print. They are drawn 360 units wide, the width of a phone, and are scaled from there.
+Whatever comes from data passes through ``text`` on its way in.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -25,8 +24,7 @@ from propensity.pages.words import (
     text,
 )
 
-# Shapes with more points than pixels only cost bytes.
-CURVE_POINTS = 200
+WIDTH = 360.0
 
 # Units that a character takes in the widest of the page's fonts.
 _CHARACTER = 7.6
@@ -39,16 +37,13 @@ class Line:
 
     Attributes:
         points: (x, y) in the units of the axes.
-        style: ``line``, ``guide`` for what it is compared with, or ``line other`` for
-            a second one.
+        style: ``line``, or ``guide`` for what it is compared with.
         has_dots: Whether to mark the points.
-        intervals: (x, low, high) of points that have one.
     """
 
     points: Sequence[tuple[float, float]]
     style: str = "line"
     has_dots: bool = False
-    intervals: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class Bar:
         name: What is measured; long names are cut, with the whole one on hover.
         value: Length; a bar without one is not drawn.
         shown: The value as written beside the bar.
-        promised: What it is compared with: a mark of its own.
+        predicted: What it is compared with: a mark of its own.
     """
 
     name: str
@@ -68,28 +63,90 @@ class Bar:
     shown: str
     low: Number = None
     high: Number = None
-    promised: Number = None
+    predicted: Number = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """
+    The two axes of a chart.
+
+    Attributes:
+        x, y: Lowest and highest value; points outside are drawn at the end.
+        height, bottom: Of the picture, and of what stands below the x axis.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    height: float = 290.0
+    bottom: float = 46.0
+    # As much as "−20.0%" takes.
+    left: float = 58.0
+    right: float = 10.0
+    top: float = 28.0
+
+    def across(self, x: float) -> float:
+        """Return where a value stands along x."""
+        low, high = self.x
+        share = min(max((x - low) / ((high - low) or 1), 0), 1)
+        return self.left + share * (WIDTH - self.left - self.right)
+
+    def up(self, y: float) -> float:
+        """Return where a value stands along y."""
+        low, high = self.y
+        share = min(max((y - low) / ((high - low) or 1), 0), 1)
+        return (
+            self.height - self.bottom - share * (self.height - self.top - self.bottom)
+        )
+
+    def drawn(
+        self,
+        x_ticks: Sequence[tuple[float, str]],
+        y_ticks: Sequence[tuple[float, str]],
+        *,
+        x_label: str = "",
+        y_label: str = "",
+    ) -> Iterator[str]:
+        """Yield the lines and texts of the axes."""
+        yield f'<text class="tick" x="0" y="12">{text(y_label)}</text>'
+        end, base = WIDTH - self.right, self.height - self.bottom
+        for y, shown in y_ticks:
+            yield (
+                f'<path class="grid" d="M{self.left:g} {self.up(y):.1f}H{end:g}"/>'
+                f'<text class="tick end" x="{self.left - 6:g}" '
+                f'y="{self.up(y) + 4:.1f}">{text(shown)}</text>'
+            )
+        for n, (x, shown) in enumerate(x_ticks):
+            # The last one would otherwise stand half outside.
+            is_last = n and n == len(x_ticks) - 1
+            side, shift = ("end", 9) if is_last else ("middle", 0)
+            yield (
+                f'<text class="tick {side}" x="{self.across(x) + shift:.1f}" '
+                f'y="{base + 18:g}">{text(shown)}</text>'
+            )
+        middle = (self.left + end) / 2
+        yield (
+            f'<text class="tick middle" x="{middle:g}" y="{self.height - 6:g}">'
+            f'{text(x_label)}</text><path class="axis" d="M{self.left:g} {base:g}'
+            f'H{end:g}"/>'
+        )
 
 
 def svg(
-    size: tuple[float, float],
-    parts: Iterable[str],
-    *,
-    title: str,
-    description: str,
-    style: str = "chart",
+    size: tuple[float, float], parts: Iterable[str], *, title: str, description: str
 ) -> Markup:
     """Return a picture of some width and height, described for who hears it."""
     width, height = size
     return Markup(
-        f'<svg class="{style}" role="img" viewBox="0 0 {_at(width)} {_at(height)}">'
+        f'<svg class="chart" role="img" viewBox="0 0 {width:g} {height:g}">'
         f"<title>{text(title)}</title><desc>{text(description)}</desc>"
         f"{''.join(parts)}</svg>"
     )
 
 
-def _at(position: float) -> str:
-    return f"{position:.1f}".removesuffix(".0")
+def path(points: Iterable[tuple[float, float]]) -> str:
+    """Return straight lines from point to point."""
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def line_svg(
@@ -101,84 +158,35 @@ def line_svg(
     y_label: str,
     x_range: tuple[float, float],
     y_range: tuple[float, float],
-    x_ticks: Sequence[tuple[float, str]] | None = None,
     write: Format = percent,
 ) -> Markup:
     """
-    Draw curves over two axes.
+    Draw curves over two axes, with four equal steps on each.
 
     Args:
         y_label: Above the chart; none where its heading says it.
-        x_range: Lowest and highest x; y_range alike. Points outside are cut off.
-        x_ticks: Places and texts along x; None for four equal steps.
+        x_range: Lowest and highest x; y_range alike.
         write: Format of the ticks.
-
-    Returns:
-        An ``svg`` element 360 units wide.
     """
-    width, height, left, right, top, bottom = 360.0, 290.0, 50.0, 10.0, 28.0, 46.0
-    (x0, x1), (y0, y1) = x_range, y_range
-
-    def across(x: float) -> float:
-        share = (x - x0) / ((x1 - x0) or 1)
-        return left + min(max(share, 0), 1) * (width - left - right)
-
-    def up(y: float) -> float:
-        share = (y - y0) / ((y1 - y0) or 1)
-        return height - bottom - min(max(share, 0), 1) * (height - top - bottom)
-
-    steps = [i / 4 for i in range(5)]
-    if x_ticks is None:
-        x_ticks = [(x, write(x)) for x in (x0 + s * (x1 - x0) for s in steps)]
-    parts = []
-    if y_label:
-        parts.append(f'<text class="tick" x="0" y="12">{text(y_label)}</text>')
-    for y in (y0 + s * (y1 - y0) for s in steps):
-        parts.append(
-            f'<path class="grid" d="M{_at(left)} {_at(up(y))}H{_at(width - right)}"/>'
-            f'<text class="tick end" x="{_at(left - 6)}" y="{_at(up(y) + 4)}">'
-            f"{text(_round_tick(write(y)))}</text>"
-        )
-    for i, (x, shown) in enumerate(x_ticks):
-        # The last one would otherwise stand half outside.
-        side, shift = ("end", 9) if i == len(x_ticks) - 1 else ("middle", 0)
-        parts.append(
-            f'<text class="tick {side}" x="{_at(across(x) + shift)}" '
-            f'y="{_at(height - bottom + 18)}">{text(_round_tick(shown))}</text>'
-        )
-    parts.append(
-        f'<text class="tick middle" x="{_at((left + width - right) / 2)}" '
-        f'y="{_at(height - 6)}">{text(x_label)}</text>'
-        f'<path class="axis" d="M{_at(left)} {_at(up(y0))}H{_at(width - right)}"/>'
-    )
-    for line in lines:
-        places = [(across(x), up(y)) for x, y in _thin(line.points)]
-        parts += [
-            f'<path class="whisker" d="M{_at(across(x))} {_at(up(low))}'
-            f'V{_at(up(high))}"/>'
-            for x, low, high in line.intervals
+    axes = Axes(x=x_range, y=y_range)
+    ticks = [
+        [
+            (low + n / 4 * (high - low), write(low + n / 4 * (high - low)))
+            for n in range(5)
         ]
-        if not places:
-            continue
-        path = "L".join(f"{_at(x)} {_at(y)}" for x, y in places)
-        parts.append(f'<path class="{line.style}" d="M{path}"/>')
+        for low, high in (x_range, y_range)
+    ]
+    parts = [*axes.drawn(*ticks, x_label=x_label, y_label=y_label)]
+    for line in lines:
+        points = [(axes.across(x), axes.up(y)) for x, y in line.points]
+        if points:
+            parts.append(f'<path class="{line.style}" d="{path(points)}"/>')
         if line.has_dots:
             parts += [
-                f'<circle class="dot" cx="{_at(x)}" cy="{_at(y)}" r="4"/>'
-                for x, y in places
+                f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+                for x, y in points
             ]
-    return svg((width, height), parts, title=title, description=description)
-
-
-def _round_tick(shown: str) -> str:
-    return re.sub(r"\.0+(?=%|$)", "", shown)
-
-
-def _thin(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
-    if len(points) <= CURVE_POINTS:
-        return points
-    step = (len(points) - 1) / (CURVE_POINTS - 1)
-    return [points[round(i * step)] for i in range(CURVE_POINTS)]
+    return svg((WIDTH, axes.height), parts, title=title, description=description)
 
 
 def bars_svg(
@@ -188,7 +196,6 @@ def bars_svg(
     description: str,
     reference: Number = None,
     reference_name: str = "",
-    longest: Number = None,
 ) -> Markup:
     """
     Draw horizontal bars, each with its name before and its value behind it.
@@ -196,66 +203,54 @@ def bars_svg(
     Args:
         reference: Where to draw a dashed line to compare with, if anywhere.
         reference_name: What stands above that line.
-        longest: Value to leave room for, so that two charts share a scale.
-
-    Returns:
-        An ``svg`` element 360 units wide, one bar every 22.
     """
-    width, step, top = 360.0, 22.0, 24.0 if reference is not None else 4.0
+    step, top = 22.0, 24.0 if reference is not None else 4.0
     written = max((len(bar.shown) for bar in bars), default=0) * _CHARACTER + 8
     named = max((min(len(bar.name), NAME_LENGTH) for bar in bars), default=0)
     left = named * _CHARACTER + 10
-    values = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.promised)]
-    ends = [float(v) for v in (*values, reference, longest) if present(v)]
-    low, high = min([0.0, *ends]), max([0.0, *ends])
-
-    def across(value: float) -> float:
-        return left + (value - low) / ((high - low) or 1) * (width - left - written)
-
-    parts = []
+    values = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.predicted)]
+    ends = [0.0, *(float(v) for v in (*values, reference) if present(v))]
     bottom = top + len(bars) * step
+    axes = Axes(x=(min(ends), max(ends)), y=(0, 1), left=left, right=written)
+    zero, parts = axes.across(0), []
     if present(reference):
-        x = _at(across(reference))
+        x = axes.across(reference)
         parts.append(
-            f'<path class="guide" d="M{x} {_at(top - 4)}V{_at(bottom)}"/>'
-            f'<text class="tick middle" x="{x}" y="{_at(top - 9)}">'
+            f'<path class="guide" d="M{x:.1f} {top - 4:g}V{bottom:g}"/>'
+            f'<text class="tick middle" x="{x:.1f}" y="{top - 9:g}">'
             f"{text(reference_name)}</text>"
         )
-    for i, bar in enumerate(bars):
-        middle = top + (i + 0.5) * step
+    for n, bar in enumerate(bars):
+        middle, reach = top + (n + 0.5) * step, zero
         parts.append(
             f"<g><title>{text(bar.name)}: {text(bar.shown)}</title>"
-            f'<text class="end" x="{_at(left - 8)}" y="{_at(middle + 4)}">'
+            f'<text class="end" x="{left - 8:.1f}" y="{middle + 4:g}">'
             f"{short(bar.name)}</text>"
         )
-        reach = across(0)
         if present(bar.value):
-            start, end = sorted((across(0), across(bar.value)))
+            start, reach = sorted((zero, axes.across(bar.value)))
             style = "bar minus" if bar.value < 0 else "bar"
             parts.append(
-                f'<rect class="{style}" x="{_at(start)}" y="{_at(middle - 6.5)}" '
-                f'width="{_at(max(end - start, 0.5))}" height="13" rx="1.5"/>'
+                f'<rect class="{style}" x="{start:.1f}" y="{middle - 6.5:g}" '
+                f'width="{max(reach - start, 0.5):.1f}" height="13" rx="1.5"/>'
             )
-            reach = end
         if present(bar.low) and present(bar.high):
+            low, high = axes.across(bar.low), axes.across(bar.high)
             parts.append(
-                f'<path class="whisker" d="M{_at(across(bar.low))} {_at(middle)}'
-                f'H{_at(across(bar.high))}"/>'
+                f'<path class="whisker" d="M{low:.1f} {middle:g}H{high:.1f}"/>'
             )
-            reach = max(reach, across(bar.high))
-        if present(bar.promised):
-            mark = across(bar.promised)
+            reach = max(reach, high)
+        if present(bar.predicted):
+            x = axes.across(bar.predicted)
             parts.append(
-                f'<path class="promised" d="M{_at(mark)} {_at(middle - 9)}'
-                f'V{_at(middle + 9)}"/>'
+                f'<path class="predicted" d="M{x:.1f} {middle - 9:g}V{middle + 9:g}"/>'
             )
-            reach = max(reach, mark)
+            reach = max(reach, x)
         parts.append(
-            f'<text x="{_at(reach + 6)}" y="{_at(middle + 4)}">{text(bar.shown)}'
-            "</text></g>"
+            f'<text x="{reach + 6:.1f}" y="{middle + 4:g}">{text(bar.shown)}</text></g>'
         )
-    parts.append(f'<path class="axis" d="M{_at(across(0))} {_at(top)}V{_at(bottom)}"/>')
-    return svg((width, bottom + 4), parts, title=title, description=description)
+    parts.append(f'<path class="axis" d="M{zero:.1f} {top:g}V{bottom:g}"/>')
+    return svg((WIDTH, bottom + 4), parts, title=title, description=description)
 
 
 def histogram_svg(
@@ -264,7 +259,6 @@ def histogram_svg(
     *,
     title: str,
     description: str,
-    is_discrete: bool = False,
     size: tuple[float, float] = (220.0, 92.0),
 ) -> Markup:
     """
@@ -273,43 +267,25 @@ def histogram_svg(
     Args:
         edges: B + 1 edges in the feature's unit.
         shares: B shares each, the one behind first; None is left out.
-        is_discrete: Whether a bin stands for the value at its lower edge.
-        size: Width and height; its letters are as large as those of other charts where
-            it is shown as wide as that.
-
-    Returns:
-        An ``svg`` element.
+        size: Width and height.
     """
-    (width, height), top, bottom = size, 14.0, 16.0
-    n = len(edges) - 1
-    drawn = [(i, [s or 0.0 for s in share]) for i, share in enumerate(shares) if share]
+    (width, height), base = size, size[1] - 16
+    bins = len(edges) - 1
+    drawn = [(n, [s or 0.0 for s in share]) for n, share in enumerate(shares) if share]
     highest = max((s for _, share in drawn for s in share), default=0) or 1
-    base, step = height - bottom, width / n
     parts = []
-    for i, share in drawn:
-        tops = [base - s / highest * (base - top) for s in share]
-        steps = "".join(f"V{_at(y)}h{_at_fine(step)}" for y in tops)
-        parts.append(f'<path class="fill-{i}" d="M0 {_at(base)}{steps}V{_at(base)}"/>')
+    for n, share in drawn:
+        tops = [base - s / highest * (base - 14) for s in share]
+        steps = "".join(f"V{y:.1f}h{width / bins:.2f}" for y in tops)
+        parts.append(f'<path class="fill-{n}" d="M0 {base:g}{steps}V{base:g}"/>')
     parts.append(
-        f'<path class="axis" d="M0 {_at(base)}H{_at(width)}"/>'
+        f'<path class="axis" d="M0 {base:g}H{width:g}"/>'
         f'<text class="tick" x="0" y="9">{text(percent(highest))}</text>'
     )
-    places = sorted({0, n // 2, n - 1 if is_discrete else n})
-    for place in places:
-        side = "" if place == 0 else " end" if place == places[-1] else " middle"
-        x = place * step
-        if n == 1:
-            x, side = width / 2, " middle"
-        elif is_discrete:
-            x, side = x + step / 2, " middle"
-        parts.append(
-            f'<text class="tick{side}" x="{_at(x)}" y="{_at(height - 3)}">'
-            f"{text(compact(edges[place]))}</text>"
-        )
-        if n == 1:
-            break
+    for side, place in (("", 0), (" middle", bins // 2), (" end", bins)):
+        if place or not side:
+            parts.append(
+                f'<text class="tick{side}" x="{place / bins * width:.1f}" '
+                f'y="{height - 3:g}">{text(compact(edges[place]))}</text>'
+            )
     return svg(size, parts, title=title, description=description)
-
-
-def _at_fine(position: float) -> str:
-    return f"{position:.2f}".rstrip("0").removesuffix(".")

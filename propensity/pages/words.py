@@ -94,14 +94,9 @@ def compact(value: Number) -> str:
 
 def bounded(figures: Mapping[str, Any], key: str, write: Format) -> str:
     """Write a figure, and its interval if there is one."""
-    shown, interval = write(figures.get(key)), interval_of(figures, key, write)
-    return f"{shown} ({interval})" if interval and shown != DASH else shown
-
-
-def interval_of(figures: Mapping[str, Any], key: str, write: Format) -> str:
-    """Write the interval of a figure; nothing where there is none."""
     low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    return f"{write(low)} to {write(high)}" if present(low) and present(high) else ""
+    interval = f" ({write(low)} to {write(high)})" if present(low) else ""
+    return f"{write(figures.get(key))}{interval}"
 
 
 def present(value: Number) -> TypeGuard[float]:
@@ -150,11 +145,6 @@ def shared(value: Number) -> str:
     if not present(value) or value >= 1000 or abs(value - round(value)) < 1e-9:
         return count(value)
     return decimals(1)(value)
-
-
-def ordered(value: Number) -> float:
-    """Return a key to sort by; a missing figure comes first."""
-    return float(value) if present(value) else -math.inf
 
 
 def ratio(part: Number, whole: Number) -> float | None:

@@ -4,7 +4,7 @@ What the pages of versions and of weeks have in common: charts, and rows of tabl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -13,7 +13,6 @@ from propensity.learning.intervals import rate_interval
 from propensity.pages.charts import Bar, Line, bars_svg, line_svg
 from propensity.pages.words import (
     DASH,
-    bounded,
     compact,
     decimals,
     percent,
@@ -28,98 +27,68 @@ Cells = tuple[str, ...]
 
 # Metrics of scores by column: name, decimals, and what it says.
 METRICS: Mapping[str, tuple[str, int, str]] = {
-    "roc_auc": (
-        "ROC AUC",
-        3,
-        "The chance that a positive is ranked above a negative. 0.5 is a coin.",
-    ),
-    "pr_auc": (
-        "PR AUC",
-        3,
-        "Average precision over all recalls. A coin has the base rate.",
-    ),
+    "roc_auc": ("ROC AUC", 3, "The chance to rank a positive above a negative."),
+    "pr_auc": ("PR AUC", 3, "Average precision. A coin has the base rate."),
     "calibration_error": (
         "Calibration error",
         4,
-        "Mean distance between predicted and observed, over ten groups.",
+        "Mean distance of predicted and observed, over ten groups.",
     ),
     "brier": ("Brier score", 4, "Mean squared error of the probabilities."),
     "log_loss": ("Log loss", 4, "Like Brier, but hard on confident mistakes."),
 }
 
 
+def metrics(row: Row) -> list[Cells]:
+    """Return name, value, interval and meaning of each metric that there is."""
+    cells: list[Cells] = []
+    for key, (name, places, meaning) in METRICS.items():
+        write = decimals(places)
+        low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+        interval = f"{write(low)} to {write(high)}" if present(low) else ""
+        if present(row.get(key)):
+            cells.append((name, write(row[key]), interval, meaning))
+    return cells
+
+
 def tiles(row: Row) -> list[Cells]:
-    """Return the metrics that a reader wants first: name, value, interval."""
-    best = row.get("lift_at_budget")
-    base_rate, lift = percent(row.get("base_rate")), f"{decimals(1)(best)}×"
+    """Return what a reader wants first: name, value, and a note."""
+    base_rate = percent(row.get("base_rate"))
+    lift = decimals(1)(row.get("lift_at_budget"))
     positives = f"{shared(row.get('conversions'))} of {shared(row.get('users'))}"
     return [
-        ("ROC AUC", *_metric(row, "roc_auc")),
-        ("PR AUC", *_metric(row, "pr_auc")),
-        ("Calibration error", *_metric(row, "calibration_error")),
-        (
-            f"Lift of the best {row.get('budget') or DASH}",
-            lift,
-            f"base rate {base_rate}",
-        ),
+        *((name, value, interval) for name, value, interval, _ in metrics(row)[:3]),
+        (f"Lift of the best {row.get('budget') or DASH}", f"{lift}×", ""),
         ("Base rate", base_rate, positives),
     ]
 
 
-def _metric(row: Row, name: str) -> tuple[str, str]:
-    _, places, _ = METRICS[name]
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    write = decimals(places)
-    interval = f"{write(low)} to {write(high)}" if present(low) else ""
-    return write(row.get(name)), interval
-
-
-def metrics(row: Row) -> list[tuple[str, str, str, str]]:
-    """Return name, meaning, value and interval of each metric that there is."""
-    return [
-        (name, meaning, *_metric(row, key))
-        for key, (name, _, meaning) in METRICS.items()
-        if present(row.get(key))
-    ]
-
-
 def selected(row: Row) -> list[Cells]:
-    """
-    Return what comes of acting on the budget, or from a threshold on.
-
-    Rates have Wilson's intervals, of counts at the least.
-    """
-    fixed = row.get("threshold")
-    hits = row.get("true_positives")
-    kinds: list[tuple[str, Any, Any]] = [
+    """Return what comes of acting on the budget, or from a threshold on."""
+    positives, base = row.get("conversions") or 0, row.get("base_rate")
+    hits, others = row.get("true_positives"), row.get("false_positives")
+    kinds = [
         (f"The best {row.get('budget')}", *_counts(row, "budget")),
         (f"From {compact(row.get('best_threshold'))} on", *_counts(row, "best")),
         (
-            f"From {compact(fixed)} on",
-            None if hits is None else hits + (row.get("false_positives") or 0),
+            f"From {compact(row.get('threshold'))} on",
+            None if hits is None else hits + (others or 0),
             hits,
         ),
     ]
-    positives, base = row.get("conversions") or 0, row.get("base_rate")
-    rows: list[Cells] = []
-    for name, users, caught in kinds:
-        if not present(users) or not present(caught):
-            continue
-        precision = ratio(caught, users)
-        lift = precision / base if precision is not None and base else None
-        f1 = ratio(2 * caught, users + positives)
-        rows.append(
-            (
-                name,
-                shared(users),
-                shared(caught),
-                _rate(caught, users),
-                _rate(caught, positives),
-                decimals(3)(f1),
-                decimals(2)(lift),
-            )
+    return [
+        (
+            name,
+            shared(users),
+            shared(caught),
+            _rate(caught, users),
+            _rate(caught, positives),
+            decimals(3)(ratio(2 * caught, users + positives)),
+            decimals(2)(ratio(ratio(caught, users), base)),
         )
-    return rows
+        for name, users, caught in kinds
+        if present(users) and present(caught)
+    ]
 
 
 def _counts(row: Row, kind: str) -> tuple[Any, Any]:
@@ -131,45 +100,40 @@ def _rate(part: float, whole: float) -> str:
     if not whole:
         return DASH
     low, high = rate_interval(min(part, whole), whole)
-    figures = {"rate": part / whole, "rate_low": low, "rate_high": high}
-    return bounded(figures, "rate", percent)
+    return f"{percent(part / whole)} ({percent(low)} to {percent(high)})"
 
 
 def groups(row: Row) -> dict[str, Any] | None:
-    """
-    Return tenths of the rows by score, the highest first: rows of a table and charts.
-
-    A bar is the share of positives with its interval; a mark is the predicted share.
-    """
-    parts = [part for part in row.get("lift") or () if part.get("users")]
-    if not parts:
-        return None
+    """Return tenths of the rows by score, the highest first: a table and two charts."""
     cells, rates, lifts = [], [], []
-    for part in parts:
-        users, positives = part["users"], part.get("conversions") or 0.0
-        rate, predicted = positives / users, part.get("mean_probability")
-        low, high = rate_interval(positives, users)
-        name = f"Group {part.get('decile')}"
+    for part in row.get("lift") or ():
+        users, positives = part.get("users"), part.get("conversions") or 0.0
+        if not users:
+            continue
+        name, rate = f"Group {part.get('decile')}", positives / users
+        predicted = part.get("mean_probability")
         lift = f"{decimals(2)(part.get('lift'))}×"
+        low, high = rate_interval(positives, users)
         cells.append(
             (
                 name,
                 shared(users),
                 shared(positives),
                 percent(predicted),
-                f"{percent(rate)} ({percent(low)} to {percent(high)})",
+                _rate(positives, users),
                 lift,
             )
         )
-        rates.append(
-            Bar(name, rate, percent(rate), low=low, high=high, promised=predicted)
-        )
+        rates.append(Bar(name, rate, percent(rate), low, high, predicted))
         lifts.append(Bar(name, part.get("lift"), lift))
-    described = ", ".join(": ".join((bar.name, bar.shown)) for bar in rates)
+    if not cells:
+        return None
     return {
         "rows": cells,
         "rates": bars_svg(
-            rates, title="Predicted and observed by group", description=described
+            rates,
+            title="Predicted and observed by group",
+            description=", ".join(f"{bar.name}: {bar.shown}" for bar in rates),
         ),
         "lifts": bars_svg(
             lifts,
@@ -181,23 +145,26 @@ def groups(row: Row) -> dict[str, Any] | None:
     }
 
 
-def curves(row: Row) -> list[tuple[str, Markup]]:
-    """Return ROC, precision-recall and calibration as charts with their headings."""
-    shown = row.get("curves") or {}
-    base = (row.get("metrics") or {}).get("base_rate") or 0.0
+def curves(shown: Row, base: float) -> list[tuple[str, Markup]]:
+    """
+    Return ROC, precision-recall and calibration as charts with their headings.
+
+    Args:
+        shown: As ``metrics.curves`` has them.
+        base: The base rate.
+    """
     bins = [
         (part["mean_probability"], part["rate"])
         for part in shown.get("calibration") or ()
     ]
     reach = round_up(max((value for point in bins for value in point), default=1.0))
-    unit = (0.0, 1.0)
-    drawn: list[tuple[str, str, str, Sequence[Any], list[Any], tuple[float, float]]] = [
+    drawn: list[tuple[str, str, str, Any, list[Any], float]] = [
         ("ROC", "False positive rate", "Recall",
-         shown.get("roc") or (), [(0, 0), (1, 1)], unit),
+         shown.get("roc"), [(0, 0), (1, 1)], 1.0),
         ("Precision and recall", "Recall", "Precision",
-         shown.get("pr") or (), [(0, base), (1, base)], unit),
+         shown.get("pr"), [(0, base), (1, base)], 1.0),
         ("Calibration", "Predicted", "Observed",
-         bins, [(0, 0), (reach, reach)], (0.0, reach)),
+         bins, [(0, 0), (reach, reach)], reach),
     ]  # fmt: skip
     return [
         (
@@ -208,10 +175,10 @@ def curves(row: Row) -> list[tuple[str, Markup]]:
                 description=f"{y} against {x}.",
                 x_label=x,
                 y_label=y,
-                x_range=span,
-                y_range=span,
+                x_range=(0.0, end),
+                y_range=(0.0, end),
             ),
         )
-        for heading, x, y, points, guide, span in drawn
+        for heading, x, y, points, guide, end in drawn
         if points
     ]

@@ -32,24 +32,20 @@ def version_page(card: Card) -> str:
         An HTML document without scripts or references to anything outside it.
     """
     plain: Entry = cleaned(asdict(card))
-    entity = str(plain["entity"]).removesuffix("_id")
     metrics = plain["metrics"]
-    return filled(
-        __package__,
-        "version.html",
-        {
-            "card": plain,
-            "noun": entity,
-            "who": "that" if plain["outcomes"] else "who",
-            "tiles": parts.tiles(metrics),
-            "metrics": parts.metrics(metrics),
-            "selected": parts.selected(metrics),
-            "groups": parts.groups(metrics),
-            "curves": parts.curves(plain),
-            "importance": _importance(plain["importance"]),
-            "histograms": _histograms(plain),
-        },
-    )
+    content = {
+        "card": plain,
+        "noun": str(plain["entity"]).removesuffix("_id"),
+        "who": "that" if plain["outcomes"] else "who",
+        "tiles": parts.tiles(metrics),
+        "metrics": parts.metrics(metrics),
+        "selected": parts.selected(metrics),
+        "groups": parts.groups(metrics),
+        "curves": parts.curves(plain["curves"], metrics["base_rate"] or 0.0),
+        "importance": _importance(plain["importance"]),
+        "histograms": _histograms(plain),
+    }
+    return filled(__package__, "version.html", content)
 
 
 def _importance(features: list[Entry]) -> Markup | None:
@@ -57,18 +53,17 @@ def _importance(features: list[Entry]) -> Markup | None:
     write = decimals(4)
     bars = [
         Bar(
-            name=feature["feature"],
-            value=feature["mean"],
-            shown=f"{write(feature['mean'])} ± {write(feature['std'])}",
-            low=feature["mean"] - feature["std"],
-            high=feature["mean"] + feature["std"],
+            one["feature"],
+            one["mean"],
+            f"{write(one['mean'])} ± {write(one['std'])}",
+            one["mean"] - one["std"],
+            one["mean"] + one["std"],
         )
-        for feature in features
+        for one in features
     ]
-    if not bars:
-        return None
     described = ", ".join(f"{bar.name} {bar.shown}" for bar in bars)
-    return bars_svg(bars, title="Importance of features", description=described)
+    title = "Importance of features"
+    return bars_svg(bars, title=title, description=described) if bars else None
 
 
 def _histograms(card: Entry) -> list[tuple[Entry, Markup]]:

@@ -131,55 +131,39 @@ def _charts(weeks: Sequence[Row]) -> list[tuple[str, Markup]]:
     rows = [largest[week] for week in sorted(largest)]
     if len(rows) < 2:
         return []
+
+    def series(name: str, style: str = "line") -> Series:
+        low, high = (
+            [row.get(f"{name}_{end}") for row in rows] for end in ("low", "high")
+        )
+        values = [row.get(name) for row in rows]
+        return Series(name=name, values=values, low=low, high=high, style=style)
+
     times = [str(row["week"]) for row in rows]
-
-    def column(name: str) -> list[Any]:
-        return [row.get(name) for row in rows]
-
     drawn: list[tuple[str, list[Series], Any]] = [
         (
             "Predicted (dashed) and observed",
-            [
-                Series(
-                    name="predicted", values=column("mean_probability"), style="guide"
-                ),
-                Series(name="observed", values=column("base_rate")),
-            ],
+            [series("mean_probability", "guide"), series("base_rate")],
             percent,
         ),
-        (
-            "ROC AUC",
-            [
-                Series(
-                    name="ROC AUC",
-                    values=column("roc_auc"),
-                    low=column("roc_auc_low"),
-                    high=column("roc_auc_high"),
-                )
-            ],
-            decimals(3),
-        ),
-        (
-            "Lift of the budget",
-            [Series(name="lift", values=column("lift_at_budget"))],
-            decimals(2),
-        ),
+        ("ROC AUC", [series("roc_auc")], decimals(3)),
+        ("Lift of the budget", [series("lift_at_budget")], decimals(2)),
     ]
     return [
         (
             heading,
             series_svg(
-                series,
+                lines,
                 times,
                 title=heading,
                 description=", ".join(
                     f"{time} {write(value)}"
-                    for time, value in zip(times, series[-1].values, strict=True)
+                    for time, value in zip(times, lines[-1].values, strict=True)
                 ),
                 y_label="",
                 write=write,
             ),
         )
-        for heading, series, write in drawn
-        if any(present(value) for value in series[-1].values)
+        for heading, lines, write in drawn
+        if any(present(value) for value in lines[-1].values)
     ]

@@ -203,10 +203,10 @@ class TestFollowing:
         assert shift(many, replace(many, week=many.week - WEEK), minimum=20) is None
 
     def test_chance_moves_next_to_nothing(self):
-        """What noise explains is shrunk to less than two thirds."""
+        """What noise explains is shrunk to less than a third."""
         for noise in (-0.15, 0.1, 0.15):
             weeks = week(1, noise, error=0.15), week(2, 0.0, error=0.15)
-            assert abs(shift(*weeks)) < abs(noise) * 2 / 3
+            assert abs(shift(*weeks)) < abs(noise) / 3
 
     @pytest.mark.parametrize("factor", [1.5, 2.0, 0.5])
     def test_a_step_is_followed_within_two_weeks(self, factor):
@@ -228,7 +228,7 @@ class TestFollowing:
         ]
 
         assert by_size == sorted(by_size)
-        assert by_size[0] < 0.5 / 3
+        assert by_size[0] < 0.1
 
     def test_newer_weeks_count_more(self):
         """Of two weeks that contradict each other."""
