@@ -28,7 +28,7 @@ from deploy import stage
 from local import sandbox, venvs
 from local.emulators.pubsub.messages import Delivery
 from local.emulators.pubsub.push import head_of, request
-from local.generators.games.games import Games
+from local.generators.games import Games
 from local.processes import HOST, cpu_s
 from local.stack.state import LOCAL, ROOT
 from propensity import tables

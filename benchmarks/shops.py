@@ -10,8 +10,8 @@ from pathlib import Path
 
 from local.demos.source import DRIFT, SEASON
 from local.exports import ga4_export
-from local.generators.shop.export import Shop
-from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS
+from local.generators.export import Shop
+from local.generators.shop import DEFAULT_SEED, DEFAULT_USERS
 from propensity.gcp.warehouse import Warehouse
 
 REAL = "online_retail_ga4.ndjson.zst"

@@ -147,10 +147,10 @@ def check(options: Choice) -> None:
         with refusing(ga4_rows.ExportError):
             ga4_rows.check(options.path)
     elif options.cards:
-        from local.generators.cards import files
+        from local.generators import card_files
 
-        with refusing(files.CardsError):
-            files.read_cards(Path(options.cards).expanduser())
+        with refusing(card_files.CardsError):
+            card_files.read_cards(Path(options.cards).expanduser())
 
 
 @contextlib.contextmanager

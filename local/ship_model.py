@@ -2,13 +2,12 @@
 Make the model that is shipped with the use case of the generated gaming operator.
 
 Generates players, stores their events in the emulators as the stream stores them, and
-trains on them as 00-ModelTraining does: the same statements, candidates, calibration
-and holdout in time. Writes model, preprocessor and card, and in metadata.json what they
-were made of, what they achieved, and their checksums. ``offline/load_model.py`` loads
-them.
+trains on them as 00-ModelTraining does. Writes model, preprocessor and card, and in
+metadata.json what they were made of, what they achieved, and their checksums.
+``offline/load_model.py`` loads them.
 
-To be run again when the features of usecase.toml or the version of scikit-learn change.
-The same arguments and libraries give the same model, byte for byte.
+Run it again when the features of usecase.toml or the version of scikit-learn change.
+The same arguments and libraries give the same model.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,12 +27,10 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from local import sandbox
-from local.errors import LocalError
-from local.generators.games.games import Games
-from local.generators.games.messages import USE_CASE
-from local.generators.games.towns import postcodes
+from local.generators.games import USE_CASE, Games
+from local.generators.players import postcodes
 from offline import load_postcodes
-from offline.load_model import CARD, FILES, METADATA, MODELS
+from offline.load_model import FILES, METADATA, MODELS
 from propensity import tables, usecases
 from propensity.errors import ArtifactError
 from propensity.events import rows as stream
@@ -62,97 +58,41 @@ SEED = 2025
 END = datetime(2025, 1, 1, tzinfo=UTC)
 USERS = 8_000
 MAXIMUM_EVENTS = 200
-
 FOLDER = MODELS / USE_CASE
-
 # All files together: they are part of the source.
 MAXIMUM_BYTES = 1_000_000
-
 BATCH = 20_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The files that were made, by name, and where they lie."""
-
-    files: Mapping[str, bytes]
-    folder: Path
-
-    def fields(self) -> dict[str, Any]:
-        """Return what metadata.json has, and the folder."""
-        return {**json.loads(self.files[METADATA]), "folder": str(self.folder)}
-
-    def __str__(self) -> str:
-        about, card = json.loads(self.files[METADATA]), json.loads(self.files[CARD])
-        figures = about["figures"]
-        sizes = ", ".join(f"{name} {len(data):,}" for name, data in self.files.items())
-        return (
-            f"{figures['algorithm']}, calibration {card['calibration']}, trained on "
-            f"{card['rows']['train']:,} users, tested on {figures['users']:,} later "
-            f"ones:\nROC AUC {figures['roc_auc']:.4f} ({figures['roc_auc_low']:.4f} to "
-            f"{figures['roc_auc_high']:.4f}); {figures['optimum_roc_auc']:.4f} is "
-            f"possible, {card['baseline']['name']} gives "
-            f"{figures['baseline_roc_auc']:.4f}\n"
-            f"Written to {self.folder} (bytes: {sizes})"
-        )
-
-
-def run(
-    *,
-    users: int = USERS,
-    maximum_events: int = MAXIMUM_EVENTS,
-    days: int = Games.days,
-    seed: int = SEED,
-    folder: Path = FOLDER,
-) -> Outcome:
+def make(games: Games, folder: Path) -> dict[str, Any]:
     """
     Make the model in emulators of its own, and write its files.
 
-    Args:
-        users, maximum_events, days, seed: Of the generated players.
-        folder: Where the files are written.
+    Returns:
+        What metadata.json has.
 
     Raises:
-        LocalError: The emulators do not start, the players are too few, or the files
-            can not be written.
-        PropensityError: There are too few players to train and to test.
+        OSError: The files cannot be written.
+        PropensityError: There are too few players to train and to test, or the files
+            are too large.
     """
-    try:
-        games = Games(
-            seed=seed, users=users, maximum_events=maximum_events, days=days, end=END
-        )
-        check_place(folder)
-        with sandbox.emulators(say=say) as stack:
-            settings = Settings.from_environment(stack.environment)
-            bucket = stack.objects().bucket(settings.required("bucket"))
-            deadline_s = float(settings.deadline_s)
-            with (
-                closing(Warehouse.open(settings)) as warehouse,
-                closing(Artifacts(bucket, deadline_s=deadline_s)) as artifacts,
-            ):
-                files = shipped(
-                    warehouse, artifacts, settings, games, at=datetime.now(UTC)
-                )
-        write(files, folder)
-    except (OSError, ValueError) as error:
-        raise LocalError(str(error)) from error
-    return Outcome(files=files, folder=folder)
-
-
-def check_place(folder: Path) -> None:
-    """
-    Check that files can be written to a folder, and leave nothing there.
-
-    Raises:
-        OSError: They cannot. It is said before a minute of training, not after.
-    """
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    with tempfile.TemporaryDirectory(dir=there, prefix=".new-"):
-        pass
+    folder.mkdir(parents=True, exist_ok=True)
+    with sandbox.emulators(say=say) as stack:
+        settings = Settings.from_environment(stack.environment)
+        bucket = stack.objects().bucket(settings.required("bucket"))
+        with (
+            closing(Warehouse.open(settings)) as warehouse,
+            closing(Artifacts(bucket, deadline_s=settings.deadline_s)) as artifacts,
+        ):
+            now = datetime.now(UTC)
+            files = shipped(warehouse, artifacts, settings, games, at=now)
+    write(files, folder)
+    about: dict[str, Any] = json.loads(files[METADATA])
+    return about
 
 
 def say(text: str) -> None:
-    """Say how far it is."""
+    """Print progress, apart from the answer."""
     print(f"· {text}", file=sys.stderr)
 
 
@@ -200,14 +140,11 @@ def shipped(
         preprocessor=None,
         settings=settings,
     )
-    verdict = Verdict(
-        promoted=True,
-        reason=f"shipped: trained on {games.users:,} generated users",
-    )
+    reason = f"shipped: trained on {games.users:,} generated users"
     card = cards.card(
         use_case,
         trained,
-        verdict,
+        Verdict(promoted=True, reason=reason),
         version=0,
         rows=rows,
         as_of=run.as_of,
@@ -219,10 +156,17 @@ def shipped(
     )
     stored = cards.files(card, trained, rows)
     files = {name: stored[name][0] for name in FILES}
+    names = ("seed", "users", "churn_rate", "days", "maximum_events")
     about = {
         "use_case": use_case.name,
-        "command": _command(games),
-        "generator": _arguments(games),
+        "command": (
+            f"python -m local.ship_model --users {games.users} --maximum-events "
+            f"{games.maximum_events} --days {games.days} --seed {games.seed}"
+        ),
+        "generator": {
+            **{name: getattr(games, name) for name in names},
+            "end": games.end.isoformat(),
+        },
         "parameters": use_case.chosen(settings),
         "figures": figures(trained, games),
         "seconds": round(run.elapsed_s(), 1),
@@ -233,11 +177,6 @@ def shipped(
         },
     }
     files[METADATA] = json.dumps(about, indent=1).encode() + b"\n"
-    return checked(files)
-
-
-def checked(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the files, or raise ArtifactError where they are too large to ship."""
     if (size := sum(map(len, files.values()))) > MAXIMUM_BYTES:
         raise ArtifactError(
             f"the files have {size:,} bytes, more than the {MAXIMUM_BYTES:,} that are "
@@ -262,12 +201,9 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     ]
     batches = []
     for first in range(0, len(messages), BATCH):
+        part = messages[first : first + BATCH]
         accepted = stream.accept(
-            messages[first : first + BATCH],
-            catalogue,
-            index,
-            received_at=games.end,
-            rules=rules,
+            part, catalogue, index, received_at=games.end, rules=rules
         )
         if accepted.refused:
             raise ArtifactError(f"generated events are refused: {accepted.refused}")
@@ -283,48 +219,29 @@ def figures(trained: Trained, games: Games) -> dict[str, Any]:
     """
     Return what the model achieved on the users held out, and what was possible.
 
-    The generator knows every user's true probability; that of the same users is the
-    best ranking there is.
+    The generator knows the true probabilities; no ranking of the same users is better.
     """
     truth = games.true_probabilities()
     held = trained.holdout.rows
     users = held.rows["user_id"].to_pylist()
-    possible = roc_auc_score(held.label, [truth[user] for user in users])
     metrics = trained.holdout.metrics.columns()
     names = (
-        "base_rate", "roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier",
-        "log_loss", "calibration_error",
-    )  # fmt: skip
+        *("base_rate", "roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier"),
+        *("log_loss", "calibration_error"),
+    )
     return {
         "algorithm": trained.chosen.name,
         "users": len(held),
         **{name: metrics[name] for name in names},
-        "optimum_roc_auc": float(possible),
+        "optimum_roc_auc": float(
+            roc_auc_score(held.label, [truth[user] for user in users])
+        ),
         "baseline_roc_auc": trained.holdout.baseline_roc_auc,
     }
 
 
-def _arguments(games: Games) -> dict[str, Any]:
-    names = ("seed", "users", "churn_rate", "days", "maximum_events")
-    return {
-        **{name: getattr(games, name) for name in names},
-        "end": games.end.isoformat(),
-    }
-
-
-def _command(games: Games) -> str:
-    return (
-        f"python -m local.ship_model --users {games.users} --maximum-events "
-        f"{games.maximum_events} --days {games.days} --seed {games.seed}"
-    )
-
-
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """
-    Write files, all or none where the disk is full: a model may be there already.
-
-    The one with the checksums is the last, so that half of them is refused.
-    """
+    """Write files, all or none where the disk is full: a model may be there already."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as place:
         for name in (*FILES, METADATA):
@@ -336,15 +253,15 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the model that is shipped, and print what it achieves."""
     parser = argparse.ArgumentParser(prog="python -m local.ship_model")
-    for name, default in (
-        ("--users", USERS),
-        ("--maximum-events", MAXIMUM_EVENTS),
-        ("--days", Games.days),
-        ("--seed", SEED),
-    ):
-        parser.add_argument(name, type=int, default=default)
-    parser.add_argument("--out", type=Path, default=FOLDER, dest="folder")
-    print(run(**vars(parser.parse_args(arguments))))
+    parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--maximum-events", type=int, default=MAXIMUM_EVENTS)
+    parser.add_argument("--days", type=int, default=Games.days)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    options = vars(parser.parse_args(arguments))
+    folder = options.pop("out")
+    about = make(Games(**options, end=END), folder)
+    print(json.dumps(about["figures"], indent=1), f"\nWritten to {folder}")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from local.generators.games.messages import (
-    AMOUNT_FIELDS,
-    MEASURES,
-    REGISTRATION,
-    instant,
-)
+from local.generators.faults import AMOUNT_FIELDS
+from local.generators.messages import REGISTRATION
+
+MEASURES = {"new_purchases": "purchase", "new_bet": "bet", "new_win": "win"}
 
 
 def expected_features(
@@ -47,7 +45,7 @@ def expected_features(
     counted: dict[tuple[Any, ...], tuple[Mapping[str, Any], datetime]] = {}
     registered: dict[str, datetime] = {}
     for event in events:
-        user, time = event["user_id"], instant(event["event_time"])
+        user, time = event["user_id"], _instant(event["event_time"])
         key = (event.get("use_case"), user, time.date(), event["event_id"])
         counted.setdefault(key, (event, time))
         if event["event_type"] == REGISTRATION:
@@ -73,6 +71,12 @@ def expected_features(
         }
         for user, mine in amounts.items()
     }
+
+
+def _instant(time: str | datetime) -> datetime:
+    """Return a time in UTC; one without an offset is in UTC."""
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
 def _statistics(measure: str, amounts: Sequence[Fraction]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """
 The audience of the demo: its best users, sent to a receiver on this machine.
 
-By the command that anybody uses, in a process of its own. Nobody is written to, so the
-lift that 03-ModelEvaluation measures a week later is that of doing nothing, and its
-interval should hold 0.
+By the ordinary command, in a process of its own. The receiver writes to nobody, so the
+lift that 03-ModelEvaluation measures a week later is that of doing nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ NAME = "best_customers"
 # Enough users, and enough of them held out, that an interval says something.
 DECILES, CONTROL = 3, "20%"
 LIMITS = Limits(users=500)
-
 DESTINATION = """\
 # The receiver of the demo; `python -m local.receiver` is one to play with.
 kind = "http"
@@ -52,11 +50,6 @@ reason = "message"
 """
 
 
-def rejects(user_id: str) -> str:
-    """Return why the receiver does not take a user; empty for most."""
-    return "unsubscribed" if user_id.endswith("77") else ""
-
-
 def act(
     environment: Mapping[str, str], folder: Path, use_case: str, as_of: date
 ) -> None:
@@ -72,9 +65,10 @@ def act(
     Raises:
         LocalError: It could not be sent.
     """
+    faults = Faults(rejects=lambda user: "unsubscribed" * user.endswith("77"))
     with (
         step(f"sending the audience of {as_of}"),
-        Receiver(LIMITS, Faults(rejects=rejects)) as receiver,
+        Receiver(LIMITS, faults) as receiver,
     ):
         file = folder / "crm.toml"
         file.write_text(DESTINATION.format(url=receiver.url, batch=LIMITS.users))
@@ -95,30 +89,25 @@ def act(
     if process.returncode:
         reason = process.stderr.strip() or "no reason given"
         raise LocalError(f"propensity {' '.join(words)} failed: {reason}")
-    say(sent_text(json.loads(process.stdout)))
-
-
-def sent_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on a delivery: what was sent is accepted plus rejected."""
+    answer = json.loads(process.stdout)
     tally = answer["tallies"]["add"]
-    rejected = sum(tally["rejected"].values())
-    return (
+    say(
         f"{answer['as_of']}  audience  the best {DECILES} tenths: "
         f"{tally['sent']:,} users sent = {tally['accepted']:,} accepted + "
-        f"{rejected:,} rejected; {answer['held_out']:,} held out"
+        f"{sum(tally['rejected'].values()):,} rejected; {answer['held_out']:,} held out"
     )
 
 
 def lift_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on what acting did, as an evaluation found; empty without any."""
+    """Return a line on the lift that an evaluation measured; empty without any."""
     rows = [row for row in answer.get("audiences", ()) if row["audience"] == NAME]
     names = ("", "_low", "_high")
     figures = [rows[-1][f"conversion_difference{end}"] for end in names] if rows else []
     if not figures or None in figures:
         return ""
-    moved, low, high = (f"{100 * figure:+.1f}" for figure in figures)
+    difference, low, high = (f"{100 * figure:+.1f}" for figure in figures)
     return (
-        f"{answer['as_of']}  lift      conversions of treated less held out: {moved} "
-        f"percentage points (95% interval {low} to {high}). Nobody was written to, "
-        "so the truth is 0"
+        f"{answer['as_of']}  lift      conversions of treated less held out: "
+        f"{difference} percentage points (95% interval {low} to {high}). Nobody was "
+        "written to, so the truth is 0"
     )

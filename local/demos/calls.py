@@ -1,18 +1,24 @@
-"""What the parts of the demo share: calls of functions, and tables."""
+"""What the parts of the demo share: calls of functions, published events, tables."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, Self
 
 import requests
+from google.cloud.pubsub_v1 import PublisherClient
 
 from local.errors import LocalError
 from local.progress import step
 from local.stack.stack import Stack
+from propensity.topics import EVENTS
 
 TIMEOUT_S = 900
+# The producer stops while so many messages wait for Pub/Sub's answer.
+IN_FLIGHT = 1_000
 
 
 class Refused(LocalError):
@@ -48,11 +54,52 @@ def call(stack: Stack, function: str, body: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+class Producer:
+    """Publishes messages to the topic of events, by the ordinary client."""
+
+    def __init__(self, stack: Stack) -> None:
+        os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
+        self._publisher = PublisherClient()
+        self._topic = self._publisher.topic_path(stack.options.project, EVENTS)
+        self._waiting: list[Future[str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._publisher.stop()
+        self._publisher.transport.close()
+
+    def send(self, data: bytes, attributes: Mapping[str, str]) -> None:
+        """Publish a message."""
+        self._waiting.append(self._publisher.publish(self._topic, data, **attributes))
+        if len(self._waiting) >= IN_FLIGHT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait until Pub/Sub has all messages."""
+        for future in self._waiting:
+            future.result(timeout=TIMEOUT_S)
+        self._waiting.clear()
+
+
+def training_text(answer: Mapping[str, Any]) -> str:
+    """Return a line on a training; the figures behind it are on the version's page."""
+    area = answer["holdout"]["roc_auc"]
+    measured = "no ROC AUC: one class" if area is None else f"ROC AUC {area:.3f}"
+    promoted = "champion" if answer["promoted"] else "kept aside"
+    reason = answer["verdict"].partition(":")[0]
+    return (
+        f"{answer['as_of']}  train     version {answer['model_version']} "
+        f"({answer['algorithm']}), {measured} on the holdout; {promoted}: {reason}"
+    )
+
+
 def table(
     columns: Sequence[tuple[str, str, str]], rows: Sequence[Mapping[str, Any]]
 ) -> str:
     """
-    Return rows as a table, right-aligned; a figure that there is none of is a dash.
+    Return rows as a table, right-aligned; a missing figure is a dash.
 
     Args:
         columns: Title, key in the rows and format of each.
@@ -62,7 +109,7 @@ def table(
     for row in rows:
         values = ((row.get(key), form) for _, key, form in columns)
         cells.append([form.format(v) if v is not None else "-" for v, form in values])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in cells

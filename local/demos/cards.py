@@ -1,9 +1,9 @@
 """
 The fraud part of the demo: card transactions, their delayed truth, new versions.
 
-A simulated clock runs over some past days: what a producer has sent by then is
-published, transactions and truths as they come. A training begins after each part, and
-the next one is sent meanwhile, so that each version takes over under traffic.
+What a producer would have sent over some past days is published in order, transactions
+and truths. A training begins after each part, and the next part is sent meanwhile, so
+that each version takes over under traffic.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos.calls import call, table
-from local.demos.producer import Producer
+from local.demos.calls import Producer, call, table, training_text
 from local.errors import LocalError
-from local.generators.cards.cards import Cards
-from local.generators.cards.files import read_cards
-from local.generators.cards.transactions import USE_CASE, Transactions
-from local.generators.delivery import Delivery
+from local.generators.card_files import read_cards
+from local.generators.cards import Cards
 from local.generators.drawing import moment
+from local.generators.messages import Delivery
+from local.generators.transactions import USE_CASE, Transactions
 from local.stack.stack import Stack
 from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
@@ -37,7 +36,6 @@ from propensity.timeframe import midnight
 
 SQL = resources.files(__package__)
 DAY = timedelta(days=1)
-
 TRANSACTIONS = 8_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.
 FRAUD_RATE = 0.03
@@ -50,258 +48,7 @@ SINCE_LAST = 8
 PARTS = 4
 # Messages a second while a model is trained.
 PACE = 60
-POLL_S = 1.0
-SETTLE_S = 300.0
-
-
-@dataclass
-class Played:
-    """What was sent since when, and the answers of the trainings."""
-
-    transactions: Transactions
-    since: datetime
-    sent: list[Delivery] = field(default_factory=list)
-    trainings: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def window(self) -> dict[str, Any]:
-        """The parameters of statements about what was sent."""
-        prefix, _, _ = self.transactions.ids[0].rpartition("-")
-        return {
-            "use_case": USE_CASE,
-            "since": self.since,
-            "since_day": self.since.date(),
-            "prefix": f"{prefix}-",
-        }
-
-
-def play(
-    stack: Stack, warehouse: Warehouse, *, cards: str | None = None, verbose: bool
-) -> Iterator[str]:
-    """
-    Play transactions and truths, train under traffic, and yield what came of it.
-
-    Args:
-        stack: Running.
-        warehouse: Of the stack.
-        cards: Real transactions; None for generated ones.
-        verbose: Whether to print what 03-ModelEvaluation has of each day, too.
-
-    Raises:
-        LocalError: Something did not come through.
-        CardsError: The file is not of card transactions.
-    """
-    now = datetime.now(UTC)
-    # Versions of earlier runs in this state have learned from other transactions.
-    versions = stack.bucket_folder / "models" / USE_CASE
-    transactions = chosen(cards, now=now, seed=Cards.seed + len([*versions.glob("*")]))
-    played = Played(transactions, since=now)
-    yield ("\n" + start_text(transactions, is_real=cards is not None))
-    first, *parts = planned(transactions, now=now)
-    with Producer(stack) as producer:
-        _send(producer, played, first)
-        settle(warehouse, played)
-        for part in parts:
-            with ThreadPoolExecutor(1) as executor:
-                # As of today: of events before it, also those that were scored today.
-                body = {"use_case": USE_CASE, "force": True}
-                training = executor.submit(call, stack, "model_training", body)
-                n_sent = 0
-                while not training.done() and n_sent < len(part):
-                    _send(producer, played, part[n_sent : n_sent + PACE])
-                    n_sent += PACE
-                    time.sleep(1)
-                trained = training.result()
-            played.trainings.append(trained)
-            yield (training_text(trained))
-            _send(producer, played, part[n_sent:])
-            settle(warehouse, played)
-    evaluated = call(stack, "model_evaluation", {"use_case": USE_CASE})
-    yield from _figures(warehouse, played, evaluated, verbose=verbose)
-
-
-def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
-    """
-    Return the transactions to play, over past days, under ids of this run.
-
-    Args:
-        cards: A file of real ones; None for generated ones.
-        now: Ids begin with it.
-        seed: Of those that are generated.
-    """
-    end = midnight(now.date()) - SINCE_LAST * DAY
-    if cards is None:
-        drawn = Cards(
-            seed=seed,
-            transactions=TRANSACTIONS,
-            fraud_rate=FRAUD_RATE,
-            days=DAYS,
-            end=end,
-        ).drawn
-    else:
-        drawn = read_cards(Path(cards).expanduser()).first(MAXIMUM_TRANSACTIONS)
-        drawn = drawn.stretched(end - DAYS * DAY, end)
-    return drawn.named(f"{now:%Y%m%d%H%M%S}-")
-
-
-def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
-    """
-    Return what a producer sends, in order, in parts of as many transactions each.
-
-    Args:
-        transactions: In order of time.
-        now: Truths that are found out later are not sent.
-    """
-    truths = transactions.truths().deliveries()
-    sent = [
-        *transactions.deliveries(),
-        *(truth for truth in truths if truth.sent_time < now),
-    ]
-    sent.sort(key=lambda delivery: delivery.sent_time)
-    times = [delivery.sent_time for delivery in sent]
-    rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
-    stops = [moment(int(transactions.time_ms[row])) for row in rows]
-    bounds = [0, *(sum(time < stop for time in times) for stop in stops), len(sent)]
-    return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-
-
-def start_text(transactions: Transactions, *, is_real: bool) -> str:
-    """Return lines on what is played."""
-    rows, frauds = len(transactions), int(transactions.is_fraud.sum())
-    first, last = (moment(int(transactions.time_ms[n])).date() for n in (0, -1))
-    notes = "; ".join(transactions.notes) + ", stretched.\n" if is_real else ""
-    return (
-        f"{notes}Card fraud: {rows:,} transactions, {frauds} of them fraud, over "
-        f"{first} to {last}.\nTruths come hours or days later, some twice, some wrong "
-        "first, some never"
-    )
-
-
-def training_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on a training."""
-    area = answer["holdout"]["roc_auc"]
-    measured = "no ROC AUC: one class" if area is None else f"ROC AUC {area:.3f}"
-    fate = "champion" if answer["promoted"] else "kept aside"
-    # The figures behind it are on the version's page.
-    reason = answer["verdict"].partition(":")[0]
-    return (
-        f"{answer['as_of']}  train     version {answer['model_version']} "
-        f"({answer['algorithm']}), {measured} on the holdout; {fate}: "
-        f"{reason}"
-    )
-
-
-def stamped(data: bytes, now: datetime) -> bytes:
-    """
-    Return a payload with ``ingest_ts`` of now, written as it was.
-
-    Events are played days after they happened; a producer takes them just now.
-    """
-    try:
-        payload = json.loads(data)
-        written = payload["ingest_ts"]
-    except (ValueError, KeyError, TypeError):
-        return data
-    since_ms = round(now.timestamp() * 1_000)
-    payload["ingest_ts"] = {
-        int: since_ms,
-        float: since_ms / 1_000,
-        str: str(since_ms) if str(written).isdigit() else now.isoformat(),
-    }.get(type(written), written)
-    return json.dumps(payload).encode()
-
-
-def _send(producer: Producer, played: Played, deliveries: Sequence[Delivery]) -> None:
-    for delivery in deliveries:
-        data = stamped(delivery.data, datetime.now(UTC))
-        producer.send(data, delivery.attributes)
-    producer.flush()
-    played.sent += deliveries
-
-
-def is_truth(delivery: Delivery) -> bool:
-    """Whether a message is the truth of a transaction; False for a broken one."""
-    return delivery.event is not None and "is_fraud" in delivery.event
-
-
-def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
-    """Count messages by the columns of ``card_counts.sql``, as they will be stored."""
-    events = [one.event for one in deliveries if one.event is not None]
-    truths = sum(map(is_truth, deliveries))
-    ids = {event["transaction_id"] for event in events if "is_fraud" not in event}
-    return {
-        "stored_rows": len(events) - truths,
-        "truths": truths,
-        "dead_letters": len(deliveries) - len(events),
-        "scored": len(ids),
-    }
-
-
-def settle(warehouse: Warehouse, played: Played) -> None:
-    """
-    Wait until all that was sent is stored, scored or a dead letter.
-
-    Raises:
-        LocalError: It takes too long.
-    """
-    expected = counts_of(played.sent)
-    deadline = time.monotonic() + SETTLE_S
-    while True:
-        [row] = warehouse.rows(statement("card_counts", own=SQL), played.window)
-        missing = {
-            name: count - row[name]
-            for name, count in expected.items()
-            if row[name] < count
-        }
-        if not missing:
-            return
-        if time.monotonic() > deadline:
-            raise LocalError(f"after {SETTLE_S:.0f} s there still lack {missing}")
-        time.sleep(POLL_S)
-
-
-def _figures(
-    warehouse: Warehouse,
-    played: Played,
-    evaluated: Mapping[str, Any],
-    *,
-    verbose: bool,
-) -> Iterator[str]:
-    window = played.window
-    [counts] = warehouse.rows(statement("card_counts", own=SQL), window)
-    first = moment(int(played.transactions.time_ms[0])).date()
-    scores = warehouse.table(
-        statement("first_scores", own=SQL),
-        {
-            **{name: window[name] for name in ("use_case", "since_day", "prefix")},
-            "as_of": datetime.now(UTC).date(),
-            "since": first,
-        },
-    ).to_pylist()
-    yield (
-        f"{counts['stored_rows']:,} transactions stored, "
-        f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "
-        f"{counts['truths']:,} truths; {counts['dead_letters']:,} dead letters; "
-        f"{len(scores):,} scored\n"
-    )
-    figures = by_version(
-        scores,
-        played.transactions,
-        trainings=played.trainings,
-        review_cost=warehouse.settings.alert_review_cost,
-    )
-    yield (table(COLUMNS, figures))
-    if played.transactions.true_probabilities is not None:
-        yield ("(best possible: by the true probabilities, which the generator knows)")
-    if verbose:
-        days = [row for row in evaluated["weeks"] if row["week"] >= str(first)]
-        yield ("\nBy day, as 03-ModelEvaluation has it:")
-        yield (table(DAY_COLUMNS, days))
-        waits = [row["latency_ms"] for row in scores if row["latency_ms"] is not None]
-        if waits:
-            yield (f"{np.median(waits):.0f} ms from ingestion to score at the median")
-
-
+POLL_S, SETTLE_S = 1.0, 300.0
 COLUMNS = (
     ("version", "version", "{}"),
     ("algorithm", "algorithm", "{}"),
@@ -329,21 +76,215 @@ DAY_COLUMNS = (
 )
 
 
+@dataclass
+class Played:
+    """What was sent since when, and the answers of the trainings."""
+
+    transactions: Transactions
+    since: datetime
+    sent: list[Delivery] = field(default_factory=list)
+    trainings: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """The parameters of statements about what was sent."""
+        return {
+            "use_case": USE_CASE,
+            "since": self.since,
+            "since_day": self.since.date(),
+            "prefix": self.transactions.ids[0].rpartition("-")[0] + "-",
+        }
+
+    def send(self, producer: Producer, deliveries: Sequence[Delivery]) -> None:
+        """Publish messages that a producer takes just now, days after they happened."""
+        for delivery in deliveries:
+            data = stamped(delivery.data, datetime.now(UTC))
+            producer.send(data, delivery.attributes)
+        producer.flush()
+        self.sent += deliveries
+
+
+def play(
+    stack: Stack, warehouse: Warehouse, *, cards: str | None = None, verbose: bool
+) -> Iterator[str]:
+    """
+    Play transactions and truths, train under traffic, and yield what came of it.
+
+    Args:
+        stack: Running.
+        warehouse: Of the stack.
+        cards: Real transactions; None for generated ones.
+        verbose: Whether to print what 03-ModelEvaluation has of each day, too.
+
+    Raises:
+        LocalError: Something did not come through.
+        CardsError: The file is not of card transactions.
+    """
+    now = datetime.now(UTC)
+    # Versions of earlier runs in this state have learned from other transactions.
+    versions = stack.bucket_folder / "models" / USE_CASE
+    transactions = chosen(cards, now=now, seed=Cards.seed + len([*versions.glob("*")]))
+    played = Played(transactions, since=now)
+    first_day, last_day = (
+        moment(int(transactions.time_ms[row])).date() for row in (0, -1)
+    )
+    if cards:
+        yield "\n" + "; ".join(transactions.notes) + ", stretched."
+    yield (
+        f"\nCard fraud: {len(transactions):,} transactions over {first_day} to "
+        f"{last_day}, {transactions.is_fraud.sum()} of them fraud.\n"
+        "Truths come hours or days later, some twice, some wrong first, some never"
+    )
+    first, *parts = planned(transactions, now=now)
+    with Producer(stack) as producer:
+        played.send(producer, first)
+        settle(warehouse, played)
+        for part in parts:
+            with ThreadPoolExecutor(1) as executor:
+                # As of today: of events before it, also those that were scored today.
+                body = {"use_case": USE_CASE, "force": True}
+                training = executor.submit(call, stack, "model_training", body)
+                n_sent = 0
+                while not training.done() and n_sent < len(part):
+                    played.send(producer, part[n_sent : n_sent + PACE])
+                    n_sent += PACE
+                    time.sleep(1)
+                trained = training.result()
+            played.trainings.append(trained)
+            yield training_text(trained)
+            played.send(producer, part[n_sent:])
+            settle(warehouse, played)
+    evaluated = call(stack, "model_evaluation", {"use_case": USE_CASE})
+    counts = counted(warehouse, played)
+    window = {name: played.window[name] for name in ("use_case", "since_day", "prefix")}
+    scores = warehouse.table(
+        statement("first_scores", own=SQL),
+        {**window, "as_of": datetime.now(UTC).date(), "since": first_day},
+    ).to_pylist()
+    yield (
+        f"{counts['stored_rows']:,} transactions stored, "
+        f"{counts['stored_rows'] - counts['events']:,} of them duplicates; "
+        f"{counts['truths']:,} truths; {counts['dead_letters']:,} dead letters; "
+        f"{len(scores):,} scored\n"
+    )
+    review_cost = warehouse.settings.alert_review_cost
+    trainings = played.trainings
+    yield table(COLUMNS, by_version(scores, transactions, trainings, review_cost))
+    if not cards:
+        yield "(best possible: by the true probabilities, which the generator knows)"
+    if verbose:
+        days = [row for row in evaluated["weeks"] if row["week"] >= str(first_day)]
+        yield "\nBy day, as 03-ModelEvaluation has it:"
+        yield table(DAY_COLUMNS, days)
+        waits = [row["latency_ms"] for row in scores if row["latency_ms"] is not None]
+        yield f"{np.median(waits or [0]):.0f} ms from ingestion to score at the median"
+
+
+def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
+    """
+    Return the transactions to play, over past days, under ids of this run.
+
+    Args:
+        cards: A file of real ones; None for generated ones.
+        now: Ids begin with it.
+        seed: Of those that are generated.
+    """
+    end = midnight(now.date()) - SINCE_LAST * DAY
+    if cards:
+        drawn = read_cards(Path(cards).expanduser()).first(MAXIMUM_TRANSACTIONS)
+        drawn = drawn.stretched(end - DAYS * DAY, end)
+    else:
+        drawn = Cards(
+            seed=seed,
+            transactions=TRANSACTIONS,
+            fraud_rate=FRAUD_RATE,
+            days=DAYS,
+            end=end,
+        ).drawn
+    return drawn.named(f"{now:%Y%m%d%H%M%S}-")
+
+
+def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]]:
+    """
+    Return what a producer sends, in order, in parts of as many transactions each.
+
+    Args:
+        transactions: In order of time.
+        now: Truths that are found out later are not sent.
+    """
+    truths = transactions.truths().deliveries()
+    sent = transactions.deliveries()
+    sent += [truth for truth in truths if truth.sent_time < now]
+    sent.sort(key=lambda delivery: delivery.sent_time)
+    times = [delivery.sent_time for delivery in sent]
+    rows = [len(transactions) * part // PARTS for part in range(1, PARTS)]
+    stops = [moment(int(transactions.time_ms[row])) for row in rows]
+    bounds = [0, *(sum(time < stop for time in times) for stop in stops), len(sent)]
+    return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def stamped(data: bytes, now: datetime) -> bytes:
+    """Return a payload with ``ingest_ts`` of now, where it has one."""
+    try:
+        payload = json.loads(data)
+    except ValueError:
+        return data
+    if isinstance(payload, dict) and "ingest_ts" in payload:
+        payload["ingest_ts"] = now.isoformat()
+        return json.dumps(payload).encode()
+    return data
+
+
+def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
+    """Count messages by the columns of ``card_counts.sql``, as they will be stored."""
+    events = [one.event for one in deliveries if one.event is not None]
+    transactions = [event for event in events if "is_fraud" not in event]
+    return {
+        "stored_rows": len(transactions),
+        "truths": len(events) - len(transactions),
+        "dead_letters": len(deliveries) - len(events),
+        "scored": len({event["transaction_id"] for event in transactions}),
+    }
+
+
+def counted(warehouse: Warehouse, played: Played) -> dict[str, int]:
+    """Return what has come of what was sent."""
+    [row] = warehouse.rows(statement("card_counts", own=SQL), played.window)
+    return dict(row.items())
+
+
+def settle(warehouse: Warehouse, played: Played) -> None:
+    """
+    Wait until all that was sent is stored, scored or a dead letter.
+
+    Raises:
+        LocalError: It takes too long.
+    """
+    expected = counts_of(played.sent)
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        counts = counted(warehouse, played)
+        missing = {name: n - counts[name] for name, n in expected.items()}
+        if max(missing.values()) <= 0:
+            return
+        if time.monotonic() > deadline:
+            raise LocalError(f"after {SETTLE_S:.0f} s these are missing: {missing}")
+        time.sleep(POLL_S)
+
+
 def by_version(
     scores: Sequence[Mapping[str, Any]],
     transactions: Transactions,
-    *,
     trainings: Sequence[Mapping[str, Any]],
     review_cost: float,
 ) -> list[dict[str, Any]]:
     """
-    Return figures of every version that scored first, on transactions of known truth.
+    Return metrics of every version that scored, on transactions of known truth.
 
     Args:
         scores: Rows of ``first_scores.sql``.
-        transactions: All of them, by which the optimum of the same rows is known.
-        trainings: Their answers: algorithms, and thresholds from which alerts are
-            cheapest.
+        transactions: All of them; the best possible of the same rows is known by them.
+        trainings: Their answers: algorithms, and thresholds of the cheapest alerts.
         review_cost: Of one alert.
 
     Returns:
@@ -352,38 +293,38 @@ def by_version(
     """
     place = {transaction: row for row, transaction in enumerate(transactions.ids)}
     trained = {training["model_version"]: training for training in trainings}
+    counts = Counter(row["model_version"] for row in scores)
     rows = []
-    for version, count in sorted(
-        Counter(row["model_version"] for row in scores).items()
-    ):
+    for version, count in sorted(counts.items()):
+        training = trained.get(version, {})
         known = [
             row
             for row in scores
             if row["model_version"] == version and row["label"] is not None
         ]
         label = np.array([row["label"] for row in known], dtype=int)
-        chosen_rows = np.array([place[row["event_id"]] for row in known], dtype=int)
-        is_mine = np.zeros(len(transactions), bool)
-        is_mine[chosen_rows] = True
+        score = np.array([row["score"] for row in known], dtype=float)
+        where = np.array([place[row["event_id"]] for row in known], dtype=int)
+        is_theirs = np.zeros(len(transactions), bool)
+        is_theirs[where] = True
         entry: dict[str, Any] = {
             "version": version,
-            "algorithm": trained.get(version, {}).get("algorithm"),
+            "algorithm": training.get("algorithm"),
             "scored": count,
             "known": len(known),
             "frauds": int(label.sum()),
-            "optimum": transactions.optimum_roc_auc(is_mine),
+            "optimum": transactions.optimum_roc_auc(is_theirs),
         }
         rows.append(entry)
-        if any(row["score"] is None for row in known) or len(set(label.tolist())) < 2:  # noqa: PLR2004
+        if np.isnan(score).any() or not 0 < label.sum() < len(label):
             continue
-        score = np.array([row["score"] for row in known], dtype=float)
         entry["roc_auc"] = roc_auc_score(label, score)
         entry["pr_auc"] = average_precision_score(label, score)
-        threshold = trained.get(version, {}).get("cost", {}).get("alert_threshold")
+        threshold = training.get("cost", {}).get("alert_threshold")
         if threshold is not None:
             is_alert = score >= threshold
             is_caught = is_alert & (label == 1)
             entry["alerts"], entry["caught"] = int(is_alert.sum()), int(is_caught.sum())
-            amount = float(transactions.amounts[chosen_rows][is_caught].sum())
+            amount = float(transactions.amounts[where][is_caught].sum())
             entry["saved"] = amount - review_cost * entry["alerts"]
     return rows

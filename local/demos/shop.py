@@ -1,10 +1,9 @@
 """
 The demo: load an export, play the scheduler over its last weeks, and show the result.
 
-Train monthly, evaluate and predict weekly, look users up: through the functions, by
-HTTP, as the scheduler and a client would. The generated shop's export grows as a real
-one does: each run sees what had arrived by its day, late rows follow. Then come the
-streams, of a gaming operator and of card transactions.
+Train monthly, evaluate and predict weekly, look users up: by HTTP, as the scheduler and
+a client would. The generated export grows as a real one does: each run sees what had
+arrived by its day. The streams, of players and of cards, are played beside.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import requests
 
-from local.demos import audience, cards, comparison, loyalty, stream
-from local.demos.calls import TIMEOUT_S, Refused, call, table
+from local.demos import audience, cards, comparison, stream
+from local.demos.calls import TIMEOUT_S, Refused, call, table, training_text
 from local.demos.source import DAY, Source, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
-from local.generators.shop.export import Shop
+from local.generators.export import LATEST_ARRIVAL_DAYS, Shop
 from local.play import Choice
 from local.progress import say, shown, step
 from local.stack.stack import Stack
@@ -36,15 +35,13 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
-# What of the generated export is there when the first week begins.
-HISTORY = timedelta(days=266)
+# Days of the generated export that are there when the first week begins.
+HISTORY_DAYS = 266
 
 
 def run(stack: Stack, options: Choice) -> None:
     """
     Play and show what was chosen, on a stack that is up.
-
-    The streams are played beside the shop's weeks, and shown after them.
 
     Raises:
         LocalError: A function or the data did not do.
@@ -72,8 +69,8 @@ def run(stack: Stack, options: Choice) -> None:
 @dataclass(frozen=True)
 class Played:
     """
-    What came of it: the source, the weeks played, as-of dates of their publications
-    (earlier ones where days of the export were missing), and the newest training.
+    What came of it: the weeks played, as-of dates of their publications (earlier ones
+    where days of the export were missing), and the answer of the newest training.
     """
 
     source: Source
@@ -87,22 +84,22 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     """Load the export and play the scheduler over its last weeks."""
     settings = warehouse.settings
     use_case = usecases.load(settings.use_case).worded(settings)
-    source = opened(warehouse, settings, options, use_case)
+    source = opened(warehouse, options, use_case)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
+    horizon = timedelta(days=use_case.horizon_days)
     if source.shop is not None:
-        load_until(warehouse, source.shop, weeks[0] - DAY)
+        load(warehouse, source.shop, HISTORY_DAYS, until=weeks[0])
     with step("creating tables and views"):
         stack.prepare()
 
-    end = weeks[-1] + timedelta(days=use_case.horizon_days)
+    end = weeks[-1] + horizon
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trained: dict[str, Any] = {}
     is_promoted, trained_month = False, None
     published: list[date] = []
     for day in [*weeks, end]:
         if source.shop is not None and day > weeks[0]:
-            with step(f"loading what had arrived by {day}"):
-                arrive(warehouse, source.shop, day, use_case)
+            load(warehouse, source.shop, horizon.days, until=day)
         body = {"use_case": use_case.name, "as_of": day.isoformat()}
         if day <= weeks[-1] and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
@@ -129,43 +126,18 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     return Played(source, use_case, weeks, published, trained)
 
 
-def load_until(warehouse: Warehouse, shop: Shop, eve: date) -> None:
-    """Load the export as it stood at the end of a day."""
+def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
+    """Load the days before a date, and older ones of which rows had arrived late."""
     with step("generating"):
-        first = eve - HISTORY
-        tables = [
-            (name, rows)
-            for name, rows in shop.shards(seen_on=eve)
-            if f"events_{first:%Y%m%d}" < name <= f"events_{eve:%Y%m%d}"
-        ]
-    ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
-
-
-def arrive(warehouse: Warehouse, shop: Shop, day: date, use_case: UseCase) -> None:
-    """Load what the export has new on a day: new shards, and old ones grown late."""
-    previous = day - timedelta(days=use_case.horizon_days)
-    late = [late for late in shop.late_days() if previous - 4 * DAY <= late < previous]
-    new = [previous + n * DAY for n in range((day - previous).days)]
+        late_days = shop.late_days()
+    days = [until - n * DAY for n in range(count, 0, -1)]
+    if count < HISTORY_DAYS:
+        since = days[0] - (LATEST_ARRIVAL_DAYS + 1) * DAY
+        days += [day for day in late_days if since <= day < days[0]]
     tables = [
-        (f"events_{date:%Y%m%d}", shop.shard(date, seen_on=day - DAY))
-        for date in [*late, *new]
-        if shop.first_date <= date <= shop.last_date
+        (f"events_{day:%Y%m%d}", shop.shard(day, seen_on=until - DAY)) for day in days
     ]
-    dataset = warehouse.settings.ga4_dataset
-    ga4_export.load_tables(warehouse.client, dataset, tables, progress=False)
-
-
-def training_text(answer: Mapping[str, Any]) -> str:
-    """Return a line on a training."""
-    holdout = answer["holdout"]
-    fate = "champion" if answer["promoted"] else "kept aside"
-    # The figures behind it are on the version's page.
-    reason = answer["verdict"].partition(":")[0]
-    return (
-        f"{answer['as_of']}  train     version {answer['model_version']} "
-        f"({answer['algorithm']}, {answer['calibration']} calibration), "
-        f"ROC AUC {holdout['roc_auc']:.3f} on the holdout; {fate}: {reason}"
-    )
+    ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
 
 
 def evaluation_text(answer: Mapping[str, Any]) -> str:
@@ -184,7 +156,7 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
 
 def gaps(answer: Mapping[str, Any]) -> str:
     """
-    Say which days of the export a run did without; empty where there are none.
+    Return which days of the export a run lacked; empty where there are none.
 
     Of earlier days those of evaluated weeks: a shop that is closed on Saturdays has no
     table of them, and nothing is wrong.
@@ -227,10 +199,9 @@ def show(stack: Stack, warehouse: Warehouse, played: Played, *, verbose: bool) -
     with step("comparing with outcomes"):
         rows = comparison.published(warehouse, played.use_case, played.published)
     say(comparison.pooled_text(rows))
-    if played.source.shop is not None:
-        truth = played.source.shop.true_probabilities(played.weeks)
-        say(comparison.truth_text(rows, truth))
-        say(loyalty.worth(warehouse, rows, played.source.shop))
+    if (shop := played.source.shop) is not None:
+        say(comparison.truth_text(rows, shop.true_probabilities(played.weeks)))
+        say(comparison.loyalty_text(warehouse, rows, shop))
     say("\nLooking users up:")
     for line in lookups(stack, rows):
         say(line)

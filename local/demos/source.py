@@ -1,6 +1,4 @@
-"""
-The export that a demo plays: generated, or loaded from the user's data and checked.
-"""
+"""The export that a demo plays: generated, or the user's, checked."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from local.errors import UnusableData
 from local.exports import ga4_export, ga4_rows, sources
-from local.generators.shop.export import Shop
+from local.generators.export import Shop
 from local.play import Choice
 from local.progress import say
 from propensity.errors import SchemaError, UseCaseError
@@ -19,7 +17,6 @@ from propensity.settings import Settings
 from propensity.usecases import UseCase
 
 DAY = timedelta(days=1)
-
 # Of the generated shop, logarithms of what is bought: at midsummer, and in a year.
 SEASON, DRIFT = 1.2, -0.3
 
@@ -31,31 +28,31 @@ def generated() -> Shop:
 
 @dataclass(frozen=True)
 class Source:
-    """An export to play: what to load before a day's runs, and its days with events."""
+    """An export to play: its days with events, and its generator where it has one."""
 
     dates: Collection[date]
     last_full_day: date
     shop: Shop | None = None
 
 
-def opened(
-    warehouse: Warehouse, settings: Settings, options: Choice, use_case: UseCase
-) -> Source:
-    """Generate or load the export that the options name, and the sources beside it."""
-    if not options.data:
+def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
+    """
+    Generate or load the export that the options name, and the sources beside it.
+
+    Raises:
+        UnusableData: The user's data do not do.
+    """
+    if options.path is None:
         shop = generated()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
         span = (shop.last_date - shop.first_date).days + 1
-        return Source(
-            [shop.first_date + n * DAY for n in range(span)], shop.last_date, shop
-        )
-    assert options.path is not None
+        days = [shop.first_date + n * DAY for n in range(span)]
+        return Source(days, shop.last_date, shop)
     say(f"Loading {options.data} …")
+    settings, path = warehouse.settings, options.path
     try:
-        summary = ga4_export.load_export(
-            warehouse.client, settings.ga4_dataset, options.path
-        )
-        folder = options.path if options.path.is_dir() else options.path.parent
+        summary = ga4_export.load_export(warehouse.client, settings.ga4_dataset, path)
+        folder = path if path.is_dir() else path.parent
         sources.load_folder(warehouse.client, folder, use_case)
     except (ga4_rows.ExportError, SchemaError, UseCaseError) as error:
         raise UnusableData(str(error)) from error
@@ -79,8 +76,8 @@ def check(summary: ga4_export.Summary, settings: Settings, *, today: date) -> No
 
     Args:
         summary: Of the export.
-        settings: Say who a user is, and which event is foreseen.
-        today: The day on which the demo is played, UTC.
+        settings: Say who a user is, and which event is predicted.
+        today: UTC.
 
     Raises:
         UnusableData: Says what is missing.

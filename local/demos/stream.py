@@ -15,26 +15,21 @@ from typing import Any
 
 from sklearn.metrics import roc_auc_score
 
-from local.demos.calls import TIMEOUT_S, call, table
-from local.demos.producer import Producer
+from local.demos.calls import TIMEOUT_S, Producer, call, table
 from local.errors import LocalError
-from local.generators.delivery import Delivery
-from local.generators.games.games import Games
-from local.generators.games.messages import USE_CASE
-from local.generators.games.towns import postcodes
+from local.generators.games import USE_CASE, Games
+from local.generators.messages import Delivery
+from local.generators.players import postcodes
 from local.stack.stack import Stack
 from offline import load_postcodes
 from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
-
-USERS = 300
-MAXIMUM_EVENTS = 40
+USERS, MAXIMUM_EVENTS = 300, 40
 POLL_S = 1.0
 # Scoring is over once this long no score has come; the first one loads the model.
-QUIET_S = 4.0
-FIRST_SCORE_S = 60.0
+QUIET_S, FIRST_SCORE_S = 4.0, 60.0
 COLUMNS = (
     ("of one player", "measure", "{}"),
     ("count", "count", "{}"),
@@ -72,9 +67,8 @@ def play(stack: Stack, warehouse: Warehouse, *, verbose: bool) -> Iterator[str]:
         f"{time.monotonic() - began:.0f} s from the first message to the last score"
     )
     if verbose:
-        reasons = warehouse.rows(statement("dead_letter_reasons", own=SQL), window)
-        for row in reasons:
-            yield (f"{row['messages']:>6,} dead letters: {row['reason']}")
+        for row in warehouse.rows(statement("dead_letter_reasons", own=SQL), window):
+            yield f"{row['messages']:>6,} dead letters: {row['reason']}"
     compacted = call(stack, "compact_features", {})
     yield (
         f"compacted {len(compacted['days'])} days; "
@@ -94,8 +88,8 @@ def play(stack: Stack, warehouse: Warehouse, *, verbose: bool) -> Iterator[str]:
         f"features of {len(users):,} users against a clean computation over all "
         f"events: {differing} differ\n"
     )
-    yield (player_table(streamed, games.user_ids))
-    yield (scores_text(warehouse, games.labels(), since=since.date()))
+    yield player_table(streamed)
+    yield scores_text(warehouse, games.labels(), since=since.date())
 
 
 def settled(
@@ -113,41 +107,37 @@ def settled(
     scores, quiet_since = -1, time.monotonic()
     while True:
         [row] = warehouse.rows(statement("stream_counts", own=SQL), window)
-        counts = dict(row.items())
         now = time.monotonic()
-        if counts["scores"] != scores:
-            scores, quiet_since = counts["scores"], now
-        is_stored = counts["stored_rows"] >= accepted
-        is_buried = counts["dead_letters"] >= broken
+        if row["scores"] != scores:
+            scores, quiet_since = row["scores"], now
+        is_stored = row["stored_rows"] >= accepted and row["dead_letters"] >= broken
         enough_s = QUIET_S if scores > 0 else FIRST_SCORE_S
-        if is_stored and is_buried and now - quiet_since >= enough_s:
-            return counts
+        if is_stored and now - quiet_since >= enough_s:
+            return dict(row.items())
         if now > deadline:
             raise LocalError(
-                f"after {TIMEOUT_S:.0f} s {counts['stored_rows']:,} of "
-                f"{accepted:,} messages are stored and "
-                f"{counts['dead_letters']:,} of {broken:,} are dead letters"
+                f"after {TIMEOUT_S:.0f} s {row['stored_rows']:,} of {accepted:,} "
+                f"messages are stored and {row['dead_letters']:,} of {broken:,} are "
+                "dead letters"
             )
         time.sleep(POLL_S)
 
 
 def features(warehouse: Warehouse, name: str, **parameters: Any) -> dict[str, Any]:
-    """Return what a statement has of each user."""
-    rows = warehouse.rows(
-        statement(name, own=SQL), {"use_case": USE_CASE, **parameters}
-    )
+    """Return the row of each user that a statement gives."""
+    text = statement(name, own=SQL)
+    rows = warehouse.rows(text, {"use_case": USE_CASE, **parameters})
     return {row["user_id"]: dict(row.items()) for row in rows}
 
 
-def player_table(streamed: Mapping[str, Any], users: Sequence[str]) -> str:
+def player_table(streamed: Mapping[str, Any]) -> str:
     """Return the measures of a player who has won, from the view of features."""
-    known = [streamed[user] for user in users if user in streamed]
-    player = max(known, key=lambda row: (row["win_count"] >= 2, row["user_id"]))
+    player = max(
+        streamed.values(), key=lambda row: (row["win_count"] >= 2, row["user_id"])
+    )
+    figures = ("count", "sum", "mean", "var")
     rows = [
-        {
-            "measure": m,
-            **{n: player[f"{m}_{n}"] for n in ("count", "sum", "mean", "var")},
-        }
+        {"measure": m, **{n: player[f"{m}_{n}"] for n in figures}}
         for m in ("purchase", "bet", "win")
     ]
     return table(COLUMNS, rows)
@@ -155,17 +145,13 @@ def player_table(streamed: Mapping[str, Any], users: Sequence[str]) -> str:
 
 def scores_text(warehouse: Warehouse, labels: Mapping[str, int], *, since: date) -> str:
     """Return a line on the churn scores of the first day against the outcomes."""
-    rows = warehouse.rows(
-        statement("newest_scores", own=SQL),
-        {"use_case": USE_CASE, "since_day": since},
-    )
-    scored = {r["user_id"]: r for r in rows if r["user_id"] in labels}
-    if len({labels[user] for user in scored}) < 2:  # noqa: PLR2004
+    text = statement("newest_scores", own=SQL)
+    rows = warehouse.rows(text, {"use_case": USE_CASE, "since_day": since})
+    scored = {row["user_id"]: row for row in rows if row["user_id"] in labels}
+    truth = [labels[user] for user in scored]
+    if len(set(truth)) < 2:
         return "No model has scored the stream: both outcomes are needed to compare."
-    area = roc_auc_score(
-        [labels[user] for user in scored],
-        [row["probability"] for row in scored.values()],
-    )
+    area = roc_auc_score(truth, [row["probability"] for row in scored.values()])
     version = max(row["model_version"] for row in scored.values())
     return (
         f"Churn, predicted on the first day by version {version}: {len(scored):,} "

@@ -1,9 +1,7 @@
 """
 Anyone's GA4 export loaded as daily shards, one load job a day that replaces its table.
 
-So twice equals once, and a shard loaded again with its late rows is simply the newer
-shard. The rows are on disk meanwhile, so memory does not grow with the export (but for
-an entry per user, to count them).
+The rows are on disk meanwhile, so memory does not grow with the export.
 
 Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/answer/7029846
 """
@@ -11,18 +9,15 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 from __future__ import annotations
 
 import io
-import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from local.exports import ga4_rows
@@ -31,25 +26,23 @@ from local.progress import step
 from propensity.timeframe import Timeframe, days_of_data, first_and_last
 
 if TYPE_CHECKING:
-    from google.api_core.retry import Retry
     from google.cloud import bigquery
-
 
 DAY = timedelta(days=1)
 LOAD_TIMEOUT_S = 300
 LOAD_WORKERS = 4
 # Days before the last whose ends its own is compared with.
 COMPARED_DAYS = 14
-# Who a user is: the first that an event has.
-USER_COLUMNS = ("user_pseudo_id", "user_id")
-
-
-_SHARD = re.compile(r"events_(\d{8})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a data set holds, known after it has been loaded."""
+    """
+    What a data set holds.
+
+    ``user_columns`` are those of user_pseudo_id and user_id that any event has;
+    ``dates`` the days that have data, from ``first_date`` to ``last_date``.
+    """
 
     rows: int
     days: int
@@ -58,11 +51,9 @@ class Summary:
     last_date: date
     last_time: datetime
     events: dict[str, int]
-    # Those of user_pseudo_id and user_id that any event has.
     user_columns: frozenset[str] = frozenset()
     is_east_of_utc: bool = False
     is_cut_short: bool = False
-    # Days that have data, from first_date to last_date.
     dates: frozenset[date] = frozenset()
 
     @property
@@ -71,87 +62,64 @@ class Summary:
         The last UTC day that the data cover to its end.
 
         ``event_date`` is the property's local date. East of Greenwich the last local
-        day ends before the UTC day of that name does; rows whose local date is ahead
-        of their UTC date, on a tenth of all days, give such a property away. Data that
-        are cut short within their last day have the day before to its end.
+        day ends before the UTC day of that name does. Data that are cut short within
+        their last day have the day before to its end.
         """
         full = self.last_date - DAY if self.is_east_of_utc else self.last_date
         return min(full, self.last_time.date() - DAY) if self.is_cut_short else full
 
 
-@dataclass(frozen=True)
-class _Day:
-    """What a table of one ``event_date`` holds."""
-
-    day: date
-    first_us: int
-    last_us: int
-    events: Counter[str]
-    users: frozenset[str]
-    user_columns: frozenset[str]
-
-    @classmethod
-    def of(cls, table: pa.Table) -> _Day:
-        times = pc.min_max(table["event_timestamp"]).as_py()
-        counts = pc.value_counts(table["event_name"]).to_pylist()
-        users = pc.unique(pc.coalesce(*(table[column] for column in USER_COLUMNS)))
-        return cls(
-            day=date.fromisoformat(table["event_date"][0].as_py()),
-            first_us=times["min"],
-            last_us=times["max"],
-            events=Counter({count["values"]: count["counts"] for count in counts}),
-            users=frozenset(users.drop_null().to_pylist()),
-            user_columns=frozenset(
-                column
-                for column in USER_COLUMNS
-                if table[column].null_count < table.num_rows
-            ),
-        )
-
-
-def _summary(days: list[_Day]) -> Summary:
-    days = sorted(days, key=lambda one: one.day)
-    events = sum((one.events for one in days), Counter[str]())
-    rows = {one.day: one.events.total() for one in days}
-    first, last_day = first_and_last(rows)
-    bulk = [one for one in days if first <= one.day <= last_day]
+def summary(database: Any) -> Summary:
+    """Return what a database of ``ga4_rows`` holds."""
+    spans = {
+        date.fromisoformat(day): (count, first, last)
+        for day, count, first, last in database.execute(
+            "SELECT event_date, COUNT(*), MAKE_TIMESTAMP(MIN(event_timestamp)), "
+            "MAKE_TIMESTAMP(MAX(event_timestamp)) FROM events GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    }
+    users, pseudo_ids, user_ids = database.execute(
+        "SELECT COUNT(DISTINCT COALESCE(user_pseudo_id, user_id)), "
+        "COUNT(user_pseudo_id), COUNT(user_id) FROM events"
+    ).fetchone()
+    events = database.execute(
+        "SELECT event_name, COUNT(*) FROM events GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    # A few stray days are no part of the data's span.
+    rows = {day: count for day, (count, _, _) in spans.items()}
+    first, last = first_and_last(rows)
+    bulk = {day: span for day, span in spans.items() if first <= day <= last}
     # By the time of day of the last event; of data of a few days nobody can tell.
-    *before, last = (one.last_us - _midnight(one.day) for one in bulk)
-    is_cut_short = len(before) >= COMPARED_DAYS and last < min(before[-COMPARED_DAYS:])
+    *before, end = (
+        until - datetime(day.year, day.month, day.day)  # noqa: DTZ001
+        for day, (_, _, until) in bulk.items()
+    )
+    # Of a property east of UTC, rows of a tenth of all days are of the UTC day before.
+    ahead = sum(since.date() < day for day, (_, since, _) in bulk.items())
     return Summary(
-        rows=events.total(),
-        days=len(days),
-        users=len(frozenset().union(*(one.users for one in days))),
-        first_date=bulk[0].day,
-        last_date=bulk[-1].day,
-        last_time=_instant(max(one.last_us for one in bulk)),
-        events=dict(sorted(events.items())),
-        user_columns=frozenset().union(*(one.user_columns for one in days)),
-        is_east_of_utc=len(bulk)
-        <= 10 * sum(_instant(one.first_us).date() < one.day for one in bulk),
-        is_cut_short=is_cut_short,
-        dates=frozenset(day for day in days_of_data(rows) if first <= day <= last_day),
+        rows=sum(rows.values()),
+        days=len(rows),
+        users=users,
+        first_date=min(bulk),
+        last_date=max(bulk),
+        last_time=max(until for _, _, until in bulk.values()).replace(tzinfo=UTC),
+        events=dict(events),
+        user_columns=frozenset(
+            ["user_pseudo_id"] * bool(pseudo_ids) + ["user_id"] * bool(user_ids)
+        ),
+        is_east_of_utc=len(bulk) <= 10 * ahead,
+        is_cut_short=(
+            len(before) >= COMPARED_DAYS and end < min(before[-COMPARED_DAYS:])
+        ),
+        dates=frozenset(day for day in days_of_data(rows) if first <= day <= last),
     )
 
 
-def _midnight(day: date) -> int:
-    """Return the microseconds from 1970 to a date's midnight UTC."""
-    return (day - date(1970, 1, 1)) // timedelta(microseconds=1)
-
-
-def _instant(microseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-
-
 def load_export(
-    client: bigquery.Client,
-    dataset: str,
-    source: Path,
-    *,
-    progress: bool = True,
+    client: bigquery.Client, dataset: str, source: Path, *, progress: bool = True
 ) -> Summary:
     """
-    Load anyone's export rows into ``events_YYYYMMDD`` shards, one load job a day.
+    Load anyone's export rows into ``events_YYYYMMDD`` shards.
 
     Every day found replaces its shard; other shards stay. Nothing is loaded unless
     every row can be read.
@@ -163,7 +131,7 @@ def load_export(
         progress: Show how far it is.
 
     Raises:
-        ExportError: A row is not an export's, or there is none.
+        ExportError: A row is no export's, or there is none.
     """
     with ga4_rows.opened(source, progress=progress) as database:
         shards = {
@@ -172,9 +140,11 @@ def load_export(
         }
         if not shards:
             raise ga4_rows.ExportError(
-                f"{source}: wanted rows of a GA4 export, found none"
+                f"{source}: expected rows of a GA4 export, found none"
             )
-        return _summary(_load(client, dataset, shards, progress=progress))
+        found = summary(database)
+        _load(client, dataset, shards, progress=progress)
+    return found
 
 
 def load_tables(
@@ -183,39 +153,16 @@ def load_tables(
     shards: Iterable[tuple[str, pa.Table]],
     *,
     progress: bool = True,
-) -> Summary:
+) -> None:
     """
     Load Arrow tables as shards, each replacing the one of its name.
 
     Args:
         client, dataset, progress: As of ``load_export``.
-        shards: Table name (``events_YYYYMMDD`` or ``events_intraday_YYYYMMDD``) and
-            rows in ``ARROW_SCHEMA``, all of one ``event_date``, at least one.
-
-    Returns:
-        The summary of the daily shards; intraday ones repeat them and do not count.
+        shards: Table name and rows in ``ARROW_SCHEMA``.
     """
-    listed = dict(shards)
-    loaded = _load(
-        client,
-        dataset,
-        {name: partial(listed.__getitem__, name) for name in listed},
-        progress=progress,
-    )
-    return _summary(
-        [
-            day
-            for name, day in zip(listed, loaded, strict=True)
-            if _SHARD.fullmatch(name)
-        ]
-    )
-
-
-def _load_retry() -> Retry:
-    """An emulator's 500 is retried by the client: with no deadline, for ten minutes."""
-    from google.api_core.retry import Retry
-
-    return Retry(initial=0.2, maximum=2.0, timeout=30.0)
+    tables = {name: partial(lambda rows: rows, rows) for name, rows in shards}
+    _load(client, dataset, tables, progress=progress)
 
 
 def _load(
@@ -224,11 +171,10 @@ def _load(
     shards: Mapping[str, Callable[[], pa.Table]],
     *,
     progress: bool,
-) -> list[_Day]:
-    """Load shards, and return what each holds."""
+) -> None:
     from google.cloud import bigquery
 
-    client.create_dataset(dataset, exists_ok=True, retry=_load_retry())
+    client.create_dataset(dataset, exists_ok=True)
     config = bigquery.LoadJobConfig(
         schema=bigquery_schema(),
         source_format=bigquery.SourceFormat.PARQUET,
@@ -238,29 +184,19 @@ def _load(
     options.enable_list_inference = True
     config.parquet_options = options
 
-    def load(name: str) -> _Day:
-        table = shards[name]()
+    def load(name: str) -> None:
         file = io.BytesIO()
-        pq.write_table(table, file)
-        job = client.load_table_from_file(
-            file,
-            f"{client.project}.{dataset}.{name}",
-            rewind=True,
-            size=file.tell(),
-            job_config=config,
-        )
-        job.result(retry=_load_retry(), timeout=LOAD_TIMEOUT_S)
-        return _Day.of(table)
+        pq.write_table(shards[name](), file)
+        table = f"{client.project}.{dataset}.{name}"
+        job = client.load_table_from_file(file, table, rewind=True, job_config=config)
+        job.result(timeout=LOAD_TIMEOUT_S)
 
-    loaded = []
     with (
         ThreadPoolExecutor(LOAD_WORKERS) as pool,
         step("loading", total=len(shards), unit=" days", is_shown=progress) as bar,
     ):
-        for day in pool.map(load, shards):
-            loaded.append(day)
+        for _ in pool.map(load, shards):
             bar.update()
-    return loaded
 
 
 def weeks_allowed(

@@ -1,8 +1,8 @@
 """
 Anyone's rows of a GA4 export, read by DuckDB.
 
-A file is JSON (a row a line, or an array of rows, plain or packed) or Parquet. Ids are
-texts: as a number an id may have lost digits, and is refused.
+A file is JSON (a row a line, or an array of rows; plain, gzip or Zstandard) or Parquet.
+Ids are texts: a number may have lost digits, and is refused.
 """
 
 from __future__ import annotations
@@ -32,111 +32,52 @@ from propensity.ids import INEXACT
 JSON = (".ndjson", ".jsonl", ".json")
 COMPRESSED = (".gz", ".zst")
 PARQUET = ".parquet"
-PARQUET_BATCH = 2_000
 SOURCES = "sources"
 CHECKED_ROWS = 100
 # The first moments of 2000, which no site's analytics are older than, and of 10000.
 OLDEST, LATEST = 946_684_800_000_000, 253_402_300_800_000_000
-# Fields of a session of Universal Analytics, GA4's forerunner, that no event has.
-_SESSION = {"fullVisitorId", "visitId", "visitStartTime", "hits", "totals"}
-
-_IDS = (
-    Column("user_pseudo_id", "JSON"),
-    Column("user_id", "JSON"),
-    Column("ecommerce", "RECORD", fields=(Column("transaction_id", "JSON"),)),
-    Column("items", "RECORD", "REPEATED", fields=(Column("item_id", "JSON"),)),
-    Column(
-        "event_params",
-        "RECORD",
-        "REPEATED",
-        fields=(Column("key", "STRING"), Column("value", "JSON")),
-    ),
-)
-_NUMBERS_AS_IDS = f"""
-WITH
-  given AS (SELECT ROW_NUMBER() OVER () AS row, * FROM {{rows}}),
-  ids AS (
-    SELECT row, 'user_pseudo_id' AS field, user_pseudo_id AS id FROM given
-    UNION ALL SELECT row, 'user_id', user_id FROM given
-    UNION ALL
-    SELECT row, 'ecommerce.transaction_id', ecommerce.transaction_id FROM given
-    UNION ALL
-    SELECT row, 'items.item_id', UNNEST(items).item_id FROM given
-    UNION ALL
-    SELECT
-      row,
-      'event_params.transaction_id',
-      UNNEST(JSON_EXTRACT(
-        value,
-        ['$.string_value', '$.int_value', '$.float_value', '$.double_value']
-      ))
-    FROM (SELECT row, UNNEST(event_params, recursive := TRUE) FROM given)
-    WHERE key = 'transaction_id'
-  )
-SELECT row, field, id
-FROM ids
-WHERE
-  JSON_TYPE(id) NOT IN ('VARCHAR', 'NULL')
-  AND NOT (
-    JSON_TYPE(id) IN ('BIGINT', 'UBIGINT')
-    AND ABS(TRY_CAST(id AS HUGEINT)) < {INEXACT}
-  )
-ORDER BY row
-LIMIT 1
-"""
-_WRONG_ROWS = f"""
+_WRONG = f"""
 SELECT
   row,
   CASE
-    WHEN event_timestamp IS NULL THEN 'event_timestamp: wanted a value, found none'
-    WHEN event_name IS NULL THEN 'event_name: wanted a value, found none'
-    WHEN event_timestamp NOT BETWEEN 0 AND {LATEST - 1}
-      THEN 'event_timestamp: wanted microseconds since 1970, found ' || event_timestamp
-    ELSE 'event_date: wanted a date as YYYYMMDD, found ' || event_date
-  END
+    WHEN event_timestamp IS NULL THEN 'event_timestamp: expected a value, found none'
+    WHEN event_name IS NULL THEN 'event_name: expected a value, found none'
+    WHEN event_timestamp NOT BETWEEN 0 AND {LATEST - 1} THEN
+      'event_timestamp: expected microseconds since 1970, found ' || event_timestamp
+    WHEN event_date IS NOT NULL AND TRY_STRPTIME(event_date, '%Y%m%d') IS NULL
+      THEN 'event_date: expected a date as YYYYMMDD, found ' || event_date
+    WHEN is_number(user_pseudo_id) THEN
+      'user_pseudo_id: expected a text, found the number ' || user_pseudo_id
+    WHEN is_number(user_id) THEN
+      'user_id: expected a text, found the number ' || user_id
+  END AS why
 FROM given
-WHERE
-  event_timestamp IS NULL
-  OR event_name IS NULL
-  OR event_timestamp NOT BETWEEN 0 AND {LATEST - 1}
-  OR (event_date IS NOT NULL AND TRY_STRPTIME(event_date, '%Y%m%d') IS NULL)
+WHERE why IS NOT NULL
 ORDER BY row
 LIMIT 1
 """
-# Of a day's files, those with rows of which most are in another file as well, or once
-# more in the same with other values beside what was sent. Exact repeats are folded.
-_REPEATED = """
-SELECT file, event_date
-FROM (
-  SELECT
-    file,
-    event_date,
-    MIN(file) OVER same < MAX(file) OVER same
-    OR MIN(whole) OVER sent < MAX(whole) OVER sent AS is_repeated
-  FROM (
-    SELECT *, HASH(events) AS whole, HASH(
-      event_params, items, batch_event_index, batch_page_id, batch_ordering_id
-    ) AS content
-    FROM events
-  )
-  WINDOW
-    same AS (
-      PARTITION BY event_date, event_timestamp, event_name, user_pseudo_id, user_id
-    ),
-    sent AS (
-      PARTITION BY
-        event_date, event_timestamp, event_name, user_pseudo_id, user_id, content
-    )
-)
-GROUP BY file, event_date
-HAVING COUNT_IF(is_repeated) * 2 > COUNT(*)
-ORDER BY event_date, file
+# True of a JSON value that may have lost digits; a whole number of 53 bits has not.
+_IS_NUMBER = f"""
+CREATE TEMP MACRO is_number(id) AS
+  JSON_TYPE(id) NOT IN ('VARCHAR', 'NULL')
+  AND COALESCE(ABS(TRY_CAST(id AS HUGEINT)) >= {INEXACT} OR id LIKE '%.%', TRUE)
+"""
+# A day most of whose events are there twice, and the first file that has it.
+_TWICE = """
+SELECT MIN(file), event_date
+FROM events
+GROUP BY event_date
+HAVING COUNT(*) > 1.5 * COUNT(DISTINCT HASH((
+  event_timestamp, event_name, user_pseudo_id, user_id, event_params, items,
+  batch_event_index, batch_page_id, batch_ordering_id
+)))
+ORDER BY event_date
 LIMIT 1
 """
 
 
 class ExportError(ValueError):
-    """Rows that are not a GA4 export's, with where, what was wanted and what found."""
+    """Rows that are no GA4 export's: where, what was expected, and what was found."""
 
 
 def export_files(source: Path) -> list[Path]:
@@ -146,33 +87,30 @@ def export_files(source: Path) -> list[Path]:
     Raises:
         ExportError: There is no such file, or none in the folder that can be read.
     """
-    if source.is_file():
-        files = [source]
-    elif source.is_dir():
+    if not source.exists():
+        raise ExportError(f"{source}: no such file or folder")
+    files = [source]
+    if source.is_dir():
         files = sorted(
             path
             for path in source.rglob("*")
-            if path.is_file()
-            and not path.name.startswith(".")
-            and _is_known(path)
-            # Tables of one's own, beside the export.
+            if _is_known(path)
+            # Tables of the user's own, beside the export.
             and path.parent != source / SOURCES
         )
-    else:
-        raise ExportError(f"{source}: no such file or folder")
     if not files or not all(map(_is_known, files)):
         raise ExportError(
-            f"{source}: wanted {', '.join(JSON)} (plain, .gz or .zst) or {PARQUET}, "
+            f"{source}: expected {', '.join(JSON)} (plain, .gz or .zst) or {PARQUET}, "
             f"found {'none of these in the folder' if not files else source.name}"
         )
     return files
 
 
 def _is_known(path: Path) -> bool:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
-        suffixes.pop()
-    return suffixes[-1:] == [PARQUET] or bool(suffixes and suffixes[-1] in JSON)
+    name = path.name.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    return name.endswith((*JSON, PARQUET)) and path.is_file() and name[0] != "."
 
 
 @contextlib.contextmanager
@@ -190,7 +128,7 @@ def opened(
         progress: Show how far it is.
 
     Raises:
-        ExportError: A row is not an export's; names file, row, wanted and found.
+        ExportError: A row is no export's; names file, row and field.
     """
     files = export_files(source)[: 1 if limit else None]
     with (
@@ -200,20 +138,16 @@ def opened(
     ):
         # In one thread rows keep their order, so that an error names its row.
         database.execute("SET threads = 1")
+        database.execute(_IS_NUMBER)
         columns = ", ".join(f"{one.name} {duckdb_type(one)}" for one in SCHEMA)
-        database.execute(f"CREATE TABLE events (file INT, is_intraday BOOL, {columns})")
-        for number, path in enumerate(files):
-            content = Path(folder, "rows.json")
-            name = f"{source.name}/{path.relative_to(source)}"
+        database.execute(
+            f"CREATE TABLE events (file VARCHAR, is_intraday BOOL, {columns})"
+        )
+        content = Path(folder, "rows.json")
+        for path in files:
             try:
                 _write_json(path, content, limit)
-                _read(
-                    database,
-                    path,
-                    content=content,
-                    number=number,
-                    is_intraday="intraday" in name,
-                )
+                _read(database, path, content)
             except (OSError, TypeError, pa.ArrowException, duckdb.Error) as error:
                 raise ExportError(f"{path} cannot be read: {error}") from error
             bar.update()
@@ -221,11 +155,11 @@ def opened(
             "DELETE FROM events WHERE is_intraday AND event_date IN "
             "(SELECT event_date FROM events WHERE NOT is_intraday)"
         )
-        if repeated := database.execute(_REPEATED).fetchone():
+        if twice := database.execute(_TWICE).fetchone():
             raise ExportError(
-                f"{files[repeated[0]]}: most of its events of {repeated[1]} are there "
-                "twice. Of the tables events_YYYYMMDD and events_intraday_YYYYMMDD of "
-                "a day, leave the second one out; the wildcard events_* has both"
+                f"{twice[0]}: most of its events of {twice[1]} are there twice. Of the "
+                "tables events_YYYYMMDD and events_intraday_YYYYMMDD of a day, leave "
+                "the second one out; the wildcard events_* has both"
             )
         yield database
 
@@ -236,14 +170,10 @@ def _write_json(path: Path, target: Path, limit: int | None) -> None:
         start = raw.read(4)
         raw.seek(0)
         if path.suffix.lower() == PARQUET or start == b"PAR1":
-            batches = pq.ParquetFile(raw).iter_batches(
-                batch_size=limit or PARQUET_BATCH
-            )
+            batches = pq.ParquetFile(raw).iter_batches(batch_size=limit or 2_000)
             for batch in itertools.islice(batches, 1 if limit else None):
                 for row in batch.to_pylist():
-                    file.write(
-                        orjson.dumps(_plain(row), default=_text_or_number) + b"\n"
-                    )
+                    file.write(orjson.dumps(_plain(row), default=str) + b"\n")
             return
         content = decompressed(raw)
         # Editors on Windows put a mark before the first line.
@@ -255,10 +185,6 @@ def _write_json(path: Path, target: Path, limit: int | None) -> None:
             file.writelines(itertools.islice(content, limit - 1))
         else:
             shutil.copyfileobj(content, file)
-
-
-def _text_or_number(value: Any) -> str | float:
-    return value.decode() if isinstance(value, bytes) else float(value)
 
 
 def _plain(value: Any) -> Any:
@@ -274,149 +200,71 @@ def _plain(value: Any) -> Any:
     return {name: _plain(inner) for name, inner in value.items()}
 
 
-def _rows(content: Path, columns: tuple[Column, ...]) -> str:
-    fields = ", ".join(f"'{one.name}': '{duckdb_type(one)}'" for one in columns)
+def _rows(content: Path, columns: tuple[Column, ...] = SCHEMA) -> str:
+    """Return the table of rows in a file, with ids as JSON has them."""
+    kinds = {one.name: duckdb_type(one) for one in columns}
+    ids = {"user_pseudo_id": "JSON", "user_id": "JSON"}
+    kinds = {name: ids.get(name, kind) for name, kind in kinds.items()}
+    fields = ", ".join(f"'{name}': '{kind}'" for name, kind in kinds.items())
     return f"READ_JSON('{content}', columns = {{{fields}}})"
 
 
-def _read(
-    database: duckdb.DuckDBPyConnection,
-    path: Path,
-    *,
-    content: Path,
-    number: int,
-    is_intraday: bool,
-) -> None:
+def _read(database: duckdb.DuckDBPyConnection, path: Path, content: Path) -> None:
     """Check the rows of a file, and add them to ``events``."""
     try:
-        wrong = database.execute(
-            _NUMBERS_AS_IDS.format(rows=_rows(content, _IDS))
-        ).fetchone()
-        if wrong:
-            row, field, found = wrong
-            raise ExportError(
-                f"{path}, row {row}: {field}: wanted an id as a text, found {found}; "
-                "a number may have lost digits, so write ids as texts"
-            )
         database.execute(
             "CREATE OR REPLACE TEMP TABLE given AS SELECT ROW_NUMBER() OVER () AS row, "
             "* REPLACE (REPLACE(event_date, '-', '') AS event_date) "
-            f"FROM {_rows(content, SCHEMA)}"
+            f"FROM {_rows(content)}"
         )
     except duckdb.InvalidInputException as error:
         raise ExportError(f"{path}{_problem(database, content, error)}") from error
-    if rounded := _fraction(database, content):
-        raise ExportError(f"{path}, row {rounded}")
-    if wrong := database.execute(_WRONG_ROWS).fetchone():
-        raise ExportError(
-            f"{path}, row {wrong[0]}: {wrong[1]}{_session(database, content)}"
-        )
+    if wrong := database.execute(_WRONG).fetchone():
+        raise ExportError(f"{path}, row {wrong[0]}: {wrong[1]}")
+    is_intraday = "intraday" in f"{path.parent.name}/{path.name}"
     database.execute(
-        "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE (COALESCE("
-        "event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
-        f"AS event_date), {number} AS file, {is_intraday} AS is_intraday FROM given"
+        "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
+        "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
+        "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
+        "user_id ->> '$' AS user_id), ? AS file, ? AS is_intraday FROM given",
+        [str(path), is_intraday],
     )
-
-
-def _fraction(database: duckdb.DuckDBPyConnection, content: Path) -> str:
-    """Return where ``given`` has a rounded number, and which; empty if nowhere."""
-    exact = tuple(filter(None, map(_as_floats, SCHEMA)))
-    is_wrong = " OR ".join(
-        f"CAST(given.{one.name} AS {duckdb_type(one)}) IS DISTINCT FROM "
-        f"exact.{one.name}"
-        for one in exact
-    )
-    wrong = database.execute(
-        f"SELECT row, exact FROM given JOIN (SELECT ROW_NUMBER() OVER () AS row, * "
-        f"FROM {_rows(content, exact)}) AS exact USING (row) "
-        f"WHERE {is_wrong} ORDER BY row LIMIT 1"
-    ).fetchone()
-    if wrong is None:
-        return ""
-    row, values = wrong
-    field, found = next(
-        place for one in SCHEMA for place in _fractions(one, values.get(one.name), "")
-    )
-    return f"{row}: {field}: wanted a whole number of 64 bits, found {found}"
-
-
-def _as_floats(column: Column) -> Column | None:
-    """Return a column with floats for integers; None if it holds no integer."""
-    if column.field_type == "INTEGER":
-        return Column(column.name, "FLOAT", column.mode)
-    inner = {one: _as_floats(one) for one in column.fields}
-    if not any(inner.values()):
-        return None
-    fields = tuple(changed or one for one, changed in inner.items())
-    return Column(column.name, column.field_type, column.mode, fields)
-
-
-def _fractions(column: Column, value: Any, prefix: str) -> Iterator[tuple[str, float]]:
-    """Yield the integers of a value that have a fraction, by their fields."""
-    if isinstance(value, list):
-        for one in value:
-            yield from _fractions(column, one, prefix)
-    elif isinstance(value, dict):
-        for inner in column.fields:
-            path = f"{prefix}{column.name}."
-            yield from _fractions(inner, value.get(inner.name), path)
-    elif column.field_type == "INTEGER" and value is not None and value % 1:
-        yield prefix + column.name, value
 
 
 def _problem(
     database: duckdb.DuckDBPyConnection, content: Path, error: duckdb.Error
 ) -> str:
-    """Return where and what DuckDB could not read."""
-    text = str(error).splitlines()[0].rstrip(". ")
+    """Return where and what DuckDB could not read: by reading each field alone."""
+    text = str(error).splitlines()[0]
     if "Malformed JSON" in text:
         with content.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     orjson.loads(line.strip() or b"{}")
                 except orjson.JSONDecodeError:
+                    found = line[:60].decode(errors="replace")
                     return (
-                        f", line {number}: wanted JSON, a row a line or an array of "
-                        f"rows, found {line[:60].decode(errors='replace')!r}"
+                        f", row {number}: expected JSON, a row a line or an array of "
+                        f"rows, found {found!r}"
                     )
     for column in SCHEMA:
-        # A field alone: which it is, and in which row if it is not a nested one.
         try:
             database.execute(
                 f"SELECT COUNT({column.name}) FROM {_rows(content, (column,))}"
             ).fetchall()
         except duckdb.InvalidInputException as alone:
             text = str(alone).splitlines()[0]
-            where = re.search(r", in \S+ (\d+)", text)
-            row = f", row {where[1]}" if where and not column.fields else ""
-            reason = text.rpartition(f"{where[0]}: ")[2] if where else text
-            return f"{row}: {column.name}: wanted {_wanted(column)}: {reason}"
+            where = re.search(r", in (?:line|record/value|value) (\d+)", text)
+            row = f", row {where[1]}" if where else ""
+            reason = re.sub(r'^.*?in file "[^"]*"[^:]*: ', "", text)
+            return f"{row}: {column.name}: expected {_kind(column)}: {reason}"
     return f": {text}"
 
 
-def _wanted(column: Column) -> str:
+def _kind(column: Column) -> str:
     if column.mode == "REPEATED":
         return "a list of objects"
-    return {
-        "RECORD": "an object",
-        "INTEGER": "a whole number of 64 bits",
-        "FLOAT": "a number",
-        "BOOLEAN": "true or false",
-    }.get(column.field_type, "a text")
-
-
-def _session(database: duckdb.DuckDBPyConnection, content: Path) -> str:
-    """Return what to do about sessions of Universal Analytics, if these are some."""
-    keys = database.execute(
-        f"SELECT JSON_KEYS(json) FROM READ_JSON_OBJECTS('{content}') LIMIT 1"
-    ).fetchone()
-    if not keys or len(_SESSION.intersection(keys[0])) < 2:
-        return ""
-    return (
-        ". These are sessions of Universal Analytics and not the GA4 export, which has "
-        "one row per event. Export the tables events_YYYYMMDD of the dataset "
-        "analytics_PROPERTY, which a GA4 property fills (Admin, BigQuery links)"
-    )
+    return "an object" if column.fields else column.field_type
 
 
 def days(database: duckdb.DuckDBPyConnection) -> list[str]:
@@ -438,18 +286,17 @@ def check(source: Path) -> None:
     Refuse what is no export by its first rows, which takes no time.
 
     Raises:
-        ExportError: A row is not an export's, there is none, or the times of all are
-            of another unit.
+        ExportError: A row is no export's, there is none, or the times of all are of
+            another unit.
     """
     with opened(source, limit=CHECKED_ROWS, progress=False) as database:
-        (newest,) = database.execute(
-            "SELECT MAX(event_timestamp) FROM events"
-        ).fetchone() or (None,)
+        found = database.execute("SELECT MAX(event_timestamp) FROM events").fetchone()
+    newest = found[0] if found else None
     if newest is None:
-        raise ExportError(f"{source}: wanted rows of a GA4 export, found none")
+        raise ExportError(f"{source}: expected rows of a GA4 export, found none")
     if newest < OLDEST:
         raise ExportError(
-            f"{source}: event_timestamp: wanted microseconds since 1970, found "
+            f"{source}: event_timestamp: expected microseconds since 1970, found "
             f"{newest} at most in the first rows, which is before 2000; convert "
             "seconds and milliseconds"
         )

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """
-    A column of the export, as BigQuery's client describes it.
-
-    The client itself takes seconds to import, and whoever reads rows does without.
-    """
+    """A column, as BigQuery's client describes it, which takes seconds to import."""
 
     name: str
     field_type: str
@@ -140,7 +136,6 @@ _DUCKDB_LEAF = {
     "INTEGER": "BIGINT",
     "FLOAT": "DOUBLE",
     "BOOLEAN": "BOOLEAN",
-    "JSON": "JSON",
 }
 _ARROW_LEAF = {
     "STRING": pa.string(),
@@ -159,7 +154,7 @@ def _arrow_type(column: Column) -> pa.DataType:
 
 
 def duckdb_type(column: Column) -> str:
-    """Return the type of a column in DuckDB, which may be ``JSON`` as well."""
+    """Return the type of a column in DuckDB."""
     if column.field_type == "RECORD":
         fields = (f'"{inner.name}" {duckdb_type(inner)}' for inner in column.fields)
         kind = f"STRUCT({', '.join(fields)})"

@@ -1,8 +1,8 @@
 """
-Tables of one's own as sources of features: a folder ``sources/`` of Parquet or CSV.
+Tables of the user's own as sources of features: a folder ``sources/``.
 
-A file has the name of a source of the use case, such as ``loyalty.csv``; it is loaded
-as the table that ``usecase.toml`` names, and replaces it.
+A file of Parquet or CSV has the name of a source of the use case, as ``loyalty.csv``;
+it is loaded as the table that ``usecase.toml`` names, and replaces it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def load_folder(client: Any, folder: Path, use_case: UseCase) -> None:
         raise SchemaError(
             f"{folder / SOURCES} has {', '.join(sorted(files)) or 'nothing'}, and the "
             f"sources of {use_case.name} are {', '.join(known) or 'none'}: {name} is "
-            "wanted in both, as a file .parquet or .csv and under [sources]"
+            "expected in both, as a file .parquet or .csv and under [sources]"
         )
     for name, path in files.items():
         load(client, known[name], read(path, known[name]))

@@ -1,8 +1,12 @@
-"""Made-up data whose truth is known: same seed, same bytes.
+"""Generated data whose truth is known: the same arguments give the same data.
 
-shop/        a shop's GA4 export: a Markov chain of moods
-games/       a gaming operator's new players, and the features that must come out
-cards/       card transactions with known frauds, and truths that come late
-delivery.py  messages as they are sent: repeated, late, spoilt
-drawing.py   the random numbers that all streams draw with
+shop.py      a shop's visitors, day by day, and their true probabilities
+export.py    ``Shop``: what they do, as a GA4 export
+games.py     ``Games``: a gaming operator's players, and who of them churns
+players.py   what players write when they register; postcodes
+cards.py     ``Cards``: card transactions, and which of them are fraud
+transactions.py  how transactions and their truths are sent
+card_files.py    real transactions from a file
+messages.py  messages as a producer sends them: late, repeated, broken (faults.py)
+drawing.py   the random numbers of the streams
 """

@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from deploy.render import TERRAFORM
-from local.generators.games.games import DEFAULT_END, Games
-from local.generators.games.messages import encode
+from local.generators.games import DEFAULT_END, Games
+from local.generators.messages import encode
 from propensity import tables, usecases
 from propensity.gcp.columns import record
 from propensity.learning.preprocessor import default_preprocessor

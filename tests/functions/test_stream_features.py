@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import requests
 
-from local.generators.games.games import Games
-from local.generators.games.messages import FAULTS, attributes_of
+from local.generators.faults import FAULTS
+from local.generators.games import Games, attributes_of
 from propensity.events.dead_letters import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
 from tests.functions.streamed import buried, instance, site, stored, user

@@ -63,7 +63,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("variable", "write", "message"),
         [
-            ("DATA", written(""), "wanted rows of a GA4 export, found none"),
+            ("DATA", written(""), "expected rows of a GA4 export, found none"),
             (
                 "DATA",
                 lambda folder: folder / "missing.ndjson",

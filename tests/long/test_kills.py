@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from local.generators.delivery import Delivery
-from local.generators.games.games import Games
+from local.generators.games import Games
+from local.generators.messages import Delivery
 from local.stack import topics
 from propensity.events.dead_letters import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands.cli import main
-from local.generators.games.towns import postcodes
+from local.generators.players import postcodes
 from offline import load_postcodes
 from propensity import tables
 from propensity.events.enrichment import PostcodeIndex, normalised, outward

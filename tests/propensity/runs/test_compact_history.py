@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.generators.games.messages import encode
+from local.generators.messages import encode
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import compact
 from propensity.statements import statement

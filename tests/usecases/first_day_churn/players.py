@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.generators.games.games import Games
-from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
-from local.generators.games.towns import postcodes
+from local.generators.faults import AMOUNT_FIELDS
+from local.generators.games import Games, attributes_of
+from local.generators.messages import encode
+from local.generators.players import postcodes
 from offline import load_model, load_postcodes
 from propensity import tables, usecases
 from propensity.events import rows as stream

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from local.generators.delivery import Delivery
-from local.generators.games.games import Games
-from local.generators.games.messages import encode
+from local.generators.games import Games
+from local.generators.messages import Delivery, encode
 from propensity import usecases
 from propensity.clock import SYSTEM
 from propensity.events import rows as stream

@@ -1,4 +1,4 @@
-"""Real transactions, from a file in the public columns."""
+"""Real card transactions, from a file in the public data set's columns."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from local.generators.cards.cards import DEFAULT_END
-from local.generators.cards.transactions import COLUMNS, COMPONENTS, Transactions
-from local.generators.drawing import SECOND_MS, Flags, Floats, milliseconds
+from local.generators.cards import DEFAULT_END
+from local.generators.drawing import SECOND_MS, milliseconds
+from local.generators.transactions import COLUMNS, COMPONENTS, Transactions
 from offline import table_files
 from propensity.errors import SchemaError
 
-# A final run of so many frauds is no stream: at the rate of the public data set one of
-# three would come once in two hundred million transactions.
+# So many frauds at the end of a file are no stream: they were put there.
 SHORTEST_TAIL = 3
 
 
@@ -42,9 +41,11 @@ def read_cards(path: Path, *, end: datetime = DEFAULT_END) -> Transactions:
     table = _columns(path)
     values = {name: table[name].to_numpy() for name in COLUMNS}
     is_fraud = values["Class"] == 1
-    ordered = _ordered(values["Time"])
-    tail = _tail(is_fraud)
-    used = min(ordered, len(is_fraud) - tail)
+    back = np.flatnonzero(np.diff(values["Time"]) < 0)
+    ordered = int(back[0]) + 1 if len(back) else len(is_fraud)
+    genuine = np.flatnonzero(~is_fraud)
+    tail = len(is_fraud) - (int(genuine[-1]) + 1 if len(genuine) else 0)
+    used = min(ordered, len(is_fraud) - (tail if tail >= SHORTEST_TAIL else 0))
     if not used:
         raise CardsError(f"{path} holds frauds only: that is no stream of transactions")
     notes = [f"{used:,} transactions of {path.name}, {is_fraud[:used].sum():,} frauds"]
@@ -72,31 +73,16 @@ def _columns(path: Path) -> pa.Table:
     """Return the columns of a file as finite numbers."""
     try:
         table = table_files.read(path, COLUMNS)
+        table = pa.table({name: table[name].cast(pa.float64()) for name in COLUMNS})
     except SchemaError as error:
         raise CardsError(error.message) from error
-    if not table.num_rows:
-        raise CardsError(f"{path} holds no transactions")
-    try:
-        table = pa.table({name: table[name].cast(pa.float64()) for name in COLUMNS})
     except pa.ArrowException as error:
         raise CardsError(f"{path} has columns that are not numbers: {error}") from error
+    if not table.num_rows:
+        raise CardsError(f"{path} holds no transactions")
     for name in COLUMNS:
         if not pc.all(pc.is_finite(table[name]), skip_nulls=False).as_py():
             raise CardsError(f"{path} has rows without a finite number in {name}")
-    classes = pc.unique(table["Class"]).to_pylist()
-    if not {0.0, 1.0}.issuperset(classes):
+    if not {0.0, 1.0}.issuperset(pc.unique(table["Class"]).to_pylist()):
         raise CardsError(f"{path} has other values than 0 and 1 in Class")
     return table
-
-
-def _ordered(time: Floats) -> int:
-    """Return how many rows come before the first that goes back in time."""
-    back = np.flatnonzero(np.diff(time) < 0)
-    return int(back[0]) + 1 if len(back) else len(time)
-
-
-def _tail(is_fraud: Flags) -> int:
-    """Return the length of the final run of frauds, 0 for one that is too short."""
-    genuine = np.flatnonzero(~is_fraud)
-    tail = len(is_fraud) - (int(genuine[-1]) + 1 if len(genuine) else 0)
-    return tail if tail >= SHORTEST_TAIL else 0

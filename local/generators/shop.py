@@ -1,0 +1,324 @@
+"""
+A shop's visitors, day by day, and how likely each of them is to buy.
+
+Every user has traits that no event shows: how often they visit (``activity``), how
+readily they buy (``conversion``), how slowly interest fades (``patience``), and the day
+of the first visit. On each UTC day a user is in one of four moods: GONE, IDLE, BROWSING
+or KEEN. On day d a user in mood m
+
+1. visits with probability ``1 - exp(-activity * VISIT[m] * rhythm(d))``, by weekday,
+   season and trend; on the day of arrival for certain;
+2. buys on a visit with probability ``1 - exp(-conversion * BUY[m] * demand(d))``, where
+   the demand may have a season and a drift;
+3. moves to tomorrow's mood by a matrix: no visit (interest fades), ``LOOKED`` or
+   ``BOUGHT``.
+
+What a visit looks like depends on the mood alone. So (mood, traits, date) is a Markov
+chain, and the probability of a purchase within a week follows by backward recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from local.generators.drawing import Flags, Floats, Ints
+
+DAY = timedelta(days=1)
+DAY_US, SECOND_US = 86_400_000_000, 1_000_000
+EPOCH = date(1970, 1, 1)
+HORIZON_DAYS = 7
+# The simulation begins so many days before the export: its first day is like any.
+BURN_IN_DAYS = 90
+DEFAULT_USERS, DEFAULT_SEED = 6_000, 20_240_229
+
+GONE, IDLE, BROWSING, KEEN = range(4)
+# A day's expected visits, and purchases a visit, of the average user in each mood.
+VISIT = np.array([0.0, 0.055, 0.10, 0.15])
+BUY = np.array([0.0, 0.03, 0.10, 0.80])
+ARRIVAL_MOOD = np.array([0.0, 0.40, 0.50, 0.10])
+# From today's mood (row) to tomorrow's (column).
+LOOKED = np.array(
+    [[1, 0, 0, 0], [0, 0.80, 0.15, 0.05], [0, 0.30, 0.50, 0.20], [0, 0.05, 0.10, 0.85]]
+)
+BOUGHT = np.array(
+    [[1, 0, 0, 0], [0, 0.30, 0.40, 0.30], [0, 0.30, 0.40, 0.30], [0, 0.15, 0.20, 0.65]]
+)
+# Rate a day away of stepping down one mood, for a user of patience 1.
+FADE = np.array([0.0, 0.010, 0.08, 0.03])
+# The last day brings this much more new users than the first; some were there before.
+ARRIVAL_GROWTH, EARLY_USERS = 0.6, 0.15
+# Mean and standard deviation of the logarithm of each trait.
+ACTIVITY, CONVERSION, PATIENCE = (-0.1, 0.4), (0.05, 0.5), (0.0, 0.5)
+WEEKDAY = np.array([1.05, 1.0, 0.97, 0.98, 1.0, 0.92, 1.08])
+TREND_A_YEAR, SEASON = 0.12, 0.10
+# Of the demand's season: month and day of its peak, and its standard deviation in days.
+PEAK, PEAK_DAYS = (6, 21), 25
+LOGGED_IN, SECOND_VISIT = 0.35, 0.12
+# Of a loyalty programme: days between changes, and points by mood in that time.
+POINTS_DAYS, POINTS = 7, np.array([0.0, 0.2, 1.0, 5.0])
+
+CHANNELS = (
+    # source, medium, share, effect on the log of conversion
+    ("google", "organic", 0.34, 0.0),
+    ("(direct)", "(none)", 0.24, 0.15),
+    ("google", "cpc", 0.14, 0.2),
+    ("newsletter", "email", 0.08, 0.5),
+    ("instagram", "social", 0.08, -0.5),
+    ("shop-compare.example", "referral", 0.05, 0.1),
+    ("<Other>", "<Other>", 0.04, 0.0),
+    ("(data deleted)", "(data deleted)", 0.03, 0.0),
+)
+DEVICES = (
+    # category, operating system, browser, share, effect on the log of conversion
+    ("mobile", "Android", "Chrome", 0.29, -0.3),
+    ("mobile", "iOS", "Safari", 0.26, -0.2),
+    ("desktop", "Windows", "Chrome", 0.24, 0.3),
+    ("desktop", "Macintosh", "Safari", 0.12, 0.35),
+    ("tablet", "iOS", "Safari", 0.05, 0.0),
+    ("mobile", "<Other>", "<Other>", 0.04, -0.3),
+)
+COUNTRIES = (
+    *("United States", "Canada", "United Kingdom", "Germany", "India", "France"),
+    *("Mexico", "Japan", "Australia", "Brazil", "Spain", "Italy", "Netherlands"),
+    *("(not set)", "Sweden", "Poland", "South Korea", "Singapore", "Portugal"),
+    *("Ireland", "Norway", "Chile", "New Zealand", "Greece", "Kenya", "Iceland"),
+    *("Uruguay", "Nepal", "Estonia", "Malta", "Fiji", "Bhutan"),
+)
+
+
+@dataclass(frozen=True)
+class Visits:
+    """One row for each visit, in order of user and time."""
+
+    user: Ints
+    start_us: Ints
+    mood: Ints
+    is_first: Flags
+    buys: Flags
+
+
+class Process:
+    """
+    Users, their moods and visits, and what they will buy.
+
+    Args:
+        users: Users who arrive from the start of the simulation to the end.
+        days: Days of the export, ending with ``last_date``.
+        seed: Everything follows from it.
+        last_date: Last ``event_date``.
+        season: Logarithm of the demand at the season's peak; 0 is no season.
+        drift: What a year adds to the logarithm of the demand.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: int = DEFAULT_USERS,
+        days: int = 365,
+        seed: int = DEFAULT_SEED,
+        last_date: date = date(2025, 6, 30),
+        season: float = 0.0,
+        drift: float = 0.0,
+    ) -> None:
+        self.users, self.last_date = users, last_date
+        self.season, self.drift = season, drift
+        self.first_date = last_date - (days - 1) * DAY
+        self._start = self.first_date - BURN_IN_DAYS * DAY
+        # The last local day ends during the next UTC day.
+        self._simulated_days = (last_date - self._start).days + 2
+        self._random = np.random.Generator(np.random.PCG64(seed))
+        self._draw_users()
+        self._simulate()
+
+    def _draw_users(self) -> None:
+        random, n = self._random, self.users
+        self.channel = random.choice(len(CHANNELS), n, p=_shares(CHANNELS))
+        self.device = random.choice(len(DEVICES), n, p=_shares(DEVICES))
+        weights = 1.0 / np.arange(1, len(COUNTRIES) + 1) ** 1.6
+        self.country = random.choice(len(COUNTRIES), n, p=weights / weights.sum())
+        effect = (
+            np.array([row[-1] for row in CHANNELS])[self.channel]
+            + np.array([row[-1] for row in DEVICES])[self.device]
+            + np.where(self.country == 0, 0.15, -0.1)
+        )
+        self._activity = np.exp(random.normal(*ACTIVITY, n))
+        self._conversion = np.exp(random.normal(*CONVERSION, n) + effect)
+        self._patience = np.exp(random.normal(*PATIENCE, n))
+        # Arrivals grow in a straight line: the inverse of that distribution.
+        growth, uniform = ARRIVAL_GROWTH, random.random(n)
+        share = (np.sqrt(1 + growth * (2 + growth) * uniform) - 1) / growth
+        self._arrival = np.where(
+            random.random(n) < EARLY_USERS,
+            np.floor(uniform * BURN_IN_DAYS / 2),
+            np.floor(share * self._simulated_days),
+        ).astype(np.int64)
+        self._is_member = random.random(n) < LOGGED_IN
+        self._client = 1_000_000_000 + 7919 * random.permutation(n)
+
+    def _visit_probability(self, day: int) -> Floats:
+        """Return users × moods, for users past their day of arrival."""
+        calendar = self._start + day * DAY
+        turn = 2 * np.pi * (calendar.timetuple().tm_yday - 340) / 365
+        trend = 1 + TREND_A_YEAR * (day - BURN_IN_DAYS) / 365
+        rhythm = WEEKDAY[calendar.weekday()] * (1 + SEASON * np.cos(turn)) * trend
+        probability: Floats = -np.expm1(-np.outer(self._activity, VISIT) * rhythm)
+        return probability
+
+    def _buy_probability(self, day: int) -> Floats:
+        """Return users × moods: of a purchase on a visit of the day."""
+        calendar = self._start + day * DAY
+        peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
+        apart = min(abs((calendar - peak).days) for peak in peaks)
+        season = self.season * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
+        demand = np.exp(season + self.drift * (day - BURN_IN_DAYS) / 365)
+        probability: Floats = -np.expm1(-np.outer(self._conversion, BUY) * demand)
+        return probability
+
+    @cached_property
+    def _away(self) -> Floats:
+        """Return users × mood × tomorrow's mood after a day without a visit."""
+        fade = -np.expm1(-FADE / self._patience[:, None])
+        away = np.zeros((self.users, 4, 4))
+        away[:, GONE, GONE] = 1
+        for mood in (IDLE, BROWSING, KEEN):
+            away[:, mood, mood] = 1 - fade[:, mood]
+            away[:, mood, mood - 1] = fade[:, mood]
+        return away
+
+    def _simulate(self) -> None:
+        """Play every day; keep the moods and the visits."""
+        random, n = self._random, self.users
+        everyone, mood = np.arange(n), np.full(n, IDLE)
+        self._moods = np.empty((self._simulated_days, n), np.int8)
+        self._seen: list[tuple[Ints, Ints, Ints, Flags]] = []
+        for day in range(self._simulated_days):
+            arrives = self._arrival == day
+            mood[arrives] = random.choice(4, int(arrives.sum()), p=ARRIVAL_MOOD)
+            self._moods[day] = mood
+            present = self._arrival <= day
+            chance = self._visit_probability(day)[everyone, mood]
+            visits = arrives | (present & (random.random(n) < chance))
+            sells = self._buy_probability(day)[everyone, mood]
+            buys = visits & (random.random(n) < sells)
+            who = np.flatnonzero(visits)
+            self._seen.append((who, np.full(len(who), day), mood[who], buys[who]))
+            tomorrow = self._away[everyone, mood]
+            tomorrow[visits] = LOOKED[mood[visits]]
+            tomorrow[buys] = BOUGHT[mood[buys]]
+            drawn = (random.random((n, 1)) > tomorrow.cumsum(axis=1)).sum(axis=1)
+            mood = np.where(present, np.minimum(drawn, KEEN), mood)
+
+    def true_probabilities(self, as_ofs: Iterable[date]) -> pa.Table:
+        """
+        Return P(a purchase in the 7 days from as_of on | all that the process knows).
+
+        Args:
+            as_ofs: Dates of the export.
+
+        Returns:
+            ``as_of`` date32, ``user_id`` string (the user_pseudo_id), ``probability``
+            float64: one row for each as_of and user who had arrived before it.
+        """
+        parts = []
+        for as_of in as_ofs:
+            start = (as_of - self._start).days
+            # Of no purchase from a day to the horizon's end, by mood.
+            none = np.ones((self.users, 4))
+            for day in reversed(range(start, start + HORIZON_DAYS)):
+                visit = self._visit_probability(day)
+                looks = visit * (1 - self._buy_probability(day))
+                away = np.einsum("umt,ut->um", self._away, none)
+                none = looks * (none @ LOOKED.T) + (1 - visit) * away
+            known = np.flatnonzero(self._arrival < start)
+            parts.append(
+                pa.table(
+                    {
+                        "as_of": pa.repeat(pa.scalar(as_of), len(known)),
+                        "user_id": self._pseudo_ids.take(pa.array(known)),
+                        "probability": 1 - none[known, self._moods[start, known]],
+                    }
+                )
+            )
+        return pa.concat_tables(parts)
+
+    def loyalty(self) -> pa.Table:
+        """
+        Return what a loyalty programme of the shop's stores knows of its members.
+
+        Points are those of the last week, for what members buy in the stores: no event
+        shows it, and it goes with their moods.
+
+        Returns:
+            ``customer_id`` string, ``changed_at`` timestamp in UTC, ``points`` int64: a
+            row for each change.
+        """
+        # Of its own: the export is the same with and without it.
+        random = np.random.Generator(np.random.PCG64(self.users))
+        weeks = np.arange(0, self._simulated_days, POINTS_DAYS)
+        is_member = random.random(self.users) < 0.8
+        is_there = is_member & (self._arrival <= weeks[:, None])
+        rate = POINTS[self._moods[weeks]] * self._conversion * is_there
+        points = random.poisson(rate)
+        week, user = np.nonzero(np.diff(points, axis=0, prepend=0))
+        day = (self._start - EPOCH).days + 1 + weeks[week]
+        return pa.table(
+            {
+                "customer_id": self._pseudo_ids.take(pa.array(user)),
+                "changed_at": pa.array(day * DAY_US, pa.timestamp("us", "UTC")),
+                "points": points[week, user],
+            }
+        )
+
+    @cached_property
+    def _visits(self) -> Visits:
+        """Place every visit in its UTC day; some days have a second one."""
+        random = self._random
+        user, day, mood, buys = map(np.concatenate, zip(*self._seen, strict=True))
+        again = np.flatnonzero(random.random(len(user)) < SECOND_VISIT)
+        is_second = np.repeat([False, True], [len(user), len(again)])
+        user, day, mood = (np.r_[part, part[again]] for part in (user, day, mood))
+        buys = np.r_[buys, np.zeros(len(again), bool)]
+        # An evening in New York is cut in two by UTC: a second visit falls into the
+        # other part of the UTC day.
+        evening = random.normal(1.0, 2.5, len(user)) % 24
+        daytime = random.normal(17.0, 2.5, len(user)) % 24
+        hour = np.where(is_second ^ (random.random(len(user)) < 0.5), evening, daytime)
+        second = np.minimum(hour * 3600, 86_400 - 5_400)
+        start = (self._start - EPOCH).days * DAY_US + day * DAY_US
+        start_us = start + (second * SECOND_US).astype(np.int64)
+        order = np.lexsort((start_us, user))
+        user, start_us = user[order], start_us[order]
+        is_first = np.r_[True, user[1:] != user[:-1]]
+        return Visits(user, start_us, mood[order], is_first, buys[order])
+
+    @cached_property
+    def _first_touch_us(self) -> Ints:
+        visits = self._visits
+        touch = np.zeros(self.users, np.int64)
+        touch[visits.user[visits.is_first]] = visits.start_us[visits.is_first]
+        return touch
+
+    @cached_property
+    def _pseudo_ids(self) -> pa.Array:
+        """Name users as GA4 does: a random number and the second of the first touch."""
+        touch = self._first_touch_us // SECOND_US
+        return texts("{}.{}", self._client, touch)
+
+
+def texts(pattern: str, *columns: Ints) -> pa.Array:
+    """Return a text for each row of the columns."""
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return pa.array([pattern.format(*row) for row in rows], pa.string())
+
+
+def _shares(rows: tuple[tuple[Any, ...], ...]) -> Floats:
+    share = np.array([row[-2] for row in rows], float)
+    normal: Floats = share / share.sum()
+    return normal

@@ -1,0 +1,225 @@
+"""
+Card transactions: the generated ones, their truths and what is sent; real ones.
+
+What is statistical fixes the seed and says why the tolerance is what it is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv
+from pyarrow import parquet as pq
+
+from local.generators.card_files import CardsError, read_cards
+from local.generators.cards import Cards
+from local.generators.drawing import moment
+from local.generators.faults import CARD_FAULTS, TRUTH_FAULTS
+from local.generators.transactions import COLUMNS, Transactions
+from propensity import usecases
+from propensity.events.catalogue import Catalogue
+from propensity.events.messages import Message
+from propensity.events.rows import Rules, accept
+from tests.programs import execute
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def cards() -> Transactions:
+    return Cards(transactions=1_000, fraud_rate=0.03).drawn
+
+
+class TestTransactions:
+    @pytest.mark.parametrize(("rate", "frauds"), [(0.01, 10), (0.0017, 2), (0.0, 0)])
+    def test_have_an_exact_rate_of_frauds(self, rate, frauds):
+        drawn = Cards(transactions=1_000, fraud_rate=rate).drawn
+
+        assert drawn.is_fraud.sum() == frauds
+
+    def test_are_in_order_of_time_and_before_the_end(self):
+        ends = datetime(2026, 3, 1, tzinfo=UTC)
+        drawn = Cards(end=ends, days=3).drawn
+
+        assert (np.diff(drawn.time_ms) >= 0).all()
+        assert ends - 3 * DAY <= moment(int(drawn.time_ms[0])) < ends - 2 * DAY
+        assert ends - DAY < moment(int(drawn.time_ms[-1])) < ends
+
+    def test_have_true_probabilities(self):
+        """
+        In every tenth of them as many are fraud as they say, to 4 standard errors, and
+        all over the days. Some frauds look as their victims do.
+        """
+        many = Cards(transactions=60_000, fraud_rate=0.5, days=10).drawn
+        p, y = many.true_probabilities, many.is_fraud
+        by_odds = np.array_split(np.argsort(p, kind="stable"), 10)
+
+        for rows in (*by_odds, *np.array_split(np.arange(len(p)), 10)):
+            error = math.sqrt((p[rows] * (1 - p[rows])).sum()) + 1
+            assert abs(p[rows].sum() - y[rows].sum()) < 4 * error
+        assert 0.96 < many.optimum_roc_auc(np.ones(len(p), bool)) < 0.99
+
+    def test_can_be_cut_stretched_and_named(self, cards):
+        start, end = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)
+        played = cards.first(300).stretched(start, end).named("t-")
+
+        assert played.ids[-1] == "t-0000300"
+        assert moment(int(played.time_ms[0])) == start
+        assert end - timedelta(seconds=1) < moment(int(played.time_ms[-1])) < end
+        assert (played.components == cards.components[:300]).all()
+
+
+class TestDeliveries:
+    def test_are_the_same_for_the_same_seed(self, cards):
+        again = Cards(transactions=1_000, fraud_rate=0.03).drawn
+
+        assert again.deliveries() == cards.deliveries()
+        assert again.truths().deliveries() == cards.truths().deliveries()
+
+    def test_have_every_transaction_once_but_for_repetitions(self, cards):
+        sent = [delivery for delivery in cards.deliveries() if delivery.event]
+        once = [delivery for delivery in sent if not delivery.is_duplicate]
+
+        assert sorted(d.event["transaction_id"] for d in once) == sorted(cards.ids)
+        assert len(sent) == 1_050
+        assert sum(delivery.is_late for delivery in once) == 20
+
+    def test_are_refused_for_their_faults_alone(self, cards):
+        """By the stream itself; truths among them."""
+        sent = [
+            *cards.deliveries(broken=0.03),
+            *cards.truths().deliveries(broken=0.02),
+        ]
+        messages = [Message(one.data, str(place)) for place, one in enumerate(sent)]
+        accepted = accept(
+            messages,
+            Catalogue([usecases.load("card_fraud")]),
+            None,
+            received_at=datetime(2026, 8, 1, tzinfo=UTC),
+            rules=Rules(
+                maximum_bytes=2**18,
+                clock_skew=timedelta(0),
+                lateness=timedelta(days=36_500),
+            ),
+        )
+
+        assert {place: one.reason for place, one in accepted.refused.items()} == {
+            place: one.reason for place, one in enumerate(sent) if one.event is None
+        }
+        faults = {one.fault for one in sent if one.event is None}
+        assert faults == {*CARD_FAULTS, *TRUTH_FAULTS}
+
+
+class TestTruths:
+    def test_are_found_out_of_most_and_the_latest_is_true(self, cards):
+        """Of one in twenty nobody ever learns; some are wrong first."""
+        truths = cards.truths()
+        latest = {}
+        for event in truths.events():
+            finding = (event["truth_time"], event["is_fraud"])
+            which = event["transaction_id"]
+            latest[which] = max(finding, latest.get(which, ("", False)))
+        labels = dict(zip(cards.ids, cards.is_fraud.tolist(), strict=True))
+        twice = sum(n == 2 for n in Counter(truths.ids).values())
+
+        assert len(latest) == 950
+        assert 0 < twice == len(truths.ids) - 950
+        assert all(labels[which] == is_fraud for which, (_, is_fraud) in latest.items())
+        assert (truths.time_ms > cards.time_ms[truths.row]).all()
+
+
+@pytest.fixture
+def table(cards) -> pa.Table:
+    return cards.first(200).table()
+
+
+def column(name: str, values: list[object]):
+    """Return a change of a table: other values of one column."""
+    place = COLUMNS.index(name)
+    return lambda table: table.set_column(place, name, pa.array(values * 200)[:200])
+
+
+class TestFiles:
+    @pytest.mark.parametrize("ending", ["parquet", "csv"])
+    def test_are_read_from_parquet_and_csv(self, cards, table, tmp_path, ending):
+        file = tmp_path / f"cards.{ending}"
+        (pq.write_table if ending == "parquet" else csv.write_csv)(table, file)
+        read = read_cards(file, end=datetime(2026, 1, 1, tzinfo=UTC))
+
+        assert (read.components == cards.components[:200]).all()
+        assert (read.amounts == cards.amounts[:200]).all()
+        assert (read.is_fraud == cards.is_fraud[:200]).all()
+        assert (np.diff(read.time_ms) == np.diff(cards.time_ms[:200])).all()
+        assert moment(int(read.time_ms[-1]) + 1) == datetime(2026, 1, 1, tzinfo=UTC)
+        assert read.notes == (f"200 transactions of cards.{ending}, 7 frauds",)
+
+    def test_may_have_everything_in_quotes(self, table, tmp_path):
+        """As the public data set has its classes and the names of its columns."""
+        lines = [",".join(f'"{name}"' for name in COLUMNS)]
+        for row in table.slice(0, 20).to_pylist():
+            *values, label = row.values()
+            lines.append(",".join(map(repr, values)) + f',"{label}"')
+        (tmp_path / "creditcard.csv").write_text("\n".join(lines) + "\n")
+
+        assert len(read_cards(tmp_path / "creditcard.csv")) == 20
+
+    def test_are_used_as_far_as_they_are_a_stream(self, table, tmp_path):
+        """Without a tail of frauds, and without what goes back in time."""
+        file = tmp_path / "cards.parquet"
+        frauds = table.filter(pa.compute.equal(table["Class"], 1)).slice(0, 1)
+        later = frauds.set_column(0, "Time", pa.array([table["Time"][-1].as_py() + 9]))
+        for more, why in (
+            ([later] * 40, "40 more .* the last 40 are frauds only"),
+            ([table], "200 more .* Time goes back after them"),
+        ):
+            pq.write_table(pa.concat_tables([table, *more]), file)
+            read = read_cards(file)
+            assert len(read) == 200
+            assert re.search(why, read.notes[1])
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            (lambda t: t.drop_columns(["V7", "Class"]), "lacks V7, Class"),
+            (lambda t: t.slice(0, 0), "holds no transactions"),
+            (column("V3", ["high"]), "columns that are not numbers"),
+            (column("V4", [math.nan]), "without a finite number in V4"),
+            (column("Class", [2]), "other values than 0 and 1"),
+            (column("Class", [1]), "holds frauds only"),
+        ],
+    )
+    def test_of_something_else_are_refused(self, table, tmp_path, change, says):
+        pq.write_table(change(table), tmp_path / "cards.parquet")
+
+        with pytest.raises(CardsError, match=says):
+            read_cards(tmp_path / "cards.parquet")
+
+    def test_that_are_no_tables_are_refused(self, tmp_path):
+        (tmp_path / "cards.parquet").write_text("Time")
+
+        with pytest.raises(CardsError, match="first line is .Time.: it lacks V1"):
+            read_cards(tmp_path / "cards.parquet")
+        with pytest.raises(CardsError, match="can not be read"):
+            read_cards(tmp_path / "nothing.csv")
+
+    def test_are_written_by_the_command(self, tmp_path):
+        """Generated ones, in the public columns."""
+        file = tmp_path / "cards.csv"
+        command = [sys.executable, "-m", "local.generators.cards", file]
+        execute([*command, "--transactions", 300])
+
+        assert len(read_cards(file)) == 300
+
+    def test_of_real_transactions_are_used(self, data_folder):
+        """6,942 transactions with 25 frauds, and not the 256 frauds after them."""
+        read = read_cards(data_folder / "creditcard_day1.parquet")
+
+        assert (len(read), read.is_fraud.sum()) == (6_942, 25)
+        assert read.events()[0]["Amount"] == 149.62

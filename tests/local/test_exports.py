@@ -1,0 +1,441 @@
+"""Anyone's GA4 export and tables beside it: what is read, refused and loaded."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from local.exports import ga4_export, ga4_rows, sources
+from local.exports.ga4_export import DAY, Summary
+from local.exports.ga4_rows import ExportError
+from propensity import usecases
+from propensity.errors import SchemaError
+from propensity.usecases.sources import Source
+
+NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
+DAY_US = 86_400_000_000
+
+
+def event(**columns: Any) -> dict[str, Any]:
+    return {
+        "event_date": "20250301",
+        "event_timestamp": NOON,
+        "event_name": "page_view",
+        "user_pseudo_id": "1.2",
+        **columns,
+    }
+
+
+def ndjson(*rows: Any) -> bytes:
+    return b"".join(orjson.dumps(row) + b"\n" for row in rows)
+
+
+def read(source: Path) -> list[dict[str, Any]]:
+    """Return rows with what they have, in the order of days and files."""
+    with ga4_rows.opened(source, progress=False) as database:
+        tables = [ga4_rows.rows_of(database, day) for day in ga4_rows.days(database)]
+    rows = [row for table in tables for row in table.to_pylist()]
+    return [present(row) for row in rows]
+
+
+def present(value: Any) -> Any:
+    if isinstance(value, list):
+        return [present(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: present(one) for name, one in value.items() if one is not None}
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        ("name", "pack"),
+        [
+            ("events.ndjson", bytes),
+            ("000000000000.json.gz", gzip.compress),
+            ("events.ndjson.zst", zstandard.compress),
+            # Downloads lose or gain an ending, and editors mark the first line.
+            ("events.json", gzip.compress),
+            ("events.jsonl.gz", bytes),
+            ("events.ndjson", b"\xef\xbb\xbf".__add__),
+        ],
+    )
+    @pytest.mark.parametrize("is_array", [False, True])
+    def test_of_json_are_read_plain_and_packed(self, tmp_path, name, pack, is_array):
+        """A row a line, or an array as `bq query --format=prettyjson` writes it."""
+        rows = [event(event_timestamp=str(NOON)), event(event_name="scroll")]
+        array = orjson.dumps(rows, option=orjson.OPT_INDENT_2)
+        (tmp_path / name).write_bytes(pack(array if is_array else ndjson(*rows)))
+
+        ga4_rows.check(tmp_path / name)
+        assert [row["event_name"] for row in read(tmp_path)] == ["page_view", "scroll"]
+
+    def test_of_parquet_may_have_any_of_the_columns(self, tmp_path):
+        """BigQuery's own has a repeated field as list.element."""
+        row = event(items={"list": [{"element": {"item_id": "a", "quantity": 2}}]})
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / "events.parquet")
+
+        assert read(tmp_path) == [event(items=[{"item_id": "a", "quantity": 2}])]
+
+    def test_in_a_folder_are_read_in_the_order_of_names(self, tmp_path):
+        """Also in folders; others are left alone."""
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "2.ndjson").write_bytes(ndjson(event(event_name="second")))
+        (tmp_path / "a.json").write_bytes(ndjson(event(event_name="first")) + b"\n")
+        (tmp_path / "README.txt").write_text("not rows")
+
+        assert [row["event_name"] for row in read(tmp_path)] == ["first", "second"]
+
+    def test_of_real_rows_fit(self, data_folder):
+        assert len(read(data_folder / "ga4_sample.ndjson.zst")) == 471
+
+
+class TestIntradayTables:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        def write(*names: str) -> Path:
+            rows = [event(event_timestamp=NOON + n) for n in range(3)]
+            for name in names:
+                (tmp_path / name).parent.mkdir(exist_ok=True)
+                (tmp_path / name).write_bytes(ndjson(*rows))
+            return tmp_path
+
+        return write
+
+    @pytest.mark.parametrize("daily", ["events_20250301.json", "00.json"])
+    @pytest.mark.parametrize("intraday", ["{}.json", "{}/00.json"])
+    def test_do_not_count_where_there_is_the_daily_table(self, folder, daily, intraday):
+        """Defect: 6 events for 3."""
+        source = folder(daily, intraday.format("events_intraday_20250301"))
+
+        assert len(read(source)) == 3
+
+    def test_count_where_they_are_alone(self, folder):
+        assert len(read(folder("events_intraday_20250301.json"))) == 3
+
+    def test_are_refused_where_names_do_not_tell(self, folder):
+        with pytest.raises(ExportError, match="a.json: most of its events of 20250301"):
+            read(folder("a.json", "b.json"))
+
+    def test_are_refused_where_one_file_has_both(self, tmp_path):
+        """As a query of the wildcard events_* writes rows: the intraday table knows no
+        source of a new user yet. Defect: each event counted twice."""
+        rows = [event(event_timestamp=NOON + n) for n in range(3)]
+        source = {"traffic_source": {"source": "google", "medium": "organic"}}
+        path = tmp_path / "e.json"
+        path.write_bytes(ndjson(*rows, *(row | source for row in rows)))
+
+        with pytest.raises(ExportError, match="e.json: most of its events of 20250301"):
+            read(path)
+
+    def test_are_not_found_in_what_was_sent_at_once(self, tmp_path):
+        """Events of a batch have one time, and may be alike in name."""
+        items = [event(items=[{"item_id": name}]) for name in "abc"]
+        (tmp_path / "e.json").write_bytes(ndjson(*items, items[0]))
+
+        assert len(read(tmp_path)) == 4
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            # INT64 is a number, a string in BigQuery's extract, a float in pandas'.
+            ({"event_timestamp": str(NOON)}, {}),
+            ({"event_timestamp": float(NOON)}, {}),
+            # It was a number once.
+            ({"stream_id": 2100450278}, {"stream_id": "2100450278"}),
+            ({"user_id": 2**53 - 1}, {"user_id": str(2**53 - 1)}),
+            ({"user_ltv": {"revenue": "1.5"}}, {"user_ltv": {"revenue": 1.5}}),
+            ({"user_id": None, "event_value_in_usd": float("nan")}, {}),
+            # GA4 writes parameters whose value is empty.
+            ({"event_params": [{"key": "gclid", "value": {}}]},) * 2,
+            ({"geo": {"country": "Peru", "mine": 1}}, {"geo": {"country": "Peru"}}),
+            ({"event_date": "2025-03-01"}, {}),
+            ({"event_date": None}, {}),
+        ],
+    )
+    def test_are_read_however_a_source_writes_them(self, tmp_path, given, kept):
+        """Absent, null and NaN are one; what the schema does not know is left out."""
+        (tmp_path / "events.json").write_bytes(ndjson(event(**given)))
+
+        assert read(tmp_path) == [event(**kept)]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            ({"event_name": "x"}, ", row 2: event_timestamp: expected a value"),
+            (event(event_name=None), ", row 2: event_name: expected a value"),
+            (event(event_timestamp="noon"), ", row 2: event_timestamp: .*noon"),
+            (event(event_timestamp=2**63), "event_timestamp: expected INTEGER"),
+            # Nanoseconds, whose years have five digits.
+            (event(event_timestamp=NOON * 1000), "expected microseconds since 1970"),
+            (event(event_date="2025-13-01"), "event_date: expected a date as YYYYMMDD"),
+            (event(items={"item_id": "a"}), "items: expected a list"),
+            (event(items=[{"price": "dear"}]), 'items: expected a list.*"dear"'),
+            (event(geo="Peru"), "geo: expected an object.*Peru"),
+            (event(is_active_user="maybe"), "is_active_user: expected BOOLEAN"),
+            (event(user_id=["a"]), "user_id: expected a text, found"),
+            # Defect: it was read as 1022133605.1731383.
+            (event(user_pseudo_id=1022133605.1731382094), "row 2: user_pseudo_id: .*"),
+            (event(user_id=2**53), "row 2: user_id: expected a text.* 90071992547"),
+            (event(user_id=1.0), "row 2: user_id: expected a text.* 1.0"),
+            ([event()], "expected"),
+        ],
+    )
+    @pytest.mark.parametrize("is_check", [False, True])
+    def test_name_file_row_and_field(self, tmp_path, row, message, is_check):
+        """What was expected and what was found."""
+        path = tmp_path / "events.ndjson"
+        path.write_bytes(ndjson(event(), row))
+
+        with pytest.raises(ExportError, match=message) as caught:
+            (ga4_rows.check if is_check else read)(path)
+        assert str(caught.value).startswith(f"{path}")
+
+    @pytest.mark.parametrize("unit", [1000, 1_000_000])
+    def test_are_of_times_of_another_unit(self, tmp_path, unit):
+        """Seconds and milliseconds would be days of January 1970. A single wrong clock
+        is no other unit."""
+        path = tmp_path / "events.ndjson"
+        rows = [event(event_timestamp=NOON // unit + n) for n in range(3)]
+        path.write_bytes(ndjson(*rows))
+        with pytest.raises(ExportError, match="expected microseconds.*before 2000"):
+            ga4_rows.check(path)
+
+        path.write_bytes(ndjson(event(event_timestamp=7), event()))
+        ga4_rows.check(path)
+
+    @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+    def test_are_of_files_that_end_early(self, tmp_path, pack):
+        """Never fewer rows."""
+        path = tmp_path / "events.json"
+        rows = [event(user_pseudo_id=str(hash((n, "x")))) for n in range(5000)]
+        path.write_bytes(pack(ndjson(*rows))[:-40])
+
+        with pytest.raises(ExportError, match="cannot be read"):
+            read(path)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("events.json", b"{}\nno", "row 2: expected JSON, a row a line"),
+            ("events.json", b"a,b\n1,2", "expected JSON, a row a line or an array"),
+            ("events.json", "{}".encode("utf-16"), "written in UTF-16"),
+            ("events.parquet", b"PAR?", "cannot be read"),
+            ("events.csv", b"a,b", r"expected \.ndjson"),
+            ("missing.ndjson", None, "no such file"),
+            ("", None, "found none of these in the folder"),
+        ],
+    )
+    def test_are_of_what_holds_no_rows(self, tmp_path, name, content, message):
+        if content:
+            (tmp_path / name).write_bytes(content)
+
+        with pytest.raises(ExportError, match=message):
+            read(tmp_path / name)
+
+
+class TestLoading:
+    @pytest.fixture
+    def load(self, workplace, tmp_path):
+        def call(*rows: Any) -> Summary:
+            path = tmp_path / "events.ndjson"
+            path.write_bytes(ndjson(*rows))
+            client = workplace.bigquery.client()
+            return ga4_export.load_export(client, workplace.ga4_dataset, path)
+
+        return call
+
+    @pytest.fixture
+    def stored(self, workplace):
+        def call(table: str) -> list[dict[str, Any]]:
+            client = workplace.bigquery.client()
+            name = f"{workplace.project}.{workplace.ga4_dataset}.{table}"
+            return [dict(row) for row in client.list_rows(client.get_table(name))]
+
+        return call
+
+    def test_replaces_the_shard_of_each_event_date(self, load, stored):
+        """Whatever the timestamp says; twice equals once. Parameters keep their type
+        and order, and what is absent is null."""
+        params = [
+            {"key": "a", "value": {"int_value": "7"}},
+            {"key": "b", "value": {"double_value": 1.5}},
+        ]
+        rows = event(event_params=params), event(event_date="20250302"), event()
+        for _ in range(2):
+            summary = load(*rows)
+        first, _ = stored("events_20250301")
+
+        assert len(stored("events_20250302")) == 1
+        assert [list(p["value"].values()) for p in first["event_params"]] == [
+            [None, 7, None, None],
+            [None, None, None, 1.5],
+        ]
+        assert first["ecommerce"] is None
+        assert (summary.rows, summary.days, summary.users) == (3, 2, 1)
+        assert summary.first_date == date(2025, 3, 1)
+        assert summary.last_date == date(2025, 3, 2)
+        assert summary.events == {"page_view": 3}
+
+    def test_loads_nothing_where_a_row_is_bad(self, load, workplace):
+        for rows in ([event(), event(event_timestamp=None)], []):
+            with pytest.raises(ExportError):
+                load(*rows)
+
+        assert not [*workplace.bigquery.client().list_tables(workplace.ga4_dataset)]
+
+
+class TestSummary:
+    @pytest.fixture
+    def summed(self, tmp_path):
+        def call(*rows: Any) -> Summary:
+            (tmp_path / "e.json").write_bytes(ndjson(*rows))
+            with ga4_rows.opened(tmp_path, progress=False) as database:
+                return ga4_export.summary(database)
+
+        return call
+
+    def test_has_no_strays_at_its_ends(self, summed):
+        """What holds for a property follows from the bulk of its rows."""
+
+        def row(day: int, n: int = 0) -> dict[str, Any]:
+            name = date(2025, 1, 1) + day * DAY
+            time = (name - date(1970, 1, 1)).days * DAY_US + DAY_US // 2 + n
+            return event(event_date=f"{name:%Y%m%d}", event_timestamp=time)
+
+        bulk = [row(day, n) for day in range(75) for n in range(20)]
+        found = summed(*bulk, row(-365), row(77), row(500))
+
+        assert found.first_date == date(2025, 1, 1)
+        assert found.last_full_day == date(2025, 3, 16)
+
+    @pytest.mark.parametrize(
+        ("zone", "hours", "is_cut", "full"),
+        [
+            (0, 13, True, 19),
+            (0, 24, False, 20),
+            # A local day that goes on past midnight UTC has the UTC day to its end.
+            (9, 13, True, 19),
+            (9, 24, False, 19),
+            (9, 4, True, 18),
+            (-8, 13, True, 19),
+            (-8, 22, True, 20),
+        ],
+    )
+    def test_says_which_day_is_the_last_full_one(
+        self, summed, zone, hours, is_cut, full
+    ):
+        """A last day that ends earlier than on any of the two weeks before does not
+        count; east of UTC the last UTC day is a day earlier."""
+        rows = []
+        for day in range(20):
+            for hour in range(hours if day == 19 else 24):
+                time = NOON - DAY_US // 2 + day * DAY_US + (hour - zone) * DAY_US // 24
+                name = date(2025, 3, 1) + day * DAY
+                rows.append(event(event_date=f"{name:%Y%m%d}", event_timestamp=time))
+        found = summed(*rows)
+
+        assert found.is_cut_short is is_cut
+        assert found.last_full_day == date(2025, 3, full)
+
+
+class TestWeeks:
+    def weeks(self, days: int, *, without: int = 0, stray: int = 0) -> list[date]:
+        """Return the weeks of 2025 of so many days, some in the middle missing."""
+        first = date(2025, 1, 1)
+        there = {first + n * DAY for n in range(days)}
+        there -= {first + (30 + n) * DAY for n in range(without)}
+        there |= {first - 365 * DAY} if stray else set()
+        return ga4_export.weeks_allowed(
+            there, max(there), lookback_days=60, horizon_days=7
+        )
+
+    def test_end_with_the_data(self):
+        """Counted back from the end, a horizon apart, each with nine tenths of a
+        lookback; a stray day a year before is no beginning."""
+        weeks = self.weeks(90, stray=1)
+
+        assert weeks == self.weeks(90)
+        assert (weeks[0], weeks[-1]) == (date(2025, 2, 25), date(2025, 3, 25))
+        assert {b - a for a, b in pairwise(weeks)} == {timedelta(days=7)}
+
+    @pytest.mark.parametrize(("days", "without"), [(60, 0), (90, 7)])
+    def test_are_none_of_too_little_data(self, days, without):
+        """Also where a property has paused."""
+        assert not [
+            week for week in self.weeks(days, without=without) if week.month < 4
+        ]
+
+
+LOYALTY = Source(
+    name="loyalty",
+    table="crm-project.crm.loyalty",
+    user_id="customer_id",
+    valid_from="changed_at",
+    columns={"points": "INT64"},
+)
+USE_CASE = replace(usecases.load("ga4_purchase"), sources=[LOYALTY])
+
+
+class TestSources:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        (tmp_path / "sources").mkdir()
+        return tmp_path
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_are_loaded_by_their_names(self, folder, workplace, kind):
+        """A day is its midnight, and an id of digits a text."""
+        path = folder / "sources" / f"loyalty.{kind}"
+        if kind == "csv":
+            path.write_text("customer_id,changed_at,points,more\n17,2026-03-01,5,x\n")
+        else:
+            rows = {"customer_id": [17], "changed_at": [datetime(2026, 3, 1)]}  # noqa: DTZ001
+            pq.write_table(pa.table(rows | {"points": [5], "more": ["x"]}), path)
+        with workplace.bigquery.client() as client:
+            sources.load_folder(client, folder, USE_CASE)
+            [row] = client.query_and_wait(
+                "SELECT customer_id, changed_at, points FROM `crm-project.crm.loyalty`"
+            )
+
+        assert tuple(row) == ("17", datetime(2026, 3, 1, tzinfo=UTC), 5)
+
+    def test_are_no_part_of_the_export(self, folder):
+        (folder / "events.json").touch()
+        (folder / "sources" / "loyalty.parquet").touch()
+
+        assert ga4_rows.export_files(folder) == [folder / "events.json"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("points.csv", "", "has points, and the sources .* are loyalty"),
+            ("loyalty.txt", "", "has nothing, and the sources of ga4_purchase are"),
+            ("loyalty.csv", "customer_id,points\na,1\n", "it lacks changed_at"),
+            ("loyalty.csv", "customer_id,changed_at,points\na,2026-03-01,x\n", "x"),
+            (
+                "loyalty.csv",
+                "customer_id,changed_at,points\n1.0,2026-03-01,1\n",
+                "customer_id is the number 1.0",
+            ),
+        ],
+    )
+    def test_that_do_not_fit_are_refused(self, folder, name, content, message):
+        """With the file, what was expected and what was found."""
+        (folder / "sources" / name).write_text(content)
+
+        with pytest.raises(SchemaError, match=message):
+            sources.load_folder(None, folder, USE_CASE)
