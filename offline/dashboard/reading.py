@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -15,9 +16,10 @@ from propensity.pages.words import cleaned
 from propensity.statements import statement
 
 Row = Mapping[str, Any]
+_PARAMETER = re.compile(r"(?P<comment>--.*)|@(?P<name>\w+)")
 
-SQL = resources.files(__package__) / "sql"
-# The files of ``sql/``, by their titles on the page of statements.
+SQL = resources.files(__package__)
+# The SQL files of this folder, with their titles on the page of statements.
 TITLES = {
     "evaluations": "Evaluated weeks",
     "versions": "Model versions",
@@ -130,10 +132,11 @@ def filled(sql: str, parameters: Mapping[str, date], warehouse: Warehouse) -> st
         https://cloud.google.com/bigquery/docs/reference/system-variables: a script
         may set the dataset of the names without one.
     """
-    for name, day in parameters.items():
-        sql = sql.replace(f"@{name}", f"DATE '{day}'")
+    body = _PARAMETER.sub(
+        lambda found: found["comment"] or f"DATE '{parameters[found['name']]}'", sql
+    )
     settings = warehouse.settings
     return (
         f"SET @@dataset_project_id = '{settings.project}';\n"
-        f"SET @@dataset_id = '{settings.dataset}';\n{sql.rstrip()};\n"
+        f"SET @@dataset_id = '{settings.dataset}';\n{body.rstrip()};\n"
     )

@@ -1,5 +1,5 @@
 -- One row per evaluated week, or day of events, and model version, newest first.
--- Parameters: since and until, DATE, both included; outcomes that were over by then.
+-- Parameters: @since DATE and @until DATE, both included; outcomes that were over by then.
 SELECT
   * EXCEPT (metrics),
   CAST(JSON_VALUE(metrics, '$.residual_log_odds') AS FLOAT64) AS residual_log_odds,

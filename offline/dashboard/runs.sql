@@ -1,5 +1,5 @@
 -- One row per run that left rows, newest first: trainings, evaluations, publications.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   trained_at AS ended_at,
   'training' AS run,

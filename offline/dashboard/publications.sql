@@ -1,5 +1,5 @@
 -- One row per publication of probabilities, newest first.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   as_of,

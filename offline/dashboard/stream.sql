@@ -1,6 +1,6 @@
 -- One row per use case and hour of arrival: events, repeats, late ones, those with a
 -- postcode, and the wait from publication until they were stored.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   TIMESTAMP_TRUNC(received_at, HOUR) AS hour,

@@ -1,6 +1,6 @@
 -- One row per audience and week, newest first: what those treated did more than those
 -- held out, of all users up to that week.
--- Parameters: since and until, DATE, both included; outcomes that were over by then.
+-- Parameters: @since DATE and @until DATE, both included; outcomes that were over by then.
 SELECT
   * EXCEPT (sums)
 FROM ma_audience_lift

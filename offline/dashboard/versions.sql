@@ -1,6 +1,6 @@
 -- One row per model version that was trained for a day of a span, newest first. One of
 -- a past day may be trained later.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   model_version,

@@ -1,5 +1,5 @@
 -- One row per hour of arrival and reason: messages that became dead letters, each once.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   TIMESTAMP_TRUNC(received_at, HOUR) AS hour,
   reason,

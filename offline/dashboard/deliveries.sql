@@ -1,6 +1,6 @@
 -- One row per audience, destination, as-of date and action, newest first: users by their
 -- newest status. Reasons are left out: a receiver's words may name a user.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   audience,

@@ -1,6 +1,6 @@
 -- One row per publication and feature, and one of the scores with their distribution,
 -- beside the training of the model: newest first, those that moved most first.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   as_of,

@@ -1,6 +1,6 @@
 -- One row per use case and hour: scores of streamed events, each once, and how long they
 -- took from ingestion or publication.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   TIMESTAMP_TRUNC(scored_at, HOUR) AS hour,

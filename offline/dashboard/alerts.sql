@@ -1,6 +1,6 @@
 -- One row per use case and version with an alert threshold: events that it scored, each
 -- once, and alerts among them.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   l.use_case,
   l.model_version,

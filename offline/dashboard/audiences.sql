@@ -1,5 +1,5 @@
 -- One row per audience and as-of date, newest first: how members were chosen, how many.
--- Parameters: since and until, DATE, both included.
+-- Parameters: @since DATE and @until DATE, both included.
 SELECT
   use_case,
   audience,
