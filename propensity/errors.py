@@ -33,16 +33,13 @@ class PropensityError(Exception):
 
     def body(self) -> dict[str, object]:
         """Return the JSON body of the answer: error, message, retryable, field."""
-        body: dict[str, object] = {
+        known = {"field": self.field, "detail": self.detail}
+        return {
             "error": self.code,
             "message": self.message,
             "retryable": self.retryable,
+            **{name: value for name, value in known.items() if value is not None},
         }
-        if self.field is not None:
-            body["field"] = self.field
-        if self.detail is not None:
-            body["detail"] = self.detail
-        return body
 
 
 class RequestError(PropensityError):
@@ -228,5 +225,4 @@ class AccessDenied(PropensityError):
 class QueryTooExpensive(PropensityError):
     """A query would scan more than ``maximum_bytes_billed``; it was not run."""
 
-    status = 500
     code = "query_too_expensive"

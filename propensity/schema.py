@@ -1,5 +1,5 @@
 """
-What a table of the warehouse is: its columns, its DDL and its Arrow schema.
+What a table of the warehouse is: its columns and its Arrow schema.
 
 ``tables`` lists the tables; nothing here talks to BigQuery.
 """
@@ -19,8 +19,7 @@ _IN_SQL = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 
 def in_sql(kind: str) -> str:
     """Return a type of BigQuery's API as SQL names it."""
-    inner = kind.removeprefix("ARRAY<").removesuffix(">")
-    return kind.replace(inner, _IN_SQL.get(inner, inner))
+    return _IN_SQL.get(kind, kind)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Column:
 
     @property
     def sql_type(self) -> str:
-        """The type as DDL spells it, without NOT NULL."""
+        """The type as SQL spells it."""
         kind = self.type
         if self.fields:
             inside = ", ".join(f"{part.name} {part.sql_type}" for part in self.fields)
@@ -82,33 +81,13 @@ class Table:
 
     @property
     def types(self) -> dict[str, str]:
-        """The columns' types, as DDL spells them, by name."""
+        """The columns' types, as SQL spells them, by name."""
         return {column.name: column.sql_type for column in self.columns}
 
     @property
     def every_partition(self) -> str:
         """A condition on the partition that every row meets."""
         return f"{self.partition} >= DATE '1970-01-01'"
-
-    def ddl(self) -> str:
-        """Return the statement that creates the table where it is missing."""
-        lines = ",\n".join(
-            f"  {column.name} {column.sql_type}"
-            f"{' NOT NULL' if column.required else ''}"
-            f" OPTIONS (description = {_literal(column.description)})"
-            for column in self.columns
-        )
-        options = f"description = {_literal(self.description)}"
-        if self.expiration_days:
-            options += f", partition_expiration_days = {self.expiration_days}"
-        if self.requires_filter:
-            options += ", require_partition_filter = TRUE"
-        return (
-            f"CREATE TABLE IF NOT EXISTS `{self.stored}` (\n{lines}\n)\n"
-            f"PARTITION BY {self.partition}\n"
-            f"CLUSTER BY {', '.join(self.clustering)}\n"
-            f"OPTIONS ({options})"
-        )
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""
@@ -120,10 +99,6 @@ class Table:
                 for column in self.columns
             ]
         )
-
-
-def _literal(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _arrow(column: Column) -> Any:

@@ -1,6 +1,4 @@
-"""
-Statements, specified: files, complete with what they include.
-"""
+"""Statements: files, complete with what they include, that say which days they mean."""
 
 from __future__ import annotations
 
@@ -44,20 +42,10 @@ def own(tmp_path):
     return write
 
 
-class TestStatement:
-    @pytest.mark.parametrize("name", usecases.names())
-    def test_is_complete(self, name):
-        """Of all statements of a use case none includes what is not there."""
-        own = resources.files(usecases) / name
-        for file in sorted(file.name for file in own.iterdir()):
-            if file.endswith(".sql"):
-                text = statement(file.removesuffix(".sql"), own=own)
-                assert "-- include:" not in text
-
+class TestAStatement:
     @pytest.mark.parametrize("name", FILES)
-    def test_that_is_shared_is_complete_somewhere(self, name):
-        """A shared one may include what each use case has of its own; then there is
-        one that has it."""
+    def test_is_complete_for_some_use_case(self, name):
+        """A shared one may include what each use case has of its own."""
         complete = []
         for use_case in usecases.names():
             with suppress(FileNotFoundError):
@@ -80,14 +68,13 @@ class TestStatement:
                 "SELECT\n  -- include: middle.sql\nFROM t\n",
                 "SELECT\na,\nb,\nc\nFROM t\n",
             ),
-            # A part that two places share is in both.
+            # A part that two places share is in both, as it is written.
             ("-- include: part.sql\n-- include: part.sql", PART + "\n" + PART),
             # What only mentions another file is a comment.
             (MENTIONS, MENTIONS),
         ],
     )
     def test_has_what_it_includes(self, own, outer, complete):
-        """As the part has it: a backslash in it is a backslash."""
         folder = own(
             outer=outer, middle="a,\n-- include: inner.sql\nc", inner="b,", part=PART
         )
@@ -95,38 +82,22 @@ class TestStatement:
         assert statement("outer", own=folder) == complete
 
     def test_is_the_use_case_s_own_before_the_shared_one(self, own):
-        """Of itself and of what it includes; of others the shared one is taken."""
-        folder = own(
-            event_sums="own sums",
-            mine="-- include: event_sums.sql\n-- include: lookup.sql",
-        )
+        """Of itself, and of a part of what it shares."""
+        folder = own(event_sums="own sums")
 
         assert statement("event_sums", own=folder) == "own sums"
-        assert statement("event_sums") != "own sums"
-        assert statement("mine", own=folder) == f"own sums\n{statement('lookup')}"
         assert statement("lookup", own=folder) == statement("lookup")
+        assert "own sums" in statement("stream_features", own=folder)
+        assert "own sums" not in statement("stream_features")
 
-    def test_that_is_shared_includes_a_use_case_s_own_part(self, own):
-        """A use case may change a part of what it shares."""
-        folder = own(event_sums="own part")
-
-        assert "own part" in statement("stream_features", own=folder)
-        assert "own part" not in statement("stream_features")
-
-    @pytest.mark.parametrize("name", ["no_such_statement", "", "lookup.sql"])
-    def test_that_is_missing_is_said_so(self, name, own):
-        """Neither shared nor the use case's own."""
-        with pytest.raises(FileNotFoundError):
-            statement(name)
-        with pytest.raises(FileNotFoundError):
-            statement(name, own=own())
-
-    def test_that_includes_what_is_missing_is_said_so(self, own):
-        """A part that is nowhere is named."""
+    def test_that_is_missing_is_named(self, own):
+        """Itself, or what it includes."""
         folder = own(outer="-- include: no_such_part.sql")
 
-        with pytest.raises(FileNotFoundError, match=re.escape("no_such_part.sql")):
+        with pytest.raises(FileNotFoundError, match=r"no_such_part\.sql"):
             statement("outer", own=folder)
+        with pytest.raises(FileNotFoundError, match=r"no_such_statement\.sql"):
+            statement("no_such_statement", own=folder)
 
 
 @cache
@@ -149,7 +120,7 @@ def every_statement() -> dict[str, str]:
     }
 
 
-class TestPartitionFilter:
+class TestThePartitionFilter:
     """Large tables refuse a query that does not say which days it means."""
 
     @pytest.mark.parametrize("name", sorted({*every_statement()} - VIEWS))
@@ -157,8 +128,7 @@ class TestPartitionFilter:
         """Of every table that asks for one, wherever the statement names it."""
         assert unfiltered(every_statement()[name]) == []
 
-    def test_is_in_what_is_put_together(self):
-        """A search for a user, and what removes what it finds, in every table."""
+    def test_is_in_what_searches_and_removes_a_user(self):
         for text in ("rows_about", "delete_rows_about"):
             for condition in ("of_users", "of_users_in_use_case", "of_events"):
                 for table in TABLES:
@@ -166,44 +136,27 @@ class TestPartitionFilter:
                         table, condition, statement(text, own=forget_user.SQL)
                     )
                     assert unfiltered(sql) == []
-                    assert table.name in sql
 
     @pytest.mark.parametrize(
         ("sql", "tables_"),
         [
-            ("SELECT 1 FROM stream_events", ["stream_events"]),
             ("SELECT 1 FROM stream_events WHERE user_id = @u", ["stream_events"]),
-            ("SELECT 1 FROM stream_events WHERE received_on >= @day", []),
             ("SELECT 1 FROM stream_events WHERE a AND received_on = @day", []),
             (
                 "SELECT 1 FROM stream_events WHERE a OR received_on = @d",
                 ["stream_events"],
             ),
-            (
-                "SELECT 1 FROM stream_events WHERE received_on >= event_date",
-                ["stream_events"],
-            ),
             ("DELETE FROM dead_letters WHERE TRUE", ["dead_letters"]),
-            ("INSERT INTO dead_letters (reason) SELECT 'x'", []),
             ("INSERT INTO t SELECT reason FROM dead_letters", ["dead_letters"]),
-            (
-                "WITH a AS (SELECT 1 FROM inference_log) SELECT 1 FROM a",
-                ["inference_log"],
-            ),
             ("SELECT 1 FROM postcode_index", []),
         ],
     )
-    def test_is_found_out(self, sql, tables_):
-        """What is looked for above is seen where it is missing."""
+    def test_is_missed_where_it_is_missing(self, sql, tables_):
         assert unfiltered(sql) == tables_
 
     def test_is_asked_for_by_what_grows_with_events_and_weeks(self):
         """Streams, their logs, and the history of all predictions."""
         assert set(REQUIRED) == {
-            "stream_events",
-            "inference_log",
-            "truth_events",
-            "dead_letters",
-            "ma_predictions_runs",
-            "ma_predictions_history",
+            *("stream_events", "inference_log", "truth_events", "dead_letters"),
+            *("ma_predictions_runs", "ma_predictions_history"),
         }

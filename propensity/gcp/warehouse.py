@@ -33,7 +33,6 @@ from propensity.schema import in_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
     from propensity.schema import Table
     from propensity.settings import Settings
@@ -100,7 +99,7 @@ class Warehouse:
         return run
 
     @cached_property
-    def _read_client(self) -> BigQueryReadClient:
+    def _read_client(self) -> Any:
         from google.cloud.bigquery_storage_v1 import BigQueryReadClient
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
             BigQueryReadGrpcTransport,
@@ -123,17 +122,11 @@ class Warehouse:
             timeout=float(self.settings.deadline_s),
         )
         # Our deadlines: the client's are ten minutes, a day, or none.
-        for name in ("create_read_session", "read_rows"):
-            call = getattr(client, name)
-
-            @functools.wraps(call)
-            def limited(*positional: Any, call: Any = call, **named: Any) -> Any:
-                limits = {"retry": retry, "timeout": self._query_s}
-                return call(*positional, **{**named, **limits})
-
-            setattr(client, name, limited)
-        reader: BigQueryReadClient = client
-        return reader
+        limits = {"retry": retry, "timeout": self._query_s}
+        session, read = client.create_read_session, client.read_rows
+        client.create_read_session = lambda **named: session(**{**named, **limits})
+        client.read_rows = functools.partial(read, **limits)
+        return client
 
     # -- statements -------------------------------------------------------------------
 
@@ -231,9 +224,6 @@ class Warehouse:
         Returns:
             The rows, which must fit in one page, and the bytes billed: those processed,
             in whole MiB, at least 10; none if BigQuery had the result cached.
-
-        Source:
-            https://cloud.google.com/bigquery/pricing, on-demand compute pricing.
         """
         config = self._config(parameters)
         config.maximum_bytes_billed = LOOKUP_MAXIMUM_BYTES_BILLED
@@ -332,9 +322,8 @@ class Warehouse:
             rows: In ``table.arrow_schema()``, columns in any order.
             job_id: Letters, digits, underscores and dashes.
         """
-        config = self._load_config(table)
-        config.write_disposition = bigquery.WriteDisposition.WRITE_APPEND
-        self._load(table, rows, config, job_id=job_id)
+        disposition = bigquery.WriteDisposition.WRITE_APPEND
+        self._load(table, rows, job_id=job_id, write_disposition=disposition)
 
     def replace(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
@@ -342,33 +331,35 @@ class Warehouse:
 
         Readers see the old rows or the new ones. A failed job leaves the old ones.
         """
-        config = self._load_config(table)
-        config.write_disposition = bigquery.WriteDisposition.WRITE_TRUNCATE
-        # Partitions and clusters must be those of the table that is overwritten.
-        config.time_partitioning = bigquery.TimePartitioning(field=table.partition)
-        config.clustering_fields = list(table.clustering)
-        self._load(table, rows, config, job_id=job_id)
+        self._load(
+            table,
+            rows,
+            job_id=job_id,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            # They must be those of the table that is overwritten.
+            time_partitioning=bigquery.TimePartitioning(field=table.partition),
+            clustering_fields=list(table.clustering),
+        )
 
-    def _load_config(self, table: Table) -> Any:
-        return bigquery.LoadJobConfig(
+    def _load(self, table: Table, rows: pa.Table, *, job_id: str, **more: Any) -> None:
+        import pyarrow.parquet as pq
+
+        config = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             schema=schema_of(table),
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
             labels=_LABELS,
             parquet_options=_LISTS,
+            **more,
         )
-
-    def _load(self, table: Table, rows: pa.Table, config: Any, *, job_id: str) -> None:
-        import pyarrow.parquet as pq
-
         file = io.BytesIO()
         pq.write_table(conforming(rows, table), file, use_compliant_nested_type=True)
-        file.seek(0)
         with self._translated():
             try:
                 job: Any = self.client.load_table_from_file(
                     file,
                     self._id(table.stored),
+                    rewind=True,
                     job_id=job_id,
                     job_config=config,
                     timeout=self._limits["timeout"],
@@ -439,9 +430,8 @@ class Warehouse:
         if location and location.casefold() != expected.casefold():
             raise SettingsError(
                 f"{what} is in {location}, and queries run in {expected} "
-                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Put "
-                f"{self.settings.project}.{self.settings.dataset} where it is, or copy "
-                "it",
+                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Copy "
+                f"it, or put the dataset {self.settings.dataset} where it is",
                 field="PROPENSITY_LOCATION",
             )
 

@@ -1,4 +1,5 @@
--- One row: what a run has scored. @use_case STRING; @as_of DATE; @run_id STRING.
+-- One row: what a run has scored.
+-- Parameters: @use_case STRING; @as_of DATE; @run_id STRING.
 -- ``repeated`` counts rows of users who have another one; ``quantiles`` are the least
 -- probability, the 99 percentiles and the greatest.
 -- Source: ma_predictions_runs.

@@ -1,4 +1,5 @@
--- One row per user whom a run has scored. @use_case STRING; @as_of DATE; @run_id STRING.
+-- One row per user whom a run has scored.
+-- Parameters: @use_case STRING; @as_of DATE; @run_id STRING.
 -- Source: ma_predictions_runs.
 SELECT
   user_id

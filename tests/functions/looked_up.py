@@ -18,6 +18,7 @@ from google.cloud import bigquery
 from local.processes import HOST
 from local.stack.state import ROOT
 from propensity import tables
+from propensity.gcp.columns import definition_of
 from propensity.statements import statement
 from tests.described import check_described
 from tests.functions.conftest import entered
@@ -57,9 +58,8 @@ def publish(workplace, predictions, *, use_case: str = "ga4_purchase") -> None:
         for row in predictions
     ]
     with workplace.bigquery.client() as client:
-        config = bigquery.QueryJobConfig(default_dataset=dataset)
-        client.query_and_wait(tables.PREDICTIONS.ddl(), job_config=config)
-        table = client.get_table(name)
+        table = definition_of(tables.PREDICTIONS, name)
+        client.create_table(table, exists_ok=True)
         load = bigquery.LoadJobConfig(schema=table.schema)
         client.load_table_from_json(rows, name, job_config=load).result()
 

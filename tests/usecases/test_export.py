@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import sqlglot
 
 from propensity import tables, usecases
 from propensity.errors import SchemaError, UseCaseError
@@ -141,26 +140,6 @@ class TestText:
         assert export.kinds_read(both) == ["daily", "intraday"]
         assert both.count("AND a\n") == 2
 
-    def test_reads_no_other_column_for_a_parameter(self):
-        """A parameter is in a list that the view reads anyway; a property is in one
-        that is read where somebody names one."""
-
-        def lists(*values: Value) -> set[str]:
-            tree = sqlglot.parse_one(export.text("p.d", values=values), "bigquery")
-            return {unnest.sql() for unnest in tree.find_all(sqlglot.exp.Unnest)}
-
-        assert lists(*VALUES) == lists()
-        assert len(lists(PLAN) - lists()) == 1
-
-    def test_prunes_as_before(self):
-        """The conditions on the shards are the same, whatever is named."""
-        text = export.text("p.d", values=[*VALUES, PLAN])
-
-        assert (
-            text[text.index("\nFROM\n  (") :]
-            == ((plain := export.text("p.d"))[plain.index("\nFROM\n  (") :])
-        )
-
     def test_is_the_same_for_set_up_and_for_whoever_compares(self):
         """Conditions follow the view's own; the deploy, local mode and doctor take
         their text from one function."""
@@ -170,17 +149,6 @@ class TestText:
         assert consent.events_view("p.d", require="false") == export.text(
             "p.d", values=usecases.export_values()
         )
-
-    @pytest.mark.parametrize("value", [*VALUES, PLAN], ids=lambda value: value.column)
-    def test_holds_no_mark_of_a_part(self, value):
-        """Name, list and column are in the place of their marks."""
-        text = export.text("p.d", values=[value])
-
-        assert f"= '{value.key}'" in text
-        assert f") AS {value.column},\n" in text
-        assert not {"`key`", "`record`", "`column`"} & {*text.split()}
-        assert export.missing(text, [value]) == []
-        assert export.missing(export.text("p.d"), [value]) == [value.column]
 
 
 class TestObstacles:

@@ -1,6 +1,6 @@
 """
-The edge to Cloud Storage, specified against the emulator: written once, read verified,
-changed by compare-and-set.
+The bucket, specified against the emulator: objects written once, read verified, changed
+by compare-and-set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from google.auth.exceptions import RefreshError
 
 from local.processes import HOST, free_ports
 from propensity.errors import (
@@ -45,12 +44,6 @@ def opened(environment, monkeypatch) -> Iterator[Callable[..., Artifacts]]:
 
 
 @pytest.fixture
-def artifacts(opened) -> Artifacts:
-    """The bucket."""
-    return opened()
-
-
-@pytest.fixture
 def through(opened):
     """Open the bucket through a proxy, with a deadline of so many seconds."""
 
@@ -68,7 +61,7 @@ class TestCreate:
         """A second writer of the same name is told that it lost; the first stays."""
         generation = artifacts.create("a/b.json", b"first")
 
-        with pytest.raises(Conflict, match="a/b.json"):
+        with pytest.raises(Conflict, match=r"a/b\.json"):
             artifacts.create("a/b.json", b"second")
 
         assert artifacts.read("a/b.json") == Stored(b"first", generation)
@@ -86,11 +79,8 @@ class TestCreate:
             return number
 
         with ThreadPoolExecutor(RACERS) as pool:
-            [winner] = [
-                number
-                for number in pool.map(write, range(RACERS))
-                if number is not None
-            ]
+            results = pool.map(write, range(RACERS))
+            [winner] = [number for number in results if number is not None]
 
         assert artifacts.read("race").data == str(winner).encode()
 
@@ -112,75 +102,6 @@ class TestCreate:
             assert artifacts.read("lease.json") == Stored(b"mine", generation)
 
 
-class TestCreateOnly:
-    """With the right to create objects, without that to overwrite, and perhaps read."""
-
-    @staticmethod
-    def refusing(may_read: bool):
-        """Answer as Cloud Storage does: an overwrite takes the right to delete."""
-
-        def rule(request):
-            if request.method == "GET" and not may_read:
-                return refusal("storage.objects.get")
-            if request.method == "POST" and b"taken" in request.body:
-                return refusal("storage.objects.delete")
-            if request.method == "POST" and b"elsewhere" in request.body:
-                return refusal("storage.objects.create")
-            return None
-
-        return rule
-
-    def test_learns_that_somebody_else_was_first(
-        self, artifacts, storage_emulator, through
-    ):
-        """Where there is an object the refusal is a conflict, as with all rights."""
-        artifacts.create("taken.json", b"first")
-
-        with (
-            Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy,
-            pytest.raises(Conflict, match="taken.json"),
-        ):
-            through(proxy).create("taken.json", b"second")
-
-        assert artifacts.read("taken.json").data == b"first"
-
-    def test_knows_its_own_write_again(self, artifacts, storage_emulator, through):
-        """Who may read finds the bytes that were written, and has succeeded."""
-        generation = artifacts.create("taken.json", b"mine")
-
-        with Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy:
-            assert through(proxy).create("taken.json", b"mine") == generation
-
-    @pytest.mark.parametrize(
-        ("name", "may_read"),
-        [("taken.json", True), ("elsewhere.json", True), ("elsewhere.json", False)],
-    )
-    def test_is_refused_where_there_is_no_object(
-        self, artifacts, storage_emulator, through, name, may_read
-    ):
-        """What may not be created at all is no conflict: the refusal is told."""
-        with (
-            Proxy(storage_emulator.url, self.refusing(may_read)) as proxy,
-            pytest.raises(PropensityError, match="refuses") as raised,
-        ):
-            through(proxy).create(name, b"mine")
-
-        assert not isinstance(raised.value, Conflict)
-        assert artifacts.find(name) is None
-
-    def test_is_refused_to_replace(self, artifacts, storage_emulator, through):
-        """A pointer that is there is overwritten by who may, or the refusal is told."""
-        first = artifacts.create("taken.json", b"first")
-
-        with (
-            Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy,
-            pytest.raises(PropensityError, match=r"storage\.objects\.delete") as raised,
-        ):
-            through(proxy).replace("taken.json", b"second", generation=first)
-
-        assert not isinstance(raised.value, Conflict)
-
-
 def refusal(permission: str) -> tuple[int, bytes]:
     """Cloud Storage's answer to who lacks a permission."""
     text = (
@@ -190,8 +111,56 @@ def refusal(permission: str) -> tuple[int, bytes]:
     return 403, json.dumps({"error": {"code": 403, "message": text}}).encode()
 
 
+class TestWhoMayCreateAndNotOverwrite:
+    """Cloud Storage takes an overwrite for a deletion."""
+
+    @pytest.fixture
+    def taken(self, artifacts) -> int:
+        """Generation of an object that is there."""
+        return artifacts.create("taken.json", b"first")
+
+    @pytest.fixture
+    def narrow(self, storage_emulator, through, taken) -> Iterator[Artifacts]:
+        def rule(request):
+            if request.method == "POST" and b"taken" in request.body:
+                return refusal("storage.objects.delete")
+            if request.method == "POST" and b"elsewhere" in request.body:
+                return refusal("storage.objects.create")
+            return None
+
+        with Proxy(storage_emulator.url, rule) as proxy:
+            yield through(proxy)
+
+    def test_learns_that_somebody_else_was_first(self, artifacts, narrow):
+        """Where there is an object the refusal is a conflict, as with all rights."""
+        with pytest.raises(Conflict, match=r"taken\.json"):
+            narrow.create("taken.json", b"second")
+
+        assert artifacts.read("taken.json").data == b"first"
+
+    def test_knows_its_own_write_again(self, narrow, taken):
+        assert narrow.create("taken.json", b"first") == taken
+
+    @pytest.mark.parametrize(
+        ("write", "permission"),
+        [
+            (lambda bucket, _: bucket.create("elsewhere.json", b"mine"), "create"),
+            (
+                lambda bucket, taken: bucket.replace(
+                    "taken.json", b"second", generation=taken
+                ),
+                "delete",
+            ),
+        ],
+    )
+    def test_is_refused_where_it_is_no_conflict(self, narrow, taken, write, permission):
+        """What may not be created at all, and a pointer that is there."""
+        with pytest.raises(AccessDenied, match=rf"storage\.objects\.{permission}"):
+            write(narrow, taken)
+
+
 class TestFiles:
-    def test_are_uploaded_and_downloaded(self, artifacts, tmp_path):
+    def test_are_uploaded_once_and_downloaded(self, artifacts, tmp_path):
         """Of any size, also in several pieces."""
         path, copy = tmp_path / "file", tmp_path / "copy"
         path.write_bytes(b"x" * 9_000_000 + b"y")
@@ -199,36 +168,10 @@ class TestFiles:
         artifacts.download("large", copy)
 
         assert copy.read_bytes() == path.read_bytes()
-
-    def test_are_written_once(self, artifacts, tmp_path):
-        """An object that exists stays as it is."""
-        artifacts.create("name", b"one")
-        (tmp_path / "file").write_bytes(b"two")
-
         with pytest.raises(Conflict):
-            artifacts.create_from("name", tmp_path / "file")
-        assert artifacts.read("name").data == b"one"
-
-    def test_that_are_not_there_are_an_error(self, artifacts, tmp_path):
-        """With the address."""
-        with pytest.raises(ArtifactError, match="gs://.*/gone does not exist"):
-            artifacts.download("gone", tmp_path / "file")
-
-    @pytest.mark.parametrize(
-        ("status", "error"), [(403, AccessDenied), (500, Unavailable)]
-    )
-    def test_tell_refusals_from_failures(
-        self, storage_emulator, through, status, error, tmp_path
-    ):
-        """As every other call does."""
-        (tmp_path / "file").write_bytes(b"one")
-        with Proxy(
-            storage_emulator.url,
-            lambda request: status if "upload" in request.path else None,
-        ) as proxy:
-            bucket = through(proxy, deadline_s=1)
-            with pytest.raises(error):
-                bucket.create_from("name", tmp_path / "file")
+            artifacts.create_from("large", copy)
+        with pytest.raises(ArtifactError, match=r"gs://.*/gone does not exist"):
+            artifacts.download("gone", copy)
 
 
 class TestReplace:
@@ -270,21 +213,18 @@ class TestRead:
         with pytest.raises(ArtifactError, match="nothing does not exist"):
             artifacts.read("nothing")
 
-    def test_reads_what_has_changed(self, storage_emulator, through):
+    def test_reads_what_has_changed(self, artifacts):
         """Who knows the newest generation gets no bytes; an older one, or none, gets
         the object; where it is gone, that is told."""
-        with Proxy(storage_emulator.url) as proxy:
-            artifacts = through(proxy)
-            first = artifacts.create("pointer", b"1")
-            assert artifacts.find_newer("pointer", than=0) == Stored(b"1", first)
-            assert artifacts.find_newer("pointer", than=first) is UNCHANGED
-            assert f"ifGenerationNotMatch={first}" in proxy.asked[-1].path
-            second = artifacts.replace("pointer", b"2", generation=first)
-            assert artifacts.find_newer("pointer", than=first) == Stored(b"2", second)
-            artifacts.delete("pointer")
+        first = artifacts.create("pointer", b"1")
+        assert artifacts.find_newer("pointer", than=0) == Stored(b"1", first)
+        assert artifacts.find_newer("pointer", than=first) is UNCHANGED
+        second = artifacts.replace("pointer", b"2", generation=first)
+        assert artifacts.find_newer("pointer", than=first) == Stored(b"2", second)
+        artifacts.delete("pointer")
 
-            assert artifacts.find_newer("pointer", than=second) is None
-            assert artifacts.find_newer("pointer", than=0) is None
+        assert artifacts.find_newer("pointer", than=second) is None
+        assert artifacts.find_newer("pointer", than=0) is None
 
     def test_verifies_bytes(self, artifacts):
         """Bytes that are not those recorded are not returned."""
@@ -295,23 +235,17 @@ class TestRead:
             artifacts.read_verified("model", checksum=sha256(b"other"))
 
     def test_refuses_bytes_that_are_damaged(self, artifacts, emulators, environment):
-        """However they are read, bytes that are not those of their checksum are an
-        error of the artifact."""
-        generation = artifacts.create("model", b"model")
+        """Bytes that are not those of their checksum are an error of the artifact."""
+        artifacts.create("model", b"model")
         [live] = artifacts.generations("model")
         bucket = emulators.state.folder / "storage" / environment["PROPENSITY_BUCKET"]
         (bucket / "model").write_bytes(b"modem")
 
         for read in (
             lambda: artifacts.find("model"),
-            lambda: artifacts.read("model"),
-            lambda: artifacts.find_newer("model", than=generation - 1),
-            lambda: artifacts.read_verified("model", checksum=sha256(b"model")),
             lambda: artifacts.read_generation(live),
         ):
-            with pytest.raises(
-                ArtifactError, match="/model are not those of the check"
-            ):
+            with pytest.raises(ArtifactError, match="/model are not those of the"):
                 read()
 
     def test_lists_names_under_a_prefix(self, artifacts):
@@ -320,12 +254,10 @@ class TestRead:
             artifacts.create(name, b"")
 
         assert artifacts.names("m/") == ["m/10/x", "m/2/x"]
-        assert artifacts.uri("n/1").endswith("/n/1")
 
 
 class TestFailures:
-    def test_say_that_the_bucket_is_missing(self, opened):
-        """A bucket that nobody made is named."""
+    def test_name_a_bucket_that_nobody_made(self, opened):
         artifacts = opened(PROPENSITY_BUCKET="nobody-made-this")
 
         with pytest.raises(PropensityError, match="nobody-made-this"):
@@ -334,56 +266,28 @@ class TestFailures:
     def test_are_retryable_where_nobody_listens(self, opened):
         """A closed port is 503 within the deadline, and the message names it."""
         [port] = free_ports(1)
-        artifacts = opened(
-            STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}",
-            PROPENSITY_DEADLINE_S="1",
-        )
+        url = f"http://{HOST}:{port}"
+        artifacts = opened(STORAGE_EMULATOR_HOST=url, PROPENSITY_DEADLINE_S="1")
 
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(Unavailable, match=rf"{url} \(STORAGE_EMULATOR_HOST\)"):
             artifacts.find("a")
 
-        assert (
-            f"Nothing listens at http://{HOST}:{port} (STORAGE_EMULATOR_HOST)"
-            in caught.value.message
-        )
-
-    @pytest.mark.parametrize("status", [500, 503])
-    def test_are_retryable_while_the_service_fails(
-        self, storage_emulator, through, status
+    @pytest.mark.parametrize(
+        ("status", "error"), [(403, AccessDenied), (500, Unavailable)]
+    )
+    def test_tell_refusals_from_outages(
+        self, storage_emulator, through, status, error, tmp_path
     ):
-        """Tried until the deadline, then 503: the caller may try again. A service that
-        is down has not said that nothing changed."""
+        """Outages are repeated until the deadline; a right is a matter for a person."""
+        (tmp_path / "file").write_bytes(b"one")
         with Proxy(storage_emulator.url, lambda _: status) as proxy:
-            artifacts = through(proxy, deadline_s=1)
-
-            with pytest.raises(Unavailable):
-                artifacts.find_newer("a", than=1)
-
-            assert proxy.asked
-
-    def test_of_the_account_are_retryable(self, opened, monkeypatch):
-        """While the metadata server fails there is no token; a retry may get one."""
-        artifacts = opened()
-
-        def refresh(*_: object, **__: object) -> None:
-            raise RefreshError("no metadata server")
-
-        monkeypatch.setattr(artifacts._bucket.client._http, "request", refresh)
-
-        with pytest.raises(Unavailable, match="Cloud Storage was not asked"):
-            artifacts.find("a")
-
-    def test_of_permission_are_not_retryable(self, storage_emulator, through):
-        """403 is a matter for a person."""
-        with (
-            Proxy(
-                storage_emulator.url, lambda request: 403 if request.number else 503
-            ) as proxy,
-            pytest.raises(PropensityError, match="refuses") as caught,
-        ):
-            through(proxy).find("a")
-
-        assert caught.value.retryable is False
+            bucket = through(proxy, deadline_s=1)
+            for call in (
+                lambda: bucket.find_newer("a", than=1),
+                lambda: bucket.create_from("a", tmp_path / "file"),
+            ):
+                with pytest.raises(error):
+                    call()
 
     def test_that_pass_are_not_seen(self, storage_emulator, through):
         """One failure is retried, and the answer is what it would have been."""
