@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
+from propensity.concurrency import THREADS
 from propensity.gcp.http import answers_failures, keep_modules
 from propensity.online.lookup import FAILURES, FUNCTION, Lookups, read_question
 from propensity.settings import Settings, target_here
-from propensity.waiting.threads import THREADS
 
 if TYPE_CHECKING or target_here() == "score":
     # Seconds of imports, before the instance listens; lookups do without them.

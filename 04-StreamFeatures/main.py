@@ -23,27 +23,28 @@ from propensity.gcp.http import answers_pushes
 from propensity.runs import ages, compact
 from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings
-from propensity.stream import consumers, ingest, score
-from propensity.waiting.threads import THREADS
+from propensity.stream.consumer import Clients, Consumer
+from propensity.stream.ingest import StreamFeatures
+from propensity.stream.score import ScoreStream
 
 
 @cache
-def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
+def consumer(kind: type[Consumer]) -> Consumer:
     """Open the clients on the first request; a warm instance keeps them."""
     settings = Settings.from_environment()
-    return kind(consumers.Clients.open(settings, SYSTEM, threads=THREADS))
+    return kind(Clients.open(settings, SYSTEM))
 
 
 @functions_framework.aio.http
 @answers_pushes("streamFeatures")
 async def stream_features(request: Request) -> Response:
-    return await consumer(ingest.StreamFeatures).take(request)
+    return await consumer(StreamFeatures).take(request)
 
 
 @functions_framework.aio.http
 @answers_pushes("scoreStream")
 async def score_stream(request: Request) -> Response:
-    return await consumer(score.ScoreStream).take(request)
+    return await consumer(ScoreStream).take(request)
 
 
 @functions_framework.http

@@ -28,9 +28,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from benchmarks.report import Line, finish
+from propensity.concurrency import THREADS
 from propensity.models.encoding import Kind, to_frame
 from propensity.models.scoring import Scorer
-from propensity.waiting.threads import THREADS
 
 ROWS, TRAINING_ROWS, SEARCH_ROWS, BATCH_ROWS = 500_000, 40_000, 200_000, 10_000
 CHUNKS, ROUNDS = (5_000, 10_000, 25_000, 100_000), 5

@@ -36,11 +36,10 @@ from local.generators.games import Games
 from local.generators.players import postcodes
 from local.stack.state import LOCAL, ROOT
 from propensity import usecases
-from propensity.events import rows as stream
-from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex, normalised
 from propensity.events.messages import Message
-from propensity.events.rows import Rules
+from propensity.events.rows import Accepted, Rules, accept, event_rows
+from propensity.events.types import Catalogue
 from propensity.gcp.http import keep_modules
 
 # By messages of a group: how many times storey's speed.
@@ -106,7 +105,7 @@ def ours(path: Path, group: int) -> float:
     catalogue = Catalogue([usecases.load("first_day_churn")])
     table = postcodes()
     codes = [normalised(code) for code in table["postcode"].to_pylist()]
-    index = PostcodeIndex.of(table.set_column(0, "postcode", pa.array(codes)))
+    index = PostcodeIndex(table.set_column(0, "postcode", pa.array(codes)))
     rules = Rules(
         maximum_bytes=256 * 1024,
         clock_skew=timedelta(seconds=600),
@@ -119,19 +118,21 @@ def ours(path: Path, group: int) -> float:
         for number, data in enumerate(path.read_bytes().splitlines())
     ]
 
-    def accept(part: Sequence[Message]) -> stream.Accepted:
-        return stream.accept(part, catalogue, index, received_at=at, rules=rules)
+    def rows_of(part: Sequence[Message]) -> tuple[Accepted, pa.RecordBatch]:
+        accepted = accept(part, catalogue, index, received_at=at, rules=rules)
+        events = accepted.events
+        return accepted, event_rows(events, received_at=at, lateness=rules.lateness)
 
     keep_modules()  # as an instance of the function does
     # What is made on the first call is made once in an instance.
-    accept(messages[:group])
+    rows_of(messages[:group])
     processor = time.process_time()
     rows = enriched = size = 0
     for start in range(0, len(messages), group):
-        batch = accept(messages[start : start + group])
-        size += len(batch.rows.serialize())
-        rows += batch.rows.num_rows
-        enriched += len(batch.events)
+        accepted, batch = rows_of(messages[start : start + group])
+        size += len(batch.serialize())
+        rows += batch.num_rows
+        enriched += sum(bool(event.published) for event in accepted.events)
     processor = time.process_time() - processor
     if not rows == enriched == len(messages) or not size:
         raise RuntimeError(f"of {len(messages)} events {rows} were accepted")

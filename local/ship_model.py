@@ -33,11 +33,10 @@ from offline import load_postcodes
 from offline.load_model import FILES, METADATA, MODELS
 from propensity import tables, usecases
 from propensity.errors import ArtifactError
-from propensity.events import rows as stream
-from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.rows import Rules
+from propensity.events.rows import Rules, accept, event_rows
+from propensity.events.types import Catalogue
 from propensity.events.values import CLOCK_SKEW
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
@@ -188,7 +187,7 @@ def shipped(
 def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     """Store postcodes and events as the stream would have, each event once."""
     load_postcodes.load(warehouse, postcodes(), loaded_on=games.first_date)
-    index = PostcodeIndex.of(warehouse.table(statement("postcodes")))
+    index = PostcodeIndex(warehouse.table(statement("postcodes")))
     catalogue = Catalogue([usecases.load(USE_CASE)])
     rules = Rules(
         maximum_bytes=settings.maximum_event_bytes,
@@ -202,12 +201,14 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     batches = []
     for first in range(0, len(messages), BATCH):
         part = messages[first : first + BATCH]
-        accepted = stream.accept(
+        accepted = accept(
             part, catalogue, index, received_at=games.end, rules=rules
         )
         if accepted.refused:
             raise ArtifactError(f"generated events are refused: {accepted.refused}")
-        batches.append(accepted.rows)
+        batches.append(
+            event_rows(accepted.events, received_at=games.end, lateness=rules.lateness)
+        )
     warehouse.append(
         tables.STREAM_EVENTS,
         pa.Table.from_batches(batches),

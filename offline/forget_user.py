@@ -36,6 +36,7 @@ from tqdm import tqdm
 from offline import forget_indexes
 from offline.forget_report import Place, Report, Request, pieces
 from propensity import tables, usecases
+from propensity.concurrency import THREADS
 from propensity.errors import Conflict, MissingTable, RunInProgress, SettingsError
 from propensity.gcp.artifacts import Artifacts, Generation
 from propensity.gcp.warehouse import Warehouse
@@ -49,7 +50,6 @@ from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import EVENT, RAW, USER
-from propensity.waiting.threads import THREADS
 
 SQL = resources.files(__package__)
 ENDING = ".parquet"

@@ -13,12 +13,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from propensity import usecases
 from propensity.events import rows as stream
-from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Accepted, Rules
+from propensity.events.types import Catalogue
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -189,6 +191,16 @@ def accept(
     )
 
 
+def rows(accepted: Accepted, *, lateness: timedelta = RULES.lateness) -> pa.RecordBatch:
+    """Return the rows of accepted events."""
+    return stream.event_rows(accepted.events, received_at=NOW, lateness=lateness)
+
+
+def truths(accepted: Accepted) -> pa.RecordBatch:
+    """Return the rows of accepted truths."""
+    return stream.truth_rows(accepted.truths, received_at=NOW)
+
+
 def published(accepted: Accepted) -> list[bytes]:
     """Return the enriched event of each row."""
     return [event.published for event in accepted.events]
@@ -203,20 +215,22 @@ def row(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
     """Return the row of an event that must be accepted."""
     accepted = accept(message(event), **how)
     assert not accepted.refused, accepted.refused[0].detail
-    return dict(accepted.rows.to_pylist()[0])
+    [stored] = rows(accepted, lateness=how.get("lateness", RULES.lateness)).to_pylist()
+    return dict(stored)
 
 
 def told(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
     """Return the row of a truth that must be accepted."""
     accepted = accept(message(event), **{"catalogue": DEPLOYED, **how})
     assert not accepted.refused, accepted.refused[0].detail
-    return dict(accepted.truths.to_pylist()[0])
+    [stored] = truths(accepted).to_pylist()
+    return dict(stored)
 
 
 def refusal(event: Mapping[str, Any] | bytes, **how: Any) -> tuple[str, str | None]:
     """Return reason and field of an event that must be refused."""
     accepted = accept(message(event), **how)
-    assert accepted.rows.num_rows + accepted.truths.num_rows == 0, "it was accepted"
+    assert not [*accepted.events, *accepted.truths], "it was accepted"
     return accepted.refused[0].reason, accepted.refused[0].field
 
 

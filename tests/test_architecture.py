@@ -27,10 +27,10 @@ from tests.sources import (
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {
-        *("budget", "clock", "errors", "ids"),
+        *("budget", "clock", "concurrency", "errors", "ids"),
         *("schema", "statements", "timeframe"),
     },
-    {"settings", "models", "pages", "tables", "waiting"},
+    {"settings", "models", "pages", "tables"},
     {"drift", "freshness", "topics", "usecases"},
     {"gcp"},
     {"privacy"},

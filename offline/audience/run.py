@@ -21,12 +21,12 @@ from offline.audience.requests import ADD, REMOVE, Destination
 from offline.audience.selection import Rule
 from offline.promote import Deployment
 from propensity.clock import SYSTEM, Clock
+from propensity.concurrency import THREADS
 from propensity.errors import PropensityError, RequestError, RunInProgress
 from propensity.pages.words import plural
 from propensity.privacy import suppression
 from propensity.registry.leases import LEASE_MINUTES, Finished, Leases
 from propensity.statements import statement
-from propensity.waiting.threads import THREADS
 
 # All dates of an audience share a lease.
 ANY_DATE = date(1970, 1, 1)

@@ -179,7 +179,7 @@ def _sources(use_case: UseCase) -> Iterator[Problem]:
 
 def _events(use_case: UseCase) -> Iterator[Problem]:
     """Yield what is wrong with the types of events that a use case takes."""
-    from propensity.events.catalogue import Catalogue
+    from propensity.events.types import Catalogue
 
     if use_case.events:
         try:

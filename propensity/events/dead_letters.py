@@ -15,19 +15,18 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from propensity import tables
-from propensity.events.columns import batch_of, published, receipt
 from propensity.events.messages import Message
-from propensity.events.types import PERSONAL
+from propensity.events.rows import batch_of, receipt
+from propensity.events.types import EventType
 from propensity.events.values import Refused, age_at, moment_of
-from propensity.privacy.suppression import Suppressed
+from propensity.tables.stream import DEAD_LETTERS
 
 REMOVED = "(removed)"
 
 # A larger row would not fit in one append.
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
-_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
+_SCHEMA = DEAD_LETTERS.arrow_schema()
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -73,29 +72,12 @@ def _age(fields: Mapping[str, Any], personal: Mapping[str, str]) -> int | None:
     return None
 
 
-def personal_fields(types: Mapping[str, Any]) -> dict[str, str]:
+def personal_fields(types: Mapping[str, EventType]) -> dict[str, str]:
     """Return the personal fields of event types, and their kinds."""
-    return {
-        name: kind
-        for event_type in types.values()
-        for name, kind in event_type.fields.items()
-        if kind in PERSONAL
-    }
-
-
-def unmentioned(
-    refused: Mapping[int, Refused],
-    messages: Sequence[Message],
-    suppressed: Suppressed,
-) -> dict[int, Refused]:
-    """Return the refusals of messages that name no user on the list."""
-    return {
-        place: reason
-        for place, reason in refused.items()
-        if not suppressed.is_mentioned(
-            messages[place].data[:MAXIMUM_RAW_BYTES], messages[place].attributes
-        )
-    }
+    personal: dict[str, str] = {}
+    for event_type in types.values():
+        personal |= event_type.personal
+    return personal
 
 
 def dead_letters(
@@ -115,20 +97,14 @@ def dead_letters(
         personal: Kinds of the personal fields, by name.
     """
     letters = [messages[place] for place in refused]
-    reasons = list(refused.values())
+    reasons = refused.values()
     columns: dict[str, Any] = {
-        "message_id": [message.message_id for message in letters],
         "reason": [refusal.reason for refusal in reasons],
         "field": [refusal.field for refusal in reasons],
         "detail": [refusal.detail for refusal in reasons],
-        "raw": [
-            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in letters
-        ],
-        "raw_size": [len(message.data) for message in letters],
-        "attributes": [
-            msgspec.json.encode(message.attributes).decode() for message in letters
-        ],
-        "published_at": published(letters),
-        **receipt(received_at, len(letters)),
+        "raw": [redacted(one.data[:MAXIMUM_RAW_BYTES], personal) for one in letters],
+        "raw_size": [len(one.data) for one in letters],
+        "attributes": [msgspec.json.encode(o.attributes).decode() for o in letters],
+        **receipt(letters, received_at),
     }
     return batch_of(_SCHEMA, columns, len(letters))

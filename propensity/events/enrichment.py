@@ -67,28 +67,19 @@ class PostcodeIndex:
     Two sorted arrays: a million postcodes take some 20 MB, a tenth of a dict.
     """
 
-    def __init__(self, codes: NDArray[np.bytes_], values: NDArray[np.float64]) -> None:
+    def __init__(self, table: pa.Table) -> None:
         """
         Args:
-            codes: Normalised postcodes and outward codes, ASCII, each once.
-            values: Their index.
+            table: With ``postcode``, normalised or an outward code, each once, and
+                ``socioeconomic_idx``. Where that is null or not finite, the row is left
+                out.
         """
-        order = np.argsort(codes, kind="stable")
-        self._codes = codes[order]
-        self._values = values[order]
-
-    @classmethod
-    def of(cls, table: pa.Table) -> PostcodeIndex:
-        """
-        Return the index of rows with ``postcode`` and ``socioeconomic_idx``.
-
-        Rows whose index is null or not finite are left out.
-        """
-        codes: Any = table["postcode"].to_numpy()
         values = table["socioeconomic_idx"].to_numpy().astype(np.float64)
-        is_finite = np.isfinite(values)
-        width = max((len(code) for code in codes), default=1)
-        return cls(np.asarray(codes).astype(f"S{width}")[is_finite], values[is_finite])
+        codes = np.asarray(table["postcode"].to_numpy()).astype("S")
+        kept = np.flatnonzero(np.isfinite(values))
+        order = kept[np.argsort(codes[kept], kind="stable")]
+        self._codes: NDArray[np.bytes_] = codes[order]
+        self._values: NDArray[np.float64] = values[order]
 
     def __len__(self) -> int:
         return len(self._codes)

@@ -39,8 +39,6 @@ class _Pushed(msgspec.Struct, gc=False, rename="camel"):
     message_id: str | None = None
     publish_time: str | None = None
     attributes: dict[str, str] | None = None
-    snake_id: str | None = msgspec.field(default=None, name="message_id")
-    snake_time: str | None = msgspec.field(default=None, name="publish_time")
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -54,9 +52,6 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 def message(body: bytes) -> Message:
     """
     Return the message in the body of a push.
-
-    Args:
-        body: Of the request.
 
     Raises:
         RequestError: It is not a push; the error names the field at fault. For a
@@ -72,20 +67,19 @@ def message(body: bytes) -> Message:
         ) from error
     if pushed is None:
         raise RequestError("the body holds no message of Pub/Sub", field="message")
-    message_id = pushed.message_id or pushed.snake_id
-    if not message_id:
+    if not pushed.message_id:
         raise RequestError("the message has no id", field="message.messageId")
-    problem = None
+    text, problem = pushed.data or "", None
     try:
         # The same as b64decode with validate, which reads all of it twice.
-        data = binascii.a2b_base64(pushed.data or "", strict_mode=True)
+        data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        data = (pushed.data or "").encode()
+        data = text.encode()
         problem = Refused("wrong_encoding", "the payload is not base64")
     return Message(
         data,
-        message_id,
+        pushed.message_id,
         pushed.attributes or {},
-        pushed.publish_time or pushed.snake_time or "",
+        pushed.publish_time or "",
         problem,
     )

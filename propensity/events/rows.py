@@ -1,37 +1,26 @@
 """
 From messages to rows: decode, validate, enrich; a group of messages at a time.
 
-Pure: messages, the postcode table and the time are arguments. A message becomes a row
-of ``stream_events`` and an enriched event; or, if it tells the outcome of an earlier
-event, a row of ``truth_events``; or it is refused with a reason and becomes a dead
-letter.
+Pure: messages, the postcode table and the time are arguments. A message becomes an
+``Event``, which is a row of ``stream_events`` and is published; or, if it says what
+came of an earlier event, a ``Truth``, a row of ``truth_events``; or it is refused with
+a reason, and becomes a dead letter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from propensity import tables
-from propensity.events.catalogue import Catalogue
-from propensity.events.columns import (
-    UTC_TIME,
-    batch_of,
-    moments,
-    published,
-    receipt,
-)
-from propensity.events.dead_letters import unmentioned
 from propensity.events.enrichment import PostcodeIndex, with_fields
 from propensity.events.messages import Message
-from propensity.events.types import PERSONAL
+from propensity.events.types import PERSONAL, Catalogue
 from propensity.events.values import (
     EARLIEST,
     EPOCH,
@@ -40,29 +29,24 @@ from propensity.events.values import (
     age_at,
     amount_of,
     checked_age,
-    instants_of,
+    instant_in,
     label_of,
     microseconds_of,
-    numerals_of,
-    truth_of,
+    moment_of,
+    numeral_of,
 )
 from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
-from propensity.privacy.suppression import Suppressed
+from propensity.privacy.suppression import NOBODY, Suppressed
+from propensity.tables.inference import TRUTH_EVENTS
+from propensity.tables.stream import STREAM_EVENTS
+from propensity.timeframe import midnight
 
-EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
-TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
-
-EARLIEST_US = microseconds_of(EARLIEST)
-
-# Columns of further fields, and of their enrichment.
-_DETAILS = frozenset(
-    {
-        *("age", "city", "country", "postcode", "affiliate_url", "campaign", "label"),
-        *("socioeconomic_idx", "attributes"),
-    }
-)
+EVENT_SCHEMA = STREAM_EVENTS.arrow_schema()
+TRUTH_SCHEMA = TRUTH_EVENTS.arrow_schema()
+_COLUMNS = frozenset(EVENT_SCHEMA.names)
+_UTC_TIME = pa.timestamp("us", "UTC")
 _BAD_TIME = f"not a moment in ISO 8601 from {EARLIEST:%Y} to now"
-_NO_DETAILS: Mapping[str, Any] = {}
+_NO_VALUES: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,60 +63,47 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     A valid event.
 
     Attributes:
-        message: Pub/Sub's.
-        place: Of the message in its group.
-        since: When it happened, in microseconds since 1970.
-        amount: Money, in the type that has it.
-        details: Values of the other columns that its type fills.
+        place: Of its message in the group.
+        time_us: When it happened, in microseconds since 1970.
+        amount: Money, in the types that have it.
+        values: Of the further columns that its type fills.
         published: The enriched event, as JSON.
     """
 
-    message: Message
     place: int
+    message: Message
     use_case: str
     event_id: str
     user_id: str
     event_type: str
-    since: int
+    time_us: int
     amount: Decimal | None
-    details: Mapping[str, Any]
+    values: Mapping[str, Any]
     published: bytes
 
 
 class Truth(msgspec.Struct, frozen=True, gc=False):
     """A valid truth: the outcome of the event that ``event_id`` names."""
 
-    message: Message
     place: int
+    message: Message
     use_case: str
     event_id: str
-    since: int
-    label: int
+    user_id: str
+    time_us: int
+    label: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """
-    The outcome of a group. A message is named by its place in the group.
-
-    Attributes:
-        events: The valid events, in order.
-        rows: Their rows of ``stream_events``.
-        truth_events: The valid truths, in order.
-        truths: Their rows of ``truth_events``.
-        refused: Why messages were refused, by place.
-        unknown_postcodes: How many postcodes have no index.
-        suppressed: How many messages are about users on the list, and are in nothing
-            else.
+    The outcome of a group: valid events, valid truths, and why messages were refused,
+    by place. Messages about suppressed users are in none of them.
     """
 
     events: Sequence[Event]
-    rows: pa.RecordBatch
-    truth_events: Sequence[Truth]
-    truths: pa.RecordBatch
-    refused: Mapping[int, Refused]
-    unknown_postcodes: int
-    suppressed: int
+    truths: Sequence[Truth]
+    refused: dict[int, Refused]
 
 
 def accept(
@@ -142,10 +113,10 @@ def accept(
     *,
     received_at: datetime,
     rules: Rules,
-    suppressed: Suppressed | None = None,
+    suppressed: Suppressed = NOBODY,
 ) -> Accepted:
     """
-    Turn messages into rows and enriched events, or into truths.
+    Turn messages into events and truths.
 
     Args:
         messages: In any order.
@@ -154,140 +125,71 @@ def accept(
         received_at: Now, in UTC.
         rules: Of the deployment.
         suppressed: The users whose events are not kept. The user of a truth is its
-            event id: types with a truth have an identity, which is both.
+            event id.
     """
-    latest = received_at + rules.clock_skew
+    read: list[tuple[int, Message, Any]] = []
     events: list[Event] = []
     truths: list[Truth] = []
     refused: dict[int, Refused] = {}
-    decoded: list[tuple[int, Message, Any]] = []
     for place, message in enumerate(messages):
         try:
             if message.problem is not None:
                 raise message.problem
             if len(message.data) > rules.maximum_bytes:
                 raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
-            read = catalogue.read(message.data, message.attributes)
+            event = catalogue.read(message.data, message.attributes)
+            read.append((place, message, event))
         except Refused as error:
             refused[place] = error
-        else:
-            decoded.append((place, message, read))
-    times = moments([getattr(one[2], one[2].declared.time) for one in decoded])
-    latest_us = microseconds_of(latest)
-    for (place, message, read), since in zip(decoded, times, strict=True):
+    times = _times([getattr(event, event.declared.time) for *_, event in read])
+    latest = received_at + rules.clock_skew
+    earliest_us, latest_us = microseconds_of(EARLIEST), microseconds_of(latest)
+    microseconds = times.cast(pa.int64()).to_pylist()
+    for (place, message, event), us in zip(read, microseconds, strict=True):
+        declared = event.declared
         try:
-            if since is None or not EARLIEST_US <= since <= latest_us:
-                raise Refused("bad_time", _BAD_TIME, field=read.declared.time)
-            if read.declared.truth:
-                truth = _truth(message, place, read, catalogue, since)
-                if not suppressed or not suppressed.covers(
-                    truth.event_id, truth.use_case
-                ):
-                    truths.append(truth)
+            if us is None or not earliest_us <= us <= latest_us:
+                raise Refused("bad_time", _BAD_TIME, field=declared.time)
+            ids = _ids(message, event, catalogue)
+            if field := declared.truth:
+                label = label_of(getattr(event, field), field=field)
+                truths.append(Truth(place, message, *ids, us, label))
                 continue
-            event = _event(
-                message, place, read, catalogue, postcodes, since=since, latest=latest
+            amount, values = None, _NO_VALUES
+            if field := declared.amount:
+                amount = amount_of(bytes(getattr(event, field)), field=field)
+            if declared.further:
+                values = _values(event, EPOCH + us * MICROSECOND, postcodes, latest)
+            data = _enriched(message.data, event, ids, values)
+            events.append(
+                Event(place, message, *ids, declared.name, us, amount, values, data)
             )
-            if not suppressed or not suppressed.covers(event.user_id, event.use_case):
-                events.append(event)
         except Refused as error:
             refused[place] = error
     if suppressed:
-        refused = unmentioned(refused, messages, suppressed)
-    return Accepted(
-        events=events,
-        rows=_event_rows(events, received_at, received_at - rules.lateness),
-        truth_events=truths,
-        truths=_truth_rows(truths, received_at),
-        refused=refused,
-        unknown_postcodes=sum(
-            event.details.get("postcode") is not None
-            and event.details["socioeconomic_idx"] is None
-            for event in events
-            if event.details
-        ),
-        suppressed=len(messages) - len(events) - len(truths) - len(refused),
-    )
+        covers = suppressed.covers
+        events = [one for one in events if not covers(one.user_id, one.use_case)]
+        truths = [one for one in truths if not covers(one.user_id, one.use_case)]
+    return Accepted(events=events, truths=truths, refused=refused)
 
 
-def _truth(
-    message: Message, place: int, read: Any, catalogue: Catalogue, since: int
-) -> Truth:
-    truth, _ = read.declared.truth
-    use_case, event_id, _ = _identity(message, read, catalogue)
-    return Truth(
-        message,
-        place,
-        use_case,
-        event_id,
-        since,
-        truth_of(getattr(read, truth), field=truth),
-    )
-
-
-def _event(
-    message: Message,
-    place: int,
-    read: Any,
-    catalogue: Catalogue,
-    postcodes: PostcodeIndex | None,
-    *,
-    since: int,
-    latest: datetime,
-) -> Event:
-    declared = read.declared
-    use_case, event_id, user_id = _identity(message, read, catalogue)
-    field = declared.amount
-    amount = amount_of(bytes(getattr(read, field)), field=field) if field else None
-    added: dict[str, Any] = {}
-    if read.event_id != event_id:
-        added["event_id"] = event_id
-    if read.use_case is None:
-        added["use_case"] = use_case
-    if read.user_id != user_id:
-        added["user_id"] = user_id
-    if not read.is_tagged:
-        added["event_type"] = declared.name
-    details = _NO_DETAILS
-    if not declared.has_only_amount:
-        moment = EPOCH + since * MICROSECOND
-        details = _details(read, moment, postcodes, latest=latest)
-        if "postcode" in declared.fields:
-            added["socioeconomic_idx"] = details["socioeconomic_idx"]
-        if declared.of_kind("birth date"):
-            added["age"] = details["age"]
-    return Event(
-        message,
-        place,
-        use_case,
-        event_id,
-        user_id,
-        declared.name,
-        since,
-        amount,
-        details,
-        with_fields(message.data, added) if added else message.data,
-    )
-
-
-def _identity(
-    message: Message, read: Any, catalogue: Catalogue
-) -> tuple[str, str, str]:
+def _ids(message: Message, event: Any, catalogue: Catalogue) -> tuple[str, str, str]:
     """
     Return use case, event id and user id of an event.
 
     Raises:
         Refused: No use case takes the event, or an id is none.
     """
-    declared, attributes = read.declared, message.attributes
+    declared, attributes = event.declared, message.attributes
     if declared.identity:
-        event_id = user_id = str(getattr(read, declared.identity))
-        _check_ids(**{declared.identity: event_id})
+        event_id = user_id = str(getattr(event, declared.identity))
+        _check_id(event_id, declared.identity)
     else:
-        event_id = read.event_id or attributes.get("event_id") or message.message_id
-        user_id = read.user_id
-        _check_ids(event_id=event_id, user_id=user_id)
-    use_case = read.use_case
+        event_id = event.event_id or attributes.get("event_id") or message.message_id
+        user_id = event.user_id
+        _check_id(event_id, "event_id")
+        _check_id(user_id, "user_id")
+    use_case = event.use_case
     if use_case is None:
         use_case = attributes.get("use_case") or catalogue.default.get(declared.name)
     if (use_case, declared.name) not in catalogue.taken:
@@ -295,22 +197,17 @@ def _identity(
     return use_case, event_id, user_id
 
 
-def _check_ids(**ids: str) -> None:
-    for field, text in ids.items():
-        if len(text) > MAXIMUM_ID_CHARACTERS:
-            raise Refused("bad_value", "too long", field=field)
-        if is_meaningless(text):
-            raise Refused("bad_value", "an id that means nothing", field=field)
-        if not (text.isprintable() or is_text(text)):
-            raise Refused("bad_value", "control characters", field=field)
+def _check_id(value: str, field: str) -> None:
+    if len(value) > MAXIMUM_ID_CHARACTERS:
+        raise Refused("bad_value", "too long", field=field)
+    if is_meaningless(value):
+        raise Refused("bad_value", "an id that means nothing", field=field)
+    if not (value.isprintable() or is_text(value)):
+        raise Refused("bad_value", "control characters", field=field)
 
 
-def _details(
-    read: Any,
-    time: datetime,
-    postcodes: PostcodeIndex | None,
-    *,
-    latest: datetime,
+def _values(
+    event: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
 ) -> dict[str, Any]:
     """
     Return the values of an event beside its amount, by column.
@@ -318,92 +215,153 @@ def _details(
     Raises:
         Refused: A value is invalid.
     """
+    declared = event.declared
     values: dict[str, Any] = {}
-    further: dict[str, Any] = {**numerals_of(read), **_instants(read, latest)}
-    age = getattr(read, "age", msgspec.UNSET)
-    if age is not msgspec.UNSET:
-        values["age"] = checked_age(age, field="age")
-    for name, kind in read.declared.details:
-        value = getattr(read, name)
-        if kind in PERSONAL and value is msgspec.UNSET:
-            if age is msgspec.UNSET:
-                # A producer that holds back personal fields must send the age.
-                raise Refused("missing_field", "the field is missing", field=name)
-        elif kind == "birth date":
-            values["age"] = age_at(value, time, field=name)
+    attributes: dict[str, Any] = {}
+    for name, kind in declared.further.items():
+        value = getattr(event, name)
+        if kind == "numeral":
+            attributes[name] = numeral_of(value, field=name)
+        elif kind == "instant":
+            if value is not msgspec.UNSET:
+                at = instant_in(value, latest=latest)
+                attributes[name] = None if at is None else at.isoformat()
         elif kind == "label":
             values["label"] = label_of(value, field=name)
-        elif kind != "personal":
-            (values if name in _DETAILS else further)[name] = value
-    if "postcode" in values:
-        values["socioeconomic_idx"] = _index(values["postcode"], read, postcodes)
-    if further:
-        values["attributes"] = msgspec.json.encode(further).decode()
+        elif kind not in PERSONAL:
+            (values if name in _COLUMNS else attributes)[name] = value
+    if declared.personal:
+        values["age"] = _age(event, moment)
+    if (postcode := values.get("postcode")) is None:
+        values["socioeconomic_idx"] = None
+    elif postcodes is not None:
+        values["socioeconomic_idx"] = postcodes.find(postcode)
+    else:
+        own = event.socioeconomic_idx
+        values["socioeconomic_idx"] = None if own is msgspec.UNSET else own
+    if attributes:
+        values["attributes"] = msgspec.json.encode(attributes).decode()
     return values
 
 
-def _index(
-    postcode: str | None, read: Any, postcodes: PostcodeIndex | None
-) -> float | None:
-    if postcode is None:
-        return None
-    if postcodes is not None:
-        return postcodes.find(postcode)
-    own = read.socioeconomic_idx
-    return None if own is msgspec.UNSET or own is None else float(own)
+def _age(event: Any, moment: datetime) -> int | None:
+    """
+    Return the age at an event, which takes the place of personal fields.
+
+    Raises:
+        Refused: It is impossible; or there is none, and a personal field is missing.
+    """
+    given: Any = getattr(event, "age", msgspec.UNSET)
+    is_given = given is not msgspec.UNSET
+    age = checked_age(given, field="age") if is_given else None
+    for name, kind in event.declared.personal.items():
+        value = getattr(event, name)
+        if value is msgspec.UNSET:
+            if not is_given:
+                # A producer that holds back personal fields must send the age.
+                raise Refused("missing_field", "the field is missing", field=name)
+        elif kind == "birth date":
+            age = age_at(value, moment, field=name)
+    return age
 
 
-def _instants(read: Any, latest: datetime) -> dict[str, str | None]:
-    """Return an event's instants in ISO 8601; null for one that makes no sense."""
-    return {
-        name: None if moment is None else moment.isoformat()
-        for name, moment in instants_of(read, latest=latest).items()
-    }
+def _enriched(
+    data: bytes, event: Any, ids: tuple[str, str, str], values: Mapping[str, Any]
+) -> bytes:
+    """Return an event with what its row says besides."""
+    use_case, event_id, user_id = ids
+    added: dict[str, Any] = {}
+    if event.event_id != event_id:
+        added["event_id"] = event_id
+    if event.use_case is None:
+        added["use_case"] = use_case
+    if event.user_id != user_id:
+        added["user_id"] = user_id
+    if event.__struct_config__.tag is None:
+        added["event_type"] = event.declared.name
+    if "postcode" in values:
+        added["socioeconomic_idx"] = values["socioeconomic_idx"]
+    if values.get("age") is not None:
+        added["age"] = values["age"]
+    return with_fields(data, added) if added else data
 
 
-def _times(events: Sequence[Event] | Sequence[Truth]) -> pa.Array:
-    return pa.array([event.since for event in events], pa.int64()).cast(UTC_TIME)
-
-
-def _event_rows(
-    events: Sequence[Event], received_at: datetime, oldest: datetime
+def event_rows(
+    events: Sequence[Event], *, received_at: datetime, lateness: timedelta
 ) -> pa.RecordBatch:
-    count = len(events)
-    times = _times(events)
-    days = times.cast(pa.timestamp("us")).cast(pa.date32())
+    """Return events as rows of ``stream_events``."""
+    times = pa.array([event.time_us for event in events], _UTC_TIME)
+    oldest_us = microseconds_of(midnight((received_at - lateness).date()))
     columns: dict[str, Any] = {
         "use_case": [event.use_case for event in events],
         "event_id": [event.event_id for event in events],
         "user_id": [event.user_id for event in events],
         "event_type": [event.event_type for event in events],
-        "message_id": [event.message.message_id for event in events],
         "event_time": times,
-        "event_date": days,
+        "event_date": times.cast(pa.timestamp("us")).cast(pa.date32()),
         "amount": [event.amount for event in events],
-        "is_late": pc.less(days, pa.scalar(oldest.date())),
-        "published_at": published(event.message for event in events),
-        **receipt(received_at, count),
+        "is_late": [event.time_us < oldest_us for event in events],
+        **receipt([event.message for event in events], received_at),
     }
-    detailed = [
-        (row, event.details) for row, event in enumerate(events) if event.details
-    ]
-    for name in {name for _, details in detailed for name in details}:
-        columns[name] = column = [None] * count
-        for row, details in detailed:
-            column[row] = details.get(name)
-    return batch_of(EVENT_SCHEMA, columns, count)
+    valued = [(row, event.values) for row, event in enumerate(events) if event.values]
+    for name in {name for _, values in valued for name in values}:
+        columns[name] = column = [None] * len(events)
+        for row, values in valued:
+            column[row] = values.get(name)
+    return batch_of(EVENT_SCHEMA, columns, len(events))
 
 
-def _truth_rows(truths: Sequence[Truth], received_at: datetime) -> pa.RecordBatch:
+def truth_rows(truths: Sequence[Truth], *, received_at: datetime) -> pa.RecordBatch:
+    """Return truths as rows of ``truth_events``."""
     columns = {
         "use_case": [truth.use_case for truth in truths],
         "event_id": [truth.event_id for truth in truths],
-        "message_id": [truth.message.message_id for truth in truths],
         "label": [truth.label for truth in truths],
-        "truth_time": pa.array([truth.since for truth in truths], pa.int64()).cast(
-            UTC_TIME
-        ),
-        "published_at": published(truth.message for truth in truths),
-        **receipt(received_at, len(truths)),
+        "truth_time": [truth.time_us for truth in truths],
+        **receipt([truth.message for truth in truths], received_at),
     }
     return batch_of(TRUTH_SCHEMA, columns, len(truths))
+
+
+def receipt(messages: Sequence[Message], received_at: datetime) -> dict[str, Any]:
+    """Return the columns that say which messages rows are of, and when they came."""
+    day = pa.scalar(received_at.date(), pa.date32())
+    return {
+        "message_id": [message.message_id for message in messages],
+        "published_at": published(messages),
+        "received_at": pa.repeat(pa.scalar(received_at, _UTC_TIME), len(messages)),
+        "received_on": pa.repeat(day, len(messages)),
+    }
+
+
+def published(messages: Iterable[Message]) -> pa.Array:
+    """Return when messages were published; null where that is not known."""
+    return _times([message.published_at or None for message in messages])
+
+
+def batch_of(
+    schema: pa.Schema, columns: Mapping[str, Sequence[Any] | pa.Array], count: int
+) -> pa.RecordBatch:
+    """Return a batch of a table; columns that are not given are null."""
+    arrays = [
+        pa.array(columns[field.name], field.type)
+        if field.name in columns
+        else pa.nulls(count, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _times(texts: Sequence[str | None]) -> pa.Array:
+    """Return times; null for a text that is none."""
+    try:
+        return pa.array(texts, pa.string()).cast(_UTC_TIME)
+    except pa.ArrowInvalid:  # one of them is written otherwise, or is none
+        return pa.array([_moment_or_none(text) for text in texts], _UTC_TIME)
+
+
+def _moment_or_none(text: str | None) -> datetime | None:
+    try:
+        return moment_of(text).astimezone(UTC) if text else None
+    except Refused:
+        return None

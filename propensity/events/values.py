@@ -1,5 +1,5 @@
 """
-Parsers of field values: money, numbers, times, truths; one function for each kind.
+Parsers of field values: money, numbers, times, ages, labels; one for each kind.
 
 Events and HTTP requests share them. Each refuses an invalid value with a reason, and
 names the field at fault.
@@ -22,10 +22,6 @@ CLOCK_SKEW = timedelta(minutes=10)
 MAXIMUM_TEXT_CHARACTERS = 4096
 MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
-CENT = Decimal("0.01")
-_ZERO, _MAXIMUM = Decimal("0.00"), Decimal(MAXIMUM_AMOUNT)
-
-_NUMBER_STARTS = frozenset(bytes([one]) for one in b"-0123456789")
 
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +35,9 @@ MILLISECONDS_FROM = 1e11
 NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
-_TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
+_CENT, _ZERO, _MAXIMUM = Decimal("0.01"), Decimal("0.00"), Decimal(MAXIMUM_AMOUNT)
+_LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
+_decode_any = msgspec.json.Decoder().decode
 
 # Why an event can never succeed; 04-StreamFeatures/README.md says what each means.
 REASONS = (
@@ -74,31 +72,27 @@ class Refused(Exception):
         self.field = field
 
 
-def amount_of(digits: bytes, *, field: str) -> Decimal:
+def amount_of(number: bytes, *, field: str) -> Decimal:
     """
-    Return an amount of money, exact to the cent.
-
-    Args:
-        digits: The field's value as JSON.
-        field: Its name, for the error.
+    Return an amount of money, exact to the cent, of a value as JSON.
 
     Raises:
         Refused: Not a number, negative, too large, or with more than two decimals.
     """
-    if digits[:1] not in _NUMBER_STARTS:
-        raise Refused("wrong_type", "an amount is a number", field=field)
     try:
-        amount = Decimal(digits.decode())
-    except InvalidOperation:  # an absurd exponent
+        amount = Decimal(number.decode())
+    except InvalidOperation:
+        if number[:1] in b'"tfn[{':
+            raise Refused("wrong_type", "an amount is a number", field=field) from None
         raise Refused("bad_amount", "the amount is out of range", field=field) from None
     if not _ZERO <= amount <= _MAXIMUM:
         detail = f"the amount is not 0 to {MAXIMUM_AMOUNT}"
         raise Refused("bad_amount", detail, field=field)
-    rounded = amount.quantize(CENT)
-    if rounded != amount:  # exact, unlike the remainder of a tiny number
+    cents = amount.quantize(_CENT)
+    if cents != amount:
         raise Refused("bad_amount", "more than two decimals", field=field)
     # JSON has a negative zero; money does not.
-    return rounded or _ZERO
+    return cents or _ZERO
 
 
 def numeral_of(value: float | str, *, field: str) -> float:
@@ -121,120 +115,42 @@ def numeral_of(value: float | str, *, field: str) -> float:
     return value
 
 
-def numerals_of(event: Any) -> dict[str, float]:
-    """
-    Return the numerals of a decoded event by name, in the order of its type.
-
-    Raises:
-        Refused: One is not a finite number.
-    """
-    return {
-        name: value
-        if type(value := getattr(event, name)) is float
-        else numeral_of(value, field=name)
-        for name in event.declared.numerals
-    }
-
-
-def instant_of(value: float | str, *, field: str, latest: datetime) -> datetime:
-    """
-    Return a moment in UTC, written in ISO 8601 or as time since 1970.
-
-    Args:
-        value: A text of either, or a number: seconds, above 1e11 milliseconds.
-        field: Its name, for the error.
-        latest: A later time is invalid.
-
-    Raises:
-        Refused: Not a time, before 1971, or after ``latest``.
-    """
-    if isinstance(value, str) and not NUMERAL.fullmatch(value.strip()):
-        moment = moment_of(value, field=field)
-    else:
-        since = float(value)
-        scale = 1e3 if abs(since) > MILLISECONDS_FROM else 1e6
-        try:
-            moment = EPOCH + timedelta(microseconds=round(since * scale))
-        except (ValueError, OverflowError):
-            raise Refused("bad_time", "no time since 1970", field=field) from None
-    if moment < EARLIEST:
-        raise Refused("bad_time", f"before {EARLIEST:%Y}", field=field)
-    if moment > latest:
-        raise Refused("bad_time", "in the future", field=field)
-    return moment
-
-
 def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
     """
-    Return ``instant_of`` a value, None if it makes no sense.
+    Return a moment in UTC; None for a value that is none.
 
     It is for times that only latencies need: an event is valid without one.
 
     Args:
-        value: Any value of JSON.
+        value: A text in ISO 8601, or the time since 1970 as a number or in a text:
+            seconds, or above 1e11 milliseconds. Any other value of JSON is no moment.
         latest: A later time makes no sense.
     """
-    if type(value) not in {float, int, str}:
-        return None
-    assert isinstance(value, float | int | str)
     try:
-        return instant_of(value, field="instant", latest=latest)
-    except (Refused, OverflowError):
+        if isinstance(value, str) and not NUMERAL.fullmatch(value.strip()):
+            moment = timeframe.moment_of(value)
+        elif type(value) in {float, int, str}:
+            since = float(value)  # type: ignore[arg-type]
+            scale = 1e3 if abs(since) > MILLISECONDS_FROM else 1e6
+            moment = EPOCH + timedelta(microseconds=round(since * scale))
+        else:
+            return None
+    except (ValueError, OverflowError):
         return None
+    return moment if EARLIEST <= moment <= latest else None
 
 
-_decode_any = msgspec.json.Decoder().decode
-
-
-def instants_of(event: Any, *, latest: datetime) -> dict[str, datetime | None]:
-    """
-    Return the instants of a decoded event by name; None for one that makes no sense.
-
-    Args:
-        event: Of ``Catalogue.read``.
-        latest: A later time makes no sense.
-    """
-    instants: dict[str, datetime | None] = {}
-    for name in event.declared.instants:
-        raw = getattr(event, name)
-        if raw is msgspec.UNSET:
-            continue
-        instants[name] = instant_in(raw, latest=latest)
-    return instants
-
-
-def instant_in(raw: bytes, *, latest: datetime) -> datetime | None:
+def instant_in(value: bytes, *, latest: datetime) -> datetime | None:
     """Return ``sensible_instant`` of a value as JSON."""
     try:
-        value = _decode_any(raw)
+        return sensible_instant(_decode_any(value), latest=latest)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None  # a number too large for a float, or a text that is not UTF-8
-    return sensible_instant(value, latest=latest)
-
-
-def truth_of(value: bool | int | str, *, field: str) -> int:
-    """
-    Return a truth, the outcome of an event, as 0 or 1; it may be written as a text.
-
-    Raises:
-        Refused: Another number or text.
-    """
-    if isinstance(value, str):
-        truth = _TRUTHS.get(value.strip().lower())
-    else:
-        truth = int(value) if value in {0, 1} else None
-    if truth is None:
-        raise Refused("bad_value", "a truth is 0 or 1", field=field)
-    return truth
 
 
 def moment_of(text: str, *, field: str = "event_time") -> datetime:
     """
-    Return a moment in UTC, to the microsecond.
-
-    Args:
-        text: As ``timeframe.moment_of`` reads it.
-        field: Its name, for the error.
+    Return a moment in UTC, to the microsecond; see ``timeframe.moment_of``.
 
     Raises:
         Refused: Not a time.
@@ -260,9 +176,7 @@ def age_at(birth: date, moment: datetime, *, field: str) -> int:
         Refused: Below 0 or above 150.
     """
     had_birthday = (moment.month, moment.day) >= (birth.month, birth.day)
-    return checked_age(
-        moment.year - birth.year - (0 if had_birthday else 1), field=field
-    )
+    return checked_age(moment.year - birth.year - (not had_birthday), field=field)
 
 
 def checked_age(age: int, *, field: str) -> int:
@@ -272,15 +186,16 @@ def checked_age(age: int, *, field: str) -> int:
     return age
 
 
-def label_of(value: int | bool | None | msgspec.UnsetType, *, field: str) -> int | None:
+def label_of(value: Any, *, field: str) -> int | None:
     """
-    Return a label as 0 or 1, None while it is unknown.
+    Return a label as 0 or 1, None while it is unknown; it may be written as a text.
 
     Raises:
-        Refused: Another number.
+        Refused: Another number or text.
     """
     if value is None or value is msgspec.UNSET:
         return None
-    if value not in {0, 1}:
+    label = _LABELS.get(str(value).strip().lower()) if value not in {0, 1} else value
+    if label is None:
         raise Refused("bad_value", "a label is 0 or 1", field=field)
-    return int(value)
+    return int(label)

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from propensity.concurrency import Refreshed
 from propensity.errors import ArtifactError, PropensityError
 from propensity.gcp.artifacts import Artifacts, Unchanged
 from propensity.gcp.log import log
 from propensity.gcp.memory import instance_bytes
 from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings
-from propensity.waiting.refreshed import Refreshed
 
 FUNCTION = "getProba"
 # Seconds between looks at a pointer: one request that has no body while it is the same.

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import Clock
+from propensity.concurrency import Refreshed
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
@@ -36,7 +37,6 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed, suppressed_now
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
-from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse

@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, Response
 
 from propensity import tables, usecases
 from propensity.clock import Clock
+from propensity.concurrency import GroupCommit, Refreshed
 from propensity.errors import (
     ArtifactError,
     MethodNotAllowed,
@@ -55,9 +56,6 @@ from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
 from propensity.settings import Settings
 from propensity.usecases import UseCase
-from propensity.waiting.groups import GroupCommit
-from propensity.waiting.refreshed import Refreshed
-from propensity.waiting.threads import in_thread
 
 MAXIMUM_BODY_BYTES = 16 * 1024**2
 
@@ -127,7 +125,6 @@ class Online:
             writers=1,
             size=GROUP_INSTANCES,
             linger_s=LINGER_S,
-            is_steady=True,
         )
         self._users: GroupCommit[tuple[UseCase, str], Mapping[str, Any] | None] = (
             GroupCommit(
@@ -290,7 +287,8 @@ class Online:
         return self._score_in_thread(group)
 
     async def _score_in_thread(self, group: Sequence[Waiting]) -> Results:
-        return await in_thread(self._threads, scores_of, group)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, scores_of, group)
 
 
 def scores_of(group: Sequence[Waiting]) -> Results:

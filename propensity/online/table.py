@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from propensity.concurrency import GroupCommit
 from propensity.errors import Unavailable
 from propensity.gcp.log import log
 from propensity.online.indexes import FUNCTION
 from propensity.registry.index import Prediction
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.waiting.groups import GroupCommit
 
 if TYPE_CHECKING:
     from propensity.gcp.warehouse import Warehouse

@@ -1,10 +1,10 @@
 """
 Suppressed users, whose events are never kept: a list of keyed hashes of their ids.
 
-The list has no ids. An entry is the HMAC-SHA256 of an id under a key that only the
-functions have (PROPENSITY_SUPPRESSION_KEY), so a reader of the table can neither see
-who is on it nor find out by trying ids. BigQuery has no HMAC, and a key in a statement
-would be in the record of its job: so rows are filtered here, in Arrow batches.
+An entry is the HMAC-SHA256 of an id under a key that only the functions have
+(PROPENSITY_SUPPRESSION_KEY): a reader of the table can neither see who is on it nor
+find out by trying ids. BigQuery has no HMAC, and records statements with the keys in
+them, so rows are filtered here, in Arrow batches.
 
 An entry is for one use case or for all. The list is a table, and for lookups also an
 object of the bucket (``publish``), which ``propensity forget`` and 01-Predictions keep
@@ -19,18 +19,13 @@ import hmac
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from propensity import tables
-from propensity.errors import (
-    Conflict,
-    MissingTable,
-    PropensityError,
-    SettingsError,
-)
+from propensity.concurrency import Refreshed
+from propensity.errors import Conflict, MissingTable, PropensityError, SettingsError
 from propensity.gcp.log import log
-from propensity.waiting.refreshed import Refreshed
+from propensity.tables.privacy import SUPPRESSED_USERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,8 +41,6 @@ EVERYWHERE = ""
 # The list for lookups, and how often a writer that loses a race for it tries.
 OBJECT = "suppressed/users.json"
 TRIES = 10
-# Errors of an object that is no list.
-DAMAGED = (ValueError, KeyError, TypeError, RecursionError)
 
 # Words of a text, between punctuation.
 _WORDS = re.compile(r"""[^\s",:;=&{}\[\]\\'<>()|]+""")
@@ -96,7 +89,6 @@ class Suppressed:
         return bool(self._users)
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether another list, of whatever time, has the same users."""
         return isinstance(other, Suppressed) and vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
@@ -108,54 +100,41 @@ class Suppressed:
         digest = _digest(self._key, user_id)
         return any(digest in self._users.get(of, ()) for of in (EVERYWHERE, use_case))
 
-    def without(self, rows: Rows, use_case: str) -> Rows:
-        """
-        Return rows without those of users on the list.
+    def those_of(self, user_ids: Iterable[str], use_case: str) -> list[str]:
+        """Return the users who are on the list for a use case."""
+        return [user for user in user_ids if self.covers(user, use_case)]
 
-        Args:
-            rows: With a column ``user_id``; each id is hashed once.
-            use_case: Of all rows.
-        """
+    def without(self, rows: Rows, use_case: str) -> Rows:
+        """Return rows of a use case without those whose ``user_id`` is on the list."""
         if not self._users:
             return rows
         import pyarrow as pa  # a lookup never needs Arrow
         import pyarrow.compute as pc
 
         users = filter(None, pc.unique(rows["user_id"]).to_pylist())
-        if not (covered := self.those_of(users, use_case)):
-            return rows
-        value_set = pa.array(covered, rows["user_id"].type)
-        is_covered = pc.is_in(rows["user_id"], value_set=value_set)
-        return rows.filter(pc.invert(is_covered))
+        value_set = pa.array(self.those_of(users, use_case), rows["user_id"].type)
+        return rows.filter(pc.invert(pc.is_in(rows["user_id"], value_set=value_set)))
 
-    def those_of(self, user_ids: Iterable[str], use_case: str) -> list[str]:
-        """Return the users who are on the list for a use case."""
-        return [user for user in user_ids if self.covers(user, use_case)]
-
-    def is_mentioned(self, data: bytes, attributes: Mapping[str, str]) -> bool:
+    def is_mentioned(self, data: bytes, attributes: Iterable[str]) -> bool:
         """
         Return whether a message names a user on the list, for any use case.
 
         It is for messages that are not valid events, so the user id may be anywhere in
         the clear, but for ids that are escaped.
-
-        Args:
-            data: JSON, valid or not.
-            attributes: Of the message.
         """
-        texts = {*_texts(data), *attributes.values()} if self._users else ()
+        texts = _texts(data, attributes) if self._users else ()
         return any(self.covers(text, name) for text in texts for name in self._users)
 
 
 def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
     """Return whether a message names one of some users; see ``is_mentioned``."""
-    return not user_ids.isdisjoint({*_texts(data), *attributes})
+    return not user_ids.isdisjoint(_texts(data, attributes))
 
 
-def _texts(data: bytes) -> set[str]:
+def _texts(data: bytes, attributes: Iterable[str]) -> set[str]:
     """Return every text in a message that may be a user's id."""
     text = data.decode("utf-8", "replace")
-    return {*text.split('"'), *_WORDS.findall(text)}
+    return {*text.split('"'), *_WORDS.findall(text), *attributes}
 
 
 NOBODY = Suppressed("", ())
@@ -163,7 +142,7 @@ NOBODY = Suppressed("", ())
 
 def read(warehouse: Warehouse) -> Suppressed:
     """
-    Read the list; it bills nothing.
+    Read the list from the table; it bills nothing.
 
     Raises:
         SettingsError: It was made under another key, or no key is set: no user on it
@@ -173,32 +152,25 @@ def read(warehouse: Warehouse) -> Suppressed:
     """
     key = warehouse.settings.suppression_key
     try:
-        entries = _listed(warehouse)
+        return _recognised(_listed(warehouse), key)
     except MissingTable:
         # A deployment with neither key nor table has no list.
         if key:
             raise
         return NOBODY
-    return recognised(entries, key=key)
 
 
 def _listed(warehouse: Warehouse) -> list[Entry]:
-    rows = warehouse.listed(tables.SUPPRESSED_USERS, Entry._fields)
+    rows = warehouse.listed(SUPPRESSED_USERS, Entry._fields)
     return [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
 
 
-def recognised(entries: Sequence[Entry], *, key: str) -> Suppressed:
-    """
-    Return the list of some entries.
-
-    Raises:
-        SettingsError: It was made under another key, or no key is set.
-    """
+def _recognised(entries: Sequence[Entry], key: str) -> Suppressed:
     own = key_id(key) if key else None
     if any(entry.key_id != own for entry in entries):
         setting = "another one" if key else "none"
         raise SettingsError(
-            f"{tables.SUPPRESSED_USERS.name} has users, hashed with a key, and "
+            f"{SUPPRESSED_USERS.name} has users, hashed with a key, and "
             f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
             "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
@@ -211,9 +183,7 @@ class Followed:
 
     def __init__(self, warehouse: Warehouse, *, clock: Callable[[], float]) -> None:
         """
-        Args:
-            warehouse: Source of the list, which is read here for the first time.
-            clock: Monotonic, in seconds.
+        Read the list for the first time; ``clock`` is monotonic, in seconds.
 
         Raises:
             SettingsError, MissingTable, Unavailable: As ``read``; ``now``, too.
@@ -247,6 +217,7 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
     """
     for _ in range(TRIES):
         stored = artifacts.find(OBJECT)
+        generation = stored.generation if stored else 0
         try:
             entries = _listed(warehouse)
         except MissingTable:
@@ -255,12 +226,10 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
         if stored is not None and stored.data == data:
             return
         try:
-            artifacts.replace(
-                OBJECT, data, generation=stored.generation if stored else 0
-            )
+            artifacts.replace(OBJECT, data, generation=generation)
+            return
         except Conflict:
             continue
-        return
     raise Conflict(f"{OBJECT} is written again and again")
 
 
@@ -268,14 +237,9 @@ def read_published(
     bucket: Artifacts, settings: Settings, *, table: Callable[[], Suppressed]
 ) -> Suppressed:
     """
-    Read the list from the bucket, or from the table where that fails.
+    Read the list from the bucket, or by ``table`` where that fails.
 
     Without a list nobody could be answered, since any user might be on it.
-
-    Args:
-        bucket: Where ``publish`` writes.
-        settings: Have the key.
-        table: Reads the list from BigQuery.
 
     Raises:
         SettingsError, MissingTable, Unavailable: As ``read``.
@@ -283,12 +247,12 @@ def read_published(
     try:
         users = json.loads(bucket.read(OBJECT).data)["users"]
         entries = [Entry(*map(str, user)) for user in users]
-        return recognised(entries, key=settings.suppression_key)
+        return _recognised(entries, settings.suppression_key)
     except SettingsError:
         raise
-    except (PropensityError, *DAMAGED) as error:
+    except (PropensityError, ValueError, KeyError, TypeError, RecursionError) as error:
         log("WARNING", f"suppressed users are read from the table: {error!r}")
-    return table()
+        return table()
 
 
 def suppressed_users(
@@ -314,17 +278,12 @@ def suppressed_users(
         ttl_s=settings.refresh_s,
         grace_s=4 * settings.refresh_s,
         clock=clock,
-        tell=lambda error: log(
+        on_error=lambda error: log(
             "WARNING", f"suppressed users not read: {error}", function=function
         ),
     )
 
 
 async def suppressed_now(users: Refreshed[Suppressed] | None) -> Suppressed:
-    """
-    Return the suppressed users as of now; nobody if there is no list.
-
-    Raises:
-        PropensityError: The list cannot be read.
-    """
+    """Return the suppressed users as of now; nobody if there is no list."""
     return NOBODY if users is None else await users.current()

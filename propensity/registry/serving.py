@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from propensity.concurrency import Refreshed
 from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
 from propensity.gcp.log import log
 from propensity.registry.champion import NOTHING_SERVES
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.versions import Registry
-from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from propensity.clock import Clock
@@ -99,7 +99,7 @@ class Champions:
                 ttl_s=ttl_s,
                 grace_s=ttl_s,
                 clock=self._clock,
-                tell=follower.report,
+                on_error=follower.report,
             )
         return await self._followed[use_case.name].current()
 

@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
+from propensity.concurrency import THREADS, DaemonThreads
 from propensity.errors import (
     Conflict,
     NoSuchPath,
@@ -40,7 +41,6 @@ from propensity.runs.request import parse, without_rest
 from propensity.settings import Settings, project_here
 from propensity.statements import statement
 from propensity.timeframe import TRUTH_DELAY_DAYS
-from propensity.waiting.threads import THREADS, DaemonThreads
 
 if TYPE_CHECKING:
     from propensity.timeframe import Timeframe

@@ -3,7 +3,7 @@
 
 Read in this order.
 
-- ``consumers``: their base class: a push in, a group of messages handled, an answer out
+- ``consumer``: their base class: a push in, a group of messages handled, an answer out
 - ``ingest``: events to rows of tables and, enriched, to the next topic
 - ``score``: enriched events to scores
 """

@@ -1,31 +1,33 @@
 """
 Events are validated, enriched, stored and published; truths are stored.
 
-One group of messages is one append to each table; see ``consumers``.
+One group of messages is one append to each table; see ``consumer``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import TypeVar
 
 import pyarrow as pa
 
-from propensity import tables
+from propensity.concurrency import Refreshed
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
-from propensity.events.rows import Event, Truth, accept
+from propensity.events.rows import Event, Truth, accept, event_rows, truth_rows
 from propensity.events.values import Refused
 from propensity.gcp.log import log
 from propensity.gcp.writes import RowsRefused
 from propensity.privacy.suppression import suppressed_now
 from propensity.schema import Table
 from propensity.statements import statement
-from propensity.stream.consumers import Clients, Consumer
+from propensity.stream.consumer import Clients, Consumer
+from propensity.tables.inference import TRUTH_EVENTS
+from propensity.tables.stream import STREAM_EVENTS
 from propensity.topics import ENRICHED, topic_name
-from propensity.waiting.refreshed import Refreshed
 
 # Seconds after which the table of postcodes is read anew.
 POSTCODE_TTL_S = 3600
@@ -40,53 +42,62 @@ class StreamFeatures(Consumer):
 
     def __init__(self, clients: Clients) -> None:
         super().__init__(clients)
+        self._topic = topic_name(clients.settings, ENRICHED)
         self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
             self._read_postcodes,
             ttl_s=POSTCODE_TTL_S,
             grace_s=inf,
             clock=clients.clock.monotonic,
-            tell=lambda error: log(
+            on_error=lambda error: log(
                 "WARNING", f"postcodes not read: {error}", function=self.name
             ),
         )
 
     def _read_postcodes(self) -> PostcodeIndex:
         warehouse = self.clients.warehouse.for_run()
-        return PostcodeIndex.of(warehouse.table(statement("postcodes")))
+        return PostcodeIndex(warehouse.table(statement("postcodes")))
 
-    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+    async def consume(self, group: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group and its dead letters, then publish the stored events."""
-        clients = self.clients
+        clients, rules = self.clients, self.clients.rules
+        suppressed = await suppressed_now(self.suppressed)
+        postcodes = await self._postcodes.current()
+        received_at = clients.clock.now()
         accepted = accept(
-            messages,
+            group,
             clients.catalogue,
-            await self._postcodes.current(),
-            received_at=clients.clock.now(),
-            rules=clients.rules,
-            suppressed=await suppressed_now(self.suppressed),
+            postcodes,
+            received_at=received_at,
+            rules=rules,
+            suppressed=suppressed,
         )
-        refused = dict(accepted.refused)
+        refused = accepted.refused
         truths = await self._append(
-            tables.TRUTH_EVENTS, accepted.truths, accepted.truth_events, refused
+            TRUTH_EVENTS,
+            accepted.truths,
+            partial(truth_rows, received_at=received_at),
+            refused,
         )
         events = await self._append(
-            tables.STREAM_EVENTS, accepted.rows, accepted.events, refused
+            STREAM_EVENTS,
+            accepted.events,
+            partial(event_rows, received_at=received_at, lateness=rules.lateness),
+            refused,
         )
-        if refused:
-            await self.dead_letter(messages, refused)
+        refused = await self.dead_letter(group, refused, suppressed)
         await clients.bus.publish(
-            topic_name(clients.settings, ENRICHED),
+            self._topic,
             [event.published for event in events],
             [attributes_of(event) for event in events],
         )
         self.counts.add(
             Counter(refusal.reason for refusal in refused.values()),
-            rows_in=len(messages),
+            rows_in=len(group),
             rows_out=len(events),
             truths=len(truths),
             dead_letters=len(refused),
-            unknown_postcodes=accepted.unknown_postcodes,
-            suppressed=accepted.suppressed,
+            unknown_postcodes=sum(_has_unknown_postcode(event) for event in events),
+            suppressed=len(group) - len(events) - len(truths) - len(refused),
             appends=1,
         )
         return refused
@@ -94,31 +105,39 @@ class StreamFeatures(Consumer):
     async def _append(
         self,
         table: Table,
-        rows: pa.RecordBatch,
-        events: Sequence[Stored],
+        stored: Sequence[Stored],
+        rows_of: Callable[[Sequence[Stored]], pa.RecordBatch],
         refused: dict[int, Refused],
     ) -> Sequence[Stored]:
         """
-        Append rows, but for those that the table refuses; return the stored events.
+        Append rows, but for those that the table refuses, and return what was stored.
 
         Args:
             table: Of the rows.
-            rows: To append.
-            events: That of each row.
-            refused: Gets the refusals by the table, by message.
+            stored: Events or truths.
+            rows_of: Returns their rows.
+            refused: Gets the refusals by the table, by place.
         """
-        while True:
+        while stored:
             try:
-                await self.clients.appends.append(table, rows)
-                return events
+                await self.clients.appends.append(table, rows_of(stored))
+                break
             except RowsRefused as error:
                 # A bad row must not hold up the others of its group.
                 for row, detail in error.rows.items():
-                    place = events[row].place
-                    refused[place] = Refused("refused_by_table", detail[:500])
-                kept = [row for row in range(len(events)) if row not in error.rows]
-                rows = rows.take(pa.array(kept, pa.int64()))
-                events = [events[row] for row in kept]
+                    refusal = Refused("refused_by_table", detail[:500])
+                    refused[stored[row].place] = refusal
+                stored = [
+                    one for row, one in enumerate(stored) if row not in error.rows
+                ]
+        return stored
+
+
+def _has_unknown_postcode(event: Event) -> bool:
+    values = event.values
+    return bool(values) and (
+        values.get("postcode") is not None and values["socioeconomic_idx"] is None
+    )
 
 
 def attributes_of(event: Event) -> dict[str, str]:

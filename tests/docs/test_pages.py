@@ -21,7 +21,7 @@ from docs import __main__ as program
 from local.stack.state import FUNCTIONS, ROOT, ports_from
 from propensity import errors, usecases
 from propensity.events import messages
-from propensity.events.catalogue import Catalogue
+from propensity.events.types import Catalogue
 from propensity.gcp.warehouse import Warehouse
 from propensity.online.lookup import read_question
 from propensity.online.score_request import Reader

@@ -9,7 +9,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -86,7 +86,6 @@ def rows_of(
     lateness: timedelta = RULES.lateness,
 ) -> pa.Table:
     """Return events as the rows that the stream stores of them; all are accepted."""
-    rules = replace(RULES, lateness=lateness)
     numbers = itertools.count()
     messages = [
         Message(
@@ -96,10 +95,13 @@ def rows_of(
         for event in events
     ]
     accepted = stream.accept(
-        messages, CATALOGUE, None, received_at=received_at, rules=rules
+        messages, CATALOGUE, None, received_at=received_at, rules=RULES
     )
     assert not accepted.refused, accepted.refused
-    return pa.Table.from_batches([accepted.rows])
+    batch = stream.event_rows(
+        accepted.events, received_at=received_at, lateness=lateness
+    )
+    return pa.Table.from_batches([batch])
 
 
 @dataclass

@@ -15,6 +15,7 @@ from commands.cli import main
 from offline import forget_report, forget_user
 from offline.forget_report import Request
 from propensity import tables
+from propensity.concurrency import DaemonThreads
 from propensity.errors import RunInProgress, SettingsError
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.card import nameless
@@ -22,7 +23,6 @@ from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
 from propensity.runs import compact
 from propensity.tables import TABLES
-from propensity.waiting.threads import DaemonThreads
 from tests import shop
 from tests.offline.forgotten import (
     GONE,

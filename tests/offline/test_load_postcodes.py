@@ -138,7 +138,7 @@ class TestLoad:
         every one is then found, those that the table lacks by their outward code."""
         summary = load_postcodes.load(warehouse, postcodes(), loaded_on=TODAY)
 
-        index = PostcodeIndex.of(stored(warehouse))
+        index = PostcodeIndex(stored(warehouse))
         assert summary.postcodes == postcodes().num_rows
         assert len(index) == summary.postcodes + summary.outward_codes
         for row in random.Random(1).sample(postcodes().to_pylist(), 200):
@@ -164,7 +164,7 @@ class TestRealPostcodes:
 
         output = capsys.readouterr().out
         loaded = stored(warehouse)
-        index = PostcodeIndex.of(loaded)
+        index = PostcodeIndex(loaded)
         parts = {outward(code) for code in known} - {None}
         assert status == 0
         assert f"{len(real):,} rows read: {len(known):,} postcodes" in output

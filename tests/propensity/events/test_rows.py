@@ -1,232 +1,263 @@
-"""
-From messages to rows, specified: each message for itself, exactly once, exactly.
-
-A batch is judged whole for speed. What one message of it says must not show in what
-becomes of another, so that much here is said as: together is the same as alone.
-"""
+"""From messages to rows, enriched events, truths and dead letters: each for itself."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.rows import EVENT_SCHEMA, TRUTH_SCHEMA
-from propensity.events.values import (
-    MAXIMUM_AMOUNT,
-    REASONS,
+from propensity import usecases
+from propensity.events.dead_letters import (
+    MAXIMUM_RAW_BYTES,
+    REMOVED,
+    dead_letters,
+    personal_fields,
+    redacted,
 )
+from propensity.events.enrichment import PostcodeIndex, with_fields
+from propensity.events.messages import Message
+from propensity.events.rows import EVENT_SCHEMA, TRUTH_SCHEMA
+from propensity.events.types import Catalogue
+from propensity.events.values import REASONS, Refused
+from propensity.tables.stream import DEAD_LETTERS
 from tests.events import (
+    CATALOGUE,
+    DEPLOYED,
+    EXAMPLES,
+    FEATURES,
     NOW,
     accept,
     bet,
     message,
     places,
     published,
+    refusal,
     registration,
     row,
+    rows,
+    told,
+    transaction,
+    truth,
+    truths,
+    use_case,
     written,
 )
-from tests.propensity.events.messages import (
-    BATCHES,
-    BOTH,
-    NO_TIMES,
-    POSTCODES,
-    TIMES,
-    fates,
-    spin,
+
+POSTCODES = PostcodeIndex(
+    pa.table(
+        {
+            "postcode": ["AB101AB", "AB10", "M11AA"],
+            "socioeconomic_idx": [3.25, 2.5, 7.0],
+        }
+    )
+)
+# With a field of every kind.
+SPIN = {
+    "spin": {
+        "stake": "amount",
+        "machine": "text",
+        "odds": "number",
+        "phone": "personal",
+        "born": "birth date",
+        "churned": "label",
+        "postcode": "text or null",
+    }
+}
+BOTH = Catalogue(
+    [
+        use_case(),
+        use_case("slots", ["spin", "new_win"], SPIN),
+        usecases.load("card_fraud"),
+    ]
 )
 
 
-class TestBatches:
+def spin(**fields: Any) -> dict[str, Any]:
+    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ..., "stake": 2.5}
+    further = {"machine": "m7", "odds": -1.25, "phone": "555", "born": "1990-05-04"}
+    return bet(**own, **{**further, "churned": 0, "postcode": "M1 1AA", **fields})
+
+
+# Events, right and wrong, of every type.
+SENT = [
+    *map(written, EXAMPLES.values()),
+    *(bet(event_id=one) for one in (..., None, "", "x" * 257, "null")),
+    *(bet(use_case=one) for one in (..., None, "", "no_such_case")),
+    *(bet(event_time=one) for one in ("2026-03-01", "2026-02-28T22:00-14:00", "soon")),
+    *(
+        bet(note=one)
+        for one in ({"age": 1}, 'a "socioeconomic_idx": b', "\\", "\u00e9")
+    ),
+    *(written(bet(), bet_amount=one) for one in ("1e2", "-1", "0.001", "NaN", '"1"')),
+    *(registration(postcode=one) for one in ("ab10 1ab", "AB10 9ZZ", "?", None)),
+    *(registration(date_of_birth=one) for one in ("1950-02-28", "2999-01-01", 5)),
+    registration(age=41, date_of_birth=..., name=..., street_address=...),
+    registration(age=41, socioeconomic_idx=1.5, label=..., campaign="é"),
+    *(registration(label=one) for one in (None, True, 7)),
+    *(
+        spin(),
+        spin(churned=..., postcode=None),
+        spin(odds="5"),
+        spin(born="2999-01-01"),
+    ),
+    *(transaction(), transaction(transaction_id=7, V3="1e5", ingest_ts="soon")),
+    *(transaction(event_type="card_transaction", user_id="u1"), transaction(V9=...)),
+    *(truth(), truth(is_fraud="1", truth_time="2026-03-01T10:00:00+02:00")),
+    *(truth(truth_time="soon"), truth(is_fraud=2), {**transaction(), **truth()}),
+    *(b"", b"[1]", b"\xff", written(bet())[:-1], written(bet(note="x" * 2_000))),
+]
+MESSAGES = st.builds(
+    lambda sent, message_id, published_at, attributes: message(
+        sent, message_id, published_at=published_at, **attributes
+    ),
+    st.sampled_from(SENT),
+    st.sampled_from(["m1", "m2", "m3"]),
+    st.sampled_from(["", "soon", "2026-03-02T05:59:59.123Z", "9999-12-31T00:00:00Z"]),
+    st.sampled_from([{}, {"event_id": "a1"}, {"use_case": "slots"}, {"event_id": ""}]),
+)
+BATCHES = st.lists(MESSAGES, max_size=8)
+
+
+def fates(messages: Sequence[Message], **how: Any) -> list[Any]:
+    """Return what becomes of each message: row and enriched event, or the refusal."""
+    how = {"catalogue": BOTH, "postcodes": POSTCODES, "maximum_bytes": 2_000, **how}
+    accepted = accept(*messages, **how)
+    fate: dict[int, Any] = {
+        place: (one.reason, one.detail, one.field)
+        for place, one in accepted.refused.items()
+    }
+    stored = zip(rows(accepted).to_pylist(), published(accepted), strict=True)
+    fate |= zip(places(accepted.events), stored, strict=True)
+    fate |= zip(places(accepted.truths), truths(accepted).to_pylist(), strict=True)
+    return [fate[place] for place in range(len(messages))]
+
+
+class TestGroups:
     @given(BATCHES)
-    def test_are_the_sum_of_their_messages(self, messages):
-        """What becomes of a message in a batch becomes of it alone: no other message,
-        however broken, changes its row, its refusal or what is published of it."""
+    def test_are_the_sum_of_their_messages_and_lose_nothing(self, messages):
+        """No message, however broken, changes what becomes of another."""
         assert fates(messages) == [fates([one])[0] for one in messages]
 
     @given(BATCHES)
-    def test_lose_nothing(self, messages):
-        """Every message is an event, a truth or refused, and none is two of them; rows
-        come in the order of their messages."""
-        accepted = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
-
-        every = [
-            *places(accepted.events),
-            *places(accepted.truth_events),
-            *accepted.refused,
-        ]
-        assert sorted(every) == [*range(len(messages))]
-        for one in (places(accepted.events), places(accepted.truth_events)):
-            assert one == sorted(one)
-        assert accepted.truths.num_rows == len(places(accepted.truth_events))
-        assert accepted.rows.num_rows == len(published(accepted))
-        assert {one.reason for one in accepted.refused.values()} <= set(REASONS)
-
-    @given(BATCHES)
-    def test_are_rows_of_the_table(self, messages):
-        """Columns, types and order are the table's, and what it requires is there. A
-        row holds its message's id and times; when it was received is one moment for the
-        batch."""
+    def test_are_rows_of_the_tables(self, messages):
         accepted = accept(*messages, catalogue=BOTH)
 
-        for rows, schema in (
-            (accepted.rows, EVENT_SCHEMA),
-            (accepted.truths, TRUTH_SCHEMA),
+        for batch, schema in (
+            (rows(accepted), EVENT_SCHEMA),
+            (truths(accepted), TRUTH_SCHEMA),
         ):
-            rows.validate(full=True)
-            assert rows.schema == schema
-            for one in schema:
-                assert one.nullable or rows.column(one.name).null_count == 0
-        for place, one in zip(
-            places(accepted.events), accepted.rows.to_pylist(), strict=True
-        ):
-            assert one["message_id"] == messages[place].message_id
-            assert (one["received_at"], one["received_on"]) == (NOW, NOW.date())
-            assert one["event_date"] == one["event_time"].astimezone(UTC).date()
+            batch.validate(full=True)
+            assert batch.schema == schema
+            for field in schema:
+                assert field.nullable or batch[field.name].null_count == 0
+        taken = zip(accepted.events, rows(accepted).to_pylist(), strict=True)
+        for event, stored in taken:
+            assert stored["message_id"] == messages[event.place].message_id
+            assert (stored["received_at"], stored["received_on"]) == (NOW, NOW.date())
+
+    @given(BATCHES)
+    def test_give_the_same_rows_when_what_was_published_is_taken_again(self, messages):
+        first = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
+        again = accept(
+            *(
+                msgspec.structs.replace(
+                    event.message, data=event.published, attributes={}
+                )
+                for event in first.events
+            ),
+            catalogue=BOTH,
+        )
+
+        assert rows(again) == rows(first)
+        assert [*map(json.loads, published(again))] == [
+            *map(json.loads, published(first))
+        ]
+
+    @given(BATCHES)
+    def test_have_a_dead_letter_for_each_refusal(self, messages):
+        accepted = accept(*messages, catalogue=BOTH)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+
+        letters.validate(full=True)
+        reasons = [one.reason for one in accepted.refused.values()]
+        assert letters["reason"].to_pylist() == reasons
+        assert set(reasons) <= set(REASONS)
 
 
-class TestAmounts:
-    @given(st.lists(st.decimals(0, MAXIMUM_AMOUNT, places=2), min_size=1, max_size=20))
-    def test_are_exactly_what_was_written(self, amounts):
-        """To a thousand million, every cent: no float comes in between."""
-        sent = [message(written(bet(), bet_amount=str(one))) for one in amounts]
+class TestRows:
+    @pytest.mark.parametrize(
+        ("field", "attribute", "event_id"),
+        [("e1", "a1", "e1"), (..., "a1", "a1"), (..., "", "m1"), (None, None, "m1")],
+    )
+    def test_have_the_id_of_the_event_then_the_attribute_then_the_message(
+        self, field, attribute, event_id
+    ):
+        attributes = {} if attribute is None else {"event_id": attribute}
 
-        assert accept(*sent).rows["amount"].to_pylist() == amounts
+        accepted = accept(message(bet(event_id=field), "m1", **attributes))
+        assert rows(accepted)["event_id"].to_pylist() == [event_id]
 
+    @pytest.mark.parametrize(
+        ("field", "attribute"),
+        [("first_day_churn", "no_such_case"), (..., "first_day_churn")],
+    )
+    def test_have_the_use_case_of_the_field_before_the_attribute(
+        self, field, attribute
+    ):
+        accepted = accept(message(bet(use_case=field), use_case=attribute))
 
-MOMENTS = st.one_of(
-    TIMES,
-    NO_TIMES,
-    st.from_regex(
-        r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]([T ][0-2][0-9](:[0-6][0-9](:[0-6][0-9]"
-        r"(\.[0-9]{1,9})?)?)?)?(Z|[+-][0-2][0-9](:?[0-9]{2})?)?",
-        fullmatch=True,
-    ),
-    st.from_regex(r"[0-9TZ:. +-]{1,30}", fullmatch=True),
-)
+        assert rows(accepted)["use_case"].to_pylist() == ["first_day_churn"]
+        [refused] = accept(
+            message(bet(use_case=...), use_case="no_such_case")
+        ).refused.values()
+        assert (refused.reason, refused.field) == ("unknown_use_case", "use_case")
 
-
-class TestMoments:
     @pytest.mark.parametrize(
         ("text", "moment"),
         [
             ("2026-03-02T05:59:59.5Z", NOW - timedelta(seconds=0.5)),
             ("2026-03-02T05:59:59.123456789Z", NOW - timedelta(microseconds=876544)),
-            ("2026-03-02T06:59:59+01:00", NOW - timedelta(seconds=1)),
             ("2026-03-02T05:59:59", NOW - timedelta(seconds=1)),
-            ("2999-01-01T00:00:00Z", datetime(2999, 1, 1, tzinfo=UTC)),
             ("", None),
             ("soon", None),
         ],
     )
     @pytest.mark.parametrize("other", ["", "2026-03-02T00:00:00Z", "soon"])
-    def test_of_publication_are_each_message_s(self, text, moment, other):
-        """What says nothing gives null, for that message and no other."""
-        sent = [message(bet(), published_at=one) for one in (text, other)]
+    def test_have_the_time_of_publication(self, text, moment, other):
+        accepted = accept(*(message(bet(), published_at=one) for one in (text, other)))
 
-        assert accept(*sent).rows["published_at"].to_pylist()[0] == moment
+        assert rows(accepted)["published_at"].to_pylist()[0] == moment
 
-
-class TestPersonalFields:
-    FIELDS = ("name", "street_address", "date_of_birth")
-
-    def test_are_not_stored(self):
-        """Of who registers, the age in whole years at the event is kept."""
-        stored = row(registration())
+    def test_have_the_age_in_the_place_of_personal_fields(self):
+        stored = row(registration(age=99))
 
         assert stored["age"] == 35
-        assert "Muster" not in str(stored)
-        assert "High Street" not in str(stored)
-        assert "1990" not in str(stored)
+        assert not any(one in str(stored) for one in ("Muster", "High Street", "1990"))
+        held_back = dict.fromkeys(("name", "street_address", "date_of_birth"), ...)
+        assert row(registration(age=41, **held_back))["age"] == 41
+        own = row(spin(), catalogue=BOTH, postcodes=POSTCODES)
+        assert own["age"] == 35
+        assert json.loads(own["attributes"]) == {"machine": "m7", "odds": -1.25}
 
-    def test_may_stay_with_the_producer(self):
-        """Who sends the age need send none of them; they are not made up."""
-        event = registration(age=41, **dict.fromkeys(self.FIELDS, ...))
-
-        assert row(event)["age"] == 41
-
-    def test_come_before_an_age_that_is_given(self):
-        """A birth date says more than an age does."""
-        assert row(registration(age=99))["age"] == 35
-
-    def test_of_a_use_case_are_not_stored_either(self):
-        """A personal field of another name is left out of the use case's others."""
-        stored = row(spin(), catalogue=BOTH, postcodes=POSTCODES)
-
-        assert json.loads(stored["attributes"]) == {"machine": "m7", "odds": -1.25}
-        assert stored["age"] == 35
-
-
-class TestLabels:
     @pytest.mark.parametrize("event", [registration(label=1), spin(churned=1)])
-    def test_are_in_their_column_and_nowhere_else(self, event):
-        """An event with a label and one without differ in that column alone."""
+    def test_have_the_label_in_its_column_and_nowhere_else(self, event):
         field = "label" if "label" in event else "churned"
-        [with_label, without] = [
+        labelled, other = (
             row(one, catalogue=BOTH) for one in (event, {**event, field: None})
-        ]
+        )
 
-        assert (with_label.pop("label"), without.pop("label")) == (1, None)
-        assert with_label == without
+        assert (labelled.pop("label"), other.pop("label")) == (1, None)
+        assert labelled == other
 
-
-class TestPostcodes:
-    @pytest.mark.parametrize(
-        ("postcode", "index"),
-        [
-            (" ab10-1AB ", 3.25),
-            ("AB10 9ZZ", 2.5),
-            ("M1 1AB", None),
-            ("", None),
-        ],
-    )
-    def test_give_their_index(self, postcode, index):
-        """Of the postcode, or of its outward code; an unknown one is null, counted."""
-        accepted = accept(message(registration(postcode=postcode)), postcodes=POSTCODES)
-
-        assert accepted.rows["socioeconomic_idx"].to_pylist() == [index]
-        assert accepted.rows["postcode"].to_pylist() == [postcode]
-        assert accepted.unknown_postcodes == (index is None)
-
-    def test_are_counted_once(self):
-        """A batch that is looked at again counts no postcode again; an event without
-        any counts as none."""
-        sent = [
-            message(registration(postcode="?")),
-            message(registration(postcode="?", label=7)),
-            message(spin(postcode=None)),
-            message(bet()),
-            message(bet(bet_amount=-1)),
-        ]
-        accepted = accept(*sent, catalogue=BOTH, postcodes=POSTCODES)
-
-        assert (accepted.unknown_postcodes, len(accepted.refused)) == (1, 2)
-
-    def test_do_not_believe_the_client(self):
-        """An index in an event that comes in is overridden, in row and publication."""
-        for index in (9.5, None):
-            accepted = accept(
-                message(registration(socioeconomic_idx=index)), postcodes=POSTCODES
-            )
-            assert accepted.rows["socioeconomic_idx"].to_pylist() == [3.25]
-            [enriched] = map(json.loads, published(accepted))
-            assert enriched["socioeconomic_idx"] == 3.25
-
-    @pytest.mark.parametrize(("own", "index"), [(9.5, 9.5), (None, None), (..., None)])
-    def test_are_looked_up_once(self, own, index):
-        """Of an event that is enriched already, its own index is taken."""
-        accepted = accept(message(registration(socioeconomic_idx=own)))
-
-        assert accepted.rows["socioeconomic_idx"].to_pylist() == [index]
-
-
-class TestLateness:
-    def test_is_from_the_first_day_beyond_the_bound_on(self):
-        """By the day of the event."""
+    def test_are_late_from_the_first_day_beyond_the_bound_on(self):
         bound = {"lateness": timedelta(days=30)}
         last, beyond = (
             bet(event_time=f"{day}T23:59:59Z") for day in ("2026-01-31", "2026-01-30")
@@ -234,3 +265,299 @@ class TestLateness:
 
         assert row(last, **bound)["is_late"] is False
         assert row(beyond, **bound)["is_late"] is True
+
+
+def card(event: dict[str, Any] | bytes) -> dict[str, Any]:
+    return row(event, catalogue=DEPLOYED)
+
+
+class TestCards:
+    def test_need_no_type_use_case_user_and_event_id(self):
+        stored = card(transaction())
+
+        assert (stored["use_case"], stored["event_type"]) == (
+            "card_fraud",
+            "card_transaction",
+        )
+        assert (stored["event_id"], stored["user_id"]) == ("t1", "t1")
+        assert stored["event_time"] == datetime(2026, 3, 1, 12, tzinfo=UTC)
+        assert json.loads(stored["attributes"]) == {
+            **{name: n / 8 for n, name in enumerate(FEATURES)},
+            "ingest_ts": "2026-03-01T12:00:00.500000+00:00",
+        }
+        nulls = dict.fromkeys(("event_type", "use_case", "user_id", "event_id"))
+        assert card(transaction(**nulls)) == stored
+
+    @pytest.mark.parametrize("as_attributes", [False, True])
+    def test_may_say_what_they_are(self, as_attributes):
+        """As fields or as attributes; the identity stays the event's own."""
+        said = {
+            "event_type": "card_transaction",
+            "use_case": "card_fraud",
+            "user_id": "a holder",
+            "event_id": "another",
+        }
+        sent = (
+            message(transaction(), **said)
+            if as_attributes
+            else message(transaction(**said))
+        )
+        accepted = accept(sent, catalogue=DEPLOYED)
+
+        assert rows(accepted).to_pylist() == [card(transaction())]
+        enriched = json.loads(published(accepted)[0])
+        expected = {**said, "user_id": "t1", "event_id": "t1"}
+        assert {name: enriched[name] for name in said} == expected
+
+    def test_are_published_as_they_were_written_with_who_and_what_they_are(self):
+        data = written(transaction(), V1="1.10", V2='"1e2"')
+        [enriched] = published(accept(message(data), catalogue=DEPLOYED))
+
+        assert enriched.startswith(data[:-1])
+        assert json.loads(enriched[len(data) - 1 :].replace(b",", b"{", 1)) == {
+            "event_id": "t1",
+            "user_id": "t1",
+            "use_case": "card_fraud",
+            "event_type": "card_transaction",
+        }
+
+    @pytest.mark.parametrize(
+        ("event", "field"),
+        [
+            *((transaction(V5=...), "V5"), (transaction(event_time=...), "event_time")),
+            *((truth(is_fraud=...), "is_fraud"), (truth(truth_time=...), "truth_time")),
+            (transaction(transaction_id=...), "transaction_id"),
+            # Of what is next to nothing, the type is missing.
+            *((one, "event_type") for one in ({}, {"transaction_id": "t1"}, {"V1": 1})),
+            (bet(event_type=...), "event_type"),
+            # What could be either has to say what it is.
+            ({**transaction(), **truth()}, "event_type"),
+        ],
+    )
+    def test_that_lack_a_field_are_refused_and_it_is_named(self, event, field):
+        assert refusal(event, catalogue=DEPLOYED) == ("missing_field", field)
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("no_such_type", ("unknown_event_type", "event_type")),
+            ("new_bet", ("missing_field", "event_type")),
+            ("card_truth", ("missing_field", "is_fraud")),
+        ],
+    )
+    def test_are_of_the_type_that_an_attribute_names(self, name, expected):
+        sent = message(transaction(), event_type=name)
+
+        [refused] = accept(sent, catalogue=DEPLOYED).refused.values()
+        assert (refused.reason, refused.field) == expected
+
+    @pytest.mark.parametrize(
+        ("literal", "identity"), [('"é"', "é"), ("-7", "-7"), (str(2**53 - 1), None)]
+    )
+    def test_are_identified_by_a_text_or_a_whole_number(self, literal, identity):
+        stored = card(written(transaction(), transaction_id=literal))
+
+        assert stored["event_id"] == stored["user_id"] == (identity or literal)
+
+    @pytest.mark.parametrize(
+        ("literal", "reason"),
+        [
+            *((one, "wrong_type") for one in ("null", "true", "1.5", str(2**53), "[]")),
+            *((one, "bad_value") for one in ('""', f'"{"x" * 257}"', "9" * 5_000)),
+            *((one, "bad_value") for one in ("0", "-0", '"Null "', r'"\n"')),
+        ],
+    )
+    def test_are_identified_by_nothing_else(self, literal, reason):
+        event = written(transaction(), transaction_id=literal)
+
+        assert refusal(event, catalogue=DEPLOYED) == (reason, "transaction_id")
+
+    def test_are_told_from_their_truths_by_the_fields_that_they_have(self):
+        """A field counts before an attribute; unknown fields are passed over."""
+        assert card(transaction(is_fraud=1, merchant="m")) == card(transaction())
+        assert told(truth(Amount=5, V1=1)) == told(truth())
+        sent = message(truth(event_type="card_truth"), event_type="card_transaction")
+        assert places(accept(sent, catalogue=DEPLOYED).truths) == [0]
+
+    def test_truths_are_rows_of_their_own_table_and_are_not_published(self):
+        accepted = accept(message(truth(), "m7"), catalogue=DEPLOYED)
+
+        assert truths(accepted).to_pylist() == [
+            {
+                "use_case": "card_fraud",
+                "event_id": "t1",
+                "label": 1,
+                "truth_time": datetime(2026, 3, 1, 18, tzinfo=UTC),
+                "message_id": "m7",
+                "published_at": None,
+                "received_at": NOW,
+                "received_on": NOW.date(),
+            }
+        ]
+        assert accepted.events == []
+
+    @pytest.mark.parametrize("name", sorted(EXAMPLES))
+    def test_leave_events_of_other_types_as_they_are(self, name):
+        event = {**EXAMPLES[name], "transaction_id": "t1"}
+
+        assert row(event, catalogue=DEPLOYED) == row(event)
+        for field in event:
+            for wrong in (None, 5, "x", [1]):
+                sent = message({**event, field: wrong})
+                alone, deployed = (
+                    [
+                        (one.reason, one.field)
+                        for one in accept(sent, catalogue=known).refused.values()
+                    ]
+                    for known in (CATALOGUE, DEPLOYED)
+                )
+                assert deployed == alone
+
+
+class TestEnriched:
+    @pytest.mark.parametrize("spaces", ["%s", " %s\n", "%s \t\r\n"])
+    def test_is_the_event_itself_where_nothing_is_new(self, spaces):
+        data = (spaces % written(bet(note="\u00e9")).decode()).encode()
+
+        assert published(accept(message(data))) == [data]
+
+    def test_has_the_identity_and_what_was_found_out(self):
+        """All fields that were sent stay as they were written."""
+        sent = written(registration(event_id=...), note="[1.10, 1e400, 1E2, -0.0]")
+        [enriched] = published(accept(message(sent, "m1"), postcodes=POSTCODES))
+
+        assert enriched.startswith(sent[:-1])
+        added = enriched[len(sent) - 1 :].replace(b",", b"{", 1)
+        found_out = {"event_id": "m1", "socioeconomic_idx": 3.25, "age": 35}
+        assert json.loads(added) == found_out
+
+    @pytest.mark.parametrize(
+        ("postcode", "index"),
+        [(" ab10-1AB ", 3.25), ("AB10 9ZZ", 2.5), ("M1 1AB", None), ("", None)],
+    )
+    def test_has_the_index_of_the_postcode_whatever_the_client_says(
+        self, postcode, index
+    ):
+        event = registration(postcode=postcode, socioeconomic_idx=9.5)
+        accepted = accept(message(event), postcodes=POSTCODES)
+
+        [stored] = rows(accepted).to_pylist()
+        assert (stored["postcode"], stored["socioeconomic_idx"]) == (postcode, index)
+        assert json.loads(published(accepted)[0])["socioeconomic_idx"] == index
+
+    @pytest.mark.parametrize(
+        ("own", "index"), [(9.5, 9.5), (0.0, 0.0), (None, None), (..., None)]
+    )
+    def test_keeps_its_index_when_it_is_taken_again(self, own, index):
+        stored = row(registration(socioeconomic_idx=own))
+
+        assert stored["socioeconomic_idx"] == index
+
+    @pytest.mark.parametrize(
+        ("data", "expected"),
+        [
+            ('{"x":1.10,"z":[1e400,-0.0]} \n', '{"x":1.10,"z":[1e400,-0.0],"age":7}'),
+            ('{"age":1.10,"z":{"age":-0.0}}', '{"age":7,"z":{"age":-0.0}}'),
+            ('{"\\u0061ge":5,"x":1.10}', '{"age":7,"x":1.10}'),
+        ],
+    )
+    def test_replaces_fields_of_the_object_and_no_others(self, data, expected):
+        assert with_fields(data.encode(), {"age": 7}).decode() == expected
+
+
+class TestDeadLetters:
+    def test_hold_what_came_and_why(self):
+        messages = [
+            message(bet(), "m1"),
+            message(b"\xff\x00{", "m2", published_at="2026-03-02T05:00:00Z", a="é"),
+            Message(b"%%%", "m3", problem=Refused("wrong_encoding", "not base64")),
+            message(b"x" * (MAXIMUM_RAW_BYTES + 1), "m4"),
+        ]
+        accepted = accept(*messages)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+
+        assert letters.schema == DEAD_LETTERS.arrow_schema()
+        first, second, third = letters.to_pylist()
+        assert first == {
+            "message_id": "m2",
+            "reason": "wrong_encoding",
+            "field": None,
+            "detail": accepted.refused[1].detail,
+            "raw": b"\xff\x00{",
+            "raw_size": 3,
+            "attributes": '{"a":"é"}',
+            "published_at": NOW - timedelta(hours=1),
+            "received_at": NOW,
+            "received_on": NOW.date(),
+        }
+        assert (second["reason"], second["raw"]) == ("wrong_encoding", b"%%%")
+        assert third["reason"] == "too_large"
+        assert (len(third["raw"]), third["raw_size"]) == (
+            MAXIMUM_RAW_BYTES,
+            MAXIMUM_RAW_BYTES + 1,
+        )
+
+    def test_have_an_age_in_the_place_of_personal_fields(self):
+        """So one can be sent again, and says of nobody who they are."""
+        personal = personal_fields(CATALOGUE.types)
+        letter = redacted(written(registration(label="maybe")), personal)
+
+        fields = json.loads(letter)
+        assert (fields["name"], fields["street_address"]) == (REMOVED, REMOVED)
+        assert (fields["age"], fields["label"]) == (35, "maybe")
+        assert "date_of_birth" not in fields
+        assert redacted(letter, personal) == letter
+        for changed in ({"date_of_birth": "May 1990"}, {"event_time": "soon"}):
+            fields = json.loads(redacted(written(registration(**changed)), personal))
+            assert fields["date_of_birth"] == REMOVED
+
+    @pytest.mark.parametrize(
+        "data",
+        [written(bet(bet_amount="x")), b"{", b"\xff\x00{", b'{"rename": "x"}', b"[1]"],
+    )
+    def test_are_else_kept_to_the_byte(self, data):
+        assert redacted(data, personal_fields(CATALOGUE.types)) == data
+
+
+class TestPostcodes:
+    INDEX = PostcodeIndex(
+        pa.table(
+            {
+                "postcode": ["AB101AB", "AB10", "M1", "10115", "SW1A1AA", "B1", "B2"],
+                "socioeconomic_idx": [3.25, 2.5, 4.0, 1.5, 9.0, None, np.inf],
+            }
+        )
+    )
+
+    @pytest.mark.parametrize(
+        ("postcode", "value"),
+        [
+            *(("AB10 1AB", 3.25), (" aB10\t1Ab\n", 3.25), ("AB10-1AB.", 3.25)),
+            *(("AB10\u00a01AB", 3.25), ("AB10 1AC", 2.5), ("AB10", 2.5)),
+            *(("M1 9ZZ", 4.0), ("M11 9ZZ", None), ("10115", 1.5), ("D-10115", None)),
+            *(("SW1A 1AB", None), ("SW1A 1AA", 9.0), ("K1A 0B1", None), ("", None)),
+            *(
+                ("〒100-0001", None),
+                ("ＡＢ１０", None),
+                ("\0", None),
+                ("A" * 4_096, None),
+            ),
+            *(("B1 1AA", None), ("B2", None)),
+        ],
+    )
+    def test_are_found_however_they_are_written_else_by_the_outward_code(
+        self, postcode, value
+    ):
+        """A row without a finite index is as if it were not there."""
+        assert self.INDEX.find(postcode) == value
+        assert len(self.INDEX) == 5
+
+    def test_of_an_empty_table_have_no_index(self):
+        empty = pa.table(
+            {
+                "postcode": pa.array([], pa.string()),
+                "socioeconomic_idx": pa.array([], pa.float64()),
+            }
+        )
+
+        assert PostcodeIndex(empty).find("AB10 1AB") is None

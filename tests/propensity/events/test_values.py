@@ -1,30 +1,32 @@
-"""The values of fields, specified: money, numbers, times, ages and labels."""
+"""The values of fields: money, numbers, times, ages and labels."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from fractions import Fraction
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.values import (
-    MAXIMUM_AGE,
+    EARLIEST,
+    EPOCH,
     MAXIMUM_AMOUNT,
-    Refused,
     age_at,
     amount_of,
-    checked_age,
-    label_of,
     moment_of,
+    numeral_of,
+    sensible_instant,
 )
 from tests.events import (
     BASE,
     CATALOGUE,
+    DEPLOYED,
     EXAMPLES,
+    NEVER,
+    NO_MOMENTS,
     NOW,
     RULES,
     refusal,
@@ -32,111 +34,143 @@ from tests.events import (
     row,
     spoilt,
     timed,
+    told,
+    transaction,
+    truth,
     written,
 )
 
 # Amounts, and spellings of each in JSON.
 AMOUNTS = {
-    "0": [
-        "0", "-0", "-0.00", "0.0", "0e5", "0e-5", "0e999999", "0e-999999999",
-        "0." + "0" * 500,
-    ],
-    "1": ["1", "1.0", "1e0", "100E-2", "1." + "0" * 500, "1" + "0" * 500 + "e-500"],
-    "1.1": ["1.1", "1.10"],
-    "1.5": ["1.5000000"],
+    "0": ["0", "-0", "-0.00", "0e5", "0e999999", "0e-999999999", "0." + "0" * 500],
+    "1": ["1", "1.0", "1e0", "100E-2", "1" + "0" * 500 + "e-500"],
     "100": ["1e2", "1E2", "1e+2"],
     # With the nine decimals of NUMERIC, as a stored amount is sent again.
-    "12.3": ["12.300000000"],
-    "12.5": ["1.25e1"],
-    "123.45": ["1234.5e-1"],
+    "12.3": ["12.3", "12.30", "12.300000000", "1.23e1"],
     "0.01": ["0.01", "1e-2"],
     "0.07": ["0.07"],
-    "0.29": ["0.29"],
     "4.35": ["4.35"],
     "999999999.99": ["999999999.99", "99999999999e-2"],
-    "1000000000": [
-        "1000000000", "1000000000.00", "1e9", "0.1e10", "10000000000000000000e-10",
-    ],
+    "1000000000": ["1000000000", "1000000000.00", "1e9", "10000000000000000000e-10"],
 }  # fmt: skip
 SPELLINGS = [(one, amount) for amount, literals in AMOUNTS.items() for one in literals]
 BAD_AMOUNTS = [
-    "-1", "-0.01", "-1e-9", "-1e400", "-1000000000.01",
-    "1000000000.01", "1000000001", "1e10", "1e400", "9" * 400, "1e999999999",
-    "1e99999999999999999999", "1e-99999999999999999999",
-    "0.001", "12.345", "1e-3", "0.30000000000000004", "1.000000000000000000000001",
-    "999999999.991", "999999999." + "0" * 60 + "1", "1e-999999999", "1000000000e-12",
+    "-1", "-0.01", "-1e-9", "-1e400", "1000000000.01", "1e10", "1e400", "9" * 400,
+    "1e999999999", "1e99999999999999999999", "1e-99999999999999999999", "0.001",
+    "12.345", "0.30000000000000004", "1.000000000000000000000001", "1e-999999999",
 ]  # fmt: skip
 
 
 class TestAmounts:
     @pytest.mark.parametrize(("literal", "amount"), SPELLINGS)
-    def test_are_what_was_written(self, literal, amount):
-        """Every spelling that JSON has of an amount is that amount, to the cent."""
+    def test_are_what_was_written_to_the_cent(self, literal, amount):
         stored = row(spoilt(literal))["amount"]
 
         assert stored == Decimal(amount)
         assert not stored.is_signed()
 
-    @pytest.mark.parametrize("literal", BAD_AMOUNTS)
-    def test_have_bounds(self, literal):
-        """Negative, over a thousand million, or finer than a cent: refused."""
-        assert refusal(spoilt(literal)) == ("bad_amount", "bet_amount")
-
-    @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
-    @pytest.mark.parametrize("name", BASE[1:])
-    def test_are_finite(self, name, literal):
-        """What Python writes for a number that JSON does not have is told apart."""
-        field = CATALOGUE.types[name].amount
-        event = written(EXAMPLES[name], **{field: literal})
-
-        assert refusal(event) == ("not_finite", field)
-
-    def test_that_are_nowhere_finite_have_no_field(self):
-        """Within a field nothing is named; in JSON that is broken too, nor is that."""
-        assert refusal(spoilt("[1, NaN]", "note")) == ("malformed_json", None)
-        assert refusal(b"NaN") == ("malformed_json", None)
-        assert refusal(spoilt("NaN")[:-1]) == ("malformed_json", None)
-        assert refusal(spoilt('"NaN"', "note")[:-1]) == ("malformed_json", None)
-
-    @pytest.mark.parametrize("name", BASE[1:])
-    def test_are_the_field_of_the_type(self, name):
-        """A purchase, a bet and a win name it differently; it is one column."""
-        field = CATALOGUE.types[name].amount
-
-        assert row(written(EXAMPLES[name], **{field: "7.25"}))["amount"] == Decimal(
-            "7.25"
-        )
-        assert refusal(written(EXAMPLES[name], **{field: "-1"})) == (
-            "bad_amount",
-            field,
-        )
-
     @given(
         cents=st.integers(0, 100 * MAXIMUM_AMOUNT),
         exponent=st.integers(-30, 30),
         zeros=st.integers(0, 30),
-        sign=st.sampled_from(["e", "E", "e+", "E+"]),
     )
-    def test_are_one_however_they_are_spelled(self, cents, exponent, zeros, sign):
-        """The exponent and the zeros behind a number do not count."""
+    def test_are_one_however_they_are_spelled(self, cents, exponent, zeros):
         digits = f"{Decimal(cents).scaleb(-2 - exponent):f}"
         digits += "0" * zeros if "." in digits else ""
-        letter = sign if exponent >= 0 else sign[0]
-        parsed = amount_of(f"{digits}{letter}{exponent}".encode(), field="amount")
 
-        assert parsed == Decimal(cents).scaleb(-2)
+        amount = amount_of(f"{digits}e{exponent}".encode(), field="amount")
+        assert amount == Decimal(cents) / 100
 
-    @given(st.decimals(allow_nan=False, allow_infinity=False))
-    def test_are_exact_or_refused(self, number):
-        """Of any number: it is taken as it is, or it breaks a bound."""
-        cents = Fraction(number) * 100
-        is_within = 0 <= number <= MAXIMUM_AMOUNT and cents.denominator == 1
-        try:
-            parsed = amount_of(str(number).encode(), field="amount")
-        except Refused as refused:
-            parsed = refused.reason
+    @pytest.mark.parametrize("literal", BAD_AMOUNTS)
+    def test_are_not_negative_huge_or_finer_than_a_cent(self, literal):
+        assert refusal(spoilt(literal)) == ("bad_amount", "bet_amount")
 
-        assert parsed == (number if is_within else "bad_amount")
+    @pytest.mark.parametrize("name", BASE[1:])
+    def test_are_finite_numbers_in_the_field_of_their_type(self, name):
+        field = CATALOGUE.types[name].amount
+        for literal in ("NaN", "Infinity", "-Infinity"):
+            event = written(EXAMPLES[name], **{field: literal})
+            assert refusal(event) == ("not_finite", field)
+
+        stored = row(written(EXAMPLES[name], **{field: "7.25"}))
+        assert stored["amount"] == Decimal("7.25")
+
+
+class TestNumerals:
+    @pytest.mark.parametrize("field", ["V1", "Amount"])
+    @pytest.mark.parametrize(
+        ("literal", "reason"),
+        [
+            *((one, "wrong_type") for one in (*NEVER, "null", "true", '""', '" "')),
+            *((one, "wrong_type") for one in ('"1,5"', '"0x1"', '"1_0"', '"１"')),
+            *((one, "not_finite") for one in ("NaN", "-Infinity", "1e400")),
+            *((one, "not_finite") for one in ('"NaN"', '"-Infinity"', '"1e400"')),
+        ],
+    )
+    def test_are_finite_numbers_or_texts_of_one(self, field, literal, reason):
+        event = written(transaction(), **{field: literal})
+
+        assert refusal(event, catalogue=DEPLOYED) == (reason, field)
+
+    @given(st.floats(allow_nan=False, allow_infinity=False))
+    def test_arrive_to_the_last_bit_as_number_and_as_text(self, number):
+        plain, quoted = (
+            row(written(transaction(), V7=literal), catalogue=DEPLOYED)
+            for literal in (repr(number), f'" {number!r} "')
+        )
+
+        assert plain == quoted
+        assert repr(json.loads(plain["attributes"])["V7"]) == repr(number)
+
+    @pytest.mark.parametrize(
+        ("text", "number"), [("+1.5", 1.5), (".5", 0.5), ("5.", 5.0)]
+    )
+    def test_may_be_written_as_programs_write_numbers(self, text, number):
+        assert numeral_of(text, field="V1") == number
+
+
+EARLIEST_MS, NOW_MS = (
+    (one - EPOCH) // timedelta(milliseconds=1) for one in (EARLIEST, NOW)
+)
+
+
+class TestInstants:
+    @pytest.mark.parametrize(
+        "literal",
+        [
+            *('"2026-03-01T12:00:00.25Z"', '"2026-03-01T13:00:00.25+01:00"'),
+            *("1772366400.25", '"1772366400.25"', "1772366400250"),
+            *('" 1772366400250 "', "1.77236640025e12"),
+        ],
+    )
+    def test_are_iso_8601_or_seconds_or_milliseconds_since_1970(self, literal):
+        stored = row(written(transaction(), ingest_ts=literal), catalogue=DEPLOYED)
+
+        moment = json.loads(stored["attributes"])["ingest_ts"]
+        assert moment == "2026-03-01T12:00:00.250000+00:00"
+
+    @pytest.mark.parametrize("literal", NO_MOMENTS)
+    def test_that_make_no_sense_are_null_and_refuse_nothing(self, literal):
+        stored = row(written(transaction(), ingest_ts=literal), catalogue=DEPLOYED)
+
+        assert json.loads(stored["attributes"])["ingest_ts"] is None
+
+    def test_may_be_absent(self):
+        stored = row(transaction(ingest_ts=...), catalogue=DEPLOYED)
+
+        assert "ingest_ts" not in json.loads(stored["attributes"])
+
+    @given(st.datetimes(EARLIEST.replace(tzinfo=None), NOW.replace(tzinfo=None)))
+    def test_are_one_moment_however_they_are_written(self, moment):
+        moment = moment.replace(
+            tzinfo=UTC, microsecond=moment.microsecond // 1000 * 1000
+        )
+        milliseconds = (moment - EPOCH) // timedelta(milliseconds=1)
+        spellings = [moment.isoformat(), milliseconds / 1000, str(milliseconds / 1000)]
+        if milliseconds > 1e11:
+            spellings += [milliseconds, str(milliseconds)]
+
+        assert {sensible_instant(one, latest=NOW) for one in spellings} == {moment}
 
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -158,7 +192,7 @@ MOMENTS = {
     datetime(2024, 2, 29, 12, tzinfo=UTC): ["2024-02-29T12:00:00Z"],
 }  # fmt: skip
 TEXTS = [(text, moment) for moment, texts in MOMENTS.items() for text in texts]
-NO_MOMENTS = [
+NO_MOMENTS_AT_ALL = [
     "", " ", "yesterday", "now", "1772366400", "1772366400000", "2026", "2026-03",
     "2026-03-01T", "2026-3-1", "2026-03-01T1:00:00Z", "01.03.2026", "03/01/2026",
     "2026-02-30T12:00:00Z", "2025-02-29T12:00:00Z", "2026-13-01T12:00:00Z",
@@ -176,41 +210,30 @@ NO_MOMENTS = [
 
 class TestTimes:
     @pytest.mark.parametrize(("text", "moment"), TEXTS)
-    def test_are_moments_in_utc(self, text, moment):
-        """ISO 8601, with an offset or without; without one it is UTC, and a date alone
-        is its midnight."""
+    def test_are_moments_in_iso_8601_and_utc_without_an_offset(self, text, moment):
         stored = row(timed(text))
 
-        assert stored["event_time"] == moment
-        assert stored["event_date"] == moment.date()
+        assert (stored["event_time"], stored["event_date"]) == (moment, moment.date())
 
+    @pytest.mark.parametrize("zone", ["Z", "", "+00:00"])
     @pytest.mark.parametrize("digits", range(1, 10))
-    def test_are_kept_to_the_microsecond(self, digits):
-        """Of up to nine digits of a second six are kept; the others are cut off."""
+    def test_are_kept_to_the_microsecond(self, digits, zone):
         fraction = "987654321"[:digits]
         expected = NOON + timedelta(microseconds=int(fraction.ljust(6, "0")[:6]))
 
-        for zone in ("Z", "", "+00:00"):
-            text = f"2026-03-01T12:00:00.{fraction}{zone}"
-            assert row(timed(text))["event_time"] == expected
+        stored = row(timed(f"2026-03-01T12:00:00.{fraction}{zone}"))
+        assert stored["event_time"] == expected
 
-    @pytest.mark.parametrize("text", NO_MOMENTS)
+    @pytest.mark.parametrize("text", NO_MOMENTS_AT_ALL)
     def test_are_nothing_else(self, text):
-        """No such moment, no such notation, or several readings of it: refused."""
         assert refusal(timed(text)) == ("bad_time", "event_time")
 
-    def test_may_be_a_little_ahead(self):
-        """Clocks differ: at the bound an event is taken, a microsecond on refused."""
+    def test_are_from_1971_to_ten_minutes_ahead(self):
         bound = NOW + RULES.clock_skew
         beyond = bound + timedelta(microseconds=1)
 
         assert row(timed(bound.isoformat()))["event_time"] == bound
-        assert refusal(timed(beyond.isoformat())) == ("bad_time", "event_time")
-        assert refusal(timed("2999-12-31T00:00:00Z")) == ("bad_time", "event_time")
-
-    def test_are_not_from_before_there_were_events(self):
-        """1970 is a clock that was never set."""
-        for text in ("1970-01-01T00:00:00Z", "1970-12-31T23:59:59.999999Z"):
+        for text in (beyond.isoformat(), "2999-12-31", "1970-12-31T23:59:59.999999Z"):
             assert refusal(timed(text)) == ("bad_time", "event_time")
 
     @given(
@@ -218,11 +241,9 @@ class TestTimes:
         st.integers(-23 * 60, 23 * 60),
     )
     def test_are_the_same_in_every_zone(self, moment, minutes):
-        """An offset changes the text and not the moment."""
         zone = timezone(timedelta(minutes=minutes))
 
         assert moment_of(moment.astimezone(zone).isoformat()) == moment
-        assert moment_of(moment.replace(tzinfo=None).isoformat(sep=" ")) == moment
 
 
 class TestAges:
@@ -231,62 +252,41 @@ class TestAges:
         [
             ("1990-05-04", "2026-05-03", 35),
             ("1990-05-04", "2026-05-04", 36),
-            ("1990-12-31", "2026-01-01", 35),
             ("2026-03-01", "2026-03-01", 0),
-            ("2025-03-02", "2026-03-01", 0),
             ("2000-02-29", "2026-02-28", 25),
             ("2000-02-29", "2026-03-01", 26),
-            ("2000-02-29", "2024-02-28", 23),
             ("2000-02-29", "2024-02-29", 24),
             ("1876-01-01", "2026-01-01", 150),
         ],
     )
     def test_are_whole_years(self, birth, day, age):
-        """A year more on the birthday; of 29 February on 1 March of other years."""
         moment = datetime.fromisoformat(f"{day}T00:00:00+00:00")
 
         assert age_at(date.fromisoformat(birth), moment, field="born") == age
 
-    @pytest.mark.parametrize("birth", ["2026-03-03", "1875-03-01", "0001-01-01"])
-    def test_are_those_of_people(self, birth):
-        """Born after the event, or more than 150 years before it: refused."""
-        refused = refusal(registration(date_of_birth=birth))
-
-        assert refused == ("bad_value", "date_of_birth")
-
     @pytest.mark.parametrize(
-        "text",
-        ["", "4.5.1990", "1990-5-4", "1990-02-30", "1990-05-04T00:00:00Z", "19900504"],
+        "birth",
+        [
+            *("2026-03-03", "1875-03-01", "0001-01-01", "", "4.5.1990", "1990-5-4"),
+            *("1990-02-30", "1990-05-04T00:00:00Z", "19900504"),
+        ],
     )
-    def test_are_of_a_birth_date(self, text):
-        """A date is YYYY-MM-DD, and one that there was."""
-        refused = refusal(registration(date_of_birth=text))
+    def test_are_of_a_possible_birth_date(self, birth):
+        event = registration(date_of_birth=birth)
 
-        assert refused == ("bad_value", "date_of_birth")
+        assert refusal(event) == ("bad_value", "date_of_birth")
 
     @pytest.mark.parametrize(
         ("literal", "reason"),
         [
-            ("-1", "bad_value"),
-            (str(MAXIMUM_AGE + 1), "bad_value"),
-            ("9" * 30, "bad_value"),
-            ("9" * 5_000, "bad_value"),
-            ("41.0", "wrong_type"),
-            ("null", "wrong_type"),
-            ('"41"', "wrong_type"),
-            ("true", "wrong_type"),
+            *((one, "bad_value") for one in ("-1", "151", "9" * 30, "9" * 5_000)),
+            *((one, "wrong_type") for one in ("41.0", "null", '"41"', "true")),
         ],
     )
     def test_that_are_given_are_checked(self, literal, reason):
-        """An age may come in the place of the birth date, and is judged as one."""
         event = written(registration(date_of_birth=...), age=literal)
 
         assert refusal(event) == (reason, "age")
-
-    def test_have_bounds(self):
-        """0 and 150 are ages."""
-        assert checked_age(0, field="age") == 0
-        assert checked_age(MAXIMUM_AGE, field="age") == MAXIMUM_AGE
 
 
 class TestLabels:
@@ -294,21 +294,44 @@ class TestLabels:
         ("literal", "label"),
         [("0", 0), ("1", 1), ("-0", 0), ("true", 1), ("false", 0), ("null", None)],
     )
-    def test_are_zero_or_one(self, literal, label):
-        """Or true and false; null while it is not known."""
+    def test_are_zero_or_one_or_null_while_unknown(self, literal, label):
         stored = row(written(registration(), label=literal))["label"]
 
         assert stored == label
         assert not isinstance(stored, bool)
 
-    def test_may_be_left_out(self):
-        """A label that is not there is not known."""
-        assert row(registration(label=...))["label"] is None
-        assert label_of(msgspec.UNSET, field="label") is None
-
     @pytest.mark.parametrize("literal", ["2", "-1", "9" * 30, "9" * 5_000])
     def test_are_no_other_number(self, literal):
-        """However large."""
         event = written(registration(), label=literal)
 
         assert refusal(event) == ("bad_value", "label")
+
+
+class TestTruths:
+    @pytest.mark.parametrize(
+        ("literal", "label"),
+        [
+            *(("0", 0), ("1", 1), ("-0", 0), ("true", 1), ("false", 0)),
+            *(('"0"', 0), ('"1"', 1), ('"true"', 1), ('"False"', 0)),
+        ],
+    )
+    def test_are_zero_or_one_also_as_a_text(self, literal, label):
+        assert told(written(truth(), is_fraud=literal))["label"] == label
+
+    @pytest.mark.parametrize(
+        ("field", "literal", "reason"),
+        [
+            *(("is_fraud", one, "wrong_type") for one in (*NEVER, "null", "1.0")),
+            *(("is_fraud", one, "bad_value") for one in ("2", "-1", '""', '"yes"')),
+            *(("is_fraud", one, "bad_value") for one in ('"1.0"', "9" * 5_000)),
+            *(("truth_time", one, "wrong_type") for one in (*NEVER, "1772366400")),
+            *(("truth_time", one, "bad_time") for one in ('"soon"', '"1970-01-01"')),
+            ("truth_time", '"2026-03-02T06:10:00.000001Z"', "bad_time"),
+        ],
+    )
+    def test_are_nothing_else_and_have_a_time_as_events_have(
+        self, field, literal, reason
+    ):
+        event = written(truth(), **{field: literal})
+
+        assert refusal(event, catalogue=DEPLOYED) == (reason, field)

@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from propensity.concurrency import DaemonThreads
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -23,7 +24,6 @@ from propensity.errors import (
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.leases import Finished, Lease
 from propensity.registry.versions import Registry, pickled, unpickled
-from propensity.waiting.threads import DaemonThreads
 from tests.propensity.registry.versions import (
     NOW,
     RACERS,

@@ -5,8 +5,6 @@ Counts of score_stream, specified: a group counts once it is done, and never bef
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +15,8 @@ from propensity import usecases
 from propensity.errors import SchemaError, Unavailable
 from propensity.events.messages import Message
 from propensity.settings import Settings
-from propensity.stream.consumers import Clients
+from propensity.stream.consumer import Clients
 from propensity.stream.score import ScoreStream
-from propensity.waiting.threads import THREADS
 from tests.clocks import ManualClock
 from tests.events import DEPLOYED, NOW, RULES, bet, enriched_card, written
 from tests.shop import DAY
@@ -51,7 +48,7 @@ def stream_of(log: Log, warehouse: Any = None) -> ScoreStream:
     warehouse = warehouse or SimpleNamespace()
     warehouse.settings = settings
     clients: Any = {"warehouse": warehouse, "artifacts": log}
-    clients |= {"appends": log, "bus": log, "catalogue": DEPLOYED, "threads": THREADS}
+    clients |= {"appends": log, "bus": log, "catalogue": DEPLOYED}
     clock = ManualClock(NOW + timedelta(minutes=1))
     return ScoreStream(Clients(**clients, settings=settings, rules=RULES, clock=clock))
 
@@ -166,8 +163,6 @@ async def test_of_a_use_case_that_fails_hold_up_no_other(capsys):
     log = Log(failures=0)
     run = SimpleNamespace(lookup=lookup)
     consumer = stream_of(log, SimpleNamespace(for_run=lambda: run))
-    # A thread of one's own prints its error.
-    consumer.clients = replace(consumer.clients, threads=ThreadPoolExecutor(1))
     scoring(consumer, [])
 
     unhandled = await consumer.consume(

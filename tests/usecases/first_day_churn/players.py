@@ -83,7 +83,7 @@ def registration(user: str, at: datetime, **fields: Any) -> Row:
 
 def index_of_postcodes() -> PostcodeIndex:
     """Return the generator's postcodes as they are loaded."""
-    return PostcodeIndex.of(load_postcodes.table_of(postcodes(), loaded_on=AS_OF)[0])
+    return PostcodeIndex(load_postcodes.table_of(postcodes(), loaded_on=AS_OF)[0])
 
 
 POSTCODES = index_of_postcodes()
@@ -98,7 +98,9 @@ def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
         messages, CATALOGUE, POSTCODES, received_at=received_at, rules=RULES
     )
     assert not result.refused, result.refused
-    return result.rows
+    return stream.event_rows(
+        result.events, received_at=received_at, lateness=RULES.lateness
+    )
 
 
 class Stream(Site):

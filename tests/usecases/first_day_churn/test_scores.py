@@ -28,10 +28,9 @@ from propensity.events.messages import Message
 from propensity.registry.loading import Serving, loaded, recorded
 from propensity.registry.versions import Registry
 from propensity.runs import setup
-from propensity.stream.consumers import Clients
+from propensity.stream.consumer import Clients
 from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
-from propensity.waiting.threads import DaemonThreads
 from tests.emptied import empty_tables
 from tests.events import (
     CATALOGUE,
@@ -131,7 +130,10 @@ class TestLeak:
             result = stream.accept(
                 messages, CATALOGUE, POSTCODES, received_at=MIDNIGHT, rules=RULES
             )
-            return result.rows.to_pylist(), [*map(json.loads, published(result))]
+            batch = stream.event_rows(
+                result.events, received_at=MIDNIGHT, lateness=RULES.lateness
+            )
+            return batch.to_pylist(), [*map(json.loads, published(result))]
 
         for ours, theirs in zip(decoded(events), decoded(flipped(events)), strict=True):
             assert len(ours) == len(events)
@@ -159,7 +161,7 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     groups: list[Group] = []
 
     async def consume() -> None:
-        clients = Clients.open(place.settings, SYSTEM, threads=DaemonThreads())
+        clients = Clients.open(place.settings, SYSTEM)
         features, scores = StreamFeatures(clients), ScoreStream(clients)
         sent = 0
         while sent < len(deliveries):

@@ -11,10 +11,10 @@ No user and no event is ever logged: log lines hold counts.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,11 +22,11 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.clock import Clock
+from propensity.concurrency import GroupCommit
 from propensity.errors import PropensityError
 from propensity.events import messages
-from propensity.events.catalogue import Catalogue
 from propensity.events.dead_letters import (
     MAXIMUM_RAW_BYTES,
     dead_letters,
@@ -34,6 +34,7 @@ from propensity.events.dead_letters import (
 )
 from propensity.events.messages import Message
 from propensity.events.rows import Rules
+from propensity.events.types import Catalogue
 from propensity.events.values import CLOCK_SKEW, Refused
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.http import Json, body_of, keep_modules
@@ -42,33 +43,27 @@ from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.privacy import suppression
-from propensity.privacy.suppression import suppressed_users
+from propensity.privacy.suppression import Suppressed
 from propensity.settings import Settings
-from propensity.waiting.groups import GroupCommit
+from propensity.tables.stream import DEAD_LETTERS
 
-# Groups under way at once, and their limits: well within those of one append and one
-# Publish request. What comes during a write is the next group: the larger, the cheaper.
-WRITERS = 1
+# A group is well within the limits of one append and one Publish request. What comes
+# while one is written is the next group: the larger, the cheaper.
 GROUP_MESSAGES = 1_000
 GROUP_BYTES = 4 * 1024**2
+PAUSE_S = 0.005
 
 # Messages that may wait in an instance. Further ones get a 503, and Pub/Sub slows down.
 WAITING_MESSAGES = 5_000
 WAITING_BYTES = 64 * 1024**2
 
-# Why a message is a dead letter, or is to be delivered again; None if it was handled.
+# Why a message is a dead letter, or is to be delivered again.
 Unhandled = Refused | PropensityError
-Consumed = Unhandled | None
 
 
 @dataclass(frozen=True)
 class Clients:
-    """
-    The clients and rules of an instance; nothing is sent when it opens.
-
-    Attributes:
-        threads: For work that would hold up the event loop.
-    """
+    """The clients and rules of an instance; nothing is sent when it opens."""
 
     settings: Settings
     warehouse: Warehouse
@@ -78,10 +73,9 @@ class Clients:
     catalogue: Catalogue
     rules: Rules
     clock: Clock
-    threads: Executor
 
     @classmethod
-    def open(cls, settings: Settings, clock: Clock, *, threads: Executor) -> Clients:
+    def open(cls, settings: Settings, clock: Clock) -> Clients:
         """Open the clients."""
         return cls(
             settings=settings,
@@ -96,7 +90,6 @@ class Clients:
                 lateness=timedelta(days=settings.maximum_lateness_days),
             ),
             clock=clock,
-            threads=threads,
         )
 
 
@@ -107,33 +100,34 @@ class Consumer(ABC):
     Attributes:
         name: Of the function in the log.
         writers: Groups under way at once.
-        stored: Body of the answer to a message that was handled.
+        outcome: Of a message that was handled, in the answer.
     """
 
     name = "consumer"
-    writers = WRITERS
-    stored = b'{"outcome":"stored"}\n'
+    writers = 1
+    outcome = "stored"
 
     def __init__(self, clients: Clients) -> None:
         keep_modules()
         self.clients = clients
         self.counts = Counts(self.name)
-        # The fields that dead letters are stored without.
-        self._personal = personal_fields(clients.catalogue.types)
-        self.suppressed = suppressed_users(
+        self.suppressed = suppression.suppressed_users(
             clients.settings,
             partial(suppression.read, clients.warehouse),
             function=self.name,
             clock=clients.clock.monotonic,
         )
-        self._stored = Json(self.stored)
-        self._group: GroupCommit[Message, Consumed] = GroupCommit(
+        # The fields that dead letters are stored without.
+        self._personal = personal_fields(clients.catalogue.types)
+        self._handled = Json(b'{"outcome":"%b"}\n' % self.outcome.encode())
+        self._group: GroupCommit[Message, Unhandled | None] = GroupCommit(
             self._commit,
             writers=self.writers,
             items=GROUP_MESSAGES,
             size=GROUP_BYTES,
             waiting=WAITING_MESSAGES,
             waiting_size=WAITING_BYTES,
+            pause_s=PAUSE_S,
         )
 
     async def take(self, request: Request) -> Response:
@@ -147,27 +141,25 @@ class Consumer(ABC):
         body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
         message, size = messages.message(body), len(body)
         del body  # keeps one copy of the event in memory during the wait, not two
-        refusal = await self._group.submit(message, size=size)
-        if refusal is None:
-            return self._stored
-        if isinstance(refusal, PropensityError):
-            raise refusal
+        unhandled = await self._group.submit(message, size=size)
+        if unhandled is None:
+            return self._handled
+        if isinstance(unhandled, PropensityError):
+            raise unhandled
         summary = {
             "outcome": "dead_letter",
-            "reason": refusal.reason,
-            "field": refusal.field,
-            "message": refusal.detail,
+            "reason": unhandled.reason,
+            "field": unhandled.field,
+            "message": unhandled.detail,
         }
         return Json(json.dumps(summary).encode())
 
-    async def _commit(self, messages: Sequence[Message]) -> Sequence[Consumed]:
-        refused = await self.consume(messages)
-        if not refused:
-            return [None] * len(messages)
-        return [refused.get(place) for place in range(len(messages))]
+    async def _commit(self, group: Sequence[Message]) -> Sequence[Unhandled | None]:
+        unhandled = await self.consume(group)
+        return [unhandled.get(place) for place in range(len(group))]
 
     @abstractmethod
-    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Unhandled]:
+    async def consume(self, group: Sequence[Message]) -> Mapping[int, Unhandled]:
         """
         Handle a group, and count it at the end: if it fails, it comes again.
 
@@ -180,25 +172,59 @@ class Consumer(ABC):
         """
 
     async def dead_letter(
-        self, messages: Sequence[Message], refused: Mapping[int, Refused]
-    ) -> None:
-        """Append refused messages to ``dead_letters``, each append within its limit."""
+        self,
+        group: Sequence[Message],
+        refused: Mapping[int, Refused],
+        suppressed: Suppressed,
+    ) -> dict[int, Refused]:
+        """
+        Append refused messages to ``dead_letters``, each append within its limit.
+
+        Returns:
+            The refusals of messages that name no suppressed user; others are in no row.
+        """
+        if not refused:
+            return {}
+        kept = dict(refused)
+        if suppressed:
+            kept = await asyncio.to_thread(_unmentioned, group, refused, suppressed)
         received_at = self.clients.clock.now()
-        parts: list[dict[int, Refused]] = [{}]
-        size = 0
-        for place, reason in refused.items():
-            # The traceback would keep all messages of the batch in memory.
-            reason.__traceback__ = None
-            message = messages[place]
-            length = min(len(message.data), MAXIMUM_RAW_BYTES)
-            length += sum(len(k) + len(v) for k, v in message.attributes.items())
-            if parts[-1] and size + length > MAXIMUM_RAW_BYTES:
-                parts.append({})
-                size = 0
-            parts[-1][place] = reason
-            size += length
-        for part in parts:
+        for part in _parts(group, kept):
             rows = dead_letters(
-                messages, part, received_at=received_at, personal=self._personal
+                group, part, received_at=received_at, personal=self._personal
             )
-            await self.clients.appends.append(tables.DEAD_LETTERS, rows)
+            await self.clients.appends.append(DEAD_LETTERS, rows)
+        return kept
+
+
+def _unmentioned(
+    group: Sequence[Message], refused: Mapping[int, Refused], suppressed: Suppressed
+) -> dict[int, Refused]:
+    return {
+        place: refusal
+        for place, refusal in refused.items()
+        if not suppressed.is_mentioned(
+            group[place].data[:MAXIMUM_RAW_BYTES], group[place].attributes.values()
+        )
+    }
+
+
+def _parts(
+    group: Sequence[Message], refused: Mapping[int, Refused]
+) -> Iterator[dict[int, Refused]]:
+    """Yield refused messages in parts of MAXIMUM_RAW_BYTES."""
+    part: dict[int, Refused] = {}
+    room = MAXIMUM_RAW_BYTES
+    for place, refusal in refused.items():
+        # The traceback would keep all messages of the group in memory.
+        refusal.__traceback__ = None
+        message = group[place]
+        size = min(len(message.data), MAXIMUM_RAW_BYTES)
+        size += sum(len(k) + len(v) for k, v in message.attributes.items())
+        if part and size > room:
+            yield part
+            part, room = {}, MAXIMUM_RAW_BYTES
+        part[place] = refusal
+        room -= size
+    if part:
+        yield part

@@ -1,0 +1,439 @@
+"""
+Groups, values kept fresh and threads: durable before answered, bounded, never too old.
+
+``Table`` is what groups are written to: it can be held, so that "while a write is under
+way" is a fact here and not a matter of luck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity.concurrency import PAUSE_S, DaemonThreads, GroupCommit, Refreshed
+from propensity.errors import Conflict, Unavailable
+from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
+
+BOUNDS: dict[str, Any] = {
+    "writers": 1,
+    "items": 10,
+    "size": 1_000,
+    "waiting": 100,
+    "waiting_size": 10_000,
+}
+
+
+async def settle() -> None:
+    """Let everything happen that waits for nothing."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Table:
+    """Takes groups; while it is held each waits to be told how it ends."""
+
+    def __init__(self, *, is_held: bool = False, **bounds: Any) -> None:
+        self.begun: list[list[Any]] = []
+        self.written: list[Any] = []
+        self.under_way: list[tuple[list[Any], asyncio.Future[None]]] = []
+        self.is_held = is_held
+        self.commit: GroupCommit[Any, Any] = GroupCommit(
+            self.write, **{**BOUNDS, **bounds}
+        )
+
+    async def write(self, items: Sequence[Any]) -> Sequence[Any]:
+        group = list(items)
+        self.begun.append(group)
+        if self.is_held:
+            end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.under_way.append((group, end))
+            try:
+                await end
+            finally:
+                self.under_way.remove((group, end))
+        self.written += group
+        return [f"stored {item}" for item in group]
+
+    def end(self, place: int = 0) -> None:
+        self.under_way[place][1].set_result(None)
+
+    async def end_all(self) -> None:
+        """End what is under way, and what follows on it, until all is written."""
+        self.is_held = False
+        for _, end in self.under_way:
+            if not end.done():
+                end.set_result(None)
+        await settle()
+        await asyncio.sleep(0.001)
+        await settle()
+
+    def submit(self, item: Any, size: int = 1) -> asyncio.Task[Any]:
+        """Submit an item; it is in the queue once the loop has turned."""
+
+        async def submitted() -> Any:
+            return await self.commit.submit(item, size=size)
+
+        return asyncio.create_task(submitted())
+
+
+class TestGroups:
+    async def test_hold_what_arrives_together_and_each_gets_its_own_result(self):
+        table = Table()
+        results = await asyncio.gather(*(table.submit(item) for item in range(10)))
+
+        assert table.begun == [[*range(10)]]
+        assert results == [f"stored {item}" for item in range(10)]
+
+    async def test_hold_what_arrives_during_a_write_and_answer_once_it_is_over(self):
+        table = Table(is_held=True)
+        tasks = [table.submit(0)]
+        await settle()
+        for item in range(1, 8):
+            tasks.append(table.submit(item))
+            await settle()
+        assert not any(task.done() for task in tasks)
+        await table.end_all()
+        await asyncio.gather(*tasks)
+
+        assert table.begun == [[0], [1, 2, 3, 4, 5, 6, 7]]
+
+    @pytest.mark.parametrize(
+        ("bounds", "sizes", "groups"),
+        [
+            ({"items": 2}, [1] * 5, [[1, 1], [1, 1], [1]]),
+            (
+                {"size": 100},
+                [60, 40, 1, 99, 100, 5, 900, 5, 95],
+                [[60, 40], [1, 99], [100], [5], [900], [5, 95]],
+            ),
+        ],
+    )
+    async def test_are_within_their_bounds(self, bounds, sizes, groups):
+        """In order; an item larger than any group is a group of its own."""
+        table = Table(**bounds)
+        submitted = (table.submit(place, size) for place, size in enumerate(sizes))
+        await asyncio.gather(*submitted)
+
+        assert [[sizes[place] for place in group] for group in table.begun] == groups
+
+    @pytest.mark.parametrize("writers", [1, 3])
+    async def test_are_as_many_at_once_as_there_are_writers(self, writers):
+        table = Table(is_held=True, writers=writers, items=1)
+        tasks = [table.submit(item) for item in range(9)]
+        await settle()
+        assert len(table.under_way) == writers
+        await table.end_all()
+        await asyncio.gather(*tasks)
+
+    @pytest.mark.parametrize(
+        ("bounds", "size"), [({"waiting": 3}, 1), ({"waiting_size": 30}, 10)]
+    )
+    async def test_refuse_what_is_too_much_to_wait(self, bounds, size):
+        """It is not written; items under way do not count."""
+        table = Table(is_held=True, items=2, **bounds)
+        tasks = [table.submit(item, size) for item in range(2)]
+        await settle()
+        tasks += [table.submit(item, size) for item in range(2, 5)]
+        await settle()
+        with pytest.raises(Unavailable):
+            await table.commit.submit(5, size=size)
+        await table.end_all()
+        await asyncio.gather(*tasks)
+
+        assert table.written == [0, 1, 2, 3, 4]
+
+    async def test_leave_nobody_waiting_when_a_write_is_given_up(self):
+        table = Table(is_held=True)
+        task = table.submit(0)
+        await settle()
+        table.under_way[0][1].cancel()
+
+        with pytest.raises(Unavailable):
+            await task
+
+    async def test_leave_out_whoever_has_gone_before_they_began(self):
+        table = Table(is_held=True)
+        first = table.submit("first")
+        await settle()
+        tasks = [table.submit(item) for item in range(3)]
+        await settle()
+        tasks[1].cancel()
+        await table.end_all()
+        await asyncio.gather(first, tasks[0], tasks[2])
+
+        assert table.begun == [["first"], [0, 2]]
+
+    async def test_may_give_their_results_at_once(self):
+        commit: GroupCommit[int, int] = GroupCommit(
+            lambda items: [item * item for item in items], writers=1, size=2
+        )
+        results = asyncio.gather(*(commit.submit(n, size=1) for n in range(5)))
+
+        assert await results == [0, 1, 4, 9, 16]
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """An event loop whose clock a test moves."""
+
+    now = 1_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def wait(self, seconds: float) -> None:
+        """Let so much time pass, and what is due happen."""
+        await settle()
+        self.now += seconds
+        await settle()
+
+
+class TestPauses:
+    @pytest.fixture
+    def loop(self) -> Clockwork:
+        return Clockwork()
+
+    async def test_are_between_groups(self, loop):
+        """The first item waits for nothing; what comes in the pause goes together."""
+        table = Table(pause_s=5.0)
+        tasks = [table.submit(0), table.submit(1)]
+        await settle()
+        assert table.begun == [[0, 1]]
+        table.is_held = True
+        tasks += [table.submit(2)]
+        await settle()
+        tasks += [table.submit(3)]
+        await loop.wait(1)
+        table.end()
+        await settle()
+        tasks += [table.submit(4)]
+        await loop.wait(4)
+        assert table.begun[1:] == [[2]]
+        await loop.wait(1)
+        assert table.begun[2:] == [[3, 4]]
+        table.end()
+        await asyncio.gather(*tasks)
+
+    async def test_linger_for_as_many_as_came_last(self, loop):
+        """A lone caller waits for nobody. After a group of two the next waits for two,
+        and after one that only one came for, for one."""
+        table = Table(linger_s=30.0)
+        tasks = [table.submit(0)]
+        await settle()
+        assert table.begun == [[0]]
+        tasks += [table.submit(1), table.submit(2)]
+        await settle()
+        tasks.append(table.submit(3))
+        await loop.wait(1)
+        assert table.begun[1:] == [[1, 2]]
+        tasks.append(table.submit(4))
+        await settle()
+        assert table.begun[2:] == [[3, 4]]
+        tasks.append(table.submit(5))
+        await loop.wait(30)
+        tasks.append(table.submit(6))
+        await settle()
+
+        assert table.begun[3:] == [[5], [6]]
+        await asyncio.gather(*tasks)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(0, 25)),
+        st.tuples(st.sampled_from(["end", "fail", "turn"]), st.just(0)),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS, st.integers(1, 3), st.integers(1, 4), st.integers(1, 6))
+def test_groups_write_everything_once_and_answer_the_truth(
+    steps, writers, items, waiting
+):
+    """
+    Items are begun once, in order, in groups within their bounds, and nobody waits in
+    the end. Who is answered was written; who is refused was not begun.
+    """
+
+    async def scenario() -> None:
+        table = Table(
+            is_held=True,
+            writers=writers,
+            items=items,
+            size=20,
+            waiting=waiting,
+        )
+        tasks: list[asyncio.Task[Any]] = []
+        failed: set[int] = set()
+        for step, number in steps:
+            going = [write for write in table.under_way if not write[1].done()]
+            if step == "submit":
+                tasks.append(table.submit(len(tasks), size=number))
+            elif step == "cancel" and tasks:
+                tasks[number % len(tasks)].cancel()
+            elif step == "turn":
+                await settle()
+            elif going and step == "end":
+                going[0][1].set_result(None)
+            elif going:
+                failed.update(going[0][0])
+                going[0][1].set_exception(Conflict("lost"))
+            assert len(table.under_way) <= writers
+        await settle()
+        await table.end_all()
+        begun = [item for group in table.begun for item in group]
+
+        assert begun == sorted(set(begun))
+        assert set(table.written) == set(begun) - failed
+        assert all(0 < len(group) <= items for group in table.begun)
+        for item, task in enumerate(tasks):
+            assert task.done()
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                assert task.result() == f"stored {item}"
+            elif isinstance(error, Conflict):
+                assert item in failed
+            else:
+                assert isinstance(error, Unavailable)
+                assert item not in begun
+
+    asyncio.run(scenario())
+
+
+class Source:
+    """A source that counts how often it is read, and a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.reads = 0
+        self.errors: list[BaseException] = []
+        self.error: Exception | None = None
+        self.value = Refreshed(
+            self.read,
+            ttl_s=10,
+            grace_s=5,
+            clock=lambda: self.now,
+            on_error=self.errors.append,
+        )
+
+    def read(self) -> int:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return self.reads
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+class TestRefreshed:
+    async def test_is_read_once_for_all_who_ask_within_its_time(self, source):
+        values = await asyncio.gather(*(source.value.current() for _ in range(9)))
+        source.now += 9.9
+        assert [*values, await source.value.current()] == [1] * 10
+
+    async def test_is_used_while_the_next_is_read(self, source):
+        values = [await source.value.current()]
+        source.now += 11
+        values.append(await source.value.current())
+        while source.reads < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        assert [*values, await source.value.current()] == [1, 1, 2]
+
+    async def test_is_waited_for_where_the_old_one_is_too_old(self, source):
+        values = [await source.value.current()]
+        source.now += 3600
+        assert [*values, await source.value.current()] == [1, 2]
+
+    async def test_pauses_after_a_failure_and_is_then_read_again(self, source):
+        """Within the grace the old value serves on; expiring it changes nothing."""
+        await source.value.current()
+        source.error = OSError("down")
+        source.now += 12
+        assert await source.value.current() == 1
+        await asyncio.sleep(0.01)
+        source.now += 10
+        frames = []
+        for _ in range(4):
+            source.value.expire()
+            with pytest.raises(OSError, match="down") as caught:
+                await source.value.current()
+            frames.append(len([*traceback.walk_tb(caught.value.__traceback__)]))
+        assert source.value.fresh() is None
+        # One error that all raise keeps nobody's frames in memory.
+        assert len(set(frames[1:])) == 1
+        source.error = None
+        source.now += PAUSE_S
+        assert await source.value.current() == source.reads == source.value.fresh()
+        assert [str(error) for error in source.errors] == ["down", "down"]
+
+
+@pytest.mark.timeout(120)
+@given(seed=st.integers(0, 2**32))
+def test_refreshed_is_never_older_than_it_may_be_and_nobody_waits_for_ever(seed):
+    """In any order of calls, failures and pauses of the process. Callers who go away
+    take no other's value."""
+
+    async def scenario(loop: Interleaved) -> None:
+        begun: list[float] = []
+        draw = loop.draw
+
+        def read() -> int:
+            number = len(begun) - 1
+            if draw.random() < 0.3:
+                raise Unavailable(f"read {number}")
+            return number
+
+        value = Refreshed(
+            read, ttl_s=5.0, grace_s=3.0, clock=loop.time, on_error=lambda _: None
+        )
+        begin = loop.run_in_executor
+
+        def counted(*call: object) -> object:
+            begun.append(loop.now)
+            return begin(*call)
+
+        loop.run_in_executor = counted  # type: ignore[method-assign]
+
+        async def call() -> None:
+            await arrive(loop)
+            if draw.random() < 0.2:
+                # The process stands still, and its timers with it.
+                loop.now += draw.choice([3.0, 8.0, 1_000.0])
+            if draw.random() < 0.2:
+                value.expire()
+            arrived = loop.now
+            try:
+                number = await value.current()
+            except Unavailable:
+                return
+            assert begun[number] >= min(arrived, loop.now - 8.0)
+
+        await some_given_up(loop, [call() for _ in range(20)])
+
+    interleaved(scenario, seed)
+
+
+def test_thread_of_a_task_that_was_given_up_ends_in_peace(monkeypatch):
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    go_on = threading.Event()
+
+    future = DaemonThreads().submit(go_on.wait, 20)
+    assert not future.cancel()
+    go_on.set()
+    assert future.result(20) is True
+    assert printed == []
