@@ -201,9 +201,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     batches = []
     for first in range(0, len(messages), BATCH):
         part = messages[first : first + BATCH]
-        accepted = accept(
-            part, catalogue, index, received_at=games.end, rules=rules
-        )
+        accepted = accept(part, catalogue, index, received_at=games.end, rules=rules)
         if accepted.refused:
             raise ArtifactError(f"generated events are refused: {accepted.refused}")
         batches.append(

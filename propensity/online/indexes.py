@@ -86,7 +86,7 @@ class Indexes:
             ttl_s=look_s,
             grace_s=self._ttl_s - look_s,
             clock=self._clock,
-            tell=lambda error: _warn(use_case, f"index not read: {error}"),
+            on_error=lambda error: _warn(use_case, f"index not read: {error}"),
         )
 
     def _load(self, use_case: str) -> Index | None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from propensity.concurrency import Refreshed
 from propensity.errors import Conflict, MissingTable, PropensityError, SettingsError
 from propensity.gcp.log import log
-from propensity.tables.privacy import SUPPRESSED_USERS
+from propensity.tables.inference import SUPPRESSED_USERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
