@@ -117,7 +117,7 @@ def plural(n: Number, noun: str) -> str:
 
 def moment(value: Any) -> str:
     """Shorten an ISO time to the minute."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*?(Z|\+00:00)?", str(value))
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d).*?(Z|\+00:00)?", str(value))
     if not match:
         return DASH if value is None else str(value)
     return f"{match[1]} {match[2]}{' UTC' if match[3] else ''}"

@@ -51,11 +51,6 @@ class TestThreshold:
         every = [cost(threshold) for threshold in (*np.unique(score), NO_ALERTS)]
         assert cost(best) == pytest.approx(min(every))
 
-    def test_lies_halfway_to_the_next_score(self):
-        at = stakes([0, 0, 1], [5, 5, 50])
-
-        assert alerts.cheapest_threshold(np.array([0.1, 0.2, 0.8]), at) == 0.5
-
     @pytest.mark.parametrize("fraud", [[0, 0], [0, 1]], ids=["no fraud", "a cheap one"])
     def test_is_none_where_no_alert_pays(self, fraud):
         at = stakes(fraud, [1.0, 1.0])
@@ -92,24 +87,6 @@ class TestSavings:
         assert saved.saved_low < saved.saved < saved.saved_high
         assert alerts.savings(score, few, threshold=0.5, seed=1).saved_low is None
 
-    def test_of_no_alerts_are_nothing(self):
-        score, at = drawn(4)
-        saved = alerts.savings(score, at, threshold=NO_ALERTS, seed=1)
-
-        assert (saved.saved, saved.alerted) == (0, 0)
-        assert saved.cost == saved.cost_without
-
-    def test_count_rows_by_their_weight(self):
-        """A row that stands for nine others is ten alerts."""
-        score, label = np.array([0.9, 0.5, 0.1]), [1, 0, 0]
-        weighted = stakes(label, [9, 1, 1], weight=[1, 10, 10])
-        repeated = stakes([1] + [0] * 20, [9] + [1] * 20)
-        scores = np.repeat(score, [1, 10, 10])
-
-        assert alerts.savings(score, weighted, threshold=0.4, seed=1) == alerts.savings(
-            scores, repeated, threshold=0.4, seed=1
-        )
-
 
 class TestDifference:
     def test_is_the_cost_of_one_less_the_other(self):
@@ -123,12 +100,6 @@ class TestDifference:
 
         assert apart.estimate == pytest.approx(saved[1] - saved[0])
         assert apart.low < apart.estimate < apart.high
-
-    def test_of_the_same_alerts_is_nothing(self):
-        score, at = drawn(6, rows=2_000)
-        same = alerts.cost_difference(score > 0.5, score > 0.5, at, seed=1)
-
-        assert (same.estimate, same.low, same.high) == (0, 0, 0)
 
 
 class TestRates:
@@ -155,12 +126,6 @@ class TestRates:
 
         assert (entry["recall"], entry["cost"]) == (0.5, 4.0)
 
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_of_one_class_are_none(self, label):
-        entries = alerts.at_rates(np.arange(5) / 5, stakes([label] * 5, np.ones(5)))
-
-        assert {entry["recall"] for entry in entries} == {None}
-
 
 class TestNumbers:
     def test_of_money_are_the_nearest_floats(self):
@@ -171,6 +136,3 @@ class TestNumbers:
 
         assert values[:3].tolist() == [0.10, 19.99, 123456789.01]
         assert np.isnan(values[3])
-
-    def test_missing_and_negative_amounts_are_nothing(self):
-        assert alerts.amounts(np.array([np.nan, -5.0, 7.0])).tolist() == [0, 0, 7]

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.gcp.columns import record
 from propensity.learning import card as cards
 from propensity.learning.card import Card
 from propensity.learning.gate import Verdict
@@ -188,14 +187,6 @@ class TestRow:
     def row(self, verdict: Verdict = FIRST) -> dict[str, Any]:
         return card(verdict).columns(published(files()), run_id="r", seconds=1.5)
 
-    @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
-    def test_is_a_row_of_its_table(self, verdict):
-        """Every value belongs to a column and has its type."""
-        batch = record(self.row(verdict), TRAINING_METADATA)
-
-        assert batch.schema.equals(TRAINING_METADATA.arrow_schema())
-        assert batch["model_version"].to_pylist() == [3]
-
     def test_leaves_no_column_out_but_those_of_alerts(self):
         columns = {column.name for column in TRAINING_METADATA.columns}
         row = self.row(WORSE)
@@ -219,15 +210,3 @@ class TestRow:
         assert list(full["features"].items()) == list(SHOP.features.items())
         assert "profile" not in full
         assert row["verdict"] == "worse: ROC AUC"
-
-
-class TestAnswer:
-    def test_tells_the_caller_what_was_trained(self):
-        """Version, verdict, metrics of the holdout, and where the files are."""
-        answer = card().answer(published(files()))
-
-        assert answer["model_version"] == 3
-        assert answer["promoted"] is True
-        assert answer["holdout"]["roc_auc"] == trained().holdout.metrics.roc_auc
-        assert answer["objects"]["report.html"] == "models/shop/3/report.html"
-        assert json.dumps(answer, default=str)

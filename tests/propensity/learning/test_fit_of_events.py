@@ -9,17 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.compose import ColumnTransformer
-from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import event_rows
 from propensity.learning.trained import Trained
 from propensity.models.anomaly import AnomalyModel
-from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
 from tests.propensity.learning.fitted_cards import (
     ALONE,
@@ -27,7 +21,6 @@ from tests.propensity.learning.fitted_cards import (
     LINEAR,
     forest,
     joined,
-    scored,
     train,
     trained,
 )
@@ -42,30 +35,11 @@ class TestDataset:
 
         assert event_rows.dataset(rows, USE_CASE)["event_id"].to_pylist() == (cards.ids)
 
-    def test_has_a_column_for_each_feature(self):
-        """To the last bit; what is not there is null, what is no feature is not."""
-        cards = drawn(3)
-        texts = [
-            *joined(cards)["features"].to_pylist()[:2],
-            '{"V1": 1, "odd": "x", "V2": null}',
-        ]
-        table = event_rows.dataset(joined(cards, features=texts), USE_CASE)
-
-        assert table["V2"].to_pylist() == [*cards.features[:2, 1].tolist(), None]
-        assert table["V1"].to_pylist()[2] == 1.0
-        assert "odd" not in table.column_names
-        assert table["Amount"].null_count == 1
-
     @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}'])
     def test_refuses_other_features(self, text):
         """What another model was given is not guessed at."""
         with pytest.raises(SchemaError, match="inference_log holds"):
             event_rows.dataset(joined(drawn(2), features=[text, text]), USE_CASE)
-
-    def test_needs_a_row(self):
-        """Without any, the message says where some come from."""
-        with pytest.raises(NotEnoughData, match="propensity load-transactions"):
-            event_rows.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
 
 
 class TestSplit:
@@ -108,12 +82,6 @@ class TestSplit:
         """Nor is one without a truth chosen on or held out."""
         label = np.random.default_rng(6).choice([None, 0, 1], 50)
         self.look_at_the_parts(label.tolist())
-
-    @pytest.mark.long
-    @given(st.lists(st.sampled_from([None, 0, 1]), min_size=20, max_size=60))
-    def test_never_lets_a_row_into_two_parts_whatever_is_known(self, label):
-        """The same of any truths."""
-        self.look_at_the_parts(label)
 
     def look_at_the_parts(self, label):
         cards = drawn(len(label))
@@ -177,16 +145,6 @@ class TestCandidates:
             alone.predict_proba(cards.features)[:, 1], abs=0
         )
 
-    def test_take_an_uploaded_preprocessor(self):
-        """For those that learn from truths; the trees take features as they come."""
-        mine = ColumnTransformer([("own", StandardScaler(), ["V1", "V2"])])
-        training = train(joined(drawn(1_000)), preprocessor=mine)
-
-        assert [name for name, *_ in training.served.preprocessor.transformers_] == [
-            "own",
-            "remainder",
-        ]
-
     @pytest.mark.parametrize("odd", [{"n_trees": 0}, {"no_such": 1}], ids=str)
     def test_with_a_wrong_parameter_are_named(self, odd):
         """The use case's file is at fault, and the candidate is said."""
@@ -195,25 +153,8 @@ class TestCandidates:
         with pytest.raises(UseCaseError, match="candidate odd"):
             train(joined(drawn(300)), wrong)
 
-    def test_give_the_same_model_again(self):
-        """Same rows, same seed: the same bytes; it survives its pickle."""
-        again = train(joined(drawn(1_000)), ALONE)
-
-        assert pickled(again.served) == pickled(forest().served)
-
 
 class TestHoldout:
-    def test_has_what_scikit_learn_says_of_the_scores(self):
-        """Those that serving will give."""
-        held = forest().holdout
-        score = scored(forest(), held.rows.rows)
-
-        assert held.probability == pytest.approx(score, abs=0)
-        assert held.metrics.roc_auc == pytest.approx(
-            roc_auc_score(held.rows.label, score)
-        )
-        assert held.metrics.roc_auc > 0.9
-
     def test_reads_no_anomaly_score_as_a_probability(self):
         assert forest().holdout.metrics.brier is None
         assert forest().holdout.curves["calibration"] == []

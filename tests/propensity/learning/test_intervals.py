@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from propensity.learning import intervals, metrics
-from propensity.learning.intervals import Difference
 from propensity.learning.metrics import outcomes
 from tests.propensity.learning.scored_rows import calibrated
 
@@ -26,14 +25,6 @@ class TestRates:
         assert intervals.rate_interval(conversions, users) == pytest.approx(
             (expected.low, expected.high), abs=1e-6
         )
-
-    @given(st.floats(1e-3, 1e6), st.floats(0, 1))
-    def test_are_within_their_intervals(self, users, share):
-        """Of fractions of users, too; and nothing is below 0 or above 1."""
-        conversions = min(share * users, users)
-        low, high = intervals.rate_interval(conversions, users)
-
-        assert 0 <= low <= conversions / users <= high <= 1
 
 
 class TestBootstrap:
@@ -115,6 +106,3 @@ class TestDifference:
         assert "too few" in apart.written()
         alone = self.against(single, np.full(60, 0.5))
         assert (alone.is_above(), alone.is_below()) == (False, False)
-
-    def test_is_written_with_its_interval(self):
-        assert Difference(0.1, 0.05, 0.15).written("+.2f") == "+0.10 (+0.05 to +0.15)"

@@ -1,5 +1,5 @@
 """
-Evaluation, specified: scikit-learn's figures from sums, with intervals that hold.
+Metrics, specified: scikit-learn's, from sums by score; and of thresholds and budgets.
 
 ``scored`` draws rows with ties and weights; ``calibrated`` draws users whose
 probabilities are true.
@@ -13,21 +13,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from propensity.learning import metrics
+from propensity.budget import Budget
+from propensity.learning import metrics, thresholds
 from propensity.learning.metrics import Outcomes, grouped, outcomes
-from tests.propensity.learning.scored_rows import calibrated, scored
+from propensity.learning.thresholds import Metrics, Selection, by_threshold, pooled
+from tests.propensity.learning.scored_rows import Rows, calibrated, scored
+
+TENTH = Budget(share=0.1)
+
+
+def f1_at(rows: Rows, threshold: float) -> float:
+    """scikit-learn's F1 from a threshold on."""
+    return reference.f1_score(
+        rows.label, rows.probability >= threshold, sample_weight=rows.weight
+    )
+
+
+def measured(
+    rows: Rows, threshold: float | None, budget: Budget = TENTH, **more: bool
+) -> Metrics:
+    """All metrics of scored rows."""
+    selection = Selection(budget=budget, threshold=threshold)
+    return thresholds.measured(rows.outcomes, selection, threshold=0.5, seed=1, **more)
 
 
 class TestOutcomes:
-    @given(scored())
-    def test_sum_rows_up_by_probability(self, rows):
-        """Nothing is lost: users and conversions add up to the weights."""
-        observed = rows.outcomes
-
-        assert observed.users.sum() == pytest.approx(rows.weight.sum())
-        assert observed.conversions.sum() == pytest.approx(rows.weight @ rows.label)
-        assert list(observed.probability) == sorted(set(rows.probability))
-
     def test_add_up_groups_of_one_probability(self):
         """Groups may come in any order, and twice."""
         observed = grouped(np.array([0.5, 0.1, 0.5]), np.ones(3), np.array([1.0, 0, 0]))
@@ -37,30 +47,25 @@ class TestOutcomes:
         assert list(observed.conversions) == [0, 1]
 
     @pytest.mark.parametrize(
-        ("probability", "users", "conversions"),
+        ("probability", "conversions"),
         [
-            ([0.2, 0.1], [1, 1], [0, 0]),
-            ([0.1, 0.1], [1, 1], [0, 0]),
-            ([-0.1, 0.5], [1, 1], [0, 0]),
-            ([0.1, 1.1], [1, 1], [0, 0]),
-            ([0.1, np.nan], [1, 1], [0, 0]),
-            ([0.1, 0.2], [1, 1], [0, 2]),
-            ([0.1, 0.2], [1, 1], [0, -1]),
-            ([0.1, 0.2], [1, np.nan], [0, 0]),
+            ([0.2, 0.1], [0, 0]),
+            ([0.1, 1.1], [0, 0]),
+            ([0.1, np.nan], [0, 0]),
+            ([0.1, 0.2], [0, 2]),
         ],
     )
-    def test_refuse_what_cannot_be(self, probability, users, conversions):
+    def test_refuse_what_cannot_be(self, probability, conversions):
         """No order, no probability, no number, or more conversions than users."""
         with pytest.raises(ValueError, match="must"):
-            Outcomes(*(np.array(x, float) for x in (probability, users, conversions)))
+            Outcomes(np.array(probability), np.ones(2), np.array(conversions, float))
 
 
-class TestFigures:
+class TestScores:
     @given(scored())
-    def test_are_those_of_scikit_learn(self, rows):
-        """ROC AUC, average precision, Brier score and log loss, ties and weights
-        included. Log loss is compared where no probability is 0 or 1: there the two
-        clip differently."""
+    def test_have_the_metrics_of_scikit_learn(self, rows):
+        """Ties and weights included. Log loss is compared where no probability is 0 or
+        1: there the two clip differently."""
         p, y, w = rows
         observed = rows.outcomes
         inner = np.clip(p, 0.001, 0.999)
@@ -79,31 +84,23 @@ class TestFigures:
         )
 
     @given(scored(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-    def test_count_predictions_like_scikit_learn(self, rows, threshold):
+    def test_are_counted_like_scikit_learn_from_a_threshold_on(self, rows, threshold):
         """TP, TN, FP, FN, precision, recall and F1; at the threshold is above it."""
         p, y, w = rows
-        called = p >= threshold
-        (tn, fp), (fn, tp) = reference.confusion_matrix(y, called, sample_weight=w)
+        positive = p >= threshold
+        (tn, fp), (fn, tp) = reference.confusion_matrix(y, positive, sample_weight=w)
         precision, recall, f1, _ = reference.precision_recall_fscore_support(
-            y, called, average="binary", sample_weight=w, zero_division=np.nan
+            y, positive, average="binary", sample_weight=w, zero_division=np.nan
         )
+        counted = metrics.confusion(rows.outcomes, threshold=threshold)
+        names = ("true_positives", "true_negatives", "false_positives")
+        rates = {name: counted[name] for name in ("precision", "recall", "f1")}
 
-        calls = metrics.confusion(rows.outcomes, threshold=threshold)
-
-        counts = {name: n for name, n in calls.items() if "_" in name}
-        assert counts == pytest.approx(
-            {
-                "true_positives": tp,
-                "true_negatives": tn,
-                "false_positives": fp,
-                "false_negatives": fn,
-            },
-            abs=0.5,
-        )
-        rates = {name: calls[name] for name in ("precision", "recall", "f1")}
+        assert [counted[name] for name in names] == pytest.approx([tp, tn, fp], abs=0.5)
+        assert counted["false_negatives"] == pytest.approx(fn, abs=0.5)
         assert rates == pytest.approx(
             {
-                "precision": precision if called.any() else None,
+                "precision": precision if positive.any() else None,
                 "recall": recall,
                 "f1": f1,
             }
@@ -114,6 +111,23 @@ class TestFigures:
         loss = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
 
         assert loss == pytest.approx(-np.log(1e-15), rel=1e-3)
+
+    def test_of_one_class_have_no_curve_and_no_area(self):
+        observed = outcomes(np.array([0.1, 0.2]), np.zeros(2))
+        curves = metrics.curves(observed)
+
+        assert (curves["roc"], curves["pr"]) == ([], [])
+        assert metrics.roc_auc(observed) is metrics.pr_auc(observed) is None
+
+    @given(scored())
+    def test_have_curves_from_nobody_to_everybody(self, rows):
+        """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
+        curves = metrics.curves(rows.outcomes)
+        roc, pr = np.array(curves["roc"]), np.array(curves["pr"])
+
+        assert roc[[0, -1]].ravel() == pytest.approx([0, 0, 1, 1])
+        assert np.all(np.diff(roc, axis=0) >= -1e-12)
+        assert pr[-1] == pytest.approx([1, np.average(rows.label, weights=rows.weight)])
 
 
 class TestLift:
@@ -128,25 +142,21 @@ class TestLift:
         )
         total, positives = rows.weight.sum(), rows.weight @ rows.label
 
-        assert [part["decile"] for part in parts] == list(range(1, 11))
         assert np.all(conversions <= users)
         assert users.sum() == pytest.approx(total)
         assert conversions.sum() == pytest.approx(positives)
         assert lift * positives / total * users == pytest.approx(conversions)
 
-    def test_puts_the_highest_probabilities_first(self):
-        """Where only the top tenth converts, its lift is 10 and the others' 0."""
-        probability = np.arange(100) / 100
-        parts = metrics.lift_by_decile(outcomes(probability, np.arange(100) >= 90))
+    def test_puts_the_highest_first_and_shares_ties_out(self):
+        """Where only the top tenth converts, its lift is 10; of one probability all
+        have the same."""
+        ranked = outcomes(np.arange(100) / 100, np.arange(100) >= 90)
+        tied = outcomes(np.full(50, 0.3), np.arange(50) < 9)
+        of_ranked, of_tied = map(metrics.lift_by_decile, (ranked, tied))
 
-        assert [round(part["lift"], 9) for part in parts] == [10] + [0] * 9
-        assert parts[0]["mean_probability"] == pytest.approx(0.945)
-
-    def test_shares_ties_out(self):
-        """Users of one probability have the same lift, whatever their order."""
-        parts = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
-
-        assert [part["lift"] for part in parts] == pytest.approx([1.0] * 10)
+        assert [round(part["lift"], 9) for part in of_ranked] == [10] + [0] * 9
+        assert of_ranked[0]["mean_probability"] == pytest.approx(0.945)
+        assert [part["lift"] for part in of_tied] == pytest.approx([1.0] * 10)
 
 
 class TestCalibration:
@@ -169,59 +179,140 @@ class TestCalibration:
         assert means == sorted(means)
         assert len(bins) <= 10
 
-    def test_bins_fill_equally(self):
-        """Ten bins of the same number of users, where there are no ties."""
-        bins = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
 
-        assert [entry["users"] for entry in bins] == [100] * 10
-
-
-class TestCurves:
+class TestBestThreshold:
     @given(scored())
-    def test_run_from_nobody_to_everybody(self, rows):
-        """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
-        curves = metrics.curves(rows.outcomes)
-        roc, pr = np.array(curves["roc"]), np.array(curves["pr"])
+    def test_has_the_highest_f1_there_is(self, rows):
+        """No probability of the rows, as a threshold, has a higher one."""
+        best = thresholds.best_threshold(rows.outcomes)
 
-        assert roc[0] == pytest.approx([0, 0])
-        assert roc[-1] == pytest.approx([1, 1])
-        assert np.all(np.diff(roc, axis=0) >= -1e-12)
-        assert pr[-1] == pytest.approx([1, np.average(rows.label, weights=rows.weight)])
+        highest = max(f1_at(rows, threshold) for threshold in set(rows.probability))
+        assert f1_at(rows, best) == pytest.approx(highest)
+        assert best in rows.probability
 
-    def test_are_thinned_for_a_page(self):
-        """Of 5,000 probabilities some 200 points are drawn."""
-        curves = metrics.curves(calibrated(5_000, seed=13).outcomes)
+    def test_of_equal_ones_selects_the_fewest(self):
+        """One hit of one, and two of four: F1 is 2/3 at both."""
+        rows = Rows(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]), np.ones(4))
 
-        assert len(curves["roc"]) <= 201
-        assert len(curves["pr"]) <= 200
+        assert thresholds.best_threshold(rows.outcomes) == 0.9
 
-    def test_of_one_class_are_empty(self):
-        """Without both classes there is no curve but that of calibration."""
-        curves = metrics.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
+    @pytest.mark.parametrize("label", [[0, 0], [1, 1], []], ids=str)
+    def test_of_one_class_is_none(self, label):
+        observed = outcomes(np.array([0.1, 0.4])[: len(label)], np.array(label))
 
-        assert (curves["roc"], curves["pr"]) == ([], [])
-        assert curves["calibration"]
+        assert thresholds.best_threshold(observed) is None
+
+    @given(scored(), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+    def test_has_the_metrics_of_what_it_selects(self, rows, threshold):
+        counted = metrics.confusion(rows.outcomes, threshold=threshold)
+        values = measured(rows, threshold).columns()
+
+        for name in ("true_positives", "precision", "recall", "f1"):
+            assert values[f"{name}_at_best"] == counted[name]
+        assert measured(rows, None).precision_at_best is None
 
 
-class TestScoreShift:
-    PERCENTILES = np.linspace(0.01, 0.4, 101)
+class TestBudget:
+    @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
+    def test_has_the_metrics_of_a_plain_sort(self, size, count, seed):
+        """Without ties: of the rows with the highest probabilities, one by one; of all
+        of them where there is room for more."""
+        random = np.random.default_rng(seed)
+        p = random.permutation(np.linspace(0.01, 0.99, size))
+        label = (random.random(size) < 0.4).astype(int)
+        label[0] = 1
+        best = np.argsort(-p)[:count]
+        inside = np.isin(np.arange(size), best)
+        found = measured(Rows(p, label, np.ones(size)), None, Budget(count=count))
 
-    @pytest.mark.parametrize(("factor", "shift"), [(1, 0), (0, 1), (2, 1)])
-    def test_is_one_when_all_fall_to_zero_or_double(self, factor, shift):
-        """It is relative to the mean before, and 0 when nothing moved."""
-        now = self.PERCENTILES * factor
+        assert found.users_at_budget == min(count, size)
+        assert found.true_positives_at_budget == pytest.approx(label[best].sum())
+        assert found.precision_at_budget == pytest.approx(label[best].mean())
+        assert found.recall_at_budget == pytest.approx(
+            reference.recall_score(label, inside)
+        )
+        assert found.f1_at_budget == pytest.approx(reference.f1_score(label, inside))
+        assert found.lift_at_budget == pytest.approx(label[best].mean() / label.mean())
 
-        assert metrics.score_shift(self.PERCENTILES, now) == pytest.approx(shift)
+    @given(scored())
+    def test_of_a_tenth_is_the_first_decile(self, rows):
+        """Ties at the border are shared out in proportion, as lift does."""
+        found = measured(rows, None)
+        [first, *_] = metrics.lift_by_decile(rows.outcomes)
 
-    def test_sees_a_spread_that_leaves_the_mean(self):
-        """Scores that spread out around the same mean have moved, too."""
-        flat = np.full(101, self.PERCENTILES.mean())
+        assert found.users_at_budget == pytest.approx(first["users"])
+        assert found.true_positives_at_budget == pytest.approx(first["conversions"])
+        assert found.lift_at_budget == pytest.approx(first["lift"])
 
-        assert metrics.score_shift(flat, self.PERCENTILES) > 0.4
+    def test_of_nobody_converting_has_no_recall(self):
+        """Precision is 0, and what would divide by zero is None."""
+        rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
+        found = measured(rows, 0.2, Budget(count=1))
 
-    def test_is_finite_after_a_week_of_zeros(self):
-        """A publication of nothing but zeros divides nothing by zero."""
-        nothing = np.zeros(101)
+        assert (found.precision_at_best, found.precision_at_budget) == (0, 0)
+        assert found.recall_at_best is found.recall_at_budget is None
+        assert found.lift_at_budget is None
 
-        assert metrics.score_shift(nothing, nothing) == 0
-        assert np.isfinite(metrics.score_shift(nothing, self.PERCENTILES))
+
+class TestMetrics:
+    def test_of_anomaly_scores_read_none_as_a_probability(self):
+        """Areas, lift, threshold and budget need a ranking alone."""
+        rows = calibrated(500, seed=11)
+        ranks, whole = measured(rows, 0.2, is_anomaly=True), measured(rows, 0.2)
+
+        assert ranks.roc_auc == whole.roc_auc
+        assert ranks.precision_at_budget == whole.precision_at_budget
+        assert ranks.brier is ranks.precision is ranks.mean_probability is None
+        assert {part["mean_probability"] for part in ranks.lift} == {None}
+
+    @given(scored(), st.floats(0.01, 1))
+    def test_are_rates_of_one_at_most(self, rows, share):
+        """Whatever is selected: a budget, a threshold, groups."""
+        values = measured(rows, 0.3, Budget(share=share)).columns()
+        rates = [
+            values[f"{name}{where}"]
+            for name in ("precision", "recall", "f1")
+            for where in ("", "_at_best", "_at_budget")
+        ]
+        rates += [part["conversions"] / part["users"] for part in values["lift"]]
+
+        assert all(0 <= rate <= 1 for rate in rates if rate is not None)
+
+
+class TestCountsByThreshold:
+    def test_of_many_lose_little(self):
+        """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
+        best F1 of these is within a hundredth of the best of all."""
+        rows = calibrated(100_000, seed=5)
+        kept = by_threshold(rows.outcomes)
+        best = thresholds.best_threshold(pooled([kept]))
+        highest = f1_at(rows, thresholds.best_threshold(rows.outcomes))
+
+        assert len(kept) < 600
+        assert kept[-1]["users"] == 100_000
+        assert f1_at(rows, best) >= 0.99 * highest
+
+    def test_of_several_weeks_add_up(self):
+        """Pooled, two weeks of few rows are their rows together; none is none."""
+        weeks = [calibrated(45, seed=seed) for seed in (6, 7)]
+        together = Rows(
+            *(np.concatenate(columns) for columns in zip(*weeks, strict=True))
+        ).outcomes
+        found = pooled(by_threshold(week.outcomes) for week in weeks)
+
+        assert found.probability == pytest.approx(together.probability)
+        assert found.users == pytest.approx(together.users)
+        assert found.conversions == pytest.approx(together.conversions)
+        assert len(pooled([]).users) == 0
+
+
+def test_score_shift_is_one_where_all_scores_fall_to_zero_or_double():
+    """It is relative to the mean before, sees a spread, and divides nothing by zero."""
+    before = np.linspace(0.01, 0.4, 101)
+    flat, nothing = np.full(101, before.mean()), np.zeros(101)
+
+    assert metrics.score_shift(before, before) == 0
+    assert metrics.score_shift(before, nothing) == pytest.approx(1)
+    assert metrics.score_shift(before, 2 * before) == pytest.approx(1)
+    assert metrics.score_shift(flat, before) > 0.4
+    assert metrics.score_shift(nothing, nothing) == 0

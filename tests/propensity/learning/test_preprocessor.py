@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import SchemaError, UseCaseError
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
@@ -15,10 +14,8 @@ from tests.propensity.learning.shops import (
     BOOSTED,
     SHOP,
     changed,
-    drawn,
     own,
     snapshots,
-    table,
     train,
 )
 
@@ -33,20 +30,6 @@ class TestPreprocessor:
         assert training.served.preprocessor.feature_names_in_.tolist() == list(
             SHOP.features
         )
-
-    def test_of_one_s_own_may_give_sparse_columns(self):
-        """One-hot columns of many values are sparse by default; every candidate reads
-        them all the same."""
-        columns = drawn(5, 200, seed=10)
-        columns["country"] = np.array([f"c{user % 40}" for user in columns["user"]])
-        sparse = ColumnTransformer(
-            [("country", OneHotEncoder(handle_unknown="ignore"), ["country"])]
-        )
-
-        rows = table(columns, np.full(1_000, 0.3))
-        training = train(rows, preprocessor=sparse, candidates=SHOP.candidates)
-
-        assert len(training.judged) == 4
 
     @pytest.mark.parametrize(
         "wrong",

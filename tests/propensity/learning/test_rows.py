@@ -22,7 +22,6 @@ from tests.propensity.learning.shops import (
     snapshots,
     table,
     train,
-    trained,
 )
 
 
@@ -63,10 +62,6 @@ class TestSampling:
 
         width = held.metrics.roc_auc_high - held.metrics.roc_auc_low
         assert width > 1.2 * (high - low)
-
-    def test_of_nothing_is_a_rate_of_one(self):
-        """Where all rows were read the rate says so."""
-        assert trained().parts.sampling == {0: 1.0, 1: 1.0}
 
 
 class TestNotEnoughData:
@@ -142,19 +137,3 @@ class TestNotEnoughData:
         assert "Choose an outcome that some users do not have" in everybody
         assert "Wait" not in everybody
         assert "Wait for more weeks of events" in holdout
-
-    def test_says_that_rows_are_a_sample(self):
-        """A class that has no row among those that were read may have some."""
-        columns = drawn(4, 100, seed=8)
-        message = self.refused(table(columns, np.zeros(400), weight=50.0))
-
-        assert "PROPENSITY_MAXIMUM_TRAINING_ROWS" in message
-
-    def test_says_which_part_has_one_class(self):
-        """A holdout of users who do not buy could measure nothing."""
-        columns = drawn(4, 100, seed=9)
-        chance = np.where(columns["week"] == 3, 0.0, propensity(columns))
-        message = self.refused(table(columns, chance))
-
-        assert "the rows to hold out (2026-01-22) lack one class, label 1" in message
-        assert "0 of label 1, 100 of label 0" in message

@@ -135,38 +135,6 @@ class TestTraining:
         assert value_model.model.preprocessor is None
         assert value_model.model.mean == pytest.approx(20.0, rel=0.05)
 
-    def test_is_the_same_twice(self, shop, valued):
-        rows, _ = shop
-
-        again = learned(*shop)
-
-        assert (again.predicted, again.observed) == (valued.predicted, valued.observed)
-        assert np.array_equal(
-            again.model.amounts_of(rows), valued.model.amounts_of(rows)
-        )
-
-    @pytest.mark.parametrize(
-        "rate", [0.001, pytest.param(1_000.0, marks=pytest.mark.long)]
-    )
-    def test_does_not_depend_on_the_currency(self, shop, valued, rate):
-        """Amounts in another one give the same choice, and values at its rate."""
-        rows, probability = shop
-
-        other = learned(with_column(rows, amounts(rows) * rate), probability)
-
-        assert other.algorithm == valued.algorithm
-        assert other.model.amounts_of(rows) == pytest.approx(
-            rate * valued.model.amounts_of(rows), rel=1e-6
-        )
-
-    def test_keeps_the_sum_of_the_buyers_it_learned_from(self, shop, valued):
-        """None of them dominates here."""
-        rows, _ = shop
-        is_buyer = rows["label"].to_numpy() == 1
-        expected = valued.model.amounts_of(rows)[is_buyer]
-
-        assert expected.sum() == pytest.approx(amounts(rows).sum())
-
     def test_learns_nothing_of_the_holdout_for_its_figures(self, shop, valued):
         """Other amounts there change what is observed, and not what is predicted."""
         rows, probability = shop
@@ -203,30 +171,6 @@ class TestTraining:
         rows, probability = shop
 
         assert learned(rows.drop_columns([AMOUNT]), probability) is None
-
-    def test_gaps_and_refunds_count_as_nothing(self, shop):
-        """A third each without an amount, and with a negative one."""
-        rows, probability = shop
-        paid = amounts(rows)
-        paid[::3], paid[1::3] = np.nan, -50.0
-
-        value_model = learned(with_column(rows, paid), probability)
-
-        assert np.isfinite(value_model.model.amounts_of(rows)).all()
-
-    def test_of_one_buyer_a_part_is_their_amount(self):
-        """And nothing is bought in the holdout."""
-        rows, probability = drawn()
-        label = np.zeros(len(rows), np.int64)
-        label[[0, 3 * USERS, 6 * USERS]] = 1
-        place = rows.column_names.index("label")
-        rows = rows.set_column(place, "label", pa.array(label))
-
-        value_model = learned(with_column(rows, np.full(len(rows), 12.0)), probability)
-
-        assert value_model.algorithm == value.MEAN
-        assert value_model.model.mean == 12.0
-        assert value_model.observed == 0
 
 
 class TestAmountsOfRows:
