@@ -66,10 +66,8 @@ UPDATES = "bigquery.tables.updateData"
 # Of one request of a run; BigQuery's limit is 10 MB for rows and envelope.
 REQUEST_BYTES = 2 * 1024**2
 
-# Connections of a run in a row that may break without an acknowledged request.
+# How often a run sends its rows where connections break.
 _TRIES = 5
-
-_ALREADY_THERE = grpc.StatusCode.ALREADY_EXISTS.value[0]
 
 # Status codes of appends that may succeed later.
 _TRANSIENT_CODES = {
@@ -284,9 +282,8 @@ def write(
     """
     Append rows to a table: all of them, or none if it raises.
 
-    BigQuery knows a repeated request by its offset, and commits a stream once, so that
-    no retry adds a row. After an error of the commit itself the rows may be there or
-    not.
+    Where a connection breaks, all rows are sent again, to another pending stream: the
+    first is never committed. After an error of the commit the rows may be there or not.
 
     Args:
         client: From ``client_of``.
@@ -312,11 +309,19 @@ def write(
     }
     parent = _path(settings, table)
     try:
-        pending = WriteStream(type_=WriteStream.Type.PENDING)
-        stream = client.create_write_stream(
-            parent=parent, write_stream=pending, **limits
-        ).name
-        _send(client, stream, rows, on=parent, timeout=float(settings.query_timeout_s))
+        for tries_left in reversed(range(_TRIES)):
+            pending = WriteStream(type_=WriteStream.Type.PENDING)
+            stream = client.create_write_stream(
+                parent=parent, write_stream=pending, **limits
+            ).name
+            try:
+                _send(client, stream, rows, on=parent, timeout=settings.query_timeout_s)
+                break
+            except (*TRANSIENT, Unavailable) as error:
+                if not tries_left:
+                    name = type(error).__name__
+                    message = f"BigQuery did not take rows: {name}"
+                    raise Unavailable(message) from error
         # Both calls may be repeated: BigQuery reports a stream that is committed.
         n_rows = client.finalize_write_stream(name=stream, **limits).row_count
         if n_rows != len(rows):
@@ -340,57 +345,43 @@ def write(
 def _send(
     client: BigQueryWriteClient, stream: str, rows: pa.Table, *, on: str, timeout: float
 ) -> None:
-    """Send rows to a stream; a new connection goes on where the last one broke."""
-    parts = list(slices(rows))
-    n_sent, tries = 0, 0
-    while n_sent < len(parts):
-        answers: Any = None
-        try:
-            answers = client.append_rows(
-                _requests(stream, rows.schema, parts[n_sent:]),
-                # A retry by the client would lack the requests already sent.
-                retry=None,
-                timeout=timeout,
-                metadata=_metadata(stream),
-            )
-            for answer in answers:
-                # The rows of a request may be there from a connection that broke.
-                if answer.error.code != _ALREADY_THERE:
-                    _check(answer, on=on)
-                n_sent, tries = n_sent + 1, 0
-            if n_sent < len(parts):
-                raise Unavailable("BigQuery closed the stream")
-        except (*TRANSIENT, Unavailable) as error:
-            tries += 1
-            if tries >= _TRIES:
-                raise Unavailable(
-                    f"BigQuery did not take rows: {type(error).__name__}"
-                ) from error
-        finally:
-            if answers is not None:
-                answers.cancel()
+    """Send rows to a stream, in one call."""
+    parts = slices(rows)
+    answers: Any = client.append_rows(
+        _requests(stream, rows.schema, parts),
+        # A retry by the client would lack the requests already sent.
+        retry=None,
+        timeout=float(timeout),
+        metadata=_metadata(stream),
+    )
+    try:
+        n_answers = 0
+        for answer in answers:
+            _check(answer, on=on)
+            n_answers += 1
+        if n_answers < len(parts):
+            raise Unavailable("BigQuery closed the stream")
+    finally:
+        answers.cancel()
 
 
-def slices(rows: pa.Table) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield rows in parts of one request each, and the offset of each part."""
+def slices(rows: pa.Table) -> list[pa.RecordBatch]:
+    """Return rows in parts of one request each."""
     wide = max(1, -(-rows.nbytes // max(1, len(rows))))
     most = max(1, REQUEST_BYTES // wide)
-    offset = 0
-    for batch in rows.combine_chunks().to_batches(max_chunksize=most):
-        yield offset, batch
-        offset += len(batch)
+    batches: list[pa.RecordBatch] = rows.combine_chunks().to_batches(most)
+    return batches
 
 
 def _requests(
-    stream: str, schema: pa.Schema, parts: list[tuple[int, pa.RecordBatch]]
+    stream: str, schema: pa.Schema, parts: list[pa.RecordBatch]
 ) -> Iterator[Any]:
-    for number, (offset, batch) in enumerate(parts):
+    for number, batch in enumerate(parts):
         request = AppendRowsRequest.pb()()
         if not number:
             request.write_stream = stream
             writer = request.arrow_rows.writer_schema
             writer.serialized_schema = schema.serialize().to_pybytes()
-        request.offset.value = offset
         serialized = batch.serialize().to_pybytes()
         request.arrow_rows.rows.serialized_record_batch = serialized
         yield AppendRowsRequest.wrap(request)
