@@ -90,7 +90,7 @@ def opened(
         use_case: By its name; the setting's by default.
     """
     settings = Settings.from_environment()
-    chosen = usecases.load(use_case or settings.use_case).worded(settings)
+    chosen = usecases.load(use_case or settings.use_case).titled(settings)
     artifacts = (Unwritten if is_dry else Artifacts).open(settings)
     with contextlib.closing(artifacts):
         warehouse = Warehouse.open(settings)

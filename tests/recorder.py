@@ -11,11 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
-
-from google.cloud.bigquery_storage_v1 import types as storage_types
-from google.pubsub_v1.types import PublishRequest
+from urllib.parse import unquote
 
 from tests.proxy import Asked, GrpcProxy, Proxy
 
@@ -29,7 +26,8 @@ class Call:
 
     Args:
         api: BIGQUERY and STORAGE are HTTP, with method, path and body as they came and
-            the status that was answered; GRPC is a method's path and what it names.
+            the status that was answered; GRPC is a method's path, and the resource that
+            Google's clients name in the header by which calls are routed.
     """
 
     api: str
@@ -37,23 +35,6 @@ class Call:
     path: str
     body: bytes = b""
     status: int = 200
-
-
-# The type of a method's first request, and its field that names a resource.
-RESOURCES = {
-    f"/google.cloud.bigquery.storage.v1.{method}": (
-        getattr(storage_types, f"{method.split('/')[1]}Request"),
-        attrgetter(field),
-    )
-    for method, field in (
-        ("BigQueryRead/CreateReadSession", "read_session.table"),
-        ("BigQueryRead/ReadRows", "read_stream"),
-        ("BigQueryWrite/AppendRows", "write_stream"),
-        ("BigQueryWrite/CreateWriteStream", "parent"),
-        ("BigQueryWrite/FinalizeWriteStream", "name"),
-        ("BigQueryWrite/BatchCommitWriteStreams", "parent"),
-    )
-} | {"/google.pubsub.v1.Publisher/Publish": (PublishRequest, attrgetter("topic"))}
 
 
 class RecordingProxy(GrpcProxy):
@@ -69,21 +50,9 @@ class RecordingProxy(GrpcProxy):
         self, method: str, sent: Iterator[bytes], context: Any
     ) -> Iterator[bytes]:
         """Answer as the emulator does."""
-        yield from super().serve(method, self._recorded(method, sent), context)
-
-    def _recorded(self, method: str, sent: Iterator[bytes]) -> Iterator[bytes]:
-        names: set[str] = set()
-        try:
-            for data in sent:
-                kind, name_of = RESOURCES.get(method, (None, None))
-                name = name_of(kind.pb().FromString(data)) if kind else ""
-                # Later requests of a call name nothing: they go where the first went.
-                if name not in names and (name or not names):
-                    names.add(name)
-                    self.calls.append(Call(GRPC, method, name))
-                yield data
-        except Exception:  # the client has gone; its requests are recorded
-            return
+        routed = dict(context.invocation_metadata())["x-goog-request-params"]
+        self.calls.append(Call(GRPC, method, unquote(routed.partition("=")[2])))
+        yield from super().serve(method, sent, context)
 
 
 class Recorder:
@@ -125,9 +94,15 @@ class Recorder:
     @property
     def calls(self) -> list[Call]:
         """All requests, in order for each service."""
+        http = ((BIGQUERY, self._bigquery), (STORAGE, self._storage))
         return [
-            *_http(BIGQUERY, self._bigquery),
-            *_http(STORAGE, self._storage),
+            *(
+                # A client that has gone was answered nothing.
+                Call(api, asked.method, asked.path, asked.body, status)
+                for api, proxy in http
+                for asked in list(proxy.asked)
+                for status in (proxy.statuses.get(asked.number, 0),)
+            ),
             *self._grpc.calls,
         ]
 
@@ -137,10 +112,3 @@ def _refused(asked: Asked) -> tuple[int, bytes] | None:
     if re.fullmatch(r"/storage/v1/b/[^/?]+(\?.*)?", asked.path):
         return 403, b'{"error": {"code": 403, "message": "storage.buckets.get"}}'
     return None
-
-
-def _http(api: str, proxy: Proxy) -> Iterator[Call]:
-    for asked in list(proxy.asked):
-        # A client that has gone was answered nothing.
-        status = proxy.statuses.get(asked.number, 0)
-        yield Call(api, asked.method, asked.path, asked.body, status)

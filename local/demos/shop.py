@@ -83,7 +83,7 @@ class Played:
 def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     """Load the export and play the scheduler over its last weeks."""
     settings = warehouse.settings
-    use_case = usecases.load(settings.use_case).worded(settings)
+    use_case = usecases.load(settings.use_case).titled(settings)
     source = opened(warehouse, options, use_case)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
     horizon = timedelta(days=use_case.horizon_days)

@@ -70,7 +70,7 @@ def find(
     of 01-Predictions: rollbacks and pins of that time are not known.
     """
     try:
-        use_case = usecases.load(name).worded(settings)
+        use_case = usecases.load(name).titled(settings)
     except PropensityError as error:
         return Facts(unknown=f"Its folder could not be read: {cleaned(error.message)}")
     champion, is_pinned, unknown = None, False, ""

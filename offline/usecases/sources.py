@@ -86,7 +86,7 @@ def _with_sources(use_case: str, lines: list[Line]) -> list[Line]:
     at = declaration.line_of(text, ("sources",))
     before, after = (
         [Line(declaration.FILE, at, line) for line in part.splitlines()]
-        for part in declared.around(declared.of(tomllib.loads(text)))
+        for part in declared.around(declared.of(tomllib.loads(text).get("sources", {})))
     )
     return [*before, *lines, *after]
 

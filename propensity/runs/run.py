@@ -226,7 +226,7 @@ def _run_of(
     )
     if parsed.use_case == opened.settings.use_case:
         usecases.require_default(opened.settings)
-    use_case = usecases.load(parsed.use_case).worded(opened.settings)
+    use_case = usecases.load(parsed.use_case).titled(opened.settings)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     return Run(
         function=line["function"],

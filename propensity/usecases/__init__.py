@@ -190,7 +190,7 @@ class UseCase:
             for name, default in self.parameters.items()
         }
 
-    def worded(self, settings: Settings) -> UseCase:
+    def titled(self, settings: Settings) -> UseCase:
         """
         Return the use case in the words of what is predicted.
 
@@ -319,33 +319,20 @@ def parse(name: str, text: str) -> UseCase:
     """
     _check(declaration.problems(text), name)
     config = tomllib.loads(text)
-    stream = config.get("stream", {})
+    named = {record: config.pop(record, {}) for record in declaration.VALUES}
     return UseCase(
         name=name,
-        title=config["title"],
-        outcome=config["outcome"],
-        entity=config["entity"],
-        lookback_days=config["lookback_days"],
-        horizon_days=config["horizon_days"],
-        threshold=float(config["threshold"]),
-        parameters=dict(config.get("parameters", {})),
-        features=dict(config["features"]),
-        baseline=Baseline(**config["baseline"]),
-        candidates=[Candidate(**entry) for entry in config["candidates"]],
-        events=tuple(stream.get("events", ())),
-        event_types=dict(config.get("events", {})),
-        scored=tuple(stream.get("scored", ())),
-        truths=tuple(stream.get("truths", ())),
-        amount=str(stream.get("amount", "")),
-        currency=str(stream.get("currency", "")),
-        budget=str(config.get("budget", declaration.BUDGET)),
-        span=str(config.get("span", "")),
+        sources=sources.of(config.pop("sources", {})),
+        baseline=Baseline(**config.pop("baseline")),
+        candidates=[Candidate(**entry) for entry in config.pop("candidates")],
+        event_types=config.pop("events", {}),
         export_values=tuple(
             Value(record, key, kind)
-            for record in declaration.VALUES
-            for key, kind in config.get(record, {}).items()
+            for record, values in named.items()
+            for key, kind in values.items()
         ),
-        sources=sources.of(config),
+        **config.pop("stream", {}),
+        **{"parameters": {}, **config},
     )
 
 

