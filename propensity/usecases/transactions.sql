@@ -22,66 +22,54 @@
       n_items,
       n_distinct_items,
       CASE
-        WHEN ABS(amount) > NUMERIC '1e12' THEN NULL
-        WHEN event_name = 'refund' THEN ABS(amount)
-        ELSE amount
+        WHEN ABS(stated) > NUMERIC '1e12' THEN NULL
+        WHEN event_name = 'refund' THEN ABS(stated)
+        ELSE stated
       END AS amount
     FROM
       (
         SELECT
-          *,
-          ROW_NUMBER() OVER (
-            PARTITION BY as_of, event_name, user_id, identity
-            ORDER BY event_timestamp, amount DESC, event_digest
-          ) AS place
+          w.as_of,
+          w.since,
+          e.* EXCEPT (user_id),
+          IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
+          IF(
+            e.transaction_id IS NULL OR e.event_name = 'refund',
+            CONCAT('event ', e.event_digest),
+            CONCAT('id ', e.transaction_id)
+          ) AS identity,
+          -- Nothing, beside a value above it, is what a page says that fills in the value
+          -- alone.
+          COALESCE(
+            NULLIF(e.refund_value_in_usd, 0),
+            NULLIF(e.purchase_revenue_in_usd, 0),
+            IF(e.event_value_in_usd > 0, e.event_value_in_usd, NULL),
+            NULLIF(e.refund_value, 0),
+            NULLIF(e.purchase_revenue, 0),
+            IF(e.event_value > 0, e.event_value, NULL),
+            e.purchase_revenue_in_usd,
+            e.event_value_in_usd,
+            e.purchase_revenue,
+            e.event_value
+          ) AS stated
         FROM
-          (
-            SELECT
-              w.as_of,
-              w.since,
-              e.table_suffix,
-              e.event_name,
-              e.event_time,
-              e.event_timestamp,
-              e.event_digest,
-              e.n_items,
-              e.n_distinct_items,
-              IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
-              IF(
-                e.transaction_id IS NULL OR e.event_name = 'refund',
-                CONCAT('event ', e.event_digest),
-                CONCAT('id ', e.transaction_id)
-              ) AS identity,
-              -- Nothing, beside a value above it, is what a page says that fills in the
-              -- value alone.
-              COALESCE(
-                NULLIF(e.refund_value_in_usd, 0),
-                NULLIF(e.purchase_revenue_in_usd, 0),
-                IF(e.event_value_in_usd > 0, e.event_value_in_usd, NULL),
-                NULLIF(e.refund_value, 0),
-                NULLIF(e.purchase_revenue, 0),
-                IF(e.event_value > 0, e.event_value, NULL),
-                e.purchase_revenue_in_usd,
-                e.event_value_in_usd,
-                e.purchase_revenue,
-                e.event_value
-              ) AS amount
-            FROM
-              windows AS w
-            INNER JOIN
-              candidates AS e
-              ON
-                e.event_name = w.event_name
-                AND e.event_time
-                >= TIMESTAMP(DATE_SUB(w.since, INTERVAL @lookback_days DAY))
-                AND e.event_time < TIMESTAMP(w.until)
-                AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
-            WHERE
-              IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS NOT NULL
-          )
+          windows AS w
+        INNER JOIN
+          candidates AS e
+          ON
+            e.event_name = w.event_name
+            AND e.event_time
+            >= TIMESTAMP(DATE_SUB(w.since, INTERVAL @lookback_days DAY))
+            AND e.event_time < TIMESTAMP(w.until)
+            AND e.table_suffix <= FORMAT_DATE('%Y%m%d', w.until)
       )
     WHERE
-      place = 1
+      user_id IS NOT NULL
+    QUALIFY
+      ROW_NUMBER() OVER (
+        PARTITION BY as_of, event_name, user_id, identity
+        ORDER BY event_timestamp, stated DESC, event_digest
+      ) = 1
       AND event_time >= TIMESTAMP(since)
       AND table_suffix >= FORMAT_DATE('%Y%m%d', DATE_SUB(since, INTERVAL 1 DAY))
   )

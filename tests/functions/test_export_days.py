@@ -121,7 +121,7 @@ class TestTheNewestDay:
         assert answer.json["retryable"]
         assert answer.json["detail"] == {"late_days": [str(as_of - DAY)]}
         assert str(as_of - DAY) in answer.json["message"]
-        [line] = [line for line in log_lines() if line["function"] == "predictions"]
+        [line] = [line for line in log_lines() if "outcome" in line]
         assert line["severity"] == "WARNING"
         assert line["outcome"] == "export_late"
         assert not any(late.rows(f"SELECT 1 AS x FROM {name}") for name in PUBLISHED)
@@ -142,7 +142,7 @@ class TestTheNewestDay:
         assert answer["data_until"] == str(before)
         assert answer["late_days"] == [str(before)]
         assert answer["users"] == USERS
-        [line] = [line for line in log_lines() if line["function"] == "predictions"]
+        [line] = [line for line in log_lines() if "outcome" in line]
         assert line["severity"] == "WARNING"
         assert line["data_until"] == str(before)
         assert f"lacks {before}" in line["message"]

@@ -76,7 +76,7 @@ def packages() -> list[str]:
     return shlex.split(line)
 
 
-def titled(printed: str) -> list[list[str]]:
+def worded(printed: str) -> list[list[str]]:
     """Return the words of each line, with figures and gaps of numbers left out."""
     number = re.compile(r"^[+-]?[\d,]+(\.\d+)?$|^[\d-]{10}$|^nan$", re.IGNORECASE)
     return [

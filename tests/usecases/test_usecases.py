@@ -143,8 +143,8 @@ class TestWindow:
 def test_pages_say_what_a_setting_has_it_predict(toy):
     """Of nobody who signs up that they buy."""
     same = Settings(project="p", label_event=toy.parameters["label_event"])
-    worded = toy.titled(Settings(project="p", label_event="sign_up"))
+    titled = toy.titled(Settings(project="p", label_event="sign_up"))
 
     assert toy.titled(SETTINGS) == toy.titled(same) == toy
-    assert worded.title == "sign_up within the horizon"
-    assert worded.outcome == "have the event sign_up"
+    assert titled.title == "sign_up within the horizon"
+    assert titled.outcome == "have the event sign_up"
