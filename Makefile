@@ -18,7 +18,7 @@ FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 WORKERS ?= 3
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE PUBSUB ONLY OUT
+export DATA CARDS USE_CASE USER_COLUMN LABEL_EVENT WEEKS VERBOSE STATE ONLY OUT
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,6 @@ help: ## list the targets
 	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
 	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
-	@echo "make up PUBSUB=gcloud          with Google's own Pub/Sub emulator, where it and Java are installed"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
@@ -40,8 +39,7 @@ demo: setup ## train, evaluate, predict, look up and stream on generated data, o
 	  $${USE_CASE:+--use-case "$$USE_CASE"}
 
 up: setup ## start emulators and functions, and leave them running
-	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"} \
-	  $${PUBSUB:+--pubsub "$$PUBSUB"}
+	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 down: ## stop what `make up` started
 	@$(IF_SET_UP) $(BIN)/python -m propensity down $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}

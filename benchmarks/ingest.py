@@ -26,7 +26,7 @@ from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
 from local import sandbox, venvs
-from local.emulators.pubsub.messages import Delivery
+from local.emulators.pubsub.broker import Delivery
 from local.emulators.pubsub.push import head_of, request
 from local.generators.games import Games
 from local.processes import HOST, cpu_s

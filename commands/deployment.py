@@ -105,7 +105,7 @@ def look_at_processes(report: Report, record: Record | None) -> None:
             what=f"{process.name} has ended; its log is {process.log}",
             advice="make down, then make up",
         )
-        for process in (record.ended if record and not record.is_being_stopped else ())
+        for process in (record.ended if record else ())
     ]
 
 

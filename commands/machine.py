@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -97,13 +96,6 @@ def demo(*, as_json: bool, **choice: Any) -> None:
     multiple=True,
     help="Port of one service; can be repeated.",
 )
-@click.option(
-    "--pubsub",
-    type=click.Choice(["ours", "gcloud"]),
-    default="ours",
-    show_default=True,
-    help="Pub/Sub emulator: the project's own, or Google's where it is installed.",
-)
 @flags.as_json
 def up(
     *,
@@ -111,7 +103,6 @@ def up(
     data: str | None,
     port_base: int | None,
     ports: tuple[tuple[str, int], ...],
-    pubsub: str,
     as_json: bool,
 ) -> int:
     """
@@ -131,8 +122,7 @@ def up(
         if port_base is None and not ports:
             raise  # It is the environment's.
         raise click.UsageError(str(error)) from None
-    options = dataclasses.replace(named_state.options(), pubsub=pubsub)
-    started = Stack(named_state, options=options, ports=numbers, say=commands.progress)
+    started = Stack(named_state, ports=numbers, say=commands.progress)
     with apart(as_json=as_json):
         status = commands.up(started)
     if as_json:

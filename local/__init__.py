@@ -1,16 +1,15 @@
-"""Local mode: emulators, made-up data and demos on one machine.
+"""Local mode: emulators, generated data and the demo on one machine.
 
 Read in this order:
 
     stack/       emulators and functions as processes of 127.0.0.1: up, down, status
     emulators/   BigQuery, Cloud Storage and Pub/Sub, for the unmodified clients
     generators/  a shop's export, a gaming operator's events, card transactions
-    exports/     anybody's rows of a GA4 export, loaded as its daily tables
+    exports/     anybody's rows of a GA4 export, and tables beside it
     demos/       what ``make demo`` plays and prints; ``play.py`` is its command
     receiver.py  a receiver of audiences
     install.py   set-up, by uv; ``venvs.py`` makes the functions' environments
     processes.py starts and stops processes; ``progress.py`` shows that work goes on
 
-An import goes down only: play, demos, stack; emulators, generators and exports do not
-know each other, nor anything above.
+An import goes down only: play, demos, stack; then emulators, generators, exports.
 """

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import Progress, Step, shown
+from local.progress import Progress, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -37,22 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a part of the set-up; return the exit status."""
     parser = argparse.ArgumentParser("python -m local.install", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
-    development = parts.add_parser("development")
-    development.add_argument("folder", type=Path)
+    parts.add_parser("development").add_argument("folder", type=Path)
     functions = parts.add_parser("functions")
     functions.add_argument("--folder", type=Path, default=ROOT / ".local" / "venvs")
     options = parser.parse_args(arguments)
-    is_inside = Path(sys.prefix).resolve() == options.folder.resolve()
+    folder = options.folder
+    is_inside = Path(sys.prefix).resolve() == folder.resolve()
     try:
         with Progress(sys.stderr) as progress:
             if options.part == "functions":
-                install_functions(progress, options.folder)
+                install_functions(progress, folder)
             elif is_inside:
                 install_development(progress)
             else:
-                check_python()
-                wait_for_others(progress, options.folder)
-                begin(progress, options.folder)
+                wait_for_others(progress, folder)
+                begin(progress, folder)
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
         return 1
@@ -61,40 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     if options.part == "development" and not is_inside:
         # The rest is for the environment's own Python, with its uv.
-        python = str(options.folder / "bin" / "python")
-        words = ["-m", "local.install", "development", str(options.folder)]
+        python = str(folder / "bin" / "python")
+        words = ["-m", "local.install", "development", str(folder)]
         os.execv(python, [python, *words])
     return 0
 
 
 @contextlib.contextmanager
-def timed(
-    progress: Progress, label: str, *, total: int | None = None
-) -> Iterator[Step]:
-    """Say what is done now, and at its end how long it took."""
+def timed(progress: Progress, label: str) -> Iterator[None]:
+    """Print what is done now, and at its end how long it took."""
     began = time.monotonic()
     if not progress.is_terminal:
         progress.say(f"· {label} …")
-    with progress.step(label, total=total) as step:
-        yield step
+    with progress.step(label):
+        yield
     progress.say(f"· {label}: {time.monotonic() - began:.1f} s")
-
-
-def check_python() -> None:
-    """
-    Refuse a Python that is too old, or that cannot make environments.
-
-    Raises:
-        LocalError: Says what to do.
-    """
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError:
-        raise LocalError(
-            f"'{sys.executable}' cannot make virtual environments. On Debian and "
-            "Ubuntu:\n    sudo apt-get install python3-venv"
-        ) from None
 
 
 def wait_for_others(progress: Progress, folder: Path) -> None:
@@ -122,14 +102,18 @@ def begin(progress: Progress, folder: Path) -> None:
     Raises:
         LocalError: One of them failed; the last lines say why.
     """
+    try:
+        import ensurepip  # noqa: F401
+    except ImportError:
+        raise LocalError(
+            f"'{sys.executable}' cannot make virtual environments. On Debian and "
+            "Ubuntu:\n    sudo apt-get install python3-venv"
+        ) from None
     folder = folder.absolute()
     version = ".".join(map(str, sys.version_info[:3]))
     python = folder / "bin" / "python"
-    pin = next(
-        line
-        for line in venvs.packages(REQUIREMENTS.read_text())
-        if line.startswith("uv==")
-    )
+    names = venvs.packages(REQUIREMENTS.read_text())
+    pin = next(name for name in names if name.startswith("uv=="))
     with timed(progress, f"{shown(folder)} with Python {version}"):
         if not is_usable(python):
             shutil.rmtree(folder, ignore_errors=True)
@@ -143,7 +127,7 @@ def begin(progress: Progress, folder: Path) -> None:
 
 
 def is_usable(python: Path) -> bool:
-    """Say whether an environment is there, and of the Python that this one is."""
+    """Whether an environment is there, and of the Python that this one is."""
     program = "import pip, sys; print(sys.version_info[:3])"
     if not python.exists():
         return False

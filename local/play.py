@@ -27,29 +27,27 @@ class Choice:
     """
     The options of the demo.
 
-    ``data`` is a file or folder of GA4 export rows; ``cards`` a file of card
-    transactions; with neither, a shop is generated. ``path`` is that of the export.
-    ``verbose`` is for the full tables.
+    ``data`` is a file or folder of GA4 export rows, and then ``path`` is where it is;
+    ``cards`` a file of card transactions; with neither, a shop is generated.
     """
 
     data: str | None = None
     cards: str | None = None
-    user_column: str = "user_pseudo_id"
-    label_event: str = "purchase"
+    user_column: str = Options.user_column
+    label_event: str = Options.label_event
     use_case: str = Options.use_case
     weeks: int = WEEKS
     state: str | None = None
     verbose: bool = False
-    path: Path | None = None
+
+    @property
+    def path(self) -> Path | None:
+        return Path(self.data).expanduser() if self.data else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """
-    The local state of a demo, the page to open, and its duration.
-
-    ``dashboard`` is empty where it could not be written, which was said.
-    """
+    """The local state of a demo, the page to open where there is one, the duration."""
 
     state: str
     folder: str
@@ -70,22 +68,14 @@ def run(choice: Choice) -> Played:
     """
     Run the demo.
 
-    Args:
-        choice: What to play.
-
     Raises:
         LocalError, StageError: It could not be played; the message says why.
     """
     began = time.monotonic()
-    options = Options(
-        user_column=choice.user_column,
-        label_event=choice.label_event,
-        use_case=choice.use_case,
-    )
-    state = state_of(choice, options)
+    state = state_of(choice)
     with Progress():
         say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
-        dashboard = play(state, options, choice)
+        dashboard = play(state, choice)
     return Played(
         state=state.name,
         folder=str(state.folder),
@@ -94,7 +84,7 @@ def run(choice: Choice) -> Played:
     )
 
 
-def play(state: State, settings: Options, options: Choice) -> str:
+def play(state: State, choice: Choice) -> str:
     """
     Check the data, start everything, and play.
 
@@ -106,22 +96,25 @@ def play(state: State, settings: Options, options: Choice) -> str:
         UnusableData: It was the data; a state that was made for them is removed again.
     """
     is_new = not state.folder.exists()
-    check(options)
+    options = Options(
+        user_column=choice.user_column,
+        label_event=choice.label_event,
+        use_case=choice.use_case,
+    )
+    check(choice)
     leaving = contextlib.ExitStack()
     try:
         with step("starting"):
-            stack = leaving.enter_context(Stack(state, options=settings, say=say))
+            stack = leaving.enter_context(Stack(state, options=options, say=say))
             from local.demos import shop
-            from local.stack import pages
-        shop.run(stack, options)
+        shop.run(stack, choice)
         with step("writing the dashboard"):
-            why = pages.write(stack)
+            why = stack.write_dashboard()
         if why:
             say(f"There is no dashboard: {why}")
-        return "" if why else str(pages.index(state))
+        return "" if why else str(state.dashboard / "index.html")
     except UnusableData:
-        with step("stopping"):
-            leaving.close()
+        leaving.close()
         if is_new:
             shutil.rmtree(state.folder, ignore_errors=True)
         raise
@@ -130,27 +123,25 @@ def play(state: State, settings: Options, options: Choice) -> str:
             leaving.close()
 
 
-def check(options: Choice) -> None:
+def check(choice: Choice) -> None:
     """
     Refuse data that are not what they should be, before anything is started.
 
     The beginning of an export is read, and all of a file of card transactions.
-    ``options.path`` is then where the export is.
 
     Raises:
-        UnusableData: Says what was wanted and what was found.
+        UnusableData: Says what was expected and what was found.
     """
-    options.path = Path(options.data).expanduser() if options.data else None
-    if options.path:
+    if choice.path:
         from local.exports import ga4_rows
 
         with refusing(ga4_rows.ExportError):
-            ga4_rows.check(options.path)
-    elif options.cards:
+            ga4_rows.check(choice.path)
+    elif choice.cards:
         from local.generators import card_files
 
         with refusing(card_files.CardsError):
-            card_files.read_cards(Path(options.cards).expanduser())
+            card_files.read_cards(Path(choice.cards).expanduser())
 
 
 @contextlib.contextmanager
@@ -162,18 +153,16 @@ def refusing(kind: type[Exception]) -> Iterator[None]:
         raise UnusableData(str(error)) from error
 
 
-def state_of(options: Choice, settings: Options) -> State:
+def state_of(choice: Choice) -> State:
     """
     Return the state to play in: one for each data set, user column and label event.
 
     Raises:
         LocalError: There is no such file or folder.
     """
-    data = options.cards or options.data
+    data = choice.cards or choice.data
     if data and not Path(data).expanduser().exists():
         raise LocalError(f"there is no file or folder {data}")
-    if options.state:
-        return State(options.state)
-    return State.of_data(
-        data, settings.user_column, settings.label_event, settings.use_case
-    )
+    if choice.state:
+        return State(choice.state)
+    return State.of_data(data, choice.user_column, choice.label_event, choice.use_case)

@@ -1,9 +1,8 @@
 """
 Processes that this project starts, and only those, stopped by what they are.
 
-A process is known by its id and its start time together. An id alone is given to
-another process once the first has ended, so that stopping by id alone may hit a
-stranger.
+A process is known by its id and its start time together: an id alone is given to
+another process once the first has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,6 @@ HOST = "127.0.0.1"
 # Below the range from which systems take ports for outgoing connections.
 FREE_PORTS = range(20_000, 32_000)
 STOP_S = 10.0
-POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,22 @@ class Process:
         """Whether this very process, not a later one with its id, still runs."""
         return start_time(self.pid) == self.started
 
+    def members(self) -> list[psutil.Process]:
+        """
+        Return the processes of its group.
+
+        Of a leader that has ended those that name its port: a group of another command
+        got the same number later.
+        """
+        is_running, members = self.is_running, []
+        for member in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if os.getpgid(member.pid) == self.pid and (
+                    is_running or str(self.port) in member.cmdline()
+                ):
+                    members.append(member)
+        return members
+
 
 def myself(name: str) -> Process:
     """Return this very process, which listens on no port."""
@@ -59,9 +73,8 @@ def start_time(pid: int) -> str | None:
     """
     Return when a process started, in seconds since the system did; None if it ended.
 
-    Not the time of day, which somebody may correct meanwhile. A zombie has ended:
-    nobody has read its exit status yet, which in a container without an init process
-    nobody ever does.
+    Not the time of day, which somebody may correct meanwhile. A zombie has ended: in a
+    container without an init process nobody ever reads its exit status.
     """
     try:
         process = psutil.Process(pid)
@@ -73,17 +86,12 @@ def start_time(pid: int) -> str | None:
 
 
 def cpu_s(process: Process) -> float:
-    """
-    Return the seconds of a processor that a process and its group have used.
-
-    Those that have ended count for as long as the one that started them has not.
-    """
+    """Return the seconds of a processor that a process and its group have used."""
     seconds = 0.0
-    for member in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if os.getpgid(member.pid) == process.pid:
-                # Itself in user and system mode, and its ended children.
-                seconds += sum(member.cpu_times()[:4])
+    for member in process.members():
+        with contextlib.suppress(psutil.Error):
+            # Itself in user and system mode, and its ended children.
+            seconds += sum(member.cpu_times()[:4])
     return seconds
 
 
@@ -118,14 +126,9 @@ def spawn(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    _reap(child)
-    started = start_time(child.pid) or "ended"
-    return Process(name, child.pid, started, port, str(log))
-
-
-def _reap(child: subprocess.Popen[bytes]) -> None:
-    """Collect the exit status when the child ends, so that it leaves no zombie."""
+    # Its exit status is read when it ends, so that it leaves no zombie.
     threading.Thread(target=child.wait, name=f"reap {child.pid}", daemon=True).start()
+    return Process(name, child.pid, start_time(child.pid) or "ended", port, str(log))
 
 
 def stop(processes: Iterable[Process]) -> list[Process]:
@@ -139,50 +142,23 @@ def stop(processes: Iterable[Process]) -> list[Process]:
     """
     every = list(processes)
     running = [process for process in every if process.is_running]
-    left = [one for one in every if one not in running and _end_left_behind(one)]
+    members = [member for process in every for member in process.members()]
     for process in running:
-        _signal_group(process, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_S
-    while any(process.is_running for process in running):
-        if time.monotonic() > deadline:
-            for process in running:
-                if process.is_running:
-                    _signal_group(process, signal.SIGKILL)
-            deadline += STOP_S
-        time.sleep(POLL_S)
-    for process in running:
-        # What a killed leader left behind is still in its group.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    # Those of the group are no children of ours, and end a moment after the signal.
-    deadline = time.monotonic() + STOP_S
-    while not all(is_free(process.port) for process in [*running, *left]):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(POLL_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    _wait(lambda: not any(process.is_running for process in running))
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    _wait(lambda: all(is_free(process.port) for process in every if process in running))
     return running
 
 
-def _end_left_behind(process: Process) -> bool:
-    """
-    Kill what a leader that was killed has left in its group; tell whether it has.
-
-    Workers of a server may not notice, and keep its port. They have its command line;
-    what has another is of a group that got the same number later.
-    """
-    has_left = False
-    for member in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            is_of_group = os.getpgid(member.pid) == process.pid
-            if is_of_group and str(process.port) in member.cmdline():
-                member.kill()
-                has_left = True
-    return has_left
-
-
-def _signal_group(process: Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+def _wait(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, but not for longer than a process may need."""
+    deadline = time.monotonic() + STOP_S
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def last_lines(log: Path) -> str:
@@ -211,18 +187,6 @@ def _claims() -> int:
     return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
 
 
-def _claim(port: int) -> bool:
-    """Take a port for this process until it ends; False if another has it."""
-    if port in _given:
-        return False
-    try:
-        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
-        return False
-    _given.add(port)
-    return True
-
-
 _given: set[int] = set()
 
 
@@ -238,7 +202,11 @@ def free_ports(count: int) -> list[int]:
     for port in random.Random().sample(FREE_PORTS, len(FREE_PORTS)):
         if len(ports) == count:
             break
-        if is_free(port) and _claim(port):
+        if port in _given or not is_free(port):
+            continue
+        with contextlib.suppress(OSError):
+            fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            _given.add(port)
             ports.append(port)
     if len(ports) < count:
         raise LocalError(f"no {count} free ports in {FREE_PORTS}")

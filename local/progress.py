@@ -1,9 +1,8 @@
 """
 What the user sees while something takes long: never nothing.
 
-On a terminal a line moves. Elsewhere, in a file or a pipe, a plain line comes at the
-latest ``QUIET_S`` after the last one, with what is going on and for how long. Set-up
-shows its steps by this, too, so that it needs the standard library alone.
+On a terminal a line moves. Elsewhere, in a file or a pipe, a plain line comes after
+``QUIET_S`` without one. Set-up uses it, too: it needs the standard library alone.
 """
 
 from __future__ import annotations
@@ -49,10 +48,8 @@ class Step:
 
     def text(self, now: float) -> str:
         """Return the step's name, its progress, and its duration so far."""
-        share = ""
-        if self.n or self.total is not None:
-            whole = f" of {self.total:,}" if self.total is not None else ""
-            share = f" {self.n:,}{whole}{self.unit},"
+        whole = f" of {self.total:,}{self.unit}" if self.total is not None else ""
+        share = f" {self.n:,}{whole}," if self.n or whole else ""
         return f"{self.label}{share} {max(now - self.began, 0):.0f} s"
 
 
@@ -61,7 +58,7 @@ class Progress:
     Prints lines, and shows between them that something is going on.
 
     As a context manager it runs the thread that shows it, and is the one that ``say``
-    and ``step`` of this module speak to.
+    and ``step`` of this module use.
 
     Args:
         stream: Where to; stdout by default.
@@ -82,15 +79,13 @@ class Progress:
         self._last = clock()
         self._steps: list[Step] = []
         self._frames = itertools.cycle(FRAMES)
-        self._is_moving = False
         self._lock = threading.RLock()
         self._ended = threading.Event()
 
     def say(self, text: str = "") -> None:
         """Print a line at once, also into a pipe."""
         with self._lock:
-            self._erase()
-            self._write(f"{text}\n")
+            self._write(f"{self._erased()}{text}\n")
             self._last = self._clock()
 
     @contextlib.contextmanager
@@ -104,36 +99,31 @@ class Progress:
             yield step
         finally:
             self._steps.remove(step)
-            with self._lock:
-                self._erase()
 
     def tick(self) -> None:
         """Show the step: move its line, or print one after a pause."""
         with self._lock:
             now = self._clock()
             step = self._steps[-1] if self._steps else Step("still working", self._last)
-            if self.is_terminal and self._steps:
+            if self.is_terminal:
                 width = max(shutil.get_terminal_size().columns - 3, 10)
                 self._write(f"\r{next(self._frames)} {step.text(now)[:width]}\x1b[K")
-                self._is_moving = True
-            elif not self.is_terminal and now - self._last >= QUIET_S:
+            elif now - self._last >= QUIET_S:
                 self._write(f"  … {step.text(now)}\n")
                 self._last = now
 
-    def _erase(self) -> None:
-        if self._is_moving:
-            self._write("\r\x1b[K")
-            self._is_moving = False
+    def _erased(self) -> str:
+        return "\r\x1b[K" if self.is_terminal else ""
 
     def _write(self, text: str) -> None:
-        self.stream.write(text)
-        self.stream.flush()
-
-    def _show(self) -> None:
         # The terminal may be gone; the working code will notice itself.
         with contextlib.suppress(OSError, ValueError):
-            while not self._ended.wait(TICK_S):
-                self.tick()
+            self.stream.write(text)
+            self.stream.flush()
+
+    def _show(self) -> None:
+        while not self._ended.wait(TICK_S):
+            self.tick()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._show, daemon=True)
@@ -145,8 +135,7 @@ class Progress:
         _entered.remove(self)
         self._ended.set()
         self._thread.join()
-        with self._lock, contextlib.suppress(OSError, ValueError):
-            self._erase()
+        self._write(self._erased())
 
 
 # Those whose block is entered; the last one shows.
@@ -154,7 +143,7 @@ _entered: list[Progress] = []
 
 
 def say(text: str = "") -> None:
-    """Print a line at once: past what is shown, if anything is."""
+    """Print a line at once."""
     if _entered:
         _entered[-1].say(text)
     else:
@@ -172,7 +161,7 @@ def step(
         label: What goes on.
         total: How many there will be of what ``update`` counts, where that is known.
         unit: Of what is counted, as it follows the number.
-        is_shown: Nothing is to be seen where it is not.
+        is_shown: Whether to show it at all.
     """
     if _entered and is_shown:
         with _entered[-1].step(label, total=total, unit=unit) as one:

@@ -1,13 +1,10 @@
 """
-The virtual environment of the functions: what all of them require, and no more.
+Virtual environments beside the one for development, made by uv on demand.
 
-Functions name the same versions, so that one serves them all here; `make test-install`
-installs each one's own. It lies in ``.local/venvs/<hash of requirements and Python>``
-and is made on demand. Processes that need the same one at the same time wait for the
-first to make it; one that was interrupted is made anew.
-
-uv makes them, which ``make setup`` installs into ``.venv``: from a cache beside it, by
-hard links, so that a package that several of them hold is stored once.
+Functions name the same versions, so that one environment serves them all here; `make
+test-install` installs each one's own. It lies in ``.local/venvs/<hash of requirements
+and Python>``. Processes that need the same one at the same time wait for the first to
+make it; one that was interrupted is made anew.
 """
 
 from __future__ import annotations
@@ -22,16 +19,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from local.errors import LocalError
 
 COMPLETE = "complete"
-KEY_LENGTH = 12
-SHOWN_LINES = 12
-CACHE = "uv-cache"
 
 
 def packages(requirements: str) -> list[str]:
@@ -44,7 +38,7 @@ def key(requirements: str) -> str:
     """Name the environment that these requirements make with this Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     facts = [version, sysconfig.get_platform(), *packages(requirements)]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:KEY_LENGTH]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -83,41 +77,32 @@ def python_of(
     text = "\n".join(file.read_text() for file in requirements)
     environment = folder / key(text)
     python = environment / "bin" / "python"
-    if (environment / COMPLETE).exists() and python.exists():
-        return python
     with locked(folder / f"{environment.name}.lock"):
-        if not ((environment / COMPLETE).exists() and python.exists()):
-            _make(environment, requirements, say)
-    return python
-
-
-def _make(
-    environment: Path, requirements: Sequence[Path], say: Callable[[str], None]
-) -> None:
-    first, *others = requirements
-    label = f"{first.parent.name}/{first.name}"
-    label += f" and {len(others)} more" if others else ""
-    say(f"installing what {label} names, once …")
-    shutil.rmtree(environment, ignore_errors=True)
-    python = environment / "bin" / "python"
-    try:
-        uv("venv", "--python", sys.executable, str(environment))
-        # Not `sync`: that installs what is listed, and these do not list what they
-        # depend on.
-        files = [word for file in requirements for word in ("--requirement", str(file))]
-        uv("pip", "install", "--python", str(python), *files)
-    except LocalError as error:
+        if (environment / COMPLETE).exists() and python.exists():
+            return python
+        names = f"{requirements[0].parent.name}/{requirements[0].name}"
+        names += f" and {len(requirements) - 1} more" if len(requirements) > 1 else ""
+        say(f"installing what {names} names, once …")
         shutil.rmtree(environment, ignore_errors=True)
-        raise LocalError(f"cannot install what {label} names:\n{error}") from None
-    (environment / COMPLETE).touch()
-
-
-# -- uv -------------------------------------------------------------------------------
+        # Not `sync`: it installs what is listed, and these do not list what they depend
+        # on.
+        files = [word for file in requirements for word in ("--requirement", str(file))]
+        try:
+            uv("venv", "--python", sys.executable, str(environment))
+            uv("pip", "install", "--python", str(python), *files)
+        except LocalError as error:
+            shutil.rmtree(environment, ignore_errors=True)
+            raise LocalError(f"cannot install what {names} names:\n{error}") from None
+        (environment / COMPLETE).touch()
+    return python
 
 
 def uv(*arguments: str) -> None:
     """
     Run uv, the one of this Python's environment.
+
+    From a cache beside it, by hard links, so that a package that several environments
+    hold is stored once; with the package indexes that pip is set to.
 
     Raises:
         LocalError: It failed; the message has its last lines, and what to do.
@@ -125,7 +110,15 @@ def uv(*arguments: str) -> None:
     program = Path(sys.executable).with_name("uv")
     if not program.exists():
         raise LocalError(f"there is no {program}. `make setup` installs it")
-    run(str(program), "--quiet", *arguments, environment=uv_environment(os.environ))
+    environment = {
+        "UV_CACHE_DIR": str(Path(sys.prefix) / "uv-cache"),
+        "UV_LINK_MODE": "hardlink",
+        # The user's Python, and no other.
+        "UV_PYTHON_DOWNLOADS": "never",
+        **indexes(pip_configuration()),
+        **os.environ,
+    }
+    run(str(program), "--quiet", *arguments, environment=environment)
 
 
 def run(*command: str, environment: Mapping[str, str]) -> None:
@@ -144,28 +137,11 @@ def run(*command: str, environment: Mapping[str, str]) -> None:
         env=environment,
     )
     if process.returncode:
-        lines = [f"    {line}" for line in process.stdout.splitlines()[-SHOWN_LINES:]]
+        lines = [f"    {line}" for line in process.stdout.splitlines()[-12:]]
         raise LocalError(
             "\n".join([f"`{' '.join(command)}` failed:", *lines])
             + "\nIs the package index reachable? Then try again."
         )
-
-
-def uv_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """
-    Return the environment that uv runs in: pip's package index, and a cache near by.
-
-    Hard links need the cache on the file system of what is made from it, and the home
-    folder may be on another one, read-only or missing.
-    """
-    return {
-        "UV_CACHE_DIR": str(Path(sys.prefix) / CACHE),
-        "UV_LINK_MODE": "hardlink",
-        # The user's Python, and no other.
-        "UV_PYTHON_DOWNLOADS": "never",
-        **indexes(pip_configuration()),
-        **environment,
-    }
 
 
 @functools.cache
@@ -178,9 +154,8 @@ def pip_configuration() -> dict[str, str]:
         text=True,
     )
     settings: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
-    for section, name, value in re.findall(
-        r"^(global|install|:env:)\.([\w-]+)=(.+)$", process.stdout, re.MULTILINE
-    ):
+    pattern = r"^(global|install|:env:)\.([\w-]+)=(.+)$"
+    for section, name, value in re.findall(pattern, process.stdout, re.MULTILINE):
         settings[section][name] = str(ast.literal_eval(value))
     return {**settings["global"], **settings["install"], **settings[":env:"]}
 
@@ -191,19 +166,18 @@ def indexes(pip: Mapping[str, str]) -> dict[str, str]:
 
     uv reads none of pip's files, and a company's own index is often set in these.
     """
+    names = {
+        "index-url": "UV_DEFAULT_INDEX",
+        "extra-index-url": "UV_INDEX",
+        "trusted-host": "UV_INSECURE_HOST",
+        "cert": "SSL_CERT_FILE",
+    }
     variables = {
         variable: " ".join(pip[name].split())
-        for name, variable in (
-            ("index-url", "UV_DEFAULT_INDEX"),
-            ("extra-index-url", "UV_INDEX"),
-            ("trusted-host", "UV_INSECURE_HOST"),
-            ("cert", "SSL_CERT_FILE"),
-        )
+        for name, variable in names.items()
         if pip.get(name)
     }
     if pip.get("find-links"):
         variables["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
-    if "UV_INDEX" in variables:
-        # As pip does: the best version of all indexes, not of the first that has any.
-        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return variables
+    # As pip does: the best version of all indexes, not of the first that has any.
+    return variables | {"UV_INDEX_STRATEGY": "unsafe-best-match"}

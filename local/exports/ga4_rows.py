@@ -140,14 +140,12 @@ def opened(
         database.execute("SET threads = 1")
         database.execute(_IS_NUMBER)
         columns = ", ".join(f"{one.name} {duckdb_type(one)}" for one in SCHEMA)
-        database.execute(
-            f"CREATE TABLE events (file VARCHAR, is_intraday BOOL, {columns})"
-        )
+        database.execute(f"CREATE TABLE events (file INT, is_intraday BOOL, {columns})")
         content = Path(folder, "rows.json")
-        for path in files:
+        for number, path in enumerate(files):
             try:
                 _write_json(path, content, limit)
-                _read(database, path, content)
+                _read(database, path, content, number)
             except (OSError, TypeError, pa.ArrowException, duckdb.Error) as error:
                 raise ExportError(f"{path} cannot be read: {error}") from error
             bar.update()
@@ -157,9 +155,9 @@ def opened(
         )
         if twice := database.execute(_TWICE).fetchone():
             raise ExportError(
-                f"{twice[0]}: most of its events of {twice[1]} are there twice. Of the "
-                "tables events_YYYYMMDD and events_intraday_YYYYMMDD of a day, leave "
-                "the second one out; the wildcard events_* has both"
+                f"{files[twice[0]]}: most of its events of {twice[1]} are there twice. "
+                "Of the tables events_YYYYMMDD and events_intraday_YYYYMMDD of a day, "
+                "leave the second one out; the wildcard events_* has both"
             )
         yield database
 
@@ -209,7 +207,9 @@ def _rows(content: Path, columns: tuple[Column, ...] = SCHEMA) -> str:
     return f"READ_JSON('{content}', columns = {{{fields}}})"
 
 
-def _read(database: duckdb.DuckDBPyConnection, path: Path, content: Path) -> None:
+def _read(
+    database: duckdb.DuckDBPyConnection, path: Path, content: Path, number: int
+) -> None:
     """Check the rows of a file, and add them to ``events``."""
     try:
         database.execute(
@@ -221,13 +221,14 @@ def _read(database: duckdb.DuckDBPyConnection, path: Path, content: Path) -> Non
         raise ExportError(f"{path}{_problem(database, content, error)}") from error
     if wrong := database.execute(_WRONG).fetchone():
         raise ExportError(f"{path}, row {wrong[0]}: {wrong[1]}")
+    # No parameters: DuckDB would import pandas for them.
     is_intraday = "intraday" in f"{path.parent.name}/{path.name}"
     database.execute(
         "INSERT INTO events BY NAME SELECT * EXCLUDE row REPLACE ("
         "COALESCE(event_date, STRFTIME(MAKE_TIMESTAMP(event_timestamp), '%Y%m%d')) "
         "AS event_date, user_pseudo_id ->> '$' AS user_pseudo_id, "
-        "user_id ->> '$' AS user_id), ? AS file, ? AS is_intraday FROM given",
-        [str(path), is_intraday],
+        "user_id ->> '$' AS user_id), "
+        f"{number} AS file, {is_intraday} AS is_intraday FROM given"
     )
 
 

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from local import venvs
 from local.processes import HOST
 from local.progress import shown
-from local.stack import pages
-from local.stack.signals import deferred_signals, ending_on_signals
-from local.stack.stack import Stack
-from local.stack.starting import end_of
+from local.stack.services import end_of
+from local.stack.stack import Stack, ending_on_signals, stop_record
 from local.stack.state import Record, State
-from local.stack.stopping import stop_record
-
-NO_SUCH_USER = "SOME_USER"
 
 
-def table(record: Record, *, gone: str = "ENDED") -> str:
+def table(record: Record) -> str:
     """List the services of a state: address, and whether each still runs."""
     rows = [("service", "address", "", "log")]
     for process in record.processes:
-        state = f"running, pid {process.pid}" if process.is_running else gone
+        state = f"running, pid {process.pid}" if process.is_running else "ENDED"
         rows.append((process.name, f"http://{HOST}:{process.port}", state, process.log))
         if process.name == "bigquery":
             address = f"{HOST}:{record.ports['bigquery_storage']} (gRPC)"
             rows.append(("bigquery_storage", address, state, process.log))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False))])
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         + f"  {shown(row[3])}"
         for row in rows
     )
@@ -41,62 +36,48 @@ def table(record: Record, *, gone: str = "ENDED") -> str:
 def directions(stack: Stack) -> str:
     """Return how to use a running state from a shell."""
     exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
+    project, dataset = stack.options.project, stack.options.dataset
     user, as_of = example_prediction(stack)
-    lookup = f"{stack.url('get_proba')}/?user_id={user}"
     body = f' -d \'{{"as_of": "{as_of}"}}\'' if as_of else ""
-    return (
-        "To use it from any client of this machine:\n\n"
-        f"{exports}\n\n"
-        "To look up a user, to train, to evaluate and to predict:\n\n"
-        f"curl '{lookup}'\n"
-        f"curl -X POST {stack.url('model_training')}{body}\n"
-        f"curl -X POST {stack.url('model_evaluation')}{body}\n"
-        f"curl -X POST {stack.url('predictions')}{body}\n\n"
-        f"{dashboard_directions(stack)}\n\n"
-        f"{stream_directions(stack)}\n\n"
-        f"The bucket's objects are files in {shown(stack.bucket_folder)}/\n"
-        "`make down` stops it."
-    )
-
-
-def dashboard_directions(stack: Stack) -> str:
-    """Return where the dashboard is, and how to write it anew."""
     which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
-    # A state may have been left running by a version without one.
-    place = stack.url(pages.SERVICE) if pages.SERVICE in stack.ports else "not served"
-    return (
-        f"To look at the dashboard, and to write it anew:\n\n{place}\n"
-        f".venv/bin/propensity dashboard --local{which}"
-    )
-
-
-def stream_directions(stack: Stack) -> str:
-    """Return how to send an event to the stream, and how to read its features."""
     event = (
         '{"user_id": "ana", "event_type": "new_bet", "event_id": "1", '
         '"event_time": "\'$(date -u +%FT%TZ)\'", "bet_amount": 12.50}'
     )
-    json_body = "-H 'Content-Type: application/json'"
-    view = f"{stack.options.project}.{stack.options.dataset}.stream_features"
-    queries = (
-        f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}/queries"
-    )
-    return (
-        "To push an event to the stream, to see its user's features, to compact:\n\n"
-        f"EVENT=$(printf '%s' '{event}' | base64 | tr -d '\\n')\n"
-        f"curl {stack.url('stream_features')} {json_body} "
-        '-d \'{"message": {"messageId": "1", "data": "\'$EVENT\'"}}\'\n'
-        f"curl -s {queries} {json_body} -d "
-        f'\'{{"useLegacySql": false, "query": "SELECT TO_JSON_STRING(f) FROM '
-        f'`{view}` AS f WHERE user_id = \\"ana\\""}}\'\n'
-        f"curl -X POST {stack.url('compact_features')}"
-    )
+    is_json = "-H 'Content-Type: application/json'"
+    query = f'SELECT * FROM `{dataset}.stream_features` WHERE user_id = \\"ana\\"'
+    return f"""\
+To use it from any client of this machine:
+
+{exports}
+
+To look up a user, to train, to evaluate and to predict:
+
+curl '{stack.url("get_proba")}/?user_id={user}'
+curl -X POST {stack.url("model_training")}{body}
+curl -X POST {stack.url("model_evaluation")}{body}
+curl -X POST {stack.url("predictions")}{body}
+
+To look at the dashboard, and to write it anew:
+
+{stack.url("dashboard")}
+.venv/bin/propensity dashboard --local{which}
+
+To push an event to the stream, to see its user's features, to compact:
+
+EVENT=$(printf '%s' '{event}' | base64 | tr -d '\\n')
+curl {stack.url("stream_features")} {is_json} \
+-d '{{"message": {{"messageId": "1", "data": "'$EVENT'"}}}}'
+curl {stack.url("bigquery")}/bigquery/v2/projects/{project}/queries {is_json} \
+-d '{{"useLegacySql": false, "query": "{query}"}}'
+curl -X POST {stack.url("compact_features")}
+
+The bucket's objects are files in {shown(stack.bucket_folder)}/
+`make down` stops it."""
 
 
 def example_prediction(stack: Stack) -> tuple[str, str]:
     """Return a user that has a prediction and its date; a placeholder without any."""
-    from urllib.parse import quote
-
     address = (
         f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}/datasets/"
         f"{stack.options.dataset}/tables/ma_predictions_table/data"
@@ -108,10 +89,8 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
             rows = json.load(answer).get("rows") or []
     except (OSError, ValueError):
         rows = []
-    predictions = [(str(row["f"][0]["v"]), str(row["f"][1]["v"])) for row in rows]
-    user, as_of = max(
-        predictions, key=lambda prediction: prediction[1], default=(NO_SUCH_USER, "")
-    )
+    found = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
+    as_of, user = max(found, default=("", "SOME_USER"))
     return quote(user, safe=""), as_of
 
 
@@ -122,34 +101,37 @@ def up(stack: Stack) -> int:
     Returns:
         1 where a process of it has ended, or where somebody has stopped it meanwhile.
     """
-    record = stack.state.settled_record()
-    if record and record.owner is None and record.running:
+    state = stack.state
+    record = state.settled_record()
+    if record and record.is_up:
         if record.ended:
-            return report_ended(stack.state, record)
+            return report_ended(state, record)
         stack.attach(record)
-        _write_pages(stack)
-        print(f"State {stack.state.name!r} is up already.")
+        _write_dashboard(stack)
+        print(f"State {state.name!r} is up already.")
     else:
         with ending_on_signals():
             stack.start(stay=True)
             try:
-                _write_pages(stack)
+                _write_dashboard(stack)
             except BaseException:
                 # Ctrl-C among others: what was started is stopped, as in its start.
                 stack.stop()
                 raise
-        record = stack.state.record()
+        record = state.record()
         if record is None:
-            print(f"State {stack.state.name!r} was stopped meanwhile.")
+            print(f"State {state.name!r} was stopped meanwhile.")
             return 1
-        print(f"State {stack.state.name!r} is up.")
+        print(f"State {state.name!r} is up.")
     print(f"\n{table(record)}\n\n{directions(stack)}")
     return 0
 
 
-def _write_pages(stack: Stack) -> None:
+def _write_dashboard(stack: Stack) -> None:
     """Write the dashboard where there is none."""
-    if not pages.index(stack.state).exists() and (why := pages.write(stack)):
+    if not (stack.state.dashboard / "index.html").exists() and (
+        why := stack.write_dashboard()
+    ):
         progress(f"there is no dashboard: {why}")
 
 
@@ -175,9 +157,8 @@ def down(chosen: Sequence[State]) -> int:
                 )
                 is_up = is_used = True
                 continue
-            with deferred_signals():
-                ended = record.ended
-                stopped = stop_record(record, state)
+            ended = record.ended
+            stopped = stop_record(record, state)
         for process in ended:
             print(f"{process.name} had ended before")
         for process in stopped:
@@ -191,7 +172,7 @@ def down(chosen: Sequence[State]) -> int:
 
 
 def report_ended(state: State, record: Record) -> int:
-    """Say which processes of a state have ended, and what to do."""
+    """Print which processes of a state have ended, and what to do."""
     print(f"\n{table(record)}\n")
     for process in record.ended:
         print(f"{process.name} of state {state.name!r} has ended. {end_of(process)}")
@@ -204,16 +185,9 @@ def status(chosen: Sequence[State]) -> int:
     code, is_up = 0, False
     for state in chosen:
         record = state.record()
-        if record is not None and record.ended:
-            # Somebody may have begun to stop it since it was read.
-            record = state.record()
         if record is None:
             continue
         is_up = True
-        if record.is_being_stopped:
-            print(f"State {state.name!r} is being stopped.")
-            print(f"\n{table(record, gone='stopped')}\n")
-            continue
         if record.owner is None:
             print(f"State {state.name!r} is up.")
         elif record.owner.is_running:
@@ -233,5 +207,5 @@ def status(chosen: Sequence[State]) -> int:
 
 
 def progress(line: str) -> None:
-    """Tell the user what is going on; apart from the answer, which may be piped."""
+    """Print what is going on; apart from the answer, which may be piped."""
     print(f"· {line}", file=sys.stderr, flush=True)

@@ -1,51 +1,47 @@
 """
 Local mode: the emulators and the functions, as processes on 127.0.0.1.
 
-``local/stack/commands.py`` has what the commands ``up``, ``status`` and ``down`` do.
-``Stack`` is the same within a program, as the demo and the tests use it:
-
     with Stack(State("demo")) as stack:
         requests.post(stack.url("model_training"))
 
 Functions run as they deploy: from their staged source, in a virtual environment that
 holds only what functions require, under functions-framework, with an environment of
-their own. No code of theirs knows that it is local.
-
-Everything of one state (data, logs, staged source, what runs) is in its folder,
-``.local/states/NAME``. A process is stopped only if it is the one that was started.
+their own. Everything of one state (data, logs, staged source, what runs) is in its
+folder, ``.local/states/NAME``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from deploy import stage
 from local import venvs
 from local.errors import LocalError
-from local.processes import HOST, Process, myself, spawn
-from local.stack.signals import deferred_signals, ending_on_signals
-from local.stack.starting import (
+from local.processes import HOST, Process, myself, spawn, stop
+from local.stack.services import (
     answers,
     emulator_commands,
     end_of,
-    ignored,
+    function_command,
     refuse_running,
     refuse_taken_ports,
     wait_for,
 )
 from local.stack.state import (
+    EMULATOR_PORTS,
     FUNCTIONS,
-    GOOGLE,
     LOCAL,
     ROOT,
     Function,
@@ -53,17 +49,17 @@ from local.stack.state import (
     Record,
     State,
     ports_from,
-    ready_s_from,
 )
-from local.stack.stopping import stop_record
 from offline import whole_files
+from propensity.settings import is_setting
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client as StorageClient
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
-SECRET = ("PROPENSITY_SUPPRESSION_KEY",)
+SECRET = "PROPENSITY_SUPPRESSION_KEY"
+DASHBOARD_S = 300
 
 
 class Stack:
@@ -103,11 +99,8 @@ class Stack:
         self._root = root
         self._venv_folder = venv_folder
         self._say = say
-        self._ready_s = ready_s_from(os.environ)
         self._record: Record | None = None
         self._undo = contextlib.ExitStack()
-
-    # -- what it offers ---------------------------------------------------------------
 
     @property
     def environment(self) -> dict[str, str]:
@@ -133,16 +126,11 @@ class Stack:
 
     def url(self, service: str) -> str:
         """Return the address of a function, by its target, or of an emulator."""
-        return f"http://{HOST}:{self.ports[service]}"
+        return f"http://{self.address(service)}"
 
     def address(self, service: str) -> str:
-        """Return host and port of an emulator that speaks gRPC."""
+        """Return host and port of a service."""
         return f"{HOST}:{self.ports[service]}"
-
-    @property
-    def pauses(self) -> bool:
-        """Whether the Pub/Sub emulator keeps the pauses between attempts at a push."""
-        return self.options.pubsub != GOOGLE
 
     @property
     def bucket_folder(self) -> Path:
@@ -181,11 +169,11 @@ class Stack:
         warehouse = Warehouse.open(settings)
         warehouse.create_dataset(self.options.ga4_dataset)
         objects = self.objects()
+        bucket = objects.bucket(self.options.bucket)
         with contextlib.suppress(Conflict):
-            objects.create_bucket(self.options.bucket)
+            bucket.create()
+        artifacts = Artifacts(bucket, deadline_s=float(settings.deadline_s))
         with contextlib.suppress(MissingTable):
-            bucket = objects.bucket(self.options.bucket)
-            artifacts = Artifacts(bucket, deadline_s=float(settings.deadline_s))
             setup.prepare(warehouse, artifacts, settings)
         if any(function.target == "score_stream" for function in self.functions):
             try:
@@ -197,18 +185,35 @@ class Stack:
         topics.create(
             settings.project,
             settings.pubsub_endpoint,
-            endpoints={
-                function.target: self.url(function.target)
-                for function in self.functions
-            },
-            pauses=self.pauses,
+            endpoints={one.target: self.url(one.target) for one in self.functions},
         )
+
+    def write_dashboard(self) -> str:
+        """
+        Write the pages of a state whose emulators are up, by the ordinary command.
+
+        Returns:
+            Why there are none; empty where there are.
+        """
+        command = [sys.executable, "-m", "propensity", "dashboard", "--local"]
+        process = subprocess.run(
+            [*command, "--state", self.state.name],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=DASHBOARD_S,
+        )
+        reason = process.stderr.strip().splitlines() or ["it said nothing"]
+        return reason[-1] if process.returncode else ""
 
     # -- starting ---------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         record = self.state.settled_record()
-        if record and record.owner is None and record.running:
+        if record and record.is_up:
             self.attach(record)
             self._say(f"using what is up in state {self.state.name!r}")
             return self
@@ -236,109 +241,63 @@ class Stack:
         with venvs.locked(self.state.folder / "lock"):
             refuse_running(self.state)
             refuse_taken_ports(self.ports, self.functions, home=self.state.home)
-            python = Path(sys.executable)
-            if self.functions:
-                python = venvs.functions_python(
-                    self._root, folder=self._venv_folder, say=self._say
-                )
-            self._record = Record(
-                owner=myself("owner"),
-                options=self.options,
-                ports=self.ports,
-                source=self.source(),
-            )
+            self._record = Record(myself("owner"), self.options, self.ports)
             options = json.dumps(dataclasses.asdict(self.options), indent=2)
             whole_files.write(self.state.options_file, options.encode())
             try:
-                self._start_all(python, stay=stay)
+                self._start_all(stay=stay)
                 if stay:
-                    self._leave_up()
+                    # From now on nobody owns what is up.
+                    self._record.owner = None
+                    self._record.write(self.state)
             except BaseException:
                 self.stop()
                 raise
 
-    def _leave_up(self) -> None:
-        """Serve the dashboard; from now on nobody owns what is up."""
-        from local.stack import pages
+    def _start_all(self, *, stay: bool) -> None:
+        from local.emulators.pubsub.server import is_serving
 
         assert self._record is not None
-        pages.serve(self)
-        # Not before: of a program that was killed meanwhile only a part would be up.
-        self._record.owner = None
-        self._write_record()
-
-    def source(self) -> str:
-        """Return a digest of the source that would be served if started now."""
-        parts = [
-            stage.digest(
-                stage.sources(
-                    self._root / function.folder,
-                    requirements=function.requirements,
-                    root=self._root,
-                )
+        began, folder = time.monotonic(), self.state.folder
+        python = Path(sys.executable)
+        if self.functions:
+            python = venvs.functions_python(
+                self._root, folder=self._venv_folder, say=self._say
             )
-            for function in self.functions
-        ]
-        return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-    def _start_all(self, python: Path, *, stay: bool) -> None:
-        from local.emulators.pubsub import server
-
-        assert self._record is not None
-        began = time.monotonic()
-        functions = f" and {len(self.functions)} functions" if self.functions else ""
-        self._say(f"starting 3 emulators{functions} …")
-        if unused := ignored(os.environ, self.environment, passed_on=SECRET):
+        what = f"emulators and {len(self.functions)} functions"
+        what = what if self.functions else "emulators"
+        self._say(f"starting {what} …")
+        if unused := ignored(os.environ, self.environment):
             self._say(
                 f"  functions here do not get {', '.join(unused)}: docs/settings.md"
             )
-        self._start_emulators(stay=stay)
+        parent = [] if stay else ["--parent", str(os.getpid())]
+        for service, command in emulator_commands(
+            self.options, self.ports, folder
+        ).items():
+            self._spawn(service, [*command, *parent], {}, ROOT)
         for function in self.functions:
             self._start_function(function, python)
+        if stay:
+            self.state.dashboard.mkdir(parents=True, exist_ok=True)
+            port = str(self.ports["dashboard"])
+            server = [sys.executable, "-m", "http.server", port, "--bind", HOST]
+            self._spawn("dashboard", server, {}, self.state.dashboard)
+        wait = partial(wait_for, self._record, began=began, say=self._say)
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
-        wait_for(
-            self._record,
-            {
-                "bigquery": lambda: answers(self.url("bigquery") + datasets),
-                "storage": lambda: answers(self.url("storage") + "/"),
-                "pubsub": lambda: server.is_serving(self.address("pubsub")),
-            },
-            began=began,
-            ready_s=self._ready_s,
-            say=self._say,
-        )
+        ready: dict[str, Callable[[], bool]] = {
+            "bigquery": lambda: answers(self.url("bigquery") + datasets),
+            "storage": lambda: answers(self.url("storage") + "/"),
+            "pubsub": lambda: is_serving(self.address("pubsub")),
+        }
+        wait(ready)
         self.prepare()
         # The framework answers this path itself once it has loaded the function; a
         # client error is an answer too.
-        wait_for(
-            self._record,
-            {
-                function.target: partial(
-                    answers, self.url(function.target) + "/robots.txt"
-                )
-                for function in self.functions
-            },
-            began=began,
-            ready_s=self._ready_s,
-            say=self._say,
-        )
-        seconds = time.monotonic() - began
-        self._say(f"emulators{functions} answer after {seconds:.1f} s")
-
-    def _start_emulators(self, *, stay: bool) -> None:
-        folder = self.state.folder
-        commands = emulator_commands(self.options, self.ports, folder)
-        for service, command in commands.items():
-            (folder / service).mkdir(parents=True, exist_ok=True)
-            # Google's own knows no parent to stop with.
-            is_ours = command[0] == sys.executable
-            parent = [] if stay or not is_ours else ["--parent", str(os.getpid())]
-            self.spawn(
-                service,
-                [*command, *parent],
-                environment=self._clean_environment(),
-                folder=ROOT,
-            )
+        names = [function.target for function in self.functions]
+        names += ["dashboard"] if stay else []
+        wait({name: partial(answers, self.url(name) + "/robots.txt") for name in names})
+        self._say(f"{what} answer after {time.monotonic() - began:.1f} s")
 
     def _start_function(self, function: Function, python: Path) -> None:
         # gunicorn keeps a socket there; in the user's home one would be all functions'.
@@ -350,48 +309,34 @@ class Stack:
             requirements=function.requirements,
             root=self._root,
         )
-        self.spawn(
-            function.target,
-            [
-                *(str(python), "-m", "functions_framework"),
-                *("--source", "main.py", "--target", function.target),
-                *("--host", HOST, "--port", str(self.ports[function.target])),
-                *(["--asgi"] if function.is_asynchronous else []),
-            ],
-            environment=self._clean_environment()
-            | self.environment
-            | {name: os.environ[name] for name in SECRET if name in os.environ}
-            | {"XDG_RUNTIME_DIR": str(runtime)},
-            folder=staged,
-        )
+        environment = {**self.environment, "XDG_RUNTIME_DIR": str(runtime)}
+        if SECRET in os.environ:
+            environment[SECRET] = os.environ[SECRET]
+        command = function_command(function, python, self.ports[function.target])
+        self._spawn(function.target, command, environment, staged)
 
-    def _clean_environment(self) -> dict[str, str]:
-        """What a process gets of the user's environment: places, and threads."""
-        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        return kept | {"PYTHONUNBUFFERED": "1"}
-
-    def spawn(
+    def _spawn(
         self,
         name: str,
         command: Sequence[str],
-        *,
         environment: Mapping[str, str],
         folder: Path,
     ) -> None:
-        """Start a process that stops with all others."""
+        """Start a process; of the user's environment it gets places, and threads."""
         assert self._record is not None
+        kept = {key: os.environ[key] for key in INHERITED if key in os.environ}
         # A signal between starting and recording would leave a process behind.
         with deferred_signals():
             process = spawn(
                 name,
                 command,
-                environment=environment,
+                environment={**kept, "PYTHONUNBUFFERED": "1", **environment},
                 folder=folder,
                 port=self.ports[name],
                 log=self.state.logs / f"{name}.log",
             )
             self._record.processes.append(process)
-            self._write_record()
+            self._record.write(self.state)
 
     def attach(self, record: Record) -> None:
         """
@@ -405,34 +350,77 @@ class Stack:
                 f"state {self.state.name!r} is up, but {ended[0].name} has ended. "
                 f"{end_of(ended[0])}\n`make down` stops the rest; then start again."
             )
-        if record.options != self.options:
-            expected = dataclasses.asdict(self.options)
-            changed = [
-                f"{name} {now!r} instead of {expected[name]!r}"
-                for name, now in dataclasses.asdict(record.options).items()
-                if now != expected[name]
-            ]
+        expected = dataclasses.asdict(self.options)
+        changed = [
+            f"{name} {now!r} instead of {expected[name]!r}"
+            for name, now in dataclasses.asdict(record.options).items()
+            if now != expected[name]
+        ]
+        if changed:
             raise LocalError(
                 f"state {self.state.name!r} is up with {', '.join(changed)}; "
                 "`make down` stops it; then start again."
             )
         self.ports = dict(record.ports)
-        if record.source != self.source():
-            self._say(
-                "the source has changed since: `make down` and `make up` serve it"
-            )
-
-    def _write_record(self) -> None:
-        assert self._record is not None
-        whole_files.write(self.state.record_file, self._record.to_json().encode())
 
     # -- stopping ---------------------------------------------------------------------
 
-    def stop(self) -> list[Process]:
-        """Stop what this stack started; returns what was still running."""
-        if self._record is None:
-            return []
-        with deferred_signals():
-            stopped = stop_record(self._record, self.state)
+    def stop(self) -> None:
+        """Stop what this stack started."""
+        if self._record is not None:
+            stop_record(self._record, self.state)
             self._record = None
-        return stopped
+
+
+def stop_record(record: Record, state: State) -> list[Process]:
+    """Stop functions first, so that none of them loses its tables while it works."""
+    emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
+    functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
+    with deferred_signals():
+        stopped = stop(functions) + stop(emulators)
+        state.record_file.unlink(missing_ok=True)
+    return stopped
+
+
+def ignored(environment: Mapping[str, str], given: Mapping[str, str]) -> list[str]:
+    """Return the settings of the user's environment that no function here gets."""
+    return sorted(
+        name
+        for name, value in environment.items()
+        if is_setting(name) and name != SECRET and value not in ("", given.get(name))
+    )
+
+
+# -- signals --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[..., Any], *numbers: signal.Signals) -> Iterator[None]:
+    """Have a handler called in the block, which only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, usual in before.items():
+            signal.signal(number, usual)
+
+
+def ending_on_signals() -> contextlib.AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+    return _handled(
+        lambda number, _: sys.exit(128 + number), signal.SIGTERM, signal.SIGHUP
+    )
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block has ended."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with _handled(lambda number, _: caught.append(number), *numbers):
+        yield
+    if caught:
+        signal.raise_signal(caught[0])

@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from local import venvs
 from local.errors import LocalError
 from local.processes import Process
+from offline import whole_files
 from propensity.settings import unknown_setting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,14 +23,7 @@ LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 DEFAULT_PORT_BASE = 8080
-READY_S = 180
-READY_VARIABLE = "PROPENSITY_LOCAL_READY_S"
-DAY_S = 86_400
 _PORT = "PROPENSITY_PORT_"
-_PORT_BASE = f"{_PORT}BASE"
-# Which Pub/Sub emulator serves: the project's own, or Google's where it is installed.
-OURS = "ours"
-GOOGLE = "gcloud"
 
 
 @dataclass(frozen=True)
@@ -44,25 +39,16 @@ class Function:
 FUNCTIONS = (
     Function("00-ModelTraining", "model_training"),
     Function("01-Predictions", "predictions"),
-    Function("02-GetProba", "get_proba", is_asynchronous=True),
-    Function(
-        "02-GetProba",
-        "score",
-        is_asynchronous=True,
-        requirements="requirements-score.txt",
-    ),
+    Function("02-GetProba", "get_proba", True),
+    Function("02-GetProba", "score", True, "requirements-score.txt"),
     Function("03-ModelEvaluation", "model_evaluation"),
-    Function("04-StreamFeatures", "stream_features", is_asynchronous=True),
+    Function("04-StreamFeatures", "stream_features", True),
     Function(
-        "04-StreamFeatures",
-        "score_stream",
-        is_asynchronous=True,
-        requirements="requirements-score_stream.txt",
+        "04-StreamFeatures", "score_stream", True, "requirements-score_stream.txt"
     ),
     Function("04-StreamFeatures", "compact_features"),
 )
-# Distance of every service's port from the base. 7, 9 and 15 on are left for functions
-# and emulators to come.
+# Distance of every service's port from the base.
 PORT_OFFSETS = {
     "model_training": 0,
     "predictions": 1,
@@ -92,7 +78,6 @@ class Options:
     user_column: str = "user_pseudo_id"
     label_event: str = "purchase"
     use_case: str = "ga4_purchase"
-    pubsub: str = OURS
 
 
 @dataclass(frozen=True)
@@ -118,7 +103,7 @@ class State:
         use_case: str = Options.use_case,
     ) -> State:
         """
-        Return the state of a question: the same one whenever it is asked.
+        Return the state of a data set and what is predicted: always the same one.
 
         Args:
             data: File or folder of a data set; None or empty for the generated one.
@@ -129,14 +114,11 @@ class State:
         path = Path(data).expanduser() if data else Path(DEFAULT_STATE)
         where = str(path.resolve()) if data else ""
         question = [where, user_column, label_event, use_case]
-        usual = [Options.user_column, Options.label_event, Options.use_case]
-        if question == ["", *usual]:
+        if question == ["", Options.user_column, Options.label_event, Options.use_case]:
             return cls()
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0])[:40].strip(
-            "-"
-        )
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.partition(".")[0])[:40]
         digest = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:8]
-        return cls(f"{stem or 'data'}-{digest}")
+        return cls(f"{stem.strip('-') or 'data'}-{digest}")
 
     @property
     def folder(self) -> Path:
@@ -163,15 +145,21 @@ class State:
         """Return what this state was last set to, the defaults if it is new."""
         if not self.options_file.exists():
             return Options()
-        with _readable(self.options_file):
-            return Options(**json.loads(self.options_file.read_text()))
+        with _readable(self.options_file) as fields:
+            return Options(**fields)
 
     def record(self) -> Record | None:
         """Return what was started in this state and not stopped since."""
         if not self.record_file.exists():
             return None
-        with _readable(self.record_file):
-            return Record.from_json(self.record_file.read_text())
+        with _readable(self.record_file) as fields:
+            owner = fields["owner"]
+            return Record(
+                owner=Process(**owner) if owner else None,
+                options=Options(**fields["options"]),
+                ports=fields["ports"],
+                processes=[Process(**process) for process in fields["processes"]],
+            )
 
     def settled_record(self) -> Record | None:
         """Return the record once nobody is starting or stopping the state."""
@@ -180,10 +168,10 @@ class State:
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Name a file that a crash of the machine, or another version, has left."""
+def _readable(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON of a file; name one that a crash or another version left."""
     try:
-        yield
+        yield json.loads(file.read_text())
     except (ValueError, TypeError, KeyError) as error:
         raise LocalError(
             f"{file} cannot be read ({error!r}). Stop what still runs of this state by "
@@ -197,33 +185,18 @@ class Record:
     What runs in a state, kept on disk from before it runs until it has stopped.
 
     ``owner`` is the program that uses it and stops it; it is also who starts what is to
-    stay, until all of that answers, and None from then on. ``stopper`` is who stops it,
-    from before the first process ends.
+    stay, until all of that answers, and None from then on.
     """
 
     owner: Process | None
     options: Options
     ports: dict[str, int]
-    source: str
     processes: list[Process] = field(default_factory=list)
-    stopper: Process | None = None
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> Record:
-        fields = json.loads(text)
-        # A state may have been left by a version that recorded no stopper.
-        owner, stopper = fields["owner"], fields.get("stopper")
-        return cls(
-            owner=Process(**owner) if owner else None,
-            stopper=Process(**stopper) if stopper else None,
-            options=Options(**fields["options"]),
-            ports=fields["ports"],
-            source=fields["source"],
-            processes=[Process(**process) for process in fields["processes"]],
-        )
+    def write(self, state: State) -> None:
+        """Write it into the state's folder."""
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        whole_files.write(state.record_file, text.encode())
 
     @property
     def running(self) -> list[Process]:
@@ -234,9 +207,9 @@ class Record:
         return [process for process in self.processes if not process.is_running]
 
     @property
-    def is_being_stopped(self) -> bool:
-        """Whether somebody is about to stop all processes, so that some have ended."""
-        return self.stopper is not None and self.stopper.is_running
+    def is_up(self) -> bool:
+        """Whether ``up`` has left it running."""
+        return self.owner is None and bool(self.running)
 
 
 def ports_from(
@@ -246,7 +219,7 @@ def ports_from(
     single: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """
-    Choose the port of every service.
+    Return the port of every service.
 
     Args:
         environment: ``PROPENSITY_PORT_BASE`` moves all of them, ``PROPENSITY_PORT_``
@@ -259,55 +232,35 @@ def ports_from(
             is of no service.
     """
 
-    def port(value: str, source: str) -> int:
+    def port(value: object, source: str) -> int:
         with contextlib.suppress(ValueError):
-            if 1 <= (number := int(value)) <= 65_535:
+            if 1 <= (number := int(str(value))) <= 65_535:
                 return number
         raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
 
-    if base is None:
-        text = environment.get(_PORT_BASE, str(DEFAULT_PORT_BASE))
-        base = port(text, _PORT_BASE)
-    else:
-        base = port(str(base), "--port-base")
-    known = [_PORT_BASE, *(f"{_PORT}{service.upper()}" for service in PORT_OFFSETS)]
+    variables = {service: f"{_PORT}{service.upper()}" for service in PORT_OFFSETS}
+    known = [f"{_PORT}BASE", *variables.values()]
     for name in environment:
         if name.startswith(_PORT) and name not in known:
             raise LocalError(unknown_setting(name, known))
-    chosen = {}
-    for service, offset in PORT_OFFSETS.items():
-        variable = f"{_PORT}{service.upper()}"
-        chosen[service] = base + offset
-        if variable in environment:
-            chosen[service] = port(environment[variable], variable)
-    for service, number in (single or {}).items():
+    for service in single or {}:
         if service not in PORT_OFFSETS:
             names = ", ".join(PORT_OFFSETS)
             raise LocalError(f"there is no service {service!r}; there are {names}")
-        chosen[service] = port(str(number), f"the port of {service}")
-    if beyond := [name for name, number in chosen.items() if number > 65_535]:
-        raise LocalError(f"the port of {beyond[0]} would be above 65535")
+    if base is None:
+        first = port(environment.get(f"{_PORT}BASE", DEFAULT_PORT_BASE), f"{_PORT}BASE")
+    else:
+        first = port(base, "--port-base")
+    chosen = {}
+    for service, variable in variables.items():
+        number = environment.get(variable, first + PORT_OFFSETS[service])
+        number = (single or {}).get(service, number)
+        chosen[service] = port(number, variable)
     for number in chosen.values():
         others = [name for name in chosen if chosen[name] == number]
         if len(others) > 1:
             raise LocalError(f"port {number} is given to {' and '.join(others)}")
     return chosen
-
-
-def ready_s_from(environment: Mapping[str, str]) -> int:
-    """
-    Return for how many seconds a process may not answer as it starts.
-
-    Raises:
-        LocalError: It is no number of seconds.
-    """
-    text = environment.get(READY_VARIABLE) or str(READY_S)
-    with contextlib.suppress(ValueError):
-        if 1 <= (seconds := int(text)) <= DAY_S:
-            return seconds
-    raise LocalError(
-        f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not {text!r}"
-    )
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

@@ -16,13 +16,8 @@ from google.pubsub_v1.types import Subscription as SubscriptionMessage
 from propensity.gcp.clients import open_client
 from propensity.topics import DEAD_LETTERS, SUBSCRIPTIONS, TOPICS, Subscription
 
-# Pub/Sub allows no more.
-MOST_ATTEMPTS = 100
 
-
-def create(
-    project: str, address: str, *, endpoints: Mapping[str, str], pauses: bool = True
-) -> None:
+def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
     """
     Create what is missing.
 
@@ -31,10 +26,6 @@ def create(
         address: Of the emulator, HOST:PORT.
         endpoints: URL by function. A subscription of a function that does not run here
             is left out: its messages would only pile up.
-        pauses: Whether what failed is pushed again after the pauses that the
-            subscription wants. Google's emulator (0.8.20) never pushes it again where
-            a subscription wants any; without, it tries once a second, so it gets as
-            many attempts as Pub/Sub allows.
     """
     with open_client(
         PublisherClient, PublisherGrpcTransport, endpoint=address
@@ -48,7 +39,7 @@ def create(
         for subscription in SUBSCRIPTIONS:
             if subscription.function and subscription.function not in endpoints:
                 continue
-            request = message(subscription, project, endpoints, pauses=pauses)
+            request = message(subscription, project, endpoints)
             try:
                 subscriber.create_subscription(request)
             except AlreadyExists:
@@ -59,30 +50,24 @@ def create(
 
 
 def message(
-    subscription: Subscription,
-    project: str,
-    endpoints: Mapping[str, str],
-    *,
-    pauses: bool,
+    subscription: Subscription, project: str, endpoints: Mapping[str, str]
 ) -> SubscriptionMessage:
-    """Return a subscription as Pub/Sub's API has it; see ``create``."""
-    topic = f"projects/{project}/topics/{subscription.topic}"
+    """Return a subscription as Pub/Sub's API has it."""
     request = SubscriptionMessage(
         name=f"projects/{project}/subscriptions/{subscription.name}",
-        topic=topic,
+        topic=f"projects/{project}/topics/{subscription.topic}",
         ack_deadline_seconds=subscription.acknowledge_s,
     )
-    if subscription.function and pauses:
+    if subscription.function:
+        url = endpoints[subscription.function]
+        request.push_config = PushConfig(push_endpoint=f"{url}/")
         request.retry_policy = RetryPolicy(
             minimum_backoff=Duration(seconds=subscription.minimum_backoff_s),
             maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
         )
-    if subscription.function:
-        url = endpoints[subscription.function]
-        request.push_config = PushConfig(push_endpoint=f"{url}/")
     if subscription.topic != DEAD_LETTERS:
         request.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=f"projects/{project}/topics/{DEAD_LETTERS}",
-            max_delivery_attempts=subscription.attempts if pauses else MOST_ATTEMPTS,
+            max_delivery_attempts=subscription.attempts,
         )
     return request

@@ -14,7 +14,7 @@ from commands.cli import main
 from commands.deployment import look_at_processes
 from commands.exits import Exit
 from commands.machine import state_up
-from local.processes import Process, myself, start_time
+from local.processes import Process, start_time
 from local.stack.state import Options, Record
 from offline.doctor.report import Report
 from propensity.errors import RequestError
@@ -30,7 +30,7 @@ class TestProcesses:
         """With their log; a report with one of them does not end with 0."""
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
         processes = [process("storage", os.getpid()), process("score", child.pid)]
-        record = Record(None, Options(), {}, "", processes)
+        record = Record(None, Options(), {}, processes)
         before, after = Report(), Report()
         look_at_processes(before, record)
         child.kill()
@@ -43,15 +43,6 @@ class TestProcesses:
         ]
         assert after.status == 1
         assert after.checks == ["processes"]
-
-    def test_that_are_being_stopped_are_not(self):
-        """Nothing is wrong while a demo ends."""
-        gone = Process("score", os.getpid(), "long ago", 8080, "logs/score.log")
-        record = Record(None, Options(), {}, "", [gone], stopper=myself("stopper"))
-        report = Report()
-        look_at_processes(report, record)
-
-        assert report.findings == []
 
 
 class TestStage:

@@ -1,20 +1,35 @@
-"""Processes of local mode, specified: with a leader goes all that it has started."""
+"""Processes, ports and environments of local mode; what its user sees meanwhile."""
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
 
-from local.processes import Process, free_ports, is_free, myself, spawn, stop
-from local.stack.starting import refuse_running
-from local.stack.state import Options, Record, State
-from tests.local.waiting import wait_until
+from local import processes, venvs
+from local.errors import LocalError
+from local.processes import (
+    Process,
+    free_ports,
+    is_free,
+    myself,
+    spawn,
+    start_time,
+    stop,
+)
+from local.progress import QUIET_S, TICK_S, Progress
+from local.stack.services import refuse_running
+from local.stack.state import ROOT, Options, Record, State
+from tests.local.projects import started, wait_until
 
 # As a server whose workers do not notice that it was killed.
 WORKER = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"  # noqa: E501
@@ -43,30 +58,162 @@ def killed(tmp_path) -> Iterator[Process]:
 
 
 class TestStop:
-    def test_ends_what_a_killed_leader_left_behind(self, killed):
-        """Else its port stays taken, and nothing can be started again."""
-        assert not is_free(killed.port)
+    def test_ends_what_a_process_has_started(self, tmp_path):
+        program = ["bash", "-c", "sleep 600 & echo $!; wait"]
+        process = started(tmp_path, "parent", program)
+        wait_until(lambda: Path(process.log).read_text().strip())
+        child = int(Path(process.log).read_text())
 
-        assert stop([killed]) == []
-        assert is_free(killed.port)
+        assert stop([process]) == [process]
+        wait_until(lambda: start_time(child) is None)
+        assert not process.is_running
 
-    def test_ends_it_before_the_next_start(self, killed, tmp_path):
-        """Defect: where a program was killed with all that it had started, the next
-        one stopped what ran of that alone. A worker kept its port, and the next start
-        was refused: "taken by another program"."""
+    def test_ends_what_a_killed_leader_left_behind(self, killed, tmp_path):
+        """Defect: a worker kept its port, and the next start was refused: "taken by
+        another program"."""
         state = State("demo", home=tmp_path)
-        state.folder.mkdir()
         gone = replace(myself("owner"), started="long ago")
-        state.record_file.write_text(
-            Record(gone, Options(), {}, "", [killed]).to_json()
-        )
+        Record(gone, Options(), {}, [killed]).write(state)
         refuse_running(state)
 
-        assert is_free(killed.port)
+        wait_until(lambda: is_free(killed.port))
         assert state.record() is None
 
-    def test_touches_no_stranger_of_the_same_number(self, killed):
+    def test_touches_no_stranger_of_the_same_number(self, killed, tmp_path):
         """A number is given again: a group of another command is somebody else's."""
-        stop([replace(killed, port=1)])
+        stranger = started(tmp_path, "stranger", ["sleep", "600"])
+        stop([replace(killed, port=1), replace(stranger, started="long ago")])
 
         assert not is_free(killed.port)
+        assert stranger.is_running
+        stop([stranger])
+
+
+def test_zombies_have_ended():
+    """A process whose status nobody has asked for does not run."""
+    with subprocess.Popen(["true"]) as child:
+        wait_until(lambda: start_time(child.pid) is None)
+
+
+def test_free_ports_are_given_to_one_process_at_a_time(monkeypatch):
+    """Also while nobody listens yet; one that has ended has given them back."""
+    ask = "from local.processes import free_ports; print(*free_ports(2), flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{ask}; input()"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        theirs = [int(port) for port in other.stdout.readline().split()]
+        monkeypatch.setattr(processes, "FREE_PORTS", theirs)
+        with pytest.raises(LocalError, match="no 1 free ports"):
+            free_ports(1)
+        other.communicate(b"\n")
+
+    assert sorted(free_ports(2)) == sorted(theirs)
+
+
+class TestVirtualEnvironments:
+    def test_are_shared_by_equal_requirements(self):
+        """Comments, blank lines and order make no other environment; a pin does."""
+        text = "b==2\n# why\n\na==1  # because\n"
+
+        assert venvs.key(text) == venvs.key("a==1\nb==2") != venvs.key("a==1\nb==3")
+
+    def test_are_made_once_by_many_and_anew_after_an_interruption(self, tmp_path):
+        file = tmp_path / "requirements.txt"
+        file.write_text("# nothing\n")
+        output: list[str] = []
+
+        def make(_: object = None) -> Path:
+            return venvs.python_of(file, folder=tmp_path, say=output.append)
+
+        with ThreadPoolExecutor(8) as pool:
+            [python] = {*pool.map(make, range(8))}
+        assert len(output) == 1
+        assert subprocess.run([python, "-c", ""], check=True).returncode == 0
+
+        (python.parent.parent / venvs.COMPLETE).unlink()
+        make()
+        assert len(output) == 2
+
+    def test_that_cannot_be_made_say_why(self, tmp_path):
+        file = tmp_path / "requirements.txt"
+        file.write_text("./no-such-package\n")
+
+        with pytest.raises(LocalError, match="no-such-package"):
+            venvs.python_of(file, folder=tmp_path)
+
+    def test_of_functions_store_packages_once(self):
+        """uv links files from its cache, beside which they lie."""
+        python = venvs.functions_python(ROOT, folder=ROOT / ".local" / "venvs")
+        [file] = python.parent.parent.glob("lib/python*/site-packages/flask/app.py")
+
+        assert file.stat().st_nlink > 1
+
+    def test_take_packages_from_where_pip_does(self):
+        """A company's index, set for pip alone, is where uv looks, too."""
+        variables = venvs.indexes(
+            {
+                "index-url": "https://pypi.example.com/simple",
+                "extra-index-url": "https://a.example.com\nhttps://b.example.com",
+                "trusted-host": "pypi.example.com",
+                "find-links": "/wheels /more",
+                "cert": "/etc/ssl/company.pem",
+                "timeout": "180",
+            }
+        )
+
+        assert variables == {
+            "UV_DEFAULT_INDEX": "https://pypi.example.com/simple",
+            "UV_INDEX": "https://a.example.com https://b.example.com",
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+            "UV_INSECURE_HOST": "pypi.example.com",
+            "UV_FIND_LINKS": "/wheels,/more",
+            "SSL_CERT_FILE": "/etc/ssl/company.pem",
+        }
+
+
+class Screen(io.StringIO):
+    """A stream, and a clock that goes on when a test says so."""
+
+    now = 0.0
+
+    def progress(self, *, is_terminal: bool) -> Progress:
+        return Progress(self, clock=lambda: self.now, is_terminal=is_terminal)
+
+    def pass_time(self, progress: Progress, seconds: float) -> None:
+        """Let time pass, with the ticks that come meanwhile."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(self.now + TICK_S, end)
+            progress.tick()
+
+
+class TestProgress:
+    def test_in_a_file_is_a_line_where_none_came(self):
+        """It has what goes on, how far it is, and for how long it has been."""
+        screen = Screen()
+        progress = screen.progress(is_terminal=False)
+        with progress.step("loading", total=351, unit=" days") as step:
+            for number in range(5):
+                step.update()
+                progress.say(f"week {number}")
+                screen.pass_time(progress, QUIET_S - 2 * TICK_S)
+            assert "…" not in screen.getvalue()
+            screen.pass_time(progress, 3 * TICK_S)
+
+        assert screen.getvalue().endswith("  … loading 5 of 351 days, 28 s\n")
+
+    def test_on_a_terminal_is_a_line_that_moves(self):
+        """It leaves nothing behind a line that is printed."""
+        screen = Screen()
+        progress = screen.progress(is_terminal=True)
+        with progress.step("training"):
+            screen.pass_time(progress, 1)
+            progress.say("trained")
+
+        output = screen.getvalue()
+        assert len({*output.split("\r")}) > 3
+        assert output.count("\n") == 1
+        assert output.endswith("\r\x1b[Ktrained\n")

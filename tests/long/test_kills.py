@@ -66,7 +66,7 @@ class Stream:
         )
         endpoints = {"stream_features": instance.url.rstrip("/")}
         project = self.site.workplace.project
-        subscription = topics.message(deployed, project, endpoints, pauses=True)
+        subscription = topics.message(deployed, project, endpoints)
         self.site.subscriber.create_subscription(subscription)
         return str(subscription.name)
 

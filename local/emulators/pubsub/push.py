@@ -12,10 +12,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from local.emulators.pubsub.messages import Delivery, RefusedError, timestamp
-
 if TYPE_CHECKING:
-    from local.emulators.pubsub.broker import Subscription
+    from local.emulators.pubsub.broker import Delivery, Subscription
 
 # Pushes under way at once: one more for each that succeeds, half for a failure.
 FIRST_WINDOW = 4
@@ -30,13 +28,6 @@ _FAILURES = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
 logger = logging.getLogger("pubsub_emulator")
 
 
-def check_endpoint(url: str) -> None:
-    """Refuse what is no URL to push to."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RefusedError("Unsupported push_endpoint")
-
-
 def head_of(url: str) -> str:
     """Return the head of all requests to an endpoint, without their lengths."""
     parts = urlsplit(url)
@@ -49,17 +40,20 @@ def head_of(url: str) -> str:
 
 def request(head: str, config: Any, delivery: Delivery) -> bytes:
     """Return the request that pushes a message; empty fields are left out."""
+    from local.emulators.pubsub.broker import timestamp
+
     message = delivery.message
-    fields: dict[str, object] = {}
+    published = timestamp(message.publish_time)
+    fields: dict[str, object] = {
+        "messageId": message.message_id,
+        "message_id": message.message_id,
+        "publishTime": published,
+        "publish_time": published,
+    }
     if message.attributes:
         fields["attributes"] = dict(message.attributes)
     if message.data:
         fields["data"] = base64.b64encode(message.data).decode()
-    fields["messageId"] = fields["message_id"] = message.message_id
-    if message.ordering_key:
-        fields["orderingKey"] = message.ordering_key
-    published = timestamp(message.publish_time)
-    fields["publishTime"] = fields["publish_time"] = published
     whole: dict[str, object] = {"message": fields, "subscription": config.name}
     if config.HasField("dead_letter_policy"):
         whole["deliveryAttempt"] = delivery.attempts
@@ -79,11 +73,7 @@ class Pusher:
     def __init__(self, subscription: Subscription) -> None:
         self._subscription = subscription
         url = urlsplit(subscription.config.push_config.push_endpoint)
-        self._address = {
-            "host": url.hostname,
-            "port": url.port or (443 if url.scheme == "https" else 80),
-            "ssl": True if url.scheme == "https" else None,
-        }
+        self._address = url.hostname, url.port or 80
         self._head = head_of(subscription.config.push_config.push_endpoint)
         self._loop = asyncio.get_running_loop()
         self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
@@ -105,11 +95,10 @@ class Pusher:
     def _push(self) -> None:
         while not (self._is_paused or self._is_closed):
             room = self._window - len(self._under_way)
-            leased = list(self._subscription.take(min(room, 1)))
-            if not leased:
+            leased = next(self._subscription.take(room), None)
+            if leased is None:
                 return
-            [(number, delivery)] = leased
-            task = self._loop.create_task(self._deliver(number, delivery))
+            task = self._loop.create_task(self._deliver(*leased))
             self._under_way.add(task)
             task.add_done_callback(self._end)
 
@@ -170,7 +159,7 @@ class Pusher:
             if time.monotonic() < since + MAX_IDLE_S and not reader.at_eof():
                 return reader, writer
             writer.close()
-        return await asyncio.open_connection(**self._address)
+        return await asyncio.open_connection(*self._address)
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bool]:

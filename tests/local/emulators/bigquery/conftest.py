@@ -23,7 +23,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 from local.emulators.bigquery.server import HOST
 from local.processes import free_ports
 from local.stack.starting import answers
-from tests.local.waiting import wait_until
+from tests.local.projects import wait_until
 
 MOMENT = datetime.datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=datetime.UTC)
 DAY = datetime.date(2026, 3, 1)

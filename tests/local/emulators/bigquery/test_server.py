@@ -24,7 +24,7 @@ from tests.local.emulators.bigquery.conftest import (
     command,
     scores,
 )
-from tests.local.waiting import wait_until
+from tests.local.projects import wait_until
 
 
 @pytest.mark.long

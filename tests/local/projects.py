@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from local.processes import Process, free_ports, spawn
 from local.stack.stack import Stack
@@ -32,52 +35,38 @@ import functions_framework.aio
 async def {target}(request):
     return {{"server": type(request).__module__}}
 """
-
 FACTS_FUNCTION = Function("00-ModelTraining", "model_training")
 ASYNCHRONOUS_FUNCTION = Function("02-GetProba", "get_proba", is_asynchronous=True)
 
-PLAIN = (FACTS_FUNCTION,)
 
-
-def make_project(folder: Path) -> Path:
+def make_project(folder: Path, *packages: str) -> Path:
     """Write a project with this project's functions, a few lines each."""
-    sources = {
-        function.target: ASYNCHRONOUS if function.is_asynchronous else FACTS
-        for function in FUNCTIONS
-    }
     for function in FUNCTIONS:
         place = folder / function.folder
         place.mkdir(parents=True, exist_ok=True)
-        text = sources[function.target].format(target=function.target)
+        source = ASYNCHRONOUS if function.is_asynchronous else FACTS
         # Functions of one folder are in one file, each under its own name.
         with (place / "main.py").open("a") as file:
-            file.write(text)
+            file.write(source.format(target=function.target))
         required = ROOT / function.folder / function.requirements
         shutil.copy(required, place / function.requirements)
-    copy_package("propensity", folder)
+    for name in ("propensity", *packages):
+        skipped = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=skipped)
     return folder
 
 
-def copy_package(name: str, folder: Path) -> None:
-    skipped = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / name, folder / name, ignore=skipped)
-
-
-def project_stack(project: Path, *functions: Function, **options) -> Stack:
+def project_stack(project: Path, *functions: Function, **options: Any) -> Stack:
     """Return a stack of some functions of a project, on free ports, not started."""
     ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
     return Stack(
         options.pop("state", State("test", project / ".local" / "states")),
-        ports=options.pop("ports", ports),
+        ports=ports,
         functions=functions,
         root=project,
         venv_folder=LOCAL / "venvs",
         **options,
     )
-
-
-def processes_of(state: State) -> list[Process]:
-    return state.record().processes
 
 
 def started(folder: Path, name: str, command: list[str], *, port: int = 1) -> Process:
@@ -90,3 +79,11 @@ def started(folder: Path, name: str, command: list[str], *, port: int = 1) -> Pr
         port=port,
         log=folder / f"{name}.log",
     )
+
+
+def wait_until(is_so: Callable[[], Any], what: str = "") -> None:
+    """Wait for what comes soon."""
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)

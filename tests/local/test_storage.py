@@ -1,5 +1,5 @@
 """
-The Cloud Storage emulator as local mode starts it, specified by what clients see of it.
+The Cloud Storage emulator by what clients see of it.
 
 The promises are those that the registry builds on: a name is claimed by one, a pointer
 is moved by compare-and-set, and neither depends on who is faster.
@@ -13,13 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from google.api_core.exceptions import (
+    Conflict,
     NotFound,
     NotModified,
     PreconditionFailed,
@@ -28,17 +28,28 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from local.processes import free_ports
-from local.stack.starting import answers
-from tests.local.emulators.conftest import NEW
+from local.stack.services import answers
+from tests.local.projects import wait_until
 
+NEW = 0
 THREADS = 16
-
 CHUNK = 256 * 1024
 
 
-def at_once(work, arguments):
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(work, arguments))
+@pytest.fixture
+def bucket(workplace):
+    with workplace.storage.client() as client:
+        yield client.bucket(workplace.bucket)
+
+
+@pytest.fixture
+def pointer(bucket):
+    """An object that has been overwritten once; ``stale`` was its first generation."""
+    blob = bucket.blob("models/champion.json")
+    blob.upload_from_string(b"old")
+    blob.stale = blob.generation
+    blob.upload_from_string(b"now")
+    return blob
 
 
 class TestRaces:
@@ -53,12 +64,13 @@ class TestRaces:
                 return None
             return text
 
-        winners = [text for text in at_once(claim, range(THREADS)) if text is not None]
+        with ThreadPoolExecutor(THREADS) as pool:
+            winners = [text for text in pool.map(claim, range(THREADS)) if text]
 
         assert [bucket.blob("v/7").download_as_bytes()] == winners
 
     def test_no_compare_and_set_is_lost(self, bucket):
-        """Sixteen count up one number by compare-and-set: it ends at their sum."""
+        """Sixteen count up one number: it ends at their sum."""
         bucket.blob("n").upload_from_string(b"0")
 
         def increment(_):
@@ -73,24 +85,13 @@ class TestRaces:
                     continue
                 return
 
-        at_once(increment, range(THREADS))
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(increment, range(THREADS)))
 
         assert bucket.blob("n").download_as_bytes() == str(THREADS).encode()
 
-    def test_generations_grow(self, bucket):
-        """Every write has a generation of its own, above all before it."""
-        generations = []
-        for number in range(20):
-            blob = bucket.blob("x")
-            blob.upload_from_string(str(number))
-            generations.append(blob.generation)
-
-        assert generations == sorted(set(generations))
-
 
 class TestWrites:
-    """Every way to write refuses a generation that is not the current one."""
-
     @staticmethod
     def _simple(bucket, name, **conditions):
         address = f"{bucket.client._connection.API_BASE_URL}/upload/storage/v1"
@@ -110,7 +111,7 @@ class TestWrites:
 
     @staticmethod
     def _multipart(bucket, name, **conditions):
-        bucket.blob(name).upload_from_string(b"new", **conditions)
+        bucket.blob(name).upload_from_string(b"new\r\n--\n\n", **conditions)
 
     @staticmethod
     def _resumable(bucket, name, **conditions):
@@ -128,6 +129,7 @@ class TestWrites:
 
         write(bucket, pointer.name, if_generation_match=pointer.generation)
 
+        assert bucket.get_blob(pointer.name).generation > pointer.generation
         assert bucket.blob(pointer.name).download_as_bytes() != b"now"
 
     def test_check_a_resumable_upload_when_it_ends(self, bucket):
@@ -148,7 +150,6 @@ class TestWrites:
         assert bucket.blob("v/8").download_as_bytes() == b"faster"
 
     def test_check_metadata_changes(self, bucket, pointer):
-        """A change of metadata names the generation it is for, too."""
         pointer.metadata = {"promoted_by": "test"}
         with pytest.raises(PreconditionFailed):
             pointer.patch(if_generation_match=pointer.stale)
@@ -157,68 +158,117 @@ class TestWrites:
 
         assert bucket.get_blob(pointer.name).metadata == {"promoted_by": "test"}
 
+    def test_go_to_buckets_that_there_are(self, bucket):
+        """Each is made once, and is deleted when it is empty."""
+        client, other = bucket.client, bucket.client.bucket("nowhere")
+        with pytest.raises(NotFound):
+            other.blob("a").upload_from_string(b"")
+        with pytest.raises(Conflict):
+            client.create_bucket(bucket.name)
+        bucket.blob("a").upload_from_string(b"", content_type="text/html")
+        assert bucket.get_blob("a").content_type == "text/html"
+        with pytest.raises(Conflict):
+            bucket.delete()
+        bucket.delete_blob("a")
+        bucket.delete()
+
+        assert not bucket.exists()
+
 
 class TestDeletes:
-    def test_check_the_generation(self, bucket, pointer):
-        """A delete with a stale generation fails and deletes nothing."""
+    def test_check_the_generation_and_free_the_name(self, bucket, pointer):
+        """Which can be claimed again, with a newer generation."""
         with pytest.raises(PreconditionFailed):
             bucket.blob(pointer.name).delete(if_generation_match=pointer.stale)
         assert bucket.blob(pointer.name).exists()
 
         bucket.blob(pointer.name).delete(if_generation_match=pointer.generation)
-
         assert not bucket.blob(pointer.name).exists()
-
-    def test_free_the_name(self, bucket, pointer):
-        """A deleted object's name can be claimed again, with a newer generation."""
-        pointer.delete()
 
         again = bucket.blob(pointer.name)
         again.upload_from_string(b"new", if_generation_match=NEW)
-
         assert again.generation > pointer.generation
 
 
 class TestReads:
-    def test_answer_an_unchanged_object_without_content(self, bucket, pointer):
-        """A conditional GET of what the reader has is 304; of anything else, it."""
+    def test_of_an_unchanged_object_have_no_content(self, bucket, pointer):
         blob = bucket.blob(pointer.name)
         with pytest.raises(NotModified):
             blob.download_as_bytes(if_generation_not_match=pointer.generation)
-        with pytest.raises(NotModified):
-            blob.reload(if_generation_not_match=pointer.generation)
 
         content = blob.download_as_bytes(if_generation_not_match=pointer.stale)
 
         assert content == b"now"
 
     def test_check_the_generation(self, bucket, pointer):
-        """A read that insists on a stale generation fails; after one that does not
-        the client knows which generation it has."""
+        """After one that does not the client knows which generation it has; a
+        generation that is no more is not found."""
         blob = bucket.blob(pointer.name)
         with pytest.raises(PreconditionFailed):
             blob.download_as_bytes(if_generation_match=pointer.stale)
-
         blob.download_as_bytes()
-
-        assert int(blob.generation) == pointer.generation
-
-    def test_find_the_current_generation_alone(self, bucket, pointer):
-        """Another that is named is not found, to be read or deleted; the object
-        stays."""
         stale = bucket.blob(pointer.name, generation=pointer.stale)
         for ask in (stale.download_as_bytes, stale.delete):
             with pytest.raises(NotFound):
                 ask()
-
         current = bucket.blob(pointer.name, generation=pointer.generation)
 
+        assert int(blob.generation) == pointer.generation
         assert current.download_as_bytes() == b"now"
+
+
+class TestVersioning:
+    """A bucket with versioning keeps what is overwritten or deleted."""
+
+    @pytest.fixture
+    def versioned(self, bucket):
+        bucket.versioning_enabled = True
+        bucket.patch()
+        return bucket
+
+    def generations(self, bucket, **how):
+        blobs = bucket.client.list_blobs(bucket, versions=True, **how)
+        return {int(blob.generation): blob.time_deleted is None for blob in blobs}
+
+    def test_keeps_the_generations_before(self, versioned):
+        """Each can be read by its number, and is listed where versions are."""
+        blob = versioned.blob("a/b")
+        blob.upload_from_string(b"old")
+        old = int(blob.generation)
+        blob.upload_from_string(b"now")
+        versioned.blob("b").upload_from_string(b"x")
+        listed = versioned.client.list_blobs(versioned)
+        generations = self.generations(versioned, prefix="a/")
+
+        assert generations == {old: False, int(blob.generation): True}
+        assert versioned.blob("a/b", generation=old).download_as_bytes() == b"old"
+        assert versioned.blob("a/b").download_as_bytes() == b"now"
+        assert [one.name for one in listed] == ["a/b", "b"]
+
+    def test_keeps_what_is_deleted_until_its_generation_is(self, versioned):
+        """It is no object any more, and can still be read by its number."""
+        blob = versioned.blob("a")
+        blob.upload_from_string(b"x")
+        old = int(blob.generation)
+        versioned.delete_blob("a")
+        assert versioned.get_blob("a") is None
+        assert self.generations(versioned) == {old: False}
+        assert versioned.blob("a", generation=old).download_as_bytes() == b"x"
+
+        blob.upload_from_string(b"now")
+        versioned.delete_blob("a", generation=old)
+        assert self.generations(versioned) == {int(blob.generation): True}
+        versioned.delete_blob("a", generation=int(blob.generation))
+        assert self.generations(versioned) == {}
+        with pytest.raises(NotFound):
+            versioned.delete_blob("a", generation=old)
+
+    def test_is_not_for_other_buckets(self, bucket, pointer):
+        assert self.generations(bucket) == {int(pointer.generation): True}
 
 
 class TestServer:
     def test_is_not_held_up_by_a_silent_client(self, bucket, pointer):
-        """A client that connects and says nothing does not keep others waiting."""
         address = urlsplit(bucket.client._connection.API_BASE_URL)
         with socket.create_connection((address.hostname, address.port)) as silent:
             silent.sendall(b"POST /upload/storage/v1/b/x/o HTTP/1.1\r\n")
@@ -226,7 +276,6 @@ class TestServer:
             assert pointer.exists()
 
     def test_listens_on_this_machine_alone(self, storage_emulator):
-        """No other address of this machine answers."""
         port = urlsplit(storage_emulator.url).port
         with socket.socket() as other:
             other.settimeout(5)
@@ -234,60 +283,40 @@ class TestServer:
             assert other.connect_ex(("127.0.0.2", port)) != 0
 
     def test_keeps_objects_as_files(self, emulators, bucket, pointer):
-        """What is in the bucket can be opened as a file of its name."""
-        file = emulators.state.folder / "storage" / bucket.name / pointer.name
+        """Which can be opened; none is outside the bucket's folder."""
+        folder = emulators.state.folder / "storage" / bucket.name
+        with pytest.raises(Exception, match="cannot name a file"):
+            bucket.blob("../x").upload_from_string(b"")
 
-        assert file.read_bytes() == b"now"
+        assert (folder / pointer.name).read_bytes() == b"now"
 
-
-class TestRestart:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-    def test_keeps_objects_and_generations(self, tmp_path, number):
-        """Compare-and-set goes on where it was, whatever ended the emulator."""
-        with Emulator(tmp_path) as emulator:
-            blob = emulator.bucket.blob("a/b")
-            blob.upload_from_string(b"1")
-            emulator.process.send_signal(number)
-            emulator.process.wait(timeout=20)
+    def test_goes_on_where_it_was(self, tmp_path, number):
+        """Whatever ended it."""
+        generations = []
+        for _ in range(2):
+            [port] = free_ports(1)
+            module = [sys.executable, "-m", "local.emulators.storage"]
+            words = ["--port", str(port), "--data-dir", str(tmp_path)]
+            process = subprocess.Popen([*module, *words])
+            address = f"http://127.0.0.1:{port}"
+            wait_until(lambda: answers(address))  # noqa: B023
+            with storage.Client(
+                project="p",
+                credentials=AnonymousCredentials(),
+                client_options={"api_endpoint": address},
+            ) as client:
+                bucket = client.bucket("bucket")
+                if not bucket.exists():
+                    bucket.create()
+                blob = bucket.get_blob("a/b") or bucket.blob("a/b")
+                generations.append(blob.generation)
+                blob.upload_from_string(
+                    b"1", if_generation_match=blob.generation or NEW
+                )
+                generations.append(blob.generation)
+            process.send_signal(number)
+            process.wait(timeout=20)
 
-        with Emulator(tmp_path) as emulator:
-            again = emulator.bucket.get_blob("a/b")
-            assert again.generation == blob.generation
-            again.upload_from_string(b"2", if_generation_match=blob.generation)
-
-            assert emulator.bucket.blob("a/b").download_as_bytes() == b"2"
-
-
-class Emulator:
-    """An emulator of its own for a test that stops it; gone after the block."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __enter__(self):
-        [port] = free_ports(1)
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "local.emulators.storage"),
-                *("--port", str(port), "--data-dir", str(self.folder)),
-            ]
-        )
-        address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 30
-        while not answers(address):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        client = storage.Client(
-            project="p",
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": address},
-        )
-        self.bucket = client.bucket("bucket")
-        if not self.bucket.exists():
-            self.bucket.create()
-        return self
-
-    def __exit__(self, *_):
-        self.bucket.client.close()
-        self.process.kill()
-        self.process.wait()
+        assert generations[0] is None
+        assert generations[1] == generations[2] < generations[3]

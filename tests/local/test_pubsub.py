@@ -1,0 +1,536 @@
+"""The Pub/Sub emulator, by what the unmodified clients and push endpoints see."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import random
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import pubsub_v1
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1 import types
+
+from local.emulators.pubsub.server import is_serving
+from local.processes import free_ports
+from tests.local.projects import wait_until
+
+PATIENCE_S = 15
+OK, ERROR = 204, 500
+
+
+def command(port: int) -> list[str]:
+    return [sys.executable, "-m", "local.emulators.pubsub", "--port", str(port)]
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator, its clients, and short ways to do the usual."""
+
+    address: str
+    process: subprocess.Popen
+    publisher: pubsub_v1.PublisherClient
+    subscriber: pubsub_v1.SubscriberClient
+
+    def topic(self) -> str:
+        """Make a topic, in a project of its own."""
+        unique = uuid.uuid4().hex[:10]
+        return self.publisher.create_topic(name=f"projects/p-{unique}/topics/new").name
+
+    def subscription(self, topic: str, name: str = "all", **settings: Any) -> str:
+        """Make a subscription in the topic's project."""
+        full_name = f"projects/{topic.split('/')[1]}/subscriptions/{name}"
+        request = {"name": full_name, "topic": topic, **settings}
+        return self.subscriber.create_subscription(request=request).name
+
+    def publish(self, topic: str, *texts: str, **attributes: str) -> list[str]:
+        """Publish, and return the ids once they are known."""
+        futures = [
+            self.publisher.publish(topic, text.encode(), **attributes) for text in texts
+        ]
+        return [future.result(PATIENCE_S) for future in futures]
+
+    def pull(self, subscription: str, count: int = 1) -> list[Any]:
+        """Pull until so many messages have come."""
+        received: list[Any] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while len(received) < count and time.monotonic() < deadline:
+            answer = self.subscriber.pull(
+                subscription=subscription, max_messages=count, timeout=3, retry=None
+            )
+            received += answer.received_messages
+        return received
+
+    def is_empty(self, subscription: str) -> bool:
+        """Whether a pull that waits for half a second finds nothing."""
+        answer = self.subscriber.pull(
+            subscription=subscription, max_messages=10, timeout=1.5, retry=None
+        )
+        return not answer.received_messages
+
+    def acknowledge(self, subscription: str, messages: list[Any]) -> None:
+        ids = [message.ack_id for message in messages]
+        self.subscriber.acknowledge(subscription=subscription, ack_ids=ids)
+
+    def set_deadline(self, subscription: str, messages: list[Any], s: int) -> None:
+        ids = [message.ack_id for message in messages]
+        self.subscriber.modify_ack_deadline(
+            subscription=subscription, ack_ids=ids, ack_deadline_seconds=s
+        )
+
+    def push_to(self, subscription: str, url: str) -> None:
+        one = types.Subscription(name=subscription, push_config=pushing(url))
+        mask = {"paths": ["push_config"]}
+        self.subscriber.update_subscription(subscription=one, update_mask=mask)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Emulator]:
+    """Run an emulator."""
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PUBSUB_EMULATOR_HOST", address)
+        publisher = pubsub_v1.PublisherClient()
+        subscriber = pubsub_v1.SubscriberClient()
+    process = subprocess.Popen(command(port), stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: is_serving(address))
+        yield Emulator(address, process, publisher, subscriber)
+    finally:
+        publisher.stop()
+        publisher.transport.close()
+        subscriber.close()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with running() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def topic(emulator) -> str:
+    """A topic in a project of its own."""
+    return emulator.topic()
+
+
+@dataclass(frozen=True)
+class Push:
+    """One request that an endpoint was sent."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    time: float
+
+    @property
+    def text(self) -> str:
+        return base64.b64decode(self.body["message"].get("data", "")).decode()
+
+
+class Endpoint:
+    """
+    A web server that notes what it is sent, and answers as it is told.
+
+    Args:
+        answer: Given a push, returns a status, or None to hang up without one.
+        port: To listen on; a free one by default.
+    """
+
+    def __init__(
+        self, answer: Callable[[Push], int | None] = lambda _: OK, port: int = 0
+    ) -> None:
+        self.pushes: list[Push] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                push = Push(self.path, dict(self.headers), body, time.monotonic())
+                endpoint.pushes.append(push)
+                status = answer(push)
+                if status is None:
+                    # A reset, as from a process that is killed.
+                    linger = socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    self.connection.setsockopt(socket.SOL_SOCKET, *linger)
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                if status != OK:
+                    self.send_header("Content-Length", "5")
+                self.end_headers()
+                if status != OK:
+                    self.wfile.write(b"error")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 256
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None:
+                pass
+
+        self._server = Server(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Endpoint:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,)).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def texts(self) -> list[str]:
+        return [push.text for push in self.pushes]
+
+    def wait_for(self, count: int) -> list[Push]:
+        """Wait until so many pushes have come, and return all."""
+        wait_until(lambda: len(self.pushes) >= count)
+        return list(self.pushes)
+
+
+def pushing(url: str) -> types.PushConfig:
+    return types.PushConfig(push_endpoint=url)
+
+
+def dead_letters_to(topic: str) -> types.DeadLetterPolicy:
+    return types.DeadLetterPolicy(dead_letter_topic=topic, max_delivery_attempts=5)
+
+
+class TestSubscriptions:
+    def test_have_defaults_and_are_updated_field_by_field(self, emulator, topic):
+        """An update changes the fields that its mask names, and no other."""
+        name = emulator.subscription(topic, retry_policy=types.RetryPolicy())
+        update = types.Subscription(name=name, ack_deadline_seconds=33)
+        mask = {"paths": ["ack_deadline_seconds"]}
+        before = emulator.subscriber.get_subscription(subscription=name)
+        emulator.subscriber.update_subscription(subscription=update, update_mask=mask)
+        one = emulator.subscriber.get_subscription(subscription=name)
+
+        assert (before.ack_deadline_seconds, one.ack_deadline_seconds) == (10, 33)
+        assert one.retry_policy.minimum_backoff.total_seconds() == 10
+        assert one.retry_policy.maximum_backoff.total_seconds() == 600
+
+    def test_get_what_is_published_from_their_making_to_their_end(
+        self, emulator, topic
+    ):
+        emulator.publish(topic, "before")
+        subscription = emulator.subscription(topic)
+        emulator.publish(topic, "after", "old")
+        assert emulator.pull(subscription, 1)[0].message.data == b"after"
+        emulator.subscriber.delete_subscription(subscription=subscription)
+        with pytest.raises(exceptions.NotFound):
+            emulator.subscriber.get_subscription(subscription=subscription)
+        emulator.subscription(topic)
+        emulator.publish(topic, "new")
+
+        assert emulator.pull(subscription)[0].message.data == b"new"
+
+
+class TestPulls:
+    def test_bring_what_was_published(self, emulator, topic):
+        """Data, attributes, id and time arrive; no id is given twice."""
+        subscription = emulator.subscription(topic)
+        attributes = {"use_case": "first_day_churn", "city": "Köln"}
+        ids = emulator.publish(topic, *"abc", **attributes)
+        messages = [one.message for one in emulator.pull(subscription, 3)]
+
+        assert len(set(ids)) == 3
+        assert {message.message_id for message in messages} == set(ids)
+        assert {message.data for message in messages} == {b"a", b"b", b"c"}
+        assert all(message.attributes == attributes for message in messages)
+        assert abs(messages[0].publish_time.timestamp() - time.time()) < 3600
+
+    def test_come_again_after_the_deadline(self, emulator, topic):
+        """What is neither acknowledged nor given more time; zero gives it back. An ack
+        id ends with its delivery: it does nothing to the next one."""
+        subscription = emulator.subscription(topic, ack_deadline_seconds=1)
+        emulator.publish(topic, "done", "slow", "lost")
+        done, slow, lost = emulator.pull(subscription, 3)
+        emulator.acknowledge(subscription, [done])
+        emulator.set_deadline(subscription, [slow], 30)
+        [again] = emulator.pull(subscription)
+        assert again.message == lost.message
+        assert again.ack_id != lost.ack_id
+
+        emulator.acknowledge(subscription, [lost])
+        emulator.set_deadline(subscription, [again], 0)
+        [third] = emulator.pull(subscription)
+        emulator.acknowledge(subscription, [third])
+        assert third.message == lost.message
+        assert emulator.is_empty(subscription)
+
+    def test_may_be_many_at_once(self, emulator, topic):
+        """Sixteen threads publish through one client: nothing is lost."""
+        subscription = emulator.subscription(topic)
+        numbers = itertools.count()
+
+        def publish(_: int) -> list[str]:
+            return emulator.publish(topic, *[str(next(numbers)) for _ in range(50)])
+
+        with ThreadPoolExecutor(16) as pool:
+            ids = [one for batch in pool.map(publish, range(16)) for one in batch]
+        received = emulator.pull(subscription, len(ids))
+
+        assert sorted(one.message.message_id for one in received) == sorted(ids)
+
+
+class TestDeadLetters:
+    def test_are_made_of_what_is_never_acknowledged(self, emulator, topic):
+        """After the last attempt a message is published where the policy says."""
+        dead = emulator.topic()
+        letters = emulator.subscription(dead)
+        policy = dead_letters_to(dead)
+        subscription = emulator.subscription(topic, "work", dead_letter_policy=policy)
+        [message_id] = emulator.publish(topic, "poison", use_case="x")
+        attempts = []
+        for _ in range(5):
+            [received] = emulator.pull(subscription)
+            attempts.append(received.delivery_attempt)
+            emulator.set_deadline(subscription, [received], 0)
+        [letter] = emulator.pull(letters)
+
+        source = "CloudPubSubDeadLetterSource"
+        attributes = dict(letter.message.attributes)
+        assert attempts == [1, 2, 3, 4, 5]
+        assert letter.message.data == b"poison"
+        assert letter.message.message_id != message_id
+        assert attributes.pop(f"{source}TopicPublishTime").endswith("Z")
+        assert attributes == {
+            "use_case": "x",
+            f"{source}DeliveryCount": "5",
+            f"{source}Subscription": "work",
+            f"{source}SubscriptionProject": topic.split("/")[1],
+        }
+
+    def test_are_made_of_failed_pushes(self, emulator, topic):
+        """Its neighbours are delivered; the envelope counts the attempts."""
+        dead = emulator.topic()
+        letters = emulator.subscription(dead)
+        with Endpoint(lambda push: ERROR if push.text == "bad" else OK) as endpoint:
+            policy, to = dead_letters_to(dead), pushing(endpoint.url)
+            emulator.subscription(topic, push_config=to, dead_letter_policy=policy)
+            emulator.publish(topic, "good", "bad", "fine")
+            [letter] = emulator.pull(letters)
+        bad = [push for push in endpoint.pushes if push.text == "bad"]
+
+        assert letter.message.data == b"bad"
+        assert Counter(endpoint.texts) == {"good": 1, "bad": 5, "fine": 1}
+        assert [push.body["deliveryAttempt"] for push in bad] == [1, 2, 3, 4, 5]
+
+
+class TestRefusals:
+    def test_of_taken_and_missing_names(self, emulator, topic):
+        emulator.subscription(topic)
+        gone, absent = "projects/p/topics/gone", "projects/p/subscriptions/gone"
+        puller = emulator.subscriber
+        for call in (
+            lambda: emulator.publisher.create_topic(name=topic),
+            lambda: emulator.subscription(topic),
+        ):
+            with pytest.raises(exceptions.AlreadyExists, match="already exists"):
+                call()
+        for call in (
+            lambda: emulator.publish(gone, "x"),
+            lambda: emulator.publisher.delete_topic(topic=gone),
+            lambda: emulator.subscription(gone),
+            lambda: puller.pull(subscription=absent, max_messages=1),
+            lambda: puller.acknowledge(subscription=absent, ack_ids=["x:1"]),
+            lambda: puller.delete_subscription(subscription=absent),
+        ):
+            with pytest.raises(exceptions.NotFound):
+                call()
+
+    def test_of_acknowledgements_of_another_subscription(self, emulator, topic):
+        first, second = (emulator.subscription(topic, name) for name in ("one", "two"))
+        emulator.publish(topic, "x")
+        [received] = emulator.pull(second)
+
+        for ack_ids in (["nonsense"], [received.ack_id]):
+            with pytest.raises(exceptions.InvalidArgument):
+                emulator.subscriber.acknowledge(subscription=first, ack_ids=ack_ids)
+
+    @pytest.mark.parametrize(
+        "settings", [{"filter": "attributes:city"}, {"enable_message_ordering": True}]
+    )
+    def test_of_what_would_have_to_be_ignored(self, emulator, topic, settings):
+        with pytest.raises(exceptions.MethodNotImplemented):
+            emulator.subscription(topic, **settings)
+
+
+class TestPushes:
+    def test_post_the_envelope_of_pubsub(self, emulator, topic):
+        with Endpoint() as endpoint:
+            to = pushing(f"{endpoint.url}/events?a=b")
+            subscription = emulator.subscription(topic, push_config=to)
+            [message_id] = emulator.publish(topic, "Köln", use_case="x")
+            [push] = endpoint.wait_for(1)
+
+        published = push.body["message"]["publishTime"]
+        assert push.path == "/events?a=b"
+        assert push.headers["Content-Type"] == "application/json"
+        assert push.body == {
+            "message": {
+                "attributes": {"use_case": "x"},
+                "data": base64.b64encode("Köln".encode()).decode(),
+                "messageId": message_id,
+                "message_id": message_id,
+                "publishTime": published,
+                "publish_time": published,
+            },
+            "subscription": subscription,
+        }
+        assert datetime.fromisoformat(published).tzinfo is not None
+
+    def test_end_with_success(self, emulator, topic):
+        """A message is acknowledged by each of four answers, and not pushed again."""
+        statuses = ["200", "201", "202", "204"]
+        with Endpoint(lambda push: int(push.text)) as endpoint:
+            emulator.subscription(topic, push_config=pushing(endpoint.url))
+            emulator.publish(topic, *statuses)
+            endpoint.wait_for(4)
+            emulator.publish(topic, "200")
+            endpoint.wait_for(5)
+
+        assert sorted(endpoint.texts) == ["200", *statuses]
+
+    def test_back_off(self, emulator, topic):
+        """With a retry policy a failed message is not pushed again before its time."""
+        policy = types.RetryPolicy(
+            minimum_backoff=Duration(seconds=1), maximum_backoff=Duration(seconds=600)
+        )
+        with Endpoint(lambda _: ERROR) as endpoint:
+            to = pushing(endpoint.url)
+            emulator.subscription(topic, push_config=to, retry_policy=policy)
+            emulator.publish(topic, "bad")
+            first, second = endpoint.wait_for(2)
+
+        assert second.time - first.time >= 0.99
+
+    def test_are_given_up_at_the_deadline(self, emulator, topic):
+        """An endpoint that does not answer in time is pushed to again."""
+        hung = threading.Event()
+
+        def answer(_: Push) -> int:
+            if len(endpoint.pushes) == 1:
+                hung.wait(PATIENCE_S)
+            return OK
+
+        with Endpoint(answer) as endpoint:
+            to = pushing(endpoint.url)
+            emulator.subscription(topic, push_config=to, ack_deadline_seconds=1)
+            emulator.publish(topic, "slow")
+            endpoint.wait_for(2)
+            hung.set()
+
+        assert endpoint.texts == ["slow", "slow"]
+
+    def test_can_be_turned_on_and_off(self, emulator, topic):
+        """A subscription is pushed to while it has an endpoint, else pulled from."""
+        subscription = emulator.subscription(topic)
+        with Endpoint() as endpoint:
+            emulator.publish(topic, "kept")
+            emulator.push_to(subscription, endpoint.url)
+            endpoint.wait_for(1)
+            with pytest.raises(exceptions.FailedPrecondition):
+                emulator.subscriber.pull(subscription=subscription, max_messages=1)
+            emulator.push_to(subscription, "")
+            emulator.publish(topic, "pulled")
+            [received] = emulator.pull(subscription)
+
+        assert endpoint.texts == ["kept"]
+        assert received.message.data == b"pulled"
+
+    def test_lose_nothing(self, emulator, topic):
+        """Errors, resets and silence at random: each message is accepted once."""
+        chance = random.Random(7)
+        accepted: Counter[str] = Counter()
+
+        def answer(push: Push) -> int | None:
+            status = chance.choices([OK, ERROR, None], [8, 1, 1])[0]
+            accepted[push.text] += status == OK
+            return status
+
+        texts = [str(number) for number in range(1_000)]
+        with Endpoint(answer) as endpoint:
+            emulator.subscription(topic, push_config=pushing(endpoint.url))
+            emulator.publish(topic, *texts)
+            wait_until(lambda: accepted.total() >= len(texts))
+            time.sleep(0.3)
+
+        assert accepted == Counter(texts)
+
+    def test_spare_an_endpoint_that_is_down(self, emulator, topic):
+        """While nothing listens, a backlog does not use up its attempts."""
+        dead = emulator.topic()
+        letters = emulator.subscription(dead)
+        [port] = free_ports(1)
+        policy, to = dead_letters_to(dead), pushing(f"http://127.0.0.1:{port}")
+        emulator.subscription(topic, push_config=to, dead_letter_policy=policy)
+        emulator.publish(topic, *[str(number) for number in range(100)])
+        time.sleep(0.5)
+        with Endpoint(port=port) as endpoint:
+            wait_until(lambda: len(set(endpoint.texts)) == 100)
+
+        assert emulator.is_empty(letters)
+
+
+class TestProcess:
+    def test_stops_at_once(self):
+        """SIGTERM ends it with success, whatever pushes are under way."""
+        hung = threading.Event()
+
+        def answer(_: Push) -> int:
+            hung.wait(PATIENCE_S)
+            return OK
+
+        with running() as emulator, Endpoint(answer) as endpoint:
+            topic = emulator.topic()
+            emulator.subscription(topic, push_config=pushing(endpoint.url))
+            emulator.publish(topic, "x")
+            endpoint.wait_for(1)
+            emulator.process.send_signal(signal.SIGTERM)
+
+            assert emulator.process.wait(timeout=5) == 0
+            hung.set()
+
+    def test_has_its_port_alone_on_this_machine(self, emulator):
+        """A second emulator on a port fails instead of taking half of the calls."""
+        port = int(emulator.address.rpartition(":")[2])
+        second = subprocess.run(
+            command(port), stderr=subprocess.DEVNULL, timeout=PATIENCE_S, check=False
+        )
+        with socket.socket() as other:
+            other.settimeout(5)
+
+            assert other.connect_ex(("127.0.0.2", port)) != 0
+        assert second.returncode != 0
+        assert is_serving(emulator.address)

@@ -1,0 +1,440 @@
+"""
+Local mode by what its user sees: ports, states, functions, commands, nothing left over.
+
+The functions here are a few lines each, in a project of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from local import venvs
+from local.errors import LocalError
+from local.processes import free_ports, is_free, myself
+from local.stack import commands
+from local.stack.services import answers
+from local.stack.stack import SECRET, Stack, ignored
+from local.stack.state import (
+    LOCAL,
+    PORT_OFFSETS,
+    ROOT,
+    Function,
+    Options,
+    Record,
+    State,
+    ports_from,
+    states,
+)
+from tests.local.projects import (
+    ASYNCHRONOUS_FUNCTION,
+    FACTS_FUNCTION,
+    make_project,
+    project_stack,
+    wait_until,
+)
+from tests.programs import execute
+
+KEY = "a-key-of-the-user-and-of-nobody-else"
+BROKEN = "raise RuntimeError('no champion in sight')\n"
+BROKEN_FUNCTION = Function("01-Predictions", "predictions")
+PROGRAM = """
+import signal, sys, time
+from pathlib import Path
+from tests.local.projects import FACTS_FUNCTION, project_stack
+# A shell has what it runs in the background ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with project_stack(Path(sys.argv[1]), FACTS_FUNCTION) as stack:
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+class TestPorts:
+    def test_have_a_base_and_can_be_moved_one_by_one(self):
+        """An option comes before a variable, one service before the base."""
+        base, one = {"PROPENSITY_PORT_BASE": "9000"}, {"PROPENSITY_PORT_STORAGE": "443"}
+
+        assert ports_from({})["get_proba"] == 8082
+        assert ports_from(base)["get_proba"] == 9002
+        assert ports_from(base, base=7000)["storage"] == 7012
+        assert ports_from(base | one)["storage"] == 443
+        assert ports_from(one, single={"storage": 4444})["storage"] == 4444
+
+    @pytest.mark.parametrize(
+        ("environment", "message"),
+        [
+            ({"PROPENSITY_PORT_BASE": "many"}, "PROPENSITY_PORT_BASE must be a port"),
+            ({"PROPENSITY_PORT_BASE": "65530"}, "must be a port"),
+            ({"PROPENSITY_PORT_STORAGE": "0"}, "PROPENSITY_PORT_STORAGE must be"),
+            ({"PROPENSITY_PORT_STORAGE": "8080"}, "model_training and storage"),
+            ({"PROPENSITY_PORT_SCROE": "8099"}, "is it PROPENSITY_PORT_SCORE?"),
+        ],
+    )
+    def test_that_cannot_be_are_refused(self, environment, message):
+        with pytest.raises(LocalError, match=message):
+            ports_from(environment)
+
+
+class TestState:
+    def test_is_of_one_data_set_and_question(self, tmp_path, monkeypatch):
+        """However a path is written. Defect: names that agreed in 64 characters shared
+        a state, and a label event with a blank could name none."""
+        monkeypatch.chdir(tmp_path)
+        places = [tmp_path / ("export-" * 12 + end) for end in "ab"]
+        names = {
+            State.of_data(place, column, label).name
+            for place in (None, *map(str, places), *(place.name for place in places))
+            for column in ("user_pseudo_id", "user_id")
+            for label in ("purchase", "generate lead", "generate-lead", "k\u00e4ufe")
+        }
+
+        assert len(names) == 24
+        assert State.of_data(None) == State.of_data("") == State()
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
+    def test_has_a_name_that_a_folder_can_have(self, name):
+        with pytest.raises(LocalError):
+            State(name)
+
+    def test_is_no_file_and_no_folder_of_another_name(self, tmp_path):
+        """Defect: one of them among the states, and `make down` stopped nothing."""
+        for name in ("demo", "copy of demo", ".hidden"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "a-file").touch()
+
+        assert [state.name for state in states(tmp_path)] == ["demo"]
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"of": "another version"}'])
+    def test_that_is_damaged_is_named(self, tmp_path, text):
+        """Defect: a traceback, of `make status` and `make down` for all states."""
+        state = State("demo", tmp_path)
+        state.folder.mkdir()
+        state.record_file.write_text(text)
+        state.options_file.write_text(text)
+
+        with pytest.raises(LocalError, match=r"running\.json cannot be read"):
+            state.record()
+        with pytest.raises(LocalError, match=r"options\.json cannot be read"):
+            state.options()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def running(project):
+    """Two functions that run, beside an environment that is none of their business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROPENSITY_STRANGER", "1")
+        patch.setenv(SECRET, KEY)
+        with project_stack(project, FACTS_FUNCTION, ASYNCHRONOUS_FUNCTION) as stack:
+            yield stack
+
+
+class TestFunctions:
+    def test_run_as_they_deploy(self, running):
+        """From their staged source, with what functions require alone, and with
+        nothing of the user's environment but places and the key."""
+        facts = requests.post(running.url("model_training"), timeout=10).json()
+        staged = running.state.folder / "staged" / "model_training"
+        python = venvs.functions_python(ROOT, folder=LOCAL / "venvs")
+        environment = facts["environment"]
+
+        assert facts["folder"] == str(staged)
+        assert facts["package"] == str(staged / "propensity" / "__init__.py")
+        assert facts["python"] == str(python.parents[1])
+        assert not facts["pytest"]
+        assert running.environment.items() <= environment.items()
+        assert not {"PROPENSITY_STRANGER", "VIRTUAL_ENV", "PYTHONPATH"} & {*environment}
+        assert environment[SECRET] == KEY
+
+    def test_get_a_key_that_is_kept_nowhere(self, running):
+        kept = [file for file in running.state.folder.rglob("*") if file.is_file()]
+
+        assert SECRET not in running.environment
+        assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
+
+    def test_that_are_asynchronous_are_served_so(self, running):
+        answer = requests.get(running.url("get_proba"), timeout=10).json()
+
+        assert answer == {"server": "starlette.requests"}
+
+    def test_do_not_get_other_settings_which_are_named(self):
+        environment = {
+            "HOME": "/home/ana",
+            "PROPENSITY_BUDGET": "",
+            "PROPENSITY_MAXIMUM_TRAINING_ROWS": "5",
+            "PROPENSITY_LABEL_EVENT": "sign_up",
+            "PROPENSITY_PORT_BASE": "9080",
+            SECRET: "secret",
+        }
+
+        assert ignored(environment, {"PROPENSITY_LABEL_EVENT": "purchase"}) == [
+            "PROPENSITY_LABEL_EVENT",
+            "PROPENSITY_MAXIMUM_TRAINING_ROWS",
+        ]
+
+
+class TestStack:
+    def test_makes_bucket_and_datasets(self, running):
+        datasets = f"/bigquery/v2/projects/{running.options.project}/datasets"
+
+        for dataset in (running.options.dataset, running.options.ga4_dataset):
+            assert answers(f"{running.url('bigquery')}{datasets}/{dataset}")
+        assert running.bucket_folder.is_dir()
+
+    def test_refuses_a_state_that_is_in_use_and_says_how_to_play_beside(
+        self, project, running
+    ):
+        base = min(running.ports.values()) + 1000
+        beside = f"make demo STATE=test-2 PROPENSITY_PORT_BASE={base}"
+        with pytest.raises(LocalError, match=f"(?s)by process {os.getpid()}.*{beside}"):
+            project_stack(project, FACTS_FUNCTION).start()
+
+        assert not running.state.record().ended
+
+    def test_names_a_taken_port(self, project, running):
+        """Nothing is started; the message says how to go on."""
+        stack = project_stack(project, state=State("late", running.state.home))
+        stack.ports["storage"] = taken = running.ports["storage"]
+        with pytest.raises(LocalError) as caught:
+            stack.start()
+
+        message = str(caught.value)
+        assert f"port {taken}, needed for storage, is taken" in message
+        assert f"by state 'test', which is in use by process {os.getpid()}" in message
+        assert "PROPENSITY_PORT_STORAGE" in message
+        assert stack.state.record() is None
+
+    def test_stops_what_it_started_on_an_error(self, project):
+        stack = project_stack(project, state=State("error", project / "states"))
+        with contextlib.suppress(ZeroDivisionError), stack:
+            started = stack.state.record().processes
+            raise ZeroDivisionError
+
+        assert len(started) == 3
+        assert not any(process.is_running for process in started)
+        assert all(is_free(process.port) for process in started)
+        assert stack.state.record() is None
+
+    @pytest.mark.runs
+    def test_says_why_a_function_did_not_start(self, project, tmp_path):
+        """The message has the end of the log, and everything is stopped again."""
+        broken = copied(project, tmp_path)
+        (broken / BROKEN_FUNCTION.folder / "main.py").write_text(BROKEN)
+        stack = project_stack(broken, FACTS_FUNCTION, BROKEN_FUNCTION)
+        with pytest.raises(LocalError, match="no champion in sight") as caught:
+            stack.start()
+
+        assert "predictions ended while it was starting" in str(caught.value)
+        assert all(is_free(port) for port in stack.ports.values())
+
+    @pytest.mark.runs
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    def test_stops_with_its_program(self, project, tmp_path, number):
+        """Ctrl-C and a termination leave nothing behind; of a program that was killed
+        whoever comes next stops the rest."""
+        copy = copied(project, tmp_path)
+        program = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(copy)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with program.stdout as output:
+            assert output.readline() == b"ready\n"
+        state = State("test", copy / ".local" / "states")
+        started = state.record().processes
+        program.send_signal(number)
+        program.wait(timeout=30)
+        if number == signal.SIGKILL:
+            with project_stack(project, state=state):
+                pass
+
+        assert len(started) == 4
+        assert not any(process.is_running for process in started)
+        assert all(is_free(process.port) for process in started)
+        assert state.record() is None
+
+
+def copied(project: Path, folder: Path) -> Path:
+    return shutil.copytree(project, folder / "p", ignore=lambda *_: [".local"])
+
+
+@pytest.fixture
+def state(tmp_path) -> State:
+    return State("up", tmp_path)
+
+
+@pytest.mark.runs
+class TestUp:
+    """Of emulators alone."""
+
+    def test_that_is_interrupted_leaves_nothing_running(
+        self, tmp_path, state, monkeypatch
+    ):
+        """Defect: after Ctrl-C while the first dashboard was written all stayed up."""
+
+        def interrupted(_: object) -> str:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Stack, "write_dashboard", interrupted)
+        stack = project_stack(tmp_path, state=state)
+        with pytest.raises(KeyboardInterrupt):
+            commands.up(stack)
+
+        assert all(is_free(port) for port in stack.ports.values())
+        assert state.record() is None
+
+    def test_is_up_once_all_of_it_is(self, tmp_path, state, monkeypatch, capsys):
+        """Defect: a state was said to be up from its first process on. One whose start
+        was killed had no tables, and `make up` left it so: "up already". Another one
+        waits meanwhile."""
+        records, lines = [], []
+
+        def second_up() -> None:
+            commands.up(project_stack(tmp_path, state=state))
+            lines.append(capsys.readouterr().out)
+
+        second = threading.Thread(target=second_up)
+
+        def prepare(_: Stack) -> None:
+            commands.status([state])
+            records.append((state.record(), capsys.readouterr().out))
+            second.start()
+            second.join(timeout=1)
+            lines.append("prepared")
+
+        monkeypatch.setattr(Stack, "prepare", prepare)
+        monkeypatch.setattr(Stack, "write_dashboard", lambda _: "")
+        commands.up(project_stack(tmp_path, state=state))
+        second.join()
+        after = state.record()
+        commands.down([state])
+
+        [(before, output)] = records
+        assert before.owner == myself("owner")
+        assert f"State 'up' is in use by process {os.getpid()}." in output
+        assert after.owner is None
+        assert lines[0] == "prepared"
+        assert "State 'up' is up already." in lines[1]
+
+
+class TestDown:
+    def test_fails_where_a_program_uses_a_state(self, state, capsys):
+        """Defect: it ended well, and `make clean` removed the files of a demo that
+        went on."""
+        Record(myself("owner"), Options(), {}).write(state)
+
+        assert commands.down([state]) == 1
+        assert f"in use by process {os.getpid()}" in capsys.readouterr().out
+        assert state.record() is not None
+
+    def test_makes_nothing_of_a_state_that_there_is_not(self, state):
+        """Defect: a folder, which was a state from then on."""
+        assert commands.down([state]) == 0
+        assert not state.folder.exists()
+
+
+@pytest.mark.long
+class TestCommandLine:
+    """``up``, ``status`` and ``down``, in a copy of the project."""
+
+    @pytest.fixture(scope="class")
+    def home(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("home")
+        make_project(folder, "local", "deploy", "offline", "commands")
+        (folder / ".local").mkdir()
+        (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
+        return folder
+
+    @pytest.fixture
+    def command(self, home):
+        """Run a command of local mode; whatever is up is down after the test."""
+        numbers = free_ports(len(PORT_OFFSETS))
+        ports = {
+            f"PROPENSITY_PORT_{service.upper()}": str(port)
+            for service, port in zip(PORT_OFFSETS, numbers, strict=True)
+        }
+
+        def run(*arguments: str) -> subprocess.CompletedProcess:
+            return execute(
+                [sys.executable, "-m", "propensity", *arguments],
+                cwd=home,
+                env={**os.environ, **ports},
+                timeout=120,
+                status=None,
+            )
+
+        yield run
+        run("down")
+
+    def test_serves_what_a_demo_left_until_down(self, home, command):
+        """Up, up, status, down, down. Options of a state are kept; what is printed
+        works in a shell; a program uses what is up, with the same options alone."""
+        state = State(home=home / ".local" / "states")
+        state.folder.mkdir(parents=True, exist_ok=True)
+        options = replace(Options(), user_column="user_id", label_event="sign_up")
+        state.options_file.write_text(json.dumps(asdict(options)))
+        first = command("up")
+        assert first.returncode == 0, first.stderr
+        assert "State 'demo' is up." in first.stdout
+        assert "export PROPENSITY_LABEL_EVENT=sign_up" in first.stdout
+        processes = state.record().processes
+        for process in processes:
+            assert f"http://127.0.0.1:{process.port}" in first.stdout
+
+        lines = first.stdout.splitlines()
+        exports = [line for line in lines if line.startswith("export ")]
+        lookup = next(line for line in lines if line.startswith("curl 'http"))
+        script = [*exports, "curl -sf $STORAGE_EMULATOR_HOST/ >&2", lookup]
+        shell = {"PATH": os.environ["PATH"]}
+        answer = execute(["bash", "-ec", "\n".join(script)], env=shell)
+        assert json.loads(answer.stdout) == {"server": "starlette.requests"}
+
+        second = command("up")
+        assert "is up already" in second.stdout
+        assert second.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
+        with Stack(state, root=home, venv_folder=LOCAL / "venvs") as stack:
+            assert answers(stack.url("model_training"))
+        other = Stack(state, options=replace(options, label_event="x"), root=home)
+        with pytest.raises(LocalError, match="label_event"), other:
+            pass
+        assert state.record().processes == processes
+        assert command("status").returncode == 0
+
+        down = command("down")
+        assert down.returncode == 0
+        for process in processes:
+            assert f"stopped {process.name} (pid {process.pid}" in down.stdout
+            assert not process.is_running
+            assert is_free(process.port)
+        again = command("down")
+        assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
+
+    def test_reports_what_has_ended(self, home, command):
+        """A function that has died is named, with what to do, and 1 is returned."""
+        command("up")
+        victim = State(home=home / ".local" / "states").record().processes[-1]
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_until(lambda: not victim.is_running)
+
+        for verb in ("status", "up"):
+            output = command(verb)
+            assert output.returncode == 1
+            assert f"{victim.name} of state 'demo' has ended" in output.stdout
+            assert "make down" in output.stdout
