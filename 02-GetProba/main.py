@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM
-from propensity.concurrency import THREADS
 from propensity.gcp.http import answers_failures, keep_modules
 from propensity.online.lookup import FAILURES, FUNCTION, Lookups, read_question
 from propensity.settings import Settings, target_here
@@ -45,7 +44,7 @@ async def get_proba(request: Request) -> Response:
 @cache
 def online() -> "Online":
     """Open the clients on the first score."""
-    return Online.open(Settings.from_environment(), SYSTEM, threads=THREADS)
+    return Online.open(Settings.from_environment(), SYSTEM)
 
 
 @functions_framework.aio.http

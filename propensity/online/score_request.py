@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
@@ -29,19 +28,16 @@ from propensity.gcp.http import each_once
 from propensity.ids import INEXACT, is_encodable, problem_of
 from propensity.usecases import NUMBER, UseCase
 
-# Python refuses whole numbers of more digits.
-_MOST_DIGITS = 4_300
-
 # A body has one of these, or else the features themselves.
 WAYS = ("features", "instances", "user_id")
 INGESTED = "ingest_ts"
 EVENT_ID = "event_id"
 MAXIMUM_INSTANCES = 1_000
 
+# Python refuses whole numbers of more digits.
+_MOST_DIGITS = 4_300
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LARGEST = 2**63 - 1
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -49,15 +45,13 @@ class Instance(msgspec.Struct, frozen=True):
     The features of one event or user.
 
     Attributes:
-        numbers: Values of the number features, in their order; NaN for null.
-        texts: Values of the category features, likewise.
+        features: Floats, texts or None by name, in the order of the use case.
         prefix: Of its field names in the request.
         event_id: From the request; None without one.
         ingested_at: ``ingest_ts`` in UTC; UNSET without one, None if it makes no sense.
     """
 
-    numbers: Sequence[float]
-    texts: Sequence[str | None]
+    features: Mapping[str, float | str | None]
     prefix: str = ""
     event_id: str | None = None
     ingested_at: datetime | None | UnsetType = UNSET
@@ -70,33 +64,25 @@ class Question(msgspec.Struct, frozen=True):
     Attributes:
         layout: Of the use case whose model scores.
         version: The version that scores; None for the champion.
-        instances: In the order of the request; empty for a user.
+        instances: In the order of the request; for a user one without features.
         user_id: None for instances.
         is_single: Whether the answer is one object, not a list.
-        event_id, ingested_at: Of a request for a user.
     """
 
     layout: Layout
     version: int | None
-    instances: Sequence[Instance] = ()
+    instances: Sequence[Instance]
     user_id: str | None = None
     is_single: bool = True
-    event_id: str | None = None
-    ingested_at: datetime | None | UnsetType = UNSET
 
 
 class Layout:
     """The features of a use case, and how instances have them."""
 
     def __init__(self, use_case: UseCase) -> None:
-        features = use_case.features
         self.use_case = use_case
-        self.numbers = tuple(name for name in features if features[name] == NUMBER)
-        self.texts = tuple(name for name in features if features[name] != NUMBER)
-        self.names = frozenset(features)
-        self.identities = (
-            (use_case.entity, EVENT_ID) if use_case.scores_events else (EVENT_ID,)
-        )
+        self.features = use_case.features
+        self._identities = [use_case.entity] if use_case.scores_events else []
 
     def instance(
         self,
@@ -104,64 +90,54 @@ class Layout:
         *,
         prefix: str,
         latest: datetime,
-        envelope: Mapping[str, Any] | None = None,
+        envelope: Mapping[str, Any],
     ) -> Instance:
         """
-        Read an instance.
+        Read an instance, or raise RequestError.
 
         Args:
             fields: Its features by name; other fields are ignored.
             prefix: Of its field names, for errors.
             latest: A later ``ingest_ts`` makes no sense.
             envelope: The object around it, whose identity and ``ingest_ts`` go first.
-
-        Raises:
-            RequestError: A feature is missing or has the wrong type.
         """
-        event_id = self.event_id(fields, prefix)
-        ingested_at = ingested_at_of(fields, latest)
-        if envelope is not None:
-            event_id = self.event_id(envelope, "") or event_id
-            outer = ingested_at_of(envelope, latest)
-            ingested_at = ingested_at if outer is UNSET else outer
+        features = {
+            name: (_number if kind == NUMBER else _text)(fields, name, prefix)
+            for name, kind in self.features.items()
+        }
+        inner = self.named(fields, prefix=prefix, latest=latest)
+        outer = self.named(envelope, prefix="", latest=latest)
         return Instance(
-            [_number(fields, name, prefix) for name in self.numbers],
-            [_text(fields, name, prefix) for name in self.texts],
+            features,
             prefix,
-            event_id,
-            ingested_at,
+            outer.event_id or inner.event_id,
+            inner.ingested_at if outer.ingested_at is UNSET else outer.ingested_at,
         )
 
-    def event_id(self, fields: Mapping[str, Any], prefix: str) -> str | None:
-        """Return the identity among the fields of an instance, None without one."""
-        for name in self.identities:
-            if (value := fields.get(name)) is not None:
-                return identity(value, prefix + name)
-        return None
-
-    def of_user(self, row: Mapping[str, Any]) -> Instance:
-        """Return the instance in a row of a use case's features; null stays null."""
-        numbers = [
-            math.nan if row[name] is None else float(row[name]) for name in self.numbers
-        ]
-        return Instance(numbers, [row[name] for name in self.texts])
+    def named(
+        self, fields: Mapping[str, Any], *, prefix: str, latest: datetime
+    ) -> Instance:
+        """Return an instance without features: its identity and ``ingest_ts``."""
+        event_id = None
+        for name in (*self._identities, EVENT_ID):
+            if event_id is None and fields.get(name) is not None:
+                event_id = identity(fields[name], prefix + name)
+        moment: datetime | None | UnsetType = UNSET
+        if INGESTED in fields:
+            moment = sensible_instant(fields[INGESTED], latest=latest)
+        return Instance({}, prefix, event_id, moment)
 
     def rows(self, instances: Sequence[Instance]) -> pa.RecordBatch:
         """Return instances as the input of a model."""
-        numbers = np.array([instance.numbers for instance in instances], np.float64)
-        columns = dict(zip(self.numbers, map(pa.array, numbers.T), strict=True))
-        for position, name in enumerate(self.texts):
-            texts = [instance.texts[position] for instance in instances]
-            columns[name] = pa.array(texts, pa.string())
-        return pa.RecordBatch.from_pydict(columns)
-
-    def features_json(self, instance: Instance) -> str:
-        """Return the features of an instance as JSON, for the log."""
-        names, values = self.numbers + self.texts, [*instance.numbers, *instance.texts]
-        features = dict(zip(names, values, strict=True))
-        return _encode(
-            {name: features[name] for name in self.use_case.features}
-        ).decode()
+        return pa.RecordBatch.from_pydict(
+            {
+                name: pa.array(
+                    [instance.features[name] for instance in instances],
+                    pa.float64() if kind == NUMBER else pa.string(),
+                )
+                for name, kind in self.features.items()
+            }
+        )
 
 
 class Reader:
@@ -190,70 +166,36 @@ class Reader:
         """
         fields = _object(body)
         version = _version(fields.get("version"))
-        ways = [name for name in WAYS if name in fields]
+        ways = [way for way in WAYS if way in fields]
         if len(ways) > 1:
-            raise RequestError(
-                f"give one of {', '.join(WAYS)}; {' and '.join(ways)} are there",
-                field=ways[1],
-            )
+            raise RequestError(f"give {ways[0]} or {ways[1]}, not both", field=ways[1])
         way = ways[0] if ways else ""
-        value = fields[way] if way else fields
         if way == "user_id":
             layout = self._layout(fields, {})
-            return Question(
-                layout,
-                version,
-                user_id=identity(value, way),
-                event_id=layout.event_id(fields, ""),
-                ingested_at=ingested_at_of(fields, latest),
-            )
+            user_id = identity(fields[way], way)
+            instance = layout.named(fields, prefix="", latest=latest)
+            return Question(layout, version, [instance], user_id=user_id)
         if way == "instances":
-            return self._several(fields, value, version, latest)
-        if type(value) is not dict:
-            raise RequestError("features must be an object", field=way)
-        layout = self._layout(fields, value)
-        if not (way or fields.keys() & layout.names):
+            items = _instances(fields[way])
+        else:
+            items = {f"{way}." if way else "": fields[way] if way else fields}
+        for prefix, item in items.items():
+            if type(item) is not dict:
+                field = prefix.removesuffix(".")
+                raise RequestError(f"{field} must be a JSON object", field=field)
+        layout = self._layout(fields, next(iter(items.values())))
+        if not (way or fields.keys() & layout.features.keys()):
             raise RequestError(
                 f"nothing to score: give one of {', '.join(WAYS)}, or the features "
-                f"themselves: {', '.join(layout.use_case.features)}",
+                f"themselves: {', '.join(layout.features)}",
                 field="features",
             )
-        instance = layout.instance(
-            value,
-            prefix=f"{way}." if way else "",
-            latest=latest,
-            envelope=fields if way else None,
-        )
-        return Question(layout, version, (instance,))
-
-    def _several(
-        self,
-        fields: Mapping[str, Any],
-        items: Any,
-        version: int | None,
-        latest: datetime,
-    ) -> Question:
-        if type(items) is not list or not items:
-            raise RequestError(
-                "instances must be a list of objects, one at least", field="instances"
-            )
-        if len(items) > MAXIMUM_INSTANCES:
-            raise TooLarge(
-                f"{len(items)} instances, and {MAXIMUM_INSTANCES} are allowed",
-                field="instances",
-            )
-        for place, item in enumerate(items):
-            if type(item) is not dict:
-                raise RequestError(
-                    "each of instances must be a JSON object",
-                    field=f"instances[{place}]",
-                )
-        layout = self._layout(fields, items[0])
+        envelope = fields if way == "features" else {}
         instances = [
-            layout.instance(item, prefix=f"instances[{place}].", latest=latest)
-            for place, item in enumerate(items)
+            layout.instance(item, prefix=prefix, latest=latest, envelope=envelope)
+            for prefix, item in items.items()
         ]
-        return Question(layout, version, instances, is_single=False)
+        return Question(layout, version, instances, is_single=way != "instances")
 
     def _layout(self, fields: Mapping[str, Any], features: Mapping[str, Any]) -> Layout:
         """
@@ -264,16 +206,12 @@ class Reader:
         """
         name = fields.get("use_case")
         if name is None:
-            names = features.keys()
-            whole = [each for each in self.layouts.values() if names >= each.names]
-            if len(whole) == 1:
-                return whole[0]
-            name = self._default
-        if not isinstance(name, str):
-            raise RequestError("use_case must be a text", field="use_case")
-        if name not in self.layouts:
+            sent = features.keys()
+            whole = [each for each in self.layouts.values() if sent >= {*each.features}]
+            return whole[0] if len(whole) == 1 else self.layouts[self._default]
+        if not isinstance(name, str) or name not in self.layouts:
             raise RequestError(
-                f"there is no use case {name[:64]!r}; this deploy has "
+                f"there is no use case {str(name)[:64]!r}; this deploy has "
                 f"{', '.join(self.layouts)}",
                 field="use_case",
             )
@@ -298,6 +236,20 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
+def _instances(items: Any) -> dict[str, Any]:
+    """Return instances by the prefix of their field names."""
+    if type(items) is not list or not items:
+        raise RequestError(
+            "instances must be a list of objects, one at least", field="instances"
+        )
+    if len(items) > MAXIMUM_INSTANCES:
+        raise TooLarge(
+            f"{len(items)} instances, and {MAXIMUM_INSTANCES} are allowed",
+            field="instances",
+        )
+    return {f"instances[{position}].": item for position, item in enumerate(items)}
+
+
 def _version(value: Any) -> int | None:
     if value is None:
         return None
@@ -308,16 +260,12 @@ def _version(value: Any) -> int | None:
     return max(-1, min(value, _LARGEST))
 
 
-def _number(fields: Mapping[str, Any], name: str, prefix: str) -> float:
+def _number(fields: Mapping[str, Any], name: str, prefix: str) -> float | None:
     """Return the value of a number feature, which may be written as a text."""
-    value = fields.get(name)
-    if type(value) is float and math.isfinite(value):
+    value = _value(fields, name, prefix)
+    if value is None or (type(value) is float and math.isfinite(value)):
         return value
     field = prefix + name
-    if value is None:
-        if name not in fields:
-            raise _missing(field)
-        return math.nan
     if type(value) not in {float, int, str}:
         raise RequestError(
             f"{field} must be a number, or a text that holds one", field=field
@@ -331,20 +279,23 @@ def _number(fields: Mapping[str, Any], name: str, prefix: str) -> float:
 
 def _text(fields: Mapping[str, Any], name: str, prefix: str) -> str | None:
     """Return the value of a category feature."""
-    field = prefix + name
-    if name not in fields:
-        raise _missing(field)
-    value = fields[name]
+    value = _value(fields, name, prefix)
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise RequestError(f"{field} must be a text or null", field=field)
-    if len(value) > MAXIMUM_TEXT_CHARACTERS or not is_encodable(value):
+    is_text = isinstance(value, str) and is_encodable(value)
+    if not is_text or len(value) > MAXIMUM_TEXT_CHARACTERS:
         raise RequestError(
-            f"{field} must be a text of {MAXIMUM_TEXT_CHARACTERS} characters at most",
-            field=field,
+            f"{prefix}{name} must be null or a text of {MAXIMUM_TEXT_CHARACTERS} "
+            "characters at most",
+            field=prefix + name,
         )
-    return value
+    return str(value)
+
+
+def _value(fields: Mapping[str, Any], name: str, prefix: str) -> Any:
+    if name not in fields:
+        raise RequestError(f"feature {prefix}{name} is missing", field=prefix + name)
+    return fields[name]
 
 
 def identity(value: Any, field: str) -> str:
@@ -359,16 +310,3 @@ def identity(value: Any, field: str) -> str:
     if problem := problem_of(value):
         raise RequestError(f"{field} {problem}", field=field)
     return str(value)
-
-
-def ingested_at_of(
-    fields: Mapping[str, Any], latest: datetime
-) -> datetime | None | UnsetType:
-    """Return ``ingest_ts``: UNSET without one, None if it makes no sense."""
-    if INGESTED not in fields:
-        return UNSET
-    return sensible_instant(fields[INGESTED], latest=latest)
-
-
-def _missing(field: str) -> RequestError:
-    return RequestError(f"feature {field} is missing", field=field)

@@ -1,39 +1,91 @@
 """
-Online scoring without HTTP: numbers to the last bit, batches, and the log's queue.
+Online scoring without HTTP: numbers to the last bit, groups, and the log behind it.
 
-Models are tiny and real. ``Table`` is what is logged to: it can be held, and made to
-fail. What the function does over HTTP is in ``functions/test_score.py``.
+Models are tiny and real. What the function does over HTTP is in
+``functions/test_score.py``.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from propensity import tables
+from propensity import tables, usecases
 from propensity.errors import RequestError, SchemaError, Unavailable
 from propensity.gcp.log import Counts
 from propensity.gcp.writes import RowsRefused
-from propensity.online import inference_queue
-from propensity.online.inference_queue import InferenceQueue
+from propensity.models.scoring import Scorer
+from propensity.online import score
+from propensity.online.score import Waiting, append_all, scores_of
+from propensity.online.score_request import Instance, Layout, Question, Reader
 from propensity.registry.inference_log import ONLINE, Events, Row, columns
-from tests.propensity.online.champions import (
-    CARD,
-    CARDS,
-    FIRST,
-    LATEST,
-    NOW,
-    PLAYERS,
-    READER,
-    STATE,
-    read,
+from propensity.registry.loading import Serving
+from propensity.registry.serving import ServingState
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+LATEST = NOW + timedelta(minutes=10)
+CARDS = usecases.load("card_fraud")
+PLAYERS = replace(
+    usecases.load("first_day_churn"),
+    features={"bet_count": "number", "country": "category", "age": "number"},
 )
+READER = Reader([CARDS, PLAYERS], default=PLAYERS.name)
+LAYOUT = Layout(PLAYERS)
+CARD = {name: float(position) for position, name in enumerate(CARDS.features)}
+
+
+def read(fields: Mapping[str, Any]) -> Question:
+    """Read a question."""
+    return READER.question(json.dumps(fields).encode(), latest=LATEST)
+
+
+LINEAR = LogisticRegression()
+
+
+def serving(version: int, *, labels=(0, 0, 1, 1), model: Any = LINEAR) -> Serving:
+    """Return a model of players, which takes no nulls."""
+    frame = pd.DataFrame(
+        {
+            "bet_count": [1.0, 2.0, 8.0, 9.0],
+            "country": pd.Series(["GB", "MT", "GB", "MT"], dtype="str"),
+            "age": [20.0, 30.0, 40.0, 50.0],
+        }
+    )
+    preprocessor = make_column_transformer(
+        (StandardScaler(), ["bet_count", "age"]),
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["country"]),
+    )
+    encoded = preprocessor.fit_transform(frame)
+    fitted = clone(model).fit(encoded, labels)
+    scorer = Scorer(preprocessor, fitted, features=dict(PLAYERS.features))
+    return Serving(version=version, scorer=scorer, metadata={})
+
+
+FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
+
+
+def player(bets: float, *, age: float | None = 30.0, prefix: str = "") -> Instance:
+    """Return a player to be scored."""
+    return Instance({"bet_count": bets, "country": "GB", "age": age}, prefix)
+
+
+def alone(instance: Instance, by: Serving = FIRST) -> float:
+    """Return what a version says of a player."""
+    return float(by.scorer.probabilities(LAYOUT.rows([instance]))[0])
 
 
 class TestQuestions:
@@ -55,15 +107,13 @@ class TestQuestions:
 
         [instance] = read(fields).instances
 
-        assert list(instance.numbers) == [float(value) for value in values]
+        assert [*instance.features.values()] == [float(value) for value in values]
 
-    @pytest.mark.parametrize("others", ["{}", '{"at": "12:00"}', '{"a": {"b": NaN}}'])
-    @pytest.mark.parametrize("moment", ["1", '"2026-03-02T12:00:00Z"', '"\\u003a"'])
     @pytest.mark.parametrize("way", ["flat", "features", "instances"])
-    def test_name_each_field_once(self, way, moment, others):
+    def test_name_each_field_once(self, way):
         """Of two values nobody knows which one was meant: neither is scored."""
         pairs = [f'"{name}": {value}' for name, value in CARD.items()]
-        pairs += [f'"ingest_ts": {moment}', f'"further": {others}']
+        pairs += ['"ingest_ts": 1', '"further": {"a": {"b": NaN}}']
 
         def question_of(pairs):
             text = f"{{{', '.join(pairs)}}}"
@@ -79,24 +129,69 @@ class TestQuestions:
             assert refused.value.field == name
 
 
+class TestScores:
+    def test_are_those_of_each_alone_by_its_own_version(self):
+        """Who comes together is scored together, in the order of the group."""
+        players = [player(1), player(9)]
+        versions = [FIRST, SECOND] * 20
+        results = scores_of([Waiting(LAYOUT, version, players) for version in versions])
+
+        for values, version in zip(results, versions, strict=True):
+            expected = [alone(each, version) for each in players]
+            assert values == pytest.approx(expected, abs=1e-12)
+
+    def test_fail_for_one_version_alone(self):
+        """A version that breaks fails those that named it, and nobody else."""
+        broken = replace(FIRST, version=9, scorer=None)
+        failed, other = scores_of(
+            [Waiting(LAYOUT, broken, [player(1)]), Waiting(LAYOUT, FIRST, [player(2)])]
+        )
+
+        assert isinstance(failed, AttributeError)
+        assert other == [alone(player(2))]
+
+    @pytest.mark.parametrize(
+        ("by", "odd"),
+        [
+            (FIRST, player(2, age=None, prefix="instances[1].")),
+            # Trees of this kind read single precision, in which this is infinite.
+            (
+                serving(3, model=GradientBoostingClassifier(n_estimators=2)),
+                player(2, age=1e300, prefix="instances[1]."),
+            ),
+        ],
+        ids=["a null that nothing fills", "a number beyond computing"],
+    )
+    def test_refuse_what_a_version_cannot_score(self, by, odd):
+        """Only the request that has it; the field is named."""
+        group = [[player(1)], [player(1), odd], [player(3)]]
+        first, second, third = scores_of(
+            [Waiting(LAYOUT, by, instances) for instances in group]
+        )
+
+        assert first == [alone(player(1), by)]
+        assert isinstance(second, RequestError)
+        assert second.field == "instances[1].age"
+        assert third == [alone(player(3), by)]
+
+
 class Table:
     """Takes rows of the log, unless it is told to fail."""
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.failures: list[Exception] = []
+    def __init__(self, *failures: Exception) -> None:
+        self.event_ids: list[str] = []
+        self.failures = [*failures]
         self.appends = 0
-        self.log = InferenceQueue(self.append, Counts("score"))
 
     async def append(self, rows: pa.RecordBatch) -> None:
         self.appends += 1
         assert rows.schema == tables.INFERENCE_LOG.arrow_schema()
         if self.failures:
             raise self.failures.pop(0)
-        self.rows += rows.to_pylist()
+        self.event_ids += rows["event_id"].to_pylist()
 
 
-def scored_rows(ids: Sequence[str]) -> list[Row]:
+def logged(*ids: str) -> list[Row]:
     """Return rows of the log of players with these identities."""
     events = Events(
         source=ONLINE,
@@ -106,30 +201,15 @@ def scored_rows(ids: Sequence[str]) -> list[Row]:
         features=["{}"] * len(ids),
         latencies_ms=[1.5] * len(ids),
     )
-    values = columns(PLAYERS, STATE, FIRST, events, [0.25] * len(ids), ids=ids, at=NOW)
+    state = ServingState(champion=FIRST, epoch=5)
+    values = columns(PLAYERS, state, FIRST, events, [0.25] * len(ids), ids=ids, at=NOW)
     return [*zip(*values, strict=True)]
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch) -> None:
-    """Pauses that a test need not wait for are short."""
-    monkeypatch.setattr(inference_queue, "LINGER_S", 0.001)
-    monkeypatch.setattr(inference_queue, "RETRY_S", 0.001)
-
-
 class TestLog:
-    async def test_is_written_in_groups_behind_the_answers(self):
-        """Everything once, in few appends."""
-        table = Table()
-        for place in range(1_200):
-            table.log.add(scored_rows([f"e{place}"]))
-        assert table.appends == 0
-        await table.log.settle()
-
-        assert [row["event_id"] for row in table.rows] == [
-            f"e{n}" for n in range(1_200)
-        ]
-        assert table.appends == 3
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch) -> None:
+        monkeypatch.setattr(score, "RETRY_S", 0.001)
 
     @pytest.mark.parametrize(
         "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
@@ -137,67 +217,21 @@ class TestLog:
     async def test_is_written_again_until_it_is_taken(self, error, capsys):
         """Whatever an append fails with, nothing of it is let go. If nobody foresaw it
         the log has the trace, and not the text, which may name a user."""
-        table = Table()
-        table.failures = [error] * 3
-        table.log.add(scored_rows(["a", "b"]))
-        await table.log.settle()
+        table = Table(error, error, error)
+        group = [logged("a"), logged("b", "c")]
+        assert await append_all(table.append, Counts("score"), group) == [None] * 2
 
-        assert [row["event_id"] for row in table.rows] == ["a", "b"]
+        assert table.event_ids == ["a", "b", "c"]
         assert table.appends == 4
         lines = capsys.readouterr().out
         assert lines.count("not logged yet") == 3
         assert ("in append" in lines) == isinstance(error, KeyError)
         assert "what" not in lines
 
-    @pytest.mark.timeout(20)
-    async def test_goes_on_after_an_error_that_nobody_foresaw(self, monkeypatch):
-        """Such as a log that cannot be written: the next row takes along what is left,
-        and nobody waits for ever."""
-        table = Table()
-
-        def broken(*_: object, **fields: object) -> None:
-            raise OSError("no space left on device")
-
-        table.failures = [Unavailable("down")]
-        with monkeypatch.context() as patched:
-            patched.setattr(inference_queue, "log", broken)
-            table.log.add(scored_rows(["a", "b"]))
-            await table.log.settle()
-        assert table.rows == []
-        table.log.add(scored_rows(["c"]))
-        await table.log.settle()
-
-        assert [row["event_id"] for row in table.rows] == ["a", "b", "c"]
-
     async def test_goes_without_rows_that_no_table_takes(self, capsys):
         """The others are written; how many were lost is an error in the log."""
-        table = Table()
-        table.failures = [RowsRefused({1: "too long"})]
-        table.log.add(scored_rows(["a", "b", "c"]))
-        await table.log.settle()
+        table = Table(RowsRefused({1: "too long"}))
+        await append_all(table.append, Counts("score"), [logged("a", "b", "c")])
 
-        assert [row["event_id"] for row in table.rows] == ["a", "c"]
+        assert table.event_ids == ["a", "c"]
         assert "refuses 1 rows" in capsys.readouterr().out
-
-    async def test_has_room_for_so_much(self, monkeypatch):
-        """Beyond, requests are refused until something was written."""
-        monkeypatch.setattr(inference_queue, "WAITING_ROWS", 3)
-        table = Table()
-        table.log.check_room()
-        table.log.add(scored_rows(["a", "b", "c"]))
-        with pytest.raises(Unavailable):
-            table.log.check_room()
-        await table.log.settle()
-        table.log.check_room()
-
-    async def test_is_held_by_one_answer_at_a_time(self):
-        """So many requests, and one of them waits for the log on behalf of all."""
-        table = Table()
-        table.log.add(scored_rows(["a"]))
-        holding = asyncio.create_task(table.log.settle())
-        await asyncio.sleep(0)
-        async with asyncio.timeout(1):
-            await table.log.settle()
-        assert table.rows == []
-        await holding
-        assert table.rows
