@@ -7,7 +7,7 @@ Read in this order. Nothing here reads or writes outside the process.
   ``sufficient``: whether they are enough
 - ``preprocessor``: from features to numbers
 - ``candidates``: from a declaration to a fitted classifier of scikit-learn
-- ``trained``: what a training gives
+- ``trained``: what a training gives; ``trees``: Half-Space Trees, fitted
 - ``fit``: judge candidates forward in time, fit, measure, and fit again on all rows
 - ``importance``: which features a model needs
 - ``metrics``: of scores; ``intervals``: their 95% intervals; ``thresholds``: metrics
@@ -16,7 +16,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``value``: what buyers pay, beside their probabilities
 - ``gate``: whether a new version becomes the champion
 - ``season``: how far the odds of all users have moved, and probabilities that follow
-- ``lift``: treated users against a control group; ``campaign``: the same week by week
+- ``lift``: treated users against those held out, week by week
 - ``card``: the record of a version: row, card, files; ``profile``: its data set
 - ``report``: a version, or a week, as an HTML page
 """

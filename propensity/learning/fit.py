@@ -21,13 +21,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from joblib import cpu_count
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
 from threadpoolctl import threadpool_limits
 
-from propensity.errors import NotEnoughData, UseCaseError
+from propensity.errors import NotEnoughData
 from propensity.learning import alerts, candidates, metrics, thresholds
 from propensity.learning.alerts import Stakes, floats
 from propensity.learning.candidates import CALIBRATIONS, PARALLEL_ROWS
@@ -37,10 +35,10 @@ from propensity.learning.rows import Judged as Block
 from propensity.learning.rows import Parts, Slice
 from propensity.learning.thresholds import Metrics, Selection
 from propensity.learning.trained import Holdout, Judged, Model, Trained
+from propensity.learning.trees import fit_trees
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
-from propensity.usecases import NUMBER, Candidate, UseCase
+from propensity.usecases import Candidate, UseCase
 from propensity.usecases.declaration import FOREST
 
 Floats = NDArray[np.float64]
@@ -133,7 +131,14 @@ class _Training:
             names = [one.candidate for one in members]
             if is_forest:
                 assert parts.unlabelled is not None
-                models = [self._forest(best.candidate, parts.unlabelled[1])]
+                models = [
+                    fit_trees(
+                        best.candidate,
+                        parts.unlabelled[1],
+                        self.features,
+                        seed=self.seed,
+                    )
+                ]
             else:
                 models = self._fitted(names, learned, calibrator)
         threshold = None
@@ -184,19 +189,21 @@ class _Training:
             fits = [next(results) for _ in blocks]
             scores[candidate.name] = np.concatenate([score for score, _ in fits])
             seconds[candidate.name] = sum(each for _, each in fits)
-        judged = []
-        for candidate in learning:
-            names = candidates.members(candidate, scores)
-            score = np.mean([scores[name] for name in names], axis=0)
-            judged.append(
-                Judged(
-                    candidate=candidate,
-                    score=score,
-                    metrics=self._metrics(score),
-                    seconds=seconds.get(candidate.name, 0.0),
-                )
+        means = {
+            one.name: np.mean(
+                [scores[name] for name in candidates.members(one, scores)], axis=0
             )
-        return judged
+            for one in learning
+        }
+        return [
+            Judged(
+                candidate=one,
+                score=means[one.name],
+                metrics=self._metrics(means[one.name]),
+                seconds=seconds.get(one.name, 0.0),
+            )
+            for one in learning
+        ]
 
     def _judged_forests(self) -> list[Judged]:
         """Judge Half-Space Trees, fitted on all rows before those to choose on."""
@@ -205,7 +212,9 @@ class _Training:
             if candidate.algorithm != FOREST or self.parts.unlabelled is None:
                 continue
             began = time.perf_counter()
-            model = self._forest(candidate, self.parts.unlabelled[0])
+            model = fit_trees(
+                candidate, self.parts.unlabelled[0], self.features, seed=self.seed
+            )
             seconds = time.perf_counter() - began
             score = model.scores(self.parts.choosing.rows, self.use_case)
             values = self._metrics(score, is_anomaly=True)
@@ -215,25 +224,6 @@ class _Training:
                 )
             )
         return judged
-
-    def _forest(self, candidate: Candidate, rows: pa.Table) -> Model:
-        """Fit Half-Space Trees on the numbers of rows in time order."""
-        numbers = {f: kind for f, kind in self.features.items() if kind == NUMBER}
-        usual = _thinned(rows, self.seed)
-        every = Slice(
-            rows=usual, label=np.zeros(len(usual), np.int8), weight=np.ones(len(usual))
-        )
-        passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
-        encoder = fitted(passing, every, numbers)
-        encoded = transformed(encoder, usual, numbers)
-        try:
-            parameters = {"random_state": self.seed, **candidate.parameters}
-            trees = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
-        except (ValueError, TypeError) as error:
-            raise UseCaseError(
-                f"candidate {candidate.name} cannot be fitted: {error}"
-            ) from error
-        return Model(preprocessor=encoder, classifier=trees)
 
     def _metrics(
         self, score: Floats, *, is_anomaly: bool = False
@@ -439,18 +429,3 @@ class _Training:
             weight=part.weight,
             review_cost=self.settings.alert_review_cost,
         )
-
-
-def _thinned(rows: pa.Table, seed: int) -> pa.Table:
-    """
-    Return a sample of rows in proportion to their weights.
-
-    Trees count rows and ignore weights: if a sample has kept all frauds, they would
-    look usual. Rows with at least the median weight of label 0 stay.
-    """
-    weight, others = rows["weight"].to_numpy(), floats(rows["label"]) != 1
-    chance = weight / np.median(weight[others]) if others.any() else weight
-    if chance.min(initial=1.0) >= 1:
-        return rows
-    drawn = np.random.default_rng(seed).random(len(rows))
-    return rows.filter(pa.array(drawn < chance))

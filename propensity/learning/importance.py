@@ -20,8 +20,7 @@ Floats = NDArray[np.float64]
 
 # Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
 # than another candidate.
-_ROWS = 1_000
-_REPEATS = 3
+_ROWS, _REPEATS = 1_000, 3
 
 
 def importance(
@@ -45,15 +44,23 @@ def importance(
         return []
     generator = np.random.default_rng(seed)
     # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
-    sample = _balanced(holdout.label, min(_ROWS, len(holdout)), generator)
+    half = max(1, min(_ROWS, len(holdout)) // 2)
+    sample = np.sort(
+        np.concatenate(
+            [
+                generator.permutation(np.flatnonzero(holdout.label == label))[:half]
+                for label in (0, 1)
+            ]
+        )
+    )
     rows = holdout.rows.select(list(features)).take(pa.array(sample)).combine_chunks()
     part = Slice(rows=rows, label=holdout.label[sample], weight=holdout.weight[sample])
     varying = [name for name in features if pc.count_distinct(rows[name]).as_py() > 1]
     shuffled = [rows]
     for name in varying:
+        place = rows.column_names.index(name)
         for _ in range(_REPEATS):
             column = rows[name].take(pa.array(generator.permutation(len(rows))))
-            place = rows.column_names.index(name)
             shuffled.append(rows.set_column(place, name, column))
     # All at once: trees take half the time a row if there are many.
     whole = scores(pa.concat_tables(shuffled).combine_chunks())
@@ -62,37 +69,23 @@ def importance(
         for score in np.split(whole, len(shuffled))
     )
     falls = best - np.array(areas).reshape(len(varying), _REPEATS)
+    known = dict(zip(varying, falls, strict=True))
     entries = [
-        {"feature": name, "mean": float(fall.mean()), "std": float(fall.std())}
-        for name, fall in zip(varying, falls, strict=True)
-    ]
-    entries += [
-        {"feature": name, "mean": 0.0, "std": 0.0}
+        {
+            "feature": name,
+            "mean": float(np.mean(known.get(name, 0.0))),
+            "std": float(np.std(known.get(name, 0.0))),
+        }
         for name in features
-        if name not in varying
     ]
     return sorted(entries, key=lambda entry: -entry["mean"])
-
-
-def _balanced(
-    label: NDArray[Any], count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    parts = []
-    for value in (0, 1):
-        rows = np.flatnonzero(label == value)
-        parts.append(generator.permutation(rows)[: max(1, count // 2)])
-    return np.sort(np.concatenate(parts))
 
 
 def baseline_score(use_case: UseCase, *parts: Slice) -> Floats:
     """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
-    values = np.concatenate(
-        [
-            pc.cast(part.rows[baseline.feature], pa.float64()).to_numpy()
-            for part in parts
-        ]
-    )
+    columns = [pc.cast(part.rows[baseline.feature], pa.float64()) for part in parts]
+    values = np.concatenate([column.to_numpy() for column in columns])
     order = -values if baseline.ascending else values
     order = np.where(np.isnan(order), -np.inf, order)
     _, rank = np.unique(order, return_inverse=True)

@@ -1,20 +1,24 @@
 """
-Did it help: conversions and revenue of treated users against a control group.
+Did an audience help: what its treated users did, against those held out at random.
 
-Users are assigned by a keyed hash before anything is sent, and each counts once. The
-intervals hold for a single look, once the outcomes are final.
-
-Sources:
-    Newcombe (1998), Interval estimation for the difference between independent
-    proportions, method 10.
+Users are assigned by a keyed hash before anything is sent. A user counts once, in the
+week of becoming a member; the figures of a week are of all users so far. Intervals hold
+for a single look, once the outcomes are final.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from math import erfc, hypot, sqrt
+from typing import Any
 
 from propensity.learning.intervals import NORMAL, rate_interval
+
+# Sums of a group, as ``audience_sums.sql`` names them.
+GROUP = ("users", "conversions", "revenue", "revenue_squares")
 
 # p-value of the groups' sizes below which no figure can be trusted.
 ALARM = 0.001
@@ -32,22 +36,92 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Amounts:
-    """What the users of a group paid: sums of the amounts and of their squares."""
+class Week:
+    """
+    Sums of the users who became members in a week.
 
-    users: int
-    total: float
-    squares: float
+    Attributes:
+        control_share: Share that is held out.
+        sums: By group: ``is_control``, and the columns of ``GROUP``.
+        is_final: Whether no outcome of these users is missing any more.
+    """
 
-    @property
-    def mean(self) -> float:
-        """Amount per user."""
-        return self.total / self.users
+    week: date
+    control_share: float
+    sums: Sequence[Mapping[str, Any]]
+    is_final: bool = False
 
-    @property
-    def variance_of_mean(self) -> float:
-        """Squared standard error of the mean."""
-        return max(self.squares / self.users - self.mean**2, 0.0) / self.users
+
+def figures(weeks: Sequence[Week]) -> list[dict[str, Any]]:
+    """
+    Return the columns of ``ma_audience_lift`` of each week, of all users up to it.
+
+    Args:
+        weeks: Of one audience, each with the same share, in order and from the first.
+    """
+    return [_figures(weeks[: at + 1]) for at in range(len(weeks))]
+
+
+def _figures(weeks: Sequence[Week]) -> dict[str, Any]:
+    newest = weeks[-1]
+    treated, control = (_so_far(weeks, is_control) for is_control in (False, True))
+    has_both = treated["users"] and control["users"]
+    difference = ratio = None
+    if has_both:
+        rates = [group["conversions"] / group["users"] for group in (treated, control)]
+        ratio = rates[0] / rates[1] - 1 if rates[1] else None
+        difference = rate_difference(
+            (treated["conversions"], treated["users"]),
+            (control["conversions"], control["users"]),
+        )
+    share = newest.control_share
+    p_value = sample_ratio(treated["users"], control["users"], share=share)
+    row: dict[str, Any] = {
+        "week": newest.week,
+        "control_share": share,
+        "sums": [dict(group) for group in newest.sums],
+        "treated_users": treated["users"],
+        "control_users": control["users"],
+        "treated_conversions": treated["conversions"],
+        "control_conversions": control["conversions"],
+        **_columns("conversion_difference", difference),
+        "conversion_lift": ratio,
+        "sample_ratio_p": p_value,
+        "verdict": verdict(
+            difference,
+            conversions=treated["conversions"] + control["conversions"],
+            is_sound=p_value >= ALARM,
+            is_final=newest.is_final,
+        ),
+    }
+    if treated["revenue"] is None and control["revenue"] is None:
+        return row
+    apart = mean_difference(treated, control) if has_both else None
+    return row | {
+        "treated_revenue": treated["revenue"] or Decimal(0),
+        "control_revenue": control["revenue"] or Decimal(0),
+        **_columns("revenue_difference", apart),
+    }
+
+
+def _so_far(weeks: Sequence[Week], is_control: bool) -> dict[str, Any]:
+    """Return the sums of a group; amounts are None where none is known."""
+    totals: dict[str, Any] = {}
+    for name in GROUP:
+        known = [
+            group[name]
+            for week in weeks
+            for group in week.sums
+            if bool(group["is_control"]) == is_control and group[name] is not None
+        ]
+        is_count = name in ("users", "conversions")
+        totals[name] = sum(known) if known or is_count else None
+    return totals
+
+
+def _columns(name: str, interval: Interval | None) -> dict[str, float | None]:
+    ends = (interval.value, interval.low, interval.high) if interval else [None] * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def rate_difference(treated: tuple[int, int], control: tuple[int, int]) -> Interval:
@@ -56,6 +130,10 @@ def rate_difference(treated: tuple[int, int], control: tuple[int, int]) -> Inter
 
     Args:
         treated, control: Conversions, and users, above 0.
+
+    Source:
+        Newcombe, "Interval estimation for the difference between independent
+        proportions", Statistics in Medicine 17, 1998: method 10.
     """
     rates = treated[0] / treated[1], control[0] / control[1]
     low, high = rate_interval(*treated)
@@ -68,10 +146,15 @@ def rate_difference(treated: tuple[int, int], control: tuple[int, int]) -> Inter
     )
 
 
-def mean_difference(treated: Amounts, control: Amounts) -> Interval:
+def mean_difference(treated: Mapping[str, Any], control: Mapping[str, Any]) -> Interval:
     """Return the amount per user of the treated less that of the control group."""
-    value = treated.mean - control.mean
-    half = NORMAL * sqrt(treated.variance_of_mean + control.variance_of_mean)
+    means, variance = [], 0.0
+    for group in (treated, control):
+        mean = float(group["revenue"] or 0) / group["users"]
+        squares = (group["revenue_squares"] or 0.0) / group["users"]
+        means.append(mean)
+        variance += max(squares - mean**2, 0.0) / group["users"]
+    value, half = means[0] - means[1], NORMAL * sqrt(variance)
     return Interval(value=value, low=value - half, high=value + half)
 
 

@@ -95,17 +95,15 @@ def check_preprocessor(
             f"not {type(preprocessor).__name__}"
         )
     count = 40
+    row = np.arange(count)
     columns: dict[str, pa.Array] = {}
     for place, (name, kind) in enumerate(use_case.features.items()):
         if kind == NUMBER:
-            numbers = [
-                None if (row + place) % 7 == 0 else float((row * (place + 3)) % 11)
-                for row in range(count)
-            ]
-            columns[name] = pa.array(numbers, pa.float64())
+            numbers = (row * (place + 3) % 11).astype(np.float64)
+            columns[name] = pa.array(numbers, mask=(row + place) % 7 == 0)
         else:
-            texts = [None if row % 9 == 0 else f"v{row % 4}" for row in range(count)]
-            columns[name] = pa.array(texts, pa.string())
+            texts = np.array([f"v{n % 4}" for n in row], dtype=object)
+            columns[name] = pa.array(texts, pa.string(), mask=row % 9 == 0)
     label = (np.arange(count) % 2).astype(np.int8)
     rows = pa.table(columns)
     part = Slice(rows=rows, label=label, weight=np.ones(count))

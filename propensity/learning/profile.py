@@ -8,6 +8,7 @@ category that fewer than ten users have is pooled. Rows are not weighted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -96,14 +97,13 @@ def described(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _number(values: Floats, labels: Floats) -> dict[str, Any]:
-    there = np.isfinite(values)
+    known = values[np.isfinite(values)]
     entry: dict[str, Any] = {
-        "missing": _finite(np.mean(~there)) if len(values) else None,
-        "zeros": _finite(np.mean(values == 0)) if len(values) else None,
+        "missing": _finite(1 - len(known) / max(len(values), 1)),
+        "zeros": _finite(np.sum(values == 0) / max(len(values), 1)),
         "quartiles": None,
         "edges": None,
     }
-    known = values[there]
     if not len(known):
         return entry
     low, high = np.quantile(known, _ENDS)
@@ -112,18 +112,14 @@ def _number(values: Floats, labels: Floats) -> dict[str, Any]:
         edges = np.arange(distinct[0], distinct[-1] + 2)[: BINS + 1]
     else:
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    for name, label in (("negative", 0), ("positive", 1)):
+        of_label = values[(labels == label) & np.isfinite(values)]
+        # What lies beyond counts in the last bins, and a last whole number in its own.
+        last = np.nextafter(edges[-1], -np.inf)
+        counts, _ = np.histogram(np.clip(of_label, edges[0], last), edges)
+        entry[name] = [round(float(n), 4) for n in counts / max(counts.sum(), 1)]
     quartiles = np.quantile(known, [0.25, 0.5, 0.75])
-    bins = np.clip(np.searchsorted(edges, known, "right") - 1, 0, len(edges) - 2)
-    shares = {}
-    for name, value in (("negative", 0), ("positive", 1)):
-        counts = np.bincount(bins[labels[there] == value], minlength=len(edges) - 1)
-        shares[name] = [round(float(n), 4) for n in counts / max(counts.sum(), 1)]
-    return {
-        **entry,
-        "quartiles": [float(value) for value in quartiles],
-        "edges": [float(edge) for edge in edges],
-        **shares,
-    }
+    return entry | {"quartiles": quartiles.tolist(), "edges": edges.tolist()}
 
 
 def _category(
@@ -136,22 +132,17 @@ def _category(
             "label": labels,
         }
     )
-    grouped = frame.groupby("value", dropna=True)
-    counts = pd.DataFrame(
-        {
-            "share": grouped.size() / max(len(frame), 1),
-            "users": grouped["user"].nunique(),
-            "rate": grouped["label"].mean(),
-        }
+    counts = frame.groupby("value").agg(
+        rows=("user", "size"), users=("user", "nunique"), rate=("label", "mean")
     )
-    shown = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "share")
+    shown = counts[counts["users"] >= FEWEST_USERS].nlargest(_VALUES, "rows")
     return {
         "missing": _finite(frame["value"].isna().mean()) if len(frame) else None,
         "distinct": len(counts),
         "values": [
             {
                 "value": str(value),
-                "share": _finite(row["share"]),
+                "share": _finite(row["rows"] / len(frame)),
                 "rate": _finite(row["rate"]),
             }
             for value, row in shown.iterrows()
@@ -160,18 +151,15 @@ def _category(
 
 
 def _pairs(correlations: pd.DataFrame) -> list[dict[str, Any]]:
-    names = list(correlations.columns)
-    matrix = correlations.to_numpy()
     pairs = [
-        (names[i], names[j], float(matrix[i, j]))
-        for i in range(len(names))
-        for j in range(i)
-        if np.isfinite(matrix[i, j])
+        (first, second, float(correlations.loc[first, second]))
+        for first, second in combinations(correlations.columns, 2)
     ]
-    pairs.sort(key=lambda pair: -abs(pair[2]))
+    known = [pair for pair in pairs if np.isfinite(pair[2])]
+    known.sort(key=lambda pair: -abs(pair[2]))
     return [
         {"features": [first, second], "correlation": round(value, 4)}
-        for first, second, value in pairs[:_PAIRS]
+        for first, second, value in known[:_PAIRS]
     ]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -166,6 +167,9 @@ def of_users(
     """
     Split labelled snapshots of users.
 
+    The newest snapshot is held out. If it has too few conversions, up to a quarter of
+    the snapshots are.
+
     Args:
         rows: One row per user and as-of date: ``as_of``, ``user_id``, the use case's
             features, ``label`` 0 or 1 and ``weight``.
@@ -180,15 +184,31 @@ def of_users(
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
     if not as_ofs:
         raise NotEnoughData(no_users(use_case, timeframe))
-    held = _held(rows, as_ofs, minimum_conversions=settings.minimum_conversions)
+    held = 1
+    while held < len(as_ofs) // 4 and (
+        slice_of(rows, as_ofs[-held:]).conversions < settings.minimum_conversions
+    ):
+        held += 1
     earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
-    blocks = _sufficient(rolling_blocks(earlier, timeframe), rows, settings)
+    # The oldest blocks have the fewest rows to fit on.
+    blocks = tuple(
+        block
+        for block in rolling_blocks(earlier, timeframe)
+        if _is_enough(slice_of(rows, block.fitting), settings)
+    )
     known = tuple(
         as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
     )
     if not blocks:
         # Too few weeks: one block, as close to the holdout as can be.
-        split = _split_dates(as_ofs, timeframe, held=held)
+        try:
+            split = temporal_split(as_ofs, timeframe, held=held)
+        except ValueError as error:
+            raise NotEnoughData(
+                f"{error}; the data give snapshots on {', '.join(map(str, as_ofs))}. "
+                f"Each needs a lookback of {timeframe.lookback_days} days before it "
+                f"and {timeframe.horizon_days} + {timeframe.settle_days} days after it"
+            ) from error
         blocks = (Block(fitting=split.train, judged=split.calibrate),)
         known = earlier
     judged = tuple(as_of for block in blocks for as_of in block.judged)
@@ -203,8 +223,8 @@ def of_users(
     )
     days = rows["as_of"].to_numpy().astype("datetime64[D]")
 
-    def place(day: date, side: str) -> int:
-        return int(np.searchsorted(days, np.datetime64(day, "D"), side))  # type: ignore[call-overload]
+    def place(day: date, side: Literal["left", "right"]) -> int:
+        return int(np.searchsorted(days, np.datetime64(day, "D"), side))
 
     return Parts(
         split=Split(
@@ -236,23 +256,17 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         rows: As ``event_rows.dataset`` returns them.
         settings: The minimum of rows and of frauds.
     """
-    choose, hold = _split_rows(rows, minimum=settings.minimum_conversions)
-    older, later, newest = (
-        rows.slice(0, choose),
-        rows.slice(choose, hold - choose),
-        rows.slice(hold),
-    )
-    before = _known(rows.slice(0, hold))
-    fitting, choosing = _known(older), _known(later)
     least = settings.minimum_conversions
-    suffices = len(fitting) >= settings.minimum_training_rows and all(
-        least <= part.conversions < len(part) for part in (fitting, choosing)
-    )
+    choose, hold = _split_rows(rows, minimum=least)
+    older, newest = rows.slice(0, choose), rows.slice(hold)
+    later = rows.slice(choose, hold - choose)
+    before, fitting, choosing = map(_known, (rows.slice(0, hold), older, later))
+    is_enough = _is_enough(fitting, settings) and least <= choosing.conversions
     block = Judged(fit_end=len(fitting), first=len(fitting), end=len(before))
     return Parts(
         split=Split(train=_days(older), calibrate=_days(later), holdout=_days(newest)),
         before=before,
-        blocks=[block] if suffices else [],
+        blocks=[block] if is_enough and choosing.has_both_classes else [],
         fitting=before,
         holdout=_known(newest),
         unlabelled=(older, rows.slice(0, hold)),
@@ -261,15 +275,20 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     )
 
 
+def _is_enough(part: Slice, settings: Settings) -> bool:
+    """Tell whether rows are enough to fit on."""
+    return (
+        len(part) >= settings.minimum_training_rows
+        and settings.minimum_conversions <= part.conversions < len(part)
+    )
+
+
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
     """Return the rows of some as-of dates; without a copy where they are together."""
-    days = pa.array(as_ofs, pa.date32())
-    is_in = pc.is_in(rows["as_of"], value_set=days)
-    count = pc.sum(is_in).as_py() or 0
-    first = max(pc.index(is_in, True).as_py(), 0)
-    part = rows.slice(first, count)
+    is_in = pc.is_in(rows["as_of"], value_set=pa.array(as_ofs, pa.date32()))
+    count, first = pc.sum(is_in).as_py() or 0, max(pc.index(is_in, True).as_py(), 0)
     if pc.all(is_in.slice(first, count)).as_py():
-        return Slice.of(part)
+        return Slice.of(rows.slice(first, count))
     return Slice.of(rows.filter(is_in))
 
 
@@ -302,55 +321,6 @@ def sampling(rows: pa.Table) -> dict[int, float]:
         weights = weight[label == value]
         shares[value] = float(len(weights) / weights.sum()) if len(weights) else 1.0
     return shares
-
-
-def _held(rows: pa.Table, as_ofs: Sequence[date], *, minimum_conversions: int) -> int:
-    """
-    Return the number of snapshots to hold out: the newest, or as many as it takes.
-
-    A week with few purchases says little: then up to a quarter of the snapshots are
-    held out, until they have ``minimum_conversions``.
-    """
-    converted = rows.filter(pc.equal(rows["label"], 1))
-    counted = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
-    conversions = {row["as_of"]: row["label_count"] for row in counted}
-    held = 1
-    while (
-        sum(conversions.get(as_of, 0) for as_of in as_ofs[-held:]) < minimum_conversions
-        and held < len(as_ofs) // 4
-    ):
-        held += 1
-    return held
-
-
-def _sufficient(
-    blocks: Sequence[Block], rows: pa.Table, settings: Settings
-) -> tuple[Block, ...]:
-    """Return the blocks whose rows to fit on are enough; the oldest have the fewest."""
-    return tuple(
-        block
-        for block in blocks
-        if len(part := slice_of(rows, block.fitting)) >= settings.minimum_training_rows
-        and settings.minimum_conversions <= part.conversions < len(part)
-    )
-
-
-def _split_dates(as_ofs: tuple[date, ...], timeframe: Timeframe, *, held: int) -> Split:
-    """
-    Split a few snapshots by time.
-
-    Raises:
-        NotEnoughData: They are too few.
-    """
-    try:
-        return temporal_split(as_ofs, timeframe, held=held)
-    except ValueError as error:
-        raise NotEnoughData(
-            f"{error}; the data give snapshots on "
-            f"{', '.join(map(str, as_ofs))}. Each needs a lookback "
-            f"of {timeframe.lookback_days} days before it and {timeframe.horizon_days} "
-            f"+ {timeframe.settle_days} days after it"
-        ) from error
 
 
 def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:

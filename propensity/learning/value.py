@@ -91,28 +91,23 @@ def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
         paid: The result of ``converter_amounts.sql``: ``as_of``, ``user_id`` and
             ``amount``, once each. It may be of many more users, and is read once.
     """
-    buyers = np.flatnonzero(rows["label"].to_numpy() == 1)
-    keys = _keys(rows.select(["as_of", "user_id"]).take(pa.array(buyers)))
-    places, amounts = [np.empty(0, np.int64)], []
-    for batch in paid:
-        place = pc.index_in(_keys(pa.Table.from_batches([batch])), value_set=keys)
-        has_amount = pc.and_(pc.is_valid(place), pc.is_valid(batch["amount"]))
-        places.append(place.filter(has_amount).to_numpy().astype(np.int64))
-        amounts.append(batch["amount"].filter(has_amount))
-    found = np.concatenate(places)
+    batches = [batch for batch in paid if batch.num_rows]
+    if not batches:
+        return rows
+    keys, places = ["as_of", "user_id"], pa.array(np.arange(len(rows)))
+    buyers = rows.select(keys).append_column("place", places)
+    found = buyers.filter(pc.equal(rows["label"], 1)).join(
+        pa.Table.from_batches(batches).select([*keys, "amount"]),
+        keys=keys,
+        join_type="inner",
+    )
+    found = found.filter(pc.is_valid(found["amount"])).combine_chunks()
     if not len(found):
         return rows
-    at = np.full(len(rows), -1)
-    at[buyers[found]] = np.arange(len(found))
-    money = pa.concat_arrays(amounts).take(pa.array(at, mask=at < 0))
-    return rows.append_column(AMOUNT, money)
-
-
-def _keys(rows: pa.Table) -> pa.Array:
-    joined = pc.binary_join_element_wise(
-        pc.cast(rows["as_of"], pa.string()), pc.cast(rows["user_id"], pa.string()), " "
-    )
-    return joined.combine_chunks()
+    row_of = np.full(len(rows), -1)
+    row_of[found["place"].to_numpy()] = np.arange(len(found))
+    amount = found["amount"].take(pa.array(row_of, mask=row_of < 0))
+    return rows.append_column(AMOUNT, amount)
 
 
 def train(trained: Trained, use_case: UseCase, *, seed: int) -> Valued | None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from propensity import tables
 from propensity.errors import MissingTable
 from propensity.gcp.columns import record
-from propensity.learning.campaign import GROUP, Week, figures
+from propensity.learning.lift import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import check_consent, status
 

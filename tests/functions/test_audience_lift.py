@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 
 from propensity import tables, usecases
-from propensity.learning import campaign
-from propensity.learning.campaign import Week
+from propensity.learning import lift
+from propensity.learning.lift import Week
 from tests import shop
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY
@@ -107,7 +107,7 @@ class TestLift:
         place.run("model_evaluation", MONDAY + WEEK)
         [row] = lifts(place)
 
-        [expected] = campaign.figures(
+        [expected] = lift.figures(
             [Week(week=MONDAY, control_share=0.5, sums=row["sums"])]
         )
 

@@ -18,7 +18,6 @@ import pytest
 from sklearn import metrics
 
 from propensity import tables
-from propensity.learning.alerts import Stakes, at_rates
 from tests.functions.conftest import Place
 from tests.functions.evaluated import with_metrics
 from tests.rows import append_rows
@@ -100,7 +99,7 @@ def truths(labels: Any, *, day: int = 0, after: int = 2) -> list[dict[str, Any]]
 
 # Days of the fortnight, by what is special about them.
 SOUND, RANKED, SHARED, NO_FRAUD, ALL_FRAUD, UNSCORED, COLD = range(7)
-COSTLY, WITHOUT_THRESHOLD, BEFORE, AFTER, EMPTY, UNKNOWN, NEWEST = range(7, 14)
+COSTLY, BEFORE, AFTER, EMPTY, UNKNOWN, NEWEST = range(7, 13)
 AMOUNTS = (100.1, 0.2, 7.0, 30.05, 9.0)
 
 
@@ -131,7 +130,6 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         *scored([None] * 4, day=UNSCORED, model_version=-1),
         *scored([None] * 4, "anomaly_score", day=COLD, model_version=7, is_warm=False),
         *of_five(COSTLY, 8),
-        *of_five(WITHOUT_THRESHOLD, 9),
         *(
             row
             for day in (BEFORE, AFTER)
@@ -151,15 +149,13 @@ def rows_of(places, drawn) -> Callable[[int], list[dict[str, Any]]]:
         *truths([1, 0, 0, None], day=UNSCORED),
         *truths([1, 1, 0, 0], day=COLD),
         *truths(costs, day=COSTLY),
-        *truths(costs, day=WITHOUT_THRESHOLD),
         *truths(label, day=BEFORE),
         *truths(label, day=AFTER),
     ]
     with places.lending() as lend:
         place = lend("")
-        for version, threshold in ((8, 0.5), (9, None)):
-            at = START - DAY
-            trained(place, version, as_of=at.date(), at=at, alert_threshold=threshold)
+        at = START - DAY
+        trained(place, 8, as_of=at.date(), at=at, alert_threshold=0.5)
         store(place.warehouse, log, truth_rows)
         rows = evaluate(place, FIRST + (NEWEST + 1) * DAY)
 
@@ -245,23 +241,6 @@ class TestThresholds:
                 metrics.recall_score(label, called)
             )
 
-    def test_and_the_budget_is_an_alert_rate(self, rows_of, drawn):
-        """A hundredth of the transactions, as the use case says; the names are those
-        of the alerts that training measures."""
-        score, label = drawn
-        row = rows_of(AFTER)[0]
-        stakes = Stakes(
-            is_fraud=label == 1,
-            amount=np.ones(N),
-            weight=np.ones(N),
-            review_cost=1.0,
-        )
-        [alert] = at_rates(score, stakes, (0.01,))
-
-        assert (row["budget"], row["users_at_budget"]) == ("1%", alert["alerts"])
-        for name in ("true_positives", "precision", "recall"):
-            assert row[f"{name}_at_budget"] == pytest.approx(alert[name])
-
 
 class TestCounts:
     def test_keep_what_nobody_learned_apart(self, rows_of):
@@ -323,23 +302,14 @@ class TestDays:
         assert after == final
 
     def test_that_were_missed_are_caught_up_with(self, rows_of):
-        """A run evaluates all days with scores, and says where there are none."""
+        """A run evaluates all days with scores, and says where there are none, or
+        only those of one class, which have no ROC curve."""
         assert [day for day in range(NEWEST + 1) if not rows_of(day)] == [EMPTY]
         assert [row["outcome"] for row in rows_of(NEWEST)] == ["no_predictions"]
-
-    @pytest.mark.parametrize("day", [NO_FRAUD, ALL_FRAUD])
-    def test_of_one_class_say_so(self, rows_of, day):
-        """There is no ROC curve, and no crash."""
-        [row] = rows_of(day)
-
-        assert (row["outcome"], row["roc_auc"]) == ("one_class", None)
-
-    def test_without_any_truth_are_of_no_class(self, rows_of):
-        """Nothing is known yet: a row without figures, to be written again."""
-        [row] = rows_of(UNKNOWN)
-
-        assert (row["outcome"], row["users"]) == ("one_class", 0)
-        assert row["status"] == "provisional"
+        for day, users in ((NO_FRAUD, N), (ALL_FRAUD, N), (UNKNOWN, 0)):
+            [row] = rows_of(day)
+            assert (row["outcome"], row["users"]) == ("one_class", users)
+            assert row["roc_auc"] is None
 
 
 class TestScoreFirstLearnAfter:
@@ -402,10 +372,3 @@ class TestCost:
         assert row["saved_share"] == pytest.approx(90.1 / 130.15)
         assert row["saved_low"] is None
         assert row["alert_threshold"] == 0.5
-
-    def test_is_not_known_of_a_version_without_a_threshold(self, rows_of):
-        """One from before there were any, or that had no fraud to choose by."""
-        [row] = rows_of(WITHOUT_THRESHOLD)
-
-        assert row["roc_auc"] is not None
-        assert (row["cost"], row["saved"], row["alerted"]) == (None, None, None)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -25,7 +24,6 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.learning import fit
 from propensity.learning import rows as learning_rows
-from propensity.learning.candidates import ALGORITHMS
 from propensity.learning.trained import Trained
 from propensity.settings import Settings
 from propensity.timeframe import Timeframe
@@ -155,19 +153,6 @@ def rare() -> Trained:
     columns = drawn(12, 200, seed=3)
     settings = {"minimum_conversions": 15, "budget": "10"}
     return train(table(columns, propensity(columns) / 4), settings=settings)
-
-
-def fit_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A list that gets the number of rows of each fit of a classifier from now on."""
-    sizes = []
-    for kind in ALGORITHMS.values():
-
-        def fit(self, encoded, *args, original=kind.fit, **kwargs):
-            sizes.append(len(encoded))
-            return original(self, encoded, *args, **kwargs)
-
-        monkeypatch.setattr(kind, "fit", fit)
-    return sizes
 
 
 def changed(

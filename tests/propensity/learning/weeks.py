@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -116,45 +115,3 @@ def report(**changes: Any) -> Report:
         lifts=[],
     )
     return replace(third, **changes)
-
-
-def card_row(version: int = 2, **changes: Any) -> dict[str, Any]:
-    """Return a day's row of a version that scored events, with what alerts cost."""
-    return (
-        row(0)
-        | {
-            "week_end": MONDAY + timedelta(days=1),
-            "model_version": version,
-            "prediction_as_of": None,
-            "review_cost": Decimal(5),
-            "alert_threshold": 0.4321,
-            "alerted": 76,
-            "alerted_conversions": 41,
-            "cost": Decimal("787.65"),
-            "cost_without": Decimal("5401.99"),
-            "saved": Decimal("4614.34"),
-            "saved_low": Decimal("2614.27"),
-            "saved_high": Decimal("7676.87"),
-            "saved_share": 0.854,
-            "unknown_outcomes": 38,
-            "conflicting_outcomes": 3,
-            "unscored_converters": 0,
-        }
-        | changes
-    )
-
-
-def of_cards(*rows: Mapping[str, Any]) -> Report:
-    return Report(
-        use_case="card_fraud",
-        title="Card fraud",
-        outcome="are fraud",
-        entity="transaction_id",
-        week=MONDAY,
-        is_daily=True,
-        rows=list(rows),
-        weeks=list(rows),
-        trained={},
-        alarms=[],
-        lifts=[],
-    )

@@ -1,0 +1,60 @@
+"""Half-Space Trees: fitted on all rows, with and without a label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+from sklearn.compose import ColumnTransformer
+
+from propensity.errors import UseCaseError
+from propensity.learning.alerts import floats
+from propensity.learning.preprocessor import fitted, transformed
+from propensity.learning.rows import Slice
+from propensity.learning.trained import Model
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.usecases import NUMBER, Candidate
+
+
+def fit_trees(
+    candidate: Candidate, rows: pa.Table, features: Mapping[str, str], *, seed: int
+) -> Model:
+    """
+    Fit Half-Space Trees on the numbers of rows in time order.
+
+    Raises:
+        UseCaseError: A parameter is wrong.
+    """
+    numbers = {name: kind for name, kind in features.items() if kind == NUMBER}
+    usual = _thinned(rows, seed)
+    every = Slice(
+        rows=usual, label=np.zeros(len(usual), np.int8), weight=np.ones(len(usual))
+    )
+    passing = ColumnTransformer([("numbers", "passthrough", list(numbers))])
+    encoder = fitted(passing, every, numbers)
+    encoded = transformed(encoder, usual, numbers)
+    try:
+        parameters = {"random_state": seed, **candidate.parameters}
+        trees = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
+    except (ValueError, TypeError) as error:
+        raise UseCaseError(
+            f"candidate {candidate.name} cannot be fitted: {error}"
+        ) from error
+    return Model(preprocessor=encoder, classifier=trees)
+
+
+def _thinned(rows: pa.Table, seed: int) -> pa.Table:
+    """
+    Return a sample of rows in proportion to their weights.
+
+    Trees count rows and ignore weights: if a sample has kept all frauds, they would
+    look usual. Rows with at least the median weight of label 0 stay.
+    """
+    weight, others = rows["weight"].to_numpy(), floats(rows["label"]) != 1
+    chance = weight / np.median(weight[others]) if others.any() else weight
+    if chance.min(initial=1.0) >= 1:
+        return rows
+    drawn = np.random.default_rng(seed).random(len(rows))
+    return rows.filter(pa.array(drawn < chance))
