@@ -18,7 +18,7 @@ from commands.exits import Exit
 
 if TYPE_CHECKING:
     from local.stack.state import Record
-    from offline.doctor.report import Report
+    from offline.doctor.run import Report
 
 
 _state = click.option(
@@ -47,14 +47,6 @@ _as_of = click.option(
 )
 @_as_of
 @click.option(
-    "--time-zone",
-    "zone",
-    type=flags.ZONE,
-    default="Etc/UTC",
-    show_default=True,
-    help="Time zone of the schedules, as DEPLOY_TIME_ZONE.",
-)
-@click.option(
     "--function",
     metavar="TARGET",
     default="",
@@ -78,8 +70,9 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     from propensity.errors import PropensityError
 
     try:
-        addresses = _entered(state) if is_local else None
-        report = run(addresses=addresses, tell=_looking, **chosen)
+        if is_local:
+            _entered(state)
+        report = run(is_local=is_local, tell=_looking, **chosen)
         if is_local:
             look_at_processes(report, state_up(state).record())
     except PropensityError as error:
@@ -95,7 +88,7 @@ def _looking(check: str) -> None:
 
 def look_at_processes(report: Report, record: Record | None) -> None:
     """Add to a report what of a local state has ended by itself."""
-    from offline.doctor.report import ERROR, Finding
+    from offline.doctor.examination import ERROR, Finding
 
     report.checks.append("processes")
     report.findings += [

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from deploy import functions
 from offline import dead_letters
-from offline.doctor.report import Examination
-from propensity import errors, tables
+from offline.doctor.examination import Examination
+from propensity import tables
 from propensity.errors import (
+    AccessDenied,
     ArtifactError,
     MissingTable,
     PropensityError,
@@ -24,19 +23,17 @@ from propensity.registry.loading import find_promoted, find_recorded, loaded
 from propensity.registry.versions import Registry
 from propensity.runs.export import listed
 from propensity.runs.sources import described
-from propensity.timeframe import first_and_last, first_shard, midnight
+from propensity.timeframe import DAY, first_and_last, first_shard, midnight
+from propensity.usecases import UseCase
 from propensity.usecases import export as exported
 from propensity.usecases.sources import HISTORY
 
-DAY = timedelta(days=1)
-READERS = 8
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
 EXPORT_LATE = timedelta(hours=36)
 # A champion that is older knows little of today's users; as the alert champion_age.
 CHAMPION_OLD = timedelta(days=45)
 SET_UP = "run deploy/setup.sh again (locally: `make down && make up`)"
-DATA = "make demo, or make demo DATA=FILE for your own rows of the export"
 RESTORE = "restore the object's earlier generation"
 
 
@@ -74,7 +71,7 @@ def check_rights(exam: Examination) -> None:
     )
     try:
         exam.warehouse.dry_run(reads)
-    except errors.AccessDenied as error:
+    except AccessDenied as error:
         exam.error(
             error.message, "ask an owner of the project for the role that has it"
         )
@@ -89,12 +86,7 @@ def check_sources(exam: Examination) -> None:
                 exam.warn(f"{use_case.name} cannot be trained: {what}", HISTORY)
             try:
                 described(exam.warehouse, source)
-            except (
-                MissingTable,
-                SettingsError,
-                SchemaError,
-                errors.AccessDenied,
-            ) as why:
+            except (MissingTable, SettingsError, SchemaError, AccessDenied) as why:
                 exam.error(
                     f"{use_case.name}: {why.message}",
                     "correct [sources] in its usecase.toml, copy the table to where "
@@ -110,10 +102,9 @@ def check_export(exam: Examination) -> None:
     try:
         exam.warehouse.check_location(settings.export)
         there = exam.warehouse.table_list(settings.export)
-    except (MissingTable, SettingsError, errors.AccessDenied) as error:
+    except (MissingTable, SettingsError, AccessDenied) as error:
         exam.error(error.message, "correct PROPENSITY_GA4_DATASET or its rights")
         return
-    shards = Shards.of(one["tableReference"]["tableId"] for one in there)
     obstacles = [*exported.obstacles(there)]
     for what in obstacles:
         exam.error(
@@ -121,12 +112,24 @@ def check_export(exam: Examination) -> None:
             "move it to another dataset: it begins as the days of the export do, and "
             "BigQuery's wildcards take all of one kind or fail",
         )
+    _check_days(exam, Shards.of(one["tableReference"]["tableId"] for one in there))
+    if obstacles:
+        return
+    try:
+        exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
+    except (MissingTable, SchemaError) as error:
+        exam.error(
+            f"the view {consent.VIEW} cannot be read: {error.message}",
+            f"{SET_UP}; if GA4 has renamed a column change ga_events.sql",
+        )
+
+
+def _check_days(exam: Examination, shards: Shards) -> None:
     if not shards.days:
-        exam.lack(
-            f"{settings.ga4_dataset} has no table events_YYYYMMDD",
+        exam.error(
+            f"{exam.settings.ga4_dataset} has no table events_YYYYMMDD",
             "switch on the daily export in GA4 (Admin, BigQuery links), or streaming "
-            "for a property of over a million events a day",
-            locally=DATA,
+            "for a property of over a million events a day (locally: make demo)",
         )
         return
     begun, newest = first_and_last(dict.fromkeys(shards.days, 1))
@@ -142,107 +145,69 @@ def check_export(exam: Examination) -> None:
     lookback = max((use_case.lookback_days for use_case in reading), default=60)
     first = max(begun, first_shard(exam.now.date(), days=lookback))
     span = shards.expected(first, newest)
-    missing = [day for day in span if day not in shards.days]
-    if missing:
+    if missing := [day for day in span if day not in shards.days]:
         exam.error(
             f"days of the export are missing: {len(missing)} within the lookback of "
             f"{lookback} days: {listed(missing)}",
             "GA4 fills no gap by itself: see whether the tables were deleted, and "
             "restore them (BigQuery keeps deleted tables for 7 days)",
         )
-    _check_shards(exam, shards, [day for day in span if day in shards.days])
-    if obstacles:
-        return
-    try:
-        exam.warehouse.dry_run(f"SELECT * FROM {consent.VIEW} WHERE table_suffix = ''")
-    except (MissingTable, errors.SchemaError) as error:
-        exam.error(
-            f"the view {consent.VIEW} cannot be read: {error.message}",
-            f"{SET_UP}; if GA4 has renamed a column change ga_events.sql",
-        )
-
-
-def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> None:
-    """Look for days without rows."""
-
-    def is_empty(day: date) -> bool:
-        kind = "" if day in shards.daily else "intraday_"
-        name = f"events_{kind}{day:%Y%m%d}"
-        return not exam.warehouse.row_count(exam.settings.export, name)
-
-    with ThreadPoolExecutor(READERS) as pool:
-        empty = [
-            day for day, yes in zip(days, pool.map(is_empty, days), strict=True) if yes
-        ]
-    if empty:
-        exam.warn(
-            f"tables of the export are empty: {listed(empty)}",
-            "see whether the site sent events on these days, and consent mode and "
-            "filters in GA4",
-        )
 
 
 def check_champions(exam: Examination) -> None:
     """Whether champions are recorded, unaltered, loadable here, and not too old."""
     for use_case in exam.use_cases:
-        registry = Registry(exam.artifacts, use_case.name)
-        promote = f"propensity promote N --use-case {use_case.name}"
-        try:
-            champion = registry.find_champion()
-        except ArtifactError as error:
-            exam.error(
-                f"{use_case.name}: the pointer {registry.pointer} is damaged: "
-                f"{error.message}",
-                f"{RESTORE}, or delete it and {promote}",
-            )
-            continue
-        if champion is None:
-            version = find_promoted(exam.warehouse, use_case.name)
-            if version is not None:
-                exam.error(
-                    f"{use_case.name}: no model serves: version {version} was "
-                    f"promoted, and since then {registry.pointer} was deleted",
-                    f"{RESTORE}, or {promote}",
-                )
-                continue
-            exam.lack(
-                f"{use_case.name}: no model serves",
-                f"run 00-ModelTraining with use_case {use_case.name}; where a version "
-                "was trained, propensity versions says why it was not promoted",
-                locally=exam.call("model_training", use_case),
-            )
-            continue
-        name = f"{use_case.name}: the champion, version {champion.version},"
-        recorded = find_recorded(exam.warehouse, use_case, champion.version)
-        if recorded is None:
-            exam.error(
-                f"{name} is not recorded in {tables.TRAINING_METADATA.name}: no "
-                "function loads it",
-                f"{promote}, with N of propensity versions, or train",
-            )
-            continue
-        try:
-            chosen = use_case.chosen(exam.settings)
-            serving = loaded(registry, use_case, recorded, chosen=chosen)
-        except PropensityError as error:
-            exam.error(
-                f"{name} cannot be loaded: {error.message}",
-                f"{RESTORE}, promote another version, or train again",
-            )
-            continue
-        if not serving.is_warm:
-            exam.warn(
-                f"{name} has not seen enough to score",
-                "train again once more events have come",
-            )
-        age = exam.now - datetime.fromisoformat(champion.promoted_at)
-        if age > CHAMPION_OLD and not champion.pinned and not exam.addresses:
-            exam.warn(
-                f"{use_case.name}: version {champion.version} has served for "
-                f"{age.days} days",
-                "see in propensity versions why newer ones were not promoted, or "
-                "whether training still runs",
-            )
+        _check_champion(exam, use_case, Registry(exam.artifacts, use_case.name))
+
+
+def _check_champion(exam: Examination, use_case: UseCase, registry: Registry) -> None:
+    name = use_case.name
+    promote = f"propensity promote N --use-case {name}"
+    try:
+        champion = registry.find_champion()
+    except ArtifactError as error:
+        exam.error(
+            f"{name}: the pointer {registry.pointer} is damaged: {error.message}",
+            f"{RESTORE}, or delete it and {promote}",
+        )
+        return
+    if champion is None:
+        why, advice = "", f"call 00-ModelTraining with use_case {name}"
+        if (promoted := find_promoted(exam.warehouse, name)) is not None:
+            why = f": version {promoted} was promoted, and {registry.pointer} deleted"
+            advice = f"{RESTORE}, or {promote}"
+        exam.error(f"{name}: no model serves{why}", advice)
+        return
+    version = f"{name}: the champion, version {champion.version},"
+    recorded = find_recorded(exam.warehouse, use_case, champion.version)
+    if recorded is None:
+        exam.error(
+            f"{version} is not recorded in {tables.TRAINING_METADATA.name}: no "
+            "function loads it",
+            f"{promote}, with N of propensity versions, or train",
+        )
+        return
+    try:
+        chosen = use_case.chosen(exam.settings)
+        serving = loaded(registry, use_case, recorded, chosen=chosen)
+    except PropensityError as error:
+        exam.error(
+            f"{version} cannot be loaded: {error.message}",
+            f"{RESTORE}, promote another version, or train again",
+        )
+        return
+    if not serving.is_warm:
+        exam.warn(
+            f"{version} has not seen enough to score",
+            "train again once more events have come",
+        )
+    age = exam.now - datetime.fromisoformat(champion.promoted_at)
+    if age > CHAMPION_OLD and not champion.pinned and not exam.is_local:
+        exam.warn(
+            f"{version} has served for {age.days} days",
+            "see in propensity versions why newer ones were not promoted, or "
+            "whether training still runs",
+        )
 
 
 def check_dead_letters(exam: Examination) -> None:

@@ -4,51 +4,69 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
 
-from google.api_core import exceptions as api
-from google.auth import exceptions as auth
-
-from offline.doctor.checks import (
-    check_champions,
-    check_dead_letters,
-    check_export,
-    check_rights,
-    check_settings,
-    check_sources,
-)
-from offline.doctor.report import ERROR, Examination, Finding, Report
+from offline.doctor import checks
+from offline.doctor.examination import ERROR, Examination, Finding
 from offline.doctor.runs import check_runs, moment_of_play
 from propensity import usecases
-from propensity.errors import (
-    ArtifactError,
-    PropensityError,
-    RequestError,
-    SettingsError,
-)
+from propensity.errors import PropensityError, RequestError, SettingsError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
-from propensity.registry.loading import find_promoted
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
-from propensity.timeframe import midnight
+from propensity.timeframe import DAY, midnight
 from propensity.usecases import UseCase
 
-DAY = timedelta(days=1)
 # The longest wait for an answer of a service.
 PATIENCE_S = 10
 
 CHECKS: Mapping[str, Callable[[Examination], None]] = {
-    "settings": check_settings,
-    "rights": check_rights,
-    "export": check_export,
-    "sources": check_sources,
-    "champions": check_champions,
+    "settings": checks.check_settings,
+    "rights": checks.check_rights,
+    "export": checks.check_export,
+    "sources": checks.check_sources,
+    "champions": checks.check_champions,
     "runs": check_runs,
-    "dead letters": check_dead_letters,
+    "dead letters": checks.check_dead_letters,
 }
+
+
+@dataclass
+class Report:
+    """Findings; ``failed`` has checks that could not be made, with the reason."""
+
+    place: str = ""
+    as_of: str = ""
+    checks: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        if self.findings:
+            return 1
+        return 2 if self.failed else 0
+
+    def fields(self) -> dict[str, Any]:
+        """Return the report for a program."""
+        return {"status": self.status, **asdict(self)}
+
+    def __str__(self) -> str:
+        parts = [f"{self.place}, {self.as_of}"]
+        for one in sorted(self.findings, key=lambda finding: finding.severity):
+            what = f"{one.severity.upper():8}{one.check}: {one.what}"
+            parts.append(f"{what}\n        What to do: {one.advice}")
+        for check, why in self.failed.items():
+            parts.append(f"{check} could not be examined: {why}")
+        wrong = sum(one.severity == ERROR for one in self.findings)
+        summary = f"errors: {wrong}, warnings: {len(self.findings) - wrong}"
+        if not self.findings:
+            summary = "nothing wrong was found" if self.failed else "nothing is wrong"
+        return "\n\n".join([*parts, f"{', '.join(self.checks)}: {summary}."])
 
 
 def examine(
@@ -60,9 +78,8 @@ def examine(
     Args:
         tell: Called with the name of each check, before it runs.
     """
-    report = exam.report
-    report.place = f"{exam.settings.project}.{exam.settings.dataset}"
-    report.as_of = _minute(exam.now)
+    place = f"{exam.settings.project}.{exam.settings.dataset}"
+    report = Report(place, f"{exam.now:%Y-%m-%d %H:%M} UTC", findings=exam.findings)
     for name, check in CHECKS.items():
         tell(name)
         exam.check = name
@@ -84,9 +101,8 @@ def run(
     *,
     use_cases: Sequence[str] = (),
     as_of: date | None = None,
-    zone: ZoneInfo,
     function: str = "",
-    addresses: Mapping[str, str] | None = None,
+    is_local: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """
@@ -94,10 +110,10 @@ def run(
 
     Args:
         use_cases: Names of those to look at; by default the setting's and all with a
-            champion or a promoted version.
+            champion.
         as_of: Look as if that day had just ended; now by default.
         function: Target of the function whose tables have to be readable.
-        addresses: Addresses of a local run's functions, by target.
+        is_local: Whether it is a local state, where nothing runs by schedule.
 
     Raises:
         RequestError: There is no such use case or function.
@@ -107,25 +123,17 @@ def run(
         chosen = Settings.from_environment()
         chosen.required("bucket")
     except SettingsError as error:
-        finding = Finding(
-            check="settings",
-            severity=ERROR,
-            what=error.message,
-            advice="docs/settings.md has every setting, its default and its bounds",
-        )
-        return Report(
-            place="the settings of this environment",
-            as_of=_minute(now),
-            checks=["settings"],
-            findings=[finding],
-        )
+        advice = "docs/settings.md has every setting, its default and its bounds"
+        finding = Finding("settings", ERROR, error.message, advice)
+        place = "the settings of this environment"
+        return Report(place, str(now.date()), ["settings"], [finding])
     settings = replace(chosen, deadline_s=min(PATIENCE_S, chosen.deadline_s))
     named = [usecases.load(name) for name in dict.fromkeys(use_cases)]
     with (
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         contextlib.closing(Artifacts.open(settings)) as artifacts,
     ):
-        if addresses and not as_of:
+        if is_local and not as_of:
             with contextlib.suppress(PropensityError):
                 now = moment_of_play(artifacts, settings.use_case, now)
         exam = Examination(
@@ -133,32 +141,20 @@ def run(
             warehouse=warehouse,
             artifacts=artifacts,
             now=now,
-            use_cases=named or [*_serving(settings, warehouse, artifacts)],
-            zone=zone,
+            use_cases=named or [*_serving(settings, artifacts)],
             function=function,
-            addresses=addresses or {},
+            is_local=is_local,
         )
         return examine(exam, tell=tell)
 
 
-def _serving(
-    settings: Settings, warehouse: Warehouse, artifacts: Artifacts
-) -> Iterator[UseCase]:
-    """Yield the setting's use case and those that serve, or should."""
+def _serving(settings: Settings, artifacts: Artifacts) -> Iterator[UseCase]:
+    """Yield the setting's use case and those with a pointer."""
     for name in usecases.names():
         is_there = name == settings.use_case
         # What does not answer is said by the checks.
-        with contextlib.suppress(
-            PropensityError, api.GoogleAPIError, auth.GoogleAuthError
-        ):
-            try:
-                is_there |= Registry(artifacts, name).find_champion() is not None
-            except ArtifactError:
-                is_there = True  # a damaged pointer
-            is_there = is_there or find_promoted(warehouse, name) is not None
+        with contextlib.suppress(PropensityError):
+            pointer = artifacts.find(Registry(artifacts, name).pointer)
+            is_there = is_there or pointer is not None
         if is_there:
             yield usecases.load(name)
-
-
-def _minute(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"

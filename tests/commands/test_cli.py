@@ -168,7 +168,6 @@ class TestExit:
             # Too many digits.
             ["load-transactions", "x.csv", "--limit", "9" * 5000],
             # A folder of time zones.
-            ["doctor", "--time-zone", "America"],
             [],
         ],
     )

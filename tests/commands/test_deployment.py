@@ -16,7 +16,7 @@ from commands.exits import Exit
 from commands.machine import state_up
 from local.processes import Process, start_time
 from local.stack.state import Options, Record
-from offline.doctor.report import Report
+from offline.doctor.run import Report
 from propensity.errors import RequestError
 
 
