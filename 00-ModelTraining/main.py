@@ -21,14 +21,14 @@ from propensity.runs.run import Answer, Run, run
 
 @functions_framework.http
 @run("modelTraining", kind="train", once=True, clock=SYSTEM)
-def model_training(current: Run) -> Answer:
+def model_training(run: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
-    days = export.wait_for_training_days(current)
-    rows = train.training_rows(current)
-    trained, valued = train.train(current, rows)
-    champion = current.registry.find_champion()
-    verdict = train.compare(current, trained, champion)
+    run = export.wait_for_training_days(run)
+    rows = train.training_rows(run)
+    trained, valued = train.train(run, rows)
+    champion = run.registry.find_champion()
+    verdict = train.compare(run, trained, champion)
     answer = train.publish_model(
-        current, trained, verdict, rows=rows, champion=champion, valued=valued
+        run, trained, verdict, rows=rows, champion=champion, valued=valued
     )
-    return {**answer, **days}
+    return {**answer, **export.answer(run)}

@@ -22,19 +22,19 @@ from propensity.runs.run import Answer, Run, run
 
 @functions_framework.http
 @run("predictions", kind="predict", once=False, clock=SYSTEM)
-def predictions(current: Run) -> Answer:
+def predictions(run: Run) -> Answer:
     """Score and publish; after a failure the last published predictions stay."""
-    predict.check_scores_users(current)
-    evaluation_missing = not predict.is_evaluated(current)
-    days = export.wait_for_days(current)
-    model = champion.as_of(current)
-    shift = predict.season_shift(current, model.version)
-    scored = predict.score(current, model, shift, drift.observed(model))
-    watched = drift.watch(current, model, scored)
-    score_shift = predict.score_shift(current, scored, causes=watched.messages)
-    predict.publish(current, model, scored)
-    drift.publish(current, watched)
-    index_users = index.publish(current)
+    predict.check_scores_users(run)
+    evaluation_missing = not predict.is_evaluated(run)
+    run = export.wait_for_days(run)
+    model = champion.as_of(run)
+    shift = predict.season_shift(run, model.version)
+    scored = predict.score(run, model, shift, drift.observed(model))
+    watched = drift.watch(run, model, scored)
+    score_shift = predict.score_shift(run, scored, causes=watched.messages)
+    predict.publish(run, model, scored)
+    drift.publish(run, watched)
+    index_users = index.publish(run)
     return {
         "model_version": model.version,
         **scored.answer(),
@@ -42,5 +42,5 @@ def predictions(current: Run) -> Answer:
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,
         **watched.answer(),
-        **days,
+        **export.answer(run),
     }

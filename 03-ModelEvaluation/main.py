@@ -18,25 +18,25 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import drift, evaluate, lift, report
+from propensity.runs import drift, evaluate, export, lift, report
 from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
 @run("modelEvaluation", kind="evaluate", once=False, clock=SYSTEM)
-def model_evaluation(current: Run) -> Answer:
+def model_evaluation(run: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, has a row to say so."""
-    days = evaluate.wait_for_days(current)
-    rows = evaluate.evaluations(current)
-    evaluate.publish_evaluations(current, rows)
-    lifts = lift.lifts(current)
-    lift.publish_lifts(current, lifts)
-    summary = drift.evaluated(current, rows)
-    reports = report.write_reports(current, rows)
+    run = evaluate.wait_for_days(run)
+    rows = evaluate.evaluations(run)
+    evaluate.publish_evaluations(run, rows)
+    lifts = lift.lifts(run)
+    lift.publish_lifts(run, lifts)
+    summary = drift.evaluated(run, rows)
+    reports = report.write_reports(run, rows)
     return {
         "weeks": evaluate.answered(rows),
         "drift": summary,
         **lift.answered(lifts),
         **reports,
-        **days,
+        **export.answer(run),
     }

@@ -194,7 +194,7 @@ def change(
     except OldEpoch:
         assert epoch is not None
         return _too_old(registry.champion(), epoch)
-    if not registry.has_written:
+    if champion == before:
         return Outcome(
             champion=champion,
             is_changed=False,

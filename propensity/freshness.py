@@ -76,8 +76,13 @@ class Shards:
         return Shards(**{kind: getattr(self, kind) for kind in KINDS if kind in kinds})
 
     def expected(self, first: date, last: date) -> list[date]:
-        """Return the days of a span that have a table or should have one."""
-        weekdays = open_weekdays(self.days)
+        """
+        Return the days of a span that have a table or should have one.
+
+        Nothing is usual yet in an export of less than a week.
+        """
+        is_new = max(self.days) - min(self.days) < 7 * DAY
+        weekdays = set() if is_new else open_weekdays(self.days)
         span = (first + n * DAY for n in range((last - first).days + 1))
         return [day for day in span if day in self.days or day.weekday() in weekdays]
 

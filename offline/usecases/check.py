@@ -26,11 +26,12 @@ from propensity.gcp.columns import type_of_parameter
 from propensity.ids import NAME
 from propensity.privacy import consent
 from propensity.runs.compact import VIEW as STREAM_FEATURES
-from propensity.runs.value import STATEMENT as AMOUNTS
 from propensity.settings import Settings
 from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, Problem, UseCase, declaration, export
 
+# A statement that a use case whose outcomes have amounts has.
+AMOUNTS = "converter_amounts"
 AS_OF = date(2026, 3, 2)
 MAXIMUM_ROWS = 1_000
 # Statements that include those of a use case.

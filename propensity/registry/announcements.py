@@ -1,8 +1,7 @@
 """
 A message to the topic ``model-updates`` for every change of the pointer.
 
-Instances of functions do not need it: they read the pointer itself, since a push would
-reach only one of them. The messages are for other systems; a lost one does no harm.
+It is for other systems: functions read the pointer itself. A lost one does no harm.
 """
 
 from __future__ import annotations
@@ -20,32 +19,25 @@ if TYPE_CHECKING:
 
 
 def announce(
-    settings: Settings,
-    use_case: str,
-    action: str,
-    champion: Champion,
-    *,
-    at: datetime,
+    settings: Settings, use_case: str, action: str, champion: Champion, *, at: datetime
 ) -> bool:
     """
     Publish a change; return whether Pub/Sub has it. The change itself stands.
 
     Args:
-        action: promote, rollback, pin or unpin. It and the use case are attributes as
-            well, for filters.
+        action: promote, rollback, pin or unpin; with the use case an attribute, too.
         champion: The pointer after the change.
-        at: Time of the change.
     """
-    attributes = {"use_case": use_case, "action": action}
-    state = {"version": champion.version, "pinned": champion.pinned}
-    message = {**attributes, **state, "epoch": champion.epoch, "at": at.isoformat()}
+    named = {"use_case": use_case, "action": action}
+    state = {name: getattr(champion, name) for name in ("version", "pinned", "epoch")}
+    data = json.dumps({**named, **state, "at": at.isoformat()}).encode()
     try:
         # Imported here: a training without a promotion needs no Pub/Sub.
         from propensity.gcp.pubsub import publish_once
 
-        topic = topic_name(settings, MODEL_UPDATES)
-        data = json.dumps(message).encode()
-        publish_once(settings, topic, data, attributes=attributes)
+        publish_once(
+            settings, topic_name(settings, MODEL_UPDATES), data, attributes=named
+        )
     except Exception as error:
         log("WARNING", f"the change was not announced: {error!r}", use_case=use_case)
         return False

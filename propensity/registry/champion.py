@@ -8,11 +8,9 @@ its epoch rises with every change.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from enum import Enum
-from typing import Any
 
 from propensity.errors import (
     ArtifactError,
@@ -27,21 +25,12 @@ from propensity.registry.objects import CLAIMS, instant_of, json_of, object_of
 
 # The epoch where there is no pointer yet.
 NOTHING_SERVES = -1
-
+# A promotion by hand is instead of any version: none has this number.
+ANYTHING = -1
 # The largest epoch that a command may name: room for nanoseconds, and for more after.
 LARGEST_EPOCH = 2**62
-
 # Most earlier champions that the pointer names, for roll backs.
 EARLIER = 10
-
-
-class Anything(Enum):
-    """A promotion by hand, which does not depend on the version that serves."""
-
-    SERVES = "anything"
-
-
-ANYTHING = Anything.SERVES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +39,9 @@ class Champion:
     The content of ``champion.json``.
 
     Attributes:
-        version: That serves.
         epoch: Rises with every change.
         model_sha256: Of the version's model; loads verify it by BigQuery's record.
         promoted_at: Start of its service.
-        previous: The target of a roll back, the first of ``earlier``; None for none.
         pinned: Whether training may not promote.
         earlier: Earlier champions, newest first, without those that were rolled back.
     """
@@ -63,9 +50,13 @@ class Champion:
     epoch: int
     model_sha256: str
     promoted_at: str
-    previous: int | None
     pinned: bool = False
     earlier: tuple[int, ...] = ()
+
+    @property
+    def previous(self) -> int | None:
+        """The target of a roll back; None for none."""
+        return self.earlier[0] if self.earlier else None
 
 
 class ChampionPointer:
@@ -74,9 +65,11 @@ class ChampionPointer:
     def __init__(self, artifacts: Artifacts, use_case: str) -> None:
         self.artifacts = artifacts
         self.use_case = use_case
-        # Whether the last change by this object wrote the pointer. It writes nothing
-        # where another writer has done the same meanwhile.
-        self.has_written = False
+
+    @property
+    def pointer(self) -> str:
+        """Name of the object that holds the champion."""
+        return f"models/{self.use_case}/champion.json"
 
     def champion(self) -> Champion:
         """
@@ -90,7 +83,7 @@ class ChampionPointer:
 
     def find_champion(self) -> Champion | None:
         """Return the champion, or None before the first promotion."""
-        return self._champion()[0]
+        return self._parsed(self.artifacts.find(self.pointer))[0]
 
     def champion_since(self, generation: int) -> tuple[Champion | None, int] | None:
         """
@@ -102,33 +95,13 @@ class ChampionPointer:
         stored = self.artifacts.find_newer(self.pointer, than=generation)
         return None if isinstance(stored, Unchanged) else self._parsed(stored)
 
-    def _champion(self) -> tuple[Champion | None, int]:
-        return self._parsed(self.artifacts.find(self.pointer))
-
-    def _parsed(self, stored: Stored | None) -> tuple[Champion | None, int]:
-        if stored is None:
-            return None, 0
-        content = object_of(stored, self.pointer)
-        # A later deploy may have added fields.
-        names = [each.name for each in fields(Champion)]
-        if lacking := [name for name in names if name not in content]:
-            raise ArtifactError(
-                f"{self.pointer} is not a champion pointer: it lacks "
-                f"{', '.join(lacking)}"
-            )
-        if not _is_sound(content):
-            raise ArtifactError(f"{self.pointer} names no version: {content}")
-        content["earlier"] = tuple(content["earlier"])
-        champion = Champion(**{name: content[name] for name in names})
-        return champion, stored.generation
-
     def promote(
         self,
         version: int,
         *,
         model_sha256: str,
         at: datetime,
-        instead_of: int | Anything | None,
+        instead_of: int | None,
         epoch: int | None = None,
     ) -> Champion:
         """
@@ -153,17 +126,15 @@ class ChampionPointer:
             current = champion.version if champion else None
             if champion and current == version:
                 return champion
-            if instead_of is not ANYTHING:
-                if champion and champion.pinned:
-                    raise Pinned(
-                        f"version {current} is pinned: version {version} was not "
-                        "promoted"
-                    )
-                if current != instead_of:
-                    raise Conflict(
-                        f"the champion is version {current} and no longer "
-                        f"{instead_of}: version {version} was compared with another"
-                    )
+            if instead_of != ANYTHING and champion and champion.pinned:
+                raise Pinned(
+                    f"version {current} is pinned: version {version} was not promoted"
+                )
+            if instead_of not in (ANYTHING, current):
+                raise Conflict(
+                    f"the champion is version {current} and no longer "
+                    f"{instead_of}: version {version} was compared with another"
+                )
             return _serving(champion, version, model_sha256=model_sha256, at=at)
 
         return self._change(promoted, epoch=epoch)
@@ -204,12 +175,9 @@ class ChampionPointer:
                 )
             # What served between two turns of ``to`` is now one turn.
             others = [one for one in current.earlier if one != current.version]
-            earlier = tuple(itertools.dropwhile(lambda one: one == to, others))
-            return replace(
-                _serving(current, to, model_sha256=model_sha256, at=at),
-                previous=earlier[0] if earlier else None,
-                earlier=earlier,
-            )
+            earlier = itertools.dropwhile(lambda one: one == to, others)
+            back = _serving(current, to, model_sha256=model_sha256, at=at)
+            return replace(back, earlier=tuple(earlier))
 
         return self._change(rolled_back, epoch=epoch)
 
@@ -230,13 +198,7 @@ class ChampionPointer:
         return self._change(pinned, epoch=epoch)
 
     def unpin(self, *, epoch: int | None = None) -> Champion:
-        """
-        Let training promote again.
-
-        Raises:
-            NoChampion: There is no champion.
-            OldEpoch: The epoch is not above the present one.
-        """
+        """Let training promote again; raises NoChampion, OldEpoch."""
         return self._change(
             lambda champion: replace(self._existing(champion), pinned=False),
             epoch=epoch,
@@ -263,9 +225,8 @@ class ChampionPointer:
                 f"an epoch is a whole number from 0 to {LARGEST_EPOCH}, not {epoch}",
                 field="epoch",
             )
-        self.has_written = False
         for _ in range(CLAIMS):
-            champion, generation = self._champion()
+            champion, generation = self._parsed(self.artifacts.find(self.pointer))
             current = champion.epoch if champion else NOTHING_SERVES
             if epoch is not None and epoch <= current:
                 raise OldEpoch(
@@ -282,39 +243,40 @@ class ChampionPointer:
                 )
             except Conflict:
                 continue
-            self.has_written = True
             return changed
         raise Conflict(f"the pointer could not be changed in {CLAIMS} tries")
 
-    @property
-    def pointer(self) -> str:
-        """Name of the object that holds the champion."""
-        return f"models/{self.use_case}/champion.json"
+    def _parsed(self, stored: Stored | None) -> tuple[Champion | None, int]:
+        """Return a pointer and its generation; a later deploy may add fields."""
+        if stored is None:
+            return None, 0
+        content = object_of(stored, self.pointer)
+        names = [each.name for each in fields(Champion)]
+        if lacking := [name for name in names if name not in content]:
+            raise ArtifactError(
+                f"{self.pointer} is not a champion pointer: it lacks "
+                f"{', '.join(lacking)}"
+            )
+        earlier = content["earlier"]
+        numbers = [content["version"], content["epoch"]]
+        numbers += earlier if isinstance(earlier, list) else [None]
+        if not isinstance(content["pinned"], bool) or any(
+            type(number) is not int or number < 0 for number in numbers
+        ):
+            raise ArtifactError(f"{self.pointer} names no version: {content}")
+        known = {name: content[name] for name in names} | {"earlier": tuple(earlier)}
+        return Champion(**known), stored.generation
 
 
 def _serving(
     before: Champion | None, version: int, *, model_sha256: str, at: datetime
 ) -> Champion:
     """Return the pointer with another version as champion."""
-    earlier = (before.version, *before.earlier)[:EARLIER] if before else ()
     return Champion(
         version=version,
         epoch=before.epoch if before else NOTHING_SERVES,
         model_sha256=model_sha256,
         promoted_at=instant_of(at),
-        previous=before.version if before else None,
         pinned=before.pinned if before else False,
-        earlier=earlier,
-    )
-
-
-def _is_sound(content: Mapping[str, Any]) -> bool:
-    """Tell whether the fields of a pointer have the right types."""
-    if not isinstance(content["earlier"], list):
-        return False
-    numbers = [content["version"], content["epoch"], *content["earlier"]]
-    if content["previous"] is not None:
-        numbers.append(content["previous"])
-    return isinstance(content["pinned"], bool) and all(
-        type(number) is int and number >= 0 for number in numbers
+        earlier=(before.version, *before.earlier)[:EARLIER] if before else (),
     )

@@ -10,57 +10,45 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from propensity.errors import (
-    Conflict,
-    PropensityError,
-    RunInProgress,
-    Unavailable,
-)
+from propensity.errors import Conflict, PropensityError, RunInProgress, Unavailable
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import instant_of, json_of, object_of
 
-# How often a lease is renewed within the time that it lasts.
-# A run that was killed is taken over after so long.
+# A run that was killed is taken over after so long; one that works renews its lease
+# so often within that time that a few renewals may fail.
 LEASE_MINUTES = 5
 _RENEWALS = 5
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Lease:
     """
     A run's right to be the only one of its kind and as-of date, for a while.
 
-    ``Leases.kept`` renews it while the run works. ``waiting_since`` is when a run of
-    this date first had to wait for data; it outlives runs that gave up, and ends with
-    the run that succeeds.
+    ``waiting_since`` is when a run of this date first had to wait for data; it outlives
+    runs that gave up, and ends with the run that succeeds.
     """
 
     name: str
     run_id: str
-    generation: int
     began_at: datetime
     duration: timedelta
     waiting_since: datetime | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def note(self, state: str, **entries: Any) -> bytes:
+        """Return the object's content."""
+        if self.waiting_since is not None and state != "done":
+            entries["waiting_since"] = instant_of(self.waiting_since)
+        return json_of({"state": state, "run_id": self.run_id, **entries})
 
     def running(self, *, until: datetime) -> bytes:
         """Return the object's content while the run works."""
-        note = {
-            "state": "running",
-            "run_id": self.run_id,
-            "began_at": instant_of(self.began_at),
-            "expires_at": instant_of(until),
-        }
-        return json_of({**note, **self.waiting()})
-
-    def waiting(self) -> dict[str, str]:
-        """Return the object's field about a wait, empty without one."""
-        since = self.waiting_since
-        return {} if since is None else {"waiting_since": instant_of(since)}
+        began, ends = instant_of(self.began_at), instant_of(until)
+        return self.note("running", began_at=began, expires_at=ends)
 
 
 @dataclass(frozen=True)
@@ -93,10 +81,8 @@ class Leases:
 
         Args:
             kind: Of the run, such as "train".
-            as_of: The run's as-of date.
             run_id: This run's own.
             now: The lease ends at ``now + duration``, unless it is ``kept``.
-            duration: How long a run that died blocks others.
             again: Take the lease even if the run is done.
 
         Raises:
@@ -105,26 +91,28 @@ class Leases:
         """
         name = f"runs/{self.use_case}/{kind}/{as_of.isoformat()}.json"
         stored = self.artifacts.find(name)
-        since = None
-        if stored is not None:
-            note = object_of(stored, name)
-            since = note.get("waiting_since")
-            state, ends = note.get("state"), str(note.get("expires_at", ""))
-            if state == "done" and "answer" in note and not again:
-                return Finished(note["answer"], note.get("run_id", ""))
-            if state == "running" and instant_of(now) < ends:
-                raise RunInProgress(
-                    f"{kind} of {self.use_case} for {as_of} has been under way since "
-                    f"{note.get('began_at')}; its lease ends at {ends}"
-                )
-        generation = stored.generation if stored else 0
-        lease = Lease(name, run_id, generation, began_at=now, duration=duration)
-        lease.waiting_since = datetime.fromisoformat(since) if since else None
+        note = object_of(stored, name) if stored else {}
+        state, ends = note.get("state"), str(note.get("expires_at", ""))
+        if state == "done" and "answer" in note and not again:
+            return Finished(note["answer"], note.get("run_id", ""))
+        if state == "running" and instant_of(now) < ends:
+            raise RunInProgress(
+                f"{kind} of {self.use_case} for {as_of} has been under way since "
+                f"{note.get('began_at')}; its lease ends at {ends}"
+            )
+        since = note.get("waiting_since")
+        lease = Lease(
+            name=name,
+            run_id=run_id,
+            began_at=now,
+            duration=duration,
+            waiting_since=datetime.fromisoformat(since) if since else None,
+        )
         try:
-            lease.generation = self.artifacts.replace(
+            self.artifacts.replace(
                 name,
                 lease.running(until=now + duration),
-                generation=generation,
+                generation=stored.generation if stored else 0,
             )
         except Conflict as error:
             raise RunInProgress(
@@ -139,28 +127,22 @@ class Leases:
 
     @contextlib.contextmanager
     def kept(
-        self,
-        lease: Lease,
-        *,
-        clock: Callable[[], datetime],
-        threads: Executor,
+        self, lease: Lease, *, clock: Callable[[], datetime], threads: Executor
     ) -> Iterator[None]:
         """
-        Renew a lease while a block runs, so often that a few renewals may fail.
+        Renew a lease while a block runs.
 
         So a run may take any time, and a run that was killed blocks the next for
         ``lease.duration`` at most. ``check`` raises if the lease was lost all the same.
 
         Args:
-            lease: From ``begin``.
             clock: Returns the time, in UTC.
             threads: For renewals, which last as long as the block.
         """
         stopped = threading.Event()
 
         def renew() -> None:
-            pause = lease.duration.total_seconds() / _RENEWALS
-            while not stopped.wait(pause):
+            while not stopped.wait(lease.duration.total_seconds() / _RENEWALS):
                 try:
                     self.renew(lease, now=clock())
                 except Conflict:
@@ -176,79 +158,37 @@ class Leases:
             wait([renewing])
 
     def renew(self, lease: Lease, *, now: datetime) -> None:
-        """
-        Extend a lease until ``now + duration``.
-
-        Raises:
-            Conflict: Another run has the lease.
-        """
-        with lease.lock:
-            content = lease.running(until=now + lease.duration)
-            lease.generation = self._replace(lease, content)
+        """Extend a lease until ``now + duration``; errors are those of ``check``."""
+        self._replace(lease, lease.running(until=now + lease.duration))
 
     def finish(self, lease: Lease, answer: Mapping[str, Any], *, at: datetime) -> None:
         """Record that a run is done, with its answer for repeated requests."""
-        note = {
-            "state": "done",
-            "run_id": lease.run_id,
-            "ended_at": instant_of(at),
-            "answer": dict(answer),
-        }
-        self._replace(lease, json_of(note))
+        ended = instant_of(at)
+        self._replace(lease, lease.note("done", ended_at=ended, answer=dict(answer)))
 
     def release(self, lease: Lease, *, error: str, at: datetime) -> None:
         """Record that a run failed, so that the next may begin at once."""
-        note = {
-            "state": "failed",
-            "run_id": lease.run_id,
-            "ended_at": instant_of(at),
-            "error": error,
-            **lease.waiting(),
-        }
-        self._replace(lease, json_of(note))
+        ended = instant_of(at)
+        self._replace(lease, lease.note("failed", ended_at=ended, error=error))
 
-    def check(self, lease: Lease) -> None:
+    def check(self, lease: Lease) -> int:
         """
-        Raise Conflict if a run has outlived its lease and another run has it.
-
-        Call it before each publication.
-        """
-        with lease.lock:
-            is_held = self._generation_held(lease) is not None
-        if not is_held:
-            raise Conflict(f"{_taken(lease)}, and publishes nothing")
-
-    def _replace(self, lease: Lease, content: bytes) -> int:
-        """
-        Write the lease's object, and return its generation.
+        Return the generation of a lease's object; call it before each publication.
 
         Raises:
-            Conflict: Another run has the lease.
-        """
-        try:
-            return self.artifacts.replace(
-                lease.name, content, generation=lease.generation
-            )
-        except Conflict as error:
-            generation = self._generation_held(lease)
-            if generation is None:
-                raise Conflict(_taken(lease)) from error
-            return self.artifacts.replace(lease.name, content, generation=generation)
-
-    def _generation_held(self, lease: Lease) -> int | None:
-        """
-        Return the generation of the lease's object, None if the run has lost it.
-
-        It may be newer than the run knows: the answer to a renewal can be lost.
+            Conflict: The run has outlived its lease, and another run has it.
         """
         stored = self.artifacts.find(lease.name)
-        if stored is None or stored.generation == lease.generation:
-            return None if stored is None else stored.generation
-        note = object_of(stored, lease.name)
-        is_own = (note.get("state"), note.get("run_id")) == ("running", lease.run_id)
-        return stored.generation if is_own else None
+        note = object_of(stored, lease.name) if stored else {}
+        if stored is None or (note.get("state"), note.get("run_id")) != (
+            "running",
+            lease.run_id,
+        ):
+            raise Conflict(
+                f"the lease {lease.name} has been taken over: this run was too slow, "
+                "and publishes nothing"
+            )
+        return stored.generation
 
-
-def _taken(lease: Lease) -> str:
-    """Say that another run has the lease."""
-    return f"the lease {lease.name} has been taken over: this run was too slow"
+    def _replace(self, lease: Lease, content: bytes) -> None:
+        self.artifacts.replace(lease.name, content, generation=self.check(lease))

@@ -1,6 +1,4 @@
-"""
-Reports of evaluated weeks: an HTML page each, which a later run of the week replaces.
-"""
+"""Reports of evaluated weeks: an HTML page each, which a later run replaces."""
 
 from __future__ import annotations
 
@@ -19,21 +17,9 @@ def report_name(use_case: str, week: date) -> str:
 
 
 def write_report(artifacts: Artifacts, use_case: str, *, week: date, page: str) -> str:
-    """
-    Write the report of a week, in the place of an earlier one.
-
-    Returns:
-        The object's name.
-
-    Raises:
-        Conflict: Another run wrote it at the same moment.
-    """
+    """Write the report of a week, and return its name; raises Conflict in a race."""
     name = report_name(use_case, week)
     stored = artifacts.find(name)
-    artifacts.replace(
-        name,
-        page.encode(),
-        generation=stored.generation if stored else 0,
-        content_type=HTML,
-    )
+    generation = stored.generation if stored else 0
+    artifacts.replace(name, page.encode(), generation=generation, content_type=HTML)
     return name

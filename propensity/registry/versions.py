@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import pickle
 import platform
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,22 +27,6 @@ PARQUET = "application/vnd.apache.parquet"
 
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
 
-# Errors of unpickling an object that other library versions wrote.
-_UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-    zlib.error,
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -59,18 +40,13 @@ class Published:
 class Registry(ChampionPointer, Leases):
     """The objects of one use case in the bucket."""
 
-    # Versions
-
     def claim(self, *, run_id: str, at: datetime, recorded: int = -1) -> int:
         """
         Claim the next version; two trainers at once get two versions.
 
         Args:
-            run_id: Of the claimant.
-            at: Now.
             recorded: The newest version with a training record, -1 without one. Its
-                number is not given again where its objects have been deleted: there
-                would be two records of one version.
+                number is not given again, though its objects may have been deleted.
 
         Raises:
             Conflict: A hundred others were quicker.
@@ -101,13 +77,7 @@ class Registry(ChampionPointer, Leases):
     def publish(
         self, version: int, files: Mapping[str, tuple[bytes, str]]
     ) -> Published:
-        """
-        Store a version's files, each once.
-
-        Args:
-            version: A claimed one.
-            files: Bytes and content type by file name.
-        """
+        """Store a claimed version's files, each once: bytes and type by file name."""
         objects, checksums = {}, {}
         for name, (data, content_type) in files.items():
             objects[name] = self._object(version, name)
@@ -128,24 +98,23 @@ class Registry(ChampionPointer, Leases):
             ArtifactError: An object is missing, or its bytes are not those of the
                 record.
         """
-        preprocessor = self._recorded(metadata, "preprocessor_")
-        return preprocessor, self._recorded(metadata, "model_")
+        preprocessor, model = (
+            self.verified(metadata[f"{part}_object"], metadata[f"{part}_sha256"])
+            for part in ("preprocessor", "model")
+        )
+        return preprocessor, model
 
     def load_value(self, metadata: Mapping[str, Any]) -> Any:
         """Return a version's model of amounts, like ``load``."""
-        return self.preprocessor(metadata["card"]["files"]["value"])
+        file = metadata["card"]["files"]["value"]
+        return self.verified(file["object"], file["sha256"])
 
-    def _recorded(self, record: Mapping[str, Any], of: str = "") -> Any:
-        """Return what a record's columns name, unpickled after verification."""
-        data = self.artifacts.read_verified(
-            record[f"{of}object"], checksum=record[f"{of}sha256"]
-        )
-        return unpickled(data)
+    def verified(self, name: str, checksum: str) -> Any:
+        """Return what is pickled in an object, if its bytes are those recorded."""
+        return unpickled(self.artifacts.read_verified(name, checksum=checksum))
 
     def _object(self, version: int, name: str) -> str:
         return f"models/{self.use_case}/{version}/{name}"
-
-    # Uploaded preprocessors
 
     def upload_preprocessor(self, preprocessor: Any) -> tuple[str, str]:
         """
@@ -160,10 +129,6 @@ class Registry(ChampionPointer, Leases):
         if self.artifacts.find(name) is None:
             self.artifacts.create(name, data)
         return name, checksum
-
-    def preprocessor(self, recorded: Mapping[str, Any]) -> Any:
-        """Return an uploaded preprocessor, unpickled after verification."""
-        return self._recorded(recorded)
 
 
 def libraries() -> dict[str, str]:
@@ -192,7 +157,7 @@ def unpickled(data: bytes) -> Any:
 
     try:
         return joblib.load(io.BytesIO(data))
-    except _UNREADABLE as error:
+    except Exception as error:  # whatever classes of other versions raise
         raise ArtifactError(
             "an artifact cannot be read with the libraries of this deploy "
             f"({type(error).__name__}: {error}). Make it again: train, or upload"

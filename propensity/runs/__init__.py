@@ -10,7 +10,6 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``drift``: what differs from the training, and what outcomes say of it
 - ``index``: the prediction index
 - ``evaluate``: the steps of 03-ModelEvaluation
-- ``value``: what buyers paid, and what came of expected values
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
   each week
 - ``thresholds``: the threshold that was best on the weeks before

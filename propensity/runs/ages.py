@@ -49,10 +49,8 @@ def of(artifacts: Artifacts, use_case: str, *, today: date) -> Mapping[str, int]
     """
     Return ages in days by the names of their log fields.
 
-    ``publication_age_days`` counts from the newest as-of date that 01 has published,
-    ``evaluation_age_days`` and ``training_age_days`` from those of 03 and 00, and
-    ``champion_age_days`` from the as-of date of the training that made the champion.
-    A run that never happened has no age.
+    They count from the as-of dates of the newest runs that succeeded, and of the
+    training that made the champion. A run that never happened has no age.
 
     Raises:
         ArtifactError: A pointer or a card is damaged.
@@ -65,16 +63,16 @@ def _dates(artifacts: Artifacts, use_case: str) -> Iterator[tuple[str, date]]:
     champion = Registry(artifacts, use_case).find_champion()
     if champion is not None:
         name = f"models/{use_case}/{champion.version}/card.json"
-        as_of = _content(artifacts, name).get("as_of")
-        if not isinstance(as_of, str) or not _DATE.fullmatch(as_of):
+        as_of = str(_content(artifacts, name).get("as_of"))
+        if not _DATE.fullmatch(as_of):
             raise ArtifactError(f"{name} has no as-of date")
         yield CHAMPION, date.fromisoformat(as_of)
     for kind, field in FIELDS.items():
         folder = f"runs/{use_case}/{kind}/"
         names = artifacts.names(folder)
         days = {name.removeprefix(folder).removesuffix(".json") for name in names}
-        dates = sorted(day for day in days if _DATE.fullmatch(day))
-        for day in dates[: -LEASES_READ - 1 : -1]:
+        newest = sorted(filter(_DATE.fullmatch, days), reverse=True)[:LEASES_READ]
+        for day in newest:
             if _content(artifacts, f"{folder}{day}.json").get("state") == "done":
                 yield field, date.fromisoformat(day)
                 break

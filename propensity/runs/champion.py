@@ -38,7 +38,9 @@ def as_of(run: Run) -> Serving:
     today's champion scores all the same, and the log line says so.
 
     Raises:
-        NoChampion, ArtifactError, SchemaError: As ``serving``.
+        NoChampion: Nothing serves.
+        ArtifactError: The version has no record, or other bytes.
+        SchemaError: Its features are not those of the use case.
     """
     champion = run.registry.find_champion()
     if champion is None:
@@ -56,7 +58,7 @@ def as_of(run: Run) -> Serving:
     if version is None:
         run.log_fields["trained_after_as_of"] = True
         return _loaded(run, metadata)
-    return serving(run, version)
+    return _loaded(run, recorded(run.warehouse, run.use_case, version))
 
 
 def why_nothing_serves(run: Run) -> str:
@@ -81,17 +83,6 @@ def why_nothing_serves(run: Run) -> str:
     )
 
 
-def serving(run: Run, version: int) -> Serving:
-    """
-    Load a version and check its bytes against the SHA-256 that training recorded.
-
-    Raises:
-        ArtifactError: It has no record, or other bytes.
-        SchemaError: Its features are not those of the use case.
-    """
-    return _loaded(run, recorded(run.warehouse, run.use_case, version))
-
-
 def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
     return loaded(
         run.registry,
@@ -100,19 +91,6 @@ def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
         chosen=run.use_case.chosen(run.settings),
         pools=run.threads.pool,
     )
-
-
-def has_learned_from(metadata: Mapping[str, Any], rows: pa.Table) -> bool:
-    """
-    Tell whether a version has learned from these as-of dates, or later ones.
-
-    Args:
-        metadata: Of the version.
-        rows: With their ``as_of``.
-    """
-    until = metadata["card"]["trained_until"]
-    first = pc.min(rows["as_of"]).as_py()
-    return until is not None and first is not None and until >= str(first)
 
 
 def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
@@ -134,9 +112,9 @@ def rival(run: Run, champion: Champion, rows: pa.Table) -> Rival:
         run.log_fields["champion_unusable"] = "it is not warm"
         return Rival(version=champion.version, score=None)
     threshold, knows = metadata["alert_threshold"], False
-    if not run.use_case.scores_events:
-        knows = has_learned_from(metadata, rows)
-        run.log_fields["champion_knows_rows"] = knows
+    until, first = metadata["card"].get("trained_until"), pc.min(rows["as_of"]).as_py()
+    if not run.use_case.scores_events and until and first:
+        knows = until >= str(first)
     return Rival(
         version=champion.version,
         score=np.concatenate(parts) if parts else np.empty(0),

@@ -4,9 +4,9 @@ Evaluation as a run: what past scores were worth, week by week or day by day.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,18 +20,52 @@ from propensity.learning.alerts import Stakes, floats
 from propensity.learning.thresholds import Selection, by_threshold, measured
 from propensity.privacy import suppression
 from propensity.registry.loading import find_recorded, trained_otherwise
-from propensity.runs import export, value
+from propensity.runs import export
 from propensity.runs.thresholds import EarlierWeeks
 from propensity.tables.models import evaluation
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
+Row = Mapping[str, Any]
+
 # How far a run of 03 goes back for weeks that it missed.
 CATCH_UP = timedelta(weeks=13)
 
 
-Row = Mapping[str, Any]
+def wait_for_days(run: Run) -> Run:
+    """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
+    lookback = timedelta(days=run.use_case.lookback_days)
+    weeks = CATCH_UP + run.timeframe.horizon
+    return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
+
+
+def evaluations(run: Run) -> list[dict[str, Any]]:
+    """
+    Evaluate all weeks without final metrics; return rows of ``ma_model_evaluation``.
+
+    A use case of events has days in their place, with a row for each version that
+    scored on the day. The week that ends with the as-of date always has a row: without
+    predictions one that says so. If the export ends before that date, the week waits
+    until its days are there.
+    """
+    newest = run.as_of - run.timeframe.horizon
+    since = newest - CATCH_UP
+    if run.use_case.scores_events:
+        found = run.rows("days_to_evaluate", since=since, until=newest)
+        days = {row["week"] for row in found}
+        return _evaluated_days(run, sorted(days | {newest}))
+    export.check_consent(run)
+    lookback = run.use_case.lookback_days
+    weeks = run.rows(
+        "weeks_to_evaluate",
+        since=since,
+        until=newest,
+        with_newest=not run.is_cut_short,
+        lookback_days=lookback,
+        published_since=since - timedelta(days=lookback),
+    )
+    return _evaluated_weeks(run, weeks)
 
 
 def answered(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -42,117 +76,87 @@ def answered(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def wait_for_days(run: Run) -> dict[str, Any]:
-    """As ``export.wait_for_days``, for the days of all weeks that may be evaluated."""
-    lookback = timedelta(days=run.use_case.lookback_days)
-    weeks = CATCH_UP + run.timeframe.horizon
-    return export.wait_for_days(run, since=run.as_of - max(lookback, weeks))
-
-
-def evaluations(run: Run) -> list[dict[str, Any]]:
-    """
-    Evaluate all weeks without final figures; return rows of ``ma_model_evaluation``.
-
-    A use case of events has days in their place, with a row for each version that
-    scored on the day.
-    """
-    if run.use_case.scores_events:
-        return _evaluated_days(run, _unfinished(run, "days_to_evaluate"))
-    lookback = run.use_case.lookback_days
-    weeks = _unfinished(
-        run,
-        "weeks_to_evaluate",
-        lookback_days=lookback,
-        published_since=_oldest(run) - timedelta(days=lookback),
+def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
+    """Append the rows of the evaluated weeks; readers see the newest of each."""
+    if not rows:
+        return
+    same = {
+        "run_id": run.run_id,
+        "as_of": run.as_of,
+        "bytes_billed": run.warehouse.bytes_billed,
+    }
+    written = [record(evaluation({**row, **same}), tables.EVALUATION) for row in rows]
+    run.check_lease()
+    run.warehouse.write(tables.EVALUATION, pa.concat_tables(written))
+    aucs = [row.get("roc_auc") for row in rows]
+    run.log_fields.update(
+        model_version=rows[-1]["model_version"],
+        roc_auc=next((value for value in reversed(aucs) if value is not None), None),
+        rows_in=sum(row.get("users", 0) for row in rows),
+        rows_out=len(rows),
     )
-    earlier, rows = EarlierWeeks(run, weeks), []
-    otherwise = cache(partial(_trained_otherwise, run))
-    for week in weeks:
-        row = _evaluated_week(run, week, earlier, otherwise)
-        if row is not None:
+
+
+def _shared(run: Run, week: date) -> dict[str, Any]:
+    """Return the columns that all rows of a week share."""
+    return {
+        "use_case": run.use_case.name,
+        "week": week,
+        "week_end": week + run.timeframe.horizon,
+        "status": export.status(run, week),
+        "evaluated_at": run.began_at,
+        "data_until": run.data_until,
+    }
+
+
+def _unscored(run: Run, week: date) -> dict[str, Any]:
+    return {**_shared(run, week), "model_version": -1, "outcome": "no_predictions"}
+
+
+# -- weeks of users --------------------------------------------------------------------
+
+
+def _evaluated_weeks(run: Run, weeks: Sequence[Any]) -> list[dict[str, Any]]:
+    """
+    Return the rows of weeks, each with its publication in force.
+
+    A week whose version has learned other labels than today's has none: these say
+    nothing of it, and what was known of the week stays.
+    """
+    earlier = EarlierWeeks(run, [row["week"] for row in weeks])
+    mismatch = cache(lambda version: _label_mismatch(run, version))
+    rows = []
+    for in_force in weeks:
+        week, version = in_force["week"], in_force["model_version"]
+        if version is None:
+            rows.append(_unscored(run, week))
+        elif why := mismatch(version):
+            message = f"{week} is not evaluated: version {version} {why}"
+            run.warn(message, use_case=run.use_case.name)
+        else:
+            row = _evaluated_week(run, in_force, earlier.selection(week, version))
             earlier.add(row)
             rows.append(row)
     return rows
 
 
-def _newest(run: Run) -> date:
-    """Return the newest week, or day, whose outcomes are over."""
-    return run.as_of - run.timeframe.horizon
-
-
-def _oldest(run: Run) -> date:
-    """Return the oldest week, or day, that is still evaluated."""
-    return _newest(run) - CATCH_UP
-
-
-def _unfinished(run: Run, query: str, **further: object) -> list[date]:
-    """
-    Return the weeks that are over and have no final figures of what is published.
-
-    The week that ends with the as-of date is always one of them: without
-    predictions it gets a row that says so. If the export ends before that date, the
-    week waits until its days are there.
-
-    Args:
-        query: The statement that lists weeks by predictions, or days by scores.
-        further: Parameters of its own.
-    """
-    newest = _newest(run)
-    rows = run.rows(query, since=_oldest(run), until=newest, **further)
-    ends = set() if run.is_cut_short else {newest}
-    return sorted({row["week"] for row in rows} | ends)
-
-
-def _trained_otherwise(run: Run, version: int) -> str:
-    """
-    Say which labels a version has learned that are others today; "" for the same.
-
-    Its probabilities are then of another outcome, or of other users, than the labels.
-    """
+def _label_mismatch(run: Run, version: int) -> str:
+    """Say which labels a version has learned that are others today; "" for the same."""
     recorded = find_recorded(run.warehouse, run.use_case, version)
+    if recorded is None:
+        return ""
     chosen = run.use_case.chosen(run.settings)
     labels = run.use_case.statement("evaluation_rows")
-    return (
-        trained_otherwise(recorded, run.use_case, chosen, statement=labels)
-        if recorded
-        else ""
-    )
+    return trained_otherwise(recorded, run.use_case, chosen, statement=labels)
 
 
-def _evaluated_week(
-    run: Run, week: date, earlier: EarlierWeeks, otherwise: Callable[[int], str]
-) -> dict[str, Any] | None:
-    """
-    Return the week's row of ``ma_model_evaluation``.
-
-    None where its version has learned other labels than today's: these say nothing of
-    it, and what was known of the week stays.
-    """
-    export.check_consent(run)
-    use_case, settings = run.use_case, run.settings
-    in_force = run.rows(
-        "predictions_in_force",
-        week=week,
-        since=week - timedelta(days=use_case.lookback_days),
-    )
-    if not in_force:
-        return {
-            **_evaluation(run, week),
-            "model_version": -1,
-            "outcome": "no_predictions",
-        }
-    version = in_force[0]["model_version"]
-    if why := otherwise(version):
-        name = use_case.name
-        run.warn(f"{week} is not evaluated: version {version} {why}", use_case=name)
-        return None
-    was_final = earlier.is_final(week, version)
-    # Final labels are known to a run for an earlier date, too.
-    known_at = run.timeframe.matured_at(week) if was_final else run.as_of
+def _evaluated_week(run: Run, in_force: Any, selection: Selection) -> dict[str, Any]:
+    """Return a week's row of ``ma_model_evaluation``."""
+    use_case, settings, week = run.use_case, run.settings, in_force["week"]
     parameters = {
-        **use_case.window(settings, [week], today=max(run.as_of, known_at)),
+        **use_case.window(settings, [week], today=run.as_of),
         "use_case": use_case.name,
-        "prediction_as_of": in_force[0]["as_of"],
+        "prediction_as_of": in_force["as_of"],
     }
     groups = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
     observed, unscored = outcomes_of(groups)
@@ -162,83 +166,70 @@ def _evaluated_week(
             use_case.statement("unscored_converters"), parameters
         )
         unscored = len(suppressed.without(missed, use_case.name))
+    scores = measured(
+        observed, selection, threshold=use_case.threshold, seed=settings.seed
+    )
     return {
-        **_evaluation(run, week, was_final=was_final),
-        "model_version": version,
-        "prediction_as_of": in_force[0]["as_of"],
-        "prediction_scored_at": in_force[0]["scored_at"],
+        **_shared(run, week),
+        "model_version": in_force["model_version"],
+        "prediction_as_of": in_force["as_of"],
+        "prediction_scored_at": in_force["scored_at"],
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         "unscored_converters": unscored,
         "thresholds": by_threshold(observed),
-        **measured(
-            observed,
-            earlier.selection(week, version),
-            threshold=use_case.threshold,
-            seed=settings.seed,
-        ).columns(),
-        **_season(
-            run,
-            week,
-            observed,
-            shift=in_force[0]["log_odds_shift"],
-        ),
-        **value.evaluated(run, parameters),
+        **scores.columns(),
+        "log_odds_shift": in_force["log_odds_shift"],
+        **_season(run, week, observed),
+        **_value(run, parameters),
     }
 
 
-def _season(
-    run: Run,
-    week: date,
-    observed: metrics.Outcomes,
-    *,
-    shift: float | None,
-) -> dict[str, Any]:
+def _season(run: Run, week: date, observed: metrics.Outcomes) -> dict[str, Any]:
     """
     Return by how much the week's log-odds were too low, as 01-Predictions reads it.
 
-    Without these figures if the export lacks a day of the week: outcomes that never
-    came are not a season that 01 may follow.
+    Nothing if the export lacks a day of the week: outcomes that never came are not a
+    season that 01 may follow.
     """
     lacked = season.residual(observed)
     if lacked is None or export.lacked_days(run, week):
-        return {"log_odds_shift": shift}
+        return {}
     return {
-        "log_odds_shift": shift,
         "residual_log_odds": lacked.log_odds,
         "residual_standard_error": lacked.standard_error,
     }
 
 
-def _evaluation(run: Run, week: date, *, was_final: bool = False) -> dict[str, Any]:
+def _value(run: Run, parameters: Row) -> dict[str, Any]:
     """
-    Return the columns that all rows of a week share.
+    Return what the expected values of a publication were worth, by column name.
 
-    Labels that were mature once are so in a run for an earlier date, too.
+    Nothing where the use case has no amounts, or the publication no expected values.
     """
+    if not run.use_case.has_statement("converter_amounts"):
+        return {}
+    groups = run.warehouse.table(
+        run.use_case.statement("evaluation_amounts"), parameters
+    )
+    if not len(groups):
+        return {}
+    users = floats(groups["users"])
     return {
-        "use_case": run.use_case.name,
-        "week": week,
-        "week_end": week + run.timeframe.horizon,
-        "status": "final" if was_final else export.status(run, week),
-        "evaluated_at": run.began_at,
-        "data_until": run.data_until,
+        "value_promised": alerts.total(floats(groups["expected_value"]) * users),
+        "value_observed": alerts.total(
+            alerts.amounts(floats(groups["amount"])) * users
+        ),
     }
 
 
-def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
-    """
-    Evaluate the scores of the log by the labels that came later.
+# -- days of events --------------------------------------------------------------------
 
-    Final figures stay in a run for an earlier date, which does not know their truths.
-    """
-    earlier = EarlierWeeks(run, days)
-    days = [
-        day
-        for day in days
-        if run.timeframe.is_matured(day, today=run.as_of) or not earlier.has_final(day)
-    ]
+
+def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
+    """Evaluate the scores of the log by the labels that came later."""
     if not days:
         return []
+    earlier = EarlierWeeks(run, days)
     groups = run.warehouse.table(
         run.use_case.statement("event_evaluation_rows"),
         {
@@ -250,56 +241,48 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
     )
     key = ["day", "model_version"]
     series = groups.group_by(key).aggregate([])
-    series = series.sort_by([(name, "ascending") for name in key])
     rows = []
-    for values in series.to_pylist():
-        is_of_series = pc.and_(
-            pc.equal(groups["day"], values["day"]),
-            pc.equal(groups["model_version"], values["model_version"]),
+    for one in series.sort_by([(name, "ascending") for name in key]).to_pylist():
+        day, version = one["day"], one["model_version"]
+        of_version = pc.and_(
+            pc.equal(groups["day"], day), pc.equal(groups["model_version"], version)
         )
-        day = values.pop("day")
-        selection = earlier.selection(day, values["model_version"])
         row = {
-            **_evaluation(run, day),
-            **values,
-            **_event_figures(run, groups.filter(is_of_series), selection),
+            **_shared(run, day),
+            "model_version": version,
+            **_of_events(
+                run, groups.filter(of_version), earlier.selection(day, version)
+            ),
         }
         earlier.add(row)
         rows.append(row)
-    unscored_days = sorted(set(days) - {row["week"] for row in rows})
-    rows += [
-        {
-            **_evaluation(run, day),
-            "model_version": -1,
-            "outcome": "no_predictions",
-        }
-        for day in unscored_days
-    ]
+    unscored = set(days) - {row["week"] for row in rows}
+    rows += [_unscored(run, day) for day in unscored]
     return sorted(rows, key=lambda row: (row["week"], row["model_version"]))
 
 
-def _event_figures(run: Run, groups: pa.Table, selection: Selection) -> dict[str, Any]:
+def _of_events(run: Run, groups: pa.Table, selection: Selection) -> dict[str, Any]:
     """
-    Return the figures of one version's scores of one day.
+    Return the metrics of one version's scores of one day.
 
     Args:
-        groups: A row per distinct score and amount of a known label 1: ``score`` (null
+        groups: A row per distinct score and amount of a known positive: ``score`` (null
             for none), ``is_anomaly``, ``alert_threshold`` (null for none), ``lost``,
             that amount, and numbers of events: ``known``, ``conversions``, ``unknown``
             and ``conflicting``.
         selection: Threshold and budget of the day.
     """
-    counts = {
-        f"{name}_outcomes": pc.sum(groups[name]).as_py() or 0
-        for name in ("unknown", "conflicting")
-    }
     known = groups.filter(pc.greater(groups["known"], 0))
     observed, unscored = outcomes_of(
         known.select(["score", "known", "conversions"]).rename_columns(
             ["probability", "users", "conversions"]
         )
     )
-    counts["unscored_converters"] = unscored
+    counts = {
+        "unknown_outcomes": pc.sum(groups["unknown"]).as_py() or 0,
+        "conflicting_outcomes": pc.sum(groups["conflicting"]).as_py() or 0,
+        "unscored_converters": unscored,
+    }
     if groups["score"].null_count == len(groups):
         return {**counts, "outcome": "no_predictions"}
     scores = measured(
@@ -348,30 +331,10 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
         groups: ``probability``, ``users`` and ``conversions``; one row at most has no
             probability.
     """
-    probability = groups["probability"].to_numpy().astype(np.float64)
-    users = groups["users"].to_numpy().astype(np.float64)
-    conversions = groups["conversions"].to_numpy().astype(np.float64)
+    probability, users, conversions = (
+        groups[name].to_numpy().astype(np.float64)
+        for name in ("probability", "users", "conversions")
+    )
     scored = ~np.isnan(probability)
     observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
     return observed, int(conversions[~scored].sum())
-
-
-def publish_evaluations(run: Run, rows: Sequence[Row]) -> None:
-    """Append the rows of the evaluated weeks; readers see the newest of each."""
-    if not rows:
-        return
-    same = {
-        "run_id": run.run_id,
-        "as_of": run.as_of,
-        "bytes_billed": run.warehouse.bytes_billed,
-    }
-    written = [record(evaluation({**row, **same}), tables.EVALUATION) for row in rows]
-    run.check_lease()
-    run.warehouse.write(tables.EVALUATION, pa.concat_tables(written))
-    aucs = [row.get("roc_auc") for row in rows]
-    run.log_fields.update(
-        model_version=rows[-1]["model_version"],
-        roc_auc=next((value for value in reversed(aucs) if value is not None), None),
-        rows_in=sum(row.get("users", 0) for row in rows),
-        rows_out=len(rows),
-    )

@@ -5,6 +5,7 @@ The GA4 export before a run reads it: the wait for its days, and consent.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from propensity.privacy import consent
 from propensity.usecases.export import VIEW, kinds_read
 
 if TYPE_CHECKING:
+    from propensity.freshness import Freshness
     from propensity.runs.run import Run
 
 
-def wait_for_training_days(run: Run) -> dict[str, Any]:
+def wait_for_training_days(run: Run) -> Run:
     """As ``wait_for_days``, for the days that a training reads."""
     timeframe, count = run.timeframe, run.settings.training_snapshots
     newest = timeframe.newest_matured(today=run.as_of)
@@ -31,70 +33,67 @@ def wait_for_training_days(run: Run) -> dict[str, Any]:
 
 def wait_for_days(
     run: Run, *, since: date | None = None, until: date | None = None
-) -> dict[str, Any]:
+) -> Run:
     """
-    Check that the days of the export are there, or cut the run short.
+    Return the run as of the newest date with all days of the export before it.
 
     While the newest day may still come, the run ends here and is called again. After
-    the longest wait, or when the day cannot come any more, the run goes on as of the
-    newest date with all days before it: a missing day would make every user look less
-    recent.
+    the longest wait, or when the day cannot come any more, the run is cut short: a
+    missing day would make every user look less recent.
 
     Args:
         since: The first day (UTC) that is read; None for the lookback's.
         until: The day after the last; None for the as-of date.
-
-    Returns:
-        Fields of the answer: ``data_until`` and, where there are some, ``late_days``,
-        ``missing_days`` and ``streamed_days``. Nothing for a use case without export.
 
     Raises:
         ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
     """
     if not run.use_case.reads_export:
-        return {}
+        return run
     # A view may be there from another day's settings: it does not say what it lacks.
     run.settings.required("ga4_dataset")
     export = run.settings.export
-    until = until or run.as_of
     run.warehouse.check_location(export)
     shards = freshness.Shards.of(run.warehouse.table_names(export))
     # A kind of tables that came after the set-up is not in the view.
     if kinds := kinds_read(run.warehouse.view_text(VIEW)):
         shards = shards.of_kinds(kinds)
-    state = freshness.look(
-        shards,
-        freshness.Window(
-            since=since or run.as_of - timedelta(days=run.use_case.lookback_days),
-            until=until,
-            now=run.now(),
-            utc_offset_hours=run.settings.property_utc_offset_hours,
-        ),
-    )
+    since = since or run.as_of - timedelta(days=run.use_case.lookback_days)
+    until = until or run.as_of
+    state = freshness.look(shards, _window(run, since, until))
     if state.is_awaited and not run.force:
         _wait(run, state)
-    run.is_cut_short = state.data_until < until
-    run.as_of -= until - state.data_until
-    run.data_until = state.data_until
-    run.missing_days = state.missing
-    summary = {
-        "data_until": state.data_until,
-        **{
-            f"{name}_days": list(days)
-            for name in ("late", "missing", "streamed")
-            if (days := getattr(state, name))
-        },
-    }
-    run.log_fields.update(summary)
+    run.log_fields.update(_summary(state))
     if state.late or state.missing:
         run.log_fields.update(severity="WARNING", message=_warning(state, until))
-    return summary
+    return replace(
+        run,
+        as_of=run.as_of - (until - state.data_until),
+        export=state,
+        is_cut_short=state.data_until < until,
+    )
+
+
+def answer(run: Run) -> dict[str, Any]:
+    """
+    Return what an answer says of the export; nothing for a run that reads none.
+
+    ``data_until`` and, where there are some, ``late_days``, ``missing_days`` and
+    ``streamed_days``.
+    """
+    return _summary(run.export) if run.export else {}
+
+
+def _summary(state: Freshness) -> dict[str, Any]:
+    days = {"late": state.late, "missing": state.missing, "streamed": state.streamed}
+    named = {f"{name}_days": list(some) for name, some in days.items() if some}
+    return {"data_until": state.data_until, **named}
 
 
 def status(run: Run, as_of: date) -> str:
     """
-    Return ``final`` or ``provisional``: what figures of a date's outcomes are.
+    Return ``final`` or ``provisional``: what the metrics of a date's outcomes are.
 
     Labels may be mature and still lack a day whose table may come, however late.
     """
@@ -108,37 +107,42 @@ def lacked_days(run: Run, as_of: date) -> list[date]:
 
     Who bought on a day that never came has label 0 by mistake.
     """
-    window = freshness.Window(
-        since=as_of,
-        until=as_of + run.timeframe.horizon,
-        now=run.now(),
-        utc_offset_hours=run.settings.property_utc_offset_hours,
-    )
+    window = _window(run, as_of, as_of + run.timeframe.horizon)
     return [day for day in run.missing_days if window.first <= day <= window.last]
 
 
-def _wait(run: Run, state: freshness.Freshness) -> None:
+def check_consent(run: Run) -> None:
+    """Raise SettingsError if the view lacks the consent filter of the settings."""
+    if run.use_case.reads_export:
+        consent.check_view(run.warehouse, run.use_case)
+
+
+def _window(run: Run, since: date, until: date) -> freshness.Window:
+    offset = run.settings.property_utc_offset_hours
+    return freshness.Window(
+        since=since, until=until, now=run.now(), utc_offset_hours=offset
+    )
+
+
+def _wait(run: Run, state: Freshness) -> None:
     """Raise ExportLate, until the runs of this date have waited long enough."""
-    lease, now = run.lease, run.now()
-    since = (lease.waiting_since if lease else None) or now
-    wait_s = freshness.retry_after_s(now - since, run.settings)
+    since = (run.lease.waiting_since if run.lease else None) or run.began_at
+    wait_s = freshness.retry_after_s(run.now() - since, run.settings)
     if not wait_s:
         return
-    if lease is not None:
-        lease.waiting_since = since
     ends = since + timedelta(minutes=run.settings.export_wait_minutes)
-    days = listed(state.late or state.streamed[-1:])
     raise ExportLate(
-        f"the export {run.settings.export} is not whole yet: {days} is missing, or "
-        f"only streamed. Call again in {wait_s} s or later; from "
-        f"{ends:%Y-%m-%d %H:%M} UTC on (PROPENSITY_EXPORT_WAIT_MINUTES), or with "
-        f"force, the run goes on as of {state.data_until}",
+        f"the export {run.settings.export} is not whole yet: "
+        f"{listed(state.late or state.streamed[-1:])} is missing, or only streamed. "
+        f"Call again in {wait_s} s or later; from {ends:%Y-%m-%d %H:%M} UTC on "
+        "(PROPENSITY_EXPORT_WAIT_MINUTES), or with force, the run goes on as of "
+        f"{state.data_until}",
         retry_after_s=wait_s,
         detail={"late_days": [str(day) for day in state.late]},
     )
 
 
-def _warning(state: freshness.Freshness, until: date) -> str:
+def _warning(state: Freshness, until: date) -> str:
     parts = []
     if state.late:
         parts.append(
@@ -154,9 +158,3 @@ def listed(days: Sequence[date]) -> str:
     """Write the first five days, and how many more there are."""
     more = f" and {len(days) - 5} more" if len(days) > 5 else ""
     return ", ".join(map(str, days[:5])) + more
-
-
-def check_consent(run: Run) -> None:
-    """Raise SettingsError if the view lacks the consent filter of the settings."""
-    if run.use_case.reads_export:
-        consent.check_view(run.warehouse, run.use_case)

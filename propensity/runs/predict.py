@@ -100,7 +100,7 @@ def season_shift(run: Run, version: int) -> float | None:
     Return the shift of log-odds that evaluated weeks call for, None if too few do.
 
     Only what was known on the as-of date counts, so that a rerun has the same shift:
-    weeks that had ended, with final figures only where labels were mature by then.
+    weeks that had ended, with final metrics only where labels were mature by then.
 
     Args:
         version: The model that scores.
@@ -110,16 +110,7 @@ def season_shift(run: Run, version: int) -> float | None:
         LevelDifference(**row) for row in run.rows("level_differences", as_of=run.as_of)
     ]
     weeks = [
-        EvaluatedWeek(
-            week=row["week"],
-            model_version=row["model_version"],
-            log_odds=row["log_odds"],
-            standard_error=row["standard_error"],
-            conversions=row["conversions"],
-            others=row["users"] - row["conversions"],
-            is_final=row["is_final"],
-            late=row["late"],
-        )
+        EvaluatedWeek(**row)
         for row in run.rows(
             "season_weeks",
             since=run.as_of - season.MEMORY * timeframe.horizon,
@@ -128,14 +119,12 @@ def season_shift(run: Run, version: int) -> float | None:
             horizon_days=timeframe.horizon_days,
         )
     ]
-    shift = season.shift(
+    return season.shift(
         season.of_version(weeks, differences, version=version),
         week=run.as_of,
         horizon_days=timeframe.horizon_days,
         minimum_conversions=run.settings.minimum_conversions,
     )
-    run.log_fields["log_odds_shift"] = shift
-    return shift
 
 
 def features(run: Run) -> Iterator[pa.RecordBatch]:
@@ -147,16 +136,16 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
         QueryTooExpensive, Unavailable: As named.
     """
     check_consent(run)
-    sources.check(run)
-    listed = suppression.Followed(run.warehouse, clock=run.clock.monotonic)
-    window = run.use_case.window(run.settings, [run.as_of])
-    for batch in run.warehouse.batches(run.use_case.statement("features"), window):
-        yield listed.now().without(batch, run.use_case.name)
+    use_case = sources.checked(run)
+    suppressed = suppression.read(run.warehouse)
+    window = use_case.window(run.settings, [run.as_of])
+    for batch in run.warehouse.batches(use_case.statement("features"), window):
+        yield suppressed.without(batch, use_case.name)
 
 
 def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> Scored:
     """
-    Score every user of the lookback, in bounded memory; nobody on the list is left.
+    Score every user of the lookback, in bounded memory, and append the scores.
 
     Args:
         shift: The season's, to add to their log-odds; None for none.
@@ -169,7 +158,6 @@ def score(run: Run, model: Serving, shift: float | None, observed: Observed) -> 
     """
     listed = suppression.read(run.warehouse)
     value_model = model.value() if model.value is not None else None
-    run.log_fields["valued"] = value_model is not None
     batches = observed.watching(model.scorer.score(features(run)))
     for rows in _gathered(_scores(batches, shift, value_model), run.key):
         run.warehouse.write(tables.SCORES, rows)
@@ -218,25 +206,29 @@ def _scores(
         )
 
 
+def money(values: Floats) -> pa.Array:
+    """Return amounts with the decimals of BigQuery's NUMERIC."""
+    return pc.cast(pa.array(np.minimum(values, alerts.MAXIMUM_AMOUNT)), _NUMERIC)
+
+
 def _gathered(
     batches: Iterable[pa.RecordBatch], same: dict[str, Any]
 ) -> Iterator[pa.Table]:
     """Yield tables of about ``ROWS_AT_ONCE`` rows, with the same values in all."""
 
     def table() -> pa.Table:
-        rows = pa.Table.from_batches(waiting)
+        rows = pa.Table.from_batches(gathered)
         for name, value in same.items():
-            column = pa.repeat(pa.scalar(value), len(rows))
-            rows = rows.append_column(name, column)
+            rows = rows.append_column(name, pa.repeat(pa.scalar(value), len(rows)))
         return rows
 
-    waiting: list[pa.RecordBatch] = []
+    gathered: list[pa.RecordBatch] = []
     for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= ROWS_AT_ONCE:
+        gathered.append(batch)
+        if sum(map(len, gathered)) >= ROWS_AT_ONCE:
             yield table()
-            waiting = []
-    if any(map(len, waiting)):
+            gathered = []
+    if any(map(len, gathered)):
         yield table()
 
 
@@ -258,11 +250,6 @@ def _remove_forgotten(run: Run) -> None:
         run.warehouse.execute(
             statement("remove_scored"), {**run.key, "user_ids": users}
         )
-
-
-def money(values: Floats) -> pa.Array:
-    """Return amounts with the decimals of BigQuery's NUMERIC."""
-    return pc.cast(pa.array(np.minimum(values, alerts.MAXIMUM_AMOUNT)), _NUMERIC)
 
 
 def score_shift(
@@ -334,5 +321,8 @@ def publish(run: Run, model: Serving, scored: Scored) -> None:
         },
     )
     run.log_fields.update(
-        model_version=model.version, rows_in=scored.users, rows_out=scored.users
+        model_version=model.version,
+        log_odds_shift=scored.log_odds_shift,
+        rows_in=scored.users,
+        rows_out=scored.users,
     )

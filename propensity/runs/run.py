@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -27,6 +27,7 @@ from propensity.clock import SYSTEM, Clock
 from propensity.concurrency import THREADS, DaemonThreads
 from propensity.errors import (
     Conflict,
+    ExportLate,
     NoSuchPath,
     PropensityError,
     RequestError,
@@ -37,38 +38,29 @@ from propensity.gcp.log import log, trace_of
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.leases import LEASE_MINUTES, Finished, Lease
 from propensity.registry.versions import Registry
-from propensity.runs.request import parse, without_rest
+from propensity.runs.request import parse
 from propensity.settings import Settings, project_here
 from propensity.statements import statement
 from propensity.timeframe import TRUTH_DELAY_DAYS
 
 if TYPE_CHECKING:
+    from propensity.freshness import Freshness
     from propensity.timeframe import Timeframe
     from propensity.usecases import UseCase
-
-# Fields of every log line, also of a run that fails before it knows them.
-_UNKNOWN: Mapping[str, Any] = {
-    "use_case": None,
-    "as_of": None,
-    "model_version": None,
-    "rows_in": 0,
-    "rows_out": 0,
-    "bytes_billed": 0,
-}
 
 Answer = Mapping[str, Any]
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """
     A run of a scheduled function: its request and its clients.
 
-    If the export ends before the date of the request, the run ``is_cut_short`` and
-    ``as_of`` is earlier than the request's. The run reads the export before the day
-    ``data_until``; of the days before it, ``missing_days`` (local days, by the tables'
-    names) never came. ``log_fields``
-    go into the log line: rows in and out, model version.
+    Attributes:
+        as_of: The request's date, or an earlier one if the export ends before it.
+        export: How far the run reads the GA4 export; None if it reads none.
+        is_cut_short: Whether the export ends before the days that the run would read.
+        log_fields: For the run's log line, such as rows in and out.
     """
 
     function: str
@@ -81,9 +73,8 @@ class Run:
     warehouse: Warehouse
     registry: Registry
     lease: Lease | None = None
-    data_until: date | None = None
+    export: Freshness | None = None
     is_cut_short: bool = False
-    missing_days: Sequence[date] = ()
     log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
     threads: DaemonThreads = THREADS
@@ -93,9 +84,15 @@ class Run:
         """The use case's lookback, horizon and settle days."""
         return self.use_case.timeframe(self.settings)
 
-    def now(self) -> datetime:
-        """Return the time; only leases depend on it."""
-        return self.clock.now()
+    @property
+    def data_until(self) -> date | None:
+        """The day before which the export is read; None if it is not."""
+        return self.export.data_until if self.export else None
+
+    @property
+    def missing_days(self) -> Sequence[date]:
+        """Earlier days of the export (local, by tables' names) that never came."""
+        return self.export.missing if self.export else ()
 
     @property
     def key(self) -> dict[str, Any]:
@@ -105,6 +102,14 @@ class Run:
             "as_of": self.as_of,
             "run_id": self.run_id,
         }
+
+    def now(self) -> datetime:
+        """Return the time; leases and waits depend on it, and no result."""
+        return self.clock.now()
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the run began."""
+        return (self.now() - self.began_at).total_seconds()
 
     def rows(self, name: str, **parameters: object) -> Sequence[Any]:
         """Return the rows of a statement about the run's use case, named by columns."""
@@ -127,10 +132,6 @@ class Run:
     def warn(self, message: str, **fields: object) -> None:
         """Write a line about what went wrong, and does not stop the run."""
         log("WARNING", message, function=self.function, **fields)
-
-    def elapsed_s(self) -> float:
-        """Return the seconds since the run began."""
-        return (self.now() - self.began_at).total_seconds()
 
     def check_lease(self) -> None:
         """Raise Conflict if another run has taken over the lease."""
@@ -155,12 +156,7 @@ def clients() -> Clients:
 
 
 def run(
-    function: str,
-    *,
-    kind: str,
-    once: bool,
-    clock: Clock,
-    scope: str | None = None,
+    function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Turn the body of a run into an HTTP function.
@@ -180,16 +176,22 @@ def run(
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
         def respond(request: flask.Request) -> flask.Response:
-            trace = trace_of(request.headers.items(), project=project_here())
-            line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
+            line: dict[str, Any] = {
+                "function": function,
+                # Fields of every line, also of a run that fails before it knows them.
+                **dict.fromkeys(("use_case", "as_of", "model_version")),
+                **dict.fromkeys(("rows_in", "rows_out", "bytes_billed"), 0),
+                **trace_of(request.headers.items(), project=project_here()),
+            }
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
             try:
-                current = _run_of(request, line, clock=clock, scope=scope)
+                current = _run_of(request, function, clock=clock, scope=scope)
+                as_of = current.as_of.isoformat()
+                line.update(use_case=current.use_case.name, as_of=as_of)
                 again = current.force or not once
                 answer = _under_lease(current, body, line, kind=kind, again=again)
-                line |= {"outcome": "ok", "status": 200}
-                line.setdefault("severity", "INFO")
+                line = {"severity": "INFO", **line, "outcome": "ok", "status": 200}
             except Exception as raised:  # the last place before the caller
                 failure = failure_of(raised, OPERATORS)
                 answer, headers = failure.body, failure.headers
@@ -198,9 +200,9 @@ def run(
             line["seconds"] = round(time.perf_counter() - began, 3)
             message = line.pop("message", line["outcome"])
             log(line.pop("severity"), message, **line)
-            response = json_response(answer, line["status"])
+            response = _json_response(answer, line["status"])
             response.headers.update(headers)
-            return without_rest(request, response)
+            return response
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
         functions_framework.errorhandler(500)(_framework_failure)
@@ -210,28 +212,19 @@ def run(
 
 
 def _run_of(
-    request: flask.Request,
-    line: dict[str, Any],
-    *,
-    clock: Clock,
-    scope: str | None,
+    request: flask.Request, function: str, *, clock: Clock, scope: str | None
 ) -> Run:
-    """Parse a request, and add to the log line what it asks for."""
-    opened = clients()
-    now = clock.now()
-    parsed = parse(
-        request,
-        default_use_case=opened.settings.use_case,
-        today=now.date(),
-    )
-    if parsed.use_case == opened.settings.use_case:
-        usecases.require_default(opened.settings)
-    use_case = usecases.load(parsed.use_case).titled(opened.settings)
-    line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
+    """Return the run that a request is for."""
+    opened, now = clients(), clock.now()
+    settings = opened.settings
+    parsed = parse(request, default_use_case=settings.use_case, today=now.date())
+    if parsed.use_case == settings.use_case:
+        usecases.require_default(settings)
+    use_case = usecases.load(parsed.use_case).titled(settings)
     return Run(
-        function=line["function"],
+        function=function,
         run_id=uuid.uuid4().hex,
-        settings=opened.settings,
+        settings=settings,
         use_case=use_case,
         as_of=parsed.as_of,
         force=parsed.force,
@@ -252,11 +245,9 @@ def _under_lease(
 ) -> Answer:
     """Do a run while it has its lease; ``again`` repeats a finished one."""
     registry = current.registry
-    # The request's date is in the answer and the lease; the run may be cut short.
-    as_of = current.as_of
     lease = registry.begin(
         kind,
-        as_of,
+        current.as_of,
         run_id=current.run_id,
         now=current.began_at,
         duration=timedelta(minutes=LEASE_MINUTES),
@@ -266,20 +257,22 @@ def _under_lease(
         line["message"] = "done before; answered from its lease"
         line["model_version"] = lease.answer.get("model_version")
         return {**lease.answer, "repeated": True}
-    current.lease = lease
     try:
         with registry.kept(lease, clock=current.now, threads=current.threads):
-            result = body(current)
+            result = body(replace(current, lease=lease))
         answer = plain(
             {
                 "use_case": current.use_case.name,
-                "as_of": as_of,
+                "as_of": current.as_of,
                 **result,
                 "bytes_billed": current.warehouse.bytes_billed,
             }
         )
         registry.finish(lease, answer, at=current.now())
     except BaseException as error:
+        if isinstance(error, ExportLate):
+            since = lease.waiting_since or current.began_at
+            lease = replace(lease, waiting_since=since)
         _release(current, lease, error)
         raise
     finally:
@@ -291,9 +284,10 @@ def _release(current: Run, lease: Lease, error: BaseException) -> None:
     """Free the lease of a failed run; the error of the run matters more than this."""
     try:
         current.registry.release(lease, error=type(error).__name__, at=current.now())
+    except Conflict:
+        pass
     except PropensityError as second:
-        if not isinstance(second, Conflict):
-            current.warn(f"lease not freed: {second}")
+        current.warn(f"lease not freed: {second}")
 
 
 def _framework_failure(error: HTTPException) -> flask.Response:
@@ -304,7 +298,7 @@ def _framework_failure(error: HTTPException) -> flask.Response:
         failure = NoSuchPath("nothing is served at this path")
     elif status < PropensityError.status:
         failure = RequestError(error.name)
-    return without_rest(flask.request, json_response(failure.body(), status))
+    return _json_response(failure.body(), status)
 
 
 def plain(answer: Answer) -> dict[str, Any]:
@@ -321,6 +315,5 @@ def _plain(value: object) -> str | float:
     raise TypeError(f"an answer can not hold a {type(value).__name__}")
 
 
-def json_response(body: Answer, status: int) -> flask.Response:
-    """Return a JSON answer."""
+def _json_response(body: Answer, status: int) -> flask.Response:
     return flask.Response(json.dumps(body) + "\n", status, mimetype="application/json")

@@ -68,7 +68,7 @@ SELECT
   IF(is_known_early, early_log_odds, log_odds) AS log_odds,
   IF(is_known_early, early_standard_error, standard_error) AS standard_error,
   IF(is_known_early, early_conversions, conversions) AS conversions,
-  users,
+  users - IF(is_known_early, early_conversions, conversions) AS others,
   is_final AND NOT is_known_early AS is_final,
   IF(is_final AND NOT is_known_early, log_odds - early_log_odds, NULL) AS late
 FROM

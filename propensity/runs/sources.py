@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from propensity.usecases.sources import Source
 
 
-def check(run: Run, *, is_training: bool = False) -> None:
+def checked(run: Run, *, is_training: bool = False) -> UseCase:
     """
-    Make sure that the run can read the sources of its use case; it bills nothing.
+    Return the use case with its sources as their tables are; it bills nothing.
 
     Raises:
         UseCaseError: A training would read a source that has no history.
@@ -28,7 +28,7 @@ def check(run: Run, *, is_training: bool = False) -> None:
     if is_training:
         check_history(run.use_case)
     found = [described(run.warehouse, source) for source in run.use_case.sources]
-    run.use_case = replace(run.use_case, sources=found)
+    return replace(run.use_case, sources=found)
 
 
 def check_history(use_case: UseCase) -> None:

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from propensity.learning import thresholds
 from propensity.learning.thresholds import Selection
-from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run
@@ -27,12 +25,12 @@ class EarlierWeeks:
     """
     What is known of earlier weeks when a week is evaluated.
 
-    A week that has a threshold keeps it, so that a later run with late rows changes
-    its figures and not its threshold. Else the threshold is the best one on the
-    outcomes that ended within ``MEMORY`` before the week began, of any version that
-    was published, as they were evaluated before this run. Weeks that were not count as
-    this run evaluates them. With fewer conversions than
-    ``minimum_conversions`` it is the one that the version's training found.
+    A week that has a threshold keeps it, so that a later run with late rows changes its
+    metrics and not its threshold. Else the threshold is the best one on the outcomes
+    that ended within ``MEMORY`` before the week began, of any version that was
+    published, as they were evaluated before this run. Weeks that were not count as this
+    run evaluates them. With fewer conversions than ``minimum_conversions`` it is the
+    one that the version's training found.
 
     Scores of events are compared with those of their own version only: an anomaly
     score and a probability have no common scale.
@@ -41,35 +39,18 @@ class EarlierWeeks:
     def __init__(self, run: Run, weeks: Sequence[date]) -> None:
         """Read what is known before any of these weeks is evaluated."""
         self._run = run
-        self._rows: dict[_Key, Mapping[str, Any]] = {}
-        if not weeks:
-            return
-        known = run.warehouse.table(
-            statement("evaluations_before"),
-            {
-                "use_case": run.use_case.name,
-                "since": min(weeks) - run.timeframe.horizon - MEMORY,
-                "until": max(weeks),
-            },
-        )
-        self._rows = {_key(row): row for row in known.to_pylist()}
+        known: Sequence[Any] = ()
+        if weeks:
+            since = min(weeks) - run.timeframe.horizon - MEMORY
+            known = run.rows("evaluations_before", since=since, until=max(weeks))
+        self._rows: dict[_Key, Mapping[str, Any]] = {_key(row): row for row in known}
+        self._trained: dict[int, float | None] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a week's evaluation, unless an earlier run has evaluated it."""
         known = self._rows.get(_key(row))
         if row.get("thresholds") and not (known and known["thresholds"]):
             self._rows[_key(row)] = row
-
-    def is_final(self, week: date, version: int) -> bool:
-        """Tell whether an earlier run had a week's labels when they were mature."""
-        known = self._rows.get((week, version))
-        return known is not None and known["status"] == "final"
-
-    def has_final(self, day: date) -> bool:
-        """Tell whether a day of events has final figures, of any version."""
-        return any(
-            row["status"] == "final" for key, row in self._rows.items() if key[0] == day
-        )
 
     def selection(self, week: date, version: int) -> Selection:
         """Return the threshold and the budget of a week's probabilities."""
@@ -88,7 +69,10 @@ class EarlierWeeks:
             best = thresholds.best_threshold(observed)
             if best is not None:
                 return best
-        return self._trained.get(version)
+        if version not in self._trained:
+            rows = self._run.rows("trained_versions", model_versions=[version])
+            self._trained[version] = rows[0]["best_threshold"] if rows else None
+        return self._trained[version]
 
     def _before(
         self, week: date, version: int
@@ -105,12 +89,6 @@ class EarlierWeeks:
                 newest[key] = row
         for row in newest.values():
             yield row["thresholds"]
-
-    @cached_property
-    def _trained(self) -> dict[int, float]:
-        """The thresholds that trainings found, by version; read when first needed."""
-        rows = self._run.rows("trained_thresholds")
-        return {row["model_version"]: row["best_threshold"] for row in rows}
 
 
 def _key(row: Mapping[str, Any]) -> _Key:

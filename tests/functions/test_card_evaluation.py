@@ -294,11 +294,10 @@ class TestDays:
         store(place.warehouse, scored(score), truths(label))
         [final, *_] = evaluate(place, FIRST + 8 * DAY)
 
-        answer = place.run("model_evaluation", FIRST + DAY, use_case=NAME)
+        place.run("model_evaluation", FIRST + DAY, use_case=NAME)
         [after, *_] = evaluate(place, FIRST + 9 * DAY)
 
         assert (final["status"], final["users"]) == ("final", N)
-        assert answer["weeks"] == []
         assert after == final
 
     def test_that_were_missed_are_caught_up_with(self, rows_of):

@@ -92,7 +92,8 @@ class TestBuildPreprocessor:
         assert status == 0
         assert "The next training uses it" in capsys.readouterr().out
         registry = Registry(Artifacts.open(settings), "ga4_purchase")
-        read = registry.preprocessor(newest(warehouse))
+        upload = newest(warehouse)
+        read = registry.verified(upload["object"], upload["sha256"])
         assert isinstance(read, ColumnTransformer)
         assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
 

@@ -370,9 +370,7 @@ class TestMessage:
         """Where the client is not installed the change stands, and a line says so."""
         monkeypatch.setitem(sys.modules, "propensity.gcp.pubsub", None)
         settings = Settings.from_environment(workplace.environment)
-        champion = Champion(
-            version=0, epoch=0, model_sha256="", promoted_at="", previous=None
-        )
+        champion = Champion(version=0, epoch=0, model_sha256="", promoted_at="")
 
         assert not announcements.announce(settings, "u", "promote", champion, at=AT)
         line = json.loads(capsys.readouterr().out)

@@ -131,7 +131,6 @@ class TestChampion:
             {"version": -1},
             {"version": "0 OR TRUE"},
             {"pinned": "yes"},
-            {"previous": 1.5},
             {"earlier": 7},
             {"earlier": ["x"]},
         ],

@@ -149,7 +149,7 @@ class TestPreprocessors:
 
         assert registry.upload_preprocessor(StandardScaler()) == (name, checksum)
         assert checksum in name
-        preprocessor = registry.preprocessor({"object": name, "sha256": checksum})
+        preprocessor = registry.verified(name, checksum)
         assert isinstance(preprocessor, StandardScaler)
 
     def test_run_no_code_of_tampered_bytes(self, registry, tmp_path):
@@ -158,7 +158,7 @@ class TestPreprocessors:
         overwrite(registry, name, pickled(Malicious(tmp_path / "was_here")))
 
         with pytest.raises(ArtifactError):
-            registry.preprocessor({"object": name, "sha256": checksum})
+            registry.verified(name, checksum)
 
         assert not (tmp_path / "was_here").exists()
 

@@ -9,6 +9,7 @@ what one clean SQL computation says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -163,7 +164,9 @@ class TestRun:
                     return result
                 return super().rows(sql, parameters)
 
-        run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
+        run = replace(
+            run, warehouse=Overtaken(empty.settings, client=empty.warehouse.client)
+        )
         compact.compact(run)
         between = empty.features()
         empty.compact(NOW + 2 * DAY)
@@ -185,8 +188,8 @@ class TestRun:
                     empty.compact(midnight, as_of=date(2026, 3, 1))
                 return super().execute(sql, parameters)
 
-        first.warehouse = Interrupted(empty.settings, client=empty.warehouse.client)
-        compact.compact(first)
+        warehouse = Interrupted(empty.settings, client=empty.warehouse.client)
+        compact.compact(replace(first, warehouse=warehouse))
 
         assert empty.compact(midnight + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
@@ -209,7 +212,9 @@ class TestRun:
                     )
                 return result
 
-        run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
+        run = replace(
+            run, warehouse=Overtaken(empty.settings, client=empty.warehouse.client)
+        )
         with pytest.raises(Conflict, match="taken over"):
             compact.compact(run)
 
@@ -224,7 +229,9 @@ class TestRun:
             def execute(self, sql: str, parameters: Any = None) -> int:
                 raise Conflict("BigQuery is busy")
 
-        run.warehouse = Broken(empty.settings, client=empty.warehouse.client)
+        run = replace(
+            run, warehouse=Broken(empty.settings, client=empty.warehouse.client)
+        )
         with pytest.raises(Conflict, match="busy"):
             compact.compact(run)
 

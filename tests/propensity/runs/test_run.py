@@ -215,8 +215,6 @@ class TestLine:
             project = os.environ["GOOGLE_CLOUD_PROJECT"]
             name = f"projects/{project}/traces/{trace}"
             assert line["logging.googleapis.com/trace"] == name
-            assert line["logging.googleapis.com/spanId"] == span
-            assert line["logging.googleapis.com/trace_sampled"] is True
 
     def test_of_a_failure_says_why(self, function):
         """With the status, the error's name and its message."""

@@ -2,15 +2,7 @@
 -- Parameters: @use_case STRING; @model_versions ARRAY<INT64>, those of interest.
 -- Source: ma_model_training_metadata.
 SELECT
-  model_version,
-  roc_auc,
-  roc_auc_low,
-  roc_auc_high,
-  pr_auc,
-  brier,
-  log_loss,
-  calibration_error,
-  lift_at_budget
+  * EXCEPT (card)
 FROM
   ma_model_training_metadata
 WHERE

@@ -1,0 +1,127 @@
+"""
+Steps of runs, where no function shows them: what they leave out, and what they refuse.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity import usecases
+from propensity.clock import SYSTEM
+from propensity.errors import NotEnoughData, SchemaError
+from propensity.freshness import Freshness
+from propensity.runs import evaluate, predict, train
+from propensity.runs.run import Run
+from propensity.settings import Settings
+
+AS_OF = date(2026, 6, 1)
+SNAPSHOTS = tuple(AS_OF - timedelta(days=10 + 7 * n) for n in reversed(range(65)))
+WEEK = SNAPSHOTS[40]
+DAY = timedelta(days=1)
+BATCH = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
+
+
+def run_without(*missing: date, utc_offset_hours: int = 0) -> Run:
+    """A run of an export that lacks days."""
+    settings: Any = Settings(project="p", property_utc_offset_hours=utc_offset_hours)
+    clients: Any = {"warehouse": None, "registry": None}
+    return Run(
+        function="f",
+        run_id="r",
+        settings=settings,
+        use_case=usecases.load("ga4_purchase"),
+        as_of=AS_OF,
+        force=False,
+        began_at=datetime(2026, 6, 1, tzinfo=UTC),
+        export=Freshness(data_until=AS_OF, missing=missing),
+        clock=SYSTEM,
+        **clients,
+    )
+
+
+def outcomes(probability: list[float | None], users: list[int], buyers: list[int]):
+    groups = {"users": users, "conversions": buyers}
+    column = pa.array(probability, pa.float64())
+    return evaluate.outcomes_of(pa.table({"probability": column, **groups}))
+
+
+def test_features_that_are_not_there_are_named():
+    """What features.sql must give is what usecase.toml names."""
+    rows = pa.table({"recency_days": [1.0]})
+
+    train.check_features(rows, {"recency_days": "number"})
+    with pytest.raises(SchemaError, match="shoe_size"):
+        train.check_features(rows, {"recency_days": "number", "shoe_size": "number"})
+
+
+class TestSnapshots:
+    def left_out(self, *missing: date, hours: int = 0) -> set[date]:
+        run = run_without(*missing, utc_offset_hours=hours)
+        left_out = {*SNAPSHOTS} - {*train._with_outcomes(run, SNAPSHOTS)}
+        assert run.log_fields.get("snapshots_left_out", 0) == len(left_out)
+        return left_out
+
+    def test_that_lack_a_day_of_their_outcomes_are_left_out(self):
+        """The first and the last day of a horizon count; the one before it is of the
+        snapshot before."""
+        assert self.left_out() == set()
+        assert self.left_out(WEEK) == self.left_out(WEEK + 6 * DAY) == {WEEK}
+        assert self.left_out(WEEK - DAY) == {SNAPSHOTS[39]}
+        assert self.left_out(WEEK, WEEK + 7 * DAY) == {WEEK, SNAPSHOTS[41]}
+
+    @pytest.mark.parametrize(("hours", "days"), [(9, 7), (-8, -1)])
+    def test_lie_in_the_tables_of_local_days(self, hours, days):
+        """East of Greenwich the last hours are in the next day's table, west of it the
+        first ones in the day's before."""
+        assert WEEK in self.left_out(WEEK + days * DAY, hours=hours)
+
+    def test_that_lack_days_everywhere_train_nothing(self):
+        with pytest.raises(NotEnoughData, match="each of 65 snapshots lacks days"):
+            self.left_out(*SNAPSHOTS)
+
+
+class TestScores:
+    def test_take_memory_for_some_rows_only(self, monkeypatch):
+        """Batches are gathered until they have so many rows, each with the run's id."""
+        monkeypatch.setattr(predict, "ROWS_AT_ONCE", 4)
+        tables = list(predict._gathered(5 * [BATCH], {"run_id": "r"}))
+
+        assert [len(table) for table in tables] == [4, 4, 2]
+        assert tables[2]["run_id"].to_pylist() == ["r", "r"]
+
+    @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
+    def test_that_are_no_probabilities_are_not_appended(self, wrong):
+        """A model that answers NaN publishes nothing."""
+        with pytest.raises(SchemaError, match="not probabilities"):
+            list(predict._scores([(BATCH, np.array([0.5, wrong]))], None, None))
+
+
+class TestOutcomes:
+    def test_are_apart_from_converters_whom_nobody_had_scored(self):
+        """Defect: an inner join forgets who was not scored, and who did not buy."""
+        observed, unscored = outcomes([0.5, None, 0.25], [4, 3, 10], [2, 3, 0])
+
+        assert unscored == 3
+        assert observed.probability.tolist() == [0.25, 0.5]
+        assert observed.users.tolist() == [10, 4]
+        assert observed.conversions.tolist() == [0, 2]
+        assert outcomes([None], [3], [3])[1] == 3
+
+    @pytest.mark.parametrize(
+        ("missing", "lacked"), [((-1, 7), -0.81), ((0,), None), ((6,), None)]
+    )
+    def test_say_nothing_of_the_season_where_a_day_never_came(self, missing, lacked):
+        """Half as many bought as expected; if the export lacks a day of the week, 01
+        has nothing to follow: it would predict too little of everybody."""
+        observed, _ = outcomes([0.2], [1000], [100])
+        run = run_without(*(WEEK + days * DAY for days in missing))
+        columns = evaluate._season(run, WEEK, observed)
+
+        assert columns.get("residual_log_odds") == (
+            lacked and pytest.approx(lacked, abs=0.01)
+        )
