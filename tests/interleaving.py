@@ -25,16 +25,13 @@ class Interleaved(asyncio.SelectorEventLoop):
 
     Attributes:
         now: Its time, in seconds.
-        short: How probable it is that the system has no thread for a call.
         unhandled: Contexts of errors that nobody has handled.
     """
 
-    def __init__(self, draw: random.Random, *, short: float = 0.0) -> None:
+    def __init__(self, draw: random.Random) -> None:
         super().__init__()
         self.draw = draw
         self.now = 1_000.0
-        self.short = short
-        self._whiles_s: tuple[float, ...] = WHILES_S
         self.unhandled: list[Any] = []
         self.set_exception_handler(lambda _, context: self.unhandled.append(context))
 
@@ -44,20 +41,10 @@ class Interleaved(asyncio.SelectorEventLoop):
 
     def a_while(self) -> float:
         """Draw a number of seconds."""
-        return self.draw.choice(self._whiles_s)
-
-    def become_calm(self) -> None:
-        """From now on every call has a thread, and ends at once."""
-        self.short, self._whiles_s = 0.0, (0.0,)
-
-    def check_threads(self) -> None:
-        """Raise what the system does that has no more threads, now and then."""
-        if self.draw.random() < self.short:
-            raise RuntimeError("can't start new thread")
+        return self.draw.choice(WHILES_S)
 
     def run_in_executor(self, _: Any, func: Any, *args: Any) -> Any:
         """Call a function in a while."""
-        self.check_threads()
         future = self.create_future()
 
         def work() -> None:
@@ -82,13 +69,10 @@ class Interleaved(asyncio.SelectorEventLoop):
 
 
 def interleaved(
-    scenario: Callable[[Interleaved], Coroutine[Any, Any, Result]],
-    seed: int,
-    *,
-    short: float = 0.0,
+    scenario: Callable[[Interleaved], Coroutine[Any, Any, Result]], seed: int
 ) -> Result:
     """Run a scenario in the order of a seed; an unhandled error fails it."""
-    loop = Interleaved(random.Random(seed), short=short)
+    loop = Interleaved(random.Random(seed))
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         result = runner.run(scenario(loop))
     assert not loop.unhandled, loop.unhandled

@@ -132,11 +132,6 @@ class Proxy:
         return f"http://{HOST}:{self._server.server_address[1]}"
 
 
-def answering(rule: Callable[[Asked], tuple[int, bytes]]) -> Proxy:
-    """A server with nothing behind it, which answers each request by a rule."""
-    return Proxy(f"http://{HOST}:9", rule)
-
-
 class GrpcProxy(grpc.GenericRpcHandler):
     """Forward every gRPC method to the emulator that serves it."""
 

@@ -102,7 +102,7 @@ class Artifacts:
         Raises:
             Conflict: The object exists, with other bytes.
         """
-        return self._write(name, data, generation=0, content_type=content_type)
+        return self.replace(name, data, generation=0, content_type=content_type)
 
     def create_from(self, name: str, file: Path) -> None:
         """
@@ -130,11 +130,6 @@ class Artifacts:
         Raises:
             Conflict: Somebody else removed it since, or wrote other bytes.
         """
-        return self._write(name, data, generation=generation, content_type=content_type)
-
-    def _write(
-        self, name: str, data: bytes, *, generation: int, content_type: str
-    ) -> int:
         blob = self._bucket.blob(name)
         try:
             with self._translated(name):
@@ -239,19 +234,16 @@ class Artifacts:
 
     def generations(self, prefix: str = "") -> list[Generation]:
         """Return every generation of the objects under ``prefix``, the oldest first."""
-        entries = [
+        blobs = self._listed(prefix, versions=True)
+        return [
             Generation(blob.name, _generation(blob), blob.time_deleted is None)
-            for blob in self._listed(prefix, versions=True)
+            for blob in sorted(blobs, key=lambda one: (one.name, _generation(one)))
         ]
-        return sorted(entries, key=lambda entry: (entry.name, entry.generation))
 
-    def _listed(self, prefix: str, *, versions: bool = False) -> list[Blob]:
+    def _listed(self, prefix: str, **more: Any) -> list[Blob]:
         with self._translated(prefix):
-            return list(
-                self._bucket.client.list_blobs(
-                    self._bucket, prefix=prefix, versions=versions, **self._limits
-                )
-            )
+            blobs = self._bucket.list_blobs(prefix=prefix, **more, **self._limits)
+            return list(blobs)
 
     def read_generation(self, entry: Generation) -> bytes | None:
         """Read a generation of an object; None if it has gone."""

@@ -238,9 +238,6 @@ class _Connection:
                 metadata=_metadata(f"{table}/streams/_default"),
             )
             async for answer in answers:
-                if not self._waiting:
-                    error = Unavailable("BigQuery answered what was not asked")
-                    break
                 future = self._waiting.popleft()
                 if not future.done():
                     future.set_result(AppendRowsResponse.pb(answer))

@@ -158,7 +158,7 @@ class UseCase:
         Return the parameters of the use case's statements.
 
         Args:
-            settings: A setting of a parameter's name overrides its default.
+            settings: They may name another user column or label event.
             as_ofs: As-of dates to compute rows for; at least one.
             today: The run's as-of date, which decides whether a label is known; the
                 last of ``as_ofs`` where None.
@@ -185,9 +185,12 @@ class UseCase:
 
     def chosen(self, settings: Settings) -> dict[str, str | int]:
         """Return its parameters; settings name another user column or label event."""
+        set_ = {
+            "user_column": settings.user_column,
+            "label_event": settings.label_event,
+        }
         return {
-            name: type(default)(getattr(settings, name, "") or default)
-            for name, default in self.parameters.items()
+            name: set_.get(name) or default for name, default in self.parameters.items()
         }
 
     def titled(self, settings: Settings) -> UseCase:

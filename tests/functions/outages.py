@@ -7,7 +7,6 @@ service in trouble does.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import queue
 import socket
@@ -21,8 +20,7 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types as storage_types
 
 from local.processes import HOST
-from tests.functions.streaming import DEADLINE_S
-from tests.proxy import Asked, GrpcProxy
+from tests.proxy import GrpcProxy
 
 
 class TcpProxy:
@@ -31,27 +29,25 @@ class TcpProxy:
     def __init__(self, upstream: str) -> None:
         host, _, port = upstream.rpartition(":")
         self._upstream = (host, int(port))
-        self._loop = asyncio.new_event_loop()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sockets: set[socket.socket] = set()
         self.is_refusing = False
         self.connections = 0
 
     def __enter__(self) -> TcpProxy:
         self._listener = socket.create_server((HOST, 0))
         self.address = f"{HOST}:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
+        threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
 
     def refuse(self) -> None:
         """Cut every connection, and each new one at once."""
         self.is_refusing = True
-        self._call(self._cut)
+        self.cut()
 
     def accept(self) -> None:
         """Let connections through again."""
@@ -59,71 +55,32 @@ class TcpProxy:
 
     def cut(self) -> None:
         """Cut every connection that there is now."""
-        self._call(self._cut)
+        for one in list(self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
-    def _call(self, function: Callable[[], None]) -> None:
-        completed = threading.Event()
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the end
+            while True:
+                client, _ = self._listener.accept()
+                self.connections += 1
+                if self.is_refusing:
+                    client.close()
+                    continue
+                server = socket.create_connection(self._upstream)
+                self._sockets |= {client, server}
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
-        def call() -> None:
-            function()
-            completed.set()
-
-        self._loop.call_soon_threadsafe(call)
-        assert completed.wait(DEADLINE_S)
-
-    def _cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        started = asyncio.start_server(self._serve, sock=self._listener)
-        server = self._loop.run_until_complete(started)
-        self._loop.run_forever()
-        server.close()
-        self._cut()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            self._loop.run_until_complete(
-                asyncio.gather(*self._tasks, return_exceptions=True)
-            )
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self._writers.add(writer)
-        self.connections += 1
-        try:
-            if self.is_refusing:
-                return
-            up_reader, up_writer = await asyncio.open_connection(*self._upstream)
-            self._writers.add(up_writer)
-            await asyncio.gather(
-                self._pump(reader, up_writer), self._pump(up_reader, writer)
-            )
-            up_writer.transport.abort()
-            self._writers.discard(up_writer)
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            self._writers.discard(writer)
-            self._tasks.discard(task)
-
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._sockets.discard(source)
+        source.close()
 
 
 @dataclass(frozen=True)
@@ -214,13 +171,3 @@ def _refusing(rows: Mapping[int, str]) -> bytes:
     for index, text in rows.items():
         response.row_errors.add(index=index, code=1, message=text)
     return bytes(response.SerializeToString())
-
-
-def beyond_the_limit(*marks: bytes) -> Callable[[Asked], tuple[int, bytes] | None]:
-    """Refuse queries that have all the marks, as BigQuery does those that cost much."""
-    text = b'{"error": {"message": "Query exceeded limit for bytes billed: 1"}}'
-
-    def rule(asked: Asked) -> tuple[int, bytes] | None:
-        return (400, text) if all(mark in asked.body for mark in marks) else None
-
-    return rule

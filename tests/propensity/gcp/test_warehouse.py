@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-import propensity
 from propensity.errors import MissingTable, PropensityError, SchemaError
 from propensity.gcp.columns import query_parameter, record
 from propensity.tables import AUDIENCE_MEMBERS
 from tests.propensity.gcp.staging import DAY, SCORES, VALUES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"
-# Methods of Warehouse whose first argument is a statement.
-RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
 
 
 class TestStatements:
@@ -32,34 +27,6 @@ class TestStatements:
         assert row["value"] == INJECTION
         assert [row["value"] for row in listed] == [INJECTION, "b"]
         assert warehouse.rows("SELECT * FROM ma_predictions_runs") == []
-
-    def test_come_from_files(self):
-        """Defect: SQL made of f-strings. Every call names a .sql file's statement."""
-        root = Path(propensity.__file__).parent
-        calls = 0
-        for file in root.rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if not (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr in RUNS_SQL
-                    and "warehouse" in ast.unparse(node.func.value)
-                ):
-                    continue
-                calls += 1
-                argument = ast.unparse(node.args[0])
-                assert argument.startswith(
-                    (
-                        "statement(",
-                        "use_case.statement(",
-                        "run.use_case.statement(",
-                        "self._sql",
-                        # Of .sql files, with the names of a model and its features.
-                        "sql.scoring_statement(",
-                        "sql.import_statement(",
-                    )
-                ), (file.name, argument)
-        assert calls >= 15
 
     @pytest.mark.parametrize(
         ("value", "kind"),

@@ -6,7 +6,6 @@ order of answers, failures and callers who go away.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -219,17 +218,11 @@ def row_of(name: str) -> pa.RecordBatch:
 
 
 class Service:
-    """
-    BigQuery's client: it answers in order, and breaks off now and then.
+    """BigQuery's client: it answers in order, and breaks off now and then."""
 
-    Args:
-        babbles: How probable it is that it says something that was not asked.
-    """
-
-    def __init__(self, loop: Interleaved, *, babbles: float = 0.0) -> None:
+    def __init__(self, loop: Interleaved) -> None:
         self.taken: list[str] = []
         self._loop = loop
-        self._babbles = babbles
 
     async def append_rows(self, requests: AsyncIterator[Any], **_: Any) -> Any:
         return self.answers(requests)
@@ -258,10 +251,6 @@ class Service:
             else:
                 self.taken.append(name)
             yield answer
-            if self.happens(self._babbles):
-                # Once whoever asked has been answered.
-                await asyncio.sleep(0)
-                yield answer
 
 
 class TestAppends:
@@ -316,24 +305,3 @@ class TestAppends:
 
         asyncio.run(scenario())
         assert streams == [1, 1]
-
-    @pytest.mark.timeout(120)
-    @given(seed=st.integers(0, 2**32))
-    def test_break_off_after_an_answer_to_nothing(self, seed):
-        """From there on answers belong to no request; others go by a new connection."""
-
-        async def scenario(loop: Interleaved) -> TableAppends:
-            service: Any = Service(loop, babbles=0.5)
-            appends = TableAppends(service, LIMITS, TABLE)
-            durable = set()
-            for number in range(20):
-                with contextlib.suppress(Unavailable, RowsRefused):
-                    await appends.append(row_of(f"row.{number}"))
-                    durable.add(f"row.{number}")
-                # Time for whatever else it says.
-                await asyncio.sleep(1)
-            # What was taken as time ran out is there, too.
-            assert durable <= {*service.taken}
-            return appends
-
-        interleaved(scenario, seed)
