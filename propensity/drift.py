@@ -73,7 +73,7 @@ def reference(
             values = numbers_of(column).astype(np.float64)
             signals.append(_numbers(FEATURE, name, values, weight))
         else:
-            signals.append(_texts(name, texts_of(column), weight))
+            signals.append(_texts(name, texts_of(column), rows["user_id"], weight))
     distinct = pc.count_distinct(rows["user_id"]).as_py()
     return {"users": users, "distinct_users": distinct, "signals": signals}
 
@@ -94,9 +94,13 @@ def _numbers(
     }
 
 
-def _texts(name: str, values: pa.Array, weight: Floats) -> dict[str, Any]:
-    table = pa.table({"value": values, "weight": weight})
-    counted = table.group_by("value").aggregate([("weight", "sum"), ("value", "count")])
+def _texts(
+    name: str, values: pa.Array, user: pa.ChunkedArray, weight: Floats
+) -> dict[str, Any]:
+    table = pa.table({"value": values, "user": user, "weight": weight})
+    counted = table.group_by("value").aggregate(
+        [("weight", "sum"), ("user", "count_distinct")]
+    )
     known = [row for row in counted.to_pylist() if row["value"] is not None]
     total = max(float(weight.sum()), 1.0)
     frequent = sorted(
@@ -104,7 +108,7 @@ def _texts(name: str, values: pa.Array, weight: Floats) -> dict[str, Any]:
             (row["weight_sum"] / total, row["value"])
             for row in known
             if row["weight_sum"] >= _RARE * total
-            and row["value_count"] >= _FEWEST_USERS
+            and row["user_count_distinct"] >= _FEWEST_USERS
         ),
         key=lambda pair: (-pair[0], pair[1]),
     )[:_VALUES]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -105,18 +105,6 @@ class TestVersion:
         assert rows["V1"].to_numpy() == pytest.approx(cards.features[:, 0])
         assert set(rows["state"].to_pylist()) == {"known"}
 
-    def test_has_a_card_and_a_page(self, trained):
-        """The card is JSON, and the page names the transactions that it is about."""
-        shop, answer = trained
-        card = json.loads(
-            shop.registry.artifacts.read(answer["objects"]["card.json"]).data
-        )
-        page = shop.registry.artifacts.read(answer["objects"]["report.html"]).data
-
-        assert card["outcomes"]["known"] == 1_500
-        assert b"card_fraud" in page
-        assert b"alert" in page
-
 
 class TestWithoutTruths:
     def test_trains_what_needs_none(self, shop, cards):
@@ -172,22 +160,6 @@ class TestWithoutTruths:
 
 
 class TestGate:
-    @pytest.mark.long
-    def test_keeps_the_champion_where_one_class_is_known(self, shop, cards):
-        """What cannot be compared does not come to serve; the version is recorded."""
-        stored(shop.warehouse, cards, known=())
-        shop.train()
-        store(
-            shop.warehouse,
-            truths=[
-                truth(event_id, START + 11 * DAY, 0) for event_id in cards.ids[:500]
-            ],
-        )
-        answer = shop.train(force=True)
-
-        assert not answer["promoted"]
-        assert (answer["model_version"], shop.champion()) == (1, 0)
-
     def test_promotes_what_the_truths_taught(self, shop, cards):
         """Once frauds are known a version that learned from them takes over."""
         stored(shop.warehouse, cards, known=())
@@ -208,18 +180,6 @@ class TestGate:
         assert json.loads(row["card"])["verdict"]["roc_auc_difference"] is not None
         # The first version saw no truth, and has no alerts.
         assert answer["verdict"].startswith("not worse: cost -")
-
-    @pytest.mark.long
-    def test_promotes_nothing_while_a_version_is_pinned(self, shop, cards):
-        """Training goes on, and says what it would have compared."""
-        stored(shop.warehouse, cards)
-        shop.train()
-        shop.registry.pin(0, model_sha256="", at=datetime.now(UTC))
-        answer = shop.train(force=True)
-
-        assert not answer["promoted"]
-        assert "pinned" in answer["verdict"]
-        assert shop.champion() == 0
 
 
 class TestPointInTime:

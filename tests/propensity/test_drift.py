@@ -128,6 +128,18 @@ class TestNoAlarm:
         assert source.expected == pytest.approx([*SHARES, 0], abs=0.05)
         assert sum(source.observed) == pytest.approx(1)
 
+    def test_names_a_value_that_one_user_has(self):
+        """However many rows are of that user: it may be a person."""
+        rows = shop(1, 400)
+        owner = ["one" if n < 40 else f"u{n}" for n in range(400)]
+        source = ["home of one" if n < 40 else "google" for n in range(400)]
+        rows = rows.set_column(0, "user_id", pa.array(owner))
+        rows = rows.set_column(4, "source", pa.array(source))
+        summary = drift.reference(rows, FEATURES, score=scores(1), users=400)
+
+        assert "home of one" not in str(summary)
+        assert "google" in str(summary)
+
     @pytest.mark.parametrize("users", [100, 1_000, 10_000, 1_000_000, 10_000_000])
     def test_in_two_years_of_weeks_in_which_nothing_breaks(self, users):
         """Forty features, whose shares wobble and follow a season by a tenth."""

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from propensity.errors import UseCaseError
+from propensity.learning import candidates
 from propensity.learning.candidates import CALIBRATIONS
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
@@ -229,3 +230,19 @@ class TestBaseline:
         assert held.baseline_roc_auc == pytest.approx(
             roc_auc_score(held.rows.label, -recency)
         )
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [({"0": 1, "1": 10}, {0: 1, 1: 10}), ({"yes": 2}, None)]
+)
+def test_classes_are_weighted_by_their_labels(weights, expected):
+    """TOML's keys are texts, and labels are numbers; what is no label is refused by
+    the name of the candidate."""
+    candidate = Candidate("weighted", "LogisticRegression", {"class_weight": weights})
+
+    if expected is None:
+        with pytest.raises(UseCaseError, match="candidate weighted: .*'yes'"):
+            candidates.estimator(candidate, seed=1)
+    else:
+        model = candidates.estimator(candidate, seed=1)
+        assert model.class_weight == expected

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from propensity.errors import NotEnoughData, SchemaError, UseCaseError
+from propensity.errors import NotEnoughData, SchemaError
 from propensity.learning import event_rows
 from propensity.learning.trained import Trained
 from propensity.models.anomaly import AnomalyModel
-from propensity.usecases import Candidate
 from tests.propensity.learning.fitted_cards import (
     ALONE,
     FOREST,
@@ -24,7 +23,7 @@ from tests.propensity.learning.fitted_cards import (
     train,
     trained,
 )
-from tests.scored_cards import DAY, START, USE_CASE, drawn
+from tests.scored_cards import USE_CASE, drawn
 
 
 class TestDataset:
@@ -69,14 +68,6 @@ class TestSplit:
 
         assert len(train(rows, ALONE).parts.holdout) == 300
         assert len(train(rows, ALONE, minimum_conversions=2).parts.holdout) == 250
-
-    def test_keeps_rows_of_one_moment_together(self):
-        """A split within a second would let the same burst into both parts."""
-        cards = drawn(1_000)
-        bursts = replace(cards, at=[START + (n // 300) * DAY for n in range(1_000)])
-        training = train(joined(bursts), ALONE)
-
-        assert sizes(training) == (300, 300, 400)
 
     def test_never_lets_a_row_into_two_parts(self):
         """Nor is one without a truth chosen on or held out."""
@@ -144,14 +135,6 @@ class TestCandidates:
         assert trees.predict_proba(cards.features)[:, 1] == pytest.approx(
             alone.predict_proba(cards.features)[:, 1], abs=0
         )
-
-    @pytest.mark.parametrize("odd", [{"n_trees": 0}, {"no_such": 1}], ids=str)
-    def test_with_a_wrong_parameter_are_named(self, odd):
-        """The use case's file is at fault, and the candidate is said."""
-        wrong = replace(USE_CASE, candidates=(Candidate("odd", "HalfSpaceTrees", odd),))
-
-        with pytest.raises(UseCaseError, match="candidate odd"):
-            train(joined(drawn(300)), wrong)
 
 
 class TestHoldout:

@@ -76,13 +76,6 @@ class TestFigures:
         assert rows[1]["treated_users"] == rows[1]["control_users"] == 2_000
         assert rows[1]["control_conversions"] == label[held_out].sum()
 
-    def test_have_money_to_the_cent(self, users):
-        _, amount = users
-        rows = figures(weeks_of(users))
-
-        cents = sum(round(x * 100) for x in amount[np.r_[0:1_000, 2_000:3_000]])
-        assert rows[1]["treated_revenue"] == Decimal(cents) / 100
-
     def test_have_no_revenue_where_outcomes_have_no_amount(self, users):
         rows = figures(weeks_of(users, has_amounts=False))
 
@@ -117,16 +110,6 @@ class TestRateDifference:
         assert difference.value == pytest.approx(0.2)
         assert difference.low == pytest.approx(0.0524, abs=1e-4)
         assert difference.high == pytest.approx(0.3339, abs=1e-4)
-
-    def test_has_the_truth_in_it_in_95_of_100_campaigns(self):
-        random = np.random.default_rng(1)
-        drawn = random.binomial((4_500, 500), (0.09, 0.08), (2_000, 2))
-        covered = []
-        for treated, control in drawn.tolist():
-            found = lift.rate_difference((treated, 4_500), (control, 500))
-            covered.append(found.low <= 0.01 <= found.high)
-
-        assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
 
 def test_mean_difference_has_the_standard_error_of_means():

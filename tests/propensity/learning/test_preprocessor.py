@@ -8,10 +8,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from propensity.errors import SchemaError, UseCaseError
+from propensity.errors import SchemaError
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from tests.propensity.learning.shops import (
-    BOOSTED,
     SHOP,
     changed,
     own,
@@ -55,16 +54,6 @@ class TestPreprocessor:
 
         with pytest.raises(SchemaError, match="handle_unknown"):
             train(other, preprocessor=own())
-
-    def test_that_leaves_gaps_is_told_by_the_candidate(self):
-        """A preprocessor may leave gaps to trees; a candidate that reads none says so
-        by its name."""
-        gaps = ColumnTransformer([("spend", "passthrough", ["spend"])])
-        rows = snapshots(users=100)
-
-        train(rows, preprocessor=gaps, candidates=(BOOSTED,))
-        with pytest.raises(UseCaseError, match="linear cannot be fitted: .*NaN"):
-            train(rows, preprocessor=gaps)
 
 
 class TestCheckPreprocessor:

@@ -63,14 +63,6 @@ class TestNumbers:
         """The largest value is one person's."""
         assert "987654" not in str(described).replace("_", "")
 
-    def test_without_a_value_have_no_histogram(self):
-        rows = table().set_column(2, "amount", pa.nulls(2_000, pa.float64()))
-        amount = profile.described(rows, FEATURES)["numbers"][0]
-
-        assert (amount["missing"], amount["edges"], amount["correlation"]) == (
-            1.0, None, None,
-        )  # fmt: skip
-
 
 class TestRest:
     def test_counts_rows_by_date(self, described):
