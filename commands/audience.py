@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
 
 from commands import flags
-from commands.answers import show, tell
-from commands.exits import Exit
-
-CONTROL = "10%"
+from commands.answers import Exit, say, show
 
 
 def _name(text: str) -> str:
@@ -36,9 +32,13 @@ def _money(text: str) -> Decimal:
 
 
 def _share(text: str) -> float:
-    from offline.audience.selection import share_of
-
-    return share_of(text)
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not (text.endswith("%") and 0 <= share <= 0.9):
+        raise ValueError(f"{text!r} is not a share from 0% to 90%")
+    return share
 
 
 NAME = flags.Read("NAME", _name)
@@ -49,15 +49,20 @@ _of_audience = flags.together(
     click.argument("audience", type=NAME),
     click.option(
         "--top",
-        type=flags.whole(1, 1_000_000_000),
+        type=flags.COUNT,
+        metavar="N",
         help="The N users with the highest probabilities.",
     ),
     click.option(
-        "--deciles", type=flags.whole(1, 10), help="Users in the N highest deciles."
+        "--deciles",
+        type=click.IntRange(1, 10),
+        metavar="N",
+        help="Users in the N highest deciles.",
     ),
     click.option(
         "--threshold",
-        type=flags.fraction("P", "probability"),
+        type=click.FloatRange(0, 1),
+        metavar="P",
         help="Users with this probability or more.",
     ),
     click.option(
@@ -69,7 +74,7 @@ _of_audience = flags.together(
     click.option(
         "--control",
         type=flags.Read("SHARE", _share),
-        default=CONTROL,
+        default="10%",
         show_default=True,
         help="Share that is held out for comparison, 0% to 90%.",
     ),
@@ -97,37 +102,15 @@ _of_audience = flags.together(
 )
 
 
-def _plan(
-    *,
-    top: int | None,
-    deciles: int | None,
-    threshold: float | None,
-    budget: Decimal | None,
-    cost_per_user: Decimal | None,
-    group: str | None,
-    as_json: bool,
-    **chosen: Any,
-) -> Any:
-    from offline.audience.run import Plan
-    from offline.audience.selection import Rule
+def _plan(*, as_json: bool, **chosen: Any) -> Any:
+    from offline.audience.selection import Plan, Rule
 
+    names = ("top", "deciles", "threshold", "budget", "cost_per_user")
     try:
-        rule = Rule(
-            top=top,
-            deciles=deciles,
-            threshold=threshold,
-            budget=budget,
-            cost_per_user=cost_per_user,
-        )
+        rule = Rule(**{name: chosen.pop(name) for name in names})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    return Plan(
-        rule=rule,
-        cost_per_user=cost_per_user,
-        group=group or "",
-        is_quiet=as_json,
-        **chosen,
-    )
+    return Plan(rule=rule, is_quiet=as_json, **chosen)
 
 
 @click.group
@@ -137,8 +120,9 @@ def audience() -> None:
 
     An audience is made of the newest publication of probabilities, and is chosen once
     for its date: a second command finds the same members. A share of them is held out,
-    and the same users every week, so that 03-ModelEvaluation can say whether acting
-    helped. Suppressed users are in no audience.
+    the same users every week, so that 03-ModelEvaluation can say whether acting helped.
+    Suppressed users are in no audience. Members are chosen by one of --top, --deciles,
+    --threshold and --budget.
     """
 
 
@@ -148,8 +132,7 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     """
     Say what a delivery would do.
 
-    Members are chosen by one of --top, --deciles, --threshold and --budget. Counts
-    members, those held out, those who can be reached, requests and cost. Sends
+    Counts members, those held out, those who can be reached, requests and cost. Sends
     nothing and stores no member.
     """
     from offline.audience import run
@@ -165,7 +148,7 @@ def preview(*, as_json: bool, **chosen: Any) -> None:
     is_flag=True,
     help="If nobody is in the audience, remove everyone added earlier.",
 )
-def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
+def send(*, as_json: bool, **chosen: Any) -> int:
     """
     Store an audience and send its treated users.
 
@@ -179,10 +162,13 @@ def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     """
     from offline.audience import run
 
-    delivery = run.send(_plan(as_json=as_json, until=until, **chosen))
-    show(delivery, as_json=as_json)
+    delivery = run.send(_plan(as_json=as_json, **chosen))
+    show(delivery.fields(), as_json=as_json)
     if delivery.failure:
-        tell(f"propensity audience: {delivery.failure}")
+        say(
+            f"propensity audience: {delivery.failure}. {delivery.pending:,} users are "
+            "pending: run the same command again to go on"
+        )
     return Exit.DONE if delivery.is_complete else Exit.FAILED
 
 
@@ -197,9 +183,9 @@ def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
     By date, destination and action: how many are pending, accepted and rejected, and
     why.
     """
-    from offline import promote
     from offline.audience.ledger import account
+    from offline.deployment import opened
 
-    with promote.opened(use_case) as deployment:
+    with opened(use_case) as deployment:
         found = account(deployment, audience)
     show(found, as_json=as_json)

@@ -1,13 +1,12 @@
 """
 ``propensity``: all commands in their groups, and the handling of errors.
 
-A command is registered by its line in ``GROUPS``. It returns its exit code, or nothing
+A command is registered by its place in ``GROUPS``. It returns its exit code, or nothing
 where it is done.
 """
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -16,43 +15,19 @@ from typing import Any
 
 import click
 
-from commands import (
-    audience,
-    champions,
-    data,
-    deployment,
-    machine,
-    models,
-    usecases,
-)
-from commands.answers import tell
-from commands.exits import Exit
+from commands import audience, data, deployment, machine, usecases
+from commands.answers import Exit, say
 from propensity.gcp.log import apart
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
-    "What serves": (
-        champions.versions,
-        champions.promote,
-        champions.rollback,
-        champions.pin,
-    ),
-    "Models": (
-        models.load_model,
-        models.build_preprocessor,
-    ),
-    "Data": (
-        data.load_postcodes,
-        data.load_transactions,
-        data.dead_letters,
-        data.forget,
-    ),
-    "Acting": (audience.audience,),
-    "Use cases": (usecases.new_usecase, usecases.check_usecase),
     "A deployment": (
-        deployment.dashboard,
-        deployment.doctor,
-        deployment.stage,
+        *(deployment.versions, deployment.promote, deployment.rollback),
+        *(deployment.pin, deployment.dashboard, deployment.doctor),
+    ),
+    "Data": (data.load, data.forget, data.dead_letters, audience.audience),
+    "Use cases": (
+        *(usecases.new_usecase, usecases.check_usecase, usecases.build_preprocessor),
     ),
 }
 
@@ -61,49 +36,47 @@ def failures() -> tuple[type[Exception], ...]:
     """Return the errors whose message is meant for a person, or names a file."""
     from google.auth.exceptions import GoogleAuthError
 
-    from deploy.stage import StageError
     from local.errors import LocalError
     from propensity.errors import PropensityError
 
-    return PropensityError, LocalError, StageError, GoogleAuthError, OSError
+    return PropensityError, LocalError, GoogleAuthError, OSError
 
 
 def reason(error: Exception) -> str:
     """Return the message of an error for a person."""
     if isinstance(error, OSError):
-        reason = error.strerror or str(error)
-        name = error.filename
-        if error.errno == errno.ENOSPC and error.filename2:
-            # Of a copy: the full disk is that of the target.
-            name = error.filename2
-        return f"{name}: {reason}" if name else reason
-    text = str(getattr(error, "message", error))
+        # Of a copy the target, whose disk may be full.
+        name = error.filename2 or error.filename
+        problem = error.strerror or str(error)
+        return f"{name}: {problem}" if name else problem
+    if not hasattr(error, "message"):
+        ours = type(error).__module__.startswith("local.")
+        return str(error) if ours else f"no access to Google Cloud: {error}"
+    text = str(error.message)
     if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":
         # Functions raise it, too, and nobody starts those by make.
         text += (
             ". For a deployment, `python -m deploy environment` prints the settings; "
             "for this machine, `make up` prints those of what it starts"
         )
-    is_ours = type(error).__module__.startswith(("propensity.", "local.", "deploy."))
-    return text if is_ours else f"no access to Google Cloud: {text}"
+    return text
 
 
 class Commands(click.Group):
-    """The commands in their groups, each with its line."""
+    """The commands in their groups."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; print the message of an error, without a traceback."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            tell(f"propensity {ctx.invoked_subcommand}: interrupted")
+            say(f"propensity {ctx.invoked_subcommand}: interrupted")
             return Exit.INTERRUPTED
         except BrokenPipeError:
             # The reader has read enough, as `head` does.
             raise
         except failures() as error:
-            message = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
-            tell(message)
+            say(f"propensity {ctx.invoked_subcommand}: {reason(error)}")
             return Exit.FAILED
 
     def format_commands(
@@ -111,13 +84,10 @@ class Commands(click.Group):
     ) -> None:
         """Write the groups of the help, with a line for each command."""
         for title, commands in GROUPS.items():
-            lines = [
-                (str(command.name), command.get_short_help_str(70))
-                for command in commands
-            ]
-            if lines:
-                with formatter.section(title):
-                    formatter.write_dl(lines)
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(str(one.name), one.get_short_help_str(70)) for one in commands]
+                )
 
 
 @click.group(
@@ -141,31 +111,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As on standard error: no locale makes a command fail by what it prints.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        # What the package logs is no part of an answer.
         with apart():
             ended = root.main(
                 None if arguments is None else list(arguments),
                 prog_name="propensity",
                 standalone_mode=False,
             )
-        code = int(ended or Exit.DONE)
+        sys.stdout.flush()
+        return int(ended or Exit.DONE)
     except click.ClickException as error:
         error.show()
-        code = Exit.UNKNOWN
+        return Exit.UNKNOWN
     except click.Abort:
-        code = Exit.INTERRUPTED
+        return Exit.INTERRUPTED
     except OSError as error:
-        # The help, which no command prints, met a full disk.
-        tell(f"propensity: {reason(error)}")
-        code = Exit.FAILED
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would try, and say it, once more.
+        # A reader that has read enough, or a full disk. Python would write the rest,
+        # and fail, once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code == Exit.DONE:
-            tell(f"propensity: {reason(error)}")
-            code = Exit.FAILED
-    return code
+        if not isinstance(error, BrokenPipeError):
+            say(f"propensity: {reason(error)}")
+        return Exit.FAILED
 
 
 if __name__ == "__main__":

@@ -10,13 +10,20 @@ from typing import Any
 import click
 
 from commands import flags
-from commands.answers import show
-from commands.exits import Exit
-
-CARDS = "card_fraud"
+from commands.answers import Exit, show
 
 
-@click.command("load-postcodes")
+@click.group
+def load() -> None:
+    """
+    Load postcodes, past card transactions, or the shipped model.
+
+    Files are Parquet, or CSV in UTF-8 with a header, commas between columns and points
+    before decimals, plain or packed by gzip or Zstandard. They have to fit in memory.
+    """
+
+
+@load.command
 @click.argument("file", type=flags.FILE)
 @click.option(
     "--postcode-column",
@@ -34,44 +41,61 @@ CARDS = "card_fraud"
 )
 @flags.dry_run("Read and check, and load nothing.")
 @flags.as_json
-def load_postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
+def postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load postcodes and their socioeconomic index.
 
-    FILE is Parquet, or CSV in UTF-8 with a header, commas between columns and points
-    before decimals, plain or packed by gzip or Zstandard. The table
-    postcode_index is replaced as a whole: what fails leaves the old one. Running
-    functions read it anew within an hour.
+    The table postcode_index is replaced as a whole: what fails leaves the old one.
+    Running functions read it anew within an hour.
     """
     from offline import load_postcodes as program
 
     show(program.run(file, **chosen), as_json=as_json)
 
 
-@click.command("load-transactions")
+@load.command
 @click.argument("file", type=flags.FILE)
 @click.option(
     "--start",
     type=flags.MOMENT,
     help="What Time counts from: a day or a time in ISO 8601, UTC if it names no zone.",
 )
-@flags.use_case(CARDS)
-@click.option("--limit", type=flags.whole(1), help="Only the first rows of the file.")
+@flags.use_case("card_fraud")
+@click.option(
+    "--limit", type=flags.COUNT, metavar="N", help="Only the first rows of the file."
+)
 @flags.dry_run("Read and check, and load nothing.")
 @flags.as_json
-def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
+def transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
     """
     Load past card transactions, and what came of them.
 
-    FILE is CSV (in the form that load-postcodes takes) or Parquet, its columns in any
-    order: Time (seconds since --start), V1 to V28, Amount, and Class (1 is fraud) where
-    it is known; or event_time, the same features, and where they are known
-    transaction_id, is_fraud and truth_time. Loading a file twice, or a longer one after
-    a shorter one, adds nothing that is there. The file has to fit in memory.
+    FILE has, in any order, the columns Time (seconds since --start), V1 to V28, Amount,
+    and Class (1 is fraud) where it is known; or event_time, the same features, and
+    where they are known transaction_id, is_fraud and truth_time. Loading a file twice,
+    or a longer one after a shorter one, adds nothing that is there.
     """
     from offline import load_transactions as program
 
     show(program.run(file, **chosen), as_json=as_json)
+
+
+@load.command
+@flags.use_case("first_day_churn")
+@flags.dry_run("Verify and check, and write nothing.")
+@flags.as_json
+def model(*, use_case: str, is_dry: bool, as_json: bool) -> None:
+    """
+    Load the model that is shipped with a use case.
+
+    Where nothing serves yet, so that a stream is scored from its first day on. The
+    model becomes a version like any other: stored in the bucket, recorded in
+    ma_model_training_metadata, and champion. The first training that is not worse on
+    what the stream has collected replaces it.
+    """
+    from offline import load_model as program
+
+    show(program.run(use_case, is_dry=is_dry), as_json=as_json)
 
 
 @click.command
@@ -88,11 +112,11 @@ def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
 def forget(
     *,
     user_ids: tuple[str, ...],
-    use_case: str | None,
     is_dry: bool,
     no_suppression: bool,
     allow_again: bool,
     as_json: bool,
+    use_case: str | None,
 ) -> int:
     """
     Remove users from all data about them, and prove it.
@@ -109,37 +133,29 @@ def forget(
     """
     if is_dry + no_suppression + allow_again > 1:
         raise click.UsageError(
-            "choose one of --dry-run, --no-suppression and --allow-again"
+            "give at most one of --dry-run, --no-suppression and --allow-again"
         )
-    from offline import forget_user as program
-    from offline.forget_report import Request, users_of
-    from propensity import usecases
+    from offline import forget as program
     from propensity.settings import Settings
 
     settings = Settings.from_environment()
-    users = users_of(user_ids, sys.stdin)
-    if use_case:
-        usecases.load(use_case)
+    users = program.users_of(user_ids, sys.stdin)
     if allow_again:
-        from offline.allow_again import allow_again as allow
-
-        show(allow(settings, users, use_case=use_case or ""), as_json=as_json)
+        show(
+            program.allow_again(settings, users, use_case=use_case or ""),
+            as_json=as_json,
+        )
         return Exit.DONE
-    report = program.forget(
+    report = program.run(
         settings,
-        Request(
-            user_ids=users,
-            use_case=use_case or "",
-            is_dry=is_dry,
-            is_suppressing=not no_suppression,
-            is_quiet=as_json,
-        ),
+        users,
+        use_case=use_case or "",
+        is_dry=is_dry,
+        is_suppressing=not no_suppression,
+        is_quiet=as_json,
     )
     show(report, as_json=as_json)
-    return Exit.LEFT_OVER if report.left else Exit.DONE
-
-
-# -- dead letters ----------------------------------------------------------------------
+    return Exit.LEFT_OVER if report["left"] else Exit.DONE
 
 
 def _reason(text: str) -> str:
@@ -206,7 +222,7 @@ def list_letters(*, as_json: bool) -> None:
     metavar="NAME",
     help="Topic to send everything to (default: the topic that each failed on).",
 )
-@click.option("--limit", type=flags.whole(1), help="Stop after N messages.")
+@click.option("--limit", type=flags.COUNT, metavar="N", help="Stop after N messages.")
 @flags.dry_run("Count what would be sent; send and acknowledge nothing.")
 @flags.as_json
 def replay(
@@ -241,13 +257,11 @@ def replay(
     if not is_refused and (since or until or reason):
         raise click.UsageError("--from, --to and --reason need --refused")
     settings = Settings.from_environment()
-    if is_refused:
-        assert since is not None
-        assert until is not None
+    if since is not None and until is not None:
         replayed = program.replay_refused(
             settings, since=since, until=until, reason=reason or "", **chosen
         )
     else:
         replayed = program.replay(settings, **chosen)
     show(replayed, as_json=as_json)
-    return Exit.FAILED if replayed.left_out else Exit.DONE
+    return Exit.FAILED if replayed["left_out"] else Exit.DONE

@@ -1,42 +1,125 @@
-"""A deployment as a whole: show it, examine it, stage its code."""
+"""A deployment: what serves; pages about it, and what is wrong with it."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from commands import flags
-from commands.answers import show, tell
-from commands.exits import Exit
+from commands.answers import Exit, say, show
 
 if TYPE_CHECKING:
     from local.stack.state import Record
     from offline.doctor.run import Report
 
-
-_state = click.option(
-    "--state", type=flags.STATE, help="Name of the local state, if several are up."
+_force = click.option(
+    "--force", is_flag=True, help="Also a first version that is no better than chance."
 )
-_as_of = click.option(
-    "--as-of",
-    type=flags.DAY,
-    help="Look as if that day (UTC) had just ended (default: now).",
+
+# Options that all changes of the champion share.
+_changing = flags.together(
+    flags.use_case(),
+    click.option(
+        "--epoch",
+        type=flags.EPOCH,
+        metavar="N",
+        help="Do it only if N is above the present epoch, so that an old or repeated "
+        "command changes nothing.",
+    ),
+    flags.dry_run("Check and say what would be done, and change nothing."),
+    flags.as_json,
+)
+
+
+def _change(action: str, *, as_json: bool, **chosen: Any) -> None:
+    from offline import promote as program
+
+    show(program.run(action, **chosen), as_json=as_json)
+
+
+@click.command
+@flags.use_case()
+@flags.as_json
+def versions(*, use_case: str | None, as_json: bool) -> None:
+    """
+    List the model versions, and say which serves.
+
+    The newest 50, with their metrics and why each was promoted or not.
+    """
+    from offline.deployment import opened
+    from offline.promote import versions as listed
+
+    with opened(use_case) as deployment:
+        newest = listed(deployment)
+    show(newest, as_json=as_json)
+
+
+@click.command
+@click.argument("version", type=flags.EPOCH)
+@_force
+@_changing
+def promote(**chosen: Any) -> None:
+    """
+    Let VERSION serve, whatever training thinks of it.
+
+    A first version that was not shown to be better than chance and the use case's
+    baseline takes --force. Training may promote again afterwards; `pin` prevents that.
+    Where a version is pinned, this changes what is pinned. Functions follow within
+    PROPENSITY_REFRESH_S, without a restart.
+    """
+    _change("promote", **chosen)
+
+
+@click.command
+@_changing
+def rollback(**chosen: Any) -> None:
+    """
+    Let the version serve that served before.
+
+    As if the last never had: a second rollback goes one further back. Training may
+    promote again afterwards.
+    """
+    _change("rollback", **chosen)
+
+
+@click.command
+@click.argument("version", type=flags.EPOCH, required=False)
+@click.option("--off", "is_off", is_flag=True, help="Let training promote again.")
+@_force
+@_changing
+def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
+    """
+    Let VERSION serve and keep it serving, whatever is trained.
+
+    Training goes on recording new versions; --off lets it promote again.
+    """
+    if (version is None) != is_off:
+        raise click.UsageError("give one of VERSION and --off")
+    _change("unpin" if is_off else "pin", version=version, **chosen)
+
+
+# -- the whole -------------------------------------------------------------------------
+
+
+# Which deployment is looked at: the environment's, or one on this machine.
+_local = flags.together(
+    click.option(
+        "--local",
+        "is_local",
+        is_flag=True,
+        help="Look at what `propensity up` started.",
+    ),
+    click.option(
+        "--state", type=flags.STATE, help="Name of the local state, if several are up."
+    ),
+    flags.as_of,
+    flags.as_json,
 )
 
 
 @click.command
-@flags.as_json
-@click.option(
-    "--local", "is_local", is_flag=True, help="Look at what `propensity up` started."
-)
-@_state
 @click.option(
     "--use-case",
     "use_cases",
@@ -45,13 +128,13 @@ _as_of = click.option(
     help="Name of the use case; can be repeated (default: PROPENSITY_USE_CASE and all "
     "that serve).",
 )
-@_as_of
 @click.option(
     "--function",
     metavar="TARGET",
     default="",
     help="Check that the tables which this function reads can be read.",
 )
+@_local
 def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -> int:
     """
     Say what is wrong with a deployment, and what to do.
@@ -69,21 +152,20 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     from offline.doctor.run import run
     from propensity.errors import PropensityError
 
+    def tell(check: str) -> None:
+        click.echo(f"· looking at {check} …", err=True)
+
     try:
         if is_local:
             _entered(state)
-        report = run(is_local=is_local, tell=_looking, **chosen)
+        report = run(is_local=is_local, tell=tell, **chosen)
         if is_local:
             look_at_processes(report, state_up(state).record())
     except PropensityError as error:
-        tell(f"propensity doctor: {error.message}")
+        say(f"propensity doctor: {error.message}")
         return Exit.UNKNOWN
     show(report, as_json=as_json)
     return Exit(report.status)
-
-
-def _looking(check: str) -> None:
-    click.echo(f"· looking at {check} …", err=True)
 
 
 def look_at_processes(report: Report, record: Record | None) -> None:
@@ -102,15 +184,14 @@ def look_at_processes(report: Report, record: Record | None) -> None:
     ]
 
 
-def _entered(state: str | None) -> Mapping[str, str]:
-    """Take on the environment of a local state; return its functions' addresses."""
+def _entered(state: str | None) -> None:
+    """Take on the environment of a local state."""
     from commands.machine import environment_of
 
-    environment, addresses = environment_of(state)
+    environment, _ = environment_of(state)
     for variable in [name for name in os.environ if name.startswith("PROPENSITY_")]:
         del os.environ[variable]
     os.environ.update(environment)
-    return addresses
 
 
 @click.command
@@ -122,18 +203,14 @@ def _entered(state: str | None) -> Mapping[str, str]:
 )
 @click.option(
     "--weeks",
-    type=flags.whole(1, 104),
+    type=click.IntRange(1, 104),
+    metavar="N",
     default=26,
     show_default=True,
     help="Weeks to show.",
 )
-@_as_of
-@click.option(
-    "--local", "is_local", is_flag=True, help="Read what `propensity up` started."
-)
-@_state
 @flags.dry_run("Say what would be read and written, and do neither.")
-@flags.as_json
+@_local
 def dashboard(
     *, as_json: bool, out: str | None, is_local: bool, state: str | None, **chosen: Any
 ) -> None:
@@ -156,70 +233,5 @@ def dashboard(
         _entered(state)
         out = out or str(state_up(state).dashboard)
     if not out:
-        raise click.UsageError(
-            "--out is missing: where the pages go, a folder or gs://BUCKET/PREFIX"
-        )
+        raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     show(run(out, is_local=is_local, **chosen), as_json=as_json)
-
-
-@click.command
-@click.argument("function", type=flags.FILE)
-@click.argument("target", type=flags.FILE)
-@click.option(
-    "--requirements",
-    default="requirements.txt",
-    show_default=True,
-    metavar="NAME",
-    help="File of the function's folder to stage as requirements.txt.",
-)
-@click.option(
-    "--locked",
-    is_flag=True,
-    help="Stage the lock of these requirements, as a deploy does.",
-)
-@flags.dry_run("List the files, and write nothing.")
-@flags.as_json
-def stage(
-    *,
-    function: Path,
-    target: Path,
-    requirements: str,
-    locked: bool,
-    is_dry: bool,
-    as_json: bool,
-) -> None:
-    """
-    Write what a deploy of a function uploads.
-
-    FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, one
-    staged before, or a file that ends in .zip. Equal sources give equal bytes.
-    """
-    from deploy import stage as program
-
-    files = program.sources(function, requirements=requirements, locked=locked)
-    digest = program.digest(files)
-    if is_dry:
-        lines = [f"{file.stat().st_size:>9,}  {name}" for name, file in files.items()]
-        text = "\n".join([*lines, f"{len(files)} files for {target}, SHA-256 {digest}"])
-    else:
-        write = partial(
-            program.stage, function, requirements=requirements, locked=locked
-        )
-        if target.suffix == ".zip":
-            # Made beside the target, which is whole or is not there.
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                dir=target.parent, prefix=".staging-"
-            ) as folder:
-                place = Path(folder, "staged")
-                write(place)
-                # It keeps the order and the one time of the staged files.
-                Path(shutil.make_archive(f"{place}", "zip", place)).replace(target)
-        else:
-            write(target)
-        text = str(target)
-    if as_json:
-        sizes = {name: file.stat().st_size for name, file in files.items()}
-        show({"target": str(target), "sha256": digest, "files": sizes}, as_json=True)
-    else:
-        show(text, as_json=False)

@@ -2,21 +2,20 @@
 Options that many commands share, so that each means the same everywhere.
 
 A value is read by a plain function that raises ``ValueError`` in words; ``Read`` makes
-an option's type of it.
+an option's type of it. Numbers, choices and files are click's own types.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
 class Read(click.ParamType[Any]):
@@ -30,52 +29,10 @@ class Read(click.ParamType[Any]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
         """Return the value; a default is one already."""
-        if not isinstance(value, str):
-            return value
         try:
-            return self._read(value)
+            return self._read(value) if isinstance(value, str) else value
         except ValueError as error:
             return self.fail(str(error), param, ctx)
-
-
-def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
-    """
-    Return the type of a whole number.
-
-    Args:
-        least: The smallest.
-        most: The largest, None for any.
-        what: The number's own name in messages.
-    """
-    bounds = f"{least} or more" if most is None else f"{least} to {most:,}"
-
-    def read(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            number = int(text)
-            if least <= number and (most is None or number <= most):
-                return number
-        if what:
-            raise ValueError(
-                f"{what} must be a whole number from {least} to {most}, not {text!r}"
-            )
-        raise ValueError(f"{text!r} is not a whole number of {bounds}")
-
-    return Read("N", read)
-
-
-def fraction(name: str, what: str) -> Read:
-    """Return the type of a number from 0 to 1; ``what`` is its name in messages."""
-
-    def read(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            if 0 <= (value := float(text)) <= 1:
-                return value
-        raise ValueError(f"{text!r} is not a {what} from 0 to 1")
-
-    return Read(name, read)
-
-
-_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
 def _day(text: str) -> date:
@@ -97,14 +54,6 @@ def _moment(text: str) -> datetime:
     return moment_of(text)
 
 
-def _zone(text: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        # Of OSError is what names a folder of zones, such as America.
-        raise ValueError(f"there is no time zone {text}") from None
-
-
 def _state(text: str) -> str:
     from local.errors import LocalError
     from local.stack.state import State
@@ -117,9 +66,19 @@ def _state(text: str) -> str:
 
 DAY = Read("DATE", _day)
 MOMENT = Read("TIME", _moment)
-ZONE = Read("ZONE", _zone)
 STATE = Read("NAME", _state)
 FILE = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1, max=10**9)
+EPOCH = click.IntRange(min=0)
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print the answer as JSON."
+)
+as_of = click.option(
+    "--as-of",
+    type=DAY,
+    help="Look as if that day (UTC) had just ended (default: now).",
+)
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -131,13 +90,6 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
         return command
 
     return give
-
-
-def as_json(command: F) -> F:
-    """Give a command ``--json``."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help="Print the answer as JSON."
-    )(command)
 
 
 def dry_run(what: str) -> Callable[[F], F]:

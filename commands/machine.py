@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands import flags
-from commands.answers import apart, show
-from commands.exits import Exit
+from commands.answers import Exit, apart, show
 
 if TYPE_CHECKING:
     from local.stack.state import State
-
-WEEKS = 5
-NO_PORT = "takes SERVICE=PORT"
 
 
 def _port(text: str) -> tuple[str, int]:
     service, _, number = text.partition("=")
     if not (number.isascii() and number.isdecimal()):
-        raise ValueError(f"--port {NO_PORT}, not {text!r}")
+        raise ValueError(f"it is SERVICE=PORT, not {text!r}")
     return service, int(number)
 
 
@@ -55,8 +51,9 @@ _which_data = click.option(
 @flags.use_case("ga4_purchase")
 @click.option(
     "--weeks",
-    type=flags.whole(1, 999, what="WEEKS"),
-    default=WEEKS,
+    type=click.IntRange(1, 999),
+    metavar="N",
+    default=5,
     show_default=True,
     help="How many of the last weeks of the data to play.",
 )
@@ -74,7 +71,7 @@ def demo(*, as_json: bool, **choice: Any) -> None:
     from local.play import Choice, run
 
     if choice["data"] and choice["cards"]:
-        raise click.UsageError("choose one of --data and --cards")
+        raise click.UsageError("give one of --data and --cards")
     with apart(as_json=as_json):
         played = run(Choice(**choice))
     show(played, as_json=as_json)
@@ -85,7 +82,7 @@ def demo(*, as_json: bool, **choice: Any) -> None:
 @_which_data
 @click.option(
     "--port-base",
-    type=flags.whole(1, 65_535),
+    type=click.IntRange(1, 65_535),
     metavar="PORT",
     help="First port (default: PROPENSITY_PORT_BASE, or 8080).",
 )
@@ -126,8 +123,8 @@ def up(
     with apart(as_json=as_json):
         status = commands.up(started)
     if as_json:
-        environment = started.environment
-        show(_described(named_state), as_json=True, environment=environment)
+        described = _described(named_state)
+        show({**described, "environment": started.environment}, as_json=True)
     return status
 
 
@@ -245,7 +242,7 @@ def _named(state: str | None, data: str | None) -> State | None:
     from local.stack.state import State
 
     if state and data:
-        raise click.UsageError("choose one of --state and --data")
+        raise click.UsageError("give one of --state and --data")
     if state:
         return State(state)
     return State.of_data(data) if data else None

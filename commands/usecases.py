@@ -1,12 +1,16 @@
-"""Use cases: write a new one, and check one."""
+"""Use cases: write a new one, check one, and give one another preprocessor."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import click
 
 from commands import flags
-from commands.answers import apart, show
-from commands.exits import Exit
+from commands.answers import Exit, apart, show
+
+_DAYS = click.IntRange(min=1)
 
 
 @click.command("new-usecase")
@@ -16,14 +20,16 @@ from commands.exits import Exit
 )
 @click.option(
     "--lookback-days",
-    type=flags.whole(1),
+    type=_DAYS,
+    metavar="N",
     default=30,
     show_default=True,
     help="Days of events that features read.",
 )
 @click.option(
     "--horizon-days",
-    type=flags.whole(1),
+    type=_DAYS,
+    metavar="N",
     default=7,
     show_default=True,
     help="Days within which the event is predicted.",
@@ -37,16 +43,7 @@ from commands.exits import Exit
 )
 @flags.dry_run("Show the files, and write none.")
 @flags.as_json
-def new_usecase(
-    *,
-    name: str,
-    label_event: str,
-    lookback_days: int,
-    horizon_days: int,
-    source: str,
-    is_dry: bool,
-    as_json: bool,
-) -> None:
+def new_usecase(*, as_json: bool, **chosen: Any) -> None:
     """
     Write the folder of a new use case.
 
@@ -58,14 +55,7 @@ def new_usecase(
     from propensity.errors import RequestError
 
     try:
-        folder = new.write(
-            name,
-            label_event=label_event,
-            lookback_days=lookback_days,
-            horizon_days=horizon_days,
-            source=source,
-            is_dry=is_dry,
-        )
+        folder = new.write(**chosen)
     except RequestError as error:
         raise click.UsageError(error.message) from None
     show(folder, as_json=as_json)
@@ -89,3 +79,39 @@ def check_usecase(*, name: str, as_json: bool) -> int:
         report = check.check(name, sandbox.opened)
     show(report, as_json=as_json)
     return Exit.FAILED if report.problems else Exit.DONE
+
+
+@click.command("build-preprocessor")
+@click.option(
+    "--from",
+    "file",
+    type=flags.FILE,
+    metavar="FILE",
+    help="Python file that defines preprocessor(use_case).",
+)
+@click.option(
+    "--default", "is_default", is_flag=True, help="Put the use case's default back."
+)
+@flags.use_case()
+@flags.dry_run("Check, and upload nothing.")
+@flags.as_json
+def build_preprocessor(
+    *, file: Path | None, is_default: bool, as_json: bool, **chosen: Any
+) -> None:
+    """
+    Check and upload a preprocessor of your own.
+
+    The file defines preprocessor(use_case), which returns an unfitted scikit-learn
+    ColumnTransformer over the columns named in use_case.features. It is pickled, so it
+    may use what the functions have installed, but nothing defined in the file itself.
+    Training fits a clone of it on its training rows only. One of --from and --default
+    is needed.
+    """
+    if (file is None) != is_default:
+        raise click.UsageError("give one of --from FILE and --default")
+    from offline import build_preprocessor as program
+
+    # The file may print.
+    with apart(as_json=as_json):
+        outcome = program.run(file, **chosen)
+    show(outcome, as_json=as_json)

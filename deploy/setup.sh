@@ -40,8 +40,8 @@ prune
 
 # What the functions start with.
 eval "$("$python" -m deploy environment --settings "$settings")"
-[[ -z "$postcodes" ]] || "$python" -m propensity load-postcodes "$postcodes"
-[[ "$options" != *" --with-model "* ]] || "$python" -m propensity load-model
+[[ -z "$postcodes" ]] || "$python" -m propensity load postcodes "$postcodes"
+[[ "$options" != *" --with-model "* ]] || "$python" -m propensity load model
 
 # What watches comes last, and nothing fails with it. A metric of the log that was just
 # made can be watched after up to ten minutes.

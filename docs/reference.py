@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from commands import cli
-from commands.exits import MEANINGS
+from commands.answers import MEANINGS
 from propensity.schema import Column, Table
 from propensity.tables import GA_EVENTS, TABLES
 
@@ -60,7 +60,7 @@ NOTES = {
     "suppressed_users": "`propensity forget` writes it.",
     "stream_events": "An event that was sent twice is here twice: "
     "take one row for each key. Days of arrival never change once they are over.",
-    "postcode_index": "`propensity load-postcodes` replaces it as a whole.",
+    "postcode_index": "`propensity load postcodes` replaces it as a whole.",
     "inference_log": "A redelivery repeats `inference_id`: count each once. "
     "Version -1 means that nothing served.",
     "truth_events": "The latest `truth_time` counts, and of two at the same time "

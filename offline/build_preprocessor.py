@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import runpy
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Sized
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,33 +31,11 @@ from propensity.settings import Settings
 from propensity.usecases import UseCase
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """A valid preprocessor and its object; None if it was not uploaded."""
-
-    use_case: str
-    shape: str
-    uri: str | None = None
-    sha256: str | None = None
-
-    def __str__(self) -> str:
-        described = f"{self.use_case}: {self.shape}"
-        if self.uri is None:
-            return (
-                f"{described}\nIt fits the use case's features. Nothing was uploaded."
-            )
-        return (
-            f"{described}\n"
-            f"Uploaded to {self.uri}, SHA-256 {self.sha256}.\n"
-            "The next training uses it."
-        )
-
-
 def run(
     file: Path | None, *, use_case: str | None = None, is_dry: bool = False
-) -> Outcome:
+) -> dict[str, Any]:
     """
-    Build, check, upload and record a preprocessor.
+    Build, check, upload and record a preprocessor, which the next training uses.
 
     Args:
         file: Python file with ``preprocessor(use_case)``; None puts the default back.
@@ -69,9 +47,9 @@ def run(
     loaded = usecases.load(use_case or settings.use_case)
     preprocessor = built(file, loaded) if file else default_preprocessor(loaded)
     check_preprocessor(preprocessor, loaded)
-    outcome = Outcome(use_case=loaded.name, shape=shape(preprocessor))
+    answer = {"use_case": loaded.name, "parts": parts(preprocessor), "uri": None}
     if is_dry:
-        return outcome
+        return answer
     registry = Registry(Artifacts.open(settings), loaded.name)
     name, checksum = registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
@@ -89,7 +67,7 @@ def run(
         record(row, tables.PREPROCESSORS),
         job_id=f"preprocessor-{uuid.uuid4().hex}",
     )
-    return replace(outcome, uri=registry.artifacts.uri(name), sha256=checksum)
+    return {**answer, "uri": registry.artifacts.uri(name), "sha256": checksum}
 
 
 def built(file: Path, use_case: UseCase) -> Any:
@@ -118,11 +96,10 @@ def built(file: Path, use_case: UseCase) -> Any:
         ) from error
 
 
-def shape(preprocessor: Any) -> str:
-    """Return the parts of a preprocessor in a line."""
-    parts = [
-        f"{name} ({len(columns)} columns)"
+def parts(preprocessor: Any) -> dict[str, str]:
+    """Return the columns of each part of a preprocessor."""
+    return {
+        name: f"{len(columns)} columns"
         for name, _, columns in preprocessor.transformers
-        if not isinstance(columns, str) and hasattr(columns, "__len__")
-    ]
-    return ", ".join(parts) or type(preprocessor).__name__
+        if isinstance(columns, Sized) and not isinstance(columns, str)
+    }

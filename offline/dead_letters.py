@@ -11,119 +11,46 @@ comes. A message without one is sent with its message id as event_id.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any
 
-import msgspec
 from google.api_core import exceptions as api
-from google.api_core.retry import Retry, if_exception_type
-from google.pubsub_v1.services.publisher import PublisherClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from google.pubsub_v1.types import PubsubMessage
 
 from propensity import topics
-from propensity.errors import MissingTable, PropensityError, Unavailable
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
 from propensity.gcp.clients import open_client
+from propensity.gcp.errors import of_grpc
+from propensity.gcp.pubsub import Bus
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
 SUBSCRIPTION = "dead-letters-replay"
-
 # Rows of the table expire after a week.
 KEPT = timedelta(days=7)
-
 PULLED = 500
 PULL_S = 5.0
-# Of a Publish request, which takes ten million.
-MAXIMUM_BYTES = 9_000_000
-
 # What Pub/Sub adds to the attributes of a dead letter.
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
 
-_RETRY = Retry(
-    predicate=if_exception_type(
-        api.Aborted,
-        api.InternalServerError,
-        api.ResourceExhausted,
-        api.ServiceUnavailable,
-        api.Unknown,
-    ),
-    initial=0.1,
-    maximum=5.0,
-    timeout=60.0,
-)
 
-
-class _Head(msgspec.Struct):
-    event_id: Any = None
-
-
-_decode = msgspec.json.Decoder(_Head).decode
-
-
-@dataclass(frozen=True, kw_only=True)
-class Letters:
-    """
-    How many dead letters there are.
-
-    ``refused`` counts the rows of a week by reason and field; ``waiting`` the messages
-    of the subscription, up to ``PULLED``.
-    """
-
-    refused: Sequence[Mapping[str, Any]]
-    waiting: int
-
-    def __str__(self) -> str:
-        lines = [
-            f"{row['messages']:>9,}  {row['reason']}"
-            + (f" ({row['field']})" if row["field"] else "")
-            + f", last at {row['last_at']:%Y-%m-%d %H:%M} UTC"
-            for row in self.refused
-        ]
-        total = sum(row["messages"] for row in self.refused)
-        more = " or more" if self.waiting >= PULLED else ""
-        return "\n".join(
-            [
-                f"{total:,} messages were refused in the last seven days:"
-                if lines
-                else "No message was refused in the last seven days.",
-                *lines,
-                f"{self.waiting:,}{more} messages failed too often and wait to be "
-                "replayed.",
-            ]
-        )
-
-
-@dataclass(kw_only=True)
-class Replayed:
-    """What was sent, by topic, and what was left out, by reason."""
-
-    is_dry: bool
-    sent: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    def __str__(self) -> str:
-        verb = "would be sent" if self.is_dry else "sent"
-        topics_ = [f"  {n:,} to {name}" for name, n in sorted(self.sent.items())]
-        left = [f"{n:,} left out: {why}" for why, n in sorted(self.left_out.items())]
-        return "\n".join([f"{self.sent.total():,} messages {verb}", *topics_, *left])
-
-
-def letters(settings: Settings, *, now: datetime) -> Letters:
+def letters(settings: Settings, *, now: datetime) -> dict[str, Any]:
     """
     Count the dead letters of a deployment.
+
+    Returns:
+        ``refused``: rows of a week by reason and field; ``waiting``: messages of the
+        subscription, up to ``PULLED``.
 
     Raises:
         PropensityError: BigQuery or Pub/Sub cannot be read.
@@ -134,9 +61,9 @@ def letters(settings: Settings, *, now: datetime) -> Letters:
             statement("refused_by_reason", own=SQL),
             {"since": since, "since_day": since.date()},
         )
-    with Subscription.opened(settings) as subscription:
+    with _subscription(settings) as subscription:
         waiting = len(subscription.pull(PULLED))
-    return Letters(refused=[dict(row.items()) for row in rows], waiting=waiting)
+    return {"waiting": waiting, "refused": [dict(row.items()) for row in rows]}
 
 
 def replay(
@@ -145,42 +72,42 @@ def replay(
     topic: str | None = None,
     limit: int | None = None,
     is_dry: bool = False,
-) -> Replayed:
+) -> dict[str, Any]:
     """
     Send messages that failed too often back to the topics that they failed on.
 
     Each is acknowledged once it is published; one that is not comes again within a
-    minute. It ends when no message comes for five seconds. What another replay has
-    pulled and not acknowledged cannot be seen, and comes again after a minute.
+    minute. It ends when no message comes for five seconds.
 
     Args:
         topic: Where all go instead.
         limit: The maximum of messages.
 
+    Returns:
+        How many were sent, by topic, and left out, by reason.
+
     Raises:
         PropensityError: Pub/Sub failed. What was sent by then is acknowledged.
     """
-    replayed = Replayed(is_dry=is_dry)
-    left = limit
-    with Subscription.opened(settings) as subscription, _publisher(settings) as publish:
+    sent, left_out, left = Counter[str](), Counter[str](), limit
+    with _subscription(settings) as subscription, _publisher(settings) as publish:
         while left != 0 and (
             pulled := subscription.pull(PULLED if left is None else min(PULLED, left))
         ):
             left = None if left is None else left - len(pulled)
             by_topic: dict[str, list[Any]] = {}
             for message in pulled:
-                to = topic or origin(message, settings)
-                if to is None:
-                    by = message.attributes[ORIGIN]
-                    replayed.left_out[f"of the unknown subscription {by}"] += 1
-                else:
+                if to := topic or origin(message, settings):
                     by_topic.setdefault(to, []).append(message)
+                else:
+                    by = message.attributes[ORIGIN]
+                    left_out[f"of the unknown subscription {by}"] += 1
             for to, some in by_topic.items():
                 if not is_dry:
-                    publish(to, [returned(message) for message in some])
+                    publish(to, [(one.data, returned(one)) for one in some])
                     subscription.acknowledge(some)
-                replayed.sent[to] += len(some)
-    return replayed
+                sent[to] += len(some)
+    return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 
 
 def replay_refused(
@@ -192,7 +119,7 @@ def replay_refused(
     topic: str | None = None,
     limit: int | None = None,
     is_dry: bool = False,
-) -> Replayed:
+) -> dict[str, Any]:
     """
     Send messages of the table ``dead_letters`` again, as they came.
 
@@ -203,10 +130,13 @@ def replay_refused(
         topic: Where they go; that of events by default.
         limit: The maximum of messages.
 
+    Returns:
+        As ``replay``.
+
     Raises:
         PropensityError: BigQuery or Pub/Sub failed.
     """
-    replayed = Replayed(is_dry=is_dry)
+    sent, left_out = Counter[str](), Counter[str]()
     to = topic or topics.topic_name(settings, topics.EVENTS)
     parameters = {
         "since": since,
@@ -215,38 +145,37 @@ def replay_refused(
         "last_day": until.date(),
         "reason": reason,
     }
+    sql = statement("replay_dead_letters", own=SQL)
     with (
         contextlib.closing(Warehouse.open(settings)) as warehouse,
         _publisher(settings) as publish,
     ):
-        for batch in warehouse.batches(
-            statement("replay_dead_letters", own=SQL), parameters
-        ):
-            messages: list[PubsubMessage] = []
-            for row in batch.to_pylist():
-                if limit is not None and replayed.sent[to] + len(messages) >= limit:
-                    break
-                # Of a large one only the beginning was kept.
-                if (row["raw_size"] or 0) > MAXIMUM_RAW_BYTES:
-                    replayed.left_out["only its beginning was kept"] += 1
-                    continue
-                messages.append(
-                    PubsubMessage(
-                        data=row["raw"] or b"",
-                        attributes=identified(
-                            row["raw"] or b"",
-                            json.loads(row["attributes"] or "{}"),
-                            row["message_id"],
-                        ),
-                    )
+        for batch in warehouse.batches(sql, parameters):
+            rows = batch.to_pylist()
+            # Of a large one only the beginning was kept.
+            whole = [r for r in rows if (r["raw_size"] or 0) <= MAXIMUM_RAW_BYTES]
+            if len(whole) < len(rows):
+                left_out["only its beginning was kept"] += len(rows) - len(whole)
+            if limit is not None:
+                whole = whole[: max(0, limit - sent[to])]
+            messages = [
+                (
+                    row["raw"] or b"",
+                    identified(
+                        row["raw"] or b"",
+                        json.loads(row["attributes"] or "{}"),
+                        row["message_id"],
+                    ),
                 )
-            if not is_dry:
+                for row in whole
+            ]
+            if messages and not is_dry:
                 publish(to, messages)
-            replayed.sent[to] += len(messages)
-    return replayed
+            sent[to] += len(messages)
+    return {"is_dry": is_dry, "sent": dict(sent), "left_out": dict(left_out)}
 
 
-def origin(message: PubsubMessage, settings: Settings) -> str | None:
+def origin(message: Any, settings: Settings) -> str | None:
     """Return the topic that a dead letter failed on; None if nobody here knows it."""
     known = {
         topics.subscription_name(settings, subscription): subscription.topic
@@ -258,79 +187,53 @@ def origin(message: PubsubMessage, settings: Settings) -> str | None:
     return None if topic is None else topics.topic_name(settings, topic)
 
 
-def returned(message: PubsubMessage) -> PubsubMessage:
-    """Return a dead letter as the message that it was, with an identity."""
-    attributes = {
+def returned(message: Any) -> Mapping[str, str]:
+    """Return the attributes that a dead letter had, with an identity."""
+    own = {
         name: value
         for name, value in message.attributes.items()
         if not name.startswith(ADDED)
     }
-    return PubsubMessage(
-        data=message.data,
-        attributes=identified(message.data, attributes, message.message_id),
-    )
+    return identified(message.data, own, message.message_id)
 
 
 def identified(
     data: bytes, attributes: Mapping[str, str], message_id: str
 ) -> Mapping[str, str]:
     """Return attributes with an ``event_id``, unless the payload or they have one."""
-    with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
-        if _decode(data).event_id:
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):
+        if json.loads(data).get("event_id"):
             return attributes
     return {"event_id": message_id, **attributes}
 
 
-class Subscription:
-    """The subscription to dead letters; ``opened`` releases what was only pulled."""
-
-    def __init__(self, settings: Settings, client: Any) -> None:
-        self._name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
-        self._path = f"projects/{settings.project}/subscriptions/{self._name}"
+class _Subscription:
+    def __init__(self, settings: Settings, client: SubscriberClient) -> None:
+        name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
+        self._path = f"projects/{settings.project}/subscriptions/{name}"
         self._client = client
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 
-    @classmethod
-    @contextlib.contextmanager
-    def opened(cls, settings: Settings) -> Iterator[Subscription]:
-        """Open it; at the end messages that were not acknowledged come back at once."""
-        with open_client(
-            SubscriberClient,
-            SubscriberGrpcTransport,
-            endpoint=settings.pubsub_endpoint,
-        ) as client:
-            subscription = cls(settings, client)
-            try:
-                yield subscription
-            finally:
-                subscription.release()
-
     def pull(self, count: int) -> list[Any]:
         """Return messages that are not held yet, none if none came in time."""
-        with _translated(f"subscription {self._name}"):
+        with self._translated():
             try:
                 answer = self._client.pull(
-                    subscription=self._path,
-                    max_messages=count,
-                    retry=_RETRY,
-                    timeout=PULL_S,
+                    subscription=self._path, max_messages=count, timeout=PULL_S
                 )
             except api.DeadlineExceeded:
                 return []
-        new = [
-            received.message
-            for received in answer.received_messages
-            if received.message.message_id not in self._held
-        ]
-        for received in answer.received_messages:
-            self._held[received.message.message_id] = received.ack_id
-        return new
+        ids = {one.message.message_id: one.ack_id for one in answer.received_messages}
+        new = ids.keys() - self._held.keys()
+        self._held |= ids
+        messages = [received.message for received in answer.received_messages]
+        return [message for message in messages if message.message_id in new]
 
-    def acknowledge(self, messages: Iterable[Any]) -> None:
+    def acknowledge(self, messages: Sequence[Any]) -> None:
         """Take messages out of the subscription, for good."""
         ids = [self._held.pop(message.message_id) for message in messages]
-        with _translated(f"subscription {self._name}"):
-            self._client.acknowledge(subscription=self._path, ack_ids=ids, retry=_RETRY)
+        with self._translated():
+            self._client.acknowledge(subscription=self._path, ack_ids=ids)
 
     def release(self) -> None:
         """Give back what is held; otherwise it comes back after a minute."""
@@ -343,47 +246,44 @@ class Subscription:
                     ack_deadline_seconds=0,
                 )
 
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except api.GoogleAPICallError as error:
+            raise of_grpc(
+                error,
+                service="Pub/Sub",
+                what="the request",
+                needs="pubsub.subscriptions.consume",
+                on=self._path,
+            ) from error
+
+
+@contextlib.contextmanager
+def _subscription(settings: Settings) -> Iterator[_Subscription]:
+    """Open it; at the end messages that were not acknowledged come back at once."""
+    with open_client(
+        SubscriberClient, SubscriberGrpcTransport, endpoint=settings.pubsub_endpoint
+    ) as client:
+        subscription = _Subscription(settings, client)
+        try:
+            yield subscription
+        finally:
+            subscription.release()
+
 
 @contextlib.contextmanager
 def _publisher(settings: Settings) -> Iterator[Any]:
-    """Yield a function that publishes messages to a topic, by its short name."""
-    with open_client(
-        PublisherClient, PublisherGrpcTransport, endpoint=settings.pubsub_endpoint
-    ) as client:
+    """Yield a function that publishes payloads with their attributes to a topic."""
+    with asyncio.Runner() as runner:
+        bus = Bus(settings)
 
-        def publish(topic: str, messages: Sequence[PubsubMessage]) -> None:
-            for request in _requests(messages):
-                with _translated(f"topic {topic}"):
-                    client.publish(
-                        topic=f"projects/{settings.project}/topics/{topic}",
-                        messages=request,
-                        retry=_RETRY,
-                    )
+        def publish(
+            topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]
+        ) -> None:
+            payloads = [payload for payload, _ in messages]
+            attributes = [named for _, named in messages]
+            runner.run(bus.publish(topic, payloads, attributes))
 
         yield publish
-
-
-def _requests(messages: Sequence[PubsubMessage]) -> Iterator[list[PubsubMessage]]:
-    request: list[PubsubMessage] = []
-    size = 0
-    for message in messages:
-        added = PubsubMessage.pb(message).ByteSize()
-        if request and (size + added > MAXIMUM_BYTES or len(request) >= PULLED):
-            yield request
-            request, size = [], 0
-        request.append(message)
-        size += added
-    if request:
-        yield request
-
-
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except api.NotFound as error:
-        raise MissingTable(f"Pub/Sub does not find {what}. Run the set-up") from error
-    except (api.BadRequest, api.Forbidden, api.Unauthorized) as error:
-        raise PropensityError(f"Pub/Sub refuses {what}: {error.message}") from error
-    except api.GoogleAPIError as error:
-        raise Unavailable(f"Pub/Sub did not answer for {what}: {error}") from error

@@ -6,8 +6,8 @@ other: stored in the bucket, recorded in ma_model_training_metadata, and champio
 first training that is not worse on what the stream has collected replaces it.
 
 Nothing happens if the use case has a champion. The next load finishes an interrupted
-one, and two at once make one version. The files are verified by the
-checksums in their metadata.json and loaded here before anything is written.
+one, and two at once make one version. The files are verified by the checksums in their
+metadata.json and loaded here before anything is written.
 """
 
 from __future__ import annotations
@@ -32,24 +32,16 @@ from propensity.registry.announcements import announce
 from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import Settings
-from propensity.usecases import UseCase
 
 MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
-
 METADATA = "metadata.json"
 # As card.py names them, which this does without until there is a model to load.
 MODEL, PREPROCESSOR, CARD, REPORT = (
-    "model.joblib",
-    "preprocessor.joblib",
-    "card.json",
-    "report.html",
+    *("model.joblib", "preprocessor.joblib"),
+    *("card.json", "report.html"),
 )
 FILES = (MODEL, PREPROCESSOR, CARD)
-
-# Of the metadata, beside the files.
-_ENTRIES = frozenset({"figures", "libraries", "parameters", "seconds"})
-
 _BINARY = "application/octet-stream"
 
 
@@ -74,18 +66,15 @@ class Outcome:
     use_case: str
     version: int | None
     is_new: bool
-    summary: str
-
-    def __str__(self) -> str:
-        return f"{self.use_case}: {self.summary}"
+    note: str
 
 
-def run(use_case: str, *, is_dry: bool = False) -> Outcome:
+def run(use_case: str, *, is_dry: bool = False) -> dict[str, Any]:
     """
-    Load the shipped model of a use case, or only check it.
+    Load the shipped model of a use case, or only check it; return what serves.
 
     Raises:
-        PropensityError: The model does not fit, or an edge failed.
+        PropensityError: The model does not fit, or a client failed.
     """
     settings = Settings.from_environment()
     # Refuses a name before it is that of a folder, or of an object.
@@ -95,29 +84,22 @@ def run(use_case: str, *, is_dry: bool = False) -> Outcome:
         if not is_dry:
             with contextlib.closing(Warehouse.open(settings)) as warehouse:
                 outcome = load(warehouse, artifacts, settings, use_case)
-            if outcome.is_new:
-                _announce(settings, registry, outcome)
-            return outcome
-        shipped = checked(read(use_case), settings)
+            champion = registry.find_champion()
+            # Unless another followed: that one is published, too.
+            if outcome.is_new and champion and champion.version == outcome.version:
+                announce(settings, use_case, "promote", champion, at=datetime.now(UTC))
+            return vars(outcome)
+        figures = checked(read(use_case), settings).about["figures"]
         champion = registry.find_champion()
-    serves = (
-        f"version {champion.version} serves, so it would not be loaded"
-        if champion
-        else "nothing serves, so it would be loaded"
-    )
-    return Outcome(
-        use_case=use_case,
-        version=champion.version if champion else None,
-        is_new=False,
-        summary=f"{described(shipped)}\nIt is sound; {serves}.",
-    )
-
-
-def _announce(settings: Settings, registry: Registry, outcome: Outcome) -> None:
-    """Publish the change, unless another followed: that one is published, too."""
-    champion = registry.find_champion()
-    if champion is not None and champion.version == outcome.version:
-        announce(settings, outcome.use_case, "promote", champion, at=datetime.now(UTC))
+    return {
+        "use_case": use_case,
+        "version": champion.version if champion else None,
+        "is_new": False,
+        "note": "it is sound, and would be loaded"
+        if champion is None
+        else "it is sound, and would not be loaded: another version serves",
+        "figures": figures,
+    }
 
 
 def load(
@@ -146,8 +128,7 @@ def load(
             use_case=use_case,
             version=champion.version,
             is_new=False,
-            summary=f"version {champion.version} serves; the shipped model was not "
-            "loaded",
+            note="it serves; the shipped model was not loaded",
         )
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import card as cards
@@ -170,7 +151,7 @@ def load(
     )
     row = card.columns(published, run_id=run_id, seconds=shipped.about["seconds"])
     _record(warehouse, cards.undecided(row))
-    return _promoted(registry, warehouse, row, shipped)
+    return _promoted(registry, warehouse, row)
 
 
 def read(use_case: str, folder: Path = MODELS) -> Shipped:
@@ -183,35 +164,26 @@ def read(use_case: str, folder: Path = MODELS) -> Shipped:
     place = folder / use_case
     try:
         about = json.loads((place / METADATA).read_bytes())
-        recorded = {name: str(about["files"][name]["sha256"]) for name in FILES}
-        if missing := _ENTRIES - about.keys():
-            raise KeyError(*sorted(missing))
         files = {name: (place / name).read_bytes() for name in FILES}
+        recorded = {name: about["files"][name]["sha256"] for name in FILES}
+        # All that is read of it later, so that a person learns which file is wrong.
+        str(about["libraries"]["scikit-learn"]), float(about["seconds"])
+        dict(about["figures"]), dict(about["parameters"])
     except FileNotFoundError as error:
         raise ArtifactError(
             f"no model is shipped with {use_case}: there is no {error.filename}"
         ) from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _undescribed(place / METADATA, error) from error
+        raise ArtifactError(
+            f"{place / METADATA} does not describe a model: {error!r}"
+        ) from error
     for name, data in files.items():
         if sha256(data) != recorded[name]:
             raise ArtifactError(
                 f"{place / name} is not what was shipped: SHA-256 {sha256(data)} "
                 f"instead of {recorded[name]}. Nothing was loaded"
             )
-    shipped = Shipped(use_case=use_case, files=files, about=about)
-    try:
-        # All that is asked of it later, so that a person learns which file is wrong.
-        described(shipped)
-        str(about["libraries"]["scikit-learn"]), float(about["seconds"])
-        {**about["parameters"], **shipped.card["features"]}
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _undescribed(place / METADATA, error) from error
-    return shipped
-
-
-def _undescribed(file: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{file} does not describe a model: {error!r}")
+    return Shipped(use_case=use_case, files=files, about=about)
 
 
 def checked(shipped: Shipped, settings: Settings) -> Shipped:
@@ -220,11 +192,27 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
 
     Raises:
         ArtifactError: Other libraries made it, and today's may not load it.
-        SchemaError: Its features are not those of the use case and the settings.
+        SchemaError: Its features, or parameters that they depend on, are not those of
+            the use case and the settings.
     """
     use_case = usecases.load(shipped.use_case)
-    _check_features(shipped, use_case)
-    _check_parameters(shipped, use_case, settings)
+    trained_on, today = shipped.card["features"], dict(use_case.features)
+    changed = {name for name, _ in trained_on.items() ^ today.items()}
+    if changed:
+        raise SchemaError(
+            f"the shipped model of {use_case.name} was trained on other features than "
+            f"usecase.toml names: {', '.join(sorted(changed))}. Train one, or make the "
+            "shipped one again: python -m local.ship_model"
+        )
+    chosen, trained_with = use_case.chosen(settings), shipped.about["parameters"]
+    for name in re.findall(r"@(\w+)", use_case.statement("features")):
+        if name in chosen and chosen[name] != trained_with.get(name):
+            raise SchemaError(
+                f"the shipped model of {use_case.name} was trained with {name} = "
+                f"{trained_with.get(name)}, and here {name} is {chosen[name]}: "
+                "its features are others. Train one on your own events",
+                field=name,
+            )
     made_with = shipped.about["libraries"]["scikit-learn"]
     if (here := importlib.metadata.version("scikit-learn")) != made_with:
         raise ArtifactError(
@@ -233,47 +221,13 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
         )
     from propensity.models.scoring import Scorer  # most loads need no sklearn
 
-    features: Any = dict(use_case.features)
+    features: Any = today
     Scorer(
         unpickled(shipped.files[PREPROCESSOR]),
         unpickled(shipped.files[MODEL]),
         features=features,
     )
     return shipped
-
-
-def _check_features(shipped: Shipped, use_case: UseCase) -> None:
-    trained_on, today = shipped.card["features"], dict(use_case.features)
-    changed = sorted({name for name, _ in set(trained_on.items()) ^ {*today.items()}})
-    if changed:
-        raise SchemaError(
-            f"the shipped model of {use_case.name} was trained on other features than "
-            f"usecase.toml names: {', '.join(changed)}. Train one, or make the shipped "
-            "one again: python -m local.ship_model"
-        )
-
-
-def _check_parameters(shipped: Shipped, use_case: UseCase, settings: Settings) -> None:
-    """Refuse where a parameter that features depend on is set to another value."""
-    chosen = use_case.chosen(settings)
-    for name in re.findall(r"@(\w+)", use_case.statement("features")):
-        trained_with = shipped.about["parameters"].get(name)
-        if name in chosen and chosen[name] != trained_with:
-            raise SchemaError(
-                f"the shipped model of {use_case.name} was trained with {name} = "
-                f"{trained_with}, and here {name} is {chosen[name]}: "
-                "its features are others. Train one on your own events",
-                field=name,
-            )
-
-
-def described(shipped: Shipped) -> str:
-    """Return a line on a shipped model."""
-    figures = shipped.about["figures"]
-    return (
-        f"{shipped.card['algorithm']}, ROC AUC {figures['roc_auc']:.3f} on "
-        f"{figures['users']:,} generated users held out"
-    )
 
 
 def _claimed(
@@ -294,14 +248,10 @@ def _claimed(
                 return version
         return None
 
-    if (mine := own_claim()) is not None:
-        return mine
-    registry.claim(
-        run_id=run_id,
-        at=at,
-        recorded=newest_recorded(warehouse, registry.use_case),
-    )
-    mine = own_claim()
+    if (mine := own_claim()) is None:
+        recorded = newest_recorded(warehouse, registry.use_case)
+        registry.claim(run_id=run_id, at=at, recorded=recorded)
+        mine = own_claim()
     assert mine is not None
     return mine
 
@@ -316,7 +266,7 @@ def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
 
 
 def _promoted(
-    registry: Registry, warehouse: Warehouse, row: Mapping[str, Any], shipped: Shipped
+    registry: Registry, warehouse: Warehouse, row: Mapping[str, Any]
 ) -> Outcome:
     """Let the version serve, unless something else has come to serve meanwhile."""
     version = row["model_version"]
@@ -339,13 +289,13 @@ def _promoted(
                 use_case=registry.use_case,
                 version=champion.version,
                 is_new=False,
-                summary=f"version {champion.version} has come to serve meanwhile; the "
-                f"shipped model is version {version}",
+                note="it has come to serve meanwhile; the shipped model is version "
+                f"{version}",
             )
     _record(warehouse, row)
     return Outcome(
         use_case=registry.use_case,
         version=version,
         is_new=True,
-        summary=f"the shipped model serves as version {version}: {described(shipped)}",
+        note="the shipped model serves",
     )

@@ -1,10 +1,9 @@
 """
 Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
-A file is CSV or Parquet, with a column of postcodes and one of numbers. Postcodes are
-compared in capitals and without spaces. A postcode with several values gets their lower
-median; every British outward code gets the lower median of its postcodes, for those
-that the table lacks.
+Postcodes are compared in capitals and without spaces. A postcode with several values
+gets their lower median; every British outward code gets the lower median of its
+postcodes, for those that the table lacks.
 
 One load job replaces the whole table: a failed job leaves the old one. Running
 functions read it anew within an hour.
@@ -14,14 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from offline import table_files
 from propensity import tables
@@ -37,65 +35,15 @@ POSTCODE, INDEX = "postcode", "socioeconomic_idx"
 MAXIMUM_CHARACTERS = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """
-    The rows of a file, by what was done with them.
-
-    Of the rows with postcode and index, ``repeated`` are equal to another row;
-    ``conflicts`` counts the postcodes with several values.
-    """
-
-    rows: int
-    without_postcode: int
-    without_index: int
-    repeated: int
-    conflicts: int
-    postcodes: int
-    outward_codes: int
-    lowest: float
-    highest: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.rows:,} rows read: {self.postcodes:,} postcodes and "
-            f"{self.outward_codes:,} outward codes, with an index from "
-            f"{self.lowest:g} to {self.highest:g}\n"
-            f"{self.without_postcode:,} rows without a postcode, "
-            f"{self.without_index:,} without an index, {self.repeated:,} repeated; "
-            f"{self.conflicts:,} postcodes with several values"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What was read, and ``project.dataset`` of the table; empty if none was loaded."""
-
-    file: str
-    postcode_column: str
-    index_column: str
-    summary: Summary
-    table: str = ""
-
-    def __str__(self) -> str:
-        replaced = (
-            f"They replaced table {tables.POSTCODE_INDEX.name} of {self.table}."
-            if self.table
-            else "Nothing was loaded."
-        )
-        columns = f"{self.postcode_column}, {self.index_column}"
-        return f"{self.file}: {columns}\n{self.summary}\n{replaced}"
-
-
 def run(
     path: Path,
     *,
     postcode_column: str = POSTCODE,
     index_column: str = INDEX,
     is_dry: bool = False,
-) -> Outcome:
+) -> dict[str, Any]:
     """
-    Read, check and load a file of postcodes.
+    Read, check and load a file of postcodes; return what was read of it.
 
     Args:
         path: CSV or Parquet, as ``table_files`` reads it.
@@ -107,38 +55,28 @@ def run(
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
     columns = [postcode_column, index_column]
-    table = table_files.read(path, columns, texts=[postcode_column])
+    table = table_files.read(path, columns, texts=[postcode_column]).select(columns)
     try:
-        rows, summary = table_of(table, *columns, loaded_on=datetime.now(UTC).date())
+        named = table.rename_columns([POSTCODE, INDEX])
+        rows, summary = table_of(named, loaded_on=datetime.now(UTC).date())
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
-    outcome = Outcome(
-        file=path.name,
-        postcode_column=postcode_column,
-        index_column=index_column,
-        summary=summary,
-    )
-    if settings is None:
-        return outcome
-    with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        put(warehouse, rows)
-    return replace(outcome, table=f"{settings.project}.{settings.dataset}")
+    loaded = ""
+    if settings is not None:
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            put(warehouse, rows)
+        loaded = f"{settings.project}.{settings.dataset}.{tables.POSTCODE_INDEX.name}"
+    return {"file": path.name, **summary, "replaced": loaded}
 
 
-def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
+def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> None:
     """
     Replace ``postcode_index`` by postcodes that are in memory.
 
-    Args:
-        table: Columns ``postcode`` and ``socioeconomic_idx``; others are left out.
-
     Raises:
-        SchemaError: No row has both, or one has what can be neither.
-        PropensityError: BigQuery did not take it. The old table is still there.
+        SchemaError, PropensityError: As ``run``.
     """
-    rows, summary = table_of(table, loaded_on=loaded_on)
-    put(warehouse, rows)
-    return summary
+    put(warehouse, table_of(table, loaded_on=loaded_on)[0])
 
 
 def put(warehouse: Warehouse, rows: pa.Table) -> None:
@@ -149,33 +87,23 @@ def put(warehouse: Warehouse, rows: pa.Table) -> None:
     )
 
 
-def table_of(
-    table: pa.Table,
-    postcode_column: str = POSTCODE,
-    index_column: str = INDEX,
-    *,
-    loaded_on: date,
-) -> tuple[pa.Table, Summary]:
+def table_of(table: pa.Table, *, loaded_on: date) -> tuple[pa.Table, dict[str, Any]]:
     """
-    Return the rows of ``postcode_index``: postcodes, and their outward codes.
+    Return the rows of ``postcode_index``, and what they were made of.
 
-    The same for any order of the same rows.
+    The same for any order of the same rows. Of the rows with postcode and index,
+    ``repeated`` are equal to another row; ``conflicts`` counts the postcodes with
+    several values.
 
     Raises:
         SchemaError: No row has both a postcode and an index, or one has what can be
             neither; rows are counted from 1, without a header.
     """
-    rows = len(table)
-    codes = _codes(table[postcode_column], postcode_column)
-    given = pa.table(
-        {POSTCODE: codes, INDEX: _values(table[index_column], index_column)}
-    )
-    complete = given.drop_null()
-    without_postcode = given[POSTCODE].null_count
-    if not complete.num_rows:
-        raise SchemaError(f"none of {rows:,} rows has both a postcode and an index")
-    # By Arrow: a file of equal rows becomes small before pandas copies it.
-    different = complete.group_by([POSTCODE, INDEX]).aggregate([]).to_pandas()
+    given = pd.DataFrame({POSTCODE: _codes(table), INDEX: _values(table)})
+    complete = given.dropna()
+    if complete.empty:
+        raise SchemaError(f"none of {len(given):,} rows has a postcode and an index")
+    different = complete.drop_duplicates()
     by_postcode = different.groupby(POSTCODE)[INDEX]
     values = by_postcode.quantile(interpolation="lower")
     by_outward = values.groupby(values.index.map(outward))
@@ -183,51 +111,49 @@ def table_of(
     # An outward code that the file itself has an index of keeps that index.
     medians = medians.drop(medians.index.intersection(values.index))
     both = pd.concat([values, medians])
-    table = pa.table(
-        {
-            "postcode": pa.array(both.index, pa.string()),
-            "socioeconomic_idx": both.to_numpy(),
-            "is_outward": np.arange(len(both)) >= len(values),
-            "loaded_on": pa.repeat(pa.scalar(loaded_on), len(both)),
-        }
-    )
-    summary = Summary(
-        rows=rows,
-        without_postcode=without_postcode,
-        without_index=rows - without_postcode - complete.num_rows,
-        repeated=complete.num_rows - len(different),
-        conflicts=int((by_postcode.size() > 1).sum()),
-        postcodes=len(values),
-        outward_codes=len(medians),
-        lowest=float(values.min()),
-        highest=float(values.max()),
-    )
-    return table, summary
+    without_postcode = int(given[POSTCODE].isna().sum())
+    summary = {
+        "rows": len(given),
+        "without_postcode": without_postcode,
+        "without_index": len(given) - without_postcode - len(complete),
+        "repeated": len(complete) - len(different),
+        "conflicts": int((by_postcode.size() > 1).sum()),
+        "postcodes": len(values),
+        "outward_codes": len(medians),
+        "lowest": float(values.min()),
+        "highest": float(values.max()),
+    }
+    rows = {
+        POSTCODE: pa.array(both.index, pa.string()),
+        INDEX: both.to_numpy(),
+        "is_outward": np.arange(len(both)) >= len(values),
+        "loaded_on": pa.repeat(pa.scalar(loaded_on), len(both)),
+    }
+    return pa.table(rows), summary
 
 
-def _codes(column: pa.ChunkedArray, name: str) -> pa.Array:
+def _codes(table: pa.Table) -> list[str | None]:
     """Return postcodes, normalised; null where a row has none."""
-    texts = table_files.identities(column, name).to_pylist()
+    texts = table_files.identities(table[POSTCODE], POSTCODE).to_pylist()
     codes = [normalised(text or "") or None for text in texts]
     for row, code in enumerate(codes):
         if code and len(code) > MAXIMUM_CHARACTERS:
             raise SchemaError(
-                f"row {row + 1}: {texts[row][:40]!r} in column {name!r} is no "
-                f"postcode, it has more than {MAXIMUM_CHARACTERS} letters and digits"
+                f"row {row + 1}: {texts[row][:40]!r} is no postcode, it has more than "
+                f"{MAXIMUM_CHARACTERS} letters and digits"
             )
-    return pa.array(codes, pa.string())
+    return codes
 
 
-def _values(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Return finite numbers; null where a row has none."""
+def _values(table: pa.Table) -> pd.Series:
+    """Return finite numbers; NaN where a row has none."""
     try:
-        values = column.cast(pa.float64())
+        values = table[INDEX].cast(pa.float64()).to_pandas()
     except pa.ArrowException as error:
-        raise SchemaError(f"column {name!r} holds no numbers: {error}") from error
-    # Data frames write NaN for a missing number.
-    values = pc.if_else(pc.is_nan(values), None, values)
-    row = pc.index(pc.is_inf(values), True).as_py()
-    if row >= 0:
-        raise SchemaError(f"row {row + 1}: the index in column {name!r} is infinite")
+        raise SchemaError(f"column {INDEX} holds no numbers: {error}") from error
+    if np.isinf(values).any():
+        raise SchemaError(
+            f"row {int(np.isinf(values).argmax()) + 1}: an infinite index"
+        )
     # Minus zero is no other value.
-    return pc.add(values, 0.0)
+    return values + 0.0

@@ -1,7 +1,7 @@
 """
 Load past card transactions with their outcomes, as the first data to train on.
 
-A file is CSV (as ``table_files`` reads it) or Parquet, in one of two forms:
+A file is CSV or Parquet (as ``table_files`` reads it), in one of two forms:
 
 - the public data set's: Time (seconds since a start), V1 to V28, Amount, and Class
   (1 is fraud) where it is known;
@@ -14,8 +14,7 @@ truth_events, found when the transaction happened unless the file says when. The
 00-ModelTraining trains on them as on those that the stream has scored.
 
 A transaction without an id gets one from what it holds, so that loading a file twice,
-or a longer one after a shorter one, adds nothing that is there. The file has to fit in
-memory.
+or a longer one after a shorter one, adds nothing that is there.
 """
 
 from __future__ import annotations
@@ -24,77 +23,35 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from offline.transactions import Transactions, read, utc_of
+from offline import table_files
 from propensity import tables, usecases
-from propensity.events.values import microseconds_of
+from propensity.errors import SchemaError
+from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
-from propensity.schema import Table
+from propensity.ids import problem_of
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.usecases import UseCase
 
 SQL = resources.files(__package__)
-
-USE_CASE = "card_fraud"
-SOURCE = "loaded"
-NO_VERSION = -1
+TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
+USE_CASE, SOURCE, NO_VERSION = "card_fraud", "loaded", -1
+ID_CHARACTERS = 24
 PIECE = 50_000
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """How many rows were added; the others were there."""
-
-    transactions: int
-    truths: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The transactions of a file, and the rows added; None for a dry run."""
-
-    file: str
-    transactions: Transactions
-    loaded: Loaded | None
-
-    def __str__(self) -> str:
-        if self.loaded is None:
-            return f"{self.file}: {self.transactions}\nNothing was loaded."
-        return (
-            f"{self.file}: {self.transactions}\n"
-            f"{self.loaded.transactions:,} transactions and "
-            f"{self.loaded.truths:,} outcomes were added, the others were there.\n"
-            f'Train with {{"use_case": "{self.transactions.use_case.name}", "as_of": '
-            f'"{self.first_as_of}"}} or later.'
-        )
-
-    @property
-    def first_as_of(self) -> date:
-        """The first date as of which a training sees all of them."""
-        return self.transactions.days[1] + timedelta(days=1)
-
-    def fields(self) -> dict[str, Any]:
-        """Return the counts."""
-        first, last = self.transactions.days
-        return {
-            "file": self.file,
-            "use_case": self.transactions.use_case.name,
-            "transactions": len(self.transactions),
-            "first_day": first,
-            "last_day": last,
-            "added": asdict(self.loaded) if self.loaded else None,
-            "as_of": self.first_as_of,
-        }
+# A hundred years: what is later than now is refused by its moment.
+LONGEST_S = 36525 * 86400
 
 
 def run(
@@ -104,9 +61,9 @@ def run(
     start: datetime | None = None,
     limit: int | None = None,
     is_dry: bool = False,
-) -> Outcome:
+) -> dict[str, Any]:
     """
-    Read, check and load a file of transactions.
+    Read, check and load a file of transactions; return what was read and added.
 
     Args:
         start: What ``Time`` counts from.
@@ -118,149 +75,286 @@ def run(
     """
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
-    chosen, now = usecases.load(use_case), datetime.now(UTC)
-    transactions = read(path, chosen, start=start, limit=limit, now=now)
-    if settings is None:
-        return Outcome(file=path.name, transactions=transactions, loaded=None)
-    with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        loaded = load(warehouse, transactions)
-    return Outcome(file=path.name, transactions=transactions, loaded=loaded)
+    loaded = usecases.load(use_case)
+    rows = read(path, loaded, start=start, limit=limit, now=datetime.now(UTC))
+    added = None
+    if settings is not None:
+        with contextlib.closing(Warehouse.open(settings)) as warehouse:
+            added = load(warehouse, loaded, rows)
+    last = rows["event_time"].max().date()
+    return {
+        "file": path.name,
+        "use_case": use_case,
+        "transactions": len(rows),
+        "first_day": rows["event_time"].min().date(),
+        "last_day": last,
+        "outcomes": int(rows["label"].notna().sum()),
+        "fraud": int(rows["label"].sum()),
+        "added": added,
+        # The first date as of which a training sees all of them.
+        "train_as_of": last + timedelta(days=1),
+    }
 
 
-def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
+def load(warehouse: Warehouse, use_case: UseCase, rows: pd.DataFrame) -> dict[str, int]:
     """
-    Append transactions and truths that are not there yet, and show a bar on stderr.
+    Append transactions and outcomes that are not there yet; return how many.
+
+    Args:
+        rows: Of ``read``.
 
     Raises:
         PropensityError: BigQuery did not take all of it; loading again adds the rest.
     """
     for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
         warehouse.create(table)
-    stored = _stored_ids(warehouse, transactions)
-    ids = enumerate(transactions.ids)
-    new = [place for place, event_id in ids if event_id not in stored]
-    truths = _stored_truths(warehouse, transactions)
-    with_outcome = [
-        int(place)
-        for place in np.flatnonzero(transactions.label >= 0)
-        if _truth(transactions, int(place)) not in truths
-    ]
-    with tqdm(
-        desc="loading", total=len(new) + len(with_outcome), unit=" rows", disable=None
-    ) as bar:
-        for table, places, rows in (
-            (tables.INFERENCE_LOG, new, _inferences),
-            (tables.TRUTH_EVENTS, with_outcome, _truths),
-        ):
-            for piece in _pieces(places):
-                job = f"load-{table.name}-{uuid.uuid4().hex}"
-                warehouse.append(table, rows(transactions, piece), job_id=job)
-                bar.update(len(piece))
-    return Loaded(transactions=len(new), truths=len(with_outcome))
 
+    def stored(name: str, times: pd.Series) -> pd.DataFrame:
+        days = {"first_day": times.min().date(), "last_day": times.max().date()}
+        parameters = {"use_case": use_case.name, **days}
+        return warehouse.table(statement(name, own=SQL), parameters).to_pandas()
 
-def _pieces(places: list[int]) -> Iterator[list[int]]:
-    for first in range(0, len(places), PIECE):
-        yield places[first : first + PIECE]
-
-
-def _stored_ids(warehouse: Warehouse, transactions: Transactions) -> set[str]:
-    first, last = transactions.days
-    stored = warehouse.table(
-        statement("loaded_events", own=SQL),
-        {"use_case": transactions.use_case.name, "first_day": first, "last_day": last},
-    )
-    return set(stored["event_id"].to_pylist())
-
-
-def _stored_truths(
-    warehouse: Warehouse, transactions: Transactions
-) -> set[tuple[str, int, int]]:
-    """Return the truths of the period that are there, by event, label and moment."""
-    known = transactions.truth_at[transactions.label >= 0]
-    if not len(known):
-        return set()
-    stored = warehouse.table(
-        statement("known_truths", own=SQL),
-        {
-            "use_case": transactions.use_case.name,
-            "first_day": utc_of(known.min()).date(),
-            "last_day": utc_of(known.max()).date(),
-        },
-    )
-    return {
-        (event_id, label, microseconds_of(at))
-        for event_id, label, at in zip(
-            stored["event_id"].to_pylist(),
-            stored["label"].to_pylist(),
-            stored["truth_time"].to_pylist(),
-            strict=True,
+    there = stored("loaded_events", rows["event_time"])
+    new = rows[~rows["event_id"].isin(there["event_id"])]
+    outcomes = rows[rows["label"].notna()]
+    if len(outcomes):
+        known = set(
+            stored("known_truths", outcomes["truth_time"]).itertuples(index=False)
         )
+        key = outcomes[["event_id", "label", "truth_time"]]
+        is_new = [row not in known for row in key.itertuples(index=False, name=None)]
+        outcomes = outcomes[is_new]
+    total = len(new) + len(outcomes)
+    with tqdm(desc="loading", total=total, unit=" rows", disable=None) as bar:
+        for table, some, columns_of in (
+            (tables.INFERENCE_LOG, new, _inferences),
+            (tables.TRUTH_EVENTS, outcomes, _truths),
+        ):
+            for first in range(0, len(some), PIECE):
+                piece = some.iloc[first : first + PIECE]
+                columns = {"use_case": use_case.name, **columns_of(use_case, piece)}
+                frame = pd.DataFrame(columns, index=piece.index).astype(object)
+                schema = table.arrow_schema()
+                given = {
+                    name: pa.array(frame[name], schema.field(name).type)
+                    if name in frame
+                    else pa.nulls(len(piece), schema.field(name).type)
+                    for name in schema.names
+                }
+                job_id = f"load-{table.name}-{uuid.uuid4().hex}"
+                warehouse.append(table, pa.table(given, schema), job_id=job_id)
+                bar.update(len(piece))
+    return {"transactions": len(new), "outcomes": len(outcomes)}
+
+
+def _inferences(use_case: UseCase, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return columns of ``inference_log``, as if logged when they happened."""
+    features = rows[list(use_case.features)].to_dict("records")
+    name, times = use_case.name, rows["event_time"]
+    return {
+        "inference_id": [_digest(name, one, SOURCE) for one in rows["event_id"]],
+        "event_id": rows["event_id"],
+        "user_id": rows["event_id"],
+        "event_time": times,
+        "event_date": times.dt.date,
+        "model_version": NO_VERSION,
+        "is_warm": False,
+        "source": SOURCE,
+        "features": [json.dumps(row, separators=(",", ":")) for row in features],
+        "scored_at": times,
+        "scored_on": times.dt.date,
     }
 
 
-def _truth(transactions: Transactions, place: int) -> tuple[str, int, int]:
-    return (
-        transactions.ids[place],
-        int(transactions.label[place]),
-        int(transactions.truth_at[place]),
-    )
-
-
-def _inferences(transactions: Transactions, places: Sequence[int]) -> pa.Table:
-    """Return rows of ``inference_log``, as if logged when they happened."""
-    names, name = list(transactions.use_case.features), transactions.use_case.name
-    ids = [transactions.ids[place] for place in places]
-    moments = [utc_of(transactions.at[place]) for place in places]
-    days = [moment.date() for moment in moments]
-    n = len(ids)
-    texts = [
-        json.dumps(dict(zip(names, row, strict=True)), separators=(",", ":"))
-        for row in transactions.features[places].tolist()
-    ]
-    columns: dict[str, Any] = {
-        "use_case": [name] * n,
-        "inference_id": [
-            _digest(name, transaction_id, SOURCE) for transaction_id in ids
-        ],
-        "event_id": ids,
-        "user_id": ids,
-        "event_time": moments,
-        "event_date": days,
-        "model_version": [NO_VERSION] * n,
-        "is_warm": [False] * n,
-        "source": [SOURCE] * n,
-        "features": texts,
-        "scored_at": moments,
-        "scored_on": days,
+def _truths(use_case: UseCase, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return columns of ``truth_events``: received when they were found."""
+    times = rows["truth_time"]
+    parts = zip(rows["event_id"], rows["label"], times.astype("int64"), strict=True)
+    return {
+        "event_id": rows["event_id"],
+        "label": rows["label"],
+        "truth_time": times,
+        "message_id": [_digest(use_case.name, *map(str, part)) for part in parts],
+        "received_at": times,
+        "received_on": times.dt.date,
     }
-    return _table(tables.INFERENCE_LOG, columns, n)
-
-
-def _truths(transactions: Transactions, places: Sequence[int]) -> pa.Table:
-    """Return rows of ``truth_events``: received when they were found."""
-    name = transactions.use_case.name
-    ids = [transactions.ids[place] for place in places]
-    moments = [utc_of(transactions.truth_at[place]) for place in places]
-    columns: dict[str, Any] = {
-        "use_case": [name] * len(ids),
-        "event_id": ids,
-        "label": transactions.label[places].tolist(),
-        "truth_time": moments,
-        "message_id": [
-            _digest(name, *map(str, _truth(transactions, p))) for p in places
-        ],
-        "received_at": moments,
-        "received_on": [moment.date() for moment in moments],
-    }
-    return _table(tables.TRUTH_EVENTS, columns, len(ids))
 
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _table(table: Table, columns: dict[str, Any], n: int) -> pa.Table:
-    schema = table.arrow_schema()
-    empty = {name: [None] * n for name in schema.names if name not in columns}
-    return pa.table({**columns, **empty}, schema=schema)
+# -- the file --------------------------------------------------------------------------
+
+
+def read(
+    path: Path,
+    use_case: UseCase,
+    *,
+    start: datetime | None = None,
+    limit: int | None = None,
+    now: datetime,
+) -> pd.DataFrame:
+    """
+    Read and check the transactions of a file.
+
+    Returns:
+        The use case's features, ``event_id``, ``event_time`` and ``truth_time`` (UTC,
+        microseconds), and ``label``: 0, 1, or NA where none is known.
+
+    Raises:
+        SchemaError: It cannot be read, a column is missing, or a row has what it cannot
+            have; rows are counted from 1, without a header.
+    """
+    if not use_case.scores_events:
+        raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
+    identity = _field(use_case, use_case.scored, "identity")
+    found_at = _field(use_case, use_case.truths, "truth time")
+    # As they are written: an id may look like a number.
+    texts = [identity, found_at, EVENT_TIME]
+    table = table_files.read(path, list(use_case.features), texts=texts)
+    try:
+        return _rows(
+            table.slice(0, limit),
+            use_case,
+            identity=identity,
+            found_at=found_at,
+            start=start,
+            now=now,
+        )
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}") from error
+
+
+def _rows(
+    table: pa.Table,
+    use_case: UseCase,
+    *,
+    identity: str,
+    found_at: str,
+    start: datetime | None,
+    now: datetime,
+) -> pd.DataFrame:
+    if not len(table):
+        raise SchemaError("it holds no transaction")
+    rows = pd.DataFrame({name: _numbers(table, name) for name in use_case.features})
+    times = _happened(table, start)
+    _check_period(times, "is at", now)
+    found = times
+    if found_at in table.column_names:
+        found = _moments(table, found_at).fillna(times)
+        _check_period(found, f"has its {found_at} at", now)
+    ids = (
+        _ids(table[identity], identity)
+        if identity in table.column_names
+        else _identities(times, rows.to_numpy(np.float64))
+    )
+    label = _labels(table, _field(use_case, use_case.truths, "truth"))
+    return rows.assign(event_id=ids, event_time=times, label=label, truth_time=found)
+
+
+def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
+    """Return the field of a kind that events of one of the types have."""
+    fields = [use_case.event_types.get(name, {}).items() for name in types]
+    return next((name for of in fields for name, is_a in of if is_a == kind), "")
+
+
+def _refuse(is_wrong: pd.Series, table: pa.Table, name: str, what: str) -> None:
+    """Raise SchemaError with the first row that is wrong."""
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        raise SchemaError(
+            f"row {row + 1}: wanted {what} in column {name!r}, found "
+            f"{table[name][row].as_py()!r}"
+        )
+
+
+def _numbers(table: pa.Table, name: str) -> pd.Series:
+    values = pd.to_numeric(table[name].to_pandas(), errors="coerce").astype(np.float64)
+    _refuse(~np.isfinite(values), table, name, "a finite number")
+    return values
+
+
+def _moments(table: pa.Table, name: str) -> pd.Series:
+    """Return moments; a text without a zone is UTC, and a day is its midnight."""
+    texts = table[name].to_pandas().astype("string").str.removesuffix(" UTC")
+    times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    _refuse(texts.notna() & times.isna(), table, name, "a moment in ISO 8601")
+    return times.dt.as_unit("us")
+
+
+def _happened(table: pa.Table, start: datetime | None) -> pd.Series:
+    if EVENT_TIME in table.column_names:
+        times = _moments(table, EVENT_TIME)
+        _refuse(times.isna(), table, EVENT_TIME, "a moment")
+        return times
+    if TIME not in table.column_names:
+        raise SchemaError(
+            f"there is neither a column {EVENT_TIME} nor {TIME}; found are "
+            f"{', '.join(table.column_names)}"
+        )
+    if start is None:
+        raise SchemaError(
+            f"{TIME} counts seconds from a moment that the file does not say; name it "
+            "by --start"
+        )
+    seconds = _numbers(table, TIME)
+    is_wrong = (seconds < 0) | (seconds > LONGEST_S)
+    _refuse(is_wrong, table, TIME, "seconds of up to a hundred years")
+    since = pd.to_timedelta((seconds * 1e6).round().astype("int64"), unit="us")
+    return (pd.Timestamp(start).as_unit("us") + since).dt.as_unit("us")
+
+
+def _check_period(times: pd.Series, what: str, now: datetime) -> None:
+    """Raise SchemaError where the first or the last moment cannot be."""
+    for row, is_wrong, why in (
+        (times.argmin(), times.min() < EARLIEST, f"before {EARLIEST:%Y}"),
+        (times.argmax(), times.max() > now, "which is still to come"),
+    ):
+        if is_wrong:
+            raise SchemaError(
+                f"row {row + 1} {what} {times.iloc[row]:%Y-%m-%d %H:%M}, {why}"
+            )
+
+
+def _labels(table: pa.Table, name: str) -> pd.Series:
+    """Return 0 and 1, and NA where a row does not say."""
+    named = [c for c in dict.fromkeys((CLASS, name)) if c in table.column_names]
+    if len(named) > 1:
+        raise SchemaError(
+            f"there are both {' and '.join(named)}; leave one of them out"
+        )
+    if not named:
+        return pd.Series(pd.NA, range(len(table)), dtype="Int64")
+    column = table[named[0]].to_pandas()
+    values = pd.to_numeric(column, errors="coerce")
+    _refuse(column.notna() & ~values.isin((0, 1)), table, named[0], "0 or 1")
+    return values.astype("Int64")
+
+
+def _ids(column: pa.ChunkedArray, name: str) -> list[str]:
+    texts = table_files.identities(column, name).to_pylist()
+    for row, text in enumerate(texts):
+        if problem := problem_of(text or ""):
+            raise SchemaError(f"row {row + 1}: {name} {problem}")
+    if len(set(texts)) < len(texts):
+        twice, _ = Counter(texts).most_common(1)[0]
+        raise SchemaError(f"{name} {twice[:64]!r} is in several rows")
+    return [str(text) for text in texts]
+
+
+def _identities(times: pd.Series, features: np.ndarray[Any, Any]) -> list[str]:
+    """
+    Return an id for each row from what it holds; equal rows are numbered.
+
+    So it does not matter what the file is called, nor where in it a row stands.
+    """
+    seen: Counter[str] = Counter()
+    ids = []
+    for moment, row in zip(times.astype("int64"), features, strict=True):
+        # Zero has two signs, and is one amount.
+        data = int(moment).to_bytes(8, "big") + (row + 0.0).tobytes()
+        short = hashlib.sha256(data).hexdigest()[:ID_CHARACTERS]
+        seen[short] += 1
+        ids.append(f"{short}-{seen[short]}" if seen[short] > 1 else short)
+    return ids

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from offline import forget_user
+from offline import forget
 from propensity import statements, usecases
 from propensity.statements import statement
-from propensity.tables import TABLES
+from propensity.tables import holding_users
 from tests.partitions import REQUIRED, unfiltered
 
 ROOT = Path(__file__).parents[1]
@@ -129,13 +129,9 @@ class TestThePartitionFilter:
         assert unfiltered(every_statement()[name]) == []
 
     def test_is_in_what_searches_and_removes_a_user(self):
-        for text in ("rows_about", "delete_rows_about"):
-            for condition in ("of_users", "of_users_in_use_case", "of_events"):
-                for table in TABLES:
-                    sql = forget_user.about(
-                        table, condition, statement(text, own=forget_user.SQL)
-                    )
-                    assert unfiltered(sql) == []
+        for name in ("forget_count", "forget_rows"):
+            for table, source in holding_users().items():
+                assert unfiltered(forget.about(table, source, name)) == []
 
     @pytest.mark.parametrize(
         ("sql", "tables_"),

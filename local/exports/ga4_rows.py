@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import itertools
 import re
 import shutil
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import orjson
@@ -25,7 +26,6 @@ import pyarrow.parquet as pq
 
 from local.exports.ga4_schema import ARROW_SCHEMA, SCHEMA, Column, duckdb_type
 from local.progress import step
-from offline.table_files import decompressed, is_utf16
 from propensity.events.values import microseconds_of
 from propensity.ids import INEXACT
 
@@ -162,6 +162,17 @@ def opened(
         yield database
 
 
+def _decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """Return the content of a file that is packed by gzip, Zstandard or not at all."""
+    start = raw.read(4)
+    raw.seek(0)
+    codec = "gzip" if start.startswith(b"\x1f\x8b") else "zstd"
+    if codec == "zstd" and start != b"\x28\xb5\x2f\xfd":
+        return raw
+    stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+    return io.BufferedReader(stream, 2**20)
+
+
 def _write_json(path: Path, target: Path, limit: int | None) -> None:
     """Write the rows of a file as JSON."""
     with path.open("rb") as raw, target.open("wb") as file:
@@ -173,10 +184,10 @@ def _write_json(path: Path, target: Path, limit: int | None) -> None:
                 for row in batch.to_pylist():
                     file.write(orjson.dumps(_plain(row), default=str) + b"\n")
             return
-        content = decompressed(raw)
+        content = _decompressed(raw)
         # Editors on Windows put a mark before the first line.
         first = content.readline().removeprefix(codecs.BOM_UTF8)
-        if is_utf16(first):
+        if first.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first[:4]:
             raise ExportError(f"{path} is written in UTF-16; save it as UTF-8")
         file.write(first)
         if limit and not first.lstrip().startswith(b"["):

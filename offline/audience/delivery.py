@@ -8,10 +8,9 @@ ledger.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -20,22 +19,15 @@ from tqdm import tqdm
 
 from offline.audience.ledger import PENDING, Ledger, Recorded, Tally
 from offline.audience.members import Audience
-from offline.audience.posting import Refused
-from offline.audience.requests import (
-    ADD,
-    REMOVE,
-    Destination,
-    Request,
-    requests_of,
-)
+from offline.audience.posting import ADD, REMOVE, Destination, Refused, Request
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
-from propensity.pages.words import plural
 from propensity.privacy.suppression import Suppressed
 
 # So many users rejected in a row end a delivery: the request is at fault, or the list.
 REJECTED_IN_A_ROW = 100
 
+# Users who were answered, with the reasons of those who were rejected.
 Part = tuple[Request, Mapping[str, str]]
 
 
@@ -47,7 +39,7 @@ class Delivery:
     Attributes:
         tallies: Users who were sent, by action.
         before: Users whom earlier deliveries of this date have sent.
-        left: Users who are pending.
+        pending: Users who are not sent yet.
         failure: Why it ended early; empty if it did not.
     """
 
@@ -59,7 +51,7 @@ class Delivery:
     held_out: int
     tallies: Mapping[str, Tally]
     before: int
-    left: int
+    pending: int
     failure: str = ""
 
     @property
@@ -68,45 +60,19 @@ class Delivery:
         return not self.failure
 
     def fields(self) -> dict[str, Any]:
-        """Return all of it for a program."""
-        return vars(self) | {
-            "is_complete": self.is_complete,
-            "tallies": {name: tally.fields() for name, tally in self.tallies.items()},
+        """Return all of it, to be shown."""
+        tallies = {
+            name: {"sent": tally.sent, **vars(tally)}
+            for name, tally in self.tallies.items()
         }
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.audience} of {self.use_case}, as of {self.as_of}, to "
-            f"{self.destination}: {plural(self.members, 'member')}, "
-            f"{self.held_out:,} held out"
-        ]
-        for name, tally in self.tallies.items():
-            if tally.sent:
-                lines.append(
-                    f"{name:<6}  {tally.sent:,} sent = {tally.accepted:,} accepted + "
-                    f"{tally.rejected.total():,} rejected"
-                )
-            lines += [
-                f"        {count:,} {reason}"
-                for reason, count in tally.rejected.most_common(10)
-            ]
-        if self.before:
-            lines.append(f"{self.before:,} were sent before")
-        if self.failure:
-            lines.append(
-                f"Not complete: {self.left:,} are pending. Run the same command again "
-                "to go on."
-            )
-        return "\n".join(lines)
+        return vars(self) | {"is_complete": self.is_complete, "tallies": tallies}
 
 
 def deliver(
     audience: Audience,
-    *,
-    use_case: str,
     destination: Destination,
     ledger: Ledger,
-    recorded: Recorded,
+    *,
     suppressed: Callable[[], Suppressed],
     is_quiet: bool = False,
 ) -> Delivery:
@@ -117,47 +83,35 @@ def deliver(
     delivery has its message. So does Ctrl-C, which is raised.
 
     Args:
-        recorded: What the ledger has of it.
         suppressed: Returns the list of suppressed users, who are not added; a delivery
             may take days.
 
     Raises:
         MissingTable, Unavailable: The ledger cannot be read or written.
     """
-
-    left_out = 0
-
-    def allowed(request: Request) -> Request | None:
-        nonlocal left_out
-        if request.action == REMOVE:
-            return request
-        listed = suppressed()
-        members = [
-            member
-            for member in request.members
-            if not listed.covers(member.user_id, use_case)
-        ]
-        left_out += len(request.members) - len(members)
-        return replace(request, members=members) if members else None
-
-    requests = _requests(audience, use_case, destination, ledger, recorded)
+    recorded = ledger.recorded()
+    requests = _requests(audience, destination, ledger, recorded)
     total = sum(len(request.members) for request in requests)
-    failure = ""
-    with tqdm(
-        total=total,
-        desc=audience.name,
-        unit=" users",
-        disable=True if is_quiet else None,
-    ) as bar:
-        try:
-            # All removals are answered before anybody is added.
-            for action in (REMOVE, ADD):
-                some = [request for request in requests if request.action == action]
-                _send(some, destination, ledger, allowed, bar)
-        except PropensityError as error:
-            failure = error.message
+    streak: Counter[str] = Counter()
+    failure, left_out = "", 0
+    # None draws the bar on a terminal only.
+    quiet = True if is_quiet else None
+    try:
+        with (
+            ledger,
+            tqdm(total=total, desc=audience.name, unit=" users", disable=quiet) as bar,
+        ):
+            for group in _groups(requests, destination.at_once):
+                listed = suppressed()
+                fit = [_without(listed, request) for request in group]
+                left_out += _users(group) - _users(fit)
+                _send(fit, destination, ledger, streak)
+                bar.update(_users(fit))
+    except PropensityError as error:
+        failure = error.message
+    sent = sum(tally.sent for tally in ledger.tallies.values())
     return Delivery(
-        use_case=use_case,
+        use_case=audience.use_case,
         audience=audience.name,
         as_of=audience.as_of,
         destination=destination.name,
@@ -165,7 +119,7 @@ def deliver(
         held_out=len(audience.members) - len(audience.treated),
         tallies=ledger.tallies,
         before=sum(status != PENDING for status, _ in recorded.values()),
-        left=total - left_out - sum(tally.sent for tally in ledger.tallies.values()),
+        pending=total - left_out - sent,
         failure=failure,
     )
 
@@ -176,23 +130,17 @@ def work_of(
     """Return who is to be removed and who is to be added."""
     work = {REMOVE: [], ADD: audience.treated}
     if REMOVE in destination.actions:
-        # Also who has taken back what the destination needs.
-        unfit = destination.problems(audience.treated)
-        kept = {member.user_id for member in audience.treated} - unfit.keys()
+        kept = {member.user_id for member in audience.treated}
         work[REMOVE] = [Member(user) for user in ledger.listed() if user not in kept]
     return work
 
 
 def _requests(
-    audience: Audience,
-    use_case: str,
-    destination: Destination,
-    ledger: Ledger,
-    recorded: Recorded,
+    audience: Audience, destination: Destination, ledger: Ledger, recorded: Recorded
 ) -> list[Request]:
     """Return the requests that are pending, with the new ones, which are recorded."""
     same = Request(
-        use_case=use_case,
+        use_case=audience.use_case,
         audience=audience.name,
         as_of=audience.as_of,
         action=ADD,
@@ -207,60 +155,62 @@ def _requests(
             member = known.get(user) or Member(user)
             pending.setdefault((action, request), []).append(member)
     old = [replace(same, action=a, members=users) for (a, _), users in pending.items()]
-    new = [
-        request
-        for action, members in work_of(audience, destination, ledger).items()
-        for request in requests_of(
-            replace(same, action=action),
-            [m for m in members if (action, m.user_id) not in recorded],
-            destination.batch,
-        )
-    ]
+    new = []
+    for action, members in work_of(audience, destination, ledger).items():
+        left = [m for m in members if (action, m.user_id) not in recorded]
+        left.sort(key=lambda member: member.user_id)
+        new += [
+            replace(same, action=action, members=left[at : at + destination.batch])
+            for at in range(0, len(left), destination.batch)
+        ]
     ledger.plan(new)
     return old + new
+
+
+def _groups(requests: Sequence[Request], at_once: int) -> Iterator[list[Request]]:
+    """Yield requests that are sent together: all removals before anybody is added."""
+    for action in (REMOVE, ADD):
+        some = [request for request in requests if request.action == action]
+        for start in range(0, len(some), at_once):
+            yield some[start : start + at_once]
+
+
+def _users(requests: Sequence[Request]) -> int:
+    return sum(len(request.members) for request in requests)
+
+
+def _without(suppressed: Suppressed, request: Request) -> Request:
+    """Return a request without suppressed users, but those who are to be removed."""
+    if request.action == REMOVE:
+        return request
+    members = [
+        member
+        for member in request.members
+        if not suppressed.covers(member.user_id, request.use_case)
+    ]
+    return replace(request, members=members)
 
 
 def _send(
     requests: Sequence[Request],
     destination: Destination,
     ledger: Ledger,
-    allowed: Callable[[Request], Request | None],
-    bar: Any,
+    streak: Counter[str],
 ) -> None:
-    """
-    Send requests, as many at once as the destination takes; record what is answered.
-
-    After an error no other is sent; it is raised once those under way are recorded.
-    """
-    streak: Counter[str] = Counter()
-    left = iter(requests)
-    answered: set[Future[list[Part]]] = set()
-    under_way: set[Future[list[Part]]] = set()
-
-    def record(future: Future[list[Part]]) -> None:
-        for request, rejected in future.result():
-            ledger.record(request, rejected)
-            bar.update(len(request.members))
-
-    with ThreadPoolExecutor(destination.at_once) as pool:
+    """Send requests together; record what is answered, then raise what failed."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        futures = [pool.submit(_sent, r, destination, streak) for r in requests]
         try:
-            while True:
-                while len(under_way) < destination.at_once and (
-                    request := next(left, None)
-                ):
-                    if fit := allowed(request):
-                        under_way.add(pool.submit(_sent, fit, destination, streak))
-                if not under_way:
-                    break
-                answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                while answered:
-                    record(answered.pop())
+            wait(futures)
         finally:
             # Also after Ctrl-C: what was taken is recorded.
-            for future in wait(answered | under_way).done:
-                with contextlib.suppress(Exception):
-                    record(future)
-            ledger.flush()
+            wait(futures)
+            for future in futures:
+                if future.exception() is None:
+                    for request, rejected in future.result():
+                        ledger.record(request, rejected)
+    for future in futures:
+        future.result()
 
 
 def _sent(
@@ -269,11 +219,9 @@ def _sent(
     """Send a request; return what was taken and rejected of it, in parts."""
     unfit = destination.problems(request.members)
     fit = [member for member in request.members if member.user_id not in unfit]
-    parts: list[Part] = []
-    if unfit:
-        left = [member for member in request.members if member.user_id in unfit]
-        parts.append((replace(request, members=left), unfit))
-    return [*parts, *_taken(replace(request, members=fit), destination, streak)]
+    left = [member for member in request.members if member.user_id in unfit]
+    parts = _taken(replace(request, members=fit), destination, streak)
+    return [(replace(request, members=left), unfit), *parts] if left else parts
 
 
 def _taken(

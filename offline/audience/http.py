@@ -1,24 +1,5 @@
 """
-Any HTTP endpoint, by a template.
-
-    kind = "http"
-    name = "crm"
-    url = "https://crm.example.com/lists/{audience}"
-    batch = 100
-    rate = 10
-    [headers]
-    Authorization = "Bearer ${CRM_TOKEN}"
-    [body]
-    users = "{users}"
-    [user]
-    id = "{user_id}"
-    score = "{probability}"
-    [remove]
-    method = "DELETE"
-    [answer]
-    rejected = "errors"
-    user = "id"
-    reason = "message"
+Any HTTP endpoint, by a TOML file, which docs/audiences.md shows.
 
 ``{name}`` stands for a value of the request, ``${NAME}`` for a variable of the
 environment: no secret is in the file. Every request has its key in the header
@@ -28,84 +9,109 @@ Idempotency-Key.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
-from offline.audience.posting import Poster
-from offline.audience.requests import ADD, REMOVE, Request
+import msgspec
+import requests
+from msgspec import UNSET, Meta
+
+from offline.audience.posting import ADD, REMOVE, File, Poster, Request, check_url
 from offline.audience.selection import Member
-from offline.audience.templates import (
-    check_places,
-    check_url,
-    checked,
-    fail,
-    filled,
-    number,
-    secrets,
-)
-from propensity.errors import Unavailable
+from propensity.errors import RequestError, SettingsError, Unavailable
 
-OF_REQUEST = ("use_case", "audience", "as_of", "action", "key", "users")
-OF_USER = ("use_case", "audience", "as_of", "action", "user_id", "probability")
-METHODS = ("POST", "PUT", "PATCH", "DELETE")
+_PLACE = re.compile(r"(\$?)\{(\w+)\}")
+Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+
+
+class Removal(msgspec.Struct, forbid_unknown_fields=True):
+    """How users are taken off the list, where it differs from adding them."""
+
+    url: str | msgspec.UnsetType = UNSET
+    method: Method | msgspec.UnsetType = UNSET
+    body: Any = UNSET
+
+
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """Where an answer lists the users whom it rejects."""
+
+    rejected: str
+    user: str = "user_id"
+    reason: str = "reason"
+
+
+class HttpFile(File, tag="http", kw_only=True):
+    """The file of the destination."""
+
+    url: str
+    method: Method = "POST"
+    batch: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    headers: dict[str, str] = {}
+    body: Any = msgspec.field(default_factory=lambda: {"users": "{users}"})
+    user: Any = "{user_id}"
+    remove: Removal | None = None
+    answer: Answer | None = None
+
+
+def filled(value: Any, values: Mapping[str, Any], variables: Mapping[str, str]) -> Any:
+    """
+    Return a template with its values; a text that is one place keeps its type.
+
+    Raises:
+        RequestError: A place is unknown.
+        SettingsError: A variable is not set.
+    """
+
+    def found(match: re.Match[str]) -> Any:
+        name = match[2]
+        if match[1] and not variables.get(name):
+            raise SettingsError(
+                f"the destination needs the variable {name}, which is not set",
+                field=name,
+                is_missing=True,
+            )
+        if not match[1] and name not in values:
+            known = ", ".join(values) or "variables of the environment"
+            raise RequestError(
+                f"the destination's file has {{{name}}} where only {known} can stand",
+                field="to",
+            )
+        return variables[name] if match[1] else values[name]
+
+    if isinstance(value, Mapping):
+        return {key: filled(part, values, variables) for key, part in value.items()}
+    if isinstance(value, list):
+        return [filled(part, values, variables) for part in value]
+    if not isinstance(value, str):
+        return value
+    if whole := _PLACE.fullmatch(value):
+        return found(whole)
+    return _PLACE.sub(lambda match: str(found(match)), value)
 
 
 class Http:
-    """An endpoint that a template describes."""
+    """An endpoint that a file describes."""
 
-    _defaults: Mapping[str, Any] = {
-        "kind": "http",
-        "name": "",
-        "url": "",
-        "method": "POST",
-        "batch": 100,
-        "rate": 10.0,
-        "at_once": 1,
-        "headers": {},
-        "body": {"users": "{users}"},
-        "user": "{user_id}",
-        "remove": {},
-        "answer": {},
-    }
-
-    def __init__(
-        self,
-        template: Mapping[str, Any],
-        *,
-        poster: Callable[..., Poster] = Poster,
-        variables: Mapping[str, str] = os.environ,
-    ) -> None:
+    def __init__(self, file: HttpFile, *, variables: Mapping[str, str]) -> None:
         """
-        Check a template.
-
         Raises:
-            RequestError: It is wrong; the message says where.
+            RequestError: The file cannot be filled in, or names no users.
             SettingsError: A variable that it names is not set.
         """
-        values = checked(template, self._defaults, variables)
-        self.name: str = values["name"]
-        self.batch: int = number(values, "batch", 1, 100_000)
-        self.at_once: int = number(values, "at_once", 1, 64)
-        self.actions: Sequence[str] = (REMOVE, ADD) if "remove" in template else (ADD,)
-        self._template = values
-        for field, holder in (("", values), ("remove.", values["remove"])):
-            if holder.get("method", "POST") not in METHODS:
-                fail(f"{field}method", f"is one of {', '.join(METHODS)}")
-            if "url" in holder:
-                check_url(f"{field}url", holder["url"])
-        if "answer" in template and not values["answer"].get("rejected"):
-            fail("answer.rejected", "is missing: where the answer lists users")
-        check_places("user", template.get("user", ""), OF_USER)
-        for name in ("url", "body", "remove"):
-            check_places(name, template.get(name, ""), OF_REQUEST)
-        check_places("headers", values["headers"], OF_REQUEST[:-1])
-        self._check_requests()
-        self._poster = poster(
-            rate=number(values, "rate", 0, 10_000),
-            at_once=self.at_once,
-            secrets=secrets(template, variables),
-        )
+        self.name, self.batch, self.at_once = file.name, file.batch, file.at_once
+        self.actions: Sequence[str] = (REMOVE, ADD) if file.remove else (ADD,)
+        self._variables = variables
+        self._answer = file.answer
+        template = {"method": file.method, "url": file.url, "body": file.body}
+        template |= {"headers": file.headers, "user": file.user}
+        removal = msgspec.to_builtins(file.remove) or {}
+        self._templates = {ADD: template, REMOVE: template | removal}
+        self._check()
+        secrets = re.findall(r"\$\{(\w+)\}", json.dumps(self._templates))
+        self._poster = Poster(file, secrets=[variables[name] for name in secrets])
 
     def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
         """Return nobody: the endpoint itself rejects users."""
@@ -113,110 +119,89 @@ class Http:
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return those whom the answer rejects, with reasons."""
-        method, url, body, headers = self._written(
-            request.action,
-            request.members,
-            use_case=request.use_case,
-            audience=request.audience,
-            as_of=request.as_of.isoformat(),
-            key=request.key,
-        )
+        filled_in = self._filled(request, key=request.key)
+        own = {"Content-Type": "application/json", "Idempotency-Key": request.key}
         answer = self._poster.send(
-            method,
-            url,
-            body=body.encode(),
-            headers={
-                "Content-Type": "application/json",
-                "Idempotency-Key": request.key,
-                **headers,
-            },
-            is_json=bool(self._template["answer"]),
+            filled_in["method"],
+            filled_in["url"],
+            body=json.dumps(filled_in["body"]),
+            headers=own | filled_in["headers"],
         )
         return self._rejected(answer, request)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._poster.close()
+    def _filled(self, request: Request, *, key: str) -> dict[str, Any]:
+        template = dict(self._templates[request.action])
+        user = template.pop("user")
+        same = {
+            "use_case": request.use_case,
+            "audience": request.audience,
+            "as_of": str(request.as_of),
+            "action": request.action,
+        }
+        users = []
+        for member in request.members:
+            own = {"user_id": member.user_id, "probability": member.probability}
+            users.append(filled(user, same | own, self._variables))
+        same["key"] = key
+        headers = filled(template.pop("headers"), same, self._variables)
+        of_request = filled(template, {**same, "users": users}, self._variables)
+        return {**of_request, "headers": headers}
 
-    def _written(
-        self, action: str, members: Sequence[Member], **common: Any
-    ) -> tuple[str, str, str, dict[str, str]]:
-        """Return method, address, body and headers of a request."""
-        template = dict(self._template)
-        if action == REMOVE:
-            template |= template["remove"]
-        common |= {"action": action}
-        users = [
-            filled(
-                template["user"],
-                common | {"user_id": m.user_id, "probability": m.probability},
-            )
-            for m in members
-        ]
-        values = common | {"users": users}
-        return (
-            template["method"],
-            str(filled(template["url"], values)),
-            json.dumps(filled(template["body"], values)),
-            {name: str(filled(v, common)) for name, v in template["headers"].items()},
-        )
-
-    def _check_requests(self) -> None:
+    def _check(self) -> None:
         """
         Refuse requests that do not name their users, and removals that are additions.
 
         Otherwise the ledger would say that a receiver has accepted users whom it never
         heard of, or add those who are to leave.
         """
-        values = dict.fromkeys(OF_REQUEST[:3] + ("key",), "")
+        request = Request(
+            use_case="",
+            audience="",
+            as_of=date(2026, 1, 1),
+            action=ADD,
+            members=[Member("a", 0.5)],
+            destination=self.name,
+            chosen_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        other = replace(request, members=[Member("b", 0.5)])
+        added = self._filled(request, key="")
         for action in self.actions:
-            one, other = (
-                self._written(action, [Member(user, 0.5)], **values) for user in "ab"
-            )
-            if one == other:
-                field = "remove" if action == REMOVE else "body"
-                fail(field, "has no users: {users} or {user_id} is missing")
-        add, remove = (
-            self._written(action, [Member("a", 0.5)], **values)
-            for action in (ADD, REMOVE)
-        )
-        if REMOVE in self.actions and add == remove:
-            fail(
-                "remove",
-                "is the same request as an addition: give it a method, url or body of "
-                "its own, or use {action}",
-            )
+            one = self._filled(replace(request, action=action), key="")
+            problem = ""
+            check_url(one["url"])
+            if one == self._filled(replace(other, action=action), key=""):
+                problem = "does not name its users: {users} or {user_id} is missing"
+            elif action == REMOVE and one == added:
+                problem = "is the same as to add them: give it a url, method or body"
+            try:
+                json.dumps(one, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                problem = f"cannot be sent as JSON: {error}"
+            if problem:
+                raise RequestError(
+                    f"{self.name}: the request to {action} users {problem}", field="to"
+                )
 
-    def _rejected(self, answer: Any, request: Request) -> dict[str, str]:
-        shape = self._template["answer"]
-        if not shape:
+    def _rejected(self, answer: requests.Response, request: Request) -> dict[str, str]:
+        """
+        Return the users whom an answer rejects.
+
+        Raises:
+            Unavailable: It is in another form, so nobody knows who was rejected.
+        """
+        shape, rejected = self._answer, {}
+        if shape is None or not answer.content.strip():
             return {}
-        listed = answer
-        for part in shape["rejected"].split("."):
-            if isinstance(listed, list) and listed:
-                raise Unavailable(
-                    f"{self.name} answers a list, and no {shape['rejected']} in it, so "
-                    "nobody knows who was rejected"
-                )
-            listed = listed.get(part) if isinstance(listed, Mapping) else None
-        user_key, reason_key = (
-            shape.get("user", "user_id"),
-            shape.get("reason", "reason"),
-        )
-        if isinstance(listed, Mapping):  # reasons by user
-            listed = [{user_key: u, reason_key: why} for u, why in listed.items()]
-        known = {member.user_id for member in request.members}
-        rejected = {}
-        for entry in listed if isinstance(listed, list) else [listed] if listed else []:
-            user, reason = entry, "rejected"
-            if isinstance(entry, Mapping):
-                user = entry.get(user_key)
-                reason = str(entry.get(reason_key) or reason)
-            if str(user) not in known:
-                raise Unavailable(
-                    f"{self.name} lists somebody under {shape['rejected']} who is not "
-                    "in the request, so nobody knows who was rejected: see user under "
-                    "[answer] in the destination's file"
-                )
-            rejected[str(user)] = self._poster.excerpt(reason)
+        try:
+            for entry in (answer.json() or {}).get(shape.rejected) or []:
+                named = entry if isinstance(entry, Mapping) else {shape.user: entry}
+                reason = str(named.get(shape.reason) or "rejected")
+                rejected[str(named[shape.user])] = self._poster.excerpt(reason)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            rejected = {"": ""}
+        if rejected.keys() - {member.user_id for member in request.members}:
+            raise Unavailable(
+                f"{self.name} answers in another form than [answer] in the "
+                "destination's file says, so nobody knows who was rejected"
+            )
         return rejected

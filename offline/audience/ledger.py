@@ -10,26 +10,26 @@ the newest of a user counts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from importlib import resources
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
-from offline.audience.requests import ADD, REMOVE, Request
-from offline.promote import Deployment
+from offline.audience.posting import ADD, REMOVE, Request
+from offline.deployment import Deployment
 from propensity import tables
 from propensity.errors import RequestError
-from propensity.pages.words import cleaned, plural
+from propensity.gcp.warehouse import Warehouse
+from propensity.pages.words import cleaned
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
+PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 # Status and request by action and user.
 Recorded = Mapping[tuple[str, str], tuple[str, str]]
-
-PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"
 # Users who are recorded at once: after a kill at most so many are sent again.
 FLUSHED_AT = 1_000
 
@@ -46,39 +46,33 @@ class Tally:
         """All users, also those who could not be sent."""
         return self.accepted + self.rejected.total()
 
-    def fields(self) -> dict[str, Any]:
-        """Return the counts for a program."""
-        return {
-            "sent": self.sent,
-            "accepted": self.accepted,
-            "rejected": dict(self.rejected.most_common()),
-        }
-
 
 class Ledger:
     """The rows of an audience's as-of date and a destination."""
 
     def __init__(
         self,
-        deployment: Deployment,
+        warehouse: Warehouse,
+        where: Mapping[str, Any],
         *,
-        audience: str,
-        as_of: date,
-        destination: str,
         now: Callable[[], datetime],
-        flushed_at: int = FLUSHED_AT,
     ) -> None:
-        self._warehouse = deployment.warehouse
+        """
+        Args:
+            where: use_case, audience, as_of and destination.
+        """
+        self._warehouse = warehouse
+        self._where = where
         self._now = now
-        self._flushed_at = flushed_at
         self._rows: list[dict[str, Any]] = []
-        self._where = {
-            "use_case": deployment.use_case.name,
-            "audience": audience,
-            "as_of": as_of,
-            "destination": destination,
-        }
         self.tallies = {ADD: Tally(), REMOVE: Tally()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write what was answered, whatever happened."""
+        self.flush()
 
     def recorded(self) -> Recorded:
         """Return status and request by action and user, in the order of requests."""
@@ -108,7 +102,7 @@ class Ledger:
         tally.rejected.update(reasons.values())
         tally.accepted += len(request.members) - len(reasons)
         self._add(request, reasons, ACCEPTED)
-        if len(self._rows) >= self._flushed_at:
+        if len(self._rows) >= FLUSHED_AT:
             self.flush()
 
     def _add(self, request: Request, rejected: Mapping[str, str], status: str) -> None:
@@ -134,48 +128,23 @@ class Ledger:
             self._warehouse.write(tables.AUDIENCE_LEDGER, table)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """The ledger of an audience: members by date, and users by what became of them."""
-
-    use_case: str
-    audience: str
-    members: Sequence[Mapping[str, Any]]
-    rows: Sequence[Mapping[str, Any]]
-
-    def __str__(self) -> str:
-        lines = [f"{self.audience} of {self.use_case}"]
-        chosen = {
-            row["as_of"]: f"{plural(row['users'], 'member')} ({row['selection']}), "
-            f"{row['control_users']:,} held out"
-            for row in self.members
-        }
-        for as_of in sorted({*chosen, *(r["as_of"] for r in self.rows)}, reverse=True):
-            lines += ["", f"{as_of}  {chosen.get(as_of, 'no member')}"]
-            lines += [
-                f"  {r['destination']:<12} {r['action']:<6} {r['status']:<8} "
-                f"{r['users']:>9,}  {r['reason']}".rstrip()
-                for r in self.rows
-                if r["as_of"] == as_of
-            ]
-        return "\n".join(lines)
-
-
-def account(deployment: Deployment, audience: str) -> Account:
+def account(deployment: Deployment, audience: str) -> dict[str, Any]:
     """
-    Return what the ledger has of an audience.
+    Return what the ledger has of an audience: members, and users by their status.
 
     Raises:
         RequestError: There is no audience of this name.
     """
-    members, rows = (
+    name = deployment.use_case.name
+    members, users = (
         [
             dict(row.items())
-            for row in deployment.rows(statement(name, own=SQL), audience=audience)
+            for row in deployment.rows(
+                statement(f"audience_{of}", own=SQL), audience=audience
+            )
         ]
-        for name in ("audience_selections", "audience_deliveries")
+        for of in ("selections", "deliveries")
     )
-    name = deployment.use_case.name
     if not members:
         raise RequestError(f"{name} has no audience {audience}", field="audience")
-    return Account(use_case=name, audience=audience, members=members, rows=rows)
+    return {"use_case": name, "audience": audience, "members": members, "users": users}

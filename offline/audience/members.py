@@ -18,20 +18,25 @@ from typing import Any
 
 import pyarrow as pa
 
-from offline.audience.selection import MOST_USERS, Control, Member, Rule, choose
-from offline.promote import Deployment
+from offline.audience.selection import (
+    MOST_USERS,
+    Control,
+    Member,
+    Plan,
+    Rule,
+    choose,
+)
+from offline.deployment import Deployment
 from propensity import tables
 from propensity.errors import Conflict, MissingTable, RequestError
 from propensity.privacy import consent, suppression
+from propensity.privacy.suppression import Suppressed
 from propensity.statements import statement
 
 SQL = resources.files(__package__)
 
 # The key of control groups; the first command that needs it creates it.
 KEY = "audiences/key.json"
-_KEY_BYTES = 32
-# Columns that differ by member, in the order of the fields of ``Member``.
-_OF_MEMBER = ("user_id", "probability", "is_control")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class Audience:
         suppressed: Number of users who are no members because they are suppressed.
     """
 
+    use_case: str
     name: str
     as_of: date
     control: Control
@@ -63,7 +69,7 @@ def key_of(deployment: Deployment) -> bytes:
     """Return the key of control groups; create it if there is none."""
     stored = deployment.artifacts.find(KEY)
     if stored is None:
-        key = json.dumps({"key": secrets.token_hex(_KEY_BYTES)}).encode()
+        key = json.dumps({"key": secrets.token_hex(32)}).encode()
         # Another command may create a key at the same moment.
         with contextlib.suppress(Conflict):
             deployment.artifacts.create(KEY, key, content_type="application/json")
@@ -71,16 +77,7 @@ def key_of(deployment: Deployment) -> bytes:
     return bytes.fromhex(json.loads(stored.data)["key"])
 
 
-def find_or_choose(
-    deployment: Deployment,
-    name: str,
-    *,
-    rule: Rule,
-    group: str,
-    share: float,
-    until: date,
-    now: datetime,
-) -> Audience:
+def find_or_choose(deployment: Deployment, plan: Plan, *, now: datetime) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
 
@@ -90,60 +87,35 @@ def find_or_choose(
         RequestError: There is no publication, or the audience had another control
             group before: users who were treated cannot be held out any more. Or the
             audience was chosen of a newer one before, or drawn by another key.
-        MissingTable: The set-up is older than audiences.
-        PropensityError: As the warehouse's reads and ``suppression.read``.
+        MissingTable, SettingsError, Unavailable: As named.
     """
-    warehouse, use_case = deployment.warehouse, deployment.use_case.name
-    if deployment.use_case.reads_export:
-        consent.check_view(warehouse, deployment.use_case)
-    as_of = _publication(deployment, until)
-    parameters = {"use_case": use_case, "audience": name}
+    use_case, name = deployment.use_case, plan.audience
+    if use_case.reads_export:
+        consent.check_view(deployment.warehouse, use_case)
+    as_of = _publication(deployment, plan.until or now.date())
+    control = Control(
+        key=key_of(deployment), group=plan.group or name, share=plan.control
+    )
+    suppressed = suppression.read(deployment.warehouse)
     selections = deployment.rows(
         statement("audience_selections", own=SQL), audience=name
     )
-    for earlier in selections[:1]:
-        known = (earlier["control_group"], earlier["control_share"])
-        if known != (group, share):
-            raise RequestError(
-                f"{name} has held out {known[1]:.3g} of its users by the control group "
-                f"{known[0]!r} since {selections[-1]['as_of']}, and is to hold out "
-                f"{share:.3g} by {group!r}: who was treated cannot be compared as held "
-                "out. Keep it, or give the audience another name",
-                field="control",
-            )
-    control = Control(key=key_of(deployment), group=group, share=share)
-    suppressed = suppression.read(warehouse)
     stored = next((row for row in selections if row["as_of"] == as_of), None)
-    if stored is None and selections and selections[0]["as_of"] > as_of:
-        raise RequestError(
-            f"{name} was chosen as of {selections[0]['as_of']} already, and a user "
-            f"counts in the first week as a member: nobody is chosen as of {as_of} "
-            "after that",
-            field="as_of",
-        )
     if stored is None:
         if selections:
-            _check_key(
-                deployment, parameters | {"as_of": selections[0]["as_of"]}, control
-            )
-        members, left_out = _chosen(deployment, as_of, rule, control, suppressed)
+            _check_earlier(deployment, name, selections[0], as_of, control)
+        members, left_out = _chosen(deployment, as_of, plan.rule, control, suppressed)
     else:
-        rows = warehouse.table(
-            statement("audience_members", own=SQL), parameters | {"as_of": as_of}
-        )
-        kept = suppressed.without(rows, use_case)
-        left_out = len(rows) - len(kept)
-        members = [
-            Member(*row)
-            for row in zip(
-                *(kept[name].to_pylist() for name in _OF_MEMBER), strict=True
-            )
-        ]
+        _check_control(name, stored, control)
+        every = _stored(deployment, name, as_of)
+        members = [m for m in every if not suppressed.covers(m.user_id, use_case.name)]
+        left_out = len(every) - len(members)
     return Audience(
+        use_case=use_case.name,
         name=name,
         as_of=as_of,
         control=control,
-        selection=str(rule) if stored is None else stored["selection"],
+        selection=str(plan.rule) if stored is None else stored["selection"],
         members=members,
         suppressed=left_out,
         is_stored=stored is not None,
@@ -153,9 +125,8 @@ def find_or_choose(
 
 def store(deployment: Deployment, audience: Audience) -> None:
     """Write the members of an audience: all of them or none."""
-    count = len(audience.members)
-    fixed = {
-        "use_case": deployment.use_case.name,
+    same = {
+        "use_case": audience.use_case,
         "audience": audience.name,
         "as_of": audience.as_of,
         "control_group": audience.control.group,
@@ -163,32 +134,58 @@ def store(deployment: Deployment, audience: Audience) -> None:
         "selection": audience.selection,
         "selected_at": audience.chosen_at,
     }
-    schema = tables.AUDIENCE_MEMBERS.arrow_schema()
-    columns = {
-        name: [getattr(member, name) for member in audience.members]
-        for name in _OF_MEMBER
-    } | {name: [value] * count for name, value in fixed.items()}
+    rows = [
+        {
+            **same,
+            "user_id": member.user_id,
+            "probability": member.probability,
+            "is_control": member.is_control,
+        }
+        for member in audience.members
+    ]
+    table = tables.AUDIENCE_MEMBERS
     deployment.warehouse.write(
-        tables.AUDIENCE_MEMBERS,
-        pa.table({field.name: columns[field.name] for field in schema}, schema=schema),
+        table, pa.Table.from_pylist(rows, schema=table.arrow_schema())
     )
 
 
-def _check_key(
-    deployment: Deployment, parameters: dict[str, Any], control: Control
-) -> None:
-    """Raise RequestError if earlier members were held out by another key."""
-    rows = deployment.warehouse.table(
-        statement("audience_members", own=SQL), parameters
+def _stored(deployment: Deployment, name: str, as_of: date) -> list[Member]:
+    rows = deployment.rows(
+        statement("audience_members", own=SQL), audience=name, as_of=as_of
     )
-    drawn = zip(
-        rows["user_id"].to_pylist(), rows["is_control"].to_pylist(), strict=True
-    )
-    if any(control.holds_out(user) != is_control for user, is_control in drawn):
+    return [Member(r["user_id"], r["probability"], r["is_control"]) for r in rows]
+
+
+def _check_control(name: str, earlier: Any, control: Control) -> None:
+    """Raise RequestError if an audience had another control group."""
+    known = (earlier["control_group"], earlier["control_share"])
+    if known != (control.group, control.share):
         raise RequestError(
-            f"{parameters['audience']} as of {parameters['as_of']} was drawn by "
-            f"another key than {KEY} of the bucket has: who was held out would be "
-            "treated. Restore that object, or give the audience another name",
+            f"{name} holds out {known[1]:.3g} of its users by the control group "
+            f"{known[0]!r}, and is to hold out {control.share:.3g} by "
+            f"{control.group!r}: who was treated cannot be compared as held out. Keep "
+            "it, or give the audience another name",
+            field="control",
+        )
+
+
+def _check_earlier(
+    deployment: Deployment, name: str, earlier: Any, as_of: date, control: Control
+) -> None:
+    """Raise RequestError if earlier members do not allow to choose new ones."""
+    _check_control(name, earlier, control)
+    if earlier["as_of"] > as_of:
+        raise RequestError(
+            f"{name} was chosen as of {earlier['as_of']} already, and a user counts in "
+            f"the first week as a member: nobody is chosen as of {as_of} after that",
+            field="as_of",
+        )
+    members = _stored(deployment, name, earlier["as_of"])
+    if any(control.holds_out(m.user_id) != m.is_control for m in members):
+        raise RequestError(
+            f"{name} as of {earlier['as_of']} was drawn by another key than {KEY} of "
+            "the bucket has: who was held out would be treated. Restore that object, "
+            "or give the audience another name",
             field="control",
         )
 
@@ -199,11 +196,11 @@ def _publication(deployment: Deployment, until: date) -> date:
         raise RequestError(
             f"{name} scores events: an audience is of users", field="use_case"
         )
-    try:
-        [row] = deployment.rows(statement("newest_publication", own=SQL), as_of=until)
-        newest: date | None = row["as_of"]
-    except MissingTable:
-        newest = None
+    newest: date | None = None
+    # Without the table nothing was published either.
+    with contextlib.suppress(MissingTable):
+        sql = statement("newest_publication", own=SQL)
+        newest = deployment.rows(sql, as_of=until)[0]["as_of"]
     if newest is None:
         raise RequestError(
             f"{name} has published no probability up to {until}: run 01-Predictions",
@@ -217,7 +214,7 @@ def _chosen(
     as_of: date,
     rule: Rule,
     control: Control,
-    suppressed: suppression.Suppressed,
+    suppressed: Suppressed,
 ) -> tuple[list[Member], int]:
     """
     Return members, and how many better or equal users are suppressed.
@@ -225,23 +222,23 @@ def _chosen(
     No more is read than a rule needs: the best N, or a budget's users and as many more
     as are probably held out.
     """
-    most = MOST_USERS
+    use_case, most = deployment.use_case.name, MOST_USERS
     if rule.top is not None:
         most = rule.top + len(suppressed)
     elif rule.treated is not None:
         most = ceil(1.1 * rule.treated / (1 - control.share)) + 1_000
     while True:
+        parameters = {
+            "use_case": use_case,
+            "as_of": as_of,
+            "least": rule.threshold or 0.0,
+            "above": 100 - 10 * rule.deciles if rule.deciles else 0,
+            "most": min(most, MOST_USERS),
+        }
         rows = deployment.warehouse.table(
-            statement("audience_candidates", own=SQL),
-            {
-                "use_case": deployment.use_case.name,
-                "as_of": as_of,
-                "least": rule.threshold or 0.0,
-                "above": 100 - 10 * rule.deciles if rule.deciles else 0,
-                "most": min(most, MOST_USERS),
-            },
+            statement("audience_candidates", own=SQL), parameters
         )
-        kept = suppressed.without(rows, deployment.use_case.name)
+        kept = suppressed.without(rows, use_case)
         columns = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
         members = choose(list(zip(*columns, strict=True)), rule, control)
         treated = sum(not member.is_control for member in members)

@@ -1,5 +1,5 @@
 """
-An HTTP request to a receiver, repeated until it is answered.
+A request of an audience's users, and how it is repeated until a receiver answers.
 
 No answer, 408, 425, 429 and 5xx are tried again, after pauses that double or that the
 receiver asks for. Every try is the same, down to its idempotency key.
@@ -7,19 +7,27 @@ receiver asks for. Every try is the same, down to its idempotency key.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Protocol
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
+from msgspec import Meta
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from offline.audience.selection import Member
 from propensity.errors import AccessDenied, RequestError, Unavailable
 
+ADD, REMOVE = "add", "remove"
 TIMEOUT_S = (10.0, 60.0)
 TRIES = 8
 LONGEST_PAUSE_S = 900
@@ -27,8 +35,6 @@ REPEATED = frozenset({408, 425, 429, *range(500, 600)})
 # They are about the request's users; all other refusals are about the receiver.
 REFUSED = frozenset({400, 409, 413, 422})
 REASON_CHARACTERS = 200
-# A shorter value is no secret, and may stand in any word.
-SECRET_CHARACTERS = 6
 _EMAIL = re.compile(r"[^\s\"'<>(),;:=]{1,64}(?:@|%40)[^\s\"'<>(),;:=@]+", re.IGNORECASE)
 
 
@@ -36,23 +42,91 @@ class Refused(Exception):
     """The receiver will never take this request; the message is its reason."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Users who are sent at once, to be added to a list or removed from it."""
+
+    use_case: str
+    audience: str
+    as_of: date
+    action: str
+    members: Sequence[Member]
+    destination: str
+    chosen_at: datetime
+
+    @property
+    def key(self) -> str:
+        """The idempotency key: the same for the same users, however often sent."""
+        users = [member.user_id for member in self.members]
+        named = (self.use_case, self.audience, str(self.as_of))
+        parts = (*named, self.action, self.destination, users)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+class Destination(Protocol):
+    """
+    A receiver of users.
+
+    Attributes:
+        name: In the ledger.
+        batch: Users in a request, at most.
+        at_once: Requests under way together, at most.
+        actions: ``add``, and ``remove`` where it can take users off its list.
+    """
+
+    name: str
+    batch: int
+    at_once: int
+    actions: Sequence[str]
+
+    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return the users who cannot be sent there, with reasons."""
+        ...
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """
+        Send users; return the reason of each who was rejected.
+
+        Raises:
+            Refused: All of them, for one reason.
+            Unavailable: Nobody knows; the same request may be sent again.
+        """
+        ...
+
+
+class File(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What the files of all receivers have; ``rate`` is 0 for any."""
+
+    name: Annotated[str, Meta(pattern=r"^[!-~][ -~]*$", max_length=64)]
+    rate: Annotated[float, Meta(ge=0, le=10_000)] = 10.0
+    at_once: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+def check_url(url: str) -> None:
+    """Raise RequestError for an address by which data would go in the clear."""
+    try:
+        parts = urlsplit(url)
+        is_here = parts.scheme == "http" and parts.hostname == "127.0.0.1"
+        is_safe = bool(parts.hostname) and (parts.scheme == "https" or is_here)
+    except ValueError:
+        is_safe = False
+    # To some clients the host is what is before a backslash.
+    if not is_safe or re.search(r"[\s\\\x00-\x1f\x7f]", url):
+        raise RequestError(
+            "the destination's url has to begin with https:// and name a host",
+            field="to",
+        )
+
+
 class Poster:
     """Sends requests at a rate, from any thread."""
 
-    def __init__(
-        self,
-        *,
-        rate: float,
-        at_once: int = 1,
-        secrets: Sequence[str] = (),
-        first_pause_s: float = 0.5,
-    ) -> None:
+    first_pause_s = 0.5
+
+    def __init__(self, file: File, *, secrets: Sequence[str] = ()) -> None:
         """
         Args:
-            rate: Requests a second, 0 for no limit.
-            at_once: Threads that send.
             secrets: Texts that are left out where a receiver's words have them.
-            first_pause_s: Before the second try; the next are twice as long each.
         """
         self._session = requests.Session()
         retry = Retry(
@@ -60,47 +134,30 @@ class Poster:
             redirect=0,
             allowed_methods=None,
             status_forcelist=REPEATED,
-            backoff_factor=first_pause_s,
+            backoff_factor=self.first_pause_s,
             backoff_max=60,
-            backoff_jitter=first_pause_s,
+            backoff_jitter=self.first_pause_s,
             retry_after_max=LONGEST_PAUSE_S,
             raise_on_status=False,
         )
+        adapter = HTTPAdapter(pool_maxsize=file.at_once, max_retries=retry)
         for scheme in ("http://", "https://"):
-            self._session.mount(
-                scheme, HTTPAdapter(pool_maxsize=at_once, max_retries=retry)
-            )
-        self._gap_s = 1.0 / rate if rate else 0.0
+            self._session.mount(scheme, adapter)
+        self._gap_s = 1.0 / file.rate if file.rate else 0.0
         self._due = 0.0
         self._turn = threading.Lock()
-        self._secrets = [text for text in secrets if len(text) >= SECRET_CHARACTERS]
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
+        self._secrets = secrets
 
     def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        body: bytes,
-        headers: Mapping[str, str],
-        parameters: Mapping[str, str] | None = None,
-        is_json: bool = False,
-    ) -> Any:
+        self, method: str, url: str, *, body: str, headers: Mapping[str, str]
+    ) -> requests.Response:
         """
-        Send a request; return its JSON answer, None where it is none.
-
-        Args:
-            parameters: Of the address.
-            is_json: Whether anything but JSON is no answer.
+        Send a request; return its answer.
 
         Raises:
             Refused: ``REFUSED``: the request's users are at fault.
             AccessDenied: A redirection or another refusal: nothing will be taken.
             Unavailable: No answer after all tries.
-            RequestError: The address or a header cannot be sent.
         """
         # Messages name the host alone: the rest may be a secret.
         host = urlsplit(url).hostname or "the receiver"
@@ -109,40 +166,27 @@ class Poster:
             answer = self._session.request(
                 method,
                 url,
-                params=dict(parameters or {}),
-                data=body,
+                data=body.encode(),
                 headers=dict(headers),
                 # Given one, requests does not take a password from ~/.netrc.
                 auth=lambda request: request,
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
             )
-        except requests.exceptions.SSLError as error:
-            raise AccessDenied(
-                f"{host} has a certificate that is not trusted; REQUESTS_CA_BUNDLE "
-                "names a file of the authorities to trust"
-            ) from error
-        except (requests.exceptions.InvalidHeader, ValueError) as error:
-            raise RequestError(
-                f"a request to {host} cannot be written: {type(error).__name__} in its "
-                "address or headers",
-                field="to",
-            ) from None
-        except requests.exceptions.RequestException as error:
-            raise self._unanswered(host, type(error).__name__) from error
-        if answer.status_code in REPEATED:
-            raise self._unanswered(host, f"status {answer.status_code}")
+            failure = f"status {answer.status_code}"
+        except (requests.RequestException, ValueError) as error:
+            answer, failure = None, type(error).__name__
+        if answer is None or answer.status_code in REPEATED:
+            raise Unavailable(
+                f"{host} took nothing in {TRIES} tries, at last {failure}. What was "
+                "answered is in the ledger; the same command goes on from there"
+            )
         if not answer.ok or answer.is_redirect:
             reason = f"{answer.status_code} {self.excerpt(answer.text)}".strip()
             if answer.status_code in REFUSED:
                 raise Refused(reason)
             raise AccessDenied(f"{host} answers {reason}")
-        try:
-            return answer.json()
-        except ValueError:
-            if is_json and answer.content.strip():
-                raise self._unanswered(host, "an answer that is no JSON") from None
-            return None
+        return answer
 
     def excerpt(self, words: str) -> str:
         """Return the beginning of a receiver's words, without addresses and secrets."""
@@ -158,9 +202,3 @@ class Poster:
             self._due = max(self._due, now)
             pause_s, self._due = self._due - now, self._due + self._gap_s
         time.sleep(pause_s)
-
-    def _unanswered(self, host: str, what: str) -> Unavailable:
-        return Unavailable(
-            f"{host} took nothing in {TRIES} tries, at last {what}. What was answered "
-            "is in the ledger; the same command goes on from there"
-        )

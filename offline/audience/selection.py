@@ -2,45 +2,20 @@
 Who is in an audience, and which of its users are held out. Pure.
 
 The control group is drawn by a keyed hash of the user: so it is the same every week,
-and a larger share holds out whom a smaller one did. Nobody without the deployment's key
-can tell who is in it. Two audiences with a control group of one name hold out the same
-users.
+and a larger share holds out whom a smaller one did. Two audiences with a control group
+of one name hold out the same users.
 """
 
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
-_SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
-MOST_HELD_OUT = 0.9
 # The largest audience: a budget for more users pays for everybody.
 MOST_USERS = 1_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Control:
-    """
-    A control group.
-
-    Attributes:
-        key: The deployment's.
-        group: Name that it is drawn by.
-        share: Share of users who are held out, 0 to 0.9.
-    """
-
-    key: bytes
-    group: str
-    share: float
-
-    def holds_out(self, user_id: str) -> bool:
-        """Tell whether a user is in the control group."""
-        text = f"{self.group}\0{user_id}".encode("utf-8", "surrogatepass")
-        digest = hmac.digest(self.key, text, "sha256")
-        return int.from_bytes(digest[:8], "big") < self.share * 2**64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +41,7 @@ class Rule:
         """Raise ValueError unless exactly one is given, with what it needs."""
         chosen = [self.top, self.deciles, self.threshold, self.budget]
         if sum(value is not None for value in chosen) != 1:
-            raise ValueError(
-                "an audience is chosen by one of --top, --deciles, --threshold and "
-                "--budget"
-            )
+            raise ValueError("give one of --top, --deciles, --threshold and --budget")
         if self.budget is not None and not self.cost_per_user:
             raise ValueError("--budget needs --cost-per-user, above 0")
 
@@ -85,9 +57,32 @@ class Rule:
         """The largest number of treated users; None for any number."""
         if self.budget is None or self.cost_per_user is None:
             return None
-        if self.budget / MOST_USERS >= self.cost_per_user:
-            return MOST_USERS
-        return int(self.budget // self.cost_per_user)
+        return int(min(self.budget / self.cost_per_user, Decimal(MOST_USERS)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """
+    An audience and where it goes.
+
+    Attributes:
+        control: Share that is held out, 0 to 0.9.
+        group: Name of the control group; None for the audience's.
+        until: The newest publication up to this date counts; None for today.
+        to: ``bucket``, or the path of a destination's TOML file.
+        may_be_empty: Whether an empty audience takes users of earlier dates off the
+            list.
+    """
+
+    audience: str
+    rule: Rule
+    control: float
+    to: str
+    group: str | None = None
+    until: date | None = None
+    use_case: str | None = None
+    may_be_empty: bool = False
+    is_quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +94,20 @@ class Member:
     is_control: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """A control group: the deployment's key, its name, and a share of 0 to 0.9."""
+
+    key: bytes
+    group: str
+    share: float
+
+    def holds_out(self, user_id: str) -> bool:
+        """Tell whether a user is in the control group."""
+        digest = hmac.digest(self.key, f"{self.group}\0{user_id}".encode(), "sha256")
+        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+
+
 def choose(
     candidates: Sequence[tuple[str, float]], rule: Rule, control: Control
 ) -> list[Member]:
@@ -107,9 +116,7 @@ def choose(
 
     Args:
         candidates: User and probability, at least all who can be members; without
-            suppressed users.
-        rule: How many. Deciles and a threshold are what the candidates were read by.
-        control: Who is held out.
+            suppressed users. Deciles and a threshold are what they were read by.
     """
     ordered = sorted(candidates, key=lambda user: (-user[1], user[0]))
     members, treated = [], 0
@@ -122,16 +129,3 @@ def choose(
         treated += not is_control
         members.append(Member(user_id, probability, is_control))
     return members
-
-
-def share_of(text: str) -> float:
-    """
-    Read the share of a control group, such as 10%.
-
-    Raises:
-        ValueError: It is none from 0% to 90%.
-    """
-    match = _SHARE.fullmatch(text)
-    if not match or float(match[1]) > 100 * MOST_HELD_OUT:
-        raise ValueError(f"{text!r} is not a share from 0% to {MOST_HELD_OUT:.0%}")
-    return float(match[1]) / 100

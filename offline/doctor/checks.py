@@ -217,16 +217,18 @@ def check_dead_letters(exam: Examination) -> None:
     except MissingTable as error:
         exam.error(error.message, SET_UP)
         return
-    if letters.waiting:
+    if letters["waiting"]:
         exam.error(
-            f"{letters.waiting} messages wait in {dead_letters.SUBSCRIPTION}: every "
+            f"{letters['waiting']} messages wait in {dead_letters.SUBSCRIPTION}: every "
             "delivery of them failed",
             "see the log of stream_features and score_stream for why, then bring them "
             "back: propensity dead-letters replay",
         )
-    if letters.refused:
-        reasons = ", ".join(f"{r['reason']} {r['messages']}" for r in letters.refused)
-        total = sum(row["messages"] for row in letters.refused)
+    if letters["refused"]:
+        reasons = ", ".join(
+            f"{r['reason']} {r['messages']}" for r in letters["refused"]
+        )
+        total = sum(row["messages"] for row in letters["refused"])
         exam.warn(
             f"{total} messages of the last seven days became dead letters: {reasons}",
             "see detail and field in dead_letters, correct the producer, and replay "

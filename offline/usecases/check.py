@@ -13,17 +13,20 @@ import math
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from offline.usecases import events, googlesql, source_rows, sources
 from propensity import tables, usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.gcp.columns import type_of_parameter
 from propensity.ids import NAME
+from propensity.pages.words import plural
 from propensity.privacy import consent
 from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.settings import Settings
@@ -53,25 +56,18 @@ class Report:
         lines = [problem.located(self.name) for problem in self.problems]
         lines += [f"ok: {check}" for check in self.passed]
         lines += [f"not checked: {check}" for check in self.skipped]
-        count = len(self.problems)
-        total = f"{count} problem{'s' * (count != 1)}" if count else "nothing is wrong"
+        found = plural(len(self.problems), "problem")
+        total = found if self.problems else "nothing is wrong"
         return "\n".join([*lines, f"{self.name}: {total}"])
 
     def fields(self) -> dict[str, object]:
         """Return the report for a program."""
-        return {
-            "use_case": self.name,
-            "problems": [
-                {
-                    "file": f"propensity/usecases/{self.name}/{problem.file}",
-                    "line": problem.line,
-                    "message": problem.message,
-                }
-                for problem in self.problems
-            ],
-            "passed": [*self.passed],
-            "skipped": [*self.skipped],
-        }
+        folder = f"propensity/usecases/{self.name}"
+        problems = [
+            {**vars(problem), "file": f"{folder}/{problem.file}"}
+            for problem in self.problems
+        ]
+        return {**vars(self), "problems": problems}
 
 
 def check(name: str, sandbox: Callable[[], Any]) -> Report:
@@ -324,108 +320,97 @@ _OR_A_SOURCE = (
     "; or a moment in a source that is filled later. Compare it with as_of, or name "
     "the column under plans, if it is known ahead as the end of a contract is"
 )
-Rows = Mapping[tuple[date, str], Mapping[str, Any]]
 
 
 def _leaks(use_case: UseCase, sandbox: Any) -> Iterator[Problem]:
     """Yield features and labels that see events which they must not see."""
-    warehouse = sandbox.warehouse
+    made_up = _events_of(use_case, sandbox.warehouse.settings)
+    horizon = AS_OF + timedelta(days=use_case.horizon_days)
+    for name, until in (("features", AS_OF), ("labels", horizon), (AMOUNTS, horizon)):
+        if not use_case.has_statement(name):
+            continue
+        lines = sources.lines(use_case.name, name)
+        try:
+            every = _rows(use_case, sandbox, made_up, name, None)
+            before = _rows(use_case, sandbox, made_up, name, until)
+        except PropensityError as error:
+            line = sources.place(lines, error.message)
+            yield sources.at_line(line, error.message)
+            return
+        if _index(every).has_duplicates:
+            problem = "gives a user more than one row of a date"
+            yield sources.at_column(lines, "user_id", problem)
+            return
+        changed = _changed(every, before)
+        if name == "features":
+            or_a_source = _OR_A_SOURCE if use_case.sources else ""
+            for feature in {*changed} & {"user_id", *use_case.features}:
+                yield sources.at_column(
+                    lines,
+                    feature,
+                    f"{feature} sees an event at or after its as-of date: that is what "
+                    f"the model is to foresee{or_a_source}",
+                )
+        elif changed:
+            line = sources.find(lines, "horizon_days", last=True) or sources.column(
+                lines, "as_of"
+            )
+            yield sources.at_line(line, "sees an event after its horizon")
+
+
+def _events_of(use_case: UseCase, settings: Settings) -> list[Mapping[str, Any]]:
+    """Return made-up events of all kinds that the statements name."""
     code = re.sub("--.*", "", "".join(sources.statements(use_case.name).values()))
-    chosen = use_case.chosen(warehouse.settings).values()
-    texts = {value for value in chosen if isinstance(value, str)}
-    names = [
-        *events.NAMES,
-        *sorted({*_LITERAL.findall(code), *texts} - {*events.NAMES}),
-    ]
-    all_events = [
-        *events.events(
+    chosen = use_case.chosen(settings).values()
+    named = {*_LITERAL.findall(code), *(one for one in chosen if isinstance(one, str))}
+    return list(
+        events.events(
             AS_OF,
             lookback=use_case.lookback_days,
             horizon=use_case.horizon_days,
-            names=names,
+            names=[*events.NAMES, *sorted(named - {*events.NAMES})],
             values=use_case.export_values,
         )
-    ]
-    horizon = AS_OF + timedelta(days=use_case.horizon_days)
-
-    def rows(name: str, until: date | None = None) -> Rows:
-        _load(sandbox, all_events, until)
-        for source in use_case.sources:
-            made = source_rows.rows(source, AS_OF, is_leaking=until is None)
-            sandbox.load_source(source, made)
-        window = use_case.window(warehouse.settings, [AS_OF])
-        table = warehouse.table(use_case.statement(name), window)
-        keys = [(row["as_of"], row["user_id"]) for row in table.to_pylist()]
-        if len({*keys}) < len(keys):
-            raise _Wrong(name, "user_id", "gives a user more than one row of a date")
-        return dict(zip(keys, table.to_pylist(), strict=True))
-
-    outcomes = ["labels", *filter(use_case.has_statement, [AMOUNTS])]
-    name = "features"
-    try:
-        every, before = rows(name), rows(name, AS_OF)
-        changed = [
-            feature
-            for feature in use_case.features
-            if any(
-                not _same(every[key][feature], before[key][feature])
-                for key in every.keys() & before.keys()
-            )
-        ]
-        if every.keys() != before.keys():
-            changed.append("user_id")
-        for feature in changed:
-            raise_at = sources.lines(use_case.name, name)
-            yield sources.at_column(
-                raise_at,
-                feature,
-                f"{feature} sees an event at or after its as-of date: that is what the "
-                f"model is to foresee{_OR_A_SOURCE if use_case.sources else ''}",
-            )
-        for name in outcomes:
-            after = rows(name)
-            if not _equal(after, rows(name, horizon)):
-                lines = sources.lines(use_case.name, name)
-                line = sources.find(lines, "horizon_days", last=True)
-                yield sources.at_line(
-                    line or sources.column(lines, "as_of"),
-                    "sees an event after its horizon",
-                )
-    except _Wrong as wrong:
-        lines = sources.lines(use_case.name, wrong.statement)
-        yield sources.at_column(lines, wrong.column, str(wrong))
-    except PropensityError as error:
-        lines = sources.lines(use_case.name, name)
-        yield sources.at_line(sources.place(lines, error.message), error.message)
-
-
-class _Wrong(Exception):
-    def __init__(self, statement: str, column: str, message: str) -> None:
-        super().__init__(message)
-        self.statement, self.column = statement, column
-
-
-def _load(sandbox: Any, rows: Iterable[Mapping[str, Any]], until: date | None) -> None:
-    """Have the export hold events before a day alone; None for all."""
-    end = math.inf if until is None else midnight(until).timestamp() * 1e6
-    sandbox.load(row for row in rows if row["event_timestamp"] < end)
-    settings = sandbox.warehouse.settings
-    view = consent.events_view(settings.export, require="false")
-    sandbox.warehouse.replace_view(export.VIEW, view)
-
-
-def _equal(left: Rows, right: Rows) -> bool:
-    return left.keys() == right.keys() and all(
-        _same(value, right[key].get(name))
-        for key, row in left.items()
-        for name, value in row.items()
     )
 
 
-def _same(left: Any, right: Any) -> bool:
-    if isinstance(left, float) and isinstance(right, float):
-        # Sums of floats differ by their order alone.
-        return math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-9) or (
-            math.isnan(left) and math.isnan(right)
-        )
-    return bool(left == right)
+def _rows(
+    use_case: UseCase,
+    sandbox: Any,
+    made_up: Sequence[Mapping[str, Any]],
+    name: str,
+    until: date | None,
+) -> pd.DataFrame:
+    """Return the rows of a statement on events before a day; None for all events."""
+    end = math.inf if until is None else midnight(until).timestamp() * 1e6
+    sandbox.load(row for row in made_up if row["event_timestamp"] < end)
+    settings = sandbox.warehouse.settings
+    view = consent.events_view(settings.export, require="false")
+    sandbox.warehouse.replace_view(export.VIEW, view)
+    for source in use_case.sources:
+        made = source_rows.rows(source, AS_OF, is_leaking=until is None)
+        sandbox.load_source(source, made)
+    window = use_case.window(settings, [AS_OF])
+    frame = sandbox.warehouse.table(use_case.statement(name), window).to_pandas()
+    return frame.sort_values(["as_of", "user_id"], ignore_index=True)
+
+
+def _index(rows: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(rows[["as_of", "user_id"]])
+
+
+def _changed(every: pd.DataFrame, before: pd.DataFrame) -> list[str]:
+    """Return the columns that differ; user_id where there are other rows."""
+    common = _index(every).intersection(_index(before))
+    changed = [] if len(common) == len(every) == len(before) else ["user_id"]
+    every, before = (
+        rows[_index(rows).isin(common)].reset_index(drop=True)
+        for rows in (every, before)
+    )
+    for name in before.columns:
+        try:
+            # Sums of floats differ by their order alone.
+            pd.testing.assert_series_equal(every[name], before[name], rtol=1e-9)
+        except AssertionError:
+            changed.append(name)
+    return changed

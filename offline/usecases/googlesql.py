@@ -6,23 +6,19 @@ BigQuery refuses: a TIMESTAMP compared with a DATE, functions of other databases
 as numbers. Here Google's C++ says what is wrong, in the words and at the place that
 BigQuery does.
 
-It comes as WebAssembly. To make machine code of it takes a processor twenty seconds, so
-that is done once, and kept in the environment of ``zetasql``.
-
 Source: https://github.com/google/googlesql
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import re
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,13 +29,10 @@ Columns = Mapping[str, str]
 _PLACE = re.compile(r"\s*\[at (\d+):\d+\]")
 # What BigQuery has beside its analyzer: tables that are not asked about, models,
 # functions in a name's space and these.
-_BIGQUERYS = (
-    *("BAG_OF_WORDS", "CONTAINS_SUBSTR", "MAX_BY", "MIN_BY", "SEARCH", "TEXT_ANALYZE"),
-    *("TF_IDF", "VECTOR_SEARCH"),
-)
 _UNKNOWN = re.compile(
-    r"Table(-valued function)? not found: |Function not found: "
-    rf"([^;]*\.|({'|'.join(_BIGQUERYS)})\b)",
+    r"Table(-valued function)? not found: |Function not found: ([^;]*\.|("
+    "BAG_OF_WORDS|CONTAINS_SUBSTR|MAX_BY|MIN_BY|SEARCH|TEXT_ANALYZE|TF_IDF|"
+    r"VECTOR_SEARCH)\b)",
     re.IGNORECASE,
 )
 
@@ -65,10 +58,25 @@ def columns(sql: str, relations: Mapping[str, Columns], parameters: Columns) -> 
     Raises:
         Refused: BigQuery would refuse it.
     """
+    from zetasql.api import Analyzer
+    from zetasql.core.exceptions import ServerError, StatusCode
+
     read = tables_of(sql)
-    known = {name: relations[name] for name in sorted(read) if name in relations}
-    kept = tuple((name, tuple(of.items())) for name, of in known.items())
-    return _columns(sql, kept, tuple(sorted(parameters.items())))
+    known = {name: of for name, of in relations.items() if name in read}
+    try:
+        analyzer = Analyzer(options_of(parameters), catalog_of(known), service())
+        statement = analyzer.analyze_statement(sql)
+    except ServerError as error:
+        if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
+            return {}
+        place = _PLACE.search(error.raw_error)
+        text = _PLACE.sub("", error.raw_error).partition("Message: ")[2].splitlines()
+        # The signatures that would do have lines of their own.
+        types = [line.strip() for line in text[1:] if "Argument types:" in line]
+        line = int(place[1]) if place else 0
+        raise Refused(", ".join([*text[:1], *types]), line) from None
+    output = getattr(statement, "output_column_list", ())
+    return {column.name: name_of(column.column.type) for column in output}
 
 
 def tables_of(sql: str) -> set[str]:
@@ -82,32 +90,6 @@ def tables_of(sql: str) -> set[str]:
     except ServerError:  # no SQL, which the analysis says as well
         return set()
     return {".".join(name.table_name_segment) for name in names.table_name}
-
-
-@functools.lru_cache(maxsize=1024)
-def _columns(sql: str, relations: Any, parameters: Any) -> Columns:
-    from zetasql.api import Analyzer
-    from zetasql.core.exceptions import ServerError, StatusCode
-
-    tables = {name: dict(of) for name, of in relations}
-    options = options_of(dict(parameters))
-    try:
-        analyzer = Analyzer(options, catalog_of(tables), service())
-        statement = analyzer.analyze_statement(sql)
-    except ServerError as error:
-        if error.code != StatusCode.INVALID_ARGUMENT or _UNKNOWN.match(error.message):
-            return {}
-        raise _refused(error.raw_error) from None
-    output = getattr(statement, "output_column_list", ())
-    return {column.name: name_of(column.column.type) for column in output}
-
-
-def _refused(text: str) -> Refused:
-    """Return an error; the signatures that would do have lines of their own."""
-    place = _PLACE.search(text)
-    lines = _PLACE.sub("", text).partition("Message: ")[2].splitlines()
-    types = [line.strip() for line in lines[1:] if "Argument types:" in line]
-    return Refused(", ".join([*lines[:1], *types]), int(place[1]) if place else 0)
 
 
 # -- what GoogleSQL calls it -----------------------------------------------------------
@@ -169,24 +151,21 @@ def catalog_of(relations: Mapping[str, Columns]) -> Any:
     """Return tables as a catalog."""
     from zetasql import types
 
+    def column(name: str, kind: str) -> Any:
+        return types.SimpleColumn(
+            name=name,
+            type=type_of(kind),
+            is_writable_column=True,
+            is_pseudo_column=name.startswith("_"),
+        )
+
     return types.SimpleCatalog(
         name="tables",
         builtin_function_options=types.ZetaSQLBuiltinFunctionOptions(
             language_options=language()
         ),
         table=[
-            types.SimpleTable(
-                name=name,
-                column=[
-                    types.SimpleColumn(
-                        name=column,
-                        type=type_of(kind),
-                        is_writable_column=True,
-                        is_pseudo_column=column.startswith("_"),
-                    )
-                    for column, kind in of.items()
-                ],
-            )
+            types.SimpleTable(name=name, column=[column(*one) for one in of.items()])
             for name, of in relations.items()
         ],
     )
@@ -197,7 +176,12 @@ def catalog_of(relations: Mapping[str, Columns]) -> Any:
 
 @functools.cache
 def service() -> Any:
-    """Return the analyzer, from the machine code that was kept."""
+    """
+    Return the analyzer.
+
+    It comes as WebAssembly. To make machine code of it takes a processor twenty
+    seconds, so that is done once, and kept in the environment of ``zetasql``.
+    """
     from zetasql.core import local_service, wasm_client
 
     # The client reads its module by this name, from a file of WebAssembly.
@@ -216,32 +200,18 @@ def _module(engine: Any, path: str) -> Any:
     versions = "-".join(map(metadata.version, ("zetasql", "wasmtime")))
     name = f"googlesql-{versions}-{sysconfig.get_platform()}.cwasm"
     kept = Path(sys.prefix) / name
-    with _one_at_a_time(kept.with_suffix(".lock")):
-        if kept.is_file():
-            # Made for another processor, or by a process that was killed: made anew.
-            with contextlib.suppress(wasmtime.WasmtimeError):
-                return wasmtime.Module.deserialize_file(engine, str(kept))
-        if sys.stderr.isatty():
-            message = "Google's analyzer of SQL is made ready, once: some ten seconds …"
-            print(message, file=sys.stderr)
-        module = wasmtime.Module.from_file(engine, path)
-        # Whoever may not write there makes it each time.
-        with contextlib.suppress(OSError):
-            handle, unfinished = tempfile.mkstemp(dir=sys.prefix)
-            with os.fdopen(handle, "wb") as file:
-                file.write(module.serialize())
-            Path(unfinished).replace(kept)
-        return module
-
-
-@contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait while another process makes the machine code, instead of making it too."""
-    try:
-        handle = path.open("w")
-    except OSError:  # an environment that may not be written to
-        yield
-        return
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    if kept.is_file():
+        # Made for another processor, or by a process that was killed: made anew.
+        with contextlib.suppress(wasmtime.WasmtimeError):
+            return wasmtime.Module.deserialize_file(engine, str(kept))
+    if sys.stderr.isatty():
+        message = "Google's analyzer of SQL is made ready, once: some ten seconds …"
+        print(message, file=sys.stderr)
+    module = wasmtime.Module.from_file(engine, path)
+    # Whoever may not write there makes it each time.
+    with contextlib.suppress(OSError):
+        handle, unfinished = tempfile.mkstemp(dir=sys.prefix)
+        with os.fdopen(handle, "wb") as file:
+            file.write(module.serialize())
+        Path(unfinished).replace(kept)
+    return module

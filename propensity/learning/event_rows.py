@@ -38,7 +38,7 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
     if not len(joined):
         raise NotEnoughData(
             "no event was scored or loaded that happened before the as-of date: "
-            "send some to the stream, or load some (propensity load-transactions)"
+            "send some to the stream, or load some (propensity load transactions)"
         )
     order = [("event_time", "ascending"), ("event_id", "ascending")]
     joined = joined.sort_by(order)

@@ -234,7 +234,7 @@ class Online:
         if champion is None:
             raise NoChampion(
                 f"no version of {use_case.name} has been promoted yet: run "
-                "00-ModelTraining, or propensity load-model"
+                "00-ModelTraining, or propensity load model"
             )
         return ServingState(champion=champion, epoch=state.epoch)
 

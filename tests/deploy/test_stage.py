@@ -5,12 +5,10 @@ Staging, specified: exactly what a deploy uploads, the same bytes for the same s
 from __future__ import annotations
 
 import sys
-import zipfile
 
 import pytest
 
-from commands.cli import main
-from deploy.stage import ROOT, StageError, digest, sources, stage
+from deploy.stage import StageError, digest, sources, stage
 from tests.programs import execute
 
 
@@ -129,48 +127,20 @@ class TestDigest:
         assert digest(sources(function, root=root)) != before
 
 
-COMMAND = (sys.executable, "-m", "propensity", "stage")
-OF_A_DEPLOY = (sys.executable, "-S", "-m", "deploy.stage")
+# As a deploy calls it, where Python is all that there is.
+COMMAND = (sys.executable, "-S", "-m", "deploy.stage")
 
 
 class TestCommandLine:
-    @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
-    def test_stages_a_function_of_this_project(self, tmp_path, command):
-        """``propensity stage 02-GetProba FOLDER`` prints where it staged, and so does
-        what a deploy calls, where Python is all that there is."""
-        done = execute([*command, "02-GetProba", tmp_path / "staged"])
+    def test_stages_a_function_of_this_project(self, tmp_path):
+        """It prints where it staged."""
+        done = execute([*COMMAND, "02-GetProba", tmp_path / "staged"])
 
         assert done.stdout.strip() == str(tmp_path / "staged")
         assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
 
-    @pytest.mark.parametrize("target", ["staged", "staged.zip"])
-    def test_writes_nothing_in_a_dry_run(self, tmp_path, capsys, target):
-        """It lists every file, and what names the whole of them."""
-        folder, locked = ROOT / "02-GetProba", "--locked"
-        words = [str(folder), str(tmp_path / target), locked, "--dry-run"]
-
-        assert main(["stage", *words]) == 0
-        told = capsys.readouterr().out
-        files = sources(folder, locked=True)
-        assert [line.split()[-1] for line in told.splitlines()[:-1]] == list(files)
-        assert digest(sources(folder, locked=True)) in told
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_zip_holds_what_is_staged_and_the_same_bytes_twice(self, tmp_path):
-        """The same files, whenever it is made."""
-        made = []
-        for name in ("1.zip", "2.zip"):
-            assert main(["stage", str(ROOT / "02-GetProba"), str(tmp_path / name)]) == 0
-            made.append((tmp_path / name).read_bytes())
-        with zipfile.ZipFile(tmp_path / "1.zip") as bundle:
-            names = {name for name in bundle.namelist() if not name.endswith("/")}
-
-        assert names == set(sources(ROOT / "02-GetProba"))
-        assert made[0] == made[1]
-
-    @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
-    def test_says_what_is_wrong(self, tmp_path, command):
+    def test_says_what_is_wrong(self, tmp_path):
         """A mistake is one line on standard error and an exit status."""
-        done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)
+        done = execute([*COMMAND, "99-Nothing", tmp_path / "staged"], status=1)
         assert "99-Nothing" in done.stderr
         assert "Traceback" not in done.stderr

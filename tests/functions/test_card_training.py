@@ -156,7 +156,7 @@ class TestWithoutTruths:
         )
 
         assert refused.status_code == 422
-        assert "propensity load-transactions" in refused.json["message"]
+        assert "propensity load transactions" in refused.json["message"]
 
 
 class TestGate:

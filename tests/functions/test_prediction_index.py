@@ -15,9 +15,7 @@ import pytest
 import requests
 
 from deploy import stage
-from offline import forget_user
-from offline.allow_again import allow_again
-from offline.forget_report import Request
+from offline import forget
 from propensity.errors import SchemaError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
@@ -295,9 +293,7 @@ class TestForgottenUsers:
                 if opened(artifacts.read(name).data, tmp_path).find("ana.1")
             ]
             with entered(site.environment):
-                report = forget_user.forget(
-                    site.settings, Request(user_ids=("ana.1",), is_quiet=True)
-                )
+                report = forget.run(site.settings, ["ana.1"], is_quiet=True)
             kept = requests.get(instance.url, {"user_id": "kept"}, timeout=60).json()
             log = instance.lines()
         generations = [
@@ -305,12 +301,15 @@ class TestForgottenUsers:
             for entry in artifacts.generations(INDEXES)
             if entry.name.endswith(".sqlite")
         ]
-        places = {place.name: (place.before, place.after) for place in report.places}
+        places = {
+            place["where"]: (place["before"], place["after"])
+            for place in report["places"]
+        }
 
         assert (first, then) == (200, {404})
         assert len(with_user) == 1
-        assert places[folder_of(USE_CASE)] == (1, 0)
-        assert report.left == 0
+        assert places[folder_of(USE_CASE).rstrip("/")] == (1, 0)
+        assert report["left"] == 0
         [generation] = generations
         assert generation.find("ana.1") is None
         assert generation.find("kept")
@@ -325,7 +324,7 @@ class TestForgottenUsers:
             artifacts = Artifacts.open(site.settings)
             suppression.publish(site.warehouse, artifacts)
             before = artifacts.read(OBJECT).data
-            allow_again(site.settings, ["away"], use_case="")
+            forget.allow_again(site.settings, ["away"], use_case="")
         after = artifacts.read(OBJECT).data
         artifacts.close()
 

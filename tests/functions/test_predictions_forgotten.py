@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from offline import forget_user
-from offline.forget_report import Report, Request
+from offline import forget
 from propensity import tables
 from propensity.gcp.warehouse import Warehouse
 from tests.functions.conftest import TRAINED, Place
@@ -32,15 +31,14 @@ def shop_place(borrow, shop_dataset, with_champion) -> Place:
 
 def forgetting_before(
     place: Place, monkeypatch, owner: type, name: str, is_it: Callable[..., bool]
-) -> list[Report]:
+) -> list[dict[str, Any]]:
     """Have the user forgotten right before the first call of an edge of some kind."""
-    reports: list[Report] = []
+    reports: list[dict[str, Any]] = []
     original = getattr(owner, name)
 
     def called(self: Any, *arguments: Any, **named: Any) -> Any:
         if not reports and is_it(*arguments):
-            request = Request(user_ids=(USER,), is_quiet=True)
-            reports.append(forget_user.forget(place.settings, request))
+            reports.append(forget.run(place.settings, [USER], is_quiet=True))
         return original(self, *arguments, **named)
 
     monkeypatch.setattr(owner, name, called)
@@ -76,7 +74,7 @@ class TestUserForgottenMeanwhile:
             "FROM ma_predictions_history"
         )
 
-        assert [report.left for report in reports] == [0]
+        assert [report["left"] for report in reports] == [0]
         assert rows_of(shop_place, USER) == dict.fromkeys(HOLDERS, 0)
         assert history["users"] == 159
         if name != "execute":

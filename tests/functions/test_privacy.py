@@ -78,7 +78,7 @@ def searched(site, tmp_path_factory) -> Searched:
     home = tmp_path_factory.mktemp("privacy")
     now = datetime.now(UTC)
     with entered(site.environment):
-        main(["load-model"])
+        main(["load", "model"])
     instances = {
         name: Instance(name, site.environment, home / name) for name in FUNCTIONS
     }

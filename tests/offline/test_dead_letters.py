@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,7 +152,8 @@ class TestFailedTooOften:
         assert by_data == {}
         assert bus.receive("enriched", 1) == [(b'{"event_id":"e-2"}', {})]
         assert bus.receive(SUBSCRIPTION, 0) == []
-        assert "3 messages sent" in output
+        assert "events 2" in output
+        assert "enriched 1" in output
 
     def test_are_kept_until_they_are_published(self, bus, capsys):
         """Where nothing can be published nothing is acknowledged; all of it is there
@@ -161,7 +161,7 @@ class TestFailedTooOften:
         letters = bury(bus)
 
         assert replay("--topic", "no-such") == 1
-        assert "does not find topic no-such" in capsys.readouterr().err
+        assert "no-such" in capsys.readouterr().err
         bus.subscribe("events")
         assert replay() == 0
         assert {data for data, _ in bus.receive("events", 3)} == letters
@@ -182,7 +182,7 @@ class TestFailedTooOften:
         bus.subscribe("events")
 
         assert replay("--dry-run") == 0
-        assert "3 messages would be sent" in capsys.readouterr().out
+        assert "events 3" in capsys.readouterr().out
         assert main(["dead-letters", "list", "--json"]) == 1  # there is no table
         assert bus.pull("events", within=1.2) == []
         assert len(bus.receive(SUBSCRIPTION, 3)) == 3
@@ -205,7 +205,7 @@ class TestFailedTooOften:
                 for _ in range(2)
             )
             assert first == second
-            assert b"event_id" in data or first.attributes == {"event_id": "7"}
+            assert b"event_id" in data or first == {"event_id": "7"}
 
     def test_need_their_subscription(self, environment, monkeypatch, capsys):
         """One that is not set up is named."""
@@ -281,7 +281,7 @@ class TestRefused:
             (b"{}", ("event_id", "m-3")),
         }
         assert status == 1
-        assert "1 left out: only its beginning" in capsys.readouterr().out
+        assert "only its beginning was kept 1" in capsys.readouterr().out
 
     def test_may_be_those_of_a_reason_and_a_period(self, own, topic, letters):
         """By the reason that is stored, and by the time of receipt."""
@@ -297,11 +297,9 @@ class TestRefused:
         bury(own, 2)
         found = dead_letters.letters(Settings.from_environment(), now=NOW)
 
-        assert sum(row["messages"] for row in found.refused) == 4
-        assert {row["reason"] for row in found.refused} >= {"wrong_encoding"}
-        assert "4 messages were refused in the last seven days:" in str(found)
-        assert "2 messages failed too often and wait" in str(found)
-        assert json.dumps([row["reason"] for row in found.refused])
+        assert sum(row["messages"] for row in found["refused"]) == 4
+        assert {row["reason"] for row in found["refused"]} >= {"wrong_encoding"}
+        assert found["waiting"] == 2
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,6 @@ class TestLoad:
         champion = place.registry.champion()
 
         assert (outcome.version, outcome.is_new) == (0, True)
-        assert "serves as version 0" in str(outcome)
         assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
         assert champion.model_sha256 == row["model_sha256"]
         assert (row["use_case"], row["model_version"]) == (USE_CASE.name, 0)
@@ -197,7 +196,7 @@ class TestLoad:
         again = place.load()
 
         assert (first.is_new, again.is_new) == (True, False)
-        assert "not loaded" in again.summary
+        assert "not loaded" in again.note
         assert (place.objects(), place.recorded()) == (objects, rows)
 
     def test_leaves_a_champion_alone(self, place):
@@ -374,8 +373,8 @@ class TestRefusals:
         if not value:
             del about[entry]
         file.write_text(json.dumps(about).replace('"HERE"', value), "utf-8")
-        told = self.refused(untouched, file.parent.parent, ArtifactError)
-        assert f"{load_model.METADATA} does not describe" in told
+        message = self.refused(untouched, file.parent.parent, ArtifactError)
+        assert f"{load_model.METADATA} does not describe" in message
 
     def test_of_a_use_case_without_one(self, untouched, tmp_path):
         """There need not be a shipped model; then this says so."""
@@ -386,19 +385,21 @@ class TestRefusals:
 
 class TestCommand:
     def test_says_what_serves(self, place, capsys):
-        """First that it loaded, then that it did not have to."""
-        assert place.run("load-model") == 0
-        assert "serves as version 0" in capsys.readouterr().out
-        assert place.run("load-model") == 0
-        assert "not loaded" in capsys.readouterr().out
+        """First that it loaded, then that it did not have to; a dry run writes
+        nothing."""
+        answers = []
+        for options in (["--dry-run"], [], []):
+            assert place.run("load", "model", "--json", *options) == 0
+            answers.append(json.loads(capsys.readouterr().out))
 
-    def test_only_checks_on_a_dry_run(self, untouched, capsys):
-        """It says what it would do, and writes nothing."""
-        assert untouched.run("load-model", "--dry-run") == 0
-        assert "would be loaded" in capsys.readouterr().out
-        assert untouched.objects() == []
+        assert [(one["version"], one["is_new"]) for one in answers] == [
+            (None, False),
+            (0, True),
+            (0, False),
+        ]
+        assert "would be loaded" in answers[0]["note"]
+        assert "not loaded" in answers[2]["note"]
 
     def test_fails_in_words(self, untouched, capsys):
-        """What is wrong is one line, and the status is 1."""
-        assert untouched.run("load-model", "--use-case", "ga4_purchase") == 1
+        assert untouched.run("load", "model", "--use-case", "ga4_purchase") == 1
         assert "no model is shipped" in capsys.readouterr().err

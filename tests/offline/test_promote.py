@@ -72,14 +72,6 @@ class Place:
         self.site.unsubscribe(self.subscription)
         self.subscription = self.site.subscribe(self.topic)
 
-    def deployment(self) -> promote.Deployment:
-        return promote.Deployment(
-            settings=self.site.settings,
-            warehouse=self.site.warehouse,
-            artifacts=self.site.artifacts,
-            use_case=usecases.load(USE_CASE),
-        )
-
     def record(self, **changed: Any) -> int:
         """Record another version with the shipped model's files, or with others."""
         version = self.registry.claim(run_id=uuid.uuid4().hex, at=AT)
@@ -97,8 +89,9 @@ class Place:
         with entered(self.environment):
             return main(arguments)
 
-    def change(self, action: str, **arguments: Any) -> promote.Outcome:
-        return promote.change(self.deployment(), action, at=AT, **arguments)
+    def change(self, action: str, **arguments: Any) -> dict[str, Any]:
+        with entered(self.environment):
+            return promote.run(action, use_case=USE_CASE, **arguments)
 
     @property
     def champion(self) -> Champion:
@@ -139,13 +132,13 @@ class TestForce:
 
         assert place.champion.version == version
         # What serves need not be forced again.
-        assert place.change(action, version=version).is_changed is False
+        assert place.change(action, version=version)["is_changed"] is False
 
     def test_is_not_needed_for_a_challenger_that_lost(self, place):
         """It was compared with a champion, and is known to be worth something."""
         lost = place.record(promoted=False, verdict="worse", compared_version=0)
 
-        assert place.change("promote", version=lost).champion.version == lost
+        assert place.change("promote", version=lost)["version"] == lost
 
 
 class TestCommands:
@@ -181,10 +174,7 @@ class TestCommands:
         assert {each["use_case"] for each in published} == {USE_CASE}
         assert published[0]["attributes"] == {"use_case": USE_CASE, "action": "promote"}
         assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
-        lines = capsys.readouterr().out.splitlines()
-        assert f"{USE_CASE}: version {first} serves; epoch 1." in lines
-        assert f"{USE_CASE}: version {second} serves, pinned; epoch 2." in lines
-        assert "Training may promote again; to keep it there, pin it." in lines
+        assert "training may promote again" in capsys.readouterr().out
 
     def test_that_find_their_work_done_change_nothing(self, place, capsys):
         """And nobody is told of it."""
@@ -193,7 +183,7 @@ class TestCommands:
             assert place.run(*command) == 0
 
         assert place.champion == before
-        assert capsys.readouterr().out.count("Nothing to change") == 2
+        assert capsys.readouterr().out.count("nothing to change") == 2
         place.run("pin", "0")
         assert [message["action"] for message in place.published(1)] == ["pin"]
 
@@ -210,8 +200,7 @@ class TestCommands:
         monkeypatch.setattr(promote, "verified", then_pinned)
         outcome = place.change("promote", version=version)
 
-        assert (outcome.is_changed, outcome.champion.epoch) == (False, 1)
-        assert outcome.summary.startswith("Nothing to change")
+        assert (outcome["is_changed"], outcome["epoch"]) == (False, 1)
 
     def test_that_are_tried_write_nothing(self, place, capsys):
         """A dry run checks and tells what would be; of what is refused it says that."""
@@ -221,8 +210,7 @@ class TestCommands:
         output = capsys.readouterr().out
         assert place.run("promote", str(corrupt), "--dry-run") == 1
 
-        assert f"version {version} serves; epoch 1." in output
-        assert "Nothing was written." in output
+        assert "nothing was written" in output
         assert "not what was recorded" in capsys.readouterr().err
         assert place.champion == before
 
@@ -233,7 +221,7 @@ class TestCommands:
         assert place.run("pin", "0") == 0
         assert place.champion.pinned
         output = capsys.readouterr()
-        assert "It was not published" in output.out
+        assert "not published" in output.out
         [line] = [
             json.loads(line) for line in output.err.splitlines() if line[:1] == "{"
         ]
@@ -252,7 +240,7 @@ class TestEpochs:
 
         assert place.champion == before
         output = capsys.readouterr().out
-        assert "Nothing was changed: the epoch is 7, and 3 is not above it." in output
+        assert "epoch 3 is not above 7" in output
         assert place.run("pin", "--off", "--epoch", "9") == 0
         assert place.champion.epoch == 9
 
@@ -287,11 +275,7 @@ class TestVersions:
             ("promote", {"model_sha256": "0" * 64}, ArtifactError),
             ("promote", {"preprocessor_sha256": "0" * 64}, ArtifactError),
             ("promote", {"model_object": "models/gone.joblib"}, ArtifactError),
-            (
-                "promote",
-                {"card": CHANGED_CARD},
-                SchemaError,
-            ),
+            ("promote", {"card": CHANGED_CARD}, SchemaError),
             ("pin", {"model_sha256": "0" * 64}, ArtifactError),
         ],
     )
@@ -323,45 +307,44 @@ class TestVersions:
             place.change("rollback")
 
 
-class TestStatus:
-    def test_lists_versions_with_their_figures(self, place, capsys):
+class TestList:
+    def test_has_the_versions_with_their_metrics(self, place, capsys):
         """Newest first, with what serves and what is pinned."""
         first, second = place.record(), place.record()
-        place.site.warehouse.execute(
-            "UPDATE ma_model_training_metadata_runs SET roc_auc = NULL "
-            "WHERE model_version = @version",
-            {"version": second},
-        )
         place.change("pin", version=first)
-        assert place.run("versions", "--use-case", USE_CASE) == 0
-        lines = capsys.readouterr().out.splitlines()
+        assert place.run("versions", "--use-case", USE_CASE, "--json") == 0
+        listed = json.loads(capsys.readouterr().out)
         [row] = place.site.rows(
             "SELECT roc_auc FROM ma_model_training_metadata WHERE model_version = 0"
         )
 
-        assert lines[0] == (f"{USE_CASE}: version {first} serves, pinned; epoch 1.")
-        assert "served before: 0." in lines[1]
-        assert lines[2].split()[:3] == ["version", "as", "of"]
-        assert [line.split()[:2] for line in lines[3:]] == [
-            [str(second), lines[3].split()[1]],
-            ["pinned", str(first)],
-            ["0", lines[5].split()[1]],
+        assert (listed["champion"]["version"], listed["champion"]["pinned"]) == (
+            first,
+            True,
+        )
+        assert listed["champion"]["earlier"] == [0]
+        assert [
+            (one["model_version"], one["serves"]) for one in listed["versions"]
+        ] == [
+            (second, ""),
+            (first, "pinned"),
+            (0, ""),
         ]
-        assert f"{row['roc_auc']:.4f}" in lines[-1]
-        assert lines[3].split()[3] == "-"
+        assert listed["versions"][-1]["roc_auc"] == row["roc_auc"]
+        assert place.run("versions", "--use-case", USE_CASE) == 0
+        assert "pinned" in capsys.readouterr().out
 
     def test_says_where_nothing_serves(self, place, capsys):
-        """A use case without a version has no table, nor its head."""
-        assert place.run("versions", "--use-case", "card_fraud") == 0
-
-        assert capsys.readouterr().out == "card_fraud: nothing serves yet.\n"
+        assert place.run("versions", "--use-case", "card_fraud", "--json") == 0
+        listed = json.loads(capsys.readouterr().out)
+        assert (listed["champion"], listed["versions"]) == (None, [])
 
 
 class TestMessage:
     def test_is_published_of_a_shipped_model_too(self, place):
         """Defect: the first version that serves came without one."""
         place.registry.artifacts.delete(f"models/{USE_CASE}/champion.json")
-        assert place.run("load-model") == 0
+        assert place.run("load", "model") == 0
         [message] = place.published(1)
 
         assert (message["action"], message["version"]) == ("promote", 0)

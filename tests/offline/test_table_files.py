@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,50 +15,82 @@ from propensity.errors import SchemaError
 CSV = b"id,amount\n007,1.5\n"
 
 
-def read(path: Path, content: bytes) -> pa.Table:
-    path.write_bytes(content)
-    return table_files.read(path, ["id", "amount"], texts=["id"])
+@pytest.fixture
+def read(tmp_path):
+    def reading(content: bytes, name: str = "x.csv") -> pa.Table:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return table_files.read(path, ["id", "amount"], texts=["id"])
+
+    return reading
 
 
-class TestTables:
-    @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
-    def test_are_read_from_csv_however_it_is_packed(self, tmp_path, pack):
-        """Texts are as they are written; Windows marks the first line."""
-        wanted = [{"id": "007", "amount": 1.5}]
+@pytest.mark.parametrize(
+    ("pack", "ending"),
+    [(bytes, ""), (gzip.compress, ".gz"), (zstandard.compress, ".zst")],
+)
+def test_csv_is_read_however_it_is_packed(read, pack, ending):
+    """Texts are as they are written; Windows marks the first line."""
+    expected = [{"id": "007", "amount": 1.5}]
+    marked = b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")
 
-        assert read(tmp_path / "x", pack(CSV)).to_pylist() == wanted
-        marked = b"\xef\xbb\xbf" + CSV.replace(b"\n", b"\r\n")
-        assert read(tmp_path / "x", pack(marked)).to_pylist() == wanted
+    assert read(pack(CSV), f"x.csv{ending}").to_pylist() == expected
+    assert read(pack(marked), f"x.csv{ending}").to_pylist() == expected
 
-    @pytest.mark.parametrize(
-        ("content", "said"),
-        [
-            (b"id;amount\n7;1,5\n", "first line is 'id;amount': it lacks id, amount"),
-            (b"", "first line is '': it lacks id, amount. Expected"),
-            (b"sep=,\nid,amount\n", "first line is 'sep=,'"),
-            (b"id,amount,id\n", "several columns id"),
-            (CSV.decode().encode("utf-16"), "written in UTF-16"),
-            (CSV.decode().encode("utf-16-le"), "written in UTF-16"),
-            ("id,gr\u00f6\u00dfe\n".encode("latin-1"), "no text in UTF-8"),
-            (gzip.compress(CSV * 9000, mtime=0)[:-9], "can not be read"),
-            (b"PAR1 and no more", "can not be read"),
-        ],
-        ids=str,
-    )
-    def test_of_another_form_are_refused(self, tmp_path, content, said):
-        """By the first line, with the file, what was found and what is expected."""
-        with pytest.raises(SchemaError, match=said) as refused:
-            read(tmp_path / "x.csv", content)
-        assert str(tmp_path / "x.csv") in refused.value.message
 
-    def test_of_parquet_name_the_columns_that_are_there(self, tmp_path):
-        """So that the one that is missing is easily found."""
-        pq.write_table(pa.table({"ID": [1], "amount": [2]}), tmp_path / "x")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id;amount\n7;1,5\n", "can not be read"),
+        (b"id;amount\n", "lacks the columns id, amount; it has id;amount"),
+        (b"", "can not be read"),
+        (b"id,amount,id\n", "several columns id"),
+        (CSV.decode().encode("utf-16"), "can not be read|lacks"),
+        ("id,amount\n\u00f6,1\n".encode("latin-1"), "can not be read"),
+    ],
+    ids=str,
+)
+def test_csv_of_another_form_is_refused(read, content, message):
+    """With the file, what was found and what is expected."""
+    with pytest.raises(SchemaError, match=message) as refused:
+        read(content)
+    assert "x.csv" in refused.value.message
 
-        with pytest.raises(SchemaError, match="columns are ID, amount: it lacks id"):
-            table_files.read(tmp_path / "x", ["id"])
 
-    def test_that_are_not_there_are_named(self, tmp_path):
-        """With the path that was given."""
-        with pytest.raises(SchemaError, match="gone.csv can not be read"):
-            table_files.read(tmp_path / "gone.csv", ["id"])
+def test_a_file_that_is_cut_off_or_not_there_is_refused(read, tmp_path):
+    for content, name in (
+        (gzip.compress(CSV * 9000, mtime=0)[:-9], "x.csv.gz"),
+        (b"PAR1 and no more", "x.parquet"),
+    ):
+        with pytest.raises(SchemaError, match=f"{name} can not be read"):
+            read(content, name)
+    with pytest.raises(SchemaError, match="gone.csv can not be read"):
+        table_files.read(tmp_path / "gone.csv", ["id"])
+
+
+def test_parquet_without_a_column_is_refused_by_those_that_it_has(tmp_path):
+    pq.write_table(pa.table({"ID": [1], "amount": [2]}), tmp_path / "x.parquet")
+
+    with pytest.raises(SchemaError, match="lacks the columns id; it has ID, amount"):
+        table_files.read(tmp_path / "x.parquet", ["id"])
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [
+        ([1067, None, 2**53 - 1], ""),
+        ([1067, 2**53], "row 2"),
+        (["01067", "1E+05"], "row 2"),
+        (["2139.0"], "row 1"),
+        ([None, 2139.0], "row 2"),
+    ],
+)
+def test_an_id_that_may_have_lost_digits_is_refused(column, wrong):
+    """As data frames and spreadsheets write what they took for numbers."""
+    ids = pa.chunked_array([column])
+    if wrong:
+        with pytest.raises(SchemaError, match=f"{wrong}: x is the number"):
+            table_files.identities(ids, "x")
+    else:
+        texts = [None if one is None else str(one) for one in column]
+        assert table_files.identities(ids, "x").to_pylist() == texts

@@ -13,8 +13,7 @@ import pytest
 
 from local.receiver import Receiver
 from offline.audience import run
-from offline.audience.run import Plan
-from offline.audience.selection import Rule
+from offline.audience.selection import Plan, Rule
 from propensity import tables
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
@@ -47,6 +46,10 @@ class Site:
         self.settings = Settings.from_environment(self.environment)
         self.warehouse = Warehouse.open(self.settings)
         self.clock = ManualClock(START)
+
+    def next_week(self, users: dict[str, float]) -> None:
+        self.clock.advance(WEEK.total_seconds())
+        self.publish(self.clock.now().date(), users)
 
     def rows(self, sql: str):
         return [dict(row.items()) for row in self.warehouse.rows(sql)]
@@ -124,12 +127,14 @@ def site(shared, monkeypatch) -> Site:
 def crm(tmp_path):
     """Return the destination file of a receiver."""
 
-    def write(receiver: Receiver, *, remove: bool = False, at_once: int = 1) -> str:
+    def write(
+        receiver: Receiver, *, remove: bool = False, at_once: int = 1, batch: int = 7
+    ) -> str:
         path = tmp_path / "crm.toml"
         removal = '[remove]\nmethod = "DELETE"\n' if remove else ""
         path.write_text(
-            f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nbatch = 7\n'
-            f"rate = 0\nat_once = {at_once}\n"
+            f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\n'
+            f"batch = {batch}\nrate = 0\nat_once = {at_once}\n"
             '[user]\nid = "{user_id}"\np = "{probability}"\n'
             f'{removal}[answer]\nrejected = "errors"\nuser = "id"\n'
             'reason = "message"\n'
@@ -140,8 +145,8 @@ def crm(tmp_path):
 
 
 def plan(to="bucket", **changed) -> Plan:
-    values = {"rule": Rule(top=100), "control": 0.1, "is_quiet": True}
-    return Plan(audience="winback", to=to, **values | changed)
+    values = {"rule": Rule(top=100), "control": 0.1, "audience": "winback"}
+    return Plan(to=to, is_quiet=True, **values | changed)
 
 
 def send(site: Site, to="bucket", **changed):

@@ -55,7 +55,6 @@ def kill_and_resume(
     site: Site, to: str, fate: Fate, *, at_most: int, seed: int, **changed: Any
 ) -> int:
     """Kill deliveries until one gets through; return how many were killed."""
-    changed = {"flushed_at": 14, **changed}
     generator = random.Random(seed)
     for killed in range(at_most):
         fate.left = generator.randint(1, 12)

@@ -1,401 +1,488 @@
 """
-A delivery, specified on a destination that says when it answers, and on a ledger.
+Audiences, specified on emulators and a receiver: from a publication to the ledger.
+
+Whoever is killed is so by an error that nothing catches, before or after a request is
+sent or rows are written: what was in memory is lost, as by SIGKILL.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
-from types import SimpleNamespace
-from typing import Any, cast
+from decimal import Decimal
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import BufferReader
 
-from offline.audience import members
-from offline.audience.delivery import Delivery, deliver
-from offline.audience.ledger import Ledger
-from offline.audience.members import Audience
-from offline.audience.posting import Refused
-from offline.audience.requests import ADD, REMOVE, Request
-from offline.audience.selection import Control, Member
-from offline.promote import Deployment
-from propensity.errors import Unavailable
-from propensity.privacy.suppression import EVERYWHERE, NOBODY, Suppressed, user_hash
-from propensity.statements import statement
+from commands.cli import main
+from local.receiver import Faults, Receiver
+from offline.audience import delivery as deliveries
+from offline.audience import ledger as ledgers
+from offline.audience import run
+from offline.audience.posting import Poster
+from offline.audience.selection import Rule
+from offline.deployment import opened
+from propensity import tables
+from propensity.errors import RequestError, RunInProgress
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
+from tests.emptied import empty_bucket, empty_tables
+from tests.offline.audience.conftest import (
+    MONDAY,
+    TABLES,
+    USERS,
+    WEEK,
+    Site,
+    members_of,
+    plan,
+    send,
+)
+from tests.offline.audience.killing import Fate, Killed, kill_and_resume
 
-AS_OF = date(2026, 3, 2)
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-# Longer than any answer takes, so that a test that fails ends.
-PATIENCE_S = 20.0
-
-
-class Crm:
-    """A destination; ``answer`` is called in the thread that sends."""
-
-    name = "crm"
-    actions: Sequence[str] = (REMOVE, ADD)
-
-    def __init__(
-        self,
-        answer: Callable[[Request], Mapping[str, str]] = lambda request: {},
-        *,
-        batch: int = 1,
-        at_once: int = 1,
-    ) -> None:
-        self.batch = batch
-        self.at_once = at_once
-        self.sent: list[tuple[str, list[str]]] = []
-        self._answer = answer
-
-    def problems(self, members: Sequence[Member]) -> Mapping[str, str]:
-        return {m.user_id: "no id" for m in members if m.user_id.startswith("-")}
-
-    def send(self, request: Request) -> Mapping[str, str]:
-        self.sent.append((request.action, [m.user_id for m in request.members]))
-        return self._answer(request)
-
-    def close(self) -> None:
-        pass
+pytestmark = pytest.mark.runs
+BEST = {"control": 0.0, "rule": Rule(top=10)}
 
 
-class Warehouse:
-    """The ledger's table."""
-
-    def __init__(self, listed: Sequence[str] = ()) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._listed = listed
-
-    def table(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
-        if sql == statement("audience_sent", own=members.SQL):
-            columns = ("action", "user_id", "status", "request")
-            return pa.table({n: [row[n] for row in self.newest()] for n in columns})
-        return pa.table({"user_id": pa.array(self._listed, pa.string())})
-
-    def write(self, table: object, rows: pa.Table) -> None:
-        self.rows += rows.to_pylist()
-
-    def newest(self) -> list[dict[str, Any]]:
-        rows = sorted(self.rows, key=lambda row: row["status"] != "pending")
-        return [*{(row["action"], row["user_id"]): row for row in rows}.values()]
-
-    def users(self) -> list[str]:
-        """Who was accepted or rejected; each once."""
-        rows = [row for row in self.rows if row["status"] != "pending"]
-        return sorted(row["user_id"] for row in rows)
-
-    def pending(self) -> list[str]:
-        rows = self.newest()
-        return sorted(row["user_id"] for row in rows if row["status"] == "pending")
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No pauses, and a ledger that is written often."""
+    monkeypatch.setattr(Poster, "first_pause_s", 0.0)
+    monkeypatch.setattr(ledgers, "FLUSHED_AT", 14)
 
 
-def delivered(
-    crm: Crm,
-    users: Sequence[str],
-    *,
-    warehouse: Warehouse,
-    flushed_at: int = 1_000,
-    suppressed: Callable[[], Suppressed] = lambda: NOBODY,
-) -> Delivery:
-    audience = Audience(
-        name="winback",
-        as_of=AS_OF,
-        members=[Member(user, 0.5) for user in users],
-        selection="all",
-        suppressed=0,
-        is_stored=True,
-        chosen_at=NOON,
-        control=Control(key=b"key", group="winback", share=0.0),
+class Closing(Receiver):
+    """A receiver that denies access after three requests."""
+
+    def take(self, method, path, headers, body):
+        if self.taken.requests > 3:
+            return 403, {}, {"error": "closed"}
+        return super().take(method, path, headers, body)
+
+
+class TestPreview:
+    def test_counts_what_is_sent_afterwards_and_writes_no_member(self, site):
+        site.suppress("u199")
+        rule = Rule(top=100, cost_per_user=Decimal("0.25"))
+
+        preview = run.preview(plan(rule=rule), clock=site.clock)
+
+        assert preview["members"] == preview["held_out"] + preview["treated"] == 100
+        assert 0 < preview["held_out"] < 30
+        assert preview["suppressed"] == preview["requests"] == 1
+        assert preview["reachable"] == preview["treated"]
+        assert preview["cost"] == preview["treated"] * Decimal("0.25")
+        assert preview["outcome"] == "buy"
+        assert site.rows("SELECT * FROM ma_audience_members") == []
+        delivery = send(site, rule=rule)
+        assert delivery.tallies["add"].sent == preview["treated"]
+        assert delivery.held_out == preview["held_out"]
+
+    def test_names_the_event_that_a_setting_has_predicted(self, site, monkeypatch):
+        """And not the use case's own outcome."""
+        monkeypatch.setenv("PROPENSITY_LABEL_EVENT", "sign_up")
+
+        preview = run.preview(plan(), clock=site.clock)
+
+        assert preview["outcome"] == "have the event sign_up"
+
+    @pytest.mark.parametrize(
+        ("rule", "members"),
+        [
+            (Rule(top=30), 30),
+            (Rule(deciles=2), 40),
+            (Rule(threshold=0.4), 41),
+            (Rule(budget=Decimal(5), cost_per_user=Decimal(1)), 5),
+        ],
     )
-    deployment = SimpleNamespace(
-        warehouse=warehouse, use_case=SimpleNamespace(name="ga4_purchase")
-    )
-    ledger = Ledger(
-        cast(Deployment, deployment),
-        audience="winback",
-        as_of=AS_OF,
-        destination="crm",
-        now=lambda: NOON,
-        flushed_at=flushed_at,
-    )
-    return deliver(
-        audience,
-        use_case="ga4_purchase",
-        destination=crm,
-        ledger=ledger,
-        recorded=ledger.recorded(),
-        suppressed=suppressed,
-        is_quiet=True,
-    )
+    def test_has_the_best_users(self, site, rule, members):
+        preview = run.preview(plan(rule=rule, control=0.0), clock=site.clock)
+
+        # Who is just on the edge of a decile is in it.
+        assert preview["treated"] in (members, members + (rule.deciles is not None))
+        best = [(n + 1) / 400 for n in range(USERS)][-preview["treated"] :]
+        assert preview["expected"] == pytest.approx(sum(best), abs=0.06)
+
+    def test_names_what_is_missing(self, site):
+        with pytest.raises(RequestError) as raised:
+            run.preview(plan(until=MONDAY - WEEK), clock=site.clock)
+
+        assert raised.value.field == "as_of"
 
 
-class TestRequests:
-    def test_as_many_as_the_destination_takes_are_under_way_together(self):
-        together = threading.Barrier(4)
+class TestMembers:
+    def test_are_chosen_once(self, site):
+        send(site)
+        before = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
 
-        def answer(request: Request) -> Mapping[str, str]:
-            together.wait(PATIENCE_S)
-            return {}
+        delivery = send(site, rule=Rule(top=5))
 
-        warehouse = Warehouse()
-        delivery = delivered(
-            Crm(answer, at_once=4), [f"u{n}" for n in range(8)], warehouse=warehouse
-        )
+        assert before == site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
+        assert delivery.tallies["add"].sent == 0
+        assert delivery.before == len([row for row in before if not row["is_control"]])
 
-        assert delivery.is_complete
-        assert warehouse.users() == [f"u{n}" for n in range(8)]
+    def test_are_chosen_of_no_older_publication_than_before(self, site):
+        """A user counts in the first week as a member, which may be final."""
+        site.next_week({"new": 0.5})
+        send(site)
 
-    @pytest.mark.parametrize("at_once", [1, 3])
-    def test_are_never_more(self, at_once):
-        lock, under_way, most = threading.Lock(), 0, 0
+        with pytest.raises(RequestError, match="first week as a member") as raised:
+            run.preview(plan(until=MONDAY), clock=site.clock)
 
-        def answer(request: Request) -> Mapping[str, str]:
-            nonlocal under_way, most
-            with lock:
-                under_way += 1
-                most = max(most, under_way)
-            with lock:
-                under_way -= 1
-            return {}
+        assert raised.value.field == "as_of"
 
-        users = [f"u{n:03}" for n in range(100)]
-        delivered(Crm(answer, at_once=at_once), users, warehouse=Warehouse())
+    def test_who_are_held_out_are_so_every_week(self, site):
+        send(site)
+        site.next_week({f"u{n:03}": (n + 1) / 400 for n in range(150)})
+        send(site)
 
-        assert most <= at_once
-
-    def test_that_add_wait_for_the_last_removal(self):
-        removed: list[str] = []
-
-        def answer(request: Request) -> Mapping[str, str]:
-            if request.action == REMOVE:
-                removed.append(request.members[0].user_id)
-            else:
-                assert len(removed) == 5
-            return {}
-
-        gone = [f"g{n}" for n in range(5)]
-        crm = Crm(answer, at_once=4)
-        delivery = delivered(crm, ["u1", "u2"], warehouse=Warehouse(listed=gone))
-
-        assert delivery.is_complete
-        assert delivery.tallies[REMOVE].accepted == 5
-
-    def test_have_the_users_and_keys_that_they_had_before(self):
-        """Whatever the batch is now, and whoever else is in the audience since."""
-        keys: list[str] = []
-
-        def answer(request: Request) -> Mapping[str, str]:
-            keys.append(request.key)
-            if request.members[0].user_id == "u2":
-                raise Unavailable("killed here")
-            return {}
-
-        warehouse = Warehouse()
-        delivered(
-            Crm(answer, batch=2), ["u0", "u1", "u2", "u3", "u4"], warehouse=warehouse
-        )
-        assert warehouse.pending() == ["u2", "u3", "u4"]
-
-        lost = keys[-1]
-        again = Crm(lambda request: keys.append(request.key) or {}, batch=5)
-        delivered(again, ["u0", "u1", "u2", "u3", "u4", "u9"], warehouse=warehouse)
-
-        assert sorted(again.sent) == [(ADD, ["u2", "u3"]), (ADD, ["u4"]), (ADD, ["u9"])]
-        assert keys.count(lost) == 2
-        assert warehouse.pending() == []
-        assert len(warehouse.users()) == len({*warehouse.users()}) == 6
-
-    def test_have_nobody_who_is_suppressed_meanwhile(self):
-        """Defect: who was forgotten while a delivery ran was sent and recorded."""
-        listed = [NOBODY]
-
-        def answer(request: Request) -> Mapping[str, str]:
-            entries = [(EVERYWHERE, user_hash("key", user)) for user in ("u1", "u4")]
-            listed[:] = [Suppressed("key", entries)]
-            return {}
-
-        warehouse, crm = Warehouse(listed=["u4"]), Crm(answer, batch=2)
-        users = ["u0", "u1", "u2", "u3", "u5"]
-        delivery = delivered(
-            crm, users, warehouse=warehouse, suppressed=lambda: listed[0]
-        )
-
-        assert crm.sent == [(REMOVE, ["u4"]), (ADD, ["u0"]), (ADD, ["u2", "u3"]),
-                            (ADD, ["u5"])]  # fmt: skip
-        assert delivery.is_complete
-        assert delivery.left == 0
-
-    def test_end_where_nobody_knows_who_is_suppressed(self):
-        """What is under way is in the ledger all the same."""
-        calls = iter([NOBODY])
-
-        def listed() -> Suppressed:
-            for suppressed in calls:
-                return suppressed
-            raise Unavailable("no list")
-
-        warehouse = Warehouse()
-        delivery = delivered(
-            Crm(at_once=2), ["u0", "u1"], warehouse=warehouse, suppressed=listed
-        )
-
-        assert delivery.failure == "no list"
-        assert (warehouse.users(), delivery.left) == (["u0"], 1)
-
-
-class TestReason:
-    def test_of_a_receiver_is_one_that_a_table_takes(self):
-        """Half a character, as of a text that was cut, cannot be written."""
-        warehouse = Warehouse()
-        crm = Crm(lambda request: {"u1": "no \ud83d\x1b user"}, batch=2)
-
-        delivery = delivered(crm, ["u0", "u1"], warehouse=warehouse)
-
-        reason = "no \ufffd\ufffd user"
-        assert delivery.tallies[ADD].rejected == {reason: 1}
-        assert [row["reason"] for row in warehouse.rows] == [None, None, None, reason]
-
-
-class TestKey:
-    def test_in_the_ledger_is_that_of_the_request_that_was_taken(self):
-        """Of one that was refused as a whole these are parts of it."""
-        keys: dict[str, str] = {}
-
-        def answer(request: Request) -> Mapping[str, str]:
-            users = [member.user_id for member in request.members]
-            if "u3" in users:
-                raise Refused("400 no such user")
-            keys.update(dict.fromkeys(users, request.key))
-            return {}
-
-        warehouse = Warehouse()
-        delivered(
-            Crm(answer, batch=8), [f"u{n}" for n in range(8)], warehouse=warehouse
-        )
-
-        accepted = {
-            row["user_id"]: row["request"]
-            for row in warehouse.rows
-            if row["status"] == "accepted"
+        groups = {
+            (as_of, is_control): members_of(site, as_of, is_control=is_control)
+            for as_of in (MONDAY, MONDAY + WEEK)
+            for is_control in (True, False)
         }
-        assert accepted == keys
+        both = (groups[MONDAY, True] | groups[MONDAY, False]) & (
+            groups[MONDAY + WEEK, True] | groups[MONDAY + WEEK, False]
+        )
+        assert groups[MONDAY, True] & both == groups[MONDAY + WEEK, True] & both
+
+    def test_of_one_control_group_are_held_out_together(self, site):
+        send(site, group="everybody")
+        send(site, group="everybody", audience="upsell")
+
+        rows = site.rows("SELECT * FROM ma_audience_members WHERE is_control")
+        held_out = {(row["audience"], row["user_id"]) for row in rows}
+        assert len(held_out) == 2 * len({user for _, user in held_out})
+
+    def test_keep_their_control_group(self, site):
+        send(site)
+        site.next_week({"u001": 0.5})
+
+        with pytest.raises(RequestError, match="another name") as raised:
+            send(site, control=0.2)
+
+        assert raised.value.field == "control"
+
+    def test_are_not_drawn_by_another_key(self, site):
+        """As where the bucket is a new one: others would be held out from then on."""
+        send(site)
+        artifacts = Artifacts.open(site.settings)
+        empty_bucket(artifacts)
+        artifacts.close()
+        site.next_week({f"u{n:03}": 0.5 for n in range(100)})
+
+        with pytest.raises(RequestError, match="another key") as raised:
+            send(site)
+
+        assert raised.value.field == "control"
+
+
+class TestBucket:
+    def test_has_the_treated_and_nobody_else(self, site):
+        send(site)
+
+        artifacts = Artifacts.open(site.settings)
+        [name] = artifacts.names("audiences/ga4_purchase/winback/")
+        rows = pq.read_table(BufferReader(artifacts.read(name).data))
+        artifacts.close()
+        assert set(rows["user_id"].to_pylist()) == members_of(site, is_control=False)
+        assert name.endswith(".parquet")
+
+
+class TestLedger:
+    def test_has_a_row_for_everybody_who_was_sent(self, site, crm):
+        """Whoever is refused with a whole request is found by halves of it."""
+        faults = Faults(
+            rejects=lambda user: "no \ud83d user" * (user == "u150"), refuses_whole=True
+        )
+        with Receiver(faults=faults) as receiver:
+            delivery = send(site, crm(receiver), control=0.0)
+
+        rows = site.newest()
+        tally = delivery.tallies["add"]
+        assert len(rows) == tally.sent == tally.accepted + tally.rejected.total() == 100
+        [rejected] = [row for row in rows if row["status"] == "rejected"]
+        assert rejected["user_id"] == "u150"
+        assert rejected["reason"].startswith("422 ")
+        assert all(row["reason"] is None for row in rows if row != rejected)
+        # The key is that of the request that was taken.
+        keys = {row["request"] for row in rows if row["status"] == "accepted"}
+        assert keys == {*receiver.taken.bodies}
+
+    def test_of_an_older_date_puts_nobody_back(self, site, crm):
+        """What was cut off last week is not gone on with after this week's."""
+        with Closing() as receiver:
+            assert not send(site, crm(receiver, remove=True)).is_complete
+        site.next_week({"new": 0.5})
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to)
+            assert send(site, to).is_complete
+            requests = receiver.taken.requests
+            with pytest.raises(RequestError, match="have left since"):
+                send(site, to, until=MONDAY)
+
+        assert receiver.taken.requests == requests
+
+    def test_takes_users_off_a_list_before_it_adds_others(self, site, crm):
+        order = []
+
+        class Noting(Receiver):
+            def take(self, method, *rest):
+                order.append(method)
+                return super().take(method, *rest)
+
+        with Noting() as receiver:
+            to = crm(receiver, remove=True, at_once=4)
+            send(site, to, **BEST)
+            site.next_week({"u199": 0.3, "u002": 0.2})
+            order.clear()
+            delivery = send(site, to, **BEST)
+
+        assert order == sorted(order)
+        assert delivery.tallies["remove"].accepted == 9
+        assert delivery.tallies["add"].accepted == 2
+        assert receiver.taken.users["add", "u199"] == 2
+        assert receiver.taken.users["remove", "u190"] == 1
+        assert ("remove", "u199") not in receiver.taken.users
+
+    def test_knows_who_was_taken_off_and_put_back_within_a_week(self, site, crm):
+        """A user who is suppressed, allowed again, and has left by the next week."""
+        best = {"control": 0.0, "rule": Rule(top=1)}
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to, **best)
+            site.next_week({"u199": 0.3, "u002": 0.2})
+            send(site, **best)
+            site.suppress("u199")
+            send(site, to, **best)
+            site.clock.advance(60)
+            empty_tables(site.warehouse, [tables.SUPPRESSED_USERS])
+            send(site, to, **best)
+            site.next_week({"u002": 0.2})
+            delivery = send(site, to, **best)
+
+        assert delivery.tallies["remove"].accepted == 1
+        assert receiver.taken.users["add", "u199"] == 2
+        assert receiver.taken.users["remove", "u199"] == 2
+
+    def test_is_printed_by_the_command(self, site, capsys):
+        words = ["audience", "send", "winback", "--top", "10", "--to", "bucket"]
+        assert main(words) == 0
+        assert main(["audience", "ledger", "winback"]) == 0
+
+        printed = capsys.readouterr().out
+        assert "tallies" in printed
+        assert "top 10" in printed
+
+
+class TestNobody:
+    """A week in which no user is in the audience."""
+
+    NONE = {"rule": Rule(threshold=0.9), "control": 0.0}
+
+    def test_is_refused_and_takes_nobody_off(self, site, crm):
+        """It may be a mistake of the rule."""
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to, **BEST)
+            site.next_week({"u199": 0.3})
+            with pytest.raises(RequestError, match="--allow-empty removes") as raised:
+                send(site, to, **self.NONE)
+            with pytest.raises(RequestError, match="crm cannot remove"):
+                send(site, crm(receiver), **self.NONE, may_be_empty=True)
+
+        assert raised.value.field == "audience"
+        assert all(action == "add" for action, _ in receiver.taken.users)
+
+    def test_that_is_allowed_takes_everybody_off(self, site, crm):
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to, **BEST)
+            site.next_week({"u199": 0.3})
+            delivery = send(site, to, **self.NONE, may_be_empty=True)
+            again = send(site, to, **self.NONE, may_be_empty=True)
+
+        assert delivery.is_complete
+        assert delivery.tallies["remove"].accepted == 10
+        assert again.tallies["remove"].sent == 0
+        with opened() as deployment:
+            users = ledgers.account(deployment, "winback")["users"]
+        assert [(row["action"], row["users"]) for row in users] == [
+            ("remove", 10),
+            ("add", 10),
+        ]
+
+
+class TestSuppressed:
+    def test_are_not_sent_though_they_are_members(self, site, crm):
+        send(site)
+        gone = min(members_of(site, is_control=False))
+        site.suppress(gone)
+        with Receiver() as receiver:
+            send(site, crm(receiver))
+
+        assert ("add", gone) not in receiver.taken.users
+
+    def test_while_a_delivery_runs_are_not_sent_any_more(self, site, crm):
+        """Defect: who was forgotten while a delivery ran was sent and recorded."""
+        last = "u199"
+
+        class Meanwhile(Receiver):
+            def take(receiver, *request):
+                if not receiver.taken.bodies:
+                    site.suppress(last)
+                    # The list is read again once it is old.
+                    site.clock.advance(site.settings.refresh_s + 1)
+                return super().take(*request)
+
+        with Meanwhile() as receiver:
+            delivery = send(site, crm(receiver), control=0.0)
+
+        assert delivery.is_complete
+        assert delivery.pending == 0
+        assert ("add", last) not in receiver.taken.users
+        assert len(receiver.taken.users) == 99
 
 
 class TestFailure:
     """After it nothing more is sent, and what was under way is in the ledger."""
 
-    def fails(self, error: Exception, warehouse: Warehouse) -> tuple[Delivery, Crm]:
-        has_failed = threading.Event()
+    def test_of_a_receiver_ends_the_delivery_and_the_next_goes_on(self, site, crm):
+        with Closing() as receiver:
+            delivery = send(site, crm(receiver, at_once=3), control=0.0)
+            taken = {user for _, user in receiver.taken.users}
+        assert "403" in delivery.failure
+        accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
+        assert taken == accepted
+        assert delivery.pending == 100 - len(taken) > 0
 
-        def answer(request: Request) -> Mapping[str, str]:
-            if request.members[0].user_id == "u1":
-                has_failed.set()
-                raise error
-            # The others answer once it has failed.
-            assert has_failed.wait(PATIENCE_S)
-            return {}
-
-        crm = Crm(answer, at_once=3)
-        users = [f"u{n}" for n in range(30)]
-        return delivered(crm, users, warehouse=warehouse), crm
-
-    def test_of_a_receiver(self):
-        warehouse = Warehouse()
-        delivery, crm = self.fails(Unavailable("crm took nothing"), warehouse)
-
-        assert delivery.failure == "crm took nothing"
-        assert not delivery.is_complete
-        sent = sorted(user for _, users in crm.sent for user in users)
-        assert warehouse.users() == [user for user in sent if user != "u1"]
-        assert len(sent) < 30
-
-    def test_that_nobody_foresaw(self):
-        """It is raised, and whoever was sent is in the ledger all the same."""
-        warehouse = Warehouse()
-        with pytest.raises(KeyError, match="what"):
-            self.fails(KeyError("what"), warehouse)
-
-        assert {"u0", "u10"} <= {*warehouse.users()}
-
-    def test_by_ctrl_c(self, monkeypatch):
-        """It is raised once what was taken is recorded."""
-        warehouse = Warehouse()
-        with pytest.raises(KeyboardInterrupt):
-            self.fails(KeyboardInterrupt(), warehouse)
-
-        assert {"u0", "u10"} <= {*warehouse.users()}
-
-    def test_of_the_ledger_ends_it_and_the_next_goes_on(self):
-        """Rows of which nobody knows whether they were written are of no harm."""
-
-        class Failing(Warehouse):
-            def write(self, table: object, rows: pa.Table) -> None:
-                super().write(table, rows)
-                if len(self.users()) >= 4:
-                    raise Unavailable("nobody knows")
-
-        warehouse = Failing()
-        users = [f"u{n}" for n in range(10)]
-        delivery = delivered(Crm(at_once=2), users, warehouse=warehouse, flushed_at=4)
-
-        assert delivery.failure == "nobody knows"
-        later = Warehouse()
-        later.rows = warehouse.rows
-        assert delivered(Crm(), users, warehouse=later).is_complete
-        assert {*later.users()} == {*users}
-
-    def test_where_a_large_request_is_refused_whatever_its_users(self):
-        """As by a version that is no more: halves of it are not tried to the last."""
-
-        def answer(request: Request) -> Mapping[str, str]:
-            raise Refused("400 UNSUPPORTED_VERSION")
-
-        crm = Crm(answer, batch=3_000)
-        users = [f"u{n:04}" for n in range(3_000)]
-        delivery = delivered(crm, users, warehouse=Warehouse())
-
-        assert "crm rejected 100 users in a row (400 UNSUPP" in delivery.failure
-        assert len(crm.sent) < 250
-        assert delivery.left == 3_000
-
-    def test_where_a_receiver_refuses_one_user_after_the_other(self):
-        """Of a destination that takes one user a request, a hundred in a row end it.
-        Everybody is accepted, rejected or left, and the next delivery goes on."""
-
-        def answer(request: Request) -> Mapping[str, str]:
-            # A reason may name the user.
-            raise Refused(f"400 no stream for {request.members[0].user_id}")
-
-        warehouse = Warehouse()
-        crm = Crm(answer, at_once=8)
-        users = ["-", *(f"u{n:03}" for n in range(400))]
-        delivery = delivered(crm, users, warehouse=warehouse)
-
-        assert "users in a row (400 no stream for u" in delivery.failure
-        assert not delivery.is_complete
-        tally = delivery.tallies[ADD]
-        assert 90 <= tally.sent == len(warehouse.users()) <= 101 + crm.at_once
-        assert tally.accepted == 0
-        assert delivery.left == 401 - tally.sent
-        assert f"{delivery.left} are pending" in str(delivery)
-
-        again = delivered(Crm(), users, warehouse=warehouse)
+        with Receiver() as receiver:
+            again = send(site, crm(receiver), control=0.0)
         assert again.is_complete
-        assert (again.before, again.left) == (tally.sent, 0)
-        assert again.tallies[ADD].accepted == 401 - tally.sent
-        assert warehouse.users() == sorted(users)
+        assert {user for _, user in receiver.taken.users} == {
+            row["user_id"] for row in site.newest()
+        } - taken
 
-    def test_only_where_nobody_is_accepted_in_between(self):
-        """A receiver that does not know most users is asked for all of them; who
-        cannot be sent is no refusal of it."""
+    def test_of_the_program_is_raised_once_what_was_taken_is_recorded(
+        self, site, crm, monkeypatch
+    ):
+        """As Ctrl-C is."""
+        sent, count = Poster.send, iter(range(100))
 
-        def answer(request: Request) -> Mapping[str, str]:
-            [member] = request.members
-            return {} if int(member.user_id[1:]) % 99 == 0 else {member.user_id: "?"}
+        def interrupted(poster, *args, **kwargs):
+            if next(count) == 4:
+                raise KeyboardInterrupt
+            return sent(poster, *args, **kwargs)
 
-        users = [*(f"-{n}" for n in range(150)), *(f"u{n:03}" for n in range(300))]
-        delivery = delivered(Crm(answer), users, warehouse=Warehouse())
+        monkeypatch.setattr(Poster, "send", interrupted)
+        with Receiver() as receiver, pytest.raises(KeyboardInterrupt):
+            send(site, crm(receiver, at_once=3), control=0.0)
+
+        accepted = {r["user_id"] for r in site.ledger() if r["status"] == "accepted"}
+        assert {user for _, user in receiver.taken.users} == accepted
+        assert len(accepted) >= 28
+
+    @pytest.mark.parametrize(("batch", "at_once"), [(100, 1), (1, 8)])
+    def test_is_a_receiver_that_rejects_a_hundred_users_in_a_row(
+        self, site, crm, monkeypatch, batch, at_once
+    ):
+        """As by a version that is no more; halves are not tried to the last."""
+        monkeypatch.setattr(deliveries, "REJECTED_IN_A_ROW", 20)
+        faults = Faults(rejects=lambda user: "UNSUPPORTED", refuses_whole=True)
+        with Receiver(faults=faults) as receiver:
+            to = crm(receiver, at_once=at_once, batch=batch)
+            delivery = send(site, to, control=0.0)
+
+        assert "users in a row (422 " in delivery.failure
+        assert receiver.taken.requests < 60
+        tally = delivery.tallies["add"]
+        assert tally.accepted == 0
+        assert delivery.pending == 100 - tally.sent > 0
+
+    def test_is_none_where_somebody_is_accepted_in_between(
+        self, site, crm, monkeypatch
+    ):
+        monkeypatch.setattr(deliveries, "REJECTED_IN_A_ROW", 20)
+        faults = Faults(rejects=lambda user: "?" * (not user.endswith("0")))
+        with Receiver(faults=faults) as receiver:
+            delivery = send(site, crm(receiver, batch=1), control=0.0)
 
         assert delivery.is_complete
-        assert delivery.tallies[ADD].rejected == {"no id": 150, "?": 296}
+        assert delivery.tallies["add"].rejected == {"?": 90}
+
+
+def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None:
+    accepted = site.accepted(but=rejected)
+    assert {user for _, user in receiver.taken.users} == accepted
+    # Nobody came twice in a way that a receiver could tell.
+    assert set(receiver.taken.users.values()) == {1}
+    assert receiver.taken.changed == []
+
+
+class TestKilled:
+    def test_delivery_is_resumed(self, site, crm, monkeypatch):
+        faults = Faults(lost=0.05, rejects=lambda user: "x" * (user == "u120"))
+        with Receiver(faults=faults) as receiver:
+            fate = Fate(monkeypatch)
+            killed = kill_and_resume(site, crm(receiver), fate, at_most=4, seed=0)
+
+        assert killed >= 2
+        check_account(site, receiver, rejected={"u120"})
+
+    def test_delivery_excludes_another_one_for_a_while(self, site, crm, monkeypatch):
+        with Receiver() as receiver:
+            fate = Fate(monkeypatch)
+            fate.left = 5
+            with pytest.raises(Killed):
+                send(site, crm(receiver))
+            with pytest.raises(RunInProgress):
+                send(site, crm(receiver))
+
+    @pytest.mark.long
+    def test_delivery_at_200_points_is_resumed(self, site, crm, monkeypatch):
+        rejected = {"u120", "u133", "u134"}
+        killed = seed = 0
+        while killed < 200:
+            seed += 1
+            empty_tables(site.warehouse, TABLES[2:])
+            faults = Faults(
+                lost=0.1,
+                rejects=lambda user: "x" * (user in rejected),
+                refuses_whole=seed % 2 == 0,
+                seed=seed,
+            )
+            with Receiver(faults=faults) as receiver, monkeypatch.context() as patched:
+                fate = Fate(patched)
+                to = crm(receiver, at_once=1 + seed % 3)
+                killed += kill_and_resume(site, to, fate, at_most=20, seed=seed)
+            check_account(site, receiver, rejected=rejected)
+            site.clock.advance(6 * 60)
+
+
+class TestTwoDates:
+    def test_are_not_sent_together(self, site, crm, monkeypatch):
+        """Those who leave by the newer date would be put on the list after it."""
+        write, refused = Warehouse.write, threading.Event()
+        others = {f"u{n:03}": 0.5 - n / 1000 for n in range(150)}
+
+        def meanwhile(warehouse, table, rows):
+            write(warehouse, table, rows)
+            if table == tables.AUDIENCE_LEDGER and not refused.is_set():
+                refused.set()
+                site.publish(MONDAY + WEEK, others)
+                site.clock.advance(1)
+                with pytest.raises(RunInProgress, match="another delivery of winback"):
+                    send(site, to, until=MONDAY + WEEK)
+
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            monkeypatch.setattr(Warehouse, "write", meanwhile)
+            assert send(site, to, until=MONDAY).is_complete
+            assert send(site, to, until=MONDAY + WEEK).is_complete
+
+        assert refused.is_set()
+        last = {}
+        for row in sorted(site.ledger(), key=lambda row: row["recorded_at"]):
+            last[row["user_id"]] = row["action"]
+        treated = members_of(site, MONDAY + WEEK, is_control=False)
+        assert {user for user, action in last.items() if action == "add"} == treated

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from offline.audience.selection import Control, Rule, choose, share_of
+from offline.audience.selection import Control, Rule, choose
 
 KEY = bytes(32)
 USERS = [(f"u{number}", number / 2_000) for number in range(1_000)]
@@ -104,16 +104,3 @@ class TestRule:
     def test_of_a_budget_needs_a_cost(self):
         with pytest.raises(ValueError, match="--cost-per-user"):
             Rule(budget=Decimal(5))
-
-
-class TestShare:
-    @pytest.mark.parametrize(
-        ("text", "share"), [("10%", 0.1), ("0%", 0), ("12.5 %", 0.125)]
-    )
-    def test_is_read(self, text, share):
-        assert share_of(text) == share
-
-    @pytest.mark.parametrize("text", ["10", "91%", "-1%", "", "ten%", "100%"])
-    def test_is_refused(self, text):
-        with pytest.raises(ValueError, match="not a share from 0% to 90%"):
-            share_of(text)

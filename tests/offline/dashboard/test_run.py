@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from commands.answers import Exit
 from commands.cli import main
-from commands.exits import Exit
 from offline.dashboard import facts, reading
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from offline.dashboard.run import run

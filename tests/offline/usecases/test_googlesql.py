@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from offline.usecases import googlesql
@@ -79,25 +76,3 @@ class TestMachineCode:
         kept.write_bytes(b"damaged")
         with pytest.raises(FileNotFoundError):
             googlesql._module(engine, str(file))
-
-    def test_is_made_by_one_of_several_processes(self, tmp_path, monkeypatch):
-        """The others wait for it."""
-        import wasmtime
-
-        file = tmp_path / "small.wat"
-        file.write_text("(module)")
-        monkeypatch.setattr("sys.prefix", str(tmp_path))
-        engine, made, make = wasmtime.Engine(), [], wasmtime.Module.from_file
-
-        def slowly(*arguments):
-            made.append(arguments)
-            time.sleep(0.2)
-            return make(*arguments)
-
-        monkeypatch.setattr(wasmtime.Module, "from_file", slowly)
-        with ThreadPoolExecutor(3) as pool:
-            modules = [
-                pool.submit(googlesql._module, engine, str(file)) for _ in range(3)
-            ]
-        assert all(module.result() for module in modules)
-        assert len(made) == 1

@@ -4,25 +4,35 @@ The destination of ``--to``: the bucket, or a TOML file of an endpoint or of Ana
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 
-from offline.audience.ga4 import Ga4
-from offline.audience.http import Http
-from offline.audience.requests import ADD, Destination, Request
+from offline.audience.ga4 import Ga4, Ga4File
+from offline.audience.http import Http, HttpFile, filled
+from offline.audience.posting import ADD, Destination, Request
 from offline.audience.selection import Member
-from offline.audience.templates import BUCKET
-from offline.promote import Deployment
+from offline.deployment import Deployment
 from propensity.errors import RequestError
 from propensity.gcp.artifacts import Artifacts
 from propensity.registry.objects import parquet_of
 from propensity.statements import ENCODING
 
+# The name of the destination that needs no file.
+BUCKET = "bucket"
 
-def opened(text: str, deployment: Deployment, *, audience: str) -> Destination:
+
+def opened(
+    text: str,
+    deployment: Deployment,
+    *,
+    audience: str,
+    variables: Mapping[str, str] = os.environ,
+) -> Destination:
     """
     Open a destination.
 
@@ -37,6 +47,9 @@ def opened(text: str, deployment: Deployment, *, audience: str) -> Destination:
         return Bucket(deployment.artifacts)
     try:
         template = tomllib.loads(Path(text).read_text(ENCODING))
+        if template.get("kind") == "ga4":
+            template = filled({"property": audience, **template}, {}, variables)
+        file: HttpFile | Ga4File = msgspec.convert(template, HttpFile | Ga4File)
     except OSError as error:
         raise RequestError(
             f"a destination is {BUCKET!r} or a TOML file, and {text} cannot be read: "
@@ -44,14 +57,15 @@ def opened(text: str, deployment: Deployment, *, audience: str) -> Destination:
             field="to",
         ) from error
     except ValueError as error:
-        raise RequestError(f"{text} is not valid TOML: {error}", field="to") from error
-    if template.get("kind") == "http":
-        return Http(template)
-    if template.get("kind") != "ga4":
         raise RequestError(
-            f"{text}: kind is {template.get('kind')!r}; known are http and ga4",
-            field="kind",
-        )
+            f"{text}: {error}. docs/audiences.md has the entries of the kinds http "
+            "and ga4",
+            field="to",
+        ) from error
+    if file.name == BUCKET:
+        raise RequestError(f"{text}: name is not {BUCKET!r}", field="to")
+    if isinstance(file, HttpFile):
+        return Http(file, variables=variables)
     chosen = deployment.use_case.chosen(deployment.settings)
     if (column := chosen.get("user_column")) != "user_pseudo_id":
         raise RequestError(
@@ -59,7 +73,7 @@ def opened(text: str, deployment: Deployment, *, audience: str) -> Destination:
             f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
             field="to",
         )
-    return Ga4(template, audience=audience)
+    return Ga4(file)
 
 
 class Bucket:
@@ -92,13 +106,9 @@ class Bucket:
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Write a file."""
+        same = {"audience": request.audience, "as_of": request.as_of}
         rows = [
-            {
-                "user_id": member.user_id,
-                "probability": member.probability,
-                "audience": request.audience,
-                "as_of": request.as_of,
-            }
+            {"user_id": member.user_id, "probability": member.probability, **same}
             for member in request.members
         ]
         folder = f"audiences/{request.use_case}/{request.audience}/{request.as_of}"
@@ -107,6 +117,3 @@ class Bucket:
             parquet_of(pa.Table.from_pylist(rows, schema=self.schema)),
         )
         return {}
-
-    def close(self) -> None:
-        """Do nothing: the deployment closes its bucket."""

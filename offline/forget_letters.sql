@@ -1,5 +1,4 @@
 -- One row per dead letter, however old, with all that may name a user.
--- Source: dead_letters.
 SELECT
   message_id,
   raw,

@@ -1,6 +1,5 @@
 -- One row: how many events of some users the export has, of those that we read.
 -- Parameters: @user_ids ARRAY<STRING>.
--- Source: view ga_events, all days.
 SELECT
   COUNT(*) AS events
 FROM

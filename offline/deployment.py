@@ -1,0 +1,76 @@
+"""The deployment that the environment names: its clients, and a use case."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from propensity import usecases
+from propensity.gcp.artifacts import Artifacts
+from propensity.gcp.warehouse import Warehouse
+from propensity.registry.versions import Registry
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Clients and use case that a command works with."""
+
+    settings: Settings
+    warehouse: Warehouse
+    artifacts: Artifacts
+    use_case: UseCase
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of the use case."""
+        return Registry(self.artifacts, self.use_case.name)
+
+    def rows(self, sql: str, **parameters: object) -> list[Any]:
+        """Return the rows of a statement about the use case, named by columns."""
+        named = {"use_case": self.use_case.name, **parameters}
+        return self.warehouse.rows(sql, named)
+
+
+class Unwritten(Artifacts):
+    """The bucket for a dry run: it writes nothing."""
+
+    def replace(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        generation: int,
+        content_type: str = "application/json",
+    ) -> int:
+        """Write nothing; return the present generation."""
+        return generation
+
+
+@contextlib.contextmanager
+def opened(
+    use_case: str | None = None, *, is_dry: bool = False
+) -> Iterator[Deployment]:
+    """
+    Open the deployment that the environment names.
+
+    Args:
+        use_case: By its name; the setting's by default.
+        is_dry: Whether the bucket takes nothing.
+    """
+    settings = Settings.from_environment()
+    chosen = usecases.load(use_case or settings.use_case).titled(settings)
+    bucket = Unwritten if is_dry else Artifacts
+    with (
+        contextlib.closing(bucket.open(settings)) as artifacts,
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+    ):
+        yield Deployment(
+            settings=settings,
+            warehouse=warehouse,
+            artifacts=artifacts,
+            use_case=chosen,
+        )

@@ -1,0 +1,496 @@
+"""
+Remove all data of users, prove it, and keep new data out.
+
+First the users go on the list of suppressed users, by a keyed hash, so that running
+functions store nothing new about them. Then their rows are removed from every table and
+from every Parquet file in the bucket, older generations included, and prediction
+indexes are built anew without them. Then a second search proves it. A run can be
+interrupted at any point and started again.
+
+Functions follow the list within five times PROPENSITY_REFRESH_S; events that were
+under way until then may still be stored. The report says when to run this again to
+remove those as well.
+
+With a use case, only its data is removed, and users are suppressed only there. The
+report names no user. See also ``docs/privacy.md``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from propensity import tables, usecases
+from propensity.concurrency import THREADS
+from propensity.errors import (
+    ArtifactError,
+    Conflict,
+    MissingTable,
+    RequestError,
+    RunInProgress,
+)
+from propensity.gcp.artifacts import Artifacts, Generation
+from propensity.gcp.warehouse import Warehouse
+from propensity.ids import is_encodable
+from propensity.privacy import suppression
+from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.registry import index
+from propensity.registry.index import INDEXES, Index, pointer_name
+from propensity.registry.leases import LEASE_MINUTES
+from propensity.registry.objects import parquet_of
+from propensity.registry.versions import PARQUET, Registry
+from propensity.runs import compact
+from propensity.schema import Table
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.tables import EVENT, RAW, USER
+
+SQL = resources.files(__package__)
+# Keys of one statement, and their characters: BigQuery's limit for all parameters is
+# 10 MB, and a character may take six bytes of JSON.
+AT_ONCE, AT_ONCE_CHARACTERS = 10_000, 1_500_000
+
+KEPT_ELSEWHERE = (
+    "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) and 7 "
+    "days more, the bucket removed files as long as its soft delete policy says, and "
+    "Pub/Sub undelivered messages for 7 days. An instance of get_proba keeps its "
+    "answers for {} s."
+)
+OF_THE_EXPORT = (
+    "The GA4 export is yours: delete the users in Google Analytics first (User "
+    "Deletion API), which writes its tables for days, then run the statement with "
+    "@user_ids."
+)
+
+
+def run(
+    settings: Settings,
+    users: Sequence[str],
+    *,
+    use_case: str = "",
+    is_dry: bool = False,
+    is_suppressing: bool = True,
+    is_quiet: bool = False,
+) -> dict[str, Any]:
+    """
+    Remove users; see the module.
+
+    Returns:
+        The rows and objects by place, before and after; what is ``left`` of them, and
+        what others have to do.
+
+    Raises:
+        SettingsError: There is no key for the list of suppressed users.
+        RunInProgress: A compaction is running, which could bring rows back.
+        PropensityError: It could not finish; a second run continues.
+    """
+    if use_case:
+        usecases.load(use_case)
+    if is_suppressing and not is_dry:
+        settings.required("suppression_key")
+    with (
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
+    ):
+        work = Work(warehouse, artifacts, users, use_case, is_quiet=is_quiet)
+        if is_dry:
+            before, after = work.search(), Counter[Place]()
+        else:
+            if is_suppressing:
+                work.suppress()
+            with work.alone():
+                before = work.remove()
+                after = work.search()
+        places = [
+            {"what": what, "where": name, "before": before[what, name]}
+            | ({} if is_dry else {"after": after[what, name]})
+            for what, name in {**before, **after}
+        ]
+        return {
+            "users": len(users),
+            **work.report(is_suppressing=is_suppressing and not is_dry),
+            "is_dry": is_dry,
+            "bytes_billed": warehouse.bytes_billed,
+            "unreadable": sorted(work.unreadable),
+            "left": after.total() + (0 if is_dry else len(work.unreadable)),
+            "places": places,
+        }
+
+
+def allow_again(
+    settings: Settings, users: Sequence[str], *, use_case: str = ""
+) -> dict[str, Any]:
+    """Take users off the list of suppressed ones, as they come back by choice."""
+    key = settings.required("suppression_key")
+    sql = statement("allow_again", own=SQL)
+    with (
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
+    ):
+        suppression.read(warehouse)
+        parameters = {"use_case": use_case or EVERYWHERE}
+        removed = sum(
+            warehouse.execute(sql, {**parameters, "hashes": hashes})
+            for hashes in _pieces([user_hash(key, user) for user in users])
+        )
+        suppression.publish(warehouse, artifacts)
+    return {"users": len(users), "entries_removed": removed}
+
+
+# What it is, rows or objects, and the name of the table or folder.
+Place = tuple[str, str]
+
+
+class Work:
+    """The users, and where they are searched for."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        artifacts: Artifacts,
+        users: Sequence[str],
+        use_case: str,
+        *,
+        is_quiet: bool,
+    ) -> None:
+        self.warehouse = warehouse
+        self.artifacts = artifacts
+        self.users = users
+        self.use_case = use_case
+        self.began_at = datetime.now(UTC)
+        self.unreadable: set[str] = set()
+        self._is_quiet = is_quiet
+
+    def suppress(self) -> None:
+        """Add the users to the list of suppressed users, unless they are on it."""
+        key, table = self.warehouse.settings.suppression_key, tables.SUPPRESSED_USERS
+        use_case = self.use_case or EVERYWHERE
+        self.warehouse.create(table)
+        known = suppression.read(self.warehouse)
+        rows = [
+            {
+                "use_case": use_case,
+                "user_hash": user_hash(key, user),
+                "key_id": key_id(key),
+                "suppressed_at": self.began_at,
+                "suppressed_on": self.began_at.date(),
+            }
+            for user in self.users
+            if not known.covers(user, use_case)
+        ]
+        if rows:
+            entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
+            job_id = f"suppress-{uuid.uuid4().hex}"
+            self.warehouse.append(table, entries, job_id=job_id)
+        suppression.publish(self.warehouse, self.artifacts)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep compactions away: one could write back rows that it read before."""
+        try:
+            with compact.alone(
+                Registry(self.artifacts, compact.SCOPE),
+                run_id=uuid.uuid4().hex,
+                began_at=self.began_at,
+                minutes=LEASE_MINUTES,
+                clock=lambda: datetime.now(UTC),
+                threads=THREADS,
+            ):
+                yield
+        except RunInProgress as error:
+            raise RunInProgress(
+                "a compaction or another `propensity forget` is under way, or was "
+                f"killed: {error.message}. Run this again then"
+            ) from error
+
+    def search(self) -> Counter[Place]:
+        """Count rows and objects with the users, by place."""
+        return self._everywhere(is_search=True)
+
+    def remove(self) -> Counter[Place]:
+        """Remove what ``search`` would count."""
+        return self._everywhere(is_search=False)
+
+    def _everywhere(self, *, is_search: bool) -> Counter[Place]:
+        found: Counter[Place] = Counter()
+        for table, source in self._shown(in_order(), "tables"):
+            with contextlib.suppress(MissingTable):
+                found["rows", table.name] = self._rows(table, source, is_search)
+        # Indexes last: they are built anew of the table.
+        every = sorted(
+            self.artifacts.generations(), key=lambda one: one.name.startswith(INDEXES)
+        )
+        for generation in self._shown(every, "objects"):
+            parts = generation.name.split("/")
+            folder = "/".join(parts[: 1 if parts[0] == "models" else 2])
+            kind = "objects" if generation.is_live else "noncurrent objects"
+            if generation.name.startswith(INDEXES):
+                kind, has_users = "indexes", self._index(generation, is_search)
+            elif generation.name.endswith(".parquet"):
+                has_users = self._parquet(generation, is_search)
+            else:
+                continue
+            found[kind, folder] += has_users
+        return found
+
+    def _shown(self, some: Sequence[Any], what: str) -> Iterator[Any]:
+        # None draws the bar on a terminal only.
+        quiet = True if self._is_quiet else None
+        yield from tqdm(some, what, leave=False, disable=quiet)
+
+    # -- tables
+
+    def _rows(self, table: Table, source: str, is_search: bool) -> int:
+        """Count the users' rows of a table; delete them unless this is a search."""
+        count = 0
+        for keys in _pieces(self._keys(source)):
+            parameters = {"keys": keys, "use_case": self.use_case}
+            if is_search:
+                sql = about(table, source, "forget_count")
+                count += self.warehouse.rows(sql, parameters)[0]["found"]
+            else:
+                sql = about(table, source, "forget_rows")
+                count += self.warehouse.execute(sql, parameters)
+        return count
+
+    def _keys(self, source: str) -> Sequence[str]:
+        """Return what the column of ``about`` has of the users."""
+        if source == RAW:
+            return self._refused()
+        if source != EVENT:
+            return self.users
+        events = [
+            f"{row['use_case']}/{row['event_id']}"
+            for users in _pieces(self.users)
+            for row in self.warehouse.rows(
+                statement("forget_events", own=SQL),
+                {"use_case": self.use_case, "user_ids": users},
+            )
+        ]
+        # An identity may be both event and user.
+        return events + [
+            f"{name}/{user}" for name in usecases.names() for user in self.users
+        ]
+
+    def _refused(self) -> list[str]:
+        """Return the ids of dead letters that name a user in the clear."""
+        users, message_ids = frozenset(self.users), set()
+        for batch in self.warehouse.batches(statement("forget_letters", own=SQL)):
+            for row in batch.to_pylist():
+                attributes = json.loads(row["attributes"] or "{}").values()
+                if suppression.names_any(row["raw"] or b"", attributes, users):
+                    message_ids.add(row["message_id"])
+        return sorted(message_ids)
+
+    # -- objects
+
+    def _parquet(self, generation: Generation, is_search: bool) -> bool:
+        """
+        Tell whether a file has rows of the users; write it anew unless searching.
+
+        One that another program writes meanwhile is found by the second search.
+        """
+        data = self.artifacts.read_generation(generation)
+        try:
+            rows = None if data is None else pq.read_table(io.BytesIO(data))
+        except (pa.ArrowException, OSError):
+            self.unreadable.add(generation.name)
+            return False
+        # Snapshots of trainings have numbers in the place of ids.
+        if rows is None or USER not in rows.column_names:
+            return False
+        if not pa.types.is_string(kind := rows.schema.field(USER).type):
+            return False
+        is_named = pc.is_in(rows[USER], value_set=pa.array(self.users, kind))
+        if self.use_case and "use_case" in rows.column_names:
+            is_named = pc.and_(is_named, pc.equal(rows["use_case"], self.use_case))
+        if not pc.any(is_named).as_py():
+            return False
+        if not is_search:
+            left = rows.filter(pc.invert(is_named))
+            with contextlib.suppress(Conflict):
+                if generation.is_live and len(left):
+                    self.artifacts.replace(
+                        generation.name,
+                        parquet_of(left),
+                        generation=generation.generation,
+                        content_type=PARQUET,
+                    )
+                self.artifacts.delete_generation(generation)
+        return True
+
+    def _index(self, generation: Generation, is_search: bool) -> bool:
+        """
+        Tell whether a prediction index has the users; replace it unless searching.
+
+        It has hashes of ids under a key that it names itself: whoever has the file can
+        look an id up.
+        """
+        use_case = generation.name.split("/")[1]
+        is_pointer = generation.name == pointer_name(use_case)
+        if is_pointer or self.use_case not in ("", use_case):
+            return False
+        if not _has_users(self.artifacts.read_generation(generation), self.users):
+            return False
+        if not is_search:
+            if generation.is_live and self.artifacts.find(pointer_name(use_case)):
+                run_id = uuid.uuid4().hex
+                index.publish(self.warehouse, self.artifacts, use_case, run_id=run_id)
+            self.artifacts.delete_generation(generation)
+        return True
+
+    # -- what others keep
+
+    def report(self, *, is_suppressing: bool) -> dict[str, Any]:
+        """Return what there is to say of the users beside the search."""
+        settings = self.warehouse.settings
+        key, again = settings.suppression_key, ""
+        if is_suppressing:
+            follow = timedelta(seconds=5 * settings.refresh_s) + compact.IN_FLIGHT
+            again = (datetime.now(UTC) + follow).isoformat(timespec="seconds")
+        names = [self.use_case] if self.use_case else usecases.names()
+        own = {of.table for name in names for of in usecases.load(name).sources}
+        notes = [KEPT_ELSEWHERE.format(settings.refresh_s)]
+        if own:
+            notes.append(
+                f"Tables of your own that features read, {', '.join(sorted(own))}: "
+                "this cannot delete from them. Delete the users there as well."
+            )
+        if self.unreadable:
+            notes.append(
+                "Nobody can tell whom the unreadable files have. Delete them, or put "
+                "whole ones in their place, and run this again."
+            )
+        text, events = "", self._export_events()
+        if events:
+            notes.append(OF_THE_EXPORT)
+            text = statement("forget_ga4_export", own=SQL)
+            text = text.replace("export_dataset", settings.export).strip()
+        return {
+            "hashes": [user_hash(key, user)[:12] for user in self.users if key],
+            "use_case": self.use_case,
+            "began_at": self.began_at.isoformat(timespec="seconds"),
+            "suppressed": is_suppressing,
+            "run_again_at": again,
+            "ga4_events": events,
+            "ga4_statement": text,
+            "notes": notes,
+        }
+
+    def _export_events(self) -> int | None:
+        if not self.warehouse.settings.ga4_dataset:
+            return None
+        sql = statement("forget_export_events", own=SQL)
+        with contextlib.suppress(MissingTable):
+            return sum(
+                int(self.warehouse.rows(sql, {"user_ids": users})[0]["events"])
+                for users in _pieces(self.users)
+            )
+        return None
+
+
+def in_order() -> list[tuple[Table, str]]:
+    """
+    Return the tables with rows about users, in the order of removal.
+
+    Tables that say which user a row of another table is about come last.
+    """
+    last = (tables.STREAM_EVENTS, tables.INFERENCE_LOG)
+    order = {EVENT: 0, RAW: 1, USER: 2}
+    return sorted(
+        tables.holding_users().items(),
+        key=lambda holder: (holder[0] in last, order[holder[1]]),
+    )
+
+
+def about(table: Table, source: str, name: str) -> str:
+    """Return a statement on a table's rows about users, by the column of ``source``."""
+    has_use_case = any(column.name == "use_case" for column in table.columns)
+    column = {
+        EVENT: "CONCAT(use_case, '/', event_id)",
+        RAW: "message_id",
+        USER: "user_id",
+    }[source]
+    return (
+        statement(name, own=SQL)
+        .replace("some_table", table.name)
+        .replace("every_partition", table.every_partition)
+        .replace("some_column", column)
+        .replace("some_use_case", "use_case" if has_use_case else "@use_case")
+    )
+
+
+def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
+    """
+    Return the users that a command names, each once.
+
+    Ids of any length: an export may have them longer than a lookup takes, and whoever
+    has one can be forgotten.
+
+    Args:
+        arguments: Of the command; a single ``-`` reads ``stdin`` instead.
+        stdin: One user id a line, in UTF-8 whatever the locale is. None where it is
+            closed.
+
+    Raises:
+        RequestError: There is none, or one is not written in UTF-8.
+    """
+    every = arguments
+    if tuple(arguments) == ("-",):
+        try:
+            text = (stdin.buffer.read() if stdin else b"").decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise RequestError(
+                "the user ids on standard input are not written in UTF-8",
+                field="user_id",
+            ) from error
+        every = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+    users = tuple(dict.fromkeys(user for user in every if user))
+    if not users:
+        raise RequestError("no user was named", field="user_id")
+    if not all(map(is_encodable, users)):
+        raise RequestError("a user id is not written in UTF-8", field="user_id")
+    return users
+
+
+def _pieces(values: Sequence[str]) -> Iterator[list[str]]:
+    """Yield values in lists short enough for one statement."""
+    piece: list[str] = []
+    characters = 0
+    for value in values:
+        is_full = characters + len(value) > AT_ONCE_CHARACTERS
+        if piece and (is_full or len(piece) == AT_ONCE):
+            yield piece
+            piece, characters = [], 0
+        piece.append(value)
+        characters += len(value)
+    if piece:
+        yield piece
+
+
+def _has_users(data: bytes | None, users: Sequence[str]) -> bool:
+    if data is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "index")
+        path.write_bytes(data)
+        try:
+            opened = Index(path)
+        except ArtifactError:
+            # Whom it has cannot be told, so it goes as well.
+            return True
+        return any(opened.find(user) for user in users)

@@ -1,0 +1,380 @@
+"""Forgetting, specified: of a user nothing is left, of all others everything."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from commands.answers import Exit
+from commands.cli import main
+from offline import forget as program
+from offline.forget import users_of
+from propensity import tables
+from propensity.concurrency import DaemonThreads
+from propensity.errors import RequestError, RunInProgress, SettingsError
+from propensity.gcp.writes import Appends
+from propensity.learning.card import nameless
+from propensity.privacy import consent, suppression
+from propensity.registry.versions import Registry
+from propensity.runs import compact
+from propensity.schema import Table
+from propensity.tables import TABLES
+from tests import shop
+from tests.emptied import empty_bucket, empty_tables
+from tests.functions.streaming import Site, new_deployment
+
+pytestmark = pytest.mark.runs
+
+KEY = "a key of the tests, long enough for one"
+GONE, KEPT = "player-1", "player-11"
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+USE_CASE, OTHER = "first_day_churn", "ga4_purchase"
+EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
+SCORES = "exports/inference_log/date=2026-03-01/run=a/part-000000000000.parquet"
+
+
+def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
+    """A row about a user: what must be there, and what a test says."""
+    kinds = {"INT64": 1, "FLOAT64": 0.5, "BOOL": True, "DATE": NOW.date()}
+    row = {
+        column.name: {**kinds, "TIMESTAMP": NOW, "STRING": column.name}[column.type]
+        for column in table.columns
+        if column.required or column.name == "user_id"
+    }
+    own = {
+        "user_id": user,
+        "event_id": f"event of {user}",
+        "message_id": f"message of {user}",
+        "use_case": USE_CASE,
+    }
+    return {**row, **{name: of for name, of in own.items() if name in row}, **values}
+
+
+def append(site: Site, table: Table, *rows: dict[str, Any]) -> None:
+    """Store rows, as the stream does."""
+    given = pa.RecordBatch.from_pylist(list(rows), schema=table.arrow_schema())
+    asyncio.run(Appends(site.settings).append(table, given))
+
+
+def fill(site: Site) -> None:
+    """Put two rows of both users into every table that has users."""
+    for table, source in tables.holding_users().items():
+        rows = []
+        for user in (GONE, KEPT):
+            values = {}
+            if source == "raw":
+                raw = f'{{"user_id": "{user}", "event_type": "unheard'
+                values = {"raw": raw.encode(), "attributes": "{}"}
+            rows += 2 * [row_of(table, user, **values)]
+        append(site, table, *rows)
+
+
+def counts(site: Site) -> dict[str, int]:
+    """Rows of every table that has users."""
+    return {table.name: site.count(table.name) for table in tables.holding_users()}
+
+
+def forget(site: Site, *users: str, **how: Any) -> dict[str, Any]:
+    return program.run(site.settings, users or (GONE,), is_quiet=True, **how)
+
+
+def before(report: dict[str, Any]) -> dict[str, int]:
+    return {place["where"]: place["before"] for place in report["places"]}
+
+
+def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
+    """A file with a row for each user."""
+    table = tables.STREAM_EVENTS
+    rows = [row_of(table, user, use_case=use_case) for user in users]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.arrow_schema()), file)
+    return file.getvalue()
+
+
+def users_in(data: bytes) -> list[str]:
+    return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def shared(emulators) -> Iterator[Site]:
+    """All tables, and a bucket that keeps what is overwritten."""
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
+    with new_deployment(emulators, **extra) as made:
+        yield made
+
+
+@pytest.fixture
+def site(shared, monkeypatch) -> Site:
+    """The same without a row or an object, and its settings in the environment."""
+    empty_tables(shared.warehouse, TABLES)
+    empty_bucket(shared.artifacts)
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    return shared
+
+
+class TestTables:
+    def test_have_no_row_of_the_user_afterwards(self, site):
+        """Two rows of each go, and those of a user whose id begins alike stay. A
+        second run finds nothing, and adds nothing to the list."""
+        fill(site)
+        report = forget(site)
+
+        holders = tables.holding_users()
+        assert before(report) == {table.name: 2 for table in holders}
+        assert {place["after"] for place in report["places"]} == {0}
+        assert report["left"] == 0
+        assert counts(site) == dict.fromkeys(counts(site), 2)
+        for table, source in holders.items():
+            if source == "user_id":
+                [row] = site.rows(f"SELECT DISTINCT user_id FROM {table.name}")
+                assert row["user_id"] == KEPT
+        assert {*before(forget(site)).values()} == {0}
+        assert site.count("suppressed_users") == 1
+
+    def test_stay_as_they_are_in_a_dry_run(self, site):
+        """It counts, and writes nothing, not even the list."""
+        fill(site)
+        there = counts(site)
+        report = forget(site, is_dry=True)
+
+        assert {*before(report).values()} == {2}
+        assert counts(site) == there
+        assert site.count("suppressed_users") == 0
+
+    def test_lose_what_another_run_has_left(self, site):
+        """Interrupted after some tables, the next run removes the rest."""
+        fill(site)
+        site.warehouse.execute(f"DELETE FROM truth_events WHERE event_id != '{KEPT}'")
+        site.warehouse.execute(f"DELETE FROM inference_log WHERE user_id = '{GONE}'")
+
+        assert forget(site)["left"] == 0
+        assert site.count("stream_events") == 2
+
+    def test_keep_other_use_cases_where_one_is_named(self, site):
+        """Rows of that use case go; the list has the user in it alone."""
+        table = tables.STREAM_EVENTS
+        append(site, table, row_of(table, GONE), row_of(table, GONE, use_case=OTHER))
+        forget(site, use_case=USE_CASE)
+        [row] = site.rows("SELECT use_case FROM stream_events")
+        listed = suppression.read(site.warehouse)
+
+        assert row["use_case"] == OTHER
+        assert listed.covers(GONE, USE_CASE)
+        assert not listed.covers(GONE, OTHER)
+
+    def test_lose_truths_by_the_user_s_events(self, site):
+        """A truth names no user: its event does, while it is there."""
+        log, truths = tables.INFERENCE_LOG, tables.TRUTH_EVENTS
+        append(site, log, row_of(log, GONE, event_id="e7"))
+        append(site, log, row_of(log, KEPT, event_id="e8"))
+        for event_id in ("e7", "e8", GONE):
+            append(site, truths, row_of(truths, GONE, event_id=event_id))
+        forget(site)
+        [left] = site.rows("SELECT event_id FROM truth_events")
+
+        assert left["event_id"] == "e8"
+
+    def test_lose_dead_letters_however_they_name_the_user(self, site):
+        """Cut or nested."""
+        table = tables.DEAD_LETTERS
+        for raw in (b'{"user_id": "player-1"', b'[{"who": "player-1"}]'):
+            append(site, table, row_of(table, GONE, raw=raw, attributes="{}"))
+        forget(site)
+
+        assert site.count("dead_letters") == 0
+
+    def test_may_be_of_more_users_than_one_statement_takes(self, site, monkeypatch):
+        """BigQuery takes 10 MB of parameters; each row counts once all the same."""
+        fill(site)
+        users = (*(f"nobody-{n}" for n in range(3)), GONE, KEPT)
+        at_once = before(forget(site, *users, is_dry=True))
+        monkeypatch.setattr(program, "AT_ONCE", 2)
+        report = forget(site, *users)
+
+        assert before(report) == at_once
+        assert report["left"] == 0
+        assert {*counts(site).values()} == {0}
+        pieces = program._pieces(["x" * 1000, "y" * 2_000_000, "z"])
+        assert [len(piece) for piece in pieces] == [1, 1, 1]
+
+
+class TestBucket:
+    def test_has_files_without_the_user(self, site):
+        """Exports are written again; a file of nobody else is deleted; one without
+        the user keeps its bytes and its generation."""
+        alone, other = (SCORES.replace("run=a", f"run={run}") for run in "bc")
+        site.artifacts.create(EXPORT, parquet(GONE, KEPT, GONE))
+        site.artifacts.create(SCORES, parquet(KEPT, GONE))
+        site.artifacts.create(alone, parquet(GONE))
+        generation = site.artifacts.create(other, parquet(KEPT))
+        report = forget(site)
+
+        assert users_in(site.artifacts.read(EXPORT).data) == [KEPT]
+        assert users_in(site.artifacts.read(SCORES).data) == [KEPT]
+        assert site.artifacts.find(alone) is None
+        assert site.artifacts.read(other).generation == generation
+        assert before(report)["exports/stream_events"] == 1
+        assert before(report)["exports/inference_log"] == 2
+        assert report["left"] == 0
+
+    def test_has_no_generation_with_the_user(self, site):
+        """A bucket with versioning keeps what is overwritten and deleted: not this."""
+        first = site.artifacts.create(EXPORT, parquet(GONE, KEPT))
+        site.artifacts.replace(EXPORT, parquet(KEPT, GONE), generation=first)
+        site.artifacts.create(SCORES, parquet(GONE))
+        site.artifacts.delete(SCORES)
+        assert len(site.artifacts.generations("exports/inference_log/")) == 1
+        forget(site)
+
+        left = map(
+            site.artifacts.read_generation, site.artifacts.generations("exports/")
+        )
+        assert [users_in(data) for data in left] == [[KEPT]]
+
+    def test_keeps_rows_of_other_use_cases_where_one_is_named(self, site):
+        site.artifacts.create(EXPORT, parquet(GONE, use_case=OTHER))
+        forget(site, use_case=USE_CASE)
+
+        assert users_in(site.artifacts.read(EXPORT).data) == [GONE]
+
+    def test_has_snapshots_of_numbers(self, site):
+        """The rows of a training have no ids, and are left alone."""
+        rows = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
+        name, file = "models/x/0/dataset/rows.parquet", io.BytesIO()
+        pq.write_table(nameless(rows), file)
+        generation = site.artifacts.create(name, file.getvalue())
+        forget(site)
+
+        assert site.artifacts.read(name).generation == generation
+
+    @pytest.mark.parametrize("data", [b"", b"PAR1", parquet(GONE)[:-40]])
+    def test_may_have_files_that_are_none_which_are_named(self, site, data, capsys):
+        """Defect: a traceback, with the indexes and the second search still to come, at
+        each further try."""
+        fill(site)
+        broken = EXPORT.replace("part-", "a-")
+        site.artifacts.create(broken, data)
+        site.artifacts.create(EXPORT, parquet(GONE, KEPT))
+        status = main(["forget", GONE, "--json"])
+        report = json.loads(capsys.readouterr().out)
+
+        assert counts(site) == dict.fromkeys(counts(site), 2)
+        assert users_in(site.artifacts.read(EXPORT).data) == [KEPT]
+        assert status == Exit.LEFT_OVER
+        assert (report["left"], report["unreadable"]) == (1, [broken])
+
+        site.artifacts.delete_generation(site.artifacts.generations(broken)[0])
+        assert main(["forget", GONE]) == Exit.DONE
+
+
+class TestCommand:
+    def test_needs_a_key_or_the_word_that_it_goes_without(self, site):
+        """Without the list they would come back: that is settled before all else."""
+        fill(site)
+        keyless = replace(site.settings, suppression_key="")
+        with pytest.raises(SettingsError):
+            program.run(keyless, [GONE], is_quiet=True)
+        assert counts(site) == dict.fromkeys(counts(site), 4)
+        program.run(keyless, [GONE], is_suppressing=False, is_quiet=True)
+
+        assert counts(site) == dict.fromkeys(counts(site), 2)
+        assert site.count("suppressed_users") == 0
+
+    def test_waits_for_no_compaction(self, site):
+        """One that is under way could write what it had read: run it again later."""
+        with (
+            compact.alone(
+                Registry(site.artifacts, compact.SCOPE),
+                run_id="another",
+                began_at=datetime.now(UTC),
+                minutes=5,
+                clock=lambda: datetime.now(UTC),
+                threads=DaemonThreads(),
+            ),
+            pytest.raises(RunInProgress),
+        ):
+            forget(site)
+
+    def test_reports_what_it_did_and_names_nobody(self, site, capsys):
+        fill(site)
+        assert main(["forget", GONE, "--json"]) == Exit.DONE
+        report = json.loads(capsys.readouterr().out)
+        assert main(["forget", GONE]) == Exit.DONE
+        text = capsys.readouterr().out
+
+        assert report["left"] == 0
+        assert {*before(report).values()} == {2}
+        assert GONE not in json.dumps(report) + text
+        assert datetime.fromisoformat(report["run_again_at"]) > datetime.now(UTC)
+
+    def test_takes_users_off_the_list(self, site, capsys):
+        """Who comes back of their own will is taken in again."""
+        main(["forget", GONE])
+        assert suppression.read(site.warehouse).covers(GONE, USE_CASE)
+        capsys.readouterr()
+
+        assert main(["forget", GONE, "--allow-again", "--json"]) == Exit.DONE
+        assert json.loads(capsys.readouterr().out)["entries_removed"] == 1
+        assert not suppression.read(site.warehouse)
+
+    def test_takes_ids_as_the_export_has_them(self, site):
+        """Longer than a lookup takes, with control characters, a blank alone."""
+        odd = ["a" * 5000, "two\nlines", "nul\0", " ", "'; --"]
+        table = tables.STREAM_EVENTS
+        append(site, table, *(row_of(table, user) for user in (*odd, KEPT)))
+
+        assert main(["forget", *odd]) == Exit.DONE
+        [row] = site.rows("SELECT DISTINCT user_id FROM stream_events")
+        assert row["user_id"] == KEPT
+
+    def test_says_how_the_export_is_cleared_by_its_owner(self, site):
+        """Events of the export are counted; the statement has project and dataset."""
+        place = site.workplace
+        shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
+        settings = replace(site.settings, ga4_dataset=place.ga4_dataset)
+        export = f"{settings.project}.{settings.ga4_dataset}"
+        text = consent.events_view(export, require="false")
+        site.warehouse.replace_view(consent.VIEW, text)
+        report = program.run(settings, [GONE], is_quiet=True)
+
+        assert report["ga4_events"] == 3
+        assert f"{export}.INFORMATION_SCHEMA.TABLES" in report["ga4_statement"]
+        assert GONE not in str(report)
+
+
+class TestUsers:
+    @pytest.mark.parametrize(
+        "written",
+        ["Jürgen\nanna", "\ufeffJürgen\r\n\nanna\r\n", "Jürgen\ranna\rJürgen"],
+        ids=["Unix", "Windows", "old Mac"],
+    )
+    def test_are_lines_of_standard_input(self, written):
+        """In UTF-8, whatever the locale of the terminal is, each once."""
+        stdin = io.TextIOWrapper(io.BytesIO(written.encode()), "latin-1")
+        assert users_of(["-"], stdin) == ("Jürgen", "anna")
+
+    def test_are_written_in_utf_8(self):
+        """As PowerShell or an old editor does not: nobody would be found."""
+        for encoding in ("utf-16", "latin-1"):
+            stdin = io.TextIOWrapper(io.BytesIO("Jürgen\n".encode(encoding)))
+            with pytest.raises(RequestError, match="UTF-8"):
+                users_of(["-"], stdin)
+        # Python passes other bytes as halves of pairs, which no table can hold.
+        with pytest.raises(RequestError, match="UTF-8"):
+            users_of(["J\udcfcrgen"], None)
+
+    def test_are_needed(self):
+        """Standard input may be closed, as in a job that nobody watches."""
+        assert users_of(["anna"], None) == ("anna",)
+        with pytest.raises(RequestError, match="no user was named"):
+            users_of(["-"], None)
