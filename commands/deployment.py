@@ -188,7 +188,7 @@ def _entered(state: str | None) -> None:
     """Take on the environment of a local state."""
     from commands.machine import environment_of
 
-    environment, _ = environment_of(state)
+    environment = environment_of(state)
     for variable in [name for name in os.environ if name.startswith("PROPENSITY_")]:
         del os.environ[variable]
     os.environ.update(environment)

@@ -185,9 +185,9 @@ def status(*, state: str | None, data: str | None, as_json: bool) -> int:
     return Exit(code)
 
 
-def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
+def environment_of(name: str | None) -> Mapping[str, str]:
     """
-    Return the variables of a local state that is up, and its functions' addresses.
+    Return the variables of a local state that is up.
 
     Raises:
         RequestError: None is, or the one named is not, or several are.
@@ -198,10 +198,7 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
     record = running.record()
     assert record is not None
     stack = Stack(running, options=record.options, ports=record.ports)
-    addresses = {
-        function.target: stack.url(function.target) for function in stack.functions
-    }
-    return stack.environment, addresses
+    return stack.environment
 
 
 def state_up(name: str | None) -> State:
