@@ -50,7 +50,7 @@ def lines(
     behind = [Series(name=one, values=values(one), style=others) for one in beside]
     described = f"From {write(min(shown))} to {write(max(shown))}."
     return series_svg(
-        [*behind, front],
+        [front, *behind],
         [time_of(row) for row in rows],
         title=title,
         description=f"{described} The newest is {write(shown[-1])}.",
@@ -113,6 +113,6 @@ def size(n: float | None) -> str:
 
 def milliseconds(value: Number) -> str:
     """Write a wait, long ones in seconds."""
-    if not present(value) or value < 10_000:
+    if not present(value) or value < 1_000:
         return f"{count(value)} ms"
     return f"{value / 1000:,.1f} s"

@@ -27,7 +27,6 @@ from deploy import functions
 from local.exports import sources as loading
 from local.stack import topics as local_topics
 from offline import load_model
-from offline.doctor import checks
 from offline.doctor.examination import Examination
 from offline.doctor.run import CHECKS, Report, examine
 from propensity import usecases
@@ -363,15 +362,6 @@ class TestRuns:
 
 
 class TestCommand:
-    def test_goes_on_after_an_error_of_one_check(self, healthy, capsys, monkeypatch):
-        """Named with type and message; what was found decides the exit status."""
-        monkeypatch.setattr(checks.exported, "obstacles", lambda _: 1 // 0)
-        assert healthy.run("--json") == 2
-        report = json.loads(capsys.readouterr().out)
-
-        assert report["failed"]["export"].startswith("ZeroDivisionError: integer")
-        assert report["checks"] == [*CHECKS]
-
     def test_says_what_is_wrong_with_the_settings(self, healthy, capsys):
         """A setting that stops every function is found without asking anybody."""
         assert healthy.run(PROPENSITY_NO_SUCH_SETTING="1") == 1
@@ -408,16 +398,12 @@ class TestCommand:
         assert "PROPENSITY_GA4_DATASET is not set, and ga4_pur" in findings[0].what
 
 
-@pytest.mark.parametrize("stray", ["20241231", "20991231"])
-def test_an_export_that_stopped_has_stopped_beside_a_table_that_lies_alone(
-    place, stray
-):
-    """A clock that was wrong, or a test of the link, is neither its end nor its
-    beginning."""
+def test_an_export_that_stopped_has_stopped_beside_a_table_that_lies_alone(place):
+    """A clock that was wrong, or a test of the link, is not its end."""
     expected = late_export(place)
     with place.workplace.bigquery.client() as client:
         client.query_and_wait(
-            f"CREATE TABLE {place.export}.events_{stray} AS "
+            f"CREATE TABLE {place.export}.events_20991231 AS "
             f"SELECT * FROM {place.export}.events_20260227 LIMIT 1"
         )
 
