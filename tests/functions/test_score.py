@@ -11,23 +11,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import time
 import uuid
+from collections.abc import Iterator, Mapping
+from concurrent import futures
 from datetime import UTC, datetime, timedelta
-from itertools import product
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
+import requests
 
 from deploy import stage
 from local.stack.state import ROOT
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import NO_MOMENTS, bet, registration
-from tests.functions.instances import python_of
+from tests.functions.instances import Instance, python_of
 from tests.functions.scored import (
+    CARDS,
     FEATURES,
     NAMES,
+    OF_DEFAULT,
     OF_PLAYER,
     PLAYER,
     PLAYERS,
@@ -40,14 +46,18 @@ from tests.functions.scored import (
     instance,
     logged,
     post,
+    promote,
+    publish,
     site,
     transactions,
+    without,
+    writes,
 )
-from tests.functions.streaming import rows_of
+from tests.functions.streaming import DEADLINE_S, eventually, rows_of
 from tests.programs import execute
 
 # Fixtures.
-__all__ = ["event_id", "every", "instance", "site"]
+__all__ = ["event_id", "every", "instance", "site", "writes"]
 
 # A request of the system that this replaces, with made-up figures.
 ORIGINAL = b"""{"V1": "-1.36", "V2": "-0.0728", "V3": "2.536", "V4": "1.378",
@@ -67,16 +77,9 @@ class TestAnswers:
         [row] = transactions(1)
         ingested = datetime.now(UTC) - timedelta(seconds=2)
         texts = {name: str(value) for name, value in flat(row).items()}
+        beside = {"Time": "0", "transaction_id": event_id}
 
-        answer = ask(
-            instance,
-            {
-                **texts,
-                "Time": "0",
-                "transaction_id": event_id,
-                "ingest_ts": ingested.timestamp(),
-            },
-        )
+        answer = ask(instance, texts | beside | {"ingest_ts": ingested.timestamp()})
 
         assert answer["probability"] == pytest.approx(expected(row), abs=1e-9)
         assert answer["anomaly_score"] is None
@@ -86,28 +89,23 @@ class TestAnswers:
         assert 2_000 <= answer["latency_ms"] < 60_000
         assert 0 < answer["request_ms"] < answer["latency_ms"]
         [champion] = logged(site, event_id)
-        assert (champion["use_case"], champion["model_version"]) == ("card_fraud", 0)
+        for name in ("use_case", "model_version", "probability", "anomaly_score"):
+            assert champion[name] == answer[name]
+        assert champion["inference_id"] == answer["inference_id"]
+        assert champion["latency_ms"] == pytest.approx(answer["latency_ms"], abs=1e-3)
         assert champion["event_date"] == ingested.date()
         assert champion["scored_on"] == champion["scored_at"].date()
-        assert champion["anomaly_score"] is None
-        assert champion["is_warm"] is True
-        assert champion["inference_id"] == answer["inference_id"]
-        assert champion["probability"] == answer["probability"]
-        assert champion["latency_ms"] == pytest.approx(answer["latency_ms"], abs=1e-3)
         assert json.loads(champion["features"]) == flat(row)
-        assert champion["source"] == "online"
+        assert (champion["source"], champion["is_warm"]) == ("online", True)
         assert (champion["event_id"], champion["user_id"]) == (event_id, event_id)
         assert champion["epoch"] >= 0
         assert abs(champion["event_time"] - ingested) < timedelta(milliseconds=1)
 
-    @pytest.mark.parametrize("as_text", [True, False], ids=["texts", "numbers"])
-    def test_the_request_of_the_original_as_it_is(self, site, instance, as_text):
+    @pytest.mark.parametrize("literal", [ORIGINAL, ORIGINAL_IN_NUMBERS])
+    def test_the_request_of_the_original_as_it_is(self, site, instance, literal):
         """A senseless moment costs the latency alone; an unknown version is refused by
         its name."""
-        literal = ORIGINAL if as_text else ORIGINAL_IN_NUMBERS
         body = json.loads(literal)
-        assert (body["ingest_ts"], body["version"]) == (1, 20)
-
         refused = post(instance, literal)
         del body["version"]
         answer = ask(instance, body)
@@ -123,48 +121,19 @@ class TestAnswers:
         assert row["latency_ms"] is None
         assert row["event_time"] == row["scored_at"]
 
-    def test_the_first_rows_of_real_transactions_as_texts(self, instance, data_folder):
-        """As the original reads them from its file, with its moment and version."""
-        file = data_folder / "creditcard_first3972.parquet"
-        if not file.is_file():
-            pytest.skip(f"{file} is not in PROPENSITY_DATA")
-        for row in pq.read_table(file).slice(0, 5).to_pylist():
-            numbers = {name: row[name] for name in NAMES}
-            for features in ({n: str(v) for n, v in numbers.items()}, numbers):
-                body = {**features, "ingest_ts": 1}
-                answer = ask(instance, body)
-                refused = post(instance, {**body, "version": 20})
-
-                assert answer["latency_ms"] is None
-                assert (refused.status_code, refused.json()["field"]) == (
-                    404,
-                    "version",
-                )
-
-    @pytest.mark.parametrize(
-        ("way", "literal"),
-        [
-            *product(("flat",), (*NO_MOMENTS, "NaN", "-Infinity", '"\\ud800"')),
-            *product(("features", "beside", "instances"), ("1", "NaN", '"soon"')),
-        ],
-    )
-    def test_whatever_the_moment_of_a_transaction_is(self, instance, way, literal):
+    @pytest.mark.parametrize("literal", [*NO_MOMENTS, "NaN"])
+    def test_whatever_the_moment_of_a_transaction_is(self, instance, literal):
         """Where it makes no sense the latency is null, and the row is scored."""
         plain, moment = json.dumps(FEATURES), f'"ingest_ts": {literal}'
         timed = f"{plain[:-1]}, {moment}}}"
-        body = {
-            "flat": timed,
-            "features": f'{{"features": {timed}}}',
-            "beside": f'{{"features": {plain}, {moment}}}',
-            "instances": f'{{"instances": [{timed}, {plain}]}}',
-        }[way]
 
-        answer = ask(instance, body.encode())
+        beside = ask(instance, f'{{"features": {plain}, {moment}}}'.encode())
+        answer = ask(instance, f'{{"instances": [{timed}, {plain}]}}'.encode())
 
-        first, *others = answer.get("predictions", [answer])
-        assert first["probability"] is not None
-        assert first["latency_ms"] is None
-        assert all(other["latency_ms"] > 0 for other in others)
+        first, other = answer["predictions"]
+        assert first["latency_ms"] is beside["latency_ms"] is None
+        assert first["probability"] == beside["probability"] is not None
+        assert other["latency_ms"] > 0
 
     def test_one_transaction_however_it_is_written(self, instance):
         """Named or not, the use case is the one whose features these are; numbers may
@@ -203,7 +172,8 @@ class TestAnswers:
         [("", ""), ("features", "features."), ("instances", "instances[0].")],
     )
     def test_an_identity_and_a_moment(self, instance, way, prefix):
-        """Beside the features or among them, where a wrong identity is named."""
+        """Beside the features or among them, where a wrong identity is named; one
+        beside them goes first."""
 
         def body(**further: Any) -> dict[str, Any]:
             identity = {"transaction_id": 17, "ingest_ts": (time.time() - 2) * 1e3}
@@ -218,22 +188,16 @@ class TestAnswers:
         assert 2_000 <= scored["latency_ms"] < 60_000
         for wrong in ("", True, 1.5, 2**53, "x" * 257, "a\nb", "\ud800"):
             refused = post(instance, body(transaction_id=wrong))
-
             assert refused.status_code == 400
             assert refused.json()["field"] == f"{prefix}transaction_id"
-
-    def test_an_identity_beside_features_before_one_among_them(self, instance):
-        """The same holds for the moment."""
-        inner = FEATURES | {"transaction_id": "inner", "ingest_ts": 1}
-        outer = {"transaction_id": "outer", "ingest_ts": time.time() - 2}
-
-        answer = ask(instance, {"features": inner, **outer})
-
-        assert answer["event_id"] == "outer"
-        assert answer["latency_ms"] >= 2_000
+        if way == "features":
+            outer = {"transaction_id": "outer", "ingest_ts": time.time() - 60}
+            answer = ask(instance, body() | outer)
+            assert answer["event_id"] == "outer"
+            assert answer["latency_ms"] >= 60_000
 
     def test_instances_in_their_order(self, site, instance, event_id):
-        """A list is answered by a list, all of one version."""
+        """A list is answered by a list, all of one version; of a thousand, too."""
         rows = transactions(5, seed=4)
         ids = [f"{event_id}-{place}" for place in range(5)]
         instances = [
@@ -241,34 +205,29 @@ class TestAnswers:
         ]
 
         answer = ask(instance, {"use_case": "card_fraud", "instances": instances})
+        many = ask(instance, {"instances": [FEATURES] * 1_000})
 
+        assert len(many["predictions"]) == 1_000
         assert answer["model_version"] == 0
         predictions = answer["predictions"]
         assert [row["event_id"] for row in predictions] == ids
         assert [row["probability"] for row in predictions] == pytest.approx(
             [expected(row) for row in rows], abs=1e-9
         )
-        written = logged(site, *ids)
-        assert [row["inference_id"] for row in written] == [
+        assert [row["inference_id"] for row in logged(site, *ids)] == [
             row["inference_id"] for row in predictions
         ]
 
-    def test_as_many_instances_as_are_allowed(self, instance):
-        """One more is refused, as below."""
-        answer = ask(instance, {"instances": [FEATURES] * 1_000})
-
-        assert len(answer["predictions"]) == 1_000
-
-    def test_a_version_by_its_number(self, instance):
+    @pytest.mark.parametrize("version", [1, "1"])
+    def test_a_version_by_its_number(self, instance, version):
         """That very version scores, as a number or as a text."""
         [row] = transactions(1, seed=6)
-        for version in (1, "1"):
-            answer = ask(instance, flat(row, version=version))
+        answer = ask(instance, flat(row, version=version))
 
-            assert answer["model_version"] == 1
-            assert answer["probability"] is None
-            score = expected(row, model=fitted()[2])
-            assert answer["anomaly_score"] == pytest.approx(score, abs=1e-9)
+        assert answer["model_version"] == 1
+        assert answer["probability"] is None
+        score = expected(row, model=fitted()[2])
+        assert answer["anomaly_score"] == pytest.approx(score, abs=1e-9)
 
     def test_a_null_where_training_fills_gaps(self, site, instance, event_id):
         """It is scored as training would have, and logged as null."""
@@ -304,19 +263,14 @@ class TestAnswers:
         ]
         site.append(rows_of(events, received_at=now))
 
-        answer = ask(instance, {"use_case": PLAYERS, "user_id": user})
+        answer = ask(instance, {"use_case": PLAYERS, "user_id": user, "ingest_ts": 1})
 
         assert 0 < answer["probability"] < 1
+        assert answer["latency_ms"] is None
         assert (answer["use_case"], answer["user_id"]) == (PLAYERS, user)
         [row] = logged(site, answer["event_id"])
         assert row["user_id"] == user
         assert json.loads(row["features"])["bet_count"] == 1
-
-    def test_a_user_whatever_the_moment_is(self, instance):
-        """A senseless moment is no error: the user is unknown."""
-        body = f'{{"use_case": "{PLAYERS}", "user_id": "u", "ingest_ts": 1e400}}'
-
-        assert post(instance, body.encode()).json()["error"] == "unknown_user"
 
     @pytest.mark.parametrize("late", [None, timedelta(days=3)])
     def test_nobody_for_an_unknown_user(self, site, instance, late):
@@ -332,6 +286,204 @@ class TestAnswers:
         body = answer.json()
         assert (answer.status_code, body["error"]) == (404, "unknown_user")
         assert body["probability"] is body["model_version"] is None
+
+
+WRONG: Mapping[str, tuple[Any, int, str | None]] = {
+    **{
+        f"body {body[:9]!r}": (body, 400, "body")
+        for body in (b"", b"[1]", b"3", b'{"a": "\xed\xa0\x80"}', b"[" * 5_000)
+    },
+    "nothing": ({}, 400, "features"),
+    "one feature": ({"V1": 1, "ingest_ts": 1}, 400, "features"),
+    "few": ({"features": {"V1": 1}}, 400, f"features.{next(iter(OF_DEFAULT))}"),
+    "features of two use cases": (FEATURES | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
+    "a missing feature": ({"use_case": "card_fraud"} | without("V3"), 400, "V3"),
+    "a missing one of instances": (
+        {"instances": [FEATURES, without("V3")]},
+        400,
+        "instances[1].V3",
+    ),
+    **{
+        f"a number that is {str(value)[:9]}": (FEATURES | {"V3": value}, 400, "V3")
+        for value in (
+            *("much", "", "NaN", "-Infinity", "1_000", "0x10", "٣", True, {}),
+            *(float("nan"), float("inf"), 10**400),
+        )
+    },
+    **{
+        f"a text that is {str(value)[:9]!r}": (
+            PLAYER | {"features": OF_PLAYER | {"country": value}},
+            400,
+            "features.country",
+        )
+        for value in (3, "\ud800", "x" * 5_000)
+    },
+    "an instance that is none": ({"instances": [FEATURES, 3]}, 400, "instances[1]"),
+    "no instances": ({"instances": []}, 400, "instances"),
+    "too many instances": ({"instances": [FEATURES] * 1_001}, 413, "instances"),
+    "two ways at once": ({"features": FEATURES, "instances": None}, 400, "instances"),
+    "instances and a user": ({"instances": [FEATURES], "user_id": "u"}, 400, "user_id"),
+    "an empty user": (PLAYER | {"user_id": ""}, 400, "user_id"),
+    "a user that is none": (PLAYER | {"user_id": None}, 400, "user_id"),
+    "features that are none": ({"features": 3}, 400, "features"),
+    **{
+        f"an unknown version {version}": (
+            FEATURES | {"version": version},
+            404,
+            "version",
+        )
+        for version in (99, -1, 10**30, "12")
+    },
+    **{
+        f"no version {version!r}": (FEATURES | {"version": version}, 400, "version")
+        for version in (True, 1.0, "new", "", [1])
+    },
+    "an unknown use case": (FEATURES | {"use_case": "no_such"}, 400, "use_case"),
+    "a use case that is none": (FEATURES | {"use_case": 3}, 400, "use_case"),
+    "a user of events": ({"use_case": "card_fraud", "user_id": "u"}, 400, "user_id"),
+    "a value beyond computing": (FEATURES | {"Amount": 1e308}, 400, "Amount"),
+    "a feature twice": (json.dumps(FEATURES).encode()[:-1] + b', "V3": 1}', 400, "V3"),
+    "no champion": ({"use_case": "ga4_purchase", "features": OF_DEFAULT}, 409, None),
+}
+
+
+class TestRefuses:
+    @pytest.mark.parametrize("case", WRONG)
+    def test_what_it_cannot_score(self, instance, case):
+        """The answer is JSON and names the field at fault."""
+        body, status, field = WRONG[case]
+
+        answer = post(instance, body)
+
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json().get("field") == field, answer.text
+        assert answer.json()["retryable"] is False
+
+    def test_another_method_path_or_type(self, instance):
+        """Only a POST of JSON to the root is served."""
+        get = requests.get(instance.url, timeout=DEADLINE_S)
+        path = requests.post(f"{instance.url}path", json=FEATURES, timeout=DEADLINE_S)
+        text = post(instance, FEATURES, headers={"content-type": "text/plain"})
+
+        assert (get.status_code, get.headers["allow"]) == (405, "POST")
+        assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
+        assert (text.status_code, text.json()["field"]) == (415, "Content-Type")
+
+
+@pytest.fixture(scope="module")
+def stream(every, tmp_path_factory) -> Iterator[Instance]:
+    """Scores the same events on the stream, by the same versions."""
+    home = tmp_path_factory.mktemp("score_stream")
+    with Instance("score_stream", every[0].environment, home) as started:
+        yield started
+
+
+@pytest.mark.long
+class TestOneInference:
+    """The same event, scored by HTTP and on the stream, is logged as one inference."""
+
+    def test_of_a_transaction(self, site, instance, stream, event_id):
+        """The id is the same, whatever the event's time and user."""
+        body = flat(transactions(1, seed=9)[0], transaction_id=event_id)
+        enriched = {
+            "event_id": event_id,
+            "user_id": f"holder of {event_id}",
+            "use_case": CARDS.name,
+            "event_type": "card_transaction",
+            "event_time": "2026-03-01T12:00:00Z",
+        }
+
+        answer = ask(instance, body)
+        assert stream.post(body | enriched).status_code == 200
+
+        rows = logged(site, event_id, rows=2)
+        assert {row["source"] for row in rows} == {"online", "stream"}
+        assert {row["inference_id"] for row in rows} == {answer["inference_id"]}
+
+    def test_of_a_user_s_event(self, site, instance, stream):
+        """An event id names one event of one user on one day."""
+        user = f"user-{uuid.uuid4().hex[:8]}"
+        now = datetime.now(UTC)
+        first = (now - timedelta(minutes=1)).isoformat()
+        event = bet(user_id=user, event_id=user, event_time=first)
+        events = [registration(user_id=user, event_time=first), event]
+        site.append(rows_of(events, received_at=now))
+
+        body = PLAYER | {"user_id": user, "event_id": user, "ingest_ts": first}
+        answer = ask(instance, body)
+        assert stream.post(event).status_code == 200
+
+        rows = logged(site, user, rows=2)
+        assert {row["source"] for row in rows} == {"online", "stream"}
+        assert {row["inference_id"] for row in rows} == {answer["inference_id"]}
+
+
+class TestLog:
+    def test_is_whole_after_a_stop(self, site, every, writes, tmp_path):
+        """After SIGTERM the function logs everything that it answered before it ends,
+        also where the table is slow."""
+        writes.rule = lambda _: time.sleep(0.3)
+        prefix = f"stop-{uuid.uuid4().hex[:8]}"
+        rows = transactions(300, seed=11)
+        with Instance("score", every[1].environment, tmp_path) as short:
+
+            def ask_for_score(place: int) -> int:
+                body = flat(rows[place], transaction_id=f"{prefix}-{place}")
+                try:
+                    return post(short, body).status_code
+                except requests.RequestException:
+                    return 0
+
+            assert ask_for_score(0) == 200
+            with futures.ThreadPoolExecutor(16) as pool:
+                pending = [pool.submit(ask_for_score, place) for place in range(1, 300)]
+                futures.wait(pending[:150])
+                assert short.process is not None
+                os.kill(short.process.pid, signal.SIGTERM)
+                n_answers = 1 + sum(future.result() == 200 for future in pending)
+            eventually(lambda: not short.process.is_running, "it has ended")
+
+        assert n_answers >= 150
+        [counted] = site.rows(
+            "SELECT COUNT(DISTINCT event_id) AS n "
+            "FROM inference_log WHERE STARTS_WITH(event_id, @prefix)",
+            prefix=prefix,
+        )
+        assert counted["n"] >= n_answers
+
+
+class TestVersions:
+    def test_that_are_not_warm_say_so(self, site, instance):
+        """Trees that have not seen a window give no score, and say why."""
+        trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=1000))
+        version = publish(site, trees.fit(transactions(10)))
+
+        answer = ask(instance, flat(transactions(1)[0], version=version))
+
+        row = logged(site, answer["event_id"])[0]
+        for scored in (answer, row):
+            assert scored["model_version"] == version
+            assert scored["is_warm"] is False
+            assert scored["probability"] is scored["anomaly_score"] is None
+
+    def test_take_over_without_a_restart(self, site, instance):
+        """A promotion is followed while the function serves; its answers say so."""
+        [row] = transactions(1, seed=12)
+        promote(site, 1)
+
+        def answer_of_trees() -> dict[str, Any] | None:
+            answer = ask(instance, flat(row))
+            return answer if answer["model_version"] == 1 else None
+
+        answer = eventually(answer_of_trees, "the new version serves")
+        promote(site, 0)
+
+        score = expected(row, model=fitted()[2])
+        assert answer["anomaly_score"] == pytest.approx(score, abs=1e-9)
+        eventually(
+            lambda: ask(instance, flat(row))["model_version"] == 0, "the old one does"
+        )
 
 
 # Starts 02-GetProba as the framework does, and says what it has imported by then.
