@@ -4,13 +4,11 @@ A receiver of audiences on this machine, with the limits and faults of real ones
     python -m local.receiver --port 8099
 
 It takes users at any path (POST adds, DELETE removes) as JSON ``{"users": [{"id":
-...}]}``. Its limits are refused as receivers do: 413 for too many users, 429 with
-Retry-After above its rate, 422 for a request without users, 401 without the token. Its
-faults come by a seed: an answer that is slow, that is lost after the users were taken,
-that is a 503, and users who are rejected, one by one or with their whole request.
+...}]}``. It refuses as receivers do: 413 for too many users, 429 with Retry-After above
+its rate, 422 for a request without users, 401 without the token. Faults come by a seed:
+an answer that is lost after the users were taken, a 503, users who are rejected.
 
-``Receiver.taken`` has what it could tell apart: users by action and idempotency key. A
-request of a known key and body is answered as the first was, and counts once.
+A request of a known idempotency key is answered as the first was, and counts once.
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from typing import Any, Self
 HOST = "127.0.0.1"
 ACTIONS = {"POST": "add", "DELETE": "remove"}
 
+# Status, headers and JSON.
 Answer = tuple[int, dict[str, str], Any]
 
 
@@ -37,7 +36,6 @@ class Limits:
     """What a request may be; ``rate`` is of requests a second, 0 for any."""
 
     users: int = 100
-    size_bytes: int = 130_000
     rate: float = 0.0
     token: str = ""
 
@@ -51,8 +49,6 @@ class Faults:
     ``refuses_whole`` has such a user's whole request refused.
     """
 
-    slow: float = 0.0
-    slow_s: float = 0.05
     lost: float = 0.0
     unavailable: float = 0.0
     rejects: Callable[[str], str] = lambda user: ""
@@ -64,12 +60,11 @@ class Faults:
 class Taken:
     """What came, as far as a receiver can tell requests apart."""
 
-    # Body by idempotency key.
+    # Body by idempotency key, and keys that came again with another body.
     bodies: dict[str, bytes] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
     # Times that a user was taken, by action, under keys of their own.
     users: Counter[tuple[str, str]] = field(default_factory=Counter)
-    # Keys that came again with another body.
-    changed: list[str] = field(default_factory=list)
     requests: int = 0
     refusals: Counter[int] = field(default_factory=Counter)
 
@@ -87,7 +82,7 @@ class Receiver:
         self._answers: dict[str, Answer] = {}
         self._moments: list[float] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer((HOST, port), self._handler())
+        self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://{HOST}:{self._server.server_port}"
 
@@ -109,25 +104,19 @@ class Receiver:
         """Return status, headers and body of an answer; None for one that is lost."""
         with self._lock:
             self.taken.requests += 1
-            fate = self._random.random()
-            result = self._refusal(headers, body)
-            if result is None and fate < self.faults.unavailable:
+            is_unavailable = self._random.random() < self.faults.unavailable
+            result = self._refusal(headers)
+            if result is None and is_unavailable:
                 result = 503, {}, {"error": "try again"}
             result = result or self.take(method, path, headers, body)
             self.taken.refusals[result[0]] += result[0] >= 400
-            if self._random.random() < self.faults.lost:
-                return None
-            is_slow = self._random.random() < self.faults.slow
-        if is_slow:
-            time.sleep(self.faults.slow_s)
-        return result
+            is_lost = self._random.random() < self.faults.lost
+            return None if is_lost else result
 
-    def _refusal(self, headers: Any, body: bytes) -> Answer | None:
+    def _refusal(self, headers: Any) -> Answer | None:
         limits, now = self.limits, time.monotonic()
         if limits.token and headers.get("Authorization") != f"Bearer {limits.token}":
             return 401, {}, {"error": "no such token"}
-        if len(body) > limits.size_bytes:
-            return 413, {}, {"error": "the body is too large"}
         self._moments = [moment for moment in self._moments if now - moment < 1]
         if limits.rate and len(self._moments) >= limits.rate:
             return 429, {"Retry-After": "1"}, {"error": "too many requests"}
@@ -160,46 +149,40 @@ class Receiver:
         self._answers[key] = 200, {}, {"errors": listed}
         return self._answers[key]
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
 
-            def _respond(self) -> None:
-                length = int(self.headers.get("Content-Length", 0))
-                answer = receiver.answer(
-                    self.command, self.path, self.headers, self.rfile.read(length)
-                )
-                if answer is None:
-                    self.close_connection = True
-                    self.connection.close()
-                    return
-                status, headers, body = answer
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+        def _respond(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = receiver.answer(self.command, self.path, self.headers, body)
+            if answer is None:
+                self.close_connection = True
+                self.connection.close()
+                return
+            status, headers, content = answer
+            is_raw = isinstance(content, bytes)
+            data = content if is_raw else json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = _respond  # noqa: N815
+        do_GET = do_POST = do_DELETE = _respond  # noqa: N815
 
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing: requests have users in them."""
+        def log_message(self, format: str, *args: Any) -> None:
+            """Log nothing: requests have users in them."""
 
-        return Handler
+    return Handler
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until it is stopped."""
-    parser = argparse.ArgumentParser(
-        "python -m local.receiver",
-        description=__doc__.replace("``", ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser("python -m local.receiver")
     parser.add_argument("--port", type=int, default=8099, help="default: 8099")
     parser.add_argument(
         "--rate",
@@ -214,9 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="share of requests whose answer is lost, 0 to 1 (default: 0)",
     )
     options = parser.parse_args(arguments)
-    receiver = Receiver(
-        Limits(rate=options.rate), Faults(lost=options.lost), options.port
-    )
+    limits, faults = Limits(rate=options.rate), Faults(lost=options.lost)
+    receiver = Receiver(limits, faults, options.port)
     print(f"a receiver of audiences: {receiver.url}", flush=True)
     receiver.serve()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import itertools
 import json
 import random
 import signal
@@ -17,7 +16,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -225,36 +223,6 @@ def dead_letters_to(topic: str) -> types.DeadLetterPolicy:
     return types.DeadLetterPolicy(dead_letter_topic=topic, max_delivery_attempts=5)
 
 
-class TestSubscriptions:
-    def test_have_defaults_and_are_updated_field_by_field(self, emulator, topic):
-        """An update changes the fields that its mask names, and no other."""
-        name = emulator.subscription(topic, retry_policy=types.RetryPolicy())
-        update = types.Subscription(name=name, ack_deadline_seconds=33)
-        mask = {"paths": ["ack_deadline_seconds"]}
-        before = emulator.subscriber.get_subscription(subscription=name)
-        emulator.subscriber.update_subscription(subscription=update, update_mask=mask)
-        one = emulator.subscriber.get_subscription(subscription=name)
-
-        assert (before.ack_deadline_seconds, one.ack_deadline_seconds) == (10, 33)
-        assert one.retry_policy.minimum_backoff.total_seconds() == 10
-        assert one.retry_policy.maximum_backoff.total_seconds() == 600
-
-    def test_get_what_is_published_from_their_making_to_their_end(
-        self, emulator, topic
-    ):
-        emulator.publish(topic, "before")
-        subscription = emulator.subscription(topic)
-        emulator.publish(topic, "after", "old")
-        assert emulator.pull(subscription, 1)[0].message.data == b"after"
-        emulator.subscriber.delete_subscription(subscription=subscription)
-        with pytest.raises(exceptions.NotFound):
-            emulator.subscriber.get_subscription(subscription=subscription)
-        emulator.subscription(topic)
-        emulator.publish(topic, "new")
-
-        assert emulator.pull(subscription)[0].message.data == b"new"
-
-
 class TestPulls:
     def test_bring_what_was_published(self, emulator, topic):
         """Data, attributes, id and time arrive; no id is given twice."""
@@ -287,20 +255,6 @@ class TestPulls:
         emulator.acknowledge(subscription, [third])
         assert third.message == lost.message
         assert emulator.is_empty(subscription)
-
-    def test_may_be_many_at_once(self, emulator, topic):
-        """Sixteen threads publish through one client: nothing is lost."""
-        subscription = emulator.subscription(topic)
-        numbers = itertools.count()
-
-        def publish(_: int) -> list[str]:
-            return emulator.publish(topic, *[str(next(numbers)) for _ in range(50)])
-
-        with ThreadPoolExecutor(16) as pool:
-            ids = [one for batch in pool.map(publish, range(16)) for one in batch]
-        received = emulator.pull(subscription, len(ids))
-
-        assert sorted(one.message.message_id for one in received) == sorted(ids)
 
 
 class TestDeadLetters:
@@ -369,15 +323,6 @@ class TestRefusals:
             with pytest.raises(exceptions.NotFound):
                 call()
 
-    def test_of_acknowledgements_of_another_subscription(self, emulator, topic):
-        first, second = (emulator.subscription(topic, name) for name in ("one", "two"))
-        emulator.publish(topic, "x")
-        [received] = emulator.pull(second)
-
-        for ack_ids in (["nonsense"], [received.ack_id]):
-            with pytest.raises(exceptions.InvalidArgument):
-                emulator.subscriber.acknowledge(subscription=first, ack_ids=ack_ids)
-
     @pytest.mark.parametrize(
         "settings", [{"filter": "attributes:city"}, {"enable_message_ordering": True}]
     )
@@ -409,18 +354,6 @@ class TestPushes:
             "subscription": subscription,
         }
         assert datetime.fromisoformat(published).tzinfo is not None
-
-    def test_end_with_success(self, emulator, topic):
-        """A message is acknowledged by each of four answers, and not pushed again."""
-        statuses = ["200", "201", "202", "204"]
-        with Endpoint(lambda push: int(push.text)) as endpoint:
-            emulator.subscription(topic, push_config=pushing(endpoint.url))
-            emulator.publish(topic, *statuses)
-            endpoint.wait_for(4)
-            emulator.publish(topic, "200")
-            endpoint.wait_for(5)
-
-        assert sorted(endpoint.texts) == ["200", *statuses]
 
     def test_back_off(self, emulator, topic):
         """With a retry policy a failed message is not pushed again before its time."""
@@ -521,16 +454,3 @@ class TestProcess:
 
             assert emulator.process.wait(timeout=5) == 0
             hung.set()
-
-    def test_has_its_port_alone_on_this_machine(self, emulator):
-        """A second emulator on a port fails instead of taking half of the calls."""
-        port = int(emulator.address.rpartition(":")[2])
-        second = subprocess.run(
-            command(port), stderr=subprocess.DEVNULL, timeout=PATIENCE_S, check=False
-        )
-        with socket.socket() as other:
-            other.settimeout(5)
-
-            assert other.connect_ex(("127.0.0.2", port)) != 0
-        assert second.returncode != 0
-        assert is_serving(emulator.address)

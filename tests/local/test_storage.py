@@ -10,11 +10,9 @@ from __future__ import annotations
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -263,25 +261,8 @@ class TestVersioning:
         with pytest.raises(NotFound):
             versioned.delete_blob("a", generation=old)
 
-    def test_is_not_for_other_buckets(self, bucket, pointer):
-        assert self.generations(bucket) == {int(pointer.generation): True}
-
 
 class TestServer:
-    def test_is_not_held_up_by_a_silent_client(self, bucket, pointer):
-        address = urlsplit(bucket.client._connection.API_BASE_URL)
-        with socket.create_connection((address.hostname, address.port)) as silent:
-            silent.sendall(b"POST /upload/storage/v1/b/x/o HTTP/1.1\r\n")
-
-            assert pointer.exists()
-
-    def test_listens_on_this_machine_alone(self, storage_emulator):
-        port = urlsplit(storage_emulator.url).port
-        with socket.socket() as other:
-            other.settimeout(5)
-
-            assert other.connect_ex(("127.0.0.2", port)) != 0
-
     def test_keeps_objects_as_files(self, emulators, bucket, pointer):
         """Which can be opened; none is outside the bucket's folder."""
         folder = emulators.state.folder / "storage" / bucket.name

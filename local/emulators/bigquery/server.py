@@ -12,7 +12,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import arrays, memory, numbers, texts
+from local.emulators.bigquery import arrays, memory, numbers
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
@@ -25,7 +25,6 @@ from local.emulators.bigquery.writes import (
     append_batches,
     merge_in_transactions,
     queue_writes,
-    write_partitions,
 )
 
 HOST = "127.0.0.1"
@@ -157,13 +156,11 @@ def serve(
     arrays.aggregate_in_place()
     follow_views()
     union_wildcards()
-    texts.remember_texts()
     merge_in_transactions()
     numbers.calculate_exactly()
     prefer_aliases()
     name_fields()
     bind_inner_parameters()
-    write_partitions(runner)
     append_batches(queue_writes(runner))
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +76,10 @@ def follow_views() -> None:
 @dataclass(frozen=True)
 class Wildcard:
     """
-    A wildcard of a translated statement, which stands there as one table.
+    A wildcard of a statement, which is translated as if it were one table.
 
-    Attributes:
-        mark: The table's name in the statement.
-        text: What stands in the statement: a SELECT of ``mark``, as suffix and table.
+    ``text`` is what stands in the translation: a SELECT of the table ``mark``, which is
+    no table's name.
     """
 
     project: str
@@ -91,54 +89,31 @@ class Wildcard:
     text: str
 
     def put_into(self, sql: str) -> str:
-        """Return the statement with all tables, as they are now, for the one."""
+        """Return the translation with all tables for the one."""
         from local_bigquery.catalog import names
         from local_bigquery.engine import database
         from local_bigquery.errors import BigQueryError
 
         prefix = self.name.rstrip("*")
-        found = [
-            (name, kind)
+        label = names.label(self.project, self.dataset, self.name)
+        found = {
+            name: kind
             for name, kind, _ in database.objects(self.project, self.dataset)
             if name.startswith(prefix)
-        ]
-        if views := [name for name, kind in found if kind != "TABLE"]:
-            label = names.label(self.project, self.dataset, views[0])
-            raise BigQueryError(
-                "invalidQuery",
-                f"Views cannot be queried through prefix. Matched views are: {label}",
-            )
+        }
         if not found:
-            label = names.label(self.project, self.dataset, self.name)
             raise BigQueryError("invalid", f"{label} does not match any table.")
+        if views := [name for name, kind in found.items() if kind != "TABLE"]:
+            label = names.label(self.project, self.dataset, views[0])
+            reason = "Views cannot be queried through prefix. Matched views are: "
+            raise BigQueryError("invalidQuery", f"{reason}{label}")
         selects = [
             self.text.replace(f"'{self.mark}'", f"'{name[len(prefix) :]}'").replace(
                 f'"{self.mark}"', f'"{name}"'
             )
-            for name, _ in found
+            for name in found
         ]
         return sql.replace(self.text, " UNION ALL BY NAME ".join(selects))
-
-
-def put_all(
-    sql: str, wildcards: Sequence[Wildcard], values: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """
-    Return a translated statement with the tables of all its wildcards.
-
-    Its parameters become constants: DuckDB then knows before it reads which tables a
-    bound of ``_TABLE_SUFFIX`` leaves out.
-
-    Returns:
-        The statement, and the values of the parameters that it still has.
-    """
-    bound = dict(values)
-    for wildcard in wildcards:
-        sql = wildcard.put_into(sql)
-    for name in [*bound] if wildcards else []:
-        if isinstance(bound[name], str) and "'" not in bound[name]:
-            sql = re.sub(rf"\${name}\b", f"'{bound.pop(name)}'", sql)
-    return sql, bound
 
 
 def union_wildcards() -> None:
@@ -146,8 +121,7 @@ def union_wildcards() -> None:
     Read ``events_*`` as all rows of all its tables, columns matched by name.
 
     The emulator takes a distinct union by position: it drops an event that was
-    exported twice, and fails where a newer table has one more column. A translation
-    notes its wildcards here; their tables are put in when it runs.
+    exported twice, and fails where a newer table has one more column.
     """
     from local_bigquery.catalog import names
     from local_bigquery.grpc import read
@@ -182,10 +156,17 @@ def union_wildcards() -> None:
     def translate_whole(tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         context.wildcards = ()
         sql, bound = translate(tree, context)
-        return put_all(sql, context.wildcards, bound)
+        for one in context.wildcards:
+            sql = one.put_into(sql)
+        # As constants, bounds of _TABLE_SUFFIX have DuckDB read no table in vain.
+        for name, value in [*bound.items()] if context.wildcards else []:
+            if isinstance(value, str) and "'" not in value:
+                sql = re.sub(rf"\${name}\b", f"'{bound.pop(name)}'", sql)
+        return sql, bound
 
     rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
-    script.translate = read.translate = merge.translate = translate_whole
+    for module in (query, script, read, merge):
+        module.translate = translate_whole
 
 
 def _columns(table: Any) -> list[Any]:

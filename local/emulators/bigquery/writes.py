@@ -1,4 +1,4 @@
-"""Writers: one after another, into one partition, of Arrow batches."""
+"""Writers: one after another, transactions with MERGE, Arrow batches."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from concurrent import futures
 from typing import Any
 
 JOB_THREADS = 32
-# Digits of a partition decorator to what they are digits of.
-PARTITION_PATTERNS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H"}
 _READS = re.compile(r"[\s(]*(SELECT|WITH|EXPORT)\b", re.IGNORECASE)
 
 
@@ -209,87 +207,3 @@ def merge_in_transactions() -> None:
         return merged(Joined(cursor) if joined else cursor, *rest)
 
     query._run, merge.run = run_in, merge_in
-
-
-def write_partitions(runner: Any) -> None:
-    """
-    Let loads, queries and copies write to one partition, named ``table$20260301``.
-
-    WRITE_TRUNCATE then replaces the rows of that partition alone, in one transaction.
-    As in BigQuery, a row of another partition fails the job.
-    """
-    from local_bigquery.catalog import metadata, tables
-    from local_bigquery.engine.database import quote
-    from local_bigquery.errors import BigQueryError, not_implemented
-    from local_bigquery.models import Table
-
-    write = tables.write
-    named = threading.local()
-
-    def destination(job: Any) -> Any:
-        configuration = job.configuration
-        parts = (configuration.query, configuration.load, configuration.copy_)
-        part = next(part for part in parts if part is not None)
-        return part.destinationTable
-
-    def naming(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def inner(job: Any, *rest: Any) -> Any:
-            named.partition = None
-            if job.configuration.extract is None and (target := destination(job)):
-                table, _, partition = (target.tableId or "").partition("$")
-                target.tableId, named.partition = table, partition or None
-            return function(job, *rest)
-
-        return inner
-
-    def write_partition(
-        cursor: Any,
-        query: str,
-        parameters: Any,
-        reference: tuple[str, str, str],
-        config: Any,
-        *rest: Any,
-        **options: Any,
-    ) -> Any:
-        arguments = (cursor, query, parameters, reference, config, *rest)
-        partition = getattr(named, "partition", None)
-        if partition is None or reference[1] == tables.RESULTS:
-            return write(*arguments, **options)
-        stored = metadata.load(Table, *reference) or Table()
-        partitioning = stored.timePartitioning or config.timePartitioning
-        pattern = PARTITION_PATTERNS.get(len(partition))
-        if not partitioning or not partitioning.field or not pattern:
-            raise not_implemented(f"writing to ${partition} of {reference[2]}")
-        column = f"strftime({quote(partitioning.field)}, '{pattern}')"
-        outside = cursor.execute(
-            f"SELECT 1 FROM ({query}) WHERE {column} IS DISTINCT FROM '{partition}' "
-            "LIMIT 1",
-            parameters,
-        ).fetchone()
-        if outside:
-            raise BigQueryError(
-                "invalid",
-                "Some rows belong to different partitions rather than destination "
-                f"partition {partition}",
-            )
-        if not tables.exists(*reference):
-            return write(*arguments, **options)
-        disposition = config.writeDisposition
-        name = tables.name(*reference)
-        cursor.execute("BEGIN")
-        try:
-            if disposition == "WRITE_TRUNCATE":
-                cursor.execute(f"DELETE FROM {name} WHERE {column} = '{partition}'")
-            config.writeDisposition = "WRITE_APPEND"
-            written = write(*arguments, **options)
-            cursor.execute("COMMIT")
-        except Exception:
-            cursor.execute("ROLLBACK")
-            raise
-        finally:
-            config.writeDisposition = disposition
-        return written
-
-    tables.write = write_partition
-    runner._query, runner._handle = naming(runner._query), naming(runner._handle)

@@ -1,0 +1,428 @@
+"""The BigQuery emulator as local mode starts it, by what clients see of it."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.api_core.exceptions import (
+    BadRequest,
+    Conflict,
+    GoogleAPICallError,
+    NotFound,
+)
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
+
+from local.emulators.bigquery.rewriting import Rewrite
+from local.processes import HOST, free_ports
+from local.stack.services import answers
+from tests.local.projects import wait_until
+
+MOMENT = datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=UTC)
+DAY = date(2026, 3, 1)
+THREADS = 16
+Scalar = bigquery.ScalarQueryParameter
+DAYS = [Scalar("d", "DATE", DAY)]
+
+
+class Warehouse:
+    """One test's dataset and the few verbs that its tests need."""
+
+    def __init__(self, client: bigquery.Client, dataset: str) -> None:
+        self.client, self.dataset = client, dataset
+        self.default = bigquery.DatasetReference(client.project, dataset)
+
+    def job(self, sql: str, parameters: Any = (), **options: Any) -> Any:
+        config = bigquery.QueryJobConfig(
+            default_dataset=self.default, query_parameters=list(parameters), **options
+        )
+        return self.client.query(sql, job_config=config, job_retry=None)
+
+    def rows(self, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        result = self.job(sql, parameters).result(job_retry=None)
+        return [tuple(row.values()) for row in result]
+
+    def load(self, name: str, **columns: list[Any]) -> None:
+        file = io.BytesIO()
+        pq.write_table(pa.table(columns), file)
+        config = bigquery.LoadJobConfig(source_format="PARQUET")
+        self.client.load_table_from_file(
+            file, self.default.table(name), rewind=True, job_config=config
+        ).result()
+
+
+@pytest.fixture
+def warehouse(workplace) -> Warehouse:
+    return Warehouse(workplace.bigquery.client(), workplace.dataset)
+
+
+def command(folder: Path, port: int, grpc_port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "local.emulators.bigquery"),
+        *("--port", str(port), "--grpc-port", str(grpc_port)),
+        *("--project", "propensity-local", "--data-dir", str(folder)),
+    ]
+
+
+class Emulator:
+    """An emulator of its own for a test that stops it; gone after the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Emulator:
+        port, self.grpc_port = free_ports(2)
+        self.url = f"http://{HOST}:{port}"
+        self.process = subprocess.Popen(command(self.folder, port, self.grpc_port))
+        wait_until(lambda: answers(f"{self.url}/docs"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def client(self, project: str = "propensity-local") -> bigquery.Client:
+        return bigquery.Client(
+            project=project,
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": self.url},
+        )
+
+    def read_client(self) -> BigQueryReadClient:
+        """Return a client of the Storage API."""
+        channel = grpc.insecure_channel(f"{HOST}:{self.grpc_port}")
+        return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+
+
+class TestTransactions:
+    SCRIPT = """
+        BEGIN TRANSACTION;
+        DELETE FROM history WHERE day = @d;
+        INSERT INTO history (day, user_id) SELECT @d, user_id FROM staging;
+        MERGE current AS c
+        USING staging AS s
+        ON c.user_id = s.user_id
+        WHEN MATCHED THEN UPDATE SET p = s.p
+        WHEN NOT MATCHED THEN INSERT (user_id, p) VALUES (s.user_id, s.p);
+        {last}
+        COMMIT TRANSACTION;
+    """
+
+    @pytest.mark.parametrize("last", ["", "SELECT ERROR('stop');"])
+    def test_are_seen_together_or_not_at_all(self, warehouse, last):
+        """DELETE, INSERT and MERGE of one script; an error leaves all as it was."""
+        warehouse.rows("CREATE TABLE current AS SELECT 'a' AS user_id, 0.5 AS p")
+        warehouse.rows("CREATE TABLE history AS SELECT @d AS day, 'z' AS user_id", DAYS)
+        warehouse.load("staging", user_id=["a", "b"], p=[0.1, 0.2])
+        script, current = self.SCRIPT.format(last=last), "SELECT * FROM current"
+        if last:
+            with pytest.raises(GoogleAPICallError):
+                warehouse.rows(script, DAYS)
+        else:
+            warehouse.rows(script, DAYS)
+        history = warehouse.rows("SELECT user_id FROM history ORDER BY 1")
+
+        assert history == ([("z",)] if last else [("a",), ("b",)])
+        assert sorted(warehouse.rows(current)) == (
+            [("a", 0.5)] if last else [("a", 0.1), ("b", 0.2)]
+        )
+
+
+class TestConcurrency:
+    def test_queues_statements_on_one_table(self, warehouse):
+        """Sixteen clients merge into one table at once: none fails, none is lost."""
+        warehouse.rows("CREATE TABLE t AS SELECT 'shared' AS user_id, 0 AS n")
+
+        def merge(number: int) -> list[Any]:
+            warehouse.rows(
+                """
+                MERGE t USING (SELECT @own AS user_id UNION ALL SELECT 'shared') AS s
+                ON t.user_id = s.user_id
+                WHEN MATCHED THEN UPDATE SET n = t.n + 1
+                WHEN NOT MATCHED THEN INSERT (user_id, n) VALUES (s.user_id, 1)
+                """,
+                [Scalar("own", "STRING", f"u{number}")],
+            )
+            return warehouse.rows("SELECT COUNT(*) >= 1 FROM t")
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            assert [*pool.map(merge, range(THREADS))] == [[(True,)]] * THREADS
+        assert warehouse.rows("SELECT n FROM t WHERE user_id = 'shared'") == [(16,)]
+        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(17,)]
+
+    def test_accepts_a_job_id_once(self, warehouse):
+        """Of sixteen requests with one job id, one runs and fifteen get 409."""
+        warehouse.rows("CREATE TABLE t (n INT64)")
+        job_id = f"once-{uuid.uuid4()}"
+
+        def submit(_: int) -> int:
+            config = bigquery.QueryJobConfig(default_dataset=warehouse.default)
+            options = {"job_config": config, "job_id": job_id, "retry": None}
+            insert = "INSERT INTO t VALUES (1)"
+            try:
+                warehouse.client.query(insert, job_retry=None, **options).result()
+            except Conflict as error:
+                return int(error.code)
+            return 200
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            codes = sorted(pool.map(submit, range(THREADS)))
+
+        assert codes == [200] + [409] * (THREADS - 1)
+        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(1,)]
+
+
+class TestLanguage:
+    def test_means_what_its_tables_are_now(self, warehouse):
+        """One text, asked again, follows its table and its parameters."""
+
+        def answer(kind: str, value: Any) -> tuple[list[Any], str]:
+            more = "SELECT *, n * @k AS more FROM t"
+            job = warehouse.job(more, [Scalar("k", kind, value)])
+            rows = [tuple(row.values()) for row in job.result()]
+            return rows, job.result().schema[-1].field_type
+
+        warehouse.rows("CREATE TABLE t AS SELECT 3 AS n")
+        assert answer("INT64", 2) == ([(3, 6)], "INTEGER")
+        assert answer("NUMERIC", Decimal("0.5")) == ([(3, Decimal("1.5"))], "NUMERIC")
+        warehouse.rows("ALTER TABLE t ADD COLUMN b STRING")
+        assert answer("INT64", 4) == ([(3, None, 12)], "INTEGER")
+        warehouse.rows("CREATE OR REPLACE TABLE t AS SELECT NUMERIC '1.5' AS n")
+        assert answer("INT64", 2) == ([(Decimal("1.5"), 3)], "NUMERIC")
+        warehouse.rows("DROP TABLE t")
+        with pytest.raises(NotFound):
+            answer("INT64", 2)
+        warehouse.rows("CREATE VIEW t AS SELECT 8 AS n")
+        assert answer("INT64", 2) == ([(8, 16)], "INTEGER")
+
+    @pytest.mark.parametrize(
+        ("sql", "expected"),
+        [
+            # As GoogleSQL's reference implementation answers.
+            (
+                "SELECT LOWER(s) AS s, COUNT(*) FROM t GROUP BY s ORDER BY 1",
+                [("a", 2), ("b", 1)],
+            ),
+            (
+                "SELECT LOWER(t.s) AS S, COUNT(*) FROM t GROUP BY t.s ORDER BY 1",
+                [("a", 1), ("a", 1), ("b", 1)],
+            ),
+            ("SELECT -n AS n FROM t ORDER BY -n", [(-1,), (-2,), (-3,)]),
+            ("SELECT -n AS n FROM t ORDER BY n", [(-3,), (-2,), (-1,)]),
+            (
+                "SELECT s, -n AS n FROM t QUALIFY ROW_NUMBER() OVER (ORDER BY n) = 1",
+                [("b", -3)],
+            ),
+            (
+                "SELECT MAX(n) AS n FROM t WHERE n < 3 GROUP BY s ORDER BY 1",
+                [(1,), (2,)],
+            ),
+        ],
+    )
+    def test_means_the_select_lists_column_by_a_name(self, warehouse, sql, expected):
+        """In GROUP BY, QUALIFY and ORDER BY, where a table has a column of the name."""
+        warehouse.load("t", s=["A", "a", "b"], n=[1, 2, 3])
+
+        assert warehouse.rows(sql) == expected
+
+    def test_binds_the_parameters_of_a_dynamic_statement(self, warehouse):
+        """EXECUTE IMMEDIATE … USING gives a name its own value."""
+        assert warehouse.rows(
+            "EXECUTE IMMEDIATE 'SELECT @d' USING DATE_ADD(@d, INTERVAL 1 DAY) AS d",
+            DAYS,
+        ) == [(date(2026, 3, 2),)]
+
+    @pytest.mark.parametrize(
+        ("expression", "value"),
+        [
+            ("a / b", "0.333333333"),
+            ("-2 * a / (3 * a)", "-0.666666667"),
+            ("large * 1000 * b", "3000000000000000000"),
+            ("SAFE_MULTIPLY(large, b) - large * b", "0"),
+            ("SAFE_MULTIPLY(large, large)", "None"),
+            ("CAST(a / 8 AS STRING)", "0.125"),
+        ],
+    )
+    def test_calculates_numerics_exactly(self, warehouse, expression, value):
+        """Products and quotients, to nine decimals, rounded half away from zero."""
+        [(number,)] = warehouse.rows(
+            f"SELECT {expression} FROM "
+            "(SELECT NUMERIC '1' AS a, NUMERIC '3' AS b, NUMERIC '1e15' AS large)"
+        )
+
+        assert str(number) == value
+
+
+class TestViews:
+    def test_read_the_tables_of_now(self, warehouse):
+        """A view on a view on a wildcard, whichever way a daily table came or went."""
+        events = f"`{warehouse.dataset}.events_*`"
+        warehouse.load("events_20260301", n=[1])
+        warehouse.rows(
+            f"CREATE VIEW inner_v AS WITH days AS (SELECT * FROM {events}) "
+            "SELECT n FROM days"
+        )
+        warehouse.rows("CREATE VIEW outer_v AS SELECT n FROM inner_v")
+        total = "WITH x AS (SELECT o.n FROM outer_v AS o) SELECT SUM(x.n) FROM x"
+        assert warehouse.rows(total) == [(1,)]
+
+        warehouse.load("events_20260302", n=[2])
+        assert warehouse.rows(total) == [(3,)]
+        warehouse.rows("CREATE TABLE events_20260303 AS SELECT 4 AS n")
+        assert warehouse.rows(total) == [(7,)]
+        warehouse.client.delete_table(warehouse.default.table("events_20260301"))
+        assert warehouse.rows(total) == [(6,)]
+        view = warehouse.client.get_table(warehouse.default.table("inner_v"))
+        assert warehouse.dataset in view.view_query
+
+    def test_match_columns_of_a_wildcard_by_name_and_keep_equal_rows(self, warehouse):
+        """A column that came with a later day is null before, in any order; an event
+        exported twice is two rows."""
+        warehouse.load("events_20260301", a=[1, 1], b=["x", "x"])
+        warehouse.load("events_20260302", c=[9], b=["y"], a=[2])
+
+        assert warehouse.rows(
+            f"SELECT a, b, c FROM `{warehouse.dataset}.events_*` ORDER BY a"
+        ) == [(1, "x", None), (1, "x", None), (2, "y", 9)]
+
+    def test_cannot_be_matched_by_a_wildcard(self, warehouse):
+        """Whatever conditions leave out: BigQuery's first limitation of wildcards."""
+        warehouse.load("events_20260301", n=[1])
+        warehouse.rows("CREATE VIEW events_flat AS SELECT 1 AS n")
+        sql = "SELECT n FROM `{}.events_{}*` WHERE _TABLE_SUFFIX BETWEEN '0' AND '3'"
+
+        assert warehouse.rows(sql.format(warehouse.dataset, "2")) == [(1,)]
+        with pytest.raises(BadRequest, match="Matched views are"):
+            warehouse.rows(sql.format(warehouse.dataset, ""))
+
+    def test_are_listed_with_tables_and_jobs(self, warehouse):
+        """INFORMATION_SCHEMA has what there is now, and what has run."""
+        warehouse.load("a", n=[1])
+        warehouse.rows("CREATE VIEW v AS SELECT 1 AS n")
+        sql = (
+            "SELECT table_name, table_type, creation_time > TIMESTAMP '2020-01-01' "
+            "FROM INFORMATION_SCHEMA.TABLES ORDER BY table_name"
+        )
+        assert warehouse.rows(sql) == [("a", "BASE TABLE", True), ("v", "VIEW", True)]
+        columns = "SELECT column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1"
+        assert warehouse.rows(columns) == [("n",), ("n",)]
+        warehouse.rows("DROP TABLE a")
+        assert [name for name, *_ in warehouse.rows(sql)] == ["v"]
+
+        marked = f"SELECT '{uuid.uuid4()}' AS mark"
+        job = warehouse.job(marked)
+        job.result()
+        assert warehouse.rows(
+            "SELECT job_id, state FROM `region-us`.INFORMATION_SCHEMA.JOBS "
+            "WHERE query = @marked",
+            [Scalar("marked", "STRING", marked)],
+        ) == [(job.job_id, "DONE")]
+
+
+def test_exports_parquet_that_keeps_its_types(warehouse, workplace):
+    """A day's rows go to the bucket; the second run replaces what the first wrote."""
+    warehouse.rows(
+        "CREATE TABLE t (user_id STRING, day DATE, at TIMESTAMP, amount NUMERIC, "
+        "tags ARRAY<STRING>, raw BYTES)"
+    )
+    warehouse.rows(
+        "INSERT INTO t VALUES ('a', @d, @at, 10, ['x', 'y'], b'z'), "
+        "('b', @d, NULL, NULL, [], NULL), ('c', DATE '2026-03-02', @at, 1, [], b'')",
+        [*DAYS, Scalar("at", "TIMESTAMP", MOMENT)],
+    )
+    for _ in range(2):
+        warehouse.rows(
+            "EXPORT DATA OPTIONS (format = 'PARQUET', overwrite = TRUE, uri = "
+            f"'gs://{workplace.bucket}/exports/day=1/part-*.parquet') AS "
+            "SELECT *, amount / 3 AS third FROM t WHERE day = @d ORDER BY user_id",
+            DAYS,
+        )
+    with workplace.storage.client() as objects:
+        [blob] = objects.list_blobs(workplace.bucket, prefix="exports/")
+        table = pq.read_table(io.BytesIO(blob.download_as_bytes()))
+
+    assert blob.name.startswith("exports/day=1/part-")
+    assert table.schema.types == [
+        *(pa.string(), pa.date32(), pa.timestamp("us", "UTC")),
+        *(pa.decimal128(38, 9), pa.list_(pa.field("element", pa.string()))),
+        *(pa.binary(), pa.decimal128(38, 9)),
+    ]
+    columns = table.to_pydict()
+    assert columns["at"] == [MOMENT, None]
+    assert columns["third"] == [Decimal("3.333333333"), None]
+    assert columns["tags"] == [["x", "y"], []]
+
+
+@pytest.mark.runs
+class TestProcess:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_keeps_tables_and_views_of_every_project(self, tmp_path, number):
+        """Whatever ended it. Times are UTC wherever it runs."""
+        projects = ("propensity-local", "other-project")
+        with Emulator(tmp_path) as emulator:
+            for project in projects:
+                client = emulator.client(project)
+                client.create_dataset("kept")
+                text = "SELECT TIMESTAMP '2026-03-01 23:30:00' AS at"
+                client.query(f"CREATE TABLE kept.t AS {text}").result()
+                view = "CREATE VIEW kept.v AS SELECT at, DATE(at) AS day FROM kept.t"
+                client.query(view).result()
+            emulator.process.send_signal(number)
+            emulator.process.wait(timeout=20)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TZ", "Asia/Tokyo")
+            with Emulator(tmp_path) as emulator:
+                for project in projects:
+                    result = emulator.client(project).query("SELECT * FROM kept.v")
+                    reader = emulator.read_client()
+                    table = result.result().to_arrow(bqstorage_client=reader)
+                    assert table.schema.field("at").type == pa.timestamp("us", "UTC")
+                    assert table["day"].to_pylist() == [DAY]
+
+    def test_has_its_folder_alone_and_ends_with_its_parent(self, tmp_path):
+        """A second emulator on the same folder ends at once and says why."""
+        port, grpc_port = free_ports(2)
+        program = (
+            "import os, subprocess, sys, time\n"
+            "subprocess.Popen([*sys.argv[1:], '--parent', str(os.getpid())])\n"
+            "time.sleep(600)"
+        )
+        words = command(tmp_path, port, grpc_port)
+        parent = subprocess.Popen([sys.executable, "-c", program, *words])
+        wait_until(lambda: answers(f"http://{HOST}:{port}/docs"))
+        second = subprocess.run(
+            command(tmp_path, *free_ports(2)),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert second.returncode != 0
+        assert "lock" in second.stderr
+
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: not answers(f"http://{HOST}:{port}/docs"))
+
+
+def test_another_release_is_refused():
+    """A rewrite that finds nothing to do says so."""
+    with pytest.raises(ImportError, match="not that of local-bigquery"):
+        Rewrite("old", "new").apply("something else", module="m")
