@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 TRANSPORT = (
     requests.exceptions.RequestException,
     auth.GoogleAuthError,
-    OSError,
+    ConnectionError,
+    TimeoutError,
 )
 
 # Errors of calls by gRPC that may succeed later.

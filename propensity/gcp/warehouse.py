@@ -10,7 +10,6 @@ since 02-GetProba's environment lacks them.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -44,9 +43,6 @@ _SMALL_ROWS = 1_000
 
 # Of a query about single users; the estimate does not know clusters.
 LOOKUP_MAXIMUM_BYTES_BILLED = 8 * 1024**3
-
-# Names of tables in one answer: BigQuery's maximum.
-_TABLES_PAGE = 1_000
 
 _LABELS = {"application": "propensity"}
 
@@ -100,33 +96,9 @@ class Warehouse:
 
     @cached_property
     def _read_client(self) -> Any:
-        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
-        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
-            BigQueryReadGrpcTransport,
-        )
+        from propensity.gcp.clients import open_reader
 
-        from propensity.gcp.clients import open_client
-
-        client: Any = open_client(
-            BigQueryReadClient,
-            BigQueryReadGrpcTransport,
-            endpoint=self.settings.bigquery_storage_endpoint,
-            options=[("grpc.max_receive_message_length", -1)],  # no limit
-        )
-        retry = api_retry.Retry(
-            predicate=api_retry.if_exception_type(
-                api.ServiceUnavailable, api.InternalServerError
-            ),
-            initial=0.1,
-            maximum=2.0,
-            timeout=float(self.settings.deadline_s),
-        )
-        # Our deadlines: the client's are ten minutes, a day, or none.
-        limits = {"retry": retry, "timeout": self._query_s}
-        session, read = client.create_read_session, client.read_rows
-        client.create_read_session = lambda **named: session(**{**named, **limits})
-        client.read_rows = functools.partial(read, **limits)
-        return client
+        return open_reader(self.settings)
 
     # -- statements -------------------------------------------------------------------
 
@@ -245,7 +217,9 @@ class Warehouse:
     def _run(self, sql: str, parameters: Parameters | None) -> tuple[Any, Any]:
         """Run a statement to its end; return its job and its rows."""
         job = self._start(sql, parameters)
-        return job, job.result(retry=self._retry, timeout=self._query_s)
+        rows = job.result(retry=self._retry, timeout=self._query_s)
+        self.bytes_billed += int(job.total_bytes_billed or 0)
+        return job, rows
 
     def _start(
         self, sql: str, parameters: Parameters | None, *, dry_run: bool = False
@@ -259,8 +233,6 @@ class Warehouse:
         job: Any = self.client.query(
             sql, job_config=config, job_retry=None, **self._limits
         )
-        if not dry_run:
-            job.add_done_callback(self._count)
         return job
 
     def _config(self, parameters: Parameters | None) -> bigquery.QueryJobConfig:
@@ -272,9 +244,6 @@ class Warehouse:
             ],
             labels=_LABELS,
         )
-
-    def _count(self, job: Any) -> None:
-        self.bytes_billed += int(job.total_bytes_billed or 0)
 
     # -- rows of a table --------------------------------------------------------------
 
@@ -318,8 +287,7 @@ class Warehouse:
         a repeated load adds nothing.
 
         Args:
-            table: Of ``tables``.
-            rows: In ``table.arrow_schema()``, columns in any order.
+            table, rows: As in ``write``.
             job_id: Letters, digits, underscores and dashes.
         """
         disposition = bigquery.WriteDisposition.WRITE_APPEND
@@ -412,15 +380,7 @@ class Warehouse:
             self.client.create_dataset(dataset, exists_ok=True, **self._limits)
 
     def check_location(self, dataset: str) -> None:
-        """
-        Make sure that a dataset is in the location of queries.
-
-        Args:
-            dataset: As ``project.dataset``.
-
-        Raises:
-            SettingsError: It is in another: a query does not cross locations.
-        """
+        """Raise SettingsError if ``project.dataset`` is not where queries run."""
         with self._translated(dataset):
             location = self.client.get_dataset(dataset, **self._limits).location or ""
         self._check_location(f"the dataset {dataset}", location)
@@ -442,9 +402,8 @@ class Warehouse:
     def table_list(self, dataset: str) -> list[dict[str, Any]]:
         """Return the tables of ``project.dataset`` as the API lists them."""
         with self._translated(dataset):
-            tables = self.client.list_tables(
-                dataset, page_size=_TABLES_PAGE, **self._limits
-            )
+            # BigQuery's largest page.
+            tables = self.client.list_tables(dataset, page_size=1_000, **self._limits)
             return [table.to_api_repr() for table in tables]
 
     def row_count(self, dataset: str, table: str) -> int:
@@ -458,10 +417,7 @@ class Warehouse:
 
     def types_of(self, table: str) -> dict[str, str]:
         """
-        Return the types of a table's columns, as SQL names them.
-
-        Args:
-            table: As ``project.dataset.table``.
+        Return the types of the columns of ``project.dataset.table``, as SQL names them.
 
         Raises:
             SettingsError: It is in another location than queries.

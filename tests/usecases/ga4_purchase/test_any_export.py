@@ -1,27 +1,17 @@
-"""
-The features of any export, specified: no later event changes one, and real rows give
-what pandas makes of them.
-"""
+"""The features of any export: no later event changes one, whatever the rows hold."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pytest
-import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.exports import ga4_rows
 from tests import shop
 from tests.conftest import new_workplace
-from tests.shop import DAY, event, microseconds, purchase
+from tests.shop import DAY, event, purchase
 from tests.usecases.ga4_purchase.exports import (
     AS_OF,
     DAY_US,
@@ -186,130 +176,3 @@ class TestSchemas:
         row = over(workplace).prepare().features()["u"]
 
         assert (row["purchases"], row["revenue"], row["active_days"]) == (3, 15, 3)
-
-
-def real_rows(file: Any) -> list[dict[str, Any]]:
-    with file.open("rb") as packed:
-        text = zstandard.ZstdDecompressor().stream_reader(packed).read()
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def number_of(row: Mapping[str, Any], key: str) -> float | None:
-    for parameter in row.get("event_params", ()):
-        if parameter["key"] == key:
-            return float(next(iter(parameter["value"].values())))
-    return None
-
-
-def expected(
-    rows: list[dict[str, Any]], as_of: date, user_column: str
-) -> dict[str, dict[str, Any]]:
-    """Compute features anew, from the definition, in Python."""
-    end = microseconds(as_of)
-    begin = end - 60 * DAY_US
-    histories = defaultdict(dict)
-    for row in rows:
-        if row.get(user_column) and begin <= row["event_timestamp"] < end:
-            # Equal rows are one.
-            histories[row[user_column]][json.dumps(row, sort_keys=True)] = row
-    features = {}
-    for user, unique in histories.items():
-        history = sorted(unique.values(), key=lambda row: row["event_timestamp"])
-
-        def named(name: str, since: int = begin, of: Any = history) -> list[Any]:
-            return [
-                row
-                for row in of
-                if row["event_name"] == name and row["event_timestamp"] >= since
-            ]
-
-        orders = {}
-        for row in named("purchase"):
-            orders.setdefault(row["ecommerce"]["transaction_id"], row)
-        bought = [row["event_timestamp"] for row in orders.values()]
-        items = [row.get("items") or [] for row in orders.values()]
-        days = {row["event_timestamp"] // DAY_US for row in history}
-        cents = sum(
-            round(row["ecommerce"]["purchase_revenue"] * 100) for row in orders.values()
-        )
-        features[user] = {
-            "recency_days": (end - history[-1]["event_timestamp"]) / DAY_US,
-            "purchase_recency_days": ((end - max(bought)) / DAY_US if bought else None),
-            "active_days": len(days),
-            "active_days_7d": len({day for day in days if day >= end // DAY_US - 7}),
-            "sessions": len(
-                {
-                    (row["user_pseudo_id"], number_of(row, "ga_session_id"))
-                    for row in history
-                    if number_of(row, "ga_session_id") is not None
-                }
-            ),
-            "sessions_ever": max(
-                (
-                    number
-                    for row in history
-                    if (number := number_of(row, "ga_session_number")) is not None
-                ),
-                default=None,
-            ),
-            "events": len(history),
-            "events_7d": sum(
-                row["event_timestamp"] >= end - 7 * DAY_US for row in history
-            ),
-            "engagement_s": sum(
-                number_of(row, "engagement_time_msec") or 0 for row in history
-            )
-            / 1000,
-            "page_views": len(named("page_view")),
-            "view_items": len(named("view_item")),
-            "add_to_carts": len(named("add_to_cart")),
-            "begin_checkouts": len(named("begin_checkout")),
-            "purchases": len(orders),
-            "purchase_days": len({moment // DAY_US for moment in bought}),
-            "revenue": cents / 100,
-            "items": sum(item["quantity"] for each in items for item in each),
-            "distinct_items": sum(len({item["item_id"] for item in x}) for x in items),
-        }
-    return features
-
-
-@pytest.mark.long
-class TestRealData:
-    """What SQL computes of real rows is what Python computes of them."""
-
-    def compare(self, tmp_path, export, rows, as_ofs, user_column):
-        tables = defaultdict(list)
-        path = tmp_path / "rows.ndjson"
-        path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
-        with ga4_rows.opened(path, progress=False) as database:
-            for name in ga4_rows.days(database):
-                # A table a week is enough, and quicker to load than one a day.
-                day = date.fromisoformat(name)
-                week = day + (6 - (day - as_ofs[0]).days % 7) * DAY
-                tables[week].append(ga4_rows.rows_of(database, name))
-        shop.load_shards(
-            export.place,
-            (
-                (f"events_{week:%Y%m%d}", pa.concat_tables(days))
-                for week, days in sorted(tables.items())
-            ),
-        )
-        several = export.prepare().features(*as_ofs)
-        for as_of in as_ofs:
-            exact = expected(rows, as_of, user_column)
-            features = {
-                user: row for (day, user), row in several.items() if day == as_of
-            }
-            assert len(exact) > 50
-            assert set(features) == set(exact)
-            for user, row in exact.items():
-                for name, value in row.items():
-                    same = pytest.approx(value, rel=1e-12) if value else value
-                    assert features[user][name] == same, (user, name)
-
-    def test_of_browsing(self, tmp_path, workplace, over, data_folder):
-        """The Google Merchandise Store's sample, as it was published."""
-        rows = real_rows(data_folder / "ga4_sample.ndjson.zst")
-        as_ofs = [date(2020, 12, 25), date(2021, 1, 1)]
-
-        self.compare(tmp_path, over(workplace), rows, as_ofs, "user_pseudo_id")
