@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -50,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             elif is_inside:
                 install_development(progress)
             else:
-                wait_for_others(progress, folder)
                 begin(progress, folder)
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
@@ -70,29 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def timed(progress: Progress, label: str) -> Iterator[None]:
     """Print what is done now, and at its end how long it took."""
     began = time.monotonic()
-    if not progress.is_terminal:
-        progress.say(f"· {label} …")
+    progress.say(f"· {label} …")
     with progress.step(label):
         yield
     progress.say(f"· {label}: {time.monotonic() - began:.1f} s")
-
-
-def wait_for_others(progress: Progress, folder: Path) -> None:
-    """
-    Wait while another set-up makes the same environment, and keep others waiting.
-
-    Until this process ends, and also while it goes on as another program.
-    """
-    lock = ROOT / ".local" / f"set-up-{folder.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    # Never closed: the lock goes with the process.
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    os.set_inheritable(handle, True)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        progress.say(f"· another set-up makes {folder} just now; this one waits for it")
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def begin(progress: Progress, folder: Path) -> None:

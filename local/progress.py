@@ -1,15 +1,13 @@
 """
 What the user sees while something takes long: never nothing.
 
-On a terminal a line moves. Elsewhere, in a file or a pipe, a plain line comes after
-``QUIET_S`` without one. Set-up uses it, too: it needs the standard library alone.
+Where no line came for ``QUIET_S``, one comes with what is going on and for how long.
+Set-up uses it, too: it needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import shutil
 import sys
 import threading
 import time
@@ -21,7 +19,6 @@ from typing import Self, TextIO
 # Nothing is silent for longer than ten seconds; a machine may be late by some.
 QUIET_S = 6.0
 TICK_S = 0.2
-FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -55,15 +52,14 @@ class Step:
 
 class Progress:
     """
-    Prints lines, and shows between them that something is going on.
+    Prints lines, and in a pause what is going on.
 
-    As a context manager it runs the thread that shows it, and is the one that ``say``
+    As a context manager it runs the thread that does so, and is the one that ``say``
     and ``step`` of this module use.
 
     Args:
         stream: Where to; stdout by default.
         clock: Seconds that only grow.
-        is_terminal: Whether a line of it can move; by default, whether it is one.
     """
 
     def __init__(
@@ -71,22 +67,21 @@ class Progress:
         stream: TextIO | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        is_terminal: bool | None = None,
     ) -> None:
-        self.stream = stream or sys.stdout
-        self.is_terminal = self.stream.isatty() if is_terminal is None else is_terminal
+        self._stream = stream or sys.stdout
         self._clock = clock
         self._last = clock()
         self._steps: list[Step] = []
-        self._frames = itertools.cycle(FRAMES)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._ended = threading.Event()
 
     def say(self, text: str = "") -> None:
         """Print a line at once, also into a pipe."""
-        with self._lock:
-            self._write(f"{self._erased()}{text}\n")
+        # The terminal may be gone; the working code will notice itself.
+        with self._lock, contextlib.suppress(OSError, ValueError):
             self._last = self._clock()
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
 
     @contextlib.contextmanager
     def step(
@@ -101,25 +96,11 @@ class Progress:
             self._steps.remove(step)
 
     def tick(self) -> None:
-        """Show the step: move its line, or print one after a pause."""
-        with self._lock:
-            now = self._clock()
+        """Print the step after a pause."""
+        now = self._clock()
+        if now - self._last >= QUIET_S:
             step = self._steps[-1] if self._steps else Step("still working", self._last)
-            if self.is_terminal:
-                width = max(shutil.get_terminal_size().columns - 3, 10)
-                self._write(f"\r{next(self._frames)} {step.text(now)[:width]}\x1b[K")
-            elif now - self._last >= QUIET_S:
-                self._write(f"  … {step.text(now)}\n")
-                self._last = now
-
-    def _erased(self) -> str:
-        return "\r\x1b[K" if self.is_terminal else ""
-
-    def _write(self, text: str) -> None:
-        # The terminal may be gone; the working code will notice itself.
-        with contextlib.suppress(OSError, ValueError):
-            self.stream.write(text)
-            self.stream.flush()
+            self.say(f"  … {step.text(now)}")
 
     def _show(self) -> None:
         while not self._ended.wait(TICK_S):
@@ -135,7 +116,6 @@ class Progress:
         _entered.remove(self)
         self._ended.set()
         self._thread.join()
-        self._write(self._erased())
 
 
 # Those whose block is entered; the last one shows.

@@ -70,7 +70,8 @@ def read(path: Path, source: Source) -> pa.Table:
             name: rows[name].cast(_ARROW[of]) for name, of in source.types.items()
         }
     except (SchemaError, pa.ArrowException) as error:
-        raise SchemaError(f"{path}: {error}") from error
+        where = "" if str(path) in str(error) else f"{path}: "
+        raise SchemaError(f"{where}{error}") from error
     return pa.table({**columns, source.user_id: ids})
 
 

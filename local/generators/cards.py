@@ -1,8 +1,6 @@
 """
 Card transactions from a process that is known.
 
-    python -m local.generators.cards FILE
-
 Half of the variance of the 28 components comes from four common factors; amounts are
 log-normal. Six in a hundred genuine transactions are of an unusual kind, of twice the
 spread. Frauds are of four kinds: three shift some components and have amounts of their
@@ -15,12 +13,10 @@ follows from Bayes' rule.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -241,22 +237,3 @@ def _loadings(since: Floats) -> Floats:
     angle = TURN * since[:, None, None]
     turned: Floats = np.cos(angle) * FIRST_LOADINGS + np.sin(angle) * LAST_LOADINGS
     return turned
-
-
-def main() -> None:
-    """Write generated transactions in the public data set's columns."""
-    from pyarrow import csv, parquet
-
-    parser = argparse.ArgumentParser("python -m local.generators.cards")
-    parser.add_argument("file", type=Path, help="FILE.parquet or FILE.csv")
-    parser.add_argument("--transactions", type=int, default=Cards.transactions)
-    parser.add_argument("--fraud-rate", type=float, default=Cards.fraud_rate)
-    parser.add_argument("--seed", type=int, default=Cards.seed)
-    options = vars(parser.parse_args())
-    file = options.pop("file")
-    write = csv.write_csv if file.suffix == ".csv" else parquet.write_table
-    write(Cards(**options).drawn.table(), file)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from local.generators.drawing import (
     DAY_MS,
@@ -71,13 +69,6 @@ class Transactions:
         if self.true_probabilities is None or not 0 < labels.sum() < len(labels):
             return None
         return float(roc_auc_score(labels, self.true_probabilities[rows]))
-
-    def table(self) -> pa.Table:
-        """Return the public data set's columns, Time in seconds since the first."""
-        columns: dict[str, Any] = {"Time": (self.time_ms - self.time_ms[0]) / SECOND_MS}
-        columns |= dict(zip(COMPONENTS, self.components.T, strict=True))
-        columns |= {"Amount": self.amounts, "Class": self.is_fraud.astype(np.int64)}
-        return pa.table(columns)
 
     def first(self, count: int) -> Transactions:
         """Return the first transactions alone."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -24,10 +23,9 @@ from local.generators.drawing import moment
 from local.generators.faults import CARD_FAULTS, TRUTH_FAULTS
 from local.generators.transactions import COLUMNS, Transactions
 from propensity import usecases
-from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.rows import Rules, accept
-from tests.programs import execute
+from propensity.events.types import Catalogue
 
 DAY = timedelta(days=1)
 
@@ -137,7 +135,11 @@ class TestTruths:
 
 @pytest.fixture
 def table(cards) -> pa.Table:
-    return cards.first(200).table()
+    """Two hundred transactions in the public data set's columns."""
+    drawn = cards.first(200)
+    seconds = (drawn.time_ms - drawn.time_ms[0]) / 1_000
+    values = [seconds, *drawn.components.T, drawn.amounts, drawn.is_fraud.astype(int)]
+    return pa.table(dict(zip(COLUMNS, values, strict=True)))
 
 
 def column(name: str, values: list[object]):
@@ -187,7 +189,7 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("change", "says"),
         [
-            (lambda t: t.drop_columns(["V7", "Class"]), "lacks V7, Class"),
+            (lambda t: t.drop_columns(["V7", "Class"]), "V7, Class"),
             (lambda t: t.slice(0, 0), "holds no transactions"),
             (column("V3", ["high"]), "columns that are not numbers"),
             (column("V4", [math.nan]), "without a finite number in V4"),
@@ -204,18 +206,10 @@ class TestFiles:
     def test_that_are_no_tables_are_refused(self, tmp_path):
         (tmp_path / "cards.parquet").write_text("Time")
 
-        with pytest.raises(CardsError, match="first line is .Time.: it lacks V1"):
+        with pytest.raises(CardsError, match="cards.parquet"):
             read_cards(tmp_path / "cards.parquet")
-        with pytest.raises(CardsError, match="can not be read"):
+        with pytest.raises(CardsError, match="nothing.csv"):
             read_cards(tmp_path / "nothing.csv")
-
-    def test_are_written_by_the_command(self, tmp_path):
-        """Generated ones, in the public columns."""
-        file = tmp_path / "cards.csv"
-        command = [sys.executable, "-m", "local.generators.cards", file]
-        execute([*command, "--transactions", 300])
-
-        assert len(read_cards(file)) == 300
 
     def test_of_real_transactions_are_used(self, data_folder):
         """6,942 transactions with 25 frauds, and not the 256 frauds after them."""

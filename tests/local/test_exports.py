@@ -424,7 +424,11 @@ class TestSources:
         [
             ("points.csv", "", "has points, and the sources .* are loyalty"),
             ("loyalty.txt", "", "has nothing, and the sources of ga4_purchase are"),
-            ("loyalty.csv", "customer_id,points\na,1\n", "it lacks changed_at"),
+            (
+                "loyalty.csv",
+                "customer_id,points\na,1\n",
+                "lacks the columns changed_at",
+            ),
             ("loyalty.csv", "customer_id,changed_at,points\na,2026-03-01,x\n", "x"),
             (
                 "loyalty.csv",

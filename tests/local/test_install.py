@@ -1,9 +1,7 @@
-"""Set-up: what is installed is whole and pinned; two at once wait for each other."""
+"""Set-up: what is installed is whole and pinned."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.metadata import distributions, requires
 from pathlib import Path
 
@@ -42,37 +40,6 @@ class TestRequirements:
                     missing.append(f"{name} needs {package}, found {found}")
 
         assert missing == []
-
-
-def test_two_set_ups_at_once_wait_for_each_other(tmp_path):
-    """Until the second half ends, which goes on in the environment's own Python.
-    Defect: one removed the environment that the other made."""
-    log = tmp_path / "log"
-    program = f"""
-import os, sys
-from pathlib import Path
-from local import install
-from local.progress import Progress
-word = sys.argv[1]
-install.wait_for_others(Progress(sys.stderr), Path({str(tmp_path)!r}))
-script = 'echo $0 begins >> {log}; sleep 0.5; echo $0 ends >> {log}'
-os.execvp("sh", ["sh", "-c", script, word])
-"""
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, word],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for word in ("one", "other")
-    ]
-    messages = [process.communicate(timeout=60)[1] for process in both]
-    lines = [line.split() for line in log.read_text().splitlines()]
-
-    assert [verb for _, verb in lines] == ["begins", "ends"] * 2
-    assert lines[0][0] == lines[1][0]
-    assert sorted("another set-up" in text for text in messages) == [False, True]
 
 
 @pytest.mark.parametrize(
