@@ -82,9 +82,11 @@ def _numbers(
     kind: str, name: str, values: Floats, weight: Floats | None
 ) -> dict[str, Any]:
     known = values[~np.isnan(values)]
-    edges = (
-        np.unique(np.quantile(known, _TENTHS, method="lower")) if len(known) else known
-    )
+    edges = known[:0]
+    if len(known):
+        edges = np.unique(np.quantile(known, _TENTHS, method="lower"))
+        # A sum in another order is the same value.
+        edges += 1e-9 * np.abs(edges)
     counts = np.bincount(_bins(values, edges), weight, minlength=len(edges) + 2)
     return {
         "kind": kind,

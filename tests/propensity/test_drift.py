@@ -158,6 +158,12 @@ class TestNoAlarm:
 
         assert raised <= 1
 
+    def test_of_sums_in_another_order(self, summary):
+        """A value that many have may differ in its last digit."""
+        rows = with_column("sessions", lambda c: pc.multiply(c, 1 + 1e-12))
+
+        assert alarms(summary, rows) == {}
+
     def test_of_a_model_without_a_summary(self):
         assert signals({}, shop(2)) == {}
 
