@@ -50,7 +50,6 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry import index
 from propensity.registry.index import INDEXES, Index, pointer_name
-from propensity.registry.leases import LEASE_MINUTES
 from propensity.registry.objects import parquet_of
 from propensity.registry.versions import PARQUET, Registry
 from propensity.runs import compact
@@ -206,7 +205,6 @@ class Work:
                 Registry(self.artifacts, compact.SCOPE),
                 run_id=uuid.uuid4().hex,
                 began_at=self.began_at,
-                minutes=LEASE_MINUTES,
                 clock=lambda: datetime.now(UTC),
                 threads=THREADS,
             ):

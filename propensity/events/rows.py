@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -35,7 +34,7 @@ from propensity.events.values import (
     moment_of,
     numeral_of,
 )
-from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
+from propensity.ids import MAXIMUM_ID_CHARACTERS, MEANINGLESS, is_text
 from propensity.privacy.suppression import NOBODY, Suppressed
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
@@ -45,6 +44,7 @@ EVENT_SCHEMA = STREAM_EVENTS.arrow_schema()
 TRUTH_SCHEMA = TRUTH_EVENTS.arrow_schema()
 _COLUMNS = frozenset(EVENT_SCHEMA.names)
 _UTC_TIME = pa.timestamp("us", "UTC")
+_CENTS = pa.decimal128(14, 2)
 _BAD_TIME = f"not a moment in ISO 8601 from {EARLIEST:%Y} to now"
 _NO_VALUES: Mapping[str, Any] = {}
 
@@ -77,7 +77,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     user_id: str
     event_type: str
     time_us: int
-    amount: Decimal | None
+    amount: float | None
     values: Mapping[str, Any]
     published: bytes
 
@@ -157,7 +157,7 @@ def accept(
                 continue
             amount, values = None, _NO_VALUES
             if field := declared.amount:
-                amount = amount_of(bytes(getattr(event, field)), field=field)
+                amount = amount_of(getattr(event, field), field=field)
             if declared.further:
                 values = _values(event, EPOCH + us * MICROSECOND, postcodes, latest)
             data = _enriched(message.data, event, ids, values)
@@ -174,12 +174,7 @@ def accept(
 
 
 def _ids(message: Message, event: Any, catalogue: Catalogue) -> tuple[str, str, str]:
-    """
-    Return use case, event id and user id of an event.
-
-    Raises:
-        Refused: No use case takes the event, or an id is none.
-    """
+    """Return use case, event id and user id of an event."""
     declared, attributes = event.declared, message.attributes
     if declared.identity:
         event_id = user_id = str(getattr(event, declared.identity))
@@ -200,7 +195,7 @@ def _ids(message: Message, event: Any, catalogue: Catalogue) -> tuple[str, str, 
 def _check_id(value: str, field: str) -> None:
     if len(value) > MAXIMUM_ID_CHARACTERS:
         raise Refused("bad_value", "too long", field=field)
-    if is_meaningless(value):
+    if value.strip().lower() in MEANINGLESS:
         raise Refused("bad_value", "an id that means nothing", field=field)
     if not (value.isprintable() or is_text(value)):
         raise Refused("bad_value", "control characters", field=field)
@@ -209,12 +204,7 @@ def _check_id(value: str, field: str) -> None:
 def _values(
     event: Any, moment: datetime, postcodes: PostcodeIndex | None, latest: datetime
 ) -> dict[str, Any]:
-    """
-    Return the values of an event beside its amount, by column.
-
-    Raises:
-        Refused: A value is invalid.
-    """
+    """Return the values of an event beside its amount, by column."""
     declared = event.declared
     values: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
@@ -245,12 +235,7 @@ def _values(
 
 
 def _age(event: Any, moment: datetime) -> int | None:
-    """
-    Return the age at an event, which takes the place of personal fields.
-
-    Raises:
-        Refused: It is impossible; or there is none, and a personal field is missing.
-    """
+    """Return the age at an event, which takes the place of personal fields."""
     given: Any = getattr(event, "age", msgspec.UNSET)
     is_given = given is not msgspec.UNSET
     age = checked_age(given, field="age") if is_given else None
@@ -299,7 +284,10 @@ def event_rows(
         "event_type": [event.event_type for event in events],
         "event_time": times,
         "event_date": times.cast(pa.timestamp("us")).cast(pa.date32()),
-        "amount": [event.amount for event in events],
+        # Rounded to the cent: a float is the nearest to its digits, not equal.
+        "amount": pa.array([event.amount for event in events], pa.float64())
+        .cast(_CENTS)
+        .cast(EVENT_SCHEMA.field("amount").type),
         "is_late": [event.time_us < oldest_us for event in events],
         **receipt([event.message for event in events], received_at),
     }

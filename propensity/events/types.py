@@ -32,13 +32,12 @@ _Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT_CHARACTERS)]
 _Unset = msgspec.UnsetType
 
 # Types for msgspec of the kinds of fields; ``events.toml`` says what each means.
-# Amounts keep their digits: a float would round their cents.
 KINDS: Mapping[str, Any] = {
     "text": _Text,
     "text or null": _Text | None,
     "personal": _Text | _Unset,
     "birth date": date | _Unset,
-    "amount": msgspec.Raw,
+    "amount": float,
     "number": float,
     "label": int | bool | _Unset | None,
     "identity": _Id | _WholeId,
@@ -125,11 +124,6 @@ class EventType:
     def time(self) -> str:
         """The field that says when it happened, or when a truth was found out."""
         return next(iter(self.of_kind("truth time")), "event_time")
-
-    @cached_property
-    def numerals(self) -> tuple[str, ...]:
-        """The fields of kind "numeral"."""
-        return self.of_kind("numeral")
 
     @cached_property
     def personal(self) -> Mapping[str, str]:
@@ -250,6 +244,7 @@ class Catalogue:
         self.types = {name: types[name] for _, name in pairs}
         names = [name for _, name in self.taken]
         self.default = {name: one for one, name in pairs if names.count(name) == 1}
+        self._amounts = {event_type.amount for event_type in self.types.values()}
         # msgspec demands the type of an event only in a union. The nameless type makes
         # one of a single type, too.
         union: Any = EventType(name="", fields={}).struct()
@@ -293,9 +288,8 @@ class Catalogue:
         """
         Return the type of an event that does not say it, empty if it has to.
 
-        Of the types with an identity, such as card transactions and their truths, it is
-        the one with the largest share of its fields in the event, if that is more than
-        half: an error then names the missing field.
+        It is the type with an identity of whose fields the event has the largest share,
+        if that is more than half: an error then names the missing field.
         """
         if name := attributes.get("event_type"):
             if name not in self.types:
@@ -331,7 +325,10 @@ class Catalogue:
         problem = text.partition(" - at")[0]
         for start, (reason, detail) in _REASONS.items():
             if problem.startswith(start):
-                return Refused(reason, detail, field=field)
+                is_amount = reason == "not_finite" and field in self._amounts
+                return Refused(
+                    "bad_amount" if is_amount else reason, detail, field=field
+                )
         return Refused("wrong_type", problem, field=field)
 
     def no_taker(self, use_case: str | None, event_type: str | None) -> Refused:
@@ -351,12 +348,7 @@ class Catalogue:
 
 
 def _declared(use_cases: Sequence[UseCase]) -> dict[str, EventType]:
-    """
-    Return the package's event types and those that use cases declare.
-
-    Raises:
-        UseCaseError: One is invalid, or declared a second time.
-    """
+    """Return the package's event types and those that use cases declare."""
     text = (resources.files("propensity") / "events.toml").read_text("utf-8")
     types = types_of(tomllib.loads(text))
     for use_case in use_cases:
@@ -374,13 +366,7 @@ def _declared(use_cases: Sequence[UseCase]) -> dict[str, EventType]:
 
 
 def _check_taken(use_case: UseCase, types: Mapping[str, EventType]) -> None:
-    """
-    Check a use case's lists of events, of scored events and of truths.
-
-    Raises:
-        UseCaseError: A type is not declared, a scored type lacks a feature, or the
-            truths are not the types that are declared with a truth.
-    """
+    """Check a use case's lists of events, of scored events and of truths."""
     where = f"usecases/{use_case.name}"
     if missing := ", ".join(sorted(set(use_case.events) - set(types))):
         raise UseCaseError(f"{where} takes {missing}, which no file declares")
@@ -389,7 +375,7 @@ def _check_taken(use_case: UseCase, types: Mapping[str, EventType]) -> None:
             raise UseCaseError(
                 f"{where} scores {name}, and must take it, with an identity of its own"
             )
-        lacking = set(use_case.features) - set(types[name].numerals)
+        lacking = set(use_case.features) - set(types[name].of_kind("numeral"))
         if missing := ", ".join(sorted(lacking)):
             raise UseCaseError(f"{where} scores {name}, whose numerals lack {missing}")
     truths = {name for name in use_case.events if types[name].truth}
@@ -400,24 +386,19 @@ def _check_taken(use_case: UseCase, types: Mapping[str, EventType]) -> None:
         )
 
 
-class _Constant(str):
-    """A number that Python parses and JSON does not have, such as NaN."""
-
-    __slots__ = ()
-
-
 def _malformed(data: bytes) -> Refused:
     """Return the reason for bytes that are not JSON."""
     # JSON starts with ASCII: a zero byte there means UTF-16 or UTF-32.
     if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
         return Refused("wrong_encoding", "the event is not plain UTF-8")
     try:
-        event = json.loads(data.decode(), parse_constant=_Constant)
+        # A number that Python parses and JSON does not have, such as NaN, is a type.
+        event = json.loads(data.decode(), parse_constant=lambda _: float)
     except UnicodeDecodeError:
         return Refused("wrong_encoding", "the event is not UTF-8")
     except (ValueError, RecursionError):
         event = None
     for name, value in event.items() if isinstance(event, dict) else ():
-        if isinstance(value, _Constant):
+        if value is float:
             return Refused("not_finite", "a number is NaN or infinite", field=name)
     return Refused("malformed_json", "the event is not one JSON object")

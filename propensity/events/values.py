@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
 
@@ -35,7 +34,6 @@ MILLISECONDS_FROM = 1e11
 NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
-_CENT, _ZERO, _MAXIMUM = Decimal("0.01"), Decimal("0.00"), Decimal(MAXIMUM_AMOUNT)
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1}
 _decode_any = msgspec.json.Decoder().decode
 
@@ -72,27 +70,21 @@ class Refused(Exception):
         self.field = field
 
 
-def amount_of(number: bytes, *, field: str) -> Decimal:
+def amount_of(value: float, *, field: str) -> float:
     """
-    Return an amount of money, exact to the cent, of a value as JSON.
+    Return an amount of money, which has two decimals at most.
+
+    Up to 1e9 every amount of whole cents is a float of its own, so no cent is lost.
 
     Raises:
-        Refused: Not a number, negative, too large, or with more than two decimals.
+        Refused: Negative, too large, or with more than two decimals.
     """
-    try:
-        amount = Decimal(number.decode())
-    except InvalidOperation:
-        if number[:1] in b'"tfn[{':
-            raise Refused("wrong_type", "an amount is a number", field=field) from None
-        raise Refused("bad_amount", "the amount is out of range", field=field) from None
-    if not _ZERO <= amount <= _MAXIMUM:
+    if not 0 <= value <= MAXIMUM_AMOUNT:
         detail = f"the amount is not 0 to {MAXIMUM_AMOUNT}"
         raise Refused("bad_amount", detail, field=field)
-    cents = amount.quantize(_CENT)
-    if cents != amount:
+    if round(value * 100) / 100 != value:
         raise Refused("bad_amount", "more than two decimals", field=field)
-    # JSON has a negative zero; money does not.
-    return cents or _ZERO
+    return value
 
 
 def numeral_of(value: float | str, *, field: str) -> float:

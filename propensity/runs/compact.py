@@ -39,8 +39,7 @@ IN_FLIGHT = timedelta(minutes=15)
 # Days that one statement exports: at 20 million events a day each takes some 30 s.
 DAYS_AT_ONCE = 7
 
-# By exported table: the statement that lists its days, and the one that chooses rows of
-# some days.
+# By exported table: the statements that list its days, and that choose their rows.
 EXPORTED = {
     "stream_events": ("stream_events_days", "export_stream_events"),
     "inference_log": ("inference_log_days", "export_inference_log"),
@@ -92,7 +91,6 @@ def compact(run: Run) -> dict[str, Any]:
         run.registry,
         run_id=run.run_id,
         began_at=run.began_at,
-        minutes=LEASE_MINUTES,
         clock=run.now,
         threads=run.threads,
     ) as lease:
@@ -101,29 +99,24 @@ def compact(run: Run) -> dict[str, Any]:
 
 def _compact(run: Run, lease: Lease) -> dict[str, Any]:
     warehouse, settings = run.warehouse, run.settings
-    since, closed_before = last_compaction(warehouse)
-    if run.force:
-        since, closed_before = EPOCH, EPOCH.date()
-    # A wrong clock may give an event up to a day before it happened.
-    since_day = min(since.date(), closed_before) - DAY
-    listed: dict[str, dict[str, Any]] = {
-        "stream_events": {"since_day": since_day},
-        "inference_log": {
-            "since_day": since_day,
-            "lateness_days": settings.maximum_lateness_days,
-        },
+    since, closed_before = EPOCH, EPOCH.date()
+    if not run.force:
+        since, closed_before = last_compaction(warehouse)
+    parameters = {
+        # A wrong clock may give an event up to a day before it happened.
+        "since_day": min(since.date(), closed_before) - DAY,
+        "lateness_days": settings.maximum_lateness_days,
     }
-    days: set[date] = set()
+    touched: dict[str, list[date]] = {}
     exported: dict[str, int] = {}
-    for table, parameters in listed.items():
-        rows = warehouse.rows(statement(EXPORTED[table][0]), parameters)
-        if table == "stream_events":
-            days = {row["day"] for row in rows if row["newest"] >= since}
-            rows = [row for row in rows if not row["is_late"]]
+    for table, (days_of, _) in EXPORTED.items():
+        rows = warehouse.rows(statement(days_of), parameters)
+        touched[table] = sorted({r["day"] for r in rows if r["newest"] >= since})
         closed = sorted(
             row["day"]
             for row in rows
-            if row["day"] < run.as_of
+            if not row["is_late"]
+            and row["day"] < run.as_of
             and (row["newest"] >= since or row["day"] >= closed_before)
         )
         for some in _parts(closed):
@@ -132,7 +125,7 @@ def _compact(run: Run, lease: Lease) -> dict[str, Any]:
         exported[table] = len(closed)
     counted_until = max(since, run.began_at - IN_FLIGHT)
     first = first_whole_day(settings, run.as_of)
-    counted = sorted(day for day in days if day >= first)
+    counted = [day for day in touched["stream_events"] if day >= first]
     run.registry.check(lease)
     [row] = warehouse.rows(
         statement("compact_days"),
@@ -148,7 +141,7 @@ def _compact(run: Run, lease: Lease) -> dict[str, Any]:
     )
     run.log_fields.update(rows_out=row["tiles"])
     return {
-        "days": sorted(days),
+        "days": touched["stream_events"],
         "tiles": row["tiles"],
         "exported_days": exported,
         "watermark": counted_until.isoformat(),
@@ -182,7 +175,6 @@ def alone(
     *,
     run_id: str,
     began_at: datetime,
-    minutes: int,
     clock: Callable[[], datetime],
     threads: Executor,
 ) -> Iterator[Lease]:
@@ -195,7 +187,6 @@ def alone(
         registry: Of the scope SCOPE.
         run_id: The run's own.
         began_at: When it began.
-        minutes: How long a run that died keeps others out.
         clock: Returns the time in UTC.
         threads: For the renewals of the lease.
     """
@@ -204,7 +195,7 @@ def alone(
         EPOCH.date(),
         run_id=run_id,
         now=began_at,
-        duration=timedelta(minutes=minutes),
+        duration=timedelta(minutes=LEASE_MINUTES),
         again=True,
     )
     assert isinstance(lease, Lease)  # ``again``: never Finished
@@ -221,13 +212,12 @@ def export(run: Run, table: str, days: Sequence[date]) -> None:
     """
     Write days of a table to the bucket as Parquet, each as a whole.
 
-    One job reads the rows once and writes them day by day: BigQuery cannot export to a
-    folder for each value of a column. The run writes a day's files under its own name,
-    then deletes those of earlier runs. So a reader finds a day complete at any time,
-    and perhaps twice for a moment.
+    One job reads the rows once and writes them day by day. The run writes a day's files
+    under its own name, then deletes those of earlier runs: a reader finds a day
+    complete at any time, and perhaps twice for a moment.
 
     Args:
-        table: A table of EXPORTED.
+        table: One of EXPORTED.
         days: Of events, sorted; all within a week.
     """
     bucket, artifacts = run.settings.required("bucket"), run.registry.artifacts

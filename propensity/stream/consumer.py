@@ -51,11 +51,11 @@ from propensity.tables.stream import DEAD_LETTERS
 # while one is written is the next group: the larger, the cheaper.
 GROUP_MESSAGES = 1_000
 GROUP_BYTES = 4 * 1024**2
-PAUSE_S = 0.005
+PAUSE_S = 0.01
 
 # Messages that may wait in an instance. Further ones get a 503, and Pub/Sub slows down.
 WAITING_MESSAGES = 5_000
-WAITING_BYTES = 64 * 1024**2
+WAITING_BYTES = 16 * 1024**2
 
 # Why a message is a dead letter, or is to be delivered again.
 Unhandled = Refused | PropensityError

@@ -110,13 +110,9 @@ class StreamFeatures(Consumer):
         refused: dict[int, Refused],
     ) -> Sequence[Stored]:
         """
-        Append rows, but for those that the table refuses, and return what was stored.
+        Append rows of events or truths, and return those that were stored.
 
-        Args:
-            table: Of the rows.
-            stored: Events or truths.
-            rows_of: Returns their rows.
-            refused: Gets the refusals by the table, by place.
+        ``refused`` gets the refusals by the table, by place.
         """
         while stored:
             try:

@@ -1,52 +1,117 @@
 """
-compact_features, specified: over HTTP as it is deployed.
+compact_features over HTTP: a run can be repeated, excludes others, exports whole days,
+and may die at any step.
 
-What the tiles hold is the matter of ``tests/propensity/runs/test_compact.py``; here
-it is that a run can be repeated and excludes others, and what it exports. Runs that die
-are in ``test_compact_features_killed.py``.
+What the sums hold is in ``tests/propensity/runs/test_compact.py``.
 """
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from threading import Event
+from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import requests
 
+from propensity.errors import Unavailable
+from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
+from propensity.runs.compact import compact
+from propensity.tables.inference import INFERENCE_LOG
 from tests.events import bet, registration
-from tests.functions.compacted_site import (
-    DAY,
-    HOUR,
-    MINUTE,
-    NOW,
-    exported,
-    features,
-    identities,
-    run,
-    score,
-    shared,
-    site,
-    view,
-)
+from tests.exact import expected_features
 from tests.functions.instances import Instance
 from tests.functions.streaming import (
     DEADLINE_S,
+    Died,
+    Life,
     Site,
     changed,
+    emptied,
     eventually,
+    mortal_run,
     new_site,
     rows_of,
 )
+from tests.propensity.runs.compacted import DAY, HOUR, MINUTE, NOW, shared
+from tests.proxy import Asked, Proxy
+from tests.rows import append_rows
 
 pytestmark = pytest.mark.runs
 
-# Fixtures.
-__all__ = ["shared", "site"]
+# A fixture.
+__all__ = ["shared"]
+
+# A lease outlives a run that died; the next run may begin then.
+LEASE = timedelta(minutes=66)
+
+
+@pytest.fixture
+def site(shared) -> Site:
+    """Tables and a bucket with nothing in them."""
+    return emptied(shared)
+
+
+def run(instance: Instance, **body: object) -> dict[str, Any]:
+    """Ask for a compaction that must succeed, and return its answer."""
+    answer = requests.post(instance.url, json=body, timeout=DEADLINE_S)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def features(events: list[dict[str, Any]]) -> dict[str, tuple[int, Any, Any]]:
+    """Return count, sum and variance of each user's bets, as they must be."""
+    return {
+        user: (row["bet_count"], row["bet_sum"], row["bet_var"])
+        for user, row in expected_features(events).items()
+    }
+
+
+def view(site: Site) -> dict[str, tuple[int, Any, Any]]:
+    """Return the same as the view has it."""
+    return {
+        user: (row["bet_count"], row["bet_sum"], row["bet_var"])
+        for user, row in site.features().items()
+    }
+
+
+def identities(events: list[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+    """Return users and event ids of each day, in order, as its folder has them."""
+    by_day: dict[str, set[tuple[str, str]]] = {}
+    for event in events:
+        folder = f"date={event['event_time'][:10]}"
+        by_day.setdefault(folder, set()).add((event["user_id"], event["event_id"]))
+    return {folder: sorted(each) for folder, each in by_day.items()}
+
+
+def exported(site: Site, table: str = "stream_events") -> dict[str, list[Any]]:
+    """Return users and event ids that the bucket has of each day."""
+    return {
+        folder: sorted((row["user_id"], row["event_id"]) for row in rows)
+        for folder, rows in site.exported(table).items()
+    }
+
+
+def score(site: Site, user: str, event_id: str, day: str, at: datetime) -> None:
+    """Log a score of an event."""
+    row = {
+        "use_case": "first_day_churn",
+        "inference_id": f"{user} {event_id} {day}",
+        "event_id": event_id,
+        "user_id": user,
+        "event_time": datetime.fromisoformat(f"{day}T12:00:00Z"),
+        "event_date": date.fromisoformat(day),
+        "model_version": 0,
+        "probability": 0.5,
+        "features": "{}",
+        "scored_at": at,
+        "scored_on": at.date(),
+    }
+    append_rows(site.warehouse, INFERENCE_LOG, [row])
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +203,8 @@ class TestServed:
 
 class TestExports:
     def test_hold_each_event_of_a_closed_day_once(self, site):
-        """
-        Every day that is over is a folder of Parquet with its events, each once.
-
-        Money is exact in the files, and moments are moments. Name, street and date of
-        birth are in none; the age is. Today's events are exported tomorrow.
-        """
+        """Money and moments are exact in the files, and they name nobody. Today's
+        events are exported tomorrow."""
         events = [
             bet(user_id=f"u{n % 2}", event_id=f"e{n}", event_time=f"{day}T12:00:00Z")
             for n in range(3)
@@ -165,9 +226,7 @@ class TestExports:
             2026, 3, 1, 12, 0, 0, 250_000, UTC
         )
         assert rows["new"]["age"] == 35
-        for name in site.artifacts.names("exports/"):
-            data = pq.read_table(io.BytesIO(site.artifacts.read(name).data))
-            assert "Muster" not in str(data.to_pylist())
+        assert "Muster" not in str(rows)
 
     def test_come_once_a_day_is_over_though_nothing_came_since(self, site):
         """A day that was open when it was last looked at is exported later."""
@@ -184,21 +243,9 @@ class TestExports:
         assert list(exported(site, "inference_log")) == ["date=2026-03-20"]
         assert site.compact(NOW + 2 * DAY)["exported_days"]["stream_events"] == 0
 
-    def test_come_of_days_after_an_as_of_date_in_the_past(self, site):
-        """A run of an earlier as-of date leaves later days to the next run."""
-        events = [bet(event_time=f"2026-03-{day}T08:00:00Z") for day in (10, 11, 12)]
-        site.append(rows_of(events, received_at=NOW))
-
-        site.compact(NOW, as_of=date(2026, 3, 11))
-        first = exported(site)
-        site.compact(NOW + DAY)
-
-        assert list(first) == ["date=2026-03-10"]
-        assert exported(site) == identities(events)
-
     def test_are_made_anew_of_a_day_that_late_events_come_to(self, site):
-        """A day's files are replaced as a whole; other days' stay as they are.
-        They hold an event once, whenever it is delivered again."""
+        """A day's files are replaced as a whole; other days' stay as they are, but for
+        a forced run, which writes all of them anew."""
         events = [
             bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
         ]
@@ -213,22 +260,10 @@ class TestExports:
         assert exported(site) == identities([*events, late])
         kept = set(names) & set(site.artifacts.names("exports/"))
         assert [name for name in names if "date=2026-03-02" in name] == sorted(kept)
-
-    @pytest.mark.long
-    def test_are_made_anew_of_every_day_when_forced(self, site):
-        """A forced run exports all closed days again, and leaves none doubled."""
-        events = [
-            bet(event_time=f"{day}T08:00:00Z") for day in ("2026-03-01", "2026-03-02")
-        ]
-        site.append(rows_of(events, received_at=NOW))
-        site.compact(NOW)
-        names = site.artifacts.names("exports/")
-
-        answer = site.compact(NOW + DAY, force=True)
-
+        answer = site.compact(NOW + 2 * DAY, force=True)
         assert answer["exported_days"]["stream_events"] == 2
-        assert exported(site) == identities(events)
-        assert not set(names) & set(site.artifacts.names("exports/"))
+        assert exported(site) == identities([*events, late])
+        assert not kept & set(site.artifacts.names("exports/"))
 
     def test_hold_each_score_once(self, site):
         """A score that was logged twice is exported once, as it was given first."""
@@ -270,6 +305,8 @@ class TestLate:
         for table in ("stream_events", "inference_log"):
             assert [*exported(strict, table)] == [f"date={day}" for day in days[2:]]
         assert strict.features()["u1"]["bet_count"] == 4
+        marks = strict.rows("SELECT is_late FROM stream_events ORDER BY event_date")
+        assert [row["is_late"] for row in marks] == [True, True, False, False]
         assert strict.compact(NOW + DAY)["exported_days"] == {
             "stream_events": 0,
             "inference_log": 0,
@@ -292,16 +329,120 @@ class TestLate:
         assert between == exported(strict) == identities([first])
         assert strict.features()["u1"]["bet_count"] == 2
 
-    def test_events_are_marked_in_the_table_and_not_in_the_files(self, strict):
-        """An export has the columns that it had; the mark would be the same in all."""
-        events = [bet(), bet(event_id="e2", event_time="1971-05-06T08:00:00Z")]
-        strict.append(rows_of(events, received_at=NOW, lateness=self.BOUND))
-        strict.compact(NOW)
 
-        marks = strict.rows("SELECT event_id, is_late FROM stream_events")
-        assert {row["event_id"]: row["is_late"] for row in marks} == {
-            "e1": False,
-            "e2": True,
-        }
-        [[row]] = strict.exported("stream_events").values()
-        assert "is_late" not in row
+class TestFailed:
+    def test_what_comes_between_counts_with_the_rest(self, site):
+        """A run that fails in its exports has counted nothing; the next one does all of
+        it, each event once."""
+        events = [bet(user_id=f"u{n}", event_id="e") for n in range(3)]
+        site.append(rows_of(events, received_at=NOW))
+
+        class Broken(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                raise Unavailable("BigQuery is busy")
+
+        broken = Broken(site.settings, client=site.warehouse.client)
+        with pytest.raises(Unavailable, match="busy"):
+            site.compact(NOW + HOUR, warehouse=broken)
+        events += [bet(user_id="new"), bet(user_id="u1", event_id="new")]
+        site.append(rows_of(events[-2:], received_at=NOW + 2 * HOUR))
+        between = view(site)
+
+        site.compact(NOW + DAY)
+
+        assert between == view(site) == features(events)
+        assert exported(site) == identities(events)
+        assert len(site.tiles()) == 4
+
+
+@pytest.mark.long
+class TestKilled:
+    @pytest.mark.timeout(900)
+    def test_at_any_step_a_run_is_completed_by_the_next(self, site):
+        """The view is exact when it has died, and afterwards all is as if it had not:
+        sums, and exports of each event once."""
+        events: list[dict[str, Any]] = []
+        clock = NOW
+        for step in range(1, 100):
+            clock += LEASE
+            # For a tile that there is, for one that is new, and a score.
+            events += [
+                bet(user_id="always", event_id=f"e{step}"),
+                bet(user_id=f"u{step}"),
+            ]
+            site.append(rows_of(events[-4:], received_at=clock))
+            score(site, "always", f"e{step}", "2026-03-01", clock)
+            life = Life(step)
+            try:
+                compact(mortal_run(site, clock, life))
+                is_dead = False
+            except Died:
+                is_dead = True
+            assert view(site) == features(events), f"died at step {step}"
+
+            clock += LEASE
+            if is_dead:
+                site.compact(clock)
+                assert view(site) == features(events), f"after dying at step {step}"
+            counted = {row["user_id"]: row["bet_count"] for row in site.tiles()}
+            assert counted == {
+                user: count for user, (count, *_) in features(events).items()
+            }
+            assert exported(site) == identities(events), f"after dying at step {step}"
+            [scored] = exported(site, "inference_log").values()
+            assert sorted(scored) == identities(events[::2])["date=2026-03-01"]
+            if not is_dead:
+                break
+
+        assert not is_dead
+        assert life.asked > 10
+
+    def test_for_real_while_bigquery_is_at_work(self, emulators, tmp_path):
+        """The process is killed with a statement under way; the next run completes."""
+        reached, go_on = Event(), Event()
+
+        def rule(asked: Asked) -> None:
+            if b"EXPORT DATA" in asked.body and not reached.is_set():
+                reached.set()
+                assert go_on.wait(DEADLINE_S)
+
+        with (
+            new_site(emulators) as site,
+            Proxy(emulators.url("bigquery"), rule) as proxy,
+        ):
+            events = [bet(user_id=f"u{n}", event_id="e") for n in range(3)]
+            site.append(rows_of(events, received_at=datetime.now(UTC)))
+            environment = {**site.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+            instance = Instance("compact_features", environment, tmp_path)
+            with instance, ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(requests.post, instance.url, timeout=DEADLINE_S)
+                assert reached.wait(DEADLINE_S)
+                instance.kill()
+                with pytest.raises(requests.ConnectionError):
+                    answer.result()
+                between = view(site)
+                go_on.set()
+                instance.start()
+                refused = requests.post(instance.url, timeout=DEADLINE_S)
+                pass_time(site)
+                completed = run(instance)
+
+            assert between == features(events)
+            assert (refused.status_code, refused.json()["error"]) == (
+                409,
+                "run_in_progress",
+            )
+            assert completed["exported_days"]["stream_events"] == 1
+            assert view(site) == features(events)
+            assert exported(site) == identities(events)
+            assert [row["bet_count"] for row in site.tiles()] == [1, 1, 1]
+
+
+def pass_time(site: Site) -> None:
+    """Let the leases of runs that died expire."""
+    for name in site.artifacts.names("runs/stream/compact/"):
+        stored = site.artifacts.read(name)
+        note = json.loads(stored.data)
+        note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
+        data = json.dumps(note).encode()
+        site.artifacts.replace(name, data, generation=stored.generation)

@@ -177,20 +177,6 @@ class TestScores:
             is_number = isinstance(value, float)
             assert value == (float(expected) if is_number else expected), name
 
-    def test_nobody_by_the_label(self, site, instance):
-        """Labels are for training: another label gives the same score."""
-        scores = []
-        for label in (0, 1, None):
-            user = f"label-{uuid.uuid4().hex[:8]}"
-            events = first_day(user, label=label)
-            store(site, events)
-            instance.post(events[0])
-            [row] = logged(site, user)
-            assert "label" not in row["features"]
-            scores.append((row["probability"], row["features"]))
-
-        assert len(set(scores)) == 1
-
 
 class TestPassesOver:
     @pytest.mark.parametrize("moment", ["2026-03-02T12:00:00Z", "2026-03-20T12:00:00Z"])

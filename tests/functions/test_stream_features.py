@@ -1,33 +1,52 @@
 """
-stream_features, specified over HTTP: what is pushed, stored, refused and published on.
+stream_features over HTTP: what is pushed, stored, refused and published on.
 
 The function is served from its staged source in an environment of its own requirements,
 as it is deployed. In ``TestInTrouble`` the Storage Write API and Pub/Sub are behind
-proxies that fail as real services do.
+proxies that fail as real services do: what is not stored is delivered again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc
 import pytest
 import requests
 
 from local.generators.faults import FAULTS
 from local.generators.games import Games, attributes_of
+from propensity import tables
 from propensity.events.dead_letters import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
-from tests.functions.streamed import buried, instance, site, stored, user
-from tests.functions.streaming import DEADLINE_S, eventually
+from tests.exact import expected_features
+from tests.functions.instances import Instance, behind_writes
+from tests.functions.outages import Appended, TcpProxy, WriteProxy
+from tests.functions.streamed import (
+    buried,
+    instance,
+    load_postcodes,
+    site,
+    stored,
+    user,
+)
+from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
+from tests.proxy import Proxy
 
 # Fixtures.
 __all__ = ["instance", "site", "user"]
 
 PERSONAL = personal_fields(CATALOGUE.types)
+WRITTEN = ("stream_events", "dead_letters", "stream_features_daily")
 
 
 class TestAccepts:
@@ -85,34 +104,19 @@ class TestAccepts:
 
 
 class TestKeepsToItself:
-    SECRETS = ("Ada Secretname", "1 Secretstreet", "1990-05-04")
-
-    def event(self, user: str) -> dict[str, Any]:
-        name, street, born = self.SECRETS
-        return registration(
-            user_id=user, name=name, street_address=street, date_of_birth=born
-        )
-
-    def test_personal_fields(self, site, instance, user):
-        """Name, street and date of birth are in no table and no log line."""
-        instance.post(self.event(user))
+    def test_personal_fields_and_who_the_users_are(self, site, instance, user):
+        """Personal fields are in no table; they and users are in no log line."""
+        secrets = ("Ada Secretname", "1 Secretstreet", "1990-05-04")
+        personal = ("name", "street_address", "date_of_birth")
+        fields = dict(zip(personal, secrets, strict=True))
+        instance.post(registration(user_id=user, **fields))
+        instance.post(bet(user_id=user, bet_amount=-1))
 
         [row] = stored(site, user)
         assert row["age"] == 35
-        everything = [
-            str(row)
-            for table in ("stream_events", "dead_letters", "stream_features_daily")
-            for row in site.rows(f"SELECT * FROM {table}")
-        ]
-        assert not [secret for secret in self.SECRETS if secret in str(everything)]
-        assert not [secret for secret in self.SECRETS if secret in instance.log()]
-
-    def test_who_the_users_are(self, site, instance, user):
-        """No line of the log names a user or an event, refused or not."""
-        instance.post(bet(user_id=user, event_id=f"id of {user}"))
-        instance.post(bet(user_id=user, bet_amount=-1))
-
-        assert user not in instance.log()
+        written_down = str([site.rows(f"SELECT * FROM {table}") for table in WRITTEN])
+        assert not [one for one in secrets if one in written_down]
+        assert not [one for one in (*secrets, user) if one in instance.log()]
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +280,362 @@ def test_reads_a_push_as_pubsub_writes_it(instance, site, user):
     assert (row["message_id"], row["event_id"]) == (message_id, "by attribute")
     age = datetime.now(UTC) - row["published_at"]
     assert abs(age.total_seconds()) < DEADLINE_S
+
+
+BROKEN_USER = "refused by the table"
+
+
+@dataclass
+class Troubled:
+    """An instance, and what stands between it and the services that it needs."""
+
+    site: Site
+    instance: Instance
+    writes: WriteProxy
+    connection: TcpProxy
+    pubsub: TcpProxy
+
+    def deliver(self, events: list[Any], *, threads: int = 16) -> list[set[int]]:
+        """
+        Push events as Pub/Sub does, until each has been acknowledged.
+
+        After every round what was acknowledged must be stored.
+
+        Returns:
+            The statuses of each event's answers.
+        """
+        statuses: list[set[int]] = [set() for _ in events]
+        waiting = list(range(len(events)))
+        until = time.monotonic() + DEADLINE_S
+        while waiting:
+            assert time.monotonic() < until, f"{len(waiting)} are never acknowledged"
+            answers = self.instance.post_all(
+                [events[n] for n in waiting], threads=threads
+            )
+            for n, answer in zip(waiting, answers, strict=True):
+                statuses[n].add(answer.status_code)
+            waiting = [n for n in waiting if 200 not in statuses[n]]
+            rows = self.site.rows("SELECT user_id, event_id FROM stream_events")
+            in_table = {(row["user_id"], row["event_id"]) for row in rows}
+            acknowledged = [events[n] for n in range(len(events)) if 200 in statuses[n]]
+            lost = [
+                event
+                for event in acknowledged
+                if (event["user_id"], event["event_id"]) not in in_table
+            ]
+            assert not lost, f"{len(lost)} were acknowledged and are not stored"
+        return statuses
+
+
+@pytest.fixture(scope="module")
+def every_trouble(emulators, tmp_path_factory) -> Iterator[Troubled]:
+    """An instance behind proxies."""
+    with (
+        new_site(emulators, PROPENSITY_DEADLINE_S="6") as site,
+        WriteProxy(emulators.address("bigquery_storage")) as writes,
+        TcpProxy(writes.address) as connection,
+        TcpProxy(emulators.address("pubsub")) as pubsub,
+    ):
+        environment = {
+            **site.environment,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": connection.address,
+            "PUBSUB_EMULATOR_HOST": pubsub.address,
+        }
+        home = tmp_path_factory.mktemp("troubled")
+        with Instance("stream_features", environment, home) as instance:
+            yield Troubled(site, instance, writes, connection, pubsub)
+
+
+@pytest.fixture
+def troubled(every_trouble) -> Iterator[Troubled]:
+    """An instance for which all is well until a test says otherwise."""
+    yield every_trouble
+    every_trouble.writes.rule = lambda _: None
+    every_trouble.connection.accept()
+    every_trouble.pubsub.accept()
+
+
+def bets(user: str, count: int) -> list[dict[str, Any]]:
+    """Return bets of a user, each another amount."""
+    return [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(count)]
+
+
+def assert_exact(site: Site, events: list[dict[str, Any]]) -> None:
+    """Compare the view with what the events come to."""
+    view = site.features()
+    for who, row in expected_features(events).items():
+        assert {name: view[who][name] for name in row} == row
+
+
+@pytest.mark.long
+class TestInTrouble:
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            WriteProxy.LOST,
+        ],
+    )
+    def test_acknowledges_nothing_that_bigquery_has_not(self, troubled, user, trouble):
+        """An append that fails, or whose answer is lost, is a 503 for all its events.
+        They are delivered again, and count once."""
+        troubled.writes.rule = lambda _: trouble
+
+        answers = troubled.instance.post_all(bets(user, 20))
+        first = len(stored(troubled.site, user))
+        troubled.writes.rule = lambda _: None
+        troubled.deliver(bets(user, 20))
+
+        assert {answer.status_code for answer in answers} == {503}
+        body = answers[0].json()
+        assert (body["error"], body["retryable"]) == ("unavailable", True)
+        assert (first > 0) is (trouble is WriteProxy.LOST)
+        assert first < len(stored(troubled.site, user))
+        assert_exact(troubled.site, bets(user, 20))
+
+    def test_goes_on_when_its_connection_is_cut(self, troubled, user):
+        """Rows that wait for an answer are sent again, by a new connection."""
+        reached, go_on = threading.Event(), threading.Event()
+
+        def rule(_: Appended) -> None:
+            reached.set()
+            go_on.wait(DEADLINE_S)
+
+        troubled.instance.post(bet(user_id=user, event_id="before"))
+        before = troubled.connection.connections
+        troubled.writes.rule = rule
+        with ThreadPoolExecutor(8) as pool:
+            answers = [
+                pool.submit(troubled.instance.post, bet) for bet in bets(user, 8)
+            ]
+            assert reached.wait(DEADLINE_S)
+            troubled.writes.rule = lambda _: None
+            troubled.connection.cut()
+            statuses = {answer.result().status_code for answer in answers}
+        go_on.set()
+        troubled.deliver(bets(user, 8))
+
+        assert statuses == {200}
+        assert troubled.connection.connections > before
+        assert_exact(
+            troubled.site, [bet(user_id=user, event_id="before"), *bets(user, 8)]
+        )
+
+    def test_takes_the_first_event_after_a_pause(self, troubled, user):
+        """BigQuery has closed the stream that was idle: there is another one."""
+        troubled.instance.post(bet(user_id=user, event_id="before"))
+        closed = [grpc.StatusCode.ABORTED]
+        troubled.writes.rule = lambda _: closed.pop() if closed else None
+        answer = troubled.instance.post(bet(user_id=user, event_id="after"))
+
+        assert answer.status_code == 200
+        assert closed == []
+        assert len(stored(troubled.site, user)) == 2
+
+    @pytest.mark.parametrize("service", ["connection", "pubsub"])
+    def test_goes_on_when_a_service_is_back(self, troubled, user, service):
+        """While nothing can be stored, or published, events are delivered again."""
+        link = getattr(troubled, service)
+        link.refuse()
+
+        answers = troubled.instance.post_all(bets(user, 8))
+        link.accept()
+        troubled.deliver(bets(user, 8))
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert_exact(troubled.site, bets(user, 8))
+
+    def test_gives_up_an_append_that_is_not_answered(self, troubled, user):
+        """A service that does not answer has failed: waiting requests are answered
+        503."""
+        go_on = threading.Event()
+        troubled.writes.rule = lambda _: go_on.wait(DEADLINE_S)
+
+        answers = troubled.instance.post_all(bets(user, 8))
+        troubled.writes.rule = lambda _: None
+        go_on.set()
+        troubled.deliver(bets(user, 8))
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert "in time" in answers[0].json()["message"]
+        assert_exact(troubled.site, bets(user, 8))
+
+    def test_loses_nothing_whatever_fails_when(self, troubled, user):
+        """Appends fail at random, before and after they are stored."""
+        chance = random.Random(7)
+        troubles = [None, None, grpc.StatusCode.UNAVAILABLE, WriteProxy.LOST]
+        troubled.writes.rule = lambda _: chance.choice(troubles)
+
+        statuses = troubled.deliver(bets(user, 300), threads=8)
+
+        assert {503} in [each - {200} for each in statuses]
+        assert len(stored(troubled.site, user)) > 300
+        assert_exact(troubled.site, bets(user, 300))
+
+    def test_buries_the_row_that_the_table_refuses(self, troubled, user):
+        """One bad row does not hold up all that came with it."""
+
+        def rule(appended: Appended) -> dict[int, str] | None:
+            if appended.table != "stream_events":
+                return None
+            users = appended.rows.column("user_id").to_pylist()
+            broken = [
+                row
+                for row, user_id in enumerate(users)
+                if user_id.startswith(BROKEN_USER)
+            ]
+            return dict.fromkeys(broken, "no such partition") or None
+
+        troubled.writes.rule = rule
+        bad = [bet(user_id=f"{BROKEN_USER} {user}", event_id=f"e{n}") for n in range(3)]
+        mixed = [bad[0], *bets(user, 20), bad[1], bad[2]]
+
+        answers = troubled.instance.post_all(mixed, threads=24)
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert [
+            answer.json().get("reason")
+            for answer in answers
+            if "reason" in answer.json()
+        ] == ["refused_by_table"] * 3
+        letters = troubled.site.rows(
+            "SELECT raw, detail FROM dead_letters WHERE reason = 'refused_by_table'"
+        )
+        assert sorted(letter["raw"] for letter in letters) == [
+            written(event) for event in bad
+        ]
+        assert {letter["detail"] for letter in letters} == {"no such partition"}
+        assert stored(troubled.site, bad[0]["user_id"]) == []
+        assert_exact(troubled.site, bets(user, 20))
+
+    def test_acknowledges_nothing_that_is_not_published(self, troubled, user):
+        """Without its topic an event is stored, but not done with until it is there."""
+        topic = troubled.site.path(troubled.site.topic("enriched"))
+        troubled.site.publisher.delete_topic(topic=topic)
+        try:
+            answers = troubled.instance.post_all(bets(user, 5))
+        finally:
+            troubled.site.create_topic(troubled.site.topic("enriched"))
+        subscription = troubled.site.subscribe(troubled.site.topic("enriched"))
+        troubled.deliver(bets(user, 5))
+        messages = troubled.site.pull(subscription, 5)
+
+        assert {answer.status_code for answer in answers} == {500}
+        assert answers[0].json()["error"] == "missing_table"
+        assert sorted(json.loads(message.data)["event_id"] for message in messages) == [
+            f"e{n}" for n in range(5)
+        ]
+        assert_exact(troubled.site, bets(user, 5))
+
+    def test_goes_on_when_its_table_is_there(self, troubled, user):
+        """A table that is missing is a failure that passes once it is made."""
+        troubled.site.warehouse.drop("dead_letters")
+        try:
+            answer = troubled.instance.post(b"{", message_id=f"early {user}")
+        finally:
+            troubled.site.warehouse.create(tables.DEAD_LETTERS)
+
+        def is_taken() -> bool:
+            again = troubled.instance.post(b"{", message_id=f"early {user}")
+            return again.status_code == 200
+
+        eventually(is_taken, "dead letters are stored again")
+        assert answer.status_code >= 500
+        assert buried(troubled.site, f"early {user}")
+
+    def test_says_so_where_postcodes_cannot_be_read(self, emulators, tmp_path, user):
+        """An instance that has never had the table waits for it; then it goes on."""
+        is_down = True
+        with (
+            new_site(emulators, PROPENSITY_DEADLINE_S="2") as site,
+            Proxy(
+                emulators.url("bigquery"), lambda _: 503 if is_down else None
+            ) as proxy,
+        ):
+            load_postcodes(site)
+            environment = {**site.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+            with Instance("stream_features", environment, tmp_path) as instance:
+                answers = [instance.post(registration(user_id=user)) for _ in range(3)]
+                is_down = False
+                eventually(
+                    lambda: (
+                        instance.post(registration(user_id=user)).status_code == 200
+                    ),
+                    "the table is read",
+                )
+
+            assert {answer.status_code for answer in answers} == {503}
+            assert site.features()[user]["socioeconomic_idx"] == 6.0
+
+
+@contextlib.contextmanager
+def releasing(held: threading.Event) -> Iterator[None]:
+    """Release a thread that waits, also when the block fails."""
+    try:
+        yield
+    finally:
+        held.set()
+
+
+@pytest.mark.long
+class TestStalled:
+    MESSAGE = 200_000
+
+    def test_takes_no_more_than_it_can_hold(self, emulators, tmp_path, user):
+        """
+        While appends hang, events wait up to a bound; beyond it they are refused.
+
+        Memory stays where it is however many come; when appends go on so does all.
+        """
+        go_on = threading.Event()
+        settings = {
+            "PROPENSITY_DEADLINE_S": "300",
+        }
+        with (
+            new_site(emulators, **settings) as site,
+            behind_writes("stream_features", site, emulators, tmp_path) as (
+                instance,
+                writes,
+            ),
+            ThreadPoolExecutor(100) as pool,
+            releasing(go_on),
+        ):
+            writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
+
+            def post(number: int) -> tuple[int, str]:
+                event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
+                event["padding"] = "x" * self.MESSAGE
+                answer = instance.post(event)
+                return answer.status_code, answer.text
+
+            futures = [pool.submit(post, number) for number in range(100)]
+            refused = eventually(
+                lambda: [future for future in futures if future.done()],
+                "some are refused",
+            )
+            assert {future.result()[0] for future in refused} == {503}
+            # All that may wait waits by now: whoever comes next is refused.
+            eventually(
+                lambda: {post(1_000 + n)[0] for n in range(4)} == {503},
+                "it takes no more",
+            )
+            before = instance.memory_mib()
+            with ThreadPoolExecutor(8) as more:
+                answers = list(more.map(post, range(2_000, 2_150)))
+            after = instance.memory_mib()
+
+            assert {status for status, _ in answers} == {503}
+            assert "too much waits" in answers[0][1]
+            assert sum(future.done() for future in futures) < 60
+            # 150 MB came, and went.
+            assert after < before + 75
+
+            go_on.set()
+            statuses = [future.result()[0] for future in futures]
+            assert post(3_000)[0] == 200
+
+            stored_ids = {row["event_id"] for row in stored(site, user)}
+            accepted = {f"e{n}" for n, status in enumerate(statuses) if status == 200}
+            assert len(accepted) > 40
+            assert accepted | {"e3000"} == stored_ids

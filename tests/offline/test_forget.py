@@ -297,7 +297,6 @@ class TestCommand:
                 Registry(site.artifacts, compact.SCOPE),
                 run_id="another",
                 began_at=datetime.now(UTC),
-                minutes=5,
                 clock=lambda: datetime.now(UTC),
                 threads=DaemonThreads(),
             ),

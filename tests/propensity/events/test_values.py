@@ -15,7 +15,6 @@ from propensity.events.values import (
     EPOCH,
     MAXIMUM_AMOUNT,
     age_at,
-    amount_of,
     moment_of,
     numeral_of,
     sensible_instant,
@@ -56,8 +55,8 @@ AMOUNTS = {
 SPELLINGS = [(one, amount) for amount, literals in AMOUNTS.items() for one in literals]
 BAD_AMOUNTS = [
     "-1", "-0.01", "-1e-9", "-1e400", "1000000000.01", "1e10", "1e400", "9" * 400,
-    "1e999999999", "1e99999999999999999999", "1e-99999999999999999999", "0.001",
-    "12.345", "0.30000000000000004", "1.000000000000000000000001", "1e-999999999",
+    "1e999999999", "1e99999999999999999999", "0.001", "12.345", "1e-9",
+    "0.30000000000000004", "999999999.991",
 ]  # fmt: skip
 
 
@@ -78,8 +77,8 @@ class TestAmounts:
         digits = f"{Decimal(cents).scaleb(-2 - exponent):f}"
         digits += "0" * zeros if "." in digits else ""
 
-        amount = amount_of(f"{digits}e{exponent}".encode(), field="amount")
-        assert amount == Decimal(cents) / 100
+        stored = row(spoilt(f"{digits}e{exponent}"))
+        assert stored["amount"] == Decimal(cents) / 100
 
     @pytest.mark.parametrize("literal", BAD_AMOUNTS)
     def test_are_not_negative_huge_or_finer_than_a_cent(self, literal):
