@@ -19,7 +19,7 @@ def load() -> None:
     Load postcodes, past card transactions, or the shipped model.
 
     Files are Parquet, or CSV in UTF-8 with a header, commas between columns and points
-    before decimals, plain or packed by gzip or Zstandard. They have to fit in memory.
+    before decimals; plain, .gz or .zst. They have to fit in memory.
     """
 
 

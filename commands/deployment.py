@@ -62,7 +62,7 @@ def versions(*, use_case: str | None, as_json: bool) -> None:
 @_changing
 def promote(**chosen: Any) -> None:
     """
-    Let VERSION serve, whatever training thinks of it.
+    Let VERSION serve, even if training did not promote it.
 
     A first version that was not shown to be better than chance and the use case's
     baseline takes --force. Training may promote again afterwards; `pin` prevents that.
@@ -78,8 +78,8 @@ def rollback(**chosen: Any) -> None:
     """
     Let the version serve that served before.
 
-    As if the last never had: a second rollback goes one further back. Training may
-    promote again afterwards.
+    A second rollback goes one version further back. Training may promote again
+    afterwards; `pin` prevents that.
     """
     _change("rollback", **chosen)
 
@@ -91,9 +91,9 @@ def rollback(**chosen: Any) -> None:
 @_changing
 def pin(*, version: int | None, is_off: bool, **chosen: Any) -> None:
     """
-    Let VERSION serve and keep it serving, whatever is trained.
+    Let VERSION serve, and no training promote another.
 
-    Training goes on recording new versions; --off lets it promote again.
+    Trainings go on recording versions; --off lets them promote again.
     """
     if (version is None) != is_off:
         raise click.UsageError("give one of VERSION and --off")

@@ -68,7 +68,7 @@ DAY = Read("DATE", _day)
 MOMENT = Read("TIME", _moment)
 STATE = Read("NAME", _state)
 FILE = click.Path(path_type=Path)
-COUNT = click.IntRange(min=1, max=10**9)
+COUNT = click.IntRange(min=1)
 EPOCH = click.IntRange(min=0)
 
 as_json = click.option(

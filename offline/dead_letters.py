@@ -158,17 +158,10 @@ def replay_refused(
                 left_out["only its beginning was kept"] += len(rows) - len(whole)
             if limit is not None:
                 whole = whole[: max(0, limit - sent[to])]
-            messages = [
-                (
-                    row["raw"] or b"",
-                    identified(
-                        row["raw"] or b"",
-                        json.loads(row["attributes"] or "{}"),
-                        row["message_id"],
-                    ),
-                )
-                for row in whole
-            ]
+            messages = []
+            for row in whole:
+                data, own = row["raw"] or b"", json.loads(row["attributes"] or "{}")
+                messages.append((data, identified(data, own, row["message_id"])))
             if messages and not is_dry:
                 publish(to, messages)
             sent[to] += len(messages)
@@ -208,6 +201,8 @@ def identified(
 
 
 class _Subscription:
+    """Pulled messages, which ``release`` gives back unless they are acknowledged."""
+
     def __init__(self, settings: Settings, client: SubscriberClient) -> None:
         name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
         self._path = f"projects/{settings.project}/subscriptions/{name}"
@@ -216,40 +211,12 @@ class _Subscription:
 
     def pull(self, count: int) -> list[Any]:
         """Return messages that are not held yet, none if none came in time."""
-        with self._translated():
-            try:
-                answer = self._client.pull(
-                    subscription=self._path, max_messages=count, timeout=PULL_S
-                )
-            except api.DeadlineExceeded:
-                return []
-        ids = {one.message.message_id: one.ack_id for one in answer.received_messages}
-        new = ids.keys() - self._held.keys()
-        self._held |= ids
-        messages = [received.message for received in answer.received_messages]
-        return [message for message in messages if message.message_id in new]
-
-    def acknowledge(self, messages: Sequence[Any]) -> None:
-        """Take messages out of the subscription, for good."""
-        ids = [self._held.pop(message.message_id) for message in messages]
-        with self._translated():
-            self._client.acknowledge(subscription=self._path, ack_ids=ids)
-
-    def release(self) -> None:
-        """Give back what is held; otherwise it comes back after a minute."""
-        ids = list(self._held.values())
-        with contextlib.suppress(api.GoogleAPIError):
-            for start in range(0, len(ids), PULLED):
-                self._client.modify_ack_deadline(
-                    subscription=self._path,
-                    ack_ids=ids[start : start + PULLED],
-                    ack_deadline_seconds=0,
-                )
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
         try:
-            yield
+            answer = self._client.pull(
+                subscription=self._path, max_messages=count, timeout=PULL_S
+            )
+        except api.DeadlineExceeded:
+            return []
         except api.GoogleAPICallError as error:
             raise of_grpc(
                 error,
@@ -258,6 +225,26 @@ class _Subscription:
                 needs="pubsub.subscriptions.consume",
                 on=self._path,
             ) from error
+        ids = {one.message.message_id: one.ack_id for one in answer.received_messages}
+        new = ids.keys() - self._held.keys()
+        self._held |= ids
+        messages = [received.message for received in answer.received_messages]
+        return [message for message in messages if message.message_id in new]
+
+    def acknowledge(self, messages: Sequence[Any]) -> None:
+        """Take messages out of the subscription; one that stays comes again."""
+        ids = [self._held.pop(message.message_id) for message in messages]
+        with contextlib.suppress(api.GoogleAPICallError):
+            self._client.acknowledge(subscription=self._path, ack_ids=ids)
+
+    def release(self) -> None:
+        """Give back what is held; otherwise it comes back after a minute."""
+        ids = list(self._held.values())
+        with contextlib.suppress(api.GoogleAPICallError):
+            if ids:
+                self._client.modify_ack_deadline(
+                    subscription=self._path, ack_ids=ids, ack_deadline_seconds=0
+                )
 
 
 @contextlib.contextmanager

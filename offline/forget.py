@@ -59,9 +59,8 @@ from propensity.statements import statement
 from propensity.tables import EVENT, RAW, USER
 
 SQL = resources.files(__package__)
-# Keys of one statement, and their characters: BigQuery's limit for all parameters is
-# 10 MB, and a character may take six bytes of JSON.
-AT_ONCE, AT_ONCE_CHARACTERS = 10_000, 1_500_000
+# Keys of one statement: BigQuery's limit for all parameters is 10 MB.
+AT_ONCE = 1_000
 
 KEPT_ELSEWHERE = (
     "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) and 7 "
@@ -465,19 +464,10 @@ def users_of(arguments: Sequence[str], stdin: TextIO | None) -> tuple[str, ...]:
     return users
 
 
-def _pieces(values: Sequence[str]) -> Iterator[list[str]]:
+def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield values in lists short enough for one statement."""
-    piece: list[str] = []
-    characters = 0
-    for value in values:
-        is_full = characters + len(value) > AT_ONCE_CHARACTERS
-        if piece and (is_full or len(piece) == AT_ONCE):
-            yield piece
-            piece, characters = [], 0
-        piece.append(value)
-        characters += len(value)
-    if piece:
-        yield piece
+    for first in range(0, len(values), AT_ONCE):
+        yield values[first : first + AT_ONCE]
 
 
 def _has_users(data: bytes | None, users: Sequence[str]) -> bool:

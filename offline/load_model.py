@@ -5,9 +5,9 @@ This lets a stream be scored from its first day on. The model becomes a version 
 other: stored in the bucket, recorded in ma_model_training_metadata, and champion. The
 first training that is not worse on what the stream has collected replaces it.
 
-Nothing happens if the use case has a champion. The next load finishes an interrupted
-one, and two at once make one version. The files are verified by the checksums in their
-metadata.json and loaded here before anything is written.
+Nothing happens if the use case has a champion. A load that was cut off leaves a version
+that serves nothing, and the next one makes another. The files are verified by the
+checksums in their metadata.json and loaded here before anything is written.
 """
 
 from __future__ import annotations
@@ -113,14 +113,13 @@ def load(
     """
     Let the shipped model serve where the use case has no champion.
 
-    Where it has one, that is all that is read. May be run any number of times, at once
-    or after one that was cut short: all come to one version.
+    Where it has one, that is all that is read. Of loads at once, one serves.
 
     Raises:
         ArtifactError: There is no shipped model, its bytes are not those that were
             shipped, or today's libraries cannot load it.
         SchemaError: It was trained on other features than today's.
-        PropensityError: BigQuery or the bucket failed; the next load carries on.
+        PropensityError: BigQuery or the bucket failed.
     """
     registry = Registry(artifacts, use_case)
     if (champion := registry.find_champion()) is not None:
@@ -135,10 +134,12 @@ def load(
     from propensity.learning.report.version import version_page
 
     card = cards.Card.from_json(shipped.files[CARD])
-    # The page is made here, and so it is part of what the version is claimed for.
-    claim = sha256(json.dumps(shipped.about).encode() + version_page(card).encode())
-    run_id = f"shipped-{claim[:16]}"
-    version = _claimed(registry, warehouse, run_id, card.trained_at)
+    run_id = f"shipped-{uuid.uuid4().hex}"
+    version = registry.claim(
+        run_id=run_id,
+        at=card.trained_at,
+        recorded=newest_recorded(warehouse, use_case),
+    )
     card = replace(card, model_version=version)
     published = registry.publish(
         version,
@@ -151,7 +152,37 @@ def load(
     )
     row = card.columns(published, run_id=run_id, seconds=shipped.about["seconds"])
     _record(warehouse, cards.undecided(row))
-    return _promoted(registry, warehouse, row)
+    try:
+        registry.promote(
+            version,
+            model_sha256=row["model_sha256"],
+            at=datetime.now(UTC),
+            instead_of=None,
+        )
+    except (Conflict, Pinned):
+        other = registry.champion().version
+        reason = f"shipped; version {other} had come to serve before"
+        lost = {"promoted": False, "compared_version": other, "verdict": reason}
+        _record(warehouse, {**row, **lost})
+        return Outcome(
+            use_case=use_case,
+            version=other,
+            is_new=False,
+            note=f"it came to serve meanwhile; the shipped model is version {version}",
+        )
+    _record(warehouse, row)
+    return Outcome(
+        use_case=use_case, version=version, is_new=True, note="the shipped model serves"
+    )
+
+
+def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
+    """Append a row about a version, of which readers see the newest."""
+    warehouse.append(
+        tables.TRAINING_METADATA,
+        record(row, tables.TRAINING_METADATA),
+        job_id=f"load-{uuid.uuid4().hex}",
+    )
 
 
 def read(use_case: str, folder: Path = MODELS) -> Shipped:
@@ -228,74 +259,3 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
         features=features,
     )
     return shipped
-
-
-def _claimed(
-    registry: Registry, warehouse: Warehouse, run_id: str, at: datetime
-) -> int:
-    """
-    Return the version that is this model's.
-
-    The claim is the same bytes whoever writes it. Of two, the lower one counts, for
-    all who look: the other stays a number that was never used.
-    """
-
-    def own_claim() -> int | None:
-        for version in registry.versions():
-            name = f"models/{registry.use_case}/{version}/claim.json"
-            claim = registry.artifacts.find(name)
-            if claim is not None and json.loads(claim.data).get("run_id") == run_id:
-                return version
-        return None
-
-    if (mine := own_claim()) is None:
-        recorded = newest_recorded(warehouse, registry.use_case)
-        registry.claim(run_id=run_id, at=at, recorded=recorded)
-        mine = own_claim()
-    assert mine is not None
-    return mine
-
-
-def _record(warehouse: Warehouse, row: Mapping[str, Any]) -> None:
-    """Append a row about the version; of several equal ones readers see one."""
-    warehouse.append(
-        tables.TRAINING_METADATA,
-        record(row, tables.TRAINING_METADATA),
-        job_id=f"load-{uuid.uuid4().hex}",
-    )
-
-
-def _promoted(
-    registry: Registry, warehouse: Warehouse, row: Mapping[str, Any]
-) -> Outcome:
-    """Let the version serve, unless something else has come to serve meanwhile."""
-    version = row["model_version"]
-    try:
-        registry.promote(
-            version,
-            model_sha256=row["model_sha256"],
-            at=datetime.now(UTC),
-            instead_of=None,
-        )
-    except (Conflict, Pinned):
-        champion = registry.champion()
-        if champion.version != version:
-            # Another load may have let this version serve, and a training replaced it.
-            if champion.previous != version:
-                reason = f"shipped; version {champion.version} had come to serve before"
-                other = {"compared_version": champion.version, "verdict": reason}
-                _record(warehouse, {**row, "promoted": False, **other})
-            return Outcome(
-                use_case=registry.use_case,
-                version=champion.version,
-                is_new=False,
-                note="it has come to serve meanwhile; the shipped model is version "
-                f"{version}",
-            )
-    _record(warehouse, row)
-    return Outcome(
-        use_case=registry.use_case,
-        version=version,
-        is_new=True,
-        note="the shipped model serves",
-    )

@@ -67,7 +67,8 @@ class Report:
             {**vars(problem), "file": f"{folder}/{problem.file}"}
             for problem in self.problems
         ]
-        return {**vars(self), "problems": problems}
+        entries = {"use_case": self.name, "problems": problems}
+        return {**entries, "passed": self.passed, "skipped": self.skipped}
 
 
 def check(name: str, sandbox: Callable[[], Any]) -> Report:

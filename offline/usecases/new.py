@@ -36,27 +36,17 @@ class Written:
     is_dry: bool
 
     def __str__(self) -> str:
-        """Return the text for a person."""
         if self.is_dry:
             texts = (f"== {name}\n{text}" for name, text in self.files.items())
             return "\n".join([*texts, f"{self.folder} was not written"])
-        listed = (f"  {self.folder / name}" for name in self.files)
-        return "\n".join(
-            [
-                *listed,
-                "Change what is to be otherwise, then check it:",
-                f"  propensity check-usecase {self.name}",
-            ]
-        )
+        written = "\n".join(f"  {self.folder / name}" for name in self.files)
+        return f"{written}\nChange it, then: propensity check-usecase {self.name}"
 
     def fields(self) -> dict[str, object]:
         """Return the JSON for a program."""
-        return {
-            "use_case": self.name,
-            "folder": str(self.folder),
-            "files": dict(self.files) if self.is_dry else [*self.files],
-            "is_dry": self.is_dry,
-        }
+        files = dict(self.files) if self.is_dry else [*self.files]
+        entries = {"use_case": self.name, "folder": str(self.folder)}
+        return {**entries, "files": files, "is_dry": self.is_dry}
 
 
 def write(
@@ -80,43 +70,31 @@ def write(
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
     """
+    days = {"lookback_days": lookback_days, "horizon_days": horizon_days}
     if not NAME.fullmatch(name):
-        raise RequestError(
+        problem = (
             f"{name[:64]!r} can name no use case: these are lower-case letters, digits "
-            "and underscores, 64 at most, and begin with a letter",
-            field="name",
+            "and underscores, 64 at most, and begin with a letter"
         )
+        raise RequestError(problem, field="name")
     if not is_event_name(label_event):
-        raise RequestError(
+        problem = (
             f"{label_event[:64]!r} can be no event: GA4's begin with a letter, "
-            "and have letters, digits, underscores, hyphens and blanks, 40 at most",
-            field="label_event",
+            "and have letters, digits, underscores, hyphens and blanks, 40 at most"
         )
-    for field, days in (
-        ("lookback_days", lookback_days),
-        ("horizon_days", horizon_days),
-    ):
-        if not 1 <= days <= MAXIMUM_DAYS:
-            raise RequestError(
-                f"{field} is a whole number of days from 1 to {MAXIMUM_DAYS:,}, "
-                f"not {days}",
-                field=field,
-            )
+        raise RequestError(problem, field="label_event")
+    for field, value in days.items():
+        if not 1 <= value <= MAXIMUM_DAYS:
+            problem = f"{field} is a number from 1 to {MAXIMUM_DAYS:,}, not {value}"
+            raise RequestError(problem, field=field)
     folder = Path(str(usecases.FOLDER)) / name
-    if folder.with_suffix(".py").exists():
-        raise RequestError(
-            f"{name!r} can name no use case: a module has this name", field="name"
-        )
-    if folder.exists():
-        raise RequestError(
-            f"{folder} is there already: name the use case otherwise, or remove it",
-            field="name",
-        )
+    if folder.exists() or folder.with_suffix(".py").exists():
+        problem = f"{name} is there already: name the use case otherwise, or remove it"
+        raise RequestError(problem, field="name")
     substitutions = {
         "title": name.replace("_", " ").capitalize(),
         "label_event": label_event,
-        "lookback_days": lookback_days,
-        "horizon_days": horizon_days,
+        **days,
         "columns": _columns(),
         **_of_source(source),
     }

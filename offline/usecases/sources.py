@@ -108,9 +108,14 @@ def find(lines: Sequence[Line], word: str, *, last: bool = False) -> Line | None
 
 
 def column(lines: Sequence[Line], name: str) -> Line:
-    """Return the last line that names a column, or else that has the word at all."""
+    """
+    Return the last line that names a column, or else that has the word at all: of the
+    use case's own lines, before those that all share.
+    """
+    own = [line for line in lines if not line.file.startswith("..")]
     return (
-        find(lines, f"AS {name}", last=True)
+        find(own, f"AS {name}", last=True)
+        or find(own, name, last=True)
         or find(lines, name, last=True)
         or place(lines, "")
     )

@@ -204,8 +204,6 @@ class TestTables:
         assert before(report) == at_once
         assert report["left"] == 0
         assert {*counts(site).values()} == {0}
-        pieces = program._pieces(["x" * 1000, "y" * 2_000_000, "z"])
-        assert [len(piece) for piece in pieces] == [1, 1, 1]
 
 
 class TestBucket:

