@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from offline.dashboard.charts import size
 from offline.dashboard.facts import find
@@ -40,6 +41,10 @@ class Written:
     statements: Mapping[str, int]
     missing: Mapping[str, str]
     is_dry: bool
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a program reads."""
+        return vars(self)
 
     def __str__(self) -> str:
         billed = size(sum(self.statements.values()))
