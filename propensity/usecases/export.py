@@ -33,6 +33,13 @@ _PARTS = {DAILY: "ga_events_daily", INTRADAY: "ga_events_intraday"}
 SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
 _MATCHED = re.compile(r"events_(intraday_)?2")
 
+# The statement that reads a value as a type.
+_READERS = {
+    "STRING": "export_string",
+    "INT64": "export_int64",
+    "NUMERIC": "export_numeric",
+}
+
 # The line of the view that these columns replace.
 _NAMED = "  -- columns that use cases name\n"
 
@@ -159,7 +166,7 @@ def columns(values: Iterable[Value]) -> list[Column]:
 
 def _selected(value: Value) -> str:
     """Return the SQL of a value's column in the view."""
-    reader = _uncommented(statement(f"export_{value.type.lower()}"))
+    reader = _uncommented(statement(_READERS[value.type]))
     return (
         _uncommented(statement("export_value"))
         .replace("`value`", reader.strip())
