@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from local.exports import ga4_export, ga4_schema, sources
+from local.exports import ga4_export, sources
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, State
@@ -37,25 +36,17 @@ class Sandbox:
 
     def load(self, rows: Iterable[Row]) -> None:
         """Have the export hold these events alone; only days that differ are sent."""
-        days: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            days[f"events_{row['event_date']}"].append(row)
-        tables = {
-            name: pa.Table.from_pylist(rows, ga4_schema.ARROW_SCHEMA)
-            for name, rows in sorted(days.items())
-        }
-        settings = self.warehouse.settings
+        client, settings = self.warehouse.client, self.warehouse.settings
+        tables = dict(ga4_export.by_day(rows))
         for name in self._loaded.keys() - tables.keys():
-            self.warehouse.client.delete_table(f"{settings.export}.{name}")
+            client.delete_table(f"{settings.export}.{name}")
         changed = [
             (name, table)
             for name, table in tables.items()
-            if name not in self._loaded or not table.equals(self._loaded[name])
+            if not table.equals(self._loaded.get(name, table.slice(0, 0)))
         ]
         if changed:
-            ga4_export.load_tables(
-                self.warehouse.client, settings.ga4_dataset, changed, progress=False
-            )
+            ga4_export.load_tables(client, settings.ga4_dataset, changed)
         self._loaded = tables
 
     def load_source(self, source: Source, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,7 +8,6 @@ once a week and buy by habit, for tests that need a model.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.exports import ga4_export, ga4_schema
+from local.exports import ga4_export
+from local.exports.ga4_export import by_day as shards
 
 Row = dict[str, Any]
 
@@ -170,17 +170,6 @@ def extracted(row: Any) -> Any:
     if isinstance(row, int) and not isinstance(row, bool):
         return str(row)
     return row
-
-
-def shards(rows: Iterable[Row]) -> list[tuple[str, pa.Table]]:
-    """Return daily tables by name, each row in the one of its ``event_date``."""
-    days: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        days[row["event_date"]].append(row)
-    return [
-        (f"events_{day}", pa.Table.from_pylist(events, ga4_schema.ARROW_SCHEMA))
-        for day, events in sorted(days.items())
-    ]
 
 
 def load(place: Any, rows: Iterable[Row]) -> None:

@@ -9,6 +9,7 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from local.exports import ga4_rows
-from local.exports.ga4_schema import bigquery_schema
+from local.exports.ga4_schema import ARROW_SCHEMA, bigquery_schema
 from local.progress import step
 from propensity.timeframe import Timeframe, days_of_data, first_and_last
 
@@ -145,6 +146,17 @@ def load_export(
         found = summary(database)
         _load(client, dataset, shards, progress=progress)
     return found
+
+
+def by_day(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pa.Table]]:
+    """Return daily tables by name, each row in the one of its ``event_date``."""
+    days: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        days[f"events_{row['event_date']}"].append(row)
+    return [
+        (name, pa.Table.from_pylist(events, ARROW_SCHEMA))
+        for name, events in sorted(days.items())
+    ]
 
 
 def load_tables(
