@@ -34,6 +34,10 @@ PROBABILITY = "probability"
 # PSI that matters: a season moves the features of a shop by less in a few months.
 BOUND = 0.2
 
+# A feature that moves by itself, as the days since a first visit do while an export is
+# young, may be twice as far from the training as its newest rows: four times the PSI.
+_HABIT = 4.0
+
 # What chance adds to PSI at most, over 1/n + 1/m: of B bins, the quantile of chi-square
 # with B - 1 degrees of freedom that one publication in some 10,000 is beyond.
 _CHANCE, _CHANCE_OF_BIN = 12, 3
@@ -51,7 +55,12 @@ _ODDS, _ERRORS = 0.25, 3.0
 
 
 def reference(
-    rows: pa.Table, features: Mapping[str, str], *, score: Floats, users: int
+    rows: pa.Table,
+    features: Mapping[str, str],
+    *,
+    newest: pa.Table,
+    score: Floats,
+    snapshots: int,
 ) -> dict[str, Any]:
     """
     Summarise a training, in plain values.
@@ -59,23 +68,41 @@ def reference(
     Args:
         rows: Features, ``user_id`` and ``weight``, the source's rows for each.
         features: ``number`` or ``category`` by name.
-        score: Of rows that the scoring model has not seen.
-        users: Of one snapshot.
+        newest: The rows held out, of so many ``snapshots``.
+        score: Of these, by a model that has not seen them, (rows,).
     """
+    weight = rows["weight"].to_numpy().astype(np.float64)
+    signals = [{**_numbers(SCORE, PROBABILITY, score, None), "moved": 0.0}]
+    for name, kind in features.items():
+        values = _column(rows, name, kind)
+        signal = (
+            _numbers(FEATURE, name, values, weight)
+            if kind == "number"
+            else _texts(name, values, rows["user_id"], weight)
+        )
+        size = len(signal["shares"])
+        counts = np.bincount(
+            _places(signal, _column(newest, name, kind)), minlength=size
+        )
+        moved = _psi(np.array(signal["shares"]), counts / len(newest), len(newest))
+        signals.append({**signal, "moved": round(moved, 6)})
+    return {
+        "users": len(newest) // snapshots,
+        "distinct_users": pc.count_distinct(rows["user_id"]).as_py(),
+        "signals": signals,
+    }
+
+
+def _column(rows: pa.Table | pa.RecordBatch, name: str, kind: str) -> Any:
+    """Return a feature as floats, NaN for null, or as texts, (rows,)."""
     from propensity.models.encoding import numbers_of, texts_of
 
-    weight = rows["weight"].to_numpy().astype(np.float64)
-    signals: list[dict[str, Any]] = [_numbers(SCORE, PROBABILITY, score, None)]
-    merged = rows.select(list(features)).combine_chunks()
-    for name, kind in features.items():
-        column = merged[name].combine_chunks()
-        if kind == "number":
-            values = numbers_of(column).astype(np.float64)
-            signals.append(_numbers(FEATURE, name, values, weight))
-        else:
-            signals.append(_texts(name, texts_of(column), rows["user_id"], weight))
-    distinct = pc.count_distinct(rows["user_id"]).as_py()
-    return {"users": users, "distinct_users": distinct, "signals": signals}
+    column = rows[name]
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if kind == "number":
+        return numbers_of(column).astype(np.float64)
+    return texts_of(column)
 
 
 def _numbers(
@@ -87,13 +114,10 @@ def _numbers(
         edges = np.unique(np.quantile(known, _TENTHS, method="lower"))
         # A sum in another order is the same value.
         edges += 1e-9 * np.abs(edges)
-    counts = np.bincount(_bins(values, edges), weight, minlength=len(edges) + 2)
-    return {
-        "kind": kind,
-        "name": name,
-        "edges": [float(edge) for edge in edges],
-        "shares": [round(float(share), 6) for share in counts / max(counts.sum(), 1)],
-    }
+    signal = {"kind": kind, "name": name, "edges": edges.tolist()}
+    places = _places(signal, values)
+    counts = np.bincount(places, weight, minlength=len(edges) + 2)
+    return signal | {"shares": (counts / max(counts.sum(), 1)).round(6).tolist()}
 
 
 def _texts(
@@ -125,11 +149,25 @@ def _texts(
     }
 
 
-def _bins(values: Floats, edges: Any) -> NDArray[np.intp]:
-    """Return the bin of each value: up to an edge, over the last, or missing."""
-    return np.where(
-        np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, "left")
+def _places(signal: Row, values: Any) -> NDArray[np.intp]:
+    """Return the bin of each value: one of a few, or up to an edge; missing is last."""
+    if "values" in signal:
+        known = pa.array(signal["values"], pa.string())
+        found = pc.fill_null(pc.index_in(values, known), len(known))
+        found = pc.if_else(pc.is_valid(values), found, len(known) + 1)
+        return np.asarray(found.to_numpy(zero_copy_only=False), dtype=np.intp)
+    edges = signal["edges"]
+    place = np.searchsorted(edges, values, "left")
+    return np.where(np.isnan(values), len(edges) + 1, place)
+
+
+def _psi(expected: Floats, observed: Floats, users: float) -> float:
+    """Return the index of two shares by bin, with half a user more in every bin."""
+    before, now = (
+        (share * users + 0.5) / (users + 0.5 * len(share))
+        for share in (expected, observed)
     )
+    return float(((now - before) * np.log(now / before)).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,24 +233,14 @@ class Observed:
             batch: Features of the users, (rows,) each.
             probability: As the model gave them, (rows,).
         """
-        from propensity.models.encoding import numbers_of, texts_of
-
         self._users += batch.num_rows
         for place, signal in enumerate(self._signals):
-            if "values" in signal:
-                texts = texts_of(batch.column(signal["name"]))
-                known = pa.array(signal["values"], pa.string())
-                found = pc.fill_null(pc.index_in(texts, known), len(known))
-                found = pc.if_else(pc.is_valid(texts), found, len(known) + 1)
-                bins = found.to_numpy(zero_copy_only=False)
-            else:
-                values = (
-                    probability
-                    if signal["kind"] == SCORE
-                    else numbers_of(batch.column(signal["name"])).astype(np.float64)
-                )
-                bins = _bins(values, signal["edges"])
-            self._counts[place] += np.bincount(bins, minlength=len(signal["shares"]))
+            kind = "category" if "values" in signal else "number"
+            is_score = signal["kind"] == SCORE
+            values = probability if is_score else _column(batch, signal["name"], kind)
+            self._counts[place] += np.bincount(
+                _places(signal, values), minlength=len(signal["shares"])
+            )
 
     def signals(self) -> list[Signal]:
         """Return all that is watched, each compared with the training."""
@@ -236,14 +264,10 @@ def compare(signal: Row, counts: Floats, *, summary: Row) -> Signal:
     """
     users, distinct = float(counts.sum()), max(summary["distinct_users"], 1)
     expected, observed = np.array(signal["shares"]), counts / users
-    # Half a user in every bin, so that none is empty.
-    before, now = (
-        (share * n + 0.5) / (n + 0.5 * len(counts))
-        for share, n in ((expected, distinct), (observed, users))
-    )
-    psi = float(((now - before) * np.log(now / before)).sum())
+    psi = _psi(expected, observed, min(users, distinct))
     chance = _CHANCE + _CHANCE_OF_BIN * len(counts)
-    bound = BOUND + chance * (1 / users + 1 / distinct)
+    bound = max(BOUND, _HABIT * signal["moved"])
+    bound += chance * (1 / users + 1 / distinct)
     bins, cause, message = _named(signal), "", ""
     if psi > bound:
         place, cause = _largest(observed - expected, signal["kind"])
@@ -296,7 +320,7 @@ def _named(signal: Row) -> list[str]:
     """Return the names of a signal's bins."""
     if "values" in signal:
         return [*signal["values"], "another value", "missing"]
-    edges = [compact(edge) for edge in signal["edges"]]
+    edges = [compact(float(f"{edge:.6g}")) for edge in signal["edges"]]
     if not edges:
         return ["any value", "missing"]
     middle = [f"{low} to {high}" for low, high in zip(edges, edges[1:], strict=False)]

@@ -358,8 +358,9 @@ def _drift(trained: Trained, use_case: UseCase) -> dict[str, Any] | None:
     return drift.reference(
         parts.every.rows,
         use_case.features,
+        newest=held.rows.rows,
         score=held.probability,
-        users=len(held.rows) // len(parts.split.holdout),
+        snapshots=len(parts.split.holdout),
     )
 
 

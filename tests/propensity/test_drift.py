@@ -40,7 +40,9 @@ def scores(seed: int, users: int = USERS) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def summary() -> dict[str, Any]:
-    return drift.reference(shop(1), FEATURES, score=scores(1), users=USERS)
+    return drift.reference(
+        shop(1), FEATURES, newest=shop(1), score=scores(1), snapshots=1
+    )
 
 
 def signals(
@@ -78,7 +80,7 @@ class TestAnAlarm:
                 "sessions",
                 lambda column: pc.multiply(column, 1000.0),
                 "feature",
-                "sessions is over 5",
+                "sessions is over 5 for ",
             ),
             (
                 "sessions",
@@ -135,7 +137,9 @@ class TestNoAlarm:
         source = ["home of one" if n < 40 else "google" for n in range(400)]
         rows = rows.set_column(0, "user_id", pa.array(owner))
         rows = rows.set_column(4, "source", pa.array(source))
-        summary = drift.reference(rows, FEATURES, score=scores(1), users=400)
+        summary = drift.reference(
+            rows, FEATURES, newest=rows, score=scores(1), snapshots=1
+        )
 
         assert "home of one" not in str(summary)
         assert "google" in str(summary)
@@ -147,7 +151,9 @@ class TestNoAlarm:
         raised = 0
         for _ in range(40):
             logs, height = random.normal(0, 1.2, 12), random.normal(0, 0.1, 12)
-            signal = {"kind": "feature", "name": "f", "edges": list(range(10))}
+            signal = {
+                "kind": "feature", "name": "f", "edges": list(range(10)), "moved": 0.0,
+            }  # fmt: skip
             base = random.multinomial(users, _shares(logs)) / users
             known = {"distinct_users": users, "users": users}
             for week in range(104):
@@ -157,6 +163,25 @@ class TestNoAlarm:
                 raised += found.is_alarm
 
         assert raised <= 1
+
+    def test_of_a_feature_that_moves_by_itself(self):
+        """As the days since a first visit do while an export is young."""
+
+        def aged(by: float) -> pa.Table:
+            seen = np.random.default_rng(int(10 * by)).normal(by, 1, USERS)
+            return with_column("spend", lambda _: pa.array(seen))
+
+        months = [aged(by) for by in (0.0, 0.4, 0.8)]
+        summary = drift.reference(
+            pa.concat_tables(months),
+            FEATURES,
+            newest=months[-1],
+            score=scores(1),
+            snapshots=1,
+        )
+
+        assert alarms(summary, aged(0.9)) == {}
+        assert list(alarms(summary, aged(2.0))) == ["spend"]
 
     def test_of_sums_in_another_order(self, summary):
         """A value that many have may differ in its last digit."""
