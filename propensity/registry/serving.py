@@ -10,10 +10,10 @@ place between two answers. One that cannot be loaded leaves the old one in its p
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from propensity.concurrency import Refreshed
 from propensity.errors import OldEpoch, PropensityError, Unavailable, UnknownVersion
@@ -74,9 +74,7 @@ class Champions:
         self._clock = clock.monotonic
         self._function = function
         self._followed: dict[str, Refreshed[ServingState]] = {}
-        self._versions: OrderedDict[tuple[str, int], asyncio.Task[Serving]] = (
-            OrderedDict()
-        )
+        self._versions: dict[tuple[str, int], asyncio.Task[Serving]] = {}
 
     async def state(self, use_case: UseCase) -> ServingState:
         """
@@ -87,12 +85,9 @@ class Champions:
                 champion cannot be.
         """
         if use_case.name not in self._followed:
-            follower = _Follower(
-                Registry(self._artifacts, use_case.name),
-                self._warehouse,
-                use_case,
-                function=self._function,
-            )
+            registry = Registry(self._artifacts, use_case.name)
+            load = partial(self._load_champion, use_case)
+            follower = _Follower(registry, load, function=self._function)
             ttl_s = self._warehouse.settings.refresh_s
             self._followed[use_case.name] = Refreshed(
                 follower.state,
@@ -113,34 +108,43 @@ class Champions:
             Unavailable: Requests wait for other versions already.
         """
         key = use_case.name, number
-        if key not in self._versions:
+        load = self._versions.pop(key, None)
+        if load is None:
             loading = sum(not task.done() for task in self._versions.values())
             if loading >= LOADS_AT_ONCE:
-                raise Unavailable("too many versions are asked for at once")
-            load = asyncio.create_task(asyncio.to_thread(self._load, use_case, number))
+                raise Unavailable("too many versions are loaded at once; try again")
+            load = asyncio.create_task(
+                asyncio.to_thread(self._load_version, use_case, number)
+            )
             load.add_done_callback(partial(self._forget_failed, key))
-            self._versions[key] = load
-        self._versions.move_to_end(key)
+        self._versions[key] = load
         if len(self._versions) > KEPT_VERSIONS:
-            self._versions.popitem(last=False)
+            del self._versions[next(iter(self._versions))]
         # A request that is cancelled leaves the load to the others.
-        return await asyncio.shield(self._versions[key])
+        return await asyncio.shield(load)
 
     def _forget_failed(self, key: tuple[str, int], load: asyncio.Task[Serving]) -> None:
         is_failed = load.cancelled() or load.exception()
         if is_failed and self._versions.get(key) is load:
             del self._versions[key]
 
-    def _load(self, use_case: UseCase, number: int) -> Serving:
-        warehouse, record = self._warehouse.for_run(), None
+    def _load_version(self, use_case: UseCase, number: int) -> Serving:
+        record = None
         if 0 <= number <= _LARGEST:
-            record = find_recorded(warehouse, use_case, number)
+            record = find_recorded(self._warehouse.for_run(), use_case, number)
         if record is None:
             raise UnknownVersion(
                 f"version {number} of {use_case.name} was never recorded",
                 field="version",
             )
-        chosen = use_case.chosen(warehouse.settings)
+        return self._loaded(use_case, record)
+
+    def _load_champion(self, use_case: UseCase, number: int) -> Serving:
+        record = recorded(self._warehouse.for_run(), use_case, number)
+        return self._loaded(use_case, record)
+
+    def _loaded(self, use_case: UseCase, record: Mapping[str, Any]) -> Serving:
+        chosen = use_case.chosen(self._warehouse.settings)
         registry = Registry(self._artifacts, use_case.name)
         return loaded(registry, use_case, record, chosen=chosen)
 
@@ -149,16 +153,10 @@ class _Follower:
     """Follows one pointer; ``state`` runs in a thread, once at a time."""
 
     def __init__(
-        self,
-        registry: Registry,
-        warehouse: Warehouse,
-        use_case: UseCase,
-        *,
-        function: str,
+        self, registry: Registry, load: Callable[[int], Serving], *, function: str
     ) -> None:
         self._registry = registry
-        self._warehouse = warehouse
-        self._use_case = use_case
+        self._load = load
         self._function = function
         self._state: ServingState | None = None
         self._generation = 0
@@ -172,7 +170,7 @@ class _Follower:
             PropensityError: It cannot, and nothing served before.
         """
         try:
-            self._state = self._followed()
+            self._state = self._read(self._state)
             self._reported = ""
         except PropensityError as error:
             if self._state is None:
@@ -186,9 +184,8 @@ class _Follower:
             self._reported = str(error)
             log("ERROR", str(error), function=self._function, outcome="champion")
 
-    def _followed(self) -> ServingState:
+    def _read(self, before: ServingState | None) -> ServingState:
         """Read the pointer, and load its champion unless it serves already."""
-        before = self._state
         change = self._registry.champion_since(self._generation)
         if change is None:
             assert before is not None
@@ -198,7 +195,7 @@ class _Follower:
         if before is not None and epoch < before.epoch:
             status = "is gone" if pointer is None else f"has epoch {epoch}"
             raise OldEpoch(
-                f"the pointer of {self._use_case.name} {status}, after epoch "
+                f"the pointer of {self._registry.use_case} {status}, after epoch "
                 f"{before.epoch}: it is not followed until its epoch is higher, or "
                 "this instance starts anew"
             )
@@ -206,12 +203,6 @@ class _Follower:
         if pointer is None:
             champion = None
         elif champion is None or champion.version != pointer.version:
-            warehouse = self._warehouse.for_run()
-            champion = loaded(
-                self._registry,
-                self._use_case,
-                recorded(warehouse, self._use_case, pointer.version),
-                chosen=self._use_case.chosen(warehouse.settings),
-            )
+            champion = self._load(pointer.version)
         self._generation = generation
         return ServingState(champion=champion, epoch=epoch)

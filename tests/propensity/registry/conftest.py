@@ -1,8 +1,7 @@
-"""The fixtures of this room: registries, and places where their versions serve."""
+"""The fixtures of this room: registries."""
 
 from __future__ import annotations
 
-from tests.propensity.registry.serving import hasty, place, shared
 from tests.propensity.registry.versions import registry
 
-__all__ = ["hasty", "place", "registry", "shared"]
+__all__ = ["registry"]

@@ -2,132 +2,280 @@
 Champions, specified against the emulators: one model serves until another is proven.
 
 Tiny models are published as training publishes them. A proxy before the bucket counts
-what is read of it, and can hold it or make it fail.
+what is read of it, and can make it fail.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from google.cloud import storage
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from propensity import usecases
 from propensity.errors import (
     ArtifactError,
     SchemaError,
     Unavailable,
     UnknownVersion,
 )
-from propensity.gcp.artifacts import sha256
+from propensity.gcp.artifacts import Artifacts, sha256
+from propensity.gcp.warehouse import Warehouse
 from propensity.models.anomaly import AnomalyModel
+from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
-from propensity.registry.loading import Serving, find_recorded, loaded, recorded
-from propensity.registry.serving import KEPT_VERSIONS, ServingState
-from tests.propensity.registry.serving import (
-    FEATURES,
-    NOW,
-    PLAYERS,
-    TTL_S,
-    USE_CASE,
-    after_a_while,
-    labels_of,
-    probabilities,
+from propensity.registry.loading import Serving, loaded, recorded
+from propensity.registry.serving import KEPT_VERSIONS, Champions, ServingState
+from propensity.registry.versions import Registry, pickled
+from propensity.settings import Settings
+from propensity.tables import TRAINING_METADATA
+from tests.clocks import ManualClock
+from tests.functions.conftest import entered
+from tests.propensity.registry.versions import overwrite, store
+from tests.proxy import Proxy, forward
+
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+TTL_S = 60.0
+FEATURES = {"bet_count": "number", "country": "category"}
+USE_CASE = replace(usecases.load("first_day_churn"), features=FEATURES)
+PLAYERS = pa.RecordBatch.from_pydict(
+    {"bet_count": [1.0, 2.0, 8.0, 9.0], "country": ["GB", "MT", "GB", "MT"]}
 )
 
 
-class TestRecorded:
-    def test_is_what_training_wrote(self, place):
-        """A version's row has where its bytes are, and what they were."""
-        version = place.publish()
-        row = recorded(place.warehouse, USE_CASE, version)
+@cache
+def fitted_preprocessor() -> tuple[bytes, Any]:
+    """Return the bytes of a preprocessor, and the players as it encodes them."""
+    preprocessor = make_column_transformer(
+        (StandardScaler(), ["bet_count"]), (OneHotEncoder(), ["country"])
+    )
+    encoded = preprocessor.fit_transform(to_frame(PLAYERS, FEATURES))
+    return pickled(preprocessor), encoded
 
-        assert row["model_version"] == version
-        assert row["model_object"].endswith(f"/{version}/model.joblib")
-        assert len(row["model_sha256"]) == 64
 
-    def test_is_asked_of_the_use_case(self, place):
-        """A version that another use case recorded, or nobody, is not verified."""
-        place.publish()
+@cache
+def classifier(labels: tuple[int, ...]) -> bytes:
+    """Return the bytes of a model that tells the players apart by such labels."""
+    _, encoded = fitted_preprocessor()
+    return pickled(LogisticRegression().fit(encoded, labels))
 
-        with pytest.raises(ArtifactError, match="version 7 .* is not recorded"):
-            recorded(place.warehouse, USE_CASE, 7)
-        with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
-            recorded(place.warehouse, replace(USE_CASE, name="other"), 0)
-        assert find_recorded(place.warehouse, USE_CASE, 7) is None
+
+class Place:
+    """A registry with its table, and champions that are read through a proxy."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        settings: Settings,
+        *,
+        direct: storage.Client,
+        client: storage.Client,
+    ) -> None:
+        self.proxy = proxy
+        self.settings = settings
+        self.direct = direct
+        self.client = client
+        self.warehouse = Warehouse.open(settings)
+        self.warehouse.create(TRAINING_METADATA)
+        self.buckets = 0
+
+    def begin(self) -> None:
+        """Have no version, and a bucket that was asked for nothing."""
+        if self.buckets:
+            self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.stored} WHERE TRUE")
+        # To make one takes a request, to empty one a request for each object.
+        self.buckets += 1
+        bucket = self.direct.create_bucket(f"{self.settings.dataset}-{self.buckets}")
+        self.settings = replace(self.settings, bucket=bucket.name)
+        deadline_s = self.settings.deadline_s
+        written = Artifacts(bucket, deadline_s=deadline_s)
+        self.registry = Registry(written, USE_CASE.name)
+        self.artifacts = Artifacts(
+            self.client.get_bucket(bucket.name), deadline_s=deadline_s
+        )
+        self.clock = ManualClock()
+        self.proxy.asked.clear()
+
+    def champions(self, artifacts: Artifacts | None = None) -> Champions:
+        """Return what reads champions."""
+        return Champions(
+            artifacts or self.artifacts,
+            self.warehouse,
+            clock=self.clock,
+            function="score",
+        )
+
+    def publish(
+        self, *, labels: tuple[int, ...] = (0, 0, 1, 1), model: Any = None
+    ) -> int:
+        """Store a model as training does; return its version."""
+        preprocessor, encoded = fitted_preprocessor()
+        fitted = pickled(model.fit(encoded, labels)) if model else classifier(labels)
+        version, row = store(
+            self.registry,
+            model=fitted,
+            preprocessor=preprocessor,
+            features={"bet_count": "number", "country": "category"},
+        )
+        self.warehouse.append(TRAINING_METADATA, row, job_id=uuid.uuid4().hex)
+        return version
+
+    def promote(self, version: int) -> None:
+        self.registry.promote(
+            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING
+        )
+
+    def enthrone(self, **model: Any) -> int:
+        """Publish a model and make it the champion."""
+        version = self.publish(**model)
+        self.promote(version)
+        return version
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Write an object as somebody would who can write to the bucket."""
+        overwrite(self.registry, name, data)
+
+    def model(self, version: int) -> str:
+        return f"models/{USE_CASE.name}/{version}/model.joblib"
+
+    def corrupt(self, version: int) -> bytes:
+        """Change the bytes of a version's model; return those that it had."""
+        right = self.artifacts.read(self.model(version)).data
+        self.overwrite(self.model(version), b"other bytes")
+        return right
+
+    def asked_of(self, name: str) -> int:
+        """Return how often an object was asked for by name."""
+        return sum(name in unquote(request.path) for request in self.proxy.asked)
+
+    def grow_old(self) -> None:
+        """Let what is known of the champion be too old."""
+        self.clock.advance(TTL_S)
+
+
+@pytest.fixture(scope="module")
+def shared(module_workplace, storage_emulator) -> Iterator[Place]:
+    with Proxy(storage_emulator.url) as proxy:
+        through = {"STORAGE_EMULATOR_HOST": proxy.url}
+        with entered({**module_workplace.environment, **through}):
+            settings = replace(Settings.from_environment(), refresh_s=int(TTL_S))
+            with (
+                storage_emulator.client() as direct,
+                replace(storage_emulator, url=proxy.url).client() as client,
+            ):
+                served = Place(proxy, settings, direct=direct, client=client)
+                yield served
+        served.warehouse.close()
+
+
+@pytest.fixture
+def place(shared) -> Iterator[Place]:
+    """A registry without a version."""
+    shared.begin()
+    yield shared
+    shared.proxy.rule = forward
+
+
+@pytest.fixture
+def hasty(place) -> Iterator[Artifacts]:
+    """The bucket for whoever gives up after a second."""
+    artifacts = Artifacts.open(replace(place.settings, deadline_s=1))
+    yield artifacts
+    artifacts.close()
+
+
+def probabilities(serving: Serving | None) -> list[float]:
+    assert serving is not None
+    return serving.scorer.probabilities(PLAYERS).tolist()
+
+
+def labels_of(serving: Serving | None) -> list[int]:
+    """Return the likelier label of each player."""
+    return [round(probability) for probability in probabilities(serving)]
+
+
+async def after_a_while(place: Place, champions: Champions) -> ServingState:
+    """Return what serves once the pointer was too old, and was read again behind."""
+    place.grow_old()
+    asked = len(place.proxy.asked)
+    await champions.state(USE_CASE)
+    async with asyncio.timeout(60):
+        while len(place.proxy.asked) == asked:
+            await asyncio.sleep(0.01)
+        while champions._followed[USE_CASE.name]._reading:
+            await asyncio.sleep(0.01)
+    return await champions.state(USE_CASE)
+
+
+def serving_of(place: Place, version: int) -> Serving:
+    row = recorded(place.warehouse, USE_CASE, version)
+    return loaded(place.registry, USE_CASE, row)
 
 
 class TestLoaded:
-    def test_scores(self, place):
-        """The version, what was recorded of it, and a probability for each row."""
+    def test_is_what_training_recorded(self, place):
+        """A probability for each row; what another use case recorded, or nobody, is
+        not verified."""
         row = recorded(place.warehouse, USE_CASE, place.publish())
         serving = loaded(place.registry, USE_CASE, row)
 
         assert (serving.version, serving.metadata) == (0, row)
         assert labels_of(serving) == [0, 0, 1, 1]
+        with pytest.raises(ArtifactError, match="version 7 .* is not recorded"):
+            recorded(place.warehouse, USE_CASE, 7)
+        with pytest.raises(ArtifactError, match="version 0 of other is not recorded"):
+            recorded(place.warehouse, replace(USE_CASE, name="other"), 0)
 
-    @pytest.mark.parametrize(
-        ("features", "name"),
-        [
+    def test_has_the_features_of_the_use_case(self, place):
+        """In any order. A model of other features would score nonsense: it is refused,
+        and what has changed is named."""
+        row = recorded(place.warehouse, USE_CASE, place.publish())
+        turned = replace(USE_CASE, features=dict(reversed(FEATURES.items())))
+        assert labels_of(loaded(place.registry, turned, row)) == [0, 0, 1, 1]
+
+        for features, name in (
             ({"bet_count": "number"}, "country"),
             ({"bet_count": "category", "country": "category"}, "bet_count"),
             ({**FEATURES, "age": "number"}, "age"),
-        ],
-    )
-    def test_has_the_features_of_the_use_case(self, place, features, name):
-        """A model of other features would score nonsense: it is refused, and what has
-        changed is named."""
-        row = recorded(place.warehouse, USE_CASE, place.publish())
+        ):
+            with pytest.raises(SchemaError, match=name):
+                loaded(place.registry, replace(USE_CASE, features=features), row)
 
-        with pytest.raises(SchemaError, match=name):
-            loaded(place.registry, replace(USE_CASE, features=features), row)
+    @pytest.mark.parametrize(("window", "is_warm"), [(100, False), (2, True)])
+    def test_gives_anomaly_scores_once_it_is_warm(self, place, window, is_warm):
+        """They are no probabilities, and none before the first window is full."""
+        trees = HalfSpaceTrees(2, 2, window_size=window, random_state=1)
+        serving = serving_of(place, place.publish(model=AnomalyModel(trees)))
 
-    def test_has_them_in_any_order(self, place):
-        """Features are taken by name, so that their order in a file says nothing."""
-        row = recorded(place.warehouse, USE_CASE, place.publish())
-        turned = replace(USE_CASE, features=dict(reversed(FEATURES.items())))
-        columns = PLAYERS.select(["country", "bet_count"])
-        serving = loaded(place.registry, turned, row)
-
-        assert serving.scorer.probabilities(columns).tolist() == probabilities(serving)
-
-    def test_gives_probabilities_or_anomaly_scores(self, place):
-        """Half-Space Trees give scores that are no probabilities, and none before their
-        first window is full; of a classifier neither can be said."""
-
-        def serving(model: Any) -> Serving:
-            version = place.publish(model=model)
-            row = recorded(place.warehouse, USE_CASE, version)
-            return loaded(place.registry, USE_CASE, row)
-
-        small = {"n_trees": 2, "height": 2, "random_state": 1}
-        classifier = serving(None)
-        cold = serving(AnomalyModel(HalfSpaceTrees(window_size=100, **small)))
-        warm = serving(AnomalyModel(HalfSpaceTrees(window_size=2, **small)))
-
-        assert [
-            (version.is_anomaly, version.is_warm)
-            for version in (classifier, cold, warm)
-        ] == [
-            (False, True),
-            (True, False),
-            (True, True),
-        ]
-        assert np.isnan(probabilities(cold)).all()
-        assert all(0 <= score <= 1 for score in probabilities(warm))
+        assert (serving.is_anomaly, serving.is_warm) == (True, is_warm)
+        assert np.isnan(probabilities(serving)).all() == (not is_warm)
 
 
 class TestChampions:
     async def test_are_none_before_a_promotion(self, place):
-        """Nothing serves, and that is no error; once there is one it is found."""
+        """Nothing serves, and that is no error; once there is one it is found, and is
+        none of another use case."""
         champions = place.champions()
+        nothing = ServingState(champion=None, epoch=-1)
 
-        assert await champions.state(USE_CASE) == ServingState(champion=None, epoch=-1)
+        assert await champions.state(USE_CASE) == nothing
         place.enthrone()
-        assert (await champions.state(USE_CASE)).champion is None
+        assert await champions.state(USE_CASE) == nothing
         assert (await after_a_while(place, champions)).champion.version == 0
+        assert await champions.state(replace(USE_CASE, name="other")) == nothing
 
     async def test_are_kept_while_they_are_young(self, place):
         """In the time to live the bucket is not asked; then the pointer is, on the
@@ -256,15 +404,6 @@ class TestChampions:
         place.grow_old()
 
         assert (await champions.state(USE_CASE)).champion.version == version
-
-    async def test_of_use_cases_are_apart(self, place):
-        """One use case's champion is none of another's."""
-        place.enthrone()
-        champions = place.champions()
-
-        other = await champions.state(replace(USE_CASE, name="other"))
-        assert other.champion is None
-        assert (await champions.state(USE_CASE)).champion.version == 0
 
     async def test_are_loaded_once_by_many(self, place):
         """Sixteen callers at once wait for one load, and get the same model."""
