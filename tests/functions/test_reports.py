@@ -123,11 +123,8 @@ class TestReport:
         """A statement that BigQuery refuses is no week without alarms."""
 
         def refused(name: str) -> str:
-            return (
-                "SELECT no_such_column"
-                if name == "alarms_to_report"
-                else statement(name)
-            )
+            is_unread = name == "alarms_to_report"
+            return "SELECT no_such_column" if is_unread else statement(name)
 
         monkeypatch.setattr(runs, "statement", refused)
         [name] = monday.run("model_evaluation", MONDAY + WEEK)["reports"]

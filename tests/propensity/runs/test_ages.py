@@ -47,51 +47,40 @@ def enthroned(artifacts: Artifacts, days: int) -> None:
     registry.promote(version, model_sha256="", at=NOW, instead_of=None)
 
 
-class TestAges:
-    def test_are_none_where_nothing_ever_ran(self, artifacts):
-        """What there never was has no age, and is no alert."""
-        assert ages.of(artifacts, NAME, today=TODAY) == {}
+def test_are_of_the_newest_run_of_each_kind_that_is_done(artifacts):
+    """In days from its as-of date; a run for an older date changes none, and what never
+    ran has no age. Another use case's runs are another's."""
+    assert ages.of(artifacts, NAME, today=TODAY) == {}
+    for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
+        for ago in (days + 30, days, days + 60):
+            ran(artifacts, kind, ago)
+    enthroned(artifacts, 51)
 
-    def test_are_of_the_newest_run_of_each_kind_that_is_done(self, artifacts):
-        """In days from its as-of date; a run for an older date changes none."""
-        for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
-            ran(artifacts, kind, days + 30)
-            ran(artifacts, kind, days)
-            ran(artifacts, kind, days + 60)
-        enthroned(artifacts, 51)
+    assert ages.of(artifacts, "first_day_churn", today=TODAY) == {}
+    assert ages.of(artifacts, NAME, today=TODAY) == {
+        "champion_age_days": 51,
+        "training_age_days": 20,
+        "publication_age_days": 3,
+        "evaluation_age_days": 7,
+    }
 
-        assert ages.of(artifacts, NAME, today=TODAY) == {
-            "champion_age_days": 51,
-            "training_age_days": 20,
-            "publication_age_days": 3,
-            "evaluation_age_days": 7,
-        }
 
-    def test_do_not_count_what_failed_or_is_under_way(self, artifacts):
-        """A failed week is a missed one: what is published is as old as before."""
-        ran(artifacts, "predict", 8)
-        ran(artifacts, "predict", 1, failed=True)
-        Registry(artifacts, NAME).begin(
-            "predict",
-            TODAY,
-            run_id="other",
-            now=NOW,
-            duration=timedelta(minutes=5),
-            again=False,
-        )
+def test_do_not_count_what_failed_or_is_under_way(artifacts):
+    """A failed week is a missed one: what is published is as old as before."""
+    ran(artifacts, "predict", 8)
+    ran(artifacts, "predict", 1, failed=True)
+    duration = timedelta(minutes=5)
+    Registry(artifacts, NAME).begin(
+        "predict", TODAY, run_id="other", now=NOW, duration=duration, again=False
+    )
 
-        assert ages.of(artifacts, NAME, today=TODAY) == {"publication_age_days": 8}
+    assert ages.of(artifacts, NAME, today=TODAY) == {"publication_age_days": 8}
 
-    def test_are_of_one_use_case(self, artifacts):
-        """Another's runs are another's."""
-        ran(artifacts, "predict", 2)
 
-        assert ages.of(artifacts, "first_day_churn", today=TODAY) == {}
+def test_need_a_card_of_the_champion(artifacts):
+    """A champion without one is damaged, and the run says so."""
+    registry = Registry(artifacts, NAME)
+    registry.promote(0, model_sha256="", at=NOW, instead_of=None)
 
-    def test_need_a_card_of_the_champion(self, artifacts):
-        """A champion without one is damaged, and the run says so."""
-        registry = Registry(artifacts, NAME)
-        registry.promote(0, model_sha256="", at=NOW, instead_of=None)
-
-        with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
-            ages.of(artifacts, NAME, today=TODAY)
+    with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
+        ages.of(artifacts, NAME, today=TODAY)

@@ -312,41 +312,28 @@ def silent() -> int:
 class TestServices:
     """What the run needs is down: 503 in time, retryable, and one line."""
 
-    def unavailable(self, function):
-        function.body = lambda run: {
-            "rows": run.warehouse.rows("SELECT 1 AS one")[0][0]
-        }
-        began = time.monotonic()
-        answer = function.post({"as_of": "2026-03-02"})
+    @pytest.mark.parametrize("how", ["nobody serves", "never answers", "fails"])
+    def test_of_bigquery(self, function, silent, bigquery_emulator, how):
+        """The deadline is one second; an emulator's own retries would be minutes."""
+        with Proxy(bigquery_emulator.url, lambda _: 503) as proxy:
+            places = {
+                "nobody serves": f"http://{HOST}:{free_ports(1)[0]}",
+                "never answers": f"http://{HOST}:{silent}",
+                "fails": proxy.url,
+            }
+            function.set(BIGQUERY_EMULATOR_HOST=places[how])
+            function.body = lambda run: {
+                "rows": run.warehouse.rows("SELECT 1 AS one")[0][0]
+            }
+            began = time.monotonic()
+            answer = function.post({"as_of": "2026-03-02"})
         [line] = function.lines()
 
-        assert answer.status_code == 503
-        assert answer.json["error"] == "unavailable"
+        assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
         assert answer.json["retryable"] is True
         assert "BigQuery" in answer.json["message"]
         assert (line["outcome"], line["severity"]) == ("unavailable", "ERROR")
-        # The deadline is one second; an emulator's own retries would be ten minutes.
         assert time.monotonic() - began < 60
-
-    def test_that_nobody_serves(self, function):
-        """A closed port."""
-        [port] = free_ports(1)
-        function.set(BIGQUERY_EMULATOR_HOST=f"http://{HOST}:{port}")
-
-        self.unavailable(function)
-
-    def test_that_never_answer(self, function, silent):
-        """An open port behind which nothing moves."""
-        function.set(BIGQUERY_EMULATOR_HOST=f"http://{HOST}:{silent}")
-
-        self.unavailable(function)
-
-    @pytest.mark.parametrize("status", [500, 503])
-    def test_that_fail(self, function, bigquery_emulator, status):
-        """A server that answers every request with an error."""
-        with Proxy(bigquery_emulator.url, lambda _: status) as proxy:
-            function.set(BIGQUERY_EMULATOR_HOST=proxy.url)
-            self.unavailable(function)
 
     def test_of_storage(self, function):
         """Without the bucket there is no lease, and nothing runs."""
