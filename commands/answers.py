@@ -47,12 +47,16 @@ def show(answer: Any, *, as_json: bool) -> None:
     Print an answer on standard output.
 
     Args:
-        answer: A mapping of what there is to know, or an object with ``fields()`` that
-            returns one. ``str()`` of an object is what a person reads.
+        answer: A mapping of what there is to know; or an object, whose ``fields()`` or
+            attributes are that mapping, and whose ``str()`` is what a person reads.
     """
     is_mapping = isinstance(answer, Mapping)
     if as_json:
-        text = json.dumps(answer if is_mapping else answer.fields(), default=str)
+        has_fields = hasattr(answer, "fields")
+        entries = (
+            answer.fields() if has_fields else answer if is_mapping else vars(answer)
+        )
+        text = json.dumps(entries, default=str)
         # NaN and infinity are no JSON: null.
         valid = json.loads(text, parse_constant=lambda _: None)
         click.echo(json.dumps(valid, indent=2))
@@ -85,28 +89,30 @@ def apart(*, as_json: bool) -> contextlib.AbstractContextManager[object]:
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
-    """Return a line for each entry; lists of mappings are tables below the others."""
+    """Return a line for each entry; tables and sentences are below the others."""
     plain: dict[str, Any] = {}
-    tables: dict[str, Any] = {}
+    below: list[str] = []
     for name, value in answer.items():
-        is_table = (
-            isinstance(value, Sequence) and value and isinstance(value[0], Mapping)
-        )
-        (tables if is_table else plain)[name.replace("_", " ")] = value
+        label = name.replace("_", " ")
+        is_list = isinstance(value, list) and bool(value)
+        if is_list and isinstance(value[0], Mapping):
+            below += ["", f"{label}:", *_table(value)]
+        elif is_list and isinstance(value[0], str) and " " in value[0]:
+            below += ["", f"{label}:", *value]
+        else:
+            plain[label] = value
     width = max(map(len, plain), default=0)
-    lines = [f"{name:<{width}}  {_text(value)}" for name, value in plain.items()]
-    for name, rows in tables.items():
-        heads = [column.replace("_", " ") for column in rows[0]]
-        cells = [heads, *([_text(value) for value in row.values()] for row in rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines += ["", f"{name}:"]
-        lines += [
-            "  ".join(
-                cell.ljust(width) for cell, width in zip(row, widths, strict=True)
-            ).rstrip()
-            for row in cells
-        ]
-    return lines
+    return [*(f"{name:<{width}}  {_text(of)}" for name, of in plain.items()), *below]
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    heads = [column.replace("_", " ") for column in rows[0]]
+    cells = [heads, *([_text(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
 
 
 def _text(value: Any) -> str:

@@ -231,9 +231,10 @@ class TestAnswer:
             {"model_version": 3, "verdict": "x"},
         ]
         entries = {"is_new": True, "sent": {"a_b": 1500, "c": None}, "versions": rows}
-        answers.show(entries, as_json=False)
+        answers.show({**entries, "notes": ["It is done."]}, as_json=False)
+        lines = capsys.readouterr().out.splitlines()
 
-        assert capsys.readouterr().out.splitlines() == [
+        assert [line.rstrip() for line in lines] == [
             "is new  yes",
             "sent    a b 1,500, c -",
             "",
@@ -241,6 +242,9 @@ class TestAnswer:
             "model version  verdict",
             "12             -",
             "3              x",
+            "",
+            "notes:",
+            "It is done.",
         ]
 
     def test_is_nothing_that_a_terminal_obeys(self, monkeypatch):
@@ -255,6 +259,19 @@ class TestAnswer:
 
         assert not set("\x1b\x07\r\x9b") & set(shown.getvalue())
         assert "\n\tend" in shown.getvalue()
+
+    def test_of_an_object_is_its_words_or_what_it_has(self, capsys):
+        class Played:
+            def __init__(self) -> None:
+                self.state = "demo"
+
+            def __str__(self) -> str:
+                return "Go on."
+
+        answers.show(Played(), as_json=False)
+        assert capsys.readouterr().out == "Go on.\n"
+        answers.show(Played(), as_json=True)
+        assert json.loads(capsys.readouterr().out) == {"state": "demo"}
 
     def test_has_null_for_what_is_no_number(self, capsys):
         """A feature may be NaN in BigQuery, and JSON has no word for it."""

@@ -97,13 +97,6 @@ class TestBuildPreprocessor:
         assert isinstance(read, ColumnTransformer)
         assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
 
-    def test_uploads_the_same_twice(self, tmp_path, warehouse):
-        """An upload is named by its bytes: the second one overwrites nothing."""
-        file = written(tmp_path, GOOD)
-
-        assert main(["build-preprocessor", "--from", file]) == 0
-        assert main(["build-preprocessor", "--from", file]) == 0
-
     def test_puts_the_default_back(self, tmp_path, warehouse):
         """After --default the newest row says that training takes its own."""
         main(["build-preprocessor", "--from", written(tmp_path, GOOD)])
@@ -142,15 +135,6 @@ class TestBuildPreprocessor:
             ("raise SystemExit(0)", "can not be run"),
             ("def preprocessor(_): raise SystemExit(0)", "does not survive pickling"),
             ("x = 1", "defines no function preprocessor"),
-        ],
-        ids=[
-            "column",
-            "class",
-            "own function",
-            "import",
-            "exit",
-            "exits later",
-            "none",
         ],
     )
     def test_refuses_what_training_could_not_use(

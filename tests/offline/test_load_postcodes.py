@@ -168,15 +168,6 @@ class TestFiles:
         assert (answer["postcodes"], answer["highest"]) == (1, 3.0)
         assert (answer["without_postcode"], answer["without_index"]) == (1, 1)
 
-    @pytest.mark.parametrize("nothing", ["", "#N/A", "n/a", "NULL", "nan"])
-    def test_may_lack_either(self, written, nothing):
-        """What stands for nothing is counted, and the row left out."""
-        text = f"postcode,socioeconomic_idx\nA1,3\n{nothing},4\nA2,{nothing}\n"
-        answer = load_postcodes.run(Path(written(text)), is_dry=True)
-
-        assert answer["postcodes"] == 1
-        assert (answer["without_postcode"], answer["without_index"]) == (1, 1)
-
     @pytest.mark.parametrize(
         ("rows", "message"),
         [

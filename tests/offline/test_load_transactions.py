@@ -260,13 +260,6 @@ class TestLoad:
         assert re.search(r"transactions +9$", output, re.MULTILINE)
         assert re.search(r"added +-$", output, re.MULTILINE)
 
-    def test_failure_is_a_line_and_a_status(self, tmp_path, capsys):
-        """No trace: what is wrong, and where."""
-        path = written(public(V3=None), tmp_path / "cards.csv")
-
-        assert load(path, "--dry-run") == 1
-        assert "V3" in capsys.readouterr().err
-
 
 class TestRealCards:
     def test_are_read(self, data_folder):

@@ -57,22 +57,3 @@ class TestColumns:
     def test_are_not_known_where_bigquery_alone_knows(self, sql):
         """Its own functions, models and tables are no mistakes."""
         assert googlesql.columns(sql, TABLES, {}) == {}
-
-
-class TestMachineCode:
-    def test_is_made_once(self, tmp_path, monkeypatch):
-        """And again where what is kept cannot be read."""
-        import wasmtime
-
-        file = tmp_path / "small.wat"
-        file.write_text("(module)")
-        monkeypatch.setattr("sys.prefix", str(tmp_path))
-        engine = wasmtime.Engine()
-        googlesql._module(engine, str(file))
-        [kept] = tmp_path.glob("*.cwasm")
-
-        file.unlink()
-        assert googlesql._module(engine, str(file)) is not None
-        kept.write_bytes(b"damaged")
-        with pytest.raises(FileNotFoundError):
-            googlesql._module(engine, str(file))

@@ -11,7 +11,9 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.tables import GA_EVENTS
 
-CHOSEN = {"label_event": "sign_up", "lookback_days": 30, "horizon_days": 14}
+# An event of any language: it is what the site sends.
+EVENT = "inscri\u00e7\u00e3o conclu\u00edda"
+CHOSEN = {"label_event": EVENT, "lookback_days": 30, "horizon_days": 14}
 
 
 class TestWrite:
@@ -22,28 +24,19 @@ class TestWrite:
 
         assert written.folder == use_cases / "shop_sign_up"
         assert {path.name for path in written.folder.iterdir()} == {*new.FILES}
-        assert found.parameters["converting_event"] == "sign_up"
+        assert found.parameters["converting_event"] == EVENT
         assert (found.lookback_days, found.horizon_days) == (30, 14)
         assert usecases.missing_statements(found) == []
 
-    def test_takes_an_event_of_any_language(self, use_cases):
-        """It is what the site sends."""
-        event = "inscri\u00e7\u00e3o conclu\u00edda"
-        new.write("leads", **{**CHOSEN, "label_event": event})
-
-        assert usecases.load("leads").parameters["converting_event"] == event
-
     def test_lists_the_columns_of_the_export(self, use_cases):
         """As comments of features.sql, each with its type and what it is."""
-        sql = new.write("shop_sign_up", **CHOSEN).files["features.sql"]
+        files = new.write("shop_sign_up", **CHOSEN).files
+        sql = files["features.sql"]
+        assert "${" not in "".join(files.values())
 
         for column in GA_EVENTS:
             words = ["--", column.name, column.type, *column.description.split()]
             assert words in [line.split() for line in sql.splitlines()]
-
-    def test_leaves_no_mark_of_a_template(self, use_cases):
-        """All that was to be filled in is."""
-        assert "${" not in "".join(new.write("shop_sign_up", **CHOSEN).files.values())
 
     def test_shows_what_it_would_write(self, use_cases):
         """A dry run has the same files, and writes none."""
