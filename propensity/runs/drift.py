@@ -7,7 +7,7 @@ Watching never stops a run: if the table cannot be read or written, the log says
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -105,27 +105,22 @@ def _warn(run: Run, cause: str, name: str, message: str) -> None:
 
 def _row(run: Run, signal: Signal, model_version: int) -> dict[str, Any]:
     """Return a signal as a row of ``ma_drift``."""
-    is_counted = signal.psi is not None
+    row = asdict(signal)
+    shares = [row.pop(name) for name in ("bins", "expected", "observed")]
+    before, now = (share[-1] if share else None for share in shares[1:])
     return {
+        **row,
+        "missing_before": before,
+        "missing": now,
+        "bins": [
+            dict(zip(("value", "expected", "observed"), one, strict=True))
+            for one in zip(*shares, strict=True)
+        ],
         "use_case": run.use_case.name,
         "as_of": run.as_of,
-        "kind": signal.kind,
-        "name": signal.name,
         "model_version": model_version,
         "run_id": run.run_id,
         "written_at": run.began_at,
-        "users": signal.users,
-        "users_before": signal.users_before,
-        "missing": signal.observed[-1] if is_counted else None,
-        "missing_before": signal.expected[-1] if is_counted else None,
-        "psi": signal.psi,
-        "bound": signal.bound,
-        "bins": [
-            {"value": value, "expected": before, "observed": now}
-            for value, before, now in zip(
-                signal.bins, signal.expected, signal.observed, strict=True
-            )
-        ],
         "is_alarm": signal.is_alarm,
         "cause": signal.cause or None,
         "message": signal.message or None,

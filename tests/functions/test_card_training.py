@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 from datetime import date
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from propensity.registry.versions import Registry
@@ -90,20 +88,6 @@ class TestVersion:
         assert {candidate["name"] for candidate in card["candidates"]} == {
             "half_space_trees", "logistic_regression", "hist_gradient_boosting",
         }  # fmt: skip
-
-    def test_comes_with_its_data_set(self, trained, cards):
-        """Every transaction once, in time order, with its label and its features; by a
-        number, since snapshots hold no ids."""
-        shop, answer = trained
-        stored_file = shop.registry.artifacts.read(
-            answer["objects"]["dataset/rows.parquet"]
-        )
-        rows = pq.read_table(io.BytesIO(stored_file.data))
-
-        assert rows["event_id"].to_pylist() == [*range(len(cards.ids))]
-        assert rows["label"].to_pylist() == cards.is_fraud.astype(int).tolist()
-        assert rows["V1"].to_numpy() == pytest.approx(cards.features[:, 0])
-        assert set(rows["state"].to_pylist()) == {"known"}
 
 
 class TestWithoutTruths:

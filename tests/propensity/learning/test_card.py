@@ -18,13 +18,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from propensity.learning import candidates
 from propensity.learning import card as cards
+from propensity.learning.candidates import CALIBRATIONS
 from propensity.learning.card import Card
 from propensity.learning.gate import Verdict
 from propensity.learning.intervals import Difference
-from propensity.learning.trained import Trained
+from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.learning.trained import Model, Trained
 from propensity.models.encoding import to_frame
-from propensity.registry.versions import Published
+from propensity.registry.versions import Published, pickled
 from propensity.tables import TRAINING_METADATA
 from tests.propensity.learning.shops import FOREST, LINEAR, MEAN, SHOP, snapshots, train
 
@@ -130,23 +133,20 @@ class TestFiles:
             "report.html": "text/html; charset=utf-8",
         }
 
-    @pytest.mark.parametrize("calibration", ["none", "sigmoid", "isotonic"])
-    @pytest.mark.parametrize("name", ["linear", "forest", "mean"])
-    def test_load_without_this_package(self, name, calibration, monkeypatch):
+    @pytest.mark.parametrize("calibration", CALIBRATIONS)
+    @pytest.mark.parametrize("members", [[LINEAR], [FOREST], [LINEAR, FOREST]])
+    def test_load_without_this_package(self, members, calibration):
         """Preprocessor and model are of scikit-learn's own classes, whatever is chosen,
         and their product is what is published."""
-        monkeypatch.setattr("propensity.learning.candidates.CALIBRATIONS", ("none",))
-        monkeypatch.setattr(
-            "propensity.learning.fit._Training._calibrated",
-            lambda self, each, score: {calibration: score},
+        parts, features = trained().parts, dict(SHOP.features)
+        encoder = fitted(default_preprocessor(SHOP), parts.before, features)
+        encoded = transformed(encoder, parts.before.rows, features)
+        fits = [candidates.fit(one, encoded, parts.before, seed=1) for one in members]
+        each = np.column_stack([fit.predict_proba(encoded)[:, 1] for fit in fits])
+        calibrator = candidates.calibrator(calibration, each, parts.before)
+        model = Model(
+            preprocessor=encoder, classifier=candidates.combined(fits, calibrator)
         )
-        chosen = CANDIDATES if name == "mean" else CANDIDATES[:2]
-        monkeypatch.setattr(
-            "propensity.learning.fit._Training._loss",
-            lambda self, judged: (judged.candidate.name != name, 0.0),
-        )
-        model = train(rows(), candidates=chosen)
-        contents = cards.files(card(model=model), model, rows())
         named: set[str] = set()
 
         class Reader(pickle.Unpickler):
@@ -154,22 +154,20 @@ class TestFiles:
                 named.add(module.partition(".")[0])
                 return super().find_class(module, name)
 
-        Reader(io.BytesIO(pickle.dumps(model.served.classifier))).load()
-        Reader(io.BytesIO(pickle.dumps(model.served.preprocessor))).load()
+        both = model.preprocessor, model.classifier
+        Reader(io.BytesIO(pickle.dumps(both))).load()
         preprocessor, classifier = (
-            joblib.load(io.BytesIO(contents[file][0]))
-            for file in (cards.PREPROCESSOR, cards.MODEL)
+            joblib.load(io.BytesIO(pickled(one))) for one in both
         )
-        held = model.holdout.rows.rows.combine_chunks().to_batches()[0]
-        encoded = preprocessor.transform(to_frame(held, dict(SHOP.features)))
+        held = parts.holdout.rows.combine_chunks().to_batches()[0]
+        read = preprocessor.transform(to_frame(held, features))
+        published = model.scores(parts.holdout.rows, SHOP)
 
-        assert model.calibration == calibration
-        assert model.chosen.name == name
         assert named <= LIBRARIES
-        assert classifier.predict_proba(encoded)[:, 1] == pytest.approx(
-            model.holdout.served, abs=1e-12
+        assert classifier.predict_proba(read)[:, 1] == pytest.approx(
+            published, abs=1e-12
         )
-        assert len(np.unique(model.holdout.served)) > 1
+        assert len(np.unique(published)) > 1
 
     def test_hold_the_rows_with_numbers_in_the_place_of_users(self):
         """No id is in the file, so that none has to be removed from what is never
