@@ -236,9 +236,9 @@ def described(saved: Mapping[str, Any], *, frauds: int) -> str:
             f"{saved['cost_without']:,.2f}"
         )
     low, high = saved["saved_low"], saved["saved_high"]
-    interval = (
-        "too few for an interval" if low is None else f"{low:,.2f} to {high:,.2f}"
-    )
+    interval = "too few for an interval"
+    if low is not None:
+        interval = f"{low:,.2f} to {high:,.2f}"
     return (
         f"on {known} its alerts save {saved['saved']:,.2f} of "
         f"{saved['cost_without']:,.2f} ({interval})"

@@ -62,20 +62,17 @@ ALGORITHMS: Mapping[str, type] = {
 
 def estimator(candidate: Candidate, *, seed: int) -> Any:
     """
-    Return a candidate's unfitted classifier.
-
-    Args:
-        seed: Of the classifier, unless the candidate fixes its own.
+    Return a candidate's unfitted classifier; its own seed comes first.
 
     Raises:
         UseCaseError: Its algorithm or a parameter is unknown.
     """
-    algorithm = ALGORITHMS.get(candidate.algorithm)
-    if algorithm is None:
+    if candidate.algorithm not in ALGORITHMS:
         raise UseCaseError(
             f"candidate {candidate.name}: unknown algorithm {candidate.algorithm!r}; "
             f"known are {', '.join(sorted(ALGORITHMS))} and {MEAN}"
         )
+    algorithm = ALGORITHMS[candidate.algorithm]
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
         if isinstance(weights := parameters.get("class_weight"), Mapping):
@@ -146,13 +143,7 @@ def fit(candidate: Candidate, encoded: Any, part: Slice, *, seed: int) -> Any:
 
 
 def side_by_side(calls: Sequence[Callable[[], T]], *, jobs: int) -> list[T]:
-    """
-    Return the results of fits of few rows, each on a processor of its own.
-
-    Args:
-        calls: Begin with the quickest.
-        jobs: Threads.
-    """
+    """Return the results of fits of few rows, so many at once; the quickest first."""
     # Filters of warnings belong to the process, and scikit-learn sets and resets them
     # in every thread: none may be there that turns a warning into an error.
     with warnings.catch_warnings(record=True):
@@ -176,9 +167,8 @@ def combined(models: Sequence[Any], calibrator: Any | None = None) -> Any:
     if len(models) == 1 and calibrator is None:
         return models[0]
     named = [(f"model_{n}", FrozenEstimator(model)) for n, model in enumerate(models)]
-    if calibrator is None:
-        whole: Any = VotingClassifier(named, voting="soft")
-    else:
+    whole: Any = VotingClassifier(named, voting="soft")
+    if calibrator is not None:
         whole = StackingClassifier(
             named,
             final_estimator=FrozenEstimator(calibrator),

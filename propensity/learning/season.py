@@ -161,9 +161,8 @@ def of_version(
     """
     Return weeks as they would have been with one version's probabilities.
 
-    A newer model has learned a part of the drift: it lacks what the older one lacked,
-    less the difference of their levels. Weeks of a version that was never compared with
-    this one, over others or not, are left out.
+    It lacks what another one lacked, less the difference of their levels. Weeks of a
+    version that was never compared with it, over others or not, are left out.
     """
     beside: dict[int, dict[int, float]] = {}
     for one in differences:
