@@ -48,7 +48,7 @@ SINCE_LAST = 8
 PARTS = 4
 # Messages a second while a model is trained.
 PACE = 60
-POLL_S, SETTLE_S = 1.0, 300.0
+POLL_S, SETTLE_S = 2.0, 300.0
 COLUMNS = (
     ("version", "version", "{}"),
     ("algorithm", "algorithm", "{}"),

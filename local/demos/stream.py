@@ -27,7 +27,7 @@ from propensity.statements import statement
 
 SQL = resources.files(__package__)
 USERS, MAXIMUM_EVENTS = 300, 40
-POLL_S = 1.0
+POLL_S = 2.0
 # Scoring is over once this long no score has come; the first one loads the model.
 QUIET_S, FIRST_SCORE_S = 4.0, 60.0
 COLUMNS = (

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from local.emulators.bigquery.server import KEPT_RESULTS, serve
+from local.emulators.bigquery.server import serve
 from local.processes import stop_with
 
 
@@ -22,9 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
     parser.add_argument("--storage", help="URL of the Cloud Storage emulator")
     parser.add_argument("--parent", type=int, help="stop when this process has gone")
-    parser.add_argument(
-        "--keep-results", type=int, default=KEPT_RESULTS, help="of how many queries"
-    )
     options = parser.parse_args(arguments)
     if options.parent is not None:
         stop_with(options.parent)
@@ -34,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         project=options.project,
         data_dir=options.data_dir.resolve(),
         storage=options.storage,
-        keep_results=options.keep_results,
     )
 
 

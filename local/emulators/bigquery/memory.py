@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import defaultdict
 from typing import Any
@@ -105,13 +104,13 @@ def keep_metadata() -> None:
 
 
 def keep_jobs(database: Any) -> None:
-    """Keep jobs in a dict; INFORMATION_SCHEMA's table of them is filled when asked."""
-    from local_bigquery.jobs import query, store
+    """Keep jobs in a dict; their table is filled when they are listed."""
+    from local_bigquery.jobs import store
     from local_bigquery.models import Job
 
     jobs: dict[tuple[str, str], Job] = {}
     children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    save_row, list_rows, execute = store.save, store.list_, query.execute
+    save_row, list_rows = store.save, store.list_
 
     def save(job: Job) -> Job:
         project, job_id = job.jobReference.projectId, job.jobReference.jobId
@@ -124,25 +123,14 @@ def keep_jobs(database: Any) -> None:
         for job_or_child in (job_id, *children.pop((project, job_id), ())):
             jobs.pop((project, job_or_child), None)
 
-    def write_all() -> None:
+    def list_(*arguments: Any, **named: Any) -> list[Job]:
         database.execute("DELETE FROM emulator.jobs")
         for job in list(jobs.values()):
             save_row(job)
-
-    def list_(*arguments: Any, **named: Any) -> list[Job]:
-        write_all()
         return list(list_rows(*arguments, **named))
-
-    def execute_on_jobs(
-        cursor: Any, project: str, job_id: Any, config: Any, *rest: Any, **named: Any
-    ) -> Any:
-        if re.search(r"INFORMATION_SCHEMA\W+JOBS", config.query or "", re.IGNORECASE):
-            write_all()
-        return execute(cursor, project, job_id, config, *rest, **named)
 
     store.save, store.list_, store.delete = save, list_, delete
     store.load = lambda project, job_id: jobs.get((project, job_id))
-    query.execute = execute_on_jobs
 
 
 def keep_results() -> None:

@@ -112,7 +112,6 @@ def serve(
     project: str,
     data_dir: Path,
     storage: str | None,
-    keep_results: int = KEPT_RESULTS,
 ) -> None:
     """
     Serve until SIGTERM or SIGINT.
@@ -124,7 +123,6 @@ def serve(
         data_dir: Folder of the databases, made if missing. One process at a time:
             DuckDB locks its files.
         storage: URL of the Cloud Storage emulator that EXPORT DATA writes to.
-        keep_results: Of how many queries.
 
     Raises:
         OSError: A port is taken.
@@ -162,7 +160,7 @@ def serve(
     name_fields()
     bind_inner_parameters()
     append_batches(queue_writes(runner))
-    bound_results(runner, database, keep_results)
+    bound_results(runner, database, KEPT_RESULTS)
     answer_internal_errors_for_good()
 
     from local_bigquery.app import app
