@@ -10,7 +10,6 @@ No other room imports a client.
 - ``pubsub``: publishes messages to topics
 - ``clients``: opens gRPC clients of Google, or of an emulator
 - ``errors``: the errors of all of these as the project's own
-- ``http``: bodies, JSON answers and failures of the functions; settings of the server
+- ``http``: bodies, JSON answers and failures of the functions; the server
 - ``log``: log lines, their traces, counts every ten seconds
-- ``memory``: the memory of an instance
 """

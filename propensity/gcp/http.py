@@ -6,6 +6,7 @@ HTTP for the functions: bodies, JSON answers, failures, and the server's setting
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import json
@@ -13,6 +14,7 @@ import os
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,6 +38,12 @@ Function = Callable[[Request], Awaitable[Response]]
 # just then is lost. Google's proxies keep theirs for 600 s and close them first:
 # https://cloud.google.com/load-balancing/docs/https#timeouts_and_retries
 KEEP_ALIVE_S = 620
+
+# Of control groups, version 2 and version 1.
+_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 _JSON_TYPE = "application/json"
 
@@ -298,3 +306,12 @@ def disable_worker_timeout() -> None:
     https://github.com/GoogleCloudPlatform/python-docs-samples/pull/3229
     """
     os.environ.pop("CLOUD_RUN_TIMEOUT_SECONDS", None)
+
+
+def instance_bytes() -> int:
+    """Return the least limit that is known of this instance's memory."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or it says "max"
+            limits.append(int(limit.read_text()))
+    return min(limits)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from propensity.concurrency import Refreshed
 from propensity.errors import ArtifactError, PropensityError
 from propensity.gcp.artifacts import Artifacts, Unchanged
+from propensity.gcp.http import instance_bytes
 from propensity.gcp.log import log
-from propensity.gcp.memory import instance_bytes
 from propensity.registry.index import Index, IndexPointer, pointer_name
 from propensity.settings import Settings
 
