@@ -8,7 +8,7 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
 Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
           and the champion pointer where the model is not worse than the champion
-Answers   200 the new version and its figures; 409 the same run is under way; 422 too
+Answers   200 the new version and its metrics; 409 the same run is under way; 422 too
           little data; 424 a table is missing; 503 try again, or wait for the export
 """
 

@@ -1,7 +1,7 @@
 """
 03-ModelEvaluation: measure the probabilities of past weeks by their outcomes.
 
-    outcomes of the week + probabilities in force for it --> figures, provisional, final
+    outcomes of the week + probabilities in force for it --> metrics, provisional, final
     truths of the day's events + their logged scores     -->
     outcomes of audiences' members                       --> treated against held out
 
@@ -9,9 +9,9 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source, ma_predictions_history and ma_audience_members
           (BigQuery), or inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
-          without final figures; ma_audience_lift, the same weeks of each audience;
+          without final metrics; ma_audience_lift, the same weeks of each audience;
           a page for each week to the bucket
-Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
+Answers   200 the weeks' metrics; 409 the same run is under way; 424 a table is missing;
           503 try again, or wait for the export
 """
 

@@ -19,6 +19,7 @@ from commands import cli
 from commands.answers import MEANINGS
 from propensity.schema import Column, Table
 from propensity.tables import GA_EVENTS, TABLES
+from propensity.tables.models import IN_METRICS
 
 Option = tuple[str, str]
 
@@ -69,8 +70,14 @@ NOTES = {
     "older date changes nobody who has a newer row.",
     "ma_predictions_runs": "Also rows of runs that died, or whose date was published "
     "again: read the view `ma_predictions_history`.",
+    "ma_model_training_metadata": "`JSON_VALUE(card, '$.verdict.roc_auc_difference')` "
+    "is one of what `card` has: `verdict`, `metrics`, `savings`, `value`, "
+    "`candidates`, `importance`, `features`, `split`, `files`, `libraries` and more.",
+    "ma_publications": "Of a date the newest publication counts.",
     "ma_model_evaluation": "Of the publication in force, final before provisional. "
-    "A week without predictions has version -1.",
+    "A week without predictions has version -1. `metrics` has, where they are known: "
+    + ", ".join(f"`{column.name}`" for column in IN_METRICS)
+    + ".",
     "ma_audience_members": "`propensity audience send` writes it, once a date.",
     "ma_audience_ledger": "`propensity audience send` writes it: a user who was sent "
     "is accepted, or rejected with a reason.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -53,13 +54,13 @@ SELECTION_COLUMNS = (
 def evaluations(
     warehouse: Warehouse, use_case: UseCase, weeks: Sequence[date]
 ) -> list[dict[str, Any]]:
-    """Return the weeks' rows of ``ma_model_evaluation``, in order."""
+    """Return the weeks' rows of ``ma_model_evaluation``, and all their metrics."""
     table = warehouse.table(
         "SELECT * FROM ma_model_evaluation"
         " WHERE use_case = @use_case AND week IN UNNEST(@weeks) ORDER BY week",
         {"use_case": use_case.name, "weeks": list(weeks)},
     )
-    return list(table.to_pylist())
+    return [{**row, **json.loads(row["metrics"])} for row in table.to_pylist()]
 
 
 def published(

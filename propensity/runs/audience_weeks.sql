@@ -1,4 +1,4 @@
--- One row per audience and as-of date whose outcomes are over and whose figures are not
+-- One row per audience and as-of date whose outcomes are over and whose metrics are not
 -- final.
 -- Parameters: @use_case STRING; @since DATE, the oldest date of interest; @until DATE,
 --   the newest whose outcomes are over.
@@ -9,19 +9,9 @@ SELECT DISTINCT
 FROM
   ma_audience_members AS m
 LEFT JOIN
-  (
-    SELECT
-      audience,
-      week
-    FROM
-      ma_audience_lift
-    WHERE
-      use_case = @use_case
-      AND week BETWEEN @since AND @until
-      AND status = 'final'
-  ) AS settled
-  ON settled.audience = m.audience AND settled.week = m.as_of
+  ma_audience_lift AS l
+  ON l.use_case = m.use_case AND l.audience = m.audience AND l.week = m.as_of
 WHERE
   m.use_case = @use_case
   AND m.as_of BETWEEN @since AND @until
-  AND settled.week IS NULL
+  AND COALESCE(l.status, '') != 'final'

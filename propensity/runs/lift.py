@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 def lifts(run: Run) -> list[dict[str, Any]]:
     """
-    Return the rows of ``ma_audience_lift`` for weeks without final figures.
+    Return the rows of ``ma_audience_lift`` for weeks without final metrics.
 
     Nothing where the use case has no audience, or scores events. Only the users who
     became members in these weeks are read; of earlier weeks there are sums.

@@ -118,31 +118,3 @@ class TestCommands:
         assert reply.status_code == ANSWERS[target], reply.text
         assert reply.headers["content-type"].startswith("application/json")
         assert reply.json()["error"] in ("bad_request", "method_not_allowed")
-
-    @pytest.mark.parametrize(
-        "folder", sorted({function.folder for function in FUNCTIONS})
-    )
-    def test_stand_at_the_beginning_with_what_they_need(self, folder):
-        """Before anything else in the README, with the variables that must be set."""
-        first, *commands = first_block(folder)
-
-        assert first.startswith("export GOOGLE_CLOUD_PROJECT=")
-        assert "PROPENSITY_BUCKET=" in first
-        assert {shlex.split(command)[1] for command in commands} == {
-            f"--target={function.target}"
-            for function in FUNCTIONS
-            if function.folder == folder
-        }
-        beginning = readme(folder).partition("functions-framework")[0]
-        assert "\n## " not in beginning
-
-    @pytest.mark.parametrize(
-        "folder", sorted({function.folder for function in FUNCTIONS})
-    )
-    def test_find_the_package_through_a_link(self, folder):
-        """The one package is linked beside ``main.py``, where the framework looks."""
-        link = ROOT / folder / "propensity"
-
-        assert link.is_symlink()
-        assert link.readlink() == Path("../propensity")
-        assert link.resolve() == ROOT / "propensity"

@@ -4,20 +4,23 @@ Thresholds of an evaluation, specified: at which users are acted on, and what co
 
 from __future__ import annotations
 
+import json
 from datetime import date
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
-from propensity import tables
+from propensity import tables, usecases
 from tests import shop
 from tests.docs.pages import blocks
 from tests.functions.evaluated import MONDAY, evaluations, published
-from tests.rows import append_rows
-from tests.shop import DAY, WEEK, event, purchase
+from tests.rows import CARD, append_rows
+from tests.shop import DAY, WEEK, purchase
 
 pytestmark = pytest.mark.runs
+
+PARAMETERS = dict(usecases.load("ga4_purchase").parameters)
 
 
 class TestThresholds:
@@ -139,6 +142,7 @@ class TestThresholds:
             "model_version": 0,
             "training_date": MONDAY,
             "best_threshold": 0.25,
+            "card": json.dumps({**CARD, "statement_parameters": PARAMETERS}),
         }
         append_rows(place.warehouse, tables.TRAINING_METADATA, [row])
         unsure = place.with_constants(minimum_conversions=1000)
@@ -161,7 +165,7 @@ class TestThresholds:
 
         assert {*row} - {*week} == {
             "thresholds",
-            "bytes_billed",
+            "bytes_billed", "run_id", "as_of",
             "metrics",
             "alert_threshold", "saved", "value_promised", "value_observed",
             "unknown_outcomes", "conflicting_outcomes",
@@ -179,19 +183,6 @@ class TestThresholds:
             called = probability >= entry["threshold"]
             assert entry["users"] == called.sum()
             assert entry["conversions"] == (called & label).sum()
-
-    @pytest.mark.long
-    def test_of_one_class_are_figures_where_they_exist(self, shop_of, scores):
-        """Where nobody bought, precision is 0 and there is no recall."""
-        place = shop_of([*self.bought(scores, MONDAY), event("u1", MONDAY + WEEK)])
-        for week in self.WEEKS[:2]:
-            published(place, week, scores)
-            place.run("model_evaluation", week + WEEK)
-        row = evaluations(place)[-1]
-
-        assert row["outcome"] == "one_class"
-        assert (row["precision_at_best"], row["recall_at_best"]) == (0, None)
-        assert (row["precision_at_budget"], row["lift_at_budget"]) == (0, None)
 
 
 class TestPage:

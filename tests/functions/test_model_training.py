@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from sklearn.compose import ColumnTransformer
@@ -403,30 +402,3 @@ class TestFailures:
 def serving(new_place, with_champion) -> Place:
     """A place with a champion that no failure may touch."""
     return with_champion(new_place())
-
-
-class TestSampling:
-    @pytest.mark.long
-    def test_leaves_users_out_and_weighs_the_others(self, training):
-        """Beyond the bound rows stand for several; counts of both labels stay right."""
-        place, _ = training
-        as_ofs = [TRAINED - timedelta(days=10)]
-        window = USE_CASE.window(place.settings, as_ofs)
-
-        def rows(maximum: int) -> pa.Table:
-            return place.warehouse.table(
-                USE_CASE.statement("training_rows"), {**window, "maximum_rows": maximum}
-            )
-
-        whole, some = rows(10_000), rows(80)
-
-        def weighed(sample: pa.Table, label: int) -> float:
-            labelled = sample.filter(pc.equal(sample["label"], label))
-            return pc.sum(labelled["weight"]).as_py()
-
-        assert set(whole["weight"].to_pylist()) == {1.0}
-        assert 75 <= len(some) <= 80
-        assert set(some["user_id"].to_pylist()) < set(whole["user_id"].to_pylist())
-        for label in (0, 1):
-            assert weighed(some, label) == pytest.approx(weighed(whole, label))
-        assert some.sort_by("user_id") == rows(80).sort_by("user_id")

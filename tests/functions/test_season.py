@@ -217,18 +217,6 @@ class TestVersions:
         assert answer["model_version"] == 1
         assert shift is None if level is None else 0.05 < shift < 0.3
 
-    @pytest.mark.long
-    def test_record_their_difference_of_levels(self, champion_place):
-        """Training writes it beside the comparison with the champion."""
-        answer = champion_place.run("model_training", LATER)
-        [row] = champion_place.rows(
-            "SELECT * FROM ma_model_training_metadata WHERE model_version = 1"
-        )
-
-        assert answer["model_version"] == 1
-        assert row["compared_version"] == 0
-        assert abs(json.loads(row["card"])["verdict"]["level_difference"]) < 1
-
 
 class TestGuard:
     @pytest.mark.long
