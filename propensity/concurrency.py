@@ -102,11 +102,12 @@ class GroupCommit(Generic[Item, Result]):
             self._lingers_until = loop.time() + self._linger_s
         queue.append((item, size, future))
         self._queued_size += size
-        if self._timer is None:
-            # After this turn of the loop, so that requests of one turn share a group.
-            self._timer = loop.call_soon(self._wake)
-        elif self._linger_s and len(queue) >= self._last_count:
+        is_lingering = self._linger_s and len(queue) >= self._last_count
+        if self._timer is not None and is_lingering:
             self._timer.cancel()
+            self._timer = None
+        if self._timer is None and len(self._running) < self._writers:
+            # After this turn of the loop, so that requests of one turn share a group.
             self._timer = loop.call_soon(self._wake)
         return future
 

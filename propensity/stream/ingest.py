@@ -96,7 +96,12 @@ class StreamFeatures(Consumer):
             rows_out=len(events),
             truths=len(truths),
             dead_letters=len(refused),
-            unknown_postcodes=sum(_has_unknown_postcode(event) for event in events),
+            unknown_postcodes=sum(
+                event.values.get("postcode") is not None
+                and event.values["socioeconomic_idx"] is None
+                for event in events
+                if event.values
+            ),
             suppressed=len(group) - len(events) - len(truths) - len(refused),
             appends=1,
         )
@@ -127,13 +132,6 @@ class StreamFeatures(Consumer):
                     one for row, one in enumerate(stored) if row not in error.rows
                 ]
         return stored
-
-
-def _has_unknown_postcode(event: Event) -> bool:
-    values = event.values
-    return bool(values) and (
-        values.get("postcode") is not None and values["socioeconomic_idx"] is None
-    )
 
 
 def attributes_of(event: Event) -> dict[str, str]:

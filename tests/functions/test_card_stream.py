@@ -261,25 +261,6 @@ class TestScores:
         )
         assert epochs == sorted(epochs)
 
-    @pytest.mark.parametrize(
-        ("fields", "expected"),
-        [
-            ({"V5": ...}, ("missing_field", "V5")),
-            ({"V5": "x"}, ("wrong_type", "V5")),
-            ({"V5": "inf"}, ("not_finite", "V5")),
-        ],
-    )
-    def test_are_of_sound_events(self, place, name, fields, expected):
-        """What cannot be scored is a dead letter, and takes nothing from others."""
-        wrong = enriched(name, **fields)
-        answers = place.scoring.post_all([wrong, enriched(f"{name}-sound")])
-
-        assert {answer.status_code for answer in answers} == {200}
-        refusal = answers[0].json()
-        assert (refusal["reason"], refusal["field"]) == expected
-        assert place.logged(name) == []
-        assert len(place.logged(f"{name}-sound")) == 1
-
     def test_are_given_whatever_the_moment_of_a_transaction_is(self, place, name):
         """It is for the latency alone: scored, and the latency null."""
         place.promote(place.publish(regression()))

@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 import requests
 
-from propensity.errors import Unavailable
-from propensity.gcp.warehouse import Warehouse
 from propensity.registry.versions import Registry
 from propensity.runs.compact import compact
 from propensity.tables.inference import INFERENCE_LOG
@@ -328,31 +326,6 @@ class TestLate:
 
         assert between == exported(strict) == identities([first])
         assert strict.features()["u1"]["bet_count"] == 2
-
-
-class TestFailed:
-    def test_what_comes_between_counts_with_the_rest(self, site):
-        """A run that fails in its exports has counted nothing; the next one does all of
-        it, each event once."""
-        events = [bet(user_id=f"u{n}", event_id="e") for n in range(3)]
-        site.append(rows_of(events, received_at=NOW))
-
-        class Broken(Warehouse):
-            def execute(self, sql: str, parameters: Any = None) -> int:
-                raise Unavailable("BigQuery is busy")
-
-        broken = Broken(site.settings, client=site.warehouse.client)
-        with pytest.raises(Unavailable, match="busy"):
-            site.compact(NOW + HOUR, warehouse=broken)
-        events += [bet(user_id="new"), bet(user_id="u1", event_id="new")]
-        site.append(rows_of(events[-2:], received_at=NOW + 2 * HOUR))
-        between = view(site)
-
-        site.compact(NOW + DAY)
-
-        assert between == view(site) == features(events)
-        assert exported(site) == identities(events)
-        assert len(site.tiles()) == 4
 
 
 @pytest.mark.long

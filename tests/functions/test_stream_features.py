@@ -8,7 +8,6 @@ proxies that fail as real services do: what is not stored is delivered again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import threading
@@ -25,7 +24,6 @@ import requests
 
 from local.generators.faults import FAULTS
 from local.generators.games import Games, attributes_of
-from propensity import tables
 from propensity.events.dead_letters import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
 from tests.exact import expected_features
@@ -188,19 +186,6 @@ class TestRefuses:
         )
         assert row["n"] == 192
 
-    @pytest.mark.long
-    def test_any_number_without_holding_on_to_them(self, instance, user):
-        """What is refused is let go once it is stored, large as it may be."""
-        event = bet(user_id=user, bet_amount=-1)
-        data = written({**event, "padding": "x" * 240_000})
-        instance.post_all([data] * 30, threads=8)
-        before = instance.memory_mib()
-
-        answers = instance.post_all([data] * 250, threads=8)
-
-        assert {answer.json()["reason"] for answer in answers} == {"bad_amount"}
-        assert instance.memory_mib() < before + 50
-
     @pytest.mark.parametrize(
         ("body", "field"),
         [
@@ -217,13 +202,6 @@ class TestRefuses:
             "bad_request",
             field,
         )
-
-    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-    def test_other_methods(self, instance, method):
-        """Only a POST is a push."""
-        answer = requests.request(method, instance.url, timeout=DEADLINE_S)
-
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
 
 
 class TestPublishes:
@@ -422,17 +400,6 @@ class TestInTrouble:
             troubled.site, [bet(user_id=user, event_id="before"), *bets(user, 8)]
         )
 
-    def test_takes_the_first_event_after_a_pause(self, troubled, user):
-        """BigQuery has closed the stream that was idle: there is another one."""
-        troubled.instance.post(bet(user_id=user, event_id="before"))
-        closed = [grpc.StatusCode.ABORTED]
-        troubled.writes.rule = lambda _: closed.pop() if closed else None
-        answer = troubled.instance.post(bet(user_id=user, event_id="after"))
-
-        assert answer.status_code == 200
-        assert closed == []
-        assert len(stored(troubled.site, user)) == 2
-
     @pytest.mark.parametrize("service", ["connection", "pubsub"])
     def test_goes_on_when_a_service_is_back(self, troubled, user, service):
         """While nothing can be stored, or published, events are delivered again."""
@@ -528,22 +495,6 @@ class TestInTrouble:
         ]
         assert_exact(troubled.site, bets(user, 5))
 
-    def test_goes_on_when_its_table_is_there(self, troubled, user):
-        """A table that is missing is a failure that passes once it is made."""
-        troubled.site.warehouse.drop("dead_letters")
-        try:
-            answer = troubled.instance.post(b"{", message_id=f"early {user}")
-        finally:
-            troubled.site.warehouse.create(tables.DEAD_LETTERS)
-
-        def is_taken() -> bool:
-            again = troubled.instance.post(b"{", message_id=f"early {user}")
-            return again.status_code == 200
-
-        eventually(is_taken, "dead letters are stored again")
-        assert answer.status_code >= 500
-        assert buried(troubled.site, f"early {user}")
-
     def test_says_so_where_postcodes_cannot_be_read(self, emulators, tmp_path, user):
         """An instance that has never had the table waits for it; then it goes on."""
         is_down = True
@@ -569,73 +520,38 @@ class TestInTrouble:
             assert site.features()[user]["socioeconomic_idx"] == 6.0
 
 
-@contextlib.contextmanager
-def releasing(held: threading.Event) -> Iterator[None]:
-    """Release a thread that waits, also when the block fails."""
-    try:
-        yield
-    finally:
-        held.set()
-
-
 @pytest.mark.long
-class TestStalled:
-    MESSAGE = 200_000
+def test_takes_no_more_than_it_can_hold(emulators, tmp_path, user):
+    """While appends hang, events wait up to a bound; beyond it they are refused. When
+    appends go on so does all, and what was acknowledged is stored."""
+    go_on = threading.Event()
+    with (
+        new_site(emulators, PROPENSITY_DEADLINE_S="300") as site,
+        behind_writes("stream_features", site, emulators, tmp_path) as (
+            instance,
+            writes,
+        ),
+        ThreadPoolExecutor(100) as pool,
+    ):
+        writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
 
-    def test_takes_no_more_than_it_can_hold(self, emulators, tmp_path, user):
-        """
-        While appends hang, events wait up to a bound; beyond it they are refused.
+        def post(number: int) -> tuple[int, str]:
+            event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
+            answer = instance.post({**event, "padding": "x" * 200_000})
+            return answer.status_code, answer.text
 
-        Memory stays where it is however many come; when appends go on so does all.
-        """
-        go_on = threading.Event()
-        settings = {
-            "PROPENSITY_DEADLINE_S": "300",
-        }
-        with (
-            new_site(emulators, **settings) as site,
-            behind_writes("stream_features", site, emulators, tmp_path) as (
-                instance,
-                writes,
-            ),
-            ThreadPoolExecutor(100) as pool,
-            releasing(go_on),
-        ):
-            writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
-
-            def post(number: int) -> tuple[int, str]:
-                event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
-                event["padding"] = "x" * self.MESSAGE
-                answer = instance.post(event)
-                return answer.status_code, answer.text
-
+        try:
             futures = [pool.submit(post, number) for number in range(100)]
             refused = eventually(
-                lambda: [future for future in futures if future.done()],
+                lambda: [future.result() for future in futures if future.done()],
                 "some are refused",
             )
-            assert {future.result()[0] for future in refused} == {503}
-            # All that may wait waits by now: whoever comes next is refused.
-            eventually(
-                lambda: {post(1_000 + n)[0] for n in range(4)} == {503},
-                "it takes no more",
-            )
-            before = instance.memory_mib()
-            with ThreadPoolExecutor(8) as more:
-                answers = list(more.map(post, range(2_000, 2_150)))
-            after = instance.memory_mib()
-
-            assert {status for status, _ in answers} == {503}
-            assert "too much waits" in answers[0][1]
-            assert sum(future.done() for future in futures) < 60
-            # 150 MB came, and went.
-            assert after < before + 75
-
+        finally:
             go_on.set()
-            statuses = [future.result()[0] for future in futures]
-            assert post(3_000)[0] == 200
+        answers = [future.result()[0] for future in futures]
 
-            stored_ids = {row["event_id"] for row in stored(site, user)}
-            accepted = {f"e{n}" for n, status in enumerate(statuses) if status == 200}
-            assert len(accepted) > 40
-            assert accepted | {"e3000"} == stored_ids
+        assert {status for status, _ in refused} == {503}
+        assert "too much waits" in refused[0][1]
+        taken = {f"e{n}" for n, status in enumerate(answers) if status == 200}
+        assert len(taken) > 40
+        assert taken == {row["event_id"] for row in stored(site, user)}

@@ -138,18 +138,6 @@ class TestStreamFeatures:
 
         eventually(is_dropped, "the user's events are dropped")
 
-    def test_keeps_what_another_use_case_may_have(self, site, instance):
-        """An entry for one use case leaves the others alone."""
-        user = f"u{uuid.uuid4().hex[:6]}"
-        suppress(site, user, use_case="ga4_purchase")
-        eventually(
-            lambda: (
-                instance.post(bet(user_id=user)).status_code == 200
-                and row_counts(site, user)["stream_events"]
-            ),
-            "the events are stored",
-        )
-
 
 class TestTroubledList:
     def test_stops_the_stream_rather_than_letting_anybody_back(

@@ -7,13 +7,12 @@ consumers themselves, and what they gave the model is compared with what trainin
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 
 from propensity.events import rows as stream
-from propensity.settings import Settings
 from propensity.statements import statement
 from tests.constants import set_parameter
 from tests.exact import expected_features
@@ -35,7 +34,6 @@ from tests.usecases.first_day_churn.players import (
     USE_CASE,
     WEEK,
     WEEKS,
-    Row,
     accepted,
     ago,
     as_numbers,
@@ -67,13 +65,6 @@ class TestCohort:
 
         assert set(trapped.first_days(*weeks)) == everyone
         assert sum(map(len, alone)) == len(everyone)
-
-    def test_has_the_same_rows_alone_as_with_others(self, trapped, features):
-        """A snapshot's rows do not depend on which others are read with it."""
-        weeks = [AS_OF - 14 * DAY, AS_OF - WEEK, AS_OF, AS_OF + WEEK]
-        together = trapped.first_days(*weeks)
-
-        assert {user: together[user] for user in features} == features
 
     def test_has_every_feature_in_its_type(self, features):
         """Each feature of usecase.toml is a column: a number or a text."""
@@ -303,44 +294,3 @@ class TestLabel:
             user for user, row in trapped.training().items() if row["label"]
         )
         assert {row["as_of"] for row in rows} == {AS_OF}
-
-    def test_is_final_when_it_is_known(self, monkeypatch):
-        """Figures of a week stay provisional until its last label is known."""
-
-        def final(known_days: int = 7) -> date:
-            set_parameter(monkeypatch, USE_CASE, label_known_days=known_days)
-            timeframe = USE_CASE.timeframe(Settings(project="p"))
-            days = timeframe.horizon_days + timeframe.settle_days
-            assert timeframe.is_matured(AS_OF, today=AS_OF + days * DAY)
-            return AS_OF + days * DAY
-
-        assert final() == AS_OF + 10 * DAY
-        assert final(1) == AS_OF + 10 * DAY
-        assert final(30) == AS_OF + 30 * DAY
-
-
-class TestSample:
-    def test_leaves_out_the_same_users_again(self, generated):
-        """Beyond the bound users of both labels are, and who stays stands for them."""
-        window = USE_CASE.window(generated.settings, WEEKS, today=LATER)
-
-        def rows(most: int) -> dict[str, Row]:
-            table = generated.warehouse.table(
-                USE_CASE.statement("training_rows"), {**window, "maximum_rows": most}
-            )
-            return {row["user_id"]: row for row in table.to_pylist()}
-
-        most = len(GAMES.user_ids) // 2
-        whole, some = rows(100_000), rows(most)
-
-        def weighed(sample: dict[str, Row], label: int) -> float:
-            return sum(
-                row["weight"] for row in sample.values() if row["label"] == label
-            )
-
-        assert {row["weight"] for row in whole.values()} == {1.0}
-        assert some == rows(most)
-        assert all({**row, "weight": 1.0} == whole[user] for user, row in some.items())
-        assert 0.9 * most <= len(some) <= most
-        for label in (0, 1):
-            assert weighed(some, label) == pytest.approx(weighed(whole, label))

@@ -9,11 +9,9 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from local.generators.games import Games
 from local.generators.messages import Delivery, encode
-from propensity import usecases
 from propensity.clock import SYSTEM
-from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.registry.loading import Serving, loaded, recorded
 from propensity.registry.versions import Registry
@@ -32,11 +28,6 @@ from propensity.stream.consumer import Clients
 from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
 from tests.emptied import empty_tables
-from tests.events import (
-    CATALOGUE,
-    RULES,
-    published,
-)
 from tests.exact import expected_features
 from tests.functions.conftest import entered
 from tests.usecases.first_day_churn.players import (
@@ -44,7 +35,6 @@ from tests.usecases.first_day_churn.players import (
     DAY,
     GAMES,
     MIDNIGHT,
-    POSTCODES,
     STREAMED,
     TWELVE,
     USE_CASE,
@@ -64,48 +54,6 @@ pytestmark = pytest.mark.runs
 
 
 class TestLeak:
-    def test_no_statement_but_one_reads_a_label(self):
-        """Only known_labels.sql does; others may join what it returns, as k.label."""
-        folder = resources.files(usecases) / USE_CASE.name
-        root = Path(__file__).parents[3]
-        statements = [
-            *(file for file in folder.iterdir() if file.name.endswith(".sql")),
-            *root.glob("propensity/*/*.sql"),
-            *root.glob("offline/*.sql"),
-            *root.glob("offline/[!u]*/*.sql"),
-            *root.glob("local/*/*.sql"),
-        ]
-        reading = set()
-        for file in statements:
-            text = file.read_text("utf-8")
-            sql = re.sub("--.*", "", text)
-            if re.search(r"(?<!\bk\.)\blabel\b", sql):
-                reading.add(file.name)
-            if re.search(r"\bk\.label\b", sql):
-                assert re.search(
-                    r"(?s)include: known_labels\.sql\n *\)( AS k|,.*\bknown AS k\n)",
-                    text,
-                ), file.name
-
-        # The shared training_rows.sql, which makes labels of events, is not used here.
-        # A sample reads the labels of rows that have one.
-        # The others read truths, which are of another table and
-        # other use cases.
-        others = {
-            "training_rows.sql",
-            "sampled_rows.sql",
-            "newest_truths.sql",
-            "known_truths.sql",
-            "event_training_rows.sql",
-            "event_evaluation_rows.sql",
-            "first_scores.sql",
-            # Outcomes of audiences, which are read after the day they are about.
-            "audience_outcomes.sql",
-            "audience_sums.sql",
-        }
-        assert reading - others == {"known_labels.sql"}
-        assert (folder / "training_rows.sql").is_file()
-
     @pytest.mark.parametrize("name", ["features", "stream_rows"])
     def test_no_statement_of_features_includes_it(self, name):
         """What is scored comes without the statement that reads labels."""
@@ -120,26 +68,6 @@ class TestLeak:
         assert place.first_days(*WEEKS) == generated.first_days(*WEEKS)
         for user, row in ours.items():
             assert {**row, "label": 1 - row["label"]} == theirs[user]
-
-    def test_no_other_column_of_an_event_depends_on_it(self):
-        """Stored, and published on, an event says the same but for the label itself."""
-        events = [row for row in GAMES.events() if "label" in row]
-
-        def decoded(drawn: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-            messages = [Message(encode(row), row["event_id"]) for row in drawn]
-            result = stream.accept(
-                messages, CATALOGUE, POSTCODES, received_at=MIDNIGHT, rules=RULES
-            )
-            batch = stream.event_rows(
-                result.events, received_at=MIDNIGHT, lateness=RULES.lateness
-            )
-            return batch.to_pylist(), [*map(json.loads, published(result))]
-
-        for ours, theirs in zip(decoded(events), decoded(flipped(events)), strict=True):
-            assert len(ours) == len(events)
-            for mine, other in zip(ours, theirs, strict=True):
-                assert mine.pop("label") == 1 - other.pop("label")
-                assert mine == other
 
 
 @dataclass(frozen=True)
