@@ -23,7 +23,7 @@ _changing = flags.together(
     flags.use_case(),
     click.option(
         "--epoch",
-        type=flags.EPOCH,
+        type=flags.WHOLE,
         metavar="N",
         help="Do it only if N is above the present epoch, so that an old or repeated "
         "command changes nothing.",
@@ -57,7 +57,7 @@ def versions(*, use_case: str | None, as_json: bool) -> None:
 
 
 @click.command
-@click.argument("version", type=flags.EPOCH)
+@click.argument("version", type=flags.WHOLE)
 @_force
 @_changing
 def promote(**chosen: Any) -> None:
@@ -85,7 +85,7 @@ def rollback(**chosen: Any) -> None:
 
 
 @click.command
-@click.argument("version", type=flags.EPOCH, required=False)
+@click.argument("version", type=flags.WHOLE, required=False)
 @click.option("--off", "is_off", is_flag=True, help="Let training promote again.")
 @_force
 @_changing

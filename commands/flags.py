@@ -69,7 +69,7 @@ MOMENT = Read("TIME", _moment)
 STATE = Read("NAME", _state)
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
-EPOCH = click.IntRange(min=0)
+WHOLE = click.IntRange(min=0)
 
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print the answer as JSON."

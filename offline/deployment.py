@@ -35,37 +35,18 @@ class Deployment:
         return self.warehouse.rows(sql, named)
 
 
-class Unwritten(Artifacts):
-    """The bucket for a dry run: it writes nothing."""
-
-    def replace(
-        self,
-        name: str,
-        data: bytes,
-        *,
-        generation: int,
-        content_type: str = "application/json",
-    ) -> int:
-        """Write nothing; return the present generation."""
-        return generation
-
-
 @contextlib.contextmanager
-def opened(
-    use_case: str | None = None, *, is_dry: bool = False
-) -> Iterator[Deployment]:
+def opened(use_case: str | None = None) -> Iterator[Deployment]:
     """
     Open the deployment that the environment names.
 
     Args:
         use_case: By its name; the setting's by default.
-        is_dry: Whether the bucket takes nothing.
     """
     settings = Settings.from_environment()
     chosen = usecases.load(use_case or settings.use_case).titled(settings)
-    bucket = Unwritten if is_dry else Artifacts
     with (
-        contextlib.closing(bucket.open(settings)) as artifacts,
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
         contextlib.closing(Warehouse.open(settings)) as warehouse,
     ):
         yield Deployment(

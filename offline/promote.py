@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from offline.deployment import Deployment, opened
-from propensity.errors import NoChampion, OldEpoch, RequestError, UnknownVersion
+from propensity.errors import NoChampion, RequestError, UnknownVersion
 from propensity.registry.announcements import announce
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.loading import Serving, find_recorded, loaded
@@ -49,42 +49,40 @@ def run(
         Conflict: Another command was quicker.
         RequestError: The version takes force.
     """
-    at = datetime.now(UTC)
-    with opened(use_case, is_dry=is_dry) as deployment:
+    at, notes = datetime.now(UTC), list[str]()
+    with opened(use_case) as deployment:
         registry = deployment.registry
-        before = registry.find_champion()
-        try:
-            if before and epoch is not None and epoch <= before.epoch:
-                # It is about versions of its time: do not even read today's.
-                raise OldEpoch("")
+        before = champion = registry.find_champion()
+        if before and epoch is not None and epoch <= before.epoch:
+            # It is about versions of its time: do not even read today's.
+            notes.append(f"epoch {epoch} is not above {before.epoch}")
+        else:
             if action == "rollback":
                 version = _previous(before, registry.use_case)
             serving = None if version is None else verified(deployment, version)
             if serving and action != "rollback" and not force:
                 _check_proved(serving, before)
-            # Another command may have done the same meanwhile.
-            before = registry.find_champion()
-            champion = _changed(registry, action, serving, epoch, at)
-            is_changed = champion != before and not is_dry
-            notes = []
             if serving and not serving.is_warm:
                 notes.append("it has not seen enough to score yet")
+            # Another command may have done the same meanwhile.
+            before = champion = registry.find_champion()
+            if is_dry and serving:
+                notes.append(f"version {version} is sound, and would serve")
+            elif not is_dry:
+                champion = _changed(registry, action, serving, epoch, at)
+        is_changed = champion != before
+        if champion is None or not is_changed:
+            notes.append("nothing was changed")
+        else:
             if action == "rollback" and not champion.pinned:
                 notes.append("training may promote again; pin it to keep it there")
-        except OldEpoch:
-            champion, is_changed = registry.champion(), False
-            notes = [f"epoch {epoch} is not above {champion.epoch}"]
-        if is_dry:
-            notes.append("nothing was written")
-        elif not is_changed:
-            notes.append("nothing to change")
-        elif not announce(
-            deployment.settings, registry.use_case, action, champion, at=at
-        ):
-            notes.append("not published; the functions follow all the same")
+            if not announce(
+                deployment.settings, registry.use_case, action, champion, at=at
+            ):
+                notes.append("not published; the functions follow all the same")
     return {
         "use_case": registry.use_case,
-        **asdict(champion),
+        **(asdict(champion) if champion else {}),
         "is_changed": is_changed,
         "notes": notes,
     }

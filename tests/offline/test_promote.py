@@ -180,7 +180,7 @@ class TestCommands:
             assert place.run(*command) == 0
 
         assert place.champion == before
-        assert capsys.readouterr().out.count("nothing to change") == 2
+        assert capsys.readouterr().out.count("nothing was changed") == 2
         place.run("pin", "0")
         assert [message["action"] for message in place.published(1)] == ["pin"]
 
@@ -207,7 +207,7 @@ class TestCommands:
         output = capsys.readouterr().out
         assert place.run("promote", str(corrupt), "--dry-run") == 1
 
-        assert "nothing was written" in output
+        assert f"version {version} is sound, and would serve" in output
         assert "not what was recorded" in capsys.readouterr().err
         assert place.champion == before
 
