@@ -312,6 +312,19 @@ class TestCommand:
             run(str(tmp_path), as_of=PAST, clock=clock)
             assert "Version 0 serves" in words((tmp_path / SHOP).read_text())
 
+    def test_of_a_local_state_is_of_the_day_that_was_played(self, site, tmp_path):
+        """Which may be of another year; the stream is that of today."""
+        played = DAY - 52 * WEEK
+        Registry(site.artifacts, site.settings.use_case).begin(
+            "predict", played, run_id="r", now=NOW, duration=WEEK, again=False
+        )
+        with entered(site.environment):
+            run(str(tmp_path), is_local=True, clock=ManualClock(NOW))
+
+        page = words((tmp_path / "stream.html").read_text())
+        assert f"26 weeks up to {played}" in page
+        assert f"the last 7 days up to {DAY}" in page
+
     @pytest.mark.parametrize("out", ["gs://", "gs:///x", "gs://-x/y", "FILE"])
     def test_refuses_a_place_before_it_reads(self, site, out, tmp_path, capsys):
         """A file is no folder, and a bucket has a name."""
