@@ -350,17 +350,19 @@ class TestDown:
         assert not state.folder.exists()
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """A copy of the project that can be run from the command line."""
+    folder = tmp_path_factory.mktemp("home")
+    make_project(folder, "local", "deploy", "offline", "commands")
+    (folder / ".local").mkdir()
+    (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
+    return folder
+
+
 @pytest.mark.long
 class TestCommandLine:
     """``up``, ``status`` and ``down``, in a copy of the project."""
-
-    @pytest.fixture(scope="class")
-    def home(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("home")
-        make_project(folder, "local", "deploy", "offline", "commands")
-        (folder / ".local").mkdir()
-        (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
-        return folder
 
     @pytest.fixture
     def command(self, home):
@@ -401,7 +403,7 @@ class TestCommandLine:
         lines = first.stdout.splitlines()
         exports = [line for line in lines if line.startswith("export ")]
         lookup = next(line for line in lines if line.startswith("curl 'http"))
-        script = [*exports, "curl -sf $STORAGE_EMULATOR_HOST/ >&2", lookup]
+        script = [*exports, "curl -sf $STORAGE_EMULATOR_HOST/storage/v1/b >&2", lookup]
         shell = {"PATH": os.environ["PATH"]}
         answer = execute(["bash", "-ec", "\n".join(script)], env=shell)
         assert json.loads(answer.stdout) == {"server": "starlette.requests"}
