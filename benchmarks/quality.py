@@ -6,44 +6,43 @@ What published probabilities are worth, forward in time. Gates.
 Plays months of a shop: features and labels by the use case's own statements on the
 emulator, a training each month on what was final then, with its gate, and a publication
 each week, which follows the season as the weeks before it showed. All weeks together
-are compared, on the same users and labels, with each candidate of the use case, fitted
-on the same rows, and with a plain model: trees that scikit-learn boosts on twelve
-columns of recency, frequency and money.
+are compared, on the same users and labels, with a plain model, fitted on the same rows:
+trees that scikit-learn boosts on twelve columns of recency, frequency and money.
 
 It plays a generated shop and, with PROPENSITY_DATA, the real shop of that folder.
 
-Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than a rival's
-by more than the noise of the comparison: a 95% interval, resampled by user.
+Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than the plain
+model's by more than the noise of the comparison: a 95% interval, resampled by user.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from benchmarks import shops
 from benchmarks.report import Line, finish
-from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
 from local.exports import ga4_export
 from local.progress import Progress, say, step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
-from propensity.learning import alerts, candidates, fit, gate, metrics, season
+from propensity.learning import alerts, fit, gate, metrics, season
 from propensity.learning import rows as learning_rows
 from propensity.learning.gate import Rival
-from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rows import Slice
-from propensity.learning.trained import Model, Trained
+from propensity.learning.trained import Trained
 from propensity.privacy import consent
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -52,8 +51,17 @@ Floats = NDArray[np.float64]
 Score = Callable[[pa.Table], Floats]
 
 USE_CASE = "ga4_purchase"
-WEEKS = 13
-PLAIN = "plain boosted trees"
+WEEKS, RESAMPLES = 13, 200
+PUBLISHED, PLAIN = "published", "plain boosted trees"
+# No rival: it shows what following the season costs and brings.
+UNSHIFTED = "published, season not followed"
+
+# Figures, and whether more is better.
+COMPARED: Mapping[str, tuple[Callable[..., float], bool]] = {
+    "ROC AUC": (roc_auc_score, True),
+    "PR AUC": (average_precision_score, True),
+    "log loss": (log_loss, False),
+}
 
 # Columns of the plain model: recency, frequency and money.
 RFM = (
@@ -73,9 +81,8 @@ def main() -> int:
     with Progress():
         for source in shops.sources():
             played = _published(loaded(source, count=WEEKS))
-            text, judged = report(source.name, played)
-            say(text)
-            lines += judged
+            say("\n".join(table(source.name, played)))
+            lines += compared(source.name, played)
     return finish(lines)
 
 
@@ -153,18 +160,46 @@ def _labelled(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """
+    All weeks together.
+
+    Attributes:
+        weeks: As-of dates of the publications.
+        label: 0 or 1, (rows,).
+        user: Number of the row's user, (rows,).
+        scores: Probabilities by name, (rows,); the published first.
+        trainings: A line on each.
+    """
+
+    weeks: Sequence[date]
+    label: NDArray[np.int8]
+    user: NDArray[np.int64]
+    scores: Mapping[str, Floats]
+    trainings: Sequence[str]
+
+
+def steps(label: str, of: Sequence[date]) -> Iterator[date]:
+    """Yield dates, and show how many are done."""
+    with step(label, total=len(of)) as bar:
+        for one in of:
+            yield one
+            bar.update()
+
+
 def _published(shop: Loaded) -> Played:
     """Train each month, score each week by what serves then and by its rivals."""
     use_case, settings = shop.use_case, shop.settings
     followed = Season(settings, use_case.horizon_days)
     score: Score | None = None
     champion, versions = None, 0
-    scorers: dict[str, Score] = {}
-    scores: dict[str, list[Floats]] = {}
+    plain: Score | None = None
+    scores: dict[str, list[Floats]] = {PUBLISHED: [], UNSHIFTED: [], PLAIN: []}
     trainings: list[str] = []
     weeks: list[date] = []
     parts: list[Slice] = []
-    for as_of in shop.weeks:
+    for as_of in steps("trainings and weeks", shop.weeks):
         if as_of in shop.snapshots:
             known = learning_rows.slice_of(shop.rows, shop.snapshots[as_of])
             trained, verdict = trained_on(
@@ -174,11 +209,11 @@ def _published(shop: Loaded) -> Played:
             followed.compare(versions, verdict)
             promoted = "promoted" if verdict.promoted else "not promoted"
             trainings.append(f"{as_of}: {trained.chosen.name}, {promoted}")
-            scorers.update(rivals(known, use_case, settings))
+            plain = _plain(known, settings)
             if verdict.promoted:
                 champion = versions
-                score = scorer_of(use_case, trained.served)
-        if champion is None or score is None:
+                score = partial(trained.served.scores, use_case=use_case)
+        if champion is None or score is None or plain is None:
             continue
         part = learning_rows.slice_of(shop.rows, [as_of])
         unshifted = score(part.rows)
@@ -187,10 +222,10 @@ def _published(shop: Loaded) -> Played:
         followed.evaluate(as_of, champion, metrics.outcomes(unshifted, part.label))
         weeks.append(as_of)
         parts.append(part)
-        scores.setdefault(PUBLISHED, []).append(published)
-        scores.setdefault(UNSHIFTED, []).append(unshifted)
-        for name, scorer in scorers.items():
-            scores.setdefault(name, []).append(scorer(part.rows))
+        for name, these in zip(
+            scores, (published, unshifted, plain(part.rows)), strict=True
+        ):
+            scores[name].append(these)
     users = pa.chunked_array(
         [chunk for part in parts for chunk in part.rows["user_id"].chunks]
     )
@@ -268,33 +303,6 @@ def trained_on(
     return trained, verdict
 
 
-def rivals(known: Slice, use_case: UseCase, settings: Settings) -> dict[str, Score]:
-    """Return what scores rows by each candidate alone, and by the plain model."""
-    features = dict(use_case.features)
-    encoder = fitted(default_preprocessor(use_case), known, features)
-    encoded = transformed(encoder, known.rows, features)
-    alone: dict[str, Score] = {}
-    for candidate in use_case.candidates:
-        if candidates.is_mean(candidate):
-            names = candidates.members(candidate, alone)
-            alone[candidate.name] = _mean_scorer([alone[name] for name in names])
-            continue
-        model = candidates.fit(candidate, encoded, known, seed=settings.seed)
-        alone[candidate.name] = scorer_of(
-            use_case, Model(preprocessor=encoder, classifier=model)
-        )
-    return {**alone, PLAIN: _plain(known, settings)}
-
-
-def scorer_of(use_case: UseCase, model: Model) -> Score:
-    """Return what scores rows by a fitted model."""
-    return lambda rows: model.scores(rows, use_case)
-
-
-def _mean_scorer(each: Sequence[Score]) -> Score:
-    return lambda rows: np.asarray(np.mean([score(rows) for score in each], axis=0))
-
-
 def _plain(known: Slice, settings: Settings) -> Score:
     """Fit the plain model on all weeks that are known."""
     model = HistGradientBoostingClassifier(
@@ -310,6 +318,49 @@ def _plain(known: Slice, settings: Settings) -> Score:
 
     model.fit(columns(known.rows), known.label)
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
+
+
+def table(name: str, played: Played) -> Iterator[str]:
+    """Yield the trainings of a shop, and a row for each kind of probabilities."""
+    yield from ("", *played.trainings, "")
+    span = f"{name}, {len(played.weeks)} weeks from {played.weeks[0]}"
+    yield f"| {span} | {' | '.join(COMPARED)} | calibration error | mean / base |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    for rival, probability in played.scores.items():
+        error = metrics.calibration_error(metrics.outcomes(probability, played.label))
+        cells = [
+            *(f"{of(played.label, probability):.4f}" for of, _ in COMPARED.values()),
+            f"{error or 0.0:.4f}",
+            f"{probability.mean():.4f} / {played.label.mean():.4f}",
+        ]
+        yield f"| {rival} | {' | '.join(cells)} |"
+
+
+def compared(name: str, played: Played) -> Iterator[Line]:
+    """
+    Yield the end of an interval of what was published less a rival.
+
+    A user counts a Poisson(1) number of times in a resample, with all of its weeks.
+    """
+    random = np.random.default_rng(1)
+    count = int(played.user.max()) + 1
+    drawn = [random.poisson(1.0, count)[played.user] for _ in range(RESAMPLES)]
+    for figure, (of, is_more_better) in COMPARED.items():
+        figures = {
+            rival: np.array(
+                [of(played.label, score, sample_weight=weight) for weight in drawn]
+            )
+            for rival, score in played.scores.items()
+        }
+        for rival in (UNSHIFTED, PLAIN):
+            gaps = figures[PUBLISHED] - figures[rival]
+            bound = float(np.quantile(gaps, 0.975 if is_more_better else 0.025))
+            yield Line(
+                what=f"{name}: {figure} less that of {rival}, the bound of 95%",
+                ours=[bound],
+                least=0.0 if rival == PLAIN and is_more_better else None,
+                most=0.0 if rival == PLAIN and not is_more_better else None,
+            )
 
 
 if __name__ == "__main__":
