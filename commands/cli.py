@@ -23,7 +23,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "On this machine": (machine.demo, machine.up, machine.down, machine.status),
     "A deployment": (
         *(deployment.versions, deployment.promote, deployment.rollback),
-        *(deployment.pin, deployment.dashboard, deployment.doctor),
+        *(deployment.pin, deployment.dashboard, deployment.doctor, deployment.stage),
     ),
     "Data": (data.load, data.forget, data.dead_letters, audience.audience),
     "Use cases": (
@@ -36,10 +36,11 @@ def failures() -> tuple[type[Exception], ...]:
     """Return the errors whose message is meant for a person, or names a file."""
     from google.auth.exceptions import GoogleAuthError
 
+    from deploy.stage import StageError
     from local.errors import LocalError
     from propensity.errors import PropensityError
 
-    return PropensityError, LocalError, GoogleAuthError, OSError
+    return PropensityError, LocalError, StageError, GoogleAuthError, OSError
 
 
 def reason(error: Exception) -> str:
@@ -50,7 +51,7 @@ def reason(error: Exception) -> str:
         problem = error.strerror or str(error)
         return f"{name}: {problem}" if name else problem
     if not hasattr(error, "message"):
-        ours = type(error).__module__.startswith("local.")
+        ours = type(error).__module__.startswith(("local.", "deploy."))
         return str(error) if ours else f"no access to Google Cloud: {error}"
     text = str(error.message)
     if getattr(error, "field", None) == "GOOGLE_CLOUD_PROJECT":

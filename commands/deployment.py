@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -235,3 +236,45 @@ def dashboard(
     if not out:
         raise click.UsageError("give --out: a folder or gs://BUCKET/PREFIX")
     show(run(out, is_local=is_local, **chosen), as_json=as_json)
+
+
+@click.command()
+@click.argument("function", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--requirements",
+    default="requirements.txt",
+    show_default=True,
+    metavar="NAME",
+    help="The function's file of requirements.",
+)
+@click.option(
+    "--locked", is_flag=True, help="Stage the lock in its place, as a deploy."
+)
+@flags.dry_run("List the files, and write none.")
+@flags.as_json
+def stage(
+    *, function: Path, target: Path, is_dry: bool, as_json: bool, **chosen: Any
+) -> None:
+    """
+    Write what a deploy of a function uploads.
+
+    FUNCTION is its folder, such as 02-GetProba; TARGET is a new or empty folder, or one
+    staged before. Equal sources give equal bytes.
+    """
+    from deploy import stage as program
+
+    files = program.sources(function, **chosen)
+    if not is_dry:
+        program.stage(function, target, **chosen)
+    show(
+        {
+            "target": str(target),
+            "sha256": program.digest(files),
+            "files": [
+                {"file": name, "bytes": file.stat().st_size}
+                for name, file in files.items()
+            ],
+        },
+        as_json=as_json,
+    )

@@ -1,7 +1,7 @@
 """
 Stage a function: exactly what a deploy uploads, and nothing else.
 
-    .venv/bin/python -m deploy.stage 02-GetProba /tmp/staged
+    .venv/bin/propensity stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
