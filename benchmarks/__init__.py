@@ -1,0 +1,1 @@
+"""Speed and quality beside an alternative, in one run: docs/benchmarks.md."""

@@ -1,0 +1,12 @@
+"""
+Google Cloud: what is deployed, and the scripts that deploy it. docs/deploy.md is the
+manual.
+
+``functions``      what each function may touch, from ``functions.toml``; begin here
+``configuration``  the settings of a deployment, checked
+``stage``          the folder that a deploy uploads
+``render``         what Terraform reads, in ``terraform/generated/``
+``__main__``       what the shell scripts ask
+
+``common.sh`` has what the scripts share; ``deploy_all.sh`` calls them in order.
+"""

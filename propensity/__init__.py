@@ -2,5 +2,13 @@
 Propensity: a probability per user from the behaviour that BigQuery already holds.
 
 The one package that the Cloud Functions share. Every deploy stages a copy of it
-beside the function's ``main.py``.
+beside the function's ``main.py``. Each room's own docstring says in which order to
+read it. Beside the rooms:
+
+- ``settings``: the environment, read whole; ``errors``: all errors and their codes
+- ``timeframe``: as-of dates and windows; ``freshness``: which days an export has
+- ``schema``: what a table is; ``statements``: SQL files by name
+- ``drift``: what differs from the training; ``budget``: how many can be acted on
+- ``concurrency``: groups, values kept fresh, threads; ``clock``: the time
+- ``topics``: the topics of Pub/Sub; ``ids``: which ids are none
 """

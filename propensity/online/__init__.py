@@ -11,5 +11,6 @@ A score, ``score``:
 
 - ``score``: features or a user, scored now by the champion or a version by number
 - ``score_request``: parses the request to the input of a model
-- ``inference_queue``: rows of the log that wait to be appended
+
+Rows of the inference log wait in ``score`` and are appended behind the answers.
 """

@@ -1,4 +1,4 @@
-"""Charts of figures over time, with their intervals, as inline SVG."""
+"""Charts of metrics over time, with their intervals, as inline SVG."""
 
 from __future__ import annotations
 

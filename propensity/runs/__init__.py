@@ -3,7 +3,8 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 
 - ``run``: a run's lease, its answer and its log line; ``request``: what it reads
   of a request
-- ``export``: wait for the days of the export that a run reads
+- ``export``: wait for the days of the export that a run reads; ``sources``: look at
+  the tables of the user's own before they are read
 - ``champion``: the version that serves, or served at an earlier date
 - ``train``: the steps of 00-ModelTraining
 - ``predict``: the steps of 01-Predictions
@@ -13,7 +14,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
   each week
 - ``thresholds``: the threshold that was best on the weeks before
-- ``compact``: tiles, users and exports of the stream, and the view of its features
+- ``compact``: sums of the stream's days, Parquet of closed days, the view of features
 - ``ages``: how old what is published is, for the alerts
 - ``setup``: the dataset with its tables and views
 """
