@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-runs test-install test-long imports check bench docs clean
+.PHONY: help setup demo up down status doctor test test-install test-long imports check bench docs clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 # Where it is set, each process of the tests would compile all tests anew: 9 s of 13.
@@ -51,10 +51,7 @@ doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
 	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
-	@$(BIN)/python -m pytest -m "not runs and not long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
-
-test-runs: setup ## run the tests of whole runs: weeks, deliveries, set-ups
-	@$(BIN)/python -m pytest -m "runs and not long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/python -m pytest -m "not long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests

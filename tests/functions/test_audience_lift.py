@@ -16,8 +16,6 @@ from tests.functions.evaluated import MONDAY
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
-pytestmark = pytest.mark.runs
-
 SECOND = MONDAY + WEEK
 TREATED = [f"t{n}" for n in range(30)]
 HELD_OUT = [f"c{n}" for n in range(30)]

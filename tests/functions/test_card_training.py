@@ -14,8 +14,6 @@ from propensity.registry.versions import Registry
 from tests.functions.conftest import Place
 from tests.scored_cards import DAY, START, Cards, drawn, store, stored, truth
 
-pytestmark = pytest.mark.runs
-
 FIRST = date(2026, 3, 14)
 NAME = "card_fraud"
 

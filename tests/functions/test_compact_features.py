@@ -39,8 +39,6 @@ from tests.propensity.runs.compacted import DAY, HOUR, MINUTE, NOW, shared
 from tests.proxy import Asked, Proxy
 from tests.rows import append_rows
 
-pytestmark = pytest.mark.runs
-
 # A fixture.
 __all__ = ["shared"]
 

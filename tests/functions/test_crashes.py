@@ -145,7 +145,6 @@ class TestAnyStep:
         assert evaluations(monday) == new
 
 
-@pytest.mark.runs
 class TestTraining:
     ROWS = "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
 

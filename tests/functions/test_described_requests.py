@@ -66,7 +66,6 @@ def serve(emulators, tmp_path_factory) -> Iterator[Callable[[str], Instance]]:
         stop([one.process for one in instances.values() if one.process is not None])
 
 
-@pytest.mark.runs
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 @pytest.mark.parametrize(("target", "method"), OPERATIONS)
 def test_generated_requests_are_answered_as_described(serve, target, method, mode):

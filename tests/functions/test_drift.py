@@ -10,8 +10,6 @@ from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.evaluated import MONDAY, published
 from tests.shop import DAY, WEEK, purchase
 
-pytestmark = pytest.mark.runs
-
 
 def all_came_by_mail(place: Place) -> None:
     """Let the training have seen one medium alone."""

@@ -21,8 +21,6 @@ from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import Place
 from tests.shop import DAY, event, purchase
 
-pytestmark = pytest.mark.runs
-
 USERS = 12
 # Enough to predict on, and each weekday several times, to compare with.
 DAYS = 30

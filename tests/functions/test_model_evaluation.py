@@ -143,7 +143,6 @@ class TestMaturity:
             str(MONDAY + WEEK): "provisional",
         }
 
-    @pytest.mark.runs
     @pytest.mark.parametrize(
         ("version", "began"),
         [
@@ -191,7 +190,6 @@ class TestMaturity:
         assert row["model_version"] == 1
         assert row["prediction_as_of"] == MONDAY - 3 * DAY
 
-    @pytest.mark.runs
     def test_is_of_what_stands_where_01_was_missed(self, shop_of, scores, converters):
         """Defect: a final week without a publication of its own kept the figures of an
         earlier one that was replaced. It is evaluated again, once; so is one that had
@@ -221,7 +219,6 @@ class TestMaturity:
         assert of_monday(evaluations(place)) == [("final", pytest.approx(mean / 2))]
         assert str(MONDAY) not in [row["week"] for row in once_more["weeks"]]
 
-    @pytest.mark.runs
     def test_waits_for_a_day_that_the_export_lacks(self, shop_of, scores, converters):
         """Defect: a table that came weeks late was in no figure, and none said so. As
         long as a run catches up the week is provisional, and its report names the day;
@@ -280,7 +277,6 @@ class TestWeeksWithout:
         assert row["conversions"] == (USERS if buying else 0)
         assert row["brier"] is not None
 
-    @pytest.mark.runs
     def test_labels_that_nobody_foretold_are_not_read(self, monday, log_lines):
         """Purchases were foretold, and signing up is what is set since: the labels say
         nothing of these probabilities, and figures of purchases stay."""
@@ -309,7 +305,6 @@ class TestWeeksWithout:
         assert monday.run("model_evaluation", MONDAY + WEEK)["weeks"]
 
 
-@pytest.mark.runs
 class TestLateness:
     def test_replaces_no_newer_figures(self, monday, monkeypatch):
         """Defect: a run that stood still while it wrote its figures put them in the

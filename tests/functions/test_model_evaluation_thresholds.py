@@ -18,8 +18,6 @@ from tests.functions.evaluated import MONDAY, evaluations, published
 from tests.rows import CARD, append_rows
 from tests.shop import DAY, WEEK, purchase
 
-pytestmark = pytest.mark.runs
-
 PARAMETERS = dict(usecases.load("ga4_purchase").parameters)
 
 

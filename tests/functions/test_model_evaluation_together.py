@@ -18,8 +18,6 @@ from tests.functions.evaluated import MONDAY, evaluations
 from tests.functions.test_audience_lift import join, lifts
 from tests.shop import DAY, WEEK, purchase
 
-pytestmark = pytest.mark.runs
-
 OLDER, NEWER = MONDAY + WEEK, MONDAY + 2 * WEEK
 
 

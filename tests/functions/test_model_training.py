@@ -177,7 +177,6 @@ class TestAgain:
         assert len(metadata(place)) == 1
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
-    @pytest.mark.runs
     def test_by_force_is_a_version_of_its_own(self, champion_place):
         """A worse one, by a useless preprocessor, is kept and does not serve."""
         champion = champion_place.registry.champion()
@@ -309,7 +308,6 @@ class TestFailures:
         assert lease["state"] == "failed"
         return answer.json["message"]
 
-    @pytest.mark.runs
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
@@ -389,7 +387,6 @@ class TestFailures:
 
         assert "2 rows to train on are of users who have one" in message
 
-    @pytest.mark.runs
     def test_of_a_preprocessor_for_other_features(self, serving):
         """It is 409, and says which column there is not."""
         upload(serving, ColumnTransformer([("a", "passthrough", ["shoe_size"])]))

@@ -46,8 +46,6 @@ from tests.functions.streaming import Site, eventually, new_deployment
 from tests.functions.test_suppression import KEY, suppress
 from tests.programs import execute
 
-pytestmark = pytest.mark.runs
-
 USE_CASE = "ga4_purchase"
 FAST = {"PROPENSITY_REFRESH_S": "1"}
 

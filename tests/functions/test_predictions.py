@@ -129,7 +129,6 @@ class TestPublishing:
 class TestPublicationRow:
     ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
 
-    @pytest.mark.runs
     def test_is_what_the_run_answers(self, published_once):
         """Users, version and mean; the exact sum of the users' values, and of the rows
         of this very run."""
@@ -152,7 +151,6 @@ class TestPublicationRow:
         assert history == [{"scored_at": row["scored_at"]}]
         assert row["seconds"] > 0
 
-    @pytest.mark.runs
     def test_is_replaced_by_a_repeated_run(self, champion_place):
         """
         Twice equals once, and the lease does not stop it: what is published is the
@@ -187,7 +185,6 @@ class TestPublicationRow:
 
 
 class TestReruns:
-    @pytest.mark.runs
     def test_take_the_champion_where_there_was_none(self, champion_place, log_lines):
         """Before the first training there is no other model: the log says so."""
         log_lines()
@@ -204,7 +201,6 @@ class TestReruns:
         assert {"seconds", "bytes_billed"} <= set(line)
         assert "user." not in str(line)
 
-    @pytest.mark.runs
     def test_take_nobody_s_newer_row(self, champion_place):
         """One for the past renews its history, and not the present."""
         champion_place.run("predictions", TRAINED)
@@ -337,7 +333,6 @@ class TestRefusals:
         assert "1 row of users who have one already" in refusal["message"]
         assert "user." not in refusal["message"]
 
-    @pytest.mark.runs
     def test_scores_that_jumped(self, published):
         """Beyond the bound nothing is published."""
         strict = published.with_constants(maximum_score_shift=0.0001)
@@ -425,7 +420,6 @@ class TestRefusals:
 
 
 class TestForce:
-    @pytest.mark.runs
     def test_publishes_scores_that_jumped(self, champion_place):
         """Who has looked at the features may say so."""
         publish(champion_place.warehouse, TRAINED - WEEK, {"u": 1e-4})

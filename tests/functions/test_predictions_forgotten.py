@@ -16,8 +16,6 @@ from propensity import tables
 from propensity.gcp.warehouse import Warehouse
 from tests.functions.conftest import TRAINED, Place
 
-pytestmark = pytest.mark.runs
-
 KEY = "a key of the tests, long enough for one"
 USER = "user.004"
 HOLDERS = ("ma_predictions_history", "ma_predictions_table", "ma_predictions_runs")

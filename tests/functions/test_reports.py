@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from propensity import tables
 from propensity.learning.report import week as week_report
 from propensity.registry.reports import report_name
@@ -34,7 +32,6 @@ from tests.shop import DAY, WEEK, purchase
 # Fixtures.
 __all__ = ["drawn", "place"]
 
-pytestmark = pytest.mark.runs
 
 NAME = "ga4_purchase"
 

@@ -23,8 +23,6 @@ from tests.functions.evaluated import MONDAY, evaluations, published
 from tests.rows import append_rows
 from tests.shop import DAY, WEEK, event, purchase
 
-pytestmark = pytest.mark.runs
-
 
 def evaluated(
     place: Place,

@@ -22,8 +22,6 @@ from tests.functions.predicted import add
 from tests.propensity.registry.versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
 
-pytestmark = pytest.mark.runs
-
 USE_CASE = usecases.load("ga4_purchase")
 USERS = 40
 COLUMN = "expected_value"

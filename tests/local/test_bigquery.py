@@ -366,7 +366,6 @@ def test_exports_parquet_that_keeps_its_types(warehouse, workplace):
     assert columns["tags"] == [["x", "y"], []]
 
 
-@pytest.mark.runs
 class TestProcess:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_keeps_tables_and_views_of_every_project(self, tmp_path, number):

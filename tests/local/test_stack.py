@@ -231,7 +231,6 @@ class TestStack:
         assert all(is_free(process.port) for process in started)
         assert stack.state.record() is None
 
-    @pytest.mark.runs
     def test_says_why_a_function_did_not_start(self, project, tmp_path):
         """The message has the end of the log, and everything is stopped again."""
         broken = copied(project, tmp_path)
@@ -243,7 +242,6 @@ class TestStack:
         assert "predictions ended while it was starting" in str(caught.value)
         assert all(is_free(port) for port in stack.ports.values())
 
-    @pytest.mark.runs
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_stops_with_its_program(self, project, tmp_path, number):
         """Ctrl-C and a termination leave nothing behind; of a program that was killed
@@ -280,7 +278,6 @@ def state(tmp_path) -> State:
     return State("up", tmp_path)
 
 
-@pytest.mark.runs
 class TestUp:
     """Of emulators alone."""
 

@@ -42,8 +42,6 @@ from tests.conftest import new_workplace
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE
 
-pytestmark = pytest.mark.runs
-
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 MONDAY = date(2026, 3, 2)

@@ -32,8 +32,6 @@ from tests import shop
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_deployment
 
-pytestmark = pytest.mark.runs
-
 KEY = "a key of the tests, long enough for one"
 GONE, KEPT = "player-1", "player-11"
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)

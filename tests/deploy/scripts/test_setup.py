@@ -10,8 +10,6 @@ import pytest
 from tests.deploy.conftest import WHOLE
 from tests.deploy.scripts.conftest import OUTPUTS, Cloud, cloud_of
 
-pytestmark = pytest.mark.runs
-
 SOURCE = """
 [sources.loyalty]
 table = "crm-project.crm.loyalty"

@@ -39,7 +39,6 @@ from tests.offline.audience.conftest import (
 )
 from tests.offline.audience.killing import Fate, Killed, kill_and_resume
 
-pytestmark = pytest.mark.runs
 BEST = {"control": 0.0, "rule": Rule(top=10)}
 
 

@@ -15,8 +15,6 @@ from propensity import usecases
 from propensity.errors import RequestError
 from tests.offline.usecases.conftest import NAME
 
-pytestmark = pytest.mark.runs
-
 # What those who sign up within the horizon paid by it: one row for each of them.
 AMOUNTS = """\
 -- One row per user with label 1 and as-of date, with what the user paid.

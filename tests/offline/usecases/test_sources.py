@@ -55,7 +55,6 @@ def messages(report: Report) -> str:
 
 
 class TestANewUseCaseWithASource:
-    @pytest.mark.runs
     def test_is_right_as_it_is_written(self, folder, checked):
         """Its statements run over made-up rows of the table, and nothing leaks."""
         report = checked()
@@ -71,7 +70,6 @@ class TestANewUseCaseWithASource:
             )
 
 
-@pytest.mark.runs
 class TestALeak:
     def fill(self, edit: Callable[[str, str, str], None], column: str) -> None:
         """Let a feature read a column that somebody fills after the purchase."""

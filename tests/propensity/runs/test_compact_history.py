@@ -34,8 +34,6 @@ from tests.propensity.runs.compacted import (
     of_users,
 )
 
-pytestmark = pytest.mark.runs
-
 # A lease outlives a run that died; the next run may begin then.
 LEASE = timedelta(minutes=66)
 

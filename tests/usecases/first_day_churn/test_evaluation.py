@@ -24,8 +24,6 @@ from tests.usecases.first_day_churn.players import (
     registration,
 )
 
-pytestmark = pytest.mark.runs
-
 PLAYERS = 40
 
 

@@ -50,8 +50,6 @@ from tests.usecases.first_day_churn.players import (
     served_by_the_shipped_model,
 )
 
-pytestmark = pytest.mark.runs
-
 
 class TestLeak:
     @pytest.mark.parametrize("name", ["features", "stream_rows"])
