@@ -23,6 +23,9 @@ from propensity.tables.models import IN_METRICS
 
 Option = tuple[str, str]
 
+# A table that has more columns of another one than these refers to it.
+SHARED_COLUMNS = 4
+
 RIGHTS = Path(__file__).resolve().parent.parent / "deploy" / "functions.toml"
 
 TABLES_HEAD = """\
@@ -94,7 +97,7 @@ For whoever runs something by hand: every command with its options, and the exit
 <!-- Written by `python -m docs`; edit commands/. -->
 
 `propensity` is `.venv/bin/propensity` after `make setup`. It reads the same [settings](settings.md) as the functions; `make up` prints those of local mode.
-The answer is on standard output, progress and errors are on standard error.
+The answer is on standard output, as JSON with `--json`; progress and errors are on standard error.
 
 ## Exit codes
 
@@ -130,12 +133,14 @@ def _table(table: Table) -> Iterator[str]:
     yield f"\nKey: {_code(table.key)}. Partitioned by `{table.partition}`{kept}."
     if table.requires_filter:
         yield f"A query must filter on `{table.partition}`."
+    shared: list[Column] = []
     for other in TABLES[: TABLES.index(table)]:
-        if {*other.columns} <= {*table.columns}:
-            yield f"It has the columns of [{other.name}](#{other.name}), and:"
-            yield _columns([one for one in table.columns if one not in other.columns])
-            return
-    yield _columns(table.columns)
+        same = [one for one in table.columns if one in other.columns]
+        if len(same) > max(len(shared), SHARED_COLUMNS):
+            shared, like = same, f"[{other.name}](#{other.name})"
+    if shared:
+        yield f"{_code(_shown(shared))} are as in {like}."
+    yield _columns([one for one in table.columns if one not in shared])
 
 
 def _rights(table: str) -> Iterator[str]:
@@ -154,12 +159,18 @@ def _columns(columns: Sequence[Column]) -> str:
     return "\n| column | type | |\n|---|---|---|\n" + "".join(_rows(columns))
 
 
+def _shown(columns: Iterable[Column]) -> list[str]:
+    """Return names of columns without the ends of their intervals."""
+    names = [column.name for column in columns]
+    ends = {f"{name}_{end}" for name in names for end in ("low", "high")}
+    return [name for name in names if name not in ends]
+
+
 def _rows(columns: Sequence[Column], prefix: str = "") -> Iterator[str]:
     """Yield a row for each column and its fields; an interval is in its column's."""
     names = {column.name for column in columns}
     for column in columns:
-        of, _, end = column.name.rpartition("_")
-        if end in ("low", "high") and of in names:
+        if column.name not in _shown(columns):
             continue
         shown = [prefix + column.name]
         shown += ["…_low", "…_high"] if f"{column.name}_low" in names else []
@@ -178,7 +189,7 @@ def commands() -> str:
     codes = "".join(f"| {int(code)} | {text} |\n" for code, text in MEANINGS.items())
     every = [one for group in cli.GROUPS.values() for one in group]
     seen = Counter(option for command in every for option in _options(command))
-    shared = [option for option, times in seen.items() if times > 3]
+    shared = [one for one, times in seen.items() if times > 2]
     parts = [COMMANDS_HEAD, codes, SHARED_HEAD, *_option_rows(shared)]
     for title, below in cli.GROUPS.items():
         parts.append(f"\n## {title}\n")
@@ -219,7 +230,7 @@ def _options(command: click.Command) -> Iterator[Option]:
     context = click.Context(command)
     for option in command.get_params(context):
         record = option.get_help_record(context)
-        if record and record[1] and "--help" not in option.opts:
+        if record and record[1] and option.opts[-1] not in ("--help", "--json"):
             name, meaning = (part.replace("|", r"\|") for part in record)
             yield name, " ".join(meaning.split())
 
