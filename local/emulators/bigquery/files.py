@@ -43,8 +43,6 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         results = database.quote(memory.RESULTS_CATALOG)
         connection.execute(f"ATTACH ':memory:' AS {results}")
         connection.execute("SET checkpoint_threshold = '64MB'")
-        # Beyond it large aggregates go to disk; by default it is most of the machine.
-        connection.execute("SET memory_limit = '1GB'")
         connection.execute(f"SET temp_directory = {_literal(data_dir / 'spilled')}")
         connection.execute("DROP SCHEMA IF EXISTS emulator._results CASCADE")
         connection.execute(database.EMULATOR_SCHEMA)
