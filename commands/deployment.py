@@ -219,13 +219,11 @@ def dashboard(
     Write what the tables say as pages for people.
 
     An overview of the use cases, a page for each, the stream by hour, fraud, audiences
-    and what they brought, runs with their cost, and the SQL of every figure. The pages
+    and what they brought, runs with their cost, and the SQL of every number. The pages
     need no server: open index.html, or put them on any web server or bucket. They hold
     no id of a user, but what they tell about your business is for your own people.
 
-    It reads a few small tables and seven days of the stream, by statements that are
-    bounded by dates; --dry-run says what they would scan. If a table is missing, its
-    page says so.
+    It reads a few small tables and seven days of the stream.
     """
     from commands.machine import state_up
     from offline.dashboard.run import run

@@ -161,7 +161,7 @@ class Settings:
     minimum_training_rows = 200
     # With fewer of a class, a metric says nothing.
     minimum_conversions = 20
-    # Of the mean log-odds from a publication to the next; a multiple of the base rate.
+    # From a publication to the next, as a share of the earlier mean probability.
     maximum_score_shift = 0.75
     query_timeout_s = 600
     maximum_event_bytes = 256 * 1024
