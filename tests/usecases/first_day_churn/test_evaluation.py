@@ -75,8 +75,7 @@ class TestWeek:
         """Defect: its figures were those of the few players whose label was known on
         that date, marked final, and were never counted again."""
         final = evaluation(place, AS_OF + 2 * WEEK)
-        [answered] = place.post("model_evaluation", AS_OF + WEEK)["weeks"]
 
-        assert (answered["status"], answered["users"]) == ("final", PLAYERS)
+        assert (final["status"], final["users"]) == ("final", PLAYERS)
         assert evaluation(place, AS_OF + WEEK) == final
         assert evaluation(place, AS_OF + 2 * WEEK + timedelta(days=1)) == final
