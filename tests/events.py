@@ -21,6 +21,7 @@ from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
 from propensity.events.rows import Accepted, Rules
 from propensity.events.types import Catalogue
+from propensity.privacy.suppression import NOBODY, Suppressed
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -183,11 +184,17 @@ def accept(
     *messages: Message,
     catalogue: Catalogue = CATALOGUE,
     postcodes: PostcodeIndex | None = None,
+    suppressed: Suppressed = NOBODY,
     **rules: Any,
 ) -> Accepted:
     """Return the result of messages that are received at ``NOW``."""
     return stream.accept(
-        messages, catalogue, postcodes, received_at=NOW, rules=replace(RULES, **rules)
+        messages,
+        catalogue,
+        postcodes,
+        received_at=NOW,
+        rules=replace(RULES, **rules),
+        suppressed=suppressed,
     )
 
 

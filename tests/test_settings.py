@@ -75,6 +75,7 @@ def test_a_text_becomes_its_setting(variable, text, setting):
         ("PROPENSITY_REFRESH_S", "three", "a whole number from 1 to 86400"),
         ("PROPENSITY_REFRESH_S", "-1", "a whole number from 1 to 86400"),
         ("PROPENSITY_REFRESH_S", "3.5", "a whole number from 1 to 86400"),
+        ("PROPENSITY_REFRESH_S", "86401", "a whole number from 1 to 86400"),
         ("PROPENSITY_BUDGET", "120%", "a share above 0%"),
         ("PROPENSITY_ALERT_REVIEW_COST", "nan", "a number from 0 to 1000000"),
         ("PROPENSITY_ALERT_REVIEW_COST", "1,5", "a number from 0 to 1000000"),

@@ -115,21 +115,32 @@ class TestIntake:
             ("12.5", "card_fraud")
         }
 
-    def test_acknowledges_no_truth_that_is_not_stored(self, place, name):
-        """While truths cannot be stored they are delivered again."""
-        event = truth(transaction_id=name)
+    @pytest.mark.parametrize(
+        ("sent", "table"),
+        [
+            (transaction(), "stream_events"),
+            (truth(), "truth_events"),
+            (transaction(V3="NaN"), "dead_letters"),
+        ],
+    )
+    def test_acknowledges_nothing_that_is_not_stored(self, place, name, sent, table):
+        """While its table takes no rows it is delivered again, a dead letter as well."""
+        event, before = {**sent, "transaction_id": name}, place.letters()
         place.writes.rule = lambda append: (
-            grpc.StatusCode.UNAVAILABLE if append.table == "truth_events" else None
+            grpc.StatusCode.UNAVAILABLE if append.table == table else None
         )
 
         refused = place.intake.post(event)
         place.writes.rule = lambda _: None
         eventually(
-            lambda: place.intake.post(event).status_code == 200, "truths are stored"
+            lambda: place.intake.post(event).status_code == 200, "rows are stored"
         )
 
         assert (refused.status_code, refused.json()["retryable"]) == (503, True)
-        assert len(of_event(place.site, "truth_events", [name])) == 1
+        if table == "dead_letters":
+            assert place.letters() - before == {("not_finite", "V3"): 1}
+        else:
+            assert len(of_event(place.site, table, [name])) == 1
 
     def test_buries_the_truth_that_the_table_refuses(self, place, name):
         """It holds up nothing that came with it."""

@@ -50,6 +50,7 @@ def publication(untrained, with_champion) -> Publication:
     place = with_champion(untrained[0])
     add(place, tables.PREDICTIONS, user_id="gone.1")
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
+    add(place, tables.PREDICTIONS, user_id="user.002", as_of=TRAINED)
     other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
     add(place, tables.PREDICTIONS, **other)
     publish(place.warehouse, TRAINED, {"user.001": 0.25}, use_case="first_day_churn")
@@ -103,12 +104,16 @@ class TestPublishing:
         assert other["probability"] == 0.25
 
     def test_overwrites_adds_and_keeps(self, published):
-        """Re-scored users are overwritten, new ones added, all others as they were."""
+        """
+        Re-scored users are overwritten, also those of an earlier run for the same date;
+        new ones are added, and all others are as they were.
+        """
         rows = published.rows("SELECT * FROM ma_predictions_table")
         by_user = {(row["use_case"], row["user_id"]): row for row in rows}
 
         assert len(by_user) == len(rows) == 160 + 2
         assert by_user["ga4_purchase", "user.001"]["as_of"] == TRAINED
+        assert by_user["ga4_purchase", "user.002"]["probability"] != 0.25
         assert by_user["ga4_purchase", "gone.1"]["as_of"] == TRAINED - WEEK
         assert by_user["ga4_purchase", "gone.1"]["probability"] == 0.25
         assert by_user["first_day_churn", "user.001"]["probability"] == 0.25

@@ -365,6 +365,7 @@ class TestRefreshed:
         source.now += 12
         assert await source.value.current() == 1
         await asyncio.sleep(0.01)
+        assert (len(source.errors), await source.value.current()) == (1, 1)
         source.now += 10
         frames = []
         for _ in range(4):

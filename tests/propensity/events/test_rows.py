@@ -27,6 +27,7 @@ from propensity.events.messages import Message
 from propensity.events.rows import EVENT_SCHEMA, TRUTH_SCHEMA
 from propensity.events.types import Catalogue
 from propensity.events.values import REASONS, Refused
+from propensity.privacy.suppression import EVERYWHERE, Suppressed, user_hash
 from propensity.tables.stream import DEAD_LETTERS
 from tests.events import (
     CATALOGUE,
@@ -395,6 +396,14 @@ class TestCards:
             }
         ]
         assert accepted.events == []
+
+    @pytest.mark.parametrize("sent", [transaction(), truth()])
+    def test_of_a_suppressed_user_are_neither_events_nor_truths(self, sent):
+        """The user of a truth is the transaction that it names."""
+        suppressed = Suppressed("k", [(EVERYWHERE, user_hash("k", "t1"))])
+        accepted = accept(message(sent), catalogue=DEPLOYED, suppressed=suppressed)
+
+        assert (accepted.events, accepted.truths, accepted.refused) == ([], [], {})
 
     @pytest.mark.parametrize("name", sorted(EXAMPLES))
     def test_leave_events_of_other_types_as_they_are(self, name):
