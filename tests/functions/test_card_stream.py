@@ -124,7 +124,7 @@ class TestIntake:
         ],
     )
     def test_acknowledges_nothing_that_is_not_stored(self, place, name, sent, table):
-        """While its table takes no rows it is delivered again, a dead letter as well."""
+        """While its table takes no rows it comes again; a dead letter does, too."""
         event, before = {**sent, "transaction_id": name}, place.letters()
         place.writes.rule = lambda append: (
             grpc.StatusCode.UNAVAILABLE if append.table == table else None
