@@ -58,7 +58,7 @@ def reason(error: Exception) -> str:
         # Functions raise it, too, and nobody starts those by make.
         text += (
             ". For a deployment, `python -m deploy environment` prints the settings; "
-            "for this machine, `make up` prints those of what it starts"
+            "for this machine, `make up` prints them"
         )
     return text
 

@@ -32,9 +32,9 @@ class Report:
         is_daily: Whether a day is evaluated, and not a week.
         rows: The week's rows of ``ma_model_evaluation``, one of each version.
         weeks: Rows of ``weeks_to_report``, this week's among them, the oldest first.
-        trained: Rows of ``trained_figures`` by version.
+        trained: Rows of ``trained_versions`` by version.
         alarms: Rows of ``alarms_to_report``; None where they could not be read.
-        lifts: Rows of ``lifts_to_report``; None where they could not be read.
+        lifts: Rows of ``audience_lifts``; None where they could not be read.
         lacked: Days of the outcomes that the export lacks.
     """
 
