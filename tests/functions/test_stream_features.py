@@ -345,8 +345,8 @@ def assert_exact(site: Site, events: list[dict[str, Any]]) -> None:
         assert {name: view[who][name] for name in row} == row
 
 
-@pytest.mark.long
 class TestInTrouble:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "trouble",
         [
@@ -372,6 +372,7 @@ class TestInTrouble:
         assert first < len(stored(troubled.site, user))
         assert_exact(troubled.site, bets(user, 20))
 
+    @pytest.mark.long
     def test_goes_on_when_its_connection_is_cut(self, troubled, user):
         """Rows that wait for an answer are sent again, by a new connection."""
         reached, go_on = threading.Event(), threading.Event()
@@ -400,6 +401,7 @@ class TestInTrouble:
             troubled.site, [bet(user_id=user, event_id="before"), *bets(user, 8)]
         )
 
+    @pytest.mark.long
     @pytest.mark.parametrize("service", ["connection", "pubsub"])
     def test_goes_on_when_a_service_is_back(self, troubled, user, service):
         """While nothing can be stored, or published, events are delivered again."""
@@ -413,6 +415,7 @@ class TestInTrouble:
         assert {answer.status_code for answer in answers} == {503}
         assert_exact(troubled.site, bets(user, 8))
 
+    @pytest.mark.long
     def test_gives_up_an_append_that_is_not_answered(self, troubled, user):
         """A service that does not answer has failed: waiting requests are answered
         503."""
@@ -428,6 +431,7 @@ class TestInTrouble:
         assert "in time" in answers[0].json()["message"]
         assert_exact(troubled.site, bets(user, 8))
 
+    @pytest.mark.long
     def test_loses_nothing_whatever_fails_when(self, troubled, user):
         """Appends fail at random, before and after they are stored."""
         chance = random.Random(7)
@@ -495,6 +499,7 @@ class TestInTrouble:
         ]
         assert_exact(troubled.site, bets(user, 5))
 
+    @pytest.mark.long
     def test_says_so_where_postcodes_cannot_be_read(self, emulators, tmp_path, user):
         """An instance that has never had the table waits for it; then it goes on."""
         is_down = True
