@@ -174,7 +174,6 @@ class TestMaturity:
         assert after["mean_probability"] == before["mean_probability"] / 2
         assert after["prediction_scored_at"] == scored_at
 
-    @pytest.mark.runs
     def test_is_of_one_publication_where_01_was_missed(
         self, shop_of, scores, converters
     ):
