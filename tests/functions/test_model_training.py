@@ -213,7 +213,6 @@ class TestAgain:
         assert answer["model_version"] == 2
         assert [row["model_version"] for row in metadata(champion_place)] == [0, 1, 2]
 
-    @pytest.mark.long
     def test_of_the_same_day_is_compared_with_what_has_not_seen_it(
         self, champion_place
     ):
@@ -233,7 +232,6 @@ class TestAgain:
 
 
 class TestConcurrency:
-    @pytest.mark.long
     def test_gives_two_versions_and_one_champion(self, place):
         """Two trainings at once claim a version each; what serves is one of them."""
         barrier, client = threading.Barrier(2), application("model_training")
