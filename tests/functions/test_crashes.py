@@ -39,7 +39,9 @@ CALLS = [
     (Warehouse, "batches"),
     (Warehouse, "write"),
     (Artifacts, "find"),
-    (Artifacts, "_write"),
+    (Artifacts, "create"),
+    (Artifacts, "create_from"),
+    (Artifacts, "replace"),
 ]
 KINDS = {"predictions": "predict", "model_evaluation": "evaluate"}
 
