@@ -172,11 +172,6 @@ def _json(description: str, schema: Schema) -> Schema:
     return {"description": description, "content": content}
 
 
-def path_of(target: str) -> str:
-    """Return the path of a function, as it is deployed under the default prefix."""
-    return f"/propensity-{target.replace('_', '-')}"
-
-
 def _operation(method: str, source: Schema) -> Schema:
     own = ("request", "answer", "errors")
     target, request, answer, codes = (source.get(k) for k in ("operationId", *own))

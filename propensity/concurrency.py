@@ -228,11 +228,6 @@ class Refreshed(Generic[Value]):
             return self._values[0]
         return None
 
-    def expire(self) -> None:
-        """Have the value read again at the next call, which does not wait for it."""
-        if self._error is None:
-            self._expires = self._clock()
-
     async def current(self) -> Value:
         """
         Return the value.

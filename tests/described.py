@@ -28,11 +28,14 @@ def whole() -> dict[str, Any]:
     return description
 
 
+def path_of(target: str) -> str:
+    """Return the path of a function, as it is deployed under the default prefix."""
+    return f"/propensity-{target.replace('_', '-')}"
+
+
 def _operations(target: str) -> dict[str, Any]:
     """Return what a function takes, by method."""
-    # docs.openapi has the same path; it takes two seconds to import.
-    path = f"/propensity-{target.replace('_', '-')}"
-    operations: dict[str, Any] = whole()["paths"][path]
+    operations: dict[str, Any] = whole()["paths"][path_of(target)]
     return operations
 
 

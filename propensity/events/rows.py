@@ -34,7 +34,7 @@ from propensity.events.values import (
     moment_of,
     numeral_of,
 )
-from propensity.ids import MAXIMUM_ID_CHARACTERS, MEANINGLESS, is_text
+from propensity.ids import MAXIMUM_ID_CHARACTERS, is_meaningless, is_text
 from propensity.privacy.suppression import NOBODY, Suppressed
 from propensity.tables.inference import TRUTH_EVENTS
 from propensity.tables.stream import STREAM_EVENTS
@@ -195,7 +195,7 @@ def _ids(message: Message, event: Any, catalogue: Catalogue) -> tuple[str, str, 
 def _check_id(value: str, field: str) -> None:
     if len(value) > MAXIMUM_ID_CHARACTERS:
         raise Refused("bad_value", "too long", field=field)
-    if value.strip().lower() in MEANINGLESS:
+    if is_meaningless(value):
         raise Refused("bad_value", "an id that means nothing", field=field)
     if not (value.isprintable() or is_text(value)):
         raise Refused("bad_value", "control characters", field=field)

@@ -23,7 +23,7 @@ from propensity import errors, ids, usecases
 from propensity.events import messages
 from propensity.online import lookup, score, score_request
 from propensity.runs.request import MAXIMUM_BODY, parse
-from tests.described import whole
+from tests.described import path_of, whole
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -49,7 +49,7 @@ def test_is_openapi_of_every_function():
     """It is valid by OpenAPI 3.1's own schema, with a path for each."""
     schemathesis.openapi.from_dict(whole()).validate()
 
-    assert {*whole()["paths"]} == {openapi.path_of(name) for name in FOLDERS}
+    assert {*whole()["paths"]} == {path_of(name) for name in FOLDERS}
 
 
 @pytest.mark.parametrize("name", ["use_case", "as_of", "force"])
@@ -94,7 +94,7 @@ def test_limits_are_those_of_the_code():
     told = {
         target: operation["x-maximum-body-bytes"]
         for target in FOLDERS
-        for operation in whole()["paths"][openapi.path_of(target)].values()
+        for operation in whole()["paths"][path_of(target)].values()
         if "requestBody" in operation
     }
     schemas = whole()["components"]["schemas"]

@@ -359,7 +359,7 @@ class TestRefreshed:
         assert [*values, await source.value.current()] == [1, 2]
 
     async def test_pauses_after_a_failure_and_is_then_read_again(self, source):
-        """Within the grace the old value serves on; expiring it changes nothing."""
+        """Within the grace the old value serves on."""
         await source.value.current()
         source.error = OSError("down")
         source.now += 12
@@ -369,7 +369,6 @@ class TestRefreshed:
         source.now += 10
         frames = []
         for _ in range(4):
-            source.value.expire()
             with pytest.raises(OSError, match="down") as caught:
                 await source.value.current()
             frames.append(len([*traceback.walk_tb(caught.value.__traceback__)]))
@@ -414,8 +413,6 @@ def test_refreshed_is_never_older_than_it_may_be_and_nobody_waits_for_ever(seed)
             if draw.random() < 0.2:
                 # The process stands still, and its timers with it.
                 loop.now += draw.choice([3.0, 8.0, 1_000.0])
-            if draw.random() < 0.2:
-                value.expire()
             arrived = loop.now
             try:
                 number = await value.current()
