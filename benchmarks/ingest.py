@@ -31,9 +31,9 @@ from local.emulators.pubsub.push import head_of, request
 from local.generators.games import Games
 from local.processes import HOST, cpu_s
 from local.stack.state import LOCAL, ROOT
-from propensity import tables
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
+from propensity.tables import every as tables
 
 FUNCTION = ROOT / "04-StreamFeatures"
 OWN, EMPTY = "stream_features", "empty asynchronous"

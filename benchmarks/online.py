@@ -50,7 +50,7 @@ from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
-from propensity.tables import INFERENCE_LOG, TRAINING_METADATA
+from propensity.tables.every import INFERENCE_LOG, TRAINING_METADATA
 
 USE_CASE = usecases.load("card_fraud")
 NAMES = list(USE_CASE.features)

@@ -23,7 +23,8 @@ from deploy import configuration, functions
 from deploy.configuration import SEPARATOR, Deployment, DeploymentError
 from deploy.functions import ROOT, FunctionsError
 from deploy.render import TERRAFORM
-from propensity import tables, topics
+from propensity import topics
+from propensity.tables import every as tables
 from propensity.usecases import export
 
 # In the words of Cloud Run and Terraform for what settings say.

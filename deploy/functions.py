@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from propensity import tables, topics
+from propensity import topics
+from propensity.tables import every as tables
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = Path(__file__).with_name("functions.toml")

@@ -17,12 +17,13 @@ from typing import Any
 
 from deploy import functions
 from deploy.functions import Function
-from propensity import tables, topics, usecases
+from propensity import topics, usecases
 from propensity.freshness import KINDS
 from propensity.privacy import consent
 from propensity.schema import Column, Table
 from propensity.settings import CONSENTS
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 TERRAFORM = Path(__file__).with_name("terraform")
 

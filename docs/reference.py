@@ -18,7 +18,7 @@ import click
 from commands import cli
 from commands.answers import MEANINGS
 from propensity.schema import Column, Table
-from propensity.tables import GA_EVENTS, TABLES
+from propensity.tables.every import GA_EVENTS, TABLES
 from propensity.tables.models import IN_METRICS
 
 Option = tuple[str, str]

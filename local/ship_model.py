@@ -31,7 +31,7 @@ from local.generators.games import USE_CASE, Games
 from local.generators.players import postcodes
 from offline import load_postcodes
 from offline.load_model import FILES, METADATA, MODELS
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import ArtifactError
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
@@ -50,6 +50,7 @@ from propensity.runs import train
 from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 # Other players than those of the demo and the tests, and earlier ones: a model must not
 # be younger than what it is to score.

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.columns import record
@@ -28,6 +28,7 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
 

@@ -34,7 +34,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.concurrency import THREADS
 from propensity.errors import (
     ArtifactError,
@@ -56,7 +56,8 @@ from propensity.runs import compact
 from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import EVENT, RAW, USER
+from propensity.tables import every as tables
+from propensity.tables.every import EVENT, RAW, USER
 
 SQL = resources.files(__package__)
 # Keys of one statement: BigQuery's limit for all parameters is 10 MB.

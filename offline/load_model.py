@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import ArtifactError, Conflict, Pinned, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.columns import record
@@ -32,6 +32,7 @@ from propensity.registry.announcements import announce
 from propensity.registry.loading import newest_recorded
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import Settings
+from propensity.tables import every as tables
 
 MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"

@@ -22,11 +22,11 @@ import pandas as pd
 import pyarrow as pa
 
 from offline import table_files
-from propensity import tables
 from propensity.errors import SchemaError
 from propensity.events.enrichment import normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
+from propensity.tables import every as tables
 
 POSTCODE, INDEX = "postcode", "socioeconomic_idx"
 

@@ -36,13 +36,14 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from offline import table_files
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.events.values import EARLIEST
 from propensity.gcp.warehouse import Warehouse
 from propensity.ids import problem_of
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every as tables
 from propensity.usecases import UseCase
 
 SQL = resources.files(__package__)

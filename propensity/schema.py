@@ -43,6 +43,10 @@ class Column:
         return f"ARRAY<{kind}>" if self.repeated else kind
 
 
+# Most tables have it.
+USE_CASE = Column("use_case", "STRING", "Use case", required=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from propensity import tables
 from propensity.budget import Budget
 from propensity.errors import SettingsError
 from propensity.ids import NAME, is_event_name
@@ -36,6 +35,8 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
 
 _URL = r"https?://[^/\s@?#]+"
+# Which tables there are, ``tables.every`` knows, for who sets them up.
+_DAYS_BY_TABLE = r"([a-z_]+=[0-9]{1,5}[ ,]*)*"
 _HOST_AND_PORT = r"[^/\s]+:[0-9]{1,5}"
 
 # -- parsers: the setting of a text, or a ValueError that goes on after "but it" ------
@@ -87,11 +88,6 @@ def _event(text: str) -> str:
     return text
 
 
-def _retention(text: str) -> str:
-    tables.retention(text)
-    return text
-
-
 def _setting(
     default: Any,
     parse: Callable[[str], Any],
@@ -139,7 +135,7 @@ class Settings:
     alert_review_cost: float = _setting(5.0, _number(float, 0, 1e6))
     suppression_key: str = _setting("", _key, secret=True)
     require_consent: str = _setting("false", _one_of(*CONSENTS))
-    retention_days: str = _setting("", _retention)
+    retention_days: str = _setting("", _matching(_DAYS_BY_TABLE))
     pubsub_endpoint: str = _setting(
         "", _matching(_HOST_AND_PORT), variable="PUBSUB_EMULATOR_HOST"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import sqlglot
 from sqlglot import exp
 
-from propensity.tables import PREDICTIONS_HISTORY, TABLES
+from propensity.tables.every import PREDICTIONS_HISTORY, TABLES
 
 # The column that a query must say something of, by the table.
 REQUIRED = {table.name: table.partition for table in TABLES if table.requires_filter}

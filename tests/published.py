@@ -8,8 +8,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from uuid import uuid4
 
-from propensity import tables
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
 from tests.rows import append_rows
 
 

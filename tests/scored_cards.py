@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
 from tests.rows import append_rows
 
 USE_CASE = usecases.load("card_fraud")

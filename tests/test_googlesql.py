@@ -14,12 +14,13 @@ from sqlglot import exp
 from local.exports import ga4_schema
 from offline.usecases import googlesql
 from offline.usecases.googlesql import Columns, Refused, tables_of
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.gcp.columns import type_of_parameter
 from propensity.privacy import consent
 from propensity.schema import Column, in_sql
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from propensity import tables
+from propensity.tables import every as tables
 
 
 def test_a_repeated_record_is_an_array_of_structs():

@@ -13,7 +13,7 @@ import pytest
 from offline import forget
 from propensity import statements, usecases
 from propensity.statements import statement
-from propensity.tables import holding_users
+from propensity.tables.every import holding_users
 from tests.partitions import REQUIRED, unfiltered
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,10 @@ from decimal import Decimal
 
 import pytest
 
-from propensity import tables
+from propensity.errors import SettingsError
 from propensity.schema import Column, Table
-from propensity.tables import TABLES
+from propensity.tables import every as tables
+from propensity.tables.every import TABLES
 from propensity.tables.models import IN_METRICS, evaluation
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -129,5 +130,5 @@ class TestRetention:
     def test_refuses_what_it_does_not_understand(self, text, message):
         """A word for a table that there is not would keep it for ever; the list of
         suppressed users must be kept."""
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(SettingsError, match=message):
             tables.retention(text)

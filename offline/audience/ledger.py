@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from offline.audience.posting import ADD, REMOVE, Request
 from offline.deployment import Deployment
-from propensity import tables
 from propensity.errors import RequestError
 from propensity.gcp.warehouse import Warehouse
 from propensity.pages.words import cleaned
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 SQL = resources.files(__package__)
 PENDING, ACCEPTED, REJECTED = "pending", "accepted", "rejected"

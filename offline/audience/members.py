@@ -27,11 +27,11 @@ from offline.audience.selection import (
     choose,
 )
 from offline.deployment import Deployment
-from propensity import tables
 from propensity.errors import Conflict, MissingTable, RequestError
 from propensity.privacy import consent, suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 SQL = resources.files(__package__)
 

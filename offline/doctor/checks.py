@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from deploy import functions
 from offline import dead_letters
 from offline.doctor.examination import Examination
-from propensity import tables
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -23,6 +22,7 @@ from propensity.registry.loading import find_promoted, find_recorded, loaded
 from propensity.registry.versions import Registry
 from propensity.runs.export import listed
 from propensity.runs.sources import described
+from propensity.tables import every as tables
 from propensity.timeframe import DAY, first_and_last, first_shard, midnight
 from propensity.usecases import UseCase
 from propensity.usecases import export as exported

@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from offline.usecases import events, googlesql, source_rows, sources
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import PropensityError, RequestError, UseCaseError
 from propensity.gcp.columns import type_of_parameter
 from propensity.ids import NAME
@@ -30,6 +30,7 @@ from propensity.pages.words import plural
 from propensity.privacy import consent
 from propensity.runs.compact import VIEW as STREAM_FEATURES
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from propensity.timeframe import midnight
 from propensity.usecases import NUMBER, Problem, UseCase, declaration, export
 

@@ -18,7 +18,7 @@ from string import Template
 from propensity import usecases
 from propensity.errors import RequestError
 from propensity.ids import NAME, is_event_name
-from propensity.tables import GA_EVENTS
+from propensity.tables.every import GA_EVENTS
 from propensity.usecases import sources
 from propensity.usecases.declaration import MAXIMUM_DAYS
 

@@ -33,7 +33,7 @@ from propensity.registry.versions import (
     libraries,
     pickled,
 )
-from propensity.tables import EVENT, TRAINING_METADATA, USER
+from propensity.tables.every import EVENT, TRAINING_METADATA, USER
 from propensity.usecases import UseCase
 
 MODEL = "model.joblib"

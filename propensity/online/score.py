@@ -26,7 +26,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.clock import Clock
 from propensity.concurrency import GroupCommit, Refreshed
 from propensity.errors import (
@@ -67,6 +67,7 @@ from propensity.registry.inference_log import (
 from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
 from propensity.settings import Settings
+from propensity.tables.inference import INFERENCE_LOG
 from propensity.usecases import UseCase
 
 FUNCTION = "score"
@@ -157,7 +158,7 @@ class Online:
             settings,
             champions=Champions(artifacts, warehouse, clock=clock, function=FUNCTION),
             warehouse=warehouse,
-            append=partial(Appends(settings).append, tables.INFERENCE_LOG),
+            append=partial(Appends(settings).append, INFERENCE_LOG),
             use_cases=[usecases.load(name) for name in usecases.names()],
             clock=clock,
             suppressed=suppressed_users(

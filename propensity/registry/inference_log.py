@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from propensity import tables
+from propensity.tables.inference import INFERENCE_LOG
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving
@@ -30,7 +30,7 @@ ONLINE = "online"
 # Model version of an unscored event.
 NO_VERSION = -1
 
-_SCHEMA = tables.INFERENCE_LOG.arrow_schema()
+_SCHEMA = INFERENCE_LOG.arrow_schema()
 
 _MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode

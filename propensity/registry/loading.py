@@ -15,7 +15,6 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from propensity import tables
 from propensity.errors import ArtifactError, SchemaError
 from propensity.statements import statement
 
@@ -61,7 +60,7 @@ def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str,
     if record is None:
         raise ArtifactError(
             f"version {version} of {use_case.name} is not recorded in "
-            f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
+            "ma_model_training_metadata: its bytes can not be verified"
         )
     return record
 

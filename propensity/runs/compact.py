@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from propensity import tables
 from propensity.errors import PropensityError
 from propensity.registry.leases import LEASE_MINUTES, Lease
 from propensity.registry.versions import Registry
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

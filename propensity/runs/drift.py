@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity import drift, tables
+from propensity import drift
 from propensity.drift import Signal
 from propensity.errors import PropensityError
+from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from propensity import tables
 from propensity.gcp.columns import record
 from propensity.learning import alerts, metrics, season
 from propensity.learning.alerts import Stakes, floats
@@ -22,6 +21,7 @@ from propensity.privacy import suppression
 from propensity.registry.loading import find_recorded, trained_otherwise
 from propensity.runs import export
 from propensity.runs.thresholds import EarlierWeeks
+from propensity.tables import every as tables
 from propensity.tables.models import evaluation
 
 if TYPE_CHECKING:

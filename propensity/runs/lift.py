@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity import tables
 from propensity.gcp.columns import record
 from propensity.learning.lift import GROUP, Week, figures
 from propensity.runs.evaluate import CATCH_UP
 from propensity.runs.export import check_consent, status
+from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from propensity.runs.run import Run

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity import tables
 from propensity.drift import Observed
 from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
 from propensity.learning import alerts, metrics, season
@@ -29,6 +28,7 @@ from propensity.privacy import suppression
 from propensity.runs import sources
 from propensity.runs.export import check_consent
 from propensity.statements import statement
+from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from propensity.models.value import ValueModel

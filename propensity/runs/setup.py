@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propensity import tables
 from propensity.freshness import KINDS, Shards
 from propensity.privacy import consent
 from propensity.runs import compact
+from propensity.tables import every as tables
 
 if TYPE_CHECKING:
     from propensity.gcp.artifacts import Artifacts

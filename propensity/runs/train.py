@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from propensity import tables
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
 from propensity.gcp.columns import record
 from propensity.learning import card as cards
@@ -25,6 +24,7 @@ from propensity.registry.loading import newest_recorded
 from propensity.runs import sources
 from propensity.runs.champion import rival
 from propensity.runs.export import check_consent, lacked_days
+from propensity.tables import every as tables
 from propensity.timeframe import days_of_data
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from propensity.schema import Column, Table
-from propensity.tables.models import RUN, USE_CASE, interval
+from propensity.schema import USE_CASE, Column, Table
+from propensity.tables.models import RUN, interval
 
 _AUDIENCE = (
     USE_CASE,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from propensity.schema import Column, Table
-from propensity.tables.models import USE_CASE
+from propensity.schema import USE_CASE, Column, Table
 
 INFERENCE_LOG = Table(
     name="inference_log",

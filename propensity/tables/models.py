@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from propensity.schema import Column, Table
+from propensity.schema import USE_CASE, Column, Table
 
 
 def interval(name: str, of: str) -> tuple[Column, Column]:
@@ -17,7 +17,6 @@ def interval(name: str, of: str) -> tuple[Column, Column]:
     )
 
 
-USE_CASE = Column("use_case", "STRING", "Use case", required=True)
 # Tables that keep the rows of all runs; their views have the newest row of each key.
 RUN = Column("run_id", "STRING", "The run that wrote the row")
 BILLED = Column("bytes_billed", "INT64", "Bytes that the run's queries had billed")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from propensity.schema import Column, Table
-from propensity.tables.models import BILLED, USE_CASE
+from propensity.schema import USE_CASE, Column, Table
+from propensity.tables.models import BILLED
 
 _PREDICTION = (
     USE_CASE,

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from propensity import tables
 from propensity.statements import statement
 
 # The statement that reads sources.
@@ -28,7 +27,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _TABLE = re.compile(r"(?:([a-z0-9.:-]+)\.)?([A-Za-z0-9_]+)\.([A-Za-z0-9_-]+)")
 # What else a statement reads by name.
-_TAKEN = {"ga_events", "stream_features", *(table.name for table in tables.TABLES)}
+_TAKEN = re.compile(
+    r"(ma|stream)_.*|ga_events|postcode_index|inference_log|truth_events|dead_letters"
+    "|suppressed_users"
+)
 
 HISTORY = (
     "Keep a history: let a scheduled query append the table each day to one of your "
@@ -114,7 +116,7 @@ def rules(config: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], st
     """Yield path and message of every mistake in the sources of a ``usecase.toml``."""
     for name, entry in config.get("sources", {}).items():
         at = ("sources", name)
-        if not _NAME.fullmatch(name) or name in _TAKEN:
+        if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
             yield at, f"{name!r} can name no source: letters, digits and underscores do"
         elif not isinstance(entry, Mapping):
             yield at, f"{name} is a table: [sources.{name}]"

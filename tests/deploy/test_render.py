@@ -10,7 +10,7 @@ import re
 import pytest
 
 from deploy import functions, render
-from propensity import tables
+from propensity.tables import every as tables
 
 
 @pytest.mark.parametrize("file", render.files(), ids=lambda path: path.name)

@@ -38,7 +38,7 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import clients
 from propensity.settings import Settings
-from propensity.tables import TABLES, TRAINING_METADATA
+from propensity.tables.every import TABLES, TRAINING_METADATA
 from tests import shop
 from tests.conftest import Workplace, new_workplace, start_emulators
 from tests.described import check_described

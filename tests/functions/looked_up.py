@@ -17,9 +17,9 @@ from google.cloud import bigquery
 
 from local.processes import HOST
 from local.stack.state import ROOT
-from propensity import tables
 from propensity.gcp.columns import definition_of
 from propensity.statements import statement
+from propensity.tables import every as tables
 from tests.described import check_described
 from tests.functions.conftest import entered
 

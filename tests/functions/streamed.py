@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from propensity import tables
+from propensity.tables import every as tables
 from tests.functions.instances import Instance
 from tests.functions.streaming import Site, new_site
 from tests.rows import append_rows

@@ -25,7 +25,7 @@ from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 
 from local.demos import stream as demo
 from local.stack.stack import Stack
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.messages import Message
 from propensity.gcp.artifacts import Artifacts
@@ -36,6 +36,7 @@ from propensity.runs.compact import compact
 from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every as tables
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.emptied import empty_bucket, empty_tables
 from tests.events import CATALOGUE, RULES, written

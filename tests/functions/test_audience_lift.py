@@ -9,7 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from propensity import tables, usecases
+from propensity import usecases
+from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from propensity import tables
+from propensity.tables import every as tables
 from tests.functions.conftest import Place
 from tests.functions.evaluated import with_metrics
 from tests.rows import append_rows

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import requests
 
-from propensity import tables
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.loading import find_promoted
 from propensity.registry.versions import Registry
 from propensity.runs import train
+from propensity.tables import every as tables
 from tests.functions.conftest import LATER, TRAINED, Place, let_the_lease_end
 from tests.functions.evaluated import MONDAY
 from tests.functions.instances import Instance

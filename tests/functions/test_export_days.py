@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from local.exports import ga4_export
-from propensity import tables
+from propensity.tables import every as tables
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import Place

@@ -17,7 +17,7 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports
 from local.stack.state import LOCAL
-from propensity import tables
+from propensity.tables import every as tables
 from tests.functions.instances import Instance
 from tests.functions.looked_up import (
     ANA,

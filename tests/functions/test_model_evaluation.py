@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from propensity import tables
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import Place, let_the_lease_end
 from tests.functions.evaluated import MONDAY, USERS, evaluations, published

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from propensity import tables, usecases
+from propensity import usecases
+from propensity.tables import every as tables
 from tests import shop
 from tests.docs.pages import blocks
 from tests.functions.evaluated import MONDAY, evaluations, published

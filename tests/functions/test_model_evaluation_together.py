@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from propensity import tables
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY, evaluations

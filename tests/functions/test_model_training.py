@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.compose import ColumnTransformer
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.gcp.artifacts import sha256
 from propensity.gcp.columns import record
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning.value import AMOUNT
+from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
 from tests.shop import WEEK

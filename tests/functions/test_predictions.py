@@ -15,10 +15,11 @@ import pyarrow as pa
 import pytest
 
 from commands.cli import main
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import pickled
 from propensity.runs import predict
+from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.functions.predicted import add, state

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from offline import forget
-from propensity import tables
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
 from tests.functions.conftest import TRAINED, Place
 
 KEY = "a key of the tests, long enough for one"

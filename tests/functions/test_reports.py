@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import re
 
-from propensity import tables
 from propensity.learning.report import week as week_report
 from propensity.registry.reports import report_name
 from propensity.runs import report
 from propensity.runs import run as runs
 from propensity.statements import statement
+from propensity.tables import every as tables
 from tests.functions.conftest import Place
 from tests.functions.evaluated import MONDAY, evaluations, published
 from tests.functions.evaluated import USERS as N_USERS

@@ -22,12 +22,13 @@ import requests
 from deploy.render import TERRAFORM
 from local.generators.games import DEFAULT_END, Games
 from local.generators.messages import encode
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.gcp.columns import record
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry
 from propensity.runs import setup
+from propensity.tables import every as tables
 from tests import rights, scored_cards
 from tests.events import bet, enriched_card, registration, transaction, truth
 from tests.functions.conftest import TRAINED

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from propensity import tables
 from propensity.learning import season
 from propensity.statements import statement
+from propensity.tables import every as tables
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.evaluated import MONDAY, evaluations, published

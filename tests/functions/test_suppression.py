@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from propensity import tables
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.tables import every as tables
 from tests.events import bet, enriched_card, registration, truth
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.instances import Instance

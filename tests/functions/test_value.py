@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.learning.value import AMOUNT
 from propensity.registry.versions import pickled, unpickled
+from propensity.tables import every as tables
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
 from tests.functions.evaluated import MONDAY, published

@@ -19,7 +19,6 @@ from commands.cli import main
 from local.stack import topics
 from offline import dead_letters
 from offline.dead_letters import ORIGIN, SUBSCRIPTION, returned
-from propensity import tables
 from propensity.events import dead_letters as stream
 from propensity.events import rows as accepting
 from propensity.events.dead_letters import MAXIMUM_RAW_BYTES
@@ -27,6 +26,7 @@ from propensity.events.messages import Message
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import Appends
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from tests.events import DEPLOYED, RULES
 
 NOW = datetime.now(UTC)

@@ -18,7 +18,6 @@ from commands.answers import Exit
 from commands.cli import main
 from offline import forget as program
 from offline.forget import users_of
-from propensity import tables
 from propensity.concurrency import DaemonThreads
 from propensity.errors import RequestError, RunInProgress, SettingsError
 from propensity.gcp.writes import Appends
@@ -27,7 +26,8 @@ from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
 from propensity.runs import compact
 from propensity.schema import Table
-from propensity.tables import TABLES
+from propensity.tables import every as tables
+from propensity.tables.every import TABLES
 from tests import shop
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_deployment

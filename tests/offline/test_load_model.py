@@ -16,13 +16,14 @@ import pytest
 
 from commands.cli import main
 from offline import load_model
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import ArtifactError, PropensityError, SchemaError
 from propensity.gcp.artifacts import Artifacts, sha256
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from tests.constants import set_parameter
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from commands.cli import main
 from offline import load_postcodes
-from propensity import tables
 from propensity.errors import SchemaError
 from propensity.events.enrichment import PostcodeIndex, normalised, outward
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every as tables
 from tests.proxy import Proxy
 
 TODAY = date(2026, 11, 20)

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
 from propensity.learning import event_rows, fit
 from propensity.learning import rows as learning_rows
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from tests.conftest import new_workplace
 from tests.scored_cards import DAY, START, Row, inference, store, truth
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import SchemaError, UseCaseError
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from propensity.usecases import Value, export
 from tests import shop
 

@@ -14,11 +14,11 @@ import pytest
 from local.receiver import Receiver
 from offline.audience import run
 from offline.audience.selection import Plan, Rule
-from propensity import tables
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.privacy import suppression
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.emptied import empty_bucket, empty_tables

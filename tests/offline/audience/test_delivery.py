@@ -22,10 +22,10 @@ from offline.audience import run
 from offline.audience.posting import Poster
 from offline.audience.selection import Rule
 from offline.deployment import opened
-from propensity import tables
 from propensity.errors import RequestError, RunInProgress
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
+from propensity.tables import every as tables
 from tests.emptied import empty_bucket, empty_tables
 from tests.offline.audience.conftest import (
     MONDAY,

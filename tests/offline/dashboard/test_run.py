@@ -19,13 +19,13 @@ from commands.cli import main
 from offline.dashboard import facts, reading
 from offline.dashboard.reading import SQL, TITLES, Reading, Window
 from offline.dashboard.run import run
-from propensity import tables
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.registry.reports import write_report
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.tables import every as tables
 from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.functions.conftest import entered

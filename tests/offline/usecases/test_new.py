@@ -9,7 +9,7 @@ import pytest
 from offline.usecases import new
 from propensity import usecases
 from propensity.errors import RequestError
-from propensity.tables import GA_EVENTS
+from propensity.tables.every import GA_EVENTS
 
 # An event of any language: it is what the site sends.
 EVENT = "inscri\u00e7\u00e3o conclu\u00edda"

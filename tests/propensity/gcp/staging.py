@@ -7,7 +7,7 @@ from datetime import date
 
 import pyarrow as pa
 
-from propensity import tables
+from propensity.tables import every as tables
 
 DAY = date(2026, 3, 2)
 VALUES = ("expected_value",)

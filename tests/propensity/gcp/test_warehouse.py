@@ -10,7 +10,7 @@ import pytest
 
 from propensity.errors import MissingTable, PropensityError, SchemaError
 from propensity.gcp.columns import query_parameter, record
-from propensity.tables import AUDIENCE_MEMBERS
+from propensity.tables.every import AUDIENCE_MEMBERS
 from tests.propensity.gcp.staging import DAY, SCORES, VALUES, staged
 
 INJECTION = "x'; DROP TABLE ma_predictions_runs; --"

@@ -19,12 +19,12 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity import tables
 from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
 from propensity.gcp import writes
 from propensity.gcp.warehouse import Warehouse
 from propensity.gcp.writes import RowsRefused, TableAppends
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from tests.interleaving import Interleaved, arrive, interleaved, some_given_up
 from tests.propensity.gcp.staging import SCORES, staged
 from tests.proxy import GrpcProxy

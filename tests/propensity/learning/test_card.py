@@ -28,7 +28,7 @@ from propensity.learning.preprocessor import default_preprocessor, fitted, trans
 from propensity.learning.trained import Model, Trained
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import Published, pickled
-from propensity.tables import TRAINING_METADATA
+from propensity.tables.every import TRAINING_METADATA
 from tests.propensity.learning.shops import FOREST, LINEAR, MEAN, SHOP, snapshots, train
 
 AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)

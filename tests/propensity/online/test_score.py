@@ -24,7 +24,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.errors import RequestError, SchemaError, Unavailable
 from propensity.gcp.log import Counts
 from propensity.gcp.writes import RowsRefused
@@ -35,6 +35,7 @@ from propensity.online.score_request import Instance, Layout, Question, Reader
 from propensity.registry.inference_log import ONLINE, Events, Row, columns
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
+from propensity.tables import every as tables
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATEST = NOW + timedelta(minutes=10)

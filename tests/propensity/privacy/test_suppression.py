@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from propensity import tables
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -34,6 +33,7 @@ from propensity.privacy.suppression import (
     user_hash,
 )
 from propensity.settings import Settings
+from propensity.tables import every as tables
 
 KEY = "k" * 32
 CHURN, SHOP = "first_day_churn", "ga4_purchase"

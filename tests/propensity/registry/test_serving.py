@@ -41,7 +41,7 @@ from propensity.registry.loading import Serving, loaded, recorded
 from propensity.registry.serving import KEPT_VERSIONS, Champions, ServingState
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
-from propensity.tables import TRAINING_METADATA
+from propensity.tables.every import TRAINING_METADATA
 from tests.clocks import ManualClock
 from tests.functions.conftest import entered
 from tests.propensity.registry.versions import overwrite, store

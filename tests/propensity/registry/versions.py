@@ -19,7 +19,7 @@ from propensity.gcp.columns import record
 from propensity.registry.champion import ANYTHING, Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
-from propensity.tables import TRAINING_METADATA
+from propensity.tables.every import TRAINING_METADATA
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from google.cloud import bigquery
 
-from propensity import tables
 from propensity.gcp.artifacts import Artifacts
 from propensity.gcp.warehouse import Warehouse
 from propensity.runs import setup
 from propensity.settings import Settings
+from propensity.tables import every as tables
 from tests import shop
 
 DAY = date(2026, 3, 2)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local.stack.stack import Stack
-from propensity import tables
+from propensity.tables import every as tables
 from tests.conftest import Workplace, new_workplace
 from tests.emptied import empty_tables
 from tests.usecases.first_day_churn.players import (

@@ -17,10 +17,11 @@ from local.generators.games import Games, attributes_of
 from local.generators.messages import encode
 from local.generators.players import postcodes
 from offline import load_model, load_postcodes
-from propensity import tables, usecases
+from propensity import usecases
 from propensity.events import rows as stream
 from propensity.events.enrichment import PostcodeIndex
 from propensity.events.messages import Message
+from propensity.tables import every as tables
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered
 from tests.functions.streaming import Site

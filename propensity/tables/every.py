@@ -1,0 +1,130 @@
+"""Every table, their views, and the days that they are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from propensity.errors import SettingsError
+from propensity.schema import Table
+from propensity.statements import statement
+from propensity.tables import (
+    audiences,
+    export,
+    inference,
+    models,
+    predictions,
+    stream,
+)
+
+TRAINING_METADATA = models.TRAINING_METADATA
+EVALUATION = models.EVALUATION
+DRIFT = models.DRIFT
+PREPROCESSORS = models.PREPROCESSORS
+PREDICTIONS = predictions.PREDICTIONS
+PREDICTIONS_HISTORY = predictions.PREDICTIONS_HISTORY
+SCORES = predictions.SCORES
+PUBLICATIONS = predictions.PUBLICATIONS
+AUDIENCE_MEMBERS = audiences.AUDIENCE_MEMBERS
+AUDIENCE_LEDGER = audiences.AUDIENCE_LEDGER
+AUDIENCE_LIFT = audiences.AUDIENCE_LIFT
+STREAM_EVENTS = stream.STREAM_EVENTS
+STREAM_FEATURES_DAILY = stream.STREAM_FEATURES_DAILY
+STREAM_COMPACTIONS = stream.STREAM_COMPACTIONS
+POSTCODE_INDEX = stream.POSTCODE_INDEX
+DEAD_LETTERS = stream.DEAD_LETTERS
+INFERENCE_LOG = inference.INFERENCE_LOG
+TRUTH_EVENTS = inference.TRUTH_EVENTS
+SUPPRESSED_USERS = inference.SUPPRESSED_USERS
+GA_EVENTS = export.GA_EVENTS
+
+TABLES = (
+    TRAINING_METADATA,
+    PREDICTIONS,
+    SCORES,
+    PUBLICATIONS,
+    EVALUATION,
+    DRIFT,
+    AUDIENCE_MEMBERS,
+    AUDIENCE_LEDGER,
+    AUDIENCE_LIFT,
+    PREPROCESSORS,
+    STREAM_EVENTS,
+    STREAM_FEATURES_DAILY,
+    STREAM_COMPACTIONS,
+    POSTCODE_INDEX,
+    INFERENCE_LOG,
+    TRUTH_EVENTS,
+    DEAD_LETTERS,
+    SUPPRESSED_USERS,
+)
+
+MAXIMUM_RETENTION_DAYS = 36_500
+
+# Columns that connect a row with a user: the user's id; where there is none, the id of
+# an event of the user; or bytes that may hold anything.
+USER, EVENT, RAW = "user_id", "event_id", "raw"
+
+
+def views(dataset: str) -> dict[str, str]:
+    """Return the queries of the views of what runs have written, by name."""
+    # Of tables alone: a view of another view could only be created after it.
+    history = (
+        statement("predictions_history")
+        .replace("`ma_publications`", f"({PUBLICATIONS.view(dataset)})")
+        .replace("`ma_predictions_runs`", f"`{dataset}.ma_predictions_runs`")
+    )
+    newest = {table.name: table.view(dataset) for table in TABLES if table.newest}
+    return {PREDICTIONS_HISTORY: history, **newest}
+
+
+def retention(text: str) -> dict[str, int]:
+    """
+    Return the days that partitions are kept, by table; 0 is for ever.
+
+    Args:
+        text: ``table=days`` for each of some tables, between spaces or commas.
+
+    Raises:
+        SettingsError: It is not, or names a table that never expires: without its entry
+            in the list of suppressed users a user would come back.
+    """
+    allowed = {table.stored for table in TABLES} - {SUPPRESSED_USERS.name}
+    days_by_table: dict[str, int] = {}
+    for part in text.replace(",", " ").split():
+        name, _, days = part.partition("=")
+        wrong = ""
+        if name not in allowed:
+            wrong = (
+                f"it must be like stream_events=400 dead_letters=90, with tables of "
+                f"{', '.join(sorted(allowed))}"
+            )
+        elif name in days_by_table:
+            wrong = f"it must name {name} once"
+        elif not days.isdecimal() or int(days) > MAXIMUM_RETENTION_DAYS:
+            wrong = (
+                f"it must give {name} a whole number of days up to "
+                f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
+            )
+        if wrong:
+            variable = "PROPENSITY_RETENTION_DAYS"
+            raise SettingsError(f"{variable} has {part!r}: {wrong}", field=variable)
+        days_by_table[name] = int(days)
+    return days_by_table
+
+
+def retained(text: str) -> tuple[Table, ...]:
+    """Return all tables, with the days of ``retention`` where it names one."""
+    days = retention(text)
+    return tuple(
+        replace(table, expiration_days=days.get(table.stored, table.expiration_days))
+        for table in TABLES
+    )
+
+
+def holding_users() -> dict[Table, str]:
+    """Return the tables with rows about users, and the column with the user in each."""
+    return {
+        table: next(name for name in (USER, EVENT, RAW) if name in table.types)
+        for table in TABLES
+        if not table.types.keys().isdisjoint((USER, EVENT, RAW))
+    }
