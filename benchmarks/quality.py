@@ -34,7 +34,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from benchmarks import shops
 from benchmarks.report import Line, finish
 from local import sandbox
-from local.exports import ga4_export
+from local.demos.source import weeks_allowed
 from local.progress import Progress, say, step
 from propensity import usecases
 from propensity.gcp.warehouse import Warehouse
@@ -107,7 +107,7 @@ def loaded(source: shops.Source, *, count: int) -> Loaded:
             days, last = source.load(warehouse)
         view = consent.events_view(settings.export, require="false")
         warehouse.replace_view(usecases.EXPORT_VIEW, view)
-        weeks = ga4_export.weeks_allowed(
+        weeks = weeks_allowed(
             days,
             last,
             lookback_days=use_case.lookback_days,

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from local.stack.state import State
 
 
-def _port(text: str) -> tuple[str, int]:
-    service, _, number = text.partition("=")
-    if not (number.isascii() and number.isdecimal()):
-        raise ValueError(f"it is SERVICE=PORT, not {text!r}")
-    return service, int(number)
-
-
 _which_data = click.option(
     "--data", metavar="DATA", help="Data set that the state was made from."
 )
@@ -86,21 +79,9 @@ def demo(*, as_json: bool, **choice: Any) -> None:
     metavar="PORT",
     help="First port (default: PROPENSITY_PORT_BASE, or 8080).",
 )
-@click.option(
-    "--port",
-    "ports",
-    type=flags.Read("SERVICE=PORT", _port),
-    multiple=True,
-    help="Port of one service; can be repeated.",
-)
 @flags.as_json
 def up(
-    *,
-    state: str | None,
-    data: str | None,
-    port_base: int | None,
-    ports: tuple[tuple[str, int], ...],
-    as_json: bool,
+    *, state: str | None, data: str | None, port_base: int | None, as_json: bool
 ) -> int:
     """
     Start emulators and functions, and leave them running.
@@ -114,9 +95,9 @@ def up(
 
     named_state = _named(state, data) or State()
     try:
-        numbers = ports_from(os.environ, base=port_base, single=dict(ports))
+        numbers = ports_from(os.environ, base=port_base)
     except LocalError as error:
-        if port_base is None and not ports:
+        if port_base is None:
             raise  # It is the environment's.
         raise click.UsageError(str(error)) from None
     started = Stack(named_state, ports=numbers, say=commands.progress)

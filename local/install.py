@@ -10,7 +10,6 @@ alone: it makes the environment, installs uv into it by pip, and goes on with th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import Progress, shown
+from local.progress import Progress, say, shown, step
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -34,49 +33,41 @@ QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a part of the set-up; return the exit status."""
-    parser = argparse.ArgumentParser("python -m local.install", description=__doc__)
-    parts = parser.add_subparsers(dest="part", required=True)
-    parts.add_parser("development").add_argument("folder", type=Path)
-    functions = parts.add_parser("functions")
-    functions.add_argument("--folder", type=Path, default=ROOT / ".local" / "venvs")
-    options = parser.parse_args(arguments)
-    folder = options.folder
-    is_inside = Path(sys.prefix).resolve() == folder.resolve()
+    part, *words = sys.argv[1:] if arguments is None else arguments
+    python = ""
     try:
-        with Progress(sys.stderr) as progress:
-            if options.part == "functions":
-                install_functions(progress, folder)
-            elif is_inside:
-                install_development(progress)
+        with Progress(sys.stderr):
+            if part == "functions":
+                install_functions(ROOT / ".local" / "venvs")
+            elif Path(sys.prefix).resolve() == Path(words[0]).resolve():
+                install_development()
             else:
-                begin(progress, folder)
+                python = str(begin(Path(words[0]).absolute()))
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nset-up: stopped; the same command goes on", file=sys.stderr)
         return 130
-    if options.part == "development" and not is_inside:
+    if python:
         # The rest is for the environment's own Python, with its uv.
-        python = str(folder / "bin" / "python")
-        words = ["-m", "local.install", "development", str(folder)]
-        os.execv(python, [python, *words])
+        os.execv(python, [python, "-m", "local.install", part, *words])
     return 0
 
 
 @contextlib.contextmanager
-def timed(progress: Progress, label: str) -> Iterator[None]:
+def timed(label: str) -> Iterator[None]:
     """Print what is done now, and at its end how long it took."""
     began = time.monotonic()
-    progress.say(f"· {label} …")
-    with progress.step(label):
+    say(f"· {label} …")
+    with step(label):
         yield
-    progress.say(f"· {label}: {time.monotonic() - began:.1f} s")
+    say(f"· {label}: {time.monotonic() - began:.1f} s")
 
 
-def begin(progress: Progress, folder: Path) -> None:
+def begin(folder: Path) -> Path:
     """
-    Make the environment, and install uv into it by pip.
+    Make the environment, and install uv into it by pip; return its Python.
 
     Raises:
         LocalError: One of them failed; the last lines say why.
@@ -88,21 +79,21 @@ def begin(progress: Progress, folder: Path) -> None:
             f"'{sys.executable}' cannot make virtual environments. On Debian and "
             "Ubuntu:\n    sudo apt-get install python3-venv"
         ) from None
-    folder = folder.absolute()
     version = ".".join(map(str, sys.version_info[:3]))
     python = folder / "bin" / "python"
     names = venvs.packages(REQUIREMENTS.read_text())
     pin = next(name for name in names if name.startswith("uv=="))
-    with timed(progress, f"{shown(folder)} with Python {version}"):
+    with timed(f"{shown(folder)} with Python {version}"):
         if not is_usable(python):
             shutil.rmtree(folder, ignore_errors=True)
             venvs.run(sys.executable, "-m", "venv", str(folder), environment=QUIET)
-    with timed(progress, f"{pin.replace('==', ' ')}, which installs the rest"):
+    with timed(f"{pin.replace('==', ' ')}, which installs the rest"):
         venvs.run(
             *(str(python), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"),
             *("--disable-pip-version-check", pin),
             environment=QUIET,
         )
+    return python
 
 
 def is_usable(python: Path) -> bool:
@@ -116,7 +107,7 @@ def is_usable(python: Path) -> bool:
     return process.stdout.strip() == str(sys.version_info[:3])
 
 
-def install_development(progress: Progress) -> None:
+def install_development() -> None:
     """
     Install requirements.txt, the BigQuery emulator and the command, in here.
 
@@ -124,9 +115,9 @@ def install_development(progress: Progress) -> None:
         LocalError: uv failed; the message has its last lines.
     """
     count = len(venvs.packages(REQUIREMENTS.read_text()))
-    with timed(progress, f"{count} packages of requirements.txt"):
+    with timed(f"{count} packages of requirements.txt"):
         venvs.uv("pip", "sync", "--python", sys.executable, str(REQUIREMENTS))
-    with timed(progress, "the BigQuery emulator"):
+    with timed("the BigQuery emulator"):
         # It asks for a newer Python and a newer DuckDB than it needs. uv cannot be told
         # to look past the first; it can be told that the packages are for another
         # Python, and this one is of Python alone.
@@ -157,16 +148,16 @@ def write_command(folder: Path, *, python: Path) -> None:
     script.chmod(0o755)
 
 
-def install_functions(progress: Progress, folder: Path) -> None:
+def install_functions(folder: Path) -> None:
     """
     Make the environment of the functions, before it is needed.
 
     Raises:
         LocalError: Requirements could not be installed.
     """
-    with timed(progress, "the functions' environment"):
+    with timed("the functions' environment"):
         venvs.functions_python(ROOT, folder=folder)
-    with timed(progress, "the environment of what tests compare with"):
+    with timed("the environment of what tests compare with"):
         venvs.python_of(COMPARED, folder=folder)
 
 

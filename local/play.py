@@ -7,10 +7,9 @@ printed before.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +101,7 @@ def play(state: State, choice: Choice) -> str:
         use_case=choice.use_case,
     )
     check(choice)
-    leaving = contextlib.ExitStack()
+    leaving = ExitStack()
     try:
         with step("starting"):
             stack = leaving.enter_context(Stack(state, options=options, say=say))
@@ -132,24 +131,16 @@ def check(choice: Choice) -> None:
     Raises:
         UnusableData: Says what was expected and what was found.
     """
-    if choice.path:
-        from local.exports import ga4_rows
-
-        with refusing(ga4_rows.ExportError):
-            ga4_rows.check(choice.path)
-    elif choice.cards:
-        from local.generators import card_files
-
-        with refusing(card_files.CardsError):
-            card_files.read_cards(Path(choice.cards).expanduser())
-
-
-@contextlib.contextmanager
-def refusing(kind: type[Exception]) -> Iterator[None]:
-    """Refuse the data where the block says that they do not do."""
     try:
-        yield
-    except (kind, OSError) as error:
+        if choice.path:
+            from local.exports import ga4_rows
+
+            ga4_rows.check(choice.path)
+        elif choice.cards:
+            from local.generators import card_files
+
+            card_files.read_cards(Path(choice.cards).expanduser())
+    except (ValueError, OSError) as error:
         raise UnusableData(str(error)) from error
 
 

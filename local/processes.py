@@ -15,16 +15,21 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from local.errors import LocalError
+from local.progress import shown
 
 HOST = "127.0.0.1"
 # Below the range from which systems take ports for outgoing connections.
@@ -161,11 +166,26 @@ def _wait(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def last_lines(log: Path) -> str:
-    """Return the end of a log, indented; says so when there is nothing in it."""
+def end_of(process: Process) -> str:
+    """Return how the log of a process ends."""
+    log = Path(process.log)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    kept = [line for line in lines if line.strip()][-15:]
-    return "\n".join(f"    {line}" for line in kept) or "    (it wrote nothing)"
+    kept = [f"    {line}" for line in lines if line.strip()][-15:]
+    text = "\n".join(kept) or "    (it wrote nothing)"
+    return f"Its log {shown(process.log)} ends with\n{text}"
+
+
+def answers(url: str) -> bool:
+    """Whether a server gives any answer but a server error."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code < 500
+    except (OSError, ValueError):
+        return False
 
 
 def is_free(port: int) -> bool:
@@ -222,3 +242,35 @@ def stop_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[..., Any], *numbers: signal.Signals) -> Iterator[None]:
+    """Have a handler called in the block, which only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, usual in before.items():
+            signal.signal(number, usual)
+
+
+def ending_on_signals() -> contextlib.AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
+    return _handled(
+        lambda number, _: sys.exit(128 + number), signal.SIGTERM, signal.SIGHUP
+    )
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block has ended."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with _handled(lambda number, _: caught.append(number), *numbers):
+        yield
+    if caught:
+        signal.raise_signal(caught[0])

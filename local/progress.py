@@ -31,23 +31,17 @@ def shown(path: str | Path) -> str:
 
 @dataclass(eq=False)
 class Step:
-    """A long step: its name, and how much of it is done."""
+    """A long step: its name, when it began, and how much of it is done."""
 
     label: str
     began: float
-    total: int | None = None
+    total: int = 0
     unit: str = ""
     n: int = 0
 
     def update(self, count: int = 1) -> None:
         """Count so many more."""
         self.n += count
-
-    def text(self, now: float) -> str:
-        """Return the step's name, its progress, and its duration so far."""
-        whole = f" of {self.total:,}{self.unit}" if self.total is not None else ""
-        share = f" {self.n:,}{whole}," if self.n or whole else ""
-        return f"{self.label}{share} {max(now - self.began, 0):.0f} s"
 
 
 class Progress:
@@ -69,9 +63,9 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream or sys.stdout
-        self._clock = clock
+        self.clock = clock
         self._last = clock()
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -79,28 +73,17 @@ class Progress:
         """Print a line at once, also into a pipe."""
         # The terminal may be gone; the working code will notice itself.
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._last = self._clock()
+            self._last = self.clock()
             self._stream.write(f"{text}\n")
             self._stream.flush()
 
-    @contextlib.contextmanager
-    def step(
-        self, label: str, *, total: int | None = None, unit: str = ""
-    ) -> Iterator[Step]:
-        """Name the step of a block; of nested steps the inner one is shown."""
-        step = Step(label, self._clock(), total, unit)
-        self._steps.append(step)
-        try:
-            yield step
-        finally:
-            self._steps.remove(step)
-
     def tick(self) -> None:
-        """Print the step after a pause."""
-        now = self._clock()
+        """Print the innermost step after a pause."""
+        now = self.clock()
         if now - self._last >= QUIET_S:
-            step = self._steps[-1] if self._steps else Step("still working", self._last)
-            self.say(f"  … {step.text(now)}")
+            step = self.steps[-1] if self.steps else Step("still working", self._last)
+            done = f" {step.n:,} of {step.total:,}{step.unit}," if step.total else ""
+            self.say(f"  … {step.label}{done} {max(now - step.began, 0):.0f} s")
 
     def _show(self) -> None:
         while not self._ended.wait(TICK_S):
@@ -131,20 +114,22 @@ def say(text: str = "") -> None:
 
 
 @contextlib.contextmanager
-def step(
-    label: str, *, total: int | None = None, unit: str = "", is_shown: bool = True
-) -> Iterator[Step]:
+def step(label: str, *, total: int = 0, unit: str = "") -> Iterator[Step]:
     """
     Name what goes on in the block, where anything is shown.
 
     Args:
         label: What goes on.
-        total: How many there will be of what ``update`` counts, where that is known.
+        total: How many there will be of what ``update`` counts.
         unit: Of what is counted, as it follows the number.
-        is_shown: Whether to show it at all.
     """
-    if _entered and is_shown:
-        with _entered[-1].step(label, total=total, unit=unit) as one:
-            yield one
-    else:
-        yield Step(label, 0.0, total, unit)
+    if not _entered:
+        yield Step(label, 0.0)
+        return
+    one = Step(label, _entered[-1].clock(), total, unit)
+    steps = _entered[-1].steps
+    steps.append(one)
+    try:
+        yield one
+    finally:
+        steps.remove(one)

@@ -80,19 +80,13 @@ def python_of(
     with locked(folder / f"{environment.name}.lock"):
         if (environment / COMPLETE).exists() and python.exists():
             return python
-        names = f"{requirements[0].parent.name}/{requirements[0].name}"
-        names += f" and {len(requirements) - 1} more" if len(requirements) > 1 else ""
-        say(f"installing what {names} names, once …")
+        say(f"installing what {requirements[0].parent.name} and others name, once …")
         shutil.rmtree(environment, ignore_errors=True)
         # Not `sync`: it installs what is listed, and these do not list what they depend
         # on.
         files = [word for file in requirements for word in ("--requirement", str(file))]
-        try:
-            uv("venv", "--python", sys.executable, str(environment))
-            uv("pip", "install", "--python", str(python), *files)
-        except LocalError as error:
-            shutil.rmtree(environment, ignore_errors=True)
-            raise LocalError(f"cannot install what {names} names:\n{error}") from None
+        uv("venv", "--python", sys.executable, str(environment))
+        uv("pip", "install", "--python", str(python), *files)
         (environment / COMPLETE).touch()
     return python
 
@@ -153,11 +147,10 @@ def pip_configuration() -> dict[str, str]:
         capture_output=True,
         text=True,
     )
-    settings: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     pattern = r"^(global|install|:env:)\.([\w-]+)=(.+)$"
-    for section, name, value in re.findall(pattern, process.stdout, re.MULTILINE):
-        settings[section][name] = str(ast.literal_eval(value))
-    return {**settings["global"], **settings["install"], **settings[":env:"]}
+    found = re.findall(pattern, process.stdout, re.MULTILINE)
+    found.sort(key=lambda line: ("global", "install", ":env:").index(line[0]))
+    return {name: str(ast.literal_eval(value)) for _, name, value in found}
 
 
 def indexes(pip: Mapping[str, str]) -> dict[str, str]:
@@ -166,18 +159,14 @@ def indexes(pip: Mapping[str, str]) -> dict[str, str]:
 
     uv reads none of pip's files, and a company's own index is often set in these.
     """
-    names = {
-        "index-url": "UV_DEFAULT_INDEX",
-        "extra-index-url": "UV_INDEX",
-        "trusted-host": "UV_INSECURE_HOST",
-        "cert": "SSL_CERT_FILE",
-    }
-    variables = {
-        variable: " ".join(pip[name].split())
-        for name, variable in names.items()
-        if pip.get(name)
-    }
-    if pip.get("find-links"):
-        variables["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
-    # As pip does: the best version of all indexes, not of the first that has any.
-    return variables | {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    variables = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # As pip does: of all.
+    for name, variable, between in (
+        ("index-url", "UV_DEFAULT_INDEX", " "),
+        ("extra-index-url", "UV_INDEX", " "),
+        ("trusted-host", "UV_INSECURE_HOST", " "),
+        ("cert", "SSL_CERT_FILE", " "),
+        ("find-links", "UV_FIND_LINKS", ","),
+    ):
+        if pip.get(name):
+            variables[variable] = between.join(pip[name].split())
+    return variables

@@ -180,7 +180,7 @@ def load(place: Any, rows: Iterable[Row]) -> None:
 def load_shards(place: Any, tables: Iterable[tuple[str, pa.Table]]) -> None:
     """Load tables into the GA4 dataset of a workplace."""
     with place.bigquery.client() as client:
-        ga4_export.load_tables(client, place.ga4_dataset, tables, progress=False)
+        ga4_export.load_tables(client, place.ga4_dataset, tables)
 
 
 # Of the weekly shop: pings of nobody a week, and the share of events in wild shapes.

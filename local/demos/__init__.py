@@ -1,10 +1,9 @@
 """What ``make demo`` plays and prints; ``local/play.py`` is its command.
 
-shop.py        a shop's weeks: train, predict, evaluate, look up; start here
-source.py      the export that is played: generated, or the user's, checked
-comparison.py  all weeks together, against outcomes, the truth, a loyalty table
-audience.py    its best users, sent and held out, and what that did
-stream.py      players' events through the stream
-cards.py       card fraud: transactions, delayed truth, new versions under traffic
-calls.py       calls of functions, published events, tables
+shop.py     a shop's weeks: train, predict, evaluate, look up; start here
+source.py   the export that is played: generated, or the user's, checked
+audience.py its best users, sent and held out, and what that did
+stream.py   players' events through the stream
+cards.py    card fraud: transactions, delayed truth, new versions under traffic
+calls.py    calls of functions, published events, tables
 """

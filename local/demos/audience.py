@@ -66,10 +66,7 @@ def act(
         LocalError: It could not be sent.
     """
     faults = Faults(rejects=lambda user: "unsubscribed" * user.endswith("77"))
-    with (
-        step(f"sending the audience of {as_of}"),
-        Receiver(LIMITS, faults) as receiver,
-    ):
+    with step(f"the audience of {as_of}"), Receiver(LIMITS, faults) as receiver:
         file = folder / "crm.toml"
         file.write_text(DESTINATION.format(url=receiver.url, batch=LIMITS.users))
         words = [
@@ -87,8 +84,7 @@ def act(
             timeout=TIMEOUT_S,
         )
     if process.returncode:
-        reason = process.stderr.strip() or "no reason given"
-        raise LocalError(f"propensity {' '.join(words)} failed: {reason}")
+        raise LocalError(f"propensity {' '.join(words)} failed: {process.stderr}")
     answer = json.loads(process.stdout)
     tally = answer["tallies"]["add"]
     say(

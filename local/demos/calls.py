@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from importlib import resources
 from typing import Any, Self
 
 import requests
 from google.cloud.pubsub_v1 import PublisherClient
 
 from local.errors import LocalError
+from local.generators.messages import Delivery
 from local.progress import step
 from local.stack.stack import Stack
 from propensity.topics import EVENTS
 
-TIMEOUT_S = 900
-# The producer stops while so many messages wait for Pub/Sub's answer.
-IN_FLIGHT = 1_000
+SQL = resources.files(__package__)
+TIMEOUT_S, POLL_S = 900, 0.5
 
 
 class Refused(LocalError):
@@ -61,7 +63,6 @@ class Producer:
         os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
         self._publisher = PublisherClient()
         self._topic = self._publisher.topic_path(stack.options.project, EVENTS)
-        self._waiting: list[Future[str]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -70,17 +71,34 @@ class Producer:
         self._publisher.stop()
         self._publisher.transport.close()
 
-    def send(self, data: bytes, attributes: Mapping[str, str]) -> None:
-        """Publish a message."""
-        self._waiting.append(self._publisher.publish(self._topic, data, **attributes))
-        if len(self._waiting) >= IN_FLIGHT:
-            self.flush()
-
-    def flush(self) -> None:
-        """Wait until Pub/Sub has all messages."""
-        for future in self._waiting:
+    def send(self, deliveries: Iterable[Delivery]) -> None:
+        """Publish messages, and wait until Pub/Sub has them."""
+        sent: list[Future[str]] = [
+            self._publisher.publish(self._topic, one.data, **one.attributes)
+            for one in deliveries
+        ]
+        for future in sent:
             future.result(timeout=TIMEOUT_S)
-        self._waiting.clear()
+
+
+def settled(
+    counted: Callable[[], Mapping[str, int]], expected: Mapping[str, int]
+) -> Mapping[str, int]:
+    """
+    Wait until all that was sent has come through; return the counts.
+
+    Raises:
+        LocalError: It takes too long.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        counts = counted()
+        missing = {name: n - counts[name] for name, n in expected.items()}
+        if max(missing.values()) <= 0:
+            return counts
+        if time.monotonic() > deadline:
+            raise LocalError(f"after {TIMEOUT_S} s these are missing: {missing}")
+        time.sleep(POLL_S)
 
 
 def training_text(answer: Mapping[str, Any]) -> str:

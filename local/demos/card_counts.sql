@@ -55,15 +55,4 @@ SELECT
       AND scored_on >= @since_day
       AND scored_at >= @since
       AND STARTS_WITH(event_id, @prefix)
-  ) AS scored,
-  (
-    SELECT
-      MAX(model_version)
-    FROM
-      inference_log
-    WHERE
-      use_case = @use_case
-      AND scored_on >= @since_day
-      AND scored_at >= @since
-      AND STARTS_WITH(event_id, @prefix)
-  ) AS newest_version
+  ) AS scored

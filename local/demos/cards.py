@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local.demos.calls import Producer, call, table, training_text
-from local.errors import LocalError
+from local.demos.calls import SQL, Producer, call, settled, table, training_text
 from local.generators.card_files import read_cards
 from local.generators.cards import Cards
 from local.generators.drawing import moment
@@ -34,7 +31,6 @@ from propensity.gcp.warehouse import Warehouse
 from propensity.statements import statement
 from propensity.timeframe import midnight
 
-SQL = resources.files(__package__)
 DAY = timedelta(days=1)
 TRANSACTIONS = 8_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.
@@ -48,7 +44,6 @@ SINCE_LAST = 8
 PARTS = 4
 # Messages a second while a model is trained.
 PACE = 60
-POLL_S, SETTLE_S = 2.0, 300.0
 COLUMNS = (
     ("version", "version", "{}"),
     ("algorithm", "algorithm", "{}"),
@@ -62,50 +57,10 @@ COLUMNS = (
     ("frauds caught", "caught", "{:,}"),
     ("saved", "saved", "{:,.0f}"),
 )
-DAY_COLUMNS = (
-    ("day", "week", "{}"),
-    ("version", "model_version", "{}"),
-    ("truth known", "users", "{:,}"),
-    ("frauds", "conversions", "{:,}"),
-    ("ROC AUC", "roc_auc", "{:.3f}"),
-    ("PR AUC", "pr_auc", "{:.3f}"),
-    ("unknown", "unknown_outcomes", "{:,}"),
-    ("conflicting", "conflicting_outcomes", "{:,}"),
-    ("outcome", "outcome", "{}"),
-    ("status", "status", "{}"),
-)
-
-
-@dataclass
-class Played:
-    """What was sent since when, and the answers of the trainings."""
-
-    transactions: Transactions
-    since: datetime
-    sent: list[Delivery] = field(default_factory=list)
-    trainings: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def window(self) -> dict[str, Any]:
-        """The parameters of statements about what was sent."""
-        return {
-            "use_case": USE_CASE,
-            "since": self.since,
-            "since_day": self.since.date(),
-            "prefix": self.transactions.ids[0].rpartition("-")[0] + "-",
-        }
-
-    def send(self, producer: Producer, deliveries: Sequence[Delivery]) -> None:
-        """Publish messages that a producer takes just now, days after they happened."""
-        for delivery in deliveries:
-            data = stamped(delivery.data, datetime.now(UTC))
-            producer.send(data, delivery.attributes)
-        producer.flush()
-        self.sent += deliveries
 
 
 def play(
-    stack: Stack, warehouse: Warehouse, *, cards: str | None = None, verbose: bool
+    stack: Stack, warehouse: Warehouse, *, cards: str | None = None
 ) -> Iterator[str]:
     """
     Play transactions and truths, train under traffic, and yield what came of it.
@@ -114,7 +69,6 @@ def play(
         stack: Running.
         warehouse: Of the stack.
         cards: Real transactions; None for generated ones.
-        verbose: Whether to print what 03-ModelEvaluation has of each day, too.
 
     Raises:
         LocalError: Something did not come through.
@@ -124,7 +78,6 @@ def play(
     # Versions of earlier runs in this state have learned from other transactions.
     versions = stack.bucket_folder / "models" / USE_CASE
     transactions = chosen(cards, now=now, seed=Cards.seed + len([*versions.glob("*")]))
-    played = Played(transactions, since=now)
     first_day, last_day = (
         moment(int(transactions.time_ms[row])).date() for row in (0, -1)
     )
@@ -135,31 +88,44 @@ def play(
         f"{last_day}, {transactions.is_fraud.sum()} of them fraud.\n"
         "Truths come hours or days later, some twice, some wrong first, some never"
     )
+    sent: list[Delivery] = []
+    whose = {
+        "use_case": USE_CASE,
+        "since_day": now.date(),
+        "prefix": transactions.ids[0].rpartition("-")[0] + "-",
+    }
+
+    def send(producer: Producer, deliveries: Sequence[Delivery]) -> None:
+        producer.send(map(taken_now, deliveries))
+        sent.extend(deliveries)
+
+    def counted() -> Mapping[str, int]:
+        sql = statement("card_counts", own=SQL)
+        [row] = warehouse.rows(sql, {**whose, "since": now})
+        return dict(row.items())
+
+    trainings = []
     first, *parts = planned(transactions, now=now)
-    with Producer(stack) as producer:
-        played.send(producer, first)
-        settle(warehouse, played)
+    with Producer(stack) as producer, ThreadPoolExecutor(1) as beside:
+        send(producer, first)
+        settled(counted, counts_of(sent))
         for part in parts:
-            with ThreadPoolExecutor(1) as executor:
-                # As of today: of events before it, also those that were scored today.
-                body = {"use_case": USE_CASE, "force": True}
-                training = executor.submit(call, stack, "model_training", body)
-                n_sent = 0
-                while not training.done() and n_sent < len(part):
-                    played.send(producer, part[n_sent : n_sent + PACE])
-                    n_sent += PACE
-                    time.sleep(1)
-                trained = training.result()
-            played.trainings.append(trained)
-            yield training_text(trained)
-            played.send(producer, part[n_sent:])
-            settle(warehouse, played)
-    evaluated = call(stack, "model_evaluation", {"use_case": USE_CASE})
-    counts = counted(warehouse, played)
-    window = {name: played.window[name] for name in ("use_case", "since_day", "prefix")}
+            # As of today: of events before it, also those that were scored today.
+            body = {"use_case": USE_CASE, "force": True}
+            training = beside.submit(call, stack, "model_training", body)
+            n_sent = 0
+            while n_sent < len(part) and not training.done():
+                send(producer, part[n_sent : n_sent + PACE])
+                n_sent += PACE
+                time.sleep(1)
+            trainings.append(training.result())
+            yield training_text(trainings[-1])
+            send(producer, part[n_sent:])
+            counts = settled(counted, counts_of(sent))
+    call(stack, "model_evaluation", {"use_case": USE_CASE})
     scores = warehouse.table(
         statement("first_scores", own=SQL),
-        {**window, "as_of": datetime.now(UTC).date(), "since": first_day},
+        {**whose, "as_of": datetime.now(UTC).date(), "since": first_day},
     ).to_pylist()
     yield (
         f"{counts['stored_rows']:,} transactions stored, "
@@ -168,16 +134,9 @@ def play(
         f"{len(scores):,} scored\n"
     )
     review_cost = warehouse.settings.alert_review_cost
-    trainings = played.trainings
     yield table(COLUMNS, by_version(scores, transactions, trainings, review_cost))
     if not cards:
         yield "(best possible: by the true probabilities, which the generator knows)"
-    if verbose:
-        days = [row for row in evaluated["weeks"] if row["week"] >= str(first_day)]
-        yield "\nBy day, as 03-ModelEvaluation has it:"
-        yield table(DAY_COLUMNS, days)
-        waits = [row["latency_ms"] for row in scores if row["latency_ms"] is not None]
-        yield f"{np.median(waits or [0]):.0f} ms from ingestion to score at the median"
 
 
 def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
@@ -223,16 +182,16 @@ def planned(transactions: Transactions, *, now: datetime) -> list[list[Delivery]
     return [sent[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
 
 
-def stamped(data: bytes, now: datetime) -> bytes:
-    """Return a payload with ``ingest_ts`` of now, where it has one."""
+def taken_now(delivery: Delivery) -> Delivery:
+    """Return a message whose ``ingest_ts``, if it can be read, is of now."""
     try:
-        payload = json.loads(data)
+        payload = json.loads(delivery.data)
     except ValueError:
-        return data
-    if isinstance(payload, dict) and "ingest_ts" in payload:
-        payload["ingest_ts"] = now.isoformat()
-        return json.dumps(payload).encode()
-    return data
+        return delivery
+    if not isinstance(payload, dict) or "ingest_ts" not in payload:
+        return delivery
+    payload["ingest_ts"] = datetime.now(UTC).isoformat()
+    return replace(delivery, data=json.dumps(payload).encode())
 
 
 def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
@@ -245,31 +204,6 @@ def counts_of(deliveries: Sequence[Delivery]) -> dict[str, int]:
         "dead_letters": len(deliveries) - len(events),
         "scored": len({event["transaction_id"] for event in transactions}),
     }
-
-
-def counted(warehouse: Warehouse, played: Played) -> dict[str, int]:
-    """Return what has come of what was sent."""
-    [row] = warehouse.rows(statement("card_counts", own=SQL), played.window)
-    return dict(row.items())
-
-
-def settle(warehouse: Warehouse, played: Played) -> None:
-    """
-    Wait until all that was sent is stored, scored or a dead letter.
-
-    Raises:
-        LocalError: It takes too long.
-    """
-    expected = counts_of(played.sent)
-    deadline = time.monotonic() + SETTLE_S
-    while True:
-        counts = counted(warehouse, played)
-        missing = {name: n - counts[name] for name, n in expected.items()}
-        if max(missing.values()) <= 0:
-            return
-        if time.monotonic() > deadline:
-            raise LocalError(f"after {SETTLE_S:.0f} s these are missing: {missing}")
-        time.sleep(POLL_S)
 
 
 def by_version(
@@ -293,30 +227,28 @@ def by_version(
     """
     place = {transaction: row for row, transaction in enumerate(transactions.ids)}
     trained = {training["model_version"]: training for training in trainings}
-    counts = Counter(row["model_version"] for row in scores)
     rows = []
-    for version, count in sorted(counts.items()):
+    for version in sorted({row["model_version"] for row in scores}):
         training = trained.get(version, {})
-        known = [
-            row
-            for row in scores
-            if row["model_version"] == version and row["label"] is not None
-        ]
+        theirs = [row for row in scores if row["model_version"] == version]
+        known = [row for row in theirs if row["label"] is not None]
         label = np.array([row["label"] for row in known], dtype=int)
         score = np.array([row["score"] for row in known], dtype=float)
         where = np.array([place[row["event_id"]] for row in known], dtype=int)
-        is_theirs = np.zeros(len(transactions), bool)
-        is_theirs[where] = True
         entry: dict[str, Any] = {
             "version": version,
             "algorithm": training.get("algorithm"),
-            "scored": count,
+            "scored": len(theirs),
             "known": len(known),
             "frauds": int(label.sum()),
-            "optimum": transactions.optimum_roc_auc(is_theirs),
         }
         rows.append(entry)
-        if np.isnan(score).any() or not 0 < label.sum() < len(label):
+        if not 0 < label.sum() < len(label):
+            continue
+        truth = transactions.true_probabilities
+        if truth is not None:
+            entry["optimum"] = roc_auc_score(transactions.is_fraud[where], truth[where])
+        if np.isnan(score).any():
             continue
         entry["roc_auc"] = roc_auc_score(label, score)
         entry["pr_auc"] = average_precision_score(label, score)

@@ -9,18 +9,13 @@ SELECT
   s.event_id,
   s.model_version,
   s.score,
-  s.scored_at,
-  s.latency_ms,
-  t.label,
-  COALESCE(t.is_conflicting, FALSE) AS is_conflicting
+  t.label
 FROM
   (
     SELECT
       event_id,
       model_version,
-      COALESCE(probability, anomaly_score) AS score,
-      scored_at,
-      latency_ms
+      COALESCE(probability, anomaly_score) AS score
     FROM
       inference_log
     WHERE

@@ -9,20 +9,18 @@ arrived by its day. The streams, of players and of cards, are played beside.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import requests
 
-from local.demos import audience, cards, comparison, stream
-from local.demos.calls import TIMEOUT_S, Refused, call, table, training_text
-from local.demos.source import DAY, Source, chosen_weeks, opened
+from local.demos import audience, cards, stream
+from local.demos.calls import SQL, TIMEOUT_S, Refused, call, table, training_text
+from local.demos.source import DAY, chosen_weeks, opened
 from local.errors import LocalError
 from local.exports import ga4_export
 from local.generators.export import LATEST_ARRIVAL_DAYS, Shop
@@ -33,10 +31,32 @@ from propensity import usecases
 from propensity.errors import NoChampion
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
-from propensity.usecases import UseCase
+from propensity.statements import statement
 
 # Days of the generated export that are there when the first week begins.
 HISTORY_DAYS = 266
+COLUMNS = (
+    ("week", "week", "{}"),
+    ("version", "model_version", "{}"),
+    ("users", "users", "{:,}"),
+    ("observed", "base_rate", "{:.3f}"),
+    ("predicted", "mean_probability", "{:.3f}"),
+    ("ROC AUC", "roc_auc", "{:.3f}"),
+    ("lift", "lift_at_budget", "{:.2f}"),
+    ("status", "status", "{}"),
+)
+VERBOSE_COLUMNS = (
+    ("week", "week", "{}"),
+    ("threshold", "best_threshold", "{:.3f}"),
+    ("users", "users_at_best", "{:,}"),
+    ("precision", "precision_at_best", "{:.3f}"),
+    ("recall", "recall_at_best", "{:.3f}"),
+    ("F1", "f1_at_best", "{:.3f}"),
+    ("budget", "budget", "{}"),
+    ("users", "users_at_budget", "{:,.0f}"),
+    ("precision", "precision_at_budget", "{:.3f}"),
+    ("recall", "recall_at_budget", "{:.3f}"),
+)
 
 
 def run(stack: Stack, options: Choice) -> None:
@@ -46,19 +66,24 @@ def run(stack: Stack, options: Choice) -> None:
     Raises:
         LocalError: A function or the data did not do.
     """
-    settings, verbose = Settings.from_environment(stack.environment), options.verbose
+    settings = Settings.from_environment(stack.environment)
 
     def streams() -> Iterator[str]:
         with contextlib.closing(Warehouse.open(settings)) as own:
-            if not options.cards:
-                yield from stream.play(stack, own, verbose=verbose)
-            yield from cards.play(stack, own, cards=options.cards, verbose=verbose)
+            if options.cards:
+                yield from cards.play(stack, own, cards=options.cards)
+                return
+            yield from stream.play(stack, own)
+            # Scores of the stream come while cards are played.
+            fraud = [*cards.play(stack, own)]
+            yield stream.scores_text(own)
+            yield from fraud
 
     with ThreadPoolExecutor(1) as beside:
         played = None if options.data else beside.submit(lambda: [*streams()])
         if not options.cards:
             with contextlib.closing(Warehouse.open(settings)) as warehouse:
-                show(stack, warehouse, play(stack, warehouse, options), verbose=verbose)
+                play(stack, warehouse, options)
         if played is not None:
             with step("playing the streams"):
                 lines = played.result()
@@ -66,22 +91,8 @@ def run(stack: Stack, options: Choice) -> None:
                 say(line)
 
 
-@dataclass(frozen=True)
-class Played:
-    """
-    What came of it: the weeks played, as-of dates of their publications (earlier ones
-    where days of the export were missing), and the answer of the newest training.
-    """
-
-    source: Source
-    use_case: UseCase
-    weeks: list[date]
-    published: list[date]
-    trained: Mapping[str, Any]
-
-
-def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
-    """Load the export and play the scheduler over its last weeks."""
+def play(stack: Stack, warehouse: Warehouse, options: Choice) -> None:
+    """Load the export, play the scheduler over its last weeks, and show what came."""
     settings = warehouse.settings
     use_case = usecases.load(settings.use_case).titled(settings)
     source = opened(warehouse, options, use_case)
@@ -96,6 +107,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trained: dict[str, Any] = {}
     is_promoted, trained_month = False, None
+    # Earlier dates than the weeks where days of the export were missing.
     published: list[date] = []
     for day in [*weeks, end]:
         if source.shop is not None and day > weeks[0]:
@@ -123,7 +135,24 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
             f"no model was promoted, so that nothing was published: "
             f"{trained['verdict']}. What it was trained on is in {report}"
         )
-    return Played(source, use_case, weeks, published, trained)
+
+    parameters = {"use_case": use_case.name, "weeks": weeks}
+    rows = [
+        {**row, **json.loads(row["metrics"])}
+        for row in warehouse.rows(statement("evaluated_weeks", own=SQL), parameters)
+    ]
+    say("\n" + table(COLUMNS, rows))
+    if options.verbose:
+        say("\nBy the best threshold of the weeks before, and the best of a budget:")
+        say(table(VERBOSE_COLUMNS, rows))
+    sql, parameters = (
+        statement("published_users", own=SQL),
+        parameters | {"weeks": published},
+    )
+    users = [row["user_id"] for row in warehouse.rows(sql, parameters)]
+    say("\nLooking users up, the likeliest, the least likely, and nobody:")
+    for line in lookups(stack, [users[0], users[-1], "nobody"]):
+        say(line)
 
 
 def load(warehouse: Warehouse, shop: Shop, count: int, *, until: date) -> None:
@@ -189,33 +218,9 @@ def predicted(stack: Stack, body: Mapping[str, Any]) -> date | None:
     return date.fromisoformat(answer["data_until"])
 
 
-def show(stack: Stack, warehouse: Warehouse, played: Played, *, verbose: bool) -> None:
-    """Print the weeks, what they are worth together, and lookups."""
-    weeks = comparison.evaluations(warehouse, played.use_case, played.weeks)
-    say("\n" + table(comparison.WEEK_COLUMNS, weeks))
-    if verbose:
-        say("\nBy the best threshold of the weeks before, and the best of a budget:")
-        say(table(comparison.SELECTION_COLUMNS, weeks))
-    with step("comparing with outcomes"):
-        rows = comparison.published(warehouse, played.use_case, played.published)
-    say(comparison.pooled_text(rows))
-    if (shop := played.source.shop) is not None:
-        say(comparison.truth_text(rows, shop.true_probabilities(played.weeks)))
-        say(comparison.loyalty_text(warehouse, rows, shop))
-    say("\nLooking users up:")
-    for line in lookups(stack, rows):
-        say(line)
-    if verbose:
-        say("\nArtifacts of the newest version, as files of the local bucket:")
-        for name in sorted(played.trained["objects"].values()):
-            say(f"  {shown(stack.bucket_folder / name)}")
-
-
-def lookups(stack: Stack, rows: pa.Table) -> Iterator[str]:
-    """Look up users as a client would: the highest, the lowest, and nobody."""
-    order = np.argsort(rows["probability"].to_numpy())
-    users = [rows["user_id"][int(order[place])].as_py() for place in (-1, 0)]
-    for user in (*users, "nobody"):
+def lookups(stack: Stack, users: Sequence[str]) -> Iterator[str]:
+    """Look users up as a client would."""
+    for user in users:
         began = time.perf_counter()
         answer = requests.get(
             stack.url("get_proba"), params={"user_id": user}, timeout=TIMEOUT_S

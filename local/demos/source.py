@@ -14,6 +14,7 @@ from local.progress import say
 from propensity.errors import SchemaError, UseCaseError
 from propensity.gcp.warehouse import Warehouse
 from propensity.settings import Settings
+from propensity.timeframe import Timeframe
 from propensity.usecases import UseCase
 
 DAY = timedelta(days=1)
@@ -58,14 +59,9 @@ def opened(warehouse: Warehouse, options: Choice, use_case: UseCase) -> Source:
         raise UnusableData(str(error)) from error
     say(
         f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
-        f"{summary.first_date} to {summary.last_date}"
+        f"{summary.first_date} to {summary.last_date}; the last whole day in UTC is "
+        f"{summary.last_full_day}"
     )
-    if summary.is_cut_short:
-        say(
-            f"The last event is of {summary.last_time:%Y-%m-%d %H:%M} UTC, earlier in "
-            "the day than on any of the two weeks before: that day is not whole, and "
-            f"the last that counts is {summary.last_full_day}"
-        )
     check(summary, settings, today=datetime.now(UTC).date())
     return Source(summary.dates, summary.last_full_day)
 
@@ -110,25 +106,52 @@ def chosen_weeks(
     Raises:
         UnusableData: The data are too short to train before the first of them.
     """
-    allowed = ga4_export.weeks_allowed(
+    horizon_days, last = use_case.horizon_days, source.last_full_day
+    allowed = weeks_allowed(
         source.dates,
-        source.last_full_day,
+        last,
         lookback_days=use_case.lookback_days,
-        horizon_days=use_case.horizon_days,
+        horizon_days=horizon_days,
     )
     # Three snapshots to train, choose and hold out, and the days until they are final.
-    until_final = use_case.horizon_days + settings.settle_days
-    needed = 3 + -(-until_final // use_case.horizon_days)
+    needed = 3 + -(-(horizon_days + settings.settle_days) // horizon_days)
     weeks = allowed[needed:][-count:]
     if not weeks:
+        days = use_case.lookback_days + horizon_days * (needed + 1)
         timeframe = use_case.timeframe(settings)
-        days = use_case.lookback_days + use_case.horizon_days * (needed + 1)
-        oldest = source.last_full_day + DAY - (needed + 1) * timeframe.horizon
+        oldest = last + DAY - (needed + 1) * timeframe.horizon
         raise UnusableData(
-            f"the data are from {min(source.dates)} to {source.last_full_day}: too "
-            f"short to train on and to evaluate after. About {days} days are needed, "
+            f"the data are from {min(source.dates)} to {last}: too short to train on "
+            f"and to evaluate after. About {days} days are needed, "
             f"{use_case.lookback_days} of them before the first snapshot, {oldest}. Of "
             f"these {timeframe.lacks(oldest, source.dates)} are missing, and a tenth "
             "may be"
         )
     return weeks
+
+
+def weeks_allowed(
+    dates: Collection[date], last_date: date, *, lookback_days: int, horizon_days: int
+) -> list[date]:
+    """
+    List the as-of dates that a data set can be evaluated at, oldest first.
+
+    One horizon apart, counted back from the end, so that the newest label window ends
+    with the last day; each has data on nine tenths of its lookback.
+
+    Args:
+        dates: Days with events.
+        last_date: Last date that the data cover to its end (``last_full_day``).
+        lookback_days: Days of features before an as-of date.
+        horizon_days: Days of the label from the as-of date on.
+    """
+    timeframe = Timeframe(
+        lookback_days=lookback_days, horizon_days=horizon_days, settle_days=0
+    )
+    return list(
+        timeframe.snapshots(
+            today=last_date + DAY,
+            days=dates,
+            at_most=1 + (last_date - min(dates)).days // horizon_days,
+        )
+    )

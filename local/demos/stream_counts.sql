@@ -1,6 +1,6 @@
 -- One row: what came in by the stream since a moment, and what came of it.
 -- Parameters: @since TIMESTAMP; @since_day DATE, its day.
--- Sources: stream_events, dead_letters, inference_log.
+-- Sources: stream_events, dead_letters.
 SELECT
   (
     SELECT
@@ -33,13 +33,4 @@ SELECT
     WHERE
       received_on >= @since_day
       AND received_at >= @since
-  ) AS dead_letters,
-  (
-    SELECT
-      COUNT(DISTINCT inference_id)
-    FROM
-      inference_log
-    WHERE
-      scored_on >= @since_day
-      AND scored_at >= @since
-  ) AS scores
+  ) AS dead_letters

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from local.exports import ga4_rows
 from local.exports.ga4_schema import ARROW_SCHEMA, bigquery_schema
 from local.progress import step
-from propensity.timeframe import Timeframe, days_of_data, first_and_last
+from propensity.timeframe import days_of_data, first_and_last
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -42,7 +42,8 @@ class Summary:
     What a data set holds.
 
     ``user_columns`` are those of user_pseudo_id and user_id that any event has;
-    ``dates`` the days that have data, from ``first_date`` to ``last_date``.
+    ``dates`` the days that have data, from ``first_date`` to ``last_date``;
+    ``last_full_day`` the last UTC day that they cover to its end.
     """
 
     rows: int
@@ -50,75 +51,46 @@ class Summary:
     users: int
     first_date: date
     last_date: date
-    last_time: datetime
-    events: dict[str, int]
-    user_columns: frozenset[str] = frozenset()
-    is_east_of_utc: bool = False
-    is_cut_short: bool = False
-    dates: frozenset[date] = frozenset()
-
-    @property
-    def last_full_day(self) -> date:
-        """
-        The last UTC day that the data cover to its end.
-
-        ``event_date`` is the property's local date. East of Greenwich the last local
-        day ends before the UTC day of that name does. Data that are cut short within
-        their last day have the day before to its end.
-        """
-        full = self.last_date - DAY if self.is_east_of_utc else self.last_date
-        return min(full, self.last_time.date() - DAY) if self.is_cut_short else full
+    last_full_day: date
+    events: frozenset[str]
+    user_columns: frozenset[str]
+    dates: frozenset[date]
 
 
 def summary(database: Any) -> Summary:
     """Return what a database of ``ga4_rows`` holds."""
-    spans = {
-        date.fromisoformat(day): (count, first, last)
-        for day, count, first, last in database.execute(
-            "SELECT event_date, COUNT(*), MAKE_TIMESTAMP(MIN(event_timestamp)), "
-            "MAKE_TIMESTAMP(MAX(event_timestamp)) FROM events GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-    }
-    users, pseudo_ids, user_ids = database.execute(
-        "SELECT COUNT(DISTINCT COALESCE(user_pseudo_id, user_id)), "
-        "COUNT(user_pseudo_id), COUNT(user_id) FROM events"
-    ).fetchone()
-    events = database.execute(
-        "SELECT event_name, COUNT(*) FROM events GROUP BY 1 ORDER BY 1"
-    ).fetchall()
+    found = database.execute(ga4_rows.sql("summary")).fetchall()
+    rows = {day: count for day, count, *_ in found}
     # A few stray days are no part of the data's span.
-    rows = {day: count for day, (count, _, _) in spans.items()}
     first, last = first_and_last(rows)
-    bulk = {day: span for day, span in spans.items() if first <= day <= last}
-    # By the time of day of the last event; of data of a few days nobody can tell.
+    bulk = [row for row in found if first <= row[0] <= last]
+    last_date, last_time = bulk[-1][0], max(row[3] for row in bulk)
+    # ``event_date`` is the property's local date. East of Greenwich the last local day
+    # ends before the UTC day of that name: rows of most days are of the UTC day before.
+    ahead = sum(since.date() < day for day, _, since, *_ in bulk)
+    full = last_date - DAY if len(bulk) <= 10 * ahead else last_date
+    # Data whose last day ends earlier than any of two weeks before are cut short in it.
     *before, end = (
-        until - datetime(day.year, day.month, day.day)  # noqa: DTZ001
-        for day, (_, _, until) in bulk.items()
+        until - datetime.combine(day, time.min) for day, _, _, until, *_ in bulk
     )
-    # Of a property east of UTC, rows of a tenth of all days are of the UTC day before.
-    ahead = sum(since.date() < day for day, (_, since, _) in bulk.items())
+    if len(before) >= COMPARED_DAYS and end < min(before[-COMPARED_DAYS:]):
+        full = min(full, last_time.date() - DAY)
+    columns = {"user_pseudo_id": any(row[4] for row in found)}
+    columns["user_id"] = any(row[5] for row in found)
     return Summary(
         rows=sum(rows.values()),
         days=len(rows),
-        users=users,
-        first_date=min(bulk),
-        last_date=max(bulk),
-        last_time=max(until for _, _, until in bulk.values()).replace(tzinfo=UTC),
-        events=dict(events),
-        user_columns=frozenset(
-            ["user_pseudo_id"] * bool(pseudo_ids) + ["user_id"] * bool(user_ids)
-        ),
-        is_east_of_utc=len(bulk) <= 10 * ahead,
-        is_cut_short=(
-            len(before) >= COMPARED_DAYS and end < min(before[-COMPARED_DAYS:])
-        ),
+        users=found[0][7],
+        first_date=bulk[0][0],
+        last_date=last_date,
+        last_full_day=full,
+        events=frozenset(name for row in found for name in row[6]),
+        user_columns=frozenset(name for name, is_there in columns.items() if is_there),
         dates=frozenset(day for day in days_of_data(rows) if first <= day <= last),
     )
 
 
-def load_export(
-    client: bigquery.Client, dataset: str, source: Path, *, progress: bool = True
-) -> Summary:
+def load_export(client: bigquery.Client, dataset: str, source: Path) -> Summary:
     """
     Load anyone's export rows into ``events_YYYYMMDD`` shards.
 
@@ -129,12 +101,11 @@ def load_export(
         client: BigQuery or an emulator of it.
         dataset: Name of the GA4 dataset; is created where it is missing.
         source: File or folder, as ``ga4_rows`` reads it.
-        progress: Show how far it is.
 
     Raises:
         ExportError: A row is no export's, or there is none.
     """
-    with ga4_rows.opened(source, progress=progress) as database:
+    with ga4_rows.opened(source) as database:
         shards = {
             f"events_{day}": partial(ga4_rows.rows_of, database, day)
             for day in ga4_rows.days(database)
@@ -143,9 +114,8 @@ def load_export(
             raise ga4_rows.ExportError(
                 f"{source}: expected rows of a GA4 export, found none"
             )
-        found = summary(database)
-        _load(client, dataset, shards, progress=progress)
-    return found
+        _load(client, dataset, shards)
+        return summary(database)
 
 
 def by_day(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pa.Table]]:
@@ -160,29 +130,20 @@ def by_day(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, pa.Table]]:
 
 
 def load_tables(
-    client: bigquery.Client,
-    dataset: str,
-    shards: Iterable[tuple[str, pa.Table]],
-    *,
-    progress: bool = True,
+    client: bigquery.Client, dataset: str, shards: Iterable[tuple[str, pa.Table]]
 ) -> None:
     """
     Load Arrow tables as shards, each replacing the one of its name.
 
     Args:
-        client, dataset, progress: As of ``load_export``.
+        client, dataset: As of ``load_export``.
         shards: Table name and rows in ``ARROW_SCHEMA``.
     """
-    tables = {name: partial(lambda rows: rows, rows) for name, rows in shards}
-    _load(client, dataset, tables, progress=progress)
+    _load(client, dataset, {name: partial(pa.table, rows) for name, rows in shards})
 
 
 def _load(
-    client: bigquery.Client,
-    dataset: str,
-    shards: Mapping[str, Callable[[], pa.Table]],
-    *,
-    progress: bool,
+    client: bigquery.Client, dataset: str, shards: Mapping[str, Callable[[], pa.Table]]
 ) -> None:
     from google.cloud import bigquery
 
@@ -205,34 +166,7 @@ def _load(
 
     with (
         ThreadPoolExecutor(LOAD_WORKERS) as pool,
-        step("loading", total=len(shards), unit=" days", is_shown=progress) as bar,
+        step("loading", total=len(shards), unit=" days") as bar,
     ):
         for _ in pool.map(load, shards):
             bar.update()
-
-
-def weeks_allowed(
-    dates: Collection[date], last_date: date, *, lookback_days: int, horizon_days: int
-) -> list[date]:
-    """
-    List the as-of dates that a data set can be evaluated at, oldest first.
-
-    One horizon apart, counted back from the end, so that the newest label window ends
-    with the last day; each has data on nine tenths of its lookback.
-
-    Args:
-        dates: Days with events.
-        last_date: Last date that the data cover to its end (``last_full_day``).
-        lookback_days: Days of features before an as-of date.
-        horizon_days: Days of the label from the as-of date on.
-    """
-    timeframe = Timeframe(
-        lookback_days=lookback_days, horizon_days=horizon_days, settle_days=0
-    )
-    return list(
-        timeframe.snapshots(
-            today=last_date + DAY,
-            days=dates,
-            at_most=1 + (last_date - min(dates)).days // horizon_days,
-        )
-    )

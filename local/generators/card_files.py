@@ -19,7 +19,7 @@ from propensity.errors import SchemaError
 SHORTEST_TAIL = 3
 
 
-class CardsError(Exception):
+class CardsError(ValueError):
     """A file is not of card transactions in the public data set's columns."""
 
 

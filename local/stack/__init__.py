@@ -2,7 +2,6 @@
 
 stack.py     ``Stack`` starts, uses and stops them; start here
 commands.py  what ``up``, ``down`` and ``status`` do and print
-services.py  the commands that run them, and waiting until they answer
 state.py     a state: folder, options, ports, and the record of what runs
 topics.py    creates topics and subscriptions
 """

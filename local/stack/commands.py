@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import urllib.request
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from local import venvs
-from local.processes import HOST
+from local.processes import HOST, end_of, ending_on_signals
 from local.progress import shown
-from local.stack.services import end_of
-from local.stack.stack import Stack, ending_on_signals, stop_record
+from local.stack.stack import Stack, stop_record
 from local.stack.state import Record, State
 
 
@@ -78,15 +74,15 @@ The bucket's objects are files in {shown(stack.bucket_folder)}/
 
 def example_prediction(stack: Stack) -> tuple[str, str]:
     """Return a user that has a prediction and its date; a placeholder without any."""
+    import requests
+
     address = (
         f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}/datasets/"
         f"{stack.options.dataset}/tables/ma_predictions_table/data"
-        "?maxResults=1000&selectedFields=user_id,as_of"
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    asked = {"maxResults": "1000", "selectedFields": "user_id,as_of"}
     try:
-        with opener.open(address, timeout=5) as answer:
-            rows = json.load(answer).get("rows") or []
+        rows = requests.get(address, asked, timeout=5).json().get("rows") or []
     except (OSError, ValueError):
         rows = []
     found = [(str(row["f"][1]["v"]), str(row["f"][0]["v"])) for row in rows]
@@ -102,11 +98,16 @@ def up(stack: Stack) -> int:
         1 where a process of it has ended, or where somebody has stopped it meanwhile.
     """
     state = stack.state
-    record = state.settled_record()
+    if state.folder.exists():
+        # Whoever starts or stops it now comes first.
+        with state.locked():
+            record = state.record()
+    else:
+        record = None
     if record and record.is_up:
         if record.ended:
             return report_ended(state, record)
-        stack.attach(record)
+        stack.ports, stack.options = record.ports, record.options
         _write_dashboard(stack)
         print(f"State {state.name!r} is up already.")
     else:
@@ -146,13 +147,13 @@ def down(chosen: Sequence[State]) -> int:
     for state in chosen:
         if not state.folder.exists():
             continue
-        with venvs.locked(state.folder / "lock"):
+        with state.locked():
             record = state.record()
             if record is None:
                 continue
-            if record.owner and record.owner.is_running:
+            if record.user:
                 print(
-                    f"State {state.name!r} is in use by process {record.owner.pid}, "
+                    f"State {state.name!r} is in use by process {record.user.pid}, "
                     "which stops what it started itself."
                 )
                 is_up = is_used = True
@@ -182,15 +183,12 @@ def report_ended(state: State, record: Record) -> int:
 
 def status(chosen: Sequence[State]) -> int:
     """Print the running processes; return 1 if one has ended by itself."""
-    code, is_up = 0, False
-    for state in chosen:
-        record = state.record()
-        if record is None:
-            continue
-        is_up = True
+    code = 0
+    found = [(state, record) for state in chosen if (record := state.record())]
+    for state, record in found:
         if record.owner is None:
             print(f"State {state.name!r} is up.")
-        elif record.owner.is_running:
+        elif record.user:
             print(f"State {state.name!r} is in use by process {record.owner.pid}.")
         else:
             print(
@@ -201,7 +199,7 @@ def status(chosen: Sequence[State]) -> int:
             code = report_ended(state, record)
         else:
             print(f"\n{table(record)}\n")
-    if not is_up:
+    if not found:
         print("Nothing is up.")
     return code
 

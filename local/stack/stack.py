@@ -16,28 +16,27 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from deploy import stage
 from local import venvs
 from local.errors import LocalError
-from local.processes import HOST, Process, myself, spawn, stop
-from local.stack.services import (
+from local.processes import (
+    HOST,
+    Process,
     answers,
-    emulator_commands,
+    deferred_signals,
     end_of,
-    function_command,
-    refuse_running,
-    refuse_taken_ports,
-    wait_for,
+    ending_on_signals,
+    is_free,
+    myself,
+    spawn,
+    stop,
 )
 from local.stack.state import (
     EMULATOR_PORTS,
@@ -49,6 +48,7 @@ from local.stack.state import (
     Record,
     State,
     ports_from,
+    states,
 )
 from offline import whole_files
 from propensity.settings import is_setting
@@ -60,6 +60,9 @@ INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = "PROPENSITY_SUPPRESSION_KEY"
 DASHBOARD_S = 300
+POLL_S = 0.05
+# A process that does not answer by then will not.
+READY_S = 300
 
 
 class Stack:
@@ -67,8 +70,7 @@ class Stack:
     The emulators and functions of one state, started and stopped together.
 
     As a context manager it stops what it started however its block ends, by Ctrl-C,
-    SIGTERM and SIGHUP too. Where ``up`` has left the state running it uses that, and
-    leaves it running.
+    SIGTERM and SIGHUP too.
 
     Args:
         state: The state to serve.
@@ -212,11 +214,6 @@ class Stack:
     # -- starting ---------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        record = self.state.settled_record()
-        if record and record.is_up:
-            self.attach(record)
-            self._say(f"using what is up in state {self.state.name!r}")
-            return self
         with contextlib.ExitStack() as undo:
             undo.enter_context(ending_on_signals())
             self.start()
@@ -238,9 +235,9 @@ class Stack:
             LocalError: A port is taken, the state is in use, requirements cannot be
                 installed, or a process ended or did not answer in time.
         """
-        with venvs.locked(self.state.folder / "lock"):
+        with self.state.locked():
             refuse_running(self.state)
-            refuse_taken_ports(self.ports, self.functions, home=self.state.home)
+            self._refuse_taken_ports()
             self._record = Record(myself("owner"), self.options, self.ports)
             options = json.dumps(dataclasses.asdict(self.options), indent=2)
             whole_files.write(self.state.options_file, options.encode())
@@ -254,11 +251,28 @@ class Stack:
                 self.stop()
                 raise
 
+    def _refuse_taken_ports(self) -> None:
+        """Say whose a port is that is taken, and how to move."""
+        names = [*EMULATOR_PORTS, *(function.target for function in self.functions)]
+        for name in [*names, *(["dashboard"] if self.functions else [])]:
+            port, holder = self.ports[name], "another program"
+            if is_free(port):
+                continue
+            for state in states(self.state.home):
+                record = state.record()
+                if record and record.running and port in record.ports.values():
+                    holder = f"state {state.name!r}"
+            raise LocalError(
+                f"port {port}, needed for {name}, is taken by {holder}.\n"
+                f"Set PROPENSITY_PORT_{name.upper()} for another port, or "
+                "PROPENSITY_PORT_BASE to move all of them "
+                "(such as PROPENSITY_PORT_BASE=9080). Nothing was started."
+            )
+
     def _start_all(self, *, stay: bool) -> None:
         from local.emulators.pubsub.server import is_serving
 
-        assert self._record is not None
-        began, folder = time.monotonic(), self.state.folder
+        began = time.monotonic()
         python = Path(sys.executable)
         if self.functions:
             python = venvs.functions_python(
@@ -271,33 +285,40 @@ class Stack:
             self._say(
                 f"  functions here do not get {', '.join(unused)}: docs/settings.md"
             )
-        parent = [] if stay else ["--parent", str(os.getpid())]
-        for service, command in emulator_commands(
-            self.options, self.ports, folder
-        ).items():
-            self._spawn(service, [*command, *parent], {}, ROOT)
+        self._start_emulators([] if stay else ["--parent", str(os.getpid())])
         for function in self.functions:
             self._start_function(function, python)
+        served = [function.target for function in self.functions]
         if stay:
             self.state.dashboard.mkdir(parents=True, exist_ok=True)
             port = str(self.ports["dashboard"])
             server = [sys.executable, "-m", "http.server", port, "--bind", HOST]
             self._spawn("dashboard", server, {}, self.state.dashboard)
-        wait = partial(wait_for, self._record, began=began, say=self._say)
+            served.append("dashboard")
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
-        ready: dict[str, Callable[[], bool]] = {
-            "bigquery": lambda: answers(self.url("bigquery") + datasets),
-            "storage": lambda: answers(self.url("storage") + "/"),
-            "pubsub": lambda: is_serving(self.address("pubsub")),
-        }
-        wait(ready)
+        self._wait_for(["bigquery"], lambda name: answers(self.url(name) + datasets))
+        self._wait_for(["storage"], lambda name: answers(self.url(name) + "/"))
+        self._wait_for(["pubsub"], lambda name: is_serving(self.address(name)))
         self.prepare()
         # The framework answers this path itself once it has loaded the function; a
         # client error is an answer too.
-        names = [function.target for function in self.functions]
-        names += ["dashboard"] if stay else []
-        wait({name: partial(answers, self.url(name) + "/robots.txt") for name in names})
+        self._wait_for(served, lambda name: answers(self.url(name) + "/robots.txt"))
         self._say(f"{what} answer after {time.monotonic() - began:.1f} s")
+
+    def _start_emulators(self, parent: Sequence[str]) -> None:
+        for service, words in {
+            "bigquery": [
+                *("--grpc-port", str(self.ports["bigquery_storage"])),
+                *("--project", self.options.project),
+                *("--data-dir", str(self.state.folder / "bigquery")),
+                *("--storage", self.url("storage")),
+            ],
+            "storage": ["--data-dir", str(self.state.folder / "storage")],
+            "pubsub": [],
+        }.items():
+            module = [sys.executable, "-m", f"local.emulators.{service}"]
+            port = ["--port", str(self.ports[service])]
+            self._spawn(service, [*module, *port, *words, *parent], {}, ROOT)
 
     def _start_function(self, function: Function, python: Path) -> None:
         # gunicorn keeps a socket there; in the user's home one would be all functions'.
@@ -312,7 +333,12 @@ class Stack:
         environment = {**self.environment, "XDG_RUNTIME_DIR": str(runtime)}
         if SECRET in os.environ:
             environment[SECRET] = os.environ[SECRET]
-        command = function_command(function, python, self.ports[function.target])
+        command = [
+            *(str(python), "-m", "functions_framework"),
+            *("--source", "main.py", "--target", function.target),
+            *("--host", HOST, "--port", str(self.ports[function.target])),
+            *(["--asgi"] if function.is_asynchronous else []),
+        ]
         self._spawn(function.target, command, environment, staged)
 
     def _spawn(
@@ -338,38 +364,57 @@ class Stack:
             self._record.processes.append(process)
             self._record.write(self.state)
 
-    def attach(self, record: Record) -> None:
-        """
-        Use what ``up`` has left running.
-
-        Raises:
-            LocalError: One of its processes has ended, or it is set to something else.
-        """
-        if ended := record.ended:
-            raise LocalError(
-                f"state {self.state.name!r} is up, but {ended[0].name} has ended. "
-                f"{end_of(ended[0])}\n`make down` stops the rest; then start again."
-            )
-        expected = dataclasses.asdict(self.options)
-        changed = [
-            f"{name} {now!r} instead of {expected[name]!r}"
-            for name, now in dataclasses.asdict(record.options).items()
-            if now != expected[name]
-        ]
-        if changed:
-            raise LocalError(
-                f"state {self.state.name!r} is up with {', '.join(changed)}; "
-                "`make down` stops it; then start again."
-            )
-        self.ports = dict(record.ports)
-
-    # -- stopping ---------------------------------------------------------------------
+    def _wait_for(
+        self, services: Iterable[str], is_ready: Callable[[str], bool]
+    ) -> None:
+        """Wait until services answer; none that has started may end meanwhile."""
+        assert self._record is not None
+        deadline = time.monotonic() + READY_S
+        for name in services:
+            while not is_ready(name):
+                for process in self._record.ended:
+                    raise LocalError(
+                        f"{process.name} ended while it was starting. {end_of(process)}"
+                    )
+                if time.monotonic() > deadline:
+                    [process] = [p for p in self._record.processes if p.name == name]
+                    raise LocalError(
+                        f"{name} does not answer on port {process.port} after "
+                        f"{READY_S} s. {end_of(process)}"
+                    )
+                time.sleep(POLL_S)
 
     def stop(self) -> None:
         """Stop what this stack started."""
         if self._record is not None:
             stop_record(self._record, self.state)
             self._record = None
+
+
+def refuse_running(state: State) -> None:
+    """
+    Refuse to start a state that runs; stop what a killed program has left of it.
+
+    Raises:
+        LocalError: Somebody uses it.
+    """
+    record = state.record()
+    if record is None:
+        return
+    if record.user:
+        raise LocalError(
+            f"state {state.name!r} is in use by process {record.user.pid}. "
+            f"Wait for it, or stop it (kill {record.user.pid}), or play beside "
+            "it, in another state and on other ports:\n"
+            f"    make demo STATE={state.name[:60]}-2 "
+            f"PROPENSITY_PORT_BASE={min(record.ports.values()) + 1000}"
+        )
+    if record.is_up:
+        raise LocalError(
+            f"state {state.name!r} is up; `make down` stops it, then start again"
+        )
+    stop(record.processes)
+    state.record_file.unlink(missing_ok=True)
 
 
 def stop_record(record: Record, state: State) -> list[Process]:
@@ -389,38 +434,3 @@ def ignored(environment: Mapping[str, str], given: Mapping[str, str]) -> list[st
         for name, value in environment.items()
         if is_setting(name) and name != SECRET and value not in ("", given.get(name))
     )
-
-
-# -- signals --------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _handled(handler: Callable[..., Any], *numbers: signal.Signals) -> Iterator[None]:
-    """Have a handler called in the block, which only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, usual in before.items():
-            signal.signal(number, usual)
-
-
-def ending_on_signals() -> contextlib.AbstractContextManager[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does: by an exception."""
-    return _handled(
-        lambda number, _: sys.exit(128 + number), signal.SIGTERM, signal.SIGHUP
-    )
-
-
-@contextlib.contextmanager
-def deferred_signals() -> Iterator[None]:
-    """Hold back Ctrl-C, SIGTERM and SIGHUP until the block has ended."""
-    caught: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    with _handled(lambda number, _: caught.append(number), *numbers):
-        yield
-    if caught:
-        signal.raise_signal(caught[0])

@@ -141,6 +141,10 @@ class State:
     def options_file(self) -> Path:
         return self.folder / "options.json"
 
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the state while it is started or stopped."""
+        return venvs.locked(self.folder / "lock")
+
     def options(self) -> Options:
         """Return what this state was last set to, the defaults if it is new."""
         if not self.options_file.exists():
@@ -160,11 +164,6 @@ class State:
                 ports=fields["ports"],
                 processes=[Process(**process) for process in fields["processes"]],
             )
-
-    def settled_record(self) -> Record | None:
-        """Return the record once nobody is starting or stopping the state."""
-        with venvs.locked(self.folder / "lock"):
-            return self.record()
 
 
 @contextlib.contextmanager
@@ -207,16 +206,18 @@ class Record:
         return [process for process in self.processes if not process.is_running]
 
     @property
+    def user(self) -> Process | None:
+        """The program that uses it now."""
+        return self.owner if self.owner and self.owner.is_running else None
+
+    @property
     def is_up(self) -> bool:
         """Whether ``up`` has left it running."""
         return self.owner is None and bool(self.running)
 
 
 def ports_from(
-    environment: Mapping[str, str],
-    *,
-    base: int | None = None,
-    single: Mapping[str, int] | None = None,
+    environment: Mapping[str, str], *, base: int | None = None
 ) -> dict[str, int]:
     """
     Return the port of every service.
@@ -225,42 +226,34 @@ def ports_from(
         environment: ``PROPENSITY_PORT_BASE`` moves all of them, ``PROPENSITY_PORT_``
             and a service's name in capitals moves one.
         base: Comes before ``PROPENSITY_PORT_BASE``.
-        single: Service to port; comes before everything else.
 
     Raises:
         LocalError: A port is not a number, out of range or given twice, or a variable
             is of no service.
     """
-
-    def port(value: object, source: str) -> int:
-        with contextlib.suppress(ValueError):
-            if 1 <= (number := int(str(value))) <= 65_535:
-                return number
-        raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
-
     variables = {service: f"{_PORT}{service.upper()}" for service in PORT_OFFSETS}
     known = [f"{_PORT}BASE", *variables.values()]
     for name in environment:
         if name.startswith(_PORT) and name not in known:
             raise LocalError(unknown_setting(name, known))
-    for service in single or {}:
-        if service not in PORT_OFFSETS:
-            names = ", ".join(PORT_OFFSETS)
-            raise LocalError(f"there is no service {service!r}; there are {names}")
-    if base is None:
-        first = port(environment.get(f"{_PORT}BASE", DEFAULT_PORT_BASE), f"{_PORT}BASE")
-    else:
-        first = port(base, "--port-base")
-    chosen = {}
-    for service, variable in variables.items():
-        number = environment.get(variable, first + PORT_OFFSETS[service])
-        number = (single or {}).get(service, number)
-        chosen[service] = port(number, variable)
-    for number in chosen.values():
-        others = [name for name in chosen if chosen[name] == number]
+
+    def port(variable: str, default: int) -> int:
+        value = environment.get(variable, default)
+        with contextlib.suppress(ValueError):
+            if 1 <= (number := int(value)) <= 65_535:
+                return number
+        raise LocalError(f"{variable} must be a port from 1 to 65535, not {value!r}")
+
+    first = base or port(f"{_PORT}BASE", DEFAULT_PORT_BASE)
+    ports = {
+        service: port(variables[service], first + offset)
+        for service, offset in PORT_OFFSETS.items()
+    }
+    for number in ports.values():
+        others = [name for name in ports if ports[name] == number]
         if len(others) > 1:
             raise LocalError(f"port {number} is given to {' and '.join(others)}")
-    return chosen
+    return ports
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

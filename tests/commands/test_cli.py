@@ -134,8 +134,6 @@ class TestExit:
             ),
             ["up", "--state", "../x"],
             ["doctor", "--local", "--state", ".."],
-            ["up", "--port", "a=1"],
-            ["up", "--port", "bigquery=9000", "--port", "storage=9000"],
             ["up", "--port-base", "0"],
             # Too many digits.
             ["load", "transactions", "x.csv", "--limit", "9" * 5000],

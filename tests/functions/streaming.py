@@ -23,7 +23,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 
-from local.demos import stream as demo
+from local.demos.calls import SQL as DEMO_SQL
 from local.stack.stack import Stack
 from propensity import usecases
 from propensity.events import rows as stream
@@ -191,7 +191,7 @@ class Site:
     def features(self) -> dict[str, dict[str, Any]]:
         """Return what the view says of each user."""
         return self._by_user(
-            statement("streamed_features", own=demo.SQL), {"use_case": USE_CASE}
+            statement("streamed_features", own=DEMO_SQL), {"use_case": USE_CASE}
         )
 
     def clean_features(self, as_of: datetime = FOREVER) -> dict[str, dict[str, Any]]:

@@ -251,7 +251,7 @@ class TestAnotherProject:
         """Training's statements, predictions and evaluation read it there."""
         name = workplace.ga4_dataset
         with workplace.bigquery.client("their-project") as client:
-            ga4_export.load_tables(client, name, shop_of(days[1:15]), progress=False)
+            ga4_export.load_tables(client, name, shop_of(days[1:15]))
         place = with_champion(make_place(f"their-project.{name}"))
         past = days[2]
         answer = place.run("predictions", past)

@@ -31,8 +31,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 )
 
 from local.emulators.bigquery.rewriting import Rewrite
-from local.processes import HOST, free_ports
-from local.stack.services import answers
+from local.processes import HOST, answers, free_ports
 from tests.local.projects import wait_until
 
 MOMENT = datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=UTC)

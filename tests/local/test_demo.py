@@ -33,9 +33,10 @@ def summary(*columns: str, last: date = TODAY) -> Summary:
         users=3,
         first_date=date(2026, 1, 1),
         last_date=last,
-        last_time=datetime(2026, 3, 1, 12, tzinfo=UTC),
-        events={"page_view": 8, "purchase": 2},
+        last_full_day=last,
+        events=frozenset({"page_view", "purchase"}),
         user_columns=frozenset(columns),
+        dates=frozenset(),
     )
 
 

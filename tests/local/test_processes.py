@@ -26,8 +26,8 @@ from local.processes import (
     start_time,
     stop,
 )
-from local.progress import QUIET_S, TICK_S, Progress
-from local.stack.services import refuse_running
+from local.progress import QUIET_S, TICK_S, Progress, Step
+from local.stack.stack import refuse_running
 from local.stack.state import ROOT, Options, Record, State
 from tests.local.projects import started, wait_until
 
@@ -178,18 +178,18 @@ def test_progress_is_a_line_where_none_came():
     """It has what goes on, how far it is, and for how long it has been."""
     stream, now = io.StringIO(), [0.0]
     progress = Progress(stream, clock=lambda: now[0])
+    progress.steps.append(Step("loading", 0.0, total=351, unit=" days"))
 
     def pass_time(seconds: float) -> None:
         for _ in range(round(seconds / TICK_S)):
             now[0] += TICK_S
             progress.tick()
 
-    with progress.step("loading", total=351, unit=" days") as step:
-        for number in range(5):
-            step.update()
-            progress.say(f"week {number}")
-            pass_time(QUIET_S - 2 * TICK_S)
-        assert "…" not in stream.getvalue()
-        pass_time(3 * TICK_S)
+    for number in range(5):
+        progress.steps[0].update()
+        progress.say(f"week {number}")
+        pass_time(QUIET_S - 2 * TICK_S)
+    assert "…" not in stream.getvalue()
+    pass_time(3 * TICK_S)
 
     assert stream.getvalue().endswith("  … loading 5 of 351 days, 29 s\n")

@@ -25,8 +25,7 @@ from google.api_core.exceptions import (
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from local.processes import free_ports
-from local.stack.services import answers
+from local.processes import answers, free_ports
 from tests.local.projects import wait_until
 
 NEW = 0

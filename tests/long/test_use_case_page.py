@@ -44,7 +44,7 @@ with Stack(State(), ports=ports_from(os.environ), functions=()) as stack:
     dataset = warehouse.settings.ga4_dataset
     every = generated().shards()
     shards = (one for one in every if one[0] >= "events_20250201")
-    ga4_export.load_tables(warehouse.client, dataset, shards, progress=False)
+    ga4_export.load_tables(warehouse.client, dataset, shards)
     warehouse.close()
 """
 

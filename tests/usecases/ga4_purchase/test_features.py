@@ -193,7 +193,7 @@ class TestSeenInTheWild:
         path = tmp_path / "extract.ndjson"
         path.write_text("".join(json.dumps(shop.extracted(row)) + "\n" for row in rows))
         with workplace.bigquery.client() as client:
-            ga4_export.load_export(client, workplace.ga4_dataset, path, progress=False)
+            ga4_export.load_export(client, workplace.ga4_dataset, path)
         again = over(workplace).prepare().features()
 
         assert {*again} == {"wild", "travels"}

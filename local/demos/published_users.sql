@@ -1,0 +1,13 @@
+-- One row per user and week: the probability that was published, the highest first.
+-- Parameters: @use_case STRING; @weeks ARRAY<DATE>.
+-- Source: ma_predictions_history.
+SELECT
+  user_id
+FROM
+  ma_predictions_history
+WHERE
+  use_case = @use_case
+  AND as_of IN UNNEST(@weeks)
+ORDER BY
+  probability DESC,
+  user_id

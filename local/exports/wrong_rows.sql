@@ -1,0 +1,26 @@
+-- One row: the first row of a file that is no row of a GA4 export, and why; or none.
+-- Source: given, the rows of the file with their numbers, and ids as JSON has them.
+-- An id that is a number of 2^53 or more, or has a point, may have lost digits. Times go
+-- to the end of 9999.
+SELECT
+  row,
+  CASE
+    WHEN event_timestamp IS NULL THEN 'event_timestamp: expected a value, found none'
+    WHEN event_name IS NULL THEN 'event_name: expected a value, found none'
+    WHEN event_timestamp NOT BETWEEN 0 AND 253402300799999999
+      THEN 'event_timestamp: expected microseconds since 1970, found ' || event_timestamp
+    WHEN event_date IS NOT NULL AND TRY_STRPTIME(event_date, '%Y%m%d') IS NULL
+      THEN 'event_date: expected a date as YYYYMMDD, found ' || event_date
+    WHEN is_number(user_pseudo_id)
+      THEN 'user_pseudo_id: expected a text, found the number ' || user_pseudo_id
+    WHEN is_number(user_id)
+      THEN 'user_id: expected a text, found the number ' || user_id
+  END AS why
+FROM
+  given
+WHERE
+  why IS NOT NULL
+ORDER BY
+  row
+LIMIT
+  1
