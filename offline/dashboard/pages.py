@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from offline.dashboard.cases import Case
-from offline.dashboard.charts import BARS, POINTS, bars, lines, milliseconds, size
+from offline.dashboard.charts import BARS, POINTS, lines, milliseconds, size
 from offline.dashboard.facts import Facts
 from offline.dashboard.reading import STREAM_DAYS, TITLES, Reading, Row, Window
 from propensity.ids import NAME
-from propensity.learning.report.parts import groups
+from propensity.learning.intervals import rate_interval
 from propensity.pages import words
 from propensity.pages.page import filled
 
@@ -29,15 +29,12 @@ Readings = Mapping[str, Reading]
 # What templates write and draw with.
 FUNCTIONS = {
     "lines_svg": lines,
-    "bars_svg": bars,
-    "groups": groups,
+    "rate_interval": rate_interval,
     "size": size,
     "milliseconds": milliseconds,
     "ratio": words.ratio,
-    "percent": words.percent,
     "count": words.count,
     "compact": words.compact,
-    "places": words.decimals,
 }
 
 

@@ -7,12 +7,11 @@ Those of one kind of page stand in a folder ``templates`` of their own package.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from propensity.pages import words
@@ -44,28 +43,21 @@ def filled(package: str, template: str, content: Mapping[str, Any]) -> str:
 def _templates(package: str) -> Environment:
     """Read the templates once; they escape what they are given, and miss nothing."""
     templates = Environment(
-        loader=DictLoader({**dict(_texts(__package__)), **dict(_texts(package))}),
+        loader=ChoiceLoader([PackageLoader(one) for one in (__package__, package)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.globals["policy"] = Markup(POLICY)
-    templates.filters |= {
-        **{
-            name: getattr(words, name)
-            for name in ("percent", "count", "money", "compact", "plural", "sentence")
-        },
-        "moment": words.moment,
-        "dates": words.listed_dates,
-        "decimals": lambda value, places: words.decimals(places)(value),
-        "bounded": lambda row, key, form: words.bounded(row, key, getattr(words, form)),
+    templates.globals |= {
+        "policy": Markup(POLICY),
+        "percent": words.percent,
+        "money": words.money,
+        "places": words.decimals,
     }
+    for write in (words.percent, words.count, words.money, words.compact, words.plural):
+        templates.filters[write.__name__] = write
+    templates.filters["decimals"] = lambda value, n: words.decimals(n)(value)
+    templates.filters["interval"] = words.interval
     return templates
-
-
-def _texts(package: str) -> Iterator[tuple[str, str]]:
-    for entry in (resources.files(package) / "templates").iterdir():
-        if entry.name.endswith(".html"):
-            yield entry.name, entry.read_text("utf-8")

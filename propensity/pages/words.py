@@ -1,22 +1,18 @@
 """
-Words and numbers as the page writes them: plain text, which the templates escape.
+Words and numbers as pages write them: plain text, which the templates escape.
 """
 
 from __future__ import annotations
 
-import html
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
 Number = float | int | None
-
 Format = Callable[[Number], str]
 
 DASH = "—"
-
-NAME_LENGTH = 24
 
 # Control characters break markup; direction marks let a name rewrite its neighbours;
 # surrogates and noncharacters cannot be written at all.
@@ -37,15 +33,14 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def text(value: object) -> str:
-    """Escape a value for HTML and SVG, element or quoted attribute."""
-    return html.escape(_UNSAFE.sub("\N{REPLACEMENT CHARACTER}", str(value)))
+def present(value: Number) -> TypeGuard[float]:
+    """Tell whether there is such a figure."""
+    return value is not None and math.isfinite(value)
 
 
-def short(value: object, length: int = NAME_LENGTH) -> str:
-    """Cut a name to ``length`` characters, the last one an ellipsis, and escape it."""
-    name = str(value)
-    return text(name if len(name) <= length else name[: length - 1] + "…")
+def ratio(part: Number, whole: Number) -> float | None:
+    """Return a share, None of nothing."""
+    return part / whole if part is not None and whole else None
 
 
 def count(value: Number) -> str:
@@ -53,8 +48,13 @@ def count(value: Number) -> str:
     return f"{value:,.0f}" if present(value) else DASH
 
 
+def plural(n: Number, noun: str) -> str:
+    """Write a count with its noun."""
+    return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+
+
 def percent(value: Number) -> str:
-    """Write a share as a percentage, more precisely when it is small; a real minus."""
+    """Write a share as a percentage, more precisely when it is small."""
     if not present(value):
         return DASH
     shown = 100 * value
@@ -62,17 +62,13 @@ def percent(value: Number) -> str:
 
 
 def money(value: Number) -> str:
-    """Write a sum of money, with a real minus sign."""
+    """Write a sum of money."""
     return _minus(f"{value:,.2f}") if present(value) else DASH
 
 
 def decimals(places: int) -> Format:
-    """Give a format of so many decimals, with a real minus sign."""
-
-    def write(value: Number) -> str:
-        return _minus(f"{value:.{places}f}") if present(value) else DASH
-
-    return write
+    """Give a format of so many decimals."""
+    return lambda value: _minus(f"{value:.{places}f}") if present(value) else DASH
 
 
 def compact(value: Number) -> str:
@@ -92,67 +88,14 @@ def compact(value: Number) -> str:
     return _minus(f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}")
 
 
-def bounded(figures: Mapping[str, Any], key: str, write: Format) -> str:
-    """Write a figure, and its interval if there is one."""
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    interval = f" ({write(low)} to {write(high)})" if present(low) else ""
-    return f"{write(figures.get(key))}{interval}"
-
-
-def present(value: Number) -> TypeGuard[float]:
-    """Tell whether there is such a figure."""
-    return value is not None and math.isfinite(value)
+def interval(row: Mapping[str, Any], key: str, write: Format) -> str:
+    """Write the interval of a metric."""
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    return f"{write(low)} to {write(high)}" if present(low) else DASH
 
 
 def _minus(number: str) -> str:
+    """Write a real minus sign, and none before a zero."""
     if not number.strip("-0.%"):
         number = number.lstrip("-")
     return number.replace("-", "\N{MINUS SIGN}")
-
-
-def plural(n: Number, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{count(n)} {noun}{'' if n == 1 else 's'}"
-
-
-def moment(value: Any) -> str:
-    """Shorten an ISO time to the minute."""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d).*?(Z|\+00:00)?", str(value))
-    if not match:
-        return DASH if value is None else str(value)
-    return f"{match[1]} {match[2]}{' UTC' if match[3] else ''}"
-
-
-def listed_dates(dates: Sequence[Any] | None) -> str:
-    """Write a few dates in full, many by their ends."""
-    shown = [str(date) for date in dates or ()]
-    if len(shown) > 4:
-        return f"{shown[0]} to {shown[-1]} ({len(shown)} dates)"
-    return ", ".join(shown) or DASH
-
-
-def sentence(value: Any) -> str:
-    """Write a reason as a sentence."""
-    words = str(value or "").strip()
-    if not words:
-        return ""
-    words = words[0].upper() + words[1:]
-    return words if words[-1] in ".!?" else f"{words}."
-
-
-def shared(value: Number) -> str:
-    """Write a count that may be a fraction: of one decimal where it is small."""
-    if not present(value) or value >= 1000 or abs(value - round(value)) < 1e-9:
-        return count(value)
-    return decimals(1)(value)
-
-
-def ratio(part: Number, whole: Number) -> float | None:
-    """Return a share, None of nothing."""
-    return part / whole if part is not None and whole else None
-
-
-def round_up(value: float) -> float:
-    """Find the end of an axis that divides well into four, at most 1."""
-    ends = (0.004, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.28, 0.4, 0.6, 0.8)
-    return next((end for end in ends if end >= value), 1.0)

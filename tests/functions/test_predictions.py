@@ -394,7 +394,7 @@ class TestRefusals:
         assert "not shown to be better than chance" in training["verdict"]
         assert row["verdict"] == training["verdict"]
         assert row["compared_version"] is None
-        assert b"Not promoted." in page
+        assert b"Not promoted:" in page
         assert b"ot shown to be better than chance" in page
         assert place.registry.find_champion() is None
         assert (refused.status_code, refused.json["error"]) == (409, "no_champion")

@@ -3,6 +3,5 @@ Reports: a version, or an evaluated week, as a page; one HTML file that needs no
 else.
 
 - ``version``: the card of a version; ``week``: an evaluated week, beside those before
-- ``parts``: what both have: metrics, groups by score, rows to act on
 - ``templates/``: the pages' texts; look, charts and formats are those of ``pages``
 """

@@ -1,6 +1,4 @@
-"""
-The page of a model version: the answer first, details after it.
-"""
+"""The page of a model version: the answer first, details after it."""
 
 from __future__ import annotations
 
@@ -10,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from propensity.learning.report import parts
-from propensity.pages.charts import Bar, bars_svg, histogram_svg
+from propensity.learning.intervals import rate_interval
+from propensity.pages.charts import Line, histogram_svg, lines_svg
 from propensity.pages.page import filled
-from propensity.pages.words import cleaned, decimals
+from propensity.pages.words import cleaned
 
 if TYPE_CHECKING:
     from propensity.learning.card import Card
@@ -32,54 +30,50 @@ def version_page(card: Card) -> str:
         An HTML document without scripts or references to anything outside it.
     """
     plain: Entry = cleaned(asdict(card))
-    metrics = plain["metrics"]
     content = {
         "card": plain,
-        "noun": str(plain["entity"]).removesuffix("_id"),
+        "noun": plain["entity"].removesuffix("_id"),
         "who": "that" if plain["outcomes"] else "who",
-        "tiles": parts.tiles(metrics),
-        "metrics": parts.metrics(metrics),
-        "selected": parts.selected(metrics),
-        "groups": parts.groups(metrics),
-        "curves": parts.curves(plain["curves"], metrics["base_rate"] or 0.0),
-        "importance": _importance(plain["importance"]),
+        "rate_interval": rate_interval,
+        "curves": _curves(plain["curves"], plain["metrics"]["base_rate"]),
         "histograms": _histograms(plain),
     }
     return filled(__package__, "version.html", content)
 
 
-def _importance(features: list[Entry]) -> Markup | None:
-    """Draw the fall of ROC AUC by feature, with a standard deviation."""
-    write = decimals(4)
-    bars = [
-        Bar(
-            one["feature"],
-            one["mean"],
-            f"{write(one['mean'])} ± {write(one['std'])}",
-            one["mean"] - one["std"],
-            one["mean"] + one["std"],
-        )
-        for one in features
-    ]
-    described = ", ".join(f"{bar.name} {bar.shown}" for bar in bars)
-    title = "Importance of features"
-    return bars_svg(bars, title=title, description=described) if bars else None
+def _curves(shown: Entry, base: float | None) -> dict[str, Markup]:
+    """
+    Draw ``roc``, ``pr`` and ``calibration``, those that there are.
+
+    Args:
+        shown: As ``metrics.curves`` has them.
+        base: The base rate: the precision of a coin.
+    """
+    bins = shown.get("calibration") or ()
+    points = {
+        "roc": shown.get("roc"),
+        "pr": shown.get("pr"),
+        "calibration": [(one["mean_probability"], one["rate"]) for one in bins],
+    }
+    drawn = {}
+    for name, curve in points.items():
+        if curve:
+            x, y = zip(*curve, strict=True)
+            last = max(*x, *y) if name == "calibration" else 1.0
+            guide = (base, base) if name == "pr" else (0.0, last)
+            beside = Line(x=(0.0, last), y=guide, style="guide")
+            lines = [beside, Line(name=name, x=x, y=y)]
+            drawn[name] = lines_svg(lines, title=name, starts_at_zero=True)
+    return drawn
 
 
 def _histograms(card: Entry) -> list[tuple[Entry, Markup]]:
-    """Draw the most important numbers, of positives and of the others."""
+    """Draw the most important numbers, of label 0 behind those of label 1."""
     order = {one["feature"]: n for n, one in enumerate(card["importance"])}
     numbers = [one for one in card["profile"]["numbers"] if one["edges"]]
     numbers.sort(key=lambda one: order.get(one["feature"], len(order)))
-    return [
-        (
-            one,
-            histogram_svg(
-                one["edges"],
-                [one["negative"], one["positive"]],
-                title=one["feature"],
-                description=f"Shares by value of {one['feature']}, of label 1 and 0.",
-            ),
-        )
-        for one in numbers[:_DRAWN]
-    ]
+    drawn = []
+    for one in numbers[:_DRAWN]:
+        shares = [one["negative"], one["positive"]]
+        drawn.append((one, histogram_svg(one["edges"], shares, title=one["feature"])))
+    return drawn

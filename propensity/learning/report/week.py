@@ -7,15 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
-from math import exp
 from typing import Any
 
 from markupsafe import Markup
 
-from propensity.learning.intervals import NORMAL, rate_interval
-from propensity.learning.report import parts
+from propensity.learning.intervals import rate_interval
+from propensity.pages.charts import Line, lines_svg
 from propensity.pages.page import filled
-from propensity.pages.series import Series, series_svg
 from propensity.pages.words import cleaned, decimals, percent, present
 
 Row = Mapping[str, Any]
@@ -64,106 +62,63 @@ def week_page(report: Report) -> str:
     """
     plain = {part.name: cleaned(getattr(report, part.name)) for part in fields(report)}
     # A day may have several versions: the one that scored most comes first.
-    rows = sorted(
-        (row for row in plain["rows"] if row.get("users")),
-        key=lambda row: -row["users"],
-    )
+    rows = [row for row in plain["rows"] if row.get("users")]
+    rows.sort(key=lambda row: -row["users"])
     if not rows:
         raise ValueError(f"no row of {report.week} has metrics")
-    return filled(
-        __package__,
-        "week.html",
-        {
-            **plain,
-            "noun": report.entity.removesuffix("_id"),
-            "who": "that" if report.is_daily else "who",
-            "period": "day" if report.is_daily else "week",
-            "row": rows[0],
-            "verdict": verdict(rows[0]),
-            "tiles": parts.tiles(rows[0]),
-            "blocks": [
-                {
-                    "row": row,
-                    "metrics": parts.metrics(row),
-                    "selected": parts.selected(row),
-                    "groups": parts.groups(row),
-                    "trained": plain["trained"].get(row["model_version"]) or {},
-                }
-                for row in rows
-            ],
-            "charts": _charts(plain["weeks"]),
-            "newest_first": plain["weeks"][::-1],
-        },
-    )
+    content = {
+        "noun": report.entity.removesuffix("_id"),
+        "who": "that" if report.is_daily else "who",
+        "period": "day" if report.is_daily else "week",
+        "rate_interval": rate_interval,
+        "verdict": verdict(rows[0]),
+        "charts": _charts(plain["weeks"]),
+    }
+    return filled(__package__, "week.html", {**plain, **content, "rows": rows})
 
 
 def verdict(row: Row) -> tuple[bool, str] | None:
     """
-    Say whether the mean probability was right, but for chance.
+    Say whether the mean probability lies in the interval of the observed share.
 
-    By the log-odds that all probabilities lacked, or by the interval of the rate. None
-    where nothing was predicted.
+    None where nothing was predicted.
     """
-    lacked, error = row.get("residual_log_odds"), row.get("residual_standard_error")
-    if present(lacked) and present(error):
-        low, high = lacked - NORMAL * error, lacked + NORMAL * error
-        odds = [f"{exp(min(value, 20.0)) - 1:+.0%}" for value in (lacked, low, high)]
-        return low <= 0 <= high, (
-            f"the odds observed were {odds[0]} beside those predicted "
-            f"({odds[1]} to {odds[2]})"
-        )
-    predicted, users = row.get("mean_probability"), row.get("users")
-    if not (present(predicted) and users):
+    predicted = row["mean_probability"]
+    if not present(predicted):
         return None
-    low, high = rate_interval(row.get("conversions") or 0, users)
+    low, high = rate_interval(row["conversions"], row["users"])
     return low <= predicted <= high, (
-        f"{percent(predicted)} predicted, {percent(row.get('base_rate'))} observed "
-        f"({percent(low)} to {percent(high)})"
+        f"{percent(predicted)} predicted, {percent(row['base_rate'])} observed "
+        f"({percent(low)} to {percent(high)})."
     )
 
 
 def _charts(weeks: Sequence[Row]) -> list[tuple[str, Markup]]:
     """Draw predicted and observed shares, ROC AUC and lift, of each week's largest."""
-    largest: dict[Any, Row] = {}
-    for row in weeks:
-        if (row.get("users") or 0) >= (largest.get(row["week"], {}).get("users") or 0):
-            largest[row["week"]] = row
+    by_size = sorted(weeks, key=lambda row: row["users"] or 0)
+    largest = {row["week"]: row for row in by_size}
     rows = [largest[week] for week in sorted(largest)]
     if len(rows) < 2:
         return []
 
-    def series(name: str, style: str = "line") -> Series:
-        low, high = (
-            [row.get(f"{name}_{end}") for row in rows] for end in ("low", "high")
+    def line(name: str, style: str = "line") -> Line:
+        y, low, high = (
+            [row.get(f"{name}{end}") for row in rows] for end in ("", "_low", "_high")
         )
-        values = [row.get(name) for row in rows]
-        return Series(name=name, values=values, low=low, high=high, style=style)
+        return Line(name=name, y=y, low=low, high=high, style=style)
 
-    times = [str(row["week"]) for row in rows]
-    drawn: list[tuple[str, list[Series], Any]] = [
+    drawn = [
         (
             "Predicted (dashed) and observed",
-            [series("mean_probability", "guide"), series("base_rate")],
+            [line("mean_probability", "guide"), line("base_rate")],
             percent,
         ),
-        ("ROC AUC", [series("roc_auc")], decimals(3)),
-        ("Lift of the budget", [series("lift_at_budget")], decimals(2)),
+        ("ROC AUC", [line("roc_auc")], decimals(3)),
+        ("Lift of the budget", [line("lift_at_budget")], decimals(2)),
     ]
+    times = [str(row["week"]) for row in rows]
     return [
-        (
-            heading,
-            series_svg(
-                lines,
-                times,
-                title=heading,
-                description=", ".join(
-                    f"{time} {write(value)}"
-                    for time, value in zip(times, lines[-1].values, strict=True)
-                ),
-                y_label="",
-                write=write,
-            ),
-        )
+        (heading, lines_svg(lines, title=heading, times=times, write=write))
         for heading, lines, write in drawn
-        if any(present(value) for value in lines[-1].values)
+        if any(present(value) for value in lines[-1].y)
     ]
