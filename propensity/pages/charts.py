@@ -94,9 +94,10 @@ def lines_svg(
     for n in marked:
         # The last one would otherwise stand half outside.
         side, shift = ("end", 9) if n and n == last else ("middle", 0)
+        name = times[n] if times else write(x_ticks[n])
         parts.append(
             f'<text class="tick {side}" x="{across(x_ticks[n]) + shift:.1f}" '
-            f'y="{base + 18:g}">{escape(times[n] if times else write(x_ticks[n]))}</text>'
+            f'y="{base + 18:g}">{escape(name)}</text>'
         )
     parts.append(f'<path class="axis" d="M{left:g} {base:g}H{right:g}"/>')
     for line in lines:
